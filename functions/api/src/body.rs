@@ -1,0 +1,77 @@
+//! JSON in: strictly, and with errors that name the field.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+
+use crate::problem::{Fault, Problem};
+
+/// The largest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// A JSON body of the type `T`.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
+            .await
+            .map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))?;
+        let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let pointer = pointer(error.path());
+            let error = error.into_inner();
+            match error.classify() {
+                serde_json::error::Category::Data => {
+                    Problem::Invalid(vec![Fault::field(&pointer, without_position(&error))])
+                }
+                serde_json::error::Category::Io
+                | serde_json::error::Category::Syntax
+                | serde_json::error::Category::Eof => Problem::Malformed(error.to_string()),
+            }
+        })?;
+        deserializer.end().map_err(|error| Problem::Malformed(error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+/// Query parameters of the type `T`.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(error) => {
+                let detail = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                // The library says `name: what is wrong`.
+                let (name, detail) = detail.split_once(": ").unwrap_or(("", &detail));
+                Err(Problem::Invalid(vec![Fault::parameter(name, detail)]))
+            }
+        }
+    }
+}
+
+/// Returns the path as a JSON pointer.
+fn pointer(path: &Path) -> String {
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
+}
+
+/// A position means nothing where the field is named.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+}

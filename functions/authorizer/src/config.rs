@@ -1,0 +1,82 @@
+//! What the authorizer function is told by its environment.
+
+use std::str::FromStr;
+
+use jsonwebtoken::jwk::JwkSet;
+use runtime::config::{ConfigError, Reader};
+
+/// The configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `JWT_ISSUER`: the `iss` that tokens must have.
+    pub issuer: String,
+    /// `JWT_AUDIENCE`: the `aud` that tokens must have.
+    pub audience: String,
+    /// `JWKS` or `JWKS_URL`: the keys that tokens are signed with.
+    pub keys: KeySource,
+    /// `JWT_TENANT_CLAIM`, `JWT_APP_CLAIM` and `JWT_ROLES_CLAIM`.
+    pub claims: ClaimNames,
+}
+
+/// Where the issuer's keys are.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// In the configuration.
+    Inline(JwkSet),
+    /// At a URL.
+    Url(String),
+}
+
+/// What the issuer calls its claims.
+#[derive(Debug, Clone)]
+pub struct ClaimNames {
+    /// The tenant: a string.
+    pub tenant: String,
+    /// The application: a string, only in tokens of an application.
+    pub app: String,
+    /// The roles: an array of strings, or one string with spaces in between.
+    pub roles: String,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        Self { tenant: "tenant_id".to_owned(), app: "app_id".to_owned(), roles: "roles".to_owned() }
+    }
+}
+
+struct InlineKeys(JwkSet);
+
+impl FromStr for InlineKeys {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text).map(Self)
+    }
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is missing or cannot be read.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Reader::new(lookup);
+        let issuer = env.required("JWT_ISSUER");
+        let audience = env.required("JWT_AUDIENCE");
+        let inline = env.optional::<InlineKeys>("JWKS").map(|keys| KeySource::Inline(keys.0));
+        let keys = inline.or_else(|| env.optional("JWKS_URL").map(KeySource::Url));
+        if keys.is_none() {
+            env.fault("one of JWKS and JWKS_URL must be set");
+        }
+        let names = ClaimNames::default();
+        let claims = ClaimNames {
+            tenant: env.optional("JWT_TENANT_CLAIM").unwrap_or(names.tenant),
+            app: env.optional("JWT_APP_CLAIM").unwrap_or(names.app),
+            roles: env.optional("JWT_ROLES_CLAIM").unwrap_or(names.roles),
+        };
+        let config = || Some(Self { issuer: issuer?, audience: audience?, keys: keys?, claims });
+        let config = config();
+        env.finish(config)
+    }
+}

@@ -1,0 +1,12 @@
+//! The authorizer function: a bearer token in; tenant, application, subject and roles out.
+//!
+//! [`token`] checks a token against a key set and reads its claims; [`keys`] finds the key set. What the roles may do is the
+//! api's to say.
+
+mod config;
+mod handler;
+pub mod keys;
+pub mod token;
+
+pub use config::Config;
+pub use handler::{App, handle};

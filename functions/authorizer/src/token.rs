@@ -1,0 +1,136 @@
+//! A token: is it the issuer's, for us, and still good; and what it says of its bearer.
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+
+/// How far clocks may differ, in seconds.
+const LEEWAY_SECONDS: u64 = 30;
+
+/// Who bears a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The subject: a person, or a service.
+    pub subject: String,
+    /// The tenant, if the token names one.
+    pub tenant: Option<String>,
+    /// The application, if the token is one's.
+    pub app: Option<String>,
+    /// The roles.
+    pub roles: Vec<String>,
+    /// When the token ends, in seconds since 1970.
+    pub expires_at: i64,
+}
+
+/// Why a token is refused. Says nothing of its content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none, or not as `Authorization: Bearer <token>`.
+    #[error("send a token as Authorization: Bearer <token>")]
+    Absent,
+    /// It is not a JWT.
+    #[error("the token is not a JWT")]
+    Malformed,
+    /// It is signed neither with RS256 nor with ES256.
+    #[error("the token must be signed with RS256 or ES256")]
+    Algorithm,
+    /// None of the issuer's keys signed it.
+    #[error("the token is not signed by a key of the issuer")]
+    Signature,
+    /// It has ended.
+    #[error("the token has expired")]
+    Expired,
+    /// It has not begun.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// It is another issuer's.
+    #[error("the token's issuer is another one")]
+    Issuer,
+    /// It is for somebody else.
+    #[error("the token's audience is another one")]
+    Audience,
+    /// It lacks a claim, or has one of the wrong type.
+    #[error("the token has no usable {0} claim")]
+    Claim(String),
+}
+
+/// Returns the id of the key that a token says it is signed with.
+///
+/// # Errors
+///
+/// If it is not a JWT, or signed with another algorithm than RS256 and ES256.
+pub fn key_id(token: &str) -> Result<Option<String>, TokenError> {
+    let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+    if matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) { Ok(header.kid) } else { Err(TokenError::Algorithm) }
+}
+
+/// Checks a token and reads its claims.
+///
+/// # Errors
+///
+/// The first thing that is wrong with it.
+pub fn verify(token: &str, keys: &JwkSet, config: &Config) -> Result<Identity, TokenError> {
+    let algorithm = decode_header(token).map_err(|_| TokenError::Malformed)?.alg;
+    let key = find(keys, key_id(token)?.as_deref()).ok_or(TokenError::Signature)?;
+    let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = LEEWAY_SECONDS;
+    validation.validate_nbf = true;
+    validation.set_issuer(&[&config.issuer]);
+    validation.set_audience(&[&config.audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    let claims = decode::<Map<String, Value>>(token, &key, &validation).map_err(|error| refusal(error.kind()))?.claims;
+    identity(&claims, config)
+}
+
+/// Without a key id a token can only mean the only key.
+fn find<'a>(keys: &'a JwkSet, kid: Option<&str>) -> Option<&'a Jwk> {
+    match (kid, &keys.keys[..]) {
+        (Some(kid), _) => keys.find(kid),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and open")]
+fn refusal(kind: &ErrorKind) -> TokenError {
+    match kind {
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYet,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
+            TokenError::Claim(claim.clone())
+        }
+        ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => TokenError::Malformed,
+        _ => TokenError::Signature,
+    }
+}
+
+fn identity(claims: &Map<String, Value>, config: &Config) -> Result<Identity, TokenError> {
+    let names = &config.claims;
+    let text = |claim: &str| match claims.get(claim) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+        Some(_) => Err(TokenError::Claim(claim.to_owned())),
+    };
+    let roles = match claims.get(&names.roles) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(roles)) => roles.split_whitespace().map(str::to_owned).collect(),
+        Some(Value::Array(roles)) => roles
+            .iter()
+            .map(|role| role.as_str().map(str::to_owned).ok_or_else(|| TokenError::Claim(names.roles.clone())))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(TokenError::Claim(names.roles.clone())),
+    };
+    Ok(Identity {
+        subject: text("sub")?.ok_or_else(|| TokenError::Claim("sub".to_owned()))?,
+        tenant: text(&names.tenant)?,
+        app: text(&names.app)?,
+        roles,
+        expires_at: claims.get("exp").and_then(Value::as_i64).ok_or_else(|| TokenError::Claim("exp".to_owned()))?,
+    })
+}

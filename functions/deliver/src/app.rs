@@ -1,0 +1,42 @@
+//! What survives between invocations.
+
+use aws::{Aws, Bodies, Ledger, Queue, Registry};
+use domain::time::Clock;
+use lambda_runtime::Error;
+use runtime::SystemClock;
+
+use crate::Config;
+use crate::keyring::Keyring;
+
+/// The clients and caches of an execution environment.
+pub struct App {
+    pub(crate) registry: Registry,
+    pub(crate) ledger: Ledger,
+    pub(crate) bodies: Bodies,
+    pub(crate) retries: Queue,
+    pub(crate) dead_letters: Queue,
+    pub(crate) keyring: Keyring,
+    pub(crate) receivers: outbound::Client,
+    pub(crate) clock: Box<dyn Clock>,
+}
+
+impl App {
+    /// Makes the clients; no call is made.
+    ///
+    /// # Errors
+    ///
+    /// If the system's certificates cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let aws = Aws::connect().await;
+        Ok(Self {
+            registry: aws.registry(config.registry_table),
+            ledger: aws.ledger(config.deliveries_table),
+            bodies: aws.bodies(config.events_table),
+            retries: aws.queue(config.retries_queue_url),
+            dead_letters: aws.queue(config.dead_letter_queue_url),
+            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
+            receivers: outbound::Client::new(config.targets)?,
+            clock: Box::new(SystemClock),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! One attempt, from the message to its outcome. The steps are separate, so that a test can stop between any two.
+
+use std::time::Duration;
+
+use aws::StoreError;
+use aws::ledger::{Loaded, Slot, Written};
+use domain::delivery::{Admission, Attempt, Delivery, Progress, State, Verdict, admit, settle};
+use domain::message::Message;
+use domain::signature::sign;
+use domain::webhook::Webhook;
+use jiff::Timestamp;
+use tracing::{Span, field};
+
+use crate::App;
+
+/// What an invocation keeps of its time to write outcomes.
+const RESERVE: Duration = Duration::from_secs(3);
+
+/// How long a lease outlives the invocation that took it.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
+/// What came of a message, not yet written.
+#[derive(Debug)]
+pub enum Done {
+    /// Nothing was to do.
+    Nothing,
+    /// The first attempt was made, or the delivery cancelled before it: this is its row.
+    First(Delivery),
+    /// A later attempt was made (`None`: the delivery was cancelled before it).
+    Later {
+        /// The message that asked for it.
+        message: Message,
+        /// The attempt.
+        attempt: Option<Attempt>,
+        /// Where the delivery stands now.
+        progress: Progress,
+    },
+}
+
+/// Does what a message asks for, unless the ledger says that it is done already.
+///
+/// # Errors
+///
+/// A fault of ours: the message goes back to the queue, and no attempt is counted.
+#[tracing::instrument(name = "delivery.attempt", skip_all, fields(
+    delivery.id = %message.delivery, event.id = %message.event, event.r#type = %message.event_type,
+    webhook.id = %message.webhook, tenant.id = %message.tenant,
+    delivery.cycle = message.cycle, attempt.number = message.attempt,
+    attempt.verdict = field::Empty, attempt.duration_ms = field::Empty, http.response.status_code = field::Empty,
+    delivery.state = field::Empty, delivery.next_at = field::Empty,
+))]
+pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Timestamp) -> Result<Done, StoreError> {
+    let row = loaded.rows.get(&message.delivery);
+    let admission = admit(message, row, app.clock.now());
+    if let Admission::Stale(why) = admission {
+        tracing::debug!(%why, "message needs no request");
+        return Ok(Done::Nothing);
+    }
+    let Some(webhook) = loaded.webhooks.get(&message.webhook).filter(|webhook| webhook.is_active()) else {
+        tracing::info!(delivery.state = "cancelled", "webhook is gone");
+        return Ok(done(message, admission, None, cancelled(message)));
+    };
+    // What can fail for reasons of ours comes before the lease, so that the message can simply come back.
+    let secret = app.keyring.secret(webhook).await?;
+    let body = match row.map_or(&message.body, |row| &row.body) {
+        Some(body) => app.bodies.text(body.clone()).await?,
+        None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
+    };
+    let timeout = time_left(app.clock.now(), deadline, webhook)?;
+    if claim(app, admission, message, deadline).await? == Written::TooLate {
+        tracing::debug!("another process is at it");
+        return Ok(Done::Nothing);
+    }
+    let at = app.clock.now();
+    let headers = sign(webhook.signature_scheme, &secret, message.event, at, body.as_bytes());
+    let request = outbound::Request { url: webhook.url.clone(), headers, body, timeout };
+    let outcome = app.receivers.post(request).await;
+    let (cycle, number) = (message.cycle, message.attempt);
+    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret_fingerprint.clone() };
+    let verdict = attempt.outcome.verdict;
+    let progress = settle(cycle, number, verdict, &webhook.retry_policy, app.clock.now(), runtime::random::draw());
+    log(&attempt, &progress);
+    Ok(done(message, admission, Some(attempt), progress))
+}
+
+/// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.
+async fn claim(app: &App, admission: Admission, message: &Message, deadline: Timestamp) -> Result<Written, StoreError> {
+    let (slot, until, now) = (Slot::of(message), deadline + LEASE_MARGIN, app.clock.now());
+    match admission {
+        Admission::First => Ok(Written::Yes),
+        Admission::Again => app.ledger.lease(slot, until, now).await,
+        Admission::Redriven => app.ledger.redrive(slot, until, now).await,
+        Admission::Stale(_) => Ok(Written::TooLate),
+    }
+}
+
+/// Returns how long the attempt may take: what the webhook allows, within what the invocation has left.
+fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<Duration, StoreError> {
+    let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default().saturating_sub(RESERVE);
+    if left < Duration::from_secs(1) {
+        return Err(StoreError::Unavailable("the invocation has no time left for an attempt".to_owned()));
+    }
+    Ok(webhook.retry_policy.timeout().min(left))
+}
+
+fn cancelled(message: &Message) -> Progress {
+    Progress { state: State::Cancelled, cycle: message.cycle, attempt: message.attempt, next_at: None }
+}
+
+fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress) -> Done {
+    if admission != Admission::First {
+        return Done::Later { message: message.clone(), attempt, progress };
+    }
+    let Message { delivery, event, event_type, webhook, tenant, body, .. } = message.clone();
+    Done::First(Delivery {
+        id: delivery,
+        event,
+        event_type,
+        webhook,
+        tenant,
+        progress,
+        lease_until: None,
+        // Kept while there may be another attempt.
+        body: body.filter(|_| progress.state != State::Delivered && progress.state != State::Cancelled),
+        attempts: attempt.into_iter().collect(),
+    })
+}
+
+/// The one line of an attempt.
+fn log(attempt: &Attempt, progress: &Progress) {
+    let span = Span::current();
+    span.record("attempt.verdict", field::debug(attempt.outcome.verdict));
+    span.record("attempt.duration_ms", attempt.outcome.duration_ms);
+    span.record("delivery.state", field::debug(progress.state));
+    if let Some(status) = attempt.outcome.status {
+        span.record("http.response.status_code", status);
+    }
+    if let Some(next_at) = progress.next_at {
+        span.record("delivery.next_at", field::display(next_at));
+    }
+    if attempt.outcome.verdict == Verdict::Accepted {
+        tracing::info!("attempt succeeded");
+    } else {
+        tracing::warn!(error = attempt.outcome.error.as_deref(), "attempt failed");
+    }
+}

@@ -1,0 +1,54 @@
+//! What the deliver function is told by its environment.
+
+use domain::target::TargetPolicy;
+use runtime::config::{ConfigError, Reader};
+
+/// The configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `REGISTRY_TABLE`.
+    pub registry_table: String,
+    /// `EVENTS_TABLE`.
+    pub events_table: String,
+    /// `DELIVERIES_TABLE`.
+    pub deliveries_table: String,
+    /// `RETRIES_QUEUE_URL`.
+    pub retries_queue_url: String,
+    /// `DEAD_LETTER_QUEUE_URL`.
+    pub dead_letter_queue_url: String,
+    /// `FINGERPRINT_KEY_PATH`.
+    pub fingerprint_key_path: String,
+    /// `TARGET_ALLOWED_CIDRS` and `TARGET_ALLOW_HTTP`.
+    pub targets: TargetPolicy,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is missing or cannot be read.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Reader::new(lookup);
+        let registry_table = env.required("REGISTRY_TABLE");
+        let events_table = env.required("EVENTS_TABLE");
+        let deliveries_table = env.required("DELIVERIES_TABLE");
+        let retries_queue_url = env.required("RETRIES_QUEUE_URL");
+        let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
+        let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
+        let targets = env.target_policy();
+        let config = || {
+            Some(Self {
+                registry_table: registry_table?,
+                events_table: events_table?,
+                deliveries_table: deliveries_table?,
+                retries_queue_url: retries_queue_url?,
+                dead_letter_queue_url: dead_letter_queue_url?,
+                fingerprint_key_path: fingerprint_key_path?,
+                targets,
+            })
+        };
+        let config = config();
+        env.finish(config)
+    }
+}

@@ -1,0 +1,114 @@
+//! A batch of messages: attempts overlap, outcomes are written as they come.
+
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use aws::StoreError;
+use aws::queue::Outgoing;
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use domain::message::Message;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
+
+use crate::App;
+use crate::attempt::{Done, attempt};
+use crate::record::record;
+
+/// How long outcomes wait for others to be written with them.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Delivers a batch; `deadline` is the end of the invocation.
+///
+/// What a receiver does is an outcome, written to the ledger. Only faults of ours are reported as failures: their messages
+/// return to the queue, and an error for one message never returns the others, which would be delivered again.
+pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatchResponse {
+    let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
+    let mut failed = Vec::new();
+    let mut messages = Vec::new();
+    let mut ids = Vec::new();
+    for record in event.records {
+        match read(&record) {
+            Ok(message) => {
+                ids.push(record.message_id);
+                messages.push(message);
+            }
+            Err(why) => {
+                let id = record.message_id.clone();
+                if let Err(error) = bury(app, record, why).await {
+                    tracing::error!(%error, "a message that cannot be read was not buried");
+                    failed.push(id);
+                }
+            }
+        }
+    }
+    for (index, error) in deliver(app, &messages, deadline).await {
+        tracing::error!(delivery.id = %messages[index].delivery, %error, "message goes back to the queue");
+        failed.push(ids[index].clone());
+    }
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failed.into_iter().flatten().map(failure).collect();
+    response
+}
+
+fn failure(message_id: String) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = message_id;
+    failure
+}
+
+fn read(record: &SqsMessage) -> Result<Message, String> {
+    Message::from_json(record.body.as_deref().unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+/// Moves a message that nobody can read to the dead-letter queue, as it is and with the reason.
+async fn bury(app: &App, record: SqsMessage, why: String) -> Result<(), StoreError> {
+    let body = record.body.unwrap_or_else(|| "(empty)".to_owned());
+    let cause = Some(format!("not a delivery message: {why}"));
+    let letter = Outgoing { body, tenant: None, delay: Duration::ZERO, cause };
+    app.dead_letters.send(vec![letter]).await.remove(0)
+}
+
+/// Attempts all messages at once and writes what is done while others still wait for their receivers. Returns the faults.
+async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
+    if messages.is_empty() {
+        return Vec::new();
+    }
+    let loaded = match app.ledger.load(&app.registry, messages).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let why = error.to_string();
+            return (0..messages.len()).map(|index| (index, StoreError::Unavailable(why.clone()))).collect();
+        }
+    };
+    let attempts: FuturesUnordered<_> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let loaded = &loaded;
+            async move { (index, attempt(app, loaded, message, deadline).await) }
+        })
+        .collect();
+    // Buffered, so that attempts go on while outcomes are written.
+    let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, messages.len(), GATHER));
+    let faults: Vec<Vec<_>> = done.map(|done| write(app, done)).buffer_unordered(messages.len()).collect().await;
+    faults.into_iter().flatten().collect()
+}
+
+/// Writes what is done, and returns the faults of the attempts and of the writes.
+async fn write(app: &App, done: Vec<(usize, Result<Done, StoreError>)>) -> Vec<(usize, StoreError)> {
+    let mut faults = Vec::new();
+    let mut indexes = Vec::new();
+    let mut outcomes = Vec::new();
+    for (index, result) in done {
+        match result {
+            Ok(outcome) => {
+                indexes.push(index);
+                outcomes.push(outcome);
+            }
+            Err(error) => faults.push((index, error)),
+        }
+    }
+    let written = record(app, outcomes).await;
+    faults.extend(indexes.into_iter().zip(written).filter_map(|(index, result)| Some((index, result.err()?))));
+    faults
+}

@@ -1,0 +1,128 @@
+//! Writing what came of attempts, and sending what follows.
+
+use std::time::Duration;
+
+use aws::StoreError;
+use aws::ledger::{Slot, Written};
+use aws::queue::Outgoing;
+use domain::delivery::{Delivery, Progress, State, dead_letter, is_short};
+use domain::message::Message;
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::App;
+use crate::attempt::Done;
+
+/// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
+///
+/// The row first, then the message that follows from it: a message that is lost in between is sent by the sweep.
+pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
+    let now = app.clock.now();
+    let mut delivered = Vec::new();
+    let mut others = Vec::new();
+    let mut results = Vec::with_capacity(done.len());
+    for (index, done) in done.into_iter().enumerate() {
+        results.push(Ok(()));
+        match done {
+            Done::Nothing => {}
+            Done::First(row) if row.progress.state == State::Delivered => delivered.push((index, row)),
+            other @ (Done::First(_) | Done::Later { .. }) => others.push((index, other)),
+        }
+    }
+    let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
+    let writes = others.into_iter().map(|(index, done)| async move { (index, write(app, done, now).await) });
+    let (together, one_by_one) = tokio::join!(app.ledger.record_delivered(&rows, now), join_all(writes));
+    if let Err(error) = together {
+        let why = error.to_string();
+        for index in indexes {
+            results[index] = Err(StoreError::Unavailable(why.clone()));
+        }
+    }
+    let mut follow_ups = Vec::new();
+    for (index, written) in one_by_one {
+        match written {
+            Ok(follow_up) => follow_ups.extend(follow_up),
+            Err(error) => results[index] = Err(error),
+        }
+    }
+    send(app, follow_ups).await;
+    results
+}
+
+/// What follows from a row that was written.
+enum FollowUp {
+    Retry(Outgoing),
+    Bury(Slot, Outgoing),
+}
+
+async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
+    let (written, message, progress, status) = match done {
+        Done::Nothing => return Ok(None),
+        Done::First(row) => {
+            let written = app.ledger.record_first(&row, now).await?;
+            let status = row.attempts.last().and_then(|attempt| attempt.outcome.status);
+            (written, message_of(&row), row.progress, status)
+        }
+        Done::Later { message, attempt, progress } => {
+            let written = app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?;
+            (written, message, progress, attempt.and_then(|attempt| attempt.outcome.status))
+        }
+    };
+    if written == Written::TooLate {
+        // Another process made the same attempt and wrote first; what follows is its to send.
+        tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was written by another");
+        return Ok(None);
+    }
+    Ok(follow_up(message, &progress, status, now))
+}
+
+fn message_of(row: &Delivery) -> Message {
+    let Delivery { id, event, event_type, webhook, tenant, progress, .. } = row.clone();
+    let Progress { cycle, .. } = progress;
+    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt: 1, body: None }
+}
+
+fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {
+    let tenant = Some(message.tenant.clone());
+    match (progress.state, progress.next_at) {
+        (State::Retrying, Some(next_at)) if is_short(now, next_at) => {
+            let next = Message { attempt: progress.attempt, body: None, ..message };
+            let delay = Duration::try_from(next_at.duration_since(now)).unwrap_or_default();
+            Some(FollowUp::Retry(Outgoing { body: next.to_json(), tenant, delay, cause: None }))
+        }
+        (State::Exhausted, _) => {
+            let slot = Slot::of(&message);
+            let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
+            let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
+            let body = dead_letter(message).to_json();
+            Some(FollowUp::Bury(slot, Outgoing { body, tenant, delay: Duration::ZERO, cause: Some(cause) }))
+        }
+        _ => None,
+    }
+}
+
+/// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
+async fn send(app: &App, follow_ups: Vec<FollowUp>) {
+    let mut retries = Vec::new();
+    let mut buried = Vec::new();
+    let mut dead_letters = Vec::new();
+    for follow_up in follow_ups {
+        match follow_up {
+            FollowUp::Retry(message) => retries.push(message),
+            FollowUp::Bury(slot, message) => {
+                buried.push(slot);
+                dead_letters.push(message);
+            }
+        }
+    }
+    let (sent, dead) = tokio::join!(app.retries.send(retries), app.dead_letters.send(dead_letters));
+    for error in sent.iter().chain(&dead).filter_map(|result| result.as_ref().err()) {
+        tracing::warn!(%error, "a message was not sent; the sweep will");
+    }
+    let in_queue = buried.into_iter().zip(dead).filter(|(_, result)| result.is_ok());
+    for result in join_all(in_queue.map(|(slot, _)| app.ledger.buried(slot))).await {
+        if let Err(error) = result {
+            tracing::warn!(%error, "a dead letter may be sent twice");
+        }
+    }
+}

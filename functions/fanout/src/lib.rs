@@ -1,0 +1,14 @@
+//! The fanout function: stream records in, one message a delivery out. It remembers nothing.
+//!
+//! [`record`] reads a stream record; [`route`] turns a table's changes into deliveries; [`handle`] does both for a batch
+//! and sends what comes of it.
+
+mod app;
+mod config;
+mod handler;
+pub mod record;
+mod route;
+
+pub use app::App;
+pub use config::Config;
+pub use handler::{StreamEvent, handle};

@@ -1,0 +1,96 @@
+//! From a table's changes to deliveries, with the Registry as it stands now.
+
+use std::collections::HashSet;
+
+use aws::StoreError;
+use domain::event::Event;
+use domain::message::{MAX_INLINE_BYTES, Message};
+use domain::payload;
+use domain::source::{Change, Source};
+use domain::tenant::TenantId;
+
+use crate::App;
+use crate::app::Known;
+
+/// How often a batch is mapped again because its source changed meanwhile.
+const ROUNDS: usize = 3;
+
+/// What came of a change: the messages of its deliveries, or why it could not be mapped.
+pub(crate) type Routed = Result<Vec<Message>, String>;
+
+/// Routes the changes of one table; the result is in their order.
+///
+/// One read while nothing changed: the mapping is the one that was used last, and the read that brings the tenants'
+/// generations says whether it still stands.
+pub(crate) async fn route(app: &App, table: &str, changes: Vec<Change>) -> Result<Vec<Routed>, StoreError> {
+    let cache = &mut *app.cache.lock().await;
+    for _ in 0..ROUNDS {
+        let source = cache.sources.get(table).cloned();
+        let events = events(source.as_ref(), table, &changes);
+        let tenants: HashSet<&TenantId> = events.iter().flatten().flatten().map(|event| &event.tenant).collect();
+        let glance = app.registry.glance(table, tenants).await?;
+        if glance.source != source {
+            match glance.source {
+                Some(source) => cache.sources.insert(table.to_owned(), source),
+                None => cache.sources.remove(table),
+            };
+            continue;
+        }
+        for (tenant, generation) in glance.generations {
+            refresh(app, cache.matchers.entry(tenant.clone()).or_default(), &tenant, generation).await?;
+        }
+        let mut routed = Vec::with_capacity(events.len());
+        for events in events {
+            routed.push(match events {
+                Err(reason) => Err(reason),
+                Ok(events) => {
+                    let mut messages = Vec::new();
+                    for event in &events {
+                        let known = cache.matchers.get(&event.tenant);
+                        messages.extend(deliveries(app, event, known).await?);
+                    }
+                    Ok(messages)
+                }
+            });
+        }
+        return Ok(routed);
+    }
+    Err(StoreError::Conflict { key: format!("the source of table {table}") })
+}
+
+fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Result<Vec<Event>, String>> {
+    let unregistered = || format!("table {table} is not registered as a source");
+    let map = |change: &Change| {
+        let source = source.ok_or_else(unregistered)?;
+        source.events(change.clone()).map_err(|error| error.to_string())
+    };
+    changes.iter().map(map).collect()
+}
+
+/// Brings a tenant's matcher to the generation; reads only what is newer, and nothing if nothing is.
+async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u64) -> Result<(), StoreError> {
+    if known.generation > generation {
+        // The table was restored to an earlier state: what is known never happened.
+        *known = Known::default();
+    }
+    if known.generation < generation {
+        for change in app.registry.subscriptions_since(tenant, known.generation).await? {
+            known.matcher.apply(change);
+        }
+        known.generation = generation;
+    }
+    Ok(())
+}
+
+/// Returns one message for each webhook that wants the event. The body is rendered once, and stored once if it is large.
+async fn deliveries(app: &App, event: &Event, known: Option<&Known>) -> Result<Vec<Message>, StoreError> {
+    let webhooks = known.map_or(&[][..], |known| known.matcher.matching(event));
+    if webhooks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let body = payload::change(event);
+    let body = app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?;
+    let message =
+        |webhook| Message::first(event.id, event.event_type.clone(), webhook, event.tenant.clone(), body.clone());
+    Ok(webhooks.iter().copied().map(message).collect())
+}

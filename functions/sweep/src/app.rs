@@ -1,0 +1,28 @@
+//! What survives between invocations.
+
+use aws::{Aws, Ledger, Queue};
+use domain::time::Clock;
+use runtime::SystemClock;
+
+use crate::Config;
+
+/// The clients of an execution environment.
+pub struct App {
+    pub(crate) ledger: Ledger,
+    pub(crate) retries: Queue,
+    pub(crate) dead_letters: Queue,
+    pub(crate) clock: Box<dyn Clock>,
+}
+
+impl App {
+    /// Makes the clients; no call is made.
+    pub async fn connect(config: Config) -> Self {
+        let aws = Aws::connect().await;
+        Self {
+            ledger: aws.ledger(config.deliveries_table),
+            retries: aws.queue(config.retries_queue_url),
+            dead_letters: aws.queue(config.dead_letter_queue_url),
+            clock: Box::new(SystemClock),
+        }
+    }
+}

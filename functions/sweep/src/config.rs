@@ -1,0 +1,37 @@
+//! What the sweep function is told by its environment.
+
+use runtime::config::{ConfigError, Reader};
+
+/// The configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `DELIVERIES_TABLE`.
+    pub deliveries_table: String,
+    /// `RETRIES_QUEUE_URL`.
+    pub retries_queue_url: String,
+    /// `DEAD_LETTER_QUEUE_URL`.
+    pub dead_letter_queue_url: String,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is missing or cannot be read.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Reader::new(lookup);
+        let deliveries_table = env.required("DELIVERIES_TABLE");
+        let retries_queue_url = env.required("RETRIES_QUEUE_URL");
+        let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
+        let config = || {
+            Some(Self {
+                deliveries_table: deliveries_table?,
+                retries_queue_url: retries_queue_url?,
+                dead_letter_queue_url: dead_letter_queue_url?,
+            })
+        };
+        let config = config();
+        env.finish(config)
+    }
+}

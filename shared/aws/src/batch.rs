@@ -1,0 +1,95 @@
+//! Batched reads and writes, to the last unprocessed key.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
+
+use crate::StoreError;
+use crate::items::Item;
+
+/// How often what DynamoDB left unprocessed is asked for again.
+const ROUNDS: u32 = 5;
+
+/// The most keys that one `BatchGetItem` takes.
+const MAX_KEYS: usize = 100;
+
+/// The most items that one `BatchWriteItem` takes.
+const MAX_WRITES: usize = 25;
+
+/// Reads items of several tables, consistently, with as few calls as there can be. Returns the items by table; a key that
+/// has no item is not there.
+pub(crate) async fn get(
+    client: &Client,
+    wanted: Vec<(String, Item)>,
+) -> Result<HashMap<String, Vec<Item>>, StoreError> {
+    let mut found: HashMap<String, Vec<Item>> = HashMap::new();
+    for chunk in wanted.chunks(MAX_KEYS) {
+        let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
+        for (table, key) in chunk {
+            keys.entry(table.clone()).or_default().push(key.clone());
+        }
+        let mut request: HashMap<_, _> = keys
+            .into_iter()
+            .map(|(table, keys)| {
+                Ok((table, KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?))
+            })
+            .collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>()
+            .map_err(|error| StoreError::inconsistent("a batch of keys", error))?;
+        let mut round = 0;
+        while !request.is_empty() {
+            pause(round).await?;
+            round += 1;
+            let answer = client
+                .batch_get_item()
+                .set_request_items(Some(request))
+                .send()
+                .await
+                .map_err(|error| StoreError::unavailable(&error))?;
+            for (table, items) in answer.responses.unwrap_or_default() {
+                found.entry(table).or_default().extend(items);
+            }
+            request = answer.unprocessed_keys.unwrap_or_default();
+        }
+    }
+    Ok(found)
+}
+
+/// Puts items, each whatever was there before.
+pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
+    for chunk in items.chunks(MAX_WRITES) {
+        let writes = chunk
+            .iter()
+            .map(|item| {
+                let put = PutRequest::builder().set_item(Some(item.clone())).build()?;
+                Ok(WriteRequest::builder().put_request(put).build())
+            })
+            .collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>()
+            .map_err(|error| StoreError::inconsistent("a batch of items", error))?;
+        let mut request = HashMap::from([(table.to_owned(), writes)]);
+        let mut round = 0;
+        while !request.is_empty() {
+            pause(round).await?;
+            round += 1;
+            let answer = client
+                .batch_write_item()
+                .set_request_items(Some(request))
+                .send()
+                .await
+                .map_err(|error| StoreError::unavailable(&error))?;
+            request = answer.unprocessed_items.unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
+/// Waits before another round: 50 ms, 100 ms, 200 ms …
+async fn pause(round: u32) -> Result<(), StoreError> {
+    match round {
+        0 => {}
+        1..ROUNDS => tokio::time::sleep(Duration::from_millis(25 << round)).await,
+        _ => return Err(StoreError::Unavailable(format!("still throttled after {ROUNDS} rounds of a batch"))),
+    }
+    Ok(())
+}

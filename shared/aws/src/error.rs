@@ -1,0 +1,52 @@
+//! What can go wrong with a store, sorted by what a caller can do about it.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+/// What a caller can do about a failed call decides the variants, not what AWS calls it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote first, or the thing exists already: read again and decide.
+    #[error("conflict on {key}")]
+    Conflict {
+        /// What was to be written.
+        key: String,
+    },
+    /// There is no such thing, and there should be one: configuration, not luck.
+    #[error("{key} does not exist")]
+    Missing {
+        /// What was looked for.
+        key: String,
+    },
+    /// A throttle, a timeout or an outage: try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// What was read is not what this version writes.
+    #[error("{key} cannot be read: {why}")]
+    Inconsistent {
+        /// What was read.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn unavailable<E, R>(error: &SdkError<E, R>) -> Self
+    where
+        E: std::error::Error + 'static,
+        R: fmt::Debug,
+    {
+        Self::Unavailable(DisplayErrorContext(error).to_string())
+    }
+
+    pub(crate) fn inconsistent(key: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::Inconsistent { key: key.to_string(), why: why.to_string() }
+    }
+}
+
+/// Says whether a conditional write found the row to be something else than its writer had read.
+pub(crate) fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
+}

@@ -1,0 +1,41 @@
+//! What all items of the tables have in common.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::StoreError;
+
+/// An item as the SDK shows it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// Turns an item type into an item.
+pub(crate) fn to_item<T: Serialize>(value: &T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(value).map_err(|error| StoreError::inconsistent("an item to be written", error))
+}
+
+/// Reads an item, naming it in the error should it not be what is expected.
+pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    let key = ["pk", "sk"].map(|name| match item.get(name) {
+        Some(AttributeValue::S(text)) => text.clone(),
+        _ => String::from("?"),
+    });
+    serde_dynamo::from_item(item).map_err(|error| StoreError::inconsistent(key.join(" / "), error))
+}
+
+/// Returns the primary key of an item.
+pub(crate) fn key(pk: &str, sk: &str) -> Item {
+    HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
+}
+
+/// A string attribute.
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A number attribute.
+pub(crate) fn number(value: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}

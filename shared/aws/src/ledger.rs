@@ -1,0 +1,355 @@
+//! The ledger, in the Deliveries table: the truth about every delivery that has been attempted.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::delivery::{Attempt, Delivery, Progress, State};
+use domain::id::{DeliveryId, WebhookId};
+use domain::message::Message;
+use domain::webhook::Webhook;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use crate::error::is_conflict;
+use crate::items::{from_item, number, text, to_item};
+use crate::{Registry, StoreError, batch};
+
+mod delivery_item;
+use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, expires_at, item_key, shard_pk};
+
+/// The ledger.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    client: Client,
+    table: String,
+}
+
+/// What the tables know about a batch of messages.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The rows of those deliveries that have been attempted.
+    pub rows: HashMap<DeliveryId, Delivery>,
+    /// The webhooks, deleted ones included.
+    pub webhooks: HashMap<WebhookId, Webhook>,
+}
+
+/// Which attempt of which delivery a write is about: it happens only if the row still waits for that one.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The cycle.
+    pub cycle: u32,
+    /// The attempt's number.
+    pub attempt: u32,
+}
+
+impl Slot {
+    /// Returns the attempt that a message asks for.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
+        let Message { webhook, delivery, cycle, attempt, .. } = message;
+        Self { webhook: *webhook, delivery: *delivery, cycle: *cycle, attempt: *attempt }
+    }
+}
+
+/// A delivery that the sweep should look at.
+#[derive(Debug, Clone)]
+pub struct Due {
+    /// The message that asks for its next attempt; without a body.
+    pub message: Message,
+    /// Where it stands.
+    pub progress: Progress,
+    /// When it became due.
+    seen_due_at: i64,
+}
+
+/// Whether a conditional write happened, or somebody else's came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It happened.
+    Yes,
+    /// The row was no longer what the writer had read.
+    TooLate,
+}
+
+impl Ledger {
+    pub(crate) fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads, consistently and in one call, all that is known about a batch of messages.
+    ///
+    /// # Errors
+    ///
+    /// If a table is unavailable or an item cannot be read.
+    pub async fn load(&self, registry: &Registry, messages: &[Message]) -> Result<Loaded, StoreError> {
+        let rows: HashMap<_, _> = messages.iter().map(|m| (m.delivery, item_key(m.webhook, m.delivery))).collect();
+        let webhooks: HashMap<_, _> =
+            messages.iter().map(|m| (m.webhook, registry.webhook_key(&m.tenant, m.webhook))).collect();
+        let keys = rows.into_values().map(|key| (self.table.clone(), key)).chain(webhooks.into_values());
+        let mut found = batch::get(&self.client, keys.collect()).await?;
+        let webhooks = registry.webhooks_in(&mut found)?.into_iter().map(|webhook| (webhook.id, webhook)).collect();
+        let rows = found.remove(&self.table).unwrap_or_default().into_iter().map(|item| {
+            let row = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
+            Ok((row.id, row))
+        });
+        Ok(Loaded { rows: rows.collect::<Result<_, StoreError>>()?, webhooks })
+    }
+
+    /// Writes the rows of deliveries that ended with their first attempt, whatever was there.
+    ///
+    /// Unconditional, and so ten for one call: that a receiver took a delivery stays true whoever else attempted it.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn record_delivered(&self, deliveries: &[Delivery], now: Timestamp) -> Result<(), StoreError> {
+        let items = deliveries.iter().map(|delivery| to_item(&DeliveryItem::new(delivery, now)?));
+        batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
+    }
+
+    /// Writes the row of a delivery after its first attempt, unless there is a row already.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn record_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
+        let item = to_item(&DeliveryItem::new(delivery, now)?)?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) if is_conflict(&error) => Ok(Written::TooLate),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
+    }
+
+    /// Takes the lease for an attempt, so that no other process makes it until `until`.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn lease(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .update(slot)
+            .update_expression("SET lease_until = :until, due_at = :until, due_shard = :shard")
+            .condition_expression(
+                "cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying) \
+                 AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
+            )
+            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":retrying", state(State::Retrying));
+        written(with_lease(update, slot, until, now)).await
+    }
+
+    /// Starts a new cycle of an exhausted delivery, and takes the lease for its first attempt.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn redrive(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .update(slot)
+            .update_expression(
+                "SET lease_until = :until, due_at = :until, due_shard = :shard, \
+                 delivery_state = :pending, cycle = :cycle, next_attempt = :attempt",
+            )
+            .condition_expression("cycle = :before AND delivery_state = :exhausted AND :now < :until")
+            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":before", number(slot.cycle - 1))
+            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":exhausted", state(State::Exhausted));
+        written(with_lease(update, slot, until, now)).await
+    }
+
+    /// Writes what came of an attempt (`None`: of a delivery that was cancelled before it), unless somebody else did.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn record(
+        &self,
+        slot: Slot,
+        attempt: Option<&Attempt>,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let mut set = vec!["delivery_state = :state", "next_attempt = :next", "expires_at = :expires"];
+        let mut remove = vec!["lease_until"];
+        let mut update = self
+            .update(slot)
+            .condition_expression(
+                "cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying)",
+            )
+            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":retrying", state(State::Retrying))
+            .expression_attribute_values(":state", state(progress.state))
+            .expression_attribute_values(":next", number(progress.attempt))
+            .expression_attribute_values(":expires", number(expires_at(now)));
+        if let Some(attempt) = attempt {
+            let attempt = serde_dynamo::to_attribute_value(attempt)
+                .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;
+            set.push("attempts = list_append(attempts, :made)");
+            update = update.expression_attribute_values(":made", AttributeValue::L(vec![attempt]));
+        }
+        match progress.next_at {
+            Some(next_at) => {
+                set.push("next_at = :next_at");
+                update = update.expression_attribute_values(":next_at", number(next_at.as_millisecond()));
+            }
+            None => remove.push("next_at"),
+        }
+        match progress.due_at(now) {
+            Some(due_at) => {
+                set.extend(["due_at = :due_at", "due_shard = :shard"]);
+                update = update
+                    .expression_attribute_values(":due_at", number(due_at.as_millisecond()))
+                    .expression_attribute_values(":shard", number(slot.delivery.shard(DUE_SHARDS)));
+            }
+            None => remove.extend(["due_at", "due_shard", "body_zstd", "body_ref"]),
+        }
+        let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
+        written(update.update_expression(expression)).await
+    }
+
+    /// Takes an exhausted delivery off the sweep's list: it stands in the dead-letter queue.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn buried(&self, slot: Slot) -> Result<Written, StoreError> {
+        let update = self
+            .update(slot)
+            .update_expression("REMOVE due_at, due_shard")
+            .condition_expression("cycle = :cycle AND delivery_state = :exhausted")
+            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":exhausted", state(State::Exhausted));
+        written(update).await
+    }
+
+    /// Lists what is due until `until`, at most `limit` of each partition, the longest overdue first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn due(&self, until: Timestamp, limit: i32) -> Result<Vec<Due>, StoreError> {
+        let shards = try_join_all((0..DUE_SHARDS).map(|shard| async move {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("due")
+                .key_condition_expression("due_shard = :shard AND due_at <= :until")
+                .expression_attribute_values(":shard", number(shard))
+                .expression_attribute_values(":until", number(until.as_millisecond()))
+                .limit(limit);
+            let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
+            answer.items.unwrap_or_default().into_iter().map(Due::from_item).collect::<Result<Vec<_>, _>>()
+        }));
+        Ok(shards.await?.into_iter().flatten().collect())
+    }
+
+    /// Moves a due delivery's time, unless another sweep or an attempt came first. Who moved it sends the message.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn postpone(&self, due: &Due, until: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .update(Slot::of(&due.message))
+            .update_expression("SET due_at = :until")
+            .condition_expression("due_at = :seen")
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":seen", number(due.seen_due_at));
+        written(update).await
+    }
+
+    /// Lists deliveries of a webhook, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn deliveries(
+        &self,
+        webhook: WebhookId,
+        before: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let shards = try_join_all((0..SHARDS).map(|shard| async move {
+            let query = self.client.query().table_name(&self.table).consistent_read(true).scan_index_forward(false);
+            let query = query.expression_attribute_values(":pk", text(shard_pk(webhook, shard)));
+            let query = match before {
+                Some(before) => query
+                    .key_condition_expression("pk = :pk AND sk < :before")
+                    .expression_attribute_values(":before", text(before.to_string())),
+                None => query.key_condition_expression("pk = :pk"),
+            };
+            // A page may end at 1 MB before it has as many as asked for.
+            let mut pages = query.into_paginator().items().send();
+            let mut items = Vec::new();
+            while items.len() < limit {
+                let Some(item) = pages.next().await else { break };
+                let item = item.map_err(|error| StoreError::unavailable(&error))?;
+                items.push(Delivery::try_from(from_item::<DeliveryItem>(item)?)?);
+            }
+            Ok::<_, StoreError>(items)
+        }));
+        let mut deliveries: Vec<_> = shards.await?.into_iter().flatten().collect();
+        deliveries.sort_unstable_by_key(|delivery| std::cmp::Reverse(delivery.id));
+        deliveries.truncate(limit);
+        Ok(deliveries)
+    }
+
+    fn update(&self, slot: Slot) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(item_key(slot.webhook, slot.delivery)))
+    }
+}
+
+impl Due {
+    fn from_item(item: crate::items::Item) -> Result<Self, StoreError> {
+        let item: DeliveryItem = from_item(item)?;
+        let seen_due_at = item.due_at().unwrap_or_default();
+        let Delivery { id, event, event_type, webhook, tenant, progress, .. } = item.try_into()?;
+        let Progress { cycle, attempt, .. } = progress;
+        let message = Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body: None };
+        Ok(Self { message, progress, seen_due_at })
+    }
+}
+
+fn with_lease(
+    update: UpdateItemFluentBuilder,
+    slot: Slot,
+    until: Timestamp,
+    now: Timestamp,
+) -> UpdateItemFluentBuilder {
+    update
+        .expression_attribute_values(":cycle", number(slot.cycle))
+        .expression_attribute_values(":until", number(until.as_millisecond()))
+        .expression_attribute_values(":now", number(now.as_millisecond()))
+        .expression_attribute_values(":shard", number(slot.delivery.shard(DUE_SHARDS)))
+}
+
+fn state(state: State) -> AttributeValue {
+    text(match state {
+        State::Pending => "pending",
+        State::Retrying => "retrying",
+        State::Delivered => "delivered",
+        State::Exhausted => "exhausted",
+        State::Cancelled => "cancelled",
+    })
+}
+
+async fn written(update: UpdateItemFluentBuilder) -> Result<Written, StoreError> {
+    match update.send().await {
+        Ok(_) => Ok(Written::Yes),
+        Err(error) if is_conflict(&error) => Ok(Written::TooLate),
+        Err(error) => Err(StoreError::unavailable(&error)),
+    }
+}

@@ -1,0 +1,141 @@
+//! A delivery, as the ledger's table knows it.
+
+use domain::delivery::{Attempt, Delivery, KEPT, Progress, State};
+use domain::event::EventType;
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::message::Body;
+use domain::tenant::TenantId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::bodies::{pack, unpack};
+use crate::items::{Item, key};
+
+/// Over how many partitions the deliveries of one webhook spread.
+pub(super) const SHARDS: u8 = 8;
+
+/// Over how many partitions the due deliveries spread.
+pub(super) const DUE_SHARDS: u8 = 16;
+
+/// Renaming a field here is a migration. Times in keys are milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DeliveryItem {
+    pk: String,
+    sk: String,
+    v: u8,
+    delivery: DeliveryId,
+    event: EventId,
+    event_type: EventType,
+    webhook: WebhookId,
+    tenant: TenantId,
+    delivery_state: State,
+    cycle: u32,
+    next_attempt: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_shard: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    body_zstd: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_ref: Option<String>,
+    #[serde(default)]
+    attempts: Vec<Attempt>,
+    #[serde(default)]
+    expires_at: i64,
+}
+
+pub(super) fn pk(webhook: WebhookId, delivery: DeliveryId) -> String {
+    shard_pk(webhook, delivery.shard(SHARDS))
+}
+
+pub(super) fn shard_pk(webhook: WebhookId, shard: u8) -> String {
+    format!("W#{webhook}#{shard}")
+}
+
+pub(super) fn item_key(webhook: WebhookId, delivery: DeliveryId) -> Item {
+    key(&pk(webhook, delivery), &delivery.to_string())
+}
+
+pub(super) fn expires_at(now: Timestamp) -> i64 {
+    (now + KEPT).as_second()
+}
+
+impl DeliveryItem {
+    /// Returns the item of a delivery that is written for the first time.
+    pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
+        let Delivery { id, event, event_type, webhook, tenant, progress, lease_until, body, attempts } = delivery;
+        let due_at = progress.due_at(now);
+        let (body_zstd, body_ref) = match body {
+            Some(Body::Inline(text)) => (Some(pack(text)?), None),
+            Some(Body::Stored(key)) => (None, Some(key.clone())),
+            None => (None, None),
+        };
+        Ok(Self {
+            pk: pk(*webhook, *id),
+            sk: id.to_string(),
+            v: 1,
+            delivery: *id,
+            event: *event,
+            event_type: event_type.clone(),
+            webhook: *webhook,
+            tenant: tenant.clone(),
+            delivery_state: progress.state,
+            cycle: progress.cycle,
+            next_attempt: progress.attempt,
+            next_at: progress.next_at.map(Timestamp::as_millisecond),
+            lease_until: lease_until.map(Timestamp::as_millisecond),
+            due_shard: due_at.map(|_| id.shard(DUE_SHARDS)),
+            due_at: due_at.map(Timestamp::as_millisecond),
+            body_zstd,
+            body_ref,
+            attempts: attempts.clone(),
+            expires_at: expires_at(now),
+        })
+    }
+
+    /// Returns when the sweep should look at it.
+    pub(super) fn due_at(&self) -> Option<i64> {
+        self.due_at
+    }
+}
+
+impl TryFrom<DeliveryItem> for Delivery {
+    type Error = StoreError;
+
+    fn try_from(item: DeliveryItem) -> Result<Self, Self::Error> {
+        let inconsistent = |why: String| StoreError::inconsistent(item.delivery, why);
+        let time = |milliseconds: Option<i64>| {
+            let time = milliseconds.map(Timestamp::from_millisecond).transpose();
+            time.map_err(|error| inconsistent(error.to_string()))
+        };
+        let body = match (&item.body_zstd, &item.body_ref) {
+            (Some(packed), _) => Some(Body::Inline(unpack(packed).map_err(inconsistent)?)),
+            (None, Some(key)) => Some(Body::Stored(key.clone())),
+            (None, None) => None,
+        };
+        let progress = Progress {
+            state: item.delivery_state,
+            cycle: item.cycle,
+            attempt: item.next_attempt,
+            next_at: time(item.next_at)?,
+        };
+        let lease_until = time(item.lease_until)?;
+        Ok(Self {
+            id: item.delivery,
+            event: item.event,
+            event_type: item.event_type,
+            webhook: item.webhook,
+            tenant: item.tenant,
+            progress,
+            lease_until,
+            body,
+            attempts: item.attempts,
+        })
+    }
+}

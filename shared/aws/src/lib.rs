@@ -1,0 +1,80 @@
+//! DynamoDB, SQS and Secrets Manager, in the words of the domain.
+//!
+//! The only crate that names an AWS SDK. Nothing of an SDK, a key or an attribute shows in a signature: callers see domain
+//! types and [`StoreError`], whose variants say what a caller can do about it. The items of the tables are private types
+//! with a version, so that renaming a domain field is not a migration. `docs/DATA-MODEL.md` shows every key.
+
+mod batch;
+pub mod bodies;
+mod error;
+mod items;
+pub mod ledger;
+pub mod queue;
+pub mod registry;
+pub mod secrets;
+
+pub use bodies::Bodies;
+pub use error::StoreError;
+pub use ledger::Ledger;
+pub use queue::Queue;
+pub use registry::Registry;
+pub use secrets::Secrets;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+
+/// The clients, one of each, made once an execution environment.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    dynamodb: aws_sdk_dynamodb::Client,
+    sqs: aws_sdk_sqs::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Aws {
+    /// Reads region, credentials and endpoint as every AWS SDK does; no call is made.
+    pub async fn connect() -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_attempt_timeout(Duration::from_secs(5))
+            .build();
+        let config = aws_config::from_env().timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+        }
+    }
+
+    /// Returns the Registry table of that name.
+    #[must_use]
+    pub fn registry(&self, table: String) -> Registry {
+        Registry::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns the ledger in the Deliveries table of that name.
+    #[must_use]
+    pub fn ledger(&self, table: String) -> Ledger {
+        Ledger::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns the stored bodies in the Events table of that name.
+    #[must_use]
+    pub fn bodies(&self, table: String) -> Bodies {
+        Bodies::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns the queue with that URL.
+    #[must_use]
+    pub fn queue(&self, url: String) -> Queue {
+        Queue::new(self.sqs.clone(), url)
+    }
+
+    /// Returns Secrets Manager.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.secrets.clone())
+    }
+}

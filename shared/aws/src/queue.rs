@@ -1,0 +1,155 @@
+//! Queues, ten messages a call.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use domain::tenant::TenantId;
+use futures::stream::{self, StreamExt as _};
+
+use crate::StoreError;
+
+/// The most messages that one `SendMessageBatch` takes.
+const MAX_ENTRIES: usize = 10;
+
+/// The most bytes that one call takes: 1 MiB, less what the attributes need.
+const MAX_BYTES: usize = 1024 * 1024 - 16 * 1024;
+
+/// How many calls run at once.
+const CONCURRENCY: usize = 8;
+
+/// How often refused entries are sent again.
+const ROUNDS: u32 = 3;
+
+/// A queue to send to.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The body, in characters that SQS takes.
+    pub body: String,
+    /// The tenant, so that a fair queue can tell a busy one from the others; `None` if it is not known.
+    pub tenant: Option<TenantId>,
+    /// How long it is to wait; at most 15 minutes.
+    pub delay: Duration,
+    /// Why it is where it is, for the operator.
+    pub cause: Option<String>,
+}
+
+impl Queue {
+    pub(crate) fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Sends messages and returns what became of each, in the same order. Refused entries are tried again before they are
+    /// given up; a call whose answer was lost may have sent its messages, so an error means "perhaps not".
+    pub async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), StoreError>> {
+        let mut results: Vec<Result<(), StoreError>> = messages.iter().map(|_| Ok(())).collect();
+        let mut left: Vec<(usize, Outgoing)> = messages.into_iter().enumerate().collect();
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(Duration::from_millis(50 << round)).await;
+            }
+            let answers: Vec<_> = stream::iter(calls(left))
+                .map(|call| async move { (self.send_batch(&call).await, call) })
+                .buffer_unordered(CONCURRENCY)
+                .collect()
+                .await;
+            left = Vec::new();
+            for (refused, call) in answers {
+                for (index, message) in call {
+                    results[index] = match refused.get(&index) {
+                        None => Ok(()),
+                        Some(why) => Err(StoreError::Unavailable(why.clone())),
+                    };
+                    if results[index].is_err() {
+                        left.push((index, message));
+                    }
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        results
+    }
+
+    /// Sends one call's messages and returns those that were refused, and why.
+    async fn send_batch(&self, call: &[(usize, Outgoing)]) -> HashMap<usize, String> {
+        let all = |why: String| call.iter().map(|(index, _)| (*index, why.clone())).collect();
+        let entries = match call.iter().map(|(index, message)| entry(*index, message)).collect::<Result<_, _>>() {
+            Ok(entries) => entries,
+            Err(error) => return all(error.to_string()),
+        };
+        match self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await {
+            // A call that succeeded may have refused some of its entries.
+            Ok(answer) => answer
+                .failed
+                .into_iter()
+                .filter_map(|failed| Some((failed.id.parse().ok()?, format!("{}: refused by SQS", failed.code))))
+                .collect(),
+            Err(error) => all(DisplayErrorContext(error).to_string()),
+        }
+    }
+}
+
+fn entry(index: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
+    let seconds = message.delay.as_secs() + u64::from(message.delay.subsec_nanos() > 0);
+    let mut entry = SendMessageBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message_body(&message.body)
+        .delay_seconds(i32::try_from(seconds.min(900)).unwrap_or(900))
+        .set_message_group_id(message.tenant.as_ref().map(ToString::to_string));
+    if let Some(cause) = &message.cause {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(cause).build()?;
+        entry = entry.message_attributes("cause", value);
+    }
+    entry.build()
+}
+
+/// Packs messages into calls, in order.
+fn calls(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
+    let mut calls: Vec<Vec<(usize, Outgoing)>> = Vec::new();
+    let mut bytes = 0;
+    for (index, message) in messages {
+        let size = message.body.len() + message.cause.as_ref().map_or(0, String::len);
+        match calls.last_mut() {
+            Some(call) if call.len() < MAX_ENTRIES && bytes + size <= MAX_BYTES => {
+                bytes += size;
+                call.push((index, message));
+            }
+            _ => {
+                bytes = size;
+                calls.push(vec![(index, message)]);
+            }
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> Outgoing {
+        Outgoing { body: "x".repeat(bytes), tenant: None, delay: Duration::ZERO, cause: None }
+    }
+
+    #[test]
+    fn packs_ten_to_a_call_and_a_megabyte_at_most() {
+        let sizes = |bytes: &[usize]| -> Vec<usize> {
+            let messages = bytes.iter().map(|bytes| message(*bytes)).enumerate().collect();
+            calls(messages).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(&[1; 21]), [10, 10, 1]);
+        assert_eq!(sizes(&[600_000, 600_000, 10]), [1, 2]);
+        assert_eq!(sizes(&[]), Vec::<usize>::new());
+    }
+}

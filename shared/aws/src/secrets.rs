@@ -1,0 +1,96 @@
+//! Secrets Manager: one secret a path.
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
+use aws_sdk_secretsmanager::operation::delete_secret::DeleteSecretError;
+use aws_sdk_secretsmanager::types::Tag;
+use domain::secret::{FingerprintKey, WebhookSecret};
+use domain::tenant::TenantId;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::StoreError;
+
+/// How long a deleted secret can be restored, in days.
+const RECOVERY_WINDOW_DAYS: i64 = 30;
+
+/// Secrets Manager.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    client: Client,
+}
+
+impl Secrets {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Keeps a new webhook's secret at its path.
+    ///
+    /// # Errors
+    ///
+    /// If there is something at the path, or Secrets Manager is unavailable.
+    pub async fn create(&self, path: &str, secret: &WebhookSecret, tenant: &TenantId) -> Result<(), StoreError> {
+        let tag = Tag::builder().key("dynahook:tenant").value(tenant.as_str()).build();
+        let request = self.client.create_secret().name(path).tags(tag);
+        request.secret_string(secret.to_text().expose_secret()).send().await.map_err(|error| {
+            if error.as_service_error().is_some_and(CreateSecretError::is_resource_exists_exception) {
+                StoreError::Conflict { key: path.to_owned() }
+            } else {
+                StoreError::Unavailable(DisplayErrorContext(error).to_string())
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Puts a secret into its recovery window. A secret that is not there is as good as deleted.
+    ///
+    /// # Errors
+    ///
+    /// If Secrets Manager is unavailable.
+    pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(DeleteSecretError::is_resource_not_found_exception) => {
+                Ok(())
+            }
+            Err(error) => Err(StoreError::Unavailable(DisplayErrorContext(error).to_string())),
+        }
+    }
+
+    /// Reads a webhook's secret.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`] if there is none or it is being deleted, [`StoreError::Inconsistent`] if it is not a secret of
+    /// a webhook.
+    pub async fn webhook_secret(&self, path: &str) -> Result<WebhookSecret, StoreError> {
+        let text = self.read(path).await?;
+        WebhookSecret::parse(text.expose_secret()).map_err(|error| StoreError::inconsistent(path, error))
+    }
+
+    /// Reads the deployment's fingerprint key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`] if there is none.
+    pub async fn fingerprint_key(&self, path: &str) -> Result<FingerprintKey, StoreError> {
+        self.read(path).await.map(FingerprintKey::new)
+    }
+
+    async fn read(&self, path: &str) -> Result<SecretString, StoreError> {
+        let answer = self.client.get_secret_value().secret_id(path).send().await.map_err(|error| {
+            let gone = error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception() || error.is_invalid_request_exception());
+            if gone {
+                StoreError::Missing { key: path.to_owned() }
+            } else {
+                StoreError::Unavailable(DisplayErrorContext(error).to_string())
+            }
+        })?;
+        let text = answer.secret_string.ok_or_else(|| StoreError::inconsistent(path, "not a text"))?;
+        Ok(text.into())
+    }
+}

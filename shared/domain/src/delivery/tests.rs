@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+fn now() -> Timestamp {
+    "2026-11-21T10:00:00Z".parse().unwrap()
+}
+
+fn message(cycle: u32, attempt: u32) -> Message {
+    let first = Message::first(
+        EventId::from_parts(now(), 1),
+        "film.created".parse().unwrap(),
+        WebhookId::from_parts(now(), 2),
+        "acme".parse().unwrap(),
+        Body::Inline("{}".to_owned()),
+    );
+    let body = first.body.clone().filter(|_| (cycle, attempt) == (0, 1));
+    Message { cycle, attempt, body, ..first }
+}
+
+fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
+    let Message { delivery, event, event_type, webhook, tenant, .. } = message(0, 1);
+    let progress = Progress { state, cycle, attempt, next_at: Some(now()) };
+    Delivery {
+        id: delivery,
+        event,
+        event_type,
+        webhook,
+        tenant,
+        progress,
+        lease_until: None,
+        body: None,
+        attempts: vec![],
+    }
+}
+
+#[rstest]
+#[case::nobody_has(message(0, 1), None, Admission::First)]
+#[case::row_is_gone(message(0, 2), None, Admission::Stale(Stale::Unknown))]
+#[case::redriven_row_is_gone(message(1, 1), None, Admission::Stale(Stale::Unknown))]
+#[case::its_turn(message(0, 2), Some(row(State::Retrying, 0, 2)), Admission::Again)]
+#[case::first_copy_again(message(0, 1), Some(row(State::Retrying, 0, 2)), Admission::Stale(Stale::Superseded))]
+#[case::older_attempt(message(0, 2), Some(row(State::Retrying, 0, 3)), Admission::Stale(Stale::Superseded))]
+#[case::older_cycle(message(0, 2), Some(row(State::Retrying, 1, 2)), Admission::Stale(Stale::Superseded))]
+#[case::delivered(message(0, 1), Some(row(State::Delivered, 0, 1)), Admission::Stale(Stale::Ended))]
+#[case::cancelled(message(0, 2), Some(row(State::Cancelled, 0, 2)), Admission::Stale(Stale::Ended))]
+#[case::exhausted(message(0, 3), Some(row(State::Exhausted, 0, 3)), Admission::Stale(Stale::Ended))]
+#[case::redriven(message(1, 1), Some(row(State::Exhausted, 0, 3)), Admission::Redriven)]
+#[case::redriven_twice(message(1, 1), Some(row(State::Exhausted, 1, 3)), Admission::Stale(Stale::Ended))]
+#[case::redriven_and_stranded(message(1, 1), Some(row(State::Pending, 1, 1)), Admission::Again)]
+fn admits(#[case] message: Message, #[case] row: Option<Delivery>, #[case] expected: Admission) {
+    assert_eq!(admit(&message, row.as_ref(), now()), expected);
+}
+
+#[rstest]
+#[case::held(1, Admission::Stale(Stale::Leased))]
+#[case::expired(0, Admission::Again)]
+fn respects_a_lease(#[case] seconds: u64, #[case] expected: Admission) {
+    let lease_until = Some(now() + Duration::from_secs(seconds));
+    let row = Delivery { lease_until, ..row(State::Retrying, 0, 2) };
+    assert_eq!(admit(&message(0, 2), Some(&row), now()), expected);
+}
+
+#[test]
+fn settles() {
+    let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
+    let after = |attempt, verdict| settle(3, attempt, verdict, &policy, now(), 0.5);
+    let progress = |state, attempt, next_at| Progress { state, cycle: 3, attempt, next_at };
+    assert_eq!(after(1, Verdict::Accepted), progress(State::Delivered, 1, None));
+    let in_five_seconds = Some(now() + Duration::from_secs(5));
+    assert_eq!(after(1, Verdict::Refused), progress(State::Retrying, 2, in_five_seconds));
+    assert_eq!(after(2, Verdict::TimedOut), progress(State::Exhausted, 2, None));
+}
+
+#[rstest]
+#[case::on_a_queue(State::Retrying, 60, Some(180))]
+#[case::just_short(State::Retrying, 900, Some(1020))]
+#[case::left_to_the_sweep(State::Retrying, 901, Some(901))]
+#[case::redriven(State::Pending, 0, Some(120))]
+#[case::to_be_buried(State::Exhausted, 0, Some(120))]
+#[case::delivered(State::Delivered, 0, None)]
+#[case::cancelled(State::Cancelled, 0, None)]
+fn says_when_the_sweep_should_look(#[case] state: State, #[case] wait: u64, #[case] due: Option<u64>) {
+    let next_at = Some(now() + Duration::from_secs(wait));
+    let progress = Progress { state, cycle: 0, attempt: 2, next_at };
+    assert_eq!(progress.due_at(now()), due.map(|seconds| now() + Duration::from_secs(seconds)));
+}
+
+#[rstest]
+#[case::due_soon(State::Retrying, 40, Some(Wake::Send { delay: seconds(40), due_at: now() + seconds(160) }))]
+#[case::overdue(State::Retrying, -500, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
+#[case::stranded(State::Pending, 0, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
+#[case::unburied(State::Exhausted, 0, Some(Wake::DeadLetter))]
+#[case::over(State::Delivered, 0, None)]
+fn wakes(#[case] state: State, #[case] wait: i64, #[case] expected: Option<Wake>) {
+    let next_at = Some(now() + jiff::SignedDuration::from_secs(wait));
+    assert_eq!(wake(&Progress { state, cycle: 0, attempt: 2, next_at }, now()), expected);
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_dead_letter_that_comes_back_starts_a_new_cycle() {
+    let letter = dead_letter(message(0, 3));
+    assert_eq!(admit(&letter, Some(&row(State::Exhausted, 0, 3)), now()), Admission::Redriven);
+}
+
+proptest! {
+    /// Until a delivery is terminal there is a holder: a row that is not over is due.
+    #[test]
+    fn what_is_not_over_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
+        let verdict = if accepted { Verdict::Accepted } else { Verdict::Refused };
+        let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
+        let progress = settle(0, attempt, verdict, &policy, now(), draw);
+        prop_assert_eq!(progress.due_at(now()).is_none(), progress.state == State::Delivered);
+        prop_assert_eq!(progress.state == State::Retrying, progress.next_at.is_some());
+        prop_assert_eq!(progress.attempt, attempt + u32::from(progress.state == State::Retrying));
+    }
+
+    /// The same message twice is attempted once: settling an attempt makes every copy of its message stale.
+    #[test]
+    fn a_settled_attempt_is_not_made_again(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25) {
+        let verdict = if accepted { Verdict::Accepted } else { Verdict::Refused };
+        let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
+        let progress = settle(0, attempt, verdict, &policy, now(), 0.5);
+        let row = Delivery { progress, ..row(State::Retrying, 0, attempt) };
+        prop_assert!(matches!(admit(&message(0, attempt), Some(&row), now()), Admission::Stale(_)));
+    }
+}

@@ -1,0 +1,207 @@
+//! What happened: one committed change of an entity.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::EventId;
+use crate::tenant::TenantId;
+use crate::value::Map;
+
+/// What a change did to its entity; the last part of an event type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// The entity came to be.
+    Created,
+    /// The entity changed.
+    Updated,
+    /// The entity is gone.
+    Deleted,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+/// The type of an event, such as `packet.created`: words of letters, digits, `_` and `-`, joined by dots, at most 128
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct EventType(String);
+
+/// A text that is not an event type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be words of letters, digits, _ and -, joined by dots, such as packet.created, and at most 128 characters"
+)]
+pub struct ParseEventTypeError;
+
+impl EventType {
+    /// Returns the type of an operation on an entity.
+    #[must_use]
+    pub fn of(entity: &EntityName, operation: Operation) -> Self {
+        Self(format!("{entity}.{operation}"))
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+impl FromStr for EventType {
+    type Err = ParseEventTypeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for EventType {
+    type Error = ParseEventTypeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.len() <= 128 && text.split('.').all(is_word) { Ok(Self(text)) } else { Err(ParseEventTypeError) }
+    }
+}
+
+impl From<EventType> for String {
+    fn from(event_type: EventType) -> Self {
+        event_type.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a kind of entity, such as `packet`: one word of letters, digits, `_` and `-`, at most 64 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct EntityName(String);
+
+/// A text that does not name a kind of entity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be one word of letters, digits, _ and -, such as packet, and at most 64 characters")]
+pub struct ParseEntityNameError;
+
+impl TryFrom<String> for EntityName {
+    type Error = ParseEntityNameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.len() <= 64 && is_word(&text) { Ok(Self(text)) } else { Err(ParseEntityNameError) }
+    }
+}
+
+impl FromStr for EntityName {
+    type Err = ParseEntityNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<EntityName> for String {
+    fn from(name: EntityName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for EntityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which entity an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    /// Its id within its collection.
+    pub id: String,
+    /// Its kind, as receivers know it (`flows/comments`).
+    pub key: String,
+    /// The path of its collection (`packets`).
+    pub collection: String,
+}
+
+impl Entity {
+    /// Returns the path of the entity: that of its collection, and its id.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.collection, self.id)
+    }
+}
+
+/// An entity at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// All its attributes.
+    pub properties: Map,
+    /// When it was created, if the table says so.
+    pub create_time: Option<String>,
+    /// When it was last changed, if that is known.
+    pub update_time: Option<String>,
+}
+
+/// One committed change, on its way to every webhook that wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Derived from the change, so that a replay has the same id.
+    pub id: EventId,
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// `<entity>.<operation>`.
+    pub event_type: EventType,
+    /// What the change did.
+    pub operation: Operation,
+    /// When the change was committed.
+    pub at: Timestamp,
+    /// What it was about.
+    pub entity: Entity,
+    /// The state before, if there was one.
+    pub old: Option<State>,
+    /// The state after, if there is one.
+    pub new: Option<State>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("packet.created", true)]
+    #[case::one_word("ping", true)]
+    #[case::three_words("packet.comment.created", true)]
+    #[case::underscore("rfp.status_changed", true)]
+    #[case::empty("", false)]
+    #[case::empty_word("packet..created", false)]
+    #[case::wildcard("packet.*", false)]
+    #[case::space("packet created", false)]
+    fn says_what_an_event_type_is(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(text.parse::<EventType>().is_ok(), valid);
+    }
+
+    #[test]
+    fn entity_names_are_one_word() {
+        assert!("packet".parse::<EntityName>().is_ok());
+        assert!("packet.comment".parse::<EntityName>().is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! The rules of Dynahook, and nothing else.
+//!
+//! Everything here is pure: no I/O, no async, no clock, no randomness and no AWS. Time and random draws are arguments, so
+//! that every decision can be tested exactly. What decides lives here; what does lives in the functions.
+//!
+//! Read in the order of an event's way: [`source`] maps a table's [`change`](source::Change) to an [`event`],
+//! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
+//! [`target`] says where it may go, [`signature`] signs it and [`retry`] says when to try again.
+
+pub mod caller;
+pub mod delivery;
+pub mod event;
+pub mod id;
+pub mod matcher;
+pub mod message;
+pub mod payload;
+pub mod retry;
+pub mod secret;
+pub mod signature;
+pub mod source;
+pub mod target;
+pub mod tenant;
+pub mod time;
+pub mod value;
+pub mod webhook;

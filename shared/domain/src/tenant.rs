@@ -1,0 +1,88 @@
+//! Who a webhook belongs to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Letters, digits and `_ . @ + = -`, 1 to 128 of them: what a Secrets Manager path and a partition key can both hold.
+fn is_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@+=-".contains(&byte))
+}
+
+/// A text that cannot name a tenant or an application.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
+pub struct NameError;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+        $(#[$doc])*
+        ///
+        /// 1 to 128 characters of `A-Z a-z 0-9 _ . @ + = -`.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Returns the text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                if is_name(&text) { Ok(Self(text)) } else { Err(NameError) }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.to_owned().try_into()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+names! {
+    /// The company or organization that a webhook belongs to.
+    TenantId;
+    /// A client of the tenant with tokens of its own.
+    AppId;
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::word("acme", true)]
+    #[case::uuid("7b2f1f0e-3b1c-4b44-9f0b-0f6f0a5a2f11", true)]
+    #[case::empty("", false)]
+    #[case::separator_of_keys("acme#globex", false)]
+    #[case::path("acme/globex", false)]
+    #[case::accent("acmé", false)]
+    fn says_what_a_tenant_is(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(text.parse::<TenantId>().is_ok(), valid);
+    }
+}

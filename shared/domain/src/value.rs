@@ -1,0 +1,221 @@
+//! Values as a payload shows them: JSON, with the exact digits of every number and one order of keys.
+//!
+//! Not `serde_json::Value`, for two reasons. Its numbers are 64-bit, while DynamoDB's have 38 digits. And its maps keep the
+//! order of insertion or not, depending on a feature that other crates switch on, while the same change must render to the
+//! same bytes every time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A JSON object: its keys are sorted.
+pub type Map = BTreeMap<String, Value>;
+
+/// A JSON value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, as it was written.
+    Number(Number),
+    /// A string.
+    String(String),
+    /// An array.
+    List(Vec<Value>),
+    /// An object.
+    Map(Map),
+}
+
+impl Value {
+    /// Returns the text of a string, or the digits of a number: what can stand in an id.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            Self::Number(number) => Some(&number.0),
+            Self::Null | Self::Bool(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => number.serialize(serializer),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::List(values) => serializer.collect_seq(values),
+            Self::Map(map) => serializer.collect_map(map),
+        }
+    }
+}
+
+/// A number with all its digits; a JSON number to the letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number(String);
+
+/// A text that is not a JSON number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON number")]
+pub struct ParseNumberError;
+
+impl std::str::FromStr for Number {
+    type Err = ParseNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A raw value is checked to be JSON; JSON that starts like a number is one. White space around it is not.
+        let starts = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        let ends = text.ends_with(|last: char| last.is_ascii_digit());
+        if starts && ends && serde_json::from_str::<&RawValue>(text).is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseNumberError)
+        }
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // `serde_json` takes a number verbatim only as a raw value; no other serializer meets this type.
+        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// Returns the paths at which two states of an entity differ, sorted: its update mask.
+///
+/// A path names the innermost attribute that differs (`address.city`); maps are compared key by key, lists as a whole. A
+/// key that holds `.` or a backtick, or is empty, stands in backticks, as in a Firestore field path.
+#[must_use]
+pub fn changed_paths(old: &Map, new: &Map) -> Vec<String> {
+    let mut paths = Vec::new();
+    collect_changes(old, new, &mut String::new(), &mut paths);
+    paths.sort_unstable();
+    paths
+}
+
+fn collect_changes(old: &Map, new: &Map, prefix: &mut String, paths: &mut Vec<String>) {
+    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key, None));
+    let kept = new.iter().map(|(key, value)| (key, Some(value)));
+    for (key, after) in kept.chain(removed) {
+        let before = old.get(key);
+        if before == after {
+            continue;
+        }
+        let length = prefix.len();
+        push_segment(prefix, key);
+        if let (Some(Value::Map(before)), Some(Value::Map(after))) = (before, after) {
+            collect_changes(before, after, prefix, paths);
+        } else {
+            paths.push(prefix.clone());
+        }
+        prefix.truncate(length);
+    }
+}
+
+fn push_segment(path: &mut String, key: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    if key.is_empty() || key.contains(['.', '`']) {
+        // Writing to a string cannot fail.
+        let _ = write!(path, "`{}`", key.replace('\\', "\\\\").replace('`', "\\`"));
+    } else {
+        path.push_str(key);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Reads a test's JSON.
+    pub(crate) fn map(json: &serde_json::Value) -> Map {
+        json.as_object().unwrap().iter().map(|(key, value)| (key.clone(), from_json(value))).collect()
+    }
+
+    fn from_json(json: &serde_json::Value) -> Value {
+        match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(*value),
+            serde_json::Value::Number(number) => Value::Number(number.to_string().parse().unwrap()),
+            serde_json::Value::String(text) => Value::String(text.clone()),
+            serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
+            serde_json::Value::Object(_) => Value::Map(map(json)),
+        }
+    }
+
+    #[rstest]
+    #[case::integer("42", true)]
+    #[case::thirty_eight_digits("12345678901234567890123456789012345678", true)]
+    #[case::exponent("-1.5E-130", true)]
+    #[case::leading_zero("01", false)]
+    #[case::infinity("Infinity", false)]
+    #[case::space(" 1", false)]
+    #[case::trailing_space("1 ", false)]
+    #[case::two("1,2", false)]
+    #[case::empty("", false)]
+    fn numbers_are_json_to_the_letter(#[case] text: &str, #[case] valid: bool) {
+        let number = text.parse::<Number>();
+        assert_eq!(number.is_ok(), valid);
+        if let Ok(number) = number {
+            assert_eq!(serde_json::to_string(&number).unwrap(), text);
+        }
+    }
+
+    #[rstest]
+    #[case::nothing(serde_json::json!({"a": 1}), serde_json::json!({"a": 1}), &[])]
+    #[case::value(serde_json::json!({"a": 1, "b": 2}), serde_json::json!({"a": 1, "b": 3}), &["b"])]
+    #[case::added_and_removed(serde_json::json!({"a": 1}), serde_json::json!({"b": 1}), &["a", "b"])]
+    #[case::null_is_not_absent(serde_json::json!({"a": null}), serde_json::json!({}), &["a"])]
+    #[case::nested(serde_json::json!({"a": {"b": 1, "c": 2}}), serde_json::json!({"a": {"b": 1, "c": 3}}), &["a.c"])]
+    #[case::list_as_a_whole(serde_json::json!({"a": [1, 2]}), serde_json::json!({"a": [1, 3]}), &["a"])]
+    #[case::map_became_text(serde_json::json!({"a": {"b": 1}}), serde_json::json!({"a": "b"}), &["a"])]
+    #[case::dotted_key(serde_json::json!({"a.b": 1}), serde_json::json!({"a.b": 2}), &["`a.b`"])]
+    #[case::spaced_key(serde_json::json!({"Major Genre": 1}), serde_json::json!({"Major Genre": 2}), &["Major Genre"])]
+    fn names_what_changed(#[case] old: serde_json::Value, #[case] new: serde_json::Value, #[case] paths: &[&str]) {
+        assert_eq!(changed_paths(&map(&old), &map(&new)), paths);
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(|number| Value::Number(Number(number.to_string()))),
+            ".{0,6}".prop_map(Value::String),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+                prop::collection::btree_map("[a-c.`]{0,2}", inner, 0..4).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    fn any_map() -> impl Strategy<Value = Map> {
+        prop::collection::btree_map("[a-d.`]{0,2}", any_value(), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn mask_is_empty_exactly_if_nothing_changed(old in any_map(), new in any_map()) {
+            prop_assert_eq!(changed_paths(&old, &new).is_empty(), old == new);
+            prop_assert_eq!(changed_paths(&old, &old), Vec::<String>::new());
+            prop_assert_eq!(changed_paths(&old, &new), changed_paths(&new, &old));
+        }
+
+        #[test]
+        fn renders_json(value in any_value()) {
+            let text = serde_json::to_string(&value).unwrap();
+            prop_assert_eq!(from_json(&serde_json::from_str(&text).unwrap()), value);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A document that the operator names: a key set.
+
+use std::time::Duration;
+
+use reqwest::redirect;
+
+/// The longest that a fetch may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The largest document, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Why a document could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The request failed, or was not answered with 2xx.
+    #[error("cannot fetch the document: {0}")]
+    Failed(#[from] reqwest::Error),
+    /// There is too much of it.
+    #[error("the document is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Fetches a document from a URL in the operator's configuration. Not for a tenant's URL: no policy is asked.
+///
+/// # Errors
+///
+/// If there is no answer in time, it is not 2xx, or it is too large.
+pub async fn fetch(url: &str) -> Result<Vec<u8>, FetchError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
+    let client = reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
+    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,111 @@
+//! Configuration: environment variables, read once and all faults at once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use domain::target::TargetPolicy;
+
+/// Returns an environment variable; the lookup that every `main` hands to its configuration.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "configuration is read here and nowhere else")]
+pub fn environment(key: &str) -> Option<String> {
+    std::env::var(key).ok()
+}
+
+/// Everything that is wrong with the configuration. Names keys, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration is not complete: {}", .0.join("; "))]
+pub struct ConfigError(Vec<String>);
+
+/// Reads values and collects what is wrong with them.
+#[derive(Debug)]
+pub struct Reader<F> {
+    lookup: F,
+    faults: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    /// Reads from a lookup. A variable that is empty counts as not set.
+    pub fn new(lookup: F) -> Self {
+        Self { lookup, faults: Vec::new() }
+    }
+
+    /// Reads a value that must be there.
+    pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
+        let Some(text) = self.text(key) else {
+            self.faults.push(format!("{key} is not set"));
+            return None;
+        };
+        self.parse(key, &text)
+    }
+
+    /// Reads a value that may be there.
+    pub fn optional<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
+        let text = self.text(key)?;
+        self.parse(key, &text)
+    }
+
+    /// Reads values between commas; none if there is nothing.
+    pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
+        let text = self.text(key).unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.filter_map(|part| self.parse(key, part)).collect()
+    }
+
+    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, and `TARGET_ALLOW_HTTP`.
+    pub fn target_policy(&mut self) -> TargetPolicy {
+        TargetPolicy {
+            allowed: self.list("TARGET_ALLOWED_CIDRS"),
+            allow_http: self.optional("TARGET_ALLOW_HTTP").unwrap_or(false),
+        }
+    }
+
+    /// Adds a fault that shows only between values.
+    pub fn fault(&mut self, fault: impl Into<String>) {
+        self.faults.push(fault.into());
+    }
+
+    /// Returns what `build` makes of the values, or all faults.
+    ///
+    /// # Errors
+    ///
+    /// If a value was missing or could not be read; `build` must then return `None`.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(ConfigError(self.faults)),
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        (self.lookup)(key).filter(|text| !text.is_empty())
+    }
+
+    fn parse<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, text: &str) -> Option<T> {
+        text.parse().inspect_err(|error| self.faults.push(format!("{key}: {error}"))).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_every_fault_by_name_and_no_value() {
+        let mut reader = Reader::new(|key| match key {
+            "COUNT" => Some("many".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "LIST" => Some("1, 2,,x".to_owned()),
+            _ => None,
+        });
+        assert_eq!(reader.required::<u32>("COUNT"), None);
+        assert_eq!(reader.required::<String>("EMPTY"), None);
+        assert_eq!(reader.optional::<u32>("ABSENT"), None);
+        assert_eq!(reader.list::<u32>("LIST"), [1, 2]);
+        assert_eq!(
+            reader.finish(Some(())).unwrap_err().to_string(),
+            "the configuration is not complete: COUNT: invalid digit found in string; EMPTY is not set; \
+             LIST: invalid digit found in string"
+        );
+    }
+}
