@@ -1,0 +1,24 @@
+LOCAL := python3 infra/local/main.py
+
+.PHONY: help run demo smoke test lint down
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: ## Run everything on this machine, show a delivery, stay up
+	@$(LOCAL) run
+
+demo: ## The same, but end after the first delivery
+	@$(LOCAL) demo
+
+smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now and then
+	@$(LOCAL) smoke
+
+test: ## Run all tests, unit to end to end
+	@$(LOCAL) test
+
+lint: ## Check format, lints, documentation, architecture and templates
+	@$(LOCAL) lint
+
+down: ## Stop what a killed run left
+	@$(LOCAL) down

@@ -1,0 +1,4 @@
+def test():
+    return 0
+def lint():
+    return 0

@@ -1,0 +1,38 @@
+"""The commands, inside the tools' environment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import check
+import demo
+import smoke
+from stack import StackError, stop_lost
+
+COMMANDS = {
+    "run": demo.run,
+    "demo": demo.demo,
+    "smoke": smoke.smoke,
+    "test": check.test,
+    "lint": check.lint,
+    "down": stop_lost,
+}
+
+
+def main() -> int:
+    """Runs one command; a fault that a person can mend is one line."""
+    # A terminated command cleans up as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return COMMANDS[sys.argv[1]]() or 0
+    except StackError as error:
+        print(f"dynahook: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndynahook: stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

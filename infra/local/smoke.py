@@ -1,0 +1,2 @@
+def smoke():
+    return 0
