@@ -1,4 +1,106 @@
-def test():
+"""`make test` and `make lint`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from demo import first_delivery
+from receiver import Receiver
+from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+
+# The table of the end-to-end tests.
+TABLE = "items"
+
+# What the pure crate must not depend on, however far away.
+IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
+
+
+def test() -> int:
+    """Runs every test: unit, property and wire tests, then end to end against the deployed stack; says what it ran."""
+    with Stack("test", free_port()) as stack:
+        step(f"creating the table {TABLE} of the end-to-end tests")
+        stack.create_table(TABLE, "tenant_id", "item_id")
+        source = {
+            "table": TABLE,
+            "entity": "item",
+            "tenant_attribute": "tenant_id",
+            "id_attribute": "item_id",
+            "collection": "items",
+        }
+        stack.expect(201, "POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
+        step("cargo test: unit, property, wire and end-to-end tests")
+        environment = {
+            **os.environ,
+            **stack.environment,
+            "DYNAHOOK_BUILD": str(BUILD),
+            "DYNAHOOK_KEYS": str(LOCAL / "keys"),
+            "DYNAHOOK_OUTPUTS": str(stack.folder / "outputs.json"),
+            "INSTA_UPDATE": "no",
+        }
+        tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"]
+        code = subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
+        step("the newcomer's first delivery")
+        receiver = Receiver(0)
+        try:
+            first_delivery(stack, receiver)
+        finally:
+            receiver.close()
+    print(f"\nran: cargo test (exit code {code}), and the first delivery of make run, verified")
+    if code:
+        print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)
+    return code
+
+
+def lint() -> int:
+    """Runs every check that needs no stack; stops at the first that does not hold."""
+    cargo("format", "fmt", "--all", "--check")
+    cargo("lints", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
+    cargo("documentation", "doc", "--workspace", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
+    step("purity of the domain, and who may name what")
+    check_purity()
+    cargo_deny = ["cargo-deny", "--offline", "check", "bans", "licenses", "sources"]
+    execute("licences and sources of dependencies", cargo_deny)
+    for template in ("template", "source"):
+        execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
+    print("\nall checks passed")
     return 0
-def lint():
-    return 0
+
+
+def check_purity() -> None:
+    """The rules of docs/ARCHITECTURE.md about who depends on whom."""
+    tree = output("cargo", "tree", "--package", "domain", "--edges", "normal", "--prefix", "none")
+    names = {line.split()[0] for line in tree.splitlines() if line}
+    impure = sorted(name for name in names if name.startswith(IMPURE))
+    if impure:
+        raise StackError(f"the domain must be pure, and depends on {', '.join(impure)}")
+    packages = json.loads(output("cargo", "metadata", "--no-deps", "--format-version", "1"))["packages"]
+    for package in packages:
+        for dependency in package["dependencies"]:
+            name = dependency["name"]
+            if package["name"] != "tests" and name.startswith("aws-") and package["name"] != "aws":
+                raise StackError(f"only shared/aws may name an AWS SDK; {package['name']} names {name}")
+            if name == "reqwest" and package["name"] not in ("outbound", "tests"):
+                raise StackError(f"only shared/outbound may dial; {package['name']} names {name}")
+            if name == "tests":
+                raise StackError(f"nothing may depend on tests; {package['name']} does")
+
+
+def cargo(what: str, *arguments: str, **environment: str) -> None:
+    """Runs cargo."""
+    execute(what, ["cargo", *arguments], **environment)
+
+
+def execute(what: str, command: list[str], **environment: str) -> None:
+    """Runs a check with its output in sight."""
+    step(f"{what}: {' '.join(command)}")
+    environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode != 0:
+        raise StackError(f"the check of {what} does not pass")
+
+
+def output(*command: str) -> str:
+    """Returns what a command prints."""
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

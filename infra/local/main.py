@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|smoke|test|lint|down`.
 
-This file uses the standard library alone. It checks what a machine must have, makes two virtual environments with pinned
-tools in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
-`emulator` has MiniStack, which pins another version of botocore.
+This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
+packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
+`emulator` has MiniStack, which pins another version of botocore; `data` has the data set of the smoke test.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VENVS = ROOT / ".local" / "venv"
-COMMANDS = ("run", "demo", "smoke", "test", "lint", "down")
+ENVIRONMENTS = {
+    "run": ("tools", "emulator"),
+    "demo": ("tools", "emulator"),
+    "smoke": ("tools", "emulator", "data"),
+    "test": ("tools", "emulator"),
+    "lint": ("tools",),
+    "down": ("tools",),
+}
 
 
 def main() -> int:
     """Checks the machine, makes the environments and starts the command."""
-    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
-        return fail(f"usage: python3 infra/local/main.py {'|'.join(COMMANDS)}")
+    if len(sys.argv) != 2 or sys.argv[1] not in ENVIRONMENTS:
+        return fail(f"usage: python3 infra/local/main.py {'|'.join(ENVIRONMENTS)}")
     if sys.version_info < (3, 10):
         return fail(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}")
     if not sys.platform.startswith("linux"):
@@ -35,7 +42,7 @@ def main() -> int:
     if not shutil.which("cc"):
         return fail("no C compiler (cc) is on the PATH: install gcc or clang; Rust links with it")
     try:
-        for name in ("tools", "emulator"):
+        for name in ENVIRONMENTS[sys.argv[1]]:
             make_environment(name)
     except (subprocess.CalledProcessError, OSError) as error:
         return fail(f"cannot make the Python environments in {VENVS}: {error}")

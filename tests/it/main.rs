@@ -1,1 +1,9 @@
-//! x
+//! End to end, against the deployed stack: `make test` brings it up.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod api;
+mod crash;
+mod delivery;
+mod fanout;
+mod ledger;
+mod sweep;

@@ -89,7 +89,7 @@ async fn claim(app: &App, admission: Admission, message: &Message, deadline: Tim
     match admission {
         Admission::First => Ok(Written::Yes),
         Admission::Again => app.ledger.lease(slot, until, now).await,
-        Admission::Redriven => app.ledger.redrive(slot, until, now).await,
+        Admission::Redriven => app.ledger.redrive(slot, until).await,
         Admission::Stale(_) => Ok(Written::TooLate),
     }
 }
@@ -129,9 +129,9 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
 /// The one line of an attempt.
 fn log(attempt: &Attempt, progress: &Progress) {
     let span = Span::current();
-    span.record("attempt.verdict", field::debug(attempt.outcome.verdict));
+    span.record("attempt.verdict", attempt.outcome.verdict.as_str());
     span.record("attempt.duration_ms", attempt.outcome.duration_ms);
-    span.record("delivery.state", field::debug(progress.state));
+    span.record("delivery.state", progress.state.as_str());
     if let Some(status) = attempt.outcome.status {
         span.record("http.response.status_code", status);
     }

@@ -138,13 +138,14 @@ impl Ledger {
             .update(slot)
             .update_expression("SET lease_until = :until, due_at = :until, due_shard = :shard")
             .condition_expression(
-                "cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying) \
+                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying) \
                  AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
             )
             .expression_attribute_values(":attempt", number(slot.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":retrying", state(State::Retrying));
-        written(with_lease(update, slot, until, now)).await
+        let update = update.expression_attribute_values(":now", number(now.as_millisecond()));
+        written(with_lease(update, slot, until)).await
     }
 
     /// Starts a new cycle of an exhausted delivery, and takes the lease for its first attempt.
@@ -152,19 +153,19 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn redrive(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn redrive(&self, slot: Slot, until: Timestamp) -> Result<Written, StoreError> {
         let update = self
             .update(slot)
             .update_expression(
                 "SET lease_until = :until, due_at = :until, due_shard = :shard, \
-                 delivery_state = :pending, cycle = :cycle, next_attempt = :attempt",
+                 delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
             )
-            .condition_expression("cycle = :before AND delivery_state = :exhausted AND :now < :until")
+            .condition_expression("delivery_cycle = :before AND delivery_state = :exhausted")
             .expression_attribute_values(":attempt", number(slot.attempt))
             .expression_attribute_values(":before", number(slot.cycle - 1))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":exhausted", state(State::Exhausted));
-        written(with_lease(update, slot, until, now)).await
+        written(with_lease(update, slot, until)).await
     }
 
     /// Writes what came of an attempt (`None`: of a delivery that was cancelled before it), unless somebody else did.
@@ -184,7 +185,7 @@ impl Ledger {
         let mut update = self
             .update(slot)
             .condition_expression(
-                "cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying)",
+                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying)",
             )
             .expression_attribute_values(":cycle", number(slot.cycle))
             .expression_attribute_values(":attempt", number(slot.attempt))
@@ -228,7 +229,7 @@ impl Ledger {
         let update = self
             .update(slot)
             .update_expression("REMOVE due_at, due_shard")
-            .condition_expression("cycle = :cycle AND delivery_state = :exhausted")
+            .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted")
             .expression_attribute_values(":cycle", number(slot.cycle))
             .expression_attribute_values(":exhausted", state(State::Exhausted));
         written(update).await
@@ -323,27 +324,15 @@ impl Due {
     }
 }
 
-fn with_lease(
-    update: UpdateItemFluentBuilder,
-    slot: Slot,
-    until: Timestamp,
-    now: Timestamp,
-) -> UpdateItemFluentBuilder {
+fn with_lease(update: UpdateItemFluentBuilder, slot: Slot, until: Timestamp) -> UpdateItemFluentBuilder {
     update
         .expression_attribute_values(":cycle", number(slot.cycle))
         .expression_attribute_values(":until", number(until.as_millisecond()))
-        .expression_attribute_values(":now", number(now.as_millisecond()))
         .expression_attribute_values(":shard", number(slot.delivery.shard(DUE_SHARDS)))
 }
 
 fn state(state: State) -> AttributeValue {
-    text(match state {
-        State::Pending => "pending",
-        State::Retrying => "retrying",
-        State::Delivered => "delivered",
-        State::Exhausted => "exhausted",
-        State::Cancelled => "cancelled",
-    })
+    text(state.as_str())
 }
 
 async fn written(update: UpdateItemFluentBuilder) -> Result<Written, StoreError> {

@@ -46,6 +46,18 @@ pub enum State {
 }
 
 impl State {
+    /// Returns the name, as tables, logs and the API spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Retrying => "retrying",
+            Self::Delivered => "delivered",
+            Self::Exhausted => "exhausted",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Says whether nothing more happens by itself.
     #[must_use]
     pub fn is_terminal(self) -> bool {
@@ -78,6 +90,24 @@ pub enum Verdict {
     ProtocolFailed,
     /// Policy forbids the address behind the name, or the URL.
     Forbidden,
+}
+
+impl Verdict {
+    /// Returns the name, as tables, logs and the API spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Redirected => "redirected",
+            Self::TimedOut => "timed_out",
+            Self::DnsFailed => "dns_failed",
+            Self::ConnectFailed => "connect_failed",
+            Self::TlsFailed => "tls_failed",
+            Self::ProtocolFailed => "protocol_failed",
+            Self::Forbidden => "forbidden",
+        }
+    }
 }
 
 /// What came of one HTTP request.

@@ -29,8 +29,9 @@ pub(super) struct DeliveryItem {
     event_type: EventType,
     webhook: WebhookId,
     tenant: TenantId,
+    // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
-    cycle: u32,
+    delivery_cycle: u32,
     next_attempt: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_at: Option<i64>,
@@ -86,7 +87,7 @@ impl DeliveryItem {
             webhook: *webhook,
             tenant: tenant.clone(),
             delivery_state: progress.state,
-            cycle: progress.cycle,
+            delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
             next_at: progress.next_at.map(Timestamp::as_millisecond),
             lease_until: lease_until.map(Timestamp::as_millisecond),
@@ -121,7 +122,7 @@ impl TryFrom<DeliveryItem> for Delivery {
         };
         let progress = Progress {
             state: item.delivery_state,
-            cycle: item.cycle,
+            cycle: item.delivery_cycle,
             attempt: item.next_attempt,
             next_at: time(item.next_at)?,
         };

@@ -1,0 +1,131 @@
+//! The ledger's conditions, against the emulator: who comes first wins, and only who comes first.
+
+use std::time::Duration;
+
+use aws::Ledger;
+use aws::ledger::{Slot, Written};
+use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::message::Body;
+use jiff::Timestamp;
+use serde_json::json;
+use tests::{Stack, unique};
+
+async fn ledger() -> Ledger {
+    let stack = Stack::connect().await;
+    stack.aws.ledger(stack.output("DeliveriesTable").to_owned())
+}
+
+fn attempt(number: u32) -> Attempt {
+    let outcome = Outcome {
+        verdict: Verdict::Refused,
+        status: Some(500),
+        error: Some("the receiver answered 500".to_owned()),
+        response_excerpt: None,
+        duration_ms: 12,
+    };
+    let secret_fingerprint = serde_json::from_value(json!("f")).unwrap();
+    Attempt { cycle: 0, number, at: now(), outcome, secret_fingerprint }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_244_140).unwrap()
+}
+
+/// A delivery that failed once and waits for its second attempt. Far in the past, so that no sweep of the stack minds it.
+fn retrying() -> Delivery {
+    let name = unique("ledger");
+    let event = EventId::derive(now(), &[&name]);
+    Delivery {
+        id: DeliveryId::derive(now(), &[&name, "delivery"]),
+        event,
+        event_type: "item.created".parse().unwrap(),
+        webhook: WebhookId::derive(now(), &[&name, "webhook"]),
+        tenant: name.parse().unwrap(),
+        progress: Progress {
+            state: State::Retrying,
+            cycle: 0,
+            attempt: 2,
+            next_at: Some(now() + Duration::from_hours(24 * 365)),
+        },
+        lease_until: None,
+        body: Some(Body::Inline("{\"é\":1}".to_owned())),
+        attempts: vec![attempt(1)],
+    }
+}
+
+fn slot(delivery: &Delivery, cycle: u32, attempt: u32) -> Slot {
+    Slot { webhook: delivery.webhook, delivery: delivery.id, cycle, attempt }
+}
+
+async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {
+    ledger.deliveries(delivery.webhook, None, 10).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_row_is_read_as_it_was_written() {
+    let (ledger, delivery) = (ledger().await, retrying());
+    assert_eq!(ledger.record_first(&delivery, now()).await.unwrap(), Written::Yes);
+    assert_eq!(read(&ledger, &delivery).await, delivery);
+    assert_eq!(ledger.record_first(&delivery, now()).await.unwrap(), Written::TooLate, "the first writer wins");
+}
+
+#[tokio::test]
+async fn a_lease_is_taken_by_one() {
+    let (ledger, delivery) = (ledger().await, retrying());
+    ledger.record_first(&delivery, now()).await.unwrap();
+    let until = now() + Duration::from_mins(1);
+    let lease = async |attempt, now| ledger.lease(slot(&delivery, 0, attempt), until, now).await.unwrap();
+    assert_eq!(lease(3, now()).await, Written::TooLate, "not its turn");
+    let (one, other) = tokio::join!(lease(2, now()), lease(2, now()));
+    assert_eq!([one, other].iter().filter(|written| **written == Written::Yes).count(), 1);
+    assert_eq!(lease(2, until).await, Written::Yes, "it has ended");
+}
+
+#[tokio::test]
+async fn an_attempt_is_recorded_once_and_ends_the_lease() {
+    let (ledger, delivery) = (ledger().await, retrying());
+    ledger.record_first(&delivery, now()).await.unwrap();
+    let until = now() + Duration::from_mins(1);
+    ledger.lease(slot(&delivery, 0, 2), until, now()).await.unwrap();
+    let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
+    let record = async |attempt_made| ledger.record(slot(&delivery, 0, 2), Some(&attempt_made), &progress, now()).await;
+    assert_eq!(record(attempt(2)).await.unwrap(), Written::Yes);
+    assert_eq!(record(attempt(2)).await.unwrap(), Written::TooLate);
+    let row = read(&ledger, &delivery).await;
+    assert_eq!(row.attempts, [attempt(1), attempt(2)]);
+    assert_eq!(
+        (row.progress, row.lease_until, &row.body),
+        (progress, None, &delivery.body),
+        "a redrive needs the body"
+    );
+
+    // Redriven once, by whoever comes first.
+    assert_eq!(ledger.redrive(slot(&delivery, 2, 1), until).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), until).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), until).await.unwrap(), Written::TooLate);
+    let progress = Progress { state: State::Delivered, cycle: 1, attempt: 1, next_at: None };
+    let made = Attempt { cycle: 1, ..attempt(1) };
+    let written = ledger.record(slot(&delivery, 1, 1), Some(&made), &progress, now()).await.unwrap();
+    assert_eq!(written, Written::Yes);
+    let row = read(&ledger, &delivery).await;
+    assert_eq!((row.progress, row.body, row.attempts.len()), (progress, None, 3));
+}
+
+#[tokio::test]
+async fn a_due_row_is_moved_by_one_sweep() {
+    let (ledger, delivery) = (ledger().await, retrying());
+    ledger.record_first(&delivery, now()).await.unwrap();
+    let far = now() + Duration::from_hours(24 * 365);
+    let find = async || {
+        let due = ledger.due(far, 1000).await.unwrap();
+        due.into_iter().find(|due| due.message.delivery == delivery.id)
+    };
+    let due = find().await.expect("it is due by then");
+    assert_eq!((due.message.attempt, due.message.cycle, due.message.body.clone()), (2, 0, None));
+    assert_eq!(due.progress, delivery.progress);
+    let later = far + Duration::from_mins(2);
+    let (one, other) = tokio::join!(ledger.postpone(&due, later), ledger.postpone(&due, later));
+    assert_eq!([one.unwrap(), other.unwrap()].iter().filter(|written| **written == Written::Yes).count(), 1);
+    assert!(find().await.is_none(), "not before it is due again");
+}

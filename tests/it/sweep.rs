@@ -1,0 +1,64 @@
+//! The sweep: what is due wakes, whoever forgot it.
+
+use std::time::Duration;
+
+use domain::delivery::{Delivery, Progress, State};
+use domain::id::{DeliveryId, EventId};
+use domain::message::Body;
+use serde_json::{Value, json};
+use tests::{Function, Receiver, Stack, Tenant, eventually, now};
+
+/// Writes a row of a delivery to the webhook that nobody has a message for.
+async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -> DeliveryId {
+    let now = now();
+    let event = EventId::derive(now, &[&tenant.name]);
+    let delivery = Delivery {
+        id: DeliveryId::derive(now, &[&tenant.name]),
+        event,
+        event_type: "item.created".parse().unwrap(),
+        webhook: webhook["id"].as_str().unwrap().parse().unwrap(),
+        tenant: tenant.name.parse().unwrap(),
+        progress: Progress { state, cycle: 0, attempt: 2, next_at: Some(now - Duration::from_mins(10)) },
+        lease_until: None,
+        body: Some(Body::Inline("{}".to_owned())),
+        attempts: vec![],
+    };
+    let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
+    // Written ten minutes ago, so that it is overdue.
+    ledger.record_first(&delivery, now - Duration::from_mins(10)).await.unwrap();
+    delivery.id
+}
+
+#[tokio::test]
+async fn a_retry_whose_message_was_lost_is_made() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    strand(&stack, &tenant, &webhook, State::Retrying).await;
+    let mut sweep = Function::start(&stack, "SweepFunction", &[]).await;
+    let swept = sweep.invoke(json!({})).await;
+    assert!(swept["woken"].as_u64().unwrap() + swept["taken"].as_u64().unwrap() >= 1, "{swept}");
+    receiver.wait_for(1).await[0].verify(webhook["secret"].as_str().unwrap());
+    tenant.delivery(&webhook, "delivered").await;
+}
+
+#[tokio::test]
+async fn an_exhausted_delivery_that_was_not_buried_is() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let webhook = tenant.webhook("http://127.0.0.1:9/", json!({})).await;
+    let id = strand(&stack, &tenant, &webhook, State::Exhausted).await.to_string();
+    let mut sweep = Function::start(&stack, "SweepFunction", &[]).await;
+    sweep.invoke(json!({})).await;
+    eventually("the dead letter", async || {
+        let url = stack.output("DeadLetterQueueUrl");
+        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
+        let answer = request.send().await.unwrap();
+        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(&id))
+    })
+    .await;
+    let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
+    let due = ledger.due(now() + Duration::from_mins(10), 1000).await.unwrap();
+    assert!(due.iter().all(|due| due.message.delivery.to_string() != id), "it is off the list");
+}

@@ -1,0 +1,109 @@
+//! A function's real binary, fed by a Lambda runtime API on loopback: to replay an event, and to kill a process at a point
+//! that the deployed stack would not wait at.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::Stack;
+
+/// How long an invocation may take.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A running function.
+#[derive(Debug)]
+pub struct Function {
+    child: Child,
+    events: mpsc::Sender<Value>,
+    responses: mpsc::Receiver<Result<Value, Value>>,
+    /// From starting the process to its first request for work.
+    pub start_up: Duration,
+}
+
+struct Runtime {
+    events: Mutex<mpsc::Receiver<Value>>,
+    responses: mpsc::Sender<Result<Value, Value>>,
+    asked: mpsc::Sender<()>,
+}
+
+impl Function {
+    /// Starts the binary that was built for the function with that logical id, such as `DeliverFunction`.
+    pub async fn start(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> Self {
+        let (events, pending) = mpsc::channel(16);
+        let (done, responses) = mpsc::channel(16);
+        let (asked, mut first) = mpsc::channel(64);
+        let runtime = Arc::new(Runtime { events: Mutex::new(pending), responses: done, asked });
+        let app = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(outcome))
+            .with_state(runtime);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let variables: HashMap<&str, &str> = environment.iter().copied().collect();
+        let started = Instant::now();
+        let child = Command::new(stack.binary(logical_id))
+            .envs(stack.function_environment())
+            .envs(variables)
+            .env("AWS_LAMBDA_RUNTIME_API", address)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        tokio::time::timeout(Duration::from_secs(10), first.recv()).await.expect("the function asks for work");
+        Self { child, events, responses, start_up: started.elapsed() }
+    }
+
+    /// Hands over an event without waiting for what becomes of it.
+    pub async fn send(&self, event: Value) {
+        self.events.send(event).await.unwrap();
+    }
+
+    /// Hands over an event and returns the response.
+    pub async fn invoke(&mut self, event: Value) -> Value {
+        self.send(event).await;
+        let response = tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time");
+        response.unwrap().unwrap_or_else(|error| panic!("the function failed: {error}"))
+    }
+
+    /// Kills the process where it stands (SIGKILL).
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
+    let _ = runtime.asked.try_send(());
+    let Some(event) = runtime.events.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let deadline = jiff::Timestamp::now().as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap();
+    let headers = [
+        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),
+        ("lambda-runtime-deadline-ms", deadline.to_string()),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:test".to_owned()),
+        ("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700".to_owned()),
+    ];
+    (headers, serde_json::to_vec(&event).unwrap()).into_response()
+}
+
+async fn outcome(
+    State(runtime): State<Arc<Runtime>>,
+    Path((_, outcome)): Path<(String, String)>,
+    body: Bytes,
+) -> StatusCode {
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let _ = runtime.responses.send(if outcome == "response" { Ok(body) } else { Err(body) }).await;
+    StatusCode::ACCEPTED
+}

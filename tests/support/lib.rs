@@ -1,0 +1,44 @@
+//! What the end-to-end tests stand on: the deployed stack, a receiver, tokens, and a Lambda runtime of our own.
+//!
+//! `make test` brings the stack up and says by environment variables where it is.
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
+
+mod lambda;
+mod receiver;
+mod stack;
+mod tokens;
+
+pub use lambda::Function;
+pub use receiver::{Answer, Received, Receiver};
+pub use stack::{Stack, Tenant};
+pub use tokens::Claims;
+
+use std::time::{Duration, Instant};
+
+/// Asks again and again until there is an answer, for at most 30 seconds.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited 30 s for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The time on the wall.
+#[must_use]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// A name that no other test and no other run uses.
+#[must_use]
+pub fn unique(prefix: &str) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = jiff::Timestamp::now().as_nanosecond();
+    format!("{prefix}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,105 @@
+//! A receiver on loopback that answers as it is told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+/// How a receiver answers a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// With this status.
+    Status(u16),
+    /// With a redirect to this URL.
+    Redirect(&'static str),
+    /// Not at all.
+    Hang,
+}
+
+/// A request that arrived.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, to the byte.
+    pub body: Bytes,
+}
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Where it listens.
+    pub url: String,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Received {
+    /// The header's text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Checks the signature with the official library.
+    pub fn verify(&self, secret: &str) {
+        standardwebhooks::Webhook::new(secret).unwrap().verify(&self.body, &self.headers).expect("a valid signature");
+    }
+}
+
+impl Receiver {
+    /// Listens, and answers the request of that number (from 0) as `answer` says.
+    pub async fn start(answer: impl Fn(usize) -> Answer + Clone + Send + Sync + 'static) -> Self {
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&received);
+        let app = Router::new().fallback(async move |headers: HeaderMap, body: Bytes| {
+            let number = {
+                let mut received = shared.lock().unwrap();
+                received.push(Received { headers, body });
+                received.len() - 1
+            };
+            respond(answer(number)).await
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, received }
+    }
+
+    /// A receiver that takes everything.
+    pub async fn accepting() -> Self {
+        Self::start(|_| Answer::Status(204)).await
+    }
+
+    /// What has arrived so far.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// Waits until that many requests have arrived.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        crate::eventually(&format!("{count} requests"), async || Some(self.received()).filter(|r| r.len() >= count))
+            .await
+    }
+}
+
+async fn respond(answer: Answer) -> Response {
+    match answer {
+        Answer::Status(status) => (StatusCode::from_u16(status).unwrap(), "noted").into_response(),
+        Answer::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+        Answer::Hang => {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            StatusCode::OK.into_response()
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The deployed stack, and a tenant of one's own in it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{Claims, unique};
+
+/// The table that `make test` creates and attaches to fanout: `tenant_id`, `item_id`, entity `item`.
+const TABLE: &str = "items";
+
+/// The deployed stack.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    outputs: HashMap<String, String>,
+    endpoint: String,
+    http: reqwest::Client,
+    /// DynamoDB, as an application uses it.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// SQS, as an operator uses it.
+    pub sqs: aws_sdk_sqs::Client,
+    /// The project's own adapters.
+    pub aws: aws::Aws,
+}
+
+/// A tenant that no other test uses.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// A token of one of its admins.
+    pub token: String,
+    stack: Stack,
+}
+
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test`"))
+}
+
+impl Stack {
+    /// Finds the stack that `make test` brought up.
+    pub async fn connect() -> Self {
+        let outputs = std::fs::read_to_string(variable("DYNAHOOK_OUTPUTS")).unwrap();
+        let config = aws_config::load_from_env().await;
+        Self {
+            outputs: serde_json::from_str(&outputs).unwrap(),
+            endpoint: variable("AWS_ENDPOINT_URL"),
+            http: reqwest::Client::new(),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            aws: aws::Aws::connect().await,
+        }
+    }
+
+    /// Returns an output of the template.
+    #[must_use]
+    pub fn output(&self, name: &str) -> &str {
+        self.outputs.get(name).unwrap_or_else(|| panic!("the template has no output {name}"))
+    }
+
+    /// Returns a tenant of one's own.
+    #[must_use]
+    pub fn tenant(&self) -> Tenant {
+        let name = unique("tenant");
+        let token = Claims::new(&name, &["ADMIN"]).rs256();
+        Tenant { name, token, stack: self.clone() }
+    }
+
+    /// Calls the API; `path` is below `/api/v1/integration`.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let response = self.request(method, path, token, body).await;
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Calls the API and returns the whole response.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&str>,
+    ) -> reqwest::Response {
+        // By address, with the name as the host: not every resolver knows names under .localhost.
+        let port = self.endpoint.rsplit(':').next().unwrap();
+        let host = format!("{}.execute-api.localhost:{port}", self.output("ApiId"));
+        let url = format!("{}/api/v1/integration{path}", self.endpoint);
+        let mut request = self.http.request(method, url).header("host", host);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.body(body.unwrap_or_default().to_owned()).send().await.unwrap()
+    }
+
+    /// Returns the binary that was built for a function.
+    #[must_use]
+    pub fn binary(&self, logical_id: &str) -> PathBuf {
+        PathBuf::from(variable("DYNAHOOK_BUILD")).join(logical_id).join("bootstrap")
+    }
+
+    /// Returns what the template tells the functions, all of it.
+    #[must_use]
+    pub fn function_environment(&self) -> HashMap<String, String> {
+        let outputs = [
+            ("REGISTRY_TABLE", "RegistryTable"),
+            ("EVENTS_TABLE", "EventsTable"),
+            ("DELIVERIES_TABLE", "DeliveriesTable"),
+            ("DELIVERIES_QUEUE_URL", "DeliveriesQueueUrl"),
+            ("RETRIES_QUEUE_URL", "RetriesQueueUrl"),
+            ("DEAD_LETTER_QUEUE_URL", "DeadLetterQueueUrl"),
+            ("STREAM_FAILURES_QUEUE_URL", "StreamFailuresQueueUrl"),
+            ("FINGERPRINT_KEY_PATH", "FingerprintKeyPath"),
+            ("SECRETS_PREFIX", "SecretsPrefix"),
+        ];
+        let outputs = outputs.map(|(name, output)| (name.to_owned(), self.output(output).to_owned()));
+        let fixed = [
+            ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8"),
+            ("TARGET_ALLOW_HTTP", "true"),
+            ("JWT_ISSUER", "https://issuer.dynahook.local"),
+            ("JWT_AUDIENCE", "dynahook"),
+            ("JWKS", r#"{"keys":[]}"#),
+            ("AWS_LAMBDA_FUNCTION_NAME", "test"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ];
+        outputs.into_iter().chain(fixed.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
+    }
+}
+
+impl Tenant {
+    /// Registers a webhook for the events of `item`, with `more` in its body, and returns it with its secret.
+    pub async fn webhook(&self, url: &str, more: Value) -> Value {
+        let mut body = json!({
+            "name": "test", "url": url, "event_types": ["item.created", "item.updated", "item.deleted"],
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, webhook) = self.call(Method::POST, "/webhooks", Some(&body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{webhook}");
+        webhook
+    }
+
+    /// Calls the API as the tenant's admin.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let body = body.map(ToString::to_string);
+        self.stack.call(method, path, Some(&self.token), body.as_deref()).await
+    }
+
+    /// Returns the deliveries of a webhook, newest first.
+    pub async fn deliveries(&self, webhook: &Value) -> Vec<Value> {
+        let path = format!("/webhooks/{}/deliveries", webhook["id"].as_str().unwrap());
+        let (status, list) = self.call(Method::GET, &path, None).await;
+        assert_eq!(status, StatusCode::OK, "{list}");
+        list["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the webhook's only delivery is in that state, and returns it.
+    pub async fn delivery(&self, webhook: &Value, state: &str) -> Value {
+        crate::eventually(&format!("a delivery that is {state}"), async || {
+            let deliveries = self.deliveries(webhook).await;
+            deliveries.first().filter(|delivery| delivery["state"] == state).cloned()
+        })
+        .await
+    }
+
+    /// Puts one of the tenant's items.
+    pub async fn put(&self, item: &str, attributes: &[(&str, AttributeValue)]) {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let item = self.key(item).into_iter().chain(attributes).collect();
+        self.stack.dynamodb.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Deletes one of the tenant's items.
+    pub async fn remove(&self, item: &str) {
+        let key = self.key(item);
+        self.stack.dynamodb.delete_item().table_name(TABLE).set_key(Some(key)).send().await.unwrap();
+    }
+
+    fn key(&self, item: &str) -> HashMap<String, AttributeValue> {
+        let key = [("tenant_id", self.name.as_str()), ("item_id", item)];
+        key.into_iter().map(|(name, text)| (name.to_owned(), AttributeValue::S(text.to_owned()))).collect()
+    }
+}
