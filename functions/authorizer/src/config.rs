@@ -80,3 +80,35 @@ impl Config {
         env.finish(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn config(more: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |key: &str| {
+            let fixed = [("JWT_ISSUER", "https://issuer.example"), ("JWT_AUDIENCE", "dynahook")];
+            more.iter().chain(&fixed).find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_lookup(lookup).map_err(|error| error.to_string())
+    }
+
+    #[rstest]
+    #[case::neither(&[], "the configuration is not complete: one of JWKS and JWKS_URL must be set")]
+    #[case::no_key_set(&[("JWKS", "keys")], "the configuration is not complete: JWKS: expected value at line 1 column 1; \
+        one of JWKS and JWKS_URL must be set")]
+    fn says_what_is_missing(#[case] variables: &[(&str, &str)], #[case] fault: &str) {
+        assert_eq!(config(variables).unwrap_err(), fault);
+    }
+
+    #[test]
+    fn takes_keys_from_either_place() {
+        let inline = config(&[("JWKS", r#"{"keys":[]}"#), ("JWKS_URL", "")]).unwrap();
+        assert!(matches!(inline.keys, KeySource::Inline(_)));
+        let fetched = config(&[("JWKS_URL", "https://issuer.example/jwks"), ("JWT_TENANT_CLAIM", "org")]).unwrap();
+        assert!(matches!(fetched.keys, KeySource::Url(url) if url == "https://issuer.example/jwks"));
+        assert_eq!(fetched.claims.tenant, "org");
+    }
+}

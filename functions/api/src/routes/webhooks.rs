@@ -233,6 +233,3 @@ pub(super) async fn visible(app: &App, admin: &Admin, id: &str) -> Result<Webhoo
     let theirs = admin.app.is_none() || webhook.app == admin.app;
     if theirs && !webhook.is_deleted() { Ok(webhook) } else { Err(not_found()) }
 }
-
-#[cfg(test)]
-mod tests;

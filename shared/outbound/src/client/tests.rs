@@ -1,1 +1,118 @@
+use domain::delivery::Verdict;
+use rstest::rstest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
+use super::*;
+
+/// Loopback and plain HTTP, as a local deployment allows.
+fn local() -> TargetPolicy {
+    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true }
+}
+
+/// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
+async fn receiver(answer: &'static [u8], hold: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer).await;
+            if hold {
+                held.push(stream);
+            }
+        }
+    });
+    url
+}
+
+async fn post(policy: TargetPolicy, url: &str) -> Outcome {
+    let client = Client::new(policy).unwrap();
+    let headers = vec![("webhook-id", "evt_1".to_owned())];
+    let timeout = Duration::from_millis(500);
+    client.post(Request { url: url.to_owned(), headers, body: "{}".to_owned(), timeout }).await
+}
+
+#[rstest]
+#[case::taken(b"HTTP/1.1 204 No Content\r\n\r\n", Verdict::Accepted, Some(204), None)]
+#[case::with_a_body(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Verdict::Accepted, Some(200), Some("hello"))]
+#[case::refused(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", Verdict::Refused, Some(410), None)]
+#[case::redirected(
+    b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
+    Verdict::Redirected,
+    Some(307),
+    None
+)]
+#[case::broken_off(
+    b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nonly this",
+    Verdict::Accepted,
+    Some(200),
+    Some("only this")
+)]
+#[case::no_http(b"220 mail.example.com ESMTP\r\n", Verdict::ProtocolFailed, None, None)]
+#[case::nothing(b"", Verdict::ProtocolFailed, None, None)]
+#[tokio::test]
+async fn sorts_what_a_receiver_does(
+    #[case] answer: &'static [u8],
+    #[case] verdict: Verdict,
+    #[case] status: Option<u16>,
+    #[case] excerpt: Option<&str>,
+) {
+    let outcome = post(local(), &receiver(answer, false).await).await;
+    assert_eq!((outcome.verdict, outcome.status, outcome.response_excerpt.as_deref()), (verdict, status, excerpt));
+}
+
+#[rstest]
+#[case::silence(b"", Verdict::TimedOut)]
+#[case::half_a_head(b"HTTP/1.1 200 OK\r\ncontent-", Verdict::TimedOut)]
+// The status has been said: what never follows it changes nothing, and is not waited for beyond the timeout.
+#[case::half_a_body(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nhalf", Verdict::Accepted)]
+#[tokio::test]
+async fn waits_no_longer_than_the_timeout(#[case] answer: &'static [u8], #[case] verdict: Verdict) {
+    let outcome = post(local(), &receiver(answer, true).await).await;
+    assert_eq!(outcome.verdict, verdict);
+    assert!((500..2_000).contains(&outcome.duration_ms), "{} ms", outcome.duration_ms);
+}
+
+#[tokio::test]
+async fn reads_no_more_of_an_answer_than_it_needs() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let endless = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
+    });
+    let outcome = post(local(), &url).await;
+    assert_eq!(outcome.verdict, Verdict::Accepted);
+    assert_eq!(outcome.response_excerpt.map(|excerpt| excerpt.len()), Some(EXCERPT_BYTES));
+    assert!(outcome.duration_ms < 500, "{} ms", outcome.duration_ms);
+    endless.await.unwrap();
+}
+
+#[rstest]
+#[case::literal("http://127.0.0.1:PORT/")]
+#[case::literal_v6("http://[::ffff:127.0.0.1]:PORT/")]
+#[case::decimal("http://2130706433:PORT/")]
+// A name is resolved, and what it leads to is what counts.
+#[case::name("http://localhost:PORT/")]
+#[tokio::test]
+async fn nobody_is_called_whom_policy_forbids(#[case] url: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = url.replace("PORT", &listener.local_addr().unwrap().port().to_string());
+    let policy = TargetPolicy { allow_http: true, ..TargetPolicy::default() };
+    let outcome = post(policy, &url).await;
+    assert_eq!(outcome.verdict, Verdict::Forbidden, "{:?}", outcome.error);
+    let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(nobody.is_err(), "a connection was made");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_and_a_port_that_is_closed() {
+    assert_eq!(post(local(), "http://nowhere.invalid/").await.verdict, Verdict::DnsFailed);
+    assert_eq!(post(local(), "http://127.0.0.1:1/").await.verdict, Verdict::ConnectFailed);
+    let plain = receiver(b"HTTP/1.1 200 OK\r\n\r\n", false).await.replace("http:", "https:");
+    assert_eq!(post(local(), &plain).await.verdict, Verdict::TlsFailed);
+}
