@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from demo import first_delivery
 from receiver import Receiver
@@ -13,6 +14,8 @@ from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
 
 # The table of the end-to-end tests.
 TABLE = "items"
+
+CARGO_DENY = "0.20.2"
 
 # What the pure crate must not depend on, however far away.
 IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
@@ -40,7 +43,7 @@ def test() -> int:
             "DYNAHOOK_OUTPUTS": str(stack.folder / "outputs.json"),
             "INSTA_UPDATE": "no",
         }
-        tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"]
+        tests = ["cargo", "test", "--workspace", "--lib", "--test", "it", "--locked", "--no-fail-fast"]
         code = subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
         step("the newcomer's first delivery")
         receiver = Receiver(0)
@@ -58,11 +61,13 @@ def lint() -> int:
     """Runs every check that needs no stack; stops at the first that does not hold."""
     cargo("format", "fmt", "--all", "--check")
     cargo("lints", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
-    cargo("documentation", "doc", "--workspace", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
+    # Private items too: for an application they are the documentation.
+    flags = "-D warnings -A rustdoc::private_intra_doc_links"
+    doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]
+    cargo("documentation", *doc, RUSTDOCFLAGS=flags)
     step("purity of the domain, and who may name what")
     check_purity()
-    cargo_deny = ["cargo-deny", "--offline", "check", "bans", "licenses", "sources"]
-    execute("licences and sources of dependencies", cargo_deny)
+    execute("licences and sources of dependencies", [cargo_deny(), "check", "bans", "licenses", "sources"])
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
@@ -88,6 +93,17 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
+def cargo_deny() -> str:
+    """Returns the pinned cargo-deny, built once: it has no package for Python that is recent enough."""
+    binary = LOCAL / "cargo" / "bin" / "cargo-deny"
+    mark = LOCAL / "cargo" / f"cargo-deny-{CARGO_DENY}"
+    if not (binary.exists() and mark.exists()):
+        place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
+        execute("cargo-deny (once, two minutes)", ["cargo", "install", *place, f"cargo-deny@{CARGO_DENY}"])
+        mark.touch()
+    return str(binary)
+
+
 def cargo(what: str, *arguments: str, **environment: str) -> None:
     """Runs cargo."""
     execute(what, ["cargo", *arguments], **environment)
@@ -95,7 +111,7 @@ def cargo(what: str, *arguments: str, **environment: str) -> None:
 
 def execute(what: str, command: list[str], **environment: str) -> None:
     """Runs a check with its output in sight."""
-    step(f"{what}: {' '.join(command)}")
+    step(f"{what}: {Path(command[0]).name} {' '.join(command[1:])}")
     environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     if subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode != 0:
         raise StackError(f"the check of {what} does not pass")

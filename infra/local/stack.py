@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -210,7 +211,8 @@ class Stack:
     def _sam_deploy(self, stack: str, parameters: dict[str, str], template: Path | None = None) -> None:
         command = ["sam", "deploy", "--config-env", "local", "--stack-name", stack]
         if template is not None:
-            command += ["--template-file", str(template)]
+            # SAM looks for its settings beside the template, unless told.
+            command += ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
         command += ["--parameter-overrides", *overrides(parameters)]
         run(command, f"sam deploy of {stack}", self.folder / f"deploy-{stack}.log", self.environment)
 
@@ -237,10 +239,20 @@ def build() -> None:
     placeholders = {"JwtIssuer": ISSUER, "JwtAudience": AUDIENCE}
     command = ["sam", "build", "--config-env", "local", "--parameter-overrides"]
     command += overrides({"Architecture": architecture(), **placeholders})
-    run(command, "sam build", LOCAL / "build.log", {"AWS_DEFAULT_REGION": REGION})
+    # SAM shows what cargo says only when it is done; what stands in its folder tells how far it is.
+    compiled = ROOT / "target" / target / "release" / "deps"
+    run(
+        command,
+        "sam build",
+        LOCAL / "build.log",
+        {"AWS_DEFAULT_REGION": REGION},
+        lambda: f"{len(list(compiled.glob('*.rlib')))} crates compiled",
+    )
 
 
-def run(command: list[str], what: str, log: Path, environment: dict[str, str]) -> None:
+def run(
+    command: list[str], what: str, log: Path, environment: dict[str, str], progress: Callable[[], str] | None = None
+) -> None:
     """Runs a long step with its output in a log; says every 15 seconds how far it is."""
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -254,7 +266,8 @@ def run(command: list[str], what: str, log: Path, environment: dict[str, str]) -
                     process.wait(timeout=15)
                     break
                 except subprocess.TimeoutExpired:
-                    print(f"  … {time.monotonic() - started:.0f} s: {last_line(log)}", flush=True)
+                    state = progress() if progress else last_line(log)
+                    print(f"  … {time.monotonic() - started:.0f} s: {state}", flush=True)
         except BaseException:
             process.terminate()
             process.wait()

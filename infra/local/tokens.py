@@ -24,6 +24,7 @@ class Issuer:
         _make(self.rsa_file, lambda: rsa.generate_private_key(65537, 2048))
         _make(self.ec_file, lambda: ec.generate_private_key(ec.SECP256R1()))
         self._keys = {"RS256": ("rsa", _read(self.rsa_file)), "ES256": ("ec", _read(self.ec_file))}
+        (folder / "jwks.json").write_text(self.jwks())
 
     def jwks(self) -> str:
         """Returns the public keys as a JSON Web Key Set."""

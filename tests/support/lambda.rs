@@ -72,9 +72,17 @@ impl Function {
 
     /// Hands over an event and returns the response.
     pub async fn invoke(&mut self, event: Value) -> Value {
+        self.try_invoke(event).await.unwrap_or_else(|error| panic!("the function failed: {error}"))
+    }
+
+    /// Hands over an event and returns the response.
+    ///
+    /// # Errors
+    ///
+    /// What the function reported to the runtime API instead.
+    pub async fn try_invoke(&mut self, event: Value) -> Result<Value, Value> {
         self.send(event).await;
-        let response = tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time");
-        response.unwrap().unwrap_or_else(|error| panic!("the function failed: {error}"))
+        tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time").unwrap()
     }
 
     /// Kills the process where it stands (SIGKILL).

@@ -102,6 +102,12 @@ impl Stack {
         request.body(body.unwrap_or_default().to_owned()).send().await.unwrap()
     }
 
+    /// Returns the issuer's public keys, a JSON Web Key Set.
+    #[must_use]
+    pub fn key_set(&self) -> String {
+        std::fs::read_to_string(format!("{}/jwks.json", variable("DYNAHOOK_KEYS"))).unwrap()
+    }
+
     /// Returns the binary that was built for a function.
     #[must_use]
     pub fn binary(&self, logical_id: &str) -> PathBuf {

@@ -33,9 +33,10 @@ pub(crate) fn classify(error: &reqwest::Error) -> (Verdict, String) {
     }
 }
 
-/// `rustls` reports through an `io::Error`, whose content is not its `source`.
+/// `rustls` reports inside an `io::Error`, and that inside another: the content of an `io::Error` is not its `source`.
 fn tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tls.or_else(|| error.downcast_ref::<rustls::Error>()).map(ToString::to_string)
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls.to_string());
+    }
+    error.downcast_ref::<std::io::Error>()?.get_ref().and_then(|inner| tls_error(inner))
 }

@@ -15,13 +15,13 @@ async fn receiver(answer: &'static [u8], hold: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
             let _ = stream.write_all(answer).await;
             if hold {
-                held.push(stream);
+                open.push(stream);
             }
         }
     });
@@ -82,6 +82,7 @@ async fn reads_no_more_of_an_answer_than_it_needs() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let endless = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
         while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
     });
