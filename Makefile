@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo smoke test lint down
+.PHONY: help run demo smoke test lint weigh down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,9 @@ test: ## Run all tests, unit to end to end
 
 lint: ## Check format, lints, documentation, architecture and templates
 	@$(LOCAL) lint
+
+weigh: ## Show how large each function is, and how soon it asks for work
+	@$(LOCAL) weigh
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down

@@ -15,6 +15,9 @@ from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
 # The table of the end-to-end tests.
 TABLE = "items"
 
+# What no log may hold: how secrets and tokens begin, and what the first delivery's payload says.
+CANARIES = ("whsec_", "eyJ", "Fabuleux")
+
 CARGO_DENY = "0.20.2"
 
 # What the pure crate must not depend on, however far away.
@@ -51,10 +54,22 @@ def test() -> int:
             first_delivery(stack, receiver)
         finally:
             receiver.close()
-    print(f"\nran: cargo test (exit code {code}), and the first delivery of make run, verified")
+    log = stack.folder / "emulator.log"
+    check_log(log)
+    print(f"\nran: cargo test (exit code {code}), the first delivery of make run, and a search of the logs for secrets")
     if code:
-        print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)
+        print(f"the functions' log is {log}", file=sys.stderr)
     return code
+
+
+def check_log(log: Path) -> None:
+    """No secret, token or payload of the whole run stands in what the functions said."""
+    text = log.read_text(errors="replace")
+    if "attempt succeeded" not in text:
+        raise StackError(f"{log} does not hold the functions' logs")
+    found = [what for what in CANARIES if what in text]
+    if found:
+        raise StackError(f"{log} holds what no log may hold: {', '.join(found)}")
 
 
 def lint() -> int:

@@ -8,6 +8,7 @@ import sys
 import check
 import demo
 import smoke
+import weigh
 from stack import StackError, stop_lost
 
 COMMANDS = {
@@ -16,6 +17,7 @@ COMMANDS = {
     "smoke": smoke.smoke,
     "test": check.test,
     "lint": check.lint,
+    "weigh": weigh.weigh,
     "down": stop_lost,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,6 +145,9 @@ class Stack:
 
     def _start(self) -> None:
         step(f"starting the emulator on port {self.port}")
+        # The emulator unpacks the functions anew each time, and leaves them behind.
+        for unpacked in self.folder.glob("ministack-provided-code-*"):
+            shutil.rmtree(unpacked)
         log = (self.folder / "emulator.log").open("w")
         # The emulator calls itself for the functions, and keeps its files where they can be found.
         environment = {

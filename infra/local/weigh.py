@@ -1,0 +1,88 @@
+"""`make weigh`: how large each function is, and how soon it asks for work."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
+from pathlib import Path
+
+from stack import BUILD, build, step
+
+RUNS = 11
+
+# What a function must be told to start; no call is made before there is work.
+ENVIRONMENT = {
+    **dict.fromkeys(("REGISTRY_TABLE", "EVENTS_TABLE", "DELIVERIES_TABLE"), "table"),
+    **dict.fromkeys(("SECRETS_PREFIX", "FINGERPRINT_KEY_PATH"), "/weigh"),
+    **{
+        f"{queue}_QUEUE_URL": "http://127.0.0.1:1/queue"
+        for queue in ("DELIVERIES", "RETRIES", "DEAD_LETTER", "STREAM_FAILURES")
+    },
+    "JWT_ISSUER": "https://issuer.example",
+    "JWT_AUDIENCE": "weigh",
+    "JWKS": '{"keys":[]}',
+    "AWS_LAMBDA_FUNCTION_NAME": "weigh",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+    "AWS_LAMBDA_FUNCTION_VERSION": "1",
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+}
+
+
+def weigh() -> int:
+    """Prints a line a function."""
+    build()
+    step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
+    print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
+    for binary in sorted(BUILD.glob("*/bootstrap")):
+        size, zipped = binary.stat().st_size / 1e6, zipped_bytes(binary) / 1e6
+        runs = [start(binary) for _ in range(RUNS)]
+        milliseconds = statistics.median(run[0] for run in runs) * 1000
+        peak = max(run[1] for run in runs) / 1e6
+        print(f"{binary.parent.name:22}{size:8.1f}{zipped:12.1f}{milliseconds:10.1f}{peak:10.1f}")
+    return 0
+
+
+def zipped_bytes(binary: Path) -> int:
+    """Returns how much is uploaded."""
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(binary, "bootstrap")
+    return len(archive.getvalue())
+
+
+def start(binary: Path) -> tuple[float, int]:
+    """Starts a function beside a runtime API; returns the seconds until it asks for work, and its peak memory."""
+    asked = threading.Event()
+
+    class Runtime(BaseHTTPRequestHandler):
+        """A runtime API that never has work."""
+
+        def do_GET(self) -> None:
+            asked.set()
+            time.sleep(1)
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Runtime)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
+    started = time.monotonic()
+    process = subprocess.Popen([binary], env=environment, stdout=subprocess.DEVNULL)
+    if not asked.wait(10):
+        raise RuntimeError(f"{binary} does not ask for work")
+    elapsed = time.monotonic() - started
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    process.kill()
+    process.wait()
+    server.shutdown()
+    return elapsed, peak
