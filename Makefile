@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo smoke test lint weigh down
+.PHONY: help run demo smoke test lint weigh openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,3 +25,7 @@ weigh: ## Show how large each function is, and how soon it asks for work
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down
+
+openapi: ## Write infra/openapi.json anew, from the code
+	@cargo run --quiet --package api --example openapi > infra/openapi.json.new
+	@mv infra/openapi.json.new infra/openapi.json

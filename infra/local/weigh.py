@@ -24,6 +24,7 @@ ENVIRONMENT = {
         f"{queue}_QUEUE_URL": "http://127.0.0.1:1/queue"
         for queue in ("DELIVERIES", "RETRIES", "DEAD_LETTER", "STREAM_FAILURES")
     },
+    "PUBLIC_URL": "http://127.0.0.1:1",
     "JWT_ISSUER": "https://issuer.example",
     "JWT_AUDIENCE": "weigh",
     "JWKS": '{"keys":[]}',

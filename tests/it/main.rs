@@ -2,9 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod api;
+mod api_keys;
 mod authorizer;
 mod crash;
 mod delivery;
 mod fanout;
+mod inbound;
 mod ledger;
+mod secrets;
 mod sweep;
+mod tenancy;
+mod trial;
+mod webhooks;

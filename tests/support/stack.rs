@@ -91,15 +91,19 @@ impl Stack {
         token: Option<&str>,
         body: Option<&str>,
     ) -> reqwest::Response {
-        // By address, with the name as the host: not every resolver knows names under .localhost.
-        let port = self.endpoint.rsplit(':').next().unwrap();
-        let host = format!("{}.execute-api.localhost:{port}", self.output("ApiId"));
-        let url = format!("{}/api/v1/integration{path}", self.endpoint);
-        let mut request = self.http.request(method, url).header("host", host);
+        let mut request = self.to(method, &format!("/api/v1/integration{path}"));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         request.body(body.unwrap_or_default().to_owned()).send().await.unwrap()
+    }
+
+    /// Returns a request to the gateway; `path` is the whole one.
+    pub fn to(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        // By address, with the name as the host: not every resolver knows names under .localhost.
+        let port = self.endpoint.rsplit(':').next().unwrap();
+        let host = format!("{}.execute-api.localhost:{port}", self.output("ApiId"));
+        self.http.request(method, format!("{}{path}", self.endpoint)).header("host", host)
     }
 
     /// Returns the issuer's public keys, a JSON Web Key Set.
@@ -132,6 +136,7 @@ impl Stack {
         let fixed = [
             ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8"),
             ("TARGET_ALLOW_HTTP", "true"),
+            ("PUBLIC_URL", "http://localhost"),
             ("JWT_ISSUER", "https://issuer.dynahook.local"),
             ("JWT_AUDIENCE", "dynahook"),
             ("JWKS", r#"{"keys":[]}"#),
@@ -159,6 +164,13 @@ impl Tenant {
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
         let body = body.map(ToString::to_string);
         self.stack.call(method, path, Some(&self.token), body.as_deref()).await
+    }
+
+    /// Calls the API as the tenant's admin, with headers, and returns the whole response.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> reqwest::Response {
+        let request = self.stack.to(method, &format!("/api/v1/integration{path}")).bearer_auth(&self.token);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(body.to_string()).send().await.unwrap()
     }
 
     /// Returns the deliveries of a webhook, newest first.

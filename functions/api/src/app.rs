@@ -1,6 +1,6 @@
 //! What survives between requests.
 
-use aws::{Aws, Ledger, Registry, Secrets, StoreError};
+use aws::{Aws, Ledger, Queue, Registry, Secrets, StoreError};
 use domain::secret::FingerprintKey;
 use domain::target::TargetPolicy;
 use domain::time::Clock;
@@ -8,13 +8,18 @@ use runtime::SystemClock;
 use tokio::sync::OnceCell;
 
 use crate::Config;
+use crate::limits::Limits;
 
 /// The clients of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
+    pub(crate) deliveries: Queue,
     pub(crate) secrets: Secrets,
     pub(crate) secrets_prefix: String,
+    pub(crate) public_url: String,
+    pub(crate) max_webhooks: u64,
+    pub(crate) limits: Limits,
     pub(crate) targets: TargetPolicy,
     pub(crate) clock: Box<dyn Clock>,
     fingerprint_key_path: String,
@@ -28,8 +33,12 @@ impl App {
         Self {
             registry: aws.registry(config.registry_table),
             ledger: aws.ledger(config.deliveries_table),
+            deliveries: aws.queue(config.deliveries_queue_url),
             secrets: aws.secrets(),
             secrets_prefix: config.secrets_prefix,
+            public_url: config.public_url,
+            max_webhooks: config.max_webhooks,
+            limits: Limits::new(config.tenant_rate_limit),
             targets: config.targets,
             clock: Box::new(SystemClock),
             fingerprint_key_path: config.fingerprint_key_path,

@@ -2,13 +2,15 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use http_body::Body as _;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
 use crate::problem::{Fault, Problem};
 
 /// The largest body that is read, in bytes.
-const MAX_BODY_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// A JSON body of the type `T`.
 #[derive(Debug)]
@@ -22,20 +24,45 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             .await
             .map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))?;
         let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-            let pointer = pointer(error.path());
-            let error = error.into_inner();
-            match error.classify() {
-                serde_json::error::Category::Data => {
-                    Problem::Invalid(vec![Fault::field(&pointer, without_position(&error))])
-                }
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Eof => Problem::Malformed(error.to_string()),
-            }
-        })?;
+        let value =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.inner().classify() {
+                Category::Data => Problem::Invalid(vec![fault(&error)]),
+                Category::Io | Category::Syntax | Category::Eof => Problem::Malformed(error.into_inner().to_string()),
+            })?;
         deserializer.end().map_err(|error| Problem::Malformed(error.to_string()))?;
         Ok(Self(value))
+    }
+}
+
+/// A JSON body of the type `T`, or its default if there is none.
+#[derive(Debug)]
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        // `null` is a body, and says the same.
+        let JsonBody(value) = JsonBody::<Option<T>>::from_request(request, state).await?;
+        Ok(Self(value.unwrap_or_default()))
+    }
+}
+
+/// Reads a JSON value that came in with a body, or in part.
+pub(crate) fn typed<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(value).map_err(|error| fault(&error))
+}
+
+/// Names the field, and says what it must be.
+fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
+    let (pointer, detail) = (pointer(error.path()), without_position(error.inner()));
+    let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match missing {
+        Some(field) => Fault::field(&format!("{pointer}/{field}"), "is missing"),
+        None => Fault::field(&pointer, detail),
     }
 }
 

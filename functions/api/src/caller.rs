@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
+use axum::http::Method;
 use axum::http::request::Parts;
+use domain::api_key::Scope;
 use domain::caller::CallerContext;
 use domain::tenant::{AppId, TenantId};
 use lambda_http::request::RequestContext;
@@ -37,13 +39,30 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let (subject, context) = identity(parts, &Arc::from_ref(state))?;
+        let app = Arc::from_ref(state);
+        let (subject, context) = identity(parts, &app)?;
         require(&context, "ADMIN")?;
+        require_scope(&context, scope(parts))?;
         let tenant = context.tenant.ok_or_else(|| Problem::Forbidden("the token names no tenant".to_owned()))?;
+        app.limits.take(&tenant)?;
         let tenant = tenant.parse().map_err(|error| Problem::Forbidden(format!("the token's tenant {error}")))?;
         let app = context.app.map(|app| app.parse()).transpose();
         let app = app.map_err(|error| Problem::Forbidden(format!("the token's application {error}")))?;
         Ok(Self { tenant, app, subject })
+    }
+}
+
+impl Admin {
+    /// Refuses whoever is an application: this is for the tenant's own admins.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Forbidden`] for a token of an application.
+    pub fn of_the_tenant(&self) -> Result<(), Problem> {
+        match self.app {
+            Some(_) => Err(Problem::Forbidden("this is for admins of the tenant, not for applications".to_owned())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -62,7 +81,7 @@ where
 }
 
 /// Returns the identity that the authorizer vouches for; nothing that the caller sends is believed.
-fn identity(parts: &Parts, app: &App) -> Result<(String, CallerContext), Problem> {
+pub(crate) fn identity(parts: &Parts, app: &App) -> Result<(String, CallerContext), Problem> {
     let context = context(parts).unwrap_or_default();
     let refused = |why: &str| Problem::Unauthenticated(why.to_owned());
     let subject = context.subject.clone().ok_or_else(|| {
@@ -79,6 +98,25 @@ fn context(parts: &Parts) -> Option<CallerContext> {
     let fields = &gateway.authorizer.as_ref()?.fields;
     let object = fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     serde_json::from_value(serde_json::Value::Object(object)).ok()
+}
+
+/// Returns what a narrowed token must be narrowed to for a request.
+fn scope(parts: &Parts) -> Scope {
+    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+    match reads {
+        true if parts.uri.path().contains("/deliveries") => Scope::DeliveriesRead,
+        true => Scope::WebhooksRead,
+        false => Scope::WebhooksWrite,
+    }
+}
+
+fn require_scope(context: &CallerContext, scope: Scope) -> Result<(), Problem> {
+    let Some(scopes) = &context.scopes else { return Ok(()) };
+    if scopes.split_whitespace().any(|has| has == scope.to_string()) {
+        Ok(())
+    } else {
+        Err(Problem::Forbidden(format!("this needs the scope {scope}")))
+    }
 }
 
 fn require(context: &CallerContext, role: &str) -> Result<(), Problem> {

@@ -1,7 +1,15 @@
 //! What the api function is told by its environment.
 
+use std::num::NonZeroU32;
+
 use domain::target::TargetPolicy;
 use runtime::config::{ConfigError, Reader};
+
+/// How many webhooks a tenant may have unless the deployment says otherwise.
+const DEFAULT_MAX_WEBHOOKS: u64 = 1000;
+
+/// How many requests a second a tenant may make unless the deployment says otherwise.
+const DEFAULT_TENANT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The configuration.
 #[derive(Debug, Clone)]
@@ -10,6 +18,14 @@ pub struct Config {
     pub registry_table: String,
     /// `DELIVERIES_TABLE`.
     pub deliveries_table: String,
+    /// `DELIVERIES_QUEUE_URL`: where tests are sent.
+    pub deliveries_queue_url: String,
+    /// `PUBLIC_URL`: where this API answers, without a slash at the end.
+    pub public_url: String,
+    /// `MAX_WEBHOOKS`: how many a tenant may have.
+    pub max_webhooks: u64,
+    /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make of one execution environment.
+    pub tenant_rate_limit: NonZeroU32,
     /// `SECRETS_PREFIX`: the path under which webhooks' secrets live.
     pub secrets_prefix: String,
     /// `FINGERPRINT_KEY_PATH`.
@@ -28,6 +44,10 @@ impl Config {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");
         let deliveries_table = env.required("DELIVERIES_TABLE");
+        let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
+        let public_url = env.required("PUBLIC_URL");
+        let max_webhooks = env.optional("MAX_WEBHOOKS").unwrap_or(DEFAULT_MAX_WEBHOOKS);
+        let tenant_rate_limit = env.optional("TENANT_RATE_LIMIT").unwrap_or(DEFAULT_TENANT_RATE_LIMIT);
         let secrets_prefix = env.required("SECRETS_PREFIX");
         let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
         let targets = env.target_policy();
@@ -35,6 +55,10 @@ impl Config {
             Some(Self {
                 registry_table: registry_table?,
                 deliveries_table: deliveries_table?,
+                deliveries_queue_url: deliveries_queue_url?,
+                public_url: public_url?,
+                max_webhooks,
+                tenant_rate_limit,
                 secrets_prefix: secrets_prefix?,
                 fingerprint_key_path: fingerprint_key_path?,
                 targets,

@@ -2,14 +2,20 @@
 //!
 //! One file a resource in [`routes`]; [`caller`] says who may call, [`problem`] how anything that goes wrong looks.
 
+#![expect(unused_qualifications, reason = "the macros of utoipa write them")]
+
 mod app;
 mod body;
 pub mod caller;
 mod config;
+mod etag;
+mod idempotency;
+mod limits;
+mod openapi;
 mod page;
 pub mod problem;
 pub mod routes;
 
 pub use app::App;
 pub use config::Config;
-pub use routes::router;
+pub use routes::{openapi, router};

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
@@ -13,14 +14,23 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
 /// The parameters of a list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
 }
 
 impl Page {
+    /// Takes the parameters of a list that has others too.
+    pub(crate) fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+        Self { cursor, limit }
+    }
+
     /// Returns where the page starts (after, or before, the entry with that id) and how many entries it has at most.
     pub(crate) fn read<Id: FromStr>(self) -> Result<(Option<Id>, usize), Problem> {
         let mut faults = Vec::new();

@@ -5,7 +5,9 @@
 use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::webhook::FieldError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What went wrong with a request. Its details are for whoever sent it; what is ours goes to the log and not to them.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,27 @@ pub enum Problem {
     /// The thing is not in the state that the request takes for granted.
     #[error("{0}")]
     Conflict(String),
+    /// There are as many as there may be.
+    #[error("there are {0} already, as many as there may be; delete one first")]
+    Limit(u64),
+    /// The thing has another version by now than the caller takes for current.
+    #[error("the current version is {current}; read it, and send the change again with If-Match: \"{current}\"")]
+    Stale {
+        /// The current version.
+        current: u64,
+    },
+    /// The request replaces a thing without saying which version.
+    #[error("send If-Match with the ETag of what is to be replaced, or use PATCH")]
+    PreconditionRequired,
+    /// An idempotency key belongs to another request.
+    #[error("this Idempotency-Key was used for another request; use a new one")]
+    KeyReused,
+    /// The request with that idempotency key is still running.
+    #[error("the request with this Idempotency-Key is still running; try again in a moment")]
+    KeyInUse,
+    /// Too many requests of one tenant.
+    #[error("too many requests; try again in {0} s")]
+    TooManyRequests(u64),
     /// The body is larger than any valid one.
     #[error("the body must be at most {0} bytes")]
     TooLarge(usize),
@@ -43,9 +66,10 @@ pub enum Problem {
 }
 
 /// One field or parameter that is not as it must be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fault {
-    /// The field, as a JSON pointer in the fragment form (`#/url`); for a query parameter its name (`?limit`).
+    /// The field, as a JSON pointer in the fragment form (`#/url`); for a query parameter `?` and its name (`?limit`); for a
+    /// header its name.
     pub pointer: String,
     /// What it must be.
     pub detail: String,
@@ -57,9 +81,29 @@ impl Fault {
         Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
     }
 
+    /// Returns the same fault of a field that stands within another one.
+    #[must_use]
+    pub fn below(self, pointer: &str) -> Self {
+        match self.pointer.strip_prefix('#') {
+            Some(rest) => Self { pointer: format!("#{pointer}{rest}"), ..self },
+            None => self,
+        }
+    }
+
+    /// Names a header.
+    pub fn header(name: &str, detail: impl std::fmt::Display) -> Self {
+        Self { pointer: name.to_owned(), detail: detail.to_string() }
+    }
+
     /// Names a query parameter.
     pub fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: format!("?{name}"), detail: detail.to_string() }
+    }
+}
+
+impl From<FieldError> for Fault {
+    fn from(error: FieldError) -> Self {
+        Self::field(&error.pointer, error.detail)
     }
 }
 
@@ -78,7 +122,35 @@ struct Details<'a> {
     errors: &'a [Fault],
 }
 
+/// What every error is answered with: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
+#[derive(Debug, ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "shows the form of Details, whose parts are borrowed")]
+pub struct ProblemBody {
+    /// `urn:dynahook:problem:<name>`; docs/problems has a page for each.
+    #[schema(examples("urn:dynahook:problem:invalid"))]
+    r#type: String,
+    /// The same for every problem of the type.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What happened, and what to do.
+    detail: String,
+    /// Each field, parameter or header that is not as it must be.
+    errors: Option<Vec<Fault>>,
+}
+
 impl Problem {
+    /// Returns the same problem with what stands within a field.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
+    pub fn below(self, pointer: &str) -> Self {
+        match self {
+            Self::Invalid(faults) => Self::Invalid(faults.into_iter().map(|fault| fault.below(pointer)).collect()),
+            other => other,
+        }
+    }
+
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication needed"),
@@ -86,6 +158,14 @@ impl Problem {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Conflict"),
+            Self::Limit(_) => (StatusCode::CONFLICT, "limit-reached", "Too many of them"),
+            Self::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale", "Changed meanwhile"),
+            Self::PreconditionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "Version needed")
+            }
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
+            Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
+            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
@@ -96,18 +176,24 @@ impl Problem {
 
     /// Returns the header that tells a client what to do about it.
     fn advice(&self) -> Option<(HeaderName, HeaderValue)> {
-        match self {
-            Self::Unauthenticated(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unavailable(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+        let value = |text: String| HeaderValue::from_str(&text).ok();
+        Some(match self {
+            Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::TooManyRequests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
+            Self::Stale { current } => (header::ETAG, value(format!("\"{current}\""))?),
             Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::Conflict(_)
+            | Self::Limit(_)
+            | Self::PreconditionRequired
+            | Self::KeyReused
             | Self::TooLarge(_)
             | Self::Malformed(_)
             | Self::Invalid(_)
-            | Self::Internal(_) => None,
-        }
+            | Self::Internal(_) => return None,
+        })
     }
 }
 
@@ -115,6 +201,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Limit(limit) => Self::Limit(limit),
             StoreError::Conflict { .. } | StoreError::Missing { .. } | StoreError::Inconsistent { .. } => {
                 Self::Internal(error)
             }

@@ -3,26 +3,55 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::middleware::from_fn_with_state;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::App;
+use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
+use crate::{App, idempotency};
 
+pub mod api_keys;
 pub mod deliveries;
 pub mod sources;
 pub mod webhooks;
 
+fn integration() -> OpenApiRouter<Arc<App>> {
+    use webhooks::{actions, trial};
+    OpenApiRouter::with_openapi(Contract::openapi())
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(trial::preview))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::patch, webhooks::delete))
+        .routes(routes!(actions::pause))
+        .routes(routes!(actions::resume))
+        .routes(routes!(actions::enable))
+        .routes(routes!(actions::disable))
+        .routes(routes!(actions::restore))
+        .routes(routes!(actions::rotate))
+        .routes(routes!(trial::test))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::get, api_keys::revoke))
+        .routes(routes!(sources::create, sources::list))
+        .routes(routes!(sources::delete))
+}
+
+/// Returns the contract, as `infra/openapi.json` holds it.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    complete(integration().split_for_parts().1)
+}
+
 /// Returns the API.
 pub fn router(app: Arc<App>) -> Router {
-    let integration = Router::new()
-        .route("/webhooks", post(webhooks::create).get(webhooks::list))
-        .route("/webhooks/{id}", get(webhooks::get).delete(webhooks::delete))
-        .route("/webhooks/{id}/deliveries", get(deliveries::list))
-        .route("/sources", post(sources::create).get(sources::list))
-        .route("/sources/{table}", delete(sources::delete));
+    let (integration, openapi) = integration().split_for_parts();
+    let integration = integration.layer(from_fn_with_state(Arc::clone(&app), idempotency::layer));
     Router::new()
         .nest("/api/v1/integration", integration)
+        .with_state(app)
+        .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .with_state(app)
 }

@@ -8,6 +8,8 @@ use runtime::config::{ConfigError, Reader};
 /// The configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// `REGISTRY_TABLE`: where API keys are.
+    pub registry_table: String,
     /// `JWT_ISSUER`: the `iss` that tokens must have.
     pub issuer: String,
     /// `JWT_AUDIENCE`: the `aud` that tokens must have.
@@ -62,6 +64,7 @@ impl Config {
     /// Everything that is missing or cannot be read.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
+        let registry_table = env.required("REGISTRY_TABLE");
         let issuer = env.required("JWT_ISSUER");
         let audience = env.required("JWT_AUDIENCE");
         let inline = env.optional::<InlineKeys>("JWKS").map(|keys| KeySource::Inline(keys.0));
@@ -75,7 +78,9 @@ impl Config {
             app: env.optional("JWT_APP_CLAIM").unwrap_or(names.app),
             roles: env.optional("JWT_ROLES_CLAIM").unwrap_or(names.roles),
         };
-        let config = || Some(Self { issuer: issuer?, audience: audience?, keys: keys?, claims });
+        let config = || {
+            Some(Self { registry_table: registry_table?, issuer: issuer?, audience: audience?, keys: keys?, claims })
+        };
         let config = config();
         env.finish(config)
     }
@@ -89,7 +94,11 @@ mod tests {
 
     fn config(more: &[(&str, &str)]) -> Result<Config, String> {
         let lookup = |key: &str| {
-            let fixed = [("JWT_ISSUER", "https://issuer.example"), ("JWT_AUDIENCE", "dynahook")];
+            let fixed = [
+                ("REGISTRY_TABLE", "registry"),
+                ("JWT_ISSUER", "https://issuer.example"),
+                ("JWT_AUDIENCE", "dynahook"),
+            ];
             more.iter().chain(&fixed).find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
         };
         Config::from_lookup(lookup).map_err(|error| error.to_string())

@@ -1,28 +1,46 @@
 //! One request for authorization.
 
+use aws::{Aws, Registry, StoreError};
 use aws_lambda_events::event::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse, ApiGatewayV2CustomAuthorizerV2Request,
 };
+use domain::api_key::{KeyText, Scope};
 use domain::caller::CallerContext;
 use domain::time::Clock;
+use jiff::Timestamp;
 use runtime::SystemClock;
 
 use crate::config::Config;
 use crate::keys::{Keys, KeysError};
 use crate::token::{Identity, TokenError, key_id, verify};
 
+/// How long an answer about an API key stands, in seconds: API Gateway may keep it for less, and never for more.
+const API_KEY_SECONDS: i64 = 60;
+
 /// What survives between invocations.
 pub struct App {
     config: Config,
+    registry: Registry,
     keys: Keys,
     clock: Box<dyn Clock>,
 }
 
+/// Why nothing can be said of a bearer: a fault of ours, not of the token.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizerError {
+    /// There are no keys to check a JWT with.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// There is no table to look an API key up in.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl App {
-    /// Nothing is fetched yet.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self { keys: Keys::new(config.keys.clone()), config, clock: Box::new(SystemClock) }
+    /// Makes the clients; no call is made.
+    pub async fn connect(config: Config) -> Self {
+        let registry = Aws::connect().await.registry(config.registry_table.clone());
+        Self { keys: Keys::new(config.keys.clone()), config, registry, clock: Box::new(SystemClock) }
     }
 }
 
@@ -30,12 +48,12 @@ impl App {
 ///
 /// # Errors
 ///
-/// If there are no keys to check the token with: a fault of ours, not of the token.
+/// If there is nothing to check the token with: a fault of ours, not of the token.
 #[tracing::instrument(name = "authorizer.request", skip_all)]
 pub async fn handle(
     app: &App,
     request: ApiGatewayV2CustomAuthorizerV2Request,
-) -> Result<ApiGatewayV2CustomAuthorizerSimpleResponse<CallerContext>, KeysError> {
+) -> Result<ApiGatewayV2CustomAuthorizerSimpleResponse<CallerContext>, AuthorizerError> {
     let header = request.headers.get("authorization").and_then(|value| value.to_str().ok());
     let mut response = ApiGatewayV2CustomAuthorizerSimpleResponse::<CallerContext>::default();
     response.is_authorized = true;
@@ -45,6 +63,7 @@ pub async fn handle(
             tenant: identity.tenant,
             app: identity.app,
             roles: Some(identity.roles.join(" ")),
+            scopes: (!identity.scopes.is_empty()).then(|| join(&identity.scopes)),
             expires_at: Some(identity.expires_at),
             refusal: None,
         },
@@ -56,14 +75,41 @@ pub async fn handle(
     Ok(response)
 }
 
-async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, TokenError>, KeysError> {
-    match bearer(header).and_then(|token| Ok((token, key_id(token)?))) {
-        Ok((token, kid)) => {
-            let keys = app.keys.containing(kid.as_deref(), app.clock.as_ref()).await?;
-            Ok(verify(token, &keys, &app.config))
-        }
-        Err(error) => Ok(Err(error)),
+fn join(scopes: &[Scope]) -> String {
+    scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, TokenError>, AuthorizerError> {
+    let token = match bearer(header) {
+        Ok(token) if KeyText::is_meant(token) => return Ok(api_key(app, token).await?.ok_or(TokenError::ApiKey)),
+        Ok(token) => token,
+        Err(error) => return Ok(Err(error)),
+    };
+    let kid = match key_id(token) {
+        Ok(kid) => kid,
+        Err(error) => return Ok(Err(error)),
+    };
+    let keys = app.keys.containing(kid.as_deref(), app.clock.as_ref()).await?;
+    Ok(verify(token, &keys, &app.config))
+}
+
+/// Returns whom an API key stands for: its application, as an admin, for as long as nobody revokes it.
+async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> {
+    let Ok(text) = text.parse::<KeyText>() else { return Ok(None) };
+    let Some((key, hash)) = app.registry.find_api_key(text.id()).await? else { return Ok(None) };
+    let now = app.clock.now();
+    if !text.hash().matches(&hash) || !key.is_good(now) {
+        return Ok(None);
     }
+    let ends = key.expires_at.map_or(i64::MAX, Timestamp::as_second);
+    Ok(Some(Identity {
+        subject: key.id.to_string(),
+        tenant: Some(key.tenant.to_string()),
+        app: Some(key.app.to_string()),
+        roles: vec!["ADMIN".to_owned()],
+        scopes: key.scopes,
+        expires_at: ends.min(now.as_second() + API_KEY_SECONDS),
+    }))
 }
 
 fn bearer(header: Option<&str>) -> Result<&str, TokenError> {

@@ -1,5 +1,6 @@
 //! A token: is it the issuer's, for us, and still good; and what it says of its bearer.
 
+use domain::api_key::Scope;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -21,6 +22,8 @@ pub struct Identity {
     pub app: Option<String>,
     /// The roles.
     pub roles: Vec<String>,
+    /// What an API key is narrowed to; nothing if it is not.
+    pub scopes: Vec<Scope>,
     /// When the token ends, in seconds since 1970.
     pub expires_at: i64,
 }
@@ -32,7 +35,7 @@ pub enum TokenError {
     #[error("send a token as Authorization: Bearer <token>")]
     Absent,
     /// It is not a JWT.
-    #[error("the token is not a JWT")]
+    #[error("the token is neither a JWT nor an API key")]
     Malformed,
     /// It is signed neither with RS256 nor with ES256.
     #[error("the token must be signed with RS256 or ES256")]
@@ -52,6 +55,9 @@ pub enum TokenError {
     /// It is for somebody else.
     #[error("the token's audience is another one")]
     Audience,
+    /// It is no API key, or one that was revoked or has ended.
+    #[error("the API key is not good (any more)")]
+    ApiKey,
     /// It lacks a claim, or has one of the wrong type.
     #[error("the token has no usable {0} claim")]
     Claim(String),
@@ -131,6 +137,7 @@ fn identity(claims: &Map<String, Value>, config: &Config) -> Result<Identity, To
         tenant: text(&names.tenant)?,
         app: text(&names.app)?,
         roles,
+        scopes: Vec::new(),
         expires_at: claims.get("exp").and_then(Value::as_i64).ok_or_else(|| TokenError::Claim("exp".to_owned()))?,
     })
 }

@@ -1,12 +1,11 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
 use runtime::SystemClock;
 
 use crate::Config;
-use crate::keyring::Keyring;
 
 /// The clients and caches of an execution environment.
 pub struct App {

@@ -24,9 +24,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 pub enum Done {
     /// Nothing was to do.
     Nothing,
-    /// The first attempt was made, or the delivery cancelled before it: this is its row.
+    /// The first attempt was made, or the delivery cancelled or parked before it: this is its row.
     First(Delivery),
-    /// A later attempt was made (`None`: the delivery was cancelled before it).
+    /// A later attempt was made (`None`: the delivery was cancelled or parked before it).
     Later {
         /// The message that asked for it.
         message: Message,
@@ -56,12 +56,17 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
         tracing::debug!(%why, "message needs no request");
         return Ok(Done::Nothing);
     }
-    let Some(webhook) = loaded.webhooks.get(&message.webhook).filter(|webhook| webhook.is_active()) else {
+    let wanted = |webhook: &&Webhook| if message.test { !webhook.is_deleted() } else { webhook.wants_events() };
+    let Some(webhook) = loaded.webhooks.get(&message.webhook).filter(wanted) else {
         tracing::info!(delivery.state = "cancelled", "webhook is gone");
-        return Ok(done(message, admission, None, cancelled(message)));
+        return Ok(done(message, admission, None, stopped(message, State::Cancelled)));
     };
+    if webhook.pause.is_some() && !message.test {
+        tracing::debug!(delivery.state = "parked", "webhook is paused");
+        return Ok(done(message, admission, None, stopped(message, State::Parked)));
+    }
     // What can fail for reasons of ours comes before the lease, so that the message can simply come back.
-    let secret = app.keyring.secret(webhook).await?;
+    let secrets = app.keyring.secrets(webhook, app.clock.now()).await?;
     let body = match row.map_or(&message.body, |row| &row.body) {
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
@@ -72,13 +77,20 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
         return Ok(Done::Nothing);
     }
     let at = app.clock.now();
-    let headers = sign(webhook.signature_scheme, &secret, message.event, at, body.as_bytes());
-    let request = outbound::Request { url: webhook.url.clone(), headers, body, timeout };
+    let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
+    let settings = &webhook.settings;
+    let signed = sign(settings.signature_scheme, &secrets, &message.event.to_string(), at, body.as_bytes());
+    let headers = settings.headers.clone().into_iter();
+    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect();
+    let request = outbound::Request { url: settings.url.clone(), headers, body, timeout };
     let outcome = app.receivers.post(request).await;
     let (cycle, number) = (message.cycle, message.attempt);
-    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret_fingerprint.clone() };
+    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
     let verdict = attempt.outcome.verdict;
-    let progress = settle(cycle, number, verdict, &webhook.retry_policy, app.clock.now(), runtime::random::draw());
+    let progress = match (message.test, verdict) {
+        (true, verdict) if verdict != Verdict::Accepted => stopped(message, State::Failed),
+        _ => settle(cycle, number, verdict, &settings.retry_policy, app.clock.now(), runtime::random::draw()),
+    };
     log(&attempt, &progress);
     Ok(done(message, admission, Some(attempt), progress))
 }
@@ -100,11 +112,12 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
     if left < Duration::from_secs(1) {
         return Err(StoreError::Unavailable("the invocation has no time left for an attempt".to_owned()));
     }
-    Ok(webhook.retry_policy.timeout().min(left))
+    Ok(webhook.settings.retry_policy.timeout().min(left))
 }
 
-fn cancelled(message: &Message) -> Progress {
-    Progress { state: State::Cancelled, cycle: message.cycle, attempt: message.attempt, next_at: None }
+/// Where a delivery stands that is not attempted, or not again.
+fn stopped(message: &Message, state: State) -> Progress {
+    Progress { state, cycle: message.cycle, attempt: message.attempt, next_at: None }
 }
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress) -> Done {
@@ -121,7 +134,7 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
         progress,
         lease_until: None,
         // Kept while there may be another attempt.
-        body: body.filter(|_| progress.state != State::Delivered && progress.state != State::Cancelled),
+        body: body.filter(|_| !progress.state.is_terminal() || progress.state == State::Exhausted),
         attempts: attempt.into_iter().collect(),
     })
 }

@@ -7,7 +7,6 @@ mod app;
 pub mod attempt;
 mod config;
 mod handler;
-mod keyring;
 pub mod record;
 
 pub use app::App;

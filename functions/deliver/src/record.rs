@@ -1,12 +1,15 @@
 //! Writing what came of attempts, and sending what follows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Slot, Written};
 use aws::queue::Outgoing;
-use domain::delivery::{Delivery, Progress, State, dead_letter, is_short};
+use domain::delivery::{Attempt, Delivery, Progress, State, dead_letter, is_short};
+use domain::id::WebhookId;
 use domain::message::Message;
+use domain::webhook::Tally;
 use futures::future::join_all;
 use jiff::Timestamp;
 
@@ -18,6 +21,7 @@ use crate::attempt::Done;
 /// The row first, then the message that follows from it: a message that is lost in between is sent by the sweep.
 pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     let now = app.clock.now();
+    let tallies = tallies(&done);
     let mut delivered = Vec::new();
     let mut others = Vec::new();
     let mut results = Vec::with_capacity(done.len());
@@ -31,7 +35,8 @@ pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     }
     let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
     let writes = others.into_iter().map(|(index, done)| async move { (index, write(app, done, now).await) });
-    let (together, one_by_one) = tokio::join!(app.ledger.record_delivered(&rows, now), join_all(writes));
+    let (together, one_by_one, ()) =
+        tokio::join!(app.ledger.record_delivered(&rows, now), join_all(writes), count(app, tallies));
     if let Err(error) = together {
         let why = error.to_string();
         for index in indexes {
@@ -47,6 +52,29 @@ pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     }
     send(app, follow_ups).await;
     results
+}
+
+/// Adds up the attempts, webhook by webhook.
+fn tallies(done: &[Done]) -> Vec<(WebhookId, Tally)> {
+    let mut attempts: BTreeMap<WebhookId, Vec<&Attempt>> = BTreeMap::new();
+    for done in done {
+        match done {
+            Done::First(row) => attempts.entry(row.webhook).or_default().extend(&row.attempts),
+            Done::Later { message, attempt, .. } => attempts.entry(message.webhook).or_default().extend(attempt),
+            Done::Nothing => {}
+        }
+    }
+    attempts.into_iter().filter_map(|(webhook, mut attempts)| Some((webhook, Tally::of(&mut attempts)?))).collect()
+}
+
+/// Counts. A count that is lost is no delivery that is lost: it is logged and no more.
+async fn count(app: &App, tallies: Vec<(WebhookId, Tally)>) {
+    let counts = tallies.into_iter().map(|(webhook, tally)| async move {
+        if let Err(error) = app.registry.count(webhook, &tally).await {
+            tracing::warn!(webhook.id = %webhook, %error, "attempts were not counted");
+        }
+    });
+    join_all(counts).await;
 }
 
 /// What follows from a row that was written.
@@ -79,7 +107,7 @@ async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>
 fn message_of(row: &Delivery) -> Message {
     let Delivery { id, event, event_type, webhook, tenant, progress, .. } = row.clone();
     let Progress { cycle, .. } = progress;
-    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt: 1, body: None }
+    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt: 1, body: None, test: false }
 }
 
 fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {

@@ -16,6 +16,7 @@ use crate::Config;
 pub struct App {
     pub(crate) registry: Registry,
     pub(crate) bodies: Bodies,
+    pub(crate) events_table: String,
     pub(crate) deliveries: Queue,
     pub(crate) stream_failures: Queue,
     pub(crate) clock: Box<dyn Clock>,
@@ -42,7 +43,8 @@ impl App {
         let aws = Aws::connect().await;
         Self {
             registry: aws.registry(config.registry_table),
-            bodies: aws.bodies(config.events_table),
+            bodies: aws.bodies(config.events_table.clone()),
+            events_table: config.events_table,
             deliveries: aws.queue(config.deliveries_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             clock: Box::new(SystemClock),

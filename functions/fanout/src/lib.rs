@@ -6,6 +6,7 @@
 mod app;
 mod config;
 mod handler;
+mod published;
 pub mod record;
 mod route;
 

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use aws::StoreError;
 use domain::event::Event;
-use domain::message::{MAX_INLINE_BYTES, Message};
-use domain::payload;
+use domain::message::{Body, MAX_INLINE_BYTES, Message};
+use domain::payload::{self, Properties};
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
 use crate::app::Known;
+use crate::published;
 
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
@@ -25,11 +26,16 @@ pub(crate) type Routed = Result<Vec<Message>, String>;
 pub(crate) async fn route(app: &App, table: &str, changes: Vec<Change>) -> Result<Vec<Routed>, StoreError> {
     let cache = &mut *app.cache.lock().await;
     for _ in 0..ROUNDS {
+        let is_published = table == app.events_table;
         let source = cache.sources.get(table).cloned();
-        let events = events(source.as_ref(), table, &changes);
+        let events = if is_published {
+            changes.iter().map(|change| Ok(vec![published::event(change)?])).collect()
+        } else {
+            events(source.as_ref(), table, &changes)
+        };
         let tenants: HashSet<&TenantId> = events.iter().flatten().flatten().map(|event| &event.tenant).collect();
         let glance = app.registry.glance(table, tenants).await?;
-        if glance.source != source {
+        if !is_published && glance.source != source {
             match glance.source {
                 Some(source) => cache.sources.insert(table.to_owned(), source),
                 None => cache.sources.remove(table),
@@ -82,15 +88,24 @@ async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u6
     Ok(())
 }
 
-/// Returns one message for each webhook that wants the event. The body is rendered once, and stored once if it is large.
+/// Returns one message for each webhook that wants the event. The body is rendered once for all that add nothing to it, and
+/// stored once if it is large.
 async fn deliveries(app: &App, event: &Event, known: Option<&Known>) -> Result<Vec<Message>, StoreError> {
-    let webhooks = known.map_or(&[][..], |known| known.matcher.matching(event));
-    if webhooks.is_empty() {
-        return Ok(Vec::new());
+    let Some(known) = known else { return Ok(Vec::new()) };
+    let mut messages = Vec::new();
+    let mut rendered: Vec<(&Properties, Body)> = Vec::new();
+    for subscription in known.matcher.matching(event) {
+        let properties = &subscription.properties;
+        let body = if let Some((_, body)) = rendered.iter().find(|(same, _)| *same == properties) {
+            body.clone()
+        } else {
+            let body = payload::change(event, properties);
+            let body = app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?;
+            rendered.push((properties, body.clone()));
+            body
+        };
+        let (event_type, tenant) = (event.event_type.clone(), event.tenant.clone());
+        messages.push(Message::first(event.id, event_type, subscription.webhook, tenant, body));
     }
-    let body = payload::change(event);
-    let body = app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?;
-    let message =
-        |webhook| Message::first(event.id, event.event_type.clone(), webhook, event.tenant.clone(), body.clone());
-    Ok(webhooks.iter().copied().map(message).collect())
+    Ok(messages)
 }

@@ -19,6 +19,9 @@ pub enum StoreError {
         /// What was looked for.
         key: String,
     },
+    /// There are as many as there may be.
+    #[error("there are {0} already")]
+    Limit(u64),
     /// A throttle, a timeout or an outage: try again later.
     #[error("{0}")]
     Unavailable(String),

@@ -138,12 +138,13 @@ impl Ledger {
             .update(slot)
             .update_expression("SET lease_until = :until, due_at = :until, due_shard = :shard")
             .condition_expression(
-                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying) \
+                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
                  AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
             )
             .expression_attribute_values(":attempt", number(slot.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
-            .expression_attribute_values(":retrying", state(State::Retrying));
+            .expression_attribute_values(":retrying", state(State::Retrying))
+            .expression_attribute_values(":parked", state(State::Parked));
         let update = update.expression_attribute_values(":now", number(now.as_millisecond()));
         written(with_lease(update, slot, until)).await
     }
@@ -185,12 +186,13 @@ impl Ledger {
         let mut update = self
             .update(slot)
             .condition_expression(
-                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying)",
+                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked)",
             )
             .expression_attribute_values(":cycle", number(slot.cycle))
             .expression_attribute_values(":attempt", number(slot.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":retrying", state(State::Retrying))
+            .expression_attribute_values(":parked", state(State::Parked))
             .expression_attribute_values(":state", state(progress.state))
             .expression_attribute_values(":next", number(progress.attempt))
             .expression_attribute_values(":expires", number(expires_at(now)));
@@ -272,6 +274,17 @@ impl Ledger {
         written(update).await
     }
 
+    /// Returns a delivery of a webhook, if it has been attempted.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn delivery(&self, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(item_key(webhook, id)));
+        let item = request.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
+        item.map(|item| from_item::<DeliveryItem>(item)?.try_into()).transpose()
+    }
+
     /// Lists deliveries of a webhook, newest first.
     ///
     /// # Errors
@@ -319,7 +332,8 @@ impl Due {
         let seen_due_at = item.due_at().unwrap_or_default();
         let Delivery { id, event, event_type, webhook, tenant, progress, .. } = item.try_into()?;
         let Progress { cycle, attempt, .. } = progress;
-        let message = Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body: None };
+        let message =
+            Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body: None, test: false };
         Ok(Self { message, progress, seen_due_at })
     }
 }

@@ -7,7 +7,9 @@
 mod batch;
 pub mod bodies;
 mod error;
+pub mod events;
 mod items;
+pub mod keyring;
 pub mod ledger;
 pub mod queue;
 pub mod registry;
@@ -15,6 +17,8 @@ pub mod secrets;
 
 pub use bodies::Bodies;
 pub use error::StoreError;
+pub use events::Events;
+pub use keyring::Keyring;
 pub use ledger::Ledger;
 pub use queue::Queue;
 pub use registry::Registry;
@@ -46,6 +50,12 @@ impl Aws {
             sqs: aws_sdk_sqs::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
         }
+    }
+
+    /// Returns the published events.
+    #[must_use]
+    pub fn events(&self, table: String) -> Events {
+        Events::new(self.dynamodb.clone(), table)
     }
 
     /// Returns the Registry table of that name.

@@ -4,6 +4,8 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
 use aws_sdk_secretsmanager::operation::delete_secret::DeleteSecretError;
+use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
+use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
 use domain::secret::{FingerprintKey, WebhookSecret};
 use domain::tenant::TenantId;
@@ -18,6 +20,15 @@ const RECOVERY_WINDOW_DAYS: i64 = 30;
 #[derive(Debug, Clone)]
 pub struct Secrets {
     client: Client,
+}
+
+/// Which of a path's secrets: Secrets Manager keeps the one before the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The one that was put last.
+    Current,
+    /// The one before.
+    Previous,
 }
 
 impl Secrets {
@@ -59,14 +70,47 @@ impl Secrets {
         }
     }
 
-    /// Reads a webhook's secret.
+    /// Puts a secret in the place of the current one, which becomes the previous one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none at the path, or Secrets Manager is unavailable.
+    pub async fn rotate(&self, path: &str, secret: &WebhookSecret) -> Result<(), StoreError> {
+        let request = self.client.put_secret_value().secret_id(path).secret_string(secret.to_text().expose_secret());
+        request.send().await.map_err(|error| {
+            if error.as_service_error().is_some_and(PutSecretValueError::is_resource_not_found_exception) {
+                StoreError::Missing { key: path.to_owned() }
+            } else {
+                StoreError::Unavailable(DisplayErrorContext(error).to_string())
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Takes a secret out of its recovery window; one that is in none is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`] if it is gone for good.
+    pub async fn restore(&self, path: &str) -> Result<(), StoreError> {
+        self.client.restore_secret().secret_id(path).send().await.map_err(|error| {
+            if error.as_service_error().is_some_and(RestoreSecretError::is_resource_not_found_exception) {
+                StoreError::Missing { key: path.to_owned() }
+            } else {
+                StoreError::Unavailable(DisplayErrorContext(error).to_string())
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Reads a webhook's secret: the current one, or the one that it took the place of.
     ///
     /// # Errors
     ///
     /// [`StoreError::Missing`] if there is none or it is being deleted, [`StoreError::Inconsistent`] if it is not a secret of
     /// a webhook.
-    pub async fn webhook_secret(&self, path: &str) -> Result<WebhookSecret, StoreError> {
-        let text = self.read(path).await?;
+    pub async fn webhook_secret(&self, path: &str, version: Version) -> Result<WebhookSecret, StoreError> {
+        let text = self.read(path, version).await?;
         WebhookSecret::parse(text.expose_secret()).map_err(|error| StoreError::inconsistent(path, error))
     }
 
@@ -76,11 +120,16 @@ impl Secrets {
     ///
     /// [`StoreError::Missing`] if there is none.
     pub async fn fingerprint_key(&self, path: &str) -> Result<FingerprintKey, StoreError> {
-        self.read(path).await.map(FingerprintKey::new)
+        self.read(path, Version::Current).await.map(FingerprintKey::new)
     }
 
-    async fn read(&self, path: &str) -> Result<SecretString, StoreError> {
-        let answer = self.client.get_secret_value().secret_id(path).send().await.map_err(|error| {
+    async fn read(&self, path: &str, version: Version) -> Result<SecretString, StoreError> {
+        let stage = match version {
+            Version::Current => "AWSCURRENT",
+            Version::Previous => "AWSPREVIOUS",
+        };
+        let request = self.client.get_secret_value().secret_id(path).version_stage(stage);
+        let answer = request.send().await.map_err(|error| {
             let gone = error
                 .as_service_error()
                 .is_some_and(|error| error.is_resource_not_found_exception() || error.is_invalid_request_exception());

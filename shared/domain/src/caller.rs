@@ -21,6 +21,9 @@ pub struct CallerContext {
     /// The roles, with spaces in between.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<String>,
+    /// What the token is narrowed to, with spaces in between; nothing if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<String>,
     /// When the token ends, in seconds since 1970: API Gateway may keep this answer for longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
@@ -23,6 +24,9 @@ pub const SHORT_WAIT: Duration = Duration::from_mins(15);
 /// How long the sweep leaves to a message that should already be on its way before it sends another.
 pub const OVERDUE_AFTER: Duration = Duration::from_mins(2);
 
+/// How often a parked delivery is looked at: whether its webhook is still paused.
+pub const PARK_CHECK: Duration = Duration::from_mins(5);
+
 /// How far ahead the sweep looks: the time between two runs, so that a delivery wakes on time and not at the next run.
 pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
 
@@ -30,19 +34,23 @@ pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Redriven, and not attempted since.
     Pending,
     /// The last attempt failed; another follows at `next_at`.
     Retrying,
+    /// The webhook is paused; the delivery goes on when it is resumed.
+    Parked,
     /// The receiver took it.
     Delivered,
     /// The last attempt failed, and it was the last; a redrive starts anew.
     Exhausted,
-    /// The webhook is gone, and the delivery with it.
+    /// The webhook is gone or disabled, and the delivery with it.
     Cancelled,
+    /// A test that did not arrive. Tests are not attempted again.
+    Failed,
 }
 
 impl State {
@@ -52,9 +60,11 @@ impl State {
         match self {
             Self::Pending => "pending",
             Self::Retrying => "retrying",
+            Self::Parked => "parked",
             Self::Delivered => "delivered",
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
         }
     }
 
@@ -62,14 +72,14 @@ impl State {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Delivered | Self::Exhausted | Self::Cancelled => true,
-            Self::Pending | Self::Retrying => false,
+            Self::Delivered | Self::Exhausted | Self::Cancelled | Self::Failed => true,
+            Self::Pending | Self::Retrying | Self::Parked => false,
         }
     }
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The receiver answered 2xx.
@@ -192,7 +202,8 @@ impl Progress {
                 Some(if is_short(now, next_at) { next_at + OVERDUE_AFTER } else { next_at })
             }
             State::Pending | State::Exhausted => Some(now + OVERDUE_AFTER),
-            State::Delivered | State::Cancelled => None,
+            State::Parked => Some(now + PARK_CHECK),
+            State::Delivered | State::Cancelled | State::Failed => None,
         }
     }
 }
@@ -289,13 +300,13 @@ pub enum Wake {
 #[must_use]
 pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
     match progress.state {
-        State::Pending | State::Retrying => {
+        State::Pending | State::Retrying | State::Parked => {
             let at = progress.next_at.unwrap_or(now).max(now);
             let delay = Duration::try_from(at.duration_since(now)).unwrap_or_default().min(SHORT_WAIT);
             Some(Wake::Send { delay, due_at: now + delay + OVERDUE_AFTER })
         }
         State::Exhausted => Some(Wake::DeadLetter),
-        State::Delivered | State::Cancelled => None,
+        State::Delivered | State::Cancelled | State::Failed => None,
     }
 }
 

@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::EventId;
 use crate::tenant::TenantId;
 use crate::value::Map;
 
 /// What a change did to its entity; the last part of an event type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// The entity came to be.
@@ -20,6 +21,18 @@ pub enum Operation {
     Updated,
     /// The entity is gone.
     Deleted,
+}
+
+impl Operation {
+    /// Reads the last word of an event type. A fact that is none of the three came into being.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "updated" => Self::Updated,
+            "deleted" => Self::Deleted,
+            _ => Self::Created,
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -50,6 +63,12 @@ impl EventType {
     #[must_use]
     pub fn of(entity: &EntityName, operation: Operation) -> Self {
         Self(format!("{entity}.{operation}"))
+    }
+
+    /// Returns the type of a test that names none.
+    #[must_use]
+    pub fn test() -> Self {
+        Self("webhook.test".to_owned())
     }
 
     /// Returns the text.
@@ -162,6 +181,8 @@ pub struct State {
 /// One committed change, on its way to every webhook that wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
+    /// The table that changed.
+    pub source: String,
     /// Derived from the change, so that a replay has the same id.
     pub id: EventId,
     /// Whose event it is.

@@ -35,6 +35,8 @@ kinds! {
     Event = "evt", alias EventId;
     /// One event on its way to one webhook.
     Delivery = "dlv", alias DeliveryId;
+    /// A key of an application.
+    ApiKey = "key", alias ApiKeyId;
 }
 
 /// An identifier `<prefix>_<ULID>` of the kind `K`, such as `whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK`.

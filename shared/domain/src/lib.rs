@@ -7,14 +7,17 @@
 //! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
 //! [`target`] says where it may go, [`signature`] signs it and [`retry`] says when to try again.
 
+pub mod api_key;
 pub mod caller;
 pub mod delivery;
 pub mod event;
 pub mod id;
+pub mod inbound;
 pub mod matcher;
 pub mod message;
 pub mod payload;
 pub mod retry;
+pub mod sample;
 pub mod secret;
 pub mod signature;
 pub mod source;

@@ -45,6 +45,14 @@ pub struct Message {
     /// The body, for the first attempt of the first cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
+    /// Whether its sender only wants to know whether it arrives: it is attempted once, even if the webhook is paused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub test: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Message {
@@ -52,7 +60,7 @@ impl Message {
     #[must_use]
     pub fn first(event: EventId, event_type: EventType, webhook: WebhookId, tenant: TenantId, body: Body) -> Self {
         let delivery = DeliveryId::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()]);
-        Self { delivery, event, event_type, webhook, tenant, cycle: 0, attempt: 1, body: Some(body) }
+        Self { delivery, event, event_type, webhook, tenant, cycle: 0, attempt: 1, body: Some(body), test: false }
     }
 
     /// Returns the wire form: JSON in the characters that [SQS accepts][1].

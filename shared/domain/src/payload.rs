@@ -8,6 +8,9 @@ use crate::event::{Event, Operation, State};
 use crate::source::rfc3339;
 use crate::value::{Map, changed_paths};
 
+/// What a webhook's owner adds to every payload, at its top. The names of the envelope's own fields are not among them.
+pub type Properties = serde_json::Map<String, serde_json::Value>;
+
 /// Renders the `change` format, the envelope of the Flows webhook guide.
 ///
 /// `oldValue` and `updateMask` are there for the operations that have them: both for an update, the first for a deletion.
@@ -17,7 +20,7 @@ use crate::value::{Map, changed_paths};
 ///
 /// Never: every key is a string and no implementation here fails, so there is nothing that could not be written.
 #[must_use]
-pub fn change(event: &Event) -> String {
+pub fn change(event: &Event, properties: &Properties) -> String {
     let path = event.entity.path();
     let update_mask = match (event.operation, &event.old, &event.new) {
         (Operation::Updated, Some(old), Some(new)) => Some(changed_paths(&old.properties, &new.properties)),
@@ -36,6 +39,7 @@ pub fn change(event: &Event) -> String {
             old_value: event.old.as_ref().map(|state| Entity::of(&path, state)),
             update_mask,
         },
+        properties,
     };
     serde_json::to_string(&envelope).expect("an envelope is JSON")
 }
@@ -51,6 +55,8 @@ struct Envelope<'a> {
     collection_path: &'a str,
     organization_id: &'a str,
     data: Data<'a>,
+    #[serde(flatten)]
+    properties: &'a Properties,
 }
 
 #[derive(Serialize)]
@@ -95,7 +101,16 @@ mod tests {
     use crate::value::tests::map;
 
     fn body(images: Images) -> String {
-        change(&films().events(stream_change(images)).unwrap()[0])
+        change(&films().events(stream_change(images)).unwrap()[0], &Properties::new())
+    }
+
+    #[test]
+    fn properties_stand_beside_the_envelope() {
+        let event = &films().events(stream_change(Images::Insert(film(&json!(1))))).unwrap()[0];
+        let properties = json!({"region": "eu", "nested": {"a": [1, null]}});
+        let body = change(event, properties.as_object().unwrap());
+        let (plain, rest) = (change(event, &Properties::new()), r#","nested":{"a":[1,null]},"region":"eu"}"#);
+        assert_eq!(body, format!("{}{rest}", plain.strip_suffix('}').unwrap()));
     }
 
     fn film(rating: &serde_json::Value) -> Map {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How the waits of a [`RetryPolicy`] grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backoff {
     /// Up to 10 s after the first attempt, four times as much after each further one, at most 12 h; see [`wait_after`].
@@ -16,14 +17,17 @@ pub enum Backoff {
 }
 
 /// A webhook's retry policy: how often, how far apart, and how long one attempt may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RetryPolicy {
     /// How many attempts a delivery gets, the first included: 1 to 25.
+    #[schema(minimum = 1, maximum = 25, default = 10)]
     pub max_attempts: u32,
     /// How the waits between them grow.
+    #[schema(inline)]
     pub backoff: Backoff,
     /// How long one attempt may take, in milliseconds, from the connection to the last byte of the answer: 1,000 to 30,000.
+    #[schema(minimum = 1000, maximum = 30000, default = 15000)]
     pub timeout_ms: u32,
 }
 

@@ -14,47 +14,94 @@ use crate::tenant::TenantId;
 /// How many random bytes a generated secret has.
 pub const GENERATED_BYTES: usize = 32;
 
-/// The key of a webhook's signatures: 24 to 64 bytes, as [Standard Webhooks][1] asks.
-///
-/// Its text form is `whsec_` and base64. `Debug` shows nothing of it.
-///
-/// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-#[derive(Debug)]
-pub struct WebhookSecret(SecretBox<[u8]>);
+/// The shortest secret that a user may bring, in characters.
+pub const MIN_PLAIN_CHARACTERS: usize = 8;
 
-/// A text that is not a secret. Says nothing of the text.
+/// The longest secret that a user may bring, in bytes.
+pub const MAX_PLAIN_BYTES: usize = 400;
+
+/// Under how many characters a plain secret can be guessed, and its user is warned.
+pub const WEAK_BELOW_CHARACTERS: usize = 24;
+
+/// The secret that signs a webhook's deliveries: a text that is shared with the receiver. `Debug` shows nothing of it.
+#[derive(Debug)]
+pub struct WebhookSecret(SecretString);
+
+/// What a secret looks like, and so what it can sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretFormat {
+    /// `whsec_` and 24 to 64 bytes in base64, as [Standard Webhooks][1] asks: every scheme takes it.
+    ///
+    /// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    Whsec,
+    /// Any other text of 8 characters or more, for the schemes whose key is the text itself.
+    Plain,
+}
+
+/// A text that cannot be a secret. Says nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be whsec_ followed by 24 to 64 bytes in base64")]
+#[error(
+    "must be whsec_ followed by 24 to 64 bytes in base64, or a text of {MIN_PLAIN_CHARACTERS} characters to {MAX_PLAIN_BYTES} bytes"
+)]
 pub struct ParseSecretError;
 
 impl WebhookSecret {
     /// Makes a secret of the caller's random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; GENERATED_BYTES]) -> Self {
-        Self(SecretBox::new(Box::new(bytes)))
+        Self(format!("whsec_{}", BASE64.encode(bytes)).into())
     }
 
-    /// Reads `whsec_<base64>`.
+    /// Reads a secret that a user brought, or that is kept in Secrets Manager.
     ///
     /// # Errors
     ///
-    /// If the prefix is missing, the rest is not base64, or it holds fewer than 24 or more than 64 bytes.
+    /// If it is too short, too long, or holds control characters.
     pub fn parse(text: &str) -> Result<Self, ParseSecretError> {
-        text.strip_prefix("whsec_")
-            .and_then(|encoded| BASE64.decode(encoded).ok())
-            .filter(|bytes| (24..=64).contains(&bytes.len()))
-            .map(|bytes| Self(SecretBox::new(bytes.into_boxed_slice())))
-            .ok_or(ParseSecretError)
+        let long_enough = text.chars().count() >= MIN_PLAIN_CHARACTERS && text.len() <= MAX_PLAIN_BYTES;
+        if long_enough && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned().into()))
+        } else {
+            Err(ParseSecretError)
+        }
     }
 
-    /// Returns the text form, to be shown once or to be kept in Secrets Manager.
+    /// Returns the text, to be shown once or to be kept in Secrets Manager.
     #[must_use]
-    pub fn to_text(&self) -> SecretString {
-        format!("whsec_{}", BASE64.encode(self.0.expose_secret())).into()
+    pub fn to_text(&self) -> &SecretString {
+        &self.0
     }
 
-    pub(crate) fn hmac_sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
-        hmac_sha256(self.0.expose_secret(), parts)
+    /// Says what it looks like.
+    #[must_use]
+    pub fn format(&self) -> SecretFormat {
+        if self.decoded().is_some() { SecretFormat::Whsec } else { SecretFormat::Plain }
+    }
+
+    /// Says whether it can be guessed.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.0.expose_secret().chars().count() < WEAK_BELOW_CHARACTERS
+    }
+
+    fn decoded(&self) -> Option<SecretBox<[u8]>> {
+        let encoded = self.0.expose_secret().strip_prefix("whsec_")?;
+        let bytes = BASE64.decode(encoded).ok().filter(|bytes| (24..=64).contains(&bytes.len()))?;
+        Some(SecretBox::new(bytes.into_boxed_slice()))
+    }
+
+    /// Signs with the bytes that the text stands for, as Standard Webhooks does; with those of the text if it stands for none.
+    pub(crate) fn hmac_decoded(&self, parts: &[&[u8]]) -> [u8; 32] {
+        match self.decoded() {
+            Some(key) => hmac_sha256(key.expose_secret(), parts),
+            None => self.hmac_text(parts),
+        }
+    }
+
+    /// Signs with the bytes of the text, as everybody else does.
+    pub(crate) fn hmac_text(&self, parts: &[&[u8]]) -> [u8; 32] {
+        hmac_sha256(self.0.expose_secret().as_bytes(), parts)
     }
 }
 
@@ -102,7 +149,7 @@ impl FingerprintKey {
     /// Returns the fingerprint of a secret.
     #[must_use]
     pub fn fingerprint(&self, secret: &WebhookSecret) -> Fingerprint {
-        let digest = hmac_sha256(self.0.expose_secret().as_bytes(), &[secret.0.expose_secret()]);
+        let digest = hmac_sha256(self.0.expose_secret().as_bytes(), &[secret.0.expose_secret().as_bytes()]);
         Fingerprint(hex::encode(digest))
     }
 }
@@ -116,28 +163,50 @@ pub fn vault_path(prefix: &str, tenant: &TenantId, webhook: WebhookId) -> String
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rstest::rstest;
 
     use super::*;
 
+    /// Returns a fingerprint of some secret; another one for another number.
+    pub(crate) fn fingerprint(number: u8) -> Fingerprint {
+        let key = FingerprintKey::new("key".to_owned().into());
+        key.fingerprint(&WebhookSecret::from_random([number; GENERATED_BYTES]))
+    }
+
+    fn whsec(bytes: usize) -> String {
+        format!("whsec_{}", BASE64.encode(vec![7; bytes]))
+    }
+
     #[rstest]
-    #[case::shortest(24, true)]
-    #[case::longest(64, true)]
-    #[case::too_short(23, false)]
-    #[case::too_long(65, false)]
-    fn checks_the_length(#[case] bytes: usize, #[case] valid: bool) {
-        let text = format!("whsec_{}", BASE64.encode(vec![7; bytes]));
-        assert_eq!(WebhookSecret::parse(&text).is_ok(), valid);
+    #[case::shortest_key(&whsec(24), Some((SecretFormat::Whsec, false)))]
+    #[case::longest_key(&whsec(64), Some((SecretFormat::Whsec, false)))]
+    #[case::key_too_short(&whsec(23), Some((SecretFormat::Plain, false)))]
+    #[case::key_too_long(&whsec(65), Some((SecretFormat::Plain, false)))]
+    #[case::the_guide_s_example("12345678", Some((SecretFormat::Plain, true)))]
+    #[case::no_longer_weak("123456789012345678901234", Some((SecretFormat::Plain, false)))]
+    #[case::too_short("1234567", None)]
+    #[case::two_lines("12345678\n", None)]
+    #[case::empty("", None)]
+    fn tells_formats_apart(#[case] text: &str, #[case] expected: Option<(SecretFormat, bool)>) {
+        let secret = WebhookSecret::parse(text).ok();
+        assert_eq!(secret.map(|secret| (secret.format(), secret.is_weak())), expected);
+    }
+
+    #[test]
+    fn a_secret_is_bounded() {
+        assert!(WebhookSecret::parse(&"x".repeat(MAX_PLAIN_BYTES)).is_ok());
+        assert!(WebhookSecret::parse(&"x".repeat(MAX_PLAIN_BYTES + 1)).is_err());
     }
 
     #[test]
     fn text_round_trips_and_debug_is_silent() {
         let secret = WebhookSecret::from_random([0x2a; GENERATED_BYTES]);
-        let text = secret.to_text();
-        let again = WebhookSecret::parse(text.expose_secret()).unwrap();
-        assert_eq!(again.to_text().expose_secret(), text.expose_secret());
-        assert_eq!(format!("{secret:?}"), "WebhookSecret(SecretBox<[u8]>([REDACTED]))");
+        let text = secret.to_text().expose_secret();
+        let again = WebhookSecret::parse(text).unwrap();
+        assert_eq!(again.to_text().expose_secret(), text);
+        assert_eq!(again.format(), SecretFormat::Whsec);
+        assert!(!format!("{secret:?}").contains(text));
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Source {
             state
         });
         let old = old.map(|image| self.state(image));
-        Ok(Event { id, tenant, event_type, operation, at, entity, old, new })
+        Ok(Event { source: self.table.clone(), id, tenant, event_type, operation, at, entity, old, new })
     }
 
     fn tenant(&self, image: &Map) -> Result<TenantId, MapError> {

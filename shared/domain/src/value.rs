@@ -42,6 +42,46 @@ impl Value {
     }
 }
 
+/// How deep lists and maps may stand in one another.
+const MAX_DEPTH: usize = 100;
+
+/// A text that is not JSON, or too deep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not JSON")]
+pub struct ParseValueError;
+
+/// Reads JSON; numbers keep their digits.
+impl std::str::FromStr for Value {
+    type Err = ParseValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| ParseValueError)?;
+        read(raw, MAX_DEPTH)
+    }
+}
+
+/// One level at a time: of a number, `serde_json` gives the letters only as a raw value.
+fn read(raw: &RawValue, depth: usize) -> Result<Value, ParseValueError> {
+    fn parse<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Result<T, ParseValueError> {
+        serde_json::from_str(raw.get()).map_err(|_| ParseValueError)
+    }
+    let below = depth.checked_sub(1).ok_or(ParseValueError)?;
+    Ok(match raw.get().as_bytes().first() {
+        Some(b'{') => {
+            let map: BTreeMap<String, &RawValue> = parse(raw)?;
+            Value::Map(map.into_iter().map(|(key, raw)| Ok((key, read(raw, below)?))).collect::<Result<_, _>>()?)
+        }
+        Some(b'[') => {
+            let list: Vec<&RawValue> = parse(raw)?;
+            Value::List(list.into_iter().map(|raw| read(raw, below)).collect::<Result<_, _>>()?)
+        }
+        Some(b'"') => Value::String(parse(raw)?),
+        Some(b't' | b'f') => Value::Bool(parse(raw)?),
+        Some(b'n') => Value::Null,
+        _ => Value::Number(raw.get().parse().map_err(|_| ParseValueError)?),
+    })
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -139,17 +179,24 @@ pub(crate) mod tests {
 
     /// Reads a test's JSON.
     pub(crate) fn map(json: &serde_json::Value) -> Map {
-        json.as_object().unwrap().iter().map(|(key, value)| (key.clone(), from_json(value))).collect()
+        match json.to_string().parse() {
+            Ok(Value::Map(map)) => map,
+            other => panic!("{other:?} is no map"),
+        }
     }
 
-    fn from_json(json: &serde_json::Value) -> Value {
-        match json {
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Bool(value) => Value::Bool(*value),
-            serde_json::Value::Number(number) => Value::Number(number.to_string().parse().unwrap()),
-            serde_json::Value::String(text) => Value::String(text.clone()),
-            serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
-            serde_json::Value::Object(_) => Value::Map(map(json)),
+    #[rstest]
+    #[case::digits(r#"{"a":[1.50,12345678901234567890123456789,-0,1E400,null,true,"é\n"]}"#, true)]
+    #[case::two_values("1 2", false)]
+    #[case::cut_off(r#"{"a":"#, false)]
+    #[case::no_json("a=1", false)]
+    #[case::as_deep_as_may_be(&format!("{}{}", "[".repeat(100), "]".repeat(100)), true)]
+    #[case::too_deep(&format!("{}{}", "[".repeat(101), "]".repeat(101)), false)]
+    fn json_is_kept_to_the_letter(#[case] text: &str, #[case] valid: bool) {
+        let value = text.parse::<Value>();
+        assert_eq!(value.is_ok(), valid);
+        if let Ok(value) = value {
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
         }
     }
 
@@ -215,7 +262,7 @@ pub(crate) mod tests {
         #[test]
         fn renders_json(value in any_value()) {
             let text = serde_json::to_string(&value).unwrap();
-            prop_assert_eq!(from_json(&serde_json::from_str(&text).unwrap()), value);
+            prop_assert_eq!(text.parse::<Value>().unwrap(), value);
         }
     }
 }

@@ -1,23 +1,25 @@
-//! A registration: where to send which events.
+//! A registration: where to send which events, or where to take them from.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::event::EventType;
 use crate::id::WebhookId;
 use crate::matcher::Subscription;
-use crate::retry::RetryPolicy;
-use crate::secret::Fingerprint;
-use crate::signature::SignatureScheme;
+use crate::secret::{Fingerprint, SecretFormat};
 use crate::tenant::{AppId, TenantId};
 
-/// The longest name, in characters.
-pub const MAX_NAME_CHARACTERS: usize = 400;
+mod headers;
+mod settings;
+mod statistics;
 
-/// How many event types a webhook may name.
-pub const MAX_EVENT_TYPES: usize = 100;
+pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SourceType};
+pub use statistics::{Statistics, Tally};
 
-/// A registration: where to send which events.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The version of the resource's form: raised when a reader of the old one could not read the new one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A registration: where to send which events, or where to take them from.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
@@ -25,24 +27,53 @@ pub struct Webhook {
     pub tenant: TenantId,
     /// The application that registered it, if one did.
     pub app: Option<AppId>,
-    /// What people call it.
-    pub name: String,
-    /// Where deliveries go. Checked when it was written, and again by every attempt.
-    pub url: String,
-    /// Which events it wants.
-    pub event_types: Vec<EventType>,
-    /// How its deliveries are signed.
-    pub signature_scheme: SignatureScheme,
-    /// Where in Secrets Manager its secret lives.
-    pub vault_path: String,
-    /// Which secret lives there.
-    pub secret_fingerprint: Fingerprint,
-    /// Whether it wants events at all.
-    pub enabled: bool,
-    /// How often and how long deliveries are attempted.
-    pub retry_policy: RetryPolicy,
+    /// All that its owner can set.
+    pub settings: Settings,
+    /// Which secret signs, and where it lives.
+    pub secret: SecretReference,
+    /// Whether its deliveries wait.
+    pub pause: Option<Pause>,
     /// Who did what to it, and when.
     pub audit: Audit,
+}
+
+/// Which secret signs, and where it lives; never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretReference {
+    /// The path in Secrets Manager.
+    pub vault_path: String,
+    /// Which secret lives there.
+    pub fingerprint: Fingerprint,
+    /// What it looks like, and so what it can sign.
+    pub format: SecretFormat,
+    /// The one before, while both sign.
+    pub previous: Option<PreviousSecret>,
+}
+
+/// A secret that was rotated away and signs beside its successor for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// Which secret it is.
+    pub fingerprint: Fingerprint,
+    /// When it stops signing.
+    pub until: Timestamp,
+}
+
+impl SecretReference {
+    /// Returns the secrets that sign at that time, the current one first.
+    pub fn signing(&self, now: Timestamp) -> impl Iterator<Item = &Fingerprint> {
+        let previous = self.previous.as_ref().filter(|previous| previous.until > now);
+        std::iter::once(&self.fingerprint).chain(previous.map(|previous| &previous.fingerprint))
+    }
+}
+
+/// Why and since when deliveries wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub at: Timestamp,
+    /// Whether too many failures did it, and not somebody.
+    pub by_failures: bool,
 }
 
 /// Who did what, and when.
@@ -58,7 +89,7 @@ pub struct Audit {
     pub updated_at: Timestamp,
     /// The subject of the token that wrote it last.
     pub updated_by: String,
-    /// When it was deleted, if it was.
+    /// When it was deleted, if it is.
     pub deleted_at: Option<Timestamp>,
     /// The subject of the token that deleted it.
     pub deleted_by: Option<String>,
@@ -80,6 +111,17 @@ impl Audit {
     }
 }
 
+/// The state in SuperOffice's words and numbers; derived, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookState {
+    /// 1: events are sent.
+    Active = 1,
+    /// 2: somebody disabled or paused it.
+    Stopped = 2,
+    /// 3: too many failures paused it.
+    TooManyErrors = 3,
+}
+
 impl Webhook {
     /// Says whether it is deleted.
     #[must_use]
@@ -87,24 +129,129 @@ impl Webhook {
         self.audit.deleted_at.is_some()
     }
 
-    /// Says whether events are sent to it: it is enabled and not deleted.
+    /// Says whether events are for it: it is enabled and not deleted. Those for a paused one wait.
+    #[must_use]
+    pub fn wants_events(&self) -> bool {
+        self.settings.enabled && !self.is_deleted()
+    }
+
+    /// Says whether events are sent at once: it is enabled, not paused and not deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.enabled && !self.is_deleted()
+        self.wants_events() && self.pause.is_none()
+    }
+
+    /// Returns the state in SuperOffice's words.
+    #[must_use]
+    pub fn state(&self) -> WebhookState {
+        match self.pause {
+            _ if self.is_active() => WebhookState::Active,
+            Some(Pause { by_failures: true, .. }) if self.settings.enabled => WebhookState::TooManyErrors,
+            _ => WebhookState::Stopped,
+        }
+    }
+
+    /// Marks it as written by somebody. To be called once a write.
+    pub fn touch(&mut self, at: Timestamp, by: &str) {
+        self.audit.version += 1;
+        self.audit.updated_at = at;
+        by.clone_into(&mut self.audit.updated_by);
     }
 
     /// Marks it as deleted.
     pub fn delete(&mut self, at: Timestamp, by: &str) {
-        self.audit.version += 1;
-        self.audit.updated_at = at;
-        by.clone_into(&mut self.audit.updated_by);
+        self.touch(at, by);
         self.audit.deleted_at = Some(at);
         self.audit.deleted_by = Some(by.to_owned());
+    }
+
+    /// Undoes the deletion.
+    pub fn restore(&mut self, at: Timestamp, by: &str) {
+        self.touch(at, by);
+        self.audit.deleted_at = None;
+        self.audit.deleted_by = None;
     }
 
     /// Returns what fan-out needs to know of it, or `None` if it wants nothing.
     #[must_use]
     pub fn subscription(&self) -> Option<Subscription> {
-        self.is_active().then(|| Subscription { webhook: self.id, event_types: self.event_types.clone() })
+        let outbound = self.settings.direction == Direction::Outbound;
+        (outbound && self.wants_events()).then(|| Subscription {
+            webhook: self.id,
+            event_types: self.settings.event_types.clone(),
+            sources: self.settings.sources.clone(),
+            collections: self.settings.collections.clone(),
+            operations: self.settings.operations.clone(),
+            properties: self.settings.properties.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::secret::tests::fingerprint;
+
+    pub(crate) fn webhook() -> Webhook {
+        let at = "2026-11-21T10:00:00Z".parse().unwrap();
+        Webhook {
+            id: WebhookId::from_parts(at, 1),
+            tenant: "acme".parse().unwrap(),
+            app: None,
+            settings: settings::tests::settings(),
+            secret: SecretReference {
+                vault_path: "/local/webhooks/acme/whk_1".to_owned(),
+                fingerprint: fingerprint(1),
+                format: SecretFormat::Whsec,
+                previous: None,
+            },
+            pause: None,
+            audit: Audit::created(at, "anna"),
+        }
+    }
+
+    #[rstest]
+    #[case::active(true, None, false, WebhookState::Active)]
+    #[case::disabled(false, None, false, WebhookState::Stopped)]
+    #[case::paused(true, Some(false), false, WebhookState::Stopped)]
+    #[case::paused_by_failures(true, Some(true), false, WebhookState::TooManyErrors)]
+    #[case::disabled_and_paused(false, Some(true), false, WebhookState::Stopped)]
+    #[case::deleted(true, None, true, WebhookState::Stopped)]
+    fn states(
+        #[case] enabled: bool,
+        #[case] by_failures: Option<bool>,
+        #[case] deleted: bool,
+        #[case] state: WebhookState,
+    ) {
+        let mut webhook = webhook();
+        let now = webhook.audit.created_at;
+        webhook.settings.enabled = enabled;
+        webhook.pause = by_failures.map(|by_failures| Pause { at: now, by_failures });
+        if deleted {
+            webhook.delete(now, "anna");
+        }
+        assert_eq!(webhook.state(), state);
+        assert_eq!(webhook.is_active(), state == WebhookState::Active);
+        // Events for a paused webhook are kept for it.
+        assert_eq!(webhook.subscription().is_some(), enabled && !deleted);
+    }
+
+    #[test]
+    fn an_inbound_webhook_is_sent_nothing() {
+        let mut webhook = webhook();
+        webhook.settings.direction = Direction::Inbound;
+        assert_eq!(webhook.subscription(), None);
+    }
+
+    #[test]
+    fn both_secrets_sign_until_the_overlap_ends() {
+        let mut secret = webhook().secret;
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        secret.previous = Some(PreviousSecret { fingerprint: fingerprint(2), until: now });
+        assert_eq!(secret.signing(now).collect::<Vec<_>>(), [&fingerprint(1)]);
+        let before = now - std::time::Duration::from_secs(1);
+        assert_eq!(secret.signing(before).collect::<Vec<_>>(), [&fingerprint(1), &fingerprint(2)]);
     }
 }

@@ -32,8 +32,8 @@ pub struct Client {
 pub struct Request {
     /// Where to.
     pub url: String,
-    /// The headers that sign the body.
-    pub headers: Vec<(&'static str, String)>,
+    /// The headers of the webhook's owner, and those that sign the body.
+    pub headers: Vec<(String, String)>,
     /// The body: sent as it is.
     pub body: String,
     /// How long all of it may take.

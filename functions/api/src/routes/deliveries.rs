@@ -7,11 +7,13 @@ use axum::extract::{Path, State};
 use domain::delivery::{Attempt, Delivery, State as DeliveryState, Verdict};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::message::Message;
 use domain::secret::Fingerprint;
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
-use super::webhooks::visible;
+use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
@@ -19,37 +21,75 @@ use crate::page::Page;
 use crate::problem::Problem;
 
 /// A delivery, as it goes over the wire.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub struct DeliveryBody {
+    /// `dlv_` and a ULID.
+    #[schema(value_type = String)]
     id: DeliveryId,
+    #[schema(value_type = String)]
     webhook_id: WebhookId,
+    #[schema(value_type = String)]
     event_id: EventId,
+    #[schema(value_type = String)]
     event_type: EventType,
+    #[schema(inline)]
     state: DeliveryState,
+    /// Counts the redrives.
     cycle: u32,
+    /// When it is attempted again.
+    #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
     attempts: Vec<AttemptBody>,
 }
 
 /// An attempt, as it goes over the wire.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptBody {
     cycle: u32,
+    /// The first of a cycle is 1.
     number: u32,
+    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     duration_ms: u32,
+    #[schema(inline)]
     verdict: Verdict,
+    /// The receiver's, if it answered.
     status: Option<u16>,
     error: Option<String>,
+    /// How the answer began.
     response_excerpt: Option<String>,
+    /// Which secret signed.
+    #[schema(value_type = String)]
     secret_fingerprint: Fingerprint,
 }
 
 /// A page of deliveries.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryList {
+    /// Newest first.
     data: Vec<DeliveryBody>,
+    /// The `cursor` of the next page; nothing if this is the last one.
+    #[schema(value_type = Option<String>)]
     next_cursor: Option<DeliveryId>,
+}
+
+impl DeliveryBody {
+    /// Returns a delivery that has not been attempted yet.
+    pub(super) fn on_its_way(message: Message) -> Self {
+        let Message { delivery, webhook, event, event_type, cycle, .. } = message;
+        Self {
+            id: delivery,
+            webhook_id: webhook,
+            event_id: event,
+            event_type,
+            state: DeliveryState::Pending,
+            cycle,
+            next_at: None,
+            attempts: Vec::new(),
+        }
+    }
 }
 
 impl From<Delivery> for DeliveryBody {
@@ -83,14 +123,18 @@ impl From<Attempt> for AttemptBody {
     }
 }
 
-/// `GET /webhooks/{id}/deliveries`: lists deliveries that have been attempted, newest first.
+/// Lists deliveries
+///
+/// Those that have been attempted, newest first, each with its attempts.
+#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, Page),
+    responses((status = 200, description = "A page", body = DeliveryList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
     Path(id): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Json<DeliveryList>, Problem> {
-    let webhook = visible(&app, &admin, &id).await?;
+    let webhook = visible(&app, &admin, &id).await?.webhook;
     let (before, limit) = page.read()?;
     // One more than asked for tells whether there is a next page.
     let mut deliveries = app.ledger.deliveries(webhook.id, before, limit + 1).await?;
@@ -98,4 +142,31 @@ pub(super) async fn list(
     deliveries.truncate(limit);
     let next_cursor = deliveries.last().filter(|_| more).map(|delivery| delivery.id);
     Ok(Json(DeliveryList { data: deliveries.into_iter().map(DeliveryBody::from).collect(), next_cursor }))
+}
+
+/// The ids of a webhook and a delivery.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct DeliveryPath {
+    /// `whk_` and a ULID.
+    id: String,
+    /// `dlv_` and a ULID.
+    #[param(example = "dlv_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    delivery: String,
+}
+
+/// Reads a delivery
+#[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "Deliveries", params(DeliveryPath),
+    responses((status = 200, description = "The delivery, with its attempts", body = DeliveryBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Result<Json<DeliveryBody>, Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    let not_found = || Problem::NotFound("delivery");
+    let delivery = delivery.parse().map_err(|_| not_found())?;
+    let delivery = app.ledger.delivery(webhook.id, delivery).await?.ok_or_else(not_found)?;
+    Ok(Json(delivery.into()))
 }

@@ -9,32 +9,51 @@ use axum::http::StatusCode;
 use domain::event::EntityName;
 use domain::source::Source;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::body::JsonBody;
 use crate::caller::Operator;
-use crate::problem::{Fault, Problem};
+use crate::problem::{Fault, Problem, ProblemBody};
 
 /// A source, as it goes over the wire.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Source)]
 pub struct SourceBody {
+    /// The table's name.
+    #[schema(min_length = 3, max_length = 255, pattern = "^[A-Za-z0-9_.-]+$", examples("orders"))]
     table: String,
+    /// The first word of its event types.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", examples("order"))]
     entity: String,
+    /// The attribute that holds the tenant.
+    #[schema(min_length = 1, max_length = 255, examples("tenant_id"))]
     tenant_attribute: String,
+    /// The attribute that holds the entity's id.
+    #[schema(min_length = 1, max_length = 255, examples("order_id"))]
     id_attribute: String,
+    /// The path of the collection: `entityPath` is `<collection>/<id>`.
+    #[schema(min_length = 1, max_length = 255, pattern = "[^/]$", examples("orders"))]
     collection: String,
+    /// What receivers call the kind of entity; `entity` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     entity_key: Option<String>,
+    /// The attribute that holds when the entity was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     create_time_attribute: Option<String>,
+    /// The attribute that holds when it was last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     update_time_attribute: Option<String>,
 }
 
 /// A list of sources.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SourceList {
+    /// By name.
     data: Vec<SourceBody>,
 }
 
@@ -98,7 +117,12 @@ impl From<Source> for SourceBody {
     }
 }
 
-/// `POST /sources`: registers a table.
+/// Registers a table
+#[utoipa::path(post, path = "/sources", tag = "Sources", request_body = SourceBody,
+    responses(
+        (status = 201, description = "The source", body = SourceBody),
+        (status = 409, description = "The table is registered already", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator,
@@ -107,21 +131,28 @@ pub(super) async fn create(
     let source = Source::try_from(body)?;
     app.registry.create_source(&source).await.map_err(|error| match error {
         StoreError::Conflict { key } => Problem::Conflict(format!("table {key} is registered already")),
-        other @ (StoreError::Missing { .. } | StoreError::Unavailable(_) | StoreError::Inconsistent { .. }) => {
-            other.into()
-        }
+        other @ (StoreError::Limit(_)
+        | StoreError::Missing { .. }
+        | StoreError::Unavailable(_)
+        | StoreError::Inconsistent { .. }) => other.into(),
     })?;
     tracing::info!(table = source.table, by = operator.subject, "source registered");
     Ok((StatusCode::CREATED, Json(source.into())))
 }
 
-/// `GET /sources`: lists all registered tables.
+/// Lists tables
+#[utoipa::path(get, path = "/sources", tag = "Sources", responses((status = 200, description = "All tables", body = SourceList)))]
 pub(super) async fn list(State(app): State<Arc<App>>, _: Operator) -> Result<Json<SourceList>, Problem> {
     let data = app.registry.sources().await?.into_iter().map(SourceBody::from).collect();
     Ok(Json(SourceList { data }))
 }
 
-/// `DELETE /sources/{table}`: forgets a table. Changes that its stream still holds go to stream-failures.
+/// Forgets a table
+///
+/// Changes that its stream still holds go to stream-failures.
+#[utoipa::path(delete, path = "/sources/{table}", tag = "Sources",
+    params(("table" = String, Path, description = "The table's name")),
+    responses((status = 204, description = "It is forgotten")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     operator: Operator,

@@ -1,235 +1,397 @@
 //! `/webhooks`: registrations. For an admin of the tenant.
+//!
+//! [`representation`] is what goes out, [`input`] what comes in; [`actions`] pauses and rotates, [`trial`] tests and
+//! previews.
 
 use std::sync::Arc;
 
-use axum::Json;
+use aws::StoreError;
+use aws::registry::WebhookRecord;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::retry::{RetryPolicy, RetryPolicyError};
-use domain::secret::{Fingerprint, WebhookSecret, vault_path};
+use domain::secret::{SecretFormat, WebhookSecret, vault_path};
 use domain::signature::SignatureScheme;
-use domain::target::TargetPolicy;
-use domain::tenant::{AppId, TenantId};
-use domain::webhook::{Audit, MAX_EVENT_TYPES, MAX_NAME_CHARACTERS, Webhook};
-use jiff::Timestamp;
+use domain::tenant::AppId;
+use domain::webhook::{Audit, Direction, SecretReference, Settings, Statistics, Webhook};
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
+use crate::etag::{IfMatch, etag};
+use crate::idempotency::{FirstTry, Once};
 use crate::page::Page;
-use crate::problem::{Fault, Problem};
+use crate::problem::{Fault, Problem, ProblemBody};
 
-/// What a caller says of a new webhook.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+pub mod actions;
+mod input;
+pub mod representation;
+pub mod trial;
+
+use input::Input;
+use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
+
+/// How often a change is applied to a webhook that somebody else changed meanwhile, if the caller does not mind.
+const ROUNDS: usize = 5;
+
+/// A new webhook: what can be set, and perhaps a secret. Other documents' names for the same are understood too
+/// (`events`, `trigger_type`, `target_url`, `company_id`, `state`); `docs/API.md` lists them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "shows the form; `input` reads it")]
 pub struct NewWebhook {
-    name: String,
-    url: String,
-    event_types: Vec<String>,
-    #[serde(default)]
-    signature_scheme: SignatureScheme,
-    #[serde(default = "yes")]
-    enabled: bool,
-    #[serde(default)]
-    retry_policy: RetryPolicy,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A webhook, as it goes over the wire.
-#[derive(Debug, Serialize)]
-pub struct WebhookBody {
-    id: WebhookId,
-    tenant_id: TenantId,
-    app_id: Option<AppId>,
-    name: String,
-    direction: &'static str,
-    url: String,
-    event_types: Vec<EventType>,
-    signature_scheme: SignatureScheme,
-    vault_path: String,
-    secret_fingerprint: Fingerprint,
-    enabled: bool,
-    is_active: bool,
-    retry_policy: RetryPolicy,
-    version: u64,
-    created_at: Timestamp,
-    created_by: String,
-    updated_at: Timestamp,
-    updated_by: String,
-}
-
-/// A new webhook, with its secret: the only time that it is shown.
-#[derive(Debug, Serialize)]
-pub struct CreatedWebhook {
     #[serde(flatten)]
-    webhook: WebhookBody,
-    secret: String,
+    settings: Settings,
+    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of 8 characters or more, which signs with
+    /// another scheme than `standard-webhooks`. Generated unless given.
+    #[schema(min_length = 8, max_length = 400)]
+    secret: Option<String>,
 }
 
-/// A page of webhooks.
-#[derive(Debug, Serialize)]
-pub struct WebhookList {
-    data: Vec<WebhookBody>,
-    next_cursor: Option<WebhookId>,
-}
-
-/// What of a new webhook was checked.
-struct Checked {
-    event_types: Vec<EventType>,
-}
-
-impl NewWebhook {
-    fn check(&self, targets: &TargetPolicy) -> Result<Checked, Problem> {
-        let mut faults = Vec::new();
-        if self.name.trim().is_empty() || self.name.chars().count() > MAX_NAME_CHARACTERS {
-            faults.push(Fault::field("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters")));
-        }
-        if let Err(error) = targets.parse(&self.url) {
-            faults.push(Fault::field("/url", error));
-        }
-        if !(1..=MAX_EVENT_TYPES).contains(&self.event_types.len()) {
-            faults.push(Fault::field("/event_types", format!("must name 1 to {MAX_EVENT_TYPES} event types")));
-        }
-        let mut event_types: Vec<EventType> = Vec::new();
-        for (index, text) in self.event_types.iter().enumerate() {
-            match text.parse() {
-                Ok(event_type) if event_types.contains(&event_type) => {}
-                Ok(event_type) => event_types.push(event_type),
-                Err(error) => faults.push(Fault::field(&format!("/event_types/{index}"), error)),
-            }
-        }
-        if let Err(error) = self.retry_policy.validate() {
-            let field = match error {
-                RetryPolicyError::MaxAttempts => "/retry_policy/maxAttempts",
-                RetryPolicyError::TimeoutMs => "/retry_policy/timeoutMs",
-            };
-            faults.push(Fault::field(field, error));
-        }
-        if faults.is_empty() { Ok(Checked { event_types }) } else { Err(Problem::Invalid(faults)) }
+/// Takes the secret that the caller brought, or makes one; says which scheme it signs with.
+fn secret_for(
+    text: Option<serde_json::Value>,
+    settings: &mut Settings,
+    scheme_given: bool,
+) -> Result<WebhookSecret, Problem> {
+    let Some(text) = text.filter(|text| !text.is_null()) else {
+        return Ok(WebhookSecret::from_random(runtime::random::bytes()));
+    };
+    let fault = |detail: String| Problem::Invalid(vec![Fault::field("/secret", detail)]);
+    let text = text.as_str().ok_or_else(|| fault("must be a string".to_owned()))?;
+    let secret = WebhookSecret::parse(text).map_err(|error| fault(error.to_string()))?;
+    if secret.format() == SecretFormat::Plain && !scheme_given {
+        settings.signature_scheme = SignatureScheme::HmacSha256;
+    }
+    if settings.signature_scheme.takes(secret.format()) {
+        Ok(secret)
+    } else {
+        Err(fault("must be whsec_ and 24 to 64 bytes in base64 for the scheme standard-webhooks".to_owned()))
     }
 }
 
-impl From<Webhook> for WebhookBody {
-    fn from(webhook: Webhook) -> Self {
-        let is_active = webhook.is_active();
-        Self {
-            id: webhook.id,
-            tenant_id: webhook.tenant,
-            app_id: webhook.app,
-            name: webhook.name,
-            direction: "outbound",
-            url: webhook.url,
-            event_types: webhook.event_types,
-            signature_scheme: webhook.signature_scheme,
-            vault_path: webhook.vault_path,
-            secret_fingerprint: webhook.secret_fingerprint,
-            enabled: webhook.enabled,
-            is_active,
-            retry_policy: webhook.retry_policy,
-            version: webhook.audit.version,
-            created_at: webhook.audit.created_at,
-            created_by: webhook.audit.created_by,
-            updated_at: webhook.audit.updated_at,
-            updated_by: webhook.audit.updated_by,
-        }
-    }
+fn with_secret(body: WebhookBody, secret: &WebhookSecret) -> WebhookWithSecret {
+    let warnings = secret.is_weak().then(Warning::weak_secret).into_iter().collect();
+    WebhookWithSecret { webhook: body, secret: secret.to_text().expose_secret().to_owned(), warnings }
 }
 
-/// `POST /webhooks`: registers a webhook. Its secret is in the answer, and never again.
+/// Registers a webhook
 ///
-/// The secret is stored first: a webhook without one could not be delivered to, a secret without a webhook is only waste,
-/// and is deleted if the second step fails.
+/// Its secret is in the answer, and never again.
+#[utoipa::path(post, path = "/webhooks", tag = "Webhooks",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "Does this once in 24 hours, and answers again as before, without the secret")),
+    request_body = NewWebhook,
+    responses(
+        (status = 201, description = "The webhook and its secret", body = WebhookWithSecret),
+        (status = 409, description = "Too many webhooks, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     admin: Admin,
-    JsonBody(new): JsonBody<NewWebhook>,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Problem> {
-    let Checked { event_types } = new.check(&app.targets)?;
+    first_try: Option<Extension<FirstTry>>,
+    JsonBody(mut input): JsonBody<Input>,
+) -> Result<Response, Problem> {
+    let secret = input.remove("secret");
+    let scheme_given = input.contains_key("signature_scheme");
+    let mut settings = input::create(&app, &admin, input)?;
+    let secret = secret_for(secret, &mut settings, scheme_given)?;
     let now = app.clock.now();
-    let id = WebhookId::from_parts(now, runtime::random::bits());
-    let secret = WebhookSecret::from_random(runtime::random::bytes());
+    let id = match &first_try {
+        Some(Extension(first_try)) => first_try.webhook_id(),
+        None => WebhookId::from_parts(now, runtime::random::bits()),
+    };
     let webhook = Webhook {
         id,
-        vault_path: vault_path(&app.secrets_prefix, &admin.tenant, id),
-        secret_fingerprint: app.fingerprint_key().await?.fingerprint(&secret),
+        secret: SecretReference {
+            vault_path: vault_path(&app.secrets_prefix, &admin.tenant, id),
+            fingerprint: app.fingerprint_key().await?.fingerprint(&secret),
+            format: secret.format(),
+            previous: None,
+        },
         tenant: admin.tenant,
         app: admin.app,
-        name: new.name,
-        url: new.url,
-        event_types,
-        signature_scheme: new.signature_scheme,
-        enabled: new.enabled,
-        retry_policy: new.retry_policy,
+        settings,
+        pause: None,
         audit: Audit::created(now, &admin.subject),
     };
-    app.secrets.create(&webhook.vault_path, &secret, &webhook.tenant).await?;
-    if let Err(error) = app.registry.write_webhook(&webhook).await {
-        if let Err(error) = app.secrets.delete(&webhook.vault_path).await {
-            tracing::warn!(%error, vault_path = webhook.vault_path, "a secret without a webhook is left");
-        }
-        return Err(error.into());
-    }
+    store(&app, &webhook, &secret, first_try.is_some()).await?;
     tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, by = admin.subject, "webhook created");
-    let secret = secret.to_text().expose_secret().to_owned();
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: webhook.into(), secret })))
+    let body = WebhookBody::new(WebhookRecord { webhook, statistics: Statistics::default() }, &app.public_url);
+    let location = HeaderValue::from_str(&format!("{}/api/v1/integration/webhooks/{id}", app.public_url));
+    let kept = body.clone();
+    let mut response =
+        Once { status: StatusCode::CREATED, headers: etag(1), shown: with_secret(body, &secret), kept }.into_response();
+    response.headers_mut().extend(location.ok().map(|location| (LOCATION, location)));
+    Ok(response)
 }
 
-/// `GET /webhooks`: lists the tenant's webhooks, oldest first; with an application's token, that application's.
+/// Keeps a new webhook and its secret. The secret first: a webhook without one could not be delivered to, a secret without a
+/// webhook is only waste, and is deleted if the second step fails.
+async fn store(app: &App, webhook: &Webhook, secret: &WebhookSecret, again: bool) -> Result<(), Problem> {
+    let path = &webhook.secret.vault_path;
+    match app.secrets.create(path, secret, &webhook.tenant).await {
+        // A try before this one came as far as here.
+        Err(StoreError::Conflict { .. }) if again => app.secrets.rotate(path, secret).await?,
+        created => created?,
+    }
+    let Err(error) = app.registry.create_webhook(webhook, app.max_webhooks).await else { return Ok(()) };
+    if let StoreError::Conflict { .. } = error {
+        let detail = "the webhook was created by the request before this one; list the webhooks, and rotate its secret";
+        return Err(Problem::Conflict(detail.to_owned()));
+    }
+    if let Err(error) = app.secrets.delete(path).await {
+        tracing::warn!(%error, vault_path = path, "a secret without a webhook is left");
+    }
+    Err(error.into())
+}
+
+/// Which webhooks.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 100, default = 50)]
+    limit: Option<usize>,
+    /// Of this application.
+    #[param(value_type = Option<String>, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
+    app_id: Option<AppId>,
+    /// Of this connector.
+    connector_id: Option<String>,
+    /// With this tag.
+    tag: Option<String>,
+    /// That name this event type.
+    #[param(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    event_type: Option<EventType>,
+    /// That are enabled, or that are not.
+    enabled: Option<bool>,
+    /// In this state: 1 active, 2 stopped, 3 too many errors.
+    #[param(minimum = 1, maximum = 3)]
+    state: Option<u8>,
+    /// In this direction.
+    #[param(inline)]
+    direction: Option<Direction>,
+    /// Registered from there.
+    source: Option<String>,
+    /// Deleted ones too.
+    #[serde(default)]
+    #[param(default = false)]
+    include_deleted: bool,
+}
+
+impl Filter {
+    fn wants(&self, webhook: &Webhook) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, value: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == value)
+        }
+        let settings = &webhook.settings;
+        (self.include_deleted || !webhook.is_deleted())
+            && self.app_id.as_ref().is_none_or(|app| webhook.app.as_ref() == Some(app))
+            && self.connector_id.as_ref().is_none_or(|connector| settings.connector_id.as_ref() == Some(connector))
+            && self.tag.as_ref().is_none_or(|tag| settings.tags.contains(tag))
+            && self.event_type.as_ref().is_none_or(|event_type| settings.event_types.contains(event_type))
+            && is(self.enabled.as_ref(), &settings.enabled)
+            && is(self.state.as_ref(), &(webhook.state() as u8))
+            && is(self.direction.as_ref(), &settings.direction)
+            && is(self.source.as_ref(), &settings.source)
+    }
+}
+
+/// Lists webhooks
+///
+/// Oldest first. Pages are stable: a webhook that is created or deleted meanwhile moves no other one.
+#[utoipa::path(get, path = "/webhooks", tag = "Webhooks", params(Filter),
+    responses((status = 200, description = "A page", body = WebhookList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(page): Query<Page>,
+    Query(filter): Query<Filter>,
 ) -> Result<Json<WebhookList>, Problem> {
-    let (cursor, limit) = page.read()?;
-    let page = app.registry.webhooks(&admin.tenant, admin.app.as_ref(), cursor, limit).await?;
-    let next_cursor = page.webhooks.last().filter(|_| page.more).map(|webhook| webhook.id);
-    Ok(Json(WebhookList { data: page.webhooks.into_iter().map(WebhookBody::from).collect(), next_cursor }))
+    let (cursor, limit) = Page::new(filter.cursor.clone(), filter.limit).read()?;
+    let wanted = |webhook: &Webhook| is_theirs(&admin, webhook) && filter.wants(webhook);
+    let page = app.registry.webhooks(&admin.tenant, cursor, limit, wanted).await?;
+    let data: Vec<_> = page.webhooks.into_iter().map(|record| WebhookBody::new(record, &app.public_url)).collect();
+    let next_cursor = data.last().filter(|_| page.more).map(WebhookBody::id);
+    Ok(Json(WebhookList { data, next_cursor }))
 }
 
-/// `GET /webhooks/{id}`.
-pub(super) async fn get(
+/// Reads a webhook
+#[utoipa::path(get, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath),
+    responses((status = 200, description = "The webhook; its version is the ETag", body = WebhookBody)))]
+pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin, Path(id): Path<String>) -> Result<Changed, Problem> {
+    let record = visible(&app, &admin, &id).await?;
+    Ok(changed(&app, record))
+}
+
+/// The id of a webhook.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct WebhookPath {
+    /// `whk_` and a ULID.
+    #[param(example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    id: String,
+}
+
+/// Which version the caller takes for current.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "shows the form of a header")]
+pub struct IfMatchHeader {
+    /// The `ETag` of the version that is to be changed; any other is answered with 412.
+    #[param(rename = "If-Match", pattern = r#"^("[0-9]{1,18}"|\*)$"#, example = "\"1\"")]
+    if_match: Option<String>,
+}
+
+/// A webhook, with its version as the entity tag.
+pub(super) type Changed = ([(HeaderName, HeaderValue); 1], Json<WebhookBody>);
+
+pub(super) fn changed(app: &App, record: WebhookRecord) -> Changed {
+    let body = WebhookBody::new(record, &app.public_url);
+    (etag(body.version()), Json(body))
+}
+
+/// Changes a webhook
+///
+/// A JSON merge patch (RFC 7396): what is not named stays, `null` sets a field back. Without `If-Match` the change is made to
+/// whatever the current version is, and nobody's update is lost.
+#[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    request_body(content = Object, example = json!({"enabled": false})),
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(super) async fn patch(
     State(app): State<Arc<App>>,
     admin: Admin,
+    if_match: IfMatch,
     Path(id): Path<String>,
-) -> Result<Json<WebhookBody>, Problem> {
-    Ok(Json(visible(&app, &admin, &id).await?.into()))
+    JsonBody(input): JsonBody<Input>,
+) -> Result<Changed, Problem> {
+    let record = change(&app, &admin, &id, if_match, |record, app| {
+        let current = WebhookBody::new(record.clone(), &app.public_url);
+        record.webhook.settings = input::merge(app, &record.webhook, &current, input.clone())?;
+        Ok(Write::Webhook)
+    });
+    Ok(changed(&app, record.await?))
 }
 
-/// `DELETE /webhooks/{id}`: ends a webhook. Its secret goes into Secrets Manager's recovery window, and deliveries that are
-/// still waiting are cancelled.
+/// Replaces a webhook's settings
+///
+/// What is not named is set to its default. `If-Match` is needed: a replacement without it would undo what somebody else
+/// wrote. What `GET` answered can be sent back as it is.
+#[utoipa::path(put, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    request_body = Settings,
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+    JsonBody(input): JsonBody<Input>,
+) -> Result<Changed, Problem> {
+    if if_match == (IfMatch::Any { given: false }) {
+        visible(&app, &admin, &id).await?;
+        return Err(Problem::PreconditionRequired);
+    }
+    let record = change(&app, &admin, &id, if_match, |record, app| {
+        let current = WebhookBody::new(record.clone(), &app.public_url);
+        record.webhook.settings = input::replace(app, &record.webhook, &current, input.clone())?;
+        Ok(Write::Webhook)
+    });
+    Ok(changed(&app, record.await?))
+}
+
+/// Deletes a webhook
+///
+/// Nothing more is sent, deliveries that are still waiting are cancelled, and the secret goes into Secrets Manager's recovery
+/// window of 30 days. Until then it can be restored.
+#[utoipa::path(delete, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     admin: Admin,
+    if_match: IfMatch,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let mut webhook = visible(&app, &admin, &id).await?;
-    webhook.delete(app.clock.now(), &admin.subject);
-    app.registry.write_webhook(&webhook).await.map_err(|error| match error {
-        aws::StoreError::Conflict { .. } => {
-            Problem::Conflict("the webhook was changed meanwhile; try again".to_owned())
+    for _ in 0..ROUNDS {
+        let mut webhook = visible(&app, &admin, &id).await?.webhook;
+        if_match.check(webhook.audit.version)?;
+        webhook.delete(app.clock.now(), &admin.subject);
+        match app.registry.delete_webhook(&webhook).await {
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                app.secrets.delete(&webhook.secret.vault_path).await?;
+                tracing::info!(webhook.id = %webhook.id, tenant.id = %webhook.tenant, by = admin.subject, "webhook deleted");
+                return Ok(StatusCode::NO_CONTENT);
+            }
         }
-        other @ (aws::StoreError::Missing { .. }
-        | aws::StoreError::Unavailable(_)
-        | aws::StoreError::Inconsistent { .. }) => other.into(),
-    })?;
-    app.secrets.delete(&webhook.vault_path).await?;
-    tracing::info!(webhook.id = %webhook.id, tenant.id = %webhook.tenant, by = admin.subject, "webhook deleted");
-    Ok(StatusCode::NO_CONTENT)
+    }
+    Err(contended())
+}
+
+fn contended() -> Problem {
+    Problem::Conflict("others change the webhook at the same time; try again".to_owned())
+}
+
+/// Reads a webhook, changes it and writes it. If somebody else wrote it meanwhile the change is made again to what they
+/// wrote, so that neither is lost; unless the caller said which version they mean.
+pub(super) async fn change(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    apply: impl Fn(&mut WebhookRecord, &App) -> Result<Write, Problem>,
+) -> Result<WebhookRecord, Problem> {
+    for _ in 0..ROUNDS {
+        let mut record = visible(app, admin, id).await?;
+        if_match.check(record.webhook.audit.version)?;
+        if apply(&mut record, app)? == Write::Nothing {
+            return Ok(record);
+        }
+        record.webhook.touch(app.clock.now(), &admin.subject);
+        match app.registry.update_webhook(&record.webhook).await {
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                let Webhook { id, tenant, .. } = &record.webhook;
+                tracing::info!(webhook.id = %id, tenant.id = %tenant, by = admin.subject, "webhook changed");
+                return Ok(record);
+            }
+        }
+    }
+    Err(contended())
+}
+
+/// Whether a change is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    /// It is as it should be already.
+    Nothing,
+    /// It is to be written.
+    Webhook,
+}
+
+fn is_theirs(admin: &Admin, webhook: &Webhook) -> bool {
+    admin.app.is_none() || webhook.app == admin.app
 }
 
 /// Returns the webhook if the caller may see it. An id that is none, a deleted webhook, another tenant's and another
 /// application's are all the same: not found.
-pub(super) async fn visible(app: &App, admin: &Admin, id: &str) -> Result<Webhook, Problem> {
+pub(super) async fn visible(app: &App, admin: &Admin, id: &str) -> Result<WebhookRecord, Problem> {
+    let record = visible_even_deleted(app, admin, id).await?;
+    if record.webhook.is_deleted() { Err(Problem::NotFound("webhook")) } else { Ok(record) }
+}
+
+async fn visible_even_deleted(app: &App, admin: &Admin, id: &str) -> Result<WebhookRecord, Problem> {
     let not_found = || Problem::NotFound("webhook");
     let id = id.parse().map_err(|_| not_found())?;
-    let webhook = app.registry.webhook(&admin.tenant, id).await?.ok_or_else(not_found)?;
-    let theirs = admin.app.is_none() || webhook.app == admin.app;
-    if theirs && !webhook.is_deleted() { Ok(webhook) } else { Err(not_found()) }
+    let record = app.registry.webhook(&admin.tenant, id).await?.ok_or_else(not_found)?;
+    if is_theirs(admin, &record.webhook) { Ok(record) } else { Err(not_found()) }
 }

@@ -1,16 +1,13 @@
 //! A webhook, as the table knows it.
 
-use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::retry::RetryPolicy;
-use domain::secret::Fingerprint;
-use domain::signature::SignatureScheme;
+use domain::secret::{Fingerprint, SecretFormat};
 use domain::tenant::{AppId, TenantId};
-use domain::webhook::{Audit, Webhook};
+use domain::webhook::{Audit, Pause, PreviousSecret, SecretReference, Settings, Webhook};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Renaming a field here is a migration.
+/// Renaming a field here is a migration. The settings are kept by their wire names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WebhookItem {
     pk: String,
@@ -20,14 +17,14 @@ pub(super) struct WebhookItem {
     tenant: TenantId,
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<AppId>,
-    name: String,
-    url: String,
-    event_types: Vec<EventType>,
-    signature_scheme: SignatureScheme,
+    settings: Settings,
     vault_path: String,
     secret_fingerprint: Fingerprint,
-    enabled: bool,
-    retry_policy: RetryPolicy,
+    secret_format: SecretFormat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_secret: Option<PreviousSecret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<Pause>,
     version: u64,
     created_at: Timestamp,
     created_by: String,
@@ -41,8 +38,8 @@ pub(super) struct WebhookItem {
 
 impl WebhookItem {
     pub(super) fn new(webhook: &Webhook, pk: String, sk: String) -> Self {
-        let Webhook { id, tenant, app, name, url, event_types, signature_scheme, .. } = webhook.clone();
-        let Webhook { vault_path, secret_fingerprint, enabled, retry_policy, audit, .. } = webhook.clone();
+        let Webhook { id, tenant, app, settings, secret, pause, audit } = webhook.clone();
+        let SecretReference { vault_path, fingerprint, format, previous } = secret;
         let Audit { version, created_at, created_by, updated_at, updated_by, deleted_at, deleted_by } = audit;
         Self {
             pk,
@@ -51,14 +48,12 @@ impl WebhookItem {
             id,
             tenant,
             app,
-            name,
-            url,
-            event_types,
-            signature_scheme,
+            settings,
             vault_path,
-            secret_fingerprint,
-            enabled,
-            retry_policy,
+            secret_fingerprint: fingerprint,
+            secret_format: format,
+            previous_secret: previous,
+            pause,
             version,
             created_at,
             created_by,
@@ -72,28 +67,27 @@ impl WebhookItem {
 
 impl From<WebhookItem> for Webhook {
     fn from(item: WebhookItem) -> Self {
-        let audit = Audit {
-            version: item.version,
-            created_at: item.created_at,
-            created_by: item.created_by,
-            updated_at: item.updated_at,
-            updated_by: item.updated_by,
-            deleted_at: item.deleted_at,
-            deleted_by: item.deleted_by,
-        };
         Self {
             id: item.id,
             tenant: item.tenant,
             app: item.app,
-            name: item.name,
-            url: item.url,
-            event_types: item.event_types,
-            signature_scheme: item.signature_scheme,
-            vault_path: item.vault_path,
-            secret_fingerprint: item.secret_fingerprint,
-            enabled: item.enabled,
-            retry_policy: item.retry_policy,
-            audit,
+            settings: item.settings,
+            secret: SecretReference {
+                vault_path: item.vault_path,
+                fingerprint: item.secret_fingerprint,
+                format: item.secret_format,
+                previous: item.previous_secret,
+            },
+            pause: item.pause,
+            audit: Audit {
+                version: item.version,
+                created_at: item.created_at,
+                created_by: item.created_by,
+                updated_at: item.updated_at,
+                updated_by: item.updated_by,
+                deleted_at: item.deleted_at,
+                deleted_by: item.deleted_by,
+            },
         }
     }
 }

@@ -45,6 +45,8 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
 #[case::older_cycle(message(0, 2), Some(row(State::Retrying, 1, 2)), Admission::Stale(Stale::Superseded))]
 #[case::delivered(message(0, 1), Some(row(State::Delivered, 0, 1)), Admission::Stale(Stale::Ended))]
 #[case::cancelled(message(0, 2), Some(row(State::Cancelled, 0, 2)), Admission::Stale(Stale::Ended))]
+#[case::parked(message(0, 2), Some(row(State::Parked, 0, 2)), Admission::Again)]
+#[case::parked_before_the_first(message(0, 1), Some(row(State::Parked, 0, 1)), Admission::Again)]
 #[case::exhausted(message(0, 3), Some(row(State::Exhausted, 0, 3)), Admission::Stale(Stale::Ended))]
 #[case::redriven(message(1, 1), Some(row(State::Exhausted, 0, 3)), Admission::Redriven)]
 #[case::redriven_twice(message(1, 1), Some(row(State::Exhausted, 1, 3)), Admission::Stale(Stale::Ended))]
@@ -79,6 +81,7 @@ fn settles() {
 #[case::left_to_the_sweep(State::Retrying, 901, Some(901))]
 #[case::redriven(State::Pending, 0, Some(120))]
 #[case::to_be_buried(State::Exhausted, 0, Some(120))]
+#[case::parked(State::Parked, 0, Some(300))]
 #[case::delivered(State::Delivered, 0, None)]
 #[case::cancelled(State::Cancelled, 0, None)]
 fn says_when_the_sweep_should_look(#[case] state: State, #[case] wait: u64, #[case] due: Option<u64>) {
@@ -92,6 +95,7 @@ fn says_when_the_sweep_should_look(#[case] state: State, #[case] wait: u64, #[ca
 #[case::overdue(State::Retrying, -500, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
 #[case::stranded(State::Pending, 0, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
 #[case::unburied(State::Exhausted, 0, Some(Wake::DeadLetter))]
+#[case::parked(State::Parked, 0, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
 #[case::over(State::Delivered, 0, None)]
 fn wakes(#[case] state: State, #[case] wait: i64, #[case] expected: Option<Wake>) {
     let next_at = Some(now() + jiff::SignedDuration::from_secs(wait));

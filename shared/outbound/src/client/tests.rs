@@ -30,7 +30,7 @@ async fn receiver(answer: &'static [u8], hold: bool) -> String {
 
 async fn post(policy: TargetPolicy, url: &str) -> Outcome {
     let client = Client::new(policy).unwrap();
-    let headers = vec![("webhook-id", "evt_1".to_owned())];
+    let headers = vec![("webhook-id".to_owned(), "evt_1".to_owned())];
     let timeout = Duration::from_millis(500);
     client.post(Request { url: url.to_owned(), headers, body: "{}".to_owned(), timeout }).await
 }

@@ -1,0 +1,159 @@
+//! `Idempotency-Key`: a POST that is sent again is done once, and answered as it was.
+
+use std::sync::Arc;
+
+use aws::registry::{Claim, IdempotencyKey, StoredResponse};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use domain::id::WebhookId;
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::App;
+use crate::body::MAX_BODY_BYTES;
+use crate::caller::identity;
+use crate::problem::{Fault, Problem};
+
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Says that an answer was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The longest key, in bytes.
+const MAX_KEY_BYTES: usize = 255;
+
+/// The first try of a request that has a key: what is derived from it is the same in every further try.
+#[derive(Debug, Clone)]
+pub(crate) struct FirstTry {
+    at: Timestamp,
+    scope: String,
+    key: String,
+}
+
+impl FirstTry {
+    /// Returns the id of the webhook that the request creates.
+    pub(crate) fn webhook_id(&self) -> WebhookId {
+        WebhookId::derive(self.at, &[&self.scope, &self.key])
+    }
+}
+
+/// An answer whose secret is shown once: what is kept of it, to be given again, does not have it.
+pub(crate) struct Once<T, R> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: [(HeaderName, HeaderValue); 1],
+    /// With the secret.
+    pub(crate) shown: T,
+    /// Without.
+    pub(crate) kept: R,
+}
+
+#[derive(Clone)]
+struct Kept(String);
+
+impl<T: Serialize, R: Serialize> IntoResponse for Once<T, R> {
+    fn into_response(self) -> Response {
+        let kept = serde_json::to_string(&self.kept).unwrap_or_default();
+        let mut response = (self.status, self.headers, axum::Json(self.shown)).into_response();
+        response.extensions_mut().insert(Kept(kept));
+        response
+    }
+}
+
+/// Does a POST with a key once.
+pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let key = match key(request.headers()) {
+        Ok(Some(key)) if request.method() == Method::POST => key,
+        Ok(_) => return next.run(request).await,
+        Err(problem) => return problem.into_response(),
+    };
+    let (mut parts, body) = request.into_parts();
+    let Ok((subject, context)) = identity(&parts, &app) else {
+        // Whoever is nobody has no keys; the handler says so.
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
+        return Problem::TooLarge(MAX_BODY_BYTES).into_response();
+    };
+    let path = parts.uri.path().to_owned();
+    let caller = [context.tenant, context.app, Some(subject)].map(Option::unwrap_or_default);
+    let claimed = IdempotencyKey {
+        scope: digest(&[&caller[0], &caller[1], &caller[2]]),
+        key: digest(&[&path, &key]),
+        request: digest(&[&path, &String::from_utf8_lossy(&body)]),
+    };
+    match app.registry.claim(&claimed, app.clock.now()).await {
+        Err(error) => Problem::from(error).into_response(),
+        Ok(Claim::Another) => Problem::KeyReused.into_response(),
+        Ok(Claim::Running) => Problem::KeyInUse.into_response(),
+        Ok(Claim::Answered(response)) => replay(response),
+        Ok(Claim::Ours(at)) => {
+            parts.extensions.insert(FirstTry { at, scope: claimed.scope.clone(), key: claimed.key.clone() });
+            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            keep(&app, &claimed, response).await
+        }
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if (1..=MAX_KEY_BYTES).contains(&text.len()) {
+        return Ok(Some(text.to_owned()));
+    }
+    let detail = format!("must be 1 to {MAX_KEY_BYTES} visible ASCII characters");
+    Err(Problem::Invalid(vec![Fault::header("Idempotency-Key", detail)]))
+}
+
+/// Length by length, so that no two lists of parts are one text.
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Keeps the answer of what was done; gives the key back if nothing was.
+async fn keep(app: &App, claimed: &IdempotencyKey, response: Response) -> Response {
+    if !response.status().is_success() {
+        if let Err(error) = app.registry.unclaim(claimed).await {
+            tracing::warn!(%error, "an idempotency key was not given back");
+        }
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let kept = parts.extensions.get::<Kept>().map(|kept| kept.0.clone());
+    let headers = [header::CONTENT_TYPE, header::ETAG, header::LOCATION].into_iter().filter_map(|name| {
+        let value = parts.headers.get(&name)?.to_str().ok()?;
+        Some((name.to_string(), value.to_owned()))
+    });
+    let stored = StoredResponse {
+        status: parts.status.as_u16(),
+        headers: headers.collect(),
+        body: kept.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
+    };
+    if let Err(error) = app.registry.answer(claimed, &stored).await {
+        tracing::warn!(%error, "an answer was not kept for its idempotency key");
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn replay(stored: StoredResponse) -> Response {
+    let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, stored.body).into_response();
+    for (name, value) in stored.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}

@@ -1,0 +1,190 @@
+//! `/api-keys`: how applications prove who they are without an identity provider. For an admin of the tenant.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::api_key::{ApiKey, KeyText, Scope};
+use domain::id::ApiKeyId;
+use domain::tenant::AppId;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::App;
+use crate::body::JsonBody;
+use crate::caller::Admin;
+use crate::idempotency::Once;
+use crate::problem::{Fault, Problem};
+
+/// The longest name, in characters.
+const MAX_NAME_CHARACTERS: usize = 400;
+
+/// What a caller says of a new key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApiKey {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 400, examples("the CRM's connector"))]
+    name: String,
+    /// The application that it stands for.
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
+    app_id: AppId,
+    /// What it may do; anything that an admin may with the application's webhooks, unless it is narrowed.
+    #[serde(default)]
+    #[schema(inline)]
+    scopes: Vec<Scope>,
+    /// When it ends, if it does.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+/// An API key; never its text.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ApiKey)]
+pub struct ApiKeyBody {
+    /// The first part of its text.
+    #[schema(value_type = String, examples("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
+    id: ApiKeyId,
+    name: String,
+    #[schema(value_type = String)]
+    app_id: AppId,
+    #[schema(inline)]
+    scopes: Vec<Scope>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    created_by: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    revoked_at: Option<Timestamp>,
+}
+
+impl From<ApiKey> for ApiKeyBody {
+    fn from(key: ApiKey) -> Self {
+        let ApiKey { id, name, app, scopes, created_at, created_by, expires_at, revoked_at, .. } = key;
+        Self { id, name, app_id: app, scopes, created_at, created_by, expires_at, revoked_at }
+    }
+}
+
+/// A new key, with its text: the only time that it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApiKeyWithText {
+    #[serde(flatten)]
+    api_key: ApiKeyBody,
+    /// To be sent as `Authorization: Bearer <key>`.
+    key: String,
+}
+
+/// All of a tenant's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApiKeyList {
+    /// Oldest first, revoked ones included.
+    data: Vec<ApiKeyBody>,
+}
+
+/// The id of an API key.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct ApiKeyPath {
+    /// `key_` and a ULID.
+    #[param(example = "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    id: String,
+}
+
+/// Creates an API key
+///
+/// Its text is in the answer, and never again: only its hash is kept.
+#[utoipa::path(post, path = "/api-keys", tag = "API keys",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "Does this once in 24 hours, and answers again as before, without the key")),
+    request_body = NewApiKey,
+    responses((status = 201, description = "The key", body = ApiKeyWithText)))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    JsonBody(new): JsonBody<NewApiKey>,
+) -> Result<Response, Problem> {
+    admin.of_the_tenant()?;
+    let now = app.clock.now();
+    let mut faults = Vec::new();
+    if new.name.trim().is_empty() || new.name.chars().count() > MAX_NAME_CHARACTERS {
+        faults.push(Fault::field("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters")));
+    }
+    if new.expires_at.is_some_and(|until| until <= now) {
+        faults.push(Fault::field("/expires_at", "must be in the future"));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::Invalid(faults));
+    }
+    let text = KeyText::from_random(ApiKeyId::from_parts(now, runtime::random::bits()), runtime::random::bytes());
+    let key = ApiKey {
+        id: text.id(),
+        tenant: admin.tenant,
+        app: new.app_id,
+        name: new.name,
+        scopes: new.scopes,
+        created_at: now,
+        created_by: admin.subject,
+        expires_at: new.expires_at,
+        revoked_at: None,
+    };
+    app.registry.create_api_key(&key, &text.hash()).await?;
+    tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = key.created_by, "API key created");
+    let location = format!("{}/api/v1/integration/api-keys/{}", app.public_url, key.id);
+    let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static(""));
+    let body = ApiKeyBody::from(key);
+    let shown = ApiKeyWithText { api_key: body.clone(), key: text.text().expose_secret().to_owned() };
+    Ok(Once { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
+}
+
+/// Lists API keys
+#[utoipa::path(get, path = "/api-keys", tag = "API keys",
+    responses((status = 200, description = "All keys", body = ApiKeyList)))]
+pub(super) async fn list(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<ApiKeyList>, Problem> {
+    admin.of_the_tenant()?;
+    let data = app.registry.api_keys(&admin.tenant).await?.into_iter().map(ApiKeyBody::from).collect();
+    Ok(Json(ApiKeyList { data }))
+}
+
+/// Reads an API key
+#[utoipa::path(get, path = "/api-keys/{id}", tag = "API keys", params(ApiKeyPath),
+    responses((status = 200, description = "The key", body = ApiKeyBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<ApiKeyBody>, Problem> {
+    Ok(Json(find(&app, &admin, &id).await?.into()))
+}
+
+/// Revokes an API key
+///
+/// It is refused from then on; an answer that API Gateway keeps can let it in for another minute.
+#[utoipa::path(delete, path = "/api-keys/{id}", tag = "API keys", params(ApiKeyPath),
+    responses((status = 204, description = "It is revoked")))]
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let mut key = find(&app, &admin, &id).await?;
+    if key.revoked_at.is_none() {
+        key.revoked_at = Some(app.clock.now());
+        app.registry.revoke_api_key(&key).await?;
+        tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = admin.subject, "API key revoked");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn find(app: &App, admin: &Admin, id: &str) -> Result<ApiKey, Problem> {
+    admin.of_the_tenant()?;
+    let not_found = || Problem::NotFound("API key");
+    let id = id.parse().map_err(|_| not_found())?;
+    app.registry.api_key(&admin.tenant, id).await?.ok_or_else(not_found)
+}

@@ -1,0 +1,202 @@
+//! What can be done to a webhook beyond changing its settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::StoreError;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::secret::WebhookSecret;
+use domain::webhook::{Pause, PreviousSecret};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::representation::WebhookBody;
+use super::{
+    Changed, IfMatchHeader, WebhookPath, Write, change, changed, secret_for, visible, visible_even_deleted, with_secret,
+};
+use crate::App;
+use crate::body::OptionalJson;
+use crate::caller::Admin;
+use crate::etag::{IfMatch, etag};
+use crate::idempotency::Once;
+use crate::problem::{Fault, Problem};
+
+/// How long an old secret signs beside the new one unless the caller says otherwise.
+const OVERLAP_SECONDS: u64 = 24 * 3600;
+
+/// The longest that it may.
+const MAX_OVERLAP_SECONDS: u64 = 7 * 24 * 3600;
+
+/// Pauses a webhook
+///
+/// Its deliveries wait, and none is lost. A paused webhook stays as it is.
+#[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+) -> Result<Changed, Problem> {
+    let record = change(&app, &admin, &id, if_match, |record, app| {
+        if record.webhook.pause.is_some() {
+            return Ok(Write::Nothing);
+        }
+        record.webhook.pause = Some(Pause { at: app.clock.now(), by_failures: false });
+        Ok(Write::Webhook)
+    });
+    Ok(changed(&app, record.await?))
+}
+
+/// Resumes a webhook
+///
+/// Whether somebody paused it or too many failures did. The deliveries that waited are on their way within five minutes.
+#[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+) -> Result<Changed, Problem> {
+    let record = change(&app, &admin, &id, if_match, |record, _| match record.webhook.pause.take() {
+        Some(_) => Ok(Write::Webhook),
+        None => Ok(Write::Nothing),
+    });
+    Ok(changed(&app, record.await?))
+}
+
+/// Enables a webhook
+#[utoipa::path(post, path = "/webhooks/{id}/enable", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(crate) async fn enable(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+) -> Result<Changed, Problem> {
+    set_enabled(&app, &admin, if_match, &id, true).await
+}
+
+/// Disables a webhook
+///
+/// It gets no more events, and its waiting deliveries are cancelled; to keep them, pause it.
+#[utoipa::path(post, path = "/webhooks/{id}/disable", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+pub(crate) async fn disable(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+) -> Result<Changed, Problem> {
+    set_enabled(&app, &admin, if_match, &id, false).await
+}
+
+async fn set_enabled(app: &App, admin: &Admin, if_match: IfMatch, id: &str, to: bool) -> Result<Changed, Problem> {
+    let record = change(app, admin, id, if_match, |record, _| {
+        let enabled = &mut record.webhook.settings.enabled;
+        Ok(if std::mem::replace(enabled, to) == to { Write::Nothing } else { Write::Webhook })
+    });
+    Ok(changed(app, record.await?))
+}
+
+/// Restores a deleted webhook
+///
+/// With its secret, while Secrets Manager keeps it (30 days); later with a new one, which is then in the answer. A webhook that
+/// is not deleted stays as it is.
+#[utoipa::path(post, path = "/webhooks/{id}/restore", tag = "Webhooks", params(WebhookPath),
+    responses(
+        (status = 200, description = "The webhook as it is now", body = WebhookBody),
+        (status = 201, description = "The webhook with a new secret", body = super::WebhookWithSecret),
+        (status = 409, description = "Too many webhooks", body = super::ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn restore(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let mut record = visible_even_deleted(&app, &admin, &id).await?;
+    if !record.webhook.is_deleted() {
+        return Ok(changed(&app, record).into_response());
+    }
+    let mut made = None;
+    match app.secrets.restore(&record.webhook.secret.vault_path).await {
+        Err(StoreError::Missing { .. }) => {
+            let secret = WebhookSecret::from_random(runtime::random::bytes());
+            let reference = &mut record.webhook.secret;
+            reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+            reference.format = secret.format();
+            reference.previous = None;
+            app.secrets.create(&reference.vault_path, &secret, &record.webhook.tenant).await?;
+            made = Some(secret);
+        }
+        restored => restored?,
+    }
+    record.webhook.restore(app.clock.now(), &admin.subject);
+    app.registry.restore_webhook(&record.webhook, app.max_webhooks).await.map_err(|error| match error {
+        StoreError::Conflict { .. } => super::contended(),
+        StoreError::Limit(limit) => Problem::Limit(limit),
+        other @ (StoreError::Missing { .. } | StoreError::Unavailable(_) | StoreError::Inconsistent { .. }) => {
+            Problem::from(other)
+        }
+    })?;
+    tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
+    let Some(secret) = made else { return Ok(changed(&app, record).into_response()) };
+    let body = WebhookBody::new(record, &app.public_url);
+    let (headers, kept) = (etag(body.version()), body.clone());
+    Ok(Once { status: StatusCode::CREATED, headers, shown: with_secret(body, &secret), kept }.into_response())
+}
+
+/// How a secret is rotated.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// A secret of your own; generated unless given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 8, max_length = 400)]
+    secret: Option<serde_json::Value>,
+    /// How long the secret before it signs too, in seconds: up to seven days.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
+    overlap_seconds: Option<u64>,
+}
+
+/// Rotates a webhook's secret
+///
+/// Both secrets sign until the overlap ends, so that the receiver can change over without refusing a delivery. The new secret
+/// is in the answer, and never again. A rotation within the overlap of another ends that overlap: the last two secrets sign.
+#[utoipa::path(post, path = "/webhooks/{id}/secret/rotate", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    request_body = Option<Rotation>,
+    responses((status = 200, description = "The webhook and its new secret", body = super::WebhookWithSecret)))]
+pub(crate) async fn rotate(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+    OptionalJson(rotation): OptionalJson<Rotation>,
+) -> Result<Response, Problem> {
+    let overlap = rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
+    if overlap > MAX_OVERLAP_SECONDS {
+        let detail = format!("must be 0 to {MAX_OVERLAP_SECONDS}");
+        return Err(Problem::Invalid(vec![Fault::field("/overlap_seconds", detail)]));
+    }
+    let record = visible(&app, &admin, &id).await?;
+    if_match.check(record.webhook.audit.version)?;
+    let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
+    let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    // The secret first: until the webhook names it, the one before is found beside it.
+    app.secrets.rotate(&record.webhook.secret.vault_path, &secret).await?;
+    let record = change(&app, &admin, &id, IfMatch::Any { given: false }, |record, app| {
+        let reference = &mut record.webhook.secret;
+        let until = app.clock.now() + Duration::from_secs(overlap);
+        let before = std::mem::replace(&mut reference.fingerprint, fingerprint.clone());
+        reference.previous = (overlap > 0).then_some(PreviousSecret { fingerprint: before, until });
+        reference.format = secret.format();
+        Ok(Write::Webhook)
+    });
+    let body = WebhookBody::new(record.await?, &app.public_url);
+    let (headers, kept) = (etag(body.version()), body.clone());
+    Ok(Once { status: StatusCode::OK, headers, shown: with_secret(body, &secret), kept }.into_response())
+}

@@ -1,0 +1,219 @@
+//! Trying a webhook: a real delivery now, or a look at what would be sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::queue::Outgoing;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use domain::event::{Event, EventType};
+use domain::id::EventId;
+use domain::message::{Body, Message};
+use domain::payload;
+use domain::sample::Sample;
+use domain::secret::WebhookSecret;
+use domain::signature::sign;
+use domain::webhook::Direction;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::input::{self, Input};
+use super::{WebhookPath, secret_for, visible};
+use crate::App;
+use crate::body::{JsonBody, OptionalJson, typed};
+use crate::caller::Admin;
+use crate::problem::{Fault, Problem};
+use crate::routes::deliveries::DeliveryBody;
+
+/// How much longer than the webhook's own timeout a test is waited for.
+const QUEUE_TIME: Duration = Duration::from_secs(8);
+
+/// The longest that a test is waited for: less than the function's timeout.
+const MAX_WAIT: Duration = Duration::from_secs(24);
+
+/// How often the ledger is asked.
+const POLL: Duration = Duration::from_millis(100);
+
+/// An event to try a webhook with. Everything has a default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Sample)]
+pub struct SampleBody {
+    /// The type; the first that the webhook names unless given.
+    #[schema(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    event_type: Option<EventType>,
+    /// The collection of the entity.
+    #[schema(max_length = 255)]
+    collection: Option<String>,
+    /// The entity's id.
+    #[schema(max_length = 255)]
+    entity_id: Option<String>,
+    /// The entity as it is.
+    #[schema(value_type = Option<Object>)]
+    properties: Option<Input>,
+    /// The entity as it was, for an update or a deletion.
+    #[schema(value_type = Option<Object>)]
+    old_properties: Option<Input>,
+}
+
+impl TryFrom<SampleBody> for Sample {
+    type Error = Fault;
+
+    fn try_from(body: SampleBody) -> Result<Self, Self::Error> {
+        let map = |properties: Option<Input>, pointer: &str| match properties {
+            None => Ok(None),
+            Some(properties) => match Value::Object(properties).to_string().parse() {
+                Ok(domain::value::Value::Map(map)) => Ok(Some(map)),
+                _ => Err(Fault::field(pointer, "is too deep")),
+            },
+        };
+        let SampleBody { event_type, collection, entity_id, properties, old_properties } = body;
+        let (properties, old_properties) = (map(properties, "/properties")?, map(old_properties, "/old_properties")?);
+        Ok(Self { event_type, collection, entity_id, properties, old_properties })
+    }
+}
+
+fn invalid(fault: Fault) -> Problem {
+    Problem::Invalid(vec![fault])
+}
+
+/// Sends a test
+///
+/// A real delivery, signed as any other, to a webhook that may be disabled or paused. It is attempted once. The answer says
+/// what the receiver said, or 202 that it has not yet: the delivery can then be read under its id.
+#[utoipa::path(post, path = "/webhooks/{id}/test", tag = "Webhooks", params(WebhookPath),
+    request_body = Option<SampleBody>,
+    responses(
+        (status = 200, description = "What came of it", body = DeliveryBody),
+        (status = 202, description = "It is still on its way", body = DeliveryBody),
+        (status = 409, description = "The webhook is an inbound one", body = super::ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn test(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+    OptionalJson(sample): OptionalJson<SampleBody>,
+) -> Result<(StatusCode, Json<DeliveryBody>), Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    if webhook.settings.direction == Direction::Inbound {
+        return Err(Problem::Conflict("nothing is sent to an inbound webhook; call its url".to_owned()));
+    }
+    let (sample, now) = (Sample::try_from(sample).map_err(invalid)?, app.clock.now());
+    let id = EventId::from_parts(now, runtime::random::bits());
+    let event = sample.event(id, webhook.tenant.clone(), &webhook.settings, now);
+    let body = Body::Inline(payload::change(&event, &webhook.settings.properties));
+    let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
+    let message = Message { test: true, ..first };
+    let tenant = Some(webhook.tenant);
+    let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
+    app.deliveries.send(vec![outgoing]).await.remove(0)?;
+    let wait = (webhook.settings.retry_policy.timeout() + QUEUE_TIME).min(MAX_WAIT);
+    let deadline = app.clock.now() + wait;
+    while app.clock.now() < deadline {
+        if let Some(delivery) = app.ledger.delivery(webhook.id, message.delivery).await? {
+            return Ok((StatusCode::OK, Json(delivery.into())));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok((StatusCode::ACCEPTED, Json(DeliveryBody::on_its_way(message))))
+}
+
+/// What is to be previewed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// The configuration, as for a new webhook.
+    #[schema(value_type = super::NewWebhook)]
+    webhook: Input,
+    /// The event.
+    #[serde(default)]
+    sample: SampleBody,
+}
+
+/// The exact request that would be sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Preview {
+    request: PreviewedRequest,
+    form: Form,
+}
+
+/// A request.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviewedRequest {
+    method: &'static str,
+    url: String,
+    /// Those that Dynahook sets. The signature is that of the secret that was given, or else of a sample that verifies
+    /// nothing.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    headers: Input,
+    /// The bytes, as they are signed and sent.
+    body: String,
+}
+
+/// What a configuration form shows of the item ("Form RAW Response").
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Form {
+    /// Whether the item is soft deleted.
+    #[serde(rename = "softRemoved")]
+    soft_removed: bool,
+    /// The item's status.
+    status: Option<String>,
+    /// What the webhook was configured for.
+    #[serde(rename = "integrationProvider")]
+    integration_provider: Option<IntegrationProvider>,
+}
+
+/// An integration provider.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IntegrationProvider {
+    path: String,
+    segments: Vec<String>,
+}
+
+/// Previews a delivery
+///
+/// Nothing is stored and nothing is sent.
+#[utoipa::path(post, path = "/webhooks/preview", tag = "Webhooks", request_body = PreviewRequest,
+    responses((status = 200, description = "What would be sent", body = Preview)))]
+pub(crate) async fn preview(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Json<Preview>, Problem> {
+    let PreviewRequest { webhook: mut given, sample } = typed(body).map_err(invalid)?;
+    let secret = given.remove("secret").filter(|secret| !secret.is_null());
+    let scheme_given = given.contains_key("signature_scheme");
+    let mut settings = input::create(&app, &admin, given).map_err(|problem| problem.below("/webhook"))?;
+    let secret = match secret {
+        Some(secret) => {
+            secret_for(Some(secret), &mut settings, scheme_given).map_err(|problem| problem.below("/webhook"))?
+        }
+        None => WebhookSecret::from_random([0; domain::secret::GENERATED_BYTES]),
+    };
+    let at = app.clock.now();
+    let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
+    let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);
+    let body = payload::change(&event, &settings.properties);
+    let signed = sign(settings.signature_scheme, &[&secret], &event.id.to_string(), at, body.as_bytes());
+    let ours = [("content-type", "application/json"), ("user-agent", concat!("Dynahook/", env!("CARGO_PKG_VERSION")))];
+    let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let headers = headers.chain(ours.map(|(name, value)| (name.to_owned(), value.into())));
+    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+    Ok(Json(Preview {
+        form: form(&event, settings.integration_provider.clone()),
+        request: PreviewedRequest { method: "POST", url: settings.url, headers: headers.collect(), body },
+    }))
+}
+
+fn form(event: &Event, integration_provider: Option<String>) -> Form {
+    let state = event.new.as_ref().or(event.old.as_ref());
+    let property = |name: &str| state.and_then(|state| state.properties.get(name));
+    Form {
+        soft_removed: property("softRemoved") == Some(&domain::value::Value::Bool(true)),
+        status: property("status").and_then(domain::value::Value::as_text).map(str::to_owned),
+        integration_provider: integration_provider
+            .map(|path| IntegrationProvider { segments: path.split('/').map(str::to_owned).collect(), path }),
+    }
+}

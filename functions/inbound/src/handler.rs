@@ -1,0 +1,133 @@
+//! One call: who calls whom, is it true, and what does it become.
+
+use aws::StoreError;
+use domain::id::{EventId, WebhookId};
+use domain::inbound::{MAX_BODY_BYTES, read};
+use domain::signature::{VerifyError, verify};
+use domain::tenant::TenantId;
+use domain::webhook::{Direction, Webhook};
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+
+use crate::App;
+
+/// Why a call is not taken.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// There is no such webhook, or it is nobody's to call: nobody is told which.
+    #[error("there is no such webhook")]
+    NotFound,
+    /// The body is larger than an event may be.
+    #[error("the body must be at most {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// The caller does not know the secret, or plays an old call again.
+    #[error("{0}")]
+    Unverified(#[from] VerifyError),
+    /// The webhook is disabled.
+    #[error("the webhook is disabled")]
+    Disabled,
+    /// A fault of ours.
+    #[error("try again in a moment")]
+    Unavailable(#[from] StoreError),
+}
+
+impl Refusal {
+    const fn code(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::Unverified(_) => (StatusCode::UNAUTHORIZED, "unverified", "Signature not verified"),
+            Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+        }
+    }
+}
+
+/// Takes a call: 202 with the id of the event that it became, the same however often it is sent.
+#[tracing::instrument(name = "inbound.call", skip_all, fields(tenant.id, webhook.id, event.id, http.response.status_code))]
+pub async fn handle(app: &App, request: Request) -> Response<Body> {
+    let (status, content_type, body) = match take(app, &request).await {
+        Ok(event) => {
+            let stored = event.is_some();
+            (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}))
+        }
+        Err(refusal) => {
+            if let Refusal::Unavailable(error) = &refusal {
+                tracing::error!(%error, "call failed");
+            } else {
+                tracing::info!(reason = %refusal, "call refused");
+            }
+            let (status, code, title) = refusal.code();
+            let r#type = format!("urn:dynahook:problem:{code}");
+            let body =
+                json!({"type": r#type, "title": title, "status": status.as_u16(), "detail": refusal.to_string()});
+            (status, "application/problem+json", body)
+        }
+    };
+    tracing::Span::current().record("http.response.status_code", status.as_u16());
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", lambda_http::http::HeaderValue::from_static(content_type));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert("retry-after", lambda_http::http::HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Returns the event, or `None` if the call is of a type that the webhook does not name.
+async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> {
+    let (tenant, id) = address(request.uri().path()).ok_or(Refusal::NotFound)?;
+    let span = tracing::Span::current();
+    span.record("tenant.id", tracing::field::display(&tenant)).record("webhook.id", tracing::field::display(id));
+    let body: &[u8] = request.body();
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Refusal::TooLarge);
+    }
+    let webhook = app.registry.webhook(&tenant, id).await?.map(|record| record.webhook);
+    let webhook = webhook.filter(is_called).ok_or(Refusal::NotFound)?;
+    let now = app.clock.now();
+    let secrets = app.keyring.secrets(&webhook, now).await?;
+    let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
+    let header = |name: &'static str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let sender_id = verify(webhook.settings.signature_scheme, &secrets, header, body, now)?;
+    if !webhook.settings.enabled {
+        return Err(Refusal::Disabled);
+    }
+    let Some(published) = read(&webhook, sender_id, header, body) else { return Ok(None) };
+    let event = EventId::from_parts(now, runtime::random::bits());
+    let once = (published.collection.as_str(), published.entity_id.as_str());
+    let event = app.events.publish(event, &tenant, &published, once, now).await?;
+    span.record("event.id", tracing::field::display(event));
+    tracing::info!(event.r#type = %published.event_type, "call taken");
+    Ok(Some(event))
+}
+
+fn is_called(webhook: &Webhook) -> bool {
+    webhook.settings.direction == Direction::Inbound && !webhook.is_deleted()
+}
+
+/// Reads `/api/v1/inbound/<tenant>/<webhook>`, perhaps below a stage.
+fn address(path: &str) -> Option<(TenantId, WebhookId)> {
+    let (_, rest) = path.split_once("/api/v1/inbound/")?;
+    let (tenant, webhook) = rest.split_once('/')?;
+    Some((tenant.parse().ok()?, webhook.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("/api/v1/inbound/acme/whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", true)]
+    #[case::below_a_stage("/prod/api/v1/inbound/acme/whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", true)]
+    #[case::no_webhook("/api/v1/inbound/acme", false)]
+    #[case::another_id("/api/v1/inbound/acme/evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", false)]
+    #[case::no_tenant("/api/v1/inbound//whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", false)]
+    #[case::more("/api/v1/inbound/acme/whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK/x", false)]
+    fn finds_whom_a_call_is_for(#[case] path: &str, #[case] found: bool) {
+        assert_eq!(address(path).is_some(), found);
+    }
+}

@@ -1,0 +1,59 @@
+//! Sources: tables whose changes become events.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use domain::source::Source;
+
+use super::{Registry, SOURCES, SourceItem, source_sk};
+use crate::StoreError;
+use crate::error::is_conflict;
+use crate::items::{from_item, key, text, to_item};
+
+impl Registry {
+    /// Registers a table.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if it is registered already.
+    pub async fn create_source(&self, source: &Source) -> Result<(), StoreError> {
+        let sk = source_sk(&source.table);
+        let item = SourceItem { pk: SOURCES.to_owned(), sk, v: 1, source: source.clone() };
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
+        put.condition_expression("attribute_not_exists(pk)").send().await.map_err(|error| {
+            if is_conflict(&error) {
+                StoreError::Conflict { key: source.table.clone() }
+            } else {
+                StoreError::unavailable(&error)
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Lists all registered tables, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn sources(&self) -> Result<Vec<Source>, StoreError> {
+        let query = self.client.query().table_name(&self.table).consistent_read(true);
+        let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(SOURCES));
+        let mut pages = query.into_paginator().items().send();
+        let mut sources = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            sources.push(from_item::<SourceItem>(item)?.source);
+        }
+        Ok(sources)
+    }
+
+    /// Forgets a table; returns whether it was registered.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn remove_source(&self, table: &str) -> Result<bool, StoreError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(SOURCES, &source_sk(table))));
+        let answer =
+            delete.return_values(ReturnValue::AllOld).send().await.map_err(|error| StoreError::unavailable(&error))?;
+        Ok(answer.attributes.is_some())
+    }
+}

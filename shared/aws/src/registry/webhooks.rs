@@ -1,0 +1,246 @@
+//! Webhooks: each write is one transaction, each read one call.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use domain::id::WebhookId;
+use domain::tenant::TenantId;
+use domain::webhook::{Statistics, Webhook};
+
+use super::webhook_item::WebhookItem;
+use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenant_pk, webhook_sk};
+use crate::items::{Item, from_item, key, number, text, to_item};
+use crate::{StoreError, batch};
+
+/// How often a write is tried again when other writers of the tenant come first.
+const WRITE_ROUNDS: u32 = 8;
+
+/// A webhook, and what its deliveries add up to.
+#[derive(Debug, Clone)]
+pub struct WebhookRecord {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// What its deliveries add up to.
+    pub statistics: Statistics,
+}
+
+/// A page of webhooks.
+#[derive(Debug)]
+pub struct WebhookPage {
+    /// Oldest first.
+    pub webhooks: Vec<WebhookRecord>,
+    /// Whether more follow the last one.
+    pub more: bool,
+}
+
+/// What a write does to the number of a tenant's webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Count {
+    /// One more, of at most so many.
+    Add(u64),
+    Same,
+    Remove,
+}
+
+impl Registry {
+    /// Writes a new webhook, unless the tenant has `limit` already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many.
+    pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
+        self.write_webhook(webhook, Count::Add(limit)).await
+    }
+
+    /// Writes a webhook that was read at the version before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if the webhook was written since it was read.
+    pub async fn update_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
+        self.write_webhook(webhook, Count::Same).await
+    }
+
+    /// Writes a webhook that is deleted now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if the webhook was written since it was read.
+    pub async fn delete_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
+        self.write_webhook(webhook, Count::Remove).await
+    }
+
+    /// Writes a webhook that was deleted, unless the tenant has `limit` others.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many.
+    pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
+        self.write_webhook(webhook, Count::Add(limit)).await
+    }
+
+    /// One transaction writes the webhook, its subscription and the tenant's generation, so that whoever sees the generation
+    /// sees the subscription.
+    async fn write_webhook(&self, webhook: &Webhook, count: Count) -> Result<(), StoreError> {
+        for _ in 0..WRITE_ROUNDS {
+            let meta = self.meta(&webhook.tenant).await?;
+            if let Count::Add(limit) = count
+                && meta.webhooks >= limit
+            {
+                return Err(StoreError::Limit(limit));
+            }
+            let request = self
+                .client
+                .transact_write_items()
+                .transact_items(self.put_webhook(webhook)?)
+                .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
+                .transact_items(self.raise_generation(&webhook.tenant, &meta, count)?);
+            let Err(error) = request.send().await else { return Ok(()) };
+            match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    let webhook_reason = cancelled.cancellation_reasons().first().and_then(|reason| reason.code());
+                    if webhook_reason == Some("ConditionalCheckFailed") {
+                        return Err(StoreError::Conflict { key: webhook.id.to_string() });
+                    }
+                    // Another writer of the tenant came first: read its generation and try again.
+                }
+                _ => return Err(StoreError::unavailable(&error)),
+            }
+        }
+        Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
+    }
+
+    fn put_webhook(&self, webhook: &Webhook) -> Result<TransactWriteItem, StoreError> {
+        let (pk, sk) = (tenant_pk(&webhook.tenant), webhook_sk(webhook.id));
+        let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&WebhookItem::new(webhook, pk, sk))?));
+        let put = if webhook.audit.version == 1 {
+            put.condition_expression("attribute_not_exists(pk)")
+        } else {
+            put.condition_expression("version = :read")
+                .expression_attribute_values(":read", number(webhook.audit.version - 1))
+        };
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
+    }
+
+    fn put_subscription(&self, webhook: &Webhook, generation: u64) -> Result<TransactWriteItem, StoreError> {
+        let item = SubscriptionItem {
+            pk: subscriptions_pk(&webhook.tenant),
+            sk: webhook_sk(webhook.id),
+            v: 1,
+            generation,
+            webhook: webhook.id,
+            subscription: webhook.subscription(),
+        };
+        let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&item)?)).build();
+        Ok(TransactWriteItem::builder().put(built(put)?).build())
+    }
+
+    fn raise_generation(
+        &self,
+        tenant: &TenantId,
+        read: &MetaItem,
+        count: Count,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let webhooks = match count {
+            Count::Add(_) => read.webhooks + 1,
+            Count::Same => read.webhooks,
+            Count::Remove => read.webhooks.saturating_sub(1),
+        };
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&tenant_pk(tenant), "META")))
+            .update_expression("SET generation = :to, webhooks = :webhooks")
+            .expression_attribute_values(":to", number(read.generation + 1))
+            .expression_attribute_values(":webhooks", number(webhooks));
+        let update = if read.generation == 0 {
+            update.condition_expression("attribute_not_exists(generation)")
+        } else {
+            update
+                .condition_expression("generation = :from")
+                .expression_attribute_values(":from", number(read.generation))
+        };
+        Ok(TransactWriteItem::builder().update(built(update.build())?).build())
+    }
+
+    /// Returns a webhook of the tenant, deleted ones included, or `None` if the tenant has none with that id.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn webhook(&self, tenant: &TenantId, id: WebhookId) -> Result<Option<WebhookRecord>, StoreError> {
+        let webhook = self.webhook_key(tenant, id);
+        let found = batch::get(&self.client, vec![webhook, self.statistics_key(id)]).await?;
+        Ok(records(found.into_values().flatten())?.pop())
+    }
+
+    /// Returns the key and table of a webhook, for a batched read together with other tables.
+    pub(crate) fn webhook_key(&self, tenant: &TenantId, id: WebhookId) -> (String, Item) {
+        (self.table.clone(), key(&tenant_pk(tenant), &webhook_sk(id)))
+    }
+
+    /// Reads webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
+    pub(crate) fn webhooks_in(&self, found: &mut HashMap<String, Vec<Item>>) -> Result<Vec<Webhook>, StoreError> {
+        let items = found.remove(&self.table).unwrap_or_default();
+        items.into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
+    }
+
+    /// Lists those of the tenant's webhooks that `wanted` says, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn webhooks(
+        &self,
+        tenant: &TenantId,
+        after: Option<WebhookId>,
+        limit: usize,
+        wanted: impl Fn(&Webhook) -> bool,
+    ) -> Result<WebhookPage, StoreError> {
+        let query = self.client.query().table_name(&self.table).consistent_read(true);
+        let query = query.expression_attribute_values(":pk", text(tenant_pk(tenant)));
+        let query = match after {
+            // A webhook's key is above the prefix, and below its end.
+            Some(after) => query
+                .key_condition_expression("pk = :pk AND sk BETWEEN :after AND :end")
+                .expression_attribute_values(":after", text(format!("{}#", webhook_sk(after))))
+                .expression_attribute_values(":end", text("WEBHOOK$")),
+            None => query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":prefix", text("WEBHOOK#")),
+        };
+        let mut pages = query.into_paginator().items().send();
+        let mut webhooks: Vec<Webhook> = Vec::new();
+        let mut more = false;
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            let webhook = Webhook::from(from_item::<WebhookItem>(item)?);
+            if wanted(&webhook) {
+                if webhooks.len() == limit {
+                    more = true;
+                    break;
+                }
+                webhooks.push(webhook);
+            }
+        }
+        let keys = webhooks.iter().map(|webhook| self.statistics_key(webhook.id)).collect();
+        let found = batch::get(&self.client, keys).await?;
+        let mut statistics = super::statistics::by_webhook(found.into_values().flatten())?;
+        let record = |webhook: Webhook| WebhookRecord {
+            statistics: statistics.remove(&webhook.id).unwrap_or_default(),
+            webhook,
+        };
+        Ok(WebhookPage { webhooks: webhooks.into_iter().map(record).collect(), more })
+    }
+}
+
+/// Brings webhooks and their statistics together.
+fn records(items: impl Iterator<Item = Item>) -> Result<Vec<WebhookRecord>, StoreError> {
+    let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
+    let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;
+    let record = |item| {
+        let webhook = Webhook::from(from_item::<WebhookItem>(item)?);
+        Ok(WebhookRecord { statistics: statistics.remove(&webhook.id).unwrap_or_default(), webhook })
+    };
+    webhooks.into_iter().map(record).collect()
+}

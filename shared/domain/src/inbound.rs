@@ -1,0 +1,149 @@
+//! Inbound webhooks: what a call that somebody else makes becomes.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{EntityName, EventType};
+use crate::value::{Map, Value};
+use crate::webhook::Webhook;
+
+/// The largest body that is taken, in bytes: with its surroundings it must fit an item.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The type of a call that does not say what it is, to a webhook that does not either.
+const DEFAULT_TYPE: &str = "inbound.received";
+
+/// A fact that an application or another system told, as the Events table keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// What happened.
+    pub event_type: EventType,
+    /// What it happened to: the id that the sender gave the call.
+    pub entity_id: String,
+    /// The path of the collection, `inbound/<webhook>`.
+    pub collection: String,
+    /// What the sender said.
+    pub data: Map,
+}
+
+/// Reads a verified call; `None` if the webhook names types and the call is of another one.
+///
+/// The type is the sender's word for it: GitHub's header and action, or the `type` of Standard Webhooks, Stripe and
+/// CloudEvents. A call that has none is of the first type that the webhook names.
+///
+/// `sender_id` is the sender's id of the call, the same whenever it sends it again; what has none is known by its body.
+#[must_use]
+pub fn read<'a>(
+    webhook: &Webhook,
+    sender_id: Option<String>,
+    header: impl Fn(&'static str) -> Option<&'a str>,
+    body: &[u8],
+) -> Option<Published> {
+    let data = data(body);
+    let said = event_type(&data, header("x-github-event"));
+    let named = &webhook.settings.event_types;
+    let event_type = match said {
+        Some(said) if named.is_empty() || named.contains(&said) => said,
+        Some(_) => return None,
+        None => match named.first() {
+            Some(first) => first.clone(),
+            None => DEFAULT_TYPE.parse().ok()?,
+        },
+    };
+    let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
+    // Where the scheme has no id of its own, the sender may have put one into the body, as Stripe does.
+    let entity_id = sender_id.or_else(|| text("id")).filter(|id| is_id(id));
+    let entity_id = entity_id.unwrap_or_else(|| hex::encode(Sha256::digest(body)));
+    Some(Published { event_type, entity_id, collection: format!("inbound/{}", webhook.id), data })
+}
+
+/// Short, and in characters that can stand in a path.
+fn is_id(id: &str) -> bool {
+    (1..=255).contains(&id.len()) && !id.chars().any(|c| c.is_control() || c == '/')
+}
+
+/// The body as properties. What is no JSON object is a property itself: nothing that was sent is lost.
+fn data(body: &[u8]) -> Map {
+    let alone = |value| Map::from([("body".to_owned(), value)]);
+    let text = String::from_utf8_lossy(body);
+    match text.parse::<Value>() {
+        Ok(Value::Map(map)) => map,
+        Ok(other) => alone(other),
+        Err(_) => alone(Value::String(text.into_owned())),
+    }
+}
+
+fn event_type(data: &Map, github: Option<&str>) -> Option<EventType> {
+    let text = |name: &str| data.get(name).and_then(Value::as_text);
+    let said = match (github, text("action")) {
+        (Some(event), Some(action)) => format!("{event}.{action}"),
+        (Some(event), None) => event.to_owned(),
+        (None, _) => text("type")?.to_owned(),
+    };
+    said.parse().ok()
+}
+
+impl Published {
+    /// Returns what the event is about: the first word of its type.
+    #[must_use]
+    pub fn entity(&self) -> Option<EntityName> {
+        self.event_type.as_str().split('.').next()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::webhook::Direction;
+    use crate::webhook::tests::webhook;
+
+    fn inbound(types: &[&str]) -> Webhook {
+        let mut webhook = webhook();
+        webhook.settings.direction = Direction::Inbound;
+        webhook.settings.event_types = types.iter().map(|text| text.parse().unwrap()).collect();
+        webhook
+    }
+
+    #[rstest]
+    #[case::standard(&[], None, r#"{"type":"invoice.paid","data":{}}"#, Some("invoice.paid"))]
+    #[case::github(&[], Some("pull_request"), r#"{"action":"opened"}"#, Some("pull_request.opened"))]
+    #[case::github_without_action(&[], Some("push"), r#"{"ref":"main"}"#, Some("push"))]
+    #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
+    #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
+    #[case::says_nothing(&["lead.created"], None, r#"{"name":"Anna"}"#, Some("lead.created"))]
+    #[case::nobody_says_anything(&[], None, "[1, 2]", Some("inbound.received"))]
+    #[case::no_type(&[], None, r#"{"type":"not a type"}"#, Some("inbound.received"))]
+    fn finds_the_type(
+        #[case] named: &[&str],
+        #[case] github: Option<&str>,
+        #[case] body: &str,
+        #[case] found: Option<&str>,
+    ) {
+        let header = |name: &'static str| github.filter(|_| name == "x-github-event");
+        let published = read(&inbound(named), None, header, body.as_bytes());
+        assert_eq!(published.as_ref().map(|published| published.event_type.as_str()), found);
+    }
+
+    #[rstest]
+    #[case::the_scheme_s(Some("msg_1"), r#"{"id":"evt_2"}"#, Some("msg_1"))]
+    #[case::the_body_s(None, r#"{"id":"evt_2"}"#, Some("evt_2"))]
+    #[case::a_number(None, r#"{"id":7}"#, Some("7"))]
+    #[case::none(None, "{}", None)]
+    #[case::one_that_is_no_path(None, r#"{"id":"a/b"}"#, None)]
+    fn finds_the_id(#[case] sender: Option<&str>, #[case] body: &str, #[case] id: Option<&str>) {
+        let published = read(&inbound(&[]), sender.map(str::to_owned), |_| None, body.as_bytes()).unwrap();
+        let digest = hex::encode(Sha256::digest(body.as_bytes()));
+        assert_eq!(published.entity_id, id.unwrap_or(&digest));
+    }
+
+    #[rstest]
+    #[case::object(r#"{"a":1.50}"#, r#"{"a":1.50}"#)]
+    #[case::list("[1]", r#"{"body":[1]}"#)]
+    #[case::form("a=1&b=2", r#"{"body":"a=1&b=2"}"#)]
+    #[case::empty("", r#"{"body":""}"#)]
+    fn keeps_what_was_sent(#[case] body: &str, #[case] data: &str) {
+        let published = read(&inbound(&[]), None, |_| None, body.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&published.data).unwrap(), data);
+    }
+}

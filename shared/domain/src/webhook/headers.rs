@@ -1,0 +1,141 @@
+//! The headers that a webhook's owner may add to its deliveries.
+
+use std::collections::BTreeMap;
+
+use super::FieldError;
+
+/// How many headers a webhook may add.
+const MAX_HEADERS: usize = 20;
+
+/// The longest name, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+
+/// The longest value, in bytes.
+const MAX_VALUE_BYTES: usize = 1024;
+
+/// How much all of them may take, in bytes.
+const MAX_TOTAL_BYTES: usize = 4096;
+
+/// What belongs to the connection or to the message's form, and would break either.
+const OURS: [&str; 14] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// What carries a secret. Headers stand in a table, and secrets never do.
+const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// What carries our signatures, whichever scheme the webhook uses now.
+const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "stripe-signature", "x-signature-256"];
+
+/// Checks them all.
+pub(super) fn check(headers: &BTreeMap<String, String>, faults: &mut Vec<FieldError>) {
+    if headers.len() > MAX_HEADERS {
+        faults.push(FieldError::new("/headers", format!("must be at most {MAX_HEADERS} headers")));
+    }
+    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_TOTAL_BYTES {
+        faults.push(FieldError::new("/headers", format!("must be at most {MAX_TOTAL_BYTES} bytes in all")));
+    }
+    let mut seen = Vec::new();
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let detail = if !is_token(name) || name.len() > MAX_NAME_BYTES {
+            Some(format!("must have a name of 1 to {MAX_NAME_BYTES} letters, digits and !#$%&'*+-.^_`|~"))
+        } else if SECRET.contains(&lower.as_str()) {
+            Some("carries a secret, and headers are kept in clear; it cannot be set here".to_owned())
+        } else if OURS.contains(&lower.as_str())
+            || SIGNATURES.contains(&lower.as_str())
+            || lower.starts_with("webhook-")
+        {
+            Some("is set by Dynahook and cannot be set here".to_owned())
+        } else if seen.contains(&lower) {
+            Some("stands twice; names do not differ by case".to_owned())
+        } else if value.len() > MAX_VALUE_BYTES || !is_value(value) {
+            Some(format!("must have a value of at most {MAX_VALUE_BYTES} visible ASCII characters and single-line"))
+        } else {
+            None
+        };
+        if let Some(detail) = detail {
+            faults.push(FieldError::new(&format!("/headers/{}", escape(name)), detail));
+        }
+        seen.push(lower);
+    }
+}
+
+/// A key as a segment of a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// No CR, LF or other control characters: they would end the header and begin another.
+fn is_value(value: &str) -> bool {
+    value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn faults(headers: &[(&str, &str)]) -> Vec<FieldError> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut faults = Vec::new();
+        check(&headers, &mut faults);
+        faults
+    }
+
+    #[rstest]
+    #[case::plain("X-Tenant", "acme", true)]
+    #[case::empty_value("X-Tenant", "", true)]
+    #[case::host("Host", "example.com", false)]
+    #[case::length("content-length", "1", false)]
+    #[case::hop_by_hop("Transfer-Encoding", "chunked", false)]
+    #[case::ours("Webhook-Id", "1", false)]
+    #[case::a_scheme_s("X-Hub-Signature-256", "sha256=", false)]
+    #[case::secret("Authorization", "Bearer x", false)]
+    #[case::line_feed("X-A", "a\nHost: evil", false)]
+    #[case::carriage_return("X-A", "a\rb", false)]
+    #[case::nul("X-A", "a\0", false)]
+    #[case::not_ascii("X-A", "é", false)]
+    #[case::space_in_name("X A", "a", false)]
+    #[case::colon_in_name("X:A", "a", false)]
+    #[case::no_name("", "a", false)]
+    fn says_which_headers_may_be_set(#[case] name: &str, #[case] value: &str, #[case] allowed: bool) {
+        assert_eq!(faults(&[(name, value)]).is_empty(), allowed);
+    }
+
+    #[test]
+    fn names_the_header_in_the_pointer() {
+        assert_eq!(faults(&[("a/b~c", "x")])[0].pointer, "/headers/a~1b~0c");
+        assert_eq!(faults(&[("X-A", "1"), ("x-a", "2")])[0].pointer, "/headers/x-a");
+    }
+
+    #[test]
+    fn bounds_number_and_size() {
+        let names: Vec<String> = (0..=MAX_HEADERS).map(|number| format!("x-{number}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), "v")).collect();
+        assert_eq!(faults(&many).len(), 1);
+        assert_eq!(faults(&many[1..]), []);
+        let long = "v".repeat(MAX_VALUE_BYTES);
+        assert_eq!(faults(&[("x-a", &long)]), []);
+        assert_eq!(faults(&[("x-a", &format!("{long}v"))]).len(), 1);
+        assert_eq!(faults(&[("a", &long), ("b", &long), ("c", &long), ("d", &long)]).len(), 1);
+    }
+}

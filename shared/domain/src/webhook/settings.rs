@@ -1,0 +1,332 @@
+//! All that a webhook's owner can set, by its wire names, and what of it is allowed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::headers;
+use crate::event::{EventType, Operation};
+use crate::retry::{RetryPolicy, RetryPolicyError};
+use crate::signature::SignatureScheme;
+use crate::target::TargetPolicy;
+
+/// The longest name, in characters.
+const MAX_NAME_CHARACTERS: usize = 400;
+
+/// How many event types a webhook may name.
+pub const MAX_EVENT_TYPES: usize = 100;
+
+/// How many sources, collections or tags a webhook may name.
+const MAX_NAMES: usize = 50;
+
+/// The longest of their names, and of the other short texts, in bytes.
+const MAX_TEXT_BYTES: usize = 255;
+
+/// How much the properties may take as JSON, in bytes.
+const MAX_PROPERTIES_BYTES: usize = 4096;
+
+/// The fields of the payload that a property must not hide.
+const ENVELOPE: [&str; 8] = [
+    "eventTimestamp",
+    "operationType",
+    "entityPath",
+    "entityId",
+    "entityKey",
+    "collectionPath",
+    "organizationId",
+    "data",
+];
+
+/// All that a webhook's owner can set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Settings {
+    /// What people call it; need not be unique.
+    #[schema(min_length = 1, max_length = 400, examples("orders to the ERP"))]
+    pub name: String,
+    /// The plugin that handles it; there is one.
+    #[serde(rename = "type", default = "webhook")]
+    #[schema(pattern = "^webhook$", default = "webhook")]
+    pub kind: String,
+    /// Whether events are sent to `url`, or taken from whoever calls it. Cannot be changed.
+    #[serde(default)]
+    #[schema(inline)]
+    pub direction: Direction,
+    /// Where deliveries go. For an inbound webhook it is ours, and cannot be set.
+    #[serde(default)]
+    #[schema(max_length = 2048, examples("https://example.com/webhooks"))]
+    pub url: String,
+    /// The event types that it wants, all of them if there are none but `sources`, `collections` or `operations`.
+    #[serde(default)]
+    #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.updated"])))]
+    pub event_types: Vec<EventType>,
+    /// Only changes of these tables, if any are named.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub sources: Vec<String>,
+    /// Only changes in these collections, if any are named.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub collections: Vec<String>,
+    /// Only these operations, if any are named.
+    #[serde(default)]
+    #[schema(max_items = 3, inline)]
+    pub operations: Vec<Operation>,
+    /// How deliveries are signed; of an inbound webhook, how calls must be.
+    #[serde(default)]
+    #[schema(inline)]
+    pub signature_scheme: SignatureScheme,
+    /// Headers that are added to every delivery. Not secret: they are kept in clear.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub headers: BTreeMap<String, String>,
+    /// Properties that are added to every payload, at its top.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub properties: serde_json::Map<String, serde_json::Value>,
+    /// Whether it wants events at all.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub enabled: bool,
+    /// How often and how long deliveries are attempted.
+    #[serde(default)]
+    #[schema(inline)]
+    pub retry_policy: RetryPolicy,
+    /// The connector that owns it, if one does.
+    #[serde(default)]
+    #[schema(max_length = 255)]
+    pub connector_id: Option<String>,
+    /// The path of the integration provider that it was configured for.
+    #[serde(default)]
+    #[schema(max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
+    pub integration_provider: Option<String>,
+    /// Labels to find it by.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub tags: Vec<String>,
+    /// Where the registration comes from.
+    #[serde(default = "edm")]
+    #[schema(max_length = 255, default = "edm")]
+    pub source: String,
+    /// What kind of program wrote it.
+    #[serde(default)]
+    #[schema(inline)]
+    pub source_type: SourceType,
+}
+
+/// Which way events go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// We call its URL.
+    #[default]
+    Outbound,
+    /// Somebody calls ours.
+    Inbound,
+}
+
+/// What kind of program wrote a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SourceType {
+    Frontend,
+    Backend,
+    Server,
+    System,
+    #[default]
+    Api,
+}
+
+/// A field that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field, as a JSON pointer (`/url`).
+    pub pointer: String,
+    /// What it must be.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// Names a field and what it must be.
+    pub fn new(pointer: &str, detail: impl std::fmt::Display) -> Self {
+        Self { pointer: pointer.to_owned(), detail: detail.to_string() }
+    }
+}
+
+fn webhook() -> String {
+    "webhook".to_owned()
+}
+
+fn edm() -> String {
+    "edm".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Settings {
+    /// Removes what says the same twice.
+    pub fn normalize(&mut self) {
+        dedup(&mut self.event_types);
+        dedup(&mut self.sources);
+        dedup(&mut self.collections);
+        dedup(&mut self.operations);
+        dedup(&mut self.tags);
+    }
+
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self, targets: &TargetPolicy) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let mut fault = |pointer: &str, detail: String| faults.push(FieldError::new(pointer, detail));
+        if self.name.trim().is_empty() || self.name.chars().count() > MAX_NAME_CHARACTERS {
+            fault("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters"));
+        }
+        if self.kind != "webhook" {
+            fault("/type", "must be webhook: no other plugin is known".to_owned());
+        }
+        match self.direction {
+            Direction::Outbound => {
+                if let Err(error) = targets.parse(&self.url) {
+                    fault("/url", error.to_string());
+                }
+                let narrowed = [&self.sources, &self.collections].iter().any(|names| !names.is_empty());
+                if self.event_types.is_empty() && !narrowed && self.operations.is_empty() {
+                    fault(
+                        "/event_types",
+                        "must name what to send, unless sources, collections or operations do".to_owned(),
+                    );
+                }
+            }
+            Direction::Inbound if !self.url.is_empty() => {
+                fault(
+                    "/url",
+                    "must not be set for an inbound webhook: it is ours, and stands in the answer".to_owned(),
+                );
+            }
+            Direction::Inbound => {}
+        }
+        if self.event_types.len() > MAX_EVENT_TYPES {
+            fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
+        }
+        for (pointer, names) in
+            [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]
+        {
+            if names.len() > MAX_NAMES {
+                fault(pointer, format!("must be at most {MAX_NAMES}"));
+            }
+            for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_text(name)) {
+                fault(&format!("{pointer}/{index}"), format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
+            }
+        }
+        let texts = [
+            ("/connector_id", self.connector_id.as_deref()),
+            ("/integration_provider", self.integration_provider.as_deref()),
+            ("/source", Some(self.source.as_str())),
+        ];
+        for (pointer, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| !is_text(text))) {
+            fault(pointer, format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
+        }
+        if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
+            fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
+        }
+        for name in ENVELOPE.iter().filter(|name| self.properties.contains_key(**name)) {
+            fault(&format!("/properties/{name}"), "is a field of the payload and cannot be replaced".to_owned());
+        }
+        if let Err(error) = self.retry_policy.validate() {
+            let pointer = match error {
+                RetryPolicyError::MaxAttempts => "/retry_policy/maxAttempts",
+                RetryPolicyError::TimeoutMs => "/retry_policy/timeoutMs",
+            };
+            fault(pointer, error.to_string());
+        }
+        headers::check(&self.headers, &mut faults);
+        faults
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn dedup<T: PartialEq>(items: &mut Vec<T>) {
+    let mut kept: Vec<T> = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    *items = kept;
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    pub(in crate::webhook) fn settings() -> Settings {
+        parse(&json!({})).unwrap()
+    }
+
+    /// Settings that are allowed, with `more` merged into them.
+    fn parse(more: &serde_json::Value) -> serde_json::Result<Settings> {
+        let mut settings = json!({"name": "n", "url": "https://example.com/", "event_types": ["order.created"]});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(settings)
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = settings();
+        assert_eq!(settings.check(&TargetPolicy::default()), []);
+        assert_eq!((settings.kind.as_str(), settings.source.as_str()), ("webhook", "edm"));
+        assert_eq!((settings.enabled, settings.source_type), (true, SourceType::Api));
+        assert_eq!(
+            (settings.direction, settings.signature_scheme),
+            (Direction::Outbound, SignatureScheme::StandardWebhooks)
+        );
+    }
+
+    #[rstest]
+    #[case::no_name(json!({"name": " "}), "/name")]
+    #[case::long_name(json!({"name": "é".repeat(401)}), "/name")]
+    #[case::other_plugin(json!({"type": "crmscript"}), "/type")]
+    #[case::url(json!({"url": "ftp://example.com"}), "/url")]
+    #[case::wants_nothing(json!({"event_types": []}), "/event_types")]
+    #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("a.b{n}")).collect::<Vec<_>>()}), "/event_types")]
+    #[case::empty_source(json!({"sources": [""]}), "/sources/0")]
+    #[case::too_many_tags(json!({"tags": vec!["a"; 51]}), "/tags")]
+    #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
+    #[case::long_connector(json!({"connector_id": "c".repeat(256)}), "/connector_id")]
+    #[case::empty_provider(json!({"integration_provider": ""}), "/integration_provider")]
+    #[case::properties_too_large(json!({"properties": {"a": "x".repeat(4096)}}), "/properties")]
+    #[case::property_hides_the_data(json!({"properties": {"data": 1}}), "/properties/data")]
+    #[case::attempts(json!({"retry_policy": {"maxAttempts": 0}}), "/retry_policy/maxAttempts")]
+    #[case::timeout(json!({"retry_policy": {"timeoutMs": 1}}), "/retry_policy/timeoutMs")]
+    #[case::header(json!({"headers": {"Host": "a"}}), "/headers/Host")]
+    #[case::url_of_an_inbound_one(json!({"direction": "inbound"}), "/url")]
+    fn names_what_is_not_allowed(#[case] more: serde_json::Value, #[case] pointer: &str) {
+        let faults = parse(&more).unwrap().check(&TargetPolicy::default());
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
+    }
+
+    #[rstest]
+    #[case::all_of_a_table(json!({"event_types": [], "sources": ["orders"]}))]
+    #[case::all_deletions(json!({"event_types": [], "operations": ["deleted"]}))]
+    #[case::inbound(json!({"direction": "inbound", "url": "", "event_types": []}))]
+    fn allows(#[case] more: serde_json::Value) {
+        assert_eq!(parse(&more).unwrap().check(&TargetPolicy::default()), []);
+    }
+
+    #[test]
+    fn names_are_kept_once_and_in_order() {
+        let mut settings = parse(&json!({"event_types": ["b", "a", "b"], "tags": ["x", "x"]})).unwrap();
+        settings.normalize();
+        assert_eq!(settings.event_types.iter().map(EventType::as_str).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(settings.tags, ["x"]);
+    }
+}

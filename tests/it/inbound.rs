@@ -1,0 +1,138 @@
+//! Inbound webhooks: whoever knows the secret calls, once is once, and what comes in goes out.
+
+use domain::secret::WebhookSecret;
+use domain::signature::{SignatureScheme, sign};
+use reqwest::{Method, StatusCode};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::{Receiver, Stack, Tenant};
+
+/// A sender of calls to a webhook.
+struct Sender {
+    stack: Stack,
+    path: String,
+    scheme: SignatureScheme,
+    secret: WebhookSecret,
+}
+
+impl Sender {
+    async fn new(stack: &Stack, tenant: &Tenant, scheme: Value, more: Value) -> Self {
+        let mut body = json!({"name": "in", "direction": "inbound", "signature_scheme": scheme});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{webhook}");
+        let url = webhook["url"].as_str().unwrap();
+        let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
+        assert!(url.starts_with("http") && url.ends_with(&path), "{url}");
+        Self {
+            stack: stack.clone(),
+            path,
+            scheme: serde_json::from_value(scheme).unwrap(),
+            secret: WebhookSecret::parse(webhook["secret"].as_str().unwrap()).unwrap(),
+        }
+    }
+
+    async fn call(&self, id: &str, body: &str, more: &[(&str, &str)]) -> (StatusCode, Value) {
+        let signed = sign(self.scheme, &[&self.secret], id, tests::now(), body.as_bytes());
+        let request = signed.iter().fold(self.request(body), |request, (name, value)| request.header(*name, value));
+        answer(more.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    }
+
+    fn request(&self, body: &str) -> reqwest::RequestBuilder {
+        self.stack.to(Method::POST, &self.path).body(body.to_owned())
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+#[rstest]
+#[case::standard_webhooks("standard-webhooks", r#"{"type":"invoice.paid","amount":1.50}"#, &[], "invoice.paid", "msg_1")]
+#[case::stripe("stripe", r#"{"id":"evt_9","type":"invoice.paid"}"#, &[], "invoice.paid", "evt_9")]
+#[case::github("github", r#"{"action":"opened"}"#,
+    &[("x-github-event", "issues"), ("x-github-delivery", "72d3162e")], "issues.opened", "72d3162e")]
+#[case::hmac("hmac-sha256", r#"{"id":7,"type":"lead.created"}"#, &[], "lead.created", "7")]
+#[tokio::test]
+async fn a_call_becomes_an_event_once(
+    #[case] scheme: &str,
+    #[case] body: &str,
+    #[case] headers: &[(&str, &str)],
+    #[case] event_type: &str,
+    #[case] entity_id: &str,
+) {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    let outbound = tenant.webhook(&receiver.url, json!({"event_types": [event_type]})).await;
+    let sender = Sender::new(&stack, &tenant, json!(scheme), json!({})).await;
+    let (status, first) = sender.call("msg_1", body, headers).await;
+    assert_eq!((status, &first["stored"]), (StatusCode::ACCEPTED, &json!(true)), "{first}");
+    let (status, again) = sender.call("msg_1", body, headers).await;
+    assert_eq!((status, &again), (StatusCode::ACCEPTED, &first), "the same call is the same event");
+
+    let request = receiver.wait_for(1).await.remove(0);
+    request.verify(outbound["secret"].as_str().unwrap());
+    assert_eq!(request.header("webhook-id"), first["event_id"].as_str().unwrap());
+    assert_eq!(request.json()["entityId"], entity_id);
+    assert_eq!(request.json()["organizationId"], tenant.name);
+    // The bytes of the numbers too.
+    assert!(String::from_utf8(request.body.to_vec()).unwrap().contains(&body.replace("\"id\":\"evt_9\",", "")[1..15]));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(receiver.received().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_believed_who_does_not_know_the_secret() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("standard-webhooks"), json!({})).await;
+    let unsigned = answer(sender.request("{}")).await;
+    assert_eq!(unsigned.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(unsigned.1["detail"], "the header webhook-id is missing or malformed");
+    let thief = Sender {
+        secret: WebhookSecret::from_random([1; 32]),
+        stack: stack.clone(),
+        path: sender.path.clone(),
+        ..sender
+    };
+    let (status, problem) = thief.call("msg_1", "{}", &[]).await;
+    assert_eq!((status, &problem["type"]), (StatusCode::UNAUTHORIZED, &json!("urn:dynahook:problem:unverified")));
+    assert_eq!(problem["detail"], "the signature does not match");
+}
+
+#[tokio::test]
+async fn an_old_call_is_not_played_again() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("standard-webhooks"), json!({})).await;
+    let old = tests::now() - std::time::Duration::from_secs(301);
+    let signed = sign(sender.scheme, &[&sender.secret], "msg_1", old, b"{}");
+    let request = signed.iter().fold(sender.request("{}"), |request, (name, value)| request.header(*name, value));
+    let (status, problem) = answer(request).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(problem["detail"], "the timestamp is more than five minutes away from now");
+}
+
+#[tokio::test]
+async fn only_what_is_there_can_be_called() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let outbound = tenant.webhook("https://example.com/", json!({})).await;
+    let sender = Sender::new(&stack, &tenant, json!("hmac-sha256"), json!({"event_types": ["lead.created"]})).await;
+    assert_eq!(sender.call("m", r#"{"type":"lead.lost"}"#, &[]).await.1, json!({"event_id": null, "stored": false}));
+    assert_eq!(sender.call("m", "no json at all", &[]).await.1["stored"], true);
+
+    let id = sender.path.rsplit('/').next().unwrap();
+    tenant.call(Method::POST, &format!("/webhooks/{id}/disable"), None).await;
+    assert_eq!(sender.call("m", "{}", &[]).await.0, StatusCode::FORBIDDEN);
+    tenant.call(Method::DELETE, &format!("/webhooks/{id}"), None).await;
+    let gone = sender.call("m", "{}", &[]).await;
+    assert_eq!(gone.0, StatusCode::NOT_FOUND);
+    let foreign = sender.path.replace(&tenant.name, &stack.tenant().name);
+    let outbound = format!("/api/v1/inbound/{}/{}", tenant.name, outbound["id"].as_str().unwrap());
+    for path in [foreign, outbound, format!("/api/v1/inbound/{}/whk_x", tenant.name)] {
+        assert_eq!(answer(stack.to(Method::POST, &path).body("{}")).await, gone, "{path}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Trying a webhook: tests, previews, and pausing.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::{Answer, Function, Receiver, Stack, eventually};
+
+const URL: &str = "https://example.com/hook";
+
+fn path(webhook: &Value, rest: &str) -> String {
+    format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_test_says_what_the_receiver_said() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::start(|number| Answer::Status(if number == 0 { 204 } else { 418 })).await;
+    // Disabled and paused: it can be tried before it is let loose.
+    let webhook = tenant.webhook(&receiver.url, json!({"enabled": false, "properties": {"region": "eu"}})).await;
+    tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
+    let (status, delivery) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    assert_eq!(status, StatusCode::OK, "{delivery}");
+    assert_eq!((&delivery["state"], &delivery["attempts"][0]["status"]), (&json!("delivered"), &json!(204)));
+    let request = receiver.wait_for(1).await.remove(0);
+    request.verify(webhook["secret"].as_str().unwrap());
+    assert_eq!((&request.json()["region"], &request.json()["entityKey"]), (&json!("eu"), &json!("item")));
+
+    let sample = json!({"event_type": "packet.updated", "properties": {"a": 2}, "old_properties": {"a": 1}});
+    let (_, failed) = tenant.call(Method::POST, &path(&webhook, "/test"), Some(&sample)).await;
+    assert_eq!((&failed["state"], &failed["attempts"][0]["verdict"]), (&json!("failed"), &json!("refused")));
+    assert_eq!(
+        (&failed["event_type"], &failed["attempts"][0]["response_excerpt"]),
+        (&json!("packet.updated"), &json!("noted"))
+    );
+    assert_eq!(receiver.received()[1].json()["data"]["updateMask"], json!(["a"]));
+    let path = path(&webhook, &format!("/deliveries/{}", failed["id"].as_str().unwrap()));
+    assert_eq!(tenant.call(Method::GET, &path, None).await, (StatusCode::OK, failed));
+}
+
+#[tokio::test]
+async fn a_preview_is_what_would_be_sent() {
+    let tenant = Stack::connect().await.tenant();
+    let body = json!({
+        "webhook": {
+            "name": "flows", "url": URL, "event_types": ["packet.updated"], "secret": "12345678",
+            "headers": {"X-Team": "erp"}, "integration_provider": "integrationProviders/flowsApiWebhook",
+        },
+        "sample": {
+            "entity_id": "p1", "collection": "packets",
+            "properties": {"status": "paid", "softRemoved": true}, "old_properties": {"status": "open"},
+        },
+    });
+    let (status, preview) = tenant.call(Method::POST, "/webhooks/preview", Some(&body)).await;
+    assert_eq!(status, StatusCode::OK, "{preview}");
+    assert_eq!(
+        preview["form"],
+        json!({
+            "softRemoved": true, "status": "paid",
+            "integrationProvider": {
+                "path": "integrationProviders/flowsApiWebhook", "segments": ["integrationProviders", "flowsApiWebhook"],
+            },
+        })
+    );
+    let request = &preview["request"];
+    assert_eq!((&request["method"], &request["url"]), (&json!("POST"), &json!(URL)));
+    assert_eq!(request["headers"]["X-Team"], "erp");
+    assert_eq!(request["headers"]["x-signature-256"].as_str().unwrap().len(), 64);
+    let sent: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+    assert_eq!((&sent["entityPath"], &sent["operationType"]), (&json!("packets/p1"), &json!("updated")));
+    assert_eq!(sent["data"]["updateMask"], json!(["softRemoved", "status"]));
+    assert_eq!(tenant.call(Method::GET, "/webhooks", None).await.1["data"], json!([]), "nothing is kept");
+
+    let bad = json!({"webhook": {"name": "x", "url": "ftp://a", "event_types": ["a.b"]}});
+    let (_, problem) = tenant.call(Method::POST, "/webhooks/preview", Some(&bad)).await;
+    assert_eq!(problem["errors"][0]["pointer"], "#/webhook/url");
+}
+
+#[tokio::test]
+async fn what_a_paused_webhook_misses_waits_for_it() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
+    tenant.put("i1", &[]).await;
+    let parked = tenant.delivery(&webhook, "parked").await;
+    assert_eq!((&parked["attempts"], receiver.received().len()), (&json!([]), 0));
+    tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
+
+    // Five minutes later.
+    let table = stack.output("DeliveriesTable");
+    let key = |name: &str, text: String| (name.to_owned(), AttributeValue::S(text));
+    let id = parked["id"].as_str().unwrap();
+    let mut pk = None;
+    for shard in 0..8 {
+        let pk_of_shard = format!("W#{}#{shard}", webhook["id"].as_str().unwrap());
+        let keys = [key("pk", pk_of_shard.clone()), key("sk", id.to_owned())];
+        let answer = stack.dynamodb.get_item().table_name(table).set_key(Some(keys.into())).send().await.unwrap();
+        pk = pk.or(answer.item.map(|_| pk_of_shard));
+    }
+    let keys = [key("pk", pk.unwrap()), key("sk", id.to_owned())];
+    let past = AttributeValue::N((tests::now() - Duration::from_mins(1)).as_millisecond().to_string());
+    let update = stack.dynamodb.update_item().table_name(table).set_key(Some(keys.into()));
+    let update = update.update_expression("SET due_at = :past").expression_attribute_values(":past", past);
+    update.send().await.unwrap();
+    Function::start(&stack, "SweepFunction", &[]).await.invoke(json!({})).await;
+    receiver.wait_for(1).await[0].verify(webhook["secret"].as_str().unwrap());
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    assert_eq!(delivered["id"], parked["id"]);
+}
+
+#[tokio::test]
+async fn a_disabled_webhook_gets_nothing() {
+    let tenant = Stack::connect().await.tenant();
+    let (receiver, other) = (Receiver::accepting().await, Receiver::accepting().await);
+    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    tenant.webhook(&other.url, json!({})).await;
+    tenant.call(Method::POST, &path(&webhook, "/disable"), None).await;
+    tenant.put("i1", &[]).await;
+    other.wait_for(1).await;
+    eventually("no row", async || Some(()).filter(|()| receiver.received().is_empty())).await;
+    assert_eq!(tenant.deliveries(&webhook).await, [] as [Value; 0]);
+}
