@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from contract import check_contract
 from demo import first_delivery
 from receiver import Receiver
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+from walkthrough import check_walkthroughs
 
 # The table of the end-to-end tests.
 TABLE = "items"
@@ -48,6 +50,8 @@ def test() -> int:
         }
         tests = ["cargo", "test", "--workspace", "--lib", "--test", "it", "--locked", "--no-fail-fast"]
         code = subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
+        check_walkthroughs(stack)
+        contract = check_contract(stack)
         step("the newcomer's first delivery")
         receiver = Receiver(0)
         try:
@@ -55,10 +59,13 @@ def test() -> int:
         finally:
             receiver.close()
         check_logs(stack)
-    print(f"\nran: cargo test (exit code {code}), the first delivery of make run, and a search of the logs for secrets")
-    if code:
+    print(
+        f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md, schemathesis (exit code {contract}), "
+        "the first delivery of make run, and a search of the logs for secrets"
+    )
+    if code or contract:
         print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)
-    return code
+    return code or contract
 
 
 def check_logs(stack: Stack) -> None:

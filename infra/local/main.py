@@ -3,7 +3,7 @@
 
 This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
 packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
-`emulator` has MiniStack, which pins another version of botocore; `data` has the data set of the smoke test.
+`emulator` has MiniStack, which pins another version of botocore; `data` has the data set of the smoke test, `contract` has Schemathesis.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENVIRONMENTS = {
     "run": ("tools", "emulator"),
     "demo": ("tools", "emulator"),
     "smoke": ("tools", "emulator", "data"),
-    "test": ("tools", "emulator"),
+    "test": ("tools", "emulator", "contract"),
     "lint": ("tools",),
     "weigh": ("tools",),
     "down": ("tools",),

@@ -92,8 +92,11 @@ async fn a_key_that_is_not_good_is_refused() {
     let path = format!("/api-keys/{}", created["id"].as_str().unwrap());
     assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(refusal(text(&created)).await, not_good, "it is revoked");
-    assert!(tenant.call(Method::GET, &path, None).await.1["revoked_at"].is_string());
-    assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT, "and stays so");
+    assert_eq!(tenant.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
+    let (_, all) = tenant.call(Method::GET, "/api-keys?include_revoked=true", None).await;
+    let revoked = all["data"].as_array().unwrap().iter().filter(|key| key["revoked_at"].is_string()).count();
+    assert_eq!((all["data"].as_array().unwrap().len(), revoked), (2, 1));
 }
 
 #[rstest]

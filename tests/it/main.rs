@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod api;
+mod api_function;
 mod api_keys;
 mod authorizer;
 mod crash;

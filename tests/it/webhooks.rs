@@ -127,7 +127,7 @@ async fn a_stale_write_is_told_the_current_version() {
     }
     let answer = tenant.send(Method::PUT, &path(&webhook, ""), &[], &body).await;
     assert_eq!(answer.status(), StatusCode::PRECONDITION_REQUIRED);
-    let answer = tenant.send(Method::PATCH, &path(&webhook, ""), &[("if-match", "2")], &body).await;
+    let answer = tenant.send(Method::PATCH, &path(&webhook, ""), &[("if-match", "second")], &body).await;
     assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(read(&tenant, &webhook).await["name"], "second");
 }

@@ -5,11 +5,13 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
 
 mod lambda;
+mod proxy;
 mod receiver;
 mod stack;
 mod tokens;
 
 pub use lambda::Function;
+pub use proxy::Proxy;
 pub use receiver::{Answer, Received, Receiver};
 pub use stack::{Stack, Tenant};
 pub use tokens::Claims;

@@ -7,13 +7,18 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{self, Components, ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{
+    self, Components, ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
+};
+use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, serve};
 
 use crate::problem::{Fault, Problem, ProblemBody};
+use crate::routes::webhooks::NewWebhookOnly;
 
 /// The document, without the paths: those come from the router.
 #[derive(OpenApi)]
@@ -31,10 +36,18 @@ use crate::problem::{Fault, Problem, ProblemBody};
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault)),
+    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
+
+/// What API Gateway answers when it does not ask the function: there is no token, or there are too many requests.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "shows the form of what is not ours")]
+struct GatewayMessage {
+    /// What is wrong.
+    message: String,
+}
 
 /// Tokens: JWTs and API keys alike.
 struct Bearer;
@@ -48,19 +61,78 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds to every operation the answers that any of its kind can give.
+/// Completes what the macros cannot say.
 pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
+    let mut of_a_webhook = Vec::new();
     for (path, item) in &mut openapi.paths.paths {
         let named = path.contains('{');
         let PathItem { get, post, put, patch, delete, .. } = item;
+        for operation in post.iter_mut().filter(|_| path != "/webhooks/preview") {
+            operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+        }
         for (operation, writes) in [(get, false), (post, true), (put, true), (patch, true), (delete, true)] {
             if let Some(operation) = operation {
                 add_problems(operation, named, writes);
+                if let Some(RefOr::T(body)) = &mut operation.request_body {
+                    let optional = matches!(operation.operation_id.as_deref(), Some("rotate" | "test"));
+                    body.required = Some(if optional { Required::False } else { Required::True });
+                }
                 operation.operation_id = operation.operation_id.take().map(|name| format!("{}.{name}", resource(path)));
+                if path.starts_with("/webhooks/{id}") {
+                    of_a_webhook.extend(operation.operation_id.clone());
+                }
             }
         }
     }
+    link(&mut openapi, of_a_webhook);
+    if let Some(components) = &mut openapi.components {
+        derive_bodies(components);
+    }
     openapi
+}
+
+fn idempotency_key() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Does this once in 24 hours, and answers again as before; what is shown once is not shown again",
+        ))
+        .schema(Some(text.pattern(Some("^[!-~]([ -~]*[!-~])?$"))))
+        .build()
+}
+
+/// Says that what creates a webhook answers with the id that everything else takes.
+fn link(openapi: &mut openapi::OpenApi, of_a_webhook: Vec<String>) {
+    let create = openapi.paths.paths.get_mut("/webhooks").and_then(|item| item.post.as_mut());
+    if let Some(RefOr::T(created)) = create.and_then(|operation| operation.responses.responses.get_mut("201")) {
+        for id in of_a_webhook {
+            let link = Link::builder().operation_id(&id).parameter("id", "$response.body#/id").build();
+            created.links.insert(id, RefOr::T(link));
+        }
+    }
+}
+
+/// Makes the bodies that are the settings and a little more, or a little less.
+fn derive_bodies(components: &mut Components) {
+    let object = |name: &str| match components.schemas.get(name) {
+        Some(RefOr::T(Schema::Object(object))) => object.clone(),
+        _ => Object::new(),
+    };
+    let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
+    let mut new = settings.clone();
+    new.description = Some("A new webhook: what can be set, and perhaps a secret.".to_owned());
+    new.properties.extend(more.properties);
+    new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let mut patch = settings;
+    patch.description = Some("A JSON merge patch of a webhook's settings: `null` sets a field back.".to_owned());
+    patch.required.clear();
+    patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    components.schemas.remove("NewWebhookOnly");
+    components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
+    components.schemas.insert("WebhookPatch".to_owned(), RefOr::T(Schema::Object(patch)));
 }
 
 /// Returns what a path is about: handlers are named by what they do, and two resources may do the same.
@@ -83,6 +155,7 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         ("401", "No token, or one that is not good", true),
         ("403", "The role or the scope is missing", true),
         ("404", "There is no such thing, or it is somebody else's", named),
+        ("405", "The path does not take this method", named),
         ("409", "Others change it at the same time, or the idempotency key is in use", writes && named),
         ("412", "It has another version by now", conditional),
         ("413", "The body is too large", takes_body),
@@ -92,7 +165,11 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         ("503", "Try again in a moment", true),
     ];
     for (status, description, _) in problems.into_iter().filter(|(_, _, possible)| *possible) {
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem(description)));
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::T(problem(status, description)));
     }
 }
 
@@ -117,9 +194,15 @@ fn page(file: &str, config: Arc<Config<'static>>) -> Response {
     (headers, text).into_response()
 }
 
-fn problem(description: &str) -> openapi::Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+fn problem(status: &str, description: &str) -> openapi::Response {
+    let content = |name| ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
+    let response = ResponseBuilder::new().description(description);
+    let response = response.content("application/problem+json", content("Problem"));
+    // API Gateway says these itself too, and in its own words.
+    match status {
+        "401" | "429" | "503" => response.content("application/json", content("GatewayMessage")).build(),
+        _ => response.build(),
+    }
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@ const MAX_LIMIT: usize = 100;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Page {
     /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false, pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
     /// How many at most.
-    #[param(minimum = 1, maximum = 100, default = 50)]
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
 }
 

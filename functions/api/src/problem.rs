@@ -230,3 +230,41 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_a_page() {
+        let text = || "why".to_owned();
+        let store = || StoreError::Unavailable(text());
+        let all = [
+            Problem::Unauthenticated(text()),
+            Problem::Forbidden(text()),
+            Problem::NotFound("webhook"),
+            Problem::MethodNotAllowed,
+            Problem::Conflict(text()),
+            Problem::Limit(1),
+            Problem::Stale { current: 1 },
+            Problem::PreconditionRequired,
+            Problem::KeyReused,
+            Problem::KeyInUse,
+            Problem::TooManyRequests(1),
+            Problem::TooLarge(1),
+            Problem::Malformed(text()),
+            Problem::Invalid(Vec::new()),
+            Problem::Unavailable(store()),
+            Problem::Internal(store()),
+        ];
+        for problem in all {
+            let (status, code, _) = problem.code();
+            let page = format!("{}/../../docs/problems/{code}.md", env!("CARGO_MANIFEST_DIR"));
+            let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page}: {error}"));
+            assert!(
+                page.starts_with(&format!("# `urn:dynahook:problem:{code}`\n\nStatus {}. ", status.as_u16())),
+                "{page}"
+            );
+        }
+    }
+}

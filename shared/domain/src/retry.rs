@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// How the waits of a [`RetryPolicy`] grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backoff {
     /// Up to 10 s after the first attempt, four times as much after each further one, at most 12 h; see [`wait_after`].
@@ -24,7 +24,7 @@ pub struct RetryPolicy {
     #[schema(minimum = 1, maximum = 25, default = 10)]
     pub max_attempts: u32,
     /// How the waits between them grow.
-    #[schema(inline)]
+    #[schema(value_type = String, pattern = "^exponential$", default = "exponential")]
     pub backoff: Backoff,
     /// How long one attempt may take, in milliseconds, from the connection to the last byte of the answer: 1,000 to 30,000.
     #[schema(minimum = 1000, maximum = 30000, default = 15000)]

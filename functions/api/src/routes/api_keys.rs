@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
-use crate::body::JsonBody;
+use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
 use crate::idempotency::Once;
 use crate::problem::{Fault, Problem};
@@ -84,7 +84,7 @@ pub struct ApiKeyWithText {
 /// All of a tenant's keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyList {
-    /// Oldest first, revoked ones included.
+    /// Oldest first.
     data: Vec<ApiKeyBody>,
 }
 
@@ -94,7 +94,7 @@ pub struct ApiKeyList {
 #[expect(dead_code, reason = "shows the form of a path")]
 pub struct ApiKeyPath {
     /// `key_` and a ULID.
-    #[param(example = "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    #[param(pattern = "^key_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
     id: String,
 }
 
@@ -102,7 +102,6 @@ pub struct ApiKeyPath {
 ///
 /// Its text is in the answer, and never again: only its hash is kept.
 #[utoipa::path(post, path = "/api-keys", tag = "API keys",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "Does this once in 24 hours, and answers again as before, without the key")),
     request_body = NewApiKey,
     responses((status = 201, description = "The key", body = ApiKeyWithText)))]
 pub(super) async fn create(
@@ -143,13 +142,29 @@ pub(super) async fn create(
     Ok(Once { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
 }
 
+/// Which keys.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Revoked ones too.
+    #[serde(default)]
+    #[param(default = false)]
+    include_revoked: bool,
+}
+
 /// Lists API keys
-#[utoipa::path(get, path = "/api-keys", tag = "API keys",
+#[utoipa::path(get, path = "/api-keys", tag = "API keys", params(Filter),
     responses((status = 200, description = "All keys", body = ApiKeyList)))]
-pub(super) async fn list(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<ApiKeyList>, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Query(filter): Query<Filter>,
+) -> Result<Json<ApiKeyList>, Problem> {
     admin.of_the_tenant()?;
-    let data = app.registry.api_keys(&admin.tenant).await?.into_iter().map(ApiKeyBody::from).collect();
-    Ok(Json(ApiKeyList { data }))
+    let keys = app.registry.api_keys(&admin.tenant).await?.into_iter();
+    let wanted = keys.filter(|key| filter.include_revoked || key.revoked_at.is_none());
+    Ok(Json(ApiKeyList { data: wanted.map(ApiKeyBody::from).collect() }))
 }
 
 /// Reads an API key
@@ -174,11 +189,9 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let mut key = find(&app, &admin, &id).await?;
-    if key.revoked_at.is_none() {
-        key.revoked_at = Some(app.clock.now());
-        app.registry.revoke_api_key(&key).await?;
-        tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = admin.subject, "API key revoked");
-    }
+    key.revoked_at = Some(app.clock.now());
+    app.registry.revoke_api_key(&key).await?;
+    tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = admin.subject, "API key revoked");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -186,5 +199,6 @@ async fn find(app: &App, admin: &Admin, id: &str) -> Result<ApiKey, Problem> {
     admin.of_the_tenant()?;
     let not_found = || Problem::NotFound("API key");
     let id = id.parse().map_err(|_| not_found())?;
-    app.registry.api_key(&admin.tenant, id).await?.ok_or_else(not_found)
+    let key = app.registry.api_key(&admin.tenant, id).await?;
+    key.filter(|key| key.revoked_at.is_none()).ok_or_else(not_found)
 }

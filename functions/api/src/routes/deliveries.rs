@@ -150,9 +150,10 @@ pub(super) async fn list(
 #[expect(dead_code, reason = "shows the form of a path")]
 pub struct DeliveryPath {
     /// `whk_` and a ULID.
+    #[param(pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
     id: String,
     /// `dlv_` and a ULID.
-    #[param(example = "dlv_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    #[param(pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "dlv_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
     delivery: String,
 }
 

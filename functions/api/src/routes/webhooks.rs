@@ -41,17 +41,32 @@ use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
 /// How often a change is applied to a webhook that somebody else changed meanwhile, if the caller does not mind.
 const ROUNDS: usize = 5;
 
-/// A new webhook: what can be set, and perhaps a secret. Other documents' names for the same are understood too
-/// (`events`, `trigger_type`, `target_url`, `company_id`, `state`); `docs/API.md` lists them.
-#[derive(Debug, Deserialize, ToSchema)]
+/// What of a new webhook is not among its [`Settings`]: its secret, and other documents' names for the same fields.
+#[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "shows the form; `input` reads it")]
-pub struct NewWebhook {
-    #[serde(flatten)]
-    settings: Settings,
+pub struct NewWebhookOnly {
     /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of 8 characters or more, which signs with
     /// another scheme than `standard-webhooks`. Generated unless given.
     #[schema(min_length = 8, max_length = 400)]
     secret: Option<String>,
+    /// The same as `url`.
+    #[schema(nullable = false, max_length = 2048)]
+    target_url: Option<String>,
+    /// The same as `event_types`, with commas in between.
+    #[schema(nullable = false, examples("contact.created,person.changed"))]
+    events: Option<String>,
+    /// The same as `event_types`, for one.
+    #[schema(nullable = false)]
+    trigger_type: Option<String>,
+    /// The same as `enabled`: 1 is `true`, 2 is `false`.
+    #[schema(nullable = false, minimum = 1, maximum = 2)]
+    state: Option<u8>,
+    /// The token's tenant, and no other one.
+    #[schema(nullable = false)]
+    tenant_id: Option<String>,
+    /// The same as `tenant_id`.
+    #[schema(nullable = false)]
+    company_id: Option<String>,
 }
 
 /// Takes the secret that the caller brought, or makes one; says which scheme it signs with.
@@ -85,8 +100,7 @@ fn with_secret(body: WebhookBody, secret: &WebhookSecret) -> WebhookWithSecret {
 ///
 /// Its secret is in the answer, and never again.
 #[utoipa::path(post, path = "/webhooks", tag = "Webhooks",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "Does this once in 24 hours, and answers again as before, without the secret")),
-    request_body = NewWebhook,
+    request_body = ref("#/components/schemas/NewWebhook"),
     responses(
         (status = 201, description = "The webhook and its secret", body = WebhookWithSecret),
         (status = 409, description = "Too many webhooks, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
@@ -157,29 +171,34 @@ async fn store(app: &App, webhook: &Webhook, secret: &WebhookSecret, again: bool
 #[into_params(parameter_in = Query)]
 pub struct Filter {
     /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
     /// How many at most.
-    #[param(minimum = 1, maximum = 100, default = 50)]
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
     /// Of this application.
-    #[param(value_type = Option<String>, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
+    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     app_id: Option<AppId>,
     /// Of this connector.
+    #[param(value_type = String, required = false)]
     connector_id: Option<String>,
     /// With this tag.
+    #[param(value_type = String, required = false)]
     tag: Option<String>,
     /// That name this event type.
-    #[param(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// That are enabled, or that are not.
+    #[param(value_type = bool, required = false)]
     enabled: Option<bool>,
     /// In this state: 1 active, 2 stopped, 3 too many errors.
-    #[param(minimum = 1, maximum = 3)]
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 3)]
     state: Option<u8>,
     /// In this direction.
-    #[param(inline)]
+    #[param(value_type = Direction, required = false, inline)]
     direction: Option<Direction>,
     /// Registered from there.
+    #[param(value_type = String, required = false)]
     source: Option<String>,
     /// Deleted ones too.
     #[serde(default)]
@@ -216,6 +235,9 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
 ) -> Result<Json<WebhookList>, Problem> {
     let (cursor, limit) = Page::new(filter.cursor.clone(), filter.limit).read()?;
+    if filter.state.is_some_and(|state| !(1..=3).contains(&state)) {
+        return Err(Problem::Invalid(vec![Fault::parameter("state", "must be 1, 2 or 3")]));
+    }
     let wanted = |webhook: &Webhook| is_theirs(&admin, webhook) && filter.wants(webhook);
     let page = app.registry.webhooks(&admin.tenant, cursor, limit, wanted).await?;
     let data: Vec<_> = page.webhooks.into_iter().map(|record| WebhookBody::new(record, &app.public_url)).collect();
@@ -237,7 +259,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin, Path(id): Pat
 #[expect(dead_code, reason = "shows the form of a path")]
 pub struct WebhookPath {
     /// `whk_` and a ULID.
-    #[param(example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    #[param(pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
     id: String,
 }
 
@@ -247,7 +269,7 @@ pub struct WebhookPath {
 #[expect(dead_code, reason = "shows the form of a header")]
 pub struct IfMatchHeader {
     /// The `ETag` of the version that is to be changed; any other is answered with 412.
-    #[param(rename = "If-Match", pattern = r#"^("[0-9]{1,18}"|\*)$"#, example = "\"1\"")]
+    #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^("?[0-9]{1,18}"?|\*)$"#, example = "\"1\"")]
     if_match: Option<String>,
 }
 
@@ -264,7 +286,7 @@ pub(super) fn changed(app: &App, record: WebhookRecord) -> Changed {
 /// A JSON merge patch (RFC 7396): what is not named stays, `null` sets a field back. Without `If-Match` the change is made to
 /// whatever the current version is, and nobody's update is lost.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
-    request_body(content = Object, example = json!({"enabled": false})),
+    request_body(content = ref("#/components/schemas/WebhookPatch"), example = json!({"enabled": false})),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,

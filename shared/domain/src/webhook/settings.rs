@@ -56,7 +56,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_length = 2048, examples("https://example.com/webhooks"))]
     pub url: String,
-    /// The event types that it wants, all of them if there are none but `sources`, `collections` or `operations`.
+    /// The event types that it wants; all of them if none are named.
     #[serde(default)]
     #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.updated"])))]
     pub event_types: Vec<EventType>,
@@ -94,11 +94,11 @@ pub struct Settings {
     pub retry_policy: RetryPolicy,
     /// The connector that owns it, if one does.
     #[serde(default)]
-    #[schema(max_length = 255)]
+    #[schema(min_length = 1, max_length = 255)]
     pub connector_id: Option<String>,
     /// The path of the integration provider that it was configured for.
     #[serde(default)]
-    #[schema(max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
+    #[schema(min_length = 1, max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
     pub integration_provider: Option<String>,
     /// Labels to find it by.
     #[serde(default)]
@@ -106,7 +106,7 @@ pub struct Settings {
     pub tags: Vec<String>,
     /// Where the registration comes from.
     #[serde(default = "edm")]
-    #[schema(max_length = 255, default = "edm")]
+    #[schema(min_length = 1, max_length = 255, default = "edm")]
     pub source: String,
     /// What kind of program wrote it.
     #[serde(default)]
@@ -191,13 +191,6 @@ impl Settings {
             Direction::Outbound => {
                 if let Err(error) = targets.parse(&self.url) {
                     fault("/url", error.to_string());
-                }
-                let narrowed = [&self.sources, &self.collections].iter().any(|names| !names.is_empty());
-                if self.event_types.is_empty() && !narrowed && self.operations.is_empty() {
-                    fault(
-                        "/event_types",
-                        "must name what to send, unless sources, collections or operations do".to_owned(),
-                    );
                 }
             }
             Direction::Inbound if !self.url.is_empty() => {
@@ -296,7 +289,6 @@ pub(super) mod tests {
     #[case::long_name(json!({"name": "é".repeat(401)}), "/name")]
     #[case::other_plugin(json!({"type": "crmscript"}), "/type")]
     #[case::url(json!({"url": "ftp://example.com"}), "/url")]
-    #[case::wants_nothing(json!({"event_types": []}), "/event_types")]
     #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("a.b{n}")).collect::<Vec<_>>()}), "/event_types")]
     #[case::empty_source(json!({"sources": [""]}), "/sources/0")]
     #[case::too_many_tags(json!({"tags": vec!["a"; 51]}), "/tags")]
@@ -315,6 +307,7 @@ pub(super) mod tests {
     }
 
     #[rstest]
+    #[case::everything(json!({"event_types": []}))]
     #[case::all_of_a_table(json!({"event_types": [], "sources": ["orders"]}))]
     #[case::all_deletions(json!({"event_types": [], "operations": ["deleted"]}))]
     #[case::inbound(json!({"direction": "inbound", "url": "", "event_types": []}))]

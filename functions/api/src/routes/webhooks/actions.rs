@@ -135,13 +135,12 @@ pub(crate) async fn restore(
         restored => restored?,
     }
     record.webhook.restore(app.clock.now(), &admin.subject);
-    app.registry.restore_webhook(&record.webhook, app.max_webhooks).await.map_err(|error| match error {
-        StoreError::Conflict { .. } => super::contended(),
-        StoreError::Limit(limit) => Problem::Limit(limit),
-        other @ (StoreError::Missing { .. } | StoreError::Unavailable(_) | StoreError::Inconsistent { .. }) => {
-            Problem::from(other)
-        }
-    })?;
+    if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
+        // The webhook stays deleted, and so must its secret.
+        app.secrets.delete(&record.webhook.secret.vault_path).await?;
+        let contended = matches!(error, StoreError::Conflict { .. });
+        return Err(if contended { super::contended() } else { error.into() });
+    }
     tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
     let Some(secret) = made else { return Ok(changed(&app, record).into_response()) };
     let body = WebhookBody::new(record, &app.public_url);

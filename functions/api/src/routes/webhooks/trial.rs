@@ -18,6 +18,7 @@ use domain::webhook::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::Ref;
 
 use super::input::{self, Input};
 use super::{WebhookPath, secret_for, visible};
@@ -125,11 +126,15 @@ pub(crate) async fn test(
 #[serde(deny_unknown_fields)]
 pub struct PreviewRequest {
     /// The configuration, as for a new webhook.
-    #[schema(value_type = super::NewWebhook)]
+    #[schema(schema_with = new_webhook)]
     webhook: Input,
     /// The event.
     #[serde(default)]
     sample: SampleBody,
+}
+
+fn new_webhook() -> Ref {
+    Ref::from_schema_name("NewWebhook")
 }
 
 /// The exact request that would be sent.

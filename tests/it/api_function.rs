@@ -1,0 +1,133 @@
+//! The api function alone: what its routes cost, and its limits. Requests are those of API Gateway, to the letter.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{Function, Proxy, Stack, unique};
+
+/// The api function with a tenant of its own.
+struct Api {
+    function: Function,
+    tenant: String,
+}
+
+impl Api {
+    async fn start(stack: &Stack, environment: &[(&str, &str)]) -> Self {
+        Self { function: Function::start(stack, "ApiFunction", environment).await, tenant: unique("tenant") }
+    }
+
+    /// Sends a request as API Gateway does; returns the status, the headers and the body.
+    async fn call(&mut self, method: Method, path: &str, body: &Value) -> (u64, Value, Value) {
+        let mut event: Value = serde_json::from_str(include_str!("../fixtures/api-v2.json")).unwrap();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let path = format!("/api/v1/integration{path}");
+        event["requestContext"]["authorizer"]["lambda"]["tenant"] = json!(self.tenant);
+        event["requestContext"]["http"]["method"] = json!(method.as_str());
+        event["requestContext"]["http"]["path"] = json!(path);
+        event["rawPath"] = json!(path);
+        event["rawQueryString"] = json!(query);
+        event["body"] = json!(body.to_string());
+        let answer = self.function.invoke(event).await;
+        let body = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or(Value::Null);
+        (answer["statusCode"].as_u64().unwrap(), answer["headers"].clone(), body)
+    }
+}
+
+fn webhook() -> Value {
+    json!({"name": "n", "url": "https://example.com/", "event_types": ["a.b"]})
+}
+
+#[tokio::test]
+async fn every_route_makes_as_few_calls_as_there_can_be() {
+    let stack = Stack::connect().await;
+    let proxy = Proxy::start().await;
+    let mut api = Api::start(&stack, &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    // The fingerprint key is read once in the life of a process.
+    let (status, _, first) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    assert_eq!(status, 201, "{first}");
+    let _ = proxy.calls();
+    let path = |rest: &str| format!("/webhooks/{}{rest}", first["id"].as_str().unwrap());
+    let write: &[&str] = &["BatchGetItem", "GetItem", "TransactWriteItems"];
+    for (method, path, body, calls) in [
+        (Method::POST, "/webhooks".to_owned(), webhook(), &["CreateSecret", "GetItem", "TransactWriteItems"][..]),
+        (Method::GET, path(""), json!({}), &["BatchGetItem"]),
+        // One for the webhooks, one for what stands beside them.
+        (Method::GET, "/webhooks".to_owned(), json!({}), &["Query", "BatchGetItem"]),
+        (Method::PATCH, path(""), json!({"name": "m"}), write),
+        (Method::POST, path("/pause"), json!({}), write),
+        (Method::POST, path("/pause"), json!({}), &["BatchGetItem"]),
+        (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &[]),
+        (
+            Method::POST,
+            path("/secret/rotate"),
+            json!({}),
+            &["BatchGetItem", "PutSecretValue", "BatchGetItem", "GetItem", "TransactWriteItems"],
+        ),
+        (Method::DELETE, path(""), json!({}), &["BatchGetItem", "GetItem", "TransactWriteItems", "DeleteSecret"]),
+        (
+            Method::POST,
+            path("/restore"),
+            json!({}),
+            &["BatchGetItem", "RestoreSecret", "GetItem", "TransactWriteItems"],
+        ),
+    ] {
+        let (status, _, answer) = api.call(method.clone(), &path, &body).await;
+        assert!(status < 300, "{method} {path}: {answer}");
+        assert_eq!(proxy.calls(), calls, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_as_many_webhooks_as_it_may() {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[("MAX_WEBHOOKS", "2")]).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let (status, _, webhook) = api.call(Method::POST, "/webhooks", &webhook()).await;
+        assert_eq!(status, 201, "{webhook}");
+        ids.push(webhook["id"].as_str().unwrap().to_owned());
+    }
+    let (status, _, problem) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dynahook:problem:limit-reached")));
+    // A deleted one makes room, and cannot come back to a full house.
+    assert_eq!(api.call(Method::DELETE, &format!("/webhooks/{}", ids[0]), &json!({})).await.0, 204);
+    assert_eq!(api.call(Method::POST, "/webhooks", &webhook()).await.0, 201);
+    let (status, _, problem) = api.call(Method::POST, &format!("/webhooks/{}/restore", ids[0]), &json!({})).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dynahook:problem:limit-reached")));
+}
+
+#[tokio::test]
+async fn a_tenant_that_asks_too_often_is_told_when_to_come_back() {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[("TENANT_RATE_LIMIT", "1")]).await;
+    for _ in 0..2 {
+        assert_eq!(api.call(Method::GET, "/webhooks", &json!({})).await.0, 200);
+    }
+    let (status, headers, problem) = api.call(Method::GET, "/webhooks", &json!({})).await;
+    assert_eq!((status, &problem["type"]), (429, &json!("urn:dynahook:problem:too-many-requests")));
+    assert!(["1", "2"].contains(&headers["retry-after"].as_str().unwrap()), "{headers}");
+    // Another tenant is not told anything.
+    api.tenant = unique("tenant");
+    assert_eq!(api.call(Method::GET, "/webhooks", &json!({})).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_contract_is_shown_to_everybody() {
+    let stack = Stack::connect().await;
+    let get = async |path: &str| stack.to(Method::GET, path).send().await.unwrap();
+    let contract: Value = get("/openapi.json").await.json().await.unwrap();
+    let written: Value = serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap();
+    assert_eq!(contract, written);
+    let page = get("/docs").await.text().await.unwrap();
+    assert!(page.contains(r#"<base href="docs/">"#), "{page}");
+    // Nothing that the page loads is somebody else's.
+    assert!(!page.contains("//unpkg") && !page.contains("https://"), "{page}");
+    for (file, kind) in [
+        ("swagger-ui.css", "text/css"),
+        ("swagger-ui-bundle.js", "javascript"),
+        ("swagger-initializer.js", "javascript"),
+    ] {
+        let answer = get(&format!("/docs/{file}")).await;
+        assert!(answer.headers()["content-type"].to_str().unwrap().contains(kind), "{file}");
+        assert!(answer.text().await.unwrap().len() > 100, "{file}");
+    }
+}
