@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     self, Components, ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
@@ -41,7 +41,8 @@ use crate::routes::webhooks::NewWebhookOnly;
 )]
 pub(crate) struct Contract;
 
-/// What API Gateway answers when it does not ask the function: there is no token, or there are too many requests.
+/// What API Gateway answers when it does not ask the function: there is no token, no such
+/// route, or there are too many requests.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "shows the form of what is not ours")]
 struct GatewayMessage {
@@ -129,6 +130,10 @@ fn derive_bodies(components: &mut Components) {
     let mut patch = settings;
     patch.description = Some("A JSON merge patch of a webhook's settings: `null` sets a field back.".to_owned());
     patch.required.clear();
+    for property in patch.properties.values_mut() {
+        let null = ObjectBuilder::new().schema_type(Type::Null);
+        *property = RefOr::T(AnyOfBuilder::new().item(property.clone()).item(null).build().into());
+    }
     patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
@@ -200,7 +205,7 @@ fn problem(status: &str, description: &str) -> openapi::Response {
     let response = response.content("application/problem+json", content("Problem"));
     // API Gateway says these itself too, and in its own words.
     match status {
-        "401" | "429" | "503" => response.content("application/json", content("GatewayMessage")).build(),
+        "401" | "404" | "429" | "503" => response.content("application/json", content("GatewayMessage")).build(),
         _ => response.build(),
     }
 }

@@ -373,8 +373,10 @@ pub(super) async fn change(
 ) -> Result<WebhookRecord, Problem> {
     for _ in 0..ROUNDS {
         let mut record = visible(app, admin, id).await?;
+        let applied = apply(&mut record, app)?;
+        // After the request's own checks (RFC 9110, section 13.2.1): what is not valid is not valid for any version.
         if_match.check(record.webhook.audit.version)?;
-        if apply(&mut record, app)? == Write::Nothing {
+        if applied == Write::Nothing {
             return Ok(record);
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
