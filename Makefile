@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo smoke test lint weigh openapi down
+.PHONY: help run demo smoke test lint weigh latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ weigh: ## Show how large each function is, and how soon it asks for work
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down
+
+latency: ## Show how long each route of the API takes
+	@$(LOCAL) latency
 
 openapi: ## Write infra/openapi.json anew, from the code
 	@cargo run --quiet --package api --example openapi > infra/openapi.json.new

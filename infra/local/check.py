@@ -12,6 +12,7 @@ from contract import check_contract
 from demo import first_delivery
 from receiver import Receiver
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+from verify import check_npm
 from walkthrough import check_walkthroughs
 
 # The table of the end-to-end tests.
@@ -55,7 +56,8 @@ def test() -> int:
         step("the newcomer's first delivery")
         receiver = Receiver(0)
         try:
-            first_delivery(stack, receiver)
+            webhook = first_delivery(stack, receiver)
+            check_npm(receiver.arrivals[0], webhook["secret"])
         finally:
             receiver.close()
         check_logs(stack)

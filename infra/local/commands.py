@@ -7,6 +7,7 @@ import sys
 
 import check
 import demo
+import latency
 import smoke
 import weigh
 from stack import StackError, stop_lost
@@ -18,6 +19,7 @@ COMMANDS = {
     "test": check.test,
     "lint": check.lint,
     "weigh": weigh.weigh,
+    "latency": latency.latency,
     "down": stop_lost,
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|smoke|test|lint|weigh|down`.
+"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|smoke|test|lint|weigh|latency|down`.
 
 This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
 packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
@@ -26,6 +26,7 @@ ENVIRONMENTS = {
     "test": ("tools", "emulator", "contract"),
     "lint": ("tools",),
     "weigh": ("tools",),
+    "latency": ("tools", "emulator"),
     "down": ("tools",),
 }
 

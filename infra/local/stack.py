@@ -102,13 +102,19 @@ class Stack:
             aws_secret_access_key="test",
         )
 
-    def call(self, method: str, path: str, token: str, body: object = None) -> requests.Response:
+    def call(
+        self, method: str, path: str, token: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> requests.Response:
         """Calls the API; `path` is below /api/v1/integration."""
         # By address, with the name as the host: not every resolver knows names under .localhost.
         return requests.request(
             method,
             f"{self.endpoint}/api/v1/integration{path}",
-            headers={"Host": self.api_url.removeprefix("http://"), "Authorization": f"Bearer {token}"},
+            headers={
+                "Host": self.api_url.removeprefix("http://"),
+                "Authorization": f"Bearer {token}",
+                **(headers or {}),
+            },
             json=body,
             timeout=30,
         )

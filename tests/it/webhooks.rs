@@ -116,7 +116,7 @@ async fn a_patch_that_cannot_be_is_named(#[case] patch: Value, #[case] pointer: 
 async fn a_stale_write_is_told_the_current_version() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
-    let body = json!({"name": "second"});
+    let body = json!({"name": "second", "url": URL, "event_types": ["a.b"]});
     tenant.call(Method::PATCH, &path(&webhook, ""), Some(&body)).await;
     for (method, rest) in [(Method::PATCH, ""), (Method::PUT, ""), (Method::DELETE, ""), (Method::POST, "/pause")] {
         let answer = tenant.send(method.clone(), &path(&webhook, rest), &[("if-match", "\"1\"")], &body).await;
