@@ -288,6 +288,16 @@ async fn actions_are_done_once() {
 }
 
 #[tokio::test]
+async fn state_1_is_enabled_and_resumed() {
+    let tenant = Stack::connect().await.tenant();
+    let webhook = tenant.webhook(URL, json!({})).await;
+    tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
+    tenant.call(Method::POST, &path(&webhook, "/disable"), None).await;
+    let (_, active) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"state": 1}))).await;
+    assert_eq!((&active["state"], &active["is_active"], &active["paused_at"]), (&json!(1), &json!(true), &Value::Null));
+}
+
+#[tokio::test]
 async fn statistics_stand_beside_the_webhook() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::start(|number| tests::Answer::Status(if number == 0 { 204 } else { 500 })).await;

@@ -90,13 +90,13 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let secrets = app.keyring.secrets(&webhook, now).await?;
     let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
     let header = |name: &'static str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let sender_id = verify(webhook.settings.signature_scheme, &secrets, header, body, now)?;
+    let signed_id = verify(webhook.settings.signature_scheme, &secrets, header, body, now)?;
     if !webhook.settings.enabled {
         return Err(Refusal::Disabled);
     }
-    let Some(published) = read(&webhook, sender_id, header, body) else { return Ok(None) };
+    let Some(published) = read(&webhook, signed_id, header, body) else { return Ok(None) };
     let event = EventId::from_parts(now, runtime::random::bits());
-    let once = (published.collection.as_str(), published.entity_id.as_str());
+    let once = (published.collection.as_str(), published.once.as_str());
     let event = app.events.publish(event, &tenant, &published, once, now).await?;
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %published.event_type, "call taken");

@@ -2,7 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{EntityName, EventType};
+use crate::event::EventType;
+use crate::signature::SignatureScheme;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
 
@@ -21,6 +22,8 @@ pub struct Published {
     pub entity_id: String,
     /// The path of the collection, `inbound/<webhook>`.
     pub collection: String,
+    /// By what a call that is sent again is known. Only what is signed counts, or an old call could be played as a new one.
+    pub once: String,
     /// What the sender said.
     pub data: Map,
 }
@@ -30,11 +33,12 @@ pub struct Published {
 /// The type is the sender's word for it: GitHub's header and action, or the `type` of Standard Webhooks, Stripe and
 /// CloudEvents. A call that has none is of the first type that the webhook names.
 ///
-/// `sender_id` is the sender's id of the call, the same whenever it sends it again; what has none is known by its body.
+/// `signed_id` is the sender's id of the call, the same whenever it sends it again, if the scheme signs one. Stripe signs one
+/// in the body; of anybody else's calls only the body as a whole is known to be the same.
 #[must_use]
 pub fn read<'a>(
     webhook: &Webhook,
-    sender_id: Option<String>,
+    signed_id: Option<String>,
     header: impl Fn(&'static str) -> Option<&'a str>,
     body: &[u8],
 ) -> Option<Published> {
@@ -50,10 +54,12 @@ pub fn read<'a>(
         },
     };
     let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
-    // Where the scheme has no id of its own, the sender may have put one into the body, as Stripe does.
-    let entity_id = sender_id.or_else(|| text("id")).filter(|id| is_id(id));
-    let entity_id = entity_id.unwrap_or_else(|| hex::encode(Sha256::digest(body)));
-    Some(Published { event_type, entity_id, collection: format!("inbound/{}", webhook.id), data })
+    let digest = || hex::encode(Sha256::digest(body));
+    let stripe_id = || text("id").filter(|_| webhook.settings.signature_scheme == SignatureScheme::Stripe);
+    let once = signed_id.clone().or_else(stripe_id).unwrap_or_else(digest);
+    let delivery = header("x-github-delivery").map(str::to_owned);
+    let entity_id = signed_id.or(delivery).or_else(|| text("id")).filter(|id| is_id(id)).unwrap_or_else(digest);
+    Some(Published { event_type, entity_id, collection: format!("inbound/{}", webhook.id), once, data })
 }
 
 /// Short, and in characters that can stand in a path.
@@ -80,14 +86,6 @@ fn event_type(data: &Map, github: Option<&str>) -> Option<EventType> {
         (None, _) => text("type")?.to_owned(),
     };
     said.parse().ok()
-}
-
-impl Published {
-    /// Returns what the event is about: the first word of its type.
-    #[must_use]
-    pub fn entity(&self) -> Option<EntityName> {
-        self.event_type.as_str().split('.').next()?.parse().ok()
-    }
 }
 
 #[cfg(test)]
@@ -135,6 +133,26 @@ mod tests {
         let published = read(&inbound(&[]), sender.map(str::to_owned), |_| None, body.as_bytes()).unwrap();
         let digest = hex::encode(Sha256::digest(body.as_bytes()));
         assert_eq!(published.entity_id, id.unwrap_or(&digest));
+    }
+
+    #[rstest]
+    #[case::signed(SignatureScheme::StandardWebhooks, Some("msg_1"), Some("msg_1"))]
+    #[case::signed_in_the_body(SignatureScheme::Stripe, None, Some("7"))]
+    // The id of what the call is about, which many calls are about.
+    #[case::some_id(SignatureScheme::HmacSha256, None, None)]
+    #[case::a_header_that_is_not_signed(SignatureScheme::Github, None, None)]
+    fn a_call_is_known_by_what_is_signed(
+        #[case] scheme: SignatureScheme,
+        #[case] signed: Option<&str>,
+        #[case] once: Option<&str>,
+    ) {
+        let mut webhook = inbound(&[]);
+        webhook.settings.signature_scheme = scheme;
+        let header = |name: &'static str| (name == "x-github-delivery").then_some("72d3162e");
+        let published = read(&webhook, signed.map(str::to_owned), header, br#"{"id":7}"#).unwrap();
+        let digest = hex::encode(Sha256::digest(br#"{"id":7}"#));
+        assert_eq!(published.once, once.unwrap_or(&digest));
+        assert_eq!(published.entity_id, signed.unwrap_or("72d3162e"));
     }
 
     #[rstest]

@@ -298,6 +298,9 @@ pub(super) async fn patch(
     let record = change(&app, &admin, &id, if_match, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
         record.webhook.settings = input::merge(app, &record.webhook, &current, input.clone())?;
+        if input::activates(&input) {
+            record.webhook.pause = None;
+        }
         Ok(Write::Webhook)
     });
     Ok(changed(&app, record.await?))
@@ -324,6 +327,9 @@ pub(super) async fn put(
     let record = change(&app, &admin, &id, if_match, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
         record.webhook.settings = input::replace(app, &record.webhook, &current, input.clone())?;
+        if input::activates(&input) {
+            record.webhook.pause = None;
+        }
         Ok(Write::Webhook)
     });
     Ok(changed(&app, record.await?))

@@ -58,6 +58,11 @@ pub(super) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: 
     updated(app, webhook, parse(merged)?)
 }
 
+/// Says whether a caller wants the webhook to be active in SuperOffice's sense, which is more than enabled: not paused either.
+pub(super) fn activates(input: &Input) -> bool {
+    input.get("state").and_then(Value::as_u64) == Some(1)
+}
+
 /// What stands in the representation, and so may come back with it.
 fn known(current: &WebhookBody) -> Value {
     let mut known = serde_json::to_value(current).unwrap_or_default();
