@@ -1,18 +1,35 @@
 //! The api function alone: what its routes cost, and its limits. Requests are those of API Gateway, to the letter.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tests::{Function, Proxy, Stack, unique};
 
 /// The api function with a tenant of its own.
 struct Api {
     function: Function,
     tenant: String,
+    idempotency_key: Option<String>,
 }
 
 impl Api {
     async fn start(stack: &Stack, environment: &[(&str, &str)]) -> Self {
-        Self { function: Function::start(stack, "ApiFunction", environment).await, tenant: unique("tenant") }
+        Self {
+            function: Function::start(stack, "ApiFunction", environment).await,
+            tenant: unique("tenant"),
+            idempotency_key: None,
+        }
+    }
+
+    /// Returns the key of the caller's claims: of tenant, application and subject, each after its length.
+    fn claims(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.tenant.as_str(), "", "anna"] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        format!("I#{}", hex::encode(hash.finalize()))
     }
 
     /// Sends a request as API Gateway does; returns the status, the headers and the body.
@@ -26,6 +43,9 @@ impl Api {
         event["rawPath"] = json!(path);
         event["rawQueryString"] = json!(query);
         event["body"] = json!(body.to_string());
+        if let Some(key) = &self.idempotency_key {
+            event["headers"]["idempotency-key"] = json!(key);
+        }
         let answer = self.function.invoke(event).await;
         let body = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or(Value::Null);
         (answer["statusCode"].as_u64().unwrap(), answer["headers"].clone(), body)
@@ -74,6 +94,40 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         assert!(status < 300, "{method} {path}: {answer}");
         assert_eq!(proxy.calls(), calls, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
+    let stack = Stack::connect().await;
+    // It does all but keep its answer, and nobody hears of it.
+    let proxy = Proxy::refusing("UpdateItem").await;
+    let mut dying = Api::start(&stack, &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    dying.idempotency_key = Some("k".to_owned());
+    let (_, _, lost) = dying.call(Method::POST, "/webhooks", &webhook()).await;
+    let mut api = Api { function: Function::start(&stack, "ApiFunction", &[]).await, ..dying };
+    let (status, _, problem) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dynahook:problem:key-in-use")));
+
+    // Half a minute later.
+    let table = stack.output("RegistryTable");
+    let query = stack.dynamodb.query().table_name(table).key_condition_expression("pk = :pk");
+    let claims = query.expression_attribute_values(":pk", AttributeValue::S(api.claims())).send().await.unwrap();
+    assert_eq!(claims.items().len(), 1);
+    for claim in claims.items() {
+        let key = ["pk", "sk"].map(|name| (name.to_owned(), claim[name].clone()));
+        let update = stack.dynamodb.update_item().table_name(table).set_key(Some(key.into()));
+        let update = update.update_expression("SET claimed_at = claimed_at - :t");
+        update.expression_attribute_values(":t", AttributeValue::N("31000".to_owned())).send().await.unwrap();
+    }
+    let (status, headers, found) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    assert_eq!((status, &found["id"], &headers["etag"]), (201, &lost["id"], &json!("\"2\"")), "{found}");
+    assert!(found["secret"].is_string() && found["secret"] != lost["secret"], "a secret that somebody knows");
+    assert_ne!(found["secret_fingerprint"], lost["secret_fingerprint"]);
+    let (_, headers, again) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    assert_eq!((&again["id"], &headers["idempotent-replayed"]), (&lost["id"], &json!("true")));
+    api.idempotency_key = None;
+    let (_, _, all) = api.call(Method::GET, "/webhooks", &json!({})).await;
+    assert_eq!(all["data"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! From a write to the receiver, through the deployed stack.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::Message;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Received, Receiver, Stack, eventually};
@@ -107,6 +108,40 @@ async fn a_failure_is_tried_again_with_the_same_id_and_bytes() {
     assert_eq!(delivery["attempts"][0]["response_excerpt"], "noted");
 }
 
+async fn dead_letter(stack: &Stack, id: &str) -> Message {
+    eventually("the dead letter", async || {
+        let url = stack.output("DeadLetterQueueUrl");
+        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
+        let answer = request.message_attribute_names("cause").send().await.unwrap();
+        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(id))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_moved_back_while_the_webhook_is_paused_waits_for_it() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|number| Answer::Status(if number == 0 { 404 } else { 204 })).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    tenant.put("i1", &[]).await;
+    let exhausted = tenant.delivery(&webhook, "exhausted").await;
+    let letter = dead_letter(&stack, exhausted["id"].as_str().unwrap()).await.body.unwrap();
+    let action = |action: &str| format!("/webhooks/{}/{action}", webhook["id"].as_str().unwrap());
+    tenant.call(Method::POST, &action("pause"), None).await;
+    let back = async || {
+        let send = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
+        send.message_body(&letter).send().await.unwrap();
+    };
+    back().await;
+    let parked = tenant.delivery(&webhook, "parked").await;
+    assert_eq!((&parked["cycle"], receiver.received().len()), (&json!(1), 1));
+    tenant.call(Method::POST, &action("resume"), None).await;
+    // As the sweep does when it looks at it.
+    back().await;
+    assert_eq!(tenant.delivery(&webhook, "delivered").await["cycle"], 1);
+}
+
 #[tokio::test]
 async fn an_exhausted_delivery_is_a_dead_letter_that_can_be_moved_back() {
     let stack = Stack::connect().await;
@@ -117,13 +152,7 @@ async fn an_exhausted_delivery_is_a_dead_letter_that_can_be_moved_back() {
     let exhausted = tenant.delivery(&webhook, "exhausted").await;
     assert_eq!(exhausted["attempts"].as_array().unwrap().len(), 1);
     let id = exhausted["id"].as_str().unwrap();
-    let letter = eventually("the dead letter", async || {
-        let url = stack.output("DeadLetterQueueUrl");
-        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
-        let answer = request.message_attribute_names("cause").send().await.unwrap();
-        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(id))
-    })
-    .await;
+    let letter = dead_letter(&stack, id).await;
     let cause = letter.message_attributes.unwrap()["cause"].string_value.clone().unwrap();
     assert_eq!(cause, "exhausted after 1 attempts; the last got status 404");
 

@@ -16,14 +16,23 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens.
+    /// Lets everything pass.
     pub async fn start() -> Self {
+        Self::refusing("").await
+    }
+
+    /// Lets everything pass but calls of that name: DynamoDB does not know them then.
+    pub async fn refusing(refused: &'static str) -> Self {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&calls);
         let (target, http) = (crate::stack::variable("AWS_ENDPOINT_URL"), reqwest::Client::new());
         let forward = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| -> Response {
             let call = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or("?");
-            shared.lock().unwrap().push(call.rsplit('.').next().unwrap_or(call).to_owned());
+            let call = call.rsplit('.').next().unwrap_or(call).to_owned();
+            shared.lock().unwrap().push(call.clone());
+            if call == refused {
+                return (StatusCode::BAD_REQUEST, r#"{"__type": "UnknownOperationException"}"#).into_response();
+            }
             let answer =
                 http.request(method, format!("{target}{uri}")).headers(headers).body(body).send().await.unwrap();
             let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();

@@ -83,7 +83,11 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     let claimed = IdempotencyKey {
         scope: digest(&[&caller[0], &caller[1], &caller[2]]),
         key: digest(&[&path, &key]),
-        request: digest(&[&path, &String::from_utf8_lossy(&body)]),
+        // Keyed, as a fingerprint is: the body may hold a secret that can be guessed.
+        request: match app.fingerprint_key().await {
+            Ok(key) => key.digest("idempotency", &[path.as_bytes(), b"\n", &body]),
+            Err(error) => return Problem::from(error).into_response(),
+        },
     };
     match app.registry.claim(&claimed, app.clock.now()).await {
         Err(error) => Problem::from(error).into_response(),
@@ -118,8 +122,12 @@ fn digest(parts: &[&str]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// Keeps the answer of what was done; gives the key back if nothing was.
+/// Keeps the answer of what was done; gives the key back if it is certain that nothing was.
 async fn keep(app: &App, claimed: &IdempotencyKey, response: Response) -> Response {
+    if response.status().is_server_error() {
+        // Perhaps it was done after all: the key stays with it, and the next try finds what this one made.
+        return response;
+    }
     if !response.status().is_success() {
         if let Err(error) = app.registry.unclaim(claimed).await {
             tracing::warn!(%error, "an idempotency key was not given back");

@@ -1,4 +1,4 @@
-//! How many requests a tenant may make: no tenant takes the API from the others.
+//! How many requests a tenant may make of one execution environment, so that one tenant alone does not use all of it.
 
 use std::num::NonZeroU32;
 

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::keys::{Keys, KeysError};
 use crate::token::{Identity, TokenError, key_id, verify};
 
-/// How long an answer about an API key stands, in seconds: API Gateway may keep it for less, and never for more.
-const API_KEY_SECONDS: i64 = 60;
+/// How long an answer about an API key stands, in seconds: longer than API Gateway keeps it, which is what decides.
+const API_KEY_SECONDS: i64 = 120;
 
 /// What survives between invocations.
 pub struct App {

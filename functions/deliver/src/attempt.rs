@@ -59,11 +59,11 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     let wanted = |webhook: &&Webhook| if message.test { !webhook.is_deleted() } else { webhook.wants_events() };
     let Some(webhook) = loaded.webhooks.get(&message.webhook).filter(wanted) else {
         tracing::info!(delivery.state = "cancelled", "webhook is gone");
-        return Ok(done(message, admission, None, stopped(message, State::Cancelled)));
+        return stop(app, message, admission, State::Cancelled, deadline).await;
     };
     if webhook.pause.is_some() && !message.test {
         tracing::debug!(delivery.state = "parked", "webhook is paused");
-        return Ok(done(message, admission, None, stopped(message, State::Parked)));
+        return stop(app, message, admission, State::Parked, deadline).await;
     }
     // What can fail for reasons of ours comes before the lease, so that the message can simply come back.
     let secrets = app.keyring.secrets(webhook, app.clock.now()).await?;
@@ -93,6 +93,20 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     };
     log(&attempt, &progress);
     Ok(done(message, admission, Some(attempt), progress))
+}
+
+/// Ends or parks a delivery before an attempt. A redriven one first begins its cycle, or its row would not take the outcome.
+async fn stop(
+    app: &App,
+    message: &Message,
+    admission: Admission,
+    state: State,
+    deadline: Timestamp,
+) -> Result<Done, StoreError> {
+    if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
+        return Ok(Done::Nothing);
+    }
+    Ok(done(message, admission, None, stopped(message, state)))
 }
 
 /// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.

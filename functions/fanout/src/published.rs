@@ -30,7 +30,8 @@ pub(crate) fn event(change: &Change) -> Result<Event, String> {
         source: SOURCE.to_owned(),
         id: parse(text("event")?, "event")?,
         tenant: parse(text("tenant")?, "tenant")?,
-        operation: Operation::from_word(event_type.as_str().rsplit('.').next().unwrap_or_default()),
+        // It came into being by being told: there is no state before it, whatever its type says.
+        operation: Operation::Created,
         event_type,
         at,
         entity: Entity { id: text("entity_id")?.to_owned(), key: entity, collection: text("collection")?.to_owned() },

@@ -12,6 +12,9 @@ use serde_json::json;
 
 use crate::App;
 
+/// The most that its JSON may take, in bytes: an item holds 400 KB.
+const MAX_DATA_BYTES: usize = 380 * 1000;
+
 /// Why a call is not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -95,6 +98,10 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
         return Err(Refusal::Disabled);
     }
     let Some(published) = read(&webhook, signed_id, header, body) else { return Ok(None) };
+    // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
+    if serde_json::to_vec(&published.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
+        return Err(Refusal::TooLarge);
+    }
     let event = EventId::from_parts(now, runtime::random::bits());
     let once = (published.collection.as_str(), published.once.as_str());
     let event = app.events.publish(event, &tenant, &published, once, now).await?;

@@ -3,7 +3,6 @@
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
-use aws_sdk_secretsmanager::operation::delete_secret::DeleteSecretError;
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
@@ -63,7 +62,12 @@ impl Secrets {
         let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(DeleteSecretError::is_resource_not_found_exception) => {
+            // It is gone, or on its way already.
+            Err(error)
+                if error.as_service_error().is_some_and(|error| {
+                    error.is_resource_not_found_exception() || error.is_invalid_request_exception()
+                }) =>
+            {
                 Ok(())
             }
             Err(error) => Err(StoreError::Unavailable(DisplayErrorContext(error).to_string())),
@@ -93,14 +97,13 @@ impl Secrets {
     ///
     /// [`StoreError::Missing`] if it is gone for good.
     pub async fn restore(&self, path: &str) -> Result<(), StoreError> {
-        self.client.restore_secret().secret_id(path).send().await.map_err(|error| {
-            if error.as_service_error().is_some_and(RestoreSecretError::is_resource_not_found_exception) {
-                StoreError::Missing { key: path.to_owned() }
-            } else {
-                StoreError::Unavailable(DisplayErrorContext(error).to_string())
-            }
-        })?;
-        Ok(())
+        let Err(error) = self.client.restore_secret().secret_id(path).send().await else { return Ok(()) };
+        match error.as_service_error() {
+            Some(RestoreSecretError::ResourceNotFoundException(_)) => Err(StoreError::Missing { key: path.to_owned() }),
+            // It is not being deleted.
+            Some(RestoreSecretError::InvalidRequestException(_)) => Ok(()),
+            _ => Err(StoreError::Unavailable(DisplayErrorContext(error).to_string())),
+        }
     }
 
     /// Reads a webhook's secret: the current one, or the one that it took the place of.

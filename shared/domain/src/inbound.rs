@@ -1,5 +1,7 @@
 //! Inbound webhooks: what a call that somebody else makes becomes.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::EventType;
@@ -70,11 +72,13 @@ fn is_id(id: &str) -> bool {
 /// The body as properties. What is no JSON object is a property itself: nothing that was sent is lost.
 fn data(body: &[u8]) -> Map {
     let alone = |value| Map::from([("body".to_owned(), value)]);
-    let text = String::from_utf8_lossy(body);
+    let Ok(text) = str::from_utf8(body) else {
+        return Map::from([("body_base64".to_owned(), Value::String(BASE64.encode(body)))]);
+    };
     match text.parse::<Value>() {
         Ok(Value::Map(map)) => map,
         Ok(other) => alone(other),
-        Err(_) => alone(Value::String(text.into_owned())),
+        Err(_) => alone(Value::String(text.to_owned())),
     }
 }
 
@@ -160,8 +164,9 @@ mod tests {
     #[case::list("[1]", r#"{"body":[1]}"#)]
     #[case::form("a=1&b=2", r#"{"body":"a=1&b=2"}"#)]
     #[case::empty("", r#"{"body":""}"#)]
-    fn keeps_what_was_sent(#[case] body: &str, #[case] data: &str) {
-        let published = read(&inbound(&[]), None, |_| None, body.as_bytes()).unwrap();
+    #[case::binary([0xff, 0x00], r#"{"body_base64":"/wA="}"#)]
+    fn keeps_what_was_sent(#[case] body: impl AsRef<[u8]>, #[case] data: &str) {
+        let published = read(&inbound(&[]), None, |_| None, body.as_ref()).unwrap();
         assert_eq!(serde_json::to_string(&published.data).unwrap(), data);
     }
 }

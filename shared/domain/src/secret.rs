@@ -146,6 +146,13 @@ impl FingerprintKey {
         Self(key)
     }
 
+    /// Returns a digest of what may hold a secret, for one purpose: another label gives another digest.
+    #[must_use]
+    pub fn digest(&self, label: &str, parts: &[&[u8]]) -> String {
+        let parts: Vec<&[u8]> = [label.as_bytes(), b"\0"].into_iter().chain(parts.iter().copied()).collect();
+        hex::encode(hmac_sha256(self.0.expose_secret().as_bytes(), &parts))
+    }
+
     /// Returns the fingerprint of a secret.
     #[must_use]
     pub fn fingerprint(&self, secret: &WebhookSecret) -> Fingerprint {

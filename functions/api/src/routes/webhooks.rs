@@ -134,35 +134,52 @@ pub(super) async fn create(
         pause: None,
         audit: Audit::created(now, &admin.subject),
     };
-    store(&app, &webhook, &secret, first_try.is_some()).await?;
+    let webhook = store(&app, webhook, &secret, first_try.as_deref()).await?;
     tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, by = admin.subject, "webhook created");
     let body = WebhookBody::new(WebhookRecord { webhook, statistics: Statistics::default() }, &app.public_url);
     let location = HeaderValue::from_str(&format!("{}/api/v1/integration/webhooks/{id}", app.public_url));
-    let kept = body.clone();
+    let (headers, kept) = (etag(body.version()), body.clone());
     let mut response =
-        Once { status: StatusCode::CREATED, headers: etag(1), shown: with_secret(body, &secret), kept }.into_response();
+        Once { status: StatusCode::CREATED, headers, shown: with_secret(body, &secret), kept }.into_response();
     response.headers_mut().extend(location.ok().map(|location| (LOCATION, location)));
     Ok(response)
 }
 
 /// Keeps a new webhook and its secret. The secret first: a webhook without one could not be delivered to, a secret without a
-/// webhook is only waste, and is deleted if the second step fails.
-async fn store(app: &App, webhook: &Webhook, secret: &WebhookSecret, again: bool) -> Result<(), Problem> {
+/// webhook is only waste.
+///
+/// A try before this one may have died after either step, and nobody was shown its secret: then this one's takes its place.
+async fn store(
+    app: &App,
+    webhook: Webhook,
+    secret: &WebhookSecret,
+    first_try: Option<&FirstTry>,
+) -> Result<Webhook, Problem> {
     let path = &webhook.secret.vault_path;
     match app.secrets.create(path, secret, &webhook.tenant).await {
-        // A try before this one came as far as here.
-        Err(StoreError::Conflict { .. }) if again => app.secrets.rotate(path, secret).await?,
+        Err(StoreError::Conflict { .. }) if first_try.is_some() => app.secrets.rotate(path, secret).await?,
         created => created?,
     }
-    let Err(error) = app.registry.create_webhook(webhook, app.max_webhooks).await else { return Ok(()) };
-    if let StoreError::Conflict { .. } = error {
-        let detail = "the webhook was created by the request before this one; list the webhooks, and rotate its secret";
-        return Err(Problem::Conflict(detail.to_owned()));
+    match app.registry.create_webhook(&webhook, app.max_webhooks).await {
+        Ok(()) => Ok(webhook),
+        Err(StoreError::Conflict { .. }) if first_try.is_some() => {
+            let created = app.registry.webhook(&webhook.tenant, webhook.id).await?;
+            let mut created = created.ok_or(Problem::NotFound("webhook"))?.webhook;
+            created.secret = webhook.secret;
+            created.touch(app.clock.now(), &webhook.audit.created_by);
+            match app.registry.update_webhook(&created).await {
+                // Not certain what was done: the idempotency key stays with its webhook.
+                Err(StoreError::Conflict { key }) => Err(StoreError::Unavailable(format!("conflict on {key}")).into()),
+                written => Ok(written.map(|()| created)?),
+            }
+        }
+        Err(error @ StoreError::Limit(_)) => {
+            app.secrets.delete(path).await?;
+            Err(error.into())
+        }
+        // Perhaps it was written after all: a secret without a webhook is better than a webhook without a secret.
+        Err(error) => Err(error.into()),
     }
-    if let Err(error) = app.secrets.delete(path).await {
-        tracing::warn!(%error, vault_path = path, "a secret without a webhook is left");
-    }
-    Err(error.into())
 }
 
 /// Which webhooks.
@@ -348,7 +365,12 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     for _ in 0..ROUNDS {
-        let mut webhook = visible(&app, &admin, &id).await?.webhook;
+        let mut webhook = visible_even_deleted(&app, &admin, &id).await?.webhook;
+        if webhook.is_deleted() {
+            // Perhaps by a request that died before it came to the secret.
+            app.secrets.delete(&webhook.secret.vault_path).await?;
+            return Err(Problem::NotFound("webhook"));
+        }
         if_match.check(webhook.audit.version)?;
         webhook.delete(app.clock.now(), &admin.subject);
         match app.registry.delete_webhook(&webhook).await {
@@ -379,10 +401,8 @@ pub(super) async fn change(
 ) -> Result<WebhookRecord, Problem> {
     for _ in 0..ROUNDS {
         let mut record = visible(app, admin, id).await?;
-        let applied = apply(&mut record, app)?;
-        // After the request's own checks (RFC 9110, section 13.2.1): what is not valid is not valid for any version.
         if_match.check(record.webhook.audit.version)?;
-        if applied == Write::Nothing {
+        if apply(&mut record, app)? == Write::Nothing {
             return Ok(record);
         }
         record.webhook.touch(app.clock.now(), &admin.subject);

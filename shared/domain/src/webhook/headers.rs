@@ -17,7 +17,7 @@ const MAX_VALUE_BYTES: usize = 1024;
 const MAX_TOTAL_BYTES: usize = 4096;
 
 /// What belongs to the connection or to the message's form, and would break either.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -27,6 +27,7 @@ const OURS: [&str; 14] = [
     "host",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
@@ -38,7 +39,13 @@ const OURS: [&str; 14] = [
 const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// What carries our signatures, whichever scheme the webhook uses now.
-const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "stripe-signature", "x-signature-256"];
+const SIGNATURES: [&str; 5] = [
+    "stripe-signature",
+    "x-hub-signature-256",
+    "x-hub-signature-256-previous",
+    "x-signature-256",
+    "x-signature-256-previous",
+];
 
 /// Checks them all.
 pub(super) fn check(headers: &BTreeMap<String, String>, faults: &mut Vec<FieldError>) {

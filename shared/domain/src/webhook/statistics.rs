@@ -24,7 +24,7 @@ pub struct Statistics {
     pub last_delivery_status: Option<Verdict>,
 }
 
-/// What the attempts of one invocation add to a webhook's statistics: one write, however many they were.
+/// What attempts that ended together add to a webhook's statistics: one write, however many they were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// Attempts.

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::secret::WebhookSecret;
-use domain::webhook::{Pause, PreviousSecret};
+use domain::webhook::{Direction, Pause, PreviousSecret};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -22,6 +22,9 @@ use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
 use crate::idempotency::Once;
 use crate::problem::{Fault, Problem};
+
+/// How long Secrets Manager keeps a deleted secret.
+const RECOVERY_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 /// How long an old secret signs beside the new one unless the caller says otherwise.
 const OVERLAP_SECONDS: u64 = 24 * 3600;
@@ -41,6 +44,9 @@ pub(crate) async fn pause(
     Path(id): Path<String>,
 ) -> Result<Changed, Problem> {
     let record = change(&app, &admin, &id, if_match, |record, app| {
+        if record.webhook.settings.direction == Direction::Inbound {
+            return Err(Problem::Conflict("an inbound webhook cannot be paused; disable it".to_owned()));
+        }
         if record.webhook.pause.is_some() {
             return Ok(Write::Nothing);
         }
@@ -118,27 +124,34 @@ pub(crate) async fn restore(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let mut record = visible_even_deleted(&app, &admin, &id).await?;
-    if !record.webhook.is_deleted() {
+    let Some(deleted_at) = record.webhook.audit.deleted_at else {
+        // A delete and a restore at once may have left its secret in the recovery window.
+        app.secrets.restore(&record.webhook.secret.vault_path).await?;
         return Ok(changed(&app, record).into_response());
-    }
-    let mut made = None;
-    match app.secrets.restore(&record.webhook.secret.vault_path).await {
-        Err(StoreError::Missing { .. }) => {
-            let secret = WebhookSecret::from_random(runtime::random::bytes());
-            let reference = &mut record.webhook.secret;
-            reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
-            reference.format = secret.format();
-            reference.previous = None;
-            app.secrets.create(&reference.vault_path, &secret, &record.webhook.tenant).await?;
-            made = Some(secret);
+    };
+    let made = if deleted_at + RECOVERY_WINDOW > app.clock.now() {
+        app.secrets.restore(&record.webhook.secret.vault_path).await?;
+        None
+    } else {
+        let secret = WebhookSecret::from_random(runtime::random::bytes());
+        let reference = &mut record.webhook.secret;
+        reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+        reference.format = secret.format();
+        reference.previous = None;
+        match app.secrets.create(&reference.vault_path, &secret, &record.webhook.tenant).await {
+            // A try before this one came as far as here.
+            Err(StoreError::Conflict { .. }) => app.secrets.rotate(&reference.vault_path, &secret).await?,
+            created => created?,
         }
-        restored => restored?,
-    }
+        Some(secret)
+    };
     record.webhook.restore(app.clock.now(), &admin.subject);
     if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
-        // The webhook stays deleted, and so must its secret.
-        app.secrets.delete(&record.webhook.secret.vault_path).await?;
         let contended = matches!(error, StoreError::Conflict { .. });
+        if let StoreError::Limit(_) = error {
+            // Certain that the webhook stays deleted, and so must its secret. Of any other error that is not certain.
+            app.secrets.delete(&record.webhook.secret.vault_path).await?;
+        }
         return Err(if contended { super::contended() } else { error.into() });
     }
     tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
@@ -187,7 +200,7 @@ pub(crate) async fn rotate(
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     // The secret first: until the webhook names it, the one before is found beside it.
     app.secrets.rotate(&record.webhook.secret.vault_path, &secret).await?;
-    let record = change(&app, &admin, &id, IfMatch::Any { given: false }, |record, app| {
+    let record = change(&app, &admin, &id, if_match, |record, app| {
         let reference = &mut record.webhook.secret;
         let until = app.clock.now() + Duration::from_secs(overlap);
         let before = std::mem::replace(&mut reference.fingerprint, fingerprint.clone());
