@@ -1,5 +1,7 @@
 //! Secrets Manager: one secret a path.
 
+use std::time::Duration;
+
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
@@ -12,8 +14,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
 
-/// How long a deleted secret can be restored, in days.
-const RECOVERY_WINDOW_DAYS: i64 = 30;
+/// How long Secrets Manager keeps a deleted secret, in days.
+const RECOVERY_WINDOW_DAYS: u32 = 30;
+
+/// How long a deleted secret can be restored.
+pub const RECOVERY_WINDOW: Duration = Duration::from_hours(24 * RECOVERY_WINDOW_DAYS as u64);
 
 /// Secrets Manager.
 #[derive(Debug, Clone)]
@@ -59,7 +64,7 @@ impl Secrets {
     ///
     /// If Secrets Manager is unavailable.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS);
+        let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS.into());
         match request.send().await {
             Ok(_) => Ok(()),
             // It is gone, or on its way already.

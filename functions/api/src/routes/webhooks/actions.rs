@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::StoreError;
+use aws::secrets::RECOVERY_WINDOW;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -22,9 +23,6 @@ use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
 use crate::idempotency::Once;
 use crate::problem::{Fault, Problem};
-
-/// How long Secrets Manager keeps a deleted secret.
-const RECOVERY_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 /// How long an old secret signs beside the new one unless the caller says otherwise.
 const OVERLAP_SECONDS: u64 = 24 * 3600;

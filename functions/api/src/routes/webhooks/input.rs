@@ -190,7 +190,9 @@ fn split(value: &Value) -> Result<Value, &'static str> {
     match value {
         Value::String(text) => {
             let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            Ok(Value::Array(names.map(Value::from).collect()))
+            let names: Vec<Value> = names.map(Value::from).collect();
+            // An empty list of types is all of them, which nobody means who names none here.
+            if names.is_empty() { Err("must name at least one event") } else { Ok(Value::Array(names)) }
         }
         Value::Array(_) => Ok(value.clone()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
@@ -238,6 +240,7 @@ mod tests {
     #[case::pointer(json!({"a/b": 1}), "#/a~1b is not a field of a webhook")]
     #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events says the same as event_types; send one of them")]
     #[case::secret(json!({"secret": "x"}), "#/secret cannot be set here; use POST /webhooks/{id}/secret/rotate")]
+    #[case::no_events(json!({"events": " , "}), "#/events must name at least one event")]
     #[case::third_state(json!({"state": 3}), "#/state must be 1 (active) or 2 (stopped)")]
     #[case::stale(json!({"version": 2}), "#/version is set by Dynahook and cannot be set")]
     fn refuses(#[case] input: Value, #[case] detail: &str) {
