@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::id::EventId;
-use crate::tenant::TenantId;
-use crate::value::Map;
+use crate::path::FieldPath;
+use crate::tenant::{AppId, TenantId};
+use crate::value::{Map, Value};
 
 /// What a change did to its entity; the last part of an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -149,14 +150,20 @@ impl fmt::Display for EntityName {
 }
 
 /// Which entity an event is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
     /// Its id within its collection.
     pub id: String,
     /// Its kind, as receivers know it (`flows/comments`).
     pub key: String,
-    /// The path of its collection (`packets`).
+    /// The path of its collection (`pipelinesPackets/p1/comments`).
     pub collection: String,
+    /// The template that the path was made of, if it stands for many (`pipelinesPackets/{packetId}/comments`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection_template: Option<String>,
+    /// What stands beside the entity in its payload, by the name it has there (`entityComments`).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub related: Map,
 }
 
 impl Entity {
@@ -168,37 +175,92 @@ impl Entity {
 }
 
 /// An entity at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// Names the state: the same for the same content of the same entity, and for no other.
+    pub id: String,
     /// All its attributes.
     pub properties: Map,
     /// When it was created, if the table says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_time: Option<String>,
     /// When it was last changed, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_time: Option<String>,
 }
 
-/// One committed change, on its way to every webhook that wants it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How an entity went, if nobody removed its item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// It was marked as deleted; the item is still there.
+    Soft,
+    /// Its time to live ended.
+    Expired,
+}
+
+/// One committed change, or one published fact, on its way to every webhook that wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The table that changed.
+    /// The table that changed, or `published`.
     pub source: String,
     /// Derived from the change, so that a replay has the same id.
     pub id: EventId,
     /// Whose event it is.
     pub tenant: TenantId,
+    /// The application that it belongs to, if it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// `<entity>.<operation>`.
     pub event_type: EventType,
     /// What the change did.
     pub operation: Operation,
     /// When the change was committed.
     pub at: Timestamp,
+    /// Orders the events of one entity: a later one has the greater text. All of one entity are of the same length.
+    pub sequence: String,
     /// What it was about.
     pub entity: Entity,
     /// The state before, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<State>,
     /// The state after, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<State>,
+    /// The paths at which the two differ, sorted, if there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_mask: Option<Vec<String>>,
+    /// How the entity went, if the change is a deletion and not a plain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+}
+
+impl Event {
+    /// Returns the value of a field before and after the change.
+    #[must_use]
+    pub fn field(&self, path: &FieldPath) -> (Option<&Value>, Option<&Value>) {
+        (
+            self.old.as_ref().and_then(|state| path.get(&state.properties)),
+            self.new.as_ref().and_then(|state| path.get(&state.properties)),
+        )
+    }
+
+    /// Returns the names of the attributes that differ before and after; of a new or removed entity all.
+    pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
+        static NONE: Map = Map::new();
+        let old = self.old.as_ref().map_or(&NONE, |state| &state.properties);
+        let new = self.new.as_ref().map_or(&NONE, |state| &state.properties);
+        let kept = new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(name, _)| name.as_str());
+        kept.chain(old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str))
+    }
+
+    /// Returns the types that an update has beside its own: `packet.status_changed` for each attribute that changed.
+    pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
+        let updated = (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
+        updated.into_iter().flat_map(move |(entity, _)| {
+            self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
+        })
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub mod id;
 pub mod inbound;
 pub mod matcher;
 pub mod message;
+pub mod path;
+pub mod pattern;
 pub mod payload;
 pub mod retry;
 pub mod sample;

@@ -35,7 +35,7 @@ impl Sample {
         let greeting = || Map::from([("message".to_owned(), Value::String("this is a test".to_owned()))]);
         let state = |properties| {
             let time = Some(rfc3339(at));
-            State { properties, create_time: time.clone(), update_time: time }
+            State { id: String::new(), properties, create_time: time.clone(), update_time: time }
         };
         let (old, new) = match operation {
             Operation::Created => (None, Some(self.properties.unwrap_or_else(greeting))),
@@ -56,7 +56,13 @@ impl Sample {
                 id: self.entity_id.unwrap_or_else(|| "test".to_owned()),
                 collection: collection.unwrap_or_else(|| format!("{key}s")),
                 key,
+                collection_template: None,
+                related: Map::new(),
             },
+            app: None,
+            sequence: String::new(),
+            update_mask: None,
+            removal: None,
             old: old.map(state),
             new: new.map(state),
         }

@@ -121,6 +121,8 @@ impl Source {
             id: text(current, &self.id_attribute, "entity id")?.to_owned(),
             key: self.entity_key.clone().unwrap_or_else(|| self.entity.to_string()),
             collection: self.collection.clone(),
+            collection_template: None,
+            related: Map::new(),
         };
         let event_type = EventType::of(&self.entity, operation);
         let new = new.map(|image| {
@@ -133,7 +135,26 @@ impl Source {
             state
         });
         let old = old.map(|image| self.state(image));
-        Ok(Event { source: self.table.clone(), id, tenant, event_type, operation, at, entity, old, new })
+        let update_mask = match (&old, &new) {
+            (Some(old), Some(new)) => Some(changed_paths(&old.properties, &new.properties)),
+            _ => None,
+        };
+        let sequence = "00000000000000000000000000000000000000001".to_owned();
+        Ok(Event {
+            source: self.table.clone(),
+            id,
+            tenant,
+            app: None,
+            event_type,
+            operation,
+            at,
+            sequence,
+            entity,
+            old,
+            new,
+            update_mask,
+            removal: None,
+        })
     }
 
     fn tenant(&self, image: &Map) -> Result<TenantId, MapError> {
@@ -146,6 +167,7 @@ impl Source {
     fn state(&self, properties: Map) -> State {
         let time = |attribute: &Option<String>| time(properties.get(attribute.as_ref()?)?);
         State {
+            id: String::new(),
             create_time: time(&self.create_time_attribute),
             update_time: time(&self.update_time_attribute),
             properties,

@@ -5,10 +5,11 @@
 //! same bytes every time.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+
+use crate::path::push_name;
 
 /// A JSON object: its keys are sorted.
 pub type Map = BTreeMap<String, Value>;
@@ -60,9 +61,16 @@ impl std::str::FromStr for Value {
     }
 }
 
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        read(&raw, MAX_DEPTH).map_err(serde::de::Error::custom)
+    }
+}
+
 /// One level at a time: of a number, `serde_json` gives the letters only as a raw value.
 fn read(raw: &RawValue, depth: usize) -> Result<Value, ParseValueError> {
-    fn parse<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Result<T, ParseValueError> {
+    fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, ParseValueError> {
         serde_json::from_str(raw.get()).map_err(|_| ParseValueError)
     }
     let below = depth.checked_sub(1).ok_or(ParseValueError)?;
@@ -148,25 +156,13 @@ fn collect_changes(old: &Map, new: &Map, prefix: &mut String, paths: &mut Vec<St
             continue;
         }
         let length = prefix.len();
-        push_segment(prefix, key);
+        push_name(prefix, key);
         if let (Some(Value::Map(before)), Some(Value::Map(after))) = (before, after) {
             collect_changes(before, after, prefix, paths);
         } else {
             paths.push(prefix.clone());
         }
         prefix.truncate(length);
-    }
-}
-
-fn push_segment(path: &mut String, key: &str) {
-    if !path.is_empty() {
-        path.push('.');
-    }
-    if key.is_empty() || key.contains(['.', '`']) {
-        // Writing to a string cannot fail.
-        let _ = write!(path, "`{}`", key.replace('\\', "\\\\").replace('`', "\\`"));
-    } else {
-        path.push_str(key);
     }
 }
 
