@@ -11,6 +11,18 @@ use crate::value::{Map, changed_paths};
 /// What a webhook's owner adds to every payload, at its top. The names of the envelope's own fields are not among them.
 pub type Properties = serde_json::Map<String, serde_json::Value>;
 
+/// The fields of the envelope.
+pub const ENVELOPE: [&str; 8] = [
+    "eventTimestamp",
+    "operationType",
+    "entityPath",
+    "entityId",
+    "entityKey",
+    "collectionPath",
+    "organizationId",
+    "data",
+];
+
 /// Renders the `change` format, the envelope of the Flows webhook guide.
 ///
 /// `oldValue` and `updateMask` are there for the operations that have them: both for an update, the first for a deletion.

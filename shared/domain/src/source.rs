@@ -2,31 +2,30 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
-use crate::event::{Entity, EntityName, Event, EventType, Operation, State};
+use crate::event::{Entity, Event, EventType, Operation, Removal};
 use crate::id::EventId;
-use crate::tenant::{NameError, TenantId};
+use crate::tenant::{AppId, NameError, TenantId};
 use crate::value::{Map, Value, changed_paths};
 
+mod mapping;
+mod template;
+
+pub use mapping::{Mapping, Selector};
+pub use template::{ParseTemplateError, Template};
+
 /// A DynamoDB table with a stream, and how its items map to events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Source {
     /// The table's name.
+    #[schema(min_length = 3, max_length = 255, pattern = "^[A-Za-z0-9_.-]+$", examples("orders"))]
     pub table: String,
-    /// What its items are; the first part of their event types.
-    pub entity: EntityName,
-    /// The attribute that holds the tenant.
-    pub tenant_attribute: String,
-    /// The attribute that holds the entity's id.
-    pub id_attribute: String,
-    /// The path of the collection that the entities stand in.
-    pub collection: String,
-    /// The kind of entity as receivers know it; the entity's name unless something else is wanted.
-    pub entity_key: Option<String>,
-    /// The attribute that says when an item was created: an ISO 8601 string, or a number of seconds since 1970.
-    pub create_time_attribute: Option<String>,
-    /// The attribute that says when an item was last changed, in the same forms.
-    pub update_time_attribute: Option<String>,
+    /// The kinds of entity that its items are. An item is of the first kind that says so; one of no kind is no event.
+    #[schema(min_items = 1, max_items = 50)]
+    pub entities: Vec<Mapping>,
 }
 
 /// What a stream says of one change: names and values, without the stream's own encoding.
@@ -34,8 +33,12 @@ pub struct Source {
 pub struct Change {
     /// The id that the stream gave the change; unique over all tables.
     pub stream_event_id: String,
+    /// Orders the changes of an item: digits, as many for every change.
+    pub sequence: String,
     /// When it was committed.
     pub at: Timestamp,
+    /// Whether the item's time to live ended.
+    pub expired: bool,
     /// The images.
     pub images: Images,
 }
@@ -62,131 +65,174 @@ pub enum MapError {
         /// What the source uses it for.
         role: &'static str,
     },
-    /// The attribute cannot stand for a tenant or an id.
-    #[error("attribute {attribute:?}, which the source names for the {role}, is not a non-empty string or a number")]
+    /// The attribute cannot stand for what the source uses it for.
+    #[error(
+        "attribute {attribute:?}, which the source names for the {role}, is not a non-empty string or a number{}",
+        starts_with(prefix)
+    )]
     NotText {
         /// The attribute.
         attribute: String,
         /// What the source uses it for.
         role: &'static str,
+        /// What it must start with, if anything.
+        prefix: String,
     },
-    /// The tenant is not one.
-    #[error("attribute {attribute:?} does not hold a tenant: it {source}")]
-    Tenant {
-        /// The attribute.
-        attribute: String,
-        /// What a tenant looks like.
+    /// The tenant or the application is not one.
+    #[error("what the source names for the {role} does not hold one: it {source}")]
+    Name {
+        /// Tenant or application.
+        role: &'static str,
+        /// What one looks like.
         source: NameError,
     },
+}
+
+fn starts_with(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!(" that starts with {prefix:?}") }
+}
+
+/// Where an image stands: it is the same entity as another one if this is the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Place<'a> {
+    mapping: &'a Mapping,
+    tenant: TenantId,
+    app: Option<AppId>,
+    id: String,
+    collection: String,
 }
 
 impl Source {
     /// Turns a change into the events it is: usually one.
     ///
-    /// A write that changed nothing is none. An item that moved from one tenant to another is two, a deletion for the old
-    /// tenant and a creation for the new one, so that neither sees the other's values.
+    /// A write that changed nothing that anybody may see is none, and so is one of an item of no kind. A change of the
+    /// soft-delete attribute to true is a deletion, and back a creation. An item that moved from one tenant, application,
+    /// kind or collection to another is two events, a deletion where it was and a creation where it is, so that neither side
+    /// sees the other's values.
     ///
     /// # Errors
     ///
     /// If an image lacks what the mapping names.
     pub fn events(&self, change: Change) -> Result<Vec<Event>, MapError> {
-        let Change { stream_event_id, at, images } = change;
-        let id = |part: &str| EventId::derive(at, &[&self.table, &stream_event_id, part]);
-        match images {
-            Images::Insert(new) => Ok(vec![self.event(id(""), at, Operation::Created, None, Some(new))?]),
-            Images::Remove(old) => Ok(vec![self.event(id(""), at, Operation::Deleted, Some(old), None)?]),
-            Images::Modify(old, new) if changed_paths(&old, &new).is_empty() => Ok(Vec::new()),
-            Images::Modify(old, new) if self.tenant(&old)? == self.tenant(&new)? => {
-                Ok(vec![self.event(id(""), at, Operation::Updated, Some(old), Some(new))?])
-            }
-            Images::Modify(old, new) => Ok(vec![
-                self.event(id("left"), at, Operation::Deleted, Some(old), None)?,
-                self.event(id("entered"), at, Operation::Created, None, Some(new))?,
-            ]),
-        }
-    }
-
-    fn event(
-        &self,
-        id: EventId,
-        at: Timestamp,
-        operation: Operation,
-        old: Option<Map>,
-        new: Option<Map>,
-    ) -> Result<Event, MapError> {
-        let empty = Map::new();
-        let current = new.as_ref().or(old.as_ref()).unwrap_or(&empty);
-        let tenant = self.tenant(current)?;
-        let entity = Entity {
-            id: text(current, &self.id_attribute, "entity id")?.to_owned(),
-            key: self.entity_key.clone().unwrap_or_else(|| self.entity.to_string()),
-            collection: self.collection.clone(),
-            collection_template: None,
-            related: Map::new(),
+        let Change { images, .. } = &change;
+        let (old, new) = match images {
+            Images::Insert(new) => (None, Some(new)),
+            Images::Modify(old, new) => (Some(old), Some(new)),
+            Images::Remove(old) => (Some(old), None),
         };
-        let event_type = EventType::of(&self.entity, operation);
-        let new = new.map(|image| {
-            let mut state = self.state(image);
-            // What the table does not say, the stream does: the commit is the last change, and for a new item the first.
-            state.update_time.get_or_insert_with(|| rfc3339(at));
-            if operation == Operation::Created {
-                state.create_time.get_or_insert_with(|| rfc3339(at));
-            }
-            state
-        });
-        let old = old.map(|image| self.state(image));
-        let update_mask = match (&old, &new) {
-            (Some(old), Some(new)) => Some(changed_paths(&old.properties, &new.properties)),
-            _ => None,
-        };
-        let sequence = "00000000000000000000000000000000000000001".to_owned();
-        Ok(Event {
-            source: self.table.clone(),
-            id,
-            tenant,
-            app: None,
-            event_type,
-            operation,
-            at,
-            sequence,
-            entity,
-            old,
-            new,
-            update_mask,
-            removal: None,
+        let place = |image: Option<&Map>| image.map_or(Ok(None), |image| self.place(image));
+        Ok(match (place(old)?, place(new)?) {
+            (Some(was), Some(is)) if was == is => self.updated(is, change).into_iter().collect(),
+            (None, Some(is)) => vec![self.entered(is, change, "")],
+            (Some(was), None) => vec![self.left(was, change, "")],
+            (Some(was), Some(is)) => vec![self.left(was, change.clone(), "left"), self.entered(is, change, "entered")],
+            (None, None) => Vec::new(),
         })
     }
 
-    fn tenant(&self, image: &Map) -> Result<TenantId, MapError> {
-        let attribute = &self.tenant_attribute;
-        text(image, attribute, "tenant")?
-            .parse()
-            .map_err(|source| MapError::Tenant { attribute: attribute.clone(), source })
+    fn place(&self, image: &Map) -> Result<Option<Place<'_>>, MapError> {
+        let mapping = self.entities.iter().find(|mapping| mapping.when.as_ref().is_none_or(|when| when.holds(image)));
+        mapping.map(|mapping| mapping.place(image)).transpose()
     }
 
-    fn state(&self, properties: Map) -> State {
-        let time = |attribute: &Option<String>| time(properties.get(attribute.as_ref()?)?);
-        State {
-            id: String::new(),
-            create_time: time(&self.create_time_attribute),
-            update_time: time(&self.update_time_attribute),
-            properties,
+    fn updated(&self, place: Place<'_>, change: Change) -> Option<Event> {
+        let id = self.event_id(&change, "");
+        let Images::Modify(mut old, mut new) = change.images else { return None };
+        let mapping = place.mapping;
+        mapping.redact(&mut old);
+        mapping.redact(&mut new);
+        let update_mask = changed_paths(&old, &new);
+        if !mapping.is_visible(&update_mask) {
+            return None;
+        }
+        let (operation, removal) = match (mapping.is_soft_deleted(&old), mapping.is_soft_deleted(&new)) {
+            (false, true) => (Operation::Deleted, Some(Removal::Soft)),
+            (true, false) => (Operation::Created, None),
+            (true, true) | (false, false) => (Operation::Updated, None),
+        };
+        let mut event = self.event(id, place, operation, change.at, change.sequence);
+        let path = event.entity.path();
+        let mut old = mapping.state(&path, old);
+        let mut new = mapping.state(&path, new);
+        // What the table does not say, the stream does: the commit is the last change.
+        new.update_time.get_or_insert_with(|| rfc3339(change.at));
+        mapping.take_related(&mut old.properties);
+        event.entity.related = mapping.take_related(&mut new.properties);
+        Some(Event { old: Some(old), new: Some(new), update_mask: Some(update_mask), removal, ..event })
+    }
+
+    fn entered(&self, place: Place<'_>, change: Change, part: &str) -> Event {
+        let id = self.event_id(&change, part);
+        let (Images::Insert(mut image) | Images::Modify(_, mut image) | Images::Remove(mut image)) = change.images;
+        let mapping = place.mapping;
+        mapping.redact(&mut image);
+        let mut event = self.event(id, place, Operation::Created, change.at, change.sequence);
+        let mut state = mapping.state(&event.entity.path(), image);
+        state.update_time.get_or_insert_with(|| rfc3339(change.at));
+        state.create_time.get_or_insert_with(|| rfc3339(change.at));
+        event.entity.related = mapping.take_related(&mut state.properties);
+        Event { new: Some(state), ..event }
+    }
+
+    fn left(&self, place: Place<'_>, change: Change, part: &str) -> Event {
+        let id = self.event_id(&change, part);
+        let (Images::Insert(mut image) | Images::Modify(mut image, _) | Images::Remove(mut image)) = change.images;
+        let mapping = place.mapping;
+        mapping.redact(&mut image);
+        let mut event = self.event(id, place, Operation::Deleted, change.at, change.sequence);
+        let mut state = mapping.state(&event.entity.path(), image);
+        event.entity.related = mapping.take_related(&mut state.properties);
+        Event { old: Some(state), removal: change.expired.then_some(Removal::Expired), ..event }
+    }
+
+    fn event_id(&self, change: &Change, part: &str) -> EventId {
+        EventId::derive(change.at, &[&self.table, &change.stream_event_id, part])
+    }
+
+    fn event(&self, id: EventId, place: Place<'_>, operation: Operation, at: Timestamp, sequence: String) -> Event {
+        let Place { mapping, tenant, app, id: entity_id, collection } = place;
+        Event {
+            source: self.table.clone(),
+            id,
+            tenant,
+            app,
+            event_type: EventType::of(&mapping.entity, operation),
+            operation,
+            at,
+            sequence,
+            entity: Entity {
+                id: entity_id,
+                key: mapping.entity_key.clone().unwrap_or_else(|| mapping.entity.to_string()),
+                collection,
+                collection_template: (!mapping.collection.is_fixed()).then(|| mapping.collection.to_string()),
+                related: Map::new(),
+            },
+            old: None,
+            new: None,
+            update_mask: None,
+            removal: None,
         }
     }
+}
+
+/// Names a state of an entity by its content.
+///
+/// # Panics
+///
+/// Never: every key is a string, so there is nothing that could not be written.
+#[must_use]
+pub fn state_id(entity_path: &str, properties: &Map) -> String {
+    let mut hash = Sha256::new();
+    hash.update(entity_path);
+    hash.update([0]);
+    hash.update(serde_json::to_vec(properties).expect("properties are JSON"));
+    hex::encode(&hash.finalize()[..12])
 }
 
 /// Returns a time as payloads show it: ISO 8601 in UTC, with milliseconds.
 #[must_use]
 pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
-}
-
-fn text<'a>(image: &'a Map, attribute: &str, role: &'static str) -> Result<&'a str, MapError> {
-    let value = image.get(attribute).ok_or_else(|| MapError::Missing { attribute: attribute.to_owned(), role })?;
-    value
-        .as_text()
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| MapError::NotText { attribute: attribute.to_owned(), role })
 }
 
 /// Reads a time attribute: text is the application's own and stays as it is, a number counts seconds since 1970.
@@ -203,81 +249,4 @@ fn time(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-    use crate::value::tests::map;
-
-    pub(crate) fn films() -> Source {
-        Source {
-            table: "films".to_owned(),
-            entity: "film".parse().unwrap(),
-            tenant_attribute: "studio".to_owned(),
-            id_attribute: "film_id".to_owned(),
-            collection: "films".to_owned(),
-            entity_key: None,
-            create_time_attribute: Some("made".to_owned()),
-            update_time_attribute: None,
-        }
-    }
-
-    pub(crate) fn change(images: Images) -> Change {
-        Change { stream_event_id: "e1".to_owned(), at: "2026-11-21T10:00:00.5Z".parse().unwrap(), images }
-    }
-
-    fn film(studio: &str, title: &str) -> Map {
-        map(&json!({"studio": studio, "film_id": 7, "title": title, "made": 0}))
-    }
-
-    #[test]
-    fn names_the_operation() {
-        let events = |images| films().events(change(images)).unwrap();
-        assert_eq!(events(Images::Insert(film("acme", "A")))[0].event_type.as_str(), "film.created");
-        assert_eq!(events(Images::Modify(film("acme", "A"), film("acme", "B")))[0].event_type.as_str(), "film.updated");
-        assert_eq!(events(Images::Remove(film("acme", "A")))[0].event_type.as_str(), "film.deleted");
-        assert_eq!(events(Images::Modify(film("acme", "A"), film("acme", "A"))), []);
-    }
-
-    #[test]
-    fn fills_in_the_times_that_it_knows() {
-        let [event] = &films().events(change(Images::Insert(film("acme", "A")))).unwrap()[..] else {
-            panic!("one event")
-        };
-        let state = event.new.as_ref().unwrap();
-        assert_eq!(state.create_time.as_deref(), Some("1970-01-01T00:00:00.000Z"));
-        assert_eq!(state.update_time.as_deref(), Some("2026-11-21T10:00:00.500Z"));
-    }
-
-    #[test]
-    fn a_move_between_tenants_shows_neither_the_other_side() {
-        let events = films().events(change(Images::Modify(film("acme", "A"), film("globex", "B")))).unwrap();
-        let [left, entered] = &events[..] else { panic!("two events") };
-        assert_eq!((left.tenant.as_str(), left.operation), ("acme", Operation::Deleted));
-        assert_eq!(left.old.as_ref().unwrap().properties, film("acme", "A"));
-        assert_eq!(left.new, None);
-        assert_eq!((entered.tenant.as_str(), entered.operation), ("globex", Operation::Created));
-        assert_eq!(entered.new.as_ref().unwrap().properties, film("globex", "B"));
-        assert_eq!(entered.old, None);
-        assert_ne!(left.id, entered.id);
-    }
-
-    #[test]
-    fn a_replay_has_the_same_id_and_another_table_has_not() {
-        let event = |source: Source| source.events(change(Images::Insert(film("acme", "A")))).unwrap().remove(0);
-        assert_eq!(event(films()).id, event(films()).id);
-        assert_ne!(event(films()).id, event(Source { table: "books".to_owned(), ..films() }).id);
-    }
-
-    #[rstest]
-    #[case::no_tenant(json!({"film_id": 7}), r#"the item has no attribute "studio", which the source names for its tenant"#)]
-    #[case::no_id(json!({"studio": "acme"}), r#"the item has no attribute "film_id", which the source names for its entity id"#)]
-    #[case::tenant_is_a_list(json!({"studio": ["acme"], "film_id": 7}), r#"attribute "studio", which the source names for the tenant, is not a non-empty string or a number"#)]
-    #[case::empty_id(json!({"studio": "acme", "film_id": ""}), r#"attribute "film_id", which the source names for the entity id, is not a non-empty string or a number"#)]
-    #[case::strange_tenant(json!({"studio": "a#b", "film_id": 7}), r#"attribute "studio" does not hold a tenant: it must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -"#)]
-    fn says_why_an_image_does_not_map(#[case] image: serde_json::Value, #[case] reason: &str) {
-        let error = films().events(change(Images::Insert(map(&image)))).unwrap_err();
-        assert_eq!(error.to_string(), reason);
-    }
-}
+pub(crate) mod tests;

@@ -1,0 +1,227 @@
+//! One kind of entity in a table.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{MapError, Place, Source, Template, state_id, time};
+use crate::event::{EntityName, State};
+use crate::path::FieldPath;
+use crate::payload;
+use crate::tenant::{NameError, TenantId};
+use crate::value::{Map, Value};
+use crate::webhook::FieldError;
+
+/// The most kinds of entity that a table may hold.
+const MAX_ENTITIES: usize = 50;
+
+/// The most fields that a kind may ignore, or redact, or show beside the entity.
+const MAX_FIELDS: usize = 100;
+
+/// How the items of one kind become events. Templates are texts with attributes in braces: `orders/{order_id}`; `{sk:ORDER#}`
+/// is an attribute without what it starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EntityMapping)]
+pub struct Mapping {
+    /// Which items are of this kind; all unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Selector>,
+    /// The first word of their event types.
+    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", examples("order"))]
+    pub entity: EntityName,
+    /// The tenant: a template, `{tenant_id}`, or a text if all are of one tenant.
+    #[schema(value_type = String, min_length = 1, max_length = 255, examples("{tenant_id}"))]
+    pub tenant: Template,
+    /// The application that the entity belongs to: a template, or a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("{app_id}"))]
+    pub app: Option<Template>,
+    /// The entity's id: a template.
+    #[schema(value_type = String, min_length = 1, max_length = 255, examples("{order_id}"))]
+    pub id: Template,
+    /// The path of its collection: a template. `entityPath` is `<collection>/<id>`.
+    #[schema(value_type = String, min_length = 1, max_length = 255, examples("orders", "pipelinesPackets/{packetId}/comments"))]
+    pub collection: Template,
+    /// What receivers call the kind; `entity` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255, examples("flows/comments"))]
+    pub entity_key: Option<String>,
+    /// The attribute that holds when the entity was created: a text, or seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub create_time_attribute: Option<FieldPath>,
+    /// The attribute that holds when it was last changed, in the same forms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub update_time_attribute: Option<FieldPath>,
+    /// The attribute that marks the entity as deleted when it is true. The change to true is a `deleted` event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("softRemoved"))]
+    pub soft_delete_attribute: Option<FieldPath>,
+    /// Fields whose change alone makes no event. They are sent with the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["last_seen_at"])))]
+    pub ignore: Vec<FieldPath>,
+    /// Fields that are never sent to anybody, nor kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["password_hash", "address.phone"])))]
+    pub redact: Vec<FieldPath>,
+    /// Attributes that stand beside the entity in the payload, by the name that they have there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>, examples(json!({"entityComments": "thread"})))]
+    pub related: BTreeMap<String, String>,
+}
+
+/// Chooses items by an attribute: by what it is, or by what it starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EntitySelector)]
+pub struct Selector {
+    /// The attribute.
+    #[schema(value_type = String, min_length = 1, max_length = 255, examples("sk"))]
+    pub attribute: FieldPath,
+    /// What it is; this or `prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
+    pub equals: Option<String>,
+    /// What it starts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255, examples("ORDER#"))]
+    pub prefix: Option<String>,
+}
+
+impl Selector {
+    /// Says whether an item is chosen.
+    #[must_use]
+    pub fn holds(&self, image: &Map) -> bool {
+        let text = self.attribute.get(image).and_then(Value::as_text);
+        text.is_some_and(|text| {
+            self.equals.as_ref().is_none_or(|equals| text == equals)
+                && self.prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix.as_str()))
+        })
+    }
+}
+
+impl Mapping {
+    /// Says where an image of this kind stands.
+    pub(super) fn place(&self, image: &Map) -> Result<Place<'_>, MapError> {
+        fn name<T: std::str::FromStr<Err = NameError>>(
+            template: &Template,
+            image: &Map,
+            role: &'static str,
+        ) -> Result<T, MapError> {
+            template.fill(image, role)?.parse().map_err(|source| MapError::Name { role, source })
+        }
+        Ok(Place {
+            mapping: self,
+            tenant: name(&self.tenant, image, "tenant")?,
+            app: self.app.as_ref().map(|app| name(app, image, "application")).transpose()?,
+            id: self.id.fill(image, "entity id")?,
+            collection: self.collection.fill(image, "collection")?,
+        })
+    }
+
+    pub(super) fn redact(&self, image: &mut Map) {
+        self.redact.iter().for_each(|path| path.remove(image));
+    }
+
+    /// Says whether a change shows: whether a field changed that is not ignored.
+    pub(super) fn is_visible(&self, update_mask: &[String]) -> bool {
+        let ignored = |path: &String| {
+            !self.ignore.is_empty()
+                && path.parse().is_ok_and(|path: FieldPath| self.ignore.iter().any(|ignore| ignore.covers(&path)))
+        };
+        !update_mask.iter().all(ignored)
+    }
+
+    pub(super) fn is_soft_deleted(&self, image: &Map) -> bool {
+        let value = self.soft_delete_attribute.as_ref().and_then(|path| path.get(image));
+        value == Some(&Value::Bool(true))
+    }
+
+    /// Names the state by all that makes an event when it changes.
+    pub(super) fn state(&self, entity_path: &str, properties: Map) -> State {
+        let time = |path: &Option<FieldPath>| time(path.as_ref()?.get(&properties)?);
+        let id = if self.ignore.is_empty() {
+            state_id(entity_path, &properties)
+        } else {
+            let mut counted = properties.clone();
+            self.ignore.iter().for_each(|path| path.remove(&mut counted));
+            state_id(entity_path, &counted)
+        };
+        State {
+            id,
+            create_time: time(&self.create_time_attribute),
+            update_time: time(&self.update_time_attribute),
+            properties,
+        }
+    }
+
+    /// Takes out what stands beside the entity.
+    pub(super) fn take_related(&self, properties: &mut Map) -> Map {
+        let related = self.related.iter();
+        related.filter_map(|(name, attribute)| Some((name.clone(), properties.remove(attribute)?))).collect()
+    }
+
+    fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
+        let mut fault = |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
+        if self.when.is_none() && !last {
+            fault("/when", "must be given: only the last kind can be all other items".to_owned());
+        }
+        if self.when.as_ref().is_some_and(|when| when.equals.is_some() == when.prefix.is_some()) {
+            fault("/when", "must say either equals or prefix".to_owned());
+        }
+        let key = self.entity_key.iter().map(|text| ("/entity_key", text));
+        let when = self.when.iter();
+        let when = when.flat_map(|when| [("/when/equals", &when.equals), ("/when/prefix", &when.prefix)]);
+        let when = when.filter_map(|(field, text)| Some((field, text.as_ref()?)));
+        for (field, _) in key.chain(when).filter(|(_, text)| !(1..=255).contains(&text.len())) {
+            fault(field, "must be 1 to 255 bytes".to_owned());
+        }
+        if self.collection.to_string().ends_with('/') {
+            fault("/collection", "must not end with a slash".to_owned());
+        }
+        for (field, template) in [("/tenant", Some(&self.tenant)), ("/app", self.app.as_ref())] {
+            let fixed = template.filter(|template| template.is_fixed());
+            if let Some(Err(error)) = fixed.map(|template| template.to_string().parse::<TenantId>()) {
+                fault(field, format!("{error}; an attribute stands in braces, such as {{tenant_id}}"));
+            }
+        }
+        for (field, count) in
+            [("/ignore", self.ignore.len()), ("/redact", self.redact.len()), ("/related", self.related.len())]
+        {
+            if count > MAX_FIELDS {
+                fault(field, format!("must be at most {MAX_FIELDS}"));
+            }
+        }
+        for (name, attribute) in &self.related {
+            let escaped = name.replace('~', "~0").replace('/', "~1");
+            if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
+                fault(&format!("/related/{escaped}"), "must be a name of 1 to 64 bytes, and an attribute".to_owned());
+            } else if payload::ENVELOPE.contains(&name.as_str()) {
+                fault(&format!("/related/{escaped}"), "is a field of the payload and cannot be replaced".to_owned());
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
+            faults.push(FieldError::new("/table", "must be a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -"));
+        }
+        if !(1..=MAX_ENTITIES).contains(&self.entities.len()) {
+            faults.push(FieldError::new("/entities", format!("must be 1 to {MAX_ENTITIES} kinds of entity")));
+        }
+        for (index, mapping) in self.entities.iter().enumerate() {
+            mapping.check(&format!("/entities/{index}"), index + 1 == self.entities.len(), &mut faults);
+        }
+        faults
+    }
+}

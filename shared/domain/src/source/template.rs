@@ -1,0 +1,160 @@
+//! Texts that are made of an item's attributes: `pipelinesPackets/{packetId}/comments`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::MapError;
+use crate::path::FieldPath;
+use crate::value::Map;
+
+/// A text with attributes in it, in braces. `{sk:ORDER#}` is the attribute `sk` without the `ORDER#` that it starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Template(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Attribute { path: FieldPath, prefix: String },
+}
+
+/// A text that is not a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 255 bytes of text with attributes in braces, such as orders/{{order_id}} or {{sk:ORDER#}}")]
+pub struct ParseTemplateError;
+
+/// The longest template, in bytes.
+const MAX_BYTES: usize = 255;
+
+impl Template {
+    /// Says whether it is the same text for every item.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !self.0.iter().any(|part| matches!(part, Part::Attribute { .. }))
+    }
+
+    /// Returns the text for an item; `role` is what the source uses it for.
+    ///
+    /// # Errors
+    ///
+    /// If an attribute is not there, or neither a non-empty string nor a number, or lacks its prefix.
+    pub(super) fn fill(&self, image: &Map, role: &'static str) -> Result<String, MapError> {
+        let mut filled = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Attribute { path, prefix } => {
+                    let attribute = || path.to_string();
+                    let value =
+                        path.get(image).ok_or_else(|| MapError::Missing { attribute: attribute(), role })?.as_text();
+                    let text = value.and_then(|text| text.strip_prefix(prefix.as_str())).filter(|text| !text.is_empty());
+                    filled.push_str(text.ok_or_else(|| MapError::NotText {
+                        attribute: attribute(),
+                        role,
+                        prefix: prefix.clone(),
+                    })?);
+                }
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl FromStr for Template {
+    type Err = ParseTemplateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.len() > MAX_BYTES || text.chars().any(char::is_control) {
+            return Err(ParseTemplateError);
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(open);
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            let (inner, after) = from.strip_prefix('{').and_then(|from| from.split_once('}')).ok_or(ParseTemplateError)?;
+            let (path, prefix) = inner.split_once(':').unwrap_or((inner, ""));
+            let path = path.parse().map_err(|_| ParseTemplateError)?;
+            if prefix.contains('{') {
+                return Err(ParseTemplateError);
+            }
+            parts.push(Part::Attribute { path, prefix: prefix.to_owned() });
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = ParseTemplateError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> Self {
+        template.to_string()
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Attribute { path, prefix } if prefix.is_empty() => write!(f, "{{{path}}}"),
+            Part::Attribute { path, prefix } => write!(f, "{{{path}:{prefix}}}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::value::tests::map;
+
+    #[rstest]
+    #[case::fixed("orders", Ok("orders"))]
+    #[case::attribute("{n}", Ok("7"))]
+    #[case::between("p/{packet.id}/comments", Ok("p/p1/comments"))]
+    #[case::without_its_prefix("{sk:ORDER#}", Ok("o1"))]
+    #[case::two("{n}-{sk}", Ok("7-ORDER#o1"))]
+    #[case::absent("{nix}", Err(r#"the item has no attribute "nix", which the source names for its entity id"#))]
+    #[case::other_prefix("{sk:USER#}", Err(r#"attribute "sk", which the source names for the entity id, is not a non-empty string or a number that starts with "USER#""#))]
+    #[case::nothing_after("{sk:ORDER#o1}", Err(r#"attribute "sk", which the source names for the entity id, is not a non-empty string or a number that starts with "ORDER#o1""#))]
+    #[case::a_map("{packet}", Err(r#"attribute "packet", which the source names for the entity id, is not a non-empty string or a number"#))]
+    fn fills(#[case] template: &str, #[case] expected: Result<&str, &str>) {
+        let image = map(&json!({"n": 7, "packet": {"id": "p1"}, "sk": "ORDER#o1"}));
+        let filled = template.parse::<Template>().unwrap().fill(&image, "entity id").map_err(|error| error.to_string());
+        assert_eq!(filled, expected.map(str::to_owned).map_err(str::to_owned));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::open("{a")]
+    #[case::closed("a}")]
+    #[case::no_name("{}")]
+    #[case::nested("{a:{b}}")]
+    #[case::control("a\nb")]
+    fn refuses(#[case] text: &str) {
+        assert_eq!(text.parse::<Template>(), Err(ParseTemplateError));
+    }
+
+    #[test]
+    fn is_written_as_it_was_read() {
+        for text in ["orders", "{n}", "p/{packet.id}/c", "{sk:ORDER#}x"] {
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+use proptest::prelude::*;
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::value::tests::map;
+
+pub(crate) fn films() -> Source {
+    source(&json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films", "create_time_attribute": "made"}))
+}
+
+fn source(mapping: &serde_json::Value) -> Source {
+    serde_json::from_value(json!({"table": "films", "entities": [mapping]})).unwrap()
+}
+
+pub(crate) fn change(images: Images) -> Change {
+    Change {
+        stream_event_id: "e1".to_owned(),
+        sequence: format!("{:0>40}", 7),
+        at: "2026-11-21T10:00:00.5Z".parse().unwrap(),
+        expired: false,
+        images,
+    }
+}
+
+fn film(studio: &str, title: &str) -> Map {
+    map(&json!({"studio": studio, "film_id": 7, "title": title, "made": 0}))
+}
+
+fn with(more: &serde_json::Value) -> Map {
+    let mut image = json!({"studio": "acme", "film_id": 7});
+    image.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    map(&image)
+}
+
+fn modified(mapping: &serde_json::Value, old: &serde_json::Value, new: &serde_json::Value) -> Vec<Event> {
+    let mut all = json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films"});
+    all.as_object_mut().unwrap().extend(mapping.as_object().unwrap().clone());
+    source(&all).events(change(Images::Modify(with(old), with(new)))).unwrap()
+}
+
+#[test]
+fn names_the_operation() {
+    let events = |images| films().events(change(images)).unwrap();
+    assert_eq!(events(Images::Insert(film("acme", "A")))[0].event_type.as_str(), "film.created");
+    assert_eq!(events(Images::Modify(film("acme", "A"), film("acme", "B")))[0].event_type.as_str(), "film.updated");
+    assert_eq!(events(Images::Remove(film("acme", "A")))[0].event_type.as_str(), "film.deleted");
+    assert_eq!(events(Images::Modify(film("acme", "A"), film("acme", "A"))), []);
+}
+
+#[test]
+fn fills_in_the_times_that_it_knows() {
+    let [event] = &films().events(change(Images::Insert(film("acme", "A")))).unwrap()[..] else { panic!("one event") };
+    let state = event.new.as_ref().unwrap();
+    assert_eq!(state.create_time.as_deref(), Some("1970-01-01T00:00:00.000Z"));
+    assert_eq!(state.update_time.as_deref(), Some("2026-11-21T10:00:00.500Z"));
+}
+
+#[test]
+fn a_move_between_tenants_shows_neither_the_other_side() {
+    let events = films().events(change(Images::Modify(film("acme", "A"), film("globex", "B")))).unwrap();
+    let [left, entered] = &events[..] else { panic!("two events") };
+    assert_eq!((left.tenant.as_str(), left.operation), ("acme", Operation::Deleted));
+    assert_eq!(left.old.as_ref().unwrap().properties, film("acme", "A"));
+    assert_eq!((&left.new, &left.update_mask), (&None, &None));
+    assert_eq!((entered.tenant.as_str(), entered.operation), ("globex", Operation::Created));
+    assert_eq!(entered.new.as_ref().unwrap().properties, film("globex", "B"));
+    assert_eq!((&entered.old, &entered.update_mask), (&None, &None));
+    assert_ne!(left.id, entered.id);
+}
+
+#[test]
+fn a_replay_has_the_same_id_and_another_table_has_not() {
+    let event = |source: Source| source.events(change(Images::Insert(film("acme", "A")))).unwrap().remove(0);
+    assert_eq!(event(films()), event(films()));
+    assert_ne!(event(films()).id, event(Source { table: "books".to_owned(), ..films() }).id);
+}
+
+#[rstest]
+#[case::no_tenant(json!({"film_id": 7}), r#"the item has no attribute "studio", which the source names for its tenant"#)]
+#[case::no_id(json!({"studio": "acme"}), r#"the item has no attribute "film_id", which the source names for its entity id"#)]
+#[case::tenant_is_a_list(json!({"studio": ["acme"], "film_id": 7}), r#"attribute "studio", which the source names for the tenant, is not a non-empty string or a number"#)]
+#[case::empty_id(json!({"studio": "acme", "film_id": ""}), r#"attribute "film_id", which the source names for the entity id, is not a non-empty string or a number"#)]
+#[case::strange_tenant(json!({"studio": "a#b", "film_id": 7}), "what the source names for the tenant does not hold one: it must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
+fn says_why_an_image_does_not_map(#[case] image: serde_json::Value, #[case] reason: &str) {
+    let error = films().events(change(Images::Insert(map(&image)))).unwrap_err();
+    assert_eq!(error.to_string(), reason);
+}
+
+fn one_table() -> Source {
+    serde_json::from_value(json!({"table": "app", "entities": [
+        {"when": {"attribute": "sk", "prefix": "PACKET#"}, "entity": "packet", "tenant": "{pk:TENANT#}", "id": "{sk:PACKET#}", "collection": "packets"},
+        {"when": {"attribute": "kind", "equals": "comment"}, "entity": "comment", "tenant": "{pk:TENANT#}", "app": "{app}", "id": "{id}",
+         "collection": "pipelinesPackets/{packetId}/comments", "entity_key": "flows/comments"},
+    ]}))
+    .unwrap()
+}
+
+#[test]
+fn one_table_may_hold_several_kinds() {
+    let source = one_table();
+    assert_eq!(source.check(), []);
+    let event = |image| source.events(change(Images::Insert(map(&image)))).unwrap().pop();
+    let packet = event(json!({"pk": "TENANT#acme", "sk": "PACKET#p1"})).unwrap();
+    assert_eq!((packet.event_type.as_str(), packet.entity.path().as_str()), ("packet.created", "packets/p1"));
+    assert_eq!((packet.tenant.as_str(), packet.entity.collection_template), ("acme", None));
+    let comment =
+        json!({"pk": "TENANT#acme", "sk": "C#1", "kind": "comment", "id": "c1", "packetId": "p1", "app": "crm"});
+    let comment = event(comment).unwrap();
+    assert_eq!(comment.entity.path(), "pipelinesPackets/p1/comments/c1");
+    assert_eq!(comment.entity.collection_template.as_deref(), Some("pipelinesPackets/{packetId}/comments"));
+    assert_eq!((comment.entity.key.as_str(), comment.app.unwrap().as_str()), ("flows/comments", "crm"));
+    assert_eq!(event(json!({"pk": "TENANT#acme", "sk": "USER#1"})), None);
+}
+
+#[test]
+fn an_item_that_becomes_another_kind_leaves_and_enters() {
+    let image = |kind: &str| map(&json!({"pk": "TENANT#acme", "sk": "1", "kind": kind, "id": "c1", "packetId": "p1", "app": "crm"}));
+    let types = |old, new| -> Vec<String> {
+        let events = one_table().events(change(Images::Modify(image(old), image(new)))).unwrap();
+        events.iter().map(|event| event.event_type.to_string()).collect()
+    };
+    assert_eq!(types("comment", "draft"), ["comment.deleted"]);
+    assert_eq!(types("draft", "comment"), ["comment.created"]);
+    assert_eq!(types("draft", "note"), [""; 0]);
+}
+
+#[rstest]
+#[case::removed(json!(false), json!(true), Operation::Deleted, Some(Removal::Soft))]
+#[case::absent_is_not_removed(json!(null), json!(true), Operation::Deleted, Some(Removal::Soft))]
+#[case::restored(json!(true), json!(false), Operation::Created, None)]
+#[case::still_removed(json!(true), json!(true), Operation::Updated, None)]
+#[case::only_true_counts(json!(false), json!("true"), Operation::Updated, None)]
+fn a_mark_is_a_deletion(
+    #[case] was: serde_json::Value,
+    #[case] is: serde_json::Value,
+    #[case] operation: Operation,
+    #[case] removal: Option<Removal>,
+) {
+    let old = json!({"softRemoved": was, "n": 1});
+    let events = modified(&json!({"soft_delete_attribute": "softRemoved"}), &old, &json!({"softRemoved": is, "n": 2}));
+    assert_eq!((events[0].operation, events[0].removal), (operation, removal));
+    assert!(events[0].old.is_some() && events[0].new.is_some() && events[0].update_mask.is_some());
+}
+
+#[test]
+fn an_expired_item_is_marked() {
+    let event = |expired| {
+        let change = Change { expired, ..change(Images::Remove(film("acme", "A"))) };
+        films().events(change).unwrap().remove(0)
+    };
+    assert_eq!((event(true).removal, event(false).removal), (Some(Removal::Expired), None));
+}
+
+#[rstest]
+#[case::only_ignored(json!({"seen": 1, "m": {"n": 1}}), json!({"seen": 2, "m": {"n": 2}}), None)]
+#[case::beside_another(json!({"seen": 1, "a": 1}), json!({"seen": 2, "a": 2}), Some(&["a", "seen"][..]))]
+#[case::next_to_it(json!({"m": {"n": 1, "o": 1}}), json!({"m": {"n": 2, "o": 2}}), Some(&["m.n", "m.o"][..]))]
+fn a_change_of_ignored_fields_alone_is_no_event(
+    #[case] old: serde_json::Value,
+    #[case] new: serde_json::Value,
+    #[case] mask: Option<&[&str]>,
+) {
+    let event = modified(&json!({"ignore": ["seen", "m.n"]}), &old, &new).pop();
+    let found = event.map(|event| event.update_mask.unwrap());
+    assert_eq!(found, mask.map(|mask| mask.iter().map(|&path| path.to_owned()).collect()));
+}
+
+#[test]
+fn redacted_fields_are_nowhere() {
+    let redact = json!({"redact": ["hash", "address.phone", "lines.price"]});
+    let old = json!({"hash": "h1", "address": {"phone": "p1", "city": "c"}, "lines": [{"price": 1, "n": 1}], "a": 1});
+    let new = json!({"hash": "h2", "address": {"phone": "p2", "city": "c"}, "lines": [{"price": 2, "n": 1}], "a": 2});
+    let event = modified(&redact, &old, &new).remove(0);
+    let kept = |a| with(&json!({"address": {"city": "c"}, "lines": [{"n": 1}], "a": a}));
+    assert_eq!((event.old.unwrap().properties, event.new.unwrap().properties), (kept(1), kept(2)));
+    assert_eq!(event.update_mask.unwrap(), ["a"]);
+    // Nor is there an event that nobody could see a change in.
+    let mut same = new;
+    same["a"] = json!(1);
+    assert_eq!(modified(&redact, &old, &same), []);
+}
+
+#[test]
+fn related_attributes_stand_beside_the_entity() {
+    let related = json!({"related": {"entityComments": "thread"}});
+    let event = modified(&related, &json!({"thread": [1]}), &json!({"thread": [1, 2]})).remove(0);
+    assert_eq!(event.entity.related, map(&json!({"entityComments": [1, 2]})));
+    assert_eq!(event.new.unwrap().properties, with(&json!({})));
+    assert_eq!(event.update_mask.unwrap(), ["thread"]);
+}
+
+#[test]
+fn derived_types_name_what_changed() {
+    let event = modified(&json!({}), &json!({"status": 1, "b": 1}), &json!({"status": 2, "b": 1, "new one": 1, "c": 1}));
+    let types: Vec<String> = event[0].derived_types().map(String::from).collect();
+    assert_eq!(types, ["film.c_changed", "film.status_changed"]);
+    let created = films().events(change(Images::Insert(film("acme", "A")))).unwrap();
+    assert_eq!(created[0].derived_types().count(), 0);
+}
+
+#[rstest]
+#[case::table(json!({"table": "a b"}), "/table")]
+#[case::no_entities(json!({"entities": []}), "/entities")]
+#[case::unreachable(json!({"entities": [{}, {}]}), "/entities/0/when")]
+#[case::both(json!({"entities": [{"when": {"attribute": "a", "prefix": "b", "equals": "c"}}]}), "/entities/0/when")]
+#[case::slash(json!({"entities": [{"collection": "a/"}]}), "/entities/0/collection")]
+#[case::no_tenant(json!({"entities": [{"tenant": "a#b"}]}), "/entities/0/tenant")]
+#[case::no_app(json!({"entities": [{"app": "a b"}]}), "/entities/0/app")]
+#[case::reserved(json!({"entities": [{"related": {"data": "a"}}]}), "/entities/0/related/data")]
+fn names_what_is_not_allowed(#[case] source: serde_json::Value, #[case] pointer: &str) {
+    let mut all = json!({"table": "films", "entities": [{}]});
+    all.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+    for mapping in all["entities"].as_array_mut().unwrap() {
+        let mut fields = json!({"entity": "film", "tenant": "{studio}", "id": "{id}", "collection": "films"});
+        fields.as_object_mut().unwrap().extend(mapping.as_object().unwrap().clone());
+        *mapping = fields;
+    }
+    let faults = serde_json::from_value::<Source>(all).unwrap().check();
+    assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
+}
+
+fn image() -> impl Strategy<Value = Map> {
+    let value = (0..3_u8).prop_map(|n| n.to_string().parse::<Value>().unwrap());
+    prop::collection::btree_map("[ab]", value, 0..3).prop_map(|image| {
+        let fixed = map(&json!({"studio": "acme", "film_id": 7}));
+        image.into_iter().chain(fixed).collect()
+    })
+}
+
+proptest! {
+    /// `previous` of an event is `state` of the one before it, for as long as none is missing.
+    #[test]
+    fn the_events_of_an_entity_are_a_chain(images in prop::collection::vec(image(), 2..8), ignore: bool) {
+        let mapping = json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films",
+            "ignore": if ignore { vec!["a"] } else { vec![] }});
+        let source = source(&mapping);
+        let mut last = source.events(change(Images::Insert(images[0].clone()))).unwrap().remove(0).new;
+        for pair in images.windows(2) {
+            for event in source.events(change(Images::Modify(pair[0].clone(), pair[1].clone()))).unwrap() {
+                prop_assert_eq!(event.old.map(|state| state.id), last.map(|state| state.id));
+                last = event.new;
+            }
+        }
+    }
+}
