@@ -36,13 +36,21 @@ impl Operation {
     }
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Operation {
+    /// Returns the word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -261,6 +269,12 @@ impl Event {
             self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
         })
     }
+}
+
+/// Returns the sequence of an event that no stream ordered: its id, which starts with its time.
+#[must_use]
+pub fn sequence(id: &EventId) -> String {
+    id.to_string().split_off("evt_".len())
 }
 
 #[cfg(test)]

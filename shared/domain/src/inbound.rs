@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::EventType;
+use crate::pattern::EventPattern;
 use crate::signature::SignatureScheme;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
@@ -48,10 +49,10 @@ pub fn read<'a>(
     let said = event_type(&data, header("x-github-event"));
     let named = &webhook.settings.event_types;
     let event_type = match said {
-        Some(said) if named.is_empty() || named.contains(&said) => said,
+        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.matches(&said)) => said,
         Some(_) => return None,
-        None => match named.first() {
-            Some(first) => first.clone(),
+        None => match named.first().and_then(EventPattern::exact) {
+            Some(first) => first,
             None => DEFAULT_TYPE.parse().ok()?,
         },
     };

@@ -1,49 +1,15 @@
-//! Which webhooks want an event.
+//! Which webhooks of a tenant want an event.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::event::{Event, EventType, Operation};
+use crate::event::{Event, Operation};
+use crate::filter::{Document, FilterSet};
 use crate::id::WebhookId;
-use crate::payload::Properties;
-
-/// What fan-out needs to know of a webhook, and nothing more. An empty list is no condition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Subscription {
-    /// The webhook.
-    pub webhook: WebhookId,
-    /// The event types that it wants.
-    pub event_types: Vec<EventType>,
-    /// The tables whose changes it wants.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<String>,
-    /// The collections whose entities it wants.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub collections: Vec<String>,
-    /// The operations that it wants.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub operations: Vec<Operation>,
-    /// What is added to its payloads.
-    #[serde(default, skip_serializing_if = "Properties::is_empty")]
-    pub properties: Properties,
-}
-
-impl Subscription {
-    /// Says whether the webhook wants the event: whether every condition that it has holds.
-    #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
-        holds(&self.event_types, &event.event_type)
-            && holds(&self.sources, &event.source)
-            && holds(&self.collections, &event.entity.collection)
-            && holds(&self.operations, &event.operation)
-    }
-}
-
-fn holds<T: PartialEq>(wanted: &[T], value: &T) -> bool {
-    wanted.is_empty() || wanted.contains(value)
-}
+use crate::pattern::EventPattern;
+use crate::subscription::{Subscription, Transition};
+use crate::tenant::AppId;
+use crate::value::{Map, Value};
 
 /// What became of a subscription since a reader last looked.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,164 +20,248 @@ pub enum SubscriptionChange {
     Ended(WebhookId),
 }
 
+/// Something that an event has. A subscription stands in the index under keys one of which every event has that it wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Type(String),
+    Collection(String),
+    Source(String),
+    Operation(Operation),
+    Application(AppId),
+    /// An attribute that changed.
+    Changed(String),
+    /// A text in a field.
+    Text(Path, String),
+}
+
+/// The names that lead to a field of an event's [`Document`].
+type Path = Vec<String>;
+
+/// From how many filters under one key on they are looked through at once, and not one by one.
+const MANY: usize = 32;
+
 /// Finds the webhooks of one tenant that want an event.
 ///
-/// A subscription stands in one index only, that of the first condition it has, and under every value that it wants there. So
-/// the cost of an event does not grow with the number of webhooks that want other types, collections or tables.
+/// A subscription stands under the keys of one of its conditions, that which fewest others stand under: so an event is
+/// compared with few webhooks that do not want it, however many there are. Where many filters share a key, because none asks
+/// for a text that the others do not, an automaton of them all names the few that may hold.
 #[derive(Debug, Default)]
 pub struct Matcher {
-    subscriptions: HashMap<WebhookId, Subscription>,
-    by_type: Index<EventType>,
-    by_collection: Index<String>,
-    by_source: Index<String>,
-    by_operation: Index<Operation>,
+    subscriptions: HashMap<WebhookId, (Arc<Subscription>, Vec<Key>)>,
+    index: HashMap<Key, Bucket>,
+    /// The fields whose texts are keys, and of how many subscriptions: no other field of an event is looked at.
+    texts: HashMap<Path, usize>,
+}
+
+/// The subscriptions under one key.
+#[derive(Debug, Default)]
+struct Bucket {
+    plain: BTreeSet<WebhookId>,
+    filtered: BTreeSet<WebhookId>,
+    /// The filters of the second, if they are many; made when it is first needed.
+    automaton: Option<FilterSet<WebhookId>>,
+}
+
+impl Bucket {
+    fn len(&self) -> usize {
+        self.plain.len() + self.filtered.len()
+    }
 }
 
 impl Matcher {
     /// Brings the matcher up to date.
     pub fn apply(&mut self, change: SubscriptionChange) {
         let (SubscriptionChange::Wants(Subscription { webhook, .. }) | SubscriptionChange::Ended(webhook)) = &change;
-        if let Some(before) = self.subscriptions.remove(webhook) {
-            self.index(&before, false);
-        }
+        self.remove(*webhook);
         if let SubscriptionChange::Wants(subscription) = change {
-            self.index(&subscription, true);
-            self.subscriptions.insert(subscription.webhook, subscription);
+            self.insert(subscription);
         }
     }
 
-    fn index(&mut self, subscription: &Subscription, wants: bool) {
-        let Subscription { webhook, event_types, sources, collections, operations, .. } = subscription;
-        if !event_types.is_empty() {
-            self.by_type.set(event_types, *webhook, wants);
-        } else if !collections.is_empty() {
-            self.by_collection.set(collections, *webhook, wants);
-        } else if !sources.is_empty() {
-            self.by_source.set(sources, *webhook, wants);
-        } else if operations.is_empty() {
-            self.by_operation.set(&[Operation::Created, Operation::Updated, Operation::Deleted], *webhook, wants);
-        } else {
-            self.by_operation.set(operations, *webhook, wants);
-        }
+    /// Returns how many subscriptions it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.subscriptions.len()
     }
 
-    /// Returns the webhooks that want the event, each once.
-    pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Subscription> {
-        let candidates = [
-            self.by_type.get(&event.event_type),
-            self.by_collection.get(&event.entity.collection),
-            self.by_source.get(&event.source),
-            self.by_operation.get(&event.operation),
-        ];
-        let subscriptions = candidates.into_iter().flatten().filter_map(|webhook| self.subscriptions.get(webhook));
-        subscriptions.filter(|subscription| subscription.wants(event))
-    }
-}
-
-/// Webhooks by what they want.
-#[derive(Debug)]
-struct Index<K>(HashMap<K, Vec<WebhookId>>);
-
-impl<K> Default for Index<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq + Clone> Index<K> {
-    fn get(&self, key: &K) -> &[WebhookId] {
-        self.0.get(key).map_or(&[], Vec::as_slice)
+    /// Says whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
     }
 
-    fn set(&mut self, keys: &[K], webhook: WebhookId, wants: bool) {
+    fn remove(&mut self, webhook: WebhookId) {
+        let Some((_, keys)) = self.subscriptions.remove(&webhook) else { return };
         for key in keys {
-            let webhooks = self.0.entry(key.clone()).or_default();
-            // A value that is named twice is wanted once.
-            webhooks.retain(|other| *other != webhook);
-            if wants {
-                webhooks.push(webhook);
+            if let Key::Text(path, _) = &key
+                && let Some(count) = self.texts.get_mut(path)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.texts.remove(path);
+                }
             }
-            if webhooks.is_empty() {
-                self.0.remove(key);
+            if let Some(bucket) = self.index.get_mut(&key) {
+                bucket.plain.remove(&webhook);
+                if bucket.filtered.remove(&webhook) {
+                    bucket.automaton = None;
+                }
+                if bucket.len() == 0 {
+                    self.index.remove(&key);
+                }
             }
         }
+    }
+
+    fn insert(&mut self, subscription: Subscription) {
+        let crowd = |keys: &Vec<Key>| keys.iter().map(|key| self.index.get(key).map_or(0, Bucket::len)).sum::<usize>();
+        let keys = conditions(&subscription).into_iter().min_by_key(crowd).unwrap_or_default();
+        for key in &keys {
+            if let Key::Text(path, _) = key {
+                *self.texts.entry(path.clone()).or_default() += 1;
+            }
+            let bucket = self.index.entry(key.clone()).or_default();
+            if subscription.filter.is_some() {
+                bucket.filtered.insert(subscription.webhook);
+                bucket.automaton = None;
+            } else {
+                bucket.plain.insert(subscription.webhook);
+            }
+        }
+        self.subscriptions.insert(subscription.webhook, (Arc::new(subscription), keys));
+    }
+
+    /// Returns the webhooks that want the event, each once and in the order of their ids.
+    pub fn matching(&mut self, event: &Event) -> Vec<Arc<Subscription>> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut candidates = BTreeSet::new();
+        let mut document = None;
+        for key in keys_of(event, &self.texts) {
+            let Some(bucket) = self.index.get_mut(&key) else { continue };
+            candidates.extend(&bucket.plain);
+            if bucket.filtered.len() < MANY {
+                candidates.extend(&bucket.filtered);
+                continue;
+            }
+            let subscriptions = &self.subscriptions;
+            let automaton = bucket.automaton.get_or_insert_with(|| {
+                let mut automaton = FilterSet::default();
+                for webhook in &bucket.filtered {
+                    let filter = subscriptions.get(webhook).and_then(|(subscription, _)| subscription.filter.as_ref());
+                    filter.into_iter().for_each(|filter| automaton.add(*webhook, filter));
+                }
+                automaton
+            });
+            candidates.extend(automaton.candidates(document.get_or_insert_with(|| Document::of(event))));
+        }
+        let found = candidates.iter().filter_map(|webhook| Some(&self.subscriptions.get(webhook)?.0));
+        found.filter(|subscription| subscription.wants(event)).cloned().collect()
+    }
+}
+
+/// Returns the keys of each condition, the more telling ones first. There is at least one: the types.
+fn conditions(subscription: &Subscription) -> Vec<Vec<Key>> {
+    let Subscription { event_types, sources, collections, operations, applications, changed, transitions, filter, .. } =
+        subscription;
+    let mut conditions: Vec<Vec<Key>> = Vec::new();
+    for (path, texts) in filter.iter().flat_map(crate::filter::Filter::exact_texts) {
+        conditions.push(texts.into_iter().map(|text| Key::Text(path.clone(), text.to_owned())).collect());
+    }
+    conditions.push(transitions.iter().map(transition_key).collect());
+    let types = |patterns: &[EventPattern]| patterns.iter().map(|pattern| Key::Type(pattern.to_string())).collect();
+    conditions.push(types(event_types));
+    conditions.push(collections.iter().cloned().map(Key::Collection).collect());
+    conditions.push(changed.iter().map(|field| Key::Changed(field.names()[0].clone())).collect());
+    conditions.push(applications.iter().cloned().map(Key::Application).collect());
+    conditions.push(sources.iter().cloned().map(Key::Source).collect());
+    conditions.push(operations.iter().copied().map(Key::Operation).collect());
+    conditions.retain(|keys| !keys.is_empty());
+    if conditions.is_empty() {
+        conditions.push(vec![Key::Type("*".to_owned())]);
+    }
+    conditions.iter_mut().for_each(dedup);
+    conditions
+}
+
+/// A value that is named twice is wanted once.
+fn dedup(keys: &mut Vec<Key>) {
+    let mut seen = std::collections::HashSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+}
+
+fn transition_key(transition: &Transition) -> Key {
+    let text = |state: &str, end: &Option<serde_json::Value>| {
+        let text = end.as_ref()?.as_str()?.to_owned();
+        let path = std::iter::once(state).chain(transition.field.names().iter().map(String::as_str));
+        Some(Key::Text(path.map(str::to_owned).collect(), text))
+    };
+    let to = text("value", &transition.to);
+    to.or_else(|| text("oldValue", &transition.from))
+        .unwrap_or_else(|| Key::Changed(transition.field.names()[0].clone()))
+}
+
+/// Returns all keys that the event has. Some may come twice.
+fn keys_of(event: &Event, texts: &HashMap<Path, usize>) -> Vec<Key> {
+    let mut keys: Vec<Key> = EventPattern::texts_matching(&event.event_type).map(Key::Type).collect();
+    for derived in event.derived_types() {
+        keys.extend(EventPattern::texts_matching(&derived).filter(|text| text != "*").map(Key::Type));
+    }
+    keys.push(Key::Collection(event.entity.collection.clone()));
+    keys.extend(event.entity.collection_template.clone().map(Key::Collection));
+    keys.extend(event.changed_attributes().map(|name| Key::Changed(name.to_owned())));
+    keys.extend(event.app.clone().map(Key::Application));
+    keys.push(Key::Source(event.source.clone()));
+    keys.push(Key::Operation(event.operation));
+    if !texts.is_empty() {
+        let mut text = |path: &[String], text: &str| {
+            if texts.contains_key(path) {
+                keys.push(Key::Text(path.to_vec(), text.to_owned()));
+            }
+        };
+        for (name, value) in [
+            ("eventType", event.event_type.as_str()),
+            ("operationType", event.operation.as_str()),
+            ("source", &event.source),
+            ("collectionPath", &event.entity.collection),
+            ("entityPath", &event.entity.path()),
+            ("entityId", &event.entity.id),
+            ("entityKey", &event.entity.key),
+        ] {
+            text(&[name.to_owned()], value);
+        }
+        if let Some(app) = &event.app {
+            text(&["applicationId".to_owned()], app.as_str());
+        }
+        for path in event.update_mask.iter().flatten() {
+            text(&["updateMask".to_owned()], path);
+        }
+        for (name, state) in [("value", &event.new), ("oldValue", &event.old)] {
+            if let Some(state) = state {
+                texts_in(&mut vec![name.to_owned()], &state.properties, &mut text);
+            }
+        }
+    }
+    keys
+}
+
+fn texts_in(path: &mut Path, map: &Map, found: &mut impl FnMut(&[String], &str)) {
+    for (name, value) in map {
+        path.push(name.clone());
+        texts_of(path, value, found);
+        path.pop();
+    }
+}
+
+fn texts_of(path: &mut Path, value: &Value, found: &mut impl FnMut(&[String], &str)) {
+    match value {
+        Value::String(text) => found(path, text),
+        Value::List(values) => values.iter().for_each(|value| texts_of(path, value, found)),
+        Value::Map(map) => texts_in(path, map, found),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use jiff::Timestamp;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::source::Images;
-    use crate::source::tests::{change, films};
-    use crate::value::tests::map;
-
-    fn webhook(number: u128) -> WebhookId {
-        WebhookId::from_parts(Timestamp::UNIX_EPOCH, number)
-    }
-
-    fn event(event_type: &str, source: &str, collection: &str) -> Event {
-        let image = map(&serde_json::json!({"studio": "acme", "film_id": 1}));
-        let mut event = films().events(change(Images::Insert(image))).unwrap().remove(0);
-        event.event_type = event_type.parse().unwrap();
-        source.clone_into(&mut event.source);
-        collection.clone_into(&mut event.entity.collection);
-        event
-    }
-
-    const TYPES: [&str; 3] = ["film.created", "film.updated", "book.created"];
-    const NAMES: [&str; 2] = ["films", "books"];
-
-    prop_compose! {
-        fn some_of(from: &'static [&'static str])(picked in prop::collection::vec(prop::sample::select(from), 0..3))
-            -> Vec<String> { picked.into_iter().map(str::to_owned).collect() }
-    }
-
-    prop_compose! {
-        fn subscription()(
-            event_types in some_of(&TYPES),
-            sources in some_of(&NAMES),
-            collections in some_of(&NAMES),
-            operations in prop::collection::vec(prop::sample::select(vec![Operation::Created, Operation::Deleted]), 0..2),
-        ) -> Subscription {
-            let event_types = event_types.iter().map(|text| text.parse().unwrap()).collect();
-            Subscription { webhook: webhook(0), event_types, sources, collections, operations, properties: Properties::new() }
-        }
-    }
-
-    proptest! {
-        /// However its subscriptions came and went, a matcher finds what a look at each of them would find, and each once.
-        #[test]
-        fn finds_exactly_those_that_want_the_event(
-            changes in prop::collection::vec((0_u128..5, prop::option::of(subscription())), 0..30),
-        ) {
-            let mut matcher = Matcher::default();
-            let mut model = HashMap::new();
-            for (number, subscription) in changes {
-                let webhook = webhook(number);
-                if let Some(subscription) = subscription {
-                    let subscription = Subscription { webhook, ..subscription };
-                    model.insert(webhook, subscription.clone());
-                    matcher.apply(SubscriptionChange::Wants(subscription));
-                } else {
-                    model.remove(&webhook);
-                    matcher.apply(SubscriptionChange::Ended(webhook));
-                }
-            }
-            for (event_type, source, collection) in
-                TYPES.iter().flat_map(|t| NAMES.iter().flat_map(move |s| NAMES.iter().map(move |c| (t, s, c))))
-            {
-                let event = event(event_type, source, collection);
-                let found: Vec<_> = matcher.matching(&event).map(|subscription| subscription.webhook).collect();
-                let wanted = model.values().filter(|subscription| subscription.wants(&event));
-                let expected: BTreeSet<_> = wanted.map(|subscription| subscription.webhook).collect();
-                prop_assert_eq!(found.len(), expected.len());
-                prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
-            }
-        }
-    }
-}
+mod tests;

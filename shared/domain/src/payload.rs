@@ -11,6 +11,14 @@ use crate::value::{Map, changed_paths};
 /// What a webhook's owner adds to every payload, at its top. The names of the envelope's own fields are not among them.
 pub type Properties = serde_json::Map<String, serde_json::Value>;
 
+/// How a webhook's payloads look.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, serde::Deserialize)]
+pub struct Rendering {
+    /// Merged at the top.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
+}
+
 /// The fields of the envelope.
 pub const ENVELOPE: [&str; 8] = [
     "eventTimestamp",

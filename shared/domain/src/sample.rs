@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Entity, Event, EventType, Operation, State};
+use crate::event::{Entity, Event, EventType, Operation, State, sequence};
 use crate::id::EventId;
-use crate::source::rfc3339;
+use crate::pattern::EventPattern;
+use crate::source::{rfc3339, state_id};
 use crate::tenant::TenantId;
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, changed_paths};
 use crate::webhook::Settings;
 
 /// What a caller says of an event; the rest has defaults.
@@ -28,15 +29,11 @@ impl Sample {
     /// Returns the event, as the webhook would see it.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, settings: &Settings, at: Timestamp) -> Event {
-        let event_type = self.event_type.or_else(|| settings.event_types.first().cloned());
+        let event_type = self.event_type.or_else(|| settings.event_types.iter().find_map(EventPattern::exact));
         let event_type = event_type.unwrap_or_else(EventType::test);
         let (entity, last) = event_type.as_str().rsplit_once('.').unwrap_or((event_type.as_str(), ""));
         let (key, operation) = (entity.to_owned(), Operation::from_word(last));
         let greeting = || Map::from([("message".to_owned(), Value::String("this is a test".to_owned()))]);
-        let state = |properties| {
-            let time = Some(rfc3339(at));
-            State { id: String::new(), properties, create_time: time.clone(), update_time: time }
-        };
         let (old, new) = match operation {
             Operation::Created => (None, Some(self.properties.unwrap_or_else(greeting))),
             Operation::Updated => {
@@ -45,26 +42,33 @@ impl Sample {
             Operation::Deleted => (Some(self.old_properties.or(self.properties).unwrap_or_else(greeting)), None),
         };
         let collection = self.collection.or_else(|| settings.collections.first().cloned());
+        let entity = Entity {
+            id: self.entity_id.unwrap_or_else(|| "test".to_owned()),
+            collection: collection.unwrap_or_else(|| format!("{key}s")),
+            key,
+            collection_template: None,
+            related: Map::new(),
+        };
+        let path = entity.path();
+        let update_mask = old.as_ref().zip(new.as_ref()).map(|(old, new)| changed_paths(old, new));
+        let state = |properties| {
+            let time = Some(rfc3339(at));
+            State { id: state_id(&path, &properties), properties, create_time: time.clone(), update_time: time }
+        };
         Event {
             source: settings.sources.first().cloned().unwrap_or_else(|| "test".to_owned()),
             id,
             tenant,
+            app: settings.applications.first().cloned(),
             event_type,
             operation,
             at,
-            entity: Entity {
-                id: self.entity_id.unwrap_or_else(|| "test".to_owned()),
-                collection: collection.unwrap_or_else(|| format!("{key}s")),
-                key,
-                collection_template: None,
-                related: Map::new(),
-            },
-            app: None,
-            sequence: String::new(),
-            update_mask: None,
-            removal: None,
+            sequence: sequence(&id),
             old: old.map(state),
             new: new.map(state),
+            entity,
+            update_mask,
+            removal: None,
         }
     }
 }

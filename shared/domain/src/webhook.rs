@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::WebhookId;
-use crate::matcher::Subscription;
+use crate::subscription::Subscription;
 use crate::secret::{Fingerprint, SecretFormat};
 use crate::tenant::{AppId, TenantId};
 
@@ -176,13 +176,18 @@ impl Webhook {
     #[must_use]
     pub fn subscription(&self) -> Option<Subscription> {
         let outbound = self.settings.direction == Direction::Outbound;
+        let settings = &self.settings;
         (outbound && self.wants_events()).then(|| Subscription {
             webhook: self.id,
-            event_types: self.settings.event_types.clone(),
-            sources: self.settings.sources.clone(),
-            collections: self.settings.collections.clone(),
-            operations: self.settings.operations.clone(),
-            properties: self.settings.properties.clone(),
+            event_types: settings.event_types.clone(),
+            sources: settings.sources.clone(),
+            collections: settings.collections.clone(),
+            operations: settings.operations.clone(),
+            applications: settings.applications.clone(),
+            changed: settings.changed.clone(),
+            transitions: settings.transitions.clone(),
+            filter: settings.filter.clone(),
+            rendering: settings.rendering(),
         })
     }
 }

@@ -6,10 +6,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::headers;
-use crate::event::{EventType, Operation};
+use crate::event::Operation;
+use crate::filter::Filter;
+use crate::path::FieldPath;
+use crate::pattern::EventPattern;
+use crate::payload::{self, Rendering};
 use crate::retry::{RetryPolicy, RetryPolicyError};
 use crate::signature::SignatureScheme;
+use crate::subscription::Transition;
 use crate::target::TargetPolicy;
+use crate::tenant::AppId;
 
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
@@ -25,18 +31,6 @@ const MAX_TEXT_BYTES: usize = 255;
 
 /// How much the properties may take as JSON, in bytes.
 const MAX_PROPERTIES_BYTES: usize = 4096;
-
-/// The fields of the payload that a property must not hide.
-const ENVELOPE: [&str; 8] = [
-    "eventTimestamp",
-    "operationType",
-    "entityPath",
-    "entityId",
-    "entityKey",
-    "collectionPath",
-    "organizationId",
-    "data",
-];
 
 /// All that a webhook's owner can set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -56,15 +50,16 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_length = 2048, examples("https://example.com/webhooks"))]
     pub url: String,
-    /// The event types that it wants; all of them if none are named.
+    /// The event types that it wants; all of them if none are named. `order.*` is every type of an order, `*.deleted` every
+    /// deletion, and `order.status_changed` an update that changed the attribute `status`.
     #[serde(default)]
-    #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.updated"])))]
-    pub event_types: Vec<EventType>,
+    #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
+    pub event_types: Vec<EventPattern>,
     /// Only changes of these tables, if any are named.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub sources: Vec<String>,
-    /// Only changes in these collections, if any are named.
+    /// Only changes in these collections, if any are named: their paths, or the template that a source names for them.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub collections: Vec<String>,
@@ -72,6 +67,22 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_items = 3, inline)]
     pub operations: Vec<Operation>,
+    /// Only events of these applications, if any are named.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 50)]
+    pub applications: Vec<AppId>,
+    /// Only events that changed one of these fields, if any are named: `status`, `address.city`.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 50, examples(json!(["status"])))]
+    pub changed: Vec<FieldPath>,
+    /// Only events that changed a field in one of these ways, if any are named.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub transitions: Vec<Transition>,
+    /// Only events that this pattern matches, in EventBridge's syntax.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>, examples(json!({"value": {"total": [{"numeric": [">", 100]}]}})))]
+    pub filter: Option<Filter>,
     /// How deliveries are signed; of an inbound webhook, how calls must be.
     #[serde(default)]
     #[schema(inline)]
@@ -173,7 +184,16 @@ impl Settings {
         dedup(&mut self.sources);
         dedup(&mut self.collections);
         dedup(&mut self.operations);
+        dedup(&mut self.applications);
+        dedup(&mut self.changed);
+        dedup(&mut self.transitions);
         dedup(&mut self.tags);
+    }
+
+    /// Returns how payloads look.
+    #[must_use]
+    pub fn rendering(&self) -> Rendering {
+        Rendering { properties: self.properties.clone() }
     }
 
     /// Returns everything that is not allowed; nothing if all is.
@@ -201,6 +221,19 @@ impl Settings {
             }
             Direction::Inbound => {}
         }
+        for (index, pattern) in self.event_types.iter().enumerate() {
+            if self.direction == Direction::Inbound && pattern.exact().is_none() {
+                fault(&format!("/event_types/{index}"), "must be one type: this webhook is where events come from".to_owned());
+            }
+        }
+        let counts = [
+            ("/applications", self.applications.len()),
+            ("/changed", self.changed.len()),
+            ("/transitions", self.transitions.len()),
+        ];
+        for (pointer, _) in counts.iter().filter(|(_, count)| *count > MAX_NAMES) {
+            fault(pointer, format!("must be at most {MAX_NAMES}"));
+        }
         if self.event_types.len() > MAX_EVENT_TYPES {
             fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
         }
@@ -225,7 +258,7 @@ impl Settings {
         if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
             fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
         }
-        for name in ENVELOPE.iter().filter(|name| self.properties.contains_key(**name)) {
+        for name in payload::ENVELOPE.iter().filter(|name| self.properties.contains_key(**name)) {
             fault(&format!("/properties/{name}"), "is a field of the payload and cannot be replaced".to_owned());
         }
         if let Err(error) = self.retry_policy.validate() {
@@ -300,6 +333,8 @@ pub(super) mod tests {
     #[case::attempts(json!({"retry_policy": {"maxAttempts": 0}}), "/retry_policy/maxAttempts")]
     #[case::timeout(json!({"retry_policy": {"timeoutMs": 1}}), "/retry_policy/timeoutMs")]
     #[case::header(json!({"headers": {"Host": "a"}}), "/headers/Host")]
+    #[case::group_of_an_inbound_one(json!({"direction": "inbound", "url": "", "event_types": ["order.*"]}), "/event_types/0")]
+    #[case::too_many_transitions(json!({"transitions": (0..51).map(|n| json!({"field": format!("f{n}")})).collect::<Vec<_>>()}), "/transitions")]
     #[case::url_of_an_inbound_one(json!({"direction": "inbound"}), "/url")]
     fn names_what_is_not_allowed(#[case] more: serde_json::Value, #[case] pointer: &str) {
         let faults = parse(&more).unwrap().check(&TargetPolicy::default());
@@ -319,7 +354,7 @@ pub(super) mod tests {
     fn names_are_kept_once_and_in_order() {
         let mut settings = parse(&json!({"event_types": ["b", "a", "b"], "tags": ["x", "x"]})).unwrap();
         settings.normalize();
-        assert_eq!(settings.event_types.iter().map(EventType::as_str).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(settings.event_types.iter().map(EventPattern::as_str).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(settings.tags, ["x"]);
     }
 }

@@ -1,0 +1,127 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::source::Images;
+use crate::source::tests::change;
+use crate::subscription::tests::{event, subscription};
+use crate::value::tests::map;
+
+fn webhook(number: u128) -> WebhookId {
+    WebhookId::from_parts(jiff::Timestamp::UNIX_EPOCH, number)
+}
+
+/// Some of few values, so that subscriptions often share them and events often match.
+fn some(of: &'static [&'static str]) -> impl Strategy<Value = serde_json::Value> {
+    prop::collection::vec(prop::sample::select(of), 0..3).prop_map(|picked| json!(picked))
+}
+
+prop_compose! {
+    fn wanted()(
+        event_types in some(&["film.created", "film.*", "*.deleted", "film.status_changed", "*"]),
+        sources in some(&["films", "books"]),
+        collections in some(&["films", "books"]),
+        operations in some(&["created", "updated"]),
+        changed in some(&["status", "address.city", "address"]),
+        transitions in prop::collection::vec(
+            prop::sample::select(vec![
+                json!({"field": "status"}), json!({"field": "status", "to": "b"}), json!({"field": "status", "from": "a"}),
+                json!({"field": "status", "from": null, "to": "a"}), json!({"field": "address.city", "to": "b"}),
+            ]), 0..2),
+        filter in prop::option::of(prop::sample::select(vec![
+            json!({"value": {"status": ["a", "b"]}}), json!({"value": {"status": [{"prefix": "a"}]}}),
+            json!({"value": {"address": {"city": ["a"]}}, "oldValue": {"status": ["a"]}}),
+            json!({"value": {"n": [{"numeric": [">", 1]}]}}), json!({"value": {"status": [{"exists": false}]}}),
+            json!({"eventType": ["film.updated"]}), json!({"updateMask": ["status"]}), json!({"entityId": ["7"], "value": {"n": [1]}}),
+        ])),
+    ) -> Subscription {
+        subscription(&json!({"event_types": event_types, "sources": sources, "collections": collections,
+            "operations": operations, "changed": changed, "transitions": transitions, "filter": filter}))
+    }
+}
+
+prop_compose! {
+    fn image()(status in prop::option::of("[ab]"), city in prop::option::of("[ab]"), n in 0..3_u8) -> Map {
+        let mut image = json!({"studio": "acme", "film_id": 7, "n": n, "address": {}});
+        if let Some(status) = status { image["status"] = json!(status); }
+        if let Some(city) = city { image["address"]["city"] = json!(city); }
+        map(&image)
+    }
+}
+
+fn images() -> impl Strategy<Value = Images> {
+    prop_oneof![
+        image().prop_map(Images::Insert),
+        (image(), image()).prop_map(|(old, new)| Images::Modify(old, new)),
+        image().prop_map(Images::Remove),
+    ]
+}
+
+proptest! {
+    /// However its subscriptions came and went, a matcher finds what a look at each of them would find, and each once. With
+    /// many of a kind the automaton takes part.
+    #[test]
+    fn finds_exactly_those_that_want_the_event(
+        changes in prop::collection::vec((0_u128..8, prop::option::of(wanted())), 0..30),
+        copies in prop::sample::select(vec![1_u128, 40]),
+        images in prop::collection::vec(images(), 1..4),
+    ) {
+        let mut matcher = Matcher::default();
+        let mut model = BTreeMap::new();
+        for (number, subscription) in changes {
+            for copy in 0..copies {
+                let webhook = webhook(number * 1000 + copy);
+                if let Some(subscription) = &subscription {
+                    let subscription = Subscription { webhook, ..subscription.clone() };
+                    model.insert(webhook, subscription.clone());
+                    matcher.apply(SubscriptionChange::Wants(subscription));
+                } else {
+                    model.remove(&webhook);
+                    matcher.apply(SubscriptionChange::Ended(webhook));
+                }
+            }
+        }
+        prop_assert_eq!(matcher.len(), model.len());
+        for images in images {
+            let Some(event) = crate::source::tests::films().events(change(images)).unwrap().pop() else { continue };
+            let found: Vec<_> = matcher.matching(&event).iter().map(|subscription| subscription.webhook).collect();
+            let wanted = model.values().filter(|subscription| subscription.wants(&event));
+            prop_assert_eq!(found, wanted.map(|subscription| subscription.webhook).collect::<Vec<_>>());
+        }
+        for webhook in model.into_keys() {
+            matcher.apply(SubscriptionChange::Ended(webhook));
+        }
+        prop_assert!(matcher.index.is_empty() && matcher.texts.is_empty(), "{:?}", matcher);
+    }
+}
+
+/// How many webhooks an event is compared with: those that stand under one of its keys, or that the automaton names.
+fn candidates(matcher: &mut Matcher, event: &Event) -> usize {
+    let keys: std::collections::HashSet<Key> = keys_of(event, &matcher.texts).into_iter().collect();
+    let buckets = keys.iter().filter_map(|key| matcher.index.get(key));
+    buckets.map(|bucket| if bucket.filtered.len() < MANY { bucket.len() } else { bucket.plain.len() }).sum()
+}
+
+#[test]
+fn those_that_want_something_else_are_not_looked_at() {
+    let shapes: [fn(u128) -> serde_json::Value; 6] = [
+        |n| json!({"event_types": [format!("film{n}.updated")]}),
+        |n| json!({"event_types": ["film.updated"], "collections": [format!("films{n}")]}),
+        |n| json!({"event_types": ["film.updated"], "filter": {"value": {"status": [format!("s{n}")]}}}),
+        |n| json!({"event_types": [format!("film{n}.*")], "filter": {"value": {"status": ["new"]}}}),
+        |n| json!({"event_types": ["film.updated"], "transitions": [{"field": "status", "to": format!("s{n}")}]}),
+        |n| json!({"event_types": ["film.updated"], "filter": {"value": {"n": [{"numeric": [">", n + 10]}]}}}),
+    ];
+    let event = event(&json!({"status": "old", "n": 1}), &json!({"status": "new", "n": 2}));
+    for shape in shapes {
+        let mut matcher = Matcher::default();
+        for number in 0..1000 {
+            let subscription = Subscription { webhook: webhook(number), ..subscription(&shape(number)) };
+            matcher.apply(SubscriptionChange::Wants(subscription));
+        }
+        assert!(matcher.matching(&event).is_empty());
+        assert!(candidates(&mut matcher, &event) <= 1, "{}", shape(0));
+    }
+}
