@@ -20,6 +20,8 @@ use utoipa_swagger_ui::{Config, serve};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::routes::webhooks::NewWebhookOnly;
 
+mod beside;
+
 /// The document, without the paths: those come from the router.
 #[derive(OpenApi)]
 #[openapi(
@@ -34,9 +36,11 @@ use crate::routes::webhooks::NewWebhookOnly;
         (name = "Deliveries", description = "What became of events. Needs the role ADMIN."),
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
+        (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. Takes no token: a call proves by its signature who makes it."),
+        (name = "Contract", description = "This document, and a page that shows it. For everybody."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly)),
+    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, beside::Taken)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
@@ -86,6 +90,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
         }
     }
     link(&mut openapi, of_a_webhook);
+    beside::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
         derive_bodies(components);
     }
@@ -199,15 +204,22 @@ fn page(file: &str, config: Arc<Config<'static>>) -> Response {
     (headers, text).into_response()
 }
 
+/// What is ours to say, and what is not.
+const OURS: (&str, &str) = ("application/problem+json", "Problem");
+const GATEWAYS: (&str, &str) = ("application/json", "GatewayMessage");
+
 fn problem(status: &str, description: &str) -> openapi::Response {
-    let content = |name| ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
-    let response = ResponseBuilder::new().description(description);
-    let response = response.content("application/problem+json", content("Problem"));
     // API Gateway says these itself too, and in its own words.
     match status {
-        "401" | "404" | "429" | "503" => response.content("application/json", content("GatewayMessage")).build(),
-        _ => response.build(),
+        "401" | "404" | "429" | "503" => answer(description, &[OURS, GATEWAYS]),
+        _ => answer(description, &[OURS]),
     }
+}
+
+fn answer(description: &str, forms: &[(&str, &str)]) -> openapi::Response {
+    let content = |name| ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
+    let response = ResponseBuilder::new().description(description);
+    forms.iter().fold(response, |response, (kind, name)| response.content(*kind, content(*name))).build()
 }
 
 #[cfg(test)]
@@ -226,9 +238,9 @@ mod tests {
     #[test]
     fn every_operation_has_a_name_of_its_own() {
         let openapi = serde_json::to_value(crate::openapi()).unwrap();
-        let operations =
-            openapi["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
-        let names: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let items = openapi["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
+        let operations = items.filter(|(field, _)| *field != "servers");
+        let names: Vec<_> = operations.map(|(_, operation)| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     }
 }
