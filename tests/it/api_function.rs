@@ -1,7 +1,12 @@
 //! The api function alone: what its routes cost, and its limits. Requests are those of API Gateway, to the letter.
 
+use aws::Keyring;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::secret::WebhookSecret;
+use domain::signature::{SignatureScheme, sign};
+use jiff::Timestamp;
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tests::{Function, Proxy, Stack, unique};
@@ -52,6 +57,21 @@ impl Api {
     }
 }
 
+/// Says that the webhook signs with these secrets, the newest last, and that each of them is found.
+async fn assert_signs(stack: &Stack, api: &Api, id: &str, secrets: &[String]) {
+    let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
+    let record = registry.webhook(&api.tenant.parse().unwrap(), id.parse().unwrap()).await.unwrap().unwrap();
+    let keyring = Keyring::new(stack.aws.secrets(), stack.output("FingerprintKeyPath").to_owned());
+    let found = keyring.secrets(&record.webhook, tests::now()).await.unwrap();
+    let expected: Vec<_> = secrets.iter().rev().take(2).map(|text| WebhookSecret::parse(text).unwrap()).collect();
+    // Secrets cannot be compared, and what they sign can.
+    let signed = |secrets: &[&WebhookSecret]| {
+        sign(SignatureScheme::StandardWebhooks, secrets, "msg_1", Timestamp::UNIX_EPOCH, b"{}")
+    };
+    let found: Vec<_> = found.iter().map(AsRef::as_ref).collect();
+    assert_eq!(signed(&found), signed(&expected.iter().collect::<Vec<_>>()));
+}
+
 fn webhook() -> Value {
     json!({"name": "n", "url": "https://example.com/", "event_types": ["a.b"]})
 }
@@ -80,7 +100,15 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             Method::POST,
             path("/secret/rotate"),
             json!({}),
-            &["BatchGetItem", "PutSecretValue", "BatchGetItem", "GetItem", "TransactWriteItems"],
+            &[
+                "BatchGetItem",
+                "DescribeSecret",
+                "PutSecretValue",
+                "BatchGetItem",
+                "GetItem",
+                "TransactWriteItems",
+                "UpdateSecretVersionStage",
+            ],
         ),
         (Method::DELETE, path(""), json!({}), &["BatchGetItem", "GetItem", "TransactWriteItems", "DeleteSecret"]),
         (
@@ -128,6 +156,61 @@ async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     api.idempotency_key = None;
     let (_, _, all) = api.call(Method::GET, "/webhooks", &json!({})).await;
     assert_eq!(all["data"].as_array().unwrap().len(), 1);
+}
+
+#[rstest]
+// What the first try left must harm neither the second nor the third.
+#[case::first_before_the_webhook_names_it(0, "TransactWriteItems", 2)]
+#[case::first_when_the_webhook_names_it(0, "UpdateSecretVersionStage", 1)]
+#[case::second_before_the_webhook_names_it(1, "TransactWriteItems", 2)]
+#[case::second_when_the_webhook_names_it(1, "UpdateSecretVersionStage", 1)]
+#[tokio::test]
+async fn a_rotation_that_died_half_way_loses_no_secret(
+    #[case] before: usize,
+    #[case] refused: &'static str,
+    #[case] deaths: usize,
+) {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[]).await;
+    let (_, _, created) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    let id = created["id"].as_str().unwrap();
+    let rotate = format!("/webhooks/{id}/secret/rotate");
+    let secret = |answer: &Value| answer["secret"].as_str().unwrap().to_owned();
+    let mut secrets = vec![secret(&created)];
+    for _ in 0..before {
+        secrets.push(secret(&api.call(Method::POST, &rotate, &json!({})).await.2));
+    }
+    let proxy = Proxy::refusing(refused).await;
+    let function = Function::start(&stack, "ApiFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    let mut dying = Api { function, tenant: api.tenant.clone(), idempotency_key: None };
+    for _ in 0..deaths {
+        let (status, _, answer) = dying.call(Method::POST, &rotate, &json!({})).await;
+        // Once the webhook names it, it is the secret, and must be told.
+        assert_eq!(status, if refused == "TransactWriteItems" { 503 } else { 200 }, "{answer}");
+        secrets.extend((status == 200).then(|| secret(&answer)));
+        assert_signs(&stack, &api, id, &secrets).await;
+    }
+    for _ in 0..2 {
+        secrets.push(secret(&api.call(Method::POST, &rotate, &json!({})).await.2));
+        assert_signs(&stack, &api, id, &secrets).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_may_come_back() {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[]).await;
+    let (_, _, created) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    let id = created["id"].as_str().unwrap();
+    let mut secrets = vec![created["secret"].as_str().unwrap().to_owned()];
+    let [one, other] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+    for secret in [one, other, one, one, other] {
+        let body = json!({"secret": secret});
+        let (status, _, answer) = api.call(Method::POST, &format!("/webhooks/{id}/secret/rotate"), &body).await;
+        assert_eq!(status, 200, "{answer}");
+        secrets.push(secret.to_owned());
+        assert_signs(&stack, &api, id, &secrets).await;
+    }
 }
 
 #[tokio::test]

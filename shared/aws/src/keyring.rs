@@ -69,12 +69,13 @@ impl Keyring {
         slot.get_or_try_init(|| self.read(path, fingerprint)).await.cloned()
     }
 
-    /// The webhook says which secret signs, and Secrets Manager may be a moment ahead of it.
+    /// The webhook says which secret signs, and that need not be the current one: it may be the one before, or wait to be promoted.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_path)).await?;
-        for version in [Version::Current, Version::Previous] {
+        for version in [Version::Current, Version::Of(fingerprint), Version::Previous] {
             let secret = match self.secrets.webhook_secret(path, version).await {
-                Err(StoreError::Missing { .. }) if version == Version::Previous => break,
+                // Without a current one there is none at all.
+                Err(StoreError::Missing { .. }) if version != Version::Current => continue,
                 read => read?,
             };
             if key.fingerprint(&secret).matches(fingerprint) {

@@ -1,15 +1,22 @@
-//! Secrets Manager: one secret a path.
+//! Secrets Manager: one secret a path, and of a webhook's secret a version for each text that it had.
+//!
+//! A version's id is the fingerprint of its text, so that what a webhook names can be found whatever label it has, and be known
+//! without being read. Versions whose id is another one are from before, or of a store that chooses the ids itself; they are found by
+//! label.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretError;
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
-use domain::secret::{FingerprintKey, WebhookSecret};
+use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::tenant::TenantId;
+use domain::webhook::SecretReference;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
@@ -20,19 +27,34 @@ const RECOVERY_WINDOW_DAYS: u32 = 30;
 /// How long a deleted secret can be restored.
 pub const RECOVERY_WINDOW: Duration = Duration::from_hours(24 * RECOVERY_WINDOW_DAYS as u64);
 
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+const PENDING: &str = "AWSPENDING";
+
 /// Secrets Manager.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     client: Client,
 }
 
-/// Which of a path's secrets: Secrets Manager keeps the one before the current one.
+/// Which of a path's secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// The one that was put last.
+pub enum Version<'a> {
+    /// The current one.
     Current,
     /// The one before.
     Previous,
+    /// The one with that fingerprint.
+    Of(&'a Fingerprint),
+}
+
+/// A secret that is kept beside the current one and waits to take its place.
+#[derive(Debug)]
+#[must_use = "it waits until it is promoted"]
+pub struct Staged {
+    path: String,
+    version: String,
+    current: Option<String>,
 }
 
 impl Secrets {
@@ -40,17 +62,23 @@ impl Secrets {
         Self { client }
     }
 
-    /// Keeps a new webhook's secret at its path.
+    /// Keeps a new webhook's secret, which `reference` names.
     ///
     /// # Errors
     ///
-    /// If there is something at the path, or Secrets Manager is unavailable.
-    pub async fn create(&self, path: &str, secret: &WebhookSecret, tenant: &TenantId) -> Result<(), StoreError> {
+    /// If there is another one at the path, or Secrets Manager is unavailable.
+    pub async fn create(
+        &self,
+        reference: &SecretReference,
+        secret: &WebhookSecret,
+        tenant: &TenantId,
+    ) -> Result<(), StoreError> {
         let tag = Tag::builder().key("dynahook:tenant").value(tenant.as_str()).build();
-        let request = self.client.create_secret().name(path).tags(tag);
+        let request = self.client.create_secret().name(&reference.vault_path).tags(tag);
+        let request = request.client_request_token(reference.fingerprint.as_str());
         request.secret_string(secret.to_text().expose_secret()).send().await.map_err(|error| {
             if error.as_service_error().is_some_and(CreateSecretError::is_resource_exists_exception) {
-                StoreError::Conflict { key: path.to_owned() }
+                StoreError::Conflict { key: reference.vault_path.clone() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
@@ -79,13 +107,89 @@ impl Secrets {
         }
     }
 
-    /// Puts a secret in the place of the current one, which becomes the previous one.
+    /// Puts the secret that `reference` names in the place of the current one, which becomes the previous one.
+    ///
+    /// For when nobody was shown the current one; otherwise [`stage`](Self::stage) it.
     ///
     /// # Errors
     ///
     /// If there is none at the path, or Secrets Manager is unavailable.
-    pub async fn rotate(&self, path: &str, secret: &WebhookSecret) -> Result<(), StoreError> {
+    pub async fn replace(&self, reference: &SecretReference, secret: &WebhookSecret) -> Result<(), StoreError> {
+        self.put(&reference.vault_path, secret, &reference.fingerprint, CURRENT).await
+    }
+
+    /// Keeps a secret beside the one that a webhook names now, as `reference` says. It is to be promoted once the webhook names it.
+    ///
+    /// Whatever dies in between, no label is taken from the one that the webhook names, nor from the one before.
+    ///
+    /// # Errors
+    ///
+    /// If there is none at the path, or Secrets Manager is unavailable.
+    pub async fn stage(
+        &self,
+        reference: &SecretReference,
+        secret: &WebhookSecret,
+        fingerprint: &Fingerprint,
+    ) -> Result<Staged, StoreError> {
+        let path = &reference.vault_path;
+        let versions = self.versions(path).await?;
+        let mut current = versions.iter().find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
+        let named = versions.get_key_value(reference.fingerprint.as_str());
+        if let Some((named, _)) = named.filter(|named| Some(*named) != current) {
+            // A rotation died before it promoted what it staged, and its label is about to be taken.
+            self.move_current(path, named, current.map(|(current, _)| current.as_str())).await?;
+            current = versions.get_key_value(named);
+        }
+        // Put again it would stay as it is; some emulators would take its labels.
+        if !versions.contains_key(fingerprint.as_str()) {
+            self.put(path, secret, fingerprint, PENDING).await?;
+        }
+        let current = current.map(|(current, _)| current.clone());
+        Ok(Staged { path: path.clone(), version: fingerprint.as_str().to_owned(), current })
+    }
+
+    /// Makes a secret the current one, and the current one the previous one.
+    ///
+    /// # Errors
+    ///
+    /// If another one was promoted meanwhile, or Secrets Manager is unavailable. The secret can be read nevertheless, and the next
+    /// one that is staged promotes it first if the webhook names it then.
+    pub async fn promote(&self, Staged { path, version, current }: Staged) -> Result<(), StoreError> {
+        if current.as_ref() == Some(&version) {
+            return Ok(());
+        }
+        self.move_current(&path, &version, current.as_deref()).await
+    }
+
+    /// The previous label follows by itself.
+    async fn move_current(&self, path: &str, to: &str, from: Option<&str>) -> Result<(), StoreError> {
+        let request = self.client.update_secret_version_stage().secret_id(path).version_stage(CURRENT);
+        let request = request.move_to_version_id(to).set_remove_from_version_id(from.map(str::to_owned));
+        request.send().await.map_err(|error| StoreError::Unavailable(DisplayErrorContext(error).to_string()))?;
+        Ok(())
+    }
+
+    /// Returns the labels of each version that has any, by its id. Reads no secret.
+    async fn versions(&self, path: &str) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let answer = self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
+            if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) {
+                StoreError::Missing { key: path.to_owned() }
+            } else {
+                StoreError::Unavailable(DisplayErrorContext(error).to_string())
+            }
+        })?;
+        Ok(answer.version_ids_to_stages.unwrap_or_default())
+    }
+
+    async fn put(
+        &self,
+        path: &str,
+        secret: &WebhookSecret,
+        fingerprint: &Fingerprint,
+        label: &str,
+    ) -> Result<(), StoreError> {
         let request = self.client.put_secret_value().secret_id(path).secret_string(secret.to_text().expose_secret());
+        let request = request.client_request_token(fingerprint.as_str()).version_stages(label);
         request.send().await.map_err(|error| {
             if error.as_service_error().is_some_and(PutSecretValueError::is_resource_not_found_exception) {
                 StoreError::Missing { key: path.to_owned() }
@@ -111,13 +215,13 @@ impl Secrets {
         }
     }
 
-    /// Reads a webhook's secret: the current one, or the one that it took the place of.
+    /// Reads a webhook's secret: one of those that it has or had.
     ///
     /// # Errors
     ///
     /// [`StoreError::Missing`] if there is none or it is being deleted, [`StoreError::Inconsistent`] if it is not a secret of
     /// a webhook.
-    pub async fn webhook_secret(&self, path: &str, version: Version) -> Result<WebhookSecret, StoreError> {
+    pub async fn webhook_secret(&self, path: &str, version: Version<'_>) -> Result<WebhookSecret, StoreError> {
         let text = self.read(path, version).await?;
         WebhookSecret::parse(text.expose_secret()).map_err(|error| StoreError::inconsistent(path, error))
     }
@@ -131,12 +235,13 @@ impl Secrets {
         self.read(path, Version::Current).await.map(FingerprintKey::new)
     }
 
-    async fn read(&self, path: &str, version: Version) -> Result<SecretString, StoreError> {
-        let stage = match version {
-            Version::Current => "AWSCURRENT",
-            Version::Previous => "AWSPREVIOUS",
+    async fn read(&self, path: &str, version: Version<'_>) -> Result<SecretString, StoreError> {
+        let request = self.client.get_secret_value().secret_id(path);
+        let request = match version {
+            Version::Current => request.version_stage(CURRENT),
+            Version::Previous => request.version_stage(PREVIOUS),
+            Version::Of(fingerprint) => request.version_id(fingerprint.as_str()),
         };
-        let request = self.client.get_secret_value().secret_id(path).version_stage(stage);
         let answer = request.send().await.map_err(|error| {
             let gone = error
                 .as_service_error()

@@ -155,9 +155,8 @@ async fn store(
     secret: &WebhookSecret,
     first_try: Option<&FirstTry>,
 ) -> Result<Webhook, Problem> {
-    let path = &webhook.secret.vault_path;
-    match app.secrets.create(path, secret, &webhook.tenant).await {
-        Err(StoreError::Conflict { .. }) if first_try.is_some() => app.secrets.rotate(path, secret).await?,
+    match app.secrets.create(&webhook.secret, secret, &webhook.tenant).await {
+        Err(StoreError::Conflict { .. }) if first_try.is_some() => app.secrets.replace(&webhook.secret, secret).await?,
         created => created?,
     }
     match app.registry.create_webhook(&webhook, app.max_webhooks).await {
@@ -174,7 +173,7 @@ async fn store(
             }
         }
         Err(error @ StoreError::Limit(_)) => {
-            app.secrets.delete(path).await?;
+            app.secrets.delete(&webhook.secret.vault_path).await?;
             Err(error.into())
         }
         // Perhaps it was written after all: a secret without a webhook is better than a webhook without a secret.

@@ -136,9 +136,9 @@ pub(crate) async fn restore(
         reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
         reference.format = secret.format();
         reference.previous = None;
-        match app.secrets.create(&reference.vault_path, &secret, &record.webhook.tenant).await {
+        match app.secrets.create(reference, &secret, &record.webhook.tenant).await {
             // A try before this one came as far as here.
-            Err(StoreError::Conflict { .. }) => app.secrets.rotate(&reference.vault_path, &secret).await?,
+            Err(StoreError::Conflict { .. }) => app.secrets.replace(reference, &secret).await?,
             created => created?,
         }
         Some(secret)
@@ -196,8 +196,8 @@ pub(crate) async fn rotate(
     if_match.check(record.webhook.audit.version)?;
     let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
-    // The secret first: until the webhook names it, the one before is found beside it.
-    app.secrets.rotate(&record.webhook.secret.vault_path, &secret).await?;
+    // The secret first, and beside those that sign: whichever of them the webhook names, it is there.
+    let staged = app.secrets.stage(&record.webhook.secret, &secret, &fingerprint).await?;
     let record = change(&app, &admin, &id, if_match, |record, app| {
         let reference = &mut record.webhook.secret;
         let until = app.clock.now() + Duration::from_secs(overlap);
@@ -206,7 +206,12 @@ pub(crate) async fn rotate(
         reference.format = secret.format();
         Ok(Write::Webhook)
     });
-    let body = WebhookBody::new(record.await?, &app.public_url);
+    let record = record.await?;
+    if let Err(error) = app.secrets.promote(staged).await {
+        // It is found where it waits, the caller must not miss it, and the next rotation does this first.
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret was not made the current one");
+    }
+    let body = WebhookBody::new(record, &app.public_url);
     let (headers, kept) = (etag(body.version()), body.clone());
     Ok(Once { status: StatusCode::OK, headers, shown: with_secret(body, &secret), kept }.into_response())
 }
