@@ -214,6 +214,32 @@ async fn a_secret_may_come_back() {
 }
 
 #[tokio::test]
+async fn a_webhook_whose_secret_is_gone_for_good_comes_back_with_a_new_one() {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[]).await;
+    let (_, _, created) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(api.call(Method::DELETE, &format!("/webhooks/{id}"), &json!({})).await.0, 204);
+    let secrets = aws_sdk_secretsmanager::Client::new(&aws_config::load_from_env().await);
+    let vault_path = created["vault_path"].as_str().unwrap();
+    secrets.delete_secret().secret_id(vault_path).force_delete_without_recovery(true).send().await.unwrap();
+    // The emulator knows seconds: what is made from the next one on is newer than the deletion.
+    let deleted_at = tests::now().as_second();
+    tests::eventually("the next second", async || (tests::now().as_second() > deleted_at).then_some(())).await;
+
+    let restore = format!("/webhooks/{id}/restore");
+    let proxy = Proxy::refusing("TransactWriteItems").await;
+    let function = Function::start(&stack, "ApiFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    let mut dying = Api { function, tenant: api.tenant.clone(), idempotency_key: None };
+    assert_eq!(dying.call(Method::POST, &restore, &json!({})).await.0, 503, "after it made a secret");
+    let (status, _, restored) = api.call(Method::POST, &restore, &json!({})).await;
+    assert_eq!((status, &restored["is_deleted"]), (201, &json!(false)), "{restored}");
+    assert_signs(&stack, &api, id, &[restored["secret"].as_str().unwrap().to_owned()]).await;
+    let (status, _, again) = api.call(Method::POST, &restore, &json!({})).await;
+    assert_eq!((status, &again["secret"]), (200, &Value::Null));
+}
+
+#[tokio::test]
 async fn a_tenant_has_as_many_webhooks_as_it_may() {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[("MAX_WEBHOOKS", "2")]).await;

@@ -134,6 +134,14 @@ async fn a_stale_write_is_told_the_current_version() {
         let problem: Value = answer.json().await.unwrap();
         assert!(problem["detail"].as_str().unwrap().starts_with("the current version is 2;"), "{problem}");
     }
+    for (tags, status) in [
+        (r#"W/"2""#, StatusCode::PRECONDITION_FAILED),
+        (r#""1", "x""#, StatusCode::PRECONDITION_FAILED),
+        (r#""1", "2""#, StatusCode::OK),
+    ] {
+        let answer = tenant.send(Method::POST, &path(&webhook, "/enable"), &[("if-match", tags)], &json!({})).await;
+        assert_eq!(answer.status(), status, "{tags}");
+    }
     let answer = tenant.send(Method::PUT, &path(&webhook, ""), &[], &body).await;
     assert_eq!(answer.status(), StatusCode::PRECONDITION_REQUIRED);
     let answer = tenant.send(Method::PATCH, &path(&webhook, ""), &[("if-match", "second")], &body).await;

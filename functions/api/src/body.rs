@@ -61,7 +61,7 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let (pointer, detail) = (pointer(error.path()), without_position(error.inner()));
     let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
-        Some(field) => Fault::field(&format!("{pointer}/{field}"), "is missing"),
+        Some(field) => Fault::field(&format!("{pointer}{}", step(field)), "is missing"),
         None => Fault::field(&pointer, detail),
     }
 }
@@ -90,11 +90,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 fn pointer(path: &Path) -> String {
     let segment = |segment: &Segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Map { key } => step(key),
+        Segment::Enum { variant } => step(variant),
         Segment::Unknown => String::new(),
     };
     path.iter().map(segment).collect()
+}
+
+/// Returns the step of a JSON pointer to a field of that name.
+pub(crate) fn step(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// A position means nothing where the field is named.

@@ -5,27 +5,24 @@
 //! label.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
-use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretError;
+use aws_sdk_secretsmanager::operation::describe_secret::{DescribeSecretError, DescribeSecretOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
 use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::tenant::TenantId;
 use domain::webhook::SecretReference;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
 
 /// How long Secrets Manager keeps a deleted secret, in days.
-const RECOVERY_WINDOW_DAYS: u32 = 30;
-
-/// How long a deleted secret can be restored.
-pub const RECOVERY_WINDOW: Duration = Duration::from_hours(24 * RECOVERY_WINDOW_DAYS as u64);
+const RECOVERY_WINDOW_DAYS: i64 = 30;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
@@ -92,7 +89,7 @@ impl Secrets {
     ///
     /// If Secrets Manager is unavailable.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS.into());
+        let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS);
         match request.send().await {
             Ok(_) => Ok(()),
             // It is gone, or on its way already.
@@ -169,16 +166,27 @@ impl Secrets {
         Ok(())
     }
 
-    /// Returns the labels of each version that has any, by its id. Reads no secret.
+    /// Returns the labels of each version that has any, by its id.
     async fn versions(&self, path: &str) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let answer = self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
+        Ok(self.describe(path).await?.version_ids_to_stages.unwrap_or_default())
+    }
+
+    /// Returns when the first secret was put at a path.
+    async fn made_at(&self, path: &str) -> Result<Timestamp, StoreError> {
+        let at = self.describe(path).await?.created_date;
+        let at = at.and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok());
+        at.ok_or_else(|| StoreError::inconsistent(path, "it was made at no time"))
+    }
+
+    /// Reads all but the secret.
+    async fn describe(&self, path: &str) -> Result<DescribeSecretOutput, StoreError> {
+        self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
             if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) {
                 StoreError::Missing { key: path.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
-        })?;
-        Ok(answer.version_ids_to_stages.unwrap_or_default())
+        })
     }
 
     async fn put(
@@ -202,15 +210,21 @@ impl Secrets {
 
     /// Takes a secret out of its recovery window; one that is in none is left alone.
     ///
+    /// `deleted_at` is when its webhook was deleted, if it still is.
+    ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if it is gone for good.
-    pub async fn restore(&self, path: &str) -> Result<(), StoreError> {
+    /// [`StoreError::Missing`] if it is gone for good, even if another one has been made at its path since its webhook was deleted.
+    pub async fn restore(&self, path: &str, deleted_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let missing = || Err(StoreError::Missing { key: path.to_owned() });
         let Err(error) = self.client.restore_secret().secret_id(path).send().await else { return Ok(()) };
         match error.as_service_error() {
-            Some(RestoreSecretError::ResourceNotFoundException(_)) => Err(StoreError::Missing { key: path.to_owned() }),
-            // It is not being deleted.
-            Some(RestoreSecretError::InvalidRequestException(_)) => Ok(()),
+            Some(RestoreSecretError::ResourceNotFoundException(_)) => missing(),
+            // It is not being deleted: it was taken out before, or never put in, or made anew.
+            Some(RestoreSecretError::InvalidRequestException(_)) => match deleted_at {
+                Some(deleted_at) if self.made_at(path).await? > deleted_at => missing(),
+                _ => Ok(()),
+            },
             _ => Err(StoreError::Unavailable(DisplayErrorContext(error).to_string())),
         }
     }

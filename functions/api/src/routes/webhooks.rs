@@ -284,8 +284,8 @@ pub struct WebhookPath {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "shows the form of a header")]
 pub struct IfMatchHeader {
-    /// The `ETag` of the version that is to be changed; any other is answered with 412.
-    #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^("?[0-9]{1,18}"?|\*)$"#, example = "\"1\"")]
+    /// The `ETag` of the version that is to be changed, or several; if none is the current one, or it is a weak one, the answer is 412.
+    #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^(\*|[0-9]{1,18}|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$"#, example = "\"1\"")]
     if_match: Option<String>,
 }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::secrets::RECOVERY_WINDOW;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::secret::WebhookSecret;
-use domain::webhook::{Direction, Pause, PreviousSecret};
+use domain::webhook::{Direction, Pause, PreviousSecret, Webhook};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -108,8 +107,8 @@ async fn set_enabled(app: &App, admin: &Admin, if_match: IfMatch, id: &str, to: 
 
 /// Restores a deleted webhook
 ///
-/// With its secret, while Secrets Manager keeps it (30 days); later with a new one, which is then in the answer. A webhook that
-/// is not deleted stays as it is.
+/// With its secret, while Secrets Manager keeps it (30 days); once that is gone with a new one, which is then in the answer. A
+/// webhook that is not deleted stays as it is.
 #[utoipa::path(post, path = "/webhooks/{id}/restore", tag = "Webhooks", params(WebhookPath),
     responses(
         (status = 200, description = "The webhook as it is now", body = WebhookBody),
@@ -122,26 +121,13 @@ pub(crate) async fn restore(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let mut record = visible_even_deleted(&app, &admin, &id).await?;
-    let Some(deleted_at) = record.webhook.audit.deleted_at else {
+    let deleted_at = record.webhook.audit.deleted_at;
+    let made = match app.secrets.restore(&record.webhook.secret.vault_path, deleted_at).await {
         // A delete and a restore at once may have left its secret in the recovery window.
-        app.secrets.restore(&record.webhook.secret.vault_path).await?;
-        return Ok(changed(&app, record).into_response());
-    };
-    let made = if deleted_at + RECOVERY_WINDOW > app.clock.now() {
-        app.secrets.restore(&record.webhook.secret.vault_path).await?;
-        None
-    } else {
-        let secret = WebhookSecret::from_random(runtime::random::bytes());
-        let reference = &mut record.webhook.secret;
-        reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
-        reference.format = secret.format();
-        reference.previous = None;
-        match app.secrets.create(reference, &secret, &record.webhook.tenant).await {
-            // A try before this one came as far as here.
-            Err(StoreError::Conflict { .. }) => app.secrets.replace(reference, &secret).await?,
-            created => created?,
-        }
-        Some(secret)
+        Ok(()) if deleted_at.is_none() => return Ok(changed(&app, record).into_response()),
+        Ok(()) => None,
+        Err(StoreError::Missing { .. }) if deleted_at.is_some() => Some(make_secret(&app, &mut record.webhook).await?),
+        Err(error) => return Err(error.into()),
     };
     record.webhook.restore(app.clock.now(), &admin.subject);
     if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
@@ -157,6 +143,21 @@ pub(crate) async fn restore(
     let body = WebhookBody::new(record, &app.public_url);
     let (headers, kept) = (etag(body.version()), body.clone());
     Ok(Once { status: StatusCode::CREATED, headers, shown: with_secret(body, &secret), kept }.into_response())
+}
+
+/// Makes a secret for a webhook that has none any more.
+async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, Problem> {
+    let secret = WebhookSecret::from_random(runtime::random::bytes());
+    let reference = &mut webhook.secret;
+    reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    reference.format = secret.format();
+    reference.previous = None;
+    match app.secrets.create(reference, &secret, &webhook.tenant).await {
+        // A try before this one came as far as here.
+        Err(StoreError::Conflict { .. }) => app.secrets.replace(reference, &secret).await?,
+        created => created?,
+    }
+    Ok(secret)
 }
 
 /// How a secret is rotated.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::representation::WebhookBody;
 use crate::App;
-use crate::body::typed;
+use crate::body::{step, typed};
 use crate::caller::Admin;
 use crate::problem::{Fault, Problem};
 
@@ -132,14 +132,12 @@ fn writable(input: Input, known: &Value) -> Result<Input, Problem> {
         };
         match set {
             Ok((field, _)) if writable.contains_key(field) => {
-                faults.push(Fault::field(&format!("/{name}"), format!("says the same as {field}; send one of them")));
+                faults.push(Fault::field(&step(&name), format!("says the same as {field}; send one of them")));
             }
             Ok((field, value)) => {
                 writable.insert(field.to_owned(), value);
             }
-            Err(detail) => {
-                faults.push(Fault::field(&format!("/{}", name.replace('~', "~0").replace('/', "~1")), detail));
-            }
+            Err(detail) => faults.push(Fault::field(&step(&name), detail)),
         }
     }
     if faults.is_empty() { Ok(writable) } else { Err(Problem::Invalid(faults)) }
