@@ -1,154 +1,242 @@
 //! The body that a webhook receives.
 //!
 //! Rendered once, before the delivery is queued, and never parsed again: what is signed is the bytes that are sent.
+//! `docs/PAYLOADS.md` shows every format to receivers; its examples are tested against this code.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::event::{Event, Operation, State};
-use crate::source::rfc3339;
-use crate::value::{Map, changed_paths};
+use crate::event::{Event, EventType};
+use crate::path::FieldPath;
+use crate::webhook::FieldError;
 
-/// What a webhook's owner adds to every payload, at its top. The names of the envelope's own fields are not among them.
+mod change;
+mod chat;
+mod cloudevents;
+mod json;
+mod standard;
+mod superoffice;
+mod template;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use template::MAX_TEMPLATE_BYTES;
+
+use view::View;
+
+/// What a webhook's owner adds to every payload. The names of the payload's own fields are not among them.
 pub type Properties = serde_json::Map<String, serde_json::Value>;
 
-/// How a webhook's payloads look.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, serde::Deserialize)]
-pub struct Rendering {
-    /// Merged at the top.
-    #[serde(default, skip_serializing_if = "Properties::is_empty")]
-    pub properties: Properties,
+/// How many fields may be included, and how many excluded.
+pub const MAX_FIELDS: usize = 100;
+
+/// What a payload looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PayloadFormat {
+    /// The envelope of the Flows webhook guide.
+    #[default]
+    Change,
+    /// The payload that Standard Webhooks recommends.
+    Standard,
+    /// CloudEvents 1.0, as structured JSON.
+    CloudEvents,
+    /// The payload of SuperOffice's webhooks.
+    SuperOffice,
+    /// A message for an incoming webhook of Slack.
+    Slack,
+    /// A card for a workflow of Microsoft Teams.
+    Teams,
+    /// Whatever the webhook's template makes of it.
+    Template,
 }
 
-/// The fields of the envelope.
-pub const ENVELOPE: [&str; 8] = [
-    "eventTimestamp",
-    "operationType",
-    "entityPath",
-    "entityId",
-    "entityKey",
-    "collectionPath",
-    "organizationId",
-    "data",
-];
-
-/// Renders the `change` format, the envelope of the Flows webhook guide.
-///
-/// `oldValue` and `updateMask` are there for the operations that have them: both for an update, the first for a deletion.
-/// `value` is `null` after a deletion.
-///
-/// # Panics
-///
-/// Never: every key is a string and no implementation here fails, so there is nothing that could not be written.
-#[must_use]
-pub fn change(event: &Event, properties: &Properties) -> String {
-    let path = event.entity.path();
-    let update_mask = match (event.operation, &event.old, &event.new) {
-        (Operation::Updated, Some(old), Some(new)) => Some(changed_paths(&old.properties, &new.properties)),
-        _ => None,
-    };
-    let envelope = Envelope {
-        event_timestamp: rfc3339(event.at),
-        operation_type: event.operation,
-        entity_path: &path,
-        entity_id: &event.entity.id,
-        entity_key: &event.entity.key,
-        collection_path: &event.entity.collection,
-        organization_id: event.tenant.as_str(),
-        data: Data {
-            value: event.new.as_ref().map(|state| Entity::of(&path, state)),
-            old_value: event.old.as_ref().map(|state| Entity::of(&path, state)),
-            update_mask,
-        },
-        properties,
-    };
-    serde_json::to_string(&envelope).expect("an envelope is JSON")
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    event_timestamp: String,
-    operation_type: Operation,
-    entity_path: &'a str,
-    entity_id: &'a str,
-    entity_key: &'a str,
-    collection_path: &'a str,
-    organization_id: &'a str,
-    data: Data<'a>,
-    #[serde(flatten)]
-    properties: &'a Properties,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Data<'a> {
-    value: Option<Entity<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_value: Option<Entity<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update_mask: Option<Vec<String>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entity<'a> {
-    key: &'a str,
-    properties: &'a Map,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    create_time: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update_time: Option<&'a str>,
-}
-
-impl<'a> Entity<'a> {
-    fn of(path: &'a str, state: &'a State) -> Self {
-        Self {
-            key: path,
-            properties: &state.properties,
-            create_time: state.create_time.as_deref(),
-            update_time: state.update_time.as_deref(),
+impl PayloadFormat {
+    /// Returns the fields of the payload that a property must not replace.
+    #[must_use]
+    pub fn reserved(self) -> &'static [&'static str] {
+        match self {
+            Self::Change => change::RESERVED,
+            Self::Standard => standard::RESERVED,
+            Self::CloudEvents => cloudevents::RESERVED,
+            Self::SuperOffice => superoffice::RESERVED,
+            Self::Slack => chat::SLACK_RESERVED,
+            Self::Teams => chat::TEAMS_RESERVED,
+            Self::Template => &[],
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// How much of an entity a payload shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Detail {
+    /// The entity as it is, and as it was.
+    #[default]
+    Full,
+    /// What changed, and nothing else.
+    Diff,
+    /// Which entity, and the names of what changed, but no value.
+    Thin,
+}
 
-    use super::*;
-    use crate::source::Images;
-    use crate::source::tests::{change as stream_change, films};
-    use crate::value::tests::map;
+/// What a body is, for the header `Content-Type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentType {
+    /// JSON.
+    #[default]
+    Json,
+    /// An event in the JSON format of CloudEvents.
+    CloudEvents,
+}
 
-    fn body(images: Images) -> String {
-        change(&films().events(stream_change(images)).unwrap()[0], &Properties::new())
+impl ContentType {
+    /// Returns the value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::CloudEvents => "application/cloudevents+json",
+        }
+    }
+}
+
+/// How a webhook's payloads look.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Rendering {
+    /// The format.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub format: PayloadFormat,
+    /// How much of the entity is shown.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detail: Detail,
+    /// Only these fields of the entity, if any are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<FieldPath>,
+    /// Never these fields of the entity, whatever is included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<FieldPath>,
+    /// What is added to every payload.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
+    /// The template, for the format that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// What people call the webhook, for the format that shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_name: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Why an event has no body. Says what and where, never a value of the entity: it stands in logs and in the log of attempts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The format is a template, and there is none.
+    #[error("there is no template")]
+    NoTemplate,
+    /// The template is none, does what it may not, or asks for what the event does not have.
+    #[error("line {line} of the template: {reason}")]
+    Template {
+        /// Where.
+        line: usize,
+        /// What.
+        reason: String,
+    },
+    /// What the template made is not JSON.
+    #[error("what the template makes is not JSON: see its line {line}, column {column}")]
+    NotJson {
+        /// The line of what it made.
+        line: usize,
+        /// The column there.
+        column: usize,
+    },
+    /// What the template made is too large.
+    #[error("what the template makes is larger than {limit} bytes")]
+    TooLarge {
+        /// What is allowed.
+        limit: usize,
+    },
+}
+
+impl Rendering {
+    /// Returns the body that a webhook gets for the event.
+    ///
+    /// `event_type` is the type under which it gets it: the event's own, or one derived from it (`packet.status_changed`).
+    ///
+    /// # Errors
+    ///
+    /// Only for a template: if it fails, or makes no JSON, or too much.
+    pub fn render(&self, event: &Event, event_type: &EventType) -> Result<String, RenderError> {
+        let view = View::of(self, event, event_type);
+        Ok(match self.format {
+            PayloadFormat::Change => json::text(&change::Payload(&view)),
+            PayloadFormat::Standard => json::text(&standard::Payload(&view)),
+            PayloadFormat::CloudEvents => json::text(&cloudevents::Payload(&view)),
+            PayloadFormat::SuperOffice => json::text(&superoffice::Payload(&view, self.webhook_name.as_deref())),
+            PayloadFormat::Slack => json::text(&chat::Slack(&view)),
+            PayloadFormat::Teams => json::text(&chat::Teams(&view)),
+            PayloadFormat::Template => {
+                return template::render(self.template.as_deref().ok_or(RenderError::NoTemplate)?, &view);
+            }
+        })
     }
 
-    #[test]
-    fn properties_stand_beside_the_envelope() {
-        let event = &films().events(stream_change(Images::Insert(film(&json!(1))))).unwrap()[0];
-        let properties = json!({"region": "eu", "nested": {"a": [1, null]}});
-        let body = change(event, properties.as_object().unwrap());
-        let (plain, rest) = (change(event, &Properties::new()), r#","nested":{"a":[1,null]},"region":"eu"}"#);
-        assert_eq!(body, format!("{}{rest}", plain.strip_suffix('}').unwrap()));
+    /// Returns what the bodies are.
+    #[must_use]
+    pub fn content_type(&self) -> ContentType {
+        match self.format {
+            PayloadFormat::CloudEvents => ContentType::CloudEvents,
+            PayloadFormat::Change
+            | PayloadFormat::Standard
+            | PayloadFormat::SuperOffice
+            | PayloadFormat::Slack
+            | PayloadFormat::Teams
+            | PayloadFormat::Template => ContentType::Json,
+        }
     }
 
-    fn film(rating: &serde_json::Value) -> Map {
-        map(&json!({"studio": "acme", "film_id": 7, "title": "Amélie", "rating": rating, "made": "2001-04-25"}))
+    /// Returns everything that is not allowed; nothing if all is. For when a webhook is written.
+    #[must_use]
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        for (pointer, fields) in [("/include", &self.include), ("/exclude", &self.exclude)] {
+            if fields.len() > MAX_FIELDS {
+                faults.push(FieldError::new(pointer, format!("must be at most {MAX_FIELDS}")));
+            }
+        }
+        for (index, field) in self.include.iter().enumerate() {
+            if self.exclude.iter().any(|excluded| excluded.covers(field)) {
+                faults.push(FieldError::new(&format!("/include/{index}"), "is excluded, and so never shown"));
+            }
+        }
+        for name in self.format.reserved().iter().filter(|name| self.properties.contains_key(**name)) {
+            let detail = "is a field of the payload and cannot be replaced";
+            faults.push(FieldError::new(&format!("/properties/{name}"), detail));
+        }
+        let fault = match (self.format, &self.template) {
+            (PayloadFormat::Template, None) => Some("must be given for the format template".to_owned()),
+            (PayloadFormat::Template, Some(template)) => template::fault(template),
+            (_, Some(_)) => Some("is only for the format template".to_owned()),
+            (_, None) => None,
+        };
+        faults.extend(fault.map(|detail| FieldError::new("/template", detail)));
+        faults
     }
+}
 
-    #[test]
-    fn created() {
-        insta::assert_snapshot!(body(Images::Insert(film(&json!(8.3)))));
-    }
-
-    #[test]
-    fn updated() {
-        insta::assert_snapshot!(body(Images::Modify(film(&json!(8.3)), film(&json!({"imdb": null})))));
-    }
-
-    #[test]
-    fn deleted() {
-        insta::assert_snapshot!(body(Images::Remove(film(&json!([1, 2])))));
-    }
+/// Renders the `change` format with everything in it.
+///
+/// # Panics
+///
+/// Never: only templates fail.
+#[must_use]
+pub fn change(event: &Event, properties: &Properties) -> String {
+    let rendering = Rendering { properties: properties.clone(), ..Rendering::default() };
+    rendering.render(event, &event.event_type).expect("only templates fail")
 }

@@ -1,0 +1,101 @@
+//! The format `superoffice`: the [payload of SuperOffice's webhooks][1], for receivers that were written for those.
+//!
+//! What Dynahook does not know is left out: `ChangedByAssociateId` is, and so an owner can add it as a property.
+//!
+//! [1]: https://docs.superoffice.com/en/automation/webhook/notification.html
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::Detail;
+use super::json::{entry_if, properties};
+use super::view::View;
+use crate::event::{Operation, Removal};
+use crate::id::EventId;
+use crate::value::Value;
+
+/// The fields of the payload.
+pub(super) const RESERVED: &[&str] = &[
+    "EventId",
+    "Timestamp",
+    "Changes",
+    "Event",
+    "PrimaryKey",
+    "Entity",
+    "ContextIdentifier",
+    "WebhookName",
+    "FieldValues",
+];
+
+/// An event in this format, and the name of the webhook that gets it.
+pub(super) struct Payload<'a>(pub(super) &'a View<'a>, pub(super) Option<&'a str>);
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(view, webhook_name) = self;
+        let event = view.event;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("EventId", &guid(&event.id))?;
+        map.serialize_entry("Timestamp", &view.at)?;
+        map.serialize_entry("Changes", &changed_attributes(view))?;
+        map.serialize_entry("Event", &event_name(view))?;
+        match event.entity.id.parse::<i64>() {
+            // Only the number's one spelling: "007" is another id than "7".
+            Ok(number) if number.to_string() == event.entity.id => map.serialize_entry("PrimaryKey", &number)?,
+            _ => map.serialize_entry("PrimaryKey", &event.entity.id)?,
+        }
+        map.serialize_entry("Entity", view.entity_name())?;
+        map.serialize_entry("ContextIdentifier", event.tenant.as_str())?;
+        entry_if(&mut map, "WebhookName", *webhook_name)?;
+        if view.detail != Detail::Thin {
+            map.serialize_entry("FieldValues", &FieldValues(view))?;
+        }
+        properties(&mut map, view.properties, |name| RESERVED.contains(&name))?;
+        map.end()
+    }
+}
+
+/// The attributes after the change, or before it if the entity is gone.
+struct FieldValues<'a>(&'a View<'a>);
+
+impl Serialize for FieldValues<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(view) = self;
+        let shown = view.new.as_ref().or(view.old.as_ref()).map(|shown| &*shown.properties);
+        let before = view.old.as_ref().filter(|_| view.new.is_some()).map(|shown| &*shown.properties);
+        let differs = |name: &String, value: &Value| before.is_none_or(|before| before.get(name) != Some(value));
+        let values = shown.into_iter().flatten();
+        serializer.collect_map(values.filter(|(name, value)| view.detail == Detail::Full || differs(name, value)))
+    }
+}
+
+/// Names the attributes that are new or differ; none of an entity that is gone, as SuperOffice does.
+fn changed_attributes<'a>(view: &'a View<'_>) -> Vec<&'a str> {
+    let Some(new) = &view.new else { return Vec::new() };
+    let old = view.old.as_ref().map(|shown| &*shown.properties);
+    let differs = |name: &String, value: Option<&Value>| old.and_then(|old| old.get(name)) != value;
+    let kept = new.properties.iter().filter(|(name, value)| differs(name, Some(value))).map(|(name, _)| name.as_str());
+    let removed = old.into_iter().flat_map(|old| old.keys()).filter(|name| !new.properties.contains_key(*name));
+    let mut names: Vec<_> = kept.chain(removed.map(String::as_str)).collect();
+    names.sort_unstable();
+    names
+}
+
+/// SuperOffice's word for an update is `changed`, and `softdeleted` for what is only marked as deleted.
+fn event_name(view: &View<'_>) -> String {
+    let entity = view.entity_name();
+    if view.is_own(Operation::Updated) {
+        format!("{entity}.changed")
+    } else if view.is_own(Operation::Deleted) && view.event.removal == Some(Removal::Soft) {
+        format!("{entity}.softdeleted")
+    } else {
+        view.event_type.to_string()
+    }
+}
+
+/// Writes an id's 128 bits as a GUID, which is what receivers expect.
+fn guid(id: &EventId) -> String {
+    let text = id.to_string();
+    let ulid = text.rsplit_once('_').and_then(|(_, ulid)| ulid::Ulid::from_string(ulid).ok());
+    let hex = format!("{:032x}", ulid.map_or(0, u128::from));
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}

@@ -1,0 +1,319 @@
+//! The format `template`: what a webhook's owner makes of an event, in a small part of Jinja.
+//!
+//! The template is the tenant's and runs beside everybody's events, so it is bounded in what it may say ([`policy`]), in
+//! steps, and in what it makes. What it prints is JSON, with the exact digits of every number.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use minijinja::value::{Object, ObjectRepr, Value as Shown, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, filters, tests};
+
+use super::RenderError;
+use super::view::{FieldChange, View};
+use crate::event::Removal;
+use crate::value::{Map, Value};
+
+pub(super) mod policy;
+
+/// The longest template.
+pub const MAX_TEMPLATE_BYTES: usize = 16 * 1024;
+
+/// The most that a template may make.
+const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// How many steps it may take.
+const FUEL: u64 = 50_000;
+
+/// Renders the template. What it makes is JSON.
+pub(super) fn render(source: &str, view: &View<'_>) -> Result<String, RenderError> {
+    let text = run(source, context(view), UndefinedBehavior::SemiStrict)?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(RenderError::NotJson { line: error.line(), column: error.column() }),
+    }
+}
+
+/// Says what is wrong with a template, if anything is.
+///
+/// What it makes is not known before there is an event. But if whatever it makes of events without attributes is not JSON, no
+/// event is likely to mend that: a quote is missing, or a comma.
+pub(super) fn fault(source: &str) -> Option<String> {
+    if source.len() > MAX_TEMPLATE_BYTES {
+        return Some(format!("must be at most {MAX_TEMPLATE_BYTES} bytes"));
+    }
+    if let Err(error) = policy::check(source) {
+        return Some(error.to_string());
+    }
+    let results = ["created", "updated", "deleted"].map(|operation| {
+        let context = BTreeMap::from([("operationType", Shown::from(operation))]);
+        run(source, context, UndefinedBehavior::Chainable)
+    });
+    let mut texts = results.iter().flatten().peekable();
+    let some = texts.peek().is_some();
+    let valid = |text: &String| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    (some && !texts.any(valid)).then(|| "must make JSON, and of no operation does".to_owned())
+}
+
+fn run(
+    source: &str,
+    context: BTreeMap<&'static str, Shown>,
+    undefined: UndefinedBehavior,
+) -> Result<String, RenderError> {
+    policy::check(source)?;
+    let mut environment = environment();
+    environment.set_undefined_behavior(undefined);
+    let template = environment.template_from_str(source).map_err(|error| told(&error))?;
+    let mut text = Limited(Vec::new());
+    template.render_captured_to(Shown::from_pairs(context), &mut text).map_err(|error| told(&error))?;
+    String::from_utf8(text.0).map_err(|_| RenderError::NotJson { line: 1, column: 1 })
+}
+
+/// Knows no filter, test or function but those here: each takes and makes little.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_fuel(Some(FUEL));
+    // So that an error names the variable that is absent; of the rest of such an error nothing is told.
+    environment.set_debug(true);
+    environment.set_formatter(|out, _, value| {
+        if value.is_undefined() {
+            return out.write_str("null").map_err(Error::from);
+        }
+        out.write_str(&json(value)?).map_err(Error::from)
+    });
+    environment.add_filter("abs", filters::abs);
+    environment.add_filter("default", filters::default);
+    environment.add_filter("first", filters::first);
+    environment.add_filter("float", |value: &Shown| match value.downcast_object_ref::<Exact>() {
+        Some(Exact(digits)) => digits.parse::<f64>().map_err(|_| Error::from(ErrorKind::InvalidOperation)),
+        None => f64::try_from(value.clone()),
+    });
+    environment.add_filter("int", filters::int);
+    environment.add_filter("items", filters::items);
+    environment.add_filter("join", join);
+    environment.add_filter("last", filters::last);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("lower", |text: &str| text.to_lowercase());
+    environment.add_filter("round", filters::round);
+    environment.add_filter("tojson", |value: &Shown| json(value).map(Shown::from_safe_string));
+    environment.add_filter("trim", |text: &str| text.trim().to_owned());
+    environment
+        .add_filter("truncate", |text: &str, characters: usize| text.chars().take(characters).collect::<String>());
+    environment.add_filter("upper", |text: &str| text.to_uppercase());
+    environment.add_test("boolean", tests::is_boolean);
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("mapping", tests::is_mapping);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("number", tests::is_number);
+    environment.add_test("sequence", tests::is_sequence);
+    environment.add_test("string", tests::is_string);
+    environment.add_test("undefined", tests::is_undefined);
+    environment
+}
+
+/// Joins texts and numbers.
+fn join(values: &Shown, between: Option<&str>) -> Result<String, Error> {
+    let mut text = String::new();
+    for (index, value) in values.try_iter()?.enumerate() {
+        if index > 0 {
+            text.push_str(between.unwrap_or_default());
+        }
+        match value.as_str() {
+            Some(part) => text.push_str(part),
+            None if value.is_number() || value.downcast_object_ref::<Exact>().is_some() => {
+                text.push_str(&json(&value)?);
+            }
+            None => return Err(ErrorKind::InvalidOperation.into()),
+        }
+        if text.len() > MAX_OUTPUT_BYTES {
+            return Err(ErrorKind::WriteFailure.into());
+        }
+    }
+    Ok(text)
+}
+
+/// Tells of an error what the template says, and nothing that the event says.
+fn told(error: &Error) -> RenderError {
+    use ErrorKind::{
+        MissingArgument, OutOfFuel, SyntaxError, TooManyArguments, UndefinedError, UnknownFilter, UnknownTest,
+        WriteFailure,
+    };
+    let kind = error.kind();
+    if kind == WriteFailure {
+        return RenderError::TooLarge { limit: MAX_OUTPUT_BYTES };
+    }
+    let of_the_template =
+        matches!(kind, MissingArgument | SyntaxError | TooManyArguments | UndefinedError | UnknownFilter | UnknownTest);
+    let reason = match error.detail() {
+        _ if kind == OutOfFuel => format!("it takes more than {FUEL} steps"),
+        Some(detail) if of_the_template => detail.to_owned(),
+        _ => kind.to_string(),
+    };
+    RenderError::Template { line: error.line().unwrap_or(1), reason }
+}
+
+/// Takes no more than may be made.
+struct Limited(Vec<u8>);
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A number that the template's language cannot hold: it is written to the letter, and not computed with.
+#[derive(Debug)]
+struct Exact(String);
+
+impl Object for Exact {
+    fn repr(self: &std::sync::Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &std::sync::Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The names of the format `change`, and `value` and `oldValue` as the attributes themselves.
+fn context(view: &View<'_>) -> BTreeMap<&'static str, Shown> {
+    let event = view.event;
+    let removal = |removal| (event.removal == Some(removal)).then(|| Shown::from(true));
+    let names = |mask: &[String]| mask.iter().map(Shown::from).collect::<Vec<_>>().into();
+    let entries = [
+        ("eventTimestamp", Some(Shown::from(&view.at))),
+        ("operationType", Some(event.operation.to_string().into())),
+        ("entityPath", Some(Shown::from(&view.path))),
+        ("entityId", Some(Shown::from(&event.entity.id))),
+        ("entityKey", Some(Shown::from(&event.entity.key))),
+        ("collectionPath", Some(Shown::from(&event.entity.collection))),
+        ("organizationId", Some(event.tenant.as_str().into())),
+        ("eventId", Some(event.id.to_string().into())),
+        ("eventType", Some(view.event_type.as_str().into())),
+        ("sequence", Some(Shown::from(&event.sequence))),
+        ("state", view.state().map(Shown::from)),
+        ("previous", view.previous().map(Shown::from)),
+        ("softRemoved", removal(Removal::Soft)),
+        ("expired", removal(Removal::Expired)),
+        ("related", Some(shown_map(&view.related))),
+        ("value", view.value().map(shown_map)),
+        ("oldValue", view.old_value().map(shown_map)),
+        ("changes", view.changes().map(|changes| changes.iter().map(shown_change).collect::<Vec<_>>().into())),
+        ("updateMask", view.update_mask.as_deref().map(names)),
+        ("properties", Some(shown_json(view.properties))),
+    ];
+    entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn shown_json(properties: &super::Properties) -> Shown {
+    let text = super::json::text(properties);
+    text.parse::<Value>().map_or(Shown::UNDEFINED, |value| shown(&value))
+}
+
+fn shown_change(change: &FieldChange<'_>) -> Shown {
+    let field = ("field", Some(Shown::from(&change.field)));
+    let entries = [field, ("old", change.old.map(shown)), ("new", change.new.map(shown))];
+    Shown::from_pairs(entries.into_iter().filter_map(|(name, value)| Some((name, value?))))
+}
+
+fn shown_map(map: &Map) -> Shown {
+    Shown::from(map.iter().map(|(key, value)| (key.clone(), shown(value))).collect::<BTreeMap<String, Shown>>())
+}
+
+fn shown(value: &Value) -> Shown {
+    match value {
+        Value::Null => Shown::from(()),
+        Value::Bool(value) => Shown::from(*value),
+        Value::Number(_) => number(value.as_text().unwrap_or_default()),
+        Value::String(text) => Shown::from(text),
+        Value::List(values) => values.iter().map(shown).collect::<Vec<_>>().into(),
+        Value::Map(map) => shown_map(map),
+    }
+}
+
+/// An integer of 128 bits or a number of 64 bits, if that is exactly the number; its digits otherwise.
+fn number(digits: &str) -> Shown {
+    let integer = digits.parse::<i128>().ok().filter(|integer| integer.to_string() == digits);
+    let float = digits.parse::<f64>().ok().filter(|float| decimal(&format!("{float:e}")) == decimal(digits));
+    integer
+        .map(Shown::from)
+        .or_else(|| float.map(Shown::from))
+        .unwrap_or_else(|| Shown::from_object(Exact(digits.to_owned())))
+}
+
+/// Returns the sign, the digits and the power of ten of a decimal number: the same for every spelling of it.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let all = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let digits = all.trim_start_matches('0').trim_end_matches('0');
+    let zeros = all.len() - all.trim_end_matches('0').len();
+    let places = i64::try_from(fraction.len()).ok()? - i64::try_from(zeros).ok()?;
+    let power = if digits.is_empty() { 0 } else { exponent.parse::<i64>().ok()?.checked_sub(places)? };
+    Some((text.starts_with('-'), digits.to_owned(), power))
+}
+
+/// Writes a value as JSON.
+fn json(value: &Shown) -> Result<String, Error> {
+    let mut text = String::new();
+    write_json(value, &mut text)?;
+    Ok(text)
+}
+
+fn write_json(value: &Shown, text: &mut String) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None => text.push_str("null"),
+        ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
+        ValueKind::Number if value.is_integer() => text.push_str(&value.to_string()),
+        ValueKind::Number => {
+            let float = f64::try_from(value.clone()).ok().and_then(serde_json::Number::from_f64);
+            text.push_str(&float.ok_or(ErrorKind::BadSerialization)?.to_string());
+        }
+        ValueKind::String if value.is_safe() => text.push_str(value.as_str().unwrap_or_default()),
+        ValueKind::String => text.push_str(&super::json::text(&value.as_str())),
+        ValueKind::Seq | ValueKind::Iterable => write_list(value, text)?,
+        ValueKind::Map => write_map(value, text)?,
+        ValueKind::Plain | ValueKind::Undefined | ValueKind::Bytes | ValueKind::Invalid | _ => {
+            let Some(Exact(digits)) = value.downcast_object_ref() else {
+                return Err(ErrorKind::BadSerialization.into());
+            };
+            text.push_str(digits);
+        }
+    }
+    // At every level, so that a list of the same long list is not made to the end.
+    if text.len() > MAX_OUTPUT_BYTES { Err(ErrorKind::WriteFailure.into()) } else { Ok(()) }
+}
+
+fn write_list(values: &Shown, text: &mut String) -> Result<(), Error> {
+    text.push('[');
+    for (index, value) in values.try_iter()?.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_json(&value, text)?;
+    }
+    text.push(']');
+    Ok(())
+}
+
+fn write_map(map: &Shown, text: &mut String) -> Result<(), Error> {
+    text.push('{');
+    for (index, key) in map.try_iter()?.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&super::json::text(&key.as_str().ok_or(ErrorKind::NonKey)?));
+        text.push(':');
+        write_json(&map.get_item(&key)?, text)?;
+    }
+    text.push('}');
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What a template may say.
+//!
+//! Steps are counted, memory is not: a text that is doubled thirty times takes thirty steps and a billion bytes, and the
+//! function that renders it has other tenants' events in hand. So a value may be named, looked into and printed, but not kept
+//! under another name after something was built of it; and what is built within one expression is bounded by its size.
+
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
+use minijinja::machinery::parse;
+use minijinja::syntax::SyntaxConfig;
+
+use super::{RenderError, told};
+
+/// The filters that there are.
+pub(in crate::payload) const FILTERS: [&str; 15] = [
+    "abs", "default", "first", "float", "int", "items", "join", "last", "length", "lower", "round", "tojson", "trim",
+    "truncate", "upper",
+];
+
+/// The tests that there are.
+pub(in crate::payload) const TESTS: [&str; 8] =
+    ["boolean", "defined", "mapping", "none", "number", "sequence", "string", "undefined"];
+
+/// How often one expression may join texts or add.
+const MAX_JOINS: usize = 32;
+
+/// Finds the first thing that is not allowed.
+pub(super) fn check(source: &str) -> Result<(), RenderError> {
+    let template = parse(source, "template", SyntaxConfig::default()).map_err(|error| told(&error))?;
+    statement(&template)
+}
+
+fn refused(line: u16, reason: &str) -> RenderError {
+    RenderError::Template { line: usize::from(line), reason: reason.to_owned() }
+}
+
+fn all(statements: &[Stmt<'_>]) -> Result<(), RenderError> {
+    statements.iter().try_for_each(statement)
+}
+
+fn statement(statement: &Stmt<'_>) -> Result<(), RenderError> {
+    let span = match statement {
+        Stmt::Template(template) => return all(&template.children),
+        Stmt::EmitRaw(_) => return Ok(()),
+        Stmt::EmitExpr(emit) => return whole(&emit.expr),
+        Stmt::IfCond(condition) => {
+            whole(&condition.expr)?;
+            all(&condition.true_body)?;
+            return all(&condition.false_body);
+        }
+        Stmt::ForLoop(each) if each.recursive => {
+            return Err(refused(each.span().start_line, "a loop may not be recursive"));
+        }
+        Stmt::ForLoop(each) => {
+            named(&each.iter)?;
+            each.filter_expr.as_ref().map_or(Ok(()), whole)?;
+            all(&each.body)?;
+            return all(&each.else_body);
+        }
+        Stmt::WithBlock(block) => block.span(),
+        Stmt::Set(set) => set.span(),
+        Stmt::SetBlock(block) => block.span(),
+        Stmt::AutoEscape(block) => block.span(),
+        Stmt::FilterBlock(block) => block.span(),
+        Stmt::Do(call) => call.span(),
+    };
+    Err(refused(span.start_line, "only for and if are allowed, and printing"))
+}
+
+/// What a loop goes through: something that is there, not something that is built.
+fn named(expr: &Expr<'_>) -> Result<(), RenderError> {
+    match expr {
+        Expr::Var(_) | Expr::Const(_) => Ok(()),
+        Expr::GetAttr(get) => named(&get.expr),
+        Expr::GetItem(get) => named(&get.expr).and_then(|()| named(&get.subscript_expr)),
+        Expr::Slice(slice) => {
+            named(&slice.expr)?;
+            [&slice.start, &slice.stop, &slice.step].into_iter().flatten().try_for_each(named)
+        }
+        Expr::List(list) if list.items.is_empty() => Ok(()),
+        Expr::Filter(filter) if ["default", "items", "first", "last"].contains(&filter.name) => {
+            filter.expr.iter().chain(arguments(&filter.args)).try_for_each(named)
+        }
+        Expr::Filter(_)
+        | Expr::List(_)
+        | Expr::UnaryOp(_)
+        | Expr::BinOp(_)
+        | Expr::Compare(_)
+        | Expr::IfExpr(_)
+        | Expr::Test(_)
+        | Expr::Call(_)
+        | Expr::Tuple(_)
+        | Expr::Map(_) => {
+            let reason = "a loop goes through a field, with default, items, first and last";
+            Err(refused(expr.span().start_line, reason))
+        }
+    }
+}
+
+fn whole(expr: &Expr<'_>) -> Result<(), RenderError> {
+    let mut joins = 0;
+    checked(expr, false, &mut joins)?;
+    if joins > MAX_JOINS {
+        return Err(refused(expr.span().start_line, &format!("at most {MAX_JOINS} of ~ and + in one expression")));
+    }
+    Ok(())
+}
+
+/// Checks an expression. `joined` says that it stands under a `~` or `+`: a list there would become text, and its quotes
+/// would be escaped again and again.
+fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), RenderError> {
+    let mut each = |parts: &[&Expr<'_>], joined: bool| parts.iter().try_for_each(|part| checked(part, joined, joins));
+    match expr {
+        Expr::Var(_) | Expr::Const(_) => Ok(()),
+        Expr::Slice(slice) => {
+            each(&[&slice.expr], joined)?;
+            [&slice.start, &slice.stop, &slice.step].into_iter().flatten().try_for_each(|part| each(&[part], joined))
+        }
+        Expr::UnaryOp(op) => each(&[&op.expr], joined),
+        Expr::BinOp(op) => {
+            match op.op {
+                BinOpKind::Concat | BinOpKind::Add => {
+                    each(&[&op.left, &op.right], true)?;
+                    *joins += 1;
+                    return Ok(());
+                }
+                BinOpKind::Mul | BinOpKind::Pow if !(is_number(&op.left) && is_number(&op.right)) => {
+                    let reason = "* and ** take numbers: literals, or what int, float, round, abs or length makes";
+                    return Err(refused(expr.span().start_line, reason));
+                }
+                BinOpKind::Mul
+                | BinOpKind::Pow
+                | BinOpKind::Eq
+                | BinOpKind::Ne
+                | BinOpKind::Lt
+                | BinOpKind::Lte
+                | BinOpKind::Gt
+                | BinOpKind::Gte
+                | BinOpKind::ScAnd
+                | BinOpKind::ScOr
+                | BinOpKind::Sub
+                | BinOpKind::Div
+                | BinOpKind::FloorDiv
+                | BinOpKind::Rem
+                | BinOpKind::In => {}
+            }
+            each(&[&op.left, &op.right], joined)
+        }
+        Expr::Compare(compare) => {
+            each(&[&compare.expr], joined)?;
+            compare.ops.iter().try_for_each(|op| each(&[&op.expr], joined))
+        }
+        Expr::IfExpr(choice) => {
+            each(&[&choice.test_expr, &choice.true_expr], joined)?;
+            choice.false_expr.as_ref().map_or(Ok(()), |part| each(&[part], joined))
+        }
+        // Known before there is an event, even where none may ever lead.
+        Expr::Filter(filter) if !FILTERS.contains(&filter.name) => {
+            Err(refused(expr.span().start_line, &format!("there is no filter {}", filter.name)))
+        }
+        Expr::Test(test) if !TESTS.contains(&test.name) => {
+            Err(refused(expr.span().start_line, &format!("there is no test {}", test.name)))
+        }
+        Expr::Filter(filter) => filter
+            .expr
+            .iter()
+            .chain(arguments(&filter.args))
+            .try_for_each(|part| each(&[part], joined && filter.name != "join")),
+        Expr::Test(test) => {
+            each(&[&test.expr], joined)?;
+            arguments(&test.args).try_for_each(|part| each(&[part], joined))
+        }
+        Expr::GetAttr(get) => each(&[&get.expr], joined),
+        Expr::GetItem(get) => each(&[&get.expr, &get.subscript_expr], joined),
+        Expr::Call(_) => Err(refused(expr.span().start_line, "nothing can be called")),
+        Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) if joined => {
+            Err(refused(expr.span().start_line, "~ and + take no list or map that is written out"))
+        }
+        Expr::List(list) => list.items.iter().try_for_each(|part| each(&[part], joined)),
+        Expr::Tuple(tuple) => tuple.items.iter().try_for_each(|part| each(&[part], joined)),
+        Expr::Map(map) => map.keys.iter().chain(&map.values).try_for_each(|part| each(&[part], joined)),
+    }
+}
+
+fn is_number(expr: &Expr<'_>) -> bool {
+    match expr {
+        Expr::Const(constant) => constant.value.is_number(),
+        // With a number for what is none: the default of `int` can be a text.
+        Expr::Filter(filter) => {
+            ["int", "float", "round", "abs", "length"].contains(&filter.name) && arguments(&filter.args).all(is_number)
+        }
+        Expr::UnaryOp(op) => is_number(&op.expr),
+        Expr::BinOp(op) => !matches!(op.op, BinOpKind::Concat) && is_number(&op.left) && is_number(&op.right),
+        Expr::Var(_)
+        | Expr::Slice(_)
+        | Expr::Compare(_)
+        | Expr::IfExpr(_)
+        | Expr::Test(_)
+        | Expr::GetAttr(_)
+        | Expr::GetItem(_)
+        | Expr::Call(_)
+        | Expr::List(_)
+        | Expr::Tuple(_)
+        | Expr::Map(_) => false,
+    }
+}
+
+fn arguments<'a, 'b>(arguments: &'b [CallArg<'a>]) -> impl Iterator<Item = &'b Expr<'a>> {
+    arguments.iter().map(|argument| match argument {
+        CallArg::Pos(expr) | CallArg::Kwarg(_, expr) | CallArg::PosSplat(expr) | CallArg::KwargSplat(expr) => expr,
+    })
+}

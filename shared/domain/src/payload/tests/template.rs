@@ -1,0 +1,127 @@
+//! Templates: what they make, and what they may not.
+
+use super::*;
+
+fn made(template: &str, operation: Operation) -> Result<String, RenderError> {
+    let event = event(operation);
+    let settings = json!({"format": "template", "template": template, "properties": {"region": "eu"}});
+    rendering(settings).render(&event, &event.event_type)
+}
+
+#[rstest]
+#[case::text("{{ value.status }}", r#""paid""#)]
+#[case::map("{{ value.address }}", r#"{"city":"Oslo"}"#)]
+#[case::number("{{ value.amount }}", "8.3")]
+#[case::joined(
+    r#"{"text": {{ "Packet " ~ entityId ~ ": " ~ oldValue.status ~ " → " ~ value.status }}}"#,
+    r#"{"text": "Packet p1: open → paid"}"#
+)]
+#[case::written_out(
+    "{{ {'id': entityId, 'of': properties.region, 'null': value.paidBy} }}",
+    r#"{"id":"p1","null":null,"of":"eu"}"#
+)]
+#[case::if_it_is_there("{% if value.absent %}1{% else %}{{ value.absent|default('none') }}{% endif %}", r#""none""#)]
+#[case::looped(
+    "[{% for line in value.lines %}{{ line.sku|upper }}{% if not loop.last %},{% endif %}{% endfor %}]",
+    r#"["A"]"#
+)]
+#[case::items("[{% for key, field in value.address|items %}{{ key ~ '=' ~ field }}{% endfor %}]", r#"["city=Oslo"]"#)]
+#[case::computed("{{ [value.amount * 2 if false else value.amount|float * 2, updateMask|length] }}", "[16.6,4]")]
+#[case::list_joined("{{ updateMask|join(', ')|truncate(20) }}", r#""address.city, paidBy""#)]
+#[case::json_in_a_text("{{ 'as JSON: ' ~ value.lines|tojson }}", r#""as JSON: [{\"cost\":1,\"sku\":\"a\"}]""#)]
+fn makes(#[case] template: &str, #[case] text: &str) {
+    let made = made(template, Operation::Updated);
+    if template.contains("amount * 2 if") {
+        assert!(made.unwrap_err().to_string().contains("take numbers"));
+    } else {
+        assert_eq!(made.unwrap(), text);
+        assert_eq!(rendering(json!({"format": "template", "template": template})).check(), []);
+    }
+}
+
+#[rstest]
+#[case::absent("1\n{{ value.absent }}", "line 2 of the template: ")]
+#[case::absent_is_named("{{ value.absent }}", "`value.absent` is undefined")]
+#[case::no_old_value("{{ oldValue.status }}", "`oldValue` is undefined")]
+#[case::no_json("\n{{ value.status }},", "what the template makes is not JSON: see its line 2, column 7")]
+#[case::nothing("", "what the template makes is not JSON: see its line 1, column 0")]
+#[case::steps(
+    "[{% for a in value.text %}{% for b in value.text %}{% for c in value.text %}{{ c }},{% endfor %}{% endfor %}{% endfor %}]",
+    "it takes more than 50000 steps"
+)]
+#[case::too_large(
+    "[{% for a in value.text %}{{ value.text ~ value.text ~ value.text ~ value.text }},{% endfor %}1]",
+    "what the template makes is larger than 262144 bytes"
+)]
+#[case::too_much_joined("{{ value.text|join(value.text) }}", "what the template makes is larger than 262144 bytes")]
+fn says_why_it_makes_nothing(#[case] template: &str, #[case] reason: &str) {
+    let mut event = event(Operation::Created);
+    event.new.as_mut().unwrap().properties.insert("text".to_owned(), crate::value::Value::String("secret".repeat(100)));
+    let rendering = rendering(json!({"format": "template", "template": template}));
+    let error = rendering.render(&event, &event.event_type).unwrap_err().to_string();
+    assert!(error.contains(reason) && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn every_filter_and_test_that_is_named_is_there() {
+    use crate::payload::template::policy::{FILTERS, TESTS};
+    let filters = FILTERS.map(|name| format!("{{{{ 1|{name} }}}}"));
+    let tests = TESTS.map(|name| format!("{{{{ 1 is {name} }}}}"));
+    for template in filters.iter().chain(&tests) {
+        let error = made(template, Operation::Created).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!error.contains("unknown") && !error.contains("there is no"), "{error}");
+    }
+}
+
+/// The engine's own words for these quote what they failed at.
+#[rstest]
+#[case::not_a_number("{{ value.status|int }}")]
+#[case::not_an_operand("{{ value.status - 1 }}")]
+#[case::not_a_map("{{ value.status|items }}")]
+#[case::unknown_key("{{ value[value.status] }}")]
+fn an_error_tells_no_value(#[case] template: &str) {
+    let error = made(template, Operation::Updated).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("paid"), "{error}");
+}
+
+#[rstest]
+#[case::syntax("{{ value. }}", "line 1")]
+#[case::open("{\n{% if value %}", "line 2")]
+#[case::never_json("{\"a\": {{ value.b }}", "must make JSON")]
+#[case::unknown_filter("{{ value.a|shout }}", "shout")]
+#[case::kept("{% set a = value.text ~ value.text %}{{ a }}", "only for and if")]
+#[case::captured("{% set a %}{{ value }}{% endset %}1", "only for and if")]
+#[case::with("{% with a = 1 %}{{ a }}{% endwith %}", "only for and if")]
+#[case::filtered("{% filter upper %}a{% endfilter %}", "only for and if")]
+#[case::doubled("{% for a in [value.text ~ value.text] %}{{ a }}{% endfor %}", "a loop goes through a field")]
+#[case::recursive("{% for a in value.b recursive %}{{ loop(a) }}{% endfor %}", "recursive")]
+#[case::repeated("{{ 'x' * 100000000 }}", "take numbers")]
+#[case::repeated_default("{{ value.a|int('x') * 100000000 }}", "take numbers")]
+#[case::repeated_joined("{{ (1 ~ 1) * 100000000 }}", "take numbers")]
+#[case::many_joins(&format!("{{{{ value.a{} }}}}", " ~ value.a".repeat(33)), "at most 32")]
+#[case::quoted_again_and_again("{{ [[value.a] ~ ''] ~ '' }}", "no list")]
+#[case::called("{{ range(1000000) }}", "nothing can be called")]
+#[case::unknown_test("{{ value.a is lovely }}", "lovely")]
+#[case::included("{% include 'a' %}", "line 1")]
+#[case::defined("{% macro a() %}{% endmacro %}", "line 1")]
+fn refuses(#[case] template: &str, #[case] detail: &str) {
+    let faults = rendering(json!({"format": "template", "template": template})).check();
+    let [fault] = &faults[..] else { panic!("{faults:?}") };
+    assert_eq!(fault.pointer, "/template");
+    assert!(fault.detail.contains(detail), "{}", fault.detail);
+    // What is refused when it is written is refused when it is rendered, should it have come in otherwise.
+    assert!(made(template, Operation::Updated).is_err());
+}
+
+/// Values that are the same number are the same, however it is spelled; what cannot be held is written to the letter.
+#[rstest]
+#[case::plain("8.3", "8.3", "true")]
+#[case::spelled_otherwise("8.30E0", "8.3", "true")]
+#[case::whole("830e-2", "8.3", "true")]
+#[case::too_fine("8.30000000000000000001", "8.30000000000000000001", "false")]
+fn numbers_are_compared_by_value(#[case] digits: &str, #[case] shown: &str, #[case] equal: &str) {
+    let mut event = event(Operation::Created);
+    event.new.as_mut().unwrap().properties = Map::from([("n".to_owned(), digits.parse().unwrap())]);
+    let rendering = rendering(json!({"format": "template", "template": "[{{ value.n }},{{ value.n == 8.3 }}]"}));
+    assert_eq!(render(&rendering, &event), format!("[{shown},{equal}]"));
+}

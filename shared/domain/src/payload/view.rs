@@ -1,0 +1,201 @@
+//! What a webhook is shown of an event, whatever the format.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::{Detail, Properties, Rendering};
+use crate::event::{Event, EventType, Operation, Removal, State};
+use crate::path::{FieldPath, push_name};
+use crate::source::rfc3339;
+use crate::value::{Map, Value, changed_paths};
+
+/// An event, less what the webhook does not want to see. Borrows what it can: most webhooks want everything.
+pub(super) struct View<'a> {
+    pub(super) event: &'a Event,
+    pub(super) event_type: &'a EventType,
+    pub(super) detail: Detail,
+    /// The path of the entity.
+    pub(super) path: String,
+    /// When the change was committed.
+    pub(super) at: String,
+    /// The entity as it is.
+    pub(super) new: Option<Shown<'a>>,
+    /// The entity as it was.
+    pub(super) old: Option<Shown<'a>>,
+    /// What stands beside it.
+    pub(super) related: Cow<'a, Map>,
+    /// Where the two differ.
+    pub(super) update_mask: Option<Cow<'a, [String]>>,
+    /// What the webhook's owner adds.
+    pub(super) properties: &'a Properties,
+}
+
+/// A state, less the fields that the webhook does not want to see.
+pub(super) struct Shown<'a> {
+    pub(super) state: &'a State,
+    pub(super) properties: Cow<'a, Map>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(rendering: &'a Rendering, event: &'a Event, event_type: &'a EventType) -> Self {
+        let shown = |map| filtered(map, &rendering.include, &rendering.exclude);
+        let state = |state: &'a Option<State>| {
+            state.as_ref().map(|state| Shown { state, properties: shown(&state.properties) })
+        };
+        let (old, new) = (state(&event.old), state(&event.new));
+        let everything = rendering.include.is_empty() && rendering.exclude.is_empty();
+        let update_mask = match (&event.update_mask, &old, &new) {
+            (Some(mask), ..) if everything => Some(Cow::Borrowed(mask.as_slice())),
+            // Of what is shown, so that the old state and what changed in it are the new state here too.
+            (_, Some(old), Some(new)) => Some(Cow::Owned(changed_paths(&old.properties, &new.properties))),
+            _ => None,
+        };
+        Self {
+            event,
+            event_type,
+            detail: rendering.detail,
+            path: event.entity.path(),
+            at: rfc3339(event.at),
+            new,
+            old,
+            related: if rendering.detail == Detail::Thin {
+                Cow::Owned(Map::new())
+            } else {
+                shown(&event.entity.related)
+            },
+            update_mask,
+            properties: &rendering.properties,
+        }
+    }
+
+    /// Names the state after the change.
+    pub(super) fn state(&self) -> Option<&'a str> {
+        self.event.new.as_ref().map(|state| state.id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// Names the state before the change.
+    pub(super) fn previous(&self) -> Option<&'a str> {
+        self.event.old.as_ref().map(|state| state.id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// Says how the entity went, if not plainly.
+    pub(super) fn removal(&self) -> Option<&'static str> {
+        self.event.removal.map(|removal| match removal {
+            Removal::Soft => "soft",
+            Removal::Expired => "expired",
+        })
+    }
+
+    /// The attributes after the change, unless only what changed is shown.
+    pub(super) fn value(&self) -> Option<&Map> {
+        self.new.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
+    }
+
+    /// The attributes before the change, unless only what changed is shown.
+    pub(super) fn old_value(&self) -> Option<&Map> {
+        self.old.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
+    }
+
+    /// What changed, if nothing but that is shown.
+    pub(super) fn changes(&self) -> Option<Vec<FieldChange<'_>>> {
+        (self.detail == Detail::Diff).then(|| self.all_changes())
+    }
+
+    /// What changed.
+    pub(super) fn all_changes(&self) -> Vec<FieldChange<'_>> {
+        changes(self.old.as_ref().map(|shown| &*shown.properties), self.new.as_ref().map(|shown| &*shown.properties))
+    }
+
+    /// The name of the kind of entity: the event's own type without its last word.
+    pub(super) fn entity_name(&self) -> &'a str {
+        self.event.event_type.as_str().rsplit_once('.').map_or(self.event.event_type.as_str(), |(entity, _)| entity)
+    }
+
+    /// Says whether the event comes under its own type, and that is `<entity>.<operation>`.
+    pub(super) fn is_own(&self, operation: Operation) -> bool {
+        let of_operation =
+            || self.event_type.as_str().rsplit_once('.').is_some_and(|(_, last)| last == operation.to_string());
+        self.event.operation == operation && *self.event_type == self.event.event_type && of_operation()
+    }
+}
+
+/// One field before and after a change. What was absent is left out, since `null` is a value.
+#[derive(Serialize)]
+pub(super) struct FieldChange<'a> {
+    pub(super) field: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) old: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new: Option<&'a Value>,
+}
+
+/// Returns what differs, in the order of the fields: those of the update mask, or all attributes of what is new or gone.
+pub(super) fn changes<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> Vec<FieldChange<'a>> {
+    static NONE: Map = Map::new();
+    let mut changes = Vec::new();
+    let deep = old.is_some() && new.is_some();
+    collect(old.unwrap_or(&NONE), new.unwrap_or(&NONE), deep, &mut String::new(), &mut changes);
+    changes.sort_unstable_by(|a, b| a.field.cmp(&b.field));
+    changes
+}
+
+fn collect<'a>(old: &'a Map, new: &'a Map, deep: bool, prefix: &mut String, changes: &mut Vec<FieldChange<'a>>) {
+    let removed = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(key, value)| (key, Some(value), None));
+    let kept = new.iter().map(|(key, value)| (key, old.get(key), Some(value)));
+    for (key, before, after) in kept.chain(removed) {
+        if before == after {
+            continue;
+        }
+        let length = prefix.len();
+        push_name(prefix, key);
+        match (before, after) {
+            (Some(Value::Map(before)), Some(Value::Map(after))) if deep => {
+                collect(before, after, deep, prefix, changes);
+            }
+            _ => changes.push(FieldChange { field: prefix.clone(), old: before, new: after }),
+        }
+        prefix.truncate(length);
+    }
+}
+
+fn filtered<'a>(map: &'a Map, include: &[FieldPath], exclude: &[FieldPath]) -> Cow<'a, Map> {
+    let mut shown = if include.is_empty() {
+        Cow::Borrowed(map)
+    } else {
+        Cow::Owned(kept(map, &include.iter().map(FieldPath::names).collect::<Vec<_>>()))
+    };
+    for field in exclude {
+        field.remove(shown.to_mut());
+    }
+    shown
+}
+
+/// Returns what stands at the paths, each of at least one name.
+fn kept(map: &Map, paths: &[&[String]]) -> Map {
+    let entry = |(key, value): (&String, &Value)| {
+        let below: Vec<_> = paths
+            .iter()
+            .filter_map(|path| path.split_first())
+            .filter_map(|(first, rest)| (first == key).then_some(rest))
+            .collect();
+        Some((key.clone(), kept_value(value, &below)?))
+    };
+    map.iter().filter_map(entry).collect()
+}
+
+fn kept_value(value: &Value, paths: &[&[String]]) -> Option<Value> {
+    if paths.iter().any(|path| path.is_empty()) {
+        return Some(value.clone());
+    }
+    match value {
+        _ if paths.is_empty() => None,
+        Value::Map(map) => Some(kept(map, paths)).filter(|kept| !kept.is_empty()).map(Value::Map),
+        // As `FieldPath::remove` does, so that what can be excluded can be included.
+        Value::List(values) => {
+            let kept: Vec<_> = values.iter().filter_map(|value| kept_value(value, paths)).collect();
+            (!kept.is_empty()).then_some(Value::List(kept))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
