@@ -35,7 +35,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(sources::create, sources::list))
-        .routes(routes!(sources::delete))
+        .routes(routes!(sources::get, sources::put, sources::delete))
 }
 
 /// Returns the contract, as `infra/openapi.json` holds it.

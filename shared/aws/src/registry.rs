@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use domain::id::WebhookId;
-use domain::matcher::{Subscription, SubscriptionChange};
+use domain::matcher::SubscriptionChange;
 use domain::source::Source;
+use domain::subscription::Subscription;
 use domain::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,6 @@ struct SourceItem {
     pk: String,
     sk: String,
     v: u8,
-    #[serde(flatten)]
     source: Source,
 }
 

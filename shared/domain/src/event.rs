@@ -264,7 +264,8 @@ impl Event {
 
     /// Returns the types that an update has beside its own: `packet.status_changed` for each attribute that changed.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
-        let updated = (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
+        let updated =
+            (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
         updated.into_iter().flat_map(move |(entity, _)| {
             self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
         })

@@ -163,8 +163,9 @@ impl Matcher {
 
 /// Returns the keys of each condition, the more telling ones first. There is at least one: the types.
 fn conditions(subscription: &Subscription) -> Vec<Vec<Key>> {
-    let Subscription { event_types, sources, collections, operations, applications, changed, transitions, filter, .. } =
-        subscription;
+    let Subscription {
+        event_types, sources, collections, operations, applications, changed, transitions, filter, ..
+    } = subscription;
     let mut conditions: Vec<Vec<Key>> = Vec::new();
     for (path, texts) in filter.iter().flat_map(crate::filter::Filter::exact_texts) {
         conditions.push(texts.into_iter().map(|text| Key::Text(path.clone(), text.to_owned())).collect());

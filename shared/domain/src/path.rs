@@ -17,7 +17,9 @@ pub struct FieldPath(Vec<String>);
 
 /// A text that is not the path of a field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be names joined by dots, such as address.city, at most 255 bytes; a name that holds a dot stands in backticks")]
+#[error(
+    "must be names joined by dots, such as address.city, at most 255 bytes; a name that holds a dot stands in backticks"
+)]
 pub struct ParseFieldPathError;
 
 /// The longest path, in bytes.

@@ -136,7 +136,8 @@ impl Subscription {
 
     /// An operational event is for who names it, and never for the webhook that it is about: that could go on for ever.
     fn is_meant(&self, event: &Event) -> bool {
-        let named = || self.event_types.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(&event.event_type));
+        let named =
+            || self.event_types.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(&event.event_type));
         event.source != OPERATIONAL || (event.entity.id != self.webhook.to_string() && named())
     }
 
@@ -149,7 +150,9 @@ impl Subscription {
         };
         let own = &event.event_type;
         match self.type_for(event) {
-            Some(found) if self.event_types.is_empty() => say("event_types", true, format!("none are named, so {found} is one")),
+            Some(found) if self.event_types.is_empty() => {
+                say("event_types", true, format!("none are named, so {found} is one"))
+            }
             Some(found) if found == *own => say("event_types", true, format!("{found} is asked for")),
             Some(found) => say("event_types", true, format!("{found} is asked for, which {own} is too")),
             None => {
@@ -159,7 +162,8 @@ impl Subscription {
             }
         }
         if !self.is_meant(event) {
-            let detail = "an operational event is for webhooks that name its type, and not for the one that it is about";
+            let detail =
+                "an operational event is for webhooks that name its type, and not for the one that it is about";
             say("event_types", false, detail.to_owned());
         }
         let mut among = |condition: &str, holds: Option<bool>, what: String, of: String| {
@@ -171,9 +175,24 @@ impl Subscription {
         let collection = &event.entity.collection;
         let app = event.app.as_ref().map_or_else(|| "no application".to_owned(), ToString::to_string);
         among("sources", any(&self.sources, |name| name == source), source.clone(), list(&self.sources));
-        among("collections", any(&self.collections, |name| is_in(event, name)), collection.clone(), list(&self.collections));
-        among("operations", any(&self.operations, |one| one == operation), operation.to_string(), list(&self.operations));
-        among("applications", any(&self.applications, |one| Some(one) == event.app.as_ref()), app, list(&self.applications));
+        among(
+            "collections",
+            any(&self.collections, |name| is_in(event, name)),
+            collection.clone(),
+            list(&self.collections),
+        );
+        among(
+            "operations",
+            any(&self.operations, |one| one == operation),
+            operation.to_string(),
+            list(&self.operations),
+        );
+        among(
+            "applications",
+            any(&self.applications, |one| Some(one) == event.app.as_ref()),
+            app,
+            list(&self.applications),
+        );
         for field in &self.changed {
             let holds = has_changed(event, field);
             // Any of them is enough.
@@ -193,7 +212,8 @@ impl Subscription {
         if let Some(filter) = &self.filter {
             let parts: Vec<_> = filter.parts().into_iter().map(|(names, part)| (names, part.matches(event))).collect();
             for (names, holds) in &parts {
-                let detail = format!("{} {}", place(names), if *holds { "is as asked for" } else { "is not as asked for" });
+                let detail =
+                    format!("{} {}", place(names), if *holds { "is as asked for" } else { "is not as asked for" });
                 say("filter", *holds, detail);
             }
             if parts.iter().all(|(_, holds)| *holds) && !filter.matches(event) {

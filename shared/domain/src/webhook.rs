@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::WebhookId;
-use crate::subscription::Subscription;
 use crate::secret::{Fingerprint, SecretFormat};
+use crate::subscription::Subscription;
 use crate::tenant::{AppId, TenantId};
 
 mod headers;

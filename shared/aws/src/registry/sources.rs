@@ -6,7 +6,7 @@ use domain::source::Source;
 use super::{Registry, SOURCES, SourceItem, source_sk};
 use crate::StoreError;
 use crate::error::is_conflict;
-use crate::items::{from_item, key, text, to_item};
+use crate::items::{Item, from_item, key, text, to_item};
 
 impl Registry {
     /// Registers a table.
@@ -15,9 +15,7 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if it is registered already.
     pub async fn create_source(&self, source: &Source) -> Result<(), StoreError> {
-        let sk = source_sk(&source.table);
-        let item = SourceItem { pk: SOURCES.to_owned(), sk, v: 1, source: source.clone() };
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(source_item(source)?));
         put.condition_expression("attribute_not_exists(pk)").send().await.map_err(|error| {
             if is_conflict(&error) {
                 StoreError::Conflict { key: source.table.clone() }
@@ -26,6 +24,30 @@ impl Registry {
             }
         })?;
         Ok(())
+    }
+
+    /// Returns a registered table.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn source(&self, table: &str) -> Result<Option<Source>, StoreError> {
+        let item = self.get(SOURCES, &source_sk(table)).await?;
+        Ok(item.map(from_item::<SourceItem>).transpose()?.map(|item| item.source))
+    }
+
+    /// Changes how a registered table maps; returns whether it is registered.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn replace_source(&self, source: &Source) -> Result<bool, StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(source_item(source)?));
+        match put.condition_expression("attribute_exists(pk)").send().await {
+            Ok(_) => Ok(true),
+            Err(error) if is_conflict(&error) => Ok(false),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
     }
 
     /// Lists all registered tables, by name.
@@ -56,4 +78,9 @@ impl Registry {
             delete.return_values(ReturnValue::AllOld).send().await.map_err(|error| StoreError::unavailable(&error))?;
         Ok(answer.attributes.is_some())
     }
+}
+
+fn source_item(source: &Source) -> Result<Item, StoreError> {
+    let sk = source_sk(&source.table);
+    to_item(&SourceItem { pk: SOURCES.to_owned(), sk, v: 2, source: source.clone() })
 }

@@ -124,4 +124,3 @@ impl<X: Clone + Eq + Hash + Send + Sync> std::fmt::Debug for FilterSet<X> {
         f.debug_struct("FilterSet").field("automata", &self.automata.len()).finish()
     }
 }
-

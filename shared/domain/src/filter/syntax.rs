@@ -70,7 +70,8 @@ fn is_anything_but(operand: &Json) -> bool {
 /// `["=", 1]`, `[">", 0]`, or a lower and an upper bound.
 fn is_numeric(operand: &Json) -> bool {
     let Some(values) = operand.as_array() else { return false };
-    let comparisons: Vec<_> = values.chunks(2).map(|pair| (pair[0].as_str(), pair.get(1).is_some_and(Json::is_number))).collect();
+    let comparisons: Vec<_> =
+        values.chunks(2).map(|pair| (pair[0].as_str(), pair.get(1).is_some_and(Json::is_number))).collect();
     match comparisons[..] {
         [(Some("=" | "<" | "<=" | ">" | ">="), true)] => true,
         [(Some(first), true), (Some(second), true)] => {
@@ -81,4 +82,3 @@ fn is_numeric(operand: &Json) -> bool {
         _ => false,
     }
 }
-

@@ -85,7 +85,8 @@ fn says_what_it_does_not_take(#[case] pattern: Json, #[case] detail: &str) {
 #[test]
 fn has_a_part_for_each_field() {
     let pattern = json!({"value": {"a": ["b"], "c": {"d": [1]}}, "source": ["s"]});
-    let parts: Vec<_> = filter(&pattern).unwrap().parts().into_iter().map(|(names, part)| (place(&names), part)).collect();
+    let parts: Vec<_> =
+        filter(&pattern).unwrap().parts().into_iter().map(|(names, part)| (place(&names), part)).collect();
     let expected = [
         ("source", json!({"source": ["s"]})),
         ("value.a", json!({"value": {"a": ["b"]}})),
@@ -136,7 +137,8 @@ fn alternatives() -> impl Strategy<Value = Json> {
 }
 
 fn comparison<const N: usize>(operators: [&'static str; N]) -> impl Strategy<Value = Vec<Json>> {
-    (prop::sample::select(operators.to_vec()), -2..3_i32).prop_map(|(operator, number)| vec![operator.into(), number.into()])
+    (prop::sample::select(operators.to_vec()), -2..3_i32)
+        .prop_map(|(operator, number)| vec![operator.into(), number.into()])
 }
 
 fn pattern() -> impl Strategy<Value = Json> {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{MapError, Place, Source, Template, state_id, time};
 use crate::event::{EntityName, State};
 use crate::path::FieldPath;
-use crate::payload;
+use crate::payload::PayloadFormat;
 use crate::tenant::{NameError, TenantId};
 use crate::value::{Map, Value};
 use crate::webhook::FieldError;
@@ -166,7 +166,8 @@ impl Mapping {
     }
 
     fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
-        let mut fault = |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
+        let mut fault =
+            |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
         if self.when.is_none() && !last {
             fault("/when", "must be given: only the last kind can be all other items".to_owned());
         }
@@ -200,7 +201,7 @@ impl Mapping {
             let escaped = name.replace('~', "~0").replace('/', "~1");
             if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
                 fault(&format!("/related/{escaped}"), "must be a name of 1 to 64 bytes, and an attribute".to_owned());
-            } else if payload::ENVELOPE.contains(&name.as_str()) {
+            } else if PayloadFormat::Change.reserved().contains(&name.as_str()) {
                 fault(&format!("/related/{escaped}"), "is a field of the payload and cannot be replaced".to_owned());
             }
         }

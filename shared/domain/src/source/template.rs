@@ -49,7 +49,8 @@ impl Template {
                     let attribute = || path.to_string();
                     let value =
                         path.get(image).ok_or_else(|| MapError::Missing { attribute: attribute(), role })?.as_text();
-                    let text = value.and_then(|text| text.strip_prefix(prefix.as_str())).filter(|text| !text.is_empty());
+                    let text =
+                        value.and_then(|text| text.strip_prefix(prefix.as_str())).filter(|text| !text.is_empty());
                     filled.push_str(text.ok_or_else(|| MapError::NotText {
                         attribute: attribute(),
                         role,
@@ -76,7 +77,8 @@ impl FromStr for Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
-            let (inner, after) = from.strip_prefix('{').and_then(|from| from.split_once('}')).ok_or(ParseTemplateError)?;
+            let (inner, after) =
+                from.strip_prefix('{').and_then(|from| from.split_once('}')).ok_or(ParseTemplateError)?;
             let (path, prefix) = inner.split_once(':').unwrap_or((inner, ""));
             let path = path.parse().map_err(|_| ParseTemplateError)?;
             if prefix.contains('{') {
@@ -133,7 +135,10 @@ mod tests {
     #[case::absent("{nix}", Err(r#"the item has no attribute "nix", which the source names for its entity id"#))]
     #[case::other_prefix("{sk:USER#}", Err(r#"attribute "sk", which the source names for the entity id, is not a non-empty string or a number that starts with "USER#""#))]
     #[case::nothing_after("{sk:ORDER#o1}", Err(r#"attribute "sk", which the source names for the entity id, is not a non-empty string or a number that starts with "ORDER#o1""#))]
-    #[case::a_map("{packet}", Err(r#"attribute "packet", which the source names for the entity id, is not a non-empty string or a number"#))]
+    #[case::a_map(
+        "{packet}",
+        Err(r#"attribute "packet", which the source names for the entity id, is not a non-empty string or a number"#)
+    )]
     fn fills(#[case] template: &str, #[case] expected: Result<&str, &str>) {
         let image = map(&json!({"n": 7, "packet": {"id": "p1"}, "sk": "ORDER#o1"}));
         let filled = template.parse::<Template>().unwrap().fill(&image, "entity id").map_err(|error| error.to_string());

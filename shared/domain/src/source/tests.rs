@@ -6,7 +6,9 @@ use super::*;
 use crate::value::tests::map;
 
 pub(crate) fn films() -> Source {
-    source(&json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films", "create_time_attribute": "made"}))
+    source(
+        &json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films", "create_time_attribute": "made"}),
+    )
 }
 
 fn source(mapping: &serde_json::Value) -> Source {
@@ -115,7 +117,9 @@ fn one_table_may_hold_several_kinds() {
 
 #[test]
 fn an_item_that_becomes_another_kind_leaves_and_enters() {
-    let image = |kind: &str| map(&json!({"pk": "TENANT#acme", "sk": "1", "kind": kind, "id": "c1", "packetId": "p1", "app": "crm"}));
+    let image = |kind: &str| {
+        map(&json!({"pk": "TENANT#acme", "sk": "1", "kind": kind, "id": "c1", "packetId": "p1", "app": "crm"}))
+    };
     let types = |old, new| -> Vec<String> {
         let events = one_table().events(change(Images::Modify(image(old), image(new)))).unwrap();
         events.iter().map(|event| event.event_type.to_string()).collect()
@@ -192,7 +196,8 @@ fn related_attributes_stand_beside_the_entity() {
 
 #[test]
 fn derived_types_name_what_changed() {
-    let event = modified(&json!({}), &json!({"status": 1, "b": 1}), &json!({"status": 2, "b": 1, "new one": 1, "c": 1}));
+    let event =
+        modified(&json!({}), &json!({"status": 1, "b": 1}), &json!({"status": 2, "b": 1, "new one": 1, "c": 1}));
     let types: Vec<String> = event[0].derived_types().map(String::from).collect();
     assert_eq!(types, ["film.c_changed", "film.status_changed"]);
     let created = films().events(change(Images::Insert(film("acme", "A")))).unwrap();

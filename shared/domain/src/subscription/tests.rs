@@ -24,7 +24,8 @@ pub(crate) fn event(old: &Json, new: &Json) -> Event {
 }
 
 fn sale() -> Event {
-    let (old, new) = (json!({"status": "open", "n": 1, "gone": 1}), json!({"status": "paid", "n": 2, "address": {"city": "Paris"}}));
+    let (old, new) =
+        (json!({"status": "open", "n": 1, "gone": 1}), json!({"status": "paid", "n": 2, "address": {"city": "Paris"}}));
     let mut event = event(&old, &new);
     event.app = Some("crm".parse().unwrap());
     event.entity.collection_template = Some("films/{film_id}".to_owned());
@@ -75,11 +76,14 @@ fn wants(#[case] conditions: Json, #[case] wanted: bool) {
 
 #[test]
 fn explains() {
-    let subscription = subscription(&json!({"event_types": ["film.created", "film.status_changed"], "sources": ["books"], "collections": ["films"],
+    let subscription = subscription(
+        &json!({"event_types": ["film.created", "film.status_changed"], "sources": ["books"], "collections": ["films"],
         "operations": ["updated"], "applications": ["erp"], "changed": ["title"], "transitions": [{"field": "status", "to": "void"}],
-        "filter": {"value": {"status": ["paid"], "n": [5]}}}));
+        "filter": {"value": {"status": ["paid"], "n": [5]}}}),
+    );
     let verdicts = subscription.explain(&sale());
-    let lines: Vec<_> = verdicts.iter().map(|v| format!("{} {}: {}", if v.holds { "+" } else { "-" }, v.condition, v.detail)).collect();
+    let lines: Vec<_> =
+        verdicts.iter().map(|v| format!("{} {}: {}", if v.holds { "+" } else { "-" }, v.condition, v.detail)).collect();
     insta::assert_snapshot!(lines.join("\n"));
 }
 

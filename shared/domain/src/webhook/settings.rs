@@ -10,7 +10,7 @@ use crate::event::Operation;
 use crate::filter::Filter;
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
-use crate::payload::{self, Rendering};
+use crate::payload::{Detail, PayloadFormat, Rendering};
 use crate::retry::{RetryPolicy, RetryPolicyError};
 use crate::signature::SignatureScheme;
 use crate::subscription::Transition;
@@ -83,6 +83,26 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Option<Object>, examples(json!({"value": {"total": [{"numeric": [">", 100]}]}})))]
     pub filter: Option<Filter>,
+    /// What payloads look like.
+    #[serde(default)]
+    #[schema(inline)]
+    pub payload_format: PayloadFormat,
+    /// How much of an entity payloads show.
+    #[serde(default)]
+    #[schema(inline)]
+    pub detail: Detail,
+    /// Only these fields of the entity are sent, if any are named.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    pub include: Vec<FieldPath>,
+    /// These fields of the entity are not sent.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    pub exclude: Vec<FieldPath>,
+    /// The template of the payload, for the format `template`: in Jinja's syntax, and what it makes must be JSON.
+    #[serde(default)]
+    #[schema(max_length = 16384)]
+    pub template: Option<String>,
     /// How deliveries are signed; of an inbound webhook, how calls must be.
     #[serde(default)]
     #[schema(inline)]
@@ -186,6 +206,8 @@ impl Settings {
         dedup(&mut self.operations);
         dedup(&mut self.applications);
         dedup(&mut self.changed);
+        dedup(&mut self.include);
+        dedup(&mut self.exclude);
         dedup(&mut self.transitions);
         dedup(&mut self.tags);
     }
@@ -193,7 +215,15 @@ impl Settings {
     /// Returns how payloads look.
     #[must_use]
     pub fn rendering(&self) -> Rendering {
-        Rendering { properties: self.properties.clone() }
+        Rendering {
+            format: self.payload_format,
+            detail: self.detail,
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            properties: self.properties.clone(),
+            template: self.template.clone(),
+            webhook_name: (self.payload_format == PayloadFormat::SuperOffice).then(|| self.name.clone()),
+        }
     }
 
     /// Returns everything that is not allowed; nothing if all is.
@@ -223,7 +253,10 @@ impl Settings {
         }
         for (index, pattern) in self.event_types.iter().enumerate() {
             if self.direction == Direction::Inbound && pattern.exact().is_none() {
-                fault(&format!("/event_types/{index}"), "must be one type: this webhook is where events come from".to_owned());
+                fault(
+                    &format!("/event_types/{index}"),
+                    "must be one type: this webhook is where events come from".to_owned(),
+                );
             }
         }
         let counts = [
@@ -258,9 +291,6 @@ impl Settings {
         if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
             fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
         }
-        for name in payload::ENVELOPE.iter().filter(|name| self.properties.contains_key(**name)) {
-            fault(&format!("/properties/{name}"), "is a field of the payload and cannot be replaced".to_owned());
-        }
         if let Err(error) = self.retry_policy.validate() {
             let pointer = match error {
                 RetryPolicyError::MaxAttempts => "/retry_policy/maxAttempts",
@@ -269,6 +299,7 @@ impl Settings {
             fault(pointer, error.to_string());
         }
         headers::check(&self.headers, &mut faults);
+        faults.extend(self.rendering().check());
         faults
     }
 }
