@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
-use domain::delivery::{Admission, Attempt, Delivery, Progress, State, Verdict, admit, settle};
-use domain::message::Message;
+use domain::delivery::{Admission, Attempt, Delivery, Outcome, Progress, State, Verdict, admit, settle};
+use domain::message::{Body, Message};
 use domain::signature::sign;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -61,13 +61,17 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
         tracing::info!(delivery.state = "cancelled", "webhook is gone");
         return stop(app, message, admission, State::Cancelled, deadline).await;
     };
+    let body = row.map_or(&message.body, |row| &row.body);
+    if let Some(Body::Failed(why)) = body {
+        return Ok(unrendered(app, message, admission, webhook, why));
+    }
     if webhook.pause.is_some() && !message.test {
         tracing::debug!(delivery.state = "parked", "webhook is paused");
         return stop(app, message, admission, State::Parked, deadline).await;
     }
     // What can fail for reasons of ours comes before the lease, so that the message can simply come back.
     let secrets = app.keyring.secrets(webhook, app.clock.now()).await?;
-    let body = match row.map_or(&message.body, |row| &row.body) {
+    let body = match body {
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
     };
@@ -82,7 +86,9 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     let signed = sign(settings.signature_scheme, &secrets, &message.event.to_string(), at, body.as_bytes());
     let headers = settings.headers.clone().into_iter();
     let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect();
-    let request = outbound::Request { url: settings.url.clone(), headers, body, timeout };
+    let content_type = row.map_or(message.content_type, |row| row.content_type);
+    let request =
+        outbound::Request { url: settings.url.clone(), headers, content_type: content_type.as_str(), body, timeout };
     let outcome = app.receivers.post(request).await;
     let (cycle, number) = (message.cycle, message.attempt);
     let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
@@ -93,6 +99,17 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     };
     log(&attempt, &progress);
     Ok(done(message, admission, Some(attempt), progress))
+}
+
+/// Ends a delivery that there is nothing to send for: the log of its attempts says why.
+fn unrendered(app: &App, message: &Message, admission: Admission, webhook: &Webhook, why: &str) -> Done {
+    let error = Some(format!("the template made no payload: {why}"));
+    let outcome = Outcome { verdict: Verdict::Unrendered, status: None, error, response_excerpt: None, duration_ms: 0 };
+    let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
+    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
+    let progress = stopped(message, if message.test { State::Failed } else { State::Exhausted });
+    log(&attempt, &progress);
+    done(message, admission, Some(attempt), progress)
 }
 
 /// Ends or parks a delivery before an attempt. A redriven one first begins its cycle, or its row would not take the outcome.
@@ -138,7 +155,7 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
     if admission != Admission::First {
         return Done::Later { message: message.clone(), attempt, progress };
     }
-    let Message { delivery, event, event_type, webhook, tenant, body, .. } = message.clone();
+    let Message { delivery, event, event_type, webhook, tenant, body, content_type, .. } = message.clone();
     Done::First(Delivery {
         id: delivery,
         event,
@@ -149,6 +166,7 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
         lease_until: None,
         // Kept while there may be another attempt.
         body: body.filter(|_| !progress.state.is_terminal() || progress.state == State::Exhausted),
+        content_type,
         attempts: attempt.into_iter().collect(),
     })
 }

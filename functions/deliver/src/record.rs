@@ -105,9 +105,10 @@ async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>
 }
 
 fn message_of(row: &Delivery) -> Message {
-    let Delivery { id, event, event_type, webhook, tenant, progress, .. } = row.clone();
+    let Delivery { id, event, event_type, webhook, tenant, progress, content_type, .. } = row.clone();
     let Progress { cycle, .. } = progress;
-    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt: 1, body: None, test: false }
+    let (attempt, body, test) = (1, None, false);
+    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body, content_type, test }
 }
 
 fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {

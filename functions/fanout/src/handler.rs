@@ -106,7 +106,7 @@ async fn stream_failure(app: &App, record: &RawValue, reason: &str) -> Result<Ou
     let name = sequence_number(record).unwrap_or_else(|| "record".to_owned());
     let stored = app.bodies.carry(&format!("failure-{name}"), record.get(), MAX_FAILURE_BYTES, app.clock.now()).await?;
     let failure = match &stored {
-        Body::Inline(_) => StreamFailure { reason, record: Some(record), record_ref: None },
+        Body::Inline(_) | Body::Failed(_) => StreamFailure { reason, record: Some(record), record_ref: None },
         Body::Stored(key) => StreamFailure { reason, record: None, record_ref: Some(key) },
     };
     let cause = Some(reason.to_owned());

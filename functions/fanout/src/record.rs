@@ -10,6 +10,9 @@ use serde::Deserialize;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::value::RawValue;
 
+/// The most digits that a sequence number has; with zeros before them texts are in the order of the numbers.
+const SEQUENCE_DIGITS: usize = 40;
+
 /// A record that was read.
 #[derive(Debug)]
 pub struct Record {
@@ -76,7 +79,12 @@ pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
         "REMOVE" => Images::Remove(old.ok_or(RecordError::NoImage("OldImage"))?),
         _ => return Err(RecordError::Kind),
     };
-    Ok(Record { table, change: Change { stream_event_id, at, images } })
+    let sequence = record.change.sequence_number.filter(|digits| !digits.is_empty());
+    let sequence = format!("{:0>SEQUENCE_DIGITS$}", sequence.ok_or(RecordError::Missing("SequenceNumber"))?);
+    // Only the service itself removes an item as this principal.
+    let expired =
+        record.user_identity.is_some_and(|who| who.type_ == "Service" && who.principal_id == "dynamodb.amazonaws.com");
+    Ok(Record { table, change: Change { stream_event_id, sequence, at, expired, images } })
 }
 
 /// Says where the text is not as expected, without the text: the parser's own words may quote a value.

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use aws::StoreError;
-use domain::event::Event;
+use domain::event::{Event, EventType};
 use domain::message::{Body, MAX_INLINE_BYTES, Message};
-use domain::payload::{self, Properties};
+use domain::payload::Rendering;
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
@@ -52,7 +52,7 @@ pub(crate) async fn route(app: &App, table: &str, changes: Vec<Change>) -> Resul
                 Ok(events) => {
                     let mut messages = Vec::new();
                     for event in &events {
-                        let known = cache.matchers.get(&event.tenant);
+                        let known = cache.matchers.get_mut(&event.tenant);
                         messages.extend(deliveries(app, event, known).await?);
                     }
                     Ok(messages)
@@ -88,24 +88,33 @@ async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u6
     Ok(())
 }
 
-/// Returns one message for each webhook that wants the event. The body is rendered once for all that add nothing to it, and
-/// stored once if it is large.
-async fn deliveries(app: &App, event: &Event, known: Option<&Known>) -> Result<Vec<Message>, StoreError> {
+/// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
+/// once if it is large.
+async fn deliveries(app: &App, event: &Event, known: Option<&mut Known>) -> Result<Vec<Message>, StoreError> {
     let Some(known) = known else { return Ok(Vec::new()) };
-    let mut messages = Vec::new();
-    let mut rendered: Vec<(&Properties, Body)> = Vec::new();
-    for subscription in known.matcher.matching(event) {
-        let properties = &subscription.properties;
-        let body = if let Some((_, body)) = rendered.iter().find(|(same, _)| *same == properties) {
+    let wanted = known.matcher.matching(event);
+    let mut messages = Vec::with_capacity(wanted.len());
+    let mut rendered: Vec<(&Rendering, EventType, Body)> = Vec::new();
+    for subscription in &wanted {
+        // It wants the event, so it asks for a type of it.
+        let event_type = subscription.type_for(event).unwrap_or_else(|| event.event_type.clone());
+        let rendering = &subscription.rendering;
+        let same = rendered.iter().find(|(other, shown_as, _)| *other == rendering && *shown_as == event_type);
+        let body = if let Some((_, _, body)) = same {
             body.clone()
         } else {
-            let body = payload::change(event, properties);
-            let body = app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?;
-            rendered.push((properties, body.clone()));
+            let body = match rendering.render(event, &event_type) {
+                Ok(body) => app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?,
+                Err(error) => {
+                    tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, %error, "no payload was made");
+                    Body::Failed(error.to_string())
+                }
+            };
+            rendered.push((rendering, event_type.clone(), body.clone()));
             body
         };
-        let (event_type, tenant) = (event.event_type.clone(), event.tenant.clone());
-        messages.push(Message::first(event.id, event_type, subscription.webhook, tenant, body));
+        let first = Message::first(event.id, event_type, subscription.webhook, event.tenant.clone(), body);
+        messages.push(Message { content_type: rendering.content_type(), ..first });
     }
     Ok(messages)
 }

@@ -2,7 +2,7 @@
 
 use aws::StoreError;
 use domain::id::{EventId, WebhookId};
-use domain::inbound::{MAX_BODY_BYTES, read};
+use domain::inbound::{Call, MAX_BODY_BYTES, read};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
@@ -97,16 +97,17 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     if !webhook.settings.enabled {
         return Err(Refusal::Disabled);
     }
-    let Some(published) = read(&webhook, signed_id, header, body) else { return Ok(None) };
+    let Some(Call { fact, once }) = read(&webhook, signed_id, header, body) else { return Ok(None) };
     // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
-    if serde_json::to_vec(&published.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
+    if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
         return Err(Refusal::TooLarge);
     }
-    let event = EventId::from_parts(now, runtime::random::bits());
-    let once = (published.collection.as_str(), published.once.as_str());
-    let event = app.events.publish(event, &tenant, &published, once, now).await?;
+    let event_type = fact.event_type.clone();
+    let collection = fact.collection.clone();
+    let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
+    let event = app.events.publish_once(&event, (&collection, &once), now).await?;
     span.record("event.id", tracing::field::display(event));
-    tracing::info!(event.r#type = %published.event_type, "call taken");
+    tracing::info!(event.r#type = %event_type, "call taken");
     Ok(Some(event))
 }
 

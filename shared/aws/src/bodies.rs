@@ -11,7 +11,7 @@ use crate::StoreError;
 use crate::items::{from_item, text, to_item};
 
 /// How much of a body one item holds; an item may have 400 KB, keys and names included.
-const CHUNK_BYTES: usize = 380_000;
+pub(crate) const CHUNK_BYTES: usize = 380_000;
 
 /// The most that a stored body may be unpacked to, in bytes. DynamoDB's two largest images, every byte of them escaped, fit.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -78,6 +78,7 @@ impl Bodies {
         let key = match body {
             Body::Inline(text) => return Ok(text),
             Body::Stored(key) => format!("BODY#{key}"),
+            Body::Failed(_) => return Err(StoreError::Missing { key: "a body that was never made".to_owned() }),
         };
         let mut pages = self
             .client

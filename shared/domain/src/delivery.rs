@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::message::{Body, Message};
+use crate::payload::ContentType;
 use crate::retry::RetryPolicy;
 use crate::secret::Fingerprint;
 use crate::tenant::TenantId;
@@ -100,6 +101,8 @@ pub enum Verdict {
     ProtocolFailed,
     /// Policy forbids the address behind the name, or the URL.
     Forbidden,
+    /// There was nothing to send: the webhook's template made no payload of the event.
+    Unrendered,
 }
 
 impl Verdict {
@@ -116,6 +119,7 @@ impl Verdict {
             Self::TlsFailed => "tls_failed",
             Self::ProtocolFailed => "protocol_failed",
             Self::Forbidden => "forbidden",
+            Self::Unrendered => "unrendered",
         }
     }
 }
@@ -172,6 +176,8 @@ pub struct Delivery {
     pub lease_until: Option<Timestamp>,
     /// The body, while there may be another attempt.
     pub body: Option<Body>,
+    /// What the body is.
+    pub content_type: ContentType,
     /// All attempts so far, oldest first.
     pub attempts: Vec<Attempt>,
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::id::EventId;
+use crate::operational;
 use crate::path::FieldPath;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, Value};
@@ -262,13 +263,15 @@ impl Event {
         kept.chain(old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str))
     }
 
-    /// Returns the types that an update has beside its own: `packet.status_changed` for each attribute that changed.
+    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed,
+    /// and SuperOffice's name for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
         let updated =
             (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
-        updated.into_iter().flat_map(move |(entity, _)| {
+        let changed = updated.into_iter().flat_map(move |(entity, _)| {
             self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
-        })
+        });
+        changed.chain(operational::alias(self))
     }
 }
 

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::event::EventType;
 use crate::pattern::EventPattern;
+use crate::published::Fact;
 use crate::signature::SignatureScheme;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
@@ -16,19 +17,13 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// The type of a call that does not say what it is, to a webhook that does not either.
 const DEFAULT_TYPE: &str = "inbound.received";
 
-/// A fact that an application or another system told, as the Events table keeps it.
+/// A call, as what it tells and by what it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// What happened.
-    pub event_type: EventType,
-    /// What it happened to: the id that the sender gave the call.
-    pub entity_id: String,
-    /// The path of the collection, `inbound/<webhook>`.
-    pub collection: String,
+pub struct Call {
+    /// What it tells. The entity is the call itself, in the collection `inbound/<webhook>`.
+    pub fact: Fact,
     /// By what a call that is sent again is known. Only what is signed counts, or an old call could be played as a new one.
     pub once: String,
-    /// What the sender said.
-    pub data: Map,
 }
 
 /// Reads a verified call; `None` if the webhook names types and the call is of another one.
@@ -44,7 +39,7 @@ pub fn read<'a>(
     signed_id: Option<String>,
     header: impl Fn(&'static str) -> Option<&'a str>,
     body: &[u8],
-) -> Option<Published> {
+) -> Option<Call> {
     let data = data(body);
     let said = event_type(&data, header("x-github-event"));
     let named = &webhook.settings.event_types;
@@ -62,7 +57,10 @@ pub fn read<'a>(
     let once = signed_id.clone().or_else(stripe_id).unwrap_or_else(digest);
     let delivery = header("x-github-delivery").map(str::to_owned);
     let entity_id = signed_id.or(delivery).or_else(|| text("id")).filter(|id| is_id(id)).unwrap_or_else(digest);
-    Some(Published { event_type, entity_id, collection: format!("inbound/{}", webhook.id), once, data })
+    let collection = format!("inbound/{}", webhook.id);
+    let fact =
+        Fact { event_type, entity_id, entity_key: None, collection, app: webhook.app.clone(), data, old_data: None };
+    Some(Call { fact, once })
 }
 
 /// Short, and in characters that can stand in a path.
@@ -125,7 +123,7 @@ mod tests {
     ) {
         let header = |name: &'static str| github.filter(|_| name == "x-github-event");
         let published = read(&inbound(named), None, header, body.as_bytes());
-        assert_eq!(published.as_ref().map(|published| published.event_type.as_str()), found);
+        assert_eq!(published.as_ref().map(|call| call.fact.event_type.as_str()), found);
     }
 
     #[rstest]
@@ -137,7 +135,7 @@ mod tests {
     fn finds_the_id(#[case] sender: Option<&str>, #[case] body: &str, #[case] id: Option<&str>) {
         let published = read(&inbound(&[]), sender.map(str::to_owned), |_| None, body.as_bytes()).unwrap();
         let digest = hex::encode(Sha256::digest(body.as_bytes()));
-        assert_eq!(published.entity_id, id.unwrap_or(&digest));
+        assert_eq!(published.fact.entity_id, id.unwrap_or(&digest));
     }
 
     #[rstest]
@@ -157,7 +155,7 @@ mod tests {
         let published = read(&webhook, signed.map(str::to_owned), header, br#"{"id":7}"#).unwrap();
         let digest = hex::encode(Sha256::digest(br#"{"id":7}"#));
         assert_eq!(published.once, once.unwrap_or(&digest));
-        assert_eq!(published.entity_id, signed.unwrap_or("72d3162e"));
+        assert_eq!(published.fact.entity_id, signed.unwrap_or("72d3162e"));
     }
 
     #[rstest]
@@ -168,6 +166,6 @@ mod tests {
     #[case::binary([0xff, 0x00], r#"{"body_base64":"/wA="}"#)]
     fn keeps_what_was_sent(#[case] body: impl AsRef<[u8]>, #[case] data: &str) {
         let published = read(&inbound(&[]), None, |_| None, body.as_ref()).unwrap();
-        assert_eq!(serde_json::to_string(&published.data).unwrap(), data);
+        assert_eq!(serde_json::to_string(&published.fact.data).unwrap(), data);
     }
 }

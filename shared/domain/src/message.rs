@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::payload::ContentType;
 use crate::tenant::TenantId;
 
 /// Up to how many bytes a body travels in its message; a larger one by reference.
@@ -21,6 +22,8 @@ pub enum Body {
     Inline(String),
     /// In the Events table, under this key.
     Stored(String),
+    /// Nowhere: the webhook's template made none of the event, and this is why.
+    Failed(String),
 }
 
 /// One delivery, on a queue.
@@ -45,9 +48,17 @@ pub struct Message {
     /// The body, for the first attempt of the first cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
+    /// What the body is; with every attempt, as the webhook may say something else by then.
+    #[serde(default, skip_serializing_if = "is_json")]
+    pub content_type: ContentType,
     /// Whether its sender only wants to know whether it arrives: it is attempted once, even if the webhook is paused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub test: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_json(content_type: &ContentType) -> bool {
+    *content_type == ContentType::Json
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -60,7 +71,18 @@ impl Message {
     #[must_use]
     pub fn first(event: EventId, event_type: EventType, webhook: WebhookId, tenant: TenantId, body: Body) -> Self {
         let delivery = DeliveryId::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()]);
-        Self { delivery, event, event_type, webhook, tenant, cycle: 0, attempt: 1, body: Some(body), test: false }
+        Self {
+            delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            cycle: 0,
+            attempt: 1,
+            body: Some(body),
+            content_type: ContentType::Json,
+            test: false,
+        }
     }
 
     /// Returns the wire form: JSON in the characters that [SQS accepts][1].

@@ -7,14 +7,12 @@ use utoipa::ToSchema;
 use crate::event::{Event, EventType, Operation};
 use crate::filter::{Filter, is_same, place};
 use crate::id::WebhookId;
+use crate::operational::{OPERATIONAL, about};
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
 use crate::payload::Rendering;
 use crate::tenant::AppId;
 use crate::value::Value;
-
-/// The source of events about webhooks and deliveries themselves. Only who names their types gets them.
-pub const OPERATIONAL: &str = "dynahook";
 
 /// What fan-out needs to know of a webhook, and nothing more. An empty list is no condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,9 +134,14 @@ impl Subscription {
 
     /// An operational event is for who names it, and never for the webhook that it is about: that could go on for ever.
     fn is_meant(&self, event: &Event) -> bool {
-        let named =
-            || self.event_types.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(&event.event_type));
-        event.source != OPERATIONAL || (event.entity.id != self.webhook.to_string() && named())
+        if event.source != OPERATIONAL {
+            return true;
+        }
+        let is_named = |event_type: &EventType| {
+            self.event_types.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(event_type))
+        };
+        let named = is_named(&event.event_type) || event.derived_types().any(|derived| is_named(&derived));
+        named && about(event) != Some(self.webhook.to_string().as_str())
     }
 
     /// Says of each condition whether it holds, and why; the webhook wants the event if all do.

@@ -34,6 +34,8 @@ pub struct Request {
     pub url: String,
     /// The headers of the webhook's owner, and those that sign the body.
     pub headers: Vec<(String, String)>,
+    /// What the body is.
+    pub content_type: &'static str,
     /// The body: sent as it is.
     pub body: String,
     /// How long all of it may take.
@@ -74,7 +76,7 @@ impl Client {
             Ok(url) => url,
             Err(error) => return failed(Verdict::Forbidden, format!("the URL {error}")),
         };
-        let mut post = self.http.post(url).header(CONTENT_TYPE, "application/json").timeout(request.timeout);
+        let mut post = self.http.post(url).header(CONTENT_TYPE, request.content_type).timeout(request.timeout);
         for (name, value) in request.headers {
             post = post.header(name, value);
         }

@@ -201,7 +201,7 @@ pub struct Filter {
     /// With this tag.
     #[param(value_type = String, required = false)]
     tag: Option<String>,
-    /// That name this event type.
+    /// That ask for this event type, by its name or a group's.
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// That are enabled, or that are not.
@@ -232,7 +232,10 @@ impl Filter {
             && self.app_id.as_ref().is_none_or(|app| webhook.app.as_ref() == Some(app))
             && self.connector_id.as_ref().is_none_or(|connector| settings.connector_id.as_ref() == Some(connector))
             && self.tag.as_ref().is_none_or(|tag| settings.tags.contains(tag))
-            && self.event_type.as_ref().is_none_or(|event_type| settings.event_types.contains(event_type))
+            && self
+                .event_type
+                .as_ref()
+                .is_none_or(|event_type| settings.event_types.iter().any(|pattern| pattern.matches(event_type)))
             && is(self.enabled.as_ref(), &settings.enabled)
             && is(self.state.as_ref(), &(webhook.state() as u8))
             && is(self.direction.as_ref(), &settings.direction)

@@ -4,6 +4,7 @@ use domain::delivery::{Attempt, Delivery, KEPT, Progress, State};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
+use domain::payload::ContentType;
 use domain::tenant::TenantId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub(super) struct DeliveryItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body_ref: Option<String>,
     #[serde(default)]
+    content_type: ContentType,
+    #[serde(default)]
     attempts: Vec<Attempt>,
     #[serde(default)]
     expires_at: i64,
@@ -70,12 +73,13 @@ pub(super) fn expires_at(now: Timestamp) -> i64 {
 impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
-        let Delivery { id, event, event_type, webhook, tenant, progress, lease_until, body, attempts } = delivery;
+        let Delivery { id, event, event_type, webhook, tenant, progress, lease_until, body, content_type, attempts } =
+            delivery;
         let due_at = progress.due_at(now);
         let (body_zstd, body_ref) = match body {
             Some(Body::Inline(text)) => (Some(pack(text)?), None),
             Some(Body::Stored(key)) => (None, Some(key.clone())),
-            None => (None, None),
+            Some(Body::Failed(_)) | None => (None, None),
         };
         Ok(Self {
             pk: pk(*webhook, *id),
@@ -95,6 +99,7 @@ impl DeliveryItem {
             due_at: due_at.map(Timestamp::as_millisecond),
             body_zstd,
             body_ref,
+            content_type: *content_type,
             attempts: attempts.clone(),
             expires_at: expires_at(now),
         })
@@ -136,6 +141,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             progress,
             lease_until,
             body,
+            content_type: item.content_type,
             attempts: item.attempts,
         })
     }

@@ -100,13 +100,18 @@ fn is_sent_under_the_type_that_was_asked_for(#[case] types: &[&str], #[case] fou
 #[rstest]
 #[case::everything(json!({}), false)]
 #[case::star(json!({"event_types": ["*"]}), false)]
-#[case::named(json!({"event_types": ["film.updated"]}), true)]
-#[case::group(json!({"event_types": ["film.*"]}), true)]
+#[case::named(json!({"event_types": ["webhook.paused"]}), true)]
+#[case::group(json!({"event_types": ["webhook.*"]}), true)]
+#[case::named_beside_the_star(json!({"event_types": ["*", "webhook.paused"]}), true)]
+#[case::another_beside_the_star(json!({"event_types": ["*", "order.created"]}), false)]
 fn operational_events_are_for_who_names_them(#[case] conditions: Json, #[case] wanted: bool) {
-    let mut event = Event { source: OPERATIONAL.to_owned(), ..sale() };
     let subscription = subscription(&conditions);
+    let mut webhook = crate::webhook::tests::webhook();
+    let event = crate::operational::webhook_event(crate::operational::Happening::Paused, &webhook).unwrap();
     assert_eq!(subscription.wants(&event), wanted);
-    event.entity.id = subscription.webhook.to_string();
+    // And never for the one that it is about.
+    webhook.id = subscription.webhook;
+    let event = crate::operational::webhook_event(crate::operational::Happening::Paused, &webhook).unwrap();
     assert!(!subscription.wants(&event));
     assert!(!subscription.explain(&event).iter().all(|verdict| verdict.holds));
 }

@@ -32,7 +32,15 @@ async fn post(policy: TargetPolicy, url: &str) -> Outcome {
     let client = Client::new(policy).unwrap();
     let headers = vec![("webhook-id".to_owned(), "evt_1".to_owned())];
     let timeout = Duration::from_millis(500);
-    client.post(Request { url: url.to_owned(), headers, body: "{}".to_owned(), timeout }).await
+    client
+        .post(Request {
+            url: url.to_owned(),
+            headers,
+            content_type: "application/json",
+            body: "{}".to_owned(),
+            timeout,
+        })
+        .await
 }
 
 #[rstest]

@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 18] = [
+const WRITABLE: [&str; 27] = [
     "name",
     "type",
     "direction",
@@ -22,6 +22,15 @@ const WRITABLE: [&str; 18] = [
     "sources",
     "collections",
     "operations",
+    "applications",
+    "changed",
+    "transitions",
+    "filter",
+    "payload_format",
+    "detail",
+    "include",
+    "exclude",
+    "template",
     "signature_scheme",
     "headers",
     "properties",

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use aws::registry::WebhookRecord;
 use domain::delivery::Verdict;
-use domain::event::{EventType, Operation};
+use domain::event::Operation;
+use domain::filter::Filter;
 use domain::id::WebhookId;
+use domain::path::FieldPath;
+use domain::pattern::EventPattern;
+use domain::payload::{Detail, PayloadFormat};
 use domain::retry::RetryPolicy;
 use domain::secret::Fingerprint;
 use domain::signature::SignatureScheme;
+use domain::subscription::Transition;
 use domain::tenant::{AppId, TenantId};
 use domain::webhook::{Direction, SCHEMA_VERSION, Settings, SourceType, Statistics, Webhook};
 use jiff::Timestamp;
@@ -39,11 +44,27 @@ pub struct WebhookBody {
     /// Where deliveries go; of an inbound webhook, where its sender is to call.
     url: String,
     #[schema(value_type = Vec<String>)]
-    event_types: Vec<EventType>,
+    event_types: Vec<EventPattern>,
     sources: Vec<String>,
     collections: Vec<String>,
     #[schema(inline)]
     operations: Vec<Operation>,
+    #[schema(value_type = Vec<String>)]
+    applications: Vec<AppId>,
+    #[schema(value_type = Vec<String>)]
+    changed: Vec<FieldPath>,
+    transitions: Vec<Transition>,
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Filter>,
+    #[schema(inline)]
+    payload_format: PayloadFormat,
+    #[schema(inline)]
+    detail: Detail,
+    #[schema(value_type = Vec<String>)]
+    include: Vec<FieldPath>,
+    #[schema(value_type = Vec<String>)]
+    exclude: Vec<FieldPath>,
+    template: Option<String>,
     #[schema(inline)]
     signature_scheme: SignatureScheme,
     #[schema(value_type = std::collections::HashMap<String, String>)]
@@ -130,6 +151,8 @@ impl WebhookBody {
         let Settings { name, kind, direction, url: target, event_types, sources, collections, operations, .. } =
             settings;
         let Settings { signature_scheme, headers, properties, enabled, retry_policy, connector_id, .. } = settings;
+        let Settings { applications, changed, transitions, filter, .. } = settings;
+        let Settings { payload_format, detail, include, exclude, template, .. } = settings;
         let Settings { integration_provider, tags, source, source_type, .. } = settings;
         let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
         Self {
@@ -145,6 +168,15 @@ impl WebhookBody {
             sources,
             collections,
             operations,
+            applications,
+            changed,
+            transitions,
+            filter,
+            payload_format,
+            detail,
+            include,
+            exclude,
+            template,
             signature_scheme,
             headers,
             properties,

@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use domain::event::{Event, EventType};
 use domain::id::EventId;
 use domain::message::{Body, Message};
-use domain::payload;
 use domain::sample::Sample;
 use domain::secret::WebhookSecret;
 use domain::signature::sign;
@@ -104,9 +103,13 @@ pub(crate) async fn test(
     let (sample, now) = (Sample::try_from(sample).map_err(invalid)?, app.clock.now());
     let id = EventId::from_parts(now, runtime::random::bits());
     let event = sample.event(id, webhook.tenant.clone(), &webhook.settings, now);
-    let body = Body::Inline(payload::change(&event, &webhook.settings.properties));
+    let rendering = webhook.settings.rendering();
+    let body = match rendering.render(&event, &event.event_type) {
+        Ok(body) => Body::Inline(body),
+        Err(error) => Body::Failed(error.to_string()),
+    };
     let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
-    let message = Message { test: true, ..first };
+    let message = Message { content_type: rendering.content_type(), test: true, ..first };
     let tenant = Some(webhook.tenant);
     let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
     app.deliveries.send(vec![outgoing]).await.remove(0)?;
@@ -200,9 +203,14 @@ pub(crate) async fn preview(
     let at = app.clock.now();
     let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
     let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);
-    let body = payload::change(&event, &settings.properties);
+    let rendering = settings.rendering();
+    let body = rendering.render(&event, &event.event_type);
+    let body = body.map_err(|error| invalid(Fault::field("/webhook/template", error)))?;
     let signed = sign(settings.signature_scheme, &[&secret], &event.id.to_string(), at, body.as_bytes());
-    let ours = [("content-type", "application/json"), ("user-agent", concat!("Dynahook/", env!("CARGO_PKG_VERSION")))];
+    let ours = [
+        ("content-type", rendering.content_type().as_str()),
+        ("user-agent", concat!("Dynahook/", env!("CARGO_PKG_VERSION"))),
+    ];
     let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let headers = headers.chain(ours.map(|(name, value)| (name.to_owned(), value.into())));
     let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value.into())));

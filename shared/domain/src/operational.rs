@@ -1,0 +1,205 @@
+//! Events about webhooks and deliveries themselves, for the tenant's webhooks that name their types.
+
+use jiff::Timestamp;
+
+use crate::event::{Event, EventType};
+use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::published::Fact;
+use crate::tenant::{AppId, TenantId};
+use crate::value::{Map, Value};
+use crate::webhook::Webhook;
+
+/// The source of events about webhooks and deliveries themselves.
+pub const OPERATIONAL: &str = "dynahook";
+
+/// What happened to a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// Its deliveries wait.
+    Paused,
+    /// They go out again.
+    Resumed,
+    /// It gets no more events.
+    Disabled,
+    /// Another secret signs.
+    SecretRotated,
+}
+
+impl Happening {
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::Paused => "webhook.paused",
+            Self::Resumed => "webhook.resumed",
+            Self::Disabled => "webhook.disabled",
+            Self::SecretRotated => "webhook.secret_rotated",
+        }
+    }
+}
+
+/// A delivery that is given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exhausted {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Counts its redrives.
+    pub cycle: u32,
+    /// The event that did not arrive.
+    pub event: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// The webhook that it did not arrive at.
+    pub webhook: WebhookId,
+    /// How often it was attempted.
+    pub attempts: u32,
+    /// What the receiver answered last, if it did.
+    pub status: Option<u16>,
+}
+
+/// Returns the event of a write that a webhook has just seen: the same for the same version of it.
+#[must_use]
+pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
+    let (id, audit) = (webhook.id.to_string(), &webhook.audit);
+    let by_failures = webhook.pause.is_some_and(|pause| pause.by_failures);
+    let data = [
+        ("webhook_id", text(&id)),
+        ("name", text(&webhook.settings.name)),
+        ("url", text(&webhook.settings.url)),
+        ("by", text(&audit.updated_by)),
+        ("by_failures", Value::Bool(by_failures)),
+    ];
+    let at = audit.updated_at;
+    let event = EventId::derive(at, &[OPERATIONAL, &id, &audit.version.to_string(), happening.event_type()]);
+    let about = About { entity_id: id, collection: "webhooks".to_owned(), app: webhook.app.clone() };
+    about.event(happening.event_type(), event, webhook.tenant.clone(), at, &data)
+}
+
+/// Returns the event that a delivery is given up; `None` for that of such an event, or two broken webhooks would go on for ever.
+#[must_use]
+pub fn exhausted_event(exhausted: &Exhausted, tenant: TenantId, at: Timestamp) -> Option<Event> {
+    const TYPE: &str = "delivery.exhausted";
+    let said = exhausted.event_type.as_str();
+    if said == TYPE || said.ends_with(ERRORS) {
+        return None;
+    }
+    let (delivery, webhook) = (exhausted.delivery.to_string(), exhausted.webhook.to_string());
+    let data = [
+        ("webhook_id", text(&webhook)),
+        ("delivery_id", text(&delivery)),
+        ("event_id", text(&exhausted.event.to_string())),
+        ("event_type", text(said)),
+        ("attempts", number(exhausted.attempts)),
+        ("last_status", exhausted.status.map_or(Value::Null, number)),
+    ];
+    let id = EventId::derive(exhausted.delivery.timestamp(), &[OPERATIONAL, &delivery, &exhausted.cycle.to_string()]);
+    let about = About { entity_id: delivery, collection: format!("webhooks/{webhook}/deliveries"), app: None };
+    about.event(TYPE, id, tenant, at, &data)
+}
+
+/// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
+const ERRORS: &str = ".errors";
+
+/// Returns SuperOffice's type of an event about a webhook's errors.
+#[must_use]
+pub fn alias(event: &Event) -> Option<EventType> {
+    let data = &event.new.as_ref()?.properties;
+    let is_error = match event.event_type.as_str() {
+        "delivery.exhausted" => true,
+        "webhook.paused" | "webhook.disabled" => data.get("by_failures") == Some(&Value::Bool(true)),
+        _ => false,
+    };
+    let is_error = is_error && event.source == OPERATIONAL;
+    is_error.then(|| format!("webhook{}{ERRORS}", about(event)?).parse().ok()).flatten()
+}
+
+/// Returns the id of the webhook that an operational event is about.
+#[must_use]
+pub fn about(event: &Event) -> Option<&str> {
+    let data = &event.new.as_ref().filter(|_| event.source == OPERATIONAL)?.properties;
+    data.get("webhook_id")?.as_text()
+}
+
+struct About {
+    entity_id: String,
+    collection: String,
+    app: Option<AppId>,
+}
+
+impl About {
+    fn event(
+        self,
+        event_type: &str,
+        id: EventId,
+        tenant: TenantId,
+        at: Timestamp,
+        data: &[(&str, Value)],
+    ) -> Option<Event> {
+        let Self { entity_id, collection, app } = self;
+        let data: Map = data.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let event_type = event_type.parse().ok()?;
+        let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data: None };
+        Some(Event { source: OPERATIONAL.to_owned(), ..fact.event(id, tenant, at) })
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn number(number: impl ToString) -> Value {
+    number.to_string().parse().map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhook::Pause;
+    use crate::webhook::tests::webhook;
+
+    fn exhausted(event_type: &str) -> Option<Event> {
+        let at = Timestamp::UNIX_EPOCH;
+        let exhausted = Exhausted {
+            delivery: DeliveryId::from_parts(at, 1),
+            cycle: 0,
+            event: EventId::from_parts(at, 2),
+            event_type: event_type.parse().unwrap(),
+            webhook: WebhookId::from_parts(at, 3),
+            attempts: 9,
+            status: Some(500),
+        };
+        exhausted_event(&exhausted, "acme".parse().unwrap(), at)
+    }
+
+    #[test]
+    fn say_what_happened() {
+        let events = [exhausted("order.created"), webhook_event(Happening::SecretRotated, &webhook())];
+        insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
+    }
+
+    #[test]
+    fn end() {
+        assert!(exhausted("order.created").is_some());
+        assert_eq!((exhausted("delivery.exhausted"), exhausted("webhookwhk_1.errors")), (None, None));
+    }
+
+    #[test]
+    fn errors_have_a_second_name() {
+        let aliased = |event: Option<Event>| alias(&event.unwrap()).map(String::from);
+        assert_eq!(aliased(exhausted("order.created")).unwrap(), "webhookwhk_00000000000000000000000003.errors");
+        let mut webhook = webhook();
+        assert_eq!(aliased(webhook_event(Happening::Paused, &webhook)), None);
+        webhook.pause = Some(Pause { at: Timestamp::UNIX_EPOCH, by_failures: true });
+        assert_eq!(
+            aliased(webhook_event(Happening::Paused, &webhook)).unwrap(),
+            format!("webhook{}.errors", webhook.id)
+        );
+    }
+
+    #[test]
+    fn the_same_write_is_the_same_event() {
+        let mut webhook = webhook();
+        let first = webhook_event(Happening::Paused, &webhook).unwrap();
+        assert_eq!(webhook_event(Happening::Paused, &webhook).unwrap(), first);
+        webhook.touch(webhook.audit.updated_at, "anna");
+        assert_ne!(webhook_event(Happening::Paused, &webhook).unwrap().id, first.id);
+    }
+}

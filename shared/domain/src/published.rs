@@ -1,0 +1,113 @@
+//! Events that somebody tells, instead of a table's stream.
+
+use jiff::Timestamp;
+
+use crate::event::{Entity, Event, EventType, Operation, State, sequence};
+use crate::id::EventId;
+use crate::source::{rfc3339, state_id};
+use crate::tenant::{AppId, TenantId};
+use crate::value::{Map, changed_paths};
+
+/// What published events name as their source.
+pub const PUBLISHED: &str = "published";
+
+/// Something that happened, in the words of whoever says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// What happened.
+    pub event_type: EventType,
+    /// What it happened to.
+    pub entity_id: String,
+    /// Its kind, as receivers know it; the first words of the type unless given.
+    pub entity_key: Option<String>,
+    /// The path of its collection.
+    pub collection: String,
+    /// The application that says so, if one does.
+    pub app: Option<AppId>,
+    /// The entity as it is; of one that is gone, as it was.
+    pub data: Map,
+    /// The entity as it was before, if that is known.
+    pub old_data: Option<Map>,
+}
+
+impl Fact {
+    /// Returns the event. Its operation is the last word of its type; a fact that is none of the three came into being.
+    #[must_use]
+    pub fn event(self, id: EventId, tenant: TenantId, at: Timestamp) -> Event {
+        let (entity, word) = self.event_type.as_str().rsplit_once('.').unwrap_or((self.event_type.as_str(), ""));
+        let operation = Operation::from_word(word);
+        let entity = Entity {
+            id: self.entity_id,
+            key: self.entity_key.unwrap_or_else(|| entity.to_owned()),
+            collection: self.collection,
+            collection_template: None,
+            related: Map::new(),
+        };
+        let path = entity.path();
+        let (old, new) = match operation {
+            Operation::Deleted => (Some(self.data), None),
+            Operation::Created | Operation::Updated => (self.old_data, Some(self.data)),
+        };
+        let update_mask = old.as_ref().zip(new.as_ref()).map(|(old, new)| changed_paths(old, new));
+        let state = |properties: Map| State {
+            id: state_id(&path, &properties),
+            properties,
+            create_time: (operation == Operation::Created).then(|| rfc3339(at)),
+            update_time: Some(rfc3339(at)),
+        };
+        Event {
+            source: PUBLISHED.to_owned(),
+            id,
+            tenant,
+            app: self.app,
+            event_type: self.event_type,
+            operation,
+            at,
+            sequence: sequence(&id),
+            old: old.map(state),
+            new: new.map(state),
+            entity,
+            update_mask,
+            removal: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::value::tests::map;
+
+    #[rstest]
+    #[case::a_word_of_its_own("invoice.paid", None, Operation::Created, (false, true), None)]
+    #[case::created("invoice.created", None, Operation::Created, (false, true), None)]
+    #[case::updated("invoice.updated", None, Operation::Updated, (false, true), None)]
+    #[case::updated_from("invoice.updated", Some(json!({"n": 1})), Operation::Updated, (true, true), Some("n"))]
+    #[case::deleted("invoice.deleted", None, Operation::Deleted, (true, false), None)]
+    fn is_an_event_like_any_other(
+        #[case] event_type: &str,
+        #[case] old: Option<serde_json::Value>,
+        #[case] operation: Operation,
+        #[case] states: (bool, bool),
+        #[case] changed: Option<&str>,
+    ) {
+        let at = Timestamp::UNIX_EPOCH;
+        let fact = Fact {
+            event_type: event_type.parse().unwrap(),
+            entity_id: "in_1".to_owned(),
+            entity_key: None,
+            collection: "invoices".to_owned(),
+            app: None,
+            data: map(&json!({"n": 2})),
+            old_data: old.as_ref().map(map),
+        };
+        let event = fact.event(EventId::from_parts(at, 1), "acme".parse().unwrap(), at);
+        assert_eq!((event.operation, event.old.is_some(), event.new.is_some()), (operation, states.0, states.1));
+        assert_eq!((event.entity.path().as_str(), event.entity.key.as_str()), ("invoices/in_1", "invoice"));
+        assert_eq!(event.update_mask, changed.map(|path| vec![path.to_owned()]));
+        assert_eq!(serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(), event);
+    }
+}
