@@ -1,22 +1,32 @@
 //! What survives between invocations: clients, and what was read of the Registry.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use aws::{Aws, Bodies, Queue, Registry};
+use aws::{Aws, Bodies, Events, Queue, Registry};
 use domain::matcher::Matcher;
 use domain::source::Source;
 use domain::tenant::TenantId;
 use domain::time::Clock;
+use lru::LruCache;
 use runtime::SystemClock;
 use tokio::sync::Mutex;
 
 use crate::Config;
 
+/// Of how many tenants the subscriptions are kept, and how many subscriptions in all: what was used longest ago goes first.
+const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
+const MAX_SUBSCRIPTIONS: usize = 50_000;
+
 /// The clients and caches of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
     pub(crate) bodies: Bodies,
+    pub(crate) events: Events,
     pub(crate) events_table: String,
+    /// How long events are kept, if they are.
+    pub(crate) retention: Option<Duration>,
     pub(crate) deliveries: Queue,
     pub(crate) stream_failures: Queue,
     pub(crate) clock: Box<dyn Clock>,
@@ -24,10 +34,10 @@ pub struct App {
 }
 
 /// What was read of the Registry. Never used without asking first whether it still stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cache {
     pub(crate) sources: HashMap<String, Source>,
-    pub(crate) matchers: HashMap<TenantId, Known>,
+    pub(crate) matchers: LruCache<TenantId, Known>,
 }
 
 /// A tenant's matcher, and the generation that it is of.
@@ -37,14 +47,36 @@ pub(crate) struct Known {
     pub(crate) matcher: Matcher,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self { sources: HashMap::new(), matchers: LruCache::new(MAX_TENANTS) }
+    }
+}
+
+impl Cache {
+    /// Forgets what was used longest ago, until the rest is not too much. What is forgotten is read again.
+    pub(crate) fn trim(&mut self) {
+        let mut subscriptions: usize = self.matchers.iter().map(|(_, known)| known.matcher.len()).sum();
+        while subscriptions > MAX_SUBSCRIPTIONS
+            && self.matchers.len() > 1
+            && let Some((_, known)) = self.matchers.pop_lru()
+        {
+            subscriptions -= known.matcher.len();
+        }
+    }
+}
+
 impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
+        let days = u64::from(config.payload_retention_days);
         Self {
             registry: aws.registry(config.registry_table),
             bodies: aws.bodies(config.events_table.clone()),
+            events: aws.events(config.events_table.clone()),
             events_table: config.events_table,
+            retention: (days > 0).then(|| Duration::from_hours(24 * days)),
             deliveries: aws.queue(config.deliveries_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             clock: Box::new(SystemClock),

@@ -13,6 +13,8 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `STREAM_FAILURES_QUEUE_URL`.
     pub stream_failures_queue_url: String,
+    /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
+    pub payload_retention_days: u8,
 }
 
 impl Config {
@@ -27,12 +29,14 @@ impl Config {
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
+        let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
                 events_table: events_table?,
                 deliveries_queue_url: deliveries_queue_url?,
                 stream_failures_queue_url: stream_failures_queue_url?,
+                payload_retention_days,
             })
         };
         let config = config();

@@ -1,19 +1,24 @@
 //! A batch of stream records.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
 use aws::queue::Outgoing;
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use domain::event::Event;
 use domain::message::{Body, Message, to_queue_json};
+use domain::operational::OPERATIONAL;
+use domain::published::PUBLISHED;
 use domain::source::Change;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::app::Cache;
 use crate::record::{read, sequence_number};
-use crate::route::{Routed, route};
+use crate::route::{Mapped, deliveries, map};
 
 /// The largest record that goes to stream-failures within its message, in bytes; a larger one goes by reference.
 const MAX_FAILURE_BYTES: usize = 900 * 1024;
@@ -37,15 +42,17 @@ struct StreamFailure<'a> {
     record_ref: Option<&'a str>,
 }
 
-/// Fans out a batch.
+/// Fans out a batch; `deadline` is the end of the invocation.
 ///
 /// A record that cannot be mapped goes to stream-failures, whole and with the reason, and the shard goes on. For a fault of
-/// ours the batch is handed back from the first record that is not done: a stream is a rewind, not a set.
+/// ours, or if the time is up, the batch is handed back from the first record that is not done: a stream is a rewind, not a
+/// set.
 #[tracing::instrument(name = "fanout.batch", skip_all, fields(records = event.records.len()))]
-pub async fn handle(app: &App, event: StreamEvent) -> DynamoDbEventResponse {
+pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> DynamoDbEventResponse {
+    let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let mut response = DynamoDbEventResponse::default();
     // Boxed: the type of all that happens below is too deep for the compiler.
-    match Box::pin(fan_out(app, &event.records)).await {
+    match Box::pin(fan_out(app, &event.records, deadline)).await {
         Ok(None) => {}
         Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
         Err(error) => {
@@ -63,39 +70,99 @@ fn failure(record: &RawValue) -> DynamoDbBatchItemFailure {
 }
 
 /// Returns the first record that is not done, if one is not.
-async fn fan_out(app: &App, records: &[Box<RawValue>]) -> Result<Option<usize>, StoreError> {
-    let mut routed: BTreeMap<usize, Routed> = BTreeMap::new();
-    let mut by_table: BTreeMap<String, Vec<(usize, Change)>> = BTreeMap::new();
+async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> Result<Option<usize>, StoreError> {
+    let cache = &mut *app.cache.lock().await;
+    let mut mapped = map_all(app, cache, records).await?;
+    archive(app, cache, &mapped).await?;
+    let mut chunk = Chunk::default();
+    let mut sent = 0;
+    for index in 0..records.len() {
+        match mapped.remove(&index).unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(events) => {
+                for event in events {
+                    let messages = deliveries(app, cache, &event).await?;
+                    chunk.deliveries.extend(messages.iter().map(|message| (index, outgoing(message))));
+                }
+            }
+            Err(reason) => {
+                let number = sequence_number(&records[index]);
+                tracing::warn!(dynamodb.sequence_number = number, reason, "record cannot be mapped");
+                chunk.failures.push((index, stream_failure(app, &records[index], &reason).await?));
+            }
+        }
+        let is_last = index + 1 == records.len();
+        if is_last || chunk.deliveries.len() >= CHUNK {
+            sent += chunk.deliveries.len();
+            if let Some(first) = std::mem::take(&mut chunk).send(app).await {
+                return Ok(Some(first));
+            }
+            if !is_last && app.clock.now() + RESERVE > deadline {
+                tracing::warn!(records = index + 1, "the time is up; the rest of the batch comes again");
+                return Ok(Some(index + 1));
+            }
+        }
+    }
+    cache.trim();
+    tracing::info!(deliveries = sent, "batch fanned out");
+    Ok(None)
+}
+
+/// Maps all records, by their place in the batch.
+async fn map_all(
+    app: &App,
+    cache: &mut Cache,
+    records: &[Box<RawValue>],
+) -> Result<BTreeMap<usize, Mapped>, StoreError> {
+    let mut mapped = BTreeMap::new();
+    let mut by_table: BTreeMap<String, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
     for (index, raw) in records.iter().enumerate() {
         match read(raw) {
-            Ok(record) => by_table.entry(record.table).or_default().push((index, record.change)),
+            Ok(record) => {
+                let (indexes, changes) = by_table.entry(record.table).or_default();
+                indexes.push(index);
+                changes.push(record.change);
+            }
             Err(error) => {
-                routed.insert(index, Err(error.to_string()));
+                mapped.insert(index, Err(error.to_string()));
             }
         }
     }
-    for (table, changes) in by_table {
-        let (indexes, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-        routed.extend(indexes.into_iter().zip(route(app, &table, changes).await?));
+    for (table, (indexes, changes)) in by_table {
+        mapped.extend(indexes.into_iter().zip(map(app, cache, &table, &changes).await?));
     }
-    let mut messages = Vec::new();
-    let mut failures = Vec::new();
-    for (index, routed) in routed {
-        match routed {
-            Ok(deliveries) => messages.extend(deliveries.into_iter().map(|message| (index, outgoing(&message)))),
-            Err(reason) => {
-                tracing::warn!(
-                    dynamodb.sequence_number = sequence_number(&records[index]),
-                    reason,
-                    "record cannot be mapped"
-                );
-                failures.push((index, stream_failure(app, &records[index], &reason).await?));
-            }
-        }
+    Ok(mapped)
+}
+
+/// Keeps the events of tenants that have, or had, webhooks. A published one is kept already.
+async fn archive(app: &App, cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Result<(), StoreError> {
+    let Some(retention) = app.retention else { return Ok(()) };
+    let has_webhooks = |event: &&Event| cache.matchers.peek(&event.tenant).is_some_and(|known| known.generation > 0);
+    let told = |event: &&Event| event.source == PUBLISHED || event.source == OPERATIONAL;
+    let events = mapped.values().flatten().flatten().filter(|event| has_webhooks(event) && !told(event));
+    let now = app.clock.now();
+    app.events.archive(&events.collect::<Vec<_>>(), now, now + retention).await
+}
+
+/// How many deliveries are sent before the next records are looked at.
+const CHUNK: usize = 1_000;
+
+/// What an invocation keeps of its time to send a chunk.
+const RESERVE: Duration = Duration::from_secs(15);
+
+/// Messages to be sent, each with the place of its record in the batch.
+#[derive(Default)]
+struct Chunk {
+    deliveries: Vec<(usize, Outgoing)>,
+    failures: Vec<(usize, Outgoing)>,
+}
+
+impl Chunk {
+    /// Returns the first record of which something was not sent.
+    async fn send(self, app: &App) -> Option<usize> {
+        let (deliveries, failures) =
+            tokio::join!(send(&app.deliveries, self.deliveries), send(&app.stream_failures, self.failures));
+        deliveries.into_iter().chain(failures).min()
     }
-    tracing::info!(deliveries = messages.len(), failures = failures.len(), "batch fanned out");
-    let (sent, parked) = tokio::join!(send(&app.deliveries, messages), send(&app.stream_failures, failures));
-    Ok(sent.into_iter().chain(parked).min())
 }
 
 fn outgoing(message: &Message) -> Outgoing {

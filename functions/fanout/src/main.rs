@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     let app = Arc::new(App::connect(config).await);
     run(service_fn(move |event: LambdaEvent<_>| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Error>(handle(&app, event.payload).await) }
+        async move { Ok::<_, Error>(handle(&app, event.payload, event.context.deadline()).await) }
     }))
     .await
 }

@@ -10,28 +10,35 @@ use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
-use crate::app::Known;
+use crate::app::{Cache, Known};
 use crate::published;
+
+/// From how many webhooks on the body of an event is stored rather than repeated.
+const MANY: usize = 200;
 
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
 
-/// What came of a change: the messages of its deliveries, or why it could not be mapped.
-pub(crate) type Routed = Result<Vec<Message>, String>;
+/// What came of a change: its events, or why it could not be mapped.
+pub(crate) type Mapped = Result<Vec<Event>, String>;
 
-/// Routes the changes of one table; the result is in their order.
+/// Maps the changes of one table, and brings the matchers of their tenants up to date; the result is in the changes' order.
 ///
 /// One read while nothing changed: the mapping is the one that was used last, and the read that brings the tenants'
 /// generations says whether it still stands.
-pub(crate) async fn route(app: &App, table: &str, changes: Vec<Change>) -> Result<Vec<Routed>, StoreError> {
-    let cache = &mut *app.cache.lock().await;
+pub(crate) async fn map(
+    app: &App,
+    cache: &mut Cache,
+    table: &str,
+    changes: &[Change],
+) -> Result<Vec<Mapped>, StoreError> {
     for _ in 0..ROUNDS {
         let is_published = table == app.events_table;
         let source = cache.sources.get(table).cloned();
         let events = if is_published {
             changes.iter().map(|change| Ok(vec![published::event(change)?])).collect()
         } else {
-            events(source.as_ref(), table, &changes)
+            events(source.as_ref(), table, changes)
         };
         let tenants: HashSet<&TenantId> = events.iter().flatten().flatten().map(|event| &event.tenant).collect();
         let glance = app.registry.glance(table, tenants).await?;
@@ -43,28 +50,15 @@ pub(crate) async fn route(app: &App, table: &str, changes: Vec<Change>) -> Resul
             continue;
         }
         for (tenant, generation) in glance.generations {
-            refresh(app, cache.matchers.entry(tenant.clone()).or_default(), &tenant, generation).await?;
+            let known = cache.matchers.get_or_insert_mut(tenant.clone(), Known::default);
+            refresh(app, known, &tenant, generation).await?;
         }
-        let mut routed = Vec::with_capacity(events.len());
-        for events in events {
-            routed.push(match events {
-                Err(reason) => Err(reason),
-                Ok(events) => {
-                    let mut messages = Vec::new();
-                    for event in &events {
-                        let known = cache.matchers.get_mut(&event.tenant);
-                        messages.extend(deliveries(app, event, known).await?);
-                    }
-                    Ok(messages)
-                }
-            });
-        }
-        return Ok(routed);
+        return Ok(events);
     }
     Err(StoreError::Conflict { key: format!("the source of table {table}") })
 }
 
-fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Result<Vec<Event>, String>> {
+fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mapped> {
     let unregistered = || format!("table {table} is not registered as a source");
     let map = |change: &Change| {
         let source = source.ok_or_else(unregistered)?;
@@ -90,9 +84,12 @@ async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u6
 
 /// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
 /// once if it is large.
-async fn deliveries(app: &App, event: &Event, known: Option<&mut Known>) -> Result<Vec<Message>, StoreError> {
-    let Some(known) = known else { return Ok(Vec::new()) };
+///
+/// What many webhooks get is stored even if it is small, so that their messages together are not too much to hold.
+pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> Result<Vec<Message>, StoreError> {
+    let Some(known) = cache.matchers.get_mut(&event.tenant) else { return Ok(Vec::new()) };
     let wanted = known.matcher.matching(event);
+    let inline = if wanted.len() > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES };
     let mut messages = Vec::with_capacity(wanted.len());
     let mut rendered: Vec<(&Rendering, EventType, Body)> = Vec::new();
     for subscription in &wanted {
@@ -104,7 +101,7 @@ async fn deliveries(app: &App, event: &Event, known: Option<&mut Known>) -> Resu
             body.clone()
         } else {
             let body = match rendering.render(event, &event_type) {
-                Ok(body) => app.bodies.carry(&event.id.to_string(), &body, MAX_INLINE_BYTES, app.clock.now()).await?,
+                Ok(body) => app.bodies.carry(&event.id.to_string(), &body, inline, app.clock.now()).await?,
                 Err(error) => {
                     tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, %error, "no payload was made");
                     Body::Failed(error.to_string())
