@@ -2,13 +2,14 @@
 //! that the deployed stack would not wait at.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path as Segments, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::Stack;
+use crate::stack::variable;
 
 /// How long an invocation may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -40,6 +42,13 @@ struct Runtime {
 impl Function {
     /// Starts the binary that was built for the function with that logical id, such as `DeliverFunction`.
     pub async fn start(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> Self {
+        let mut all = stack.function_environment();
+        all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self::spawn(&binary(logical_id), all).await
+    }
+
+    /// Starts a binary with that environment beside this process's own.
+    pub async fn spawn(binary: &Path, environment: HashMap<String, String>) -> Self {
         let (events, pending) = mpsc::channel(16);
         let (done, responses) = mpsc::channel(16);
         let (asked, mut first) = mpsc::channel(64);
@@ -51,11 +60,9 @@ impl Function {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let variables: HashMap<&str, &str> = environment.iter().copied().collect();
         let started = Instant::now();
-        let child = Command::new(stack.binary(logical_id))
-            .envs(stack.function_environment())
-            .envs(variables)
+        let child = Command::new(binary)
+            .envs(environment)
             .env("AWS_LAMBDA_RUNTIME_API", address)
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -85,10 +92,31 @@ impl Function {
         tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time").unwrap()
     }
 
+    /// Returns the process's id.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the function runs")
+    }
+
+    /// Returns the next response.
+    pub async fn response(&mut self) -> Value {
+        tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time").unwrap().unwrap()
+    }
+
     /// Kills the process where it stands (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
+}
+
+/// Returns the binary that was built for a function.
+#[must_use]
+pub fn binary(logical_id: &str) -> PathBuf {
+    PathBuf::from(variable("DYNAHOOK_BUILD")).join(logical_id).join("bootstrap")
 }
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
@@ -108,7 +136,7 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
 
 async fn outcome(
     State(runtime): State<Arc<Runtime>>,
-    Path((_, outcome)): Path<(String, String)>,
+    Segments((_, outcome)): Segments<(String, String)>,
     body: Bytes,
 ) -> StatusCode {
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);

@@ -4,13 +4,15 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
 
+mod fake_aws;
 mod lambda;
 mod proxy;
 mod receiver;
 mod stack;
 mod tokens;
 
-pub use lambda::Function;
+pub use fake_aws::{FakeAws, Fault, fanout_environment};
+pub use lambda::{Function, binary};
 pub use proxy::Proxy;
 pub use receiver::{Answer, Received, Receiver};
 pub use stack::{Stack, Tenant};

@@ -112,12 +112,6 @@ impl Stack {
         std::fs::read_to_string(format!("{}/jwks.json", variable("DYNAHOOK_KEYS"))).unwrap()
     }
 
-    /// Returns the binary that was built for a function.
-    #[must_use]
-    pub fn binary(&self, logical_id: &str) -> PathBuf {
-        PathBuf::from(variable("DYNAHOOK_BUILD")).join(logical_id).join("bootstrap")
-    }
-
     /// Returns what the template tells the functions, all of it.
     #[must_use]
     pub fn function_environment(&self) -> HashMap<String, String> {

@@ -1,0 +1,180 @@
+//! How much an event costs: `make bench`. Ratios within one run count, absolute times are this machine's.
+
+#![expect(clippy::print_stdout, reason = "a benchmark tells people")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use domain::event::Event;
+use domain::id::WebhookId;
+use domain::matcher::{Matcher, SubscriptionChange};
+use domain::message::{Body, Message};
+use domain::payload::Rendering;
+use domain::source::Source;
+use domain::subscription::Subscription;
+use fanout::record::read;
+use jiff::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+fn main() {
+    matching();
+    memory();
+    records();
+}
+
+/// The shortest of several rounds: what the work takes when nothing else runs.
+fn time(times: usize, mut work: impl FnMut()) -> Duration {
+    work();
+    let round = || {
+        let started = Instant::now();
+        (0..times).for_each(|_| work());
+        started.elapsed() / u32::try_from(times).unwrap()
+    };
+    std::iter::repeat_with(round).take(9).min().unwrap()
+}
+
+/// A stream record whose images take about a kilobyte each.
+fn record(number: usize) -> Box<RawValue> {
+    let image = |status: &str| {
+        let mut image = json!({
+            "tenant_id": {"S": "acme"}, "order_id": {"S": format!("o{number}")}, "status": {"S": status}, "total": {"N": "129.95"},
+            "customer": {"M": {"id": {"S": "cus_5"}, "name": {"S": "Ada Lovelace"}, "vip": {"BOOL": true}}},
+            "lines": {"L": [{"M": {"sku": {"S": "A-1"}, "count": {"N": "2"}}}, {"M": {"sku": {"S": "B-7"}, "count": {"N": "1"}}}]},
+        });
+        for field in 0..10 {
+            image[format!("field_{field}")] = json!({"S": "forty characters of text, more or less.."});
+        }
+        image
+    };
+    let record = json!({
+        "eventID": format!("c4ca4238a0b923820dcc{number:012}"), "eventName": "MODIFY", "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_795_244_140.0, "Keys": {"order_id": {"S": format!("o{number}")}},
+            "OldImage": image("open"), "NewImage": image("paid"), "SequenceNumber": format!("{number}"), "SizeBytes": 2048,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-11-21T10:00:00.000",
+    });
+    to_raw_value(&record).unwrap()
+}
+
+fn source() -> Source {
+    let mapping = json!({"entity": "order", "tenant": "{tenant_id}", "id": "{order_id}", "collection": "orders"});
+    serde_json::from_value(json!({"table": "orders", "entities": [mapping]})).unwrap()
+}
+
+fn event(number: usize) -> Event {
+    source().events(read(&record(number)).unwrap().change).unwrap().remove(0)
+}
+
+fn matcher(count: usize, shape: impl Fn(usize) -> Value) -> Matcher {
+    let mut matcher = Matcher::default();
+    for number in 0..count {
+        let mut subscription = shape(number);
+        subscription["webhook"] = json!(WebhookId::from_parts(Timestamp::UNIX_EPOCH, number as u128).to_string());
+        let subscription: Subscription = serde_json::from_value(subscription).unwrap();
+        matcher.apply(SubscriptionChange::Wants(subscription));
+    }
+    matcher
+}
+
+type Shape = (&'static str, fn(usize) -> Value);
+
+/// What webhooks may ask for; of each shape the sixth wants the event, and no other.
+const SHAPES: [Shape; 7] = [
+    ("each another type", |n| json!({"event_types": [if n == 5 { "order.updated".to_owned() } else { format!("t{n}.updated") }]})),
+    ("each another group", |n| json!({"event_types": [if n == 5 { "order.*".to_owned() } else { format!("t{n}.*") }]})),
+    ("one type, each another collection", |n| {
+        json!({"event_types": ["order.updated"], "collections": [if n == 5 { "orders".to_owned() } else { format!("c{n}") }]})
+    }),
+    ("one type, each another customer in the filter", |n| {
+        json!({"event_types": ["order.updated"], "filter": {"value": {"customer": {"id": [format!("cus_{n}")]}}}})
+    }),
+    ("one type, each another transition", |n| {
+        json!({"event_types": ["order.updated"], "transitions": [{"field": "status", "to": if n == 5 { "paid".to_owned() } else { format!("s{n}") }}]})
+    }),
+    ("one type, each another prefix in the filter", |n| {
+        json!({"event_types": ["order.updated"], "filter": {"value": {"customer": {"id": [{"prefix": format!("cus_{n}")}]}}}})
+    }),
+    ("one type, each another range in the filter", |n| {
+        json!({"event_types": ["order.updated"], "filter": {"value": {"total": [{"numeric": [">=", 100 + n * 25, "<", 125 + n * 25]}]}}})
+    }),
+];
+
+fn matching() {
+    println!("matching one event of 1 KB, of which one webhook wants it");
+    println!("{:48} {:>10} {:>10} {:>7}", "webhooks that differ in", "10", "10,000", "ratio");
+    let mut event = event(1);
+    // The sixth range is that of 225 to 250.
+    if let Some(new) = &mut event.new {
+        new.properties.insert("total".to_owned(), "225".parse().unwrap());
+    }
+    for (name, shape) in SHAPES {
+        let mut times = Vec::new();
+        for count in [10, 10_000] {
+            let mut matcher = matcher(count, shape);
+            assert_eq!(matcher.matching(&event).len(), 1, "{name}");
+            times.push(time(2_000, || drop(black_box(matcher.matching(&event)))));
+        }
+        println!("{name:48} {:>10.1?} {:>10.1?} {:>6.2}×", times[0], times[1], times[1].as_secs_f64() / times[0].as_secs_f64());
+    }
+}
+
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+fn memory() {
+    println!("\nmemory of 100,000 webhooks of one tenant");
+    for (name, shape) in [SHAPES[0], SHAPES[3]] {
+        let before = resident_bytes();
+        let mut matcher = matcher(100_000, shape);
+        assert_eq!(matcher.matching(&event(1)).len(), 1);
+        println!("{name:48} {:>7} MB", resident_bytes().saturating_sub(before) / 1_000_000);
+        // Not given back, so that the next one cannot use it again.
+        std::mem::forget(matcher);
+    }
+}
+
+fn records() {
+    println!("\nrecord to message, images of {} bytes", record(1).get().len() / 2);
+    let raw = record(1);
+    let source = source();
+    let mut matcher = matcher(10, SHAPES[0].1);
+    let whole = time(2_000, || {
+        for event in source.events(read(&raw).unwrap().change).unwrap() {
+            for subscription in matcher.matching(&event) {
+                let body = subscription.rendering.render(&event, &event.event_type).unwrap();
+                let (event_type, tenant) = (event.event_type.clone(), event.tenant.clone());
+                let message = Message::first(event.id, event_type, subscription.webhook, tenant, Body::Inline(body));
+                black_box(message.to_json());
+            }
+        }
+    });
+    let change = read(&raw).unwrap().change;
+    let event = source.events(change.clone()).unwrap().remove(0);
+    let rendering = Rendering::default();
+    let body = rendering.render(&event, &event.event_type).unwrap();
+    let message = |body: String| {
+        let (event_type, tenant) = (event.event_type.clone(), event.tenant.clone());
+        Message::first(event.id, event_type, WebhookId::from_parts(Timestamp::UNIX_EPOCH, 1), tenant, Body::Inline(body))
+    };
+    let message = message(body);
+    let parts = [
+        ("read the record (JSON)", time(2_000, || drop(black_box(read(&raw).unwrap())))),
+        ("write the payload (JSON)", time(2_000, || drop(black_box(rendering.render(&event, &event.event_type))))),
+        ("write the message (JSON)", time(2_000, || drop(black_box(message.to_json())))),
+        ("map to an event", time(2_000, || drop(black_box(source.events(change.clone()))))),
+        ("match", time(2_000, || drop(black_box(matcher.matching(&event))))),
+    ];
+    println!("{:48} {whole:>10.1?} {:>7.0} a second and core", "all", 1.0 / whole.as_secs_f64());
+    for (name, part) in parts {
+        println!("{name:48} {part:>10.1?} {:>6.0} %", 100.0 * part.as_secs_f64() / whole.as_secs_f64());
+    }
+    let json: f64 = parts[..3].iter().map(|(_, part)| part.as_secs_f64()).sum();
+    println!("{:48} {:>17.0} %", "share of JSON", 100.0 * json / whole.as_secs_f64());
+}

@@ -1,0 +1,215 @@
+//! What fan-out asks of AWS, in memory: so that a hundred thousand records take seconds, and any answer can be made to fail.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::source::Source;
+use domain::subscription::Subscription;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, Notify};
+
+/// A fault: it is used up by the call that it meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The Registry is throttled.
+    Throttle,
+    /// Every second entry of a batch of messages is refused.
+    RefuseSome,
+    /// The messages are taken, and the answer is lost.
+    LoseAnswer,
+    /// The call is never answered, and its messages are not taken.
+    HangBefore,
+    /// The call is never answered, and its messages are taken.
+    HangAfter,
+}
+
+/// A subscription as of a generation; `None` if there is nothing more to send.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The webhook's id.
+    pub webhook: String,
+    /// The tenant's generation when it was written.
+    pub generation: u64,
+    /// What it wants.
+    pub subscription: Option<Subscription>,
+}
+
+/// The Registry, the Events table and the queues.
+#[derive(Debug, Default)]
+pub struct FakeAws {
+    /// The registered tables.
+    pub sources: Mutex<HashMap<String, Source>>,
+    /// The subscriptions of each tenant.
+    pub tenants: Mutex<HashMap<String, Vec<Row>>>,
+    /// The bodies of messages in the deliveries queue.
+    pub deliveries: Mutex<Vec<String>>,
+    /// The bodies of messages in stream-failures.
+    pub failures: Mutex<Vec<String>>,
+    /// The next fault.
+    pub fault: Mutex<Option<Fault>>,
+    /// Told when a call hangs.
+    pub hangs: Notify,
+    /// Whether messages are only counted.
+    pub forgets: AtomicBool,
+    /// How many messages were taken.
+    pub taken: AtomicUsize,
+    /// How many calls there were, by operation.
+    pub calls: Mutex<HashMap<String, usize>>,
+}
+
+/// What fan-out is told, so that it finds the one that listens there.
+#[must_use]
+pub fn fanout_environment(url: &str) -> HashMap<String, String> {
+    let queue = |name: &str| format!("{url}/000000000000/{name}");
+    let all = [
+        ("AWS_ENDPOINT_URL", url.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_NAME", "fanout".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("RUST_LOG", "error".to_owned()),
+        ("REGISTRY_TABLE", "registry".to_owned()),
+        ("EVENTS_TABLE", "events".to_owned()),
+        ("DELIVERIES_QUEUE_URL", queue("deliveries")),
+        ("STREAM_FAILURES_QUEUE_URL", queue("failures")),
+        ("PAYLOAD_RETENTION_DAYS", "0".to_owned()),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+impl FakeAws {
+    /// Listens; returns what it answers with, and where.
+    pub async fn start() -> (Arc<Self>, String) {
+        let fake = Arc::new(Self::default());
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&fake));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (fake, url)
+    }
+
+    /// Registers a table.
+    pub async fn register(&self, source: Source) {
+        self.sources.lock().await.insert(source.table.clone(), source);
+    }
+
+    /// Writes a subscription, and raises the tenant's generation.
+    pub async fn write(&self, tenant: &str, webhook: &str, subscription: Option<Subscription>) {
+        let mut tenants = self.tenants.lock().await;
+        let rows = tenants.entry(tenant.to_owned()).or_default();
+        let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
+        rows.retain(|row| row.webhook != webhook);
+        rows.push(Row { webhook: webhook.to_owned(), generation, subscription });
+    }
+
+    async fn take_fault(&self, of: &[Fault]) -> Option<Fault> {
+        self.fault.lock().await.take_if(|fault| of.contains(fault))
+    }
+
+    async fn batch_get(&self, request: &Value) -> Value {
+        let (sources, tenants) = (self.sources.lock().await, self.tenants.lock().await);
+        let mut responses = serde_json::Map::new();
+        for (table, keys) in request["RequestItems"].as_object().unwrap() {
+            let keys = keys["Keys"].as_array().unwrap().iter();
+            let items: Vec<Value> = keys
+                .filter_map(|key| {
+                    let (pk, sk) = (key["pk"]["S"].as_str()?, key["sk"]["S"].as_str()?);
+                    if let Some(name) = sk.strip_prefix("TABLE#") {
+                        let source = sources.get(name)?;
+                        return Some(item(&json!({"pk": pk, "sk": sk, "v": 2, "source": source})));
+                    }
+                    let rows = tenants.get(pk.strip_prefix("T#")?)?;
+                    let generation = rows.iter().map(|row| row.generation).max()?;
+                    Some(item(&json!({"pk": pk, "sk": sk, "generation": generation, "webhooks": rows.len()})))
+                })
+                .collect();
+            responses.insert(table.clone(), items.into());
+        }
+        json!({"Responses": responses, "UnprocessedKeys": {}})
+    }
+
+    /// The subscriptions of a tenant above a generation.
+    async fn query(&self, request: &Value) -> Value {
+        let values = &request["ExpressionAttributeValues"];
+        let tenant = values[":pk"]["S"].as_str().unwrap().strip_prefix("S#").unwrap();
+        let seen: u64 = values[":seen"]["N"].as_str().unwrap().parse().unwrap();
+        let tenants = self.tenants.lock().await;
+        let rows = tenants.get(tenant).into_iter().flatten().filter(|row| row.generation > seen);
+        let items: Vec<Value> = rows
+            .map(|Row { webhook, generation, subscription }| {
+                item(&json!({"pk": format!("S#{tenant}"), "sk": format!("WEBHOOK#{webhook}"), "v": 1, "generation": generation,
+                    "webhook": webhook, "subscription": subscription}))
+            })
+            .collect();
+        json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items})
+    }
+
+    async fn send(&self, request: &Value) -> Response {
+        let entries = request["Entries"].as_array().unwrap();
+        let is_delivery = request["QueueUrl"].as_str().unwrap().ends_with("deliveries");
+        let kinds = [Fault::RefuseSome, Fault::LoseAnswer, Fault::HangBefore, Fault::HangAfter];
+        let fault = if is_delivery { self.take_fault(&kinds).await } else { None };
+        if fault == Some(Fault::HangBefore) {
+            return self.hang().await;
+        }
+        let (mut taken, mut refused) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let id = &entry["Id"];
+            if fault == Some(Fault::RefuseSome) && index % 2 == 0 {
+                refused.push(json!({"Id": id, "SenderFault": false, "Code": "InternalError"}));
+            } else {
+                taken.push(json!({"Id": id, "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}));
+                if !self.forgets.load(Ordering::Relaxed) {
+                    let queue = if is_delivery { &self.deliveries } else { &self.failures };
+                    queue.lock().await.push(entry["MessageBody"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        self.taken.fetch_add(taken.len(), Ordering::Relaxed);
+        match fault {
+            Some(Fault::HangAfter) => self.hang().await,
+            Some(Fault::LoseAnswer) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => axum::Json(json!({"Successful": taken, "Failed": refused})).into_response(),
+        }
+    }
+
+    async fn hang(&self) -> Response {
+        self.hangs.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// The form that DynamoDB has on the wire.
+fn item(value: &impl Serialize) -> Value {
+    let item: serde_dynamo::Item = serde_dynamo::to_item(value).unwrap();
+    serde_json::to_value(item).unwrap()
+}
+
+async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers.get("x-amz-target").unwrap().to_str().unwrap();
+    let (_, operation) = target.split_once('.').unwrap();
+    *fake.calls.lock().await.entry(operation.to_owned()).or_default() += 1;
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let answer = match operation {
+        "BatchGetItem" if fake.take_fault(&[Fault::Throttle]).await.is_some() => {
+            let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"}))).into_response();
+        }
+        "BatchGetItem" => fake.batch_get(&request).await,
+        "Query" => fake.query(&request).await,
+        "SendMessageBatch" => return fake.send(&request).await,
+        "PutItem" | "UpdateItem" => json!({}),
+        "BatchWriteItem" => json!({"UnprocessedItems": {}}),
+        other => panic!("nobody expects {other} here"),
+    };
+    axum::Json(answer).into_response()
+}
