@@ -34,10 +34,7 @@ def test() -> int:
         stack.create_table(TABLE, "tenant_id", "item_id")
         source = {
             "table": TABLE,
-            "entity": "item",
-            "tenant_attribute": "tenant_id",
-            "id_attribute": "item_id",
-            "collection": "items",
+            "entities": [{"entity": "item", "tenant": "{tenant_id}", "id": "{item_id}", "collection": "items"}],
         }
         stack.expect(201, "POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
         step("cargo test: unit, property, wire and end-to-end tests")

@@ -63,10 +63,7 @@ def first_delivery(stack: Stack, receiver: Receiver) -> dict:
     operator = stack.issuer.token(None, ["OPERATOR"])
     source = {
         "table": TABLE,
-        "entity": "film",
-        "tenant_attribute": "tenant_id",
-        "id_attribute": "film_id",
-        "collection": "films",
+        "entities": [{"entity": "film", "tenant": "{tenant_id}", "id": "{film_id}", "collection": "films"}],
     }
     stack.expect(201, "POST", "/sources", operator, source)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
@@ -120,5 +117,5 @@ def what_next(stack: Stack, webhook: dict) -> str:
           {python} -c 'import boto3; boto3.resource("dynamodb", endpoint_url="{stack.endpoint}", region_name="us-east-1",
             aws_access_key_id="test", aws_secret_access_key="test").Table("{TABLE}").put_item(Item={change})'
 
-        Ctrl-C stops everything. Deliveries:
+        A table of your own: docs/SOURCES.md. Ctrl-C stops everything. Deliveries:
     """)

@@ -11,6 +11,9 @@ from stack import ROOT, Stack, free_port, step
 
 ROUNDS = 50
 
+# How the items of a table map to events.
+ENTITIES = [{"entity": "item", "tenant": "{t}", "id": "{i}", "collection": "items"}]
+
 # The bodies of the routes that need one.
 BODIES = {
     "webhooks.create": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
@@ -18,13 +21,8 @@ BODIES = {
     "webhooks.patch": {"name": "m"},
     "webhooks.preview": {"webhook": {"name": "n", "url": "https://example.com/"}},
     "api_keys.create": {"name": "k", "app_id": "app"},
-    "sources.create": {
-        "table": "latency",
-        "entity": "item",
-        "tenant_attribute": "t",
-        "id_attribute": "i",
-        "collection": "items",
-    },
+    "sources.create": {"table": "latency", "entities": ENTITIES},
+    "sources.put": {"table": "kept", "entities": ENTITIES},
 }
 
 # What undoes a route, so that it can be called again.
@@ -77,7 +75,9 @@ class Client:
         webhook = stack.expect(201, "POST", "/webhooks", self._token, body)
         test = stack.expect(200, "POST", f"/webhooks/{webhook['id']}/test", self._token)
         key = stack.expect(201, "POST", "/api-keys", self._token, BODIES["api_keys.create"])
-        self._ids = {"{id}": webhook["id"], "{delivery}": test["id"], "{table}": "latency"}
+        # One table is registered and forgotten again and again, another stays to be read and changed.
+        stack.expect(201, "POST", "/sources", self._token, BODIES["sources.put"])
+        self._ids = {"{id}": webhook["id"], "{delivery}": test["id"], "{table}": "kept"}
         self._key = key["id"]
         self.undone: dict[str, list[float]] = {}
 
@@ -96,6 +96,8 @@ class Client:
         method, path = operations[name]
         if path.startswith("/api-keys/"):
             path = path.replace("{id}", key or self._key)
+        if name == "sources.delete":
+            path = path.replace("{table}", BODIES["sources.create"]["table"])
         for placeholder, value in self._ids.items():
             path = path.replace(placeholder, value)
         headers = {"If-Match": "*"} if name == "webhooks.put" else {}

@@ -77,10 +77,7 @@ def prepare(stack: Stack, receiver: Receiver) -> None:
     stack.create_table(TABLE, "tenant_id", "city_id")
     source = {
         "table": TABLE,
-        "entity": "city",
-        "tenant_attribute": "tenant_id",
-        "id_attribute": "city_id",
-        "collection": "cities",
+        "entities": [{"entity": "city", "tenant": "{tenant_id}", "id": "{city_id}", "collection": "cities"}],
     }
     stack.expect(201, "POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
     for tenant in ("acme", "globex"):

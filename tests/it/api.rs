@@ -217,7 +217,8 @@ async fn an_operator_registers_tables() {
     let operator = Claims::new("", &["OPERATOR"]).with("tenant_id", Value::Null).rs256();
     let table = unique("orders");
     let source = json!({
-        "table": table, "entity": "order", "tenant_attribute": "tenant", "id_attribute": "id", "collection": "orders",
+        "table": table,
+        "entities": [{"entity": "order", "tenant": "{tenant}", "id": "{id}", "collection": "orders"}],
     });
     let call = async |method, path: &str, body: Option<&Value>| {
         stack.call(method, path, Some(&operator), body.map(ToString::to_string).as_deref()).await
@@ -229,8 +230,9 @@ async fn an_operator_registers_tables() {
     let path = format!("/sources/{table}");
     assert_eq!(call(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
-    let bad = json!({"table": "x", "entity": "a.b", "tenant_attribute": "", "id_attribute": "id", "collection": "c/"});
+    let bad =
+        json!({"table": "x", "entities": [{"entity": "order", "tenant": "a#b", "id": "{id}", "collection": "c/"}]});
     let (_, problem) = call(Method::POST, "/sources", Some(&bad)).await;
     let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
-    assert_eq!(pointers, ["#/table", "#/tenant_attribute", "#/collection", "#/entity"]);
+    assert_eq!(pointers, ["#/table", "#/entities/0/collection", "#/entities/0/tenant"]);
 }
