@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo smoke test lint weigh latency openapi down
+.PHONY: help run demo source smoke test lint weigh latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -10,6 +10,9 @@ run: ## Run everything on this machine, show a delivery, stay up
 
 demo: ## The same, but end after the first delivery
 	@$(LOCAL) demo
+
+source: ## Make a table of the running stack a source: TABLE=orders MAPPING=orders.json
+	@TABLE="$(TABLE)" MAPPING="$(MAPPING)" $(LOCAL) source
 
 smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now and then
 	@$(LOCAL) smoke

@@ -9,12 +9,14 @@ import check
 import demo
 import latency
 import smoke
+import source
 import weigh
 from stack import StackError, stop_lost
 
 COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
+    "source": source.source,
     "smoke": smoke.smoke,
     "test": check.test,
     "lint": check.lint,

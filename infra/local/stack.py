@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import boto3
 import requests
+from botocore.exceptions import ClientError
 
 from tokens import AUDIENCE, ISSUER, Issuer
 
@@ -138,16 +141,38 @@ class Stack:
             ],
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
-        stream = self.client("dynamodb").describe_table(TableName=name)["Table"]["LatestStreamArn"]
+        self.attach(name)
+
+    def attach(self, table: str) -> None:
+        """Attaches a table whose stream is on to fanout."""
+        stream = self.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
         self._sam_deploy(
-            f"{STACK}-source-{name}",
+            source_stack(table),
             {
                 "TableStreamArn": stream,
+                # LATEST would lose the first change: MiniStack takes its position when it first finds a record, after it.
                 "StartingPosition": "TRIM_HORIZON",
                 **{key: self.outputs[key] for key in ("FanoutFunction", "FanoutRole", "StreamFailuresQueueArn")},
             },
             template=ROOT / "infra" / "source.yaml",
         )
+
+    def join(self) -> None:
+        """Uses the stack that another command keeps up on this port."""
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5):
+                pass
+        except OSError:
+            raise StackError(
+                f"no stack answers on port {self.port}: start one with make run in another terminal, "
+                "or set DYNAHOOK_PORT to the port that it has"
+            ) from None
+        try:
+            self._read_outputs()
+        except (ClientError, KeyError):
+            raise StackError(
+                f"the stack on port {self.port} is not deployed yet: wait until make run says that it is up"
+            ) from None
 
     def _start(self) -> None:
         step(f"starting the emulator on port {self.port}")
@@ -203,10 +228,13 @@ class Stack:
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
         self._sam_deploy(STACK, parameters)
-        stacks = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+        self._read_outputs()
         (self.folder / "outputs.json").write_text(json.dumps(self.outputs, indent=2))
         self._mend_concurrency()
+
+    def _read_outputs(self) -> None:
+        stacks = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
     def _mend_concurrency(self) -> None:
         """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and its
@@ -225,6 +253,13 @@ class Stack:
             command += ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
         command += ["--parameter-overrides", *overrides(parameters)]
         run(command, f"sam deploy of {stack}", self.folder / f"deploy-{stack}.log", self.environment)
+
+
+def source_stack(table: str) -> str:
+    """Names the stack that attaches a table. Tables have dots and underscores in their names and may be long; stacks not."""
+    name = re.sub("[^A-Za-z0-9-]", "-", table)[:64]
+    # Two tables never share a stack: that of the second would detach the first.
+    return f"{STACK}-source-{name}" + ("" if name == table else f"-{hashlib.sha256(table.encode()).hexdigest()[:8]}")
 
 
 def overrides(parameters: dict[str, str]) -> list[str]:
