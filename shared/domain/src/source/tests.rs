@@ -5,6 +5,9 @@ use serde_json::json;
 use super::*;
 use crate::value::tests::map;
 
+mod docs;
+mod flows;
+
 pub(crate) fn films() -> Source {
     source(
         &json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films", "create_time_attribute": "made"}),

@@ -1,0 +1,29 @@
+//! The examples of `docs/SOURCES.md`.
+
+use super::*;
+
+const DOCS: &str = include_str!("../../../../../docs/SOURCES.md");
+
+#[test]
+fn the_sources_of_the_documentation_are_allowed() {
+    let mut count = 0;
+    for block in DOCS.split("```json source\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        let source: Source = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(source.check(), [], "{text}");
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+/// The table of the sample says of each kind what the sample does.
+#[test]
+fn the_table_of_the_sample_is_that_of_the_sample() {
+    let sample = include_str!("../../../../../infra/samples/flows.json");
+    for mapping in serde_json::from_str::<Source>(sample).unwrap().entities {
+        let Mapping { when, entity, collection, entity_key, .. } = mapping;
+        let (prefix, key) = (when.unwrap().prefix.unwrap(), entity_key.unwrap());
+        let row = format!("| `{prefix}…` | `{entity}` | `{collection}` | `{key}` |");
+        assert!(DOCS.contains(&row), "no row ends with {row}");
+    }
+}
