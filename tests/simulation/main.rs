@@ -120,7 +120,8 @@ impl Simulation {
                     (Fault::HangBefore, "killed before a send"),
                     (Fault::HangAfter, "killed after a send"),
                 ];
-                let fault = if self.random.random_ratio(1, 20) { faults.choose(&mut self.random).copied() } else { None };
+                let fault =
+                    if self.random.random_ratio(1, 20) { faults.choose(&mut self.random).copied() } else { None };
                 self.fan_out(fault).await;
             }
         }
@@ -134,8 +135,14 @@ impl Simulation {
     fn change(&mut self) {
         let key = (self.random.random_range(0..TENANTS.len()), self.random.random_range(0..ENTITIES));
         let text = |text: &str| Property::String(text.to_owned());
-        let mut new = Map::from([("tenant".to_owned(), text(TENANTS[key.0])), ("id".to_owned(), text(&format!("o{}", key.1)))]);
-        for (name, values) in [("status", ["open", "paid", "void"]), ("city", ["Rome", "Oslo", "Lima"]), ("seen", ["1", "2", "3"]), ("hash", ["a", "b", "c"])] {
+        let mut new =
+            Map::from([("tenant".to_owned(), text(TENANTS[key.0])), ("id".to_owned(), text(&format!("o{}", key.1)))]);
+        for (name, values) in [
+            ("status", ["open", "paid", "void"]),
+            ("city", ["Rome", "Oslo", "Lima"]),
+            ("seen", ["1", "2", "3"]),
+            ("hash", ["a", "b", "c"]),
+        ] {
             if self.random.random_ratio(3, 4) {
                 new.insert(name.to_owned(), text(values.choose(&mut self.random).unwrap()));
             }
@@ -202,14 +209,19 @@ impl Simulation {
 
     fn wanting(&self, event: &Event) -> BTreeSet<String> {
         let active = &self.active[event.tenant.as_str()];
-        active.iter().filter(|(_, subscription)| subscription.wants(event)).map(|(webhook, _)| webhook.clone()).collect()
+        active
+            .iter()
+            .filter(|(_, subscription)| subscription.wants(event))
+            .map(|(webhook, _)| webhook.clone())
+            .collect()
     }
 
     /// A webhook is created, changed or deleted.
     async fn edit(&mut self) {
         self.count("edits");
         let tenant = *TENANTS.choose(&mut self.random).unwrap();
-        let id = domain::id::WebhookId::from_parts(Timestamp::UNIX_EPOCH, self.random.random_range(0..WEBHOOKS)).to_string();
+        let id =
+            domain::id::WebhookId::from_parts(Timestamp::UNIX_EPOCH, self.random.random_range(0..WEBHOOKS)).to_string();
         let subscription = self.random.random_ratio(3, 4).then(|| {
             let shapes = [
                 json!({}),
@@ -298,7 +310,8 @@ impl Simulation {
             self.seen += 1;
             let message = Message::from_json(&text).unwrap();
             let pair = (message.event.to_string(), message.webhook.to_string());
-            let acknowledged = !self.stream.iter().any(|record| record.events.iter().any(|event| event.id == message.event));
+            let acknowledged =
+                !self.stream.iter().any(|record| record.events.iter().any(|event| event.id == message.event));
             assert!(!acknowledged, "{pair:?} is sent after its record was acknowledged");
             self.pairs.insert(pair);
             self.sent.insert(message.delivery.to_string(), text);

@@ -167,7 +167,9 @@ impl FakeAws {
             if fault == Some(Fault::RefuseSome) && index % 2 == 0 {
                 refused.push(json!({"Id": id, "SenderFault": false, "Code": "InternalError"}));
             } else {
-                taken.push(json!({"Id": id, "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}));
+                taken.push(
+                    json!({"Id": id, "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}),
+                );
                 if !self.forgets.load(Ordering::Relaxed) {
                     let queue = if is_delivery { &self.deliveries } else { &self.failures };
                     queue.lock().await.push(entry["MessageBody"].as_str().unwrap().to_owned());
@@ -202,7 +204,8 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
     let answer = match operation {
         "BatchGetItem" if fake.take_fault(&[Fault::Throttle]).await.is_some() => {
             let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
-            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"}))).into_response();
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"})))
+                .into_response();
         }
         "BatchGetItem" => fake.batch_get(&request).await,
         "Query" => fake.query(&request).await,

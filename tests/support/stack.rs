@@ -1,7 +1,6 @@
 //! The deployed stack, and a tenant of one's own in it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};

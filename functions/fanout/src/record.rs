@@ -1,14 +1,15 @@
 //! One stream record: from the stream's encoding to a change.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
-use aws_lambda_events::event::dynamodb::EventRecord;
 use domain::source::{Change, Images};
-use domain::value::{Map, Value};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_dynamo::{AttributeValue, Item};
 use serde_json::value::RawValue;
+
+use image::Image;
+
+mod image;
 
 /// The most digits that a sequence number has; with zeros before them texts are in the order of the numbers.
 const SEQUENCE_DIGITS: usize = 40;
@@ -57,21 +58,63 @@ pub fn sequence_number(raw: &RawValue) -> Option<String> {
     serde_json::from_str::<Outer>(raw.get()).ok().map(|outer| outer.dynamodb.sequence_number)
 }
 
+/// A stream record, as Lambda hands it over.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "eventID", default, borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(rename = "eventName", default, borrow)]
+    event_name: Cow<'a, str>,
+    #[serde(rename = "eventSourceARN", default, borrow)]
+    source_arn: Cow<'a, str>,
+    #[serde(rename = "userIdentity", default)]
+    user_identity: Option<UserIdentity>,
+    dynamodb: StreamRecord,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamRecord {
+    /// In seconds.
+    approximate_creation_date_time: f64,
+    #[serde(default)]
+    new_image: Option<Image>,
+    #[serde(default)]
+    old_image: Option<Image>,
+    #[serde(default)]
+    sequence_number: String,
+}
+
+/// Who removed an item, if it was the service itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserIdentity {
+    #[serde(default, alias = "PrincipalId")]
+    principal_id: String,
+    #[serde(default, alias = "Type")]
+    r#type: String,
+}
+
 /// Reads a record.
 ///
 /// # Errors
 ///
 /// If it is not what DynamoDB sends, or lacks an image.
 pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
-    let record: EventRecord = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
-    let arn = record.event_source_arn.as_deref().unwrap_or_default();
-    let table = table_of(arn).ok_or(RecordError::Missing("eventSourceARN of a table's stream"))?.to_owned();
-    let stream_event_id = Some(record.event_id).filter(|id| !id.is_empty()).ok_or(RecordError::Missing("eventID"))?;
-    let seconds = record.change.approximate_creation_date_time.timestamp_millis();
-    let at = Timestamp::from_millisecond(seconds).map_err(|_| RecordError::Missing("creation time"))?;
-    let old = image(record.change.old_image)?;
-    let new = image(record.change.new_image)?;
-    let images = match record.event_name.as_str() {
+    let record: Wire<'_> = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
+    let table =
+        table_of(&record.source_arn).ok_or(RecordError::Missing("eventSourceARN of a table's stream"))?.to_owned();
+    let stream_event_id = record.event_id.into_owned();
+    if stream_event_id.is_empty() {
+        return Err(RecordError::Missing("eventID"));
+    }
+    let StreamRecord { approximate_creation_date_time, new_image, old_image, sequence_number } = record.dynamodb;
+    let at = jiff::SignedDuration::try_from_secs_f64(approximate_creation_date_time).ok();
+    let at = at.map(|since| since.round(jiff::SignedDurationRound::new().smallest(jiff::Unit::Millisecond)));
+    let at =
+        at.and_then(|since| Timestamp::from_duration(since.ok()?).ok()).ok_or(RecordError::Missing("creation time"))?;
+    let (old, new) = (old_image.unwrap_or_default().read()?, new_image.unwrap_or_default().read()?);
+    let images = match &*record.event_name {
         "INSERT" => Images::Insert(new.ok_or(RecordError::NoImage("NewImage"))?),
         "MODIFY" => {
             Images::Modify(old.ok_or(RecordError::NoImage("OldImage"))?, new.ok_or(RecordError::NoImage("NewImage"))?)
@@ -79,11 +122,13 @@ pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
         "REMOVE" => Images::Remove(old.ok_or(RecordError::NoImage("OldImage"))?),
         _ => return Err(RecordError::Kind),
     };
-    let sequence = record.change.sequence_number.filter(|digits| !digits.is_empty());
-    let sequence = format!("{:0>SEQUENCE_DIGITS$}", sequence.ok_or(RecordError::Missing("SequenceNumber"))?);
+    if sequence_number.is_empty() {
+        return Err(RecordError::Missing("SequenceNumber"));
+    }
+    let sequence = format!("{sequence_number:0>SEQUENCE_DIGITS$}");
     // Only the service itself removes an item as this principal.
     let expired =
-        record.user_identity.is_some_and(|who| who.type_ == "Service" && who.principal_id == "dynamodb.amazonaws.com");
+        record.user_identity.is_some_and(|who| who.r#type == "Service" && who.principal_id == "dynamodb.amazonaws.com");
     Ok(Record { table, change: Change { stream_event_id, sequence, at, expired, images } })
 }
 
@@ -97,51 +142,6 @@ fn table_of(arn: &str) -> Option<&str> {
     let (_, rest) = arn.split_once(":table/")?;
     let (table, _) = rest.split_once("/stream/")?;
     Some(table).filter(|table| !table.is_empty())
-}
-
-/// An item always holds its key, so that an empty image is none.
-fn image(item: Item) -> Result<Option<Map>, RecordError> {
-    let attributes: HashMap<String, AttributeValue> = item.into_inner();
-    let map = attributes.into_iter().map(|(name, value)| Ok((name.clone(), json(&name, value)?)));
-    let map = map.collect::<Result<Map, RecordError>>()?;
-    Ok(Some(map).filter(|map| !map.is_empty()))
-}
-
-/// Returns the JSON form of an attribute: numbers keep their digits, binary is base64, a set is an array in order.
-fn json(name: &str, value: AttributeValue) -> Result<Value, RecordError> {
-    let number = |digits: String| digits.parse().map(Value::Number).map_err(|_| RecordError::Number(name.to_owned()));
-    Ok(match value {
-        AttributeValue::Null(_) => Value::Null,
-        AttributeValue::Bool(value) => Value::Bool(value),
-        AttributeValue::N(digits) => number(digits)?,
-        AttributeValue::S(text) => Value::String(text),
-        AttributeValue::B(bytes) => Value::String(base64(&bytes)),
-        AttributeValue::M(map) => {
-            let map = map.into_iter().map(|(key, value)| Ok((key, json(name, value)?)));
-            Value::Map(map.collect::<Result<_, RecordError>>()?)
-        }
-        AttributeValue::L(values) => {
-            Value::List(values.into_iter().map(|value| json(name, value)).collect::<Result<_, _>>()?)
-        }
-        // DynamoDB gives the members of a set in no order; the same set must give the same bytes.
-        AttributeValue::Ss(mut texts) => {
-            texts.sort_unstable();
-            Value::List(texts.into_iter().map(Value::String).collect())
-        }
-        AttributeValue::Ns(mut numbers) => {
-            numbers.sort_unstable();
-            Value::List(numbers.into_iter().map(number).collect::<Result<_, _>>()?)
-        }
-        AttributeValue::Bs(mut blobs) => {
-            blobs.sort_unstable();
-            Value::List(blobs.iter().map(|bytes| Value::String(base64(bytes))).collect())
-        }
-    })
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Registry {
         while let Some(item) = pages.next().await {
             let item: SubscriptionItem = from_item(item.map_err(|error| StoreError::unavailable(&error))?)?;
             changes.push(match item.subscription {
-                Some(subscription) => SubscriptionChange::Wants(subscription),
+                Some(subscription) => SubscriptionChange::Wants(Box::new(subscription)),
                 None => SubscriptionChange::Ended(item.webhook),
             });
         }

@@ -24,7 +24,20 @@ pub(crate) use set::{Document, FilterSet};
 /// [1]: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "JsonMap<String, Json>", try_from = "JsonMap<String, Json>")]
-pub struct Filter(JsonMap<String, Json>);
+pub struct Filter(Fields);
+
+/// What is asked of the fields of a map: kept in little room, as there may be very many filters.
+#[derive(Debug, Clone, PartialEq)]
+struct Fields(Box<[(Box<str>, Asked)]>);
+
+/// What is asked of one field.
+#[derive(Debug, Clone, PartialEq)]
+enum Asked {
+    /// It holds fields that are so.
+    Fields(Fields),
+    /// It is one of these.
+    OneOf(Box<[Json]>),
+}
 
 /// Why a pattern is refused: where, and what must be there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,30 +72,27 @@ const DOCUMENT: [&str; 11] = [
 impl Filter {
     /// Returns what the filter asks of each field: the names that lead to it, and a filter that asks only that.
     #[must_use]
-    pub fn parts(&self) -> Vec<(Vec<String>, Self)> {
+    pub fn parts(&self) -> Vec<(Vec<&str>, Self)> {
         let mut parts = Vec::new();
-        for (names, alternatives) in leaves(&self.0) {
-            let part = names.iter().rev().fold(Json::from(alternatives.clone()), |inner, name| {
-                Json::Object([(name.clone(), inner)].into_iter().collect())
-            });
-            if let Json::Object(part) = part {
-                parts.push((names, Self(part)));
+        for (names, alternatives) in self.0.leaves() {
+            let above = |asked: Asked, name: &&str| Asked::Fields(Fields([(Box::from(*name), asked)].into()));
+            if let Asked::Fields(fields) = names.iter().rev().fold(Asked::OneOf(alternatives.into()), above) {
+                parts.push((names, Self(fields)));
             }
         }
         parts
     }
 
     /// Returns the fields that must have one of some texts: the names that lead to them, and the texts.
-    pub(crate) fn exact_texts(&self) -> impl Iterator<Item = (Vec<String>, Vec<&str>)> {
-        leaves(&self.0).into_iter().filter_map(|(names, alternatives)| {
+    pub(crate) fn exact_texts(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
+        self.0.leaves().into_iter().filter_map(|(names, alternatives)| {
             let texts: Option<Vec<&str>> = alternatives.iter().map(Json::as_str).collect();
             Some((names, texts?))
         })
     }
 
-    /// Returns the pattern's text.
-    pub(crate) fn to_json(&self) -> String {
-        Json::Object(self.0.clone()).to_string()
+    fn to_map(&self) -> JsonMap<String, Json> {
+        self.0.to_map()
     }
 
     /// Says whether an event passes.
@@ -97,8 +107,7 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
 
     fn try_from(pattern: JsonMap<String, Json>) -> Result<Self, Self::Error> {
         let fault = |place: &str, detail: String| FilterError { place: place.to_owned(), detail };
-        let filter = Self(pattern);
-        if let Some(name) = filter.0.keys().find(|name| !DOCUMENT.contains(&name.as_str())) {
+        if let Some(name) = pattern.keys().find(|name| !DOCUMENT.contains(&name.as_str())) {
             let detail = if name == "$or" {
                 "is not supported; register another webhook for the other case".to_owned()
             } else {
@@ -106,12 +115,13 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
             };
             return Err(fault(name, detail));
         }
-        let text = filter.to_json();
+        syntax::check_fields(&pattern, "")?;
+        let filter = Self(Fields::new(pattern));
+        let text = Json::Object(filter.to_map()).to_string();
         if text.len() > MAX_BYTES {
             return Err(fault("the filter", format!("must be at most {MAX_BYTES} bytes of JSON")));
         }
-        syntax::check_fields(&filter.0, "")?;
-        let leaves = leaves(&filter.0);
+        let leaves = filter.0.leaves();
         if leaves.len() > MAX_FIELDS {
             return Err(fault("the filter", format!("must name at most {MAX_FIELDS} fields")));
         }
@@ -121,6 +131,41 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
         // What is left is what only the automaton knows: whether it becomes too large.
         Quamina::new().add_pattern((), &text).map_err(|error| fault("the filter", refusal(&error)))?;
         Ok(filter)
+    }
+}
+
+impl Fields {
+    /// Takes a pattern that was checked: a field is asked for fields, or for one of a list.
+    fn new(pattern: JsonMap<String, Json>) -> Self {
+        let asked = |asked: Json| match asked {
+            Json::Object(inner) => Asked::Fields(Self::new(inner)),
+            Json::Array(alternatives) => Asked::OneOf(alternatives.into()),
+            other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => Asked::OneOf([other].into()),
+        };
+        Self(pattern.into_iter().map(|(name, value)| (name.into(), asked(value))).collect())
+    }
+
+    fn to_map(&self) -> JsonMap<String, Json> {
+        let value = |asked: &Asked| match asked {
+            Asked::Fields(fields) => Json::Object(fields.to_map()),
+            Asked::OneOf(alternatives) => Json::Array(alternatives.to_vec()),
+        };
+        self.0.iter().map(|(name, asked)| (name.to_string(), value(asked))).collect()
+    }
+
+    /// Returns the alternatives of every field.
+    fn leaves(&self) -> Vec<(Vec<&str>, &[Json])> {
+        let mut found = Vec::new();
+        for (name, asked) in &self.0 {
+            match asked {
+                Asked::OneOf(alternatives) => found.push((vec![&**name], &**alternatives)),
+                Asked::Fields(inner) => found.extend(inner.leaves().into_iter().map(|(mut names, alternatives)| {
+                    names.insert(0, name);
+                    (names, alternatives)
+                })),
+            }
+        }
+        found
     }
 }
 
@@ -134,29 +179,13 @@ fn refusal(error: &QuaminaError) -> String {
 
 impl From<Filter> for JsonMap<String, Json> {
     fn from(filter: Filter) -> Self {
-        filter.0
+        filter.to_map()
     }
-}
-
-/// Returns the alternatives of every field.
-fn leaves(fields: &JsonMap<String, Json>) -> Vec<(Vec<String>, &Vec<Json>)> {
-    let mut found = Vec::new();
-    for (name, value) in fields {
-        match value {
-            Json::Array(alternatives) => found.push((vec![name.clone()], alternatives)),
-            Json::Object(inner) => found.extend(leaves(inner).into_iter().map(|(mut names, alternatives)| {
-                names.insert(0, name.clone());
-                (names, alternatives)
-            })),
-            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-        }
-    }
-    found
 }
 
 /// Writes names as the place that they lead to.
 #[must_use]
-pub fn place(names: &[String]) -> String {
+pub fn place(names: &[&str]) -> String {
     names.join(".")
 }
 

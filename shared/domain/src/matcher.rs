@@ -1,6 +1,6 @@
 //! Which webhooks of a tenant want an event.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Operation};
@@ -15,7 +15,7 @@ use crate::value::{Map, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub enum SubscriptionChange {
     /// It wants events, as it says now.
-    Wants(Subscription),
+    Wants(Box<Subscription>),
     /// It wants nothing any more: disabled or deleted.
     Ended(WebhookId),
 }
@@ -34,8 +34,16 @@ enum Key {
     Text(Path, String),
 }
 
-/// The names that lead to a field of an event's [`Document`].
-type Path = Vec<String>;
+/// The names that lead to a field of an event's [`Document`], each with [`END`] after it.
+type Path = String;
+
+/// Stands in no name of a field that a filter asks for texts of, or at worst makes two fields one, which is no more than a
+/// candidate too many.
+const END: char = '\0';
+
+fn path<'a>(names: impl IntoIterator<Item = &'a str>) -> Path {
+    names.into_iter().flat_map(|name| name.chars().chain([END])).collect()
+}
 
 /// From how many filters under one key on they are looked through at once, and not one by one.
 const MANY: usize = 32;
@@ -56,10 +64,10 @@ pub struct Matcher {
 /// The subscriptions under one key.
 #[derive(Debug, Default)]
 struct Bucket {
-    plain: BTreeSet<WebhookId>,
-    filtered: BTreeSet<WebhookId>,
+    plain: HashSet<WebhookId>,
+    filtered: HashSet<WebhookId>,
     /// The filters of the second, if they are many; made when it is first needed.
-    automaton: Option<FilterSet<WebhookId>>,
+    automaton: Option<Box<FilterSet<WebhookId>>>,
 }
 
 impl Bucket {
@@ -71,10 +79,12 @@ impl Bucket {
 impl Matcher {
     /// Brings the matcher up to date.
     pub fn apply(&mut self, change: SubscriptionChange) {
-        let (SubscriptionChange::Wants(Subscription { webhook, .. }) | SubscriptionChange::Ended(webhook)) = &change;
-        self.remove(*webhook);
-        if let SubscriptionChange::Wants(subscription) = change {
-            self.insert(subscription);
+        match change {
+            SubscriptionChange::Wants(subscription) => {
+                self.remove(subscription.webhook);
+                self.insert(*subscription);
+            }
+            SubscriptionChange::Ended(webhook) => self.remove(webhook),
         }
     }
 
@@ -147,12 +157,11 @@ impl Matcher {
             }
             let subscriptions = &self.subscriptions;
             let automaton = bucket.automaton.get_or_insert_with(|| {
-                let mut automaton = FilterSet::default();
-                for webhook in &bucket.filtered {
-                    let filter = subscriptions.get(webhook).and_then(|(subscription, _)| subscription.filter.as_ref());
-                    filter.into_iter().for_each(|filter| automaton.add(*webhook, filter));
-                }
-                automaton
+                let filters = bucket
+                    .filtered
+                    .iter()
+                    .filter_map(|webhook| Some((*webhook, subscriptions.get(webhook)?.0.filter.as_ref()?)));
+                Box::new(FilterSet::new(filters))
             });
             candidates.extend(automaton.candidates(document.get_or_insert_with(|| Document::of(event))));
         }
@@ -167,7 +176,8 @@ fn conditions(subscription: &Subscription) -> Vec<Vec<Key>> {
         event_types, sources, collections, operations, applications, changed, transitions, filter, ..
     } = subscription;
     let mut conditions: Vec<Vec<Key>> = Vec::new();
-    for (path, texts) in filter.iter().flat_map(crate::filter::Filter::exact_texts) {
+    for (names, texts) in filter.iter().flat_map(crate::filter::Filter::exact_texts) {
+        let path = path(names);
         conditions.push(texts.into_iter().map(|text| Key::Text(path.clone(), text.to_owned())).collect());
     }
     conditions.push(transitions.iter().map(transition_key).collect());
@@ -188,15 +198,15 @@ fn conditions(subscription: &Subscription) -> Vec<Vec<Key>> {
 
 /// A value that is named twice is wanted once.
 fn dedup(keys: &mut Vec<Key>) {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(key.clone()));
 }
 
 fn transition_key(transition: &Transition) -> Key {
     let text = |state: &str, end: &Option<serde_json::Value>| {
         let text = end.as_ref()?.as_str()?.to_owned();
-        let path = std::iter::once(state).chain(transition.field.names().iter().map(String::as_str));
-        Some(Key::Text(path.map(str::to_owned).collect(), text))
+        let names = std::iter::once(state).chain(transition.field.names().iter().map(String::as_str));
+        Some(Key::Text(path(names), text))
     };
     let to = text("value", &transition.to);
     to.or_else(|| text("oldValue", &transition.from))
@@ -216,9 +226,9 @@ fn keys_of(event: &Event, texts: &HashMap<Path, usize>) -> Vec<Key> {
     keys.push(Key::Source(event.source.clone()));
     keys.push(Key::Operation(event.operation));
     if !texts.is_empty() {
-        let mut text = |path: &[String], text: &str| {
+        let mut text = |path: &str, text: &str| {
             if texts.contains_key(path) {
-                keys.push(Key::Text(path.to_vec(), text.to_owned()));
+                keys.push(Key::Text(path.to_owned(), text.to_owned()));
             }
         };
         for (name, value) in [
@@ -230,32 +240,34 @@ fn keys_of(event: &Event, texts: &HashMap<Path, usize>) -> Vec<Key> {
             ("entityId", &event.entity.id),
             ("entityKey", &event.entity.key),
         ] {
-            text(&[name.to_owned()], value);
+            text(&path([name]), value);
         }
         if let Some(app) = &event.app {
-            text(&["applicationId".to_owned()], app.as_str());
+            text(&path(["applicationId"]), app.as_str());
         }
-        for path in event.update_mask.iter().flatten() {
-            text(&["updateMask".to_owned()], path);
+        for changed in event.update_mask.iter().flatten() {
+            text(&path(["updateMask"]), changed);
         }
         for (name, state) in [("value", &event.new), ("oldValue", &event.old)] {
             if let Some(state) = state {
-                texts_in(&mut vec![name.to_owned()], &state.properties, &mut text);
+                texts_in(&mut path([name]), &state.properties, &mut text);
             }
         }
     }
     keys
 }
 
-fn texts_in(path: &mut Path, map: &Map, found: &mut impl FnMut(&[String], &str)) {
+fn texts_in(path: &mut Path, map: &Map, found: &mut impl FnMut(&str, &str)) {
     for (name, value) in map {
-        path.push(name.clone());
+        let length = path.len();
+        path.push_str(name);
+        path.push(END);
         texts_of(path, value, found);
-        path.pop();
+        path.truncate(length);
     }
 }
 
-fn texts_of(path: &mut Path, value: &Value, found: &mut impl FnMut(&[String], &str)) {
+fn texts_of(path: &mut Path, value: &Value, found: &mut impl FnMut(&str, &str)) {
     match value {
         Value::String(text) => found(path, text),
         Value::List(values) => values.iter().for_each(|value| texts_of(path, value, found)),

@@ -145,7 +145,7 @@ fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-fn number(number: impl ToString) -> Value {
+fn number<N: ToString + Copy>(number: N) -> Value {
     number.to_string().parse().map_or(Value::Null, Value::Number)
 }
 

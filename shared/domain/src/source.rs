@@ -142,7 +142,7 @@ impl Source {
         mapping.redact(&mut old);
         mapping.redact(&mut new);
         let update_mask = changed_paths(&old, &new);
-        if !mapping.is_visible(&update_mask) {
+        if !mapping.is_visible(&old, &new) {
             return None;
         }
         let (operation, removal) = match (mapping.is_soft_deleted(&old), mapping.is_soft_deleted(&new)) {

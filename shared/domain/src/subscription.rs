@@ -72,7 +72,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::
         Json::Array(_) | Json::Object(_) => {
             Err(serde::de::Error::custom("must be a text, a number, true, false or null"))
         }
-        scalar => Ok(Some(scalar)),
+        scalar @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => Ok(Some(scalar)),
     }
 }
 
@@ -154,7 +154,7 @@ impl Subscription {
         let own = &event.event_type;
         match self.type_for(event) {
             Some(found) if self.event_types.is_empty() => {
-                say("event_types", true, format!("none are named, so {found} is one"))
+                say("event_types", true, format!("none are named, so {found} is one"));
             }
             Some(found) if found == *own => say("event_types", true, format!("{found} is asked for")),
             Some(found) => say("event_types", true, format!("{found} is asked for, which {own} is too")),
@@ -213,7 +213,8 @@ impl Subscription {
             }
         }
         if let Some(filter) = &self.filter {
-            let parts: Vec<_> = filter.parts().into_iter().map(|(names, part)| (names, part.matches(event))).collect();
+            let parts = filter.parts();
+            let parts: Vec<_> = parts.iter().map(|(names, part)| (names, part.matches(event))).collect();
             for (names, holds) in &parts {
                 let detail =
                     format!("{} {}", place(names), if *holds { "is as asked for" } else { "is not as asked for" });

@@ -1,56 +1,59 @@
 //! The rules: whether one event passes one pattern.
 
 use ipnet::IpNet;
-use serde_json::{Map as JsonMap, Value as Json};
+use serde_json::Value as Json;
 
-use crate::event::Event;
+use super::{Asked, Fields};
+use crate::event::{Event, State};
 use crate::tenant::AppId;
 use crate::value::{Map, Value};
 
 /// Says whether the event has what every field of the pattern asks for.
-pub(super) fn holds(pattern: &JsonMap<String, Json>, event: &Event) -> bool {
-    pattern.iter().all(|(name, asked)| {
-        let text = |text: &str| is_asked(asked, &[&Value::String(text.to_owned())]);
-        let state = |properties: Option<&Map>| match (asked, properties) {
-            (Json::Object(fields), Some(map)) => all_hold(fields, map),
-            (Json::Object(fields), None) => all_hold(fields, &Map::new()),
-            _ => is_asked(asked, &[]),
+pub(super) fn holds(pattern: &Fields, event: &Event) -> bool {
+    pattern.0.iter().all(|(name, asked)| {
+        let text = |text: &str| is_one(asked, &[&Value::String(text.to_owned())]);
+        let state = |state: &Option<State>| match asked {
+            Asked::Fields(fields) => all_hold(fields, state.as_ref().map(|state| &state.properties)),
+            Asked::OneOf(_) => is_one(asked, &[]),
         };
-        match name.as_str() {
+        match &**name {
             "eventType" => text(event.event_type.as_str()),
-            "operationType" => text(&event.operation.to_string()),
+            "operationType" => text(event.operation.as_str()),
             "source" => text(&event.source),
-            "applicationId" => event.app.as_ref().map(AppId::as_str).map_or_else(|| is_asked(asked, &[]), text),
+            "applicationId" => event.app.as_ref().map(AppId::as_str).map_or_else(|| is_one(asked, &[]), text),
             "collectionPath" => text(&event.entity.collection),
             "entityPath" => text(&event.entity.path()),
             "entityId" => text(&event.entity.id),
             "entityKey" => text(&event.entity.key),
-            "value" => state(event.new.as_ref().map(|state| &state.properties)),
-            "oldValue" => state(event.old.as_ref().map(|state| &state.properties)),
+            "value" => state(&event.new),
+            "oldValue" => state(&event.old),
             "updateMask" => {
                 let paths = event.update_mask.iter().flatten();
                 let paths: Vec<Value> = paths.map(|path| Value::String(path.clone())).collect();
-                is_asked(asked, &paths.iter().collect::<Vec<_>>())
+                is_one(asked, &paths.iter().collect::<Vec<_>>())
             }
             _ => false,
         }
     })
 }
 
-fn all_hold(fields: &JsonMap<String, Json>, map: &Map) -> bool {
-    fields.iter().all(|(name, asked)| match asked {
-        Json::Object(inner) => within(inner, map.get(name)),
-        _ => is_asked(asked, &leaves(map.get(name))),
+/// Of nothing, only what must be absent holds.
+fn all_hold(fields: &Fields, map: Option<&Map>) -> bool {
+    fields.0.iter().all(|(name, asked)| {
+        let value = map.and_then(|map| map.get(&**name));
+        match asked {
+            Asked::Fields(inner) => within(inner, value),
+            Asked::OneOf(_) => is_one(asked, &leaves(value)),
+        }
     })
 }
 
 /// Fields of a map, or of one member of a list.
-fn within(fields: &JsonMap<String, Json>, value: Option<&Value>) -> bool {
+fn within(fields: &Fields, value: Option<&Value>) -> bool {
     match value {
-        Some(Value::Map(map)) => all_hold(fields, map),
+        Some(Value::Map(map)) => all_hold(fields, Some(map)),
         Some(Value::List(values)) if !values.is_empty() => values.iter().any(|value| within(fields, Some(value))),
-        // There is nothing in it: only what must be absent holds.
-        _ => all_hold(fields, &Map::new()),
+        _ => all_hold(fields, None),
     }
 }
 
@@ -63,8 +66,8 @@ fn leaves(value: Option<&Value>) -> Vec<&Value> {
     }
 }
 
-fn is_asked(asked: &Json, values: &[&Value]) -> bool {
-    let alternatives = asked.as_array().map_or(&[][..], Vec::as_slice);
+fn is_one(asked: &Asked, values: &[&Value]) -> bool {
+    let Asked::OneOf(alternatives) = asked else { return false };
     alternatives.iter().any(|alternative| match alternative.get("exists") {
         Some(exists) => exists.as_bool() == Some(!values.is_empty()),
         None => values.iter().any(|value| passes(alternative, value)),

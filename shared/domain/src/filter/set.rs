@@ -1,12 +1,13 @@
 //! Many filters at once.
 
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quamina::Quamina;
+use quamina::{Quamina, QuaminaBuilder};
 use serde::Serialize;
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::{Filter, MAX_ALTERNATIVES, leaves};
+use super::Filter;
 use crate::event::{Event, Operation};
 use crate::tenant::AppId;
 use crate::value::Map;
@@ -63,41 +64,54 @@ impl Document {
 ///
 /// It finds what may match, not what does. quamina 0.7.0 takes `null` for a number below all others, counts the lower bound of
 /// a range in when it is to be left out, and takes the quotation marks around a text for a part of it. And it misses a pattern
-/// that asks for two fields not to exist: so `exists` is not asked of it. And it panics when more than 255 alternatives hold for
-/// one value: so one automaton gets no more than that.
-pub(crate) struct FilterSet<X: Clone + Eq + Hash + Send + Sync> {
+/// that asks for two fields not to exist: so `exists` is not asked of it.
+pub(crate) struct FilterSet<X: Id> {
+    /// Usually one.
     automata: Vec<Quamina<X>>,
-    /// How many alternatives the last one has.
-    alternatives: usize,
     /// Those of whose filters nothing can be asked.
     always: Vec<X>,
 }
 
-impl<X: Clone + Eq + Hash + Send + Sync> Default for FilterSet<X> {
-    fn default() -> Self {
-        Self { automata: Vec::new(), alternatives: 0, always: Vec::new() }
-    }
-}
+/// What a filter is known by.
+pub(crate) trait Id: Copy + Eq + Hash + Send + Sync {}
 
-impl<X: Clone + Eq + Hash + Send + Sync> FilterSet<X> {
-    pub(crate) fn add(&mut self, id: X, filter: &Filter) {
-        let Some(pattern) = askable(&filter.0) else { return self.always.push(id) };
-        let count = leaves(&pattern).iter().map(|(_, alternatives)| alternatives.len()).sum::<usize>();
-        let pattern = Json::Object(pattern).to_string();
-        self.alternatives += count;
-        if self.alternatives <= MAX_ALTERNATIVES
-            && let Some(last) = self.automata.last_mut()
-            && last.add_pattern(id.clone(), &pattern).is_ok()
-        {
-            return;
-        }
-        let mut next = Quamina::new();
-        match next.add_pattern(id.clone(), &pattern) {
-            Ok(()) => {
-                self.automata.push(next);
-                self.alternatives = count;
+impl<X: Copy + Eq + Hash + Send + Sync> Id for X {}
+
+/// How many alternatives an automaton can take whatever they are.
+const SAFE: usize = 250;
+
+/// The most bytes that an automaton may take for one field.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+impl<X: Id> FilterSet<X> {
+    pub(crate) fn new<'a>(filters: impl Iterator<Item = (X, &'a Filter)>) -> Self {
+        let (mut patterns, mut always) = (Vec::new(), Vec::new());
+        for (id, filter) in filters {
+            match askable(&filter.to_map()) {
+                Some(pattern) => {
+                    let alternatives = alternatives(&pattern);
+                    patterns.push(Pattern { id, alternatives, text: Json::Object(pattern).to_string() });
+                }
+                None => always.push(id),
             }
-            Err(_) => self.always.push(id),
+        }
+        let mut set = Self { automata: Vec::new(), always };
+        set.add(&patterns);
+        set
+    }
+
+    /// quamina 0.7.0 panics when more than 255 alternatives hold for one value. It cannot be asked before; then two automata
+    /// with half of them each do.
+    fn add(&mut self, patterns: &[Pattern<X>]) {
+        match (build(patterns), patterns) {
+            (_, []) => {}
+            (Some(automaton), _) => self.automata.push(automaton),
+            (None, [alone]) => self.always.push(alone.id),
+            (None, _) => {
+                let (half, other) = patterns.split_at(patterns.len() / 2);
+                self.add(half);
+                self.add(other);
+            }
         }
     }
 
@@ -105,8 +119,41 @@ impl<X: Clone + Eq + Hash + Send + Sync> FilterSet<X> {
         let matching = |automaton: &Quamina<X>| automaton.matches_for_event(document.0.as_bytes());
         // A document is JSON: there is nothing to refuse.
         let found = self.automata.iter().flat_map(|automaton| matching(automaton).unwrap_or_default());
-        found.chain(self.always.iter().cloned()).collect()
+        found.chain(self.always.iter().copied()).collect()
     }
+}
+
+struct Pattern<X> {
+    id: X,
+    alternatives: usize,
+    text: String,
+}
+
+/// Returns an automaton of all patterns, if they fit.
+fn build<X: Id>(patterns: &[Pattern<X>]) -> Option<Quamina<X>> {
+    let all = || {
+        let mut automaton = QuaminaBuilder::new().with_arena_byte_budget(MAX_BYTES).build().ok()?;
+        for Pattern { id, text, .. } in patterns {
+            automaton.add_pattern(*id, text).ok()?;
+        }
+        // It is finished by the first event that it sees.
+        automaton.has_matches(b"{}").ok()?;
+        Some(automaton)
+    };
+    if patterns.iter().map(|pattern| pattern.alternatives).sum::<usize>() <= SAFE {
+        return all();
+    }
+    // Nothing of it is seen when it panics half-way.
+    catch_unwind(AssertUnwindSafe(all)).ok().flatten()
+}
+
+fn alternatives(pattern: &JsonMap<String, Json>) -> usize {
+    let count = |asked: &Json| match asked {
+        Json::Object(inner) => alternatives(inner),
+        Json::Array(list) => list.len(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => 0,
+    };
+    pattern.values().map(count).sum()
 }
 
 /// Returns what of a pattern can be asked of the automaton, if anything.
@@ -114,13 +161,15 @@ fn askable(pattern: &JsonMap<String, Json>) -> Option<JsonMap<String, Json>> {
     let asked = pattern.iter().filter_map(|(name, asked)| match asked {
         Json::Object(inner) => Some((name.clone(), Json::Object(askable(inner)?))),
         Json::Array(alternatives) if alternatives.iter().any(|alternative| alternative.get("exists").is_some()) => None,
-        _ => Some((name.clone(), asked.clone())),
+        Json::Array(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+            Some((name.clone(), asked.clone()))
+        }
     });
     Some(asked.collect::<JsonMap<_, _>>()).filter(|asked| !asked.is_empty())
 }
 
-impl<X: Clone + Eq + Hash + Send + Sync> std::fmt::Debug for FilterSet<X> {
+impl<X: Id> std::fmt::Debug for FilterSet<X> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FilterSet").field("automata", &self.automata.len()).finish()
+        f.debug_struct("FilterSet").field("automata", &self.automata.len()).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! One kind of entity in a table.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -128,12 +129,18 @@ impl Mapping {
     }
 
     /// Says whether a change shows: whether a field changed that is not ignored.
-    pub(super) fn is_visible(&self, update_mask: &[String]) -> bool {
-        let ignored = |path: &String| {
-            !self.ignore.is_empty()
-                && path.parse().is_ok_and(|path: FieldPath| self.ignore.iter().any(|ignore| ignore.covers(&path)))
-        };
-        !update_mask.iter().all(ignored)
+    pub(super) fn is_visible(&self, old: &Map, new: &Map) -> bool {
+        self.counted(old) != self.counted(new)
+    }
+
+    /// Returns all that makes an event when it changes.
+    fn counted<'a>(&self, image: &'a Map) -> Cow<'a, Map> {
+        if self.ignore.is_empty() {
+            return Cow::Borrowed(image);
+        }
+        let mut counted = image.clone();
+        self.ignore.iter().for_each(|path| path.remove(&mut counted));
+        Cow::Owned(counted)
     }
 
     pub(super) fn is_soft_deleted(&self, image: &Map) -> bool {
@@ -144,15 +151,8 @@ impl Mapping {
     /// Names the state by all that makes an event when it changes.
     pub(super) fn state(&self, entity_path: &str, properties: Map) -> State {
         let time = |path: &Option<FieldPath>| time(path.as_ref()?.get(&properties)?);
-        let id = if self.ignore.is_empty() {
-            state_id(entity_path, &properties)
-        } else {
-            let mut counted = properties.clone();
-            self.ignore.iter().for_each(|path| path.remove(&mut counted));
-            state_id(entity_path, &counted)
-        };
         State {
-            id,
+            id: state_id(entity_path, &self.counted(&properties)),
             create_time: time(&self.create_time_attribute),
             update_time: time(&self.update_time_attribute),
             properties,
@@ -188,6 +188,16 @@ impl Mapping {
             let fixed = template.filter(|template| template.is_fixed());
             if let Some(Err(error)) = fixed.map(|template| template.to_string().parse::<TenantId>()) {
                 fault(field, format!("{error}; an attribute stands in braces, such as {{tenant_id}}"));
+            }
+        }
+        let read = [
+            ("/create_time_attribute", &self.create_time_attribute),
+            ("/update_time_attribute", &self.update_time_attribute),
+            ("/soft_delete_attribute", &self.soft_delete_attribute),
+        ];
+        for (field, path) in read {
+            if path.as_ref().is_some_and(|path| self.redact.iter().any(|redact| redact.covers(path))) {
+                fault(field, "is redacted, and so never seen".to_owned());
             }
         }
         for (field, count) in

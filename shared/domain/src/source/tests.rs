@@ -162,13 +162,14 @@ fn an_expired_item_is_marked() {
 #[rstest]
 #[case::only_ignored(json!({"seen": 1, "m": {"n": 1}}), json!({"seen": 2, "m": {"n": 2}}), None)]
 #[case::beside_another(json!({"seen": 1, "a": 1}), json!({"seen": 2, "a": 2}), Some(&["a", "seen"][..]))]
+#[case::in_a_list(json!({"l": [{"n": 1, "o": 1}]}), json!({"l": [{"n": 2, "o": 1}]}), None)]
 #[case::next_to_it(json!({"m": {"n": 1, "o": 1}}), json!({"m": {"n": 2, "o": 2}}), Some(&["m.n", "m.o"][..]))]
 fn a_change_of_ignored_fields_alone_is_no_event(
     #[case] old: serde_json::Value,
     #[case] new: serde_json::Value,
     #[case] mask: Option<&[&str]>,
 ) {
-    let event = modified(&json!({"ignore": ["seen", "m.n"]}), &old, &new).pop();
+    let event = modified(&json!({"ignore": ["seen", "m.n", "l.n"]}), &old, &new).pop();
     let found = event.map(|event| event.update_mask.unwrap());
     assert_eq!(found, mask.map(|mask| mask.iter().map(|&path| path.to_owned()).collect()));
 }
@@ -215,6 +216,7 @@ fn derived_types_name_what_changed() {
 #[case::slash(json!({"entities": [{"collection": "a/"}]}), "/entities/0/collection")]
 #[case::no_tenant(json!({"entities": [{"tenant": "a#b"}]}), "/entities/0/tenant")]
 #[case::no_app(json!({"entities": [{"app": "a b"}]}), "/entities/0/app")]
+#[case::redacted(json!({"entities": [{"redact": ["a"], "soft_delete_attribute": "a.b"}]}), "/entities/0/soft_delete_attribute")]
 #[case::reserved(json!({"entities": [{"related": {"data": "a"}}]}), "/entities/0/related/data")]
 fn names_what_is_not_allowed(#[case] source: serde_json::Value, #[case] pointer: &str) {
     let mut all = json!({"table": "films", "entities": [{}]});

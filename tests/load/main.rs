@@ -1,0 +1,121 @@
+//! The real fanout binary under load: CPU a record, calls a batch, memory over a million records. `make bench`.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may end at what must not be")]
+#![expect(clippy::print_stdout, reason = "a benchmark tells people")]
+#![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
+
+use std::sync::atomic::Ordering;
+
+use domain::id::WebhookId;
+use domain::source::Source;
+use domain::subscription::Subscription;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tests::{FakeAws, Function, binary, fanout_environment};
+
+const BATCH: usize = 100;
+
+/// CPU seconds and resident megabytes of a process.
+fn usage(pid: u32) -> (f64, f64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything, the 12th and 13th field are times in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = [11, 12].iter().map(|index: &usize| fields[*index].parse::<f64>().unwrap()).sum();
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: f64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    (ticks / 100.0, pages * 4096.0 / 1e6)
+}
+
+/// A batch of changes of one tenant, with images of about a kilobyte.
+fn batch(first: usize) -> Value {
+    let image = |number: usize, status: &str| {
+        let mut image = json!({"tenant": {"S": "acme"}, "id": {"S": format!("o{}", number % 1000)}, "status": {"S": status}, "n": {"N": number.to_string()}});
+        for field in 0..18 {
+            image[format!("field_{field}")] = json!({"S": "forty characters of text, more or less.."});
+        }
+        image
+    };
+    let record = |number: usize| {
+        json!({
+            "eventID": format!("c4ca4238a0b923820dcc{number:012}"), "eventName": "MODIFY", "eventSource": "aws:dynamodb",
+            "awsRegion": "us-east-1",
+            "dynamodb": {"ApproximateCreationDateTime": 1_795_244_140.0, "Keys": {"id": {"S": "o1"}}, "OldImage": image(number, "open"),
+                "NewImage": image(number + 1, "paid"), "SequenceNumber": number.to_string(), "SizeBytes": 2048, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026-11-21T10:00:00.000",
+        })
+    };
+    json!({"Records": (first..first + BATCH).map(record).collect::<Vec<_>>()})
+}
+
+async fn subscribe(fake: &FakeAws, number: u128, more: Value) {
+    let id = WebhookId::from_parts(Timestamp::UNIX_EPOCH, number).to_string();
+    let mut subscription = more;
+    subscription["webhook"] = json!(id);
+    let subscription: Subscription = serde_json::from_value(subscription).unwrap();
+    fake.write("acme", &id, Some(subscription)).await;
+}
+
+/// Feeds batches; returns the CPU of the process a record, in microseconds.
+async fn feed(function: &mut Function, batches: usize, from: usize) -> f64 {
+    let (before, _) = usage(function.pid());
+    for number in 0..batches {
+        let response = function.invoke(batch(from + number * BATCH)).await;
+        assert_eq!(response, json!({"batchItemFailures": []}));
+    }
+    let (after, _) = usage(function.pid());
+    (after - before) * 1e6 / (batches * BATCH) as f64
+}
+
+#[tokio::main]
+async fn main() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    let records = number("LOAD_RECORDS").unwrap_or(1_000_000);
+    let (fake, url) = FakeAws::start().await;
+    fake.forgets.store(true, Ordering::Relaxed);
+    let mapping = json!({"entity": "order", "tenant": "{tenant}", "id": "{id}", "collection": "orders"});
+    let source: Source = serde_json::from_value(json!({"table": "orders", "entities": [mapping]})).unwrap();
+    fake.register(source).await;
+    let mut function = Function::spawn(&binary("FanoutFunction"), fanout_environment(&url)).await;
+
+    println!("the fanout binary, batches of {BATCH} records of one tenant, images of 1 KB");
+    subscribe(&fake, 0, json!({"event_types": ["order.created"]})).await;
+    feed(&mut function, 20, 0).await;
+    let nobody = feed(&mut function, 300, 0).await;
+    println!("{:44} {nobody:>6.1} µs CPU a record", "nobody wants them");
+
+    subscribe(&fake, 1, json!({"event_types": ["order.updated"]})).await;
+    feed(&mut function, 20, 0).await;
+    fake.calls.lock().await.clear();
+    fake.taken.store(0, Ordering::Relaxed);
+    let one = feed(&mut function, 300, 0).await;
+    println!("{:44} {one:>6.1} µs CPU a record and delivery", "one webhook of one wants them");
+    let calls = std::mem::take(&mut *fake.calls.lock().await);
+    let a_batch = |name: &str| calls.get(name).copied().unwrap_or(0) as f64 / 300.0;
+    let all: usize = calls.values().sum();
+    println!(
+        "{:44} {:.2} reads, {:.2} sends, {:.2} calls in all; {} deliveries",
+        "calls a batch",
+        a_batch("BatchGetItem"),
+        a_batch("SendMessageBatch"),
+        all as f64 / 300.0,
+        fake.taken.load(Ordering::Relaxed) / 300
+    );
+
+    for count in [1_000, 10_000] {
+        let others = if count == 1_000 { 2..1_000_u128 } else { 1_000..10_000 };
+        for number in others {
+            subscribe(&fake, number, json!({"event_types": [format!("other{number}.updated")]})).await;
+        }
+        feed(&mut function, 20, 0).await;
+        let many = feed(&mut function, 300, 0).await;
+        println!("{:44} {many:>6.1} µs, {:.2}× of one", format!("one webhook of {count} wants them"), many / one);
+    }
+
+    let (mut from, mut peak) = (0, Vec::new());
+    while from < records {
+        feed(&mut function, (records / 10 / BATCH).max(1), from).await;
+        from += (records / 10).max(BATCH);
+        peak.push(usage(function.pid()).1);
+    }
+    let shown: Vec<String> = peak.iter().map(|megabytes| format!("{megabytes:.0}")).collect();
+    println!("{:44} {} MB, tenth by tenth", format!("resident over {records} records"), shown.join(" "));
+}
