@@ -54,6 +54,8 @@ pub struct FakeAws {
     pub failures: Mutex<Vec<String>>,
     /// The next fault.
     pub fault: Mutex<Option<Fault>>,
+    /// Whether the Registry is throttled until somebody says otherwise.
+    pub throttled: AtomicBool,
     /// Told when a call hangs.
     pub hangs: Notify,
     /// Whether messages are only counted.
@@ -113,6 +115,10 @@ impl FakeAws {
 
     async fn take_fault(&self, of: &[Fault]) -> Option<Fault> {
         self.fault.lock().await.take_if(|fault| of.contains(fault))
+    }
+
+    async fn is_throttled(&self) -> bool {
+        self.throttled.load(Ordering::Relaxed) || self.take_fault(&[Fault::Throttle]).await.is_some()
     }
 
     async fn batch_get(&self, request: &Value) -> Value {
@@ -202,7 +208,7 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
     *fake.calls.lock().await.entry(operation.to_owned()).or_default() += 1;
     let request: Value = serde_json::from_slice(&body).unwrap();
     let answer = match operation {
-        "BatchGetItem" if fake.take_fault(&[Fault::Throttle]).await.is_some() => {
+        "BatchGetItem" if fake.is_throttled().await => {
             let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
             return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"})))
                 .into_response();

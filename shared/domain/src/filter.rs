@@ -11,7 +11,7 @@ mod set;
 mod syntax;
 
 pub(crate) use evaluate::is_same;
-pub(crate) use set::{Document, FilterSet};
+pub(crate) use set::FilterSet;
 
 /// A content filter in [EventBridge's pattern syntax][1], over an event's fields.
 ///

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Operation};
-use crate::filter::{Document, FilterSet};
+use crate::filter::FilterSet;
 use crate::id::WebhookId;
 use crate::pattern::EventPattern;
 use crate::subscription::{Subscription, Transition};
@@ -34,7 +34,7 @@ enum Key {
     Text(Path, String),
 }
 
-/// The names that lead to a field of an event's [`Document`], each with [`END`] after it.
+/// The names that lead to a field that filters look at, each with [`END`] after it.
 type Path = String;
 
 /// Stands in no name of a field that a filter asks for texts of, or at worst makes two fields one, which is no more than a
@@ -147,7 +147,6 @@ impl Matcher {
             return Vec::new();
         }
         let mut candidates = BTreeSet::new();
-        let mut document = None;
         for key in keys_of(event, &self.texts) {
             let Some(bucket) = self.index.get_mut(&key) else { continue };
             candidates.extend(&bucket.plain);
@@ -163,7 +162,7 @@ impl Matcher {
                     .filter_map(|webhook| Some((*webhook, subscriptions.get(webhook)?.0.filter.as_ref()?)));
                 Box::new(FilterSet::new(filters))
             });
-            candidates.extend(automaton.candidates(document.get_or_insert_with(|| Document::of(event))));
+            candidates.extend(automaton.candidates(event));
         }
         let found = candidates.iter().filter_map(|webhook| Some(&self.subscriptions.get(webhook)?.0));
         found.filter(|subscription| subscription.wants(event)).cloned().collect()

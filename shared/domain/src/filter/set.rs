@@ -1,62 +1,74 @@
 //! Many filters at once.
 
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quamina::{Quamina, QuaminaBuilder};
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::Filter;
-use crate::event::{Event, Operation};
-use crate::tenant::AppId;
-use crate::value::Map;
+use crate::event::{Event, State};
 
-/// An event as filters see it.
-#[derive(Debug)]
-pub(crate) struct Document(String);
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields<'a> {
-    event_type: &'a str,
-    operation_type: Operation,
-    source: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    application_id: Option<&'a str>,
-    collection_path: &'a str,
-    entity_path: String,
-    entity_id: &'a str,
-    entity_key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<&'a Map>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_value: Option<&'a Map>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update_mask: Option<&'a [String]>,
+/// An event as the automata see it: no more than what they ask for.
+struct Document<'a> {
+    event: &'a Event,
+    asked: &'a Asks,
 }
 
-impl Document {
-    /// Writes the document of an event.
-    ///
-    /// # Panics
-    ///
-    /// Never: every key is a string, so there is nothing that could not be written.
-    pub(crate) fn of(event: &Event) -> Self {
-        let fields = Fields {
-            event_type: event.event_type.as_str(),
-            operation_type: event.operation,
-            source: &event.source,
-            application_id: event.app.as_ref().map(AppId::as_str),
-            collection_path: &event.entity.collection,
-            entity_path: event.entity.path(),
-            entity_id: &event.entity.id,
-            entity_key: &event.entity.key,
-            value: event.new.as_ref().map(|state| &state.properties),
-            old_value: event.old.as_ref().map(|state| &state.properties),
-            update_mask: event.update_mask.as_deref(),
-        };
-        Self(serde_json::to_string(&fields).expect("an event is JSON"))
+/// The fields that some filters ask for: those of the event, and of its entity before and after.
+#[derive(Debug, Default)]
+struct Asks {
+    event: BTreeSet<String>,
+    entity: BTreeSet<String>,
+}
+
+impl Asks {
+    fn add(&mut self, pattern: &JsonMap<String, Json>) {
+        for (name, asked) in pattern {
+            self.event.insert(name.clone());
+            self.entity.extend(asked.as_object().into_iter().flat_map(JsonMap::keys).cloned());
+        }
+    }
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { event, asked } = self;
+        let mut map = serializer.serialize_map(None)?;
+        for name in &asked.event {
+            match name.as_str() {
+                "eventType" => map.serialize_entry(name, event.event_type.as_str())?,
+                "operationType" => map.serialize_entry(name, event.operation.as_str())?,
+                "source" => map.serialize_entry(name, &event.source)?,
+                "applicationId" if event.app.is_some() => map.serialize_entry(name, &event.app)?,
+                "collectionPath" => map.serialize_entry(name, &event.entity.collection)?,
+                "entityPath" => map.serialize_entry(name, &event.entity.path())?,
+                "entityId" => map.serialize_entry(name, &event.entity.id)?,
+                "entityKey" => map.serialize_entry(name, &event.entity.key)?,
+                "value" if event.new.is_some() => {
+                    map.serialize_entry(name, &Entity(event.new.as_ref(), &asked.entity))?
+                }
+                "oldValue" if event.old.is_some() => {
+                    map.serialize_entry(name, &Entity(event.old.as_ref(), &asked.entity))?
+                }
+                "updateMask" if event.update_mask.is_some() => map.serialize_entry(name, &event.update_mask)?,
+                _ => {}
+            }
+        }
+        map.end()
+    }
+}
+
+/// The attributes that are asked for.
+struct Entity<'a>(Option<&'a State>, &'a BTreeSet<String>);
+
+impl Serialize for Entity<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let properties = self.0.map(|state| &state.properties);
+        let asked = self.1.iter().filter_map(|name| Some((name, properties?.get(name)?)));
+        serializer.collect_map(asked)
     }
 }
 
@@ -68,6 +80,7 @@ impl Document {
 pub(crate) struct FilterSet<X: Id> {
     /// Usually one.
     automata: Vec<Quamina<X>>,
+    asked: Asks,
     /// Those of whose filters nothing can be asked.
     always: Vec<X>,
 }
@@ -85,17 +98,18 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 impl<X: Id> FilterSet<X> {
     pub(crate) fn new<'a>(filters: impl Iterator<Item = (X, &'a Filter)>) -> Self {
-        let (mut patterns, mut always) = (Vec::new(), Vec::new());
+        let (mut patterns, mut asked, mut always) = (Vec::new(), Asks::default(), Vec::new());
         for (id, filter) in filters {
             match askable(&filter.to_map()) {
                 Some(pattern) => {
+                    asked.add(&pattern);
                     let alternatives = alternatives(&pattern);
                     patterns.push(Pattern { id, alternatives, text: Json::Object(pattern).to_string() });
                 }
                 None => always.push(id),
             }
         }
-        let mut set = Self { automata: Vec::new(), always };
+        let mut set = Self { automata: Vec::new(), asked, always };
         set.add(&patterns);
         set
     }
@@ -115,8 +129,14 @@ impl<X: Id> FilterSet<X> {
         }
     }
 
-    pub(crate) fn candidates(&self, document: &Document) -> Vec<X> {
-        let matching = |automaton: &Quamina<X>| automaton.matches_for_event(document.0.as_bytes());
+    /// Returns the filters that the event may pass.
+    ///
+    /// # Panics
+    ///
+    /// Never: every key is a string, so there is nothing that could not be written.
+    pub(crate) fn candidates(&self, event: &Event) -> Vec<X> {
+        let document = serde_json::to_vec(&Document { event, asked: &self.asked }).expect("an event is JSON");
+        let matching = |automaton: &Quamina<X>| automaton.matches_for_event(&document);
         // A document is JSON: there is nothing to refuse.
         let found = self.automata.iter().flat_map(|automaton| matching(automaton).unwrap_or_default());
         found.chain(self.always.iter().copied()).collect()

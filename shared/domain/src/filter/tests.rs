@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;
 
-use super::set::Document;
 use super::*;
 use crate::source::Images;
 use crate::source::tests::{change, films};
@@ -161,7 +160,7 @@ proptest! {
             filters.push((number, filter));
         }
         let all = FilterSet::new(filters.iter().map(|(number, filter)| (*number, filter)));
-        let found = all.candidates(&Document::of(&event));
+        let found = all.candidates(&event);
         let missed: Vec<_> = expected.iter().filter(|number| !found.contains(number)).collect();
         prop_assert!(missed.is_empty(), "{:?} of {:?}", missed, patterns);
     }
@@ -178,6 +177,6 @@ fn the_automaton_takes_any_number(#[case] count: usize) {
         .map(|n| filter(&json!({"value": {"n": [{"numeric": [">", -i64::try_from(n).unwrap()]}]}})).unwrap())
         .collect();
     let all = FilterSet::new(filters.iter().enumerate());
-    let found = all.candidates(&Document::of(&updated(&json!({}), &json!({"n": 1}))));
+    let found = all.candidates(&updated(&json!({}), &json!({"n": 1})));
     assert_eq!(found.len(), count);
 }
