@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test lint weigh latency openapi down
+.PHONY: help run demo source smoke test lint weigh bench latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ lint: ## Check format, lints, documentation, architecture and templates
 
 weigh: ## Show how large each function is, and how soon it asks for work
 	@$(LOCAL) weigh
+
+bench: ## Show what an event costs, as ratios
+	@$(LOCAL) bench
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down

@@ -46,7 +46,7 @@ def test() -> int:
             "DYNAHOOK_OUTPUTS": str(stack.folder / "outputs.json"),
             "INSTA_UPDATE": "no",
         }
-        tests = ["cargo", "test", "--workspace", "--lib", "--test", "it", "--locked", "--no-fail-fast"]
+        tests = ["cargo", "test", "--workspace", "--lib", "--test", "it", "--test", "simulation", "--locked", "--no-fail-fast"]
         code = subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
         check_walkthroughs(stack)
         contract = check_contract(stack)

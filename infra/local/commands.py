@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+import bench
 import check
 import demo
 import latency
@@ -21,6 +22,7 @@ COMMANDS = {
     "test": check.test,
     "lint": check.lint,
     "weigh": weigh.weigh,
+    "bench": bench.bench,
     "latency": latency.latency,
     "down": stop_lost,
 }
