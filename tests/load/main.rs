@@ -100,8 +100,8 @@ async fn main() {
         fake.taken.load(Ordering::Relaxed) / 300
     );
 
-    for count in [1_000, 10_000] {
-        let others = if count == 1_000 { 2..1_000_u128 } else { 1_000..10_000 };
+    for others in [2..1_000_u128, 1_000..10_000] {
+        let count = others.end;
         for number in others {
             subscribe(&fake, number, json!({"event_types": [format!("other{number}.updated")]})).await;
         }
