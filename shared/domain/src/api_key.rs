@@ -63,11 +63,18 @@ pub enum Scope {
     /// Read deliveries.
     #[serde(rename = "deliveries:read")]
     DeliveriesRead,
+    /// Read events, and the catalog of their types.
+    #[serde(rename = "events:read")]
+    EventsRead,
+    /// Publish events.
+    #[serde(rename = "events:write")]
+    EventsWrite,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::WebhooksRead, Self::WebhooksWrite, Self::DeliveriesRead];
+    pub const ALL: [Self; 5] =
+        [Self::WebhooksRead, Self::WebhooksWrite, Self::DeliveriesRead, Self::EventsRead, Self::EventsWrite];
 }
 
 impl fmt::Display for Scope {
@@ -76,6 +83,8 @@ impl fmt::Display for Scope {
             Self::WebhooksRead => "webhooks:read",
             Self::WebhooksWrite => "webhooks:write",
             Self::DeliveriesRead => "deliveries:read",
+            Self::EventsRead => "events:read",
+            Self::EventsWrite => "events:write",
         })
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::id::EventId;
-use crate::operational;
+use crate::operational::{self, OPERATIONAL};
 use crate::path::FieldPath;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, Value};
@@ -254,6 +254,18 @@ impl Event {
         )
     }
 
+    /// Says whether whoever acts for the application, or for the tenant if it is none, may see the event. An application sees
+    /// its own events and those that belong to no application; but of the webhooks and deliveries that are not its own it is
+    /// told nothing.
+    #[must_use]
+    pub fn is_visible_to(&self, app: Option<&AppId>) -> bool {
+        let Some(app) = app else { return true };
+        match &self.app {
+            Some(own) => own == app,
+            None => self.source != OPERATIONAL,
+        }
+    }
+
     /// Returns the names of the attributes that differ before and after; of a new or removed entity all.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
         static NONE: Map = Map::new();
@@ -298,6 +310,27 @@ mod tests {
     #[case::space("packet created", false)]
     fn says_what_an_event_type_is(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(text.parse::<EventType>().is_ok(), valid);
+    }
+
+    #[rstest]
+    #[case::the_tenant_sees_all(None, Some("crm"), "dynahook", true)]
+    #[case::its_own(Some("crm"), Some("crm"), "dynahook", true)]
+    #[case::anothers(Some("crm"), Some("erp"), "published", false)]
+    #[case::nobodys(Some("crm"), None, "orders", true)]
+    #[case::about_a_delivery(Some("crm"), None, "dynahook", false)]
+    fn shows_itself(
+        #[case] reader: Option<&str>,
+        #[case] app: Option<&str>,
+        #[case] source: &str,
+        #[case] shown: bool,
+    ) {
+        let app_id = |text: &str| text.parse::<AppId>().unwrap();
+        let id = EventId::from_parts(Timestamp::UNIX_EPOCH, 1);
+        let settings = crate::webhook::tests::webhook().settings;
+        let sample = crate::sample::Sample::default();
+        let event = sample.event(id, "acme".parse().unwrap(), &settings, Timestamp::UNIX_EPOCH);
+        let event = Event { app: app.map(app_id), source: source.to_owned(), ..event };
+        assert_eq!(event.is_visible_to(reader.map(app_id).as_ref()), shown);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 pub mod api_key;
 pub mod caller;
+pub mod catalog;
 pub mod delivery;
 pub mod event;
 pub mod filter;
@@ -21,6 +22,7 @@ pub mod path;
 pub mod pattern;
 pub mod payload;
 pub mod published;
+pub mod rehearsal;
 pub mod retry;
 pub mod sample;
 pub mod secret;

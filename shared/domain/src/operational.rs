@@ -36,6 +36,21 @@ impl Happening {
     }
 }
 
+/// Returns what a write of a webhook tells the tenant's others: one event for each thing that happened to it.
+#[must_use]
+pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
+    let happened = [
+        (before.pause.is_none() && after.pause.is_some(), Happening::Paused),
+        (before.pause.is_some() && after.pause.is_none(), Happening::Resumed),
+        (before.settings.enabled && !after.settings.enabled, Happening::Disabled),
+        (before.secret.fingerprint != after.secret.fingerprint, Happening::SecretRotated),
+    ];
+    happened
+        .into_iter()
+        .filter_map(|(happened, happening)| happened.then(|| webhook_event(happening, after)).flatten())
+        .collect()
+}
+
 /// A delivery that is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhausted {
@@ -151,9 +166,14 @@ fn number<N: ToString + Copy>(number: N) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::secret::tests::fingerprint;
     use crate::webhook::Pause;
     use crate::webhook::tests::webhook;
+
+    const PAUSE: Pause = Pause { at: Timestamp::UNIX_EPOCH, by_failures: false };
 
     fn exhausted(event_type: &str) -> Option<Event> {
         let at = Timestamp::UNIX_EPOCH;
@@ -192,6 +212,28 @@ mod tests {
             aliased(webhook_event(Happening::Paused, &webhook)).unwrap(),
             format!("webhook{}.errors", webhook.id)
         );
+    }
+
+    #[rstest]
+    #[case::nothing(|_: &mut Webhook| (), &[])]
+    #[case::another_name(|webhook: &mut Webhook| webhook.settings.name = "other".to_owned(), &[])]
+    #[case::paused(|webhook: &mut Webhook| webhook.pause = Some(PAUSE), &["webhook.paused"])]
+    #[case::disabled(|webhook: &mut Webhook| webhook.settings.enabled = false, &["webhook.disabled"])]
+    #[case::rotated(|webhook: &mut Webhook| webhook.secret.fingerprint = fingerprint(9), &["webhook.secret_rotated"])]
+    #[case::two_things(
+        |webhook: &mut Webhook| { webhook.settings.enabled = false; webhook.pause = Some(PAUSE); },
+        &["webhook.paused", "webhook.disabled"]
+    )]
+    fn a_write_tells_what_it_did(#[case] write: fn(&mut Webhook), #[case] types: &[&str]) {
+        let before = webhook();
+        let mut after = before.clone();
+        write(&mut after);
+        let said =
+            |events: Vec<Event>| events.into_iter().map(|event| event.event_type.into()).collect::<Vec<String>>();
+        assert_eq!(said(happenings(&before, &after)), types);
+        let undone = if after.pause.is_some() { &["webhook.resumed"][..] } else { &[] };
+        let undone: Vec<_> = undone.iter().chain(types.iter().filter(|said| said.ends_with("rotated"))).collect();
+        assert_eq!(said(happenings(&after, &before)).iter().collect::<Vec<_>>(), undone);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::id::EventId;
 use crate::source::{rfc3339, state_id};
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, changed_paths};
+use crate::webhook::FieldError;
 
 /// What published events name as their source.
 pub const PUBLISHED: &str = "published";
@@ -73,6 +74,59 @@ impl Fact {
     }
 }
 
+/// How large an event may be as JSON, in bytes: packed it fits an item.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
+/// The longest id, key or path of an entity, in bytes.
+const MAX_TEXT_BYTES: usize = 255;
+
+/// What a caller says of an event; the rest has defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What happened.
+    pub event_type: EventType,
+    /// What it happened to; the event itself, if it happened to nothing else.
+    pub entity_id: Option<String>,
+    /// Its kind; the first words of the type otherwise.
+    pub entity_key: Option<String>,
+    /// The path of its collection; the kind with an `s` otherwise.
+    pub collection: Option<String>,
+    /// The entity as it is; of one that is gone, as it was.
+    pub data: Map,
+    /// The entity as it was before, if that is known.
+    pub old_data: Option<Map>,
+}
+
+impl Draft {
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self) -> Vec<FieldError> {
+        let Self { entity_id, entity_key, collection, .. } = self;
+        // An id with a slash would be a path of something else.
+        let texts =
+            [("/entity_id", entity_id, false), ("/entity_key", entity_key, true), ("/collection", collection, true)];
+        let faults = texts.into_iter().filter_map(|(pointer, text, is_path)| {
+            let text = text.as_ref()?;
+            let words = if is_path { text.split('/').all(|word| !word.is_empty()) } else { !text.contains('/') };
+            let good = (1..=MAX_TEXT_BYTES).contains(&text.len()) && words && !text.contains(char::is_control);
+            let kind = if is_path { "words with / in between" } else { "no / in it" };
+            let detail = format!("must be 1 to {MAX_TEXT_BYTES} bytes with no control characters, and {kind}");
+            (!good).then(|| FieldError::new(pointer, detail))
+        });
+        faults.collect()
+    }
+
+    /// Returns the event.
+    #[must_use]
+    pub fn event(self, id: EventId, tenant: TenantId, app: Option<AppId>, at: Timestamp) -> Event {
+        let Self { event_type, entity_id, entity_key, collection, data, old_data } = self;
+        let entity = event_type.as_str().rsplit_once('.').map_or(event_type.as_str(), |(entity, _)| entity);
+        let collection = collection.unwrap_or_else(|| format!("{entity}s"));
+        let entity_id = entity_id.unwrap_or_else(|| id.to_string());
+        Fact { event_type, entity_id, entity_key, collection, app, data, old_data }.event(id, tenant, at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -109,5 +163,41 @@ mod tests {
         assert_eq!((event.entity.path().as_str(), event.entity.key.as_str()), ("invoices/in_1", "invoice"));
         assert_eq!(event.update_mask, changed.map(|path| vec![path.to_owned()]));
         assert_eq!(serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(), event);
+    }
+
+    fn draft(event_type: &str) -> Draft {
+        Draft {
+            event_type: event_type.parse().unwrap(),
+            entity_id: None,
+            entity_key: None,
+            collection: None,
+            data: Map::new(),
+            old_data: None,
+        }
+    }
+
+    #[test]
+    fn a_draft_has_defaults() {
+        let at = Timestamp::UNIX_EPOCH;
+        let id = EventId::from_parts(at, 1);
+        let event = draft("invoice.line.paid").event(id, "acme".parse().unwrap(), "crm".parse().ok(), at);
+        assert_eq!(event.entity.path(), format!("invoice.lines/{id}"));
+        assert_eq!((event.entity.key.as_str(), event.app), ("invoice.line", "crm".parse().ok()));
+    }
+
+    #[rstest]
+    #[case::nothing(None, None, &[])]
+    #[case::good(Some("in 1"), Some("flows/invoices"), &[])]
+    #[case::empty(Some(""), Some(""), &["/entity_id", "/collection"])]
+    #[case::paths(Some("a/b"), Some("a/"), &["/entity_id", "/collection"])]
+    #[case::control_characters(Some("a\nb"), Some("a\u{80}"), &["/entity_id", "/collection"])]
+    fn a_draft_is_checked(#[case] entity_id: Option<&str>, #[case] collection: Option<&str>, #[case] faults: &[&str]) {
+        let draft = Draft {
+            entity_id: entity_id.map(str::to_owned),
+            collection: collection.map(str::to_owned),
+            ..draft("invoice.paid")
+        };
+        let found: Vec<_> = draft.check().into_iter().map(|fault| fault.pointer).collect();
+        assert_eq!(found, faults);
     }
 }

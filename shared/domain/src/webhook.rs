@@ -8,10 +8,12 @@ use crate::secret::{Fingerprint, SecretFormat};
 use crate::subscription::Subscription;
 use crate::tenant::{AppId, TenantId};
 
+mod explain;
 mod headers;
 mod settings;
 mod statistics;
 
+pub use explain::Explanation;
 pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SourceType};
 pub use statistics::{Statistics, Tally};
 
@@ -176,8 +178,13 @@ impl Webhook {
     #[must_use]
     pub fn subscription(&self) -> Option<Subscription> {
         let outbound = self.settings.direction == Direction::Outbound;
+        (outbound && self.wants_events()).then(|| self.wishes())
+    }
+
+    /// Returns what it asks for, whether it gets that now or not.
+    fn wishes(&self) -> Subscription {
         let settings = &self.settings;
-        (outbound && self.wants_events()).then(|| Subscription {
+        Subscription {
             webhook: self.id,
             event_types: settings.event_types.clone(),
             sources: settings.sources.clone(),
@@ -188,7 +195,7 @@ impl Webhook {
             transitions: settings.transitions.clone(),
             filter: settings.filter.clone(),
             rendering: settings.rendering(),
-        })
+        }
     }
 }
 
