@@ -1,4 +1,4 @@
-//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, API keys and idempotency keys.
+//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys and idempotency keys.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,14 @@ use crate::items::{Item, from_item, key, number, text};
 use crate::{StoreError, batch};
 
 mod api_keys;
+mod event_types;
 mod idempotency;
 mod sources;
 mod statistics;
 mod webhook_item;
 mod webhooks;
 
+pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use webhooks::{WebhookPage, WebhookRecord};
 
@@ -28,6 +30,8 @@ pub use webhooks::{WebhookPage, WebhookRecord};
 pub struct Registry {
     client: Client,
     table: String,
+    /// Where a write of a webhook publishes what it tells the others.
+    events_table: Option<String>,
 }
 
 /// What fan-out reads of the Registry for every batch, in one call.
@@ -86,7 +90,13 @@ fn source_sk(table: &str) -> String {
 
 impl Registry {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { client, table, events_table: None }
+    }
+
+    /// Lets writes of webhooks publish events into the Events table of that name.
+    #[must_use]
+    pub fn publishing(self, events_table: String) -> Self {
+        Self { events_table: Some(events_table), ..self }
     }
 
     async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use domain::event::Event;
 use domain::id::WebhookId;
 use domain::tenant::TenantId;
 use domain::webhook::{Statistics, Webhook};
+use jiff::Timestamp;
 
 use super::webhook_item::WebhookItem;
 use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenant_pk, webhook_sk};
+use crate::events::publication;
 use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::{StoreError, batch};
 
@@ -50,16 +54,17 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many.
     pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Add(limit)).await
+        self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
-    /// Writes a webhook that was read at the version before.
+    /// Writes a webhook that was read at the version before, and publishes what that tells the others: both or neither.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read.
-    pub async fn update_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Same).await
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Missing`] if there are events and
+    /// nowhere to publish them: see [`publishing`](Self::publishing).
+    pub async fn update_webhook(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
+        self.write_webhook(webhook, Count::Same, events).await
     }
 
     /// Writes a webhook that is deleted now.
@@ -68,7 +73,7 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if the webhook was written since it was read.
     pub async fn delete_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Remove).await
+        self.write_webhook(webhook, Count::Remove, &[]).await
     }
 
     /// Writes a webhook that was deleted, unless the tenant has `limit` others.
@@ -77,12 +82,13 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many.
     pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Add(limit)).await
+        self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
     /// One transaction writes the webhook, its subscription and the tenant's generation, so that whoever sees the generation
-    /// sees the subscription.
-    async fn write_webhook(&self, webhook: &Webhook, count: Count) -> Result<(), StoreError> {
+    /// sees the subscription; and it publishes what it tells.
+    async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<(), StoreError> {
+        let publications = self.publications(events, webhook.audit.updated_at)?;
         for _ in 0..WRITE_ROUNDS {
             let meta = self.meta(&webhook.tenant).await?;
             if let Count::Add(limit) = count
@@ -96,6 +102,7 @@ impl Registry {
                 .transact_items(self.put_webhook(webhook)?)
                 .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
                 .transact_items(self.raise_generation(&webhook.tenant, &meta, count)?);
+            let request = publications.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
             let Err(error) = request.send().await else { return Ok(()) };
             match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -109,6 +116,16 @@ impl Registry {
             }
         }
         Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
+    }
+
+    fn publications(&self, events: &[Event], now: Timestamp) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let publish = |event| {
+            let table = self.events_table.as_ref();
+            let table =
+                table.ok_or_else(|| StoreError::Missing { key: "the Events table of the Registry".to_owned() })?;
+            publication(table, event, now)
+        };
+        events.iter().map(publish).collect()
     }
 
     fn put_webhook(&self, webhook: &Webhook) -> Result<TransactWriteItem, StoreError> {
