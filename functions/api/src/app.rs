@@ -1,6 +1,6 @@
 //! What survives between requests.
 
-use aws::{Aws, Ledger, Queue, Registry, Secrets, StoreError};
+use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError};
 use domain::secret::FingerprintKey;
 use domain::target::TargetPolicy;
 use domain::time::Clock;
@@ -13,6 +13,7 @@ use crate::limits::Limits;
 /// The clients of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
+    pub(crate) events: Events,
     pub(crate) ledger: Ledger,
     pub(crate) deliveries: Queue,
     pub(crate) secrets: Secrets,
@@ -31,7 +32,8 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         Self {
-            registry: aws.registry(config.registry_table),
+            registry: aws.registry(config.registry_table).publishing(config.events_table.clone()),
+            events: aws.events(config.events_table),
             ledger: aws.ledger(config.deliveries_table),
             deliveries: aws.queue(config.deliveries_queue_url),
             secrets: aws.secrets(),

@@ -2,9 +2,12 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use domain::value::{Map, Value};
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
 use crate::problem::{Fault, Problem};
@@ -23,15 +26,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
             .await
             .map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))?;
-        let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
-        let value =
-            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.inner().classify() {
-                Category::Data => Problem::Invalid(vec![fault(&error)]),
-                Category::Io | Category::Syntax | Category::Eof => Problem::Malformed(error.into_inner().to_string()),
-            })?;
-        deserializer.end().map_err(|error| Problem::Malformed(error.to_string()))?;
-        Ok(Self(value))
+        parse(&bytes).map(Self)
     }
+}
+
+/// Reads JSON. The one way that keeps the letters of what is taken as it stands: numbers with more digits than 64 bits hold.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.inner().classify() {
+            Category::Data => Problem::Invalid(vec![fault(&error)]),
+            Category::Io | Category::Syntax | Category::Eof => Problem::Malformed(error.into_inner().to_string()),
+        })?;
+    deserializer.end().map_err(|error| Problem::Malformed(error.to_string()))?;
+    Ok(value)
+}
+
+/// Reads an object, for a field of a body.
+pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    match raw.get().parse() {
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(_) => Err(serde::de::Error::custom("must be an object")),
+        Err(_) => Err(serde::de::Error::custom("is too deep, or has a text that is none")),
+    }
+}
+
+/// Reads an object or `null`.
+pub(crate) fn optional_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Map>, D::Error> {
+    #[derive(Deserialize)]
+    struct Object(#[serde(deserialize_with = "object")] Map);
+    Ok(Option::<Object>::deserialize(deserializer)?.map(|Object(map)| map))
 }
 
 /// A JSON body of the type `T`, or its default if there is none.
@@ -106,4 +131,44 @@ pub(crate) fn step(name: &str) -> String {
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Body {
+        #[serde(deserialize_with = "object")]
+        data: Map,
+        #[serde(default, deserialize_with = "optional_object")]
+        old: Option<Map>,
+    }
+
+    fn read(text: &str) -> Result<Body, String> {
+        parse(text.as_bytes()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let text = r#"{"n":12345678901234567890123456789012345678,"x":1.50}"#;
+        let body = read(&format!(r#"{{"data": {text}, "old": {text}}}"#)).unwrap();
+        assert_eq!(serde_json::to_string(&body.data).unwrap(), text);
+        assert_eq!(body.old, Some(body.data));
+        let whole: Box<RawValue> = parse(b" [1.50] ").unwrap();
+        assert_eq!(whole.get(), "[1.50]");
+        assert_eq!(read(r#"{"data": {}, "old": null}"#).unwrap().old, None);
+    }
+
+    #[rstest]
+    #[case::no_object(r#"{"data": []}"#, "#/data must be an object")]
+    #[case::none(r#"{"data": null}"#, "#/data must be an object")]
+    #[case::half_a_character(r#"{"data": {"a": "\ud800"}}"#, "#/data is too deep, or has a text that is none")]
+    #[case::missing("{}", "#/data is missing")]
+    #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
+    fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {
+        assert_eq!(read(text).unwrap_err(), detail);
+    }
 }

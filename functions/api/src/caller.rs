@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use axum::http::Method;
 use axum::http::request::Parts;
 use domain::api_key::Scope;
@@ -42,7 +42,7 @@ where
         let app = Arc::from_ref(state);
         let (subject, context) = identity(parts, &app)?;
         require(&context, "ADMIN")?;
-        require_scope(&context, scope(parts))?;
+        require_scopes(&context, scopes(&parts.method, route(parts)))?;
         let tenant = context.tenant.ok_or_else(|| Problem::Forbidden("the token names no tenant".to_owned()))?;
         app.limits.take(&tenant)?;
         let tenant = tenant.parse().map_err(|error| Problem::Forbidden(format!("the token's tenant {error}")))?;
@@ -100,22 +100,32 @@ fn context(parts: &Parts) -> Option<CallerContext> {
     serde_json::from_value(serde_json::Value::Object(object)).ok()
 }
 
+/// Returns the route of a request, as the router names it (`/webhooks/{id}`).
+pub(crate) fn route(parts: &Parts) -> &str {
+    let path = parts.extensions.get::<MatchedPath>().map_or(parts.uri.path(), MatchedPath::as_str);
+    path.strip_prefix("/api/v1/integration").unwrap_or(path)
+}
+
 /// Returns what a narrowed token must be narrowed to for a request.
-fn scope(parts: &Parts) -> Scope {
-    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-    match reads {
-        true if parts.uri.path().contains("/deliveries") => Scope::DeliveriesRead,
-        true => Scope::WebhooksRead,
-        false => Scope::WebhooksWrite,
+fn scopes(method: &Method, route: &str) -> &'static [Scope] {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match route {
+        "/webhooks/{id}/{entity}" => &[Scope::EventsWrite],
+        // They show what is in events, and change nothing.
+        "/webhooks/{id}/explain" | "/webhooks/{id}/dry-run" => &[Scope::WebhooksRead, Scope::EventsRead],
+        _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
+        _ if route.starts_with("/event") => &[Scope::EventsWrite],
+        _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
+        _ if reads => &[Scope::WebhooksRead],
+        _ => &[Scope::WebhooksWrite],
     }
 }
 
-fn require_scope(context: &CallerContext, scope: Scope) -> Result<(), Problem> {
+fn require_scopes(context: &CallerContext, needed: &[Scope]) -> Result<(), Problem> {
     let Some(scopes) = &context.scopes else { return Ok(()) };
-    if scopes.split_whitespace().any(|has| has == scope.to_string()) {
-        Ok(())
-    } else {
-        Err(Problem::Forbidden(format!("this needs the scope {scope}")))
+    match needed.iter().find(|scope| !scopes.split_whitespace().any(|has| has == scope.to_string())) {
+        None => Ok(()),
+        Some(missing) => Err(Problem::Forbidden(format!("this needs the scope {missing}"))),
     }
 }
 
@@ -125,5 +135,52 @@ fn require(context: &CallerContext, role: &str) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(Problem::Forbidden(format!("this needs the role {role}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::routing::post;
+    use rstest::rstest;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[rstest]
+    #[case::list(Method::GET, "/webhooks", "webhooks:read")]
+    #[case::patch(Method::PATCH, "/webhooks/{id}", "webhooks:write")]
+    #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
+    #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
+    #[case::explain(Method::POST, "/webhooks/{id}/explain", "webhooks:read events:read")]
+    #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
+    #[case::publish(Method::POST, "/events", "events:write")]
+    #[case::publish_about(Method::POST, "/webhooks/{id}/{entity}", "events:write")]
+    #[case::events(Method::GET, "/events/{event_id}", "events:read")]
+    #[case::catalog(Method::GET, "/event-types", "events:read")]
+    #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
+    fn a_route_needs_scopes(#[case] method: Method, #[case] route: &str, #[case] needed: &str) {
+        let scopes: Vec<_> = scopes(&method, route).iter().map(ToString::to_string).collect();
+        assert_eq!(scopes.join(" "), needed);
+    }
+
+    #[tokio::test]
+    async fn the_route_is_what_the_router_says() {
+        async fn say(request: Request) -> String {
+            let (parts, _) = request.into_parts();
+            route(&parts).to_owned()
+        }
+        let below = Router::new().route("/webhooks/{id}/pause", post(say)).route("/webhooks/{id}/{entity}", post(say));
+        let router = Router::new().nest("/api/v1/integration", below);
+        for (path, route) in [
+            ("/webhooks/contact.changed/7", "/webhooks/{id}/{entity}"),
+            ("/webhooks/contact.changed/pause", "/webhooks/{id}/pause"),
+        ] {
+            let request = Request::post(format!("/api/v1/integration{path}")).body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(to_bytes(answer.into_body(), 1000).await.unwrap(), route);
+        }
     }
 }

@@ -16,6 +16,8 @@ const DEFAULT_TENANT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 pub struct Config {
     /// `REGISTRY_TABLE`.
     pub registry_table: String,
+    /// `EVENTS_TABLE`.
+    pub events_table: String,
     /// `DELIVERIES_TABLE`.
     pub deliveries_table: String,
     /// `DELIVERIES_QUEUE_URL`: where tests are sent.
@@ -43,6 +45,7 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");
+        let events_table = env.required("EVENTS_TABLE");
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
         let public_url = env.required("PUBLIC_URL");
@@ -54,6 +57,7 @@ impl Config {
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
+                events_table: events_table?,
                 deliveries_table: deliveries_table?,
                 deliveries_queue_url: deliveries_queue_url?,
                 public_url: public_url?,

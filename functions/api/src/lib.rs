@@ -15,6 +15,7 @@ mod openapi;
 mod page;
 pub mod problem;
 pub mod routes;
+mod schema;
 
 pub use app::App;
 pub use config::Config;

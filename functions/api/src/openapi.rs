@@ -17,6 +17,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, serve};
 
+use crate::idempotency::LOOKS;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::routes::webhooks::NewWebhookOnly;
 
@@ -34,6 +35,8 @@ mod beside;
     tags(
         (name = "Webhooks", description = "Registrations: where to send which events. Needs the role ADMIN."),
         (name = "Deliveries", description = "What became of events. Needs the role ADMIN."),
+        (name = "Events", description = "What happened, and how to say that something did. Needs the role ADMIN."),
+        (name = "Event types", description = "The catalog of what may happen. Needs the role ADMIN; applications may only read it."),
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
         (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. Takes no token: a call proves by its signature who makes it."),
@@ -72,7 +75,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     for (path, item) in &mut openapi.paths.paths {
         let named = path.contains('{');
         let PathItem { get, post, put, patch, delete, .. } = item;
-        for operation in post.iter_mut().filter(|_| path != "/webhooks/preview") {
+        for operation in post.iter_mut().filter(|_| !LOOKS.contains(&path.as_str())) {
             operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
         }
         for (operation, writes) in [(get, false), (post, true), (put, true), (patch, true), (delete, true)] {
@@ -83,7 +86,8 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }
                 operation.operation_id = operation.operation_id.take().map(|name| format!("{}.{name}", resource(path)));
-                if path.starts_with("/webhooks/{id}") {
+                // The last is an event's type.
+                if path.starts_with("/webhooks/{id}") && path != "/webhooks/{id}/{entity}" {
                     of_a_webhook.extend(operation.operation_id.clone());
                 }
             }
@@ -110,7 +114,7 @@ fn idempotency_key() -> Parameter {
         .build()
 }
 
-/// Says that what creates a webhook answers with the id that everything else takes.
+/// Says that what creates a webhook answers with the id that everything else takes, and what publishes an event with the event's.
 fn link(openapi: &mut openapi::OpenApi, of_a_webhook: Vec<String>) {
     let create = openapi.paths.paths.get_mut("/webhooks").and_then(|item| item.post.as_mut());
     if let Some(RefOr::T(created)) = create.and_then(|operation| operation.responses.responses.get_mut("201")) {
@@ -118,6 +122,11 @@ fn link(openapi: &mut openapi::OpenApi, of_a_webhook: Vec<String>) {
             let link = Link::builder().operation_id(&id).parameter("id", "$response.body#/id").build();
             created.links.insert(id, RefOr::T(link));
         }
+    }
+    let publish = openapi.paths.paths.get_mut("/events").and_then(|item| item.post.as_mut());
+    if let Some(RefOr::T(published)) = publish.and_then(|operation| operation.responses.responses.get_mut("202")) {
+        let link = Link::builder().operation_id("events.get").parameter("event_id", "$response.body#/id").build();
+        published.links.insert("events.get".to_owned(), RefOr::T(link));
     }
 }
 
@@ -159,7 +168,7 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
     let takes_body = operation.request_body.is_some();
-    let replaces = operation.operation_id.as_deref() == Some("put");
+    let replaces = conditional && operation.operation_id.as_deref() == Some("put");
     let problems = [
         ("400", "The body is not JSON", takes_body),
         ("401", "No token, or one that is not good", true),

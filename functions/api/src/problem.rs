@@ -6,7 +6,7 @@ use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::webhook::FieldError;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// What went wrong with a request. Its details are for whoever sent it; what is ours goes to the log and not to them.
@@ -90,6 +90,15 @@ impl Fault {
         }
     }
 
+    /// Returns the same fault of a field, seen from the one that it stands in.
+    #[must_use]
+    pub fn within(self, pointer: &str) -> Self {
+        match self.pointer.strip_prefix('#').and_then(|rest| rest.strip_prefix(pointer)) {
+            Some(rest) => Self { pointer: format!("#{rest}"), ..self },
+            None => self,
+        }
+    }
+
     /// Names a header.
     pub fn header(name: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: name.to_owned(), detail: detail.to_string() }
@@ -151,6 +160,22 @@ impl Problem {
         }
     }
 
+    /// Returns the same problem for a body that is itself what stands at the pointer.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
+    pub fn within(self, pointer: &str) -> Self {
+        match self {
+            Self::Invalid(faults) => Self::Invalid(faults.into_iter().map(|fault| fault.within(pointer)).collect()),
+            other => other,
+        }
+    }
+
+    /// Returns the status that it is answered with.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.code().0
+    }
+
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication needed"),
@@ -209,13 +234,11 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        if let Self::Unavailable(error) | Self::Internal(error) = &self {
-            tracing::error!(%error, "request failed");
-        }
+/// The document alone, for an answer that has several.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, code, title) = self.code();
-        let errors = if let Self::Invalid(faults) = &self { faults.as_slice() } else { &[] };
+        let errors = if let Self::Invalid(faults) = self { faults.as_slice() } else { &[] };
         let details = Details {
             r#type: format!("urn:dynahook:problem:{code}"),
             title,
@@ -223,7 +246,16 @@ impl IntoResponse for Problem {
             detail: self.to_string(),
             errors,
         };
-        let mut response = (status, axum::Json(details)).into_response();
+        details.serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if let Self::Unavailable(error) | Self::Internal(error) = &self {
+            tracing::error!(%error, "request failed");
+        }
+        let mut response = (self.status(), axum::Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.advice());

@@ -14,11 +14,14 @@ use crate::{App, idempotency};
 
 pub mod api_keys;
 pub mod deliveries;
+pub mod event_types;
+pub mod events;
 pub mod sources;
 pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
-    use webhooks::{actions, trial};
+    use events::publish;
+    use webhooks::{actions, explain, trial};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(trial::preview))
@@ -30,6 +33,13 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(actions::restore))
         .routes(routes!(actions::rotate))
         .routes(routes!(trial::test))
+        .routes(routes!(explain::explain))
+        .routes(routes!(explain::dry_run))
+        .routes(routes!(publish::publish_about))
+        .routes(routes!(publish::publish, events::list))
+        .routes(routes!(events::get))
+        .routes(routes!(event_types::list))
+        .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(api_keys::create, api_keys::list))

@@ -29,7 +29,7 @@ fn checked(source: Source) -> Result<Source, Problem> {
 
 /// Registers a table
 ///
-/// Its stream must hold NEW_AND_OLD_IMAGES, and be attached with `infra/source.yaml`.
+/// Its stream must hold `NEW_AND_OLD_IMAGES`, and be attached with `infra/source.yaml`.
 #[utoipa::path(post, path = "/sources", tag = "Sources", request_body = Source,
     responses(
         (status = 201, description = "The source", body = Source),

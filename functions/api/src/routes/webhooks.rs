@@ -1,7 +1,7 @@
 //! `/webhooks`: registrations. For an admin of the tenant.
 //!
 //! [`representation`] is what goes out, [`input`] what comes in; [`actions`] pauses and rotates, [`trial`] tests and
-//! previews.
+//! previews, [`explain`] says why.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use domain::event::EventType;
 use domain::id::WebhookId;
+use domain::operational::happenings;
 use domain::secret::{SecretFormat, WebhookSecret, vault_path};
 use domain::signature::SignatureScheme;
 use domain::tenant::AppId;
@@ -31,6 +32,7 @@ use crate::page::Page;
 use crate::problem::{Fault, Problem, ProblemBody};
 
 pub mod actions;
+pub mod explain;
 mod input;
 pub mod representation;
 pub mod trial;
@@ -166,7 +168,7 @@ async fn store(
             let mut created = created.ok_or(Problem::NotFound("webhook"))?.webhook;
             created.secret = webhook.secret;
             created.touch(app.clock.now(), &webhook.audit.created_by);
-            match app.registry.update_webhook(&created).await {
+            match app.registry.update_webhook(&created, &[]).await {
                 // Not certain what was done: the idempotency key stays with its webhook.
                 Err(StoreError::Conflict { key }) => Err(StoreError::Unavailable(format!("conflict on {key}")).into()),
                 written => Ok(written.map(|()| created)?),
@@ -404,11 +406,13 @@ pub(super) async fn change(
     for _ in 0..ROUNDS {
         let mut record = visible(app, admin, id).await?;
         if_match.check(record.webhook.audit.version)?;
+        let before = record.webhook.clone();
         if apply(&mut record, app)? == Write::Nothing {
             return Ok(record);
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
-        match app.registry.update_webhook(&record.webhook).await {
+        let happened = happenings(&before, &record.webhook);
+        match app.registry.update_webhook(&record.webhook, &happened).await {
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {

@@ -1,0 +1,263 @@
+//! `/event-types`: the catalog of what may happen. For an admin of the tenant; applications may read it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use domain::catalog::{CatalogEntry, Description, MAX_DESCRIPTION_CHARACTERS, MAX_SCHEMA_BYTES};
+use domain::event::EventType;
+use domain::value::{Map, Value};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::App;
+use crate::body::{JsonBody, Query};
+use crate::caller::Admin;
+use crate::page::Page;
+use crate::problem::{Fault, Problem, ProblemBody};
+use crate::schema::Schema;
+
+/// What a caller says of an event type.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEventType {
+    /// What it means, for people.
+    #[schema(max_length = 1000, examples("an invoice is paid in full"))]
+    description: Option<String>,
+    /// A JSON Schema of `data`: draft 2020-12, or what its `$schema` says from draft 6 on. At most 32 KiB. A published event that does
+    /// not keep to it is refused; changes of tables are not checked. `$ref` leads to a part of the same schema, and not in a circle.
+    #[schema(value_type = Option<Object>, examples(json!({"type": "object", "required": ["total"]})))]
+    schema: Option<Box<RawValue>>,
+    /// The `data` of such an event. At most 32 KiB; it keeps to the schema.
+    #[schema(value_type = Option<Object>, examples(json!({"total": 12.50})))]
+    example: Option<Box<RawValue>>,
+    /// Whether nobody should ask for it any more. That is told, and changes nothing.
+    #[serde(default)]
+    deprecated: bool,
+}
+
+/// An event type.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventType)]
+pub struct EventTypeBody {
+    #[schema(value_type = String, examples("invoice.paid"))]
+    event_type: EventType,
+    description: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Object>)]
+    example: Option<Box<RawValue>>,
+    deprecated: bool,
+    /// When an event of the type was first seen; `null` if none was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    first_seen_at: Option<Timestamp>,
+    /// When it was last described; `null` if nobody did, and it was only seen.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    updated_at: Option<Timestamp>,
+    /// The subject of the token that did.
+    updated_by: Option<String>,
+}
+
+impl From<CatalogEntry> for EventTypeBody {
+    fn from(entry: CatalogEntry) -> Self {
+        let CatalogEntry { event_type, described, first_seen_at } = entry;
+        let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
+        let none = Self {
+            event_type,
+            description: None,
+            schema: None,
+            example: None,
+            deprecated: false,
+            first_seen_at,
+            updated_at: None,
+            updated_by: None,
+        };
+        let Some(Description { description, schema, example, deprecated, updated_at, updated_by }) = described else {
+            return none;
+        };
+        Self {
+            description,
+            schema: json(schema),
+            example: json(example),
+            deprecated,
+            updated_at: Some(updated_at),
+            updated_by: Some(updated_by),
+            ..none
+        }
+    }
+}
+
+/// A page of event types.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventTypeList {
+    /// By name: those that are described, and those that were only seen.
+    data: Vec<EventTypeBody>,
+    /// The `cursor` of the next page; nothing if this is the last one.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<EventType>,
+}
+
+/// The name of an event type.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct TypePath {
+    /// Words with dots in between.
+    #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", example = "invoice.paid")]
+    r#type: String,
+}
+
+fn named(text: &str) -> Result<EventType, Problem> {
+    text.parse().map_err(|_| NOT_FOUND)
+}
+
+const NOT_FOUND: Problem = Problem::NotFound("event type");
+
+/// Describes an event type
+///
+/// Anew, or in place of what was said of it. Types need not be described to be published; a tenant can describe 500.
+#[utoipa::path(put, path = "/event-types/{type}", tag = "Event types", params(TypePath), request_body = NewEventType,
+    responses(
+        (status = 200, description = "The type as it is now", body = EventTypeBody),
+        (status = 201, description = "The type, which nobody knew before", body = EventTypeBody),
+        (status = 409, description = "Too many types", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(event_type): Path<String>,
+    JsonBody(new): JsonBody<NewEventType>,
+) -> Result<(StatusCode, Json<EventTypeBody>), Problem> {
+    admin.of_the_tenant()?;
+    let event_type = named(&event_type)?;
+    let faults = faults(&new);
+    if !faults.is_empty() {
+        return Err(Problem::Invalid(faults));
+    }
+    let json = |raw: Option<Box<RawValue>>| raw.map(|raw| raw.get().to_owned());
+    let described = Description {
+        description: new.description,
+        schema: json(new.schema),
+        example: json(new.example),
+        deprecated: new.deprecated,
+        updated_at: app.clock.now(),
+        updated_by: admin.subject.clone(),
+    };
+    let before = app.registry.describe_event_type(&admin.tenant, &event_type, &described).await?;
+    tracing::info!(tenant.id = %admin.tenant, event.r#type = %event_type, by = admin.subject, "event type described");
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let first_seen_at = before.and_then(|before| before.first_seen_at);
+    Ok((status, Json(CatalogEntry { event_type, described: Some(described), first_seen_at }.into())))
+}
+
+/// Names what of a description is not as it must be.
+fn faults(new: &NewEventType) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if new.description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARACTERS) {
+        faults.push(Fault::field("/description", format!("must be at most {MAX_DESCRIPTION_CHARACTERS} characters")));
+    }
+    let mut read = |pointer: &str, raw: &Option<Box<RawValue>>| -> Option<(String, Map)> {
+        let text = raw.as_ref()?.get();
+        let detail = match text.parse() {
+            Ok(Value::Map(_)) if text.len() > MAX_SCHEMA_BYTES => format!("must be at most {MAX_SCHEMA_BYTES} bytes"),
+            Ok(Value::Map(map)) => return Some((text.to_owned(), map)),
+            Ok(_) => "must be an object".to_owned(),
+            Err(_) => "is too deep, or has a text that is none".to_owned(),
+        };
+        faults.push(Fault::field(pointer, detail));
+        None
+    };
+    let (schema, example) = (read("/schema", &new.schema), read("/example", &new.example));
+    match schema.map(|(text, _)| Schema::compile(&text)) {
+        Some(Err(why)) => faults.push(Fault::field("/schema", why)),
+        Some(Ok(schema)) => {
+            faults.extend(example.into_iter().flat_map(|(_, example)| schema.faults(&example, "/example")));
+        }
+        None => {}
+    }
+    faults
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TypePage {
+    /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
+    limit: Option<usize>,
+}
+
+/// Lists event types
+///
+/// Those that somebody described, and those of which there was an event, by name.
+#[utoipa::path(get, path = "/event-types", tag = "Event types", params(TypePage),
+    responses((status = 200, description = "A page", body = EventTypeList)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Query(page): Query<TypePage>,
+) -> Result<Json<EventTypeList>, Problem> {
+    let (after, limit) = Page::new(page.cursor, page.limit).read::<EventType>()?;
+    let page = app.registry.event_types(&admin.tenant, after.as_ref(), limit).await?;
+    let data: Vec<_> = page.entries.into_iter().map(EventTypeBody::from).collect();
+    let next_cursor = data.last().filter(|_| page.more).map(|last| last.event_type.clone());
+    Ok(Json(EventTypeList { data, next_cursor }))
+}
+
+/// Reads an event type
+#[utoipa::path(get, path = "/event-types/{type}", tag = "Event types", params(TypePath),
+    responses((status = 200, description = "The type", body = EventTypeBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(event_type): Path<String>,
+) -> Result<Json<EventTypeBody>, Problem> {
+    let entry = app.registry.event_type(&admin.tenant, &named(&event_type)?).await?.ok_or(NOT_FOUND)?;
+    Ok(Json(entry.into()))
+}
+
+/// Forgets an event type
+///
+/// Events of it can still be published, and are not checked any more.
+#[utoipa::path(delete, path = "/event-types/{type}", tag = "Event types", params(TypePath),
+    responses((status = 204, description = "It is forgotten")))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(event_type): Path<String>,
+) -> Result<StatusCode, Problem> {
+    admin.of_the_tenant()?;
+    let event_type = named(&event_type)?;
+    if !app.registry.forget_event_type(&admin.tenant, &event_type).await? {
+        return Err(NOT_FOUND);
+    }
+    tracing::info!(tenant.id = %admin.tenant, event.r#type = %event_type, by = admin.subject, "event type forgotten");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::nothing("{}", &[])]
+    #[case::all(r#"{"description": "d", "schema": {"required": ["a"]}, "example": {"a": 1}, "deprecated": true}"#, &[])]
+    #[case::nulls(r#"{"description": null, "schema": null, "example": null}"#, &[])]
+    #[case::no_schema(r#"{"schema": {"type": "strnig"}, "example": []}"#, &["#/example", "#/schema"])]
+    #[case::another_example(r#"{"schema": {"required": ["a"]}, "example": {}}"#, &["#/example"])]
+    #[case::too_large(&format!(r#"{{"schema": {{"title": "{0}"}}, "example": {{"a": "{0}"}}}}"#, "a".repeat(32 * 1024)), &["#/schema", "#/example"])]
+    #[case::long_description(&format!(r#"{{"description": "{}"}}"#, "é".repeat(1001)), &["#/description"])]
+    fn names_what_is_not_as_it_must_be(#[case] body: &str, #[case] pointers: &[&str]) {
+        let faults = faults(&crate::body::parse(body.as_bytes()).unwrap());
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), pointers);
+    }
+}

@@ -1,0 +1,228 @@
+//! `/events`: what happened, whether a table's stream said so or somebody published it. For an admin of the tenant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::events::Range;
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::event::{Entity, Event, EventType, Operation, Removal, State as EntityState};
+use domain::id::EventId;
+use domain::pattern::EventPattern;
+use domain::tenant::AppId;
+use domain::value::Map;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::App;
+use crate::body::Query;
+use crate::caller::Admin;
+use crate::page::Page;
+use crate::problem::Problem;
+
+pub mod publish;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// How far back a list goes unless the caller says otherwise.
+const DEFAULT_DAYS: u32 = 7;
+
+/// How far back it goes at most: nothing is kept for longer.
+const MAX_DAYS: u32 = 90;
+
+/// Other clocks may be ahead of ours.
+const AHEAD: Duration = Duration::from_mins(1);
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventBody {
+    /// `evt_` and a ULID.
+    #[schema(value_type = String)]
+    id: EventId,
+    /// The table that changed; or `published`, or `dynahook` for what happened to webhooks and deliveries themselves.
+    source: String,
+    #[schema(value_type = String, examples("packet.updated"))]
+    event_type: EventType,
+    #[schema(inline)]
+    operation: Operation,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// The application that it belongs to, if it belongs to one.
+    #[schema(value_type = Option<String>)]
+    app_id: Option<AppId>,
+    entity: EntityBody,
+    /// Orders the events of one entity: a later one has the greater text.
+    sequence: String,
+    /// Names the state after: the same for the same content.
+    state_id: Option<String>,
+    /// Names the state before.
+    previous_state_id: Option<String>,
+    /// The paths at which the two differ, if there are two.
+    update_mask: Option<Vec<String>>,
+    /// `soft` or `expired`, of a deletion that is not a plain one.
+    #[schema(value_type = Option<String>)]
+    removal: Option<Removal>,
+    data: DataBody,
+}
+
+/// What an event is about.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Entity)]
+pub struct EntityBody {
+    id: String,
+    /// Its kind.
+    key: String,
+    /// Its collection's path, and its id.
+    path: String,
+    /// The path of its collection.
+    collection: String,
+}
+
+/// An entity after and before an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventData)]
+pub struct DataBody {
+    /// `null` if it is gone.
+    #[schema(value_type = Option<Object>)]
+    value: Option<Map>,
+    /// `null` if there was nothing, or nobody says what.
+    #[schema(value_type = Option<Object>)]
+    old_value: Option<Map>,
+}
+
+impl From<Event> for EventBody {
+    fn from(event: Event) -> Self {
+        let path = event.entity.path();
+        let Event {
+            id, source, event_type, operation, at, app, entity, sequence, old, new, update_mask, removal, ..
+        } = event;
+        let Entity { id: entity_id, key, collection, .. } = entity;
+        let state_id = |state: &Option<EntityState>| state.as_ref().map(|state| state.id.clone());
+        Self {
+            id,
+            source,
+            event_type,
+            operation,
+            at,
+            app_id: app,
+            entity: EntityBody { id: entity_id, key, path, collection },
+            sequence,
+            state_id: state_id(&new),
+            previous_state_id: state_id(&old),
+            update_mask,
+            removal,
+            data: DataBody { value: new.map(|state| state.properties), old_value: old.map(|state| state.properties) },
+        }
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
+    data: Vec<EventBody>,
+    /// The `cursor` of the next page; nothing if this is the last one.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<EventId>,
+}
+
+/// Which events.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
+    limit: Option<usize>,
+    /// Of this type, or of this group of them (`packet.*`, `*.deleted`); derived ones (`packet.status_changed`) too.
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
+    event_type: Option<EventPattern>,
+    /// Of this table; or `published`, or `dynahook`.
+    #[param(value_type = String, required = false)]
+    source: Option<String>,
+    /// About the entity with this id.
+    #[param(value_type = String, required = false)]
+    entity_id: Option<String>,
+    /// Not before; seven days ago unless given, and never more than 90.
+    #[param(value_type = String, format = DateTime, required = false)]
+    from: Option<Timestamp>,
+    /// Before.
+    #[param(value_type = String, format = DateTime, required = false)]
+    to: Option<Timestamp>,
+}
+
+impl Filter {
+    fn wants(&self, event: &Event) -> bool {
+        let of_type = |pattern: &EventPattern| {
+            pattern.matches(&event.event_type) || event.derived_types().any(|derived| pattern.matches(&derived))
+        };
+        self.event_type.as_ref().is_none_or(of_type)
+            && self.source.as_ref().is_none_or(|source| *source == event.source)
+            && self.entity_id.as_ref().is_none_or(|id| *id == event.entity.id)
+    }
+}
+
+/// Returns all the time of which anything may be kept.
+pub(super) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
+    Range { from: now - DAY * MAX_DAYS, to: now + AHEAD, below }
+}
+
+/// Lists events
+///
+/// Newest first: what tables' streams said, for as long as the deployment keeps it, and what was published, for 30 days. An
+/// application sees its own events, and those that belong to no application.
+#[utoipa::path(get, path = "/events", tag = "Events", params(Filter),
+    responses((status = 200, description = "A page", body = EventList)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Query(filter): Query<Filter>,
+) -> Result<Json<EventList>, Problem> {
+    let (below, limit) = Page::new(filter.cursor.clone(), filter.limit).read()?;
+    let now = app.clock.now();
+    let all = kept(now, below);
+    let from = filter.from.unwrap_or(now - DAY * DEFAULT_DAYS).max(all.from);
+    let range = Range { from, to: filter.to.unwrap_or(all.to).min(all.to), below };
+    if range.from >= range.to {
+        return Ok(Json(EventList { data: Vec::new(), next_cursor: None }));
+    }
+    let wanted = |event: &Event| event.is_visible_to(admin.app.as_ref()) && filter.wants(event);
+    let page = app.events.list(&admin.tenant, range, limit, wanted).await?;
+    Ok(Json(EventList { data: page.events.into_iter().map(EventBody::from).collect(), next_cursor: page.next }))
+}
+
+/// The id of an event.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct EventPath {
+    /// `evt_` and a ULID.
+    #[param(pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
+    event_id: String,
+}
+
+/// Reads an event
+#[utoipa::path(get, path = "/events/{event_id}", tag = "Events", params(EventPath),
+    responses((status = 200, description = "The event", body = EventBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<EventBody>, Problem> {
+    let id = id.parse().map_err(|_| Problem::NotFound("event"))?;
+    let event = visible(&app, &admin, id).await?.ok_or(Problem::NotFound("event"))?;
+    Ok(Json(event.into()))
+}
+
+/// Returns the event if the caller may see it. One that there is not, another tenant's and another application's are all the
+/// same: none.
+pub(super) async fn visible(app: &App, admin: &Admin, id: EventId) -> Result<Option<Event>, Problem> {
+    let event = app.events.event(&admin.tenant, id).await?;
+    Ok(event.filter(|event| event.is_visible_to(admin.app.as_ref())))
+}

@@ -1,0 +1,335 @@
+//! Publishing: what somebody says happened becomes events like any other.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use aws::StoreError;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use domain::event::{Event, EventType};
+use domain::id::EventId;
+use domain::published::{Draft, MAX_EVENT_BYTES};
+use domain::value::Map;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ArrayBuilder, Schema as Form};
+use utoipa::openapi::{OneOfBuilder, Ref, RefOr};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use crate::App;
+use crate::body::{JsonBody, object, optional_object, parse};
+use crate::caller::Admin;
+use crate::idempotency::FirstTry;
+use crate::problem::{Fault, Problem, ProblemBody};
+use crate::schema::Schema;
+
+/// How many events one request may publish.
+const MAX_EVENTS: usize = 100;
+
+/// The longest id that a caller gives an event, in bytes.
+const MAX_ID_BYTES: usize = 255;
+
+/// How many events with ids are published at once: each takes a transaction.
+const AT_ONCE: usize = 10;
+
+/// Something that happened.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEvent {
+    /// What happened. Its last word says the operation, if it is `created`, `updated` or `deleted`; anything else came to be.
+    #[schema(value_type = String, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", examples("invoice.paid"))]
+    event_type: EventType,
+    /// What it happened to, as it is; of something that is gone, as it was. Numbers keep their digits.
+    #[serde(deserialize_with = "object")]
+    #[schema(value_type = Object, examples(json!({"total": 12.50})))]
+    data: Map,
+    /// The id of what it happened to; the event's own unless given.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", examples("in_1"))]
+    entity_id: Option<String>,
+    /// The kind of that; the type without its last word unless given.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*$")]
+    entity_key: Option<String>,
+    /// The path of its collection; the type without its last word and with an `s` unless given.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*$")]
+    collection: Option<String>,
+    /// The same as it was before, for an update.
+    #[serde(default, deserialize_with = "optional_object")]
+    #[schema(value_type = Option<Object>)]
+    old_data: Option<Map>,
+    /// Your own id of the event: the same one of the same application is published once in 30 days.
+    #[schema(min_length = 1, max_length = 255)]
+    id: Option<String>,
+}
+
+/// The form of what is published: one event, or a list of them.
+pub struct NewEvents;
+
+impl PartialSchema for NewEvents {
+    fn schema() -> RefOr<Form> {
+        let one = || Ref::from_schema_name("NewEvent");
+        let several = ArrayBuilder::new().items(one()).min_items(Some(1)).max_items(Some(MAX_EVENTS));
+        RefOr::T(OneOfBuilder::new().item(one()).item(several).build().into())
+    }
+}
+
+impl ToSchema for NewEvents {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Form>)>) {
+        schemas.push(("NewEvent".to_owned(), NewEvent::schema()));
+        NewEvent::schemas(schemas);
+    }
+}
+
+/// A published event.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Published {
+    /// `evt_` and a ULID: what receivers get as `webhook-id`.
+    #[schema(value_type = String)]
+    id: EventId,
+    #[schema(value_type = String)]
+    event_type: EventType,
+    /// `true` if it was published before, by the `id` that you gave it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    duplicate: bool,
+}
+
+/// What became of one event of several.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicationResult {
+    /// 202 if it is published; otherwise what it would have been answered with alone.
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    id: Option<EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    event_type: Option<EventType>,
+    /// `true` if it was published before, by the `id` that you gave it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    duplicate: bool,
+    /// Why it is not published. A pointer is one into that event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ProblemBody, required = false)]
+    problem: Option<Problem>,
+}
+
+/// What became of several events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicationResults {
+    /// In the order in which they were sent.
+    results: Vec<PublicationResult>,
+}
+
+impl From<Result<Published, Problem>> for PublicationResult {
+    fn from(result: Result<Published, Problem>) -> Self {
+        match result {
+            Ok(Published { id, event_type, duplicate }) => Self {
+                status: StatusCode::ACCEPTED.as_u16(),
+                id: Some(id),
+                event_type: Some(event_type),
+                duplicate,
+                problem: None,
+            },
+            Err(problem) => Self {
+                status: problem.status().as_u16(),
+                id: None,
+                event_type: None,
+                duplicate: false,
+                problem: Some(problem),
+            },
+        }
+    }
+}
+
+/// Publishes events
+///
+/// One, or up to 100: then a bad one does not stop the others, and the answer is 207 and says what became of each. They go to every
+/// webhook that wants them, as a table's changes do. If the answer is a 503 some may be published: send the request again, with the
+/// same `Idempotency-Key` or with the same `id`s, and none is published twice.
+#[utoipa::path(post, path = "/events", tag = "Events", request_body(content = inline(NewEvents)),
+    responses(
+        (status = 202, description = "It is published", body = Published),
+        (status = 207, description = "What became of each", body = PublicationResults),
+        (status = 409, description = "The idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
+    JsonBody(body): JsonBody<Box<RawValue>>,
+) -> Result<Response, Problem> {
+    let publisher = Publisher::new(&app, admin, first_try);
+    if !body.get().starts_with('[') {
+        let new = parse(body.get().as_bytes())?;
+        return Ok((StatusCode::ACCEPTED, Json(publisher.publish_one(new).await?)).into_response());
+    }
+    let bodies: Vec<&RawValue> =
+        serde_json::from_str(body.get()).map_err(|error| Problem::Malformed(error.to_string()))?;
+    if !(1..=MAX_EVENTS).contains(&bodies.len()) {
+        return Err(Problem::Invalid(vec![Fault::field("", format!("must be 1 to {MAX_EVENTS} events"))]));
+    }
+    let new = bodies.into_iter().map(|body| parse(body.get().as_bytes())).collect();
+    let results = publisher.publish(new).await?.into_iter().map(PublicationResult::from).collect();
+    Ok((StatusCode::MULTI_STATUS, Json(PublicationResults { results })).into_response())
+}
+
+/// A type, and what something of it happened to.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct AboutPath {
+    /// The event's type: two words at least.
+    #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$", example = "contact.changed")]
+    id: String,
+    /// The id of what it happened to; none of the words that follow a webhook's id in other paths, such as `pause`.
+    #[param(max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", example = "1234")]
+    entity: String,
+}
+
+/// Publishes an event, in SuperOffice's form
+///
+/// The body is its data.
+#[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
+    request_body(content = serde_json::Map<String, serde_json::Value>),
+    responses((status = 202, description = "It is published", body = Published)))]
+pub(crate) async fn publish_about(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
+    Path((event_type, entity)): Path<(String, String)>,
+    JsonBody(body): JsonBody<Box<RawValue>>,
+) -> Result<(StatusCode, Json<Published>), Problem> {
+    // Every other path below a webhook's id is an action, and a misspelt one must not become an event.
+    let event_type = event_type.contains('.').then(|| event_type.parse().ok()).flatten();
+    let event_type = event_type.ok_or(Problem::NotFound("path"))?;
+    let data = object(&*body).map_err(|error| Problem::Invalid(vec![Fault::field("", error)]))?;
+    let new = NewEvent {
+        event_type,
+        data,
+        entity_id: Some(entity),
+        entity_key: None,
+        collection: None,
+        old_data: None,
+        id: None,
+    };
+    match Publisher::new(&app, admin, first_try).publish_one(new).await {
+        Ok(published) => Ok((StatusCode::ACCEPTED, Json(published))),
+        Err(Problem::Invalid(faults)) if faults.iter().any(|fault| fault.pointer == "#/entity_id") => {
+            Err(Problem::NotFound("path"))
+        }
+        Err(problem) => Err(problem.within("/data")),
+    }
+}
+
+/// What all events of a request have in common.
+struct Publisher<'a> {
+    app: &'a App,
+    admin: Admin,
+    first_try: Option<FirstTry>,
+    at: Timestamp,
+}
+
+/// An event that may be published, and the caller's own id of it.
+struct Ready {
+    event: Event,
+    own_id: Option<String>,
+}
+
+impl<'a> Publisher<'a> {
+    fn new(app: &'a App, admin: Admin, first_try: Option<Extension<FirstTry>>) -> Self {
+        let first_try = first_try.map(|Extension(first_try)| first_try);
+        let at = first_try.as_ref().map_or_else(|| app.clock.now(), FirstTry::at);
+        Self { app, admin, first_try, at }
+    }
+
+    async fn publish_one(&self, new: NewEvent) -> Result<Published, Problem> {
+        let mut said = self.publish(vec![Ok(new)]).await?;
+        said.pop().unwrap_or(Err(Problem::Invalid(Vec::new())))
+    }
+
+    /// Publishes those that are as they must be; says of each what became of it.
+    async fn publish(&self, new: Vec<Result<NewEvent, Problem>>) -> Result<Vec<Result<Published, Problem>>, Problem> {
+        let types = new.iter().flatten().map(|new| &new.event_type).collect();
+        let schemas = self.app.registry.schemas(&self.admin.tenant, types).await?;
+        let schemas = schemas.into_iter().map(|(event_type, text)| match Schema::compile(&text) {
+            Ok(schema) => Ok((event_type, schema)),
+            // It was checked when it was written.
+            Err(why) => Err(StoreError::Inconsistent { key: format!("the schema of {event_type}"), why }),
+        });
+        let schemas: HashMap<_, _> = schemas.collect::<Result<_, _>>()?;
+        let ready = new.into_iter().enumerate();
+        let ready: Vec<_> = ready.map(|(index, new)| self.ready(index, new?, &schemas)).collect();
+        let ids = self.store(ready.iter().flatten().collect()).await?;
+        tracing::info!(tenant.id = %self.admin.tenant, by = self.admin.subject, count = ids.len(), "events published");
+        let mut ids = ids.into_iter();
+        let said = ready.into_iter().map(|ready| {
+            let event = ready?.event;
+            let (id, duplicate) = ids.next().unwrap_or((event.id, false));
+            Ok(Published { id, event_type: event.event_type, duplicate })
+        });
+        Ok(said.collect())
+    }
+
+    fn ready(&self, index: usize, new: NewEvent, schemas: &HashMap<EventType, Schema>) -> Result<Ready, Problem> {
+        let NewEvent { event_type, data, entity_id, entity_key, collection, old_data, id: own_id } = new;
+        let draft = Draft { event_type, entity_id, entity_key, collection, data, old_data };
+        let mut faults: Vec<_> = draft.check().into_iter().map(Fault::from).collect();
+        if own_id.as_ref().is_some_and(|id| !(1..=MAX_ID_BYTES).contains(&id.len())) {
+            faults.push(Fault::field("/id", format!("must be 1 to {MAX_ID_BYTES} bytes")));
+        }
+        if let Some(schema) = schemas.get(&draft.event_type) {
+            faults.extend(schema.faults(&draft.data, "/data"));
+        }
+        let id = match &self.first_try {
+            Some(first_try) => first_try.event_id(index),
+            None => EventId::from_parts(self.at, runtime::random::bits()),
+        };
+        let event = draft.event(id, self.admin.tenant.clone(), self.admin.app.clone(), self.at);
+        if serde_json::to_string(&event).map_or(true, |json| json.len() > MAX_EVENT_BYTES) {
+            faults.push(Fault::field("", format!("is larger than {MAX_EVENT_BYTES} bytes as an event")));
+        }
+        if faults.is_empty() { Ok(Ready { event, own_id }) } else { Err(Problem::Invalid(faults)) }
+    }
+
+    /// Publishes events; returns the id of each, and whether it was published before.
+    async fn store(&self, ready: Vec<&Ready>) -> Result<Vec<(EventId, bool)>, StoreError> {
+        let plain = ready.iter().filter(|ready| ready.own_id.is_none()).map(|ready| ready.event.clone());
+        let plain: Vec<_> = plain.collect();
+        if !plain.is_empty() {
+            self.app.events.publish(&plain, self.at).await?;
+        }
+        // The first of each id in the request; all further ones are that one again.
+        let mut firsts: HashMap<&str, &Event> = HashMap::new();
+        let mut once = Vec::new();
+        for Ready { event, own_id } in &ready {
+            if let Some(own_id) = own_id
+                && let Entry::Vacant(vacant) = firsts.entry(own_id)
+            {
+                vacant.insert(event);
+                once.push((own_id.as_str(), event));
+            }
+        }
+        // No application is named by nothing.
+        let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
+        let scope = &format!("T#{}#{app}", self.admin.tenant);
+        let mut ids = HashMap::new();
+        for some in once.chunks(AT_ONCE) {
+            let publishing = some.iter().map(|(own_id, event)| async move {
+                let id = self.app.events.publish_once(event, (scope, own_id), self.at).await?;
+                Ok::<_, StoreError>((*own_id, id))
+            });
+            ids.extend(try_join_all(publishing).await?);
+        }
+        let said = ready.iter().map(|Ready { event, own_id }| {
+            let id = own_id.as_deref().and_then(|own_id| ids.get(own_id).copied()).unwrap_or(event.id);
+            (id, id != event.id)
+        });
+        Ok(said.collect())
+    }
+}

@@ -1,0 +1,226 @@
+//! Why a webhook gets an event, and what a change of it would have done. Both look, and write nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::event::{Event, EventType};
+use domain::id::EventId;
+use domain::rehearsal::{Changed, Failed, Named, Rehearsal};
+use domain::sample::Sample;
+use domain::subscription::Verdict;
+use domain::webhook::Explanation;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+
+use super::input::{self, Input};
+use super::representation::WebhookBody;
+use super::trial::SampleBody;
+use super::{WebhookPath, visible};
+use crate::App;
+use crate::body::JsonBody;
+use crate::caller::Admin;
+use crate::problem::{Fault, Problem};
+use crate::routes::events;
+
+/// How many events a dry run looks at unless the caller says otherwise.
+const DEFAULT_EVENTS: usize = 100;
+
+/// How many it looks at at most.
+const MAX_EVENTS: usize = 1000;
+
+/// How many events are held at a time: each may be large.
+const AT_A_TIME: usize = 50;
+
+/// How long a dry run goes on; less than the function's timeout.
+const MAX_TIME: Duration = Duration::from_secs(20);
+
+/// The event that is to be explained: one that there was, or a sample.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// An event that there was.
+    #[schema(value_type = Option<String>, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    event_id: Option<EventId>,
+    /// Or one that there might be.
+    sample: Option<SampleBody>,
+}
+
+/// Whether a webhook gets an event, and why.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Explanation)]
+pub struct ExplanationBody {
+    /// Whether it does: whether all conditions hold.
+    wants: bool,
+    /// The type under which it gets it.
+    #[schema(value_type = Option<String>)]
+    event_type: Option<EventType>,
+    conditions: Vec<Verdict>,
+    /// The body that it gets.
+    payload: Option<String>,
+    /// Why it gets none though it wants the event: its template fails.
+    error: Option<String>,
+}
+
+/// Explains whether the webhook gets an event
+///
+/// Each condition of the webhook that the event meets or does not, and the body that would be sent. Nothing is sent.
+#[utoipa::path(post, path = "/webhooks/{id}/explain", tag = "Webhooks", params(WebhookPath), request_body = ExplainRequest,
+    responses((status = 200, description = "Whether, and why", body = ExplanationBody)))]
+pub(crate) async fn explain(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+    JsonBody(request): JsonBody<ExplainRequest>,
+) -> Result<Json<ExplanationBody>, Problem> {
+    let invalid = |fault: Fault| Problem::Invalid(vec![fault]);
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    let event = match request {
+        ExplainRequest { event_id: Some(event), sample: None } => {
+            let event = events::visible(&app, &admin, event).await?;
+            event.ok_or_else(|| invalid(Fault::field("/event_id", "is no event, or one that is not kept any more")))?
+        }
+        ExplainRequest { event_id: None, sample: Some(sample) } => {
+            let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
+            let now = app.clock.now();
+            let id = EventId::from_parts(now, runtime::random::bits());
+            sample.event(id, webhook.tenant.clone(), &webhook.settings, now)
+        }
+        _ => return Err(invalid(Fault::field("", "must have an event_id or a sample, and not both"))),
+    };
+    let Explanation { wants, event_type, conditions } = webhook.explain(&event);
+    let rendered = event_type.as_ref().map(|event_type| webhook.settings.rendering().render(&event, event_type));
+    let (payload, error) = match rendered {
+        Some(Ok(payload)) => (Some(payload), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+        None => (None, None),
+    };
+    Ok(Json(ExplanationBody { wants, event_type, conditions, payload, error }))
+}
+
+/// A change that is to be tried.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DryRunRequest {
+    /// The change, as for `PATCH`.
+    #[schema(schema_with = webhook_patch)]
+    webhook: Input,
+    /// On how many of the latest events it is tried.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 100)]
+    events: Option<usize>,
+}
+
+fn webhook_patch() -> Ref {
+    Ref::from_schema_name("WebhookPatch")
+}
+
+/// What a change would have done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRun {
+    /// How many events were looked at: less than asked for if there are no more, or there is no more time.
+    looked_at: usize,
+    /// How many of them the webhook gets as it is.
+    before: usize,
+    /// How many it would get.
+    after: usize,
+    /// Events that it would get and does not, 100 at most, the newest first.
+    added: Vec<NamedEvent>,
+    /// Events that it gets and would not, 100 at most.
+    removed: Vec<NamedEvent>,
+    /// How many it gets either way, with another body.
+    changed_payloads: usize,
+    /// Some of these.
+    examples: Vec<ChangedPayload>,
+    /// Events that it would get and that have no body, because its template would fail; 100 at most.
+    errors: Vec<FailedPayload>,
+}
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NamedEvent {
+    #[schema(value_type = String)]
+    id: EventId,
+    /// The type under which the webhook gets it.
+    #[schema(value_type = String)]
+    event_type: EventType,
+}
+
+/// An event's body before and after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedPayload {
+    #[schema(value_type = String)]
+    id: EventId,
+    before: String,
+    after: String,
+}
+
+/// An event without a body.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FailedPayload {
+    #[schema(value_type = String)]
+    id: EventId,
+    /// What fails.
+    detail: String,
+}
+
+impl From<Rehearsal> for DryRun {
+    fn from(rehearsal: Rehearsal) -> Self {
+        let Rehearsal { looked_at, before, after, added, removed, changed_payloads, examples, errors } = rehearsal;
+        let named = |named: Vec<Named>| {
+            named.into_iter().map(|Named { id, event_type }| NamedEvent { id, event_type }).collect()
+        };
+        let changed = |Changed { id, before, after }| ChangedPayload { id, before, after };
+        let failed = |Failed { id, detail }| FailedPayload { id, detail };
+        Self {
+            looked_at,
+            before,
+            after,
+            added: named(added),
+            removed: named(removed),
+            changed_payloads,
+            examples: examples.into_iter().map(changed).collect(),
+            errors: errors.into_iter().map(failed).collect(),
+        }
+    }
+}
+
+/// Tries a change of the webhook on events that there were
+///
+/// Which of the latest events it would get and which not any more, and whether their bodies would be others. Nothing is written
+/// and nothing is sent.
+#[utoipa::path(post, path = "/webhooks/{id}/dry-run", tag = "Webhooks", params(WebhookPath), request_body = DryRunRequest,
+    responses((status = 200, description = "What it would have done", body = DryRun)))]
+pub(crate) async fn dry_run(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+    JsonBody(request): JsonBody<DryRunRequest>,
+) -> Result<Json<DryRun>, Problem> {
+    let record = visible(&app, &admin, &id).await?;
+    let wanted = request.events.unwrap_or(DEFAULT_EVENTS);
+    if !(1..=MAX_EVENTS).contains(&wanted) {
+        return Err(Problem::Invalid(vec![Fault::field("/events", format!("must be 1 to {MAX_EVENTS}"))]));
+    }
+    let current = WebhookBody::new(record.clone(), &app.public_url);
+    let mut changed = record.webhook.clone();
+    changed.settings =
+        input::merge(&app, &record.webhook, &current, request.webhook).map_err(|problem| problem.below("/webhook"))?;
+    let (before, after) = (record.webhook.subscription(), changed.subscription());
+    let started = app.clock.now();
+    let (mut rehearsal, mut below) = (Rehearsal::default(), None);
+    while rehearsal.looked_at < wanted && app.clock.now() < started + MAX_TIME {
+        let few = AT_A_TIME.min(wanted - rehearsal.looked_at);
+        let seen = |event: &Event| event.is_visible_to(admin.app.as_ref());
+        let page = app.events.list(&admin.tenant, events::kept(started, below), few, seen).await?;
+        for event in &page.events {
+            rehearsal.look_at(event, before.as_ref(), after.as_ref());
+        }
+        below = page.next;
+        if below.is_none() {
+            break;
+        }
+    }
+    Ok(Json(rehearsal.into()))
+}
