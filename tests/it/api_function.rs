@@ -110,6 +110,25 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
                 "UpdateSecretVersionStage",
             ],
         ),
+        (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem"]),
+        // One for the schemas of the types.
+        (
+            Method::POST,
+            "/events".to_owned(),
+            json!({"event_type": "a.b", "data": {}}),
+            &["BatchGetItem", "BatchWriteItem"],
+        ),
+        (
+            Method::POST,
+            "/events".to_owned(),
+            json!({"event_type": "a.b", "data": {}, "id": "1"}),
+            &["BatchGetItem", "TransactWriteItems"],
+        ),
+        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "TransactWriteItems"]),
+        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem"]),
+        (Method::GET, "/event-types/a.b".to_owned(), json!({}), &["GetItem"]),
+        (Method::GET, "/event-types".to_owned(), json!({}), &["Query"]),
+        (Method::DELETE, "/event-types/a.b".to_owned(), json!({}), &["TransactWriteItems"]),
         (Method::DELETE, path(""), json!({}), &["BatchGetItem", "GetItem", "TransactWriteItems", "DeleteSecret"]),
         (
             Method::POST,
@@ -124,6 +143,38 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     }
 }
 
+/// Makes the api's one claim of an idempotency key so old that another try may take over.
+async fn half_a_minute_later(stack: &Stack, api: &Api) {
+    let table = stack.output("RegistryTable");
+    let query = stack.dynamodb.query().table_name(table).key_condition_expression("pk = :pk");
+    let claims = query.expression_attribute_values(":pk", AttributeValue::S(api.claims())).send().await.unwrap();
+    assert_eq!(claims.items().len(), 1);
+    for claim in claims.items() {
+        let key = ["pk", "sk"].map(|name| (name.to_owned(), claim[name].clone()));
+        let update = stack.dynamodb.update_item().table_name(table).set_key(Some(key.into()));
+        let update = update.update_expression("SET claimed_at = claimed_at - :t");
+        update.expression_attribute_values(":t", AttributeValue::N("31000".to_owned())).send().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_publication_that_died_before_its_answer_publishes_the_same_events() {
+    let stack = Stack::connect().await;
+    let proxy = Proxy::refusing("UpdateItem").await;
+    let mut dying = Api::start(&stack, &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    dying.idempotency_key = Some("k".to_owned());
+    let body = json!([{"event_type": "a.b", "data": {}}, {"event_type": "a.b", "data": {}, "id": "1"}]);
+    let (status, _, lost) = dying.call(Method::POST, "/events", &body).await;
+    assert_eq!(status, 207, "{lost}");
+    let mut api = Api { function: Function::start(&stack, "ApiFunction", &[]).await, ..dying };
+    half_a_minute_later(&stack, &api).await;
+    let (status, _, found) = api.call(Method::POST, "/events", &body).await;
+    assert_eq!((status, &found), (207, &lost), "the same, and no duplicates");
+    api.idempotency_key = None;
+    let (_, _, all) = api.call(Method::GET, "/events", &json!({})).await;
+    assert_eq!(all["data"].as_array().unwrap().len(), 2);
+}
+
 #[tokio::test]
 async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     let stack = Stack::connect().await;
@@ -136,17 +187,7 @@ async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     let (status, _, problem) = api.call(Method::POST, "/webhooks", &webhook()).await;
     assert_eq!((status, &problem["type"]), (409, &json!("urn:dynahook:problem:key-in-use")));
 
-    // Half a minute later.
-    let table = stack.output("RegistryTable");
-    let query = stack.dynamodb.query().table_name(table).key_condition_expression("pk = :pk");
-    let claims = query.expression_attribute_values(":pk", AttributeValue::S(api.claims())).send().await.unwrap();
-    assert_eq!(claims.items().len(), 1);
-    for claim in claims.items() {
-        let key = ["pk", "sk"].map(|name| (name.to_owned(), claim[name].clone()));
-        let update = stack.dynamodb.update_item().table_name(table).set_key(Some(key.into()));
-        let update = update.update_expression("SET claimed_at = claimed_at - :t");
-        update.expression_attribute_values(":t", AttributeValue::N("31000".to_owned())).send().await.unwrap();
-    }
+    half_a_minute_later(&stack, &api).await;
     let (status, headers, found) = api.call(Method::POST, "/webhooks", &webhook()).await;
     assert_eq!((status, &found["id"], &headers["etag"]), (201, &lost["id"], &json!("\"2\"")), "{found}");
     assert!(found["secret"].is_string() && found["secret"] != lost["secret"], "a secret that somebody knows");

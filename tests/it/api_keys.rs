@@ -43,22 +43,30 @@ async fn a_key_is_its_application() {
 }
 
 #[rstest]
-#[case::may_all(json!([]), [200, 201, 200])]
-#[case::may_read(json!(["webhooks:read"]), [200, 403, 403])]
-#[case::may_write(json!(["webhooks:write"]), [403, 201, 403])]
-#[case::may_read_deliveries(json!(["deliveries:read"]), [403, 403, 200])]
+#[case::may_all(json!([]), [200, 201, 200, 200, 202, 202, 200])]
+#[case::may_read(json!(["webhooks:read"]), [200, 403, 403, 403, 403, 403, 403])]
+#[case::may_write(json!(["webhooks:write"]), [403, 201, 403, 403, 403, 403, 403])]
+#[case::may_read_deliveries(json!(["deliveries:read"]), [403, 403, 200, 403, 403, 403, 403])]
+#[case::may_read_events(json!(["events:read"]), [403, 403, 403, 200, 403, 403, 403])]
+#[case::may_publish(json!(["events:write"]), [403, 403, 403, 403, 202, 202, 403])]
+#[case::may_look(json!(["webhooks:read", "events:read"]), [200, 403, 403, 200, 403, 403, 200])]
 #[tokio::test]
-async fn scopes_narrow_a_key(#[case] scopes: Value, #[case] statuses: [u16; 3]) {
+async fn scopes_narrow_a_key(#[case] scopes: Value, #[case] statuses: [u16; 7]) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let app = Claims::new(&tenant.name, &["ADMIN"]).with("app_id", json!("crm")).rs256();
     let (_, webhook) = stack.call(Method::POST, "/webhooks", Some(&app), Some(WEBHOOK)).await;
     let deliveries = format!("/webhooks/{}/deliveries", webhook["id"].as_str().unwrap());
+    let explain = format!("/webhooks/{}/explain", webhook["id"].as_str().unwrap());
     let created = key(&tenant, json!({"scopes": scopes})).await;
     let requests = [
         (Method::GET, "/webhooks", None),
         (Method::POST, "/webhooks", Some(WEBHOOK)),
         (Method::GET, &deliveries, None),
+        (Method::GET, "/events", None),
+        (Method::POST, "/events", Some(r#"{"event_type": "a.b", "data": {}}"#)),
+        (Method::POST, "/webhooks/contact.changed/7", Some("{}")),
+        (Method::POST, &explain, Some(r#"{"sample": {}}"#)),
     ];
     for ((method, path, body), expected) in requests.into_iter().zip(statuses) {
         let (status, answer) = stack.call(method, path, Some(text(&created)), body).await;

@@ -7,6 +7,7 @@ mod api_keys;
 mod authorizer;
 mod crash;
 mod delivery;
+mod events;
 mod fanout;
 mod inbound;
 mod ledger;
