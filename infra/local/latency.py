@@ -20,6 +20,11 @@ BODIES = {
     "webhooks.put": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
     "webhooks.patch": {"name": "m"},
     "webhooks.preview": {"webhook": {"name": "n", "url": "https://example.com/"}},
+    "webhooks.explain": {"sample": {"event_type": "a.b"}},
+    "webhooks.dry_run": {"webhook": {"event_types": ["a.*"]}},
+    "webhooks.publish_about": {"n": 1},
+    "events.publish": {"event_type": "a.b", "data": {"n": 1}},
+    "event_types.put": {"description": "d"},
     "api_keys.create": {"name": "k", "app_id": "app"},
     "sources.create": {"table": "latency", "entities": ENTITIES},
     "sources.put": {"table": "kept", "entities": ENTITIES},
@@ -31,6 +36,7 @@ UNDO = {
     "webhooks.pause": "webhooks.resume",
     "webhooks.disable": "webhooks.enable",
     "sources.create": "sources.delete",
+    "event_types.put": "event_types.delete",
 }
 
 
@@ -77,7 +83,10 @@ class Client:
         key = stack.expect(201, "POST", "/api-keys", self._token, BODIES["api_keys.create"])
         # One table is registered and forgotten again and again, another stays to be read and changed.
         stack.expect(201, "POST", "/sources", self._token, BODIES["sources.put"])
-        self._ids = {"{id}": webhook["id"], "{delivery}": test["id"], "{table}": "kept"}
+        event = stack.expect(202, "POST", "/events", self._token, BODIES["events.publish"])
+        # As with the tables: one type is described and forgotten again and again, another stays.
+        stack.expect(201, "PUT", "/event-types/kept.type", self._token, BODIES["event_types.put"])
+        self._ids = {"{id}": webhook["id"], "{delivery}": test["id"], "{table}": "kept", "{event_id}": event["id"]}
         self._key = key["id"]
         self.undone: dict[str, list[float]] = {}
 
@@ -96,6 +105,9 @@ class Client:
         method, path = operations[name]
         if path.startswith("/api-keys/"):
             path = path.replace("{id}", key or self._key)
+        if name == "webhooks.publish_about":
+            path = path.replace("{id}", "contact.changed").replace("{entity}", "7")
+        path = path.replace("{type}", "kept.type" if name == "event_types.get" else "forgotten.type")
         if name == "sources.delete":
             path = path.replace("{table}", BODIES["sources.create"]["table"])
         for placeholder, value in self._ids.items():

@@ -50,6 +50,7 @@ fn retrying() -> Delivery {
         },
         lease_until: None,
         body: Some(Body::Inline("{\"é\":1}".to_owned())),
+        app: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

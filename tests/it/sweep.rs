@@ -21,6 +21,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         progress: Progress { state, cycle: 0, attempt: 2, next_at: Some(now - Duration::from_mins(10)) },
         lease_until: None,
         body: Some(Body::Inline("{}".to_owned())),
+        app: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

@@ -1,5 +1,6 @@
 //! The real fanout binary under load: CPU a record, calls a batch, memory over a million records. `make bench`.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may end at what must not be")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
+#![expect(clippy::cast_precision_loss, reason = "nobody counts so far here")]
 #![expect(clippy::print_stdout, reason = "a benchmark tells people")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
 

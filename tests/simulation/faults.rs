@@ -17,13 +17,13 @@ struct Bench {
     function: Function,
 }
 
-fn source(more: Value) -> Source {
+fn source(more: &Value) -> Source {
     let mut mapping = json!({"entity": "order", "tenant": "{tenant}", "id": "{id}", "collection": "orders"});
     mapping.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(json!({"table": "orders", "entities": [mapping]})).unwrap()
 }
 
-fn record(number: u64, more: Value) -> Value {
+fn record(number: u64, more: &Value) -> Value {
     let mut image = json!({"tenant": {"S": "acme"}, "id": {"S": format!("o{number}")}});
     image.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({
@@ -35,14 +35,14 @@ fn record(number: u64, more: Value) -> Value {
 }
 
 fn batch(records: u64) -> Value {
-    json!({"Records": (1..=records).map(|number| record(number, json!({}))).collect::<Vec<_>>()})
+    json!({"Records": (1..=records).map(|number| record(number, &json!({}))).collect::<Vec<_>>()})
 }
 
 impl Bench {
     /// A table, a tenant, and two webhooks that want everything.
     async fn start() -> Self {
         let (fake, url) = FakeAws::start().await;
-        fake.register(source(json!({}))).await;
+        fake.register(source(&json!({}))).await;
         for number in [1, 2] {
             let id = WebhookId::from_parts(Timestamp::UNIX_EPOCH, number).to_string();
             fake.write("acme", &id, Some(serde_json::from_value(json!({"webhook": id})).unwrap())).await;
@@ -125,7 +125,7 @@ async fn a_process_that_is_killed_after_its_sends_repeats_them_with_the_same_ids
 async fn a_poison_record_is_kept_and_the_others_go_on() {
     let mut bench = Bench::start().await;
     let poison = json!({"eventID": "e2", "dynamodb": {"SequenceNumber": "2", "NewImage": []}});
-    let records = json!({"Records": [record(1, json!({})), poison, record(3, json!({}))]});
+    let records = json!({"Records": [record(1, &json!({})), poison, record(3, &json!({}))]});
     assert_eq!(bench.function.invoke(records).await, DONE());
     bench.all_sent(2).await;
     let failures = bench.fake.failures.lock().await;
@@ -146,7 +146,7 @@ async fn an_oversize_record_travels_by_reference() {
         });
         digits.take(390_000).collect::<String>()
     };
-    let mut large = record(1, json!({"text": {"S": noise(1)}}));
+    let mut large = record(1, &json!({"text": {"S": noise(1)}}));
     large["eventName"] = json!("MODIFY");
     large["dynamodb"]["OldImage"] = json!({"tenant": {"S": "acme"}, "id": {"S": "o1"}, "text": {"S": noise(2)}});
     assert_eq!(bench.function.invoke(json!({"Records": [large]})).await, DONE());
@@ -161,11 +161,11 @@ async fn an_oversize_record_travels_by_reference() {
 async fn a_mapping_that_changed_under_the_stream_holds_at_once() {
     let mut bench = Bench::start().await;
     let body = async |bench: &Bench| bench.pairs().await.into_values().flatten().last().unwrap().1;
-    bench.function.invoke(json!({"Records": [record(1, json!({"hash": {"S": "canary"}}))]})).await;
+    bench.function.invoke(json!({"Records": [record(1, &json!({"hash": {"S": "canary"}}))]})).await;
     assert!(body(&bench).await.contains("canary"));
     bench.fake.deliveries.lock().await.clear();
-    bench.fake.register(source(json!({"redact": ["hash"], "collection": "sales"}))).await;
-    bench.function.invoke(json!({"Records": [record(2, json!({"hash": {"S": "canary"}}))]})).await;
+    bench.fake.register(source(&json!({"redact": ["hash"], "collection": "sales"}))).await;
+    bench.function.invoke(json!({"Records": [record(2, &json!({"hash": {"S": "canary"}}))]})).await;
     let body = body(&bench).await;
     assert!(!body.contains("canary") && body.contains("sales/o2"), "{body}");
 }
@@ -179,7 +179,7 @@ async fn webhooks_are_those_of_now() {
     bench.fake.write("acme", &first, None).await;
     bench.fake.write("acme", &third, Some(serde_json::from_value(json!({"webhook": third})).unwrap())).await;
     bench.fake.deliveries.lock().await.clear();
-    bench.function.invoke(json!({"Records": [record(2, json!({}))]})).await;
+    bench.function.invoke(json!({"Records": [record(2, &json!({}))]})).await;
     let webhooks: Vec<String> = bench.pairs().await.into_keys().map(|(_, webhook)| webhook).collect();
     assert_eq!(webhooks, [WebhookId::from_parts(Timestamp::UNIX_EPOCH, 2).to_string(), third]);
 }

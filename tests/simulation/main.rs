@@ -1,7 +1,7 @@
 //! Fan-out under random changes, webhook edits and faults, against a model of what must and may be sent.
 //!
 //! The real binary, killed now and then; only AWS is in memory. `SIMULATION_SEED` repeats a run, `SIMULATION_STEPS` lengthens it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
@@ -177,9 +177,10 @@ impl Simulation {
         let image = |map: Option<&Map>| {
             let map = map.into_iter().flatten();
             map.map(|(name, value)| {
-                let value = match value {
-                    Property::Bool(value) => json!({"BOOL": value}),
-                    other => json!({"S": other.as_text()}),
+                let value = if let Property::Bool(value) = value {
+                    json!({"BOOL": value})
+                } else {
+                    json!({"S": value.as_text()})
                 };
                 (name.clone(), value)
             })

@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Keyring, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, Events, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
 use runtime::SystemClock;
@@ -12,6 +12,7 @@ pub struct App {
     pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
     pub(crate) bodies: Bodies,
+    pub(crate) events: Events,
     pub(crate) retries: Queue,
     pub(crate) dead_letters: Queue,
     pub(crate) keyring: Keyring,
@@ -30,7 +31,8 @@ impl App {
         Ok(Self {
             registry: aws.registry(config.registry_table),
             ledger: aws.ledger(config.deliveries_table),
-            bodies: aws.bodies(config.events_table),
+            bodies: aws.bodies(config.events_table.clone()),
+            events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),

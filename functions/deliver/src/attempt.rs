@@ -155,13 +155,14 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
     if admission != Admission::First {
         return Done::Later { message: message.clone(), attempt, progress };
     }
-    let Message { delivery, event, event_type, webhook, tenant, body, content_type, .. } = message.clone();
+    let Message { delivery, event, event_type, webhook, tenant, app, body, content_type, .. } = message.clone();
     Done::First(Delivery {
         id: delivery,
         event,
         event_type,
         webhook,
         tenant,
+        app,
         progress,
         lease_until: None,
         // Kept while there may be another attempt.

@@ -7,8 +7,10 @@ use aws::StoreError;
 use aws::ledger::{Slot, Written};
 use aws::queue::Outgoing;
 use domain::delivery::{Attempt, Delivery, Progress, State, dead_letter, is_short};
+use domain::event::Event;
 use domain::id::WebhookId;
 use domain::message::Message;
+use domain::operational::exhausted_event;
 use domain::webhook::Tally;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -80,7 +82,8 @@ async fn count(app: &App, tallies: Vec<(WebhookId, Tally)>) {
 /// What follows from a row that was written.
 enum FollowUp {
     Retry(Outgoing),
-    Bury(Slot, Outgoing),
+    /// A dead letter, and the event that there is one.
+    Bury(Slot, Outgoing, Option<Box<Event>>),
 }
 
 async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
@@ -105,10 +108,10 @@ async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>
 }
 
 fn message_of(row: &Delivery) -> Message {
-    let Delivery { id, event, event_type, webhook, tenant, progress, content_type, .. } = row.clone();
+    let Delivery { id, event, event_type, webhook, tenant, app, progress, content_type, .. } = row.clone();
     let Progress { cycle, .. } = progress;
     let (attempt, body, test) = (1, None, false);
-    Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body, content_type, test }
+    Message { delivery: id, event, event_type, webhook, tenant, app, cycle, attempt, body, content_type, test }
 }
 
 fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {
@@ -120,11 +123,15 @@ fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Ti
             Some(FollowUp::Retry(Outgoing { body: next.to_json(), tenant, delay, cause: None }))
         }
         (State::Exhausted, _) => {
-            let slot = Slot::of(&message);
+            let (slot, event) = (Slot::of(&message), exhausted_event(&message, progress.attempt, status, now));
             let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
             let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
             let body = dead_letter(message).to_json();
-            Some(FollowUp::Bury(slot, Outgoing { body, tenant, delay: Duration::ZERO, cause: Some(cause) }))
+            Some(FollowUp::Bury(
+                slot,
+                Outgoing { body, tenant, delay: Duration::ZERO, cause: Some(cause) },
+                event.map(Box::new),
+            ))
         }
         _ => None,
     }
@@ -135,14 +142,22 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
     let mut retries = Vec::new();
     let mut buried = Vec::new();
     let mut dead_letters = Vec::new();
+    let mut events = Vec::new();
     for follow_up in follow_ups {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
-            FollowUp::Bury(slot, message) => {
+            FollowUp::Bury(slot, message, event) => {
                 buried.push(slot);
                 dead_letters.push(message);
+                events.extend(event.map(|event| *event));
             }
         }
+    }
+    // The event first: once a row is buried nobody looks at it again.
+    if let Err(error) = app.events.publish(&events, app.clock.now()).await {
+        tracing::warn!(%error, "events of exhausted deliveries were not published; the sweep will");
+        buried.clear();
+        dead_letters.clear();
     }
     let (sent, dead) = tokio::join!(app.retries.send(retries), app.dead_letters.send(dead_letters));
     for error in sent.iter().chain(&dead).filter_map(|result| result.as_ref().err()) {

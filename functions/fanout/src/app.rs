@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use aws::{Aws, Bodies, Events, Queue, Registry};
+use domain::event::EventType;
 use domain::matcher::Matcher;
 use domain::source::Source;
 use domain::tenant::TenantId;
@@ -18,6 +19,9 @@ use crate::Config;
 /// Of how many tenants the subscriptions are kept, and how many subscriptions in all: what was used longest ago goes first.
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 const MAX_SUBSCRIPTIONS: usize = 50_000;
+
+/// How many types of events are remembered, those of all tenants together.
+const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// The clients and caches of an execution environment.
 pub struct App {
@@ -38,6 +42,8 @@ pub struct App {
 pub(crate) struct Cache {
     pub(crate) sources: HashMap<String, Source>,
     pub(crate) matchers: LruCache<TenantId, Known>,
+    /// The types of events that are known to have been seen.
+    pub(crate) seen: LruCache<(TenantId, EventType), ()>,
 }
 
 /// A tenant's matcher, and the generation that it is of.
@@ -49,7 +55,7 @@ pub(crate) struct Known {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { sources: HashMap::new(), matchers: LruCache::new(MAX_TENANTS) }
+        Self { sources: HashMap::new(), matchers: LruCache::new(MAX_TENANTS), seen: LruCache::new(MAX_SEEN) }
     }
 }
 

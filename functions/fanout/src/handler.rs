@@ -74,6 +74,7 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
     let cache = &mut *app.cache.lock().await;
     let mut mapped = map_all(app, cache, records).await?;
     archive(app, cache, &mapped).await?;
+    record_types(app, cache, &mapped).await?;
     let mut chunk = Chunk::default();
     let mut sent = 0;
     for index in 0..records.len() {
@@ -141,6 +142,22 @@ async fn archive(app: &App, cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> 
     let events = mapped.values().flatten().flatten().filter(|event| has_webhooks(event) && !told(event));
     let now = app.clock.now();
     app.events.archive(&events.collect::<Vec<_>>(), now, now + retention).await
+}
+
+/// Records types that are seen for the first time by this process; the catalog keeps when the very first was.
+async fn record_types(app: &App, cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>) -> Result<(), StoreError> {
+    let mut new = Vec::new();
+    for event in mapped.values().flatten().flatten().filter(|event| event.source != OPERATIONAL) {
+        let seen = (event.tenant.clone(), event.event_type.clone());
+        if !cache.seen.contains(&seen) && !new.contains(&seen) {
+            new.push(seen);
+        }
+    }
+    app.registry.record_types(&new, app.clock.now()).await?;
+    for seen in new {
+        cache.seen.put(seen, ());
+    }
+    Ok(())
 }
 
 /// How many deliveries are sent before the next records are looked at.

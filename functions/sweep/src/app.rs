@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Ledger, Queue};
+use aws::{Aws, Events, Ledger, Queue};
 use domain::time::Clock;
 use runtime::SystemClock;
 
@@ -9,6 +9,7 @@ use crate::Config;
 /// The clients of an execution environment.
 pub struct App {
     pub(crate) ledger: Ledger,
+    pub(crate) events: Events,
     pub(crate) retries: Queue,
     pub(crate) dead_letters: Queue,
     pub(crate) clock: Box<dyn Clock>,
@@ -20,6 +21,7 @@ impl App {
         let aws = Aws::connect().await;
         Self {
             ledger: aws.ledger(config.deliveries_table),
+            events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
             clock: Box::new(SystemClock),

@@ -7,6 +7,8 @@ use runtime::config::{ConfigError, Reader};
 pub struct Config {
     /// `DELIVERIES_TABLE`.
     pub deliveries_table: String,
+    /// `EVENTS_TABLE`.
+    pub events_table: String,
     /// `RETRIES_QUEUE_URL`.
     pub retries_queue_url: String,
     /// `DEAD_LETTER_QUEUE_URL`.
@@ -22,11 +24,13 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let deliveries_table = env.required("DELIVERIES_TABLE");
+        let events_table = env.required("EVENTS_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let config = || {
             Some(Self {
                 deliveries_table: deliveries_table?,
+                events_table: events_table?,
                 retries_queue_url: retries_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
             })

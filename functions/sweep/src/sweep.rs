@@ -6,7 +6,9 @@ use aws::StoreError;
 use aws::ledger::{Due, Slot, Written};
 use aws::queue::Outgoing;
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
+use domain::event::Event;
 use domain::message::Message;
+use domain::operational::exhausted_event;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -64,7 +66,7 @@ pub async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError>
 /// What is to be sent for a row.
 enum Claimed {
     Retry(Outgoing),
-    DeadLetter(Slot, Outgoing),
+    DeadLetter(Slot, Outgoing, Option<Box<Event>>),
     Taken,
 }
 
@@ -81,7 +83,10 @@ async fn claim(app: &App, due: Due, now: Timestamp) -> Result<Claimed, StoreErro
     }
     Ok(match wake {
         Wake::Send { delay, .. } => Claimed::Retry(retry(due.message, delay)),
-        Wake::DeadLetter => Claimed::DeadLetter(Slot::of(&due.message), bury(due.message)),
+        Wake::DeadLetter => {
+            let event = exhausted_event(&due.message, due.progress.attempt, None, now);
+            Claimed::DeadLetter(Slot::of(&due.message), bury(due.message), event.map(Box::new))
+        }
     })
 }
 
@@ -99,16 +104,20 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
     let mut retries = Vec::new();
     let mut slots = Vec::new();
     let mut dead_letters = Vec::new();
+    let mut events = Vec::new();
     for claimed in claimed {
         match claimed? {
             Claimed::Retry(message) => retries.push(message),
-            Claimed::DeadLetter(slot, message) => {
+            Claimed::DeadLetter(slot, message, event) => {
                 slots.push(slot);
                 dead_letters.push(message);
+                events.extend(event.map(|event| *event));
             }
             Claimed::Taken => swept.taken += 1,
         }
     }
+    // Before the letters: once a row is buried nobody looks at it again.
+    app.events.publish(&events, app.clock.now()).await?;
     for sent in app.retries.send(retries).await {
         match sent {
             Ok(()) => swept.woken += 1,

@@ -330,11 +330,11 @@ impl Due {
     fn from_item(item: crate::items::Item) -> Result<Self, StoreError> {
         let item: DeliveryItem = from_item(item)?;
         let seen_due_at = item.due_at().unwrap_or_default();
-        let Delivery { id, event, event_type, webhook, tenant, progress, content_type, .. } = item.try_into()?;
+        let Delivery { id, event, event_type, webhook, tenant, app, progress, content_type, .. } = item.try_into()?;
         let Progress { cycle, attempt, .. } = progress;
         let (body, test) = (None, false);
         let message =
-            Message { delivery: id, event, event_type, webhook, tenant, cycle, attempt, body, content_type, test };
+            Message { delivery: id, event, event_type, webhook, tenant, app, cycle, attempt, body, content_type, test };
         Ok(Self { message, progress, seen_due_at })
     }
 }

@@ -17,7 +17,7 @@ use crate::message::{Body, Message};
 use crate::payload::ContentType;
 use crate::retry::RetryPolicy;
 use crate::secret::Fingerprint;
-use crate::tenant::TenantId;
+use crate::tenant::{AppId, TenantId};
 
 /// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
 pub const SHORT_WAIT: Duration = Duration::from_mins(15);
@@ -170,6 +170,8 @@ pub struct Delivery {
     pub webhook: WebhookId,
     /// Whose webhook that is.
     pub tenant: TenantId,
+    /// The application that registered it, if one did.
+    pub app: Option<AppId>,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::payload::ContentType;
-use crate::tenant::TenantId;
+use crate::tenant::{AppId, TenantId};
 
 /// Up to how many bytes a body travels in its message; a larger one by reference.
 ///
@@ -41,6 +41,9 @@ pub struct Message {
     pub webhook: WebhookId,
     /// Whose webhook that is.
     pub tenant: TenantId,
+    /// The application that registered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// Counts the redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
@@ -77,6 +80,7 @@ impl Message {
             event_type,
             webhook,
             tenant,
+            app: None,
             cycle: 0,
             attempt: 1,
             body: Some(body),

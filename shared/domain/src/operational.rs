@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::event::{Event, EventType};
-use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::id::EventId;
+use crate::message::Message;
 use crate::published::Fact;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, Value};
@@ -51,25 +52,6 @@ pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
         .collect()
 }
 
-/// A delivery that is given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exhausted {
-    /// The delivery.
-    pub delivery: DeliveryId,
-    /// Counts its redrives.
-    pub cycle: u32,
-    /// The event that did not arrive.
-    pub event: EventId,
-    /// Its type.
-    pub event_type: EventType,
-    /// The webhook that it did not arrive at.
-    pub webhook: WebhookId,
-    /// How often it was attempted.
-    pub attempts: u32,
-    /// What the receiver answered last, if it did.
-    pub status: Option<u16>,
-}
-
 /// Returns the event of a write that a webhook has just seen: the same for the same version of it.
 #[must_use]
 pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
@@ -88,26 +70,28 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
     about.event(happening.event_type(), event, webhook.tenant.clone(), at, &data)
 }
 
-/// Returns the event that a delivery is given up; `None` for that of such an event, or two broken webhooks would go on for ever.
+/// Returns the event that a delivery is given up, after so many attempts and with that answer to the last; `None` for that of
+/// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery.
 #[must_use]
-pub fn exhausted_event(exhausted: &Exhausted, tenant: TenantId, at: Timestamp) -> Option<Event> {
+pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at: Timestamp) -> Option<Event> {
     const TYPE: &str = "delivery.exhausted";
-    let said = exhausted.event_type.as_str();
+    let said = message.event_type.as_str();
     if said == TYPE || said.ends_with(ERRORS) {
         return None;
     }
-    let (delivery, webhook) = (exhausted.delivery.to_string(), exhausted.webhook.to_string());
+    let (delivery, webhook) = (message.delivery.to_string(), message.webhook.to_string());
     let data = [
         ("webhook_id", text(&webhook)),
         ("delivery_id", text(&delivery)),
-        ("event_id", text(&exhausted.event.to_string())),
+        ("event_id", text(&message.event.to_string())),
         ("event_type", text(said)),
-        ("attempts", number(exhausted.attempts)),
-        ("last_status", exhausted.status.map_or(Value::Null, number)),
+        ("attempts", number(attempts)),
+        ("last_status", status.map_or(Value::Null, number)),
     ];
-    let id = EventId::derive(exhausted.delivery.timestamp(), &[OPERATIONAL, &delivery, &exhausted.cycle.to_string()]);
-    let about = About { entity_id: delivery, collection: format!("webhooks/{webhook}/deliveries"), app: None };
-    about.event(TYPE, id, tenant, at, &data)
+    let id = EventId::derive(message.delivery.timestamp(), &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
+    let collection = format!("webhooks/{webhook}/deliveries");
+    let about = About { entity_id: delivery, collection, app: message.app.clone() };
+    about.event(TYPE, id, message.tenant.clone(), at, &data)
 }
 
 /// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
@@ -169,6 +153,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::id::WebhookId;
+    use crate::message::Body;
     use crate::secret::tests::fingerprint;
     use crate::webhook::Pause;
     use crate::webhook::tests::webhook;
@@ -177,16 +163,10 @@ mod tests {
 
     fn exhausted(event_type: &str) -> Option<Event> {
         let at = Timestamp::UNIX_EPOCH;
-        let exhausted = Exhausted {
-            delivery: DeliveryId::from_parts(at, 1),
-            cycle: 0,
-            event: EventId::from_parts(at, 2),
-            event_type: event_type.parse().unwrap(),
-            webhook: WebhookId::from_parts(at, 3),
-            attempts: 9,
-            status: Some(500),
-        };
-        exhausted_event(&exhausted, "acme".parse().unwrap(), at)
+        let (event, webhook) = (EventId::from_parts(at, 2), WebhookId::from_parts(at, 3));
+        let body = Body::Inline("{}".to_owned());
+        let message = Message::first(event, event_type.parse().unwrap(), webhook, "acme".parse().unwrap(), body);
+        exhausted_event(&message, 9, Some(500), at)
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::value::Value;
 pub struct Subscription {
     /// The webhook.
     pub webhook: WebhookId,
+    /// The application that registered it, if one did: it gets no other application's events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// The event types that it wants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<EventPattern>,
@@ -132,8 +135,12 @@ impl Subscription {
         event.derived_types().find(asked)
     }
 
-    /// An operational event is for who names it, and never for the webhook that it is about: that could go on for ever.
+    /// What belongs to another application is not for one's webhooks. An operational event is for who names it, and never for
+    /// the webhook that it is about: that could go on for ever.
     fn is_meant(&self, event: &Event) -> bool {
+        if !event.is_visible_to(self.app.as_ref()) {
+            return false;
+        }
         if event.source != OPERATIONAL {
             return true;
         }
@@ -165,9 +172,14 @@ impl Subscription {
             }
         }
         if !self.is_meant(event) {
-            let detail =
-                "an operational event is for webhooks that name its type, and not for the one that it is about";
-            say("event_types", false, detail.to_owned());
+            let (condition, detail) = if event.is_visible_to(self.app.as_ref()) {
+                let detail =
+                    "an operational event is for webhooks that name its type, and not for the one that it is about";
+                ("event_types", detail)
+            } else {
+                ("app_id", "the event belongs to another application")
+            };
+            say(condition, false, detail.to_owned());
         }
         let mut among = |condition: &str, holds: Option<bool>, what: String, of: String| {
             if let Some(holds) = holds {

@@ -186,6 +186,7 @@ impl Webhook {
         let settings = &self.settings;
         Subscription {
             webhook: self.id,
+            app: self.app.clone(),
             event_types: settings.event_types.clone(),
             sources: settings.sources.clone(),
             collections: settings.collections.clone(),

@@ -5,7 +5,7 @@ use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
 use domain::payload::ContentType;
-use domain::tenant::TenantId;
+use domain::tenant::{AppId, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub(super) struct DeliveryItem {
     event_type: EventType,
     webhook: WebhookId,
     tenant: TenantId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<AppId>,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -73,7 +75,7 @@ pub(super) fn expires_at(now: Timestamp) -> i64 {
 impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
-        let Delivery { id, event, event_type, webhook, tenant, progress, lease_until, body, content_type, attempts } =
+        let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, content_type, .. } =
             delivery;
         let due_at = progress.due_at(now);
         let (body_zstd, body_ref) = match body {
@@ -90,6 +92,7 @@ impl DeliveryItem {
             event_type: event_type.clone(),
             webhook: *webhook,
             tenant: tenant.clone(),
+            app: app.clone(),
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -100,7 +103,7 @@ impl DeliveryItem {
             body_zstd,
             body_ref,
             content_type: *content_type,
-            attempts: attempts.clone(),
+            attempts: delivery.attempts.clone(),
             expires_at: expires_at(now),
         })
     }
@@ -138,6 +141,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             event_type: item.event_type,
             webhook: item.webhook,
             tenant: item.tenant,
+            app: item.app,
             progress,
             lease_until,
             body,

@@ -31,6 +31,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         progress,
         lease_until: None,
         body: None,
+        app: None,
         content_type: ContentType::Json,
         attempts: vec![],
     }

@@ -48,10 +48,10 @@ impl Serialize for Document<'_> {
                 "entityId" => map.serialize_entry(name, &event.entity.id)?,
                 "entityKey" => map.serialize_entry(name, &event.entity.key)?,
                 "value" if event.new.is_some() => {
-                    map.serialize_entry(name, &Entity(event.new.as_ref(), &asked.entity))?
+                    map.serialize_entry(name, &Entity(event.new.as_ref(), &asked.entity))?;
                 }
                 "oldValue" if event.old.is_some() => {
-                    map.serialize_entry(name, &Entity(event.old.as_ref(), &asked.entity))?
+                    map.serialize_entry(name, &Entity(event.old.as_ref(), &asked.entity))?;
                 }
                 "updateMask" if event.update_mask.is_some() => map.serialize_entry(name, &event.update_mask)?,
                 _ => {}

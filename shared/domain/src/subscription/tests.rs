@@ -117,6 +117,22 @@ fn operational_events_are_for_who_names_them(#[case] conditions: Json, #[case] w
 }
 
 #[rstest]
+#[case::own(Some("crm"), Some("crm"), true)]
+#[case::another_s(Some("erp"), Some("crm"), false)]
+#[case::nobody_s(None, Some("crm"), true)]
+#[case::of_the_tenant(Some("crm"), None, true)]
+fn an_application_gets_no_other_one_s_events(
+    #[case] event: Option<&str>,
+    #[case] webhook: Option<&str>,
+    #[case] wanted: bool,
+) {
+    let event = Event { app: event.map(|app| app.parse().unwrap()), ..sale() };
+    let subscription = subscription(&json!({"app": webhook}));
+    assert_eq!(subscription.wants(&event), wanted);
+    assert_eq!(subscription.explain(&event).iter().all(|verdict| verdict.holds), wanted);
+}
+
+#[rstest]
 #[case::list(json!({"field": "a", "to": ["b"]}), "must be a text, a number, true, false or null")]
 #[case::field(json!({"field": "a..b"}), "must be names joined by dots")]
 #[case::unknown(json!({"field": "a", "form": 1}), "unknown field `form`")]
