@@ -7,3 +7,9 @@ from hypothesis import strategies
 schemathesis.openapi.format(
     "date-time", strategies.integers(2100, 2999).map(lambda year: f"{year}-01-01T00:00:00Z")
 )
+
+
+@schemathesis.hook
+def filter_headers(_context, headers):
+    """Leaves out what cannot travel: a header's value loses the spaces around it on its way, and an empty one is none."""
+    return all(isinstance(value, str) and value and value == value.strip() for value in (headers or {}).values())
