@@ -3,13 +3,9 @@
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::{Claims, Receiver, Stack, Tenant, now};
+use tests::{Claims, Receiver, Stack, Tenant, now, path};
 
 const URL: &str = "https://example.com/hook";
-
-fn path(webhook: &Value, rest: &str) -> String {
-    format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
-}
 
 async fn publish(tenant: &Tenant, event: &Value) -> Value {
     let (status, published) = tenant.call(Method::POST, "/events", Some(event)).await;
@@ -426,37 +422,4 @@ async fn a_change_is_tried_on_what_there_was() {
     }
     let (_, now) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
     assert_eq!((&now["version"], &now["properties"]), (&json!(1), &json!({})), "nothing is written");
-}
-
-#[tokio::test]
-async fn a_webhook_is_told_what_happens_to_the_others() {
-    let tenant = Stack::connect().await.tenant();
-    let (own, others, everything) =
-        (Receiver::accepting().await, Receiver::accepting().await, Receiver::accepting().await);
-    let types = json!({"event_types": ["webhook.*"]});
-    let webhook = tenant.webhook(&own.url, types.clone()).await;
-    let watcher = tenant.webhook(&others.url, types).await;
-    tenant.webhook(&everything.url, json!({"event_types": []})).await;
-    for (number, (action, event_type)) in
-        [("pause", "paused"), ("resume", "resumed"), ("secret/rotate", "secret_rotated"), ("disable", "disabled")]
-            .into_iter()
-            .enumerate()
-    {
-        let (status, now) = tenant.call(Method::POST, &path(&webhook, &format!("/{action}")), None).await;
-        assert_eq!(status, StatusCode::OK, "{now}");
-        let request = others.wait_for(number + 1).await.remove(number);
-        request.verify(watcher["secret"].as_str().unwrap());
-        let event = list(&tenant, &format!("event_type=webhook.{event_type}")).await.remove(0);
-        assert_eq!(event["id"], request.header("webhook-id"));
-        assert_eq!((&event["source"], &event["entity"]["id"]), (&json!("dynahook"), &webhook["id"]));
-        assert_eq!(
-            (&event["data"]["value"]["webhook_id"], &event["data"]["value"]["by"]),
-            (&webhook["id"], &json!("test-user"))
-        );
-    }
-    // Of what changes nothing there is nothing to tell.
-    tenant.call(Method::POST, &path(&webhook, "/disable"), None).await;
-    tenant.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"name": "other"}))).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert_eq!((others.received().len(), own.received().len(), everything.received().len()), (4, 0, 0));
 }

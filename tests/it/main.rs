@@ -11,6 +11,7 @@ mod events;
 mod fanout;
 mod inbound;
 mod ledger;
+mod operational;
 mod secrets;
 mod sweep;
 mod tenancy;

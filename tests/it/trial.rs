@@ -5,13 +5,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Function, Receiver, Stack, eventually};
+use tests::{Answer, Function, Receiver, Stack, eventually, path};
 
 const URL: &str = "https://example.com/hook";
-
-fn path(webhook: &Value, rest: &str) -> String {
-    format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
-}
 
 #[tokio::test]
 async fn a_test_says_what_the_receiver_said() {

@@ -4,13 +4,9 @@ use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::{Receiver, Stack, Tenant};
+use tests::{Receiver, Stack, Tenant, path};
 
 const URL: &str = "https://example.com/hook";
-
-fn path(webhook: &Value, rest: &str) -> String {
-    format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
-}
 
 /// Everything that can be set, and not as it is by default.
 fn everything() -> Value {
@@ -372,4 +368,22 @@ async fn a_webhook_listens_to_what_it_names(#[case] more: Value, #[case] count: 
     receiver.wait_for(count).await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(receiver.received().len(), count);
+}
+
+/// What JSON allows, and DynamoDB's numbers and names do not.
+#[tokio::test]
+async fn settings_are_kept_to_the_letter() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let properties = json!({"tiny": 2.2250738585072014e-308, "huge": 1.7e308, "": {"": [null, "\u{0}"]}});
+    let filter = json!({"value": {"": [{"anything-but": [1.7e308, 5e-324]}], "title": ["first"]}});
+    let more = json!({"properties": properties, "filter": filter, "transitions": [{"field": "n", "to": 1e-300}, {"field": "title"}]});
+    let webhook = tenant.webhook(&receiver.url, more).await;
+    let (_, now) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
+    assert_eq!((&now["properties"], &now["filter"]), (&properties, &filter));
+    let (status, _) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"filter": null}))).await;
+    assert_eq!(status, StatusCode::OK);
+    tenant.put("i1", &[("title", aws_sdk_dynamodb::types::AttributeValue::S("first".to_owned()))]).await;
+    let body = receiver.wait_for(1).await[0].json();
+    assert_eq!((&body["tiny"], &body["huge"]), (&properties["tiny"], &properties["huge"]));
 }

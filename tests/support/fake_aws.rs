@@ -153,7 +153,7 @@ impl FakeAws {
         let items: Vec<Value> = rows
             .map(|Row { webhook, generation, subscription }| {
                 item(&json!({"pk": format!("S#{tenant}"), "sk": format!("WEBHOOK#{webhook}"), "v": 1, "generation": generation,
-                    "webhook": webhook, "subscription": subscription}))
+                    "webhook": webhook, "subscription": serde_json::to_string(subscription).unwrap()}))
             })
             .collect();
         json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items})

@@ -32,6 +32,12 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
+/// The path of something that belongs to a webhook.
+#[must_use]
+pub fn path(webhook: &serde_json::Value, rest: &str) -> String {
+    format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
+}
+
 /// The time on the wall.
 #[must_use]
 pub fn now() -> jiff::Timestamp {

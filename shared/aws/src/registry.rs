@@ -10,7 +10,7 @@ use domain::subscription::Subscription;
 use domain::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 
-use crate::items::{Item, from_item, key, number, text};
+use crate::items::{Item, from_item, json_text, key, number, text};
 use crate::{StoreError, batch};
 
 mod api_keys;
@@ -59,6 +59,7 @@ struct SubscriptionItem {
     v: u8,
     generation: u64,
     webhook: WebhookId,
+    #[serde(with = "json_text")]
     subscription: Option<Subscription>,
 }
 

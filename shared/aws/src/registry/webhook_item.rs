@@ -7,6 +7,8 @@ use domain::webhook::{Audit, Pause, PreviousSecret, SecretReference, Settings, W
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::items::json_text;
+
 /// Renaming a field here is a migration. The settings are kept by their wire names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WebhookItem {
@@ -17,6 +19,7 @@ pub(super) struct WebhookItem {
     tenant: TenantId,
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<AppId>,
+    #[serde(with = "json_text")]
     settings: Settings,
     vault_path: String,
     secret_fingerprint: Fingerprint,
@@ -44,7 +47,7 @@ impl WebhookItem {
         Self {
             pk,
             sk,
-            v: 1,
+            v: 2,
             id,
             tenant,
             app,

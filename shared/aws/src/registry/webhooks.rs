@@ -144,7 +144,7 @@ impl Registry {
         let item = SubscriptionItem {
             pk: subscriptions_pk(&webhook.tenant),
             sk: webhook_sk(webhook.id),
-            v: 1,
+            v: 2,
             generation,
             webhook: webhook.id,
             subscription: webhook.subscription(),
