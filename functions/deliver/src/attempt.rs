@@ -62,7 +62,10 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
         return stop(app, message, admission, State::Cancelled, deadline).await;
     };
     let body = row.map_or(&message.body, |row| &row.body);
-    if let Some(Body::Failed(why)) = body {
+    if let Some(why) = never_made(body.as_ref(), row) {
+        if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
+            return Ok(Done::Nothing);
+        }
         return Ok(unrendered(app, message, admission, webhook, why));
     }
     if webhook.pause.is_some() && !message.test {
@@ -101,10 +104,22 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     Ok(done(message, admission, Some(attempt), progress))
 }
 
+/// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.
+fn never_made(body: Option<&Body>, row: Option<&Delivery>) -> Option<String> {
+    match body {
+        Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
+        Some(Body::Inline(_) | Body::Stored(_)) => None,
+        None => {
+            let last = &row?.attempts.last()?.outcome;
+            last.error.clone().filter(|_| last.verdict == Verdict::Unrendered)
+        }
+    }
+}
+
 /// Ends a delivery that there is nothing to send for: the log of its attempts says why.
-fn unrendered(app: &App, message: &Message, admission: Admission, webhook: &Webhook, why: &str) -> Done {
-    let error = Some(format!("the template made no payload: {why}"));
-    let outcome = Outcome { verdict: Verdict::Unrendered, status: None, error, response_excerpt: None, duration_ms: 0 };
+fn unrendered(app: &App, message: &Message, admission: Admission, webhook: &Webhook, why: String) -> Done {
+    let verdict = Verdict::Unrendered;
+    let outcome = Outcome { verdict, status: None, error: Some(why), response_excerpt: None, duration_ms: 0 };
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
     let progress = stopped(message, if message.test { State::Failed } else { State::Exhausted });

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use aws::StoreError;
 use aws::queue::Outgoing;
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use domain::event::Event;
+use domain::event::{Event, EventType};
 use domain::message::{Body, Message, to_queue_json};
 use domain::operational::OPERATIONAL;
 use domain::published::PUBLISHED;
 use domain::source::Change;
+use domain::tenant::TenantId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -74,7 +75,7 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
     let cache = &mut *app.cache.lock().await;
     let mut mapped = map_all(app, cache, records).await?;
     archive(app, cache, &mapped).await?;
-    record_types(app, cache, &mapped).await?;
+    let types = new_types(cache, &mapped);
     let mut chunk = Chunk::default();
     let mut sent = 0;
     for index in 0..records.len() {
@@ -103,6 +104,7 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
             }
         }
     }
+    record_types(app, cache, types).await;
     cache.trim();
     tracing::info!(deliveries = sent, "batch fanned out");
     Ok(None)
@@ -144,8 +146,8 @@ async fn archive(app: &App, cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> 
     app.events.archive(&events.collect::<Vec<_>>(), now, now + retention).await
 }
 
-/// Records types that are seen for the first time by this process; the catalog keeps when the very first was.
-async fn record_types(app: &App, cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>) -> Result<(), StoreError> {
+/// Returns the types that this process sees for the first time.
+fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, EventType)> {
     let mut new = Vec::new();
     for event in mapped.values().flatten().flatten().filter(|event| event.source != OPERATIONAL) {
         let seen = (event.tenant.clone(), event.event_type.clone());
@@ -153,11 +155,19 @@ async fn record_types(app: &App, cache: &mut Cache, mapped: &BTreeMap<usize, Map
             new.push(seen);
         }
     }
-    app.registry.record_types(&new, app.clock.now()).await?;
-    for seen in new {
+    new
+}
+
+/// Records types; the catalog keeps when the very first was seen. No delivery waits for a note: what fails is tried again when
+/// the type is seen again.
+async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventType)>) {
+    if let Err(error) = app.registry.record_types(&types, app.clock.now()).await {
+        tracing::warn!(%error, "types of events were not recorded");
+        return;
+    }
+    for seen in types {
         cache.seen.put(seen, ());
     }
-    Ok(())
 }
 
 /// How many deliveries are sent before the next records are looked at.

@@ -117,7 +117,11 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
         }
     }
     // Before the letters: once a row is buried nobody looks at it again.
-    app.events.publish(&events, app.clock.now()).await?;
+    if let Err(error) = app.events.publish(&events, app.clock.now()).await {
+        tracing::warn!(%error, "events of exhausted deliveries were not published; a later sweep will");
+        slots.clear();
+        dead_letters.clear();
+    }
     for sent in app.retries.send(retries).await {
         match sent {
             Ok(()) => swept.woken += 1,

@@ -201,7 +201,9 @@ impl Events {
             items.push(if packed.len() <= CHUNK_BYTES {
                 item(event, ARCHIVED, packed, None, expires_at)?
             } else {
-                match self.bodies.carry(&event.id.to_string(), &json, 0, now).await? {
+                // A body is kept so long after `now`, and no shorter than what names it.
+                let kept = now.max(expires_at - KEPT);
+                match self.bodies.carry(&event.id.to_string(), &json, 0, kept).await? {
                     Body::Stored(body) => item(event, ARCHIVED, Vec::new(), Some(body), expires_at)?,
                     Body::Inline(_) | Body::Failed(_) => item(event, ARCHIVED, packed, None, expires_at)?,
                 }
@@ -254,13 +256,21 @@ impl Events {
         };
         let from = EventId::from_parts(range.from, 0);
         let (mut events, mut looked_at) = (Vec::new(), 0);
+        // DynamoDB refuses a range whose end comes before its start.
+        if below.timestamp() <= range.from {
+            return Ok(EventPage { events, next: None });
+        }
         let mut day = day(below.timestamp());
         while day >= self::day(range.from) {
             let mut shards =
                 Merge::start((0..SHARDS).map(|shard| self.query(&partition(tenant, day, shard), from, below))).await?;
             while let Some(item) = shards.next().await? {
-                let event = self.read(item).await?;
                 looked_at += 1;
+                let event = match self.read(item).await {
+                    // Its body has expired a moment before it.
+                    Err(StoreError::Missing { .. }) => continue,
+                    event => event?,
+                };
                 let id = event.id;
                 if wanted(&event) {
                     events.push(event);

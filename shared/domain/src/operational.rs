@@ -60,7 +60,6 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
     let data = [
         ("webhook_id", text(&id)),
         ("name", text(&webhook.settings.name)),
-        ("url", text(&webhook.settings.url)),
         ("by", text(&audit.updated_by)),
         ("by_failures", Value::Bool(by_failures)),
     ];
@@ -76,7 +75,7 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
 pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at: Timestamp) -> Option<Event> {
     const TYPE: &str = "delivery.exhausted";
     let said = message.event_type.as_str();
-    if said == TYPE || said.ends_with(ERRORS) {
+    if said == TYPE || (said.starts_with(ALIAS) && said.ends_with(ERRORS)) {
         return None;
     }
     let (delivery, webhook) = (message.delivery.to_string(), message.webhook.to_string());
@@ -96,6 +95,9 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at
 
 /// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
 const ERRORS: &str = ".errors";
+
+/// How it starts: with the prefix of a webhook's id.
+const ALIAS: &str = "webhookwhk_";
 
 /// Returns SuperOffice's type of an event about a webhook's errors.
 #[must_use]

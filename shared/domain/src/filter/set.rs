@@ -76,7 +76,7 @@ impl Serialize for Entity<'_> {
 ///
 /// It finds what may match, not what does. quamina 0.7.0 takes `null` for a number below all others, counts the lower bound of
 /// a range in when it is to be left out, and takes the quotation marks around a text for a part of it. And it misses a pattern
-/// that asks for two fields not to exist: so `exists` is not asked of it.
+/// that asks for two fields not to exist, addresses and letters in other forms than its own, and -0 for 0: so these are not asked of it.
 pub(crate) struct FilterSet<X: Id> {
     /// Usually one.
     automata: Vec<Quamina<X>>,
@@ -90,11 +90,8 @@ pub(crate) trait Id: Copy + Eq + Hash + Send + Sync {}
 
 impl<X: Copy + Eq + Hash + Send + Sync> Id for X {}
 
-/// How many alternatives an automaton can take whatever they are.
-const SAFE: usize = 250;
-
 /// The most bytes that an automaton may take for one field.
-const MAX_BYTES: usize = 256 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 impl<X: Id> FilterSet<X> {
     pub(crate) fn new<'a>(filters: impl Iterator<Item = (X, &'a Filter)>) -> Self {
@@ -103,8 +100,7 @@ impl<X: Id> FilterSet<X> {
             match askable(&filter.to_map()) {
                 Some(pattern) => {
                     asked.add(&pattern);
-                    let alternatives = alternatives(&pattern);
-                    patterns.push(Pattern { id, alternatives, text: Json::Object(pattern).to_string() });
+                    patterns.push(Pattern { id, text: Json::Object(pattern).to_string() });
                 }
                 None => always.push(id),
             }
@@ -145,7 +141,6 @@ impl<X: Id> FilterSet<X> {
 
 struct Pattern<X> {
     id: X,
-    alternatives: usize,
     text: String,
 }
 
@@ -160,27 +155,25 @@ fn build<X: Id>(patterns: &[Pattern<X>]) -> Option<Quamina<X>> {
         automaton.has_matches(b"{}").ok()?;
         Some(automaton)
     };
-    if patterns.iter().map(|pattern| pattern.alternatives).sum::<usize>() <= SAFE {
-        return all();
-    }
     // Nothing of it is seen when it panics half-way.
     catch_unwind(AssertUnwindSafe(all)).ok().flatten()
 }
 
-fn alternatives(pattern: &JsonMap<String, Json>) -> usize {
-    let count = |asked: &Json| match asked {
-        Json::Object(inner) => alternatives(inner),
-        Json::Array(list) => list.len(),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => 0,
-    };
-    pattern.values().map(count).sum()
+/// Says whether the automaton may miss what our rules let through.
+fn is_read_otherwise(alternative: &Json) -> bool {
+    // -0 is not 0 to it.
+    let zero = |value: &Json| value.as_f64() == Some(0.0);
+    ["exists", "cidr", "equals-ignore-case", "numeric"].iter().any(|name| match (*name, alternative.get(name)) {
+        ("numeric", Some(Json::Array(bounds))) => bounds.iter().any(zero),
+        (_, found) => found.is_some(),
+    }) || zero(alternative)
 }
 
 /// Returns what of a pattern can be asked of the automaton, if anything.
 fn askable(pattern: &JsonMap<String, Json>) -> Option<JsonMap<String, Json>> {
     let asked = pattern.iter().filter_map(|(name, asked)| match asked {
         Json::Object(inner) => Some((name.clone(), Json::Object(askable(inner)?))),
-        Json::Array(alternatives) if alternatives.iter().any(|alternative| alternative.get("exists").is_some()) => None,
+        Json::Array(alternatives) if alternatives.iter().any(is_read_otherwise) => None,
         Json::Array(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
             Some((name.clone(), asked.clone()))
         }

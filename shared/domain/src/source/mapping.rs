@@ -8,8 +8,10 @@ use utoipa::ToSchema;
 
 use super::{MapError, Place, Source, Template, state_id, time};
 use crate::event::{EntityName, State};
+use crate::operational::OPERATIONAL;
 use crate::path::FieldPath;
 use crate::payload::PayloadFormat;
+use crate::published::PUBLISHED;
 use crate::tenant::{NameError, TenantId};
 use crate::value::{Map, Value};
 use crate::webhook::FieldError;
@@ -226,6 +228,9 @@ impl Source {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
             faults.push(FieldError::new("/table", "must be a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -"));
+        }
+        if [OPERATIONAL, PUBLISHED].contains(&self.table.as_str()) {
+            faults.push(FieldError::new("/table", "is what events of another origin name as their source"));
         }
         if !(1..=MAX_ENTITIES).contains(&self.entities.len()) {
             faults.push(FieldError::new("/entities", format!("must be 1 to {MAX_ENTITIES} kinds of entity")));

@@ -210,6 +210,7 @@ fn derived_types_name_what_changed() {
 
 #[rstest]
 #[case::table(json!({"table": "a b"}), "/table")]
+#[case::name_of_ours(json!({"table": "dynahook"}), "/table")]
 #[case::no_entities(json!({"entities": []}), "/entities")]
 #[case::unreachable(json!({"entities": [{}, {}]}), "/entities/0/when")]
 #[case::both(json!({"entities": [{"when": {"attribute": "a", "prefix": "b", "equals": "c"}}]}), "/entities/0/when")]
