@@ -229,14 +229,3 @@ impl Rendering {
         faults
     }
 }
-
-/// Renders the `change` format with everything in it.
-///
-/// # Panics
-///
-/// Never: only templates fail.
-#[must_use]
-pub fn change(event: &Event, properties: &Properties) -> String {
-    let rendering = Rendering { properties: properties.clone(), ..Rendering::default() };
-    rendering.render(event, &event.event_type).expect("only templates fail")
-}

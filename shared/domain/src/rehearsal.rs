@@ -4,7 +4,7 @@ use crate::event::{Event, EventType};
 use crate::id::EventId;
 use crate::subscription::Subscription;
 
-/// How many events are named, and how many errors, at most; all are counted.
+/// How many events are named, and how many errors, at most. All events are counted.
 pub const MAX_NAMED: usize = 100;
 
 /// How many changed payloads are shown.

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Entity, Event, EventType, Operation, State, sequence};
+use crate::event::{Event, EventType, Operation};
 use crate::id::EventId;
 use crate::pattern::EventPattern;
-use crate::source::{rfc3339, state_id};
+use crate::published::Fact;
+use crate::source::rfc3339;
 use crate::tenant::TenantId;
-use crate::value::{Map, Value, changed_paths};
+use crate::value::{Map, Value};
 use crate::webhook::Settings;
 
 /// What a caller says of an event; the rest has defaults.
@@ -32,44 +33,24 @@ impl Sample {
         let event_type = self.event_type.or_else(|| settings.event_types.iter().find_map(EventPattern::exact));
         let event_type = event_type.unwrap_or_else(EventType::test);
         let (entity, last) = event_type.as_str().rsplit_once('.').unwrap_or((event_type.as_str(), ""));
-        let (key, operation) = (entity.to_owned(), Operation::from_word(last));
         let greeting = || Map::from([("message".to_owned(), Value::String("this is a test".to_owned()))]);
-        let (old, new) = match operation {
-            Operation::Created => (None, Some(self.properties.unwrap_or_else(greeting))),
-            Operation::Updated => {
-                (Some(self.old_properties.unwrap_or_default()), Some(self.properties.unwrap_or_else(greeting)))
-            }
-            Operation::Deleted => (Some(self.old_properties.or(self.properties).unwrap_or_else(greeting)), None),
+        let (data, old_data) = match Operation::from_word(last) {
+            Operation::Created => (self.properties.unwrap_or_else(greeting), None),
+            Operation::Updated => (self.properties.unwrap_or_else(greeting), self.old_properties.or(Some(Map::new()))),
+            Operation::Deleted => (self.old_properties.or(self.properties).unwrap_or_else(greeting), None),
         };
         let collection = self.collection.or_else(|| settings.collections.first().cloned());
-        let entity = Entity {
-            id: self.entity_id.unwrap_or_else(|| "test".to_owned()),
-            collection: collection.unwrap_or_else(|| format!("{key}s")),
-            key,
-            collection_template: None,
-            related: Map::new(),
-        };
-        let path = entity.path();
-        let update_mask = old.as_ref().zip(new.as_ref()).map(|(old, new)| changed_paths(old, new));
-        let state = |properties| {
-            let time = Some(rfc3339(at));
-            State { id: state_id(&path, &properties), properties, create_time: time.clone(), update_time: time }
-        };
-        Event {
-            source: settings.sources.first().cloned().unwrap_or_else(|| "test".to_owned()),
-            id,
-            tenant,
-            app: settings.applications.first().cloned(),
-            event_type,
-            operation,
-            at,
-            sequence: sequence(&id),
-            old: old.map(state),
-            new: new.map(state),
-            entity,
-            update_mask,
-            removal: None,
+        let collection = collection.unwrap_or_else(|| format!("{entity}s"));
+        let entity_id = self.entity_id.unwrap_or_else(|| "test".to_owned());
+        let app = settings.applications.first().cloned();
+        let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data };
+        let mut event = fact.event(id, tenant, at);
+        event.source = settings.sources.first().cloned().unwrap_or_else(|| "test".to_owned());
+        // As if a table said when it was created.
+        for state in event.old.iter_mut().chain(event.new.iter_mut()) {
+            state.create_time = Some(rfc3339(at));
         }
+        event
     }
 }
 

@@ -76,7 +76,8 @@ impl Serialize for Entity<'_> {
 ///
 /// It finds what may match, not what does. quamina 0.7.0 takes `null` for a number below all others, counts the lower bound of
 /// a range in when it is to be left out, and takes the quotation marks around a text for a part of it. And it misses a pattern
-/// that asks for two fields not to exist, addresses and letters in other forms than its own, and -0 for 0: so these are not asked of it.
+/// that asks for two fields not to exist, addresses and letters in other forms than its own, and -0 for 0: so these are not asked
+/// of it.
 pub(crate) struct FilterSet<X: Id> {
     /// Usually one.
     automata: Vec<Quamina<X>>,

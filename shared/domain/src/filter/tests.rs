@@ -94,11 +94,17 @@ fn has_a_part_for_each_field() {
     assert_eq!(parts, expected.map(|(place, part)| (place.to_owned(), filter(&part).unwrap())));
 }
 
+/// Texts that have more forms than one.
+const ODD_TEXTS: [&str; 9] = ["k", "\u{212a}", "ß", "ẞ", "μ", "Μ", "10.1.2.3", "2001:db8::1", "2001:0DB8::1"];
+
 /// Fields of few names and values, so that patterns often match.
 fn entity() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         "[ab\"\\\\é]{0,2}".prop_map(Json::from),
         (-2..3_i32).prop_map(Json::from),
+        prop::sample::select(vec!["-0.0", "0.0", "1.5", "1e300"])
+            .prop_map(|digits| digits.parse::<f64>().unwrap().into()),
+        prop::sample::select(ODD_TEXTS.to_vec()).prop_map(Json::from),
         Just(Json::Null),
         any::<bool>().prop_map(Json::from),
     ];
@@ -121,6 +127,10 @@ fn alternatives() -> impl Strategy<Value = Json> {
         text.prop_map(|text| json!({"prefix": text})),
         text.prop_map(|text| json!({"suffix": text})),
         "[ab]{0,2}".prop_map(|text| json!({"equals-ignore-case": text})),
+        prop::sample::select(ODD_TEXTS.to_vec()).prop_map(|text| json!({"equals-ignore-case": text})),
+        prop::sample::select(vec!["10.0.0.0/8", "10.1.2.3/32", "2001:db8::/32", "::/0"])
+            .prop_map(|network| json!({"cidr": network})),
+        prop::collection::vec(-2..3_i32, 1..3).prop_map(|numbers| json!({"anything-but": numbers})),
         "[ab]?\\*[ab]?".prop_map(|text| json!({"wildcard": text})),
         prop::collection::vec(text, 1..3).prop_map(|texts| json!({"anything-but": texts})),
         comparison(["<", "<=", "=", ">", ">="]).prop_map(|one| json!({"numeric": one})),

@@ -22,6 +22,12 @@ fn packet(paid: bool) -> Map {
     })
 }
 
+/// Renders the `change` format with everything in it.
+fn change(event: &Event, properties: &Properties) -> String {
+    let rendering = Rendering { properties: properties.clone(), ..Rendering::default() };
+    rendering.render(event, &event.event_type).unwrap()
+}
+
 fn state(id: &str, properties: Map) -> State {
     let time = |text: &str| Some(text.to_owned());
     let (create_time, update_time) = (time("2026-11-20T08:00:00.000Z"), time("2026-11-21T10:00:00.500Z"));
