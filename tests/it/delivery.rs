@@ -104,7 +104,7 @@ async fn a_failure_is_tried_again_with_the_same_id_and_bytes() {
     assert_eq!(second.json()["data"]["value"]["properties"]["note"], "\u{ffff} \u{1} \"é\" 🎬");
     let outcomes: Vec<_> =
         delivery["attempts"].as_array().unwrap().iter().map(|a| (&a["verdict"], &a["status"])).collect();
-    assert_eq!(outcomes, [(&json!("refused"), &json!(500)), (&json!("accepted"), &json!(200))]);
+    assert_eq!(outcomes, [(&json!("server_failed"), &json!(500)), (&json!("accepted"), &json!(200))]);
     assert_eq!(delivery["attempts"][0]["response_excerpt"], "noted");
 }
 

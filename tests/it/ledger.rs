@@ -18,11 +18,9 @@ async fn ledger() -> Ledger {
 
 fn attempt(number: u32) -> Attempt {
     let outcome = Outcome {
-        verdict: Verdict::Refused,
         status: Some(500),
-        error: Some("the receiver answered 500".to_owned()),
-        response_excerpt: None,
         duration_ms: 12,
+        ..Outcome::unanswered(Verdict::ServerFailed, "the receiver answered 500")
     };
     let secret_fingerprint = serde_json::from_value(json!("f")).unwrap();
     Attempt { cycle: 0, number, at: now(), outcome, secret_fingerprint }
@@ -51,6 +49,7 @@ fn retrying() -> Delivery {
         lease_until: None,
         body: Some(Body::Inline("{\"é\":1}".to_owned())),
         app: None,
+        sequence: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

@@ -22,6 +22,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         lease_until: None,
         body: Some(Body::Inline("{}".to_owned())),
         app: None,
+        sequence: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

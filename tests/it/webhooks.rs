@@ -326,7 +326,7 @@ async fn statistics_stand_beside_the_webhook() {
     .await;
     assert_eq!((&counted["total_errors"], &counted["consecutive_failures"]), (&json!(1), &json!(1)));
     assert_eq!(counted["last_error"], "the receiver answered 500 Internal Server Error");
-    assert_eq!(counted["last_delivery_status"], "refused");
+    assert_eq!(counted["last_delivery_status"], "server_failed");
     assert!(counted["last_delivery_at"].is_string());
     assert_eq!(counted["version"], 1, "counting is no write");
     let (_, list) = tenant.call(Method::GET, "/webhooks", None).await;

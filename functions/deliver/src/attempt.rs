@@ -119,7 +119,7 @@ fn never_made(body: Option<&Body>, row: Option<&Delivery>) -> Option<String> {
 /// Ends a delivery that there is nothing to send for: the log of its attempts says why.
 fn unrendered(app: &App, message: &Message, admission: Admission, webhook: &Webhook, why: String) -> Done {
     let verdict = Verdict::Unrendered;
-    let outcome = Outcome { verdict, status: None, error: Some(why), response_excerpt: None, duration_ms: 0 };
+    let outcome = Outcome::unanswered(verdict, why);
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
     let progress = stopped(message, if message.test { State::Failed } else { State::Exhausted });
@@ -170,7 +170,8 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
     if admission != Admission::First {
         return Done::Later { message: message.clone(), attempt, progress };
     }
-    let Message { delivery, event, event_type, webhook, tenant, app, body, content_type, .. } = message.clone();
+    let Message { delivery, event, event_type, webhook, tenant, app, sequence, body, content_type, .. } =
+        message.clone();
     Done::First(Delivery {
         id: delivery,
         event,
@@ -178,6 +179,7 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
         webhook,
         tenant,
         app,
+        sequence,
         progress,
         lease_until: None,
         // Kept while there may be another attempt.

@@ -108,10 +108,23 @@ async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>
 }
 
 fn message_of(row: &Delivery) -> Message {
-    let Delivery { id, event, event_type, webhook, tenant, app, progress, content_type, .. } = row.clone();
+    let Delivery { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } = row.clone();
     let Progress { cycle, .. } = progress;
     let (attempt, body, test) = (1, None, false);
-    Message { delivery: id, event, event_type, webhook, tenant, app, cycle, attempt, body, content_type, test }
+    Message {
+        delivery: id,
+        event,
+        event_type,
+        webhook,
+        tenant,
+        app,
+        sequence,
+        cycle,
+        attempt,
+        body,
+        content_type,
+        test,
+    }
 }
 
 fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {

@@ -111,7 +111,12 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
             body
         };
         let first = Message::first(event.id, event_type, subscription.webhook, event.tenant.clone(), body);
-        messages.push(Message { app: subscription.app.clone(), content_type: rendering.content_type(), ..first });
+        messages.push(Message {
+            app: subscription.app.clone(),
+            sequence: Some(event.sequence.clone()),
+            content_type: rendering.content_type(),
+            ..first
+        });
     }
     Ok(messages)
 }

@@ -17,7 +17,7 @@ use crate::items::{from_item, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
 mod delivery_item;
-use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, expires_at, item_key, shard_pk};
+use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, due_lane, expires_at, item_key, shard_pk};
 
 /// The ledger.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub struct Due {
     /// Where it stands.
     pub progress: Progress,
     /// When it became due.
-    seen_due_at: i64,
+    seen_lane_at: i64,
 }
 
 /// Whether a conditional write happened, or somebody else's came first.
@@ -136,7 +136,7 @@ impl Ledger {
     pub async fn lease(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
         let update = self
             .update(slot)
-            .update_expression("SET lease_until = :until, due_at = :until, due_shard = :shard")
+            .update_expression("SET lease_until = :until, lane_at = :until, lane = :lane")
             .condition_expression(
                 "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
                  AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
@@ -158,7 +158,7 @@ impl Ledger {
         let update = self
             .update(slot)
             .update_expression(
-                "SET lease_until = :until, due_at = :until, due_shard = :shard, \
+                "SET lease_until = :until, lane_at = :until, lane = :lane, \
                  delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
             )
             .condition_expression("delivery_cycle = :before AND delivery_state = :exhausted")
@@ -211,12 +211,12 @@ impl Ledger {
         }
         match progress.due_at(now) {
             Some(due_at) => {
-                set.extend(["due_at = :due_at", "due_shard = :shard"]);
+                set.extend(["lane_at = :lane_at", "lane = :lane"]);
                 update = update
-                    .expression_attribute_values(":due_at", number(due_at.as_millisecond()))
-                    .expression_attribute_values(":shard", number(slot.delivery.shard(DUE_SHARDS)));
+                    .expression_attribute_values(":lane_at", number(due_at.as_millisecond()))
+                    .expression_attribute_values(":lane", text(due_lane(slot.delivery.shard(DUE_SHARDS))));
             }
-            None => remove.extend(["due_at", "due_shard", "body_zstd", "body_ref"]),
+            None => remove.extend(["lane_at", "lane", "body_zstd", "body_ref"]),
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         written(update.update_expression(expression)).await
@@ -230,7 +230,7 @@ impl Ledger {
     pub async fn buried(&self, slot: Slot) -> Result<Written, StoreError> {
         let update = self
             .update(slot)
-            .update_expression("REMOVE due_at, due_shard")
+            .update_expression("REMOVE lane, lane_at")
             .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted")
             .expression_attribute_values(":cycle", number(slot.cycle))
             .expression_attribute_values(":exhausted", state(State::Exhausted));
@@ -248,9 +248,9 @@ impl Ledger {
                 .client
                 .query()
                 .table_name(&self.table)
-                .index_name("due")
-                .key_condition_expression("due_shard = :shard AND due_at <= :until")
-                .expression_attribute_values(":shard", number(shard))
+                .index_name("lanes")
+                .key_condition_expression("lane = :lane AND lane_at <= :until")
+                .expression_attribute_values(":lane", text(due_lane(shard)))
                 .expression_attribute_values(":until", number(until.as_millisecond()))
                 .limit(limit);
             let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
@@ -267,10 +267,10 @@ impl Ledger {
     pub async fn postpone(&self, due: &Due, until: Timestamp) -> Result<Written, StoreError> {
         let update = self
             .update(Slot::of(&due.message))
-            .update_expression("SET due_at = :until")
-            .condition_expression("due_at = :seen")
+            .update_expression("SET lane_at = :until")
+            .condition_expression("lane_at = :seen")
             .expression_attribute_values(":until", number(until.as_millisecond()))
-            .expression_attribute_values(":seen", number(due.seen_due_at));
+            .expression_attribute_values(":seen", number(due.seen_lane_at));
         written(update).await
     }
 
@@ -329,13 +329,27 @@ impl Ledger {
 impl Due {
     fn from_item(item: crate::items::Item) -> Result<Self, StoreError> {
         let item: DeliveryItem = from_item(item)?;
-        let seen_due_at = item.due_at().unwrap_or_default();
-        let Delivery { id, event, event_type, webhook, tenant, app, progress, content_type, .. } = item.try_into()?;
+        let seen_lane_at = item.lane_at().unwrap_or_default();
+        let Delivery { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } =
+            item.try_into()?;
         let Progress { cycle, attempt, .. } = progress;
         let (body, test) = (None, false);
-        let message =
-            Message { delivery: id, event, event_type, webhook, tenant, app, cycle, attempt, body, content_type, test };
-        Ok(Self { message, progress, seen_due_at })
+        let delivery = id;
+        let message = Message {
+            delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            cycle,
+            attempt,
+            body,
+            content_type,
+            test,
+        };
+        Ok(Self { message, progress, seen_lane_at })
     }
 }
 
@@ -343,7 +357,7 @@ fn with_lease(update: UpdateItemFluentBuilder, slot: Slot, until: Timestamp) -> 
     update
         .expression_attribute_values(":cycle", number(slot.cycle))
         .expression_attribute_values(":until", number(until.as_millisecond()))
-        .expression_attribute_values(":shard", number(slot.delivery.shard(DUE_SHARDS)))
+        .expression_attribute_values(":lane", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
 }
 
 fn state(state: State) -> AttributeValue {

@@ -83,10 +83,20 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The receiver answered 2xx.
+    /// The receiver answered with a status that the webhook counts as success: 2xx, unless it says otherwise.
     Accepted,
-    /// The receiver answered, and not with 2xx.
+    /// The receiver answered 4xx.
     Refused,
+    /// The receiver answered 5xx, or with a status that nobody knows.
+    ServerFailed,
+    /// The receiver answered 429: it gets too many.
+    Throttled,
+    /// The receiver answered 503: it is down for a while.
+    Unavailable,
+    /// The receiver answered 410, or `webhook-delivery: disable`: it wants no more events.
+    Gone,
+    /// The receiver answered `webhook-delivery: abort-message`: it wants this event no more.
+    Aborted,
     /// The receiver answered with a redirect; it is not followed.
     Redirected,
     /// No answer in time.
@@ -103,6 +113,8 @@ pub enum Verdict {
     Forbidden,
     /// There was nothing to send: the webhook's template made no payload of the event.
     Unrendered,
+    /// The webhook's authorization server gave no token.
+    Unauthorized,
 }
 
 impl Verdict {
@@ -112,6 +124,11 @@ impl Verdict {
         match self {
             Self::Accepted => "accepted",
             Self::Refused => "refused",
+            Self::ServerFailed => "server_failed",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Gone => "gone",
+            Self::Aborted => "aborted",
             Self::Redirected => "redirected",
             Self::TimedOut => "timed_out",
             Self::DnsFailed => "dns_failed",
@@ -120,6 +137,7 @@ impl Verdict {
             Self::ProtocolFailed => "protocol_failed",
             Self::Forbidden => "forbidden",
             Self::Unrendered => "unrendered",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }
@@ -140,6 +158,45 @@ pub struct Outcome {
     pub response_excerpt: Option<String>,
     /// From the start of the request to the end of the answer, in milliseconds.
     pub duration_ms: u32,
+    /// What of that time went where.
+    #[serde(default, skip_serializing_if = "Timing::is_empty")]
+    pub timing: Timing,
+    /// How long the receiver asked to wait (`Retry-After`), in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u32>,
+}
+
+impl Outcome {
+    /// Returns the outcome of a request that was not answered.
+    #[must_use]
+    pub fn unanswered(verdict: Verdict, error: impl Into<String>) -> Self {
+        let (timing, duration_ms) = (Timing::default(), 0);
+        let error = Some(error.into());
+        Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
+    }
+}
+
+/// How long the parts of a request took, in milliseconds; nothing where there was none, as on a connection that is used again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Timing {
+    /// Resolving the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_ms: Option<u32>,
+    /// Connecting, without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u32>,
+    /// The handshake of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ms: Option<u32>,
+    /// From the start of the request to the head of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u32>,
+}
+
+impl Timing {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One attempt, as the log keeps it.
@@ -172,6 +229,8 @@ pub struct Delivery {
     pub tenant: TenantId,
     /// The application that registered it, if one did.
     pub app: Option<AppId>,
+    /// Where the event stands in the order of the entity's changes.
+    pub sequence: Option<String>,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.

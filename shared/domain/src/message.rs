@@ -44,6 +44,9 @@ pub struct Message {
     /// The application that registered it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
+    /// Where its event stands in the order of the entity's changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<String>,
     /// Counts the redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
@@ -81,6 +84,7 @@ impl Message {
             webhook,
             tenant,
             app: None,
+            sequence: None,
             cycle: 0,
             attempt: 1,
             body: Some(body),

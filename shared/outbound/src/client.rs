@@ -74,7 +74,7 @@ impl Client {
         // never seen by the resolver.
         let url = match self.policy.parse(&request.url) {
             Ok(url) => url,
-            Err(error) => return failed(Verdict::Forbidden, format!("the URL {error}")),
+            Err(error) => return Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}")),
         };
         let mut post = self.http.post(url).header(CONTENT_TYPE, request.content_type).timeout(request.timeout);
         for (name, value) in request.headers {
@@ -84,14 +84,10 @@ impl Client {
             Ok(response) => read(response).await,
             Err(error) => {
                 let (verdict, why) = classify(&error);
-                failed(verdict, why)
+                Outcome::unanswered(verdict, why)
             }
         }
     }
-}
-
-fn failed(verdict: Verdict, error: String) -> Outcome {
-    Outcome { verdict, status: None, error: Some(error), response_excerpt: None, duration_ms: 0 }
 }
 
 /// Reads the answer's start. The status decides; an answer that breaks off after it is still an answer.
@@ -103,7 +99,8 @@ async fn read(mut response: Response) -> Outcome {
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
         (Verdict::Redirected, Some(format!("redirects are not followed; this one leads to {location}")))
     } else {
-        (Verdict::Refused, Some(format!("the receiver answered {status}")))
+        let verdict = if status.is_client_error() { Verdict::Refused } else { Verdict::ServerFailed };
+        (verdict, Some(format!("the receiver answered {status}")))
     };
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -114,7 +111,7 @@ async fn read(mut response: Response) -> Outcome {
     }
     body.truncate(EXCERPT_BYTES);
     let excerpt = (!body.is_empty()).then(|| String::from_utf8_lossy(&body).into_owned());
-    Outcome { verdict, status: Some(status.as_u16()), error, response_excerpt: excerpt, duration_ms: 0 }
+    Outcome { status: Some(status.as_u16()), error, response_excerpt: excerpt, ..Outcome::unanswered(verdict, "") }
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(super) struct DeliveryItem {
     tenant: TenantId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     app: Option<AppId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<String>,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -41,9 +43,9 @@ pub(super) struct DeliveryItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    due_shard: Option<u8>,
+    lane: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    due_at: Option<i64>,
+    lane_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
     body_zstd: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,11 @@ pub(super) fn shard_pk(webhook: WebhookId, shard: u8) -> String {
     format!("W#{webhook}#{shard}")
 }
 
+/// The lane of what is due: where the sweep looks.
+pub(super) fn due_lane(shard: u8) -> String {
+    format!("due#{shard}")
+}
+
 pub(super) fn item_key(webhook: WebhookId, delivery: DeliveryId) -> Item {
     key(&pk(webhook, delivery), &delivery.to_string())
 }
@@ -75,8 +82,7 @@ pub(super) fn expires_at(now: Timestamp) -> i64 {
 impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
-        let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, content_type, .. } =
-            delivery;
+        let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
         let due_at = progress.due_at(now);
         let (body_zstd, body_ref) = match body {
             Some(Body::Inline(text)) => (Some(pack(text)?), None),
@@ -93,24 +99,25 @@ impl DeliveryItem {
             webhook: *webhook,
             tenant: tenant.clone(),
             app: app.clone(),
+            sequence: delivery.sequence.clone(),
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
             next_at: progress.next_at.map(Timestamp::as_millisecond),
             lease_until: lease_until.map(Timestamp::as_millisecond),
-            due_shard: due_at.map(|_| id.shard(DUE_SHARDS)),
-            due_at: due_at.map(Timestamp::as_millisecond),
+            lane: due_at.map(|_| due_lane(id.shard(DUE_SHARDS))),
+            lane_at: due_at.map(Timestamp::as_millisecond),
             body_zstd,
             body_ref,
-            content_type: *content_type,
+            content_type: delivery.content_type,
             attempts: delivery.attempts.clone(),
             expires_at: expires_at(now),
         })
     }
 
-    /// Returns when the sweep should look at it.
-    pub(super) fn due_at(&self) -> Option<i64> {
-        self.due_at
+    /// Returns its place in its lane.
+    pub(super) fn lane_at(&self) -> Option<i64> {
+        self.lane_at
     }
 }
 
@@ -142,6 +149,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             webhook: item.webhook,
             tenant: item.tenant,
             app: item.app,
+            sequence: item.sequence,
             progress,
             lease_until,
             body,

@@ -32,6 +32,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         lease_until: None,
         body: None,
         app: None,
+        sequence: None,
         content_type: ContentType::Json,
         attempts: vec![],
     }

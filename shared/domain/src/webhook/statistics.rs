@@ -79,7 +79,7 @@ mod tests {
             cycle: 0,
             number: 1,
             at: Timestamp::from_second(second).unwrap(),
-            outcome: Outcome { verdict, status: None, error, response_excerpt: None, duration_ms: 1 },
+            outcome: Outcome { error, ..Outcome::unanswered(verdict, "") },
             secret_fingerprint: fingerprint(1),
         }
     }

@@ -109,7 +109,8 @@ pub(crate) async fn test(
         Err(error) => Body::Failed(error.to_string()),
     };
     let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
-    let message = Message { content_type: rendering.content_type(), test: true, ..first };
+    let sequence = Some(event.sequence.clone());
+    let message = Message { sequence, content_type: rendering.content_type(), test: true, ..first };
     let tenant = Some(webhook.tenant);
     let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
     app.deliveries.send(vec![outgoing]).await.remove(0)?;
