@@ -16,6 +16,10 @@ pub struct Statistics {
     pub total_errors: u64,
     /// Those that failed since the last one that did not.
     pub consecutive_failures: u64,
+    /// When the first of these was made.
+    pub failing_since: Option<Timestamp>,
+    /// Those that got no answer in time since the last one that got another end.
+    pub consecutive_timeouts: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When the last attempt was made.
@@ -35,6 +39,12 @@ pub struct Tally {
     pub failures: u64,
     /// Whether one did not fail, so that failures are counted anew.
     pub succeeded: bool,
+    /// When the first of these failures was made, if there are any.
+    pub failing_since: Option<Timestamp>,
+    /// Those that got no answer in time after the last one that got another end, or all.
+    pub timeouts: u64,
+    /// Whether one got another end, so that timeouts are counted anew.
+    pub ended_otherwise: bool,
     /// What went wrong last, if anything did.
     pub last_error: Option<String>,
     /// When the last attempt was made.
@@ -51,12 +61,17 @@ impl Tally {
         let last = attempts.last()?;
         let failed = |attempt: &&&Attempt| attempt.outcome.verdict != Verdict::Accepted;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let timed_out = |attempt: &&&Attempt| attempt.outcome.verdict == Verdict::TimedOut;
         let failures = attempts.iter().rev().take_while(failed).count();
+        let timeouts = attempts.iter().rev().take_while(timed_out).count();
         Some(Self {
             calls: count(attempts.len()),
             errors: count(attempts.iter().filter(failed).count()),
             failures: count(failures),
             succeeded: failures < attempts.len(),
+            failing_since: attempts.iter().rev().take_while(failed).last().map(|attempt| attempt.at),
+            timeouts: count(timeouts),
+            ended_otherwise: timeouts < attempts.len(),
             last_error: attempts.iter().rev().find_map(|attempt| attempt.outcome.error.clone()),
             last_at: last.at,
             last_status: last.outcome.verdict,
@@ -66,15 +81,15 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use Verdict::{Accepted, Refused, TimedOut};
     use rstest::rstest;
 
     use super::*;
     use crate::delivery::Outcome;
     use crate::secret::tests::fingerprint;
 
-    fn attempt(second: i64, accepted: bool) -> Attempt {
-        let verdict = if accepted { Verdict::Accepted } else { Verdict::TimedOut };
-        let error = (!accepted).then(|| format!("late at {second}"));
+    fn attempt(second: i64, verdict: Verdict) -> Attempt {
+        let error = (verdict != Accepted).then(|| format!("{} at {second}", verdict.as_str()));
         Attempt {
             cycle: 0,
             number: 1,
@@ -84,19 +99,42 @@ mod tests {
         }
     }
 
-    #[rstest]
-    #[case::all_well(&[true, true], (2, 0, 0, true), None)]
-    #[case::all_failed(&[false, false], (2, 2, 2, false), Some("late at 1"))]
-    #[case::failed_in_the_end(&[true, false, false], (3, 2, 2, true), Some("late at 2"))]
-    #[case::well_in_the_end(&[false, true], (2, 1, 0, true), Some("late at 0"))]
-    fn adds_up(#[case] accepted: &[bool], #[case] sums: (u64, u64, u64, bool), #[case] last_error: Option<&str>) {
-        let attempts: Vec<Attempt> = (0..).zip(accepted).map(|(second, accepted)| attempt(second, *accepted)).collect();
+    fn tally(verdicts: &[Verdict]) -> Tally {
+        let attempts: Vec<Attempt> = (0..).zip(verdicts).map(|(second, verdict)| attempt(second, *verdict)).collect();
         // They end in any order.
         let mut attempts: Vec<&Attempt> = attempts.iter().rev().collect();
-        let tally = Tally::of(&mut attempts).unwrap();
+        Tally::of(&mut attempts).unwrap()
+    }
+
+    #[rstest]
+    #[case::all_well(&[Accepted, Accepted], (2, 0, 0, true), None)]
+    #[case::all_failed(&[Refused, TimedOut], (2, 2, 2, false), Some("timed_out at 1"))]
+    #[case::failed_in_the_end(&[Accepted, TimedOut, Refused], (3, 2, 2, true), Some("refused at 2"))]
+    #[case::well_in_the_end(&[TimedOut, Accepted], (2, 1, 0, true), Some("timed_out at 0"))]
+    fn adds_up(#[case] verdicts: &[Verdict], #[case] sums: (u64, u64, u64, bool), #[case] last_error: Option<&str>) {
+        let tally = tally(verdicts);
         assert_eq!((tally.calls, tally.errors, tally.failures, tally.succeeded), sums);
         assert_eq!(tally.last_error.as_deref(), last_error);
-        assert_eq!(tally.last_at.as_second(), i64::try_from(accepted.len()).unwrap() - 1);
+        assert_eq!(tally.last_at.as_second(), i64::try_from(verdicts.len()).unwrap() - 1);
+    }
+
+    #[rstest]
+    #[case::all_well(&[Accepted], None)]
+    #[case::all_failed(&[Refused, TimedOut], Some(0))]
+    #[case::failed_in_the_end(&[Refused, Accepted, TimedOut, Refused], Some(2))]
+    #[case::well_in_the_end(&[TimedOut, Accepted], None)]
+    fn knows_since_when_all_failed(#[case] verdicts: &[Verdict], #[case] second: Option<i64>) {
+        assert_eq!(tally(verdicts).failing_since.map(Timestamp::as_second), second);
+    }
+
+    #[rstest]
+    #[case::none(&[Accepted, Refused], (0, true))]
+    #[case::all(&[TimedOut, TimedOut], (2, false))]
+    #[case::another_failure_ends_them(&[TimedOut, TimedOut, Refused], (0, true))]
+    #[case::in_the_end(&[Accepted, TimedOut], (1, true))]
+    fn counts_timeouts_in_a_row(#[case] verdicts: &[Verdict], #[case] timeouts: (u64, bool)) {
+        let tally = tally(verdicts);
+        assert_eq!((tally.timeouts, tally.ended_otherwise), timeouts);
     }
 
     #[test]
