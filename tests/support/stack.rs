@@ -120,6 +120,7 @@ impl Stack {
             ("DELIVERIES_TABLE", "DeliveriesTable"),
             ("DELIVERIES_QUEUE_URL", "DeliveriesQueueUrl"),
             ("RETRIES_QUEUE_URL", "RetriesQueueUrl"),
+            ("SLOW_QUEUE_URL", "SlowQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "DeadLetterQueueUrl"),
             ("STREAM_FAILURES_QUEUE_URL", "StreamFailuresQueueUrl"),
             ("FINGERPRINT_KEY_PATH", "FingerprintKeyPath"),

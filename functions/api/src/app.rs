@@ -32,7 +32,10 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         Self {
-            registry: aws.registry(config.registry_table).publishing(config.events_table.clone()),
+            registry: aws
+                .registry(config.registry_table)
+                .publishing(config.events_table.clone())
+                .draining(config.deliveries_table.clone()),
             events: aws.events(config.events_table),
             ledger: aws.ledger(config.deliveries_table),
             deliveries: aws.queue(config.deliveries_queue_url),

@@ -14,6 +14,7 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) retries: Queue,
+    pub(crate) slow: Queue,
     pub(crate) dead_letters: Queue,
     pub(crate) keyring: Keyring,
     pub(crate) receivers: outbound::Client,
@@ -29,11 +30,15 @@ impl App {
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let aws = Aws::connect().await;
         Ok(Self {
-            registry: aws.registry(config.registry_table),
+            registry: aws
+                .registry(config.registry_table)
+                .publishing(config.events_table.clone())
+                .draining(config.deliveries_table.clone()),
             ledger: aws.ledger(config.deliveries_table),
             bodies: aws.bodies(config.events_table.clone()),
             events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
+            slow: aws.queue(config.slow_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
             receivers: outbound::Client::new(config.targets)?,

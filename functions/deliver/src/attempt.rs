@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
-use domain::delivery::{Admission, Attempt, Delivery, Outcome, Progress, State, Verdict, admit, settle};
-use domain::message::{Body, Message};
+use domain::delivery::{Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle};
+use domain::flow::Turn;
+use domain::message::Message;
 use domain::signature::sign;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -19,69 +20,142 @@ const RESERVE: Duration = Duration::from_secs(3);
 /// How long a lease outlives the invocation that took it.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// A message, and what is to be done with it.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// Why it is acted upon.
+    pub admission: Admission,
+    /// What is to be done.
+    pub decision: Decision,
+    /// Not before then; later than this invocation has time for, the delivery goes back.
+    pub turn: Turn,
+}
+
 /// What came of a message, not yet written.
 #[derive(Debug)]
 pub enum Done {
     /// Nothing was to do.
     Nothing,
-    /// The first attempt was made, or the delivery cancelled or parked before it: this is its row.
-    First(Delivery),
-    /// A later attempt was made (`None`: the delivery was cancelled or parked before it).
-    Later {
-        /// The message that asked for it.
+    /// It is to go to the queue of slow receivers.
+    Detour(Message),
+    /// It was acted upon.
+    Settled {
+        /// The message.
         message: Message,
-        /// The attempt.
+        /// Where the row is to be written, and what with.
+        row: Row,
+        /// The attempt; `None` if the delivery was cancelled, parked or put off before it.
         attempt: Option<Attempt>,
         /// Where the delivery stands now.
         progress: Progress,
+        /// Whether it was the probe of its webhook's breaker.
+        probe: bool,
     },
 }
 
-/// Does what a message asks for, unless the ledger says that it is done already.
+/// How the outcome is written.
+#[derive(Debug)]
+pub enum Row {
+    /// As a new row.
+    New(Box<Delivery>),
+    /// Into the one that waits for this attempt.
+    Update,
+}
+
+/// Plans a message, given all that the tables know.
+pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'a> {
+    let row = loaded.rows.get(&message.delivery);
+    let webhook = loaded.webhooks.get(&message.webhook);
+    let breaker = loaded.breakers.get(&message.webhook);
+    let (admission, decision) = decide(message, row, webhook, breaker, now);
+    Plan { message, admission, decision, turn: Turn::At(now) }
+}
+
+/// Does what was planned.
 ///
 /// # Errors
 ///
 /// A fault of ours: the message goes back to the queue, and no attempt is counted.
 #[tracing::instrument(name = "delivery.attempt", skip_all, fields(
-    delivery.id = %message.delivery, event.id = %message.event, event.r#type = %message.event_type,
-    webhook.id = %message.webhook, tenant.id = %message.tenant,
-    delivery.cycle = message.cycle, attempt.number = message.attempt,
+    delivery.id = %plan.message.delivery, event.id = %plan.message.event, event.r#type = %plan.message.event_type,
+    webhook.id = %plan.message.webhook, tenant.id = %plan.message.tenant,
+    delivery.cycle = plan.message.cycle, attempt.number = plan.message.attempt,
     attempt.verdict = field::Empty, attempt.duration_ms = field::Empty, http.response.status_code = field::Empty,
     delivery.state = field::Empty, delivery.next_at = field::Empty,
 ))]
-pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Timestamp) -> Result<Done, StoreError> {
-    let row = loaded.rows.get(&message.delivery);
-    let admission = admit(message, row, app.clock.now());
-    if let Admission::Stale(why) = admission {
-        tracing::debug!(%why, "message needs no request");
-        return Ok(Done::Nothing);
-    }
-    let wanted = |webhook: &&Webhook| if message.test { !webhook.is_deleted() } else { webhook.wants_events() };
-    let Some(webhook) = loaded.webhooks.get(&message.webhook).filter(wanted) else {
-        tracing::info!(delivery.state = "cancelled", "webhook is gone");
-        return stop(app, message, admission, State::Cancelled, deadline).await;
-    };
-    let body = row.map_or(&message.body, |row| &row.body);
-    if let Some(why) = never_made(body.as_ref(), row) {
-        if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
+pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Timestamp) -> Result<Done, StoreError> {
+    let Plan { message, admission, decision, turn } = plan;
+    let stopped = |state, next_at| Progress { state, cycle: message.cycle, attempt: message.attempt, next_at };
+    let webhook = loaded.webhooks.get(&message.webhook);
+    let (progress, attempt, probe) = match (decision, turn, webhook) {
+        (Decision::Drop(why), ..) => {
+            tracing::debug!(%why, "message needs no request");
             return Ok(Done::Nothing);
         }
-        return Ok(unrendered(app, message, admission, webhook, why));
+        (Decision::Detour, ..) => return Ok(Done::Detour(Message { slow: true, ..message.clone() })),
+        (Decision::Cancel, ..) | (_, _, None) => {
+            tracing::info!(delivery.state = "cancelled", "webhook is gone");
+            (stopped(State::Cancelled, None), None, false)
+        }
+        (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
+        (Decision::GiveUp(why), _, Some(webhook)) => {
+            let attempt = made(app, message, webhook, Outcome::unanswered(Verdict::Unrendered, why));
+            (stopped(given_up(message), None), Some(attempt), false)
+        }
+        (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
+        (Decision::Attempt { probe, .. }, Turn::At(at), Some(webhook)) => {
+            let until = deadline + LEASE_MARGIN;
+            if probe && app.ledger.claim_probe(message.webhook, until, app.clock.now()).await? == Written::TooLate {
+                (stopped(State::Parked, None), None, false)
+            } else {
+                let wait = Duration::try_from(at.duration_since(app.clock.now())).unwrap_or_default();
+                tokio::time::sleep(wait).await;
+                let Some(attempt) = send(app, loaded, message, admission, webhook, deadline).await? else {
+                    tracing::debug!("another process is at it");
+                    return Ok(Done::Nothing);
+                };
+                let progress = if message.test && attempt.outcome.verdict != Verdict::Accepted {
+                    stopped(State::Failed, None)
+                } else {
+                    let (policy, draw) = (&webhook.settings.retry_policy, runtime::random::draw());
+                    settle(message.cycle, message.attempt, &attempt.outcome, policy, app.clock.now(), draw)
+                };
+                log(&attempt, &progress);
+                return Ok(done(message, admission, Some(attempt), progress, probe));
+            }
+        }
+    };
+    if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
+        return Ok(Done::Nothing);
     }
-    if webhook.pause.is_some() && !message.test {
-        tracing::debug!(delivery.state = "parked", "webhook is paused");
-        return stop(app, message, admission, State::Parked, deadline).await;
+    if let Some(attempt) = &attempt {
+        log(attempt, &progress);
     }
-    // What can fail for reasons of ours comes before the lease, so that the message can simply come back.
+    Ok(done(message, admission, attempt, progress, probe))
+}
+
+/// Makes the request; `None` if another process is at it.
+///
+/// What can fail for reasons of ours comes before the lease, so that the message can simply come back.
+async fn send(
+    app: &App,
+    loaded: &Loaded,
+    message: &Message,
+    admission: Admission,
+    webhook: &Webhook,
+    deadline: Timestamp,
+) -> Result<Option<Attempt>, StoreError> {
+    let row = loaded.rows.get(&message.delivery);
     let secrets = app.keyring.secrets(webhook, app.clock.now()).await?;
-    let body = match body {
+    let body = match row.map_or(&message.body, |row| &row.body) {
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
     };
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
     if claim(app, admission, message, deadline).await? == Written::TooLate {
-        tracing::debug!("another process is at it");
-        return Ok(Done::Nothing);
+        return Ok(None);
     }
     let at = app.clock.now();
     let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
@@ -93,52 +167,17 @@ pub async fn attempt(app: &App, loaded: &Loaded, message: &Message, deadline: Ti
     let request =
         outbound::Request { url: settings.url.clone(), headers, content_type: content_type.as_str(), body, timeout };
     let outcome = app.receivers.post(request).await;
-    let (cycle, number) = (message.cycle, message.attempt);
-    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
-    let verdict = attempt.outcome.verdict;
-    let progress = match (message.test, verdict) {
-        (true, verdict) if verdict != Verdict::Accepted => stopped(message, State::Failed),
-        _ => settle(cycle, number, verdict, &settings.retry_policy, app.clock.now(), runtime::random::draw()),
-    };
-    log(&attempt, &progress);
-    Ok(done(message, admission, Some(attempt), progress))
+    Ok(Some(Attempt { at, ..made(app, message, webhook, outcome) }))
 }
 
-/// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.
-fn never_made(body: Option<&Body>, row: Option<&Delivery>) -> Option<String> {
-    match body {
-        Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
-        Some(Body::Inline(_) | Body::Stored(_)) => None,
-        None => {
-            let last = &row?.attempts.last()?.outcome;
-            last.error.clone().filter(|_| last.verdict == Verdict::Unrendered)
-        }
-    }
-}
-
-/// Ends a delivery that there is nothing to send for: the log of its attempts says why.
-fn unrendered(app: &App, message: &Message, admission: Admission, webhook: &Webhook, why: String) -> Done {
-    let verdict = Verdict::Unrendered;
-    let outcome = Outcome::unanswered(verdict, why);
+/// What the log keeps of an attempt.
+fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
-    let attempt = Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() };
-    let progress = stopped(message, if message.test { State::Failed } else { State::Exhausted });
-    log(&attempt, &progress);
-    done(message, admission, Some(attempt), progress)
+    Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() }
 }
 
-/// Ends or parks a delivery before an attempt. A redriven one first begins its cycle, or its row would not take the outcome.
-async fn stop(
-    app: &App,
-    message: &Message,
-    admission: Admission,
-    state: State,
-    deadline: Timestamp,
-) -> Result<Done, StoreError> {
-    if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
-        return Ok(Done::Nothing);
-    }
-    Ok(done(message, admission, None, stopped(message, state)))
+fn given_up(message: &Message) -> State {
+    if message.test { State::Failed } else { State::Exhausted }
 }
 
 /// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.
@@ -161,32 +200,28 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
     Ok(webhook.settings.retry_policy.timeout().min(left))
 }
 
-/// Where a delivery stands that is not attempted, or not again.
-fn stopped(message: &Message, state: State) -> Progress {
-    Progress { state, cycle: message.cycle, attempt: message.attempt, next_at: None }
-}
-
-fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress) -> Done {
-    if admission != Admission::First {
-        return Done::Later { message: message.clone(), attempt, progress };
-    }
-    let Message { delivery, event, event_type, webhook, tenant, app, sequence, body, content_type, .. } =
-        message.clone();
-    Done::First(Delivery {
-        id: delivery,
-        event,
-        event_type,
-        webhook,
-        tenant,
-        app,
-        sequence,
-        progress,
-        lease_until: None,
-        // Kept while there may be another attempt.
-        body: body.filter(|_| !progress.state.is_terminal() || progress.state == State::Exhausted),
-        content_type,
-        attempts: attempt.into_iter().collect(),
-    })
+fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
+    let row = if admission == Admission::First {
+        let Message { delivery, event, event_type, webhook, tenant, app, sequence, body, content_type, .. } =
+            message.clone();
+        Row::New(Box::new(Delivery {
+            id: delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            progress,
+            lease_until: None,
+            body: body.filter(|_| progress.needs_body()),
+            content_type,
+            attempts: attempt.iter().cloned().collect(),
+        }))
+    } else {
+        Row::Update
+    };
+    Done::Settled { message: message.clone(), row, attempt, progress, probe }
 }
 
 /// The one line of an attempt.

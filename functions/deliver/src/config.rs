@@ -14,6 +14,8 @@ pub struct Config {
     pub deliveries_table: String,
     /// `RETRIES_QUEUE_URL`.
     pub retries_queue_url: String,
+    /// `SLOW_QUEUE_URL`.
+    pub slow_queue_url: String,
     /// `DEAD_LETTER_QUEUE_URL`.
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_PATH`.
@@ -34,6 +36,7 @@ impl Config {
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
+        let slow_queue_url = env.required("SLOW_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
         let targets = env.target_policy();
@@ -43,6 +46,7 @@ impl Config {
                 events_table: events_table?,
                 deliveries_table: deliveries_table?,
                 retries_queue_url: retries_queue_url?,
+                slow_queue_url: slow_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_path: fingerprint_key_path?,
                 targets,

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
+use aws::ledger::Loaded;
 use aws::queue::Outgoing;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::message::Message;
@@ -11,8 +12,9 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{Done, attempt};
+use crate::attempt::{Done, attempt, plan};
 use crate::record::record;
+use crate::turns;
 
 /// How long outcomes wait for others to be written with them.
 const GATHER: Duration = Duration::from_millis(50);
@@ -80,22 +82,32 @@ async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(u
             return (0..messages.len()).map(|index| (index, StoreError::Unavailable(why.clone()))).collect();
         }
     };
-    let attempts: FuturesUnordered<_> = messages
-        .iter()
+    let now = app.clock.now();
+    let plans = messages.iter().map(|message| plan(&loaded, message, now)).collect();
+    let (plans, taken) = turns::take(app, &loaded, plans, deadline).await;
+    let attempts: FuturesUnordered<_> = plans
+        .into_iter()
         .enumerate()
-        .map(|(index, message)| {
+        .map(|(index, plan)| {
             let loaded = &loaded;
-            async move { (index, attempt(app, loaded, message, deadline).await) }
+            async move {
+                match plan {
+                    Ok(plan) => (index, attempt(app, loaded, plan, deadline).await),
+                    Err(error) => (index, Err(error)),
+                }
+            }
         })
         .collect();
     // Buffered, so that attempts go on while outcomes are written.
     let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, messages.len(), GATHER));
-    let faults: Vec<Vec<_>> = done.map(|done| write(app, done)).buffer_unordered(messages.len()).collect().await;
+    let written = done.map(|done| write(app, &loaded, done)).buffer_unordered(messages.len());
+    let faults: Vec<Vec<_>> = written.collect().await;
+    turns::give_back(app, taken).await;
     faults.into_iter().flatten().collect()
 }
 
 /// Writes what is done, and returns the faults of the attempts and of the writes.
-async fn write(app: &App, done: Vec<(usize, Result<Done, StoreError>)>) -> Vec<(usize, StoreError)> {
+async fn write(app: &App, loaded: &Loaded, done: Vec<(usize, Result<Done, StoreError>)>) -> Vec<(usize, StoreError)> {
     let mut faults = Vec::new();
     let mut indexes = Vec::new();
     let mut outcomes = Vec::new();
@@ -108,7 +120,7 @@ async fn write(app: &App, done: Vec<(usize, Result<Done, StoreError>)>) -> Vec<(
             Err(error) => faults.push((index, error)),
         }
     }
-    let written = record(app, outcomes).await;
+    let written = record(app, loaded, outcomes).await;
     faults.extend(indexes.into_iter().zip(written).filter_map(|(index, result)| Some((index, result.err()?))));
     faults
 }

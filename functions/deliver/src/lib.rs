@@ -1,13 +1,16 @@
 //! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
 //!
-//! [`handle`] works on a batch; [`attempt`] makes one attempt; [`record`] writes what came of those that are done. What to
-//! do is decided by [`domain::delivery`].
+//! [`handle`] works on a batch; [`turns`] asks how much its receivers take; [`attempt`] makes one attempt; [`record`] writes
+//! what came of those that are done, and [`reaction`] what that means for their webhooks. What to do is decided by
+//! [`domain::delivery`] and [`domain::breaker`].
 
 mod app;
 pub mod attempt;
 mod config;
 mod handler;
+mod reaction;
 pub mod record;
+mod turns;
 
 pub use app::App;
 pub use config::Config;

@@ -4,41 +4,55 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{Slot, Written};
+use aws::ledger::{Loaded, Slot, Written};
 use aws::queue::Outgoing;
-use domain::delivery::{Attempt, Delivery, Progress, State, dead_letter, is_short};
+use domain::breaker::is_slow;
+use domain::delivery::{Attempt, Progress, State, dead_letter, is_short};
 use domain::event::Event;
 use domain::id::WebhookId;
 use domain::message::Message;
 use domain::operational::exhausted_event;
-use domain::webhook::Tally;
+use domain::webhook::{Statistics, Tally};
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::Done;
+use crate::attempt::{Done, Row};
+use crate::reaction::{follow, seen};
 
 /// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
 ///
-/// The row first, then the message that follows from it: a message that is lost in between is sent by the sweep.
-pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
+/// The row first, then the message that follows from it: a message that is lost in between is sent by the sweep. What the
+/// attempts mean for their webhooks comes last.
+pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     let now = app.clock.now();
-    let tallies = tallies(&done);
+    let receivers = Receivers::of(&done);
     let mut delivered = Vec::new();
     let mut others = Vec::new();
+    let mut detours = Vec::new();
     let mut results = Vec::with_capacity(done.len());
     for (index, done) in done.into_iter().enumerate() {
         results.push(Ok(()));
         match done {
             Done::Nothing => {}
-            Done::First(row) if row.progress.state == State::Delivered => delivered.push((index, row)),
-            other @ (Done::First(_) | Done::Later { .. }) => others.push((index, other)),
+            Done::Detour(message) => detours.push((index, message)),
+            Done::Settled { row: Row::New(row), progress, .. } if progress.state == State::Delivered => {
+                delivered.push((index, *row));
+            }
+            Done::Settled { message, row, attempt, progress, .. } => {
+                others.push((index, Outcome { message, row, attempt, progress }));
+            }
         }
     }
     let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
-    let writes = others.into_iter().map(|(index, done)| async move { (index, write(app, done, now).await) });
-    let (together, one_by_one, ()) =
-        tokio::join!(app.ledger.record_delivered(&rows, now), join_all(writes), count(app, tallies));
+    let writes =
+        others.into_iter().map(|(index, outcome)| async move { (index, write(app, loaded, outcome, now).await) });
+    let (together, one_by_one, detoured, counted) = tokio::join!(
+        app.ledger.record_delivered(&rows, now),
+        join_all(writes),
+        detour(app, detours),
+        count(app, &receivers.tallies)
+    );
     if let Err(error) = together {
         let why = error.to_string();
         for index in indexes {
@@ -52,113 +66,138 @@ pub async fn record(app: &App, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
             Err(error) => results[index] = Err(error),
         }
     }
+    for (index, sent) in detoured {
+        results[index] = sent;
+    }
     send(app, follow_ups).await;
+    let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {
+        let statistics = counted.get(&webhook).cloned().unwrap_or_default();
+        async move { follow(app, loaded, webhook, &statistics, seen).await }
+    });
+    join_all(reactions).await;
     results
 }
 
-/// Adds up the attempts, webhook by webhook.
-fn tallies(done: &[Done]) -> Vec<(WebhookId, Tally)> {
-    let mut attempts: BTreeMap<WebhookId, Vec<&Attempt>> = BTreeMap::new();
-    for done in done {
-        match done {
-            Done::First(row) => attempts.entry(row.webhook).or_default().extend(&row.attempts),
-            Done::Later { message, attempt, .. } => attempts.entry(message.webhook).or_default().extend(attempt),
-            Done::Nothing => {}
+/// What the attempts of an invocation say of their receivers.
+struct Receivers {
+    tallies: Vec<(WebhookId, Tally)>,
+    seen: Vec<(WebhookId, domain::breaker::Seen)>,
+}
+
+impl Receivers {
+    fn of(done: &[Done]) -> Self {
+        let mut attempts: BTreeMap<WebhookId, Vec<(&Attempt, bool, bool)>> = BTreeMap::new();
+        for done in done {
+            if let Done::Settled { message, attempt: Some(attempt), probe, .. } = done {
+                attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
+            }
         }
+        let seen = attempts.iter().map(|(webhook, attempts)| {
+            let real = attempts.iter().filter(|(_, _, test)| !test);
+            (*webhook, seen(real.map(|(attempt, probe, _)| (*attempt, *probe))))
+        });
+        let tallies = attempts.iter().filter_map(|(webhook, attempts)| {
+            let mut attempts: Vec<&Attempt> = attempts.iter().map(|(attempt, ..)| *attempt).collect();
+            Some((*webhook, Tally::of(&mut attempts)?))
+        });
+        Self { seen: seen.collect(), tallies: tallies.collect() }
     }
-    attempts.into_iter().filter_map(|(webhook, mut attempts)| Some((webhook, Tally::of(&mut attempts)?))).collect()
 }
 
 /// Counts. A count that is lost is no delivery that is lost: it is logged and no more.
-async fn count(app: &App, tallies: Vec<(WebhookId, Tally)>) {
-    let counts = tallies.into_iter().map(|(webhook, tally)| async move {
-        if let Err(error) = app.registry.count(webhook, &tally).await {
-            tracing::warn!(webhook.id = %webhook, %error, "attempts were not counted");
+async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId, Statistics> {
+    let counts = tallies.iter().map(|(webhook, tally)| async move {
+        match app.registry.count(*webhook, tally).await {
+            Ok(statistics) => Some((*webhook, statistics)),
+            Err(error) => {
+                tracing::warn!(webhook.id = %webhook, %error, "attempts were not counted");
+                None
+            }
         }
     });
-    join_all(counts).await;
+    join_all(counts).await.into_iter().flatten().collect()
+}
+
+/// Sends messages to the queue of slow receivers, where nobody else waits behind them.
+async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Result<(), StoreError>)> {
+    let (indexes, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+    let messages = messages.into_iter().map(|message: Message| outgoing(&message, Duration::ZERO, None));
+    indexes.into_iter().zip(app.slow.send(messages.collect()).await).collect()
+}
+
+/// What is to be written of a message.
+struct Outcome {
+    message: Message,
+    row: Row,
+    attempt: Option<Attempt>,
+    progress: Progress,
 }
 
 /// What follows from a row that was written.
 enum FollowUp {
     Retry(Outgoing),
+    SlowRetry(Outgoing),
     /// A dead letter, and the event that there is one.
     Bury(Slot, Outgoing, Option<Box<Event>>),
 }
 
-async fn write(app: &App, done: Done, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
-    let (written, message, progress, status) = match done {
-        Done::Nothing => return Ok(None),
-        Done::First(row) => {
-            let written = app.ledger.record_first(&row, now).await?;
-            let status = row.attempts.last().and_then(|attempt| attempt.outcome.status);
-            (written, message_of(&row), row.progress, status)
-        }
-        Done::Later { message, attempt, progress } => {
-            let written = app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?;
-            (written, message, progress, attempt.and_then(|attempt| attempt.outcome.status))
-        }
+async fn write(app: &App, loaded: &Loaded, outcome: Outcome, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
+    let Outcome { message, row, attempt, progress } = outcome;
+    let written = match row {
+        Row::New(row) => app.ledger.record_first(&row, now).await?,
+        Row::Update => app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?,
     };
     if written == Written::TooLate {
         // Another process made the same attempt and wrote first; what follows is its to send.
         tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was written by another");
         return Ok(None);
     }
-    Ok(follow_up(message, &progress, status, now))
+    let slow = is_slow(loaded.breakers.get(&message.webhook), now)
+        || attempt.as_ref().is_some_and(|attempt| seen(std::iter::once((attempt, false))).slow);
+    let status = attempt.and_then(|attempt| attempt.outcome.status);
+    Ok(follow_up(message, &progress, status, slow, now))
 }
 
-fn message_of(row: &Delivery) -> Message {
-    let Delivery { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } = row.clone();
-    let Progress { cycle, .. } = progress;
-    let (attempt, body, test) = (1, None, false);
-    Message {
-        delivery: id,
-        event,
-        event_type,
-        webhook,
-        tenant,
-        app,
-        sequence,
-        cycle,
-        attempt,
-        body,
-        content_type,
-        test,
-    }
-}
-
-fn follow_up(message: Message, progress: &Progress, status: Option<u16>, now: Timestamp) -> Option<FollowUp> {
-    let tenant = Some(message.tenant.clone());
+fn follow_up(
+    message: Message,
+    progress: &Progress,
+    status: Option<u16>,
+    slow: bool,
+    now: Timestamp,
+) -> Option<FollowUp> {
     match (progress.state, progress.next_at) {
-        (State::Retrying, Some(next_at)) if is_short(now, next_at) => {
-            let next = Message { attempt: progress.attempt, body: None, ..message };
+        (State::Retrying | State::Pending, Some(next_at)) if is_short(now, next_at) => {
+            let next = Message { attempt: progress.attempt, body: None, slow, ..message };
             let delay = Duration::try_from(next_at.duration_since(now)).unwrap_or_default();
-            Some(FollowUp::Retry(Outgoing { body: next.to_json(), tenant, delay, cause: None }))
+            let next = outgoing(&next, delay, None);
+            Some(if slow { FollowUp::SlowRetry(next) } else { FollowUp::Retry(next) })
         }
         (State::Exhausted, _) => {
             let (slot, event) = (Slot::of(&message), exhausted_event(&message, progress.attempt, status, now));
             let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
             let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
-            let body = dead_letter(message).to_json();
-            Some(FollowUp::Bury(
-                slot,
-                Outgoing { body, tenant, delay: Duration::ZERO, cause: Some(cause) },
-                event.map(Box::new),
-            ))
+            let letter = outgoing(&dead_letter(message), Duration::ZERO, Some(cause));
+            Some(FollowUp::Bury(slot, letter, event.map(Box::new)))
         }
         _ => None,
     }
 }
 
+fn outgoing(message: &Message, delay: Duration, cause: Option<String>) -> Outgoing {
+    Outgoing { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause }
+}
+
 /// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
 async fn send(app: &App, follow_ups: Vec<FollowUp>) {
     let mut retries = Vec::new();
+    let mut slow = Vec::new();
     let mut buried = Vec::new();
     let mut dead_letters = Vec::new();
     let mut events = Vec::new();
     for follow_up in follow_ups {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
+            FollowUp::SlowRetry(message) => slow.push(message),
             FollowUp::Bury(slot, message, event) => {
                 buried.push(slot);
                 dead_letters.push(message);
@@ -172,8 +211,9 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
         buried.clear();
         dead_letters.clear();
     }
-    let (sent, dead) = tokio::join!(app.retries.send(retries), app.dead_letters.send(dead_letters));
-    for error in sent.iter().chain(&dead).filter_map(|result| result.as_ref().err()) {
+    let (sent, slowly, dead) =
+        tokio::join!(app.retries.send(retries), app.slow.send(slow), app.dead_letters.send(dead_letters));
+    for error in sent.iter().chain(&slowly).chain(&dead).filter_map(|result| result.as_ref().err()) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }
     let in_queue = buried.into_iter().zip(dead).filter(|(_, result)| result.is_ok());

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::{Due, Slot, Written};
+use aws::ledger::{Due, DueBreaker, DueDelivery, Slot, Written};
 use aws::queue::Outgoing;
+use domain::breaker::{BreakerState, LINGER, pace};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
 use domain::event::Event;
 use domain::message::Message;
@@ -21,6 +22,9 @@ const PAGE: i32 = 50;
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
 
+/// The time from one run to the next.
+const RUN: Duration = Duration::from_mins(1);
+
 /// How much of its time a run keeps to end in peace.
 const RESERVE: Duration = Duration::from_secs(10);
 
@@ -31,6 +35,10 @@ pub struct Swept {
     pub woken: usize,
     /// Exhausted deliveries that were missing in the dead-letter queue.
     pub buried: usize,
+    /// Breakers that were looked at.
+    pub attended: usize,
+    /// Parked deliveries that were let go, probes included.
+    pub released: usize,
     /// Rows that another sweep or an attempt moved first.
     pub taken: usize,
 }
@@ -48,19 +56,67 @@ pub async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError>
         let now = app.clock.now();
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE).await?;
         if due.is_empty() || now >= deadline {
-            tracing::info!(woken = swept.woken, buried = swept.buried, taken = swept.taken, "sweep ended");
+            let Swept { woken, buried, attended: breakers, released, taken } = swept;
+            tracing::info!(woken, buried, breakers, released, taken, "sweep ended");
             return Ok(swept);
         }
-        let moved: Vec<_> =
-            stream::iter(due).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
+        let (mut deliveries, mut breakers) = (Vec::new(), Vec::new());
+        for due in due {
+            match due {
+                Due::Delivery(delivery) => deliveries.push(*delivery),
+                Due::Breaker(breaker) => breakers.push(breaker),
+            }
+        }
         let before = swept;
+        for breaker in breakers {
+            attend(app, breaker, now, &mut swept).await?;
+        }
+        let moved: Vec<_> =
+            stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await?;
-        if (swept.woken, swept.buried) == (before.woken, before.buried) {
+        if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
             // All of the page was somebody else's: another sweep is at work, or the index lags.
             tracing::info!(taken = swept.taken, "sweep leaves the rest to another");
             return Ok(swept);
         }
     }
+}
+
+/// Looks at a breaker: if it is open and it is time, one parked delivery is sent as its probe; if it has closed, those that
+/// are parked go, the oldest first, over the time until the next run.
+async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
+    let draining = due.breaker.state == BreakerState::Draining;
+    let (count, apart) = if draining { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
+    let again_at = now + if draining { RUN } else { OVERDUE_AFTER };
+    if app.ledger.postpone_breaker(&due, again_at, due.breaker.drained + u32::from(draining)).await? == Written::TooLate
+    {
+        swept.taken += 1;
+        return Ok(());
+    }
+    swept.attended += 1;
+    let parked = app.ledger.parked(due.webhook, count).await?;
+    if parked.is_empty() {
+        if draining && due.breaker.since + LINGER < now {
+            app.ledger.end_draining(&due, again_at).await?;
+        }
+        return Ok(());
+    }
+    let delays = (0_u32..).map(|number| apart * number);
+    let moved = stream::iter(parked.into_iter().zip(delays))
+        .map(|(due, delay)| async move {
+            match app.ledger.postpone(&due, now + delay + OVERDUE_AFTER).await? {
+                Written::Yes => Ok(Claimed::Retry(retry(due.message, delay))),
+                Written::TooLate => Ok(Claimed::Taken),
+            }
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
+    let before = swept.woken;
+    send(app, moved, swept).await?;
+    swept.released += swept.woken - before;
+    swept.woken = before;
+    Ok(())
 }
 
 /// What is to be sent for a row.
@@ -71,7 +127,7 @@ enum Claimed {
 }
 
 /// Moves a row's due time, and says what whoever moved it has to send.
-async fn claim(app: &App, due: Due, now: Timestamp) -> Result<Claimed, StoreError> {
+async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, StoreError> {
     // The index lags the table a little: what has ended meanwhile is nobody's any more.
     let Some(wake) = wake(&due.progress, now) else { return Ok(Claimed::Taken) };
     let again_at = match wake {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::breaker::Breaker;
 use domain::delivery::{Attempt, Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use domain::message::Message;
@@ -16,8 +17,16 @@ use crate::error::is_conflict;
 use crate::items::{from_item, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
+pub(crate) mod breaker;
 mod delivery_item;
-use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, due_lane, expires_at, item_key, shard_pk};
+mod flow;
+mod lanes;
+
+pub use breaker::DueBreaker;
+pub use lanes::{Due, DueDelivery};
+
+use breaker::breaker_key;
+use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, due_lane, expires_at, item_key, lane_of, shard_pk};
 
 /// The ledger.
 #[derive(Debug, Clone)]
@@ -33,6 +42,8 @@ pub struct Loaded {
     pub rows: HashMap<DeliveryId, Delivery>,
     /// The webhooks, deleted ones included.
     pub webhooks: HashMap<WebhookId, Webhook>,
+    /// The breakers that are not just closed.
+    pub breakers: HashMap<WebhookId, Breaker>,
 }
 
 /// Which attempt of which delivery a write is about: it happens only if the row still waits for that one.
@@ -55,17 +66,6 @@ impl Slot {
         let Message { webhook, delivery, cycle, attempt, .. } = message;
         Self { webhook: *webhook, delivery: *delivery, cycle: *cycle, attempt: *attempt }
     }
-}
-
-/// A delivery that the sweep should look at.
-#[derive(Debug, Clone)]
-pub struct Due {
-    /// The message that asks for its next attempt; without a body.
-    pub message: Message,
-    /// Where it stands.
-    pub progress: Progress,
-    /// When it became due.
-    seen_lane_at: i64,
 }
 
 /// Whether a conditional write happened, or somebody else's came first.
@@ -91,14 +91,20 @@ impl Ledger {
         let rows: HashMap<_, _> = messages.iter().map(|m| (m.delivery, item_key(m.webhook, m.delivery))).collect();
         let webhooks: HashMap<_, _> =
             messages.iter().map(|m| (m.webhook, registry.webhook_key(&m.tenant, m.webhook))).collect();
-        let keys = rows.into_values().map(|key| (self.table.clone(), key)).chain(webhooks.into_values());
+        let breakers = webhooks.keys().copied().map(breaker_key);
+        let keys = rows.into_values().chain(breakers).map(|key| (self.table.clone(), key));
+        let keys = keys.chain(webhooks.values().cloned());
         let mut found = batch::get(&self.client, keys.collect()).await?;
         let webhooks = registry.webhooks_in(&mut found)?.into_iter().map(|webhook| (webhook.id, webhook)).collect();
-        let rows = found.remove(&self.table).unwrap_or_default().into_iter().map(|item| {
+        let (breakers, rows): (Vec<_>, Vec<_>) =
+            found.remove(&self.table).unwrap_or_default().into_iter().partition(breaker::is_breaker);
+        let rows = rows.into_iter().map(|item| {
             let row = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
             Ok((row.id, row))
         });
-        Ok(Loaded { rows: rows.collect::<Result<_, StoreError>>()?, webhooks })
+        let rows = rows.collect::<Result<_, StoreError>>()?;
+        let breakers = breakers.into_iter().map(breaker::read).collect::<Result<_, _>>()?;
+        Ok(Loaded { rows, webhooks, breakers })
     }
 
     /// Writes the rows of deliveries that ended with their first attempt, whatever was there.
@@ -209,14 +215,17 @@ impl Ledger {
             }
             None => remove.push("next_at"),
         }
-        match progress.due_at(now) {
-            Some(due_at) => {
-                set.extend(["lane_at = :lane_at", "lane = :lane"]);
+        match lane_of(progress, slot.webhook, slot.delivery, now) {
+            Some((lane, at)) => {
+                set.extend(["lane = :lane", "lane_at = :lane_at"]);
                 update = update
-                    .expression_attribute_values(":lane_at", number(due_at.as_millisecond()))
-                    .expression_attribute_values(":lane", text(due_lane(slot.delivery.shard(DUE_SHARDS))));
+                    .expression_attribute_values(":lane", text(lane))
+                    .expression_attribute_values(":lane_at", number(at.as_millisecond()));
             }
-            None => remove.extend(["lane_at", "lane", "body_zstd", "body_ref"]),
+            None => remove.extend(["lane", "lane_at"]),
+        }
+        if !progress.needs_body() {
+            remove.extend(["body_zstd", "body_ref"]);
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         written(update.update_expression(expression)).await
@@ -234,43 +243,6 @@ impl Ledger {
             .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted")
             .expression_attribute_values(":cycle", number(slot.cycle))
             .expression_attribute_values(":exhausted", state(State::Exhausted));
-        written(update).await
-    }
-
-    /// Lists what is due until `until`, at most `limit` of each partition, the longest overdue first.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable or an item cannot be read.
-    pub async fn due(&self, until: Timestamp, limit: i32) -> Result<Vec<Due>, StoreError> {
-        let shards = try_join_all((0..DUE_SHARDS).map(|shard| async move {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name("lanes")
-                .key_condition_expression("lane = :lane AND lane_at <= :until")
-                .expression_attribute_values(":lane", text(due_lane(shard)))
-                .expression_attribute_values(":until", number(until.as_millisecond()))
-                .limit(limit);
-            let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
-            answer.items.unwrap_or_default().into_iter().map(Due::from_item).collect::<Result<Vec<_>, _>>()
-        }));
-        Ok(shards.await?.into_iter().flatten().collect())
-    }
-
-    /// Moves a due delivery's time, unless another sweep or an attempt came first. Who moved it sends the message.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn postpone(&self, due: &Due, until: Timestamp) -> Result<Written, StoreError> {
-        let update = self
-            .update(Slot::of(&due.message))
-            .update_expression("SET lane_at = :until")
-            .condition_expression("lane_at = :seen")
-            .expression_attribute_values(":until", number(until.as_millisecond()))
-            .expression_attribute_values(":seen", number(due.seen_lane_at));
         written(update).await
     }
 
@@ -323,33 +295,6 @@ impl Ledger {
 
     fn update(&self, slot: Slot) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(item_key(slot.webhook, slot.delivery)))
-    }
-}
-
-impl Due {
-    fn from_item(item: crate::items::Item) -> Result<Self, StoreError> {
-        let item: DeliveryItem = from_item(item)?;
-        let seen_lane_at = item.lane_at().unwrap_or_default();
-        let Delivery { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } =
-            item.try_into()?;
-        let Progress { cycle, attempt, .. } = progress;
-        let (body, test) = (None, false);
-        let delivery = id;
-        let message = Message {
-            delivery,
-            event,
-            event_type,
-            webhook,
-            tenant,
-            app,
-            sequence,
-            cycle,
-            attempt,
-            body,
-            content_type,
-            test,
-        };
-        Ok(Self { message, progress, seen_lane_at })
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Registry {
     table: String,
     /// Where a write of a webhook publishes what it tells the others.
     events_table: Option<String>,
+    /// Where deliveries wait for webhooks.
+    deliveries_table: Option<String>,
 }
 
 /// What fan-out reads of the Registry for every batch, in one call.
@@ -91,13 +93,19 @@ fn source_sk(table: &str) -> String {
 
 impl Registry {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table, events_table: None }
+        Self { client, table, events_table: None, deliveries_table: None }
     }
 
     /// Lets writes of webhooks publish events into the Events table of that name.
     #[must_use]
     pub fn publishing(self, events_table: String) -> Self {
         Self { events_table: Some(events_table), ..self }
+    }
+
+    /// Lets writes of webhooks let go what is parked in the Deliveries table of that name.
+    #[must_use]
+    pub fn draining(self, deliveries_table: String) -> Self {
+        Self { deliveries_table: Some(deliveries_table), ..self }
     }
 
     async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {

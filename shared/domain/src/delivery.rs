@@ -1,9 +1,9 @@
 //! What to do with a delivery: the state machine that the ledger records.
 //!
-//! Three pure decisions. [`admit`] looks at a message and the ledger's row and says whether to attempt; [`settle`] looks at
-//! what came of the attempt and says what state the delivery is in; [`wake`] looks at a due row and says how the sweep moves
-//! it on. What they say is true wherever a process dies in between, because until a delivery is terminal there is a holder:
-//! a message that is not deleted, or a row with a due time.
+//! Pure decisions. [`decide`] looks at a message, the ledger's row, the webhook and its breaker, and says whether to attempt;
+//! [`settle`] looks at what came of the attempt and says what state the delivery is in; [`wake`] looks at a due row and says
+//! how the sweep moves it on. What they say is true wherever a process dies in between, because until a delivery is terminal
+//! there is a holder: a message that is not deleted, or a row that waits in a lane.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::message::{Body, Message};
 use crate::payload::ContentType;
-use crate::retry::RetryPolicy;
 use crate::secret::Fingerprint;
 use crate::tenant::{AppId, TenantId};
+
+mod decide;
+
+pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, wake};
 
 /// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
 pub const SHORT_WAIT: Duration = Duration::from_mins(15);
 
 /// How long the sweep leaves to a message that should already be on its way before it sends another.
 pub const OVERDUE_AFTER: Duration = Duration::from_mins(2);
-
-/// How often a parked delivery is looked at: whether its webhook is still paused.
-pub const PARK_CHECK: Duration = Duration::from_mins(5);
 
 /// How far ahead the sweep looks: the time between two runs, so that a delivery wakes on time and not at the next run.
 pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
@@ -38,11 +38,11 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Redriven, and not attempted since.
+    /// It waits for its turn: redriven and not attempted since, or at `next_at` where its webhook takes no more at once.
     Pending,
     /// The last attempt failed; another follows at `next_at`.
     Retrying,
-    /// The webhook is paused; the delivery goes on when it is resumed.
+    /// The webhook is paused, or its receiver down; the delivery goes on when it is not any more.
     Parked,
     /// The receiver took it.
     Delivered,
@@ -243,6 +243,30 @@ pub struct Delivery {
     pub attempts: Vec<Attempt>,
 }
 
+impl Delivery {
+    /// Returns the message that asks for its next attempt. Without a body: the row has it.
+    #[must_use]
+    pub fn next_message(&self) -> Message {
+        let Self { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } = self.clone();
+        let Progress { cycle, attempt, .. } = progress;
+        Message {
+            delivery: id,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            cycle,
+            attempt,
+            body: None,
+            content_type,
+            test: false,
+            slow: false,
+        }
+    }
+}
+
 /// Where a delivery stands, and what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -257,133 +281,44 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Returns when the sweep should look at the delivery, or `None` once nothing more is to do.
+    /// Returns where the row waits to be found, or `None` once nothing more is to do.
     ///
     /// A short wait is on a queue already, so the sweep comes only when that message is overdue. An exhausted delivery is due
     /// until it is known to stand in the dead-letter queue.
     #[must_use]
-    pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn waits(&self, now: Timestamp) -> Option<Waits> {
         match self.state {
-            State::Retrying => {
-                let next_at = self.next_at.unwrap_or(now);
-                Some(if is_short(now, next_at) { next_at + OVERDUE_AFTER } else { next_at })
-            }
-            State::Pending | State::Exhausted => Some(now + OVERDUE_AFTER),
-            State::Parked => Some(now + PARK_CHECK),
+            State::Retrying | State::Pending => Some(Waits::Due(match self.next_at {
+                Some(next_at) if !is_short(now, next_at) => next_at,
+                Some(next_at) => next_at + OVERDUE_AFTER,
+                None => now + OVERDUE_AFTER,
+            })),
+            State::Exhausted => Some(Waits::Due(now + OVERDUE_AFTER)),
+            State::Parked => Some(Waits::Parked),
             State::Delivered | State::Cancelled | State::Failed => None,
         }
     }
+
+    /// Says whether the body is still needed: there may be another attempt, or a redrive.
+    #[must_use]
+    pub fn needs_body(&self) -> bool {
+        !self.state.is_terminal() || self.state == State::Exhausted
+    }
+}
+
+/// Where a row waits to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// With all that the sweep should look at, then.
+    Due(Timestamp),
+    /// With its webhook's others, until they are let go.
+    Parked,
 }
 
 /// Says whether the time from `now` to `then` fits a delayed message.
 #[must_use]
 pub fn is_short(now: Timestamp, then: Timestamp) -> bool {
     then <= now + SHORT_WAIT
-}
-
-/// What to do with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Attempt it: nobody has before.
-    First,
-    /// Attempt it, after taking the lease.
-    Again,
-    /// It came back from the dead-letter queue: start a new cycle by taking the lease, then attempt it.
-    Redriven,
-    /// Acknowledge it without a request.
-    Stale(Stale),
-}
-
-/// Why a message needs no request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Stale {
-    /// The delivery is delivered, exhausted or cancelled.
-    #[error("the delivery has ended")]
-    Ended,
-    /// The attempt it asks for was made, or is not due yet.
-    #[error("the ledger waits for another attempt")]
-    Superseded,
-    /// Somebody else is at it.
-    #[error("the attempt is being made")]
-    Leased,
-    /// It names a row that is not there any more, and brings no body.
-    #[error("the ledger knows nothing of it")]
-    Unknown,
-}
-
-/// Says what to do with a message, given the ledger's row, read consistently.
-///
-/// The row is the truth. A duplicate, a late copy and a message that overtook another are all told by it.
-#[must_use]
-pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admission {
-    let Some(row) = row else {
-        let is_first = message.attempt == 1 && message.cycle == 0 && message.body.is_some();
-        return if is_first { Admission::First } else { Admission::Stale(Stale::Unknown) };
-    };
-    let Progress { state, cycle, attempt, .. } = row.progress;
-    if state == State::Exhausted && message.cycle == cycle + 1 && message.attempt == 1 {
-        Admission::Redriven
-    } else if state.is_terminal() {
-        Admission::Stale(Stale::Ended)
-    } else if (message.cycle, message.attempt) != (cycle, attempt) {
-        Admission::Stale(Stale::Superseded)
-    } else if row.lease_until.is_some_and(|until| until > now) {
-        Admission::Stale(Stale::Leased)
-    } else {
-        Admission::Again
-    }
-}
-
-/// Says where a delivery stands after attempt number `attempt` of `cycle` ended as it did.
-///
-/// `draw` is a uniform draw from `0.0..1.0` for the wait.
-#[must_use]
-pub fn settle(cycle: u32, attempt: u32, verdict: Verdict, policy: &RetryPolicy, now: Timestamp, draw: f64) -> Progress {
-    if verdict == Verdict::Accepted {
-        return Progress { state: State::Delivered, cycle, attempt, next_at: None };
-    }
-    match policy.wait_after(attempt, draw) {
-        Some(wait) => Progress { state: State::Retrying, cycle, attempt: attempt + 1, next_at: Some(now + wait) },
-        None => Progress { state: State::Exhausted, cycle, attempt, next_at: None },
-    }
-}
-
-/// How the sweep moves a due delivery on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// Send the message that asks for its next attempt, after this long, and look again at `due_at`.
-    Send {
-        /// How long the message is to wait.
-        delay: Duration,
-        /// When to look again, should the message be lost.
-        due_at: Timestamp,
-    },
-    /// Send it to the dead-letter queue.
-    DeadLetter,
-}
-
-/// Says how the sweep moves a due delivery on, or `None` if there is nothing to do: the delivery has ended, and
-/// [`due_at`](Progress::due_at) made it due no more.
-#[must_use]
-pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
-    match progress.state {
-        State::Pending | State::Retrying | State::Parked => {
-            let at = progress.next_at.unwrap_or(now).max(now);
-            let delay = Duration::try_from(at.duration_since(now)).unwrap_or_default().min(SHORT_WAIT);
-            Some(Wake::Send { delay, due_at: now + delay + OVERDUE_AFTER })
-        }
-        State::Exhausted => Some(Wake::DeadLetter),
-        State::Delivered | State::Cancelled | State::Failed => None,
-    }
-}
-
-/// Returns the message that stands for an exhausted delivery in the dead-letter queue.
-///
-/// It asks for the first attempt of the next cycle: moved back to a queue, as the console's redrive does, it starts the
-/// delivery anew.
-#[must_use]
-pub fn dead_letter(message: Message) -> Message {
-    Message { cycle: message.cycle + 1, attempt: 1, body: None, ..message }
 }
 
 #[cfg(test)]

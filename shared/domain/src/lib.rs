@@ -8,11 +8,13 @@
 //! [`target`] says where it may go, [`signature`] signs it and [`retry`] says when to try again.
 
 pub mod api_key;
+pub mod breaker;
 pub mod caller;
 pub mod catalog;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod flow;
 pub mod id;
 pub mod inbound;
 pub mod matcher;

@@ -60,6 +60,9 @@ pub struct Message {
     /// Whether its sender only wants to know whether it arrives: it is attempted once, even if the webhook is paused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub test: bool,
+    /// Whether it stands in the queue of slow receivers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub slow: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -90,6 +93,7 @@ impl Message {
             body: Some(body),
             content_type: ContentType::Json,
             test: false,
+            slow: false,
         }
     }
 

@@ -10,10 +10,12 @@ use crate::tenant::{AppId, TenantId};
 
 mod explain;
 mod headers;
+mod limits;
 mod settings;
 mod statistics;
 
 pub use explain::Explanation;
+pub use limits::AutoPause;
 pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SourceType};
 pub use statistics::{Statistics, Tally};
 

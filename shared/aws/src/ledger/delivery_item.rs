@@ -1,6 +1,6 @@
 //! A delivery, as the ledger's table knows it.
 
-use domain::delivery::{Attempt, Delivery, KEPT, Progress, State};
+use domain::delivery::{Attempt, Delivery, KEPT, Progress, State, Waits};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
@@ -71,6 +71,27 @@ pub(super) fn due_lane(shard: u8) -> String {
     format!("due#{shard}")
 }
 
+/// Over how many partitions the parked deliveries of one webhook spread.
+pub(super) const PARKED_SHARDS: u8 = 4;
+
+/// The lane of a webhook's parked deliveries.
+pub(super) fn parked_lane(webhook: WebhookId, shard: u8) -> String {
+    format!("parked#{webhook}#{shard}")
+}
+
+/// Returns the lane that a delivery waits in, and its place there: due ones by their time, parked ones by their event's.
+pub(super) fn lane_of(
+    progress: &Progress,
+    webhook: WebhookId,
+    delivery: DeliveryId,
+    now: Timestamp,
+) -> Option<(String, Timestamp)> {
+    progress.waits(now).map(|waits| match waits {
+        Waits::Due(at) => (due_lane(delivery.shard(DUE_SHARDS)), at),
+        Waits::Parked => (parked_lane(webhook, delivery.shard(PARKED_SHARDS)), delivery.timestamp()),
+    })
+}
+
 pub(super) fn item_key(webhook: WebhookId, delivery: DeliveryId) -> Item {
     key(&pk(webhook, delivery), &delivery.to_string())
 }
@@ -83,7 +104,7 @@ impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
         let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
-        let due_at = progress.due_at(now);
+        let (lane, lane_at) = lane_of(progress, *webhook, *id, now).unzip();
         let (body_zstd, body_ref) = match body {
             Some(Body::Inline(text)) => (Some(pack(text)?), None),
             Some(Body::Stored(key)) => (None, Some(key.clone())),
@@ -105,8 +126,8 @@ impl DeliveryItem {
             next_attempt: progress.attempt,
             next_at: progress.next_at.map(Timestamp::as_millisecond),
             lease_until: lease_until.map(Timestamp::as_millisecond),
-            lane: due_at.map(|_| due_lane(id.shard(DUE_SHARDS))),
-            lane_at: due_at.map(Timestamp::as_millisecond),
+            lane,
+            lane_at: lane_at.map(Timestamp::as_millisecond),
             body_zstd,
             body_ref,
             content_type: delivery.content_type,
@@ -115,9 +136,9 @@ impl DeliveryItem {
         })
     }
 
-    /// Returns its place in its lane.
-    pub(super) fn lane_at(&self) -> Option<i64> {
-        self.lane_at
+    /// Returns its lane, and its place there.
+    pub(super) fn place(&self) -> (Option<String>, i64) {
+        (self.lane.clone(), self.lane_at.unwrap_or_default())
     }
 }
 

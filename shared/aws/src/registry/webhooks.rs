@@ -8,13 +8,14 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use domain::event::Event;
 use domain::id::WebhookId;
 use domain::tenant::TenantId;
-use domain::webhook::{Statistics, Webhook};
+use domain::webhook::{Direction, Statistics, Webhook};
 use jiff::Timestamp;
 
 use super::webhook_item::WebhookItem;
 use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenant_pk, webhook_sk};
 use crate::events::publication;
 use crate::items::{Item, from_item, key, number, text, to_item};
+use crate::ledger::breaker::draining;
 use crate::{StoreError, batch};
 
 /// How often a write is tried again when other writers of the tenant come first.
@@ -88,7 +89,13 @@ impl Registry {
     /// One transaction writes the webhook, its subscription and the tenant's generation, so that whoever sees the generation
     /// sees the subscription; and it publishes what it tells.
     async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<(), StoreError> {
-        let publications = self.publications(events, webhook.audit.updated_at)?;
+        let mut beside = self.publications(events, webhook.audit.updated_at)?;
+        // Unless they wait for it, what is parked goes: to be sent, or to be cancelled. Whoever mends a webhook wants to see it go.
+        let waits = webhook.pause.is_some() && webhook.wants_events();
+        let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
+        if let Some(table) = self.deliveries_table.as_ref().filter(|_| may_wait && !waits) {
+            beside.push(draining(table, webhook.id, webhook.audit.updated_at)?);
+        }
         for _ in 0..WRITE_ROUNDS {
             let meta = self.meta(&webhook.tenant).await?;
             if let Count::Add(limit) = count
@@ -102,7 +109,7 @@ impl Registry {
                 .transact_items(self.put_webhook(webhook)?)
                 .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
                 .transact_items(self.raise_generation(&webhook.tenant, &meta, count)?);
-            let request = publications.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
+            let request = beside.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
             let Err(error) = request.send().await else { return Ok(()) };
             match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {

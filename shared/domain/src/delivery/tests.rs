@@ -2,6 +2,11 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::breaker::{Breaker, BreakerState};
+use crate::message::Message;
+use crate::retry::RetryPolicy;
+use crate::webhook::tests::webhook;
+use crate::webhook::{Pause, Webhook};
 
 fn now() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
@@ -70,27 +75,38 @@ fn respects_a_lease(#[case] seconds: u64, #[case] expected: Admission) {
 #[test]
 fn settles() {
     let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
-    let after = |attempt, verdict| settle(3, attempt, verdict, &policy, now(), 0.5);
+    let after = |attempt, verdict| settle(3, attempt, &Outcome::unanswered(verdict, ""), &policy, now(), 0.5);
     let progress = |state, attempt, next_at| Progress { state, cycle: 3, attempt, next_at };
     assert_eq!(after(1, Verdict::Accepted), progress(State::Delivered, 1, None));
     let in_five_seconds = Some(now() + Duration::from_secs(5));
     assert_eq!(after(1, Verdict::Refused), progress(State::Retrying, 2, in_five_seconds));
+    assert_eq!(after(1, Verdict::Gone), progress(State::Exhausted, 1, None));
     assert_eq!(after(2, Verdict::TimedOut), progress(State::Exhausted, 2, None));
 }
 
 #[rstest]
-#[case::on_a_queue(State::Retrying, 60, Some(180))]
-#[case::just_short(State::Retrying, 900, Some(1020))]
-#[case::left_to_the_sweep(State::Retrying, 901, Some(901))]
-#[case::redriven(State::Pending, 0, Some(120))]
-#[case::to_be_buried(State::Exhausted, 0, Some(120))]
-#[case::parked(State::Parked, 0, Some(300))]
+#[case::on_a_queue(State::Retrying, 60, due(180))]
+#[case::just_short(State::Retrying, 900, due(1020))]
+#[case::left_to_the_sweep(State::Retrying, 901, due(901))]
+#[case::its_turn_is_soon(State::Pending, 2, due(122))]
+#[case::its_turn_is_late(State::Pending, 1000, due(1000))]
+#[case::to_be_buried(State::Exhausted, 0, due(120))]
+#[case::parked(State::Parked, 0, Some(Waits::Parked))]
 #[case::delivered(State::Delivered, 0, None)]
 #[case::cancelled(State::Cancelled, 0, None)]
-fn says_when_the_sweep_should_look(#[case] state: State, #[case] wait: u64, #[case] due: Option<u64>) {
-    let next_at = Some(now() + Duration::from_secs(wait));
-    let progress = Progress { state, cycle: 0, attempt: 2, next_at };
-    assert_eq!(progress.due_at(now()), due.map(|seconds| now() + Duration::from_secs(seconds)));
+fn says_where_it_waits(#[case] state: State, #[case] wait: u64, #[case] expected: Option<Waits>) {
+    let next_at = Some(now() + seconds(wait));
+    assert_eq!(Progress { state, cycle: 0, attempt: 2, next_at }.waits(now()), expected);
+}
+
+#[test]
+fn a_redriven_delivery_is_overdue_if_its_process_died() {
+    let progress = Progress { state: State::Pending, cycle: 1, attempt: 1, next_at: None };
+    assert_eq!(progress.waits(now()), due(120));
+}
+
+fn due(after: u64) -> Option<Waits> {
+    Some(Waits::Due(now() + seconds(after)))
 }
 
 #[rstest]
@@ -109,6 +125,10 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+fn outcome(accepted: bool) -> Outcome {
+    Outcome::unanswered(if accepted { Verdict::Accepted } else { Verdict::Refused }, "")
+}
+
 #[test]
 fn a_dead_letter_that_comes_back_starts_a_new_cycle() {
     let letter = dead_letter(message(0, 3));
@@ -119,10 +139,10 @@ proptest! {
     /// Until a delivery is terminal there is a holder: a row that is not over is due.
     #[test]
     fn what_is_not_over_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
-        let verdict = if accepted { Verdict::Accepted } else { Verdict::Refused };
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
-        let progress = settle(0, attempt, verdict, &policy, now(), draw);
-        prop_assert_eq!(progress.due_at(now()).is_none(), progress.state == State::Delivered);
+        let progress = settle(0, attempt, &outcome(accepted), &policy, now(), draw);
+        prop_assert_eq!(progress.waits(now()).is_none(), progress.state == State::Delivered);
+        prop_assert_eq!(progress.needs_body(), progress.state != State::Delivered);
         prop_assert_eq!(progress.state == State::Retrying, progress.next_at.is_some());
         prop_assert_eq!(progress.attempt, attempt + u32::from(progress.state == State::Retrying));
     }
@@ -130,10 +150,63 @@ proptest! {
     /// The same message twice is attempted once: settling an attempt makes every copy of its message stale.
     #[test]
     fn a_settled_attempt_is_not_made_again(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25) {
-        let verdict = if accepted { Verdict::Accepted } else { Verdict::Refused };
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
-        let progress = settle(0, attempt, verdict, &policy, now(), 0.5);
+        let progress = settle(0, attempt, &outcome(accepted), &policy, now(), 0.5);
         let row = Delivery { progress, ..row(State::Retrying, 0, attempt) };
         prop_assert!(matches!(admit(&message(0, attempt), Some(&row), now()), Admission::Stale(_)));
     }
+}
+
+const ATTEMPT: Decision = Decision::Attempt { probe: false, had_turn: false };
+
+/// A breaker that waits for a probe since so many seconds, of a receiver that is slow for so many more.
+fn breaker(probe_since: i64, slow_for: i64) -> Breaker {
+    let at = |seconds| Some(now() + jiff::SignedDuration::from_secs(seconds));
+    let (probe_at, slow_until) = (at(-probe_since), at(slow_for));
+    let state = BreakerState::Open;
+    Breaker { state, since: now(), failed_probes: 0, probe_at, probe_until: None, drained: 0, slow_until }
+}
+
+fn paused(webhook: &mut Webhook) {
+    webhook.pause = Some(Pause { at: now(), by_failures: false });
+}
+
+#[rstest]
+#[case::well(message(0, 1), |_: &mut Webhook| (), None, ATTEMPT)]
+#[case::disabled(message(0, 1), |webhook: &mut Webhook| webhook.settings.enabled = false, None, Decision::Cancel)]
+#[case::deleted(message(0, 1), |webhook: &mut Webhook| webhook.delete(now(), "anna"), None, Decision::Cancel)]
+#[case::paused(message(0, 1), paused, None, Decision::Park)]
+#[case::broken(message(0, 1), |_: &mut Webhook| (), Some(breaker(-1, 0)), Decision::Park)]
+#[case::probe(message(0, 1), |_: &mut Webhook| (), Some(breaker(0, 0)), Decision::Attempt { probe: true, had_turn: false })]
+#[case::slow(message(0, 1), |_: &mut Webhook| (), Some(Breaker { state: BreakerState::Closed, ..breaker(0, 1) }), Decision::Detour)]
+#[case::slow_and_broken(message(0, 1), |_: &mut Webhook| (), Some(breaker(-1, 1)), Decision::Park)]
+#[case::on_the_slow_way(Message { slow: true, ..message(0, 1) }, |_: &mut Webhook| (), Some(Breaker { state: BreakerState::Closed, ..breaker(0, 1) }), ATTEMPT)]
+#[case::test_of_a_paused_one(Message { test: true, ..message(0, 1) }, paused, None, Decision::Attempt { probe: false, had_turn: true })]
+#[case::no_payload(
+    Message { body: Some(Body::Failed("x".to_owned())), ..message(0, 1) }, paused, None,
+    Decision::GiveUp("the template made no payload: x".to_owned())
+)]
+fn decides(
+    #[case] message: Message,
+    #[case] change: fn(&mut Webhook),
+    #[case] breaker: Option<Breaker>,
+    #[case] expected: Decision,
+) {
+    let mut webhook = webhook();
+    change(&mut webhook);
+    let decided = decide(&message, None, Some(&webhook), breaker.as_ref(), now());
+    assert_eq!(decided, (Admission::First, expected));
+}
+
+#[test]
+fn who_waited_for_a_turn_needs_no_other() {
+    let row = row(State::Pending, 0, 2);
+    let (_, decision) = decide(&message(0, 2), Some(&row), Some(&webhook()), None, now());
+    assert_eq!(decision, Decision::Attempt { probe: false, had_turn: true });
+}
+
+#[test]
+fn a_stale_message_is_dropped_whatever_became_of_the_webhook() {
+    let row = row(State::Delivered, 0, 1);
+    assert_eq!(decide(&message(0, 1), Some(&row), None, None, now()).1, Decision::Drop(Stale::Ended));
 }

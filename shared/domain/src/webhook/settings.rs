@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::headers;
+use super::limits::{self, AutoPause};
 use crate::event::Operation;
 use crate::filter::Filter;
+use crate::flow::Limits;
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
 use crate::payload::{Detail, PayloadFormat, Rendering};
-use crate::retry::{RetryPolicy, RetryPolicyError};
+use crate::retry::RetryPolicy;
 use crate::signature::SignatureScheme;
 use crate::subscription::Transition;
 use crate::target::TargetPolicy;
@@ -123,6 +125,18 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub retry_policy: RetryPolicy,
+    /// When failures pause it.
+    #[serde(default)]
+    #[schema(inline)]
+    pub auto_pause: AutoPause,
+    /// How many requests a second it takes at most: 1 to 1,000.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub rate_limit: Option<u32>,
+    /// How many requests at once it takes at most: 1 to 1,000.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub max_concurrency: Option<u32>,
     /// The connector that owns it, if one does.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
@@ -212,6 +226,12 @@ impl Settings {
         dedup(&mut self.tags);
     }
 
+    /// Returns how much its receiver takes.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { rate: self.rate_limit, concurrency: self.max_concurrency }
+    }
+
     /// Returns how payloads look.
     #[must_use]
     pub fn rendering(&self) -> Rendering {
@@ -292,12 +312,9 @@ impl Settings {
             fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
         }
         if let Err(error) = self.retry_policy.validate() {
-            let pointer = match error {
-                RetryPolicyError::MaxAttempts => "/retry_policy/maxAttempts",
-                RetryPolicyError::TimeoutMs => "/retry_policy/timeoutMs",
-            };
-            fault(pointer, error.to_string());
+            fault(&format!("/retry_policy/{}", error.field), error.to_string());
         }
+        limits::check(self, &mut faults);
         headers::check(&self.headers, &mut faults);
         faults.extend(self.rendering().check());
         faults

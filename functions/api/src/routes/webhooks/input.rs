@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 27] = [
+const WRITABLE: [&str; 30] = [
     "name",
     "type",
     "direction",
@@ -36,6 +36,9 @@ const WRITABLE: [&str; 27] = [
     "properties",
     "enabled",
     "retry_policy",
+    "auto_pause",
+    "rate_limit",
+    "max_concurrency",
     "connector_id",
     "integration_provider",
     "tags",

@@ -15,7 +15,7 @@ use domain::secret::Fingerprint;
 use domain::signature::SignatureScheme;
 use domain::subscription::Transition;
 use domain::tenant::{AppId, TenantId};
-use domain::webhook::{Direction, SCHEMA_VERSION, Settings, SourceType, Statistics, Webhook};
+use domain::webhook::{AutoPause, Direction, SCHEMA_VERSION, Settings, SourceType, Statistics, Webhook};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -79,6 +79,13 @@ pub struct WebhookBody {
     state: u8,
     #[schema(inline)]
     retry_policy: RetryPolicy,
+    /// When failures pause it.
+    #[schema(inline)]
+    auto_pause: AutoPause,
+    /// How many requests a second it takes at most.
+    rate_limit: Option<u32>,
+    /// How many requests at once it takes at most.
+    max_concurrency: Option<u32>,
     connector_id: Option<String>,
     integration_provider: Option<String>,
     tags: Vec<String>,
@@ -152,6 +159,7 @@ impl WebhookBody {
             settings;
         let Settings { signature_scheme, headers, properties, enabled, retry_policy, connector_id, .. } = settings;
         let Settings { applications, changed, transitions, filter, .. } = settings;
+        let Settings { auto_pause, rate_limit, max_concurrency, .. } = settings;
         let Settings { payload_format, detail, include, exclude, template, .. } = settings;
         let Settings { integration_provider, tags, source, source_type, .. } = settings;
         let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
@@ -184,6 +192,9 @@ impl WebhookBody {
             is_active,
             state,
             retry_policy,
+            auto_pause,
+            rate_limit,
+            max_concurrency,
             connector_id,
             integration_provider,
             tags,

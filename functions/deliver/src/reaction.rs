@@ -1,0 +1,89 @@
+//! What attempts mean for their webhooks: breakers open and close, webhooks are paused, resumed or disabled.
+//!
+//! Nothing here is needed for a delivery: what is lost with a process, the next one that sees the same does.
+
+use aws::StoreError;
+use aws::ledger::Loaded;
+use domain::breaker::{Reaction, SLOW, Seen, react};
+use domain::delivery::{Attempt, Verdict};
+use domain::id::WebhookId;
+use domain::operational::happenings;
+use domain::webhook::{Pause, Statistics, Webhook};
+use jiff::Timestamp;
+
+use crate::App;
+
+/// Who writes a webhook that its receiver's answers change.
+const BY: &str = "dynahook";
+
+/// How often a change is made to a webhook that somebody else changed meanwhile.
+const ROUNDS: usize = 5;
+
+/// What attempts show of a webhook's receiver; tests show nothing.
+pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Seen {
+    let mut seen = Seen::default();
+    for (attempt, probe) in attempts {
+        let outcome = &attempt.outcome;
+        seen.gone |= outcome.verdict == Verdict::Gone;
+        seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
+        if probe {
+            seen.probe = Some(outcome.verdict);
+        }
+    }
+    seen
+}
+
+/// Does what follows for a webhook from what this invocation saw of its receiver.
+pub(crate) async fn follow(app: &App, loaded: &Loaded, id: WebhookId, statistics: &Statistics, seen: Seen) {
+    let Some(webhook) = loaded.webhooks.get(&id) else { return };
+    let breaker = loaded.breakers.get(&id);
+    let now = app.clock.now();
+    for reaction in react(webhook, breaker, statistics, seen, now) {
+        let failed_probes = breaker.map_or(0, |breaker| breaker.failed_probes);
+        let done = match reaction {
+            Reaction::MarkSlow => app.ledger.mark_slow(id, now).await,
+            Reaction::Open => app.ledger.open_breaker(id, now).await.map(|_| ()),
+            Reaction::StayOpen => app.ledger.keep_open(id, failed_probes + 1, now).await.map(|_| ()),
+            Reaction::Close => app.ledger.close_breaker(id, now).await.map(|_| ()),
+            Reaction::Pause => {
+                let pause = |webhook: &mut Webhook| {
+                    webhook.pause.get_or_insert(Pause { at: now, by_failures: true });
+                };
+                change(app, webhook, now, pause).await
+            }
+            Reaction::Resume => {
+                let resume = |webhook: &mut Webhook| {
+                    webhook.pause.take_if(|pause| pause.by_failures);
+                };
+                change(app, webhook, now, resume).await
+            }
+            Reaction::Disable => change(app, webhook, now, |webhook| webhook.settings.enabled = false).await,
+        };
+        match done {
+            Ok(()) => {
+                tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "receiver's answers told")
+            }
+            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "it is left to the next attempt"),
+        }
+    }
+}
+
+/// Changes a webhook as it is now, and tells its tenant's others; nothing is written if it is so already.
+async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut Webhook)) -> Result<(), StoreError> {
+    let mut before = read.clone();
+    for _ in 0..ROUNDS {
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before || before.is_deleted() {
+            return Ok(());
+        }
+        after.touch(now, BY);
+        match app.registry.update_webhook(&after, &happenings(&before, &after)).await {
+            Err(StoreError::Conflict { .. }) => {}
+            written => return written,
+        }
+        let Some(record) = app.registry.webhook(&read.tenant, read.id).await? else { return Ok(()) };
+        before = record.webhook;
+    }
+    Err(StoreError::Conflict { key: read.id.to_string() })
+}

@@ -1,0 +1,286 @@
+//! A webhook's breaker, in a row beside its deliveries: it is read with them, and the sweep finds it as it finds them.
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use domain::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
+use domain::id::WebhookId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::delivery_item::{DUE_SHARDS, due_lane};
+use super::{Ledger, Written, written};
+use crate::StoreError;
+use crate::items::{Item, from_item, key, number, text, to_item};
+
+/// What tells it from deliveries in the lane that both wait in.
+pub(super) const KIND: &str = "breaker";
+
+/// Renaming a field here is a migration. Times are milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct BreakerItem {
+    pk: String,
+    sk: String,
+    kind: String,
+    webhook: WebhookId,
+    breaker_state: BreakerState,
+    since: i64,
+    #[serde(default)]
+    failed_probes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe_until: Option<i64>,
+    #[serde(default)]
+    drained: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slow_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lane_at: Option<i64>,
+}
+
+/// A breaker that the sweep should look at.
+#[derive(Debug, Clone)]
+pub struct DueBreaker {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// What the index says of it; it lags a little.
+    pub breaker: Breaker,
+    seen_lane_at: i64,
+}
+
+fn pk(webhook: WebhookId) -> String {
+    format!("W#{webhook}")
+}
+
+pub(super) fn breaker_key(webhook: WebhookId) -> Item {
+    key(&pk(webhook), "BREAKER")
+}
+
+/// Says whether an item is one of these.
+pub(super) fn is_breaker(item: &Item) -> bool {
+    item.get("kind").is_some_and(|kind| kind == &text(KIND))
+}
+
+pub(super) fn read(item: Item) -> Result<(WebhookId, Breaker), StoreError> {
+    let item: BreakerItem = from_item(item)?;
+    Ok((item.webhook, item.breaker()?))
+}
+
+impl BreakerItem {
+    fn breaker(&self) -> Result<Breaker, StoreError> {
+        let time = |milliseconds: i64| {
+            Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::inconsistent(&self.pk, error))
+        };
+        Ok(Breaker {
+            state: self.breaker_state,
+            since: time(self.since)?,
+            failed_probes: self.failed_probes,
+            probe_at: self.probe_at.map(time).transpose()?,
+            probe_until: self.probe_until.map(time).transpose()?,
+            drained: self.drained,
+            slow_until: self.slow_until.map(time).transpose()?,
+        })
+    }
+}
+
+impl DueBreaker {
+    pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
+        let item: BreakerItem = from_item(item)?;
+        Ok(Self { webhook: item.webhook, breaker: item.breaker()?, seen_lane_at: item.lane_at.unwrap_or_default() })
+    }
+}
+
+/// Returns the write that lets a webhook's parked deliveries go, for a transaction with the write that is the reason: whatever
+/// dies, both happen or neither.
+pub(crate) fn draining(table: &str, webhook: WebhookId, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+    let item = BreakerItem {
+        pk: pk(webhook),
+        sk: "BREAKER".to_owned(),
+        kind: KIND.to_owned(),
+        webhook,
+        breaker_state: BreakerState::Draining,
+        since: now.as_millisecond(),
+        failed_probes: 0,
+        probe_at: None,
+        probe_until: None,
+        drained: 0,
+        slow_until: None,
+        lane: Some(lane(webhook)),
+        lane_at: Some(now.as_millisecond()),
+    };
+    let put = Put::builder().table_name(table).set_item(Some(to_item(&item)?)).build();
+    let put = put.map_err(|error| StoreError::inconsistent("a request", error))?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+fn lane(webhook: WebhookId) -> String {
+    due_lane(webhook.shard(DUE_SHARDS))
+}
+
+impl Ledger {
+    /// Opens a webhook's breaker, unless it is open.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn open_breaker(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
+        let probe_at = number(next_probe(0, now).as_millisecond());
+        let update = self
+            .breaker(webhook)
+            .update_expression(
+                "SET kind = :kind, webhook = :webhook, breaker_state = :open, since = :now, failed_probes = :zero, \
+                 probe_at = :probe_at, lane = :lane, lane_at = :probe_at, drained = :zero REMOVE probe_until",
+            )
+            .condition_expression("attribute_not_exists(breaker_state) OR breaker_state <> :open")
+            .expression_attribute_values(":probe_at", probe_at)
+            .expression_attribute_values(":zero", number(0));
+        written(of_webhook(update, webhook, now)).await
+    }
+
+    /// Makes this process the one prober of a webhook until `until`, if it is time for a probe and nobody else is.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn claim_probe(
+        &self,
+        webhook: WebhookId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(webhook)
+            .update_expression(
+                "SET kind = :kind, webhook = :webhook, breaker_state = :open, since = if_not_exists(since, :now), \
+                 probe_until = :until, lane = :lane, lane_at = :until",
+            )
+            .condition_expression(
+                "attribute_not_exists(breaker_state) OR (breaker_state = :open \
+                 AND (attribute_not_exists(probe_at) OR probe_at <= :now) \
+                 AND (attribute_not_exists(probe_until) OR probe_until <= :now))",
+            )
+            .expression_attribute_values(":until", number(until.as_millisecond()));
+        written(of_webhook(update, webhook, now)).await
+    }
+
+    /// Leaves a webhook's breaker open after its probe failed, and says when there may be another.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn keep_open(&self, webhook: WebhookId, failed: u32, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(webhook)
+            .update_expression("SET failed_probes = :failed, probe_at = :at, lane_at = :at REMOVE probe_until")
+            .condition_expression("breaker_state = :open")
+            .expression_attribute_values(":open", state(BreakerState::Open))
+            .expression_attribute_values(":failed", number(failed))
+            .expression_attribute_values(":at", number(next_probe(failed, now).as_millisecond()));
+        written(update).await
+    }
+
+    /// Closes a webhook's breaker: what is parked is let go by the sweep.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn close_breaker(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(webhook)
+            .update_expression(
+                "SET breaker_state = :draining, since = :now, drained = :zero, lane = :lane, lane_at = :now \
+                 REMOVE probe_until, probe_at",
+            )
+            .condition_expression("breaker_state = :open")
+            .expression_attribute_values(":draining", state(BreakerState::Draining))
+            .expression_attribute_values(":open", state(BreakerState::Open))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .expression_attribute_values(":lane", text(lane(webhook)));
+        written(update).await
+    }
+
+    /// Notes that a webhook's receiver is slow, for a while.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn mark_slow(&self, webhook: WebhookId, now: Timestamp) -> Result<(), StoreError> {
+        let until = now + SLOW_FOR;
+        let update = self
+            .breaker(webhook)
+            .update_expression(
+                "SET kind = :kind, webhook = :webhook, breaker_state = if_not_exists(breaker_state, :closed), \
+                 since = if_not_exists(since, :now), slow_until = :until",
+            )
+            .expression_attribute_values(":kind", text(KIND))
+            .expression_attribute_values(":webhook", text(webhook.to_string()))
+            .expression_attribute_values(":closed", state(BreakerState::Closed))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .expression_attribute_values(":until", number(until.as_millisecond()));
+        written(update).await.map(|_| ())
+    }
+
+    /// Moves a due breaker's time, unless another sweep or an attempt came first; `drained` counts a run that lets parked
+    /// deliveries go.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn postpone_breaker(
+        &self,
+        due: &DueBreaker,
+        until: Timestamp,
+        drained: u32,
+    ) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(due.webhook)
+            .update_expression("SET lane_at = :until, drained = :drained")
+            .condition_expression("lane_at = :seen")
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":drained", number(drained))
+            .expression_attribute_values(":seen", number(due.seen_lane_at));
+        written(update).await
+    }
+
+    /// Takes a breaker that has closed and that nothing waits for any more off the sweep's list, unless it was opened or
+    /// closed again since the sweep moved it to `moved_to`.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn end_draining(&self, due: &DueBreaker, moved_to: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(due.webhook)
+            .update_expression("SET breaker_state = :closed REMOVE lane, lane_at")
+            .condition_expression("breaker_state = :draining AND lane_at = :seen")
+            .expression_attribute_values(":closed", state(BreakerState::Closed))
+            .expression_attribute_values(":draining", state(BreakerState::Draining))
+            .expression_attribute_values(":seen", number(moved_to.as_millisecond()));
+        written(update).await
+    }
+
+    fn breaker(&self, webhook: WebhookId) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(breaker_key(webhook)))
+    }
+}
+
+/// What the writes that may make the row have in common.
+fn of_webhook(update: UpdateItemFluentBuilder, webhook: WebhookId, now: Timestamp) -> UpdateItemFluentBuilder {
+    update
+        .expression_attribute_values(":kind", text(KIND))
+        .expression_attribute_values(":webhook", text(webhook.to_string()))
+        .expression_attribute_values(":open", state(BreakerState::Open))
+        .expression_attribute_values(":now", number(now.as_millisecond()))
+        .expression_attribute_values(":lane", text(lane(webhook)))
+}
+
+fn state(state: BreakerState) -> aws_sdk_dynamodb::types::AttributeValue {
+    text(match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::Draining => "draining",
+    })
+}

@@ -1,0 +1,108 @@
+//! What waits to be found by something else than its key: the sparse index `lanes`.
+
+use domain::delivery::{Delivery, Progress};
+use domain::id::WebhookId;
+use domain::message::Message;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use super::breaker::{DueBreaker, is_breaker};
+use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
+use super::{Ledger, Slot, Written, written};
+use crate::StoreError;
+use crate::items::{Item, from_item, number, text};
+
+/// What the sweep should look at.
+#[derive(Debug, Clone)]
+pub enum Due {
+    /// A delivery that is to be attempted, or buried.
+    Delivery(Box<DueDelivery>),
+    /// A breaker that is to be probed, or whose parked deliveries are to be let go.
+    Breaker(DueBreaker),
+}
+
+/// A delivery that waits in a lane.
+#[derive(Debug, Clone)]
+pub struct DueDelivery {
+    /// The message that asks for its next attempt; without a body.
+    pub message: Message,
+    /// Where it stands.
+    pub progress: Progress,
+    /// Where it was seen.
+    seen: (Option<String>, i64),
+}
+
+impl Ledger {
+    /// Lists what is due until `until`, at most `limit` of each partition, the longest overdue first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn due(&self, until: Timestamp, limit: i32) -> Result<Vec<Due>, StoreError> {
+        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit));
+        let read = |item| {
+            if is_breaker(&item) {
+                DueBreaker::from_item(item).map(Due::Breaker)
+            } else {
+                DueDelivery::from_item(item).map(|due| Due::Delivery(Box::new(due)))
+            }
+        };
+        try_join_all(lanes).await?.into_iter().flatten().map(read).collect()
+    }
+
+    /// Lists a webhook's parked deliveries, at most `limit`, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn parked(&self, webhook: WebhookId, limit: usize) -> Result<Vec<DueDelivery>, StoreError> {
+        let each = i32::try_from(limit).unwrap_or(i32::MAX);
+        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(parked_lane(webhook, shard), None, each));
+        let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
+        let mut parked = found.collect::<Result<Vec<_>, _>>()?;
+        parked.sort_by_key(|due| due.message.delivery);
+        parked.truncate(limit);
+        Ok(parked)
+    }
+
+    async fn lane(&self, lane: String, until: Option<Timestamp>, limit: i32) -> Result<Vec<Item>, StoreError> {
+        let query = self.client.query().table_name(&self.table).index_name("lanes").limit(limit);
+        let query = query.expression_attribute_values(":lane", text(lane));
+        let query = match until {
+            Some(until) => query
+                .key_condition_expression("lane = :lane AND lane_at <= :until")
+                .expression_attribute_values(":until", number(until.as_millisecond())),
+            None => query.key_condition_expression("lane = :lane"),
+        };
+        let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        Ok(answer.items.unwrap_or_default())
+    }
+
+    /// Moves a waiting delivery, due or parked, to what is due at `until`, unless another sweep or an attempt came first. Who
+    /// moved it sends the message.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn postpone(&self, due: &DueDelivery, until: Timestamp) -> Result<Written, StoreError> {
+        let (lane, at) = due.seen.clone();
+        let update = self
+            .update(Slot::of(&due.message))
+            .update_expression("SET lane = :due, lane_at = :until")
+            .condition_expression("lane = :seen AND lane_at = :seen_at")
+            .expression_attribute_values(":due", text(due_lane(due.message.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":seen", text(lane.unwrap_or_default()))
+            .expression_attribute_values(":seen_at", number(at));
+        written(update).await
+    }
+}
+
+impl DueDelivery {
+    fn from_item(item: Item) -> Result<Self, StoreError> {
+        let item: DeliveryItem = from_item(item)?;
+        let seen = item.place();
+        let row = Delivery::try_from(item)?;
+        Ok(Self { progress: row.progress, message: row.next_message(), seen })
+    }
+}

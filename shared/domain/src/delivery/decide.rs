@@ -1,0 +1,188 @@
+//! What happens next to a delivery.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Delivery, OVERDUE_AFTER, Outcome, Progress, SHORT_WAIT, State, Verdict};
+use crate::breaker::{Breaker, Gate, gate, is_slow};
+use crate::message::{Body, Message};
+use crate::retry::RetryPolicy;
+use crate::webhook::Webhook;
+
+/// Whether a message is to be acted upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Attempt it: nobody has before.
+    First,
+    /// Attempt it, after taking the lease.
+    Again,
+    /// It came back from the dead-letter queue: start a new cycle by taking the lease, then attempt it.
+    Redriven,
+    /// Acknowledge it without a request.
+    Stale(Stale),
+}
+
+/// Why a message needs no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    /// The delivery is delivered, exhausted or cancelled.
+    #[error("the delivery has ended")]
+    Ended,
+    /// The attempt it asks for was made, or is not due yet.
+    #[error("the ledger waits for another attempt")]
+    Superseded,
+    /// Somebody else is at it.
+    #[error("the attempt is being made")]
+    Leased,
+    /// It names a row that is not there any more, and brings no body.
+    #[error("the ledger knows nothing of it")]
+    Unknown,
+}
+
+/// Says whether a message is to be acted upon, given the ledger's row, read consistently.
+///
+/// The row is the truth. A duplicate, a late copy and a message that overtook another are all told by it.
+#[must_use]
+pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admission {
+    let Some(row) = row else {
+        let is_first = message.attempt == 1 && message.cycle == 0 && message.body.is_some();
+        return if is_first { Admission::First } else { Admission::Stale(Stale::Unknown) };
+    };
+    let Progress { state, cycle, attempt, .. } = row.progress;
+    if state == State::Exhausted && message.cycle == cycle + 1 && message.attempt == 1 {
+        Admission::Redriven
+    } else if state.is_terminal() {
+        Admission::Stale(Stale::Ended)
+    } else if (message.cycle, message.attempt) != (cycle, attempt) {
+        Admission::Stale(Stale::Superseded)
+    } else if row.lease_until.is_some_and(|until| until > now) {
+        Admission::Stale(Stale::Leased)
+    } else {
+        Admission::Again
+    }
+}
+
+/// What to do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Acknowledge it without a request.
+    Drop(Stale),
+    /// Its webhook is gone or disabled: so is the delivery.
+    Cancel,
+    /// There is nothing to send, for this reason: give it up.
+    GiveUp(String),
+    /// Let it wait until its webhook's deliveries are let go.
+    Park,
+    /// Send the message to the queue of slow receivers.
+    Detour,
+    /// Make the request.
+    Attempt {
+        /// Only as the one prober of an open breaker.
+        probe: bool,
+        /// Whether it waited for its turn: it takes none of its webhook's rate any more.
+        had_turn: bool,
+    },
+}
+
+/// Says what to do with a message, given all that is known of its delivery and its webhook.
+///
+/// A test is attempted at once and in any case: its sender wants to know what happens.
+#[must_use]
+pub fn decide(
+    message: &Message,
+    row: Option<&Delivery>,
+    webhook: Option<&Webhook>,
+    breaker: Option<&Breaker>,
+    now: Timestamp,
+) -> (Admission, Decision) {
+    let admission = admit(message, row, now);
+    let wanted = |webhook: &&Webhook| if message.test { !webhook.is_deleted() } else { webhook.wants_events() };
+    let decision = match (admission, webhook.filter(wanted)) {
+        (Admission::Stale(why), _) => Decision::Drop(why),
+        (_, None) => Decision::Cancel,
+        (_, Some(webhook)) => match (never_made(message, row), gate(webhook, breaker, now)) {
+            (Some(why), _) => Decision::GiveUp(why),
+            (None, _) if message.test => Decision::Attempt { probe: false, had_turn: true },
+            (None, Gate::Park) => Decision::Park,
+            (None, _) if is_slow(breaker, now) && !message.slow => Decision::Detour,
+            (None, gate) => Decision::Attempt { probe: gate == Gate::Probe, had_turn: row.is_some_and(had_turn) },
+        },
+    };
+    (admission, decision)
+}
+
+/// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.
+fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
+    match row.map_or(&message.body, |row| &row.body) {
+        Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
+        Some(Body::Inline(_) | Body::Stored(_)) => None,
+        None => {
+            let last = &row?.attempts.last()?.outcome;
+            last.error.clone().filter(|_| last.verdict == Verdict::Unrendered)
+        }
+    }
+}
+
+fn had_turn(row: &Delivery) -> bool {
+    row.progress.state == State::Pending && row.progress.next_at.is_some()
+}
+
+/// Says where a delivery stands after attempt number `attempt` of `cycle` ended as it did.
+///
+/// `draw` is a uniform draw from `0.0..1.0` for the wait.
+#[must_use]
+pub fn settle(
+    cycle: u32,
+    attempt: u32,
+    outcome: &Outcome,
+    policy: &RetryPolicy,
+    now: Timestamp,
+    draw: f64,
+) -> Progress {
+    if outcome.verdict == Verdict::Accepted {
+        return Progress { state: State::Delivered, cycle, attempt, next_at: None };
+    }
+    match policy.wait(attempt, outcome, draw) {
+        Some(wait) => Progress { state: State::Retrying, cycle, attempt: attempt + 1, next_at: Some(now + wait) },
+        None => Progress { state: State::Exhausted, cycle, attempt, next_at: None },
+    }
+}
+
+/// How the sweep moves a due delivery on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Send the message that asks for its next attempt, after this long, and look again at `due_at`.
+    Send {
+        /// How long the message is to wait.
+        delay: Duration,
+        /// When to look again, should the message be lost.
+        due_at: Timestamp,
+    },
+    /// Send it to the dead-letter queue.
+    DeadLetter,
+}
+
+/// Says how the sweep moves a due delivery on, or `None` if there is nothing to do: the delivery has ended, and
+/// [`waits`](Progress::waits) nowhere any more.
+#[must_use]
+pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
+    match progress.state {
+        State::Pending | State::Retrying | State::Parked => {
+            let at = progress.next_at.unwrap_or(now).max(now);
+            let delay = Duration::try_from(at.duration_since(now)).unwrap_or_default().min(SHORT_WAIT);
+            Some(Wake::Send { delay, due_at: now + delay + OVERDUE_AFTER })
+        }
+        State::Exhausted => Some(Wake::DeadLetter),
+        State::Delivered | State::Cancelled | State::Failed => None,
+    }
+}
+
+/// Returns the message that stands for an exhausted delivery in the dead-letter queue.
+///
+/// It asks for the first attempt of the next cycle: moved back to a queue, as the console's redrive does, it starts the
+/// delivery anew.
+#[must_use]
+pub fn dead_letter(message: Message) -> Message {
+    Message { cycle: message.cycle + 1, attempt: 1, body: None, slow: false, ..message }
+}
