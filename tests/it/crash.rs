@@ -48,7 +48,7 @@ impl<'a> Queue<'a> {
     }
 }
 
-fn first_message(tenant: &str, webhook: &Value) -> Message {
+pub(crate) fn first_message(tenant: &str, webhook: &Value) -> Message {
     let webhook: WebhookId = webhook["id"].as_str().unwrap().parse().unwrap();
     let event = EventId::derive(Timestamp::UNIX_EPOCH, &[tenant]);
     let body = Body::Inline(r#"{"operationType":"created"}"#.to_owned());

@@ -5,6 +5,7 @@ mod api;
 mod api_function;
 mod api_keys;
 mod authorizer;
+mod breaker;
 mod crash;
 mod delivery;
 mod events;

@@ -1,7 +1,8 @@
 //! A receiver on loopback that answers as it is told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,6 +17,8 @@ pub enum Answer {
     Status(u16),
     /// With a redirect to this URL.
     Redirect(&'static str),
+    /// With this status, after a while.
+    After(Duration, u16),
     /// Not at all.
     Hang,
 }
@@ -27,6 +30,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// Its body, to the byte.
     pub body: Bytes,
+    /// When.
+    pub at: Instant,
 }
 
 /// Listens until it is dropped.
@@ -35,6 +40,7 @@ pub struct Receiver {
     /// Where it listens.
     pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
+    under_way: Arc<AtomicUsize>,
 }
 
 impl Received {
@@ -60,19 +66,23 @@ impl Receiver {
     /// Listens, and answers the request of that number (from 0) as `answer` says.
     pub async fn start(answer: impl Fn(usize) -> Answer + Clone + Send + Sync + 'static) -> Self {
         let received = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&received);
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let (shared, count) = (Arc::clone(&received), Arc::clone(&under_way));
         let app = Router::new().fallback(async move |headers: HeaderMap, body: Bytes| {
             let number = {
                 let mut received = shared.lock().unwrap();
-                received.push(Received { headers, body });
+                received.push(Received { headers, body, at: Instant::now() });
                 received.len() - 1
             };
-            respond(answer(number)).await
+            count.fetch_add(1, Ordering::Relaxed);
+            let response = respond(answer(number)).await;
+            count.fetch_sub(1, Ordering::Relaxed);
+            response
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, received }
+        Self { url, received, under_way }
     }
 
     /// A receiver that takes everything.
@@ -86,6 +96,12 @@ impl Receiver {
         self.received.lock().unwrap().clone()
     }
 
+    /// How many requests wait for their answers; follows the receiver.
+    #[must_use]
+    pub fn under_way(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.under_way)
+    }
+
     /// Waits until that many requests have arrived.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         crate::eventually(&format!("{count} requests"), async || Some(self.received()).filter(|r| r.len() >= count))
@@ -97,6 +113,10 @@ async fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Status(status) => (StatusCode::from_u16(status).unwrap(), "noted").into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+        Answer::After(wait, status) => {
+            tokio::time::sleep(wait).await;
+            StatusCode::from_u16(status).unwrap().into_response()
+        }
         Answer::Hang => {
             tokio::time::sleep(Duration::from_hours(1)).await;
             StatusCode::OK.into_response()
