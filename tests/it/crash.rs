@@ -1,26 +1,30 @@
-//! Processes that die at the worst moment. `SIGKILL`, the real binary, a real queue.
+//! Processes that die at the worst moment, and calls that are cut there: `SIGKILL`, the real binaries, real queues.
+//!
+//! One test a point; the numbers are those of the table in docs/RUNBOOK.md. Those of fan-out, up to its last send, are in the
+//! simulation's `faults`.
 
-use std::time::Duration;
+mod delivery;
+mod publish;
+mod sweeping;
 
-use aws::ledger::Due;
 use aws_sdk_sqs::types::QueueAttributeName;
 use domain::id::{EventId, WebhookId};
 use domain::message::{Body, Message};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tests::{Answer, Function, Receiver, Stack, eventually, now, unique};
+use tests::{Answer, Function, Proxy, Receiver, Stack, Tenant, eventually, unique};
 
-/// A queue of this test's own, from which a message returns after two seconds.
-struct Queue<'a> {
-    stack: &'a Stack,
+/// A queue of a test's own, from which a message returns after two seconds.
+pub(crate) struct Queue {
+    stack: Stack,
     url: String,
 }
 
-impl<'a> Queue<'a> {
-    async fn create(stack: &'a Stack) -> Self {
+impl Queue {
+    pub(crate) async fn create(stack: &Stack) -> Self {
         let create = stack.sqs.create_queue().queue_name(unique("crash"));
         let answer = create.attributes(QueueAttributeName::VisibilityTimeout, "2").send().await.unwrap();
-        Self { stack, url: answer.queue_url.unwrap() }
+        Self { stack: stack.clone(), url: answer.queue_url.unwrap() }
     }
 
     async fn send(&self, message: &Message) {
@@ -34,18 +38,39 @@ impl<'a> Queue<'a> {
             answer.messages.unwrap_or_default().into_iter().next()
         })
         .await;
-        let event = json!({"Records": [{
-            "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
-            "attributes": {}, "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:crash",
-        }]});
-        (event, message.receipt_handle.unwrap())
+        (event(&message.body.unwrap()), message.receipt_handle.unwrap())
+    }
+
+    /// Waits for the message and reads it.
+    async fn message(&self) -> Message {
+        let (event, _) = self.receive().await;
+        Message::from_json(event["Records"][0]["body"].as_str().unwrap()).unwrap()
+    }
+
+    async fn is_empty(&self) -> bool {
+        let answer = self.stack.sqs.receive_message().queue_url(&self.url).send().await.unwrap();
+        answer.messages.unwrap_or_default().is_empty()
     }
 
     /// What Lambda does with a message that is not reported as failed.
     async fn delete(&self, receipt: &str) {
         self.stack.sqs.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await.unwrap();
     }
+}
+
+/// A message as Lambda hands it over.
+fn event(body: &str) -> Value {
+    batch(&[body.to_owned()])
+}
+
+fn batch(bodies: &[String]) -> Value {
+    let record = |(index, body): (usize, &String)| {
+        json!({
+            "messageId": format!("m{index}"), "receiptHandle": "r", "body": body, "attributes": {}, "messageAttributes": {},
+            "eventSource": "aws:sqs", "awsRegion": "us-east-1", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:crash",
+        })
+    };
+    json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()})
 }
 
 pub(crate) fn first_message(tenant: &str, webhook: &Value) -> Message {
@@ -55,71 +80,73 @@ pub(crate) fn first_message(tenant: &str, webhook: &Value) -> Message {
     Message::first(event, "item.created".parse().unwrap(), webhook, tenant.parse().unwrap(), body)
 }
 
-/// Between receiving a message and writing its outcome: the receiver has the request, nobody else knows.
-#[tokio::test]
-async fn a_crash_during_the_first_request_loses_nothing() {
-    let stack = Stack::connect().await;
-    let tenant = stack.tenant();
-    let receiver = Receiver::start(|number| if number == 0 { Answer::Hang } else { Answer::Status(204) }).await;
-    let webhook = tenant.webhook(&receiver.url, json!({})).await;
-    let queue = Queue::create(&stack).await;
-    queue.send(&first_message(&tenant.name, &webhook)).await;
+/// All is well.
+const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 
-    let deliver = Function::start(&stack, "DeliverFunction", &[]).await;
-    deliver.send(queue.receive().await.0).await;
-    receiver.wait_for(1).await;
-    deliver.kill().await;
-    assert_eq!(tenant.deliveries(&webhook).await, [] as [Value; 0], "nothing was written");
-
-    let mut deliver = Function::start(&stack, "DeliverFunction", &[]).await;
-    let (event, receipt) = queue.receive().await;
-    assert_eq!(deliver.invoke(event.clone()).await, json!({"batchItemFailures": []}));
-    tenant.delivery(&webhook, "delivered").await;
-    let [first, second] = &receiver.received()[..] else { panic!("two requests") };
-    assert_eq!((first.header("webhook-id"), &first.body), (second.header("webhook-id"), &second.body));
-
-    // Had the process died after the write instead: the message comes once more, and is told by its row.
-    deliver.invoke(event).await;
-    assert_eq!(receiver.received().len(), 2);
-    queue.delete(&receipt).await;
+/// A delivery to a receiver, by processes whose way to AWS can be cut and whose retries nobody else reads.
+struct Scene {
+    stack: Stack,
+    tenant: Tenant,
+    receiver: Receiver,
+    webhook: Value,
+    message: Message,
+    proxy: Proxy,
+    retries: Queue,
+    dead_letters: Queue,
 }
 
-/// During a later attempt, under a lease: nobody else makes it meanwhile, and the row says when it may be made again.
-#[tokio::test]
-async fn a_crash_during_a_later_request_leaves_a_row_that_is_due() {
-    let stack = Stack::connect().await;
-    let tenant = stack.tenant();
-    let receiver = Receiver::start(|number| if number == 0 { Answer::Status(500) } else { Answer::Hang }).await;
-    let policy = json!({"retry_policy": {"maxAttempts": 5, "backoff": "exponential", "timeoutMs": 30_000}});
-    let webhook = tenant.webhook(&receiver.url, policy).await;
-    let queue = Queue::create(&stack).await;
-    let first = first_message(&tenant.name, &webhook);
-    queue.send(&first).await;
-    let (event, receipt) = queue.receive().await;
-    // Retries go to a queue that nobody reads, so that this test makes the second attempt itself.
-    let nowhere = Queue::create(&stack).await;
-    let environment = [("RETRIES_QUEUE_URL", nowhere.url.as_str())];
-    let mut deliver = Function::start(&stack, "DeliverFunction", &environment).await;
-    deliver.invoke(event).await;
-    queue.delete(&receipt).await;
-    tenant.delivery(&webhook, "retrying").await;
+impl Scene {
+    /// A webhook whose receiver answers as it is told.
+    async fn start(answer: impl Fn(usize) -> Answer + Clone + Send + Sync + 'static) -> Self {
+        let stack = Stack::connect().await;
+        let tenant = stack.tenant();
+        let receiver = Receiver::start(answer).await;
+        let policy = json!({"retry_policy": {"maxAttempts": 2, "baseMs": 100, "capMs": 1000, "timeoutMs": 30_000}});
+        let webhook = tenant.webhook(&receiver.url, policy).await;
+        let message = first_message(&tenant.name, &webhook);
+        let (proxy, retries) = (Proxy::start().await, Queue::create(&stack).await);
+        let dead_letters = Queue::create(&stack).await;
+        Self { tenant, receiver, webhook, message, proxy, retries, dead_letters, stack }
+    }
 
-    queue.send(&Message { attempt: 2, body: None, ..first }).await;
-    deliver.send(queue.receive().await.0).await;
-    receiver.wait_for(2).await;
-    deliver.kill().await;
+    async fn function(&self, name: &str) -> Function {
+        let environment = [
+            ("AWS_ENDPOINT_URL", self.proxy.url.as_str()),
+            ("RETRIES_QUEUE_URL", &self.retries.url),
+            ("DEAD_LETTER_QUEUE_URL", &self.dead_letters.url),
+        ];
+        Function::start(&self.stack, name, &environment).await
+    }
 
-    let mut other = Function::start(&stack, "DeliverFunction", &environment).await;
-    let (event, _) = queue.receive().await;
-    tokio::time::timeout(Duration::from_secs(5), other.invoke(event))
-        .await
-        .expect("no request is made under the lease");
-    assert_eq!(receiver.received().len(), 2);
-    let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
-    let lease_ends = now() + Duration::from_mins(2);
-    let due = ledger.due(lease_ends, 1000).await.unwrap();
-    assert!(
-        due.iter().any(|due| matches!(due, Due::Delivery(due) if due.message.tenant.as_str() == tenant.name)),
-        "the sweep finds it once the lease ends"
-    );
+    async fn deliver(&self) -> Function {
+        self.function("DeliverFunction").await
+    }
+
+    /// The first message of the delivery, as Lambda hands it over.
+    fn first(&self) -> Value {
+        event(&self.message.to_json())
+    }
+
+    /// The message that asks for its second attempt.
+    fn second(&self) -> Value {
+        event(&Message { attempt: 2, body: None, ..self.message.clone() }.to_json())
+    }
+
+    async fn deliveries(&self) -> Vec<Value> {
+        self.tenant.deliveries(&self.webhook).await
+    }
+
+    async fn state(&self) -> String {
+        self.deliveries().await[0]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// The receiver got the delivery so many times, each time the same.
+    fn assert_received(&self, count: usize) {
+        let received = self.receiver.received();
+        assert_eq!(received.len(), count);
+        let same = |one: &tests::Received, other: &tests::Received| {
+            (one.header("webhook-id"), &one.body) == (other.header("webhook-id"), &other.body)
+        };
+        assert!(received.iter().all(|one| same(one, &received[0])), "one id and one body");
+    }
 }

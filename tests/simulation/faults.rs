@@ -87,7 +87,7 @@ const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 #[case::some_messages_are_refused(Fault::RefuseSome)]
 #[case::an_answer_is_lost(Fault::LoseAnswer)]
 #[tokio::test]
-async fn a_fault_that_passes_is_not_seen(#[case] fault: Fault) {
+async fn crash_point_04_a_fault_that_passes_is_not_seen(#[case] fault: Fault) {
     let mut bench = Bench::start().await;
     bench.fail(fault).await;
     assert_eq!(bench.function.invoke(batch(10)).await, DONE());
@@ -100,7 +100,7 @@ async fn a_fault_that_passes_is_not_seen(#[case] fault: Fault) {
 #[case::before_its_messages_are_taken(Fault::HangBefore)]
 #[case::after_its_messages_are_taken(Fault::HangAfter)]
 #[tokio::test]
-async fn a_process_that_is_killed_in_a_send_loses_nothing(#[case] fault: Fault) {
+async fn crash_point_03_and_04_a_process_that_is_killed_in_a_send_loses_nothing(#[case] fault: Fault) {
     let mut bench = Bench::start().await;
     bench.fail(fault).await;
     bench.function.send(batch(25)).await;
@@ -112,7 +112,7 @@ async fn a_process_that_is_killed_in_a_send_loses_nothing(#[case] fault: Fault) 
 
 /// Killed after the last send and before the batch is acknowledged: it comes again, whole.
 #[tokio::test]
-async fn a_process_that_is_killed_after_its_sends_repeats_them_with_the_same_ids() {
+async fn crash_point_05_a_process_that_is_killed_after_its_sends_repeats_them_with_the_same_ids() {
     let mut bench = Bench::start().await;
     assert_eq!(bench.function.invoke(batch(25)).await, DONE());
     bench.restart().await;
@@ -122,7 +122,7 @@ async fn a_process_that_is_killed_after_its_sends_repeats_them_with_the_same_ids
 }
 
 #[tokio::test]
-async fn a_poison_record_is_kept_and_the_others_go_on() {
+async fn crash_point_06_a_poison_record_is_kept_and_the_others_go_on() {
     let mut bench = Bench::start().await;
     let poison = json!({"eventID": "e2", "dynamodb": {"SequenceNumber": "2", "NewImage": []}});
     let records = json!({"Records": [record(1, &json!({})), poison, record(3, &json!({}))]});
@@ -135,7 +135,7 @@ async fn a_poison_record_is_kept_and_the_others_go_on() {
 
 /// What does not fit a message travels by reference: whole, stored once for all that get the same.
 #[tokio::test]
-async fn an_oversize_record_travels_by_reference() {
+async fn crash_point_06_an_oversize_record_travels_by_reference() {
     let mut bench = Bench::start().await;
     let noise = |seed: u64| {
         // Text that does not compress: two images of the largest size that an item has.

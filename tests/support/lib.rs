@@ -13,7 +13,7 @@ mod tokens;
 
 pub use fake_aws::{FakeAws, Fault, fanout_environment};
 pub use lambda::{Function, binary};
-pub use proxy::Proxy;
+pub use proxy::{Cut, Proxy};
 pub use receiver::{Answer, Received, Receiver};
 pub use stack::{Stack, Tenant};
 pub use tokens::Claims;

@@ -1,0 +1,42 @@
+//! What may happen to the sweep.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::json;
+use tests::{Answer, Cut};
+
+use super::{DONE, Scene, event};
+
+/// Lets the time come at which the sweep looks at the scene's delivery.
+pub(super) async fn overdue(scene: &Scene) {
+    let (webhook, delivery) = (scene.message.webhook, scene.message.delivery);
+    let key = [("pk", format!("W#{webhook}#{}", delivery.shard(8))), ("sk", delivery.to_string())];
+    let update = scene.stack.dynamodb.update_item().table_name(scene.stack.output("DeliveriesTable"));
+    let update = key.into_iter().fold(update, |update, (name, text)| update.key(name, AttributeValue::S(text)));
+    let past = AttributeValue::N("1000".to_owned());
+    let update =
+        update.update_expression("SET lane_at = :past, next_at = :past").expression_attribute_values(":past", past);
+    update.send().await.unwrap();
+}
+
+/// A sweep dies before its message is sent, another runs, and two run at once: the attempt is made once.
+#[tokio::test]
+async fn crash_point_20_a_sweep_dies_and_two_run() {
+    let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
+    let mut deliver = scene.deliver().await;
+    deliver.invoke(scene.first()).await;
+    overdue(&scene).await;
+    let sweep = scene.function("SweepFunction").await;
+    scene.proxy.cut("SendMessageBatch", Cut::Before);
+    sweep.send(json!({})).await;
+    scene.proxy.was_cut().await;
+    sweep.kill().await;
+
+    overdue(&scene).await;
+    let (mut one, mut other) = (scene.function("SweepFunction").await, scene.function("SweepFunction").await);
+    tokio::join!(one.invoke(json!({})), other.invoke(json!({})));
+    let retry = scene.retries.message().await;
+    for _ in 0..2 {
+        assert_eq!(deliver.invoke(event(&retry.to_json())).await, DONE());
+    }
+    scene.assert_received(2);
+}
