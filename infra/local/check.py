@@ -57,7 +57,7 @@ def test() -> int:
             receiver.close()
         check_secrets(stack)
     print(
-        f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md, schemathesis (exit code {contract}), "
+        f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md and docs/RUNBOOK.md, schemathesis (exit code {contract}), "
         "the first delivery of make run, and a search for secrets in logs, tables and queues"
     )
     if code or contract:

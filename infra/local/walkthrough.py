@@ -1,4 +1,4 @@
-"""The commands of docs/API.md, run as they stand there; what they print is compared with what stands below them."""
+"""The commands of docs/API.md and docs/RUNBOOK.md, run as they stand there; what they print is compared with what stands below."""
 
 from __future__ import annotations
 
@@ -6,31 +6,54 @@ import json
 import os
 import re
 import subprocess
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
-from receiver import Receiver
+from receiver import Arrival, Receiver
 from stack import ROOT, Stack, StackError, step
 
 # A block of commands, and the text that follows it, if one does.
 BLOCK = re.compile(r"```sh walkthrough\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
+# Of how long the longest may take, in seconds: an outage is noticed, probed and over.
+TIMEOUT = 300
+
+
 def check_walkthroughs(stack: Stack) -> None:
-    """Runs every walkthrough in a shell of its own, after the definitions that come first."""
+    """Runs every walkthrough in a shell of its own, after the definitions that come first in docs/API.md."""
     (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "API.md").read_text())
-    step(f"the {len(blocks)} walkthroughs of docs/API.md")
-    receiver = Receiver(0)
+    blocks += BLOCK.findall((ROOT / "docs" / "RUNBOOK.md").read_text())
+    step(f"the {len(blocks)} walkthroughs of docs/API.md and docs/RUNBOOK.md")
+    # At once: the runbook's waits for minutes.
+    with ThreadPoolExecutor(len(blocks)) as threads:
+        list(threads.map(lambda block: check(stack, definitions, *block), blocks))
+
+
+def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
+    """Runs one walkthrough, with a tenant and a receiver of its own."""
+    down = threading.Event()
+    receiver = Receiver(0, lambda arrival: control(down, arrival))
     try:
-        for commands, expected in blocks:
-            environment = {**os.environ, **stack.environment, **variables(stack, receiver)}
-            script = f"set -euo pipefail\n{definitions}\n{put_item(stack, environment['TENANT'])}\n{commands}"
-            shell = subprocess.run(
-                ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
-            )
-            if shell.returncode != 0 or shell.stdout != expected:
-                raise StackError(f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
+        environment = {**os.environ, **stack.environment, **variables(stack, receiver)}
+        helpers = f"{put_item(stack, environment['TENANT'])}\nreceiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
+        script = f"set -euo pipefail\n{definitions}\n{helpers}\n{commands}"
+        shell = subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+        if shell.returncode != 0 or shell.stdout != expected:
+            raise StackError(f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
     finally:
         receiver.close()
+
+
+def control(down: threading.Event, arrival: Arrival) -> int:
+    """Answers as a receiver that can be taken down and brought up."""
+    if arrival.path in ("/down", "/up"):
+        (down.set if arrival.path == "/down" else down.clear)()
+        return 204
+    return 503 if down.is_set() else 204
 
 
 def variables(stack: Stack, receiver: Receiver) -> dict[str, str]:
