@@ -1,5 +1,6 @@
 //! A batch of messages: attempts overlap, outcomes are written as they come.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +9,7 @@ use aws::ledger::Loaded;
 use aws::queue::Outgoing;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::message::Message;
+use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
@@ -91,10 +93,12 @@ async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(u
         .map(|(index, plan)| {
             let loaded = &loaded;
             async move {
-                match plan {
-                    Ok(plan) => (index, attempt(app, loaded, plan, deadline).await),
-                    Err(error) => (index, Err(error)),
-                }
+                let done = match plan {
+                    // A panic in one attempt is a fault of ours like any other, and leaves the others alone.
+                    Ok(plan) => AssertUnwindSafe(attempt(app, loaded, plan, deadline)).catch_unwind().await,
+                    Err(error) => Ok(Err(error)),
+                };
+                (index, done.unwrap_or_else(|_| Err(StoreError::Unavailable("the attempt panicked".to_owned()))))
             }
         })
         .collect();
