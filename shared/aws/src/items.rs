@@ -55,3 +55,35 @@ pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
 pub(crate) fn number(value: impl Into<i128>) -> AttributeValue {
     AttributeValue::N(value.into().to_string())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Returns the size of an item as [DynamoDB counts it][1]: up to 1 KB is one write unit.
+    ///
+    /// [1]: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    pub(crate) fn size(item: &Item) -> usize {
+        item.iter().map(|(name, value)| name.len() + size_of_value(value)).sum()
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a type that no item of ours has fails the test")]
+    fn size_of_value(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
+            AttributeValue::N(digits) => digits.trim_matches(['-', '0']).len().div_ceil(2) + 1,
+            AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size_of_value(value)).sum::<usize>(),
+            AttributeValue::M(map) => 3 + map.len() + size(map),
+            AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
+            other => panic!("no item of ours has {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_item_has_the_size_of_its_names_and_values() {
+        let list = AttributeValue::L(vec![number(0), number(1200), text("é")]);
+        let item = HashMap::from([("pk".to_owned(), text("abc")), ("numbers".to_owned(), list)]);
+        assert_eq!(size(&item), (2 + 3) + (7 + 3 + (1 + 1) + (1 + 2) + (1 + 2)));
+    }
+}

@@ -10,11 +10,13 @@ use crate::tenant::{AppId, TenantId};
 
 mod explain;
 mod headers;
+mod hours;
 mod limits;
 mod settings;
 mod statistics;
 
 pub use explain::Explanation;
+pub use hours::{HOURS, Hour, Hours, Sums, Turn};
 pub use limits::AutoPause;
 pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SourceType};
 pub use statistics::{Statistics, Tally};

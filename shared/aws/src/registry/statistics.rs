@@ -1,12 +1,17 @@
 //! What deliveries add up to, in an item of its own: counting is no write of the webhook.
+//!
+//! The hours are a ring in one list of numbers, three for each slot. An item is one write unit up to 1 KB: numbers without names
+//! keep two days below that, however long the webhook fails.
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::ReturnValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::id::WebhookId;
-use domain::webhook::{Statistics, Tally};
-use serde::{Deserialize, Serialize};
+use domain::webhook::{Hour, Hours, Statistics, Sums, Tally, Turn};
+use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::Registry;
 use crate::StoreError;
@@ -14,11 +19,21 @@ use crate::items::{Item, from_item, key, number, text};
 
 const SK: &str = "STATISTICS";
 
-#[derive(Debug, Serialize, Deserialize)]
+/// How often a count is tried again when others turn the ring at the same time.
+const ROUNDS: u32 = 5;
+
+/// Renaming a field here is a migration.
+#[derive(Debug, Deserialize)]
 struct StatisticsItem {
-    webhook: WebhookId,
+    pk: String,
     #[serde(flatten)]
     statistics: Statistics,
+    /// The hour that was counted last. (`hour` is a reserved word of DynamoDB's expressions.)
+    #[serde(default)]
+    last_hour: Option<i64>,
+    /// Attempts, failed ones, and milliseconds, slot by slot.
+    #[serde(default)]
+    by_hour: Vec<u64>,
 }
 
 fn statistics_pk(webhook: WebhookId) -> String {
@@ -32,12 +47,29 @@ pub(super) fn is_statistics(item: &Item) -> bool {
 
 /// Reads items, by webhook.
 pub(super) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<WebhookId, Statistics>, StoreError> {
-    items
-        .map(|item| {
-            let StatisticsItem { webhook, statistics } = from_item(item)?;
-            Ok((webhook, statistics))
-        })
-        .collect()
+    items.map(read).collect()
+}
+
+fn read(item: Item) -> Result<(WebhookId, Statistics), StoreError> {
+    let StatisticsItem { pk, statistics, last_hour, by_hour } = from_item(item)?;
+    let webhook = pk.strip_prefix("W#").and_then(|id| id.parse().ok());
+    let webhook = webhook.ok_or_else(|| StoreError::inconsistent(&pk, "not the key of a webhook"))?;
+    let slots = by_hour.chunks(3).map(|slot| match *slot {
+        [calls, errors, duration_ms] => Sums { calls, errors, duration_ms },
+        _ => Sums::default(),
+    });
+    let hours = Hours::new(last_hour.map(Hour::from_number), slots.collect());
+    Ok((webhook, Statistics { hours, ..statistics }))
+}
+
+fn list(hours: &Hours) -> AttributeValue {
+    let numbers = hours.slots().iter().flat_map(|sums| [sums.calls, sums.errors, sums.duration_ms]);
+    AttributeValue::L(numbers.map(number).collect())
+}
+
+/// A time, exact to a millisecond: more would only be longer.
+fn moment(at: Timestamp) -> AttributeValue {
+    text(Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at).to_string())
 }
 
 impl Registry {
@@ -47,69 +79,152 @@ impl Registry {
 
     /// Adds what the attempts of an invocation add up to, and returns the sums after it.
     ///
+    /// One call, but for the first one of an hour, which takes two.
+    ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn count(&self, webhook: WebhookId, tally: &Tally) -> Result<Statistics, StoreError> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(self.statistics_key(webhook).1))
-            .return_values(ReturnValue::AllNew);
-        let answer = counting(update, webhook, tally)?.send().await.map_err(|error| StoreError::unavailable(&error))?;
-        let StatisticsItem { statistics, .. } = from_item(answer.attributes.unwrap_or_default())?;
-        Ok(statistics)
+        let key = self.statistics_key(webhook).1;
+        // Most often somebody has counted in this hour already; if not, the answer says which hour was counted last.
+        let mut last = Some(tally.hour());
+        for _ in 0..ROUNDS {
+            let update = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key.clone()))
+                .return_values(ReturnValue::AllNew)
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            let error = match Counting::of(tally, last)?.into_update(update).send().await {
+                Ok(answer) => return Ok(read(answer.attributes.unwrap_or_default())?.1),
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(found)) => {
+                    let found = found.item().and_then(|item| item.get("last_hour")?.as_n().ok()?.parse().ok());
+                    last = found.map(Hour::from_number);
+                }
+                _ => return Err(StoreError::unavailable(&error)),
+            }
+        }
+        Err(StoreError::Conflict { key: statistics_pk(webhook) })
     }
 }
 
-/// Says what the tally does to the item.
-fn counting(
-    update: UpdateItemFluentBuilder,
-    webhook: WebhookId,
-    tally: &Tally,
-) -> Result<UpdateItemFluentBuilder, StoreError> {
-    let status = serde_dynamo::to_attribute_value(tally.last_status)
-        .map_err(|error| StoreError::inconsistent("an outcome", error))?;
-    let mut set = vec!["webhook = :webhook", "last_delivery_at = :at", "last_delivery_status = :status"];
-    let mut add = vec!["total_calls :calls", "total_errors :errors"];
-    let mut remove = Vec::new();
-    let mut update = update
-        .expression_attribute_values(":webhook", text(webhook.to_string()))
-        .expression_attribute_values(":at", text(tally.last_at.to_string()))
-        .expression_attribute_values(":status", status)
-        .expression_attribute_values(":calls", number(tally.calls))
-        .expression_attribute_values(":errors", number(tally.errors))
-        .expression_attribute_values(":failures", number(tally.failures))
-        .expression_attribute_values(":timeouts", number(tally.timeouts));
-    if tally.succeeded {
-        set.push("consecutive_failures = :failures");
-    } else {
-        add.push("consecutive_failures :failures");
-    }
-    if tally.ended_otherwise {
-        set.push("consecutive_timeouts = :timeouts");
-    } else {
-        add.push("consecutive_timeouts :timeouts");
-    }
-    match tally.failing_since {
-        Some(since) => {
-            update = update.expression_attribute_values(":since", text(since.to_string()));
-            set.push(if tally.succeeded {
-                "failing_since = :since"
-            } else {
-                "failing_since = if_not_exists(failing_since, :since)"
-            });
-        }
-        None => remove.push("failing_since"),
-    }
-    if let Some(error) = &tally.last_error {
-        set.push("last_error = :error");
-        update = update.expression_attribute_values(":error", text(error));
-    }
-    let mut expression = format!("SET {} ADD {}", set.join(", "), add.join(", "));
-    if !remove.is_empty() {
-        expression = format!("{expression} REMOVE {}", remove.join(", "));
-    }
-    Ok(update.update_expression(expression))
+/// The expressions of one count.
+#[derive(Debug, Default)]
+struct Counting {
+    condition: &'static str,
+    set: Vec<String>,
+    add: Vec<&'static str>,
+    remove: Vec<&'static str>,
+    values: HashMap<String, AttributeValue>,
 }
+
+impl Counting {
+    /// Says what the tally does to an item whose last counted hour is `last`.
+    fn of(tally: &Tally, last: Option<Hour>) -> Result<Self, StoreError> {
+        let mut counting = Self::default();
+        counting.sums(tally)?;
+        counting.turn(tally, last);
+        Ok(counting)
+    }
+
+    fn sums(&mut self, tally: &Tally) -> Result<(), StoreError> {
+        let status = serde_dynamo::to_attribute_value(tally.last_status)
+            .map_err(|error| StoreError::inconsistent("an outcome", error))?;
+        self.set("last_delivery_at = :at", ":at", moment(tally.last_at));
+        self.set("last_delivery_status = :status", ":status", status);
+        self.add("total_calls :calls", ":calls", number(tally.calls));
+        self.add("total_errors :errors", ":errors", number(tally.errors));
+        if tally.succeeded {
+            self.set("consecutive_failures = :failures", ":failures", number(tally.failures));
+        } else {
+            self.add("consecutive_failures :failures", ":failures", number(tally.failures));
+        }
+        if tally.ended_otherwise {
+            self.set("consecutive_timeouts = :timeouts", ":timeouts", number(tally.timeouts));
+        } else {
+            self.add("consecutive_timeouts :timeouts", ":timeouts", number(tally.timeouts));
+        }
+        match (tally.failing_since, tally.succeeded) {
+            (Some(since), true) => self.set("failing_since = :since", ":since", moment(since)),
+            (Some(since), false) => {
+                self.set("failing_since = if_not_exists(failing_since, :since)", ":since", moment(since));
+            }
+            (None, _) => self.remove.push("failing_since"),
+        }
+        if let Some(error) = &tally.last_error {
+            self.set("last_error = :error", ":error", text(error));
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, tally: &Tally, last: Option<Hour>) {
+        let (hour, sums) = (tally.hour(), tally.sums());
+        self.condition = "attribute_not_exists(last_hour)";
+        if let Some(last) = last {
+            self.condition = "last_hour = :last";
+            self.value(":last", number(last.number()));
+        }
+        match Turn::to(hour, last) {
+            Turn::Add => {
+                self.slot(hour.slot(), |path, value| format!("{path} = {path} + {value}"));
+                self.value(":duration", number(sums.duration_ms));
+            }
+            Turn::Advance(silent) => {
+                for slot in silent {
+                    self.slot(slot, |path, _| format!("{path} = :zero"));
+                    self.value(":zero", number(0));
+                }
+                self.slot(hour.slot(), |path, value| format!("{path} = {value}"));
+                self.value(":duration", number(sums.duration_ms));
+                self.set("last_hour = :hour", ":hour", number(hour.number()));
+            }
+            Turn::Restart => {
+                self.set("by_hour = :ring", ":ring", list(&Hours::started(hour, sums)));
+                self.set("last_hour = :hour", ":hour", number(hour.number()));
+            }
+            Turn::TooLate => {}
+        }
+    }
+
+    /// Sets the three numbers of a slot.
+    fn slot(&mut self, slot: usize, expression: impl Fn(String, &str) -> String) {
+        let values = [":calls", ":errors", ":duration"];
+        let paths = (slot * 3..).map(|index| format!("by_hour[{index}]"));
+        self.set.extend(paths.zip(values).map(|(path, value)| expression(path, value)));
+    }
+
+    fn set(&mut self, expression: &str, name: &str, value: AttributeValue) {
+        self.set.push(expression.to_owned());
+        self.value(name, value);
+    }
+
+    fn add(&mut self, expression: &'static str, name: &str, value: AttributeValue) {
+        self.add.push(expression);
+        self.value(name, value);
+    }
+
+    fn value(&mut self, name: &str, value: AttributeValue) {
+        self.values.insert(name.to_owned(), value);
+    }
+
+    fn expression(&self) -> String {
+        let mut expression = format!("SET {} ADD {}", self.set.join(", "), self.add.join(", "));
+        if !self.remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", self.remove.join(", "));
+        }
+        expression
+    }
+
+    fn into_update(self, update: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
+        let expression = self.expression();
+        let update = update.update_expression(expression).condition_expression(self.condition);
+        update.set_expression_attribute_values(Some(self.values))
+    }
+}
+
+#[cfg(test)]
+mod tests;

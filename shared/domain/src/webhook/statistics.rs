@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::hours::{Hour, Hours, Sums};
 use crate::delivery::{Attempt, Verdict};
+
+/// How much of an error the sums keep, in bytes: they are one write unit, and the log of attempts has all of it.
+const MAX_ERROR_BYTES: usize = 75;
 
 /// What a webhook's attempts add up to. Counted beside the webhook and never in it, so that a count is no write of its
 /// owner's and collides with none.
@@ -26,6 +30,9 @@ pub struct Statistics {
     pub last_delivery_at: Option<Timestamp>,
     /// How it ended.
     pub last_delivery_status: Option<Verdict>,
+    /// The last two days, hour by hour.
+    #[serde(skip)]
+    pub hours: Hours,
 }
 
 /// What attempts that ended together add to a webhook's statistics: one write, however many they were.
@@ -35,6 +42,8 @@ pub struct Tally {
     pub calls: u64,
     /// Those that failed.
     pub errors: u64,
+    /// How long all of them took together, in milliseconds.
+    pub duration_ms: u64,
     /// Those that failed after the last one that did not, or all.
     pub failures: u64,
     /// Whether one did not fail, so that failures are counted anew.
@@ -67,16 +76,37 @@ impl Tally {
         Some(Self {
             calls: count(attempts.len()),
             errors: count(attempts.iter().filter(failed).count()),
+            duration_ms: attempts.iter().map(|attempt| u64::from(attempt.outcome.duration_ms)).sum(),
             failures: count(failures),
             succeeded: failures < attempts.len(),
             failing_since: attempts.iter().rev().take_while(failed).last().map(|attempt| attempt.at),
             timeouts: count(timeouts),
             ended_otherwise: timeouts < attempts.len(),
-            last_error: attempts.iter().rev().find_map(|attempt| attempt.outcome.error.clone()),
+            last_error: attempts.iter().rev().find_map(|attempt| attempt.outcome.error.as_deref()).map(clip),
             last_at: last.at,
             last_status: last.outcome.verdict,
         })
     }
+
+    /// Returns the hour that they are counted for: that of the last one.
+    #[must_use]
+    pub fn hour(&self) -> Hour {
+        Hour::of(self.last_at)
+    }
+
+    /// Returns what they add to their hour.
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        Sums { calls: self.calls, errors: self.errors, duration_ms: self.duration_ms }
+    }
+}
+
+fn clip(error: &str) -> String {
+    if error.len() <= MAX_ERROR_BYTES {
+        return error.to_owned();
+    }
+    let end = error.floor_char_boundary(MAX_ERROR_BYTES - '…'.len_utf8());
+    format!("{}…", &error[..end])
 }
 
 #[cfg(test)]
@@ -135,6 +165,26 @@ mod tests {
     fn counts_timeouts_in_a_row(#[case] verdicts: &[Verdict], #[case] timeouts: (u64, bool)) {
         let tally = tally(verdicts);
         assert_eq!((tally.timeouts, tally.ended_otherwise), timeouts);
+    }
+
+    #[rstest]
+    #[case::short("é", "é")]
+    #[case::just_right(&"e".repeat(75), &"e".repeat(75))]
+    #[case::long(&"e".repeat(76), &format!("{}…", "e".repeat(72)))]
+    #[case::within_a_character(&"é".repeat(50), &format!("{}…", "é".repeat(36)))]
+    fn an_error_is_kept_in_short(#[case] error: &str, #[case] kept: &str) {
+        assert_eq!(clip(error), kept);
+    }
+
+    #[test]
+    fn durations_add_up() {
+        let attempts = [5, 7].map(|duration_ms| {
+            let mut attempt = attempt(3600, Accepted);
+            attempt.outcome.duration_ms = duration_ms;
+            attempt
+        });
+        let tally = Tally::of(&mut attempts.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!((tally.hour().number(), tally.sums()), (1, Sums { calls: 2, errors: 0, duration_ms: 12 }));
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! What a webhook's attempts add up to hour by hour: a ring of the last two days.
+//!
+//! Whoever counts does not read first. It takes the hour that was counted last to be the one that it counts for, and if a
+//! store says that it is another, [`Turn`] says what is to become of the ring.
+
+use jiff::Timestamp;
+
+/// How many hours the ring holds.
+pub const HOURS: u8 = 48;
+
+const RING: i64 = HOURS as i64;
+
+/// An hour of UTC, counted from the first one of 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hour(i64);
+
+impl Hour {
+    /// Returns the hour that the time lies in.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self(at.as_second().div_euclid(3600))
+    }
+
+    /// Returns the hour with that number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns its number.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// Returns its start.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_second(self.0.saturating_mul(3600)).unwrap_or_default()
+    }
+
+    /// Returns its place in the ring.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        usize::try_from(self.0.rem_euclid(RING)).unwrap_or_default()
+    }
+
+    fn before(self, hours: i64) -> Self {
+        Self(self.0.saturating_sub(hours))
+    }
+
+    /// Says how many hours lie between an earlier one and this: 1 if it is the one before.
+    fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// What attempts of an hour add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Attempts.
+    pub calls: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// How long all of them took together, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl Sums {
+    /// Returns how long an attempt took on average, in milliseconds, if there was one.
+    #[must_use]
+    pub fn mean_duration_ms(&self) -> Option<u64> {
+        self.duration_ms.checked_div(self.calls)
+    }
+}
+
+/// What becomes of the ring when attempts are counted for an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// They are added to their slot.
+    Add,
+    /// Their hour is a later one than the one counted last: their slot is set, and these, of hours in which nothing was
+    /// counted, are emptied.
+    Advance(Vec<usize>),
+    /// All slots are emptied, and theirs is set.
+    Restart,
+    /// Their hour is over for so long that its slot is another's.
+    TooLate,
+}
+
+impl Turn {
+    /// Says what becomes of a ring whose last counted hour is `last` when attempts of `hour` are counted.
+    #[must_use]
+    pub fn to(hour: Hour, last: Option<Hour>) -> Self {
+        match last {
+            None => Self::Restart,
+            Some(last) if hour.since(last) >= RING => Self::Restart,
+            Some(last) if hour > last => {
+                Self::Advance((1..hour.since(last)).rev().map(|back| hour.before(back).slot()).collect())
+            }
+            Some(last) if last.since(hour) < RING => Self::Add,
+            Some(_) => Self::TooLate,
+        }
+    }
+}
+
+/// The ring, as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hours {
+    last: Option<Hour>,
+    slots: Vec<Sums>,
+}
+
+impl Hours {
+    /// Takes the ring as a store keeps it: the hour counted last, and the sums by slot.
+    #[must_use]
+    pub fn new(last: Option<Hour>, slots: Vec<Sums>) -> Self {
+        Self { last, slots }
+    }
+
+    /// Returns a ring in which nothing is counted but these.
+    #[must_use]
+    pub fn started(hour: Hour, sums: Sums) -> Self {
+        let slots = (0..usize::from(HOURS)).map(|slot| if slot == hour.slot() { sums } else { Sums::default() });
+        Self { last: Some(hour), slots: slots.collect() }
+    }
+
+    /// Returns the sums by slot.
+    #[must_use]
+    pub fn slots(&self) -> &[Sums] {
+        &self.slots
+    }
+
+    /// Returns the 48 hours until now, the latest first.
+    pub fn until(&self, now: Timestamp) -> impl Iterator<Item = (Hour, Sums)> + '_ {
+        let this = Hour::of(now);
+        (0..RING).map(move |back| {
+            let hour = this.before(back);
+            (hour, self.sums(hour).unwrap_or_default())
+        })
+    }
+
+    fn sums(&self, hour: Hour) -> Option<Sums> {
+        self.last.filter(|last| (0..RING).contains(&last.since(hour)))?;
+        self.slots.get(hour.slot()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn hour(number: i64) -> Hour {
+        Hour::from_number(number)
+    }
+
+    fn sums(calls: u64) -> Sums {
+        Sums { calls, errors: calls / 2, duration_ms: calls * 10 }
+    }
+
+    #[rstest]
+    #[case::nothing_yet(None, 100, Turn::Restart)]
+    #[case::the_same_hour(Some(100), 100, Turn::Add)]
+    #[case::the_next(Some(100), 101, Turn::Advance(vec![]))]
+    #[case::two_of_silence(Some(94), 97, Turn::Advance(vec![47, 0]))]
+    #[case::the_longest_silence(Some(100), 147, Turn::Advance((101..147).map(|number| hour(number).slot()).collect()))]
+    #[case::all_over(Some(100), 148, Turn::Restart)]
+    #[case::late(Some(100), 53, Turn::Add)]
+    #[case::too_late(Some(100), 52, Turn::TooLate)]
+    fn says_what_becomes_of_the_ring(#[case] last: Option<i64>, #[case] now: i64, #[case] turn: Turn) {
+        assert_eq!(Turn::to(hour(now), last.map(hour)), turn);
+    }
+
+    #[rstest]
+    #[case::on_the_hour(7200, 2)]
+    #[case::just_before(7199, 1)]
+    #[case::before_1970(-1, -1)]
+    fn knows_the_hour(#[case] second: i64, #[case] number: i64) {
+        let hour = Hour::of(Timestamp::from_second(second).unwrap());
+        assert_eq!((hour.number(), hour.start().as_second()), (number, number * 3600));
+    }
+
+    #[test]
+    fn no_attempts_have_no_duration() {
+        assert_eq!(Sums::default().mean_duration_ms(), None);
+        assert_eq!(Sums { calls: 3, errors: 0, duration_ms: 10 }.mean_duration_ms(), Some(3));
+    }
+
+    /// Does to a ring in memory what a store does to its own.
+    fn count(ring: &mut Hours, now: Hour, sums: Sums) {
+        match Turn::to(now, ring.last) {
+            Turn::Restart => *ring = Hours::started(now, sums),
+            Turn::Advance(silent) => {
+                for slot in silent {
+                    ring.slots[slot] = Sums::default();
+                }
+                ring.slots[now.slot()] = sums;
+                ring.last = Some(now);
+            }
+            Turn::Add => {
+                let slot = &mut ring.slots[now.slot()];
+                slot.calls += sums.calls;
+                slot.errors += sums.errors;
+                slot.duration_ms += sums.duration_ms;
+            }
+            Turn::TooLate => {}
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_hour_shows_what_was_counted_for_it_in_whatever_order(
+            counts in proptest::collection::vec((0_i64..150, 1_u64..100), 1..40),
+            order in any::<proptest::sample::Index>(),
+            later in 0_i64..60,
+        ) {
+            let latest = counts.iter().map(|(number, _)| *number).max().unwrap();
+            let mut expected = BTreeMap::<i64, u64>::new();
+            for (number, calls) in &counts {
+                *expected.entry(*number).or_default() += calls;
+            }
+            let mut ring = Hours::default();
+            let start = order.index(counts.len());
+            for (number, calls) in counts[start..].iter().chain(counts[..start].iter().rev()) {
+                count(&mut ring, hour(*number), sums(*calls));
+            }
+            let now = hour(latest + later).start();
+            let shown: Vec<_> = ring.until(now).collect();
+            prop_assert_eq!(shown.len(), usize::from(HOURS));
+            for (at, sums) in shown {
+                let in_ring = latest - at.number() < 48;
+                let calls = expected.get(&at.number()).filter(|_| in_ring).copied().unwrap_or(0);
+                prop_assert_eq!(sums.calls, calls, "hour {} of {}", at.number(), latest);
+            }
+        }
+    }
+}
