@@ -7,6 +7,7 @@ use aws::ledger::{Due, DueDelivery, Slot, Written};
 use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
+use domain::sent::SentHeaders;
 use jiff::Timestamp;
 use serde_json::json;
 use tests::{Stack, unique};
@@ -23,7 +24,7 @@ fn attempt(number: u32) -> Attempt {
         ..Outcome::unanswered(Verdict::ServerFailed, "the receiver answered 500")
     };
     let secret_fingerprint = serde_json::from_value(json!("f")).unwrap();
-    Attempt { cycle: 0, number, at: now(), outcome, secret_fingerprint }
+    Attempt { cycle: 0, number, at: now(), outcome, secret_fingerprint, request_headers: SentHeaders::default() }
 }
 
 fn now() -> Timestamp {
@@ -60,7 +61,7 @@ fn slot(delivery: &Delivery, cycle: u32, attempt: u32) -> Slot {
 }
 
 async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {
-    ledger.deliveries(delivery.webhook, None, 10).await.unwrap().remove(0)
+    ledger.delivery(delivery.webhook, delivery.id).await.unwrap().unwrap()
 }
 
 #[tokio::test]

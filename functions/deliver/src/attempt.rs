@@ -7,6 +7,7 @@ use aws::ledger::{Loaded, Slot, Written};
 use domain::delivery::{Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle};
 use domain::flow::Turn;
 use domain::message::Message;
+use domain::sent::{Masked, SentHeaders};
 use domain::signature::sign;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -162,18 +163,20 @@ async fn send(
     let settings = &webhook.settings;
     let signed = sign(settings.signature_scheme, &secrets, &message.event.to_string(), at, body.as_bytes());
     let headers = settings.headers.clone().into_iter();
-    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect();
+    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect::<Vec<_>>();
     let content_type = row.map_or(message.content_type, |row| row.content_type);
+    let sent = Masked::of(&headers, &settings.headers);
     let request =
         outbound::Request { url: settings.url.clone(), headers, content_type: content_type.as_str(), body, timeout };
-    let outcome = app.receivers.post(request).await;
-    Ok(Some(Attempt { at, ..made(app, message, webhook, outcome) }))
+    let outcome = sent.conceal(app.receivers.post(request).await);
+    Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
 }
 
 /// What the log keeps of an attempt.
 fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
-    Attempt { cycle, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() }
+    let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
+    Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers }
 }
 
 fn given_up(message: &Message) -> State {

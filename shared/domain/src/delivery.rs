@@ -16,6 +16,7 @@ use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::message::{Body, Message};
 use crate::payload::ContentType;
 use crate::secret::Fingerprint;
+use crate::sent::SentHeaders;
 use crate::tenant::{AppId, TenantId};
 
 mod decide;
@@ -212,6 +213,9 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Which secret signed it.
     pub secret_fingerprint: Fingerprint,
+    /// What was sent beside the body, without what is secret of it.
+    #[serde(default, skip_serializing_if = "SentHeaders::is_empty")]
+    pub request_headers: SentHeaders,
 }
 
 /// A delivery, as the ledger knows it.

@@ -28,6 +28,7 @@ pub mod rehearsal;
 pub mod retry;
 pub mod sample;
 pub mod secret;
+pub mod sent;
 pub mod signature;
 pub mod source;
 pub mod subscription;

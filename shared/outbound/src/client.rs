@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::delivery::{Outcome, Verdict};
+use domain::sent;
 use domain::target::TargetPolicy;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Response, redirect};
@@ -96,7 +97,8 @@ async fn read(mut response: Response) -> Outcome {
     let (verdict, error) = if status.is_success() {
         (Verdict::Accepted, None)
     } else if status.is_redirection() {
-        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+        let location = location.map_or_else(|| "nowhere".to_owned(), sent::redirect);
         (Verdict::Redirected, Some(format!("redirects are not followed; this one leads to {location}")))
     } else {
         let verdict = if status.is_client_error() { Verdict::Refused } else { Verdict::ServerFailed };

@@ -179,3 +179,6 @@ impl TryFrom<DeliveryItem> for Delivery {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,6 +117,7 @@ mod tests {
     use super::*;
     use crate::delivery::Outcome;
     use crate::secret::tests::fingerprint;
+    use crate::sent::SentHeaders;
 
     fn attempt(second: i64, verdict: Verdict) -> Attempt {
         let error = (verdict != Accepted).then(|| format!("{} at {second}", verdict.as_str()));
@@ -126,6 +127,7 @@ mod tests {
             at: Timestamp::from_second(second).unwrap(),
             outcome: Outcome { error, ..Outcome::unanswered(verdict, "") },
             secret_fingerprint: fingerprint(1),
+            request_headers: SentHeaders::default(),
         }
     }
 

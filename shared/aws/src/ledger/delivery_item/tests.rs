@@ -1,0 +1,70 @@
+use domain::delivery::{Outcome, Timing, Verdict};
+use domain::sent::Masked;
+
+use super::*;
+use crate::items::tests::size;
+use crate::items::{from_item, to_item};
+
+/// A delivery that a receiver took at once, as most do.
+fn delivered() -> Delivery {
+    let at = Timestamp::from_nanosecond(1_795_246_444_123_456_789).unwrap();
+    let event = EventId::derive(at, &["1"]);
+    let headers = [
+        ("X-Team", "erp"),
+        ("content-type", "application/json"),
+        ("user-agent", "Dynahook/0.1.0"),
+        ("webhook-attempt", "1"),
+        ("webhook-sequence", "000000000000040000000000000000000123456"),
+        ("webhook-id", &event.to_string()),
+        ("webhook-timestamp", "1795246444"),
+        ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let timing = Timing { dns_ms: Some(12), connect_ms: Some(14), tls_ms: Some(35), first_byte_ms: Some(141) };
+    let outcome = Outcome {
+        verdict: Verdict::Accepted,
+        status: Some(200),
+        error: None,
+        response_excerpt: Some(r#"{"received":true}"#.to_owned()),
+        duration_ms: 142,
+        timing,
+        ..Outcome::unanswered(Verdict::Accepted, "")
+    };
+    Delivery {
+        id: DeliveryId::derive(at, &["2"]),
+        event,
+        event_type: "packet.status_changed".parse().unwrap(),
+        webhook: WebhookId::derive(at, &["3"]),
+        tenant: "0d9f1c4e-6f0a-4b60-9d6f-2f6f5f0a7c11".parse().unwrap(),
+        app: Some("application-1".parse().unwrap()),
+        sequence: Some("000000000000040000000000000000000123456".to_owned()),
+        progress: Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None },
+        lease_until: None,
+        body: None,
+        content_type: ContentType::Json,
+        attempts: vec![Attempt {
+            cycle: 0,
+            number: 1,
+            at,
+            outcome,
+            secret_fingerprint: serde_json::from_value("f".repeat(64).into()).unwrap(),
+            request_headers: Masked::of(&headers, &[("X-Team".to_owned(), "erp".to_owned())].into()).headers,
+        }],
+    }
+}
+
+#[test]
+fn the_row_of_a_delivered_event_is_one_write_unit() {
+    let delivery = delivered();
+    let item = to_item(&DeliveryItem::new(&delivery, delivery.attempts[0].at).unwrap()).unwrap();
+    let size = size(&item);
+    assert!(size <= 1024, "{size} bytes");
+}
+
+#[test]
+fn a_row_is_read_as_it_was_written() {
+    let delivery = delivered();
+    let item = to_item(&DeliveryItem::new(&delivery, delivery.attempts[0].at).unwrap()).unwrap();
+    let read = Delivery::try_from(from_item::<DeliveryItem>(item).unwrap()).unwrap();
+    assert_eq!(read, delivery);
+}
