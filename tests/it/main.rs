@@ -7,6 +7,7 @@ mod api_keys;
 mod authorizer;
 mod breaker;
 mod crash;
+mod deliveries;
 mod delivery;
 mod events;
 mod fanout;

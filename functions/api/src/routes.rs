@@ -21,7 +21,7 @@ pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
     use events::publish;
-    use webhooks::{actions, explain, trial};
+    use webhooks::{actions, explain, statistics, trial};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(trial::preview))
@@ -40,6 +40,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::get))
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
+        .routes(routes!(statistics::statistics))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(api_keys::create, api_keys::list))

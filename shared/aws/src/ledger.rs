@@ -10,7 +10,6 @@ use domain::delivery::{Attempt, Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use domain::message::Message;
 use domain::webhook::Webhook;
-use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::error::is_conflict;
@@ -21,12 +20,14 @@ pub(crate) mod breaker;
 mod delivery_item;
 mod flow;
 mod lanes;
+mod list;
 
 pub use breaker::DueBreaker;
 pub use lanes::{Due, DueDelivery};
+pub use list::{DeliveryPage, Range};
 
 use breaker::breaker_key;
-use delivery_item::{DUE_SHARDS, DeliveryItem, SHARDS, due_lane, expires_at, item_key, lane_of, shard_pk};
+use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key, lane_of};
 
 /// The ledger.
 #[derive(Debug, Clone)]
@@ -255,42 +256,6 @@ impl Ledger {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(item_key(webhook, id)));
         let item = request.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
         item.map(|item| from_item::<DeliveryItem>(item)?.try_into()).transpose()
-    }
-
-    /// Lists deliveries of a webhook, newest first.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable or an item cannot be read.
-    pub async fn deliveries(
-        &self,
-        webhook: WebhookId,
-        before: Option<DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let shards = try_join_all((0..SHARDS).map(|shard| async move {
-            let query = self.client.query().table_name(&self.table).consistent_read(true).scan_index_forward(false);
-            let query = query.expression_attribute_values(":pk", text(shard_pk(webhook, shard)));
-            let query = match before {
-                Some(before) => query
-                    .key_condition_expression("pk = :pk AND sk < :before")
-                    .expression_attribute_values(":before", text(before.to_string())),
-                None => query.key_condition_expression("pk = :pk"),
-            };
-            // A page may end at 1 MB before it has as many as asked for.
-            let mut pages = query.into_paginator().items().send();
-            let mut items = Vec::new();
-            while items.len() < limit {
-                let Some(item) = pages.next().await else { break };
-                let item = item.map_err(|error| StoreError::unavailable(&error))?;
-                items.push(Delivery::try_from(from_item::<DeliveryItem>(item)?)?);
-            }
-            Ok::<_, StoreError>(items)
-        }));
-        let mut deliveries: Vec<_> = shards.await?.into_iter().flatten().collect();
-        deliveries.sort_unstable_by_key(|delivery| std::cmp::Reverse(delivery.id));
-        deliveries.truncate(limit);
-        Ok(deliveries)
     }
 
     fn update(&self, slot: Slot) -> UpdateItemFluentBuilder {

@@ -1,10 +1,11 @@
 //! `/webhooks/{id}/deliveries`: what became of a webhook's events, attempt by attempt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::delivery::{Attempt, Delivery, State as DeliveryState, Verdict};
+use domain::delivery::{Attempt, Delivery, State as DeliveryState, Timing, Verdict};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Message;
@@ -17,8 +18,11 @@ use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
-use crate::page::Page;
 use crate::problem::Problem;
+
+mod filter;
+
+pub use filter::Filter;
 
 /// A delivery, as it goes over the wire.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,10 +57,18 @@ pub struct AttemptBody {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     duration_ms: u32,
+    /// What of that time went where.
+    #[schema(inline)]
+    timing: Timing,
+    /// What was sent beside the body: `***` stands for what is secret, and for signatures.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    request_headers: BTreeMap<String, String>,
     #[schema(inline)]
     verdict: Verdict,
     /// The receiver's, if it answered.
     status: Option<u16>,
+    /// How long the receiver asked to wait, in seconds.
+    retry_after_s: Option<u32>,
     error: Option<String>,
     /// How the answer began.
     response_excerpt: Option<String>,
@@ -68,7 +80,7 @@ pub struct AttemptBody {
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryList {
-    /// Newest first.
+    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
     data: Vec<DeliveryBody>,
     /// The `cursor` of the next page; nothing if this is the last one.
     #[schema(value_type = Option<String>)]
@@ -109,13 +121,17 @@ impl From<Delivery> for DeliveryBody {
 
 impl From<Attempt> for AttemptBody {
     fn from(attempt: Attempt) -> Self {
+        let headers = attempt.request_headers.iter();
         Self {
             cycle: attempt.cycle,
             number: attempt.number,
             at: attempt.at,
             duration_ms: attempt.outcome.duration_ms,
+            timing: attempt.outcome.timing,
+            request_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             verdict: attempt.outcome.verdict,
             status: attempt.outcome.status,
+            retry_after_s: attempt.outcome.retry_after_s,
             error: attempt.outcome.error,
             response_excerpt: attempt.outcome.response_excerpt,
             secret_fingerprint: attempt.secret_fingerprint,
@@ -125,23 +141,20 @@ impl From<Attempt> for AttemptBody {
 
 /// Lists deliveries
 ///
-/// Those that have been attempted, newest first, each with its attempts.
-#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, Page),
+/// Those that have been attempted, newest first by their events' time, each with its attempts.
+#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, Filter),
     responses((status = 200, description = "A page", body = DeliveryList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
     Path(id): Path<String>,
-    Query(page): Query<Page>,
+    Query(filter): Query<Filter>,
 ) -> Result<Json<DeliveryList>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
-    let (before, limit) = page.read()?;
-    // One more than asked for tells whether there is a next page.
-    let mut deliveries = app.ledger.deliveries(webhook.id, before, limit + 1).await?;
-    let more = deliveries.len() > limit;
-    deliveries.truncate(limit);
-    let next_cursor = deliveries.last().filter(|_| more).map(|delivery| delivery.id);
-    Ok(Json(DeliveryList { data: deliveries.into_iter().map(DeliveryBody::from).collect(), next_cursor }))
+    let (range, limit) = filter.range()?;
+    let page = app.ledger.deliveries(webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
+    let data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
+    Ok(Json(DeliveryList { data, next_cursor: page.next }))
 }
 
 /// The ids of a webhook and a delivery.

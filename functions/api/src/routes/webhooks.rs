@@ -35,6 +35,7 @@ pub mod actions;
 pub mod explain;
 mod input;
 pub mod representation;
+pub mod statistics;
 pub mod trial;
 
 use input::Input;

@@ -1,0 +1,179 @@
+//! Listing the deliveries of a webhook: newest first, by their events' time, and with bounded work.
+
+use std::cmp::Reverse;
+
+use domain::delivery::Delivery;
+use domain::id::{DeliveryId, WebhookId};
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use super::Ledger;
+use super::delivery_item::{DeliveryItem, SHARDS, shard_pk};
+use crate::StoreError;
+use crate::items::{from_item, text};
+
+/// How many deliveries a page looks at in a shard, at most: it may be short, or empty, and still not the last one.
+const MAX_LOOKED_AT: usize = 1000 / SHARDS as usize;
+
+/// Which deliveries a page is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Range {
+    /// Of events from then on, inclusive.
+    pub from: Timestamp,
+    /// Of events before, exclusive.
+    pub to: Timestamp,
+    /// Only those below this id.
+    pub below: Option<DeliveryId>,
+}
+
+impl Range {
+    /// All there are.
+    pub const ALL: Self = Self { from: Timestamp::UNIX_EPOCH, to: Timestamp::MAX, below: None };
+}
+
+/// Some of a webhook's deliveries.
+#[derive(Debug)]
+pub struct DeliveryPage {
+    /// The newest first.
+    pub deliveries: Vec<Delivery>,
+    /// Where the next page starts, if there is one: below this id.
+    pub next: Option<DeliveryId>,
+}
+
+/// What was found in a shard.
+#[derive(Debug)]
+struct Found<T> {
+    /// The newest first.
+    wanted: Vec<T>,
+    /// The last one that was looked at, if there may be more.
+    stopped_at: Option<DeliveryId>,
+}
+
+impl Ledger {
+    /// Lists those of a webhook's deliveries that `wanted` says, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn deliveries(
+        &self,
+        webhook: WebhookId,
+        range: Range,
+        limit: usize,
+        wanted: impl Fn(&Delivery) -> bool,
+    ) -> Result<DeliveryPage, StoreError> {
+        let end = DeliveryId::from_parts(range.to, 0);
+        let below = range.below.map_or(end, |below| below.min(end));
+        let from = DeliveryId::from_parts(range.from, 0);
+        // DynamoDB refuses a range whose end comes before its start.
+        if below <= from {
+            return Ok(DeliveryPage { deliveries: Vec::new(), next: None });
+        }
+        let shards = (0..SHARDS).map(|shard| self.shard(shard_pk(webhook, shard), from, below, limit, &wanted));
+        let (deliveries, next) = page(try_join_all(shards).await?, limit, |delivery| delivery.id);
+        Ok(DeliveryPage { deliveries, next })
+    }
+
+    /// Looks through a shard until one more is found than asked for, which tells that there is a next page.
+    async fn shard(
+        &self,
+        pk: String,
+        from: DeliveryId,
+        below: DeliveryId,
+        limit: usize,
+        wanted: &impl Fn(&Delivery) -> bool,
+    ) -> Result<Found<Delivery>, StoreError> {
+        // Between takes both ends in; the upper one is passed over.
+        let query = self.client.query().table_name(&self.table).consistent_read(true).scan_index_forward(false);
+        let query = query
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :below")
+            .expression_attribute_values(":pk", text(pk))
+            .expression_attribute_values(":from", text(from.to_string()))
+            .expression_attribute_values(":below", text(below.to_string()))
+            .limit(i32::try_from(limit + 2).unwrap_or(i32::MAX));
+        let mut items = query.into_paginator().items().send();
+        let mut found = Found { wanted: Vec::new(), stopped_at: None };
+        let mut looked_at = 0;
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            let delivery = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
+            if delivery.id >= below {
+                continue;
+            }
+            let id = delivery.id;
+            looked_at += 1;
+            if wanted(&delivery) {
+                found.wanted.push(delivery);
+            }
+            if found.wanted.len() > limit || looked_at == MAX_LOOKED_AT {
+                found.stopped_at = Some(id);
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Makes a page of what the shards had: no further back than all of them were looked through.
+fn page<T>(shards: Vec<Found<T>>, limit: usize, id: impl Fn(&T) -> DeliveryId) -> (Vec<T>, Option<DeliveryId>) {
+    let horizon = shards.iter().filter_map(|found| found.stopped_at).max();
+    let is_complete = |one: &T| horizon.is_none_or(|horizon| id(one) >= horizon);
+    let mut all: Vec<T> = shards.into_iter().flat_map(|found| found.wanted).filter(is_complete).collect();
+    all.sort_unstable_by_key(|one| Reverse(id(one)));
+    if all.len() > limit {
+        all.truncate(limit);
+        let next = all.last().map(&id);
+        return (all, next);
+    }
+    (all, horizon)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u16) -> DeliveryId {
+        DeliveryId::from_parts(Timestamp::UNIX_EPOCH, u128::from(number))
+    }
+
+    /// Does to numbers what a shard does to deliveries: the even ones are wanted.
+    fn look(numbers: &[u16], below: u16, limit: usize, looked_at: usize) -> Found<u16> {
+        let mut found = Found { wanted: Vec::new(), stopped_at: None };
+        for (count, number) in numbers.iter().filter(|number| **number < below).enumerate() {
+            found.wanted.extend(Some(*number).filter(|number| number % 2 == 0));
+            if found.wanted.len() > limit || count + 1 == looked_at {
+                found.stopped_at = Some(id(*number));
+                break;
+            }
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn pages_show_every_wanted_one_once_and_in_order(
+            numbers in proptest::collection::btree_set(0_u16..500, 0..200),
+            limit in 1_usize..20,
+            looked_at in 1_usize..30,
+        ) {
+            let shards: Vec<Vec<u16>> = (0..8)
+                .map(|shard| numbers.iter().rev().filter(|number| *number / 3 % 8 == shard).copied().collect())
+                .collect();
+            let (mut shown, mut below) = (Vec::new(), u16::MAX);
+            loop {
+                let found = shards.iter().map(|shard| look(shard, below, limit, looked_at)).collect();
+                let (data, next) = page(found, limit, |number| id(*number));
+                prop_assert!(data.len() <= limit);
+                shown.extend(data);
+                let Some(next) = next else { break };
+                let next = (0..500).find(|number| id(*number) == next).unwrap();
+                prop_assert!(next < below, "every page is a step");
+                below = next;
+            }
+            let wanted: Vec<u16> = numbers.iter().rev().filter(|number| *number % 2 == 0).copied().collect();
+            prop_assert_eq!(shown, wanted);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The log of attempts, its filters, and the sums of a webhook.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::delivery::Verdict;
+use domain::id::WebhookId;
+use domain::webhook::{Hour, Tally};
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::{Answer, Receiver, Stack, Tenant, eventually, path, unique};
+
+/// Nothing is attempted twice.
+fn once() -> Value {
+    json!({"headers": {"X-Team": "erp"}, "retry_policy": {"maxAttempts": 1, "timeoutMs": 1000}})
+}
+
+async fn list(tenant: &Tenant, webhook: &Value, query: &str) -> Value {
+    let (status, list) = tenant.call(Method::GET, &path(webhook, &format!("/deliveries?{query}")), None).await;
+    assert_eq!(status, StatusCode::OK, "{query}: {list}");
+    list
+}
+
+/// One delivery that arrived, one that got 500, and one that was led elsewhere.
+async fn three(tenant: &Tenant) -> (Value, Vec<Value>) {
+    let receiver = Receiver::start(|number| match number {
+        0 => Answer::Status(204),
+        1 => Answer::Status(500),
+        _ => Answer::Redirect("https://user:pass@other.example/login?token=sesame"),
+    })
+    .await;
+    let webhook = tenant.webhook(&receiver.url, once()).await;
+    tenant.put("i1", &[]).await;
+    receiver.wait_for(1).await;
+    tenant.put("i1", &[("a", AttributeValue::Bool(true))]).await;
+    receiver.wait_for(2).await;
+    tenant.remove("i1").await;
+    receiver.wait_for(3).await;
+    let mut deliveries = eventually("three deliveries", async || {
+        Some(tenant.deliveries(&webhook).await).filter(|deliveries| deliveries.len() == 3)
+    })
+    .await;
+    // A stream tells times by the second: which of them is the newest is not certain.
+    deliveries
+        .sort_by_key(|delivery| [204, 500, 302].iter().position(|status| delivery["attempts"][0]["status"] == *status));
+    (webhook, deliveries)
+}
+
+#[tokio::test]
+async fn an_attempt_shows_what_was_sent_and_no_secret() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, once()).await;
+    tenant.put("i1", &[]).await;
+    let request = receiver.wait_for(1).await.remove(0);
+    let delivery = tenant.delivery(&webhook, "delivered").await;
+    let attempt = &delivery["attempts"][0];
+    let headers = &attempt["request_headers"];
+    for name in ["webhook-id", "webhook-timestamp"] {
+        assert_eq!(headers[name], request.header(name));
+    }
+    assert_eq!((&headers["X-Team"], &headers["webhook-signature"]), (&json!("erp"), &json!("v1,***")));
+    assert_eq!(headers["webhook-id"], delivery["event_id"]);
+    assert!(attempt["timing"].is_object() && attempt["retry_after_s"].is_null());
+    let signature = request.header("webhook-signature").strip_prefix("v1,").unwrap();
+    let secret = webhook["secret"].as_str().unwrap();
+    assert!(![signature, secret].iter().any(|hidden| delivery.to_string().contains(hidden)));
+}
+
+#[tokio::test]
+async fn a_redirect_shows_where_it_leads_without_what_may_be_secret() {
+    let tenant = Stack::connect().await.tenant();
+    let (_, deliveries) = three(&tenant).await;
+    let attempt = &deliveries[2]["attempts"][0];
+    assert_eq!(attempt["verdict"], "redirected");
+    assert_eq!(attempt["error"], "redirects are not followed; this one leads to https://other.example/login?***");
+}
+
+#[tokio::test]
+async fn a_list_has_what_is_asked_for() {
+    let tenant = Stack::connect().await.tenant();
+    let (webhook, deliveries) = three(&tenant).await;
+    let event = |number: usize| format!("event_id={}", deliveries[number]["event_id"].as_str().unwrap());
+    // The numbers of those that are listed.
+    let queries: [(&str, &[usize]); 17] = [
+        ("", &[0, 1, 2]),
+        ("state=delivered", &[0]),
+        ("state=exhausted,delivered", &[0, 1, 2]),
+        ("state=retrying", &[]),
+        ("verdict=redirected,server_failed", &[1, 2]),
+        ("status=500", &[1]),
+        ("status=5xx,204", &[0, 1]),
+        ("status=4xx", &[]),
+        ("event_type=item.*", &[0, 1, 2]),
+        ("event_type=*.deleted", &[2]),
+        (&event(1), &[1]),
+        ("event_id=evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", &[]),
+        ("from=2026-01-01T00:00:00Z&to=9000-01-01T00:00:00Z", &[0, 1, 2]),
+        ("from=9000-01-01T00:00:00Z", &[]),
+        ("to=2026-01-01T00:00:00Z", &[]),
+        ("from=9000-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", &[]),
+        ("state=exhausted&event_type=item.updated", &[1]),
+    ];
+    for (query, numbers) in queries {
+        let found = list(&tenant, &webhook, query).await;
+        let number = |found: &Value| deliveries.iter().position(|delivery| delivery["id"] == found["id"]).unwrap();
+        let mut listed: Vec<_> = found["data"].as_array().unwrap().iter().map(number).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, numbers, "{query}");
+        assert_eq!(found["next_cursor"], Value::Null, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn pages_show_every_delivery_once() {
+    let tenant = Stack::connect().await.tenant();
+    let (webhook, _) = three(&tenant).await;
+    let (mut shown, mut query) = (Vec::new(), "limit=1".to_owned());
+    loop {
+        let page = list(&tenant, &webhook, &query).await;
+        shown.extend(page["data"].as_array().unwrap().iter().map(|delivery| delivery["id"].clone()));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        query = format!("limit=1&cursor={next}");
+    }
+    let all: Vec<_> = tenant.deliveries(&webhook).await.iter().map(|delivery| delivery["id"].clone()).collect();
+    assert_eq!(shown, all);
+    assert!(all.is_sorted_by(|one, next| one.as_str() > next.as_str()), "newest first");
+}
+
+#[tokio::test]
+async fn a_filter_that_is_none_is_named() {
+    let tenant = Stack::connect().await.tenant();
+    let webhook = tenant.webhook("https://receiver.example/", json!({})).await;
+    for (query, pointer) in [
+        ("state=lost", "?state"),
+        ("verdict=", "?verdict"),
+        ("status=5x", "?status"),
+        ("event_id=1", "?event_id"),
+        ("from=now", "?from"),
+        ("limit=0", "?limit"),
+        ("cursor=1", "?cursor"),
+    ] {
+        let (status, problem) = tenant.call(Method::GET, &path(&webhook, &format!("/deliveries?{query}")), None).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(pointer)));
+    }
+}
+
+#[tokio::test]
+async fn statistics_add_up_hour_by_hour() {
+    let tenant = Stack::connect().await.tenant();
+    let (webhook, deliveries) = three(&tenant).await;
+    let sums = eventually("three counted attempts", async || {
+        let (status, sums) = tenant.call(Method::GET, &path(&webhook, "/statistics"), None).await;
+        assert_eq!(status, StatusCode::OK, "{sums}");
+        Some(sums).filter(|sums| sums["total_calls"] == 3)
+    })
+    .await;
+    assert_eq!((&sums["total_errors"], &sums["consecutive_failures"]), (&json!(2), &json!(2)));
+    assert_eq!((&sums["webhook_id"], &sums["consecutive_timeouts"]), (&webhook["id"], &json!(0)));
+    let failed_at: Timestamp = deliveries[1]["attempts"][0]["at"].as_str().unwrap().parse().unwrap();
+    let failing_since: Timestamp = sums["failing_since"].as_str().unwrap().parse().unwrap();
+    assert_eq!(failing_since.as_millisecond(), failed_at.as_millisecond());
+    let hours = sums["hours"].as_array().unwrap();
+    assert_eq!(hours.len(), 48);
+    // The test may see an hour end.
+    let sum = |name: &str| hours[..2].iter().map(|hour| hour[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("calls"), sum("errors"), sum("delivered")), (3, 2, 1));
+    assert!(hours.iter().any(|hour| hour["mean_duration_ms"].is_u64()));
+    assert_eq!(
+        hours[2],
+        json!({"hour": hours[2]["hour"], "calls": 0, "errors": 0, "delivered": 0, "mean_duration_ms": null})
+    );
+}
+
+fn tally(hour: i64, calls: u64, last_status: Verdict) -> Tally {
+    let last_at = Hour::from_number(hour).start();
+    let failed = last_status != Verdict::Accepted;
+    let failures = if failed { calls } else { 0 };
+    let timeouts = if last_status == Verdict::TimedOut { calls } else { 0 };
+    Tally {
+        calls,
+        errors: failures,
+        duration_ms: 10 * calls,
+        failures,
+        succeeded: !failed,
+        failing_since: failed.then_some(last_at),
+        timeouts,
+        ended_otherwise: timeouts == 0,
+        last_error: failed.then(|| "it failed".to_owned()),
+        last_at,
+        last_status,
+    }
+}
+
+#[tokio::test]
+async fn counts_of_any_order_stand_in_their_hours() {
+    let stack = Stack::connect().await;
+    let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
+    let webhook = WebhookId::derive(Timestamp::UNIX_EPOCH, &[&unique("statistics")]);
+    let start = 490_000;
+    let mut statistics = Vec::new();
+    for (hour, calls) in [(0, 1), (0, 2), (3, 4), (1, 8), (47, 16), (2, 32), (50, 64), (2, 128)] {
+        statistics.push(registry.count(webhook, &tally(start + hour, calls, Verdict::Accepted)).await.unwrap());
+    }
+    let shown = |number: usize, now: i64| -> Vec<(i64, u64)> {
+        let hours = statistics[number].hours.until(Hour::from_number(start + now).start());
+        hours.filter(|(_, sums)| sums.calls > 0).map(|(hour, sums)| (hour.number() - start, sums.calls)).collect()
+    };
+    assert_eq!(shown(1, 0), [(0, 3)]);
+    assert_eq!(shown(3, 3), [(3, 4), (1, 8), (0, 3)]);
+    assert_eq!(shown(5, 47), [(47, 16), (3, 4), (2, 32), (1, 8), (0, 3)]);
+    // The first hours are over, and what comes too late for them is in none.
+    assert_eq!(shown(7, 50), [(50, 64), (47, 16), (3, 4)]);
+    assert_eq!(statistics[7].total_calls, 255);
+    assert_eq!(shown(7, 150), []);
+}
+
+#[tokio::test]
+async fn failures_in_a_row_end_with_a_success() {
+    let stack = Stack::connect().await;
+    let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
+    let webhook = WebhookId::derive(Timestamp::UNIX_EPOCH, &[&unique("statistics")]);
+    let mut found = Vec::new();
+    for (hour, verdict) in [
+        (490_000, Verdict::TimedOut),
+        (490_001, Verdict::TimedOut),
+        (490_002, Verdict::Refused),
+        (490_003, Verdict::Accepted),
+        (490_004, Verdict::TimedOut),
+    ] {
+        let sums = registry.count(webhook, &tally(hour, 2, verdict)).await.unwrap();
+        let since = sums.failing_since.map(|since| Hour::of(since).number());
+        found.push((sums.consecutive_failures, sums.consecutive_timeouts, since));
+    }
+    let since = |hour: i64| Some(490_000 + hour);
+    assert_eq!(found, [(2, 2, since(0)), (4, 4, since(0)), (6, 0, since(0)), (0, 0, None), (2, 2, since(4))]);
+}
