@@ -102,6 +102,7 @@ async fn of_several_a_bad_one_does_not_stop_the_others() {
 #[case::no_type(json!({"data": {}}), "#/event_type")]
 #[case::group(json!({"event_type": "a.*", "data": {}}), "#/event_type")]
 #[case::no_data(json!({"event_type": "a.b"}), "#/data")]
+#[case::ours(json!({"event_type": "webhook.paused", "data": {}}), "#/event_type")]
 #[case::no_object(json!({"event_type": "a.b", "data": 7}), "#/data")]
 #[case::old_data(json!({"event_type": "a.b", "data": {}, "old_data": []}), "#/old_data")]
 #[case::entity_id(json!({"event_type": "a.b", "data": {}, "entity_id": "a/b"}), "#/entity_id")]

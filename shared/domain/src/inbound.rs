@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::EventType;
+use crate::operational::is_reserved;
 use crate::pattern::EventPattern;
 use crate::published::Fact;
 use crate::signature::SignatureScheme;
@@ -88,7 +89,8 @@ fn event_type(data: &Map, github: Option<&str>) -> Option<EventType> {
         (Some(event), None) => event.to_owned(),
         (None, _) => text("type")?.to_owned(),
     };
-    said.parse().ok()
+    // What only the service tells is not the sender's to tell.
+    said.parse().ok().filter(|said| !is_reserved(said))
 }
 
 #[cfg(test)]
@@ -113,6 +115,7 @@ mod tests {
     #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
     #[case::says_nothing(&["lead.created"], None, r#"{"name":"Anna"}"#, Some("lead.created"))]
+    #[case::what_the_service_says(&[], None, r#"{"type":"webhook.paused"}"#, Some("inbound.received"))]
     #[case::nobody_says_anything(&[], None, "[1, 2]", Some("inbound.received"))]
     #[case::no_type(&[], None, r#"{"type":"not a type"}"#, Some("inbound.received"))]
     fn finds_the_type(

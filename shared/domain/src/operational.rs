@@ -13,6 +13,19 @@ use crate::webhook::Webhook;
 /// The source of events about webhooks and deliveries themselves.
 pub const OPERATIONAL: &str = "dynahook";
 
+/// Says whether only the source of these events tells events of the type: all of webhooks, and that a delivery is given up. A
+/// receiver of `webhook.paused` need not ask who says so.
+#[must_use]
+pub fn is_reserved(event_type: &EventType) -> bool {
+    let text = event_type.as_str();
+    text == "webhook" || text.starts_with("webhook.") || is_about_exhaustion(text)
+}
+
+/// By either name.
+fn is_about_exhaustion(event_type: &str) -> bool {
+    event_type == EXHAUSTED || (event_type.starts_with(ALIAS) && event_type.ends_with(ERRORS))
+}
+
 /// What happened to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
@@ -73,9 +86,8 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
 /// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery.
 #[must_use]
 pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at: Timestamp) -> Option<Event> {
-    const TYPE: &str = "delivery.exhausted";
     let said = message.event_type.as_str();
-    if said == TYPE || (said.starts_with(ALIAS) && said.ends_with(ERRORS)) {
+    if is_about_exhaustion(said) {
         return None;
     }
     let (delivery, webhook) = (message.delivery.to_string(), message.webhook.to_string());
@@ -90,8 +102,11 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at
     let id = EventId::derive(message.delivery.timestamp(), &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
     let collection = format!("webhooks/{webhook}/deliveries");
     let about = About { entity_id: delivery, collection, app: message.app.clone() };
-    about.event(TYPE, id, message.tenant.clone(), at, &data)
+    about.event(EXHAUSTED, id, message.tenant.clone(), at, &data)
 }
+
+/// That a delivery is given up.
+const EXHAUSTED: &str = "delivery.exhausted";
 
 /// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
 const ERRORS: &str = ".errors";
@@ -104,7 +119,7 @@ const ALIAS: &str = "webhookwhk_";
 pub fn alias(event: &Event) -> Option<EventType> {
     let data = &event.new.as_ref()?.properties;
     let is_error = match event.event_type.as_str() {
-        "delivery.exhausted" => true,
+        EXHAUSTED => true,
         "webhook.paused" | "webhook.disabled" => data.get("by_failures") == Some(&Value::Bool(true)),
         _ => false,
     };
@@ -175,6 +190,19 @@ mod tests {
     fn say_what_happened() {
         let events = [exhausted("order.created"), webhook_event(Happening::SecretRotated, &webhook())];
         insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
+    }
+
+    #[rstest]
+    #[case::of_a_webhook("webhook.paused", true)]
+    #[case::not_yet_one("webhook.painted", true)]
+    #[case::one_word("webhook", true)]
+    #[case::given_up("delivery.exhausted", true)]
+    #[case::superoffices("webhookwhk_00000000000000000000000003.errors", true)]
+    #[case::another_word("webhooks.paused", false)]
+    #[case::another_delivery("delivery.created", false)]
+    #[case::another_error("build.errors", false)]
+    fn are_told_by_nobody_else(#[case] event_type: &str, #[case] reserved: bool) {
+        assert_eq!(is_reserved(&event_type.parse().unwrap()), reserved);
     }
 
     #[test]

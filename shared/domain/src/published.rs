@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::event::{Entity, Event, EventType, Operation, State, sequence};
 use crate::id::EventId;
-use crate::source::{rfc3339, state_id};
+use crate::operational::is_reserved;
+use crate::source::rfc3339;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, changed_paths};
 use crate::webhook::FieldError;
@@ -113,7 +114,11 @@ impl Draft {
             let detail = format!("must be 1 to {MAX_TEXT_BYTES} bytes with no control characters, and {kind}");
             (!good).then(|| FieldError::new(pointer, detail))
         });
-        faults.collect()
+        let reserved = is_reserved(&self.event_type).then(|| {
+            let detail = "is told by the service alone, as webhook.* and delivery.exhausted are; choose another word";
+            FieldError::new("/event_type", detail)
+        });
+        reserved.into_iter().chain(faults).collect()
     }
 
     /// Returns the event.
@@ -184,6 +189,15 @@ mod tests {
         assert_eq!(event.entity.path(), format!("invoice.lines/{id}"));
         assert_eq!((event.entity.key.as_str(), event.app), ("invoice.line", "crm".parse().ok()));
     }
+    #[rstest]
+    #[case::of_a_webhook("webhook.paused", &["/event_type"])]
+    #[case::given_up("delivery.exhausted", &["/event_type"])]
+    #[case::anything_else("delivery.created", &[])]
+    fn nobody_tells_what_the_service_does(#[case] event_type: &str, #[case] faults: &[&str]) {
+        let found: Vec<_> = draft(event_type).check().into_iter().map(|fault| fault.pointer).collect();
+        assert_eq!(found, faults);
+    }
+
 
     #[rstest]
     #[case::nothing(None, None, &[])]

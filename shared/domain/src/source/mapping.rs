@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{MapError, Place, Source, Template, state_id, time};
-use crate::event::{EntityName, State};
-use crate::operational::OPERATIONAL;
+use crate::event::{EntityName, EventType, Operation, State};
+use crate::operational::{OPERATIONAL, is_reserved};
 use crate::path::FieldPath;
 use crate::payload::PayloadFormat;
 use crate::published::PUBLISHED;
@@ -170,6 +170,9 @@ impl Mapping {
     fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
         let mut fault =
             |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
+        if is_reserved(&EventType::of(&self.entity, Operation::Created)) {
+            fault("/entity", "is what the service tells events of; choose another word".to_owned());
+        }
         if self.when.is_none() && !last {
             fault("/when", "must be given: only the last kind can be all other items".to_owned());
         }

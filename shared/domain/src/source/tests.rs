@@ -212,6 +212,7 @@ fn derived_types_name_what_changed() {
 #[case::table(json!({"table": "a b"}), "/table")]
 #[case::name_of_ours(json!({"table": "dynahook"}), "/table")]
 #[case::no_entities(json!({"entities": []}), "/entities")]
+#[case::entity_of_ours(json!({"entities": [{"entity": "webhook"}]}), "/entities/0/entity")]
 #[case::unreachable(json!({"entities": [{}, {}]}), "/entities/0/when")]
 #[case::both(json!({"entities": [{"when": {"attribute": "a", "prefix": "b", "equals": "c"}}]}), "/entities/0/when")]
 #[case::slash(json!({"entities": [{"collection": "a/"}]}), "/entities/0/collection")]

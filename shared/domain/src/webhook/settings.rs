@@ -10,6 +10,7 @@ use super::limits::{self, AutoPause};
 use crate::event::Operation;
 use crate::filter::Filter;
 use crate::flow::Limits;
+use crate::operational::is_reserved;
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
 use crate::payload::{Detail, PayloadFormat, Rendering};
@@ -278,6 +279,10 @@ impl Settings {
                     "must be one type: this webhook is where events come from".to_owned(),
                 );
             }
+            if self.direction == Direction::Inbound && pattern.exact().is_some_and(|named| is_reserved(&named)) {
+                let detail = "is told by the service alone; choose another word".to_owned();
+                fault(&format!("/event_types/{index}"), detail);
+            }
         }
         let counts = [
             ("/applications", self.applications.len()),
@@ -383,6 +388,7 @@ pub(super) mod tests {
     #[case::header(json!({"headers": {"Host": "a"}}), "/headers/Host")]
     #[case::group_of_an_inbound_one(json!({"direction": "inbound", "url": "", "event_types": ["order.*"]}), "/event_types/0")]
     #[case::too_many_transitions(json!({"transitions": (0..51).map(|n| json!({"field": format!("f{n}")})).collect::<Vec<_>>()}), "/transitions")]
+    #[case::type_of_ours(json!({"direction": "inbound", "url": "", "event_types": ["webhook.paused"]}), "/event_types/0")]
     #[case::url_of_an_inbound_one(json!({"direction": "inbound"}), "/url")]
     fn names_what_is_not_allowed(#[case] more: serde_json::Value, #[case] pointer: &str) {
         let faults = parse(&more).unwrap().check(&TargetPolicy::default());
