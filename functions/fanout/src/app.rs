@@ -16,9 +16,10 @@ use tokio::sync::Mutex;
 
 use crate::Config;
 
-/// Of how many tenants the subscriptions are kept, and how many subscriptions in all: what was used longest ago goes first.
+/// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
+/// used longest ago goes first.
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
-const MAX_SUBSCRIPTIONS: usize = 50_000;
+const MAX_BYTES: usize = 96 * 1024 * 1024;
 
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -62,12 +63,12 @@ impl Default for Cache {
 impl Cache {
     /// Forgets what was used longest ago, until the rest is not too much. What is forgotten is read again.
     pub(crate) fn trim(&mut self) {
-        let mut subscriptions: usize = self.matchers.iter().map(|(_, known)| known.matcher.len()).sum();
-        while subscriptions > MAX_SUBSCRIPTIONS
+        let mut bytes: usize = self.matchers.iter().map(|(_, known)| known.matcher.bytes()).sum();
+        while bytes > MAX_BYTES
             && self.matchers.len() > 1
             && let Some((_, known)) = self.matchers.pop_lru()
         {
-            subscriptions -= known.matcher.len();
+            bytes -= known.matcher.bytes();
         }
     }
 }
@@ -88,5 +89,36 @@ impl App {
             clock: Box::new(SystemClock),
             cache: Mutex::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::matcher::SubscriptionChange;
+
+    use super::*;
+
+    /// A tenant with one webhook whose template is that long.
+    fn add(cache: &mut Cache, tenant: &str, bytes: usize) {
+        let id = format!("whk_{:026}", 1);
+        let subscription = serde_json::json!({"webhook": id, "rendering": {"template": "x".repeat(bytes)}});
+        let mut known = Known::default();
+        known.matcher.apply(SubscriptionChange::Wants(Box::new(serde_json::from_value(subscription).unwrap())));
+        cache.matchers.put(tenant.parse().unwrap(), known);
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_when_the_rest_is_too_large() {
+        let mut cache = Cache::default();
+        for tenant in ["large", "small", "larger"] {
+            add(&mut cache, tenant, if tenant == "small" { 10 } else { MAX_BYTES / 3 });
+        }
+        cache.trim();
+        let left: Vec<_> = cache.matchers.iter().map(|(tenant, _)| tenant.to_string()).collect();
+        assert_eq!(left, ["larger", "small"]);
+        add(&mut cache, "alone", MAX_BYTES);
+        cache.trim();
+        let left: Vec<_> = cache.matchers.iter().map(|(tenant, _)| tenant.to_string()).collect();
+        assert_eq!(left, ["alone"], "the events of one tenant must go on, however much it has");
     }
 }

@@ -55,10 +55,20 @@ const MANY: usize = 32;
 /// for a text that the others do not, an automaton of them all names the few that may hold.
 #[derive(Debug, Default)]
 pub struct Matcher {
-    subscriptions: HashMap<WebhookId, (Arc<Subscription>, Vec<Key>)>,
+    subscriptions: HashMap<WebhookId, Kept>,
     index: HashMap<Key, Bucket>,
     /// The fields whose texts are keys, and of how many subscriptions: no other field of an event is looked at.
     texts: HashMap<Path, usize>,
+    /// What all of it takes, by estimate.
+    bytes: usize,
+}
+
+/// A subscription, the keys that it stands under, and what it takes.
+#[derive(Debug)]
+struct Kept {
+    subscription: Arc<Subscription>,
+    keys: Vec<Key>,
+    bytes: usize,
 }
 
 /// The subscriptions under one key.
@@ -94,6 +104,12 @@ impl Matcher {
         self.subscriptions.len()
     }
 
+    /// Returns about how many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Says whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -101,7 +117,8 @@ impl Matcher {
     }
 
     fn remove(&mut self, webhook: WebhookId) {
-        let Some((_, keys)) = self.subscriptions.remove(&webhook) else { return };
+        let Some(Kept { keys, bytes, .. }) = self.subscriptions.remove(&webhook) else { return };
+        self.bytes -= bytes;
         for key in keys {
             if let Key::Text(path, _) = &key
                 && let Some(count) = self.texts.get_mut(path)
@@ -138,7 +155,10 @@ impl Matcher {
                 bucket.plain.insert(subscription.webhook);
             }
         }
-        self.subscriptions.insert(subscription.webhook, (Arc::new(subscription), keys));
+        let bytes = estimate(&subscription, keys.len());
+        self.bytes += bytes;
+        let kept = Kept { subscription: Arc::new(subscription), keys, bytes };
+        self.subscriptions.insert(kept.subscription.webhook, kept);
     }
 
     /// Returns the webhooks that want the event, each once and in the order of their ids.
@@ -159,14 +179,45 @@ impl Matcher {
                 let filters = bucket
                     .filtered
                     .iter()
-                    .filter_map(|webhook| Some((*webhook, subscriptions.get(webhook)?.0.filter.as_ref()?)));
+                    .filter_map(|webhook| Some((*webhook, subscriptions.get(webhook)?.subscription.filter.as_ref()?)));
                 Box::new(FilterSet::new(filters))
             });
             candidates.extend(automaton.candidates(event));
         }
-        let found = candidates.iter().filter_map(|webhook| Some(&self.subscriptions.get(webhook)?.0));
+        let found = candidates.iter().filter_map(|webhook| Some(&self.subscriptions.get(webhook)?.subscription));
         found.filter(|subscription| subscription.wants(event)).cloned().collect()
     }
+}
+
+/// What a subscription takes with nothing in it, and what each key of it adds.
+const BYTES_EACH: usize = 768;
+const BYTES_A_KEY: usize = 160;
+
+/// What a byte of its JSON takes when it is read, and once more when a filter stands in an automaton.
+const BYTES_A_BYTE: usize = 2;
+const BYTES_A_BYTE_OF_FILTER: usize = 4;
+
+/// Returns about how many bytes a subscription takes: its size as JSON says what it has that can be long.
+fn estimate(subscription: &Subscription, keys: usize) -> usize {
+    let filter = subscription.filter.as_ref().map_or(0, json_bytes);
+    BYTES_EACH + keys * BYTES_A_KEY + json_bytes(subscription) * BYTES_A_BYTE + filter * BYTES_A_BYTE_OF_FILTER
+}
+
+fn json_bytes(value: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be written takes nothing; a subscription was read from JSON.
+    serde_json::to_writer(&mut count, value).map_or(0, |()| count.0)
 }
 
 /// Returns the keys of each condition, the more telling ones first. There is at least one: the types.

@@ -93,8 +93,21 @@ proptest! {
         for webhook in model.into_keys() {
             matcher.apply(SubscriptionChange::Ended(webhook));
         }
-        prop_assert!(matcher.index.is_empty() && matcher.texts.is_empty(), "{:?}", matcher);
+        prop_assert!(matcher.index.is_empty() && matcher.texts.is_empty() && matcher.bytes() == 0, "{:?}", matcher);
     }
+}
+
+#[test]
+fn what_a_long_subscription_takes_is_counted() {
+    let bytes = |wanted: serde_json::Value| {
+        let mut matcher = Matcher::default();
+        matcher.apply(SubscriptionChange::Wants(Box::new(subscription(&wanted))));
+        matcher.bytes()
+    };
+    let short = bytes(json!({"event_types": ["film.created"]}));
+    assert!((500..5_000).contains(&short), "{short}");
+    let long = bytes(json!({"event_types": ["film.created"], "rendering": {"template": "x".repeat(16_000)}}));
+    assert!((16_000..50_000).contains(&(long - short)), "{long}");
 }
 
 /// How many webhooks an event is compared with: those that stand under one of its keys, or that the automaton names.
