@@ -28,6 +28,10 @@ const SHARDS: u8 = 4;
 /// How many events a page looks at, at most: it may be short, or empty, and still not the last one.
 const MAX_LOOKED_AT: usize = 1000;
 
+/// How many bytes of JSON the events of a page take, at most, unless a single one takes more. A function answers with 6 MB, as a
+/// text in JSON: quotation marks and backslashes take twice as much there.
+const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024 / 2;
+
 /// The Events table.
 #[derive(Debug, Clone)]
 pub struct Events {
@@ -106,8 +110,12 @@ fn key_of(tenant: &TenantId, id: EventId) -> (String, String) {
 ///
 /// What of it is not as it was written.
 pub fn unpack(zstd: &[u8]) -> Result<Event, String> {
-    let json = bodies::unpack(zstd)?;
-    serde_json::from_str(&json).map_err(|error| format!("{:?} error at column {}", error.classify(), error.column()))
+    parse(&bodies::unpack(zstd)?)
+}
+
+/// Says where an event is not as it was written, without a value of it.
+fn parse(json: &str) -> Result<Event, String> {
+    serde_json::from_str(json).map_err(|error| format!("{:?} error at column {}", error.classify(), error.column()))
 }
 
 fn pack(event: &Event) -> Result<(String, Vec<u8>), StoreError> {
@@ -227,18 +235,21 @@ impl Events {
     }
 
     async fn read(&self, item: Item) -> Result<Event, StoreError> {
-        let EventItem { sk, zstd, body, .. } = from_item(item)?;
-        let event = match body {
-            None => unpack(&zstd),
-            Some(body) => {
-                let json = self.bodies.text(Body::Stored(body)).await?;
-                serde_json::from_str(&json).map_err(|error| format!("{:?} error", error.classify()))
-            }
-        };
-        event.map_err(|why| StoreError::inconsistent(sk, why))
+        Ok(self.read_sized(item).await?.0)
     }
 
-    /// Lists those of the tenant's events that `wanted` says, the newest first.
+    /// Returns how many bytes it takes as JSON, too.
+    async fn read_sized(&self, item: Item) -> Result<(Event, usize), StoreError> {
+        let EventItem { sk, zstd, body, .. } = from_item(item)?;
+        let json = match body {
+            None => bodies::unpack(&zstd).map_err(|why| StoreError::inconsistent(&sk, why))?,
+            Some(body) => self.bodies.text(Body::Stored(body)).await?,
+        };
+        let event = parse(&json).map_err(|why| StoreError::inconsistent(sk, why))?;
+        Ok((event, json.len()))
+    }
+
+    /// Lists those of the tenant's events that `wanted` says, the newest first: no more than `limit`, nor than an answer may hold.
     ///
     /// # Errors
     ///
@@ -256,6 +267,7 @@ impl Events {
         };
         let from = EventId::from_parts(range.from, 0);
         let (mut events, mut looked_at) = (Vec::new(), 0);
+        let (mut room, mut before) = (Room(MAX_PAGE_BYTES), None);
         // DynamoDB refuses a range whose end comes before its start.
         if below.timestamp() <= range.from {
             return Ok(EventPage { events, next: None });
@@ -266,21 +278,25 @@ impl Events {
                 Merge::start((0..SHARDS).map(|shard| self.query(&partition(tenant, day, shard), from, below))).await?;
             while let Some(item) = shards.next().await? {
                 looked_at += 1;
-                let event = match self.read(item).await {
+                let (event, bytes) = match self.read_sized(item).await {
                     // Its body has expired a moment before it.
                     Err(StoreError::Missing { .. }) => continue,
                     event => event?,
                 };
                 let id = event.id;
                 if wanted(&event) {
+                    if !room.take(bytes) {
+                        return Ok(EventPage { events, next: before });
+                    }
                     events.push(event);
                 }
+                before = Some(id);
                 if events.len() == limit || looked_at == MAX_LOOKED_AT {
                     return Ok(EventPage { events, next: Some(id) });
                 }
             }
-            let Ok(before) = day.yesterday() else { break };
-            day = before;
+            let Ok(yesterday) = day.yesterday() else { break };
+            day = yesterday;
         }
         Ok(EventPage { events, next: None })
     }
@@ -294,6 +310,20 @@ impl Events {
             .expression_attribute_values(":from", text(from.to_string()))
             .expression_attribute_values(":below", text(just_below(below)));
         query.into_paginator().items().send()
+    }
+}
+
+/// What is left of a page.
+struct Room(usize);
+
+impl Room {
+    /// Takes so much, if there is as much; and whatever it is if it is the first.
+    fn take(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.0 || self.0 == MAX_PAGE_BYTES;
+        if fits {
+            self.0 = self.0.saturating_sub(bytes.max(1));
+        }
+        fits
     }
 }
 
@@ -343,6 +373,17 @@ async fn pull(items: &mut Items) -> Result<Option<Item>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_takes_what_an_answer_can_hold_and_one_event_whatever_it_is() {
+        let takes = |sizes: &[usize]| {
+            let mut room = Room(MAX_PAGE_BYTES);
+            sizes.iter().map(|bytes| room.take(*bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(takes(&[MAX_PAGE_BYTES - 1, 1, 1]), [true, true, false]);
+        assert_eq!(takes(&[MAX_PAGE_BYTES * 2, 0]), [true, true]);
+        assert_eq!(takes(&[0, MAX_PAGE_BYTES]), [true, false]);
+    }
 
     #[test]
     fn nothing_stands_between_an_id_and_what_is_just_below_it() {
