@@ -123,6 +123,18 @@ fn properties_stand_beside_the_envelope() {
     assert_eq!(body, format!("{}{rest}", plain.strip_suffix('}').unwrap()));
 }
 
+proptest::proptest! {
+    /// A property is read as the 64-bit number that is nearest to what was written, and shown as what is read as that again.
+    #[test]
+    fn numbers_of_properties_keep_their_last_digit(bits: u64) {
+        let number = f64::from_bits(bits);
+        proptest::prop_assume!(number.is_finite());
+        let read: Properties = serde_json::from_str(&format!("{{\"n\":{number:e}}}")).unwrap();
+        let text = json::text(&read);
+        proptest::prop_assert_eq!(text[5..text.len() - 1].parse::<f64>().unwrap().to_bits(), bits);
+    }
+}
+
 #[rstest]
 fn no_name_stands_in_a_payload_twice(
     #[values("change", "standard", "cloudevents", "superoffice", "slack", "teams")] format: &str,
