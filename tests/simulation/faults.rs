@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::id::WebhookId;
 use domain::message::Message;
@@ -182,6 +183,22 @@ async fn webhooks_are_those_of_now() {
     bench.function.invoke(json!({"Records": [record(2, &json!({}))]})).await;
     let webhooks: Vec<String> = bench.pairs().await.into_keys().map(|(_, webhook)| webhook).collect();
     assert_eq!(webhooks, [WebhookId::from_parts(Timestamp::UNIX_EPOCH, 2).to_string(), third]);
+}
+
+/// Events are kept so slowly that it gets late: what is kept is sent, and the rest of the batch comes again.
+#[tokio::test]
+async fn a_slow_batch_ends_in_time() {
+    let mut bench = Bench::start().await;
+    let mut environment = fanout_environment(&bench.url);
+    environment.insert("PAYLOAD_RETENTION_DAYS".to_owned(), "7".to_owned());
+    let next = Function::spawn(&binary("FanoutFunction"), environment).await;
+    std::mem::replace(&mut bench.function, next).kill().await;
+    bench.fake.slowness.store(500, std::sync::atomic::Ordering::Relaxed);
+    // Half of what a function has is for making and sending deliveries.
+    bench.function.allow(Duration::from_millis(30_200));
+    let response = bench.function.invoke(batch(300)).await;
+    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "101"}]}));
+    bench.all_sent(100).await;
 }
 
 /// A Registry that stays away: the batch comes again from its start, and nothing was sent.

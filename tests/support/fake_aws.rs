@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -56,6 +57,8 @@ pub struct FakeAws {
     pub fault: Mutex<Option<Fault>>,
     /// Whether the Registry is throttled until somebody says otherwise.
     pub throttled: AtomicBool,
+    /// How many milliseconds a write of events takes.
+    pub slowness: AtomicU64,
     /// Told when a call hangs.
     pub hangs: Notify,
     /// Whether messages are only counted.
@@ -217,7 +220,10 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
         "Query" => fake.query(&request).await,
         "SendMessageBatch" => return fake.send(&request).await,
         "PutItem" | "UpdateItem" => json!({}),
-        "BatchWriteItem" => json!({"UnprocessedItems": {}}),
+        "BatchWriteItem" => {
+            tokio::time::sleep(Duration::from_millis(fake.slowness.load(Ordering::Relaxed))).await;
+            json!({"UnprocessedItems": {}})
+        }
         other => panic!("nobody expects {other} here"),
     };
     axum::Json(answer).into_response()

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -20,7 +21,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::Stack;
 use crate::stack::variable;
 
-/// How long an invocation may take.
+/// How long an invocation may take, unless it is told.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running function.
@@ -29,14 +30,18 @@ pub struct Function {
     child: Child,
     events: mpsc::Sender<Value>,
     responses: mpsc::Receiver<Result<Value, Value>>,
+    runtime: Arc<Runtime>,
     /// From starting the process to its first request for work.
     pub start_up: Duration,
 }
 
+#[derive(Debug)]
 struct Runtime {
     events: Mutex<mpsc::Receiver<Value>>,
     responses: mpsc::Sender<Result<Value, Value>>,
     asked: mpsc::Sender<()>,
+    /// In milliseconds.
+    allowed: AtomicU64,
 }
 
 impl Function {
@@ -52,11 +57,16 @@ impl Function {
         let (events, pending) = mpsc::channel(16);
         let (done, responses) = mpsc::channel(16);
         let (asked, mut first) = mpsc::channel(64);
-        let runtime = Arc::new(Runtime { events: Mutex::new(pending), responses: done, asked });
+        let runtime = Arc::new(Runtime {
+            events: Mutex::new(pending),
+            responses: done,
+            asked,
+            allowed: AtomicU64::new(u64::try_from(TIMEOUT.as_millis()).unwrap()),
+        });
         let app = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(outcome))
-            .with_state(runtime);
+            .with_state(Arc::clone(&runtime));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -69,7 +79,12 @@ impl Function {
             .spawn()
             .unwrap();
         tokio::time::timeout(Duration::from_secs(10), first.recv()).await.expect("the function asks for work");
-        Self { child, events, responses, start_up: started.elapsed() }
+        Self { child, events, responses, runtime, start_up: started.elapsed() }
+    }
+
+    /// Says how long an invocation may take from now on.
+    pub fn allow(&self, time: Duration) {
+        self.runtime.allowed.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// Hands over an event without waiting for what becomes of it.
@@ -124,7 +139,8 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
     let Some(event) = runtime.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    let deadline = jiff::Timestamp::now().as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap();
+    let deadline =
+        jiff::Timestamp::now().as_millisecond() + i64::try_from(runtime.allowed.load(Ordering::Relaxed)).unwrap();
     let headers = [
         ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),
         ("lambda-runtime-deadline-ms", deadline.to_string()),

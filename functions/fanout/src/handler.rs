@@ -71,14 +71,28 @@ fn failure(record: &RawValue) -> DynamoDbBatchItemFailure {
 }
 
 /// Returns the first record that is not done, if one is not.
+///
+/// If it gets late while records are mapped, all come again, and what was read of the Registry is known then; if it does while
+/// they are kept, the deliveries of those that are kept are still made, and sent when the time is up.
 async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> Result<Option<usize>, StoreError> {
+    let is_up = || app.clock.now() + RESERVE > deadline;
+    let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let cache = &mut *app.cache.lock().await;
-    let mut mapped = map_all(app, cache, records).await?;
-    archive(app, cache, &mapped).await?;
+    cache.trim();
+    let Some(mut mapped) = map_all(app, cache, records, &is_late).await? else {
+        tracing::warn!("it is late; the whole batch comes again");
+        return Ok(Some(0));
+    };
+    let archived = archive(app, cache, &mapped, &is_late).await?;
     let types = new_types(cache, &mapped);
     let mut chunk = Chunk::default();
     let mut sent = 0;
     for index in 0..records.len() {
+        // One at least, or a slow batch would never end.
+        if index >= archived || (index > 0 && is_up()) {
+            tracing::warn!(records = index, "the time is up; the rest of the batch comes again");
+            return Ok(chunk.send(app).await.or(Some(index)));
+        }
         match mapped.remove(&index).unwrap_or_else(|| Ok(Vec::new())) {
             Ok(events) => {
                 for event in events {
@@ -98,24 +112,20 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
             if let Some(first) = std::mem::take(&mut chunk).send(app).await {
                 return Ok(Some(first));
             }
-            if !is_last && app.clock.now() + RESERVE > deadline {
-                tracing::warn!(records = index + 1, "the time is up; the rest of the batch comes again");
-                return Ok(Some(index + 1));
-            }
         }
     }
     record_types(app, cache, types).await;
-    cache.trim();
     tracing::info!(deliveries = sent, "batch fanned out");
     Ok(None)
 }
 
-/// Maps all records, by their place in the batch.
+/// Maps all records, by their place in the batch; `None` if it gets late before.
 async fn map_all(
     app: &App,
     cache: &mut Cache,
     records: &[Box<RawValue>],
-) -> Result<BTreeMap<usize, Mapped>, StoreError> {
+    is_late: &impl Fn() -> bool,
+) -> Result<Option<BTreeMap<usize, Mapped>>, StoreError> {
     let mut mapped = BTreeMap::new();
     let mut by_table: BTreeMap<String, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
     for (index, raw) in records.iter().enumerate() {
@@ -131,19 +141,34 @@ async fn map_all(
         }
     }
     for (table, (indexes, changes)) in by_table {
-        mapped.extend(indexes.into_iter().zip(map(app, cache, &table, &changes).await?));
+        let Some(events) = map(app, cache, &table, &changes, is_late).await? else { return Ok(None) };
+        mapped.extend(indexes.into_iter().zip(events));
     }
-    Ok(mapped)
+    Ok(Some(mapped))
 }
 
-/// Keeps the events of tenants that have, or had, webhooks. A published one is kept already.
-async fn archive(app: &App, cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Result<(), StoreError> {
-    let Some(retention) = app.retention else { return Ok(()) };
-    let has_webhooks = |event: &&Event| cache.matchers.peek(&event.tenant).is_some_and(|known| known.generation > 0);
-    let told = |event: &&Event| event.source == PUBLISHED || event.source == OPERATIONAL;
-    let events = mapped.values().flatten().flatten().filter(|event| has_webhooks(event) && !told(event));
-    let now = app.clock.now();
-    app.events.archive(&events.collect::<Vec<_>>(), now, now + retention).await
+/// Keeps the events of tenants that have, or had, webhooks. A published one is kept already. Returns the first record of which
+/// something is not kept because it is late; one behind the last otherwise.
+async fn archive(
+    app: &App,
+    cache: &Cache,
+    mapped: &BTreeMap<usize, Mapped>,
+    is_late: &impl Fn() -> bool,
+) -> Result<usize, StoreError> {
+    let Some(retention) = app.retention else { return Ok(usize::MAX) };
+    let has_webhooks = |event: &Event| cache.matchers.peek(&event.tenant).is_some_and(|known| known.generation > 0);
+    let told = |event: &Event| event.source == PUBLISHED || event.source == OPERATIONAL;
+    let events = mapped.iter().flat_map(|(index, events)| events.iter().flatten().map(|event| (*index, event)));
+    let events: Vec<_> = events.filter(|(_, event)| has_webhooks(event) && !told(event)).collect();
+    for (part, events) in events.chunks(ARCHIVED_AT_ONCE).enumerate() {
+        if part > 0 && is_late() {
+            return Ok(events[0].0);
+        }
+        let now = app.clock.now();
+        let events: Vec<_> = events.iter().map(|(_, event)| *event).collect();
+        app.events.archive(&events, now, now + retention).await?;
+    }
+    Ok(usize::MAX)
 }
 
 /// Returns the types that this process sees for the first time.
@@ -173,7 +198,10 @@ async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventT
 /// How many deliveries are sent before the next records are looked at.
 const CHUNK: usize = 1_000;
 
-/// What an invocation keeps of its time to send a chunk.
+/// How many events are kept before the clock is looked at.
+const ARCHIVED_AT_ONCE: usize = 100;
+
+/// What an invocation keeps of its time to send a chunk; and as much again to make the deliveries of what is kept already.
 const RESERVE: Duration = Duration::from_secs(15);
 
 /// Messages to be sent, each with the place of its record in the batch.

@@ -24,6 +24,8 @@ pub(crate) type Mapped = Result<Vec<Event>, String>;
 
 /// Maps the changes of one table, and brings the matchers of their tenants up to date; the result is in the changes' order.
 ///
+/// `None` if it gets late while they are brought up to date.
+///
 /// One read while nothing changed: the mapping is the one that was used last, and the read that brings the tenants'
 /// generations says whether it still stands.
 pub(crate) async fn map(
@@ -31,7 +33,8 @@ pub(crate) async fn map(
     cache: &mut Cache,
     table: &str,
     changes: &[Change],
-) -> Result<Vec<Mapped>, StoreError> {
+    is_late: &impl Fn() -> bool,
+) -> Result<Option<Vec<Mapped>>, StoreError> {
     for _ in 0..ROUNDS {
         let is_published = table == app.events_table;
         let source = cache.sources.get(table).cloned();
@@ -53,7 +56,7 @@ pub(crate) async fn map(
             let known = cache.matchers.get_or_insert_mut(tenant.clone(), Known::default);
             refresh(app, known, &tenant, generation).await?;
         }
-        return Ok(events);
+        return Ok(Some(events));
     }
     Err(StoreError::Conflict { key: format!("the source of table {table}") })
 }
@@ -67,19 +70,20 @@ fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mappe
     changes.iter().map(map).collect()
 }
 
-/// Brings a tenant's matcher to the generation; reads only what is newer, and nothing if nothing is.
-async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u64) -> Result<(), StoreError> {
+/// Brings a tenant's matcher to the generation; reads only what is newer, and nothing if nothing is. Says whether it read.
+async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u64) -> Result<bool, StoreError> {
     if known.generation > generation {
         // The table was restored to an earlier state: what is known never happened.
         *known = Known::default();
     }
-    if known.generation < generation {
+    let is_newer = known.generation < generation;
+    if is_newer {
         for change in app.registry.subscriptions_since(tenant, known.generation).await? {
             known.matcher.apply(change);
         }
         known.generation = generation;
     }
-    Ok(())
+    Ok(is_newer)
 }
 
 /// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
