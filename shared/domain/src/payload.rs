@@ -148,6 +148,24 @@ pub enum RenderError {
         /// What.
         reason: String,
     },
+    /// The template takes too many steps.
+    #[error("line {line} of the template: it takes more than {steps} steps{}", for_size(*seen))]
+    TooLong {
+        /// Where.
+        line: usize,
+        /// How many are allowed.
+        steps: u64,
+        /// How many bytes the event has to look at, if there are fewer steps for it.
+        seen: usize,
+    },
+    /// The filters of the template read and make too much.
+    #[error("line {line} of the template: its filters take more than {limit} bytes")]
+    TooMuch {
+        /// Where.
+        line: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// What the template made is not JSON.
     #[error("what the template makes is not JSON: see its line {line}, column {column}")]
     NotJson {
@@ -162,6 +180,21 @@ pub enum RenderError {
         /// What is allowed.
         limit: usize,
     },
+}
+
+impl RenderError {
+    /// Says whether the template was stopped because it took or made too much.
+    #[must_use]
+    pub fn is_excess(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::TooMuch { .. } | Self::TooLarge { .. } => true,
+            Self::NoTemplate | Self::Template { .. } | Self::NotJson { .. } => false,
+        }
+    }
+}
+
+fn for_size(seen: usize) -> String {
+    if seen == 0 { String::new() } else { format!(" for {seen} bytes to look at; exclude long fields") }
 }
 
 impl Rendering {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use minijinja::value::{Object, ObjectRepr, Value as Shown, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, filters, tests};
@@ -22,12 +24,50 @@ pub const MAX_TEMPLATE_BYTES: usize = 16 * 1024;
 /// The most that a template may make.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// How many steps it may take.
-const FUEL: u64 = 50_000;
+/// How many steps it may take, and how many bytes they may look at if each looks at all that there is: of a large event there
+/// may be fewer steps.
+const MAX_STEPS: u64 = 50_000;
+const MAX_STEPS_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How many bytes its filters may read and make.
+const MAX_FILTERED_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a template may cost, for the event that it is rendered for.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    /// How many bytes there are to look at.
+    seen: usize,
+    /// How many steps are left for that.
+    steps: u64,
+}
+
+impl Allowance {
+    /// The template's own texts are to look at, too.
+    fn of(source: &str, seen: usize) -> Self {
+        let each = u64::try_from(source.len() + seen).unwrap_or(u64::MAX).max(1);
+        Self { seen, steps: MAX_STEPS.min(MAX_STEPS_BYTES / each) }
+    }
+}
+
+/// How many bytes filters may still read and make. It is at zero once there were not enough.
+#[derive(Debug, Clone)]
+struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    fn spend(&self, bytes: usize) -> Result<(), Error> {
+        let left = self.0.load(Ordering::Relaxed).saturating_sub(bytes.max(1));
+        self.0.store(left, Ordering::Relaxed);
+        if left == 0 { Err(ErrorKind::OutOfFuel.into()) } else { Ok(()) }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
 
 /// Renders the template. What it makes is JSON.
 pub(super) fn render(source: &str, view: &View<'_>) -> Result<String, RenderError> {
-    let text = run(source, context(view), UndefinedBehavior::SemiStrict)?;
+    let text = run(source, context(view), UndefinedBehavior::SemiStrict, Allowance::of(source, view.bytes()))?;
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(text),
         Err(error) => Err(RenderError::NotJson { line: error.line(), column: error.column() }),
@@ -47,8 +87,12 @@ pub(super) fn fault(source: &str) -> Option<String> {
     }
     let results = ["created", "updated", "deleted"].map(|operation| {
         let context = BTreeMap::from([("operationType", Shown::from(operation))]);
-        run(source, context, UndefinedBehavior::Chainable)
+        run(source, context, UndefinedBehavior::Chainable, Allowance::of(source, 0))
     });
+    // What is too much where there is nothing to look at is too much for every event.
+    if let Some(error) = results.iter().filter_map(|result| result.as_ref().err()).find(|error| error.is_excess()) {
+        return Some(error.to_string());
+    }
     let mut texts = results.iter().flatten().peekable();
     let some = texts.peek().is_some();
     let valid = |text: &String| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
@@ -59,20 +103,24 @@ fn run(
     source: &str,
     context: BTreeMap<&'static str, Shown>,
     undefined: UndefinedBehavior,
+    allowance: Allowance,
 ) -> Result<String, RenderError> {
     policy::check(source)?;
-    let mut environment = environment();
+    let budget = Budget(Arc::new(AtomicUsize::new(MAX_FILTERED_BYTES)));
+    let mut environment = environment(&budget);
+    environment.set_fuel(Some(allowance.steps));
     environment.set_undefined_behavior(undefined);
-    let template = environment.template_from_str(source).map_err(|error| told(&error))?;
+    let template = environment.template_from_str(source).map_err(|error| told(&error, None))?;
     let mut text = Limited(Vec::new());
-    template.render_captured_to(Shown::from_pairs(context), &mut text).map_err(|error| told(&error))?;
+    let excess =
+        |error: &Error| told(error, Some(if budget.is_spent() { Excess::Filters } else { Excess::Steps(allowance) }));
+    template.render_captured_to(Shown::from_pairs(context), &mut text).map_err(|error| excess(&error))?;
     String::from_utf8(text.0).map_err(|_| RenderError::NotJson { line: 1, column: 1 })
 }
 
 /// Knows no filter, test or function but those here: each takes and makes little.
-fn environment() -> Environment<'static> {
+fn environment(budget: &Budget) -> Environment<'static> {
     let mut environment = Environment::empty();
-    environment.set_fuel(Some(FUEL));
     // So that an error names the variable that is absent; of the rest of such an error nothing is told.
     environment.set_debug(true);
     environment.set_formatter(|out, _, value| {
@@ -90,16 +138,29 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("int", filters::int);
     environment.add_filter("items", filters::items);
-    environment.add_filter("join", join);
+    let made = budget.clone();
+    environment.add_filter("join", move |values: &Shown, between: Option<&str>| {
+        join(values, between).and_then(|text| made.spend(text.len()).map(|()| text))
+    });
     environment.add_filter("last", filters::last);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("lower", |text: &str| text.to_lowercase());
+    let read = budget.clone();
+    environment.add_filter("length", move |value: &Shown| {
+        read.spend(value.as_str().map_or(1, str::len))?;
+        filters::length(value)
+    });
+    environment.add_filter("lower", of_text(budget, str::to_lowercase));
     environment.add_filter("round", filters::round);
-    environment.add_filter("tojson", |value: &Shown| json(value).map(Shown::from_safe_string));
-    environment.add_filter("trim", |text: &str| text.trim().to_owned());
-    environment
-        .add_filter("truncate", |text: &str, characters: usize| text.chars().take(characters).collect::<String>());
-    environment.add_filter("upper", |text: &str| text.to_uppercase());
+    let made = budget.clone();
+    environment.add_filter("tojson", move |value: &Shown| {
+        json(value).and_then(|text| made.spend(text.len()).map(|()| Shown::from_safe_string(text)))
+    });
+    environment.add_filter("trim", of_text(budget, |text| text.trim().to_owned()));
+    let made = budget.clone();
+    environment.add_filter("truncate", move |text: &str, characters: usize| {
+        let text: String = text.chars().take(characters).collect();
+        made.spend(text.len()).map(|()| text)
+    });
+    environment.add_filter("upper", of_text(budget, str::to_uppercase));
     environment.add_test("boolean", tests::is_boolean);
     environment.add_test("defined", tests::is_defined);
     environment.add_test("mapping", tests::is_mapping);
@@ -109,6 +170,15 @@ fn environment() -> Environment<'static> {
     environment.add_test("string", tests::is_string);
     environment.add_test("undefined", tests::is_undefined);
     environment
+}
+
+/// Returns a filter that makes about as much as it reads.
+fn of_text(
+    budget: &Budget,
+    make: fn(&str) -> String,
+) -> impl Fn(&str) -> Result<String, Error> + Send + Sync + 'static {
+    let budget = budget.clone();
+    move |text: &str| budget.spend(text.len()).map(|()| make(text))
 }
 
 /// Joins texts and numbers.
@@ -132,8 +202,15 @@ fn join(values: &Shown, between: Option<&str>) -> Result<String, Error> {
     Ok(text)
 }
 
+/// What there was too much of, should a template have been stopped.
+#[derive(Clone, Copy)]
+enum Excess {
+    Steps(Allowance),
+    Filters,
+}
+
 /// Tells of an error what the template says, and nothing that the event says.
-fn told(error: &Error) -> RenderError {
+fn told(error: &Error, excess: Option<Excess>) -> RenderError {
     use ErrorKind::{
         MissingArgument, OutOfFuel, SyntaxError, TooManyArguments, UndefinedError, UnknownFilter, UnknownTest,
         WriteFailure,
@@ -142,14 +219,23 @@ fn told(error: &Error) -> RenderError {
     if kind == WriteFailure {
         return RenderError::TooLarge { limit: MAX_OUTPUT_BYTES };
     }
+    let line = error.line().unwrap_or(1);
+    if kind == OutOfFuel {
+        return match excess {
+            Some(Excess::Filters) => RenderError::TooMuch { line, limit: MAX_FILTERED_BYTES },
+            Some(Excess::Steps(Allowance { seen, steps })) if steps < MAX_STEPS => {
+                RenderError::TooLong { line, steps, seen }
+            }
+            Some(Excess::Steps(_)) | None => RenderError::TooLong { line, steps: MAX_STEPS, seen: 0 },
+        };
+    }
     let of_the_template =
         matches!(kind, MissingArgument | SyntaxError | TooManyArguments | UndefinedError | UnknownFilter | UnknownTest);
     let reason = match error.detail() {
-        _ if kind == OutOfFuel => format!("it takes more than {FUEL} steps"),
         Some(detail) if of_the_template => detail.to_owned(),
         _ => kind.to_string(),
     };
-    RenderError::Template { line: error.line().unwrap_or(1), reason }
+    RenderError::Template { line, reason }
 }
 
 /// Takes no more than may be made.
@@ -174,11 +260,11 @@ impl io::Write for Limited {
 struct Exact(String);
 
 impl Object for Exact {
-    fn repr(self: &std::sync::Arc<Self>) -> ObjectRepr {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Plain
     }
 
-    fn render(self: &std::sync::Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }

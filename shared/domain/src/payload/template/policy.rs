@@ -2,7 +2,8 @@
 //!
 //! Steps are counted, memory is not: a text that is doubled thirty times takes thirty steps and a billion bytes, and the
 //! function that renders it has other tenants' events in hand. So a value may be named, looked into and printed, but not kept
-//! under another name after something was built of it; and what is built within one expression is bounded by its size.
+//! under another name after something was built of it; and what is built within one expression is bounded by its size. So a step
+//! costs no more than some times what there is to look at, and how many there may be follows from that.
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
 use minijinja::machinery::parse;
@@ -20,12 +21,12 @@ pub(in crate::payload) const FILTERS: [&str; 15] = [
 pub(in crate::payload) const TESTS: [&str; 8] =
     ["boolean", "defined", "mapping", "none", "number", "sequence", "string", "undefined"];
 
-/// How often one expression may join texts or add.
+/// How often one expression may join texts, add, or cut: each copies what it is given.
 const MAX_JOINS: usize = 32;
 
 /// Finds the first thing that is not allowed.
 pub(super) fn check(source: &str) -> Result<(), RenderError> {
-    let template = parse(source, "template", SyntaxConfig::default()).map_err(|error| told(&error))?;
+    let template = parse(source, "template", SyntaxConfig::default()).map_err(|error| told(&error, None))?;
     statement(&template)
 }
 
@@ -100,7 +101,7 @@ fn whole(expr: &Expr<'_>) -> Result<(), RenderError> {
     let mut joins = 0;
     checked(expr, false, &mut joins)?;
     if joins > MAX_JOINS {
-        return Err(refused(expr.span().start_line, &format!("at most {MAX_JOINS} of ~ and + in one expression")));
+        return Err(refused(expr.span().start_line, &format!("at most {MAX_JOINS} of ~, + and [:] in one expression")));
     }
     Ok(())
 }
@@ -113,7 +114,12 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
         Expr::Var(_) | Expr::Const(_) => Ok(()),
         Expr::Slice(slice) => {
             each(&[&slice.expr], joined)?;
-            [&slice.start, &slice.stop, &slice.step].into_iter().flatten().try_for_each(|part| each(&[part], joined))
+            [&slice.start, &slice.stop, &slice.step]
+                .into_iter()
+                .flatten()
+                .try_for_each(|part| each(&[part], joined))?;
+            *joins += 1;
+            Ok(())
         }
         Expr::UnaryOp(op) => each(&[&op.expr], joined),
         Expr::BinOp(op) => {

@@ -49,6 +49,10 @@ fn makes(#[case] template: &str, #[case] text: &str) {
     "[{% for a in value.text %}{% for b in value.text %}{% for c in value.text %}{{ c }},{% endfor %}{% endfor %}{% endfor %}]",
     "it takes more than 50000 steps"
 )]
+#[case::filtered_again_and_again(
+    "{% for a in value.text %}{{ ''|upper }}{% if (value.text|join(value.text[:300]))|length == 0 %}{% endif %}{% endfor %}1",
+    "its filters take more than 16777216 bytes"
+)]
 #[case::too_large(
     "[{% for a in value.text %}{{ value.text ~ value.text ~ value.text ~ value.text }},{% endfor %}1]",
     "what the template makes is larger than 262144 bytes"
@@ -60,6 +64,23 @@ fn says_why_it_makes_nothing(#[case] template: &str, #[case] reason: &str) {
     let rendering = rendering(json!({"format": "template", "template": template}));
     let error = rendering.render(&event, &event.event_type).unwrap_err().to_string();
     assert!(error.contains(reason) && !error.contains("secret"), "{error}");
+}
+
+/// A large event leaves fewer steps, so that whatever they do with it takes no longer.
+#[rstest]
+#[case::small(1_000, 3_000, true)]
+#[case::large(100_000, 3_000, false)]
+#[case::large_and_few_steps(100_000, 300, true)]
+fn steps_and_size_together_are_bounded(#[case] bytes: usize, #[case] rounds: usize, #[case] made: bool) {
+    let mut event = event(Operation::Created);
+    let text = |bytes: usize| crate::value::Value::String("x".repeat(bytes));
+    event.new.as_mut().unwrap().properties =
+        Map::from([("big".to_owned(), text(bytes)), ("n".to_owned(), text(rounds))]);
+    let template = "[{% for a in value.n %}{% if value.big == 'x' %}{% endif %}{% endfor %}1]";
+    let rendering = rendering(json!({"format": "template", "template": template}));
+    let result = rendering.render(&event, &event.event_type);
+    assert_eq!(result.is_ok(), made, "{result:?}");
+    assert!(made || result.unwrap_err().to_string().ends_with("bytes to look at; exclude long fields"));
 }
 
 #[test]
@@ -99,6 +120,12 @@ fn an_error_tells_no_value(#[case] template: &str) {
 #[case::repeated_default("{{ value.a|int('x') * 100000000 }}", "take numbers")]
 #[case::repeated_joined("{{ (1 ~ 1) * 100000000 }}", "take numbers")]
 #[case::many_joins(&format!("{{{{ value.a{} }}}}", " ~ value.a".repeat(33)), "at most 32")]
+#[case::many_slices(&format!("{{{{ value.a{} }}}}", "[1:]".repeat(33)), "at most 32")]
+#[case::always_too_long(&format!("{}1{}", "{% for a in 'abcdefghijklmnopqrstuvwxyz' %}".repeat(4), "{% endfor %}".repeat(4)), "steps")]
+#[case::always_too_large(
+    "{% for a in '0123456789abcdef0123456789abcdef0123456789abcdef' %}{% for b in '0123456789abcdef0123456789abcdef' %}{{ '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }}{% endfor %}{% endfor %}",
+    "larger than"
+)]
 #[case::quoted_again_and_again("{{ [[value.a] ~ ''] ~ '' }}", "no list")]
 #[case::called("{{ range(1000000) }}", "nothing can be called")]
 #[case::unknown_test("{{ value.a is lovely }}", "lovely")]
