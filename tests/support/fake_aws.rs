@@ -138,7 +138,7 @@ impl FakeAws {
                     }
                     let rows = tenants.get(pk.strip_prefix("T#")?)?;
                     let generation = rows.iter().map(|row| row.generation).max()?;
-                    Some(item(&json!({"pk": pk, "sk": sk, "generation": generation, "webhooks": rows.len()})))
+                    Some(item(&json!({"pk": pk, "sk": sk, "generation": generation, "webhooks": rows.len(), "state_key": "00"})))
                 })
                 .collect();
             responses.insert(table.clone(), items.into());

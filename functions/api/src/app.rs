@@ -34,7 +34,7 @@ impl App {
         Self {
             registry: aws
                 .registry(config.registry_table)
-                .publishing(config.events_table.clone())
+                .publishing(config.events_table.clone(), runtime::random::bits)
                 .draining(config.deliveries_table.clone()),
             events: aws.events(config.events_table),
             ledger: aws.ledger(config.deliveries_table),

@@ -32,7 +32,7 @@ impl App {
         Ok(Self {
             registry: aws
                 .registry(config.registry_table)
-                .publishing(config.events_table.clone())
+                .publishing(config.events_table.clone(), runtime::random::bits)
                 .draining(config.deliveries_table.clone()),
             ledger: aws.ledger(config.deliveries_table),
             bodies: aws.bodies(config.events_table.clone()),

@@ -38,7 +38,7 @@ pub(crate) async fn map(
     for _ in 0..ROUNDS {
         let is_published = table == app.events_table;
         let source = cache.sources.get(table).cloned();
-        let events = if is_published {
+        let mut events = if is_published {
             changes.iter().map(|change| Ok(vec![published::event(change)?])).collect()
         } else {
             events(source.as_ref(), table, changes)
@@ -54,7 +54,12 @@ pub(crate) async fn map(
         }
         for (tenant, generation) in glance.generations {
             let known = cache.matchers.get_or_insert_mut(tenant.clone(), Known::default);
-            refresh(app, known, &tenant, generation).await?;
+            if refresh(app, known, &tenant, generation).await? && is_late() {
+                return Ok(None);
+            }
+        }
+        for event in events.iter_mut().flatten().flatten() {
+            event.name_states(glance.state_keys.get(&event.tenant));
         }
         return Ok(Some(events));
     }

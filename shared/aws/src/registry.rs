@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use domain::event::StateKey;
 use domain::id::WebhookId;
 use domain::matcher::SubscriptionChange;
 use domain::source::Source;
@@ -34,6 +35,8 @@ pub struct Registry {
     events_table: Option<String>,
     /// Where deliveries wait for webhooks.
     deliveries_table: Option<String>,
+    /// Draws the key of a tenant's states.
+    draw: fn() -> u128,
 }
 
 /// What fan-out reads of the Registry for every batch, in one call.
@@ -43,6 +46,8 @@ pub struct Glance {
     pub source: Option<Source>,
     /// For each tenant, the count of its webhook writes.
     pub generations: HashMap<TenantId, u64>,
+    /// For each tenant that has, or had, a webhook, what its states are named with.
+    pub state_keys: HashMap<TenantId, StateKey>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -51,6 +56,9 @@ struct MetaItem {
     /// How many webhooks the tenant has, deleted ones not counted.
     #[serde(default)]
     webhooks: u64,
+    /// Drawn with the first webhook.
+    #[serde(default)]
+    state_key: Option<StateKey>,
 }
 
 /// A subscription, as the table knows it: what fan-out needs, or that there is nothing more to send.
@@ -93,13 +101,13 @@ fn source_sk(table: &str) -> String {
 
 impl Registry {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table, events_table: None, deliveries_table: None }
+        Self { client, table, events_table: None, deliveries_table: None, draw: || 0 }
     }
 
-    /// Lets writes of webhooks publish events into the Events table of that name.
+    /// Lets writes of webhooks publish events into the Events table of that name, and draw the key of a tenant's states.
     #[must_use]
-    pub fn publishing(self, events_table: String) -> Self {
-        Self { events_table: Some(events_table), ..self }
+    pub fn publishing(self, events_table: String, draw: fn() -> u128) -> Self {
+        Self { events_table: Some(events_table), draw, ..self }
     }
 
     /// Lets writes of webhooks let go what is parked in the Deliveries table of that name.
@@ -165,12 +173,14 @@ impl Registry {
         let mut keys = vec![(self.table.clone(), key(SOURCES, &source_sk(table)))];
         keys.extend(metas.keys().map(|pk| (self.table.clone(), key(pk, "META"))));
         let found = batch::get(&self.client, keys).await?.remove(&self.table).unwrap_or_default();
-        let mut glance =
-            Glance { source: None, generations: metas.values().map(|tenant| ((*tenant).clone(), 0)).collect() };
+        let generations = metas.values().map(|tenant| ((*tenant).clone(), 0)).collect();
+        let mut glance = Glance { source: None, generations, state_keys: HashMap::new() };
         for item in found {
             let pk = item.get("pk").and_then(|pk| pk.as_s().ok()).cloned().unwrap_or_default();
             if let Some(tenant) = metas.get(&pk) {
-                glance.generations.insert((*tenant).clone(), from_item::<MetaItem>(item)?.generation);
+                let MetaItem { generation, state_key, .. } = from_item(item)?;
+                glance.generations.insert((*tenant).clone(), generation);
+                glance.state_keys.extend(state_key.map(|key| ((*tenant).clone(), key)));
             } else {
                 glance.source = Some(from_item::<SourceItem>(item)?.source);
             }

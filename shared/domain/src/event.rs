@@ -3,13 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use utoipa::ToSchema;
 
 use crate::id::EventId;
 use crate::operational::{self, OPERATIONAL};
 use crate::path::FieldPath;
+use crate::source::state_id;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, Value};
 
@@ -186,7 +189,9 @@ impl Entity {
 /// An entity at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Names the state: the same for the same content of the same entity, and for no other.
+    /// Names the state: the same for the same content of the same entity, and for no other. Of what was published nothing until
+    /// fan-out has [named](Event::name_states) it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// All its attributes.
     pub properties: Map,
@@ -196,6 +201,40 @@ pub struct State {
     /// When it was last changed, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_time: Option<String>,
+}
+
+/// What a tenant's states are named with. Not for receivers.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct StateKey(String);
+
+impl StateKey {
+    /// Makes a key of random bits.
+    #[must_use]
+    pub fn new(bits: u128) -> Self {
+        Self(format!("{bits:032x}"))
+    }
+
+    /// Returns the key as it is kept.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// # Panics
+    ///
+    /// Never: a key may have any length.
+    fn name(&self, content: &str) -> String {
+        let mut hash = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("a key may have any length");
+        hash.update(content.as_bytes());
+        hex::encode(&hash.finalize().into_bytes()[..12])
+    }
+}
+
+impl fmt::Debug for StateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateKey(…)")
+    }
 }
 
 /// How an entity went, if nobody removed its item.
@@ -254,6 +293,18 @@ impl Event {
         )
     }
 
+    /// Names the states by a key of the tenant's, which receivers do not know: a name without one could be compared with those of
+    /// guesses, also at the fields that a webhook's payloads leave out. Without a key they have no names.
+    pub fn name_states(&mut self, key: Option<&StateKey>) {
+        let path = self.entity.path();
+        for state in [&mut self.old, &mut self.new].into_iter().flatten() {
+            if state.id.is_empty() {
+                state.id = state_id(&path, &state.properties);
+            }
+            state.id = key.map_or_else(String::new, |key| key.name(&state.id));
+        }
+    }
+
     /// Says whether whoever acts for the application, or for the tenant if it is none, may see the event. An application sees
     /// its own events and those that belong to no application; but of the webhooks and deliveries that are not its own it is
     /// told nothing.
@@ -298,6 +349,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::sample::Sample;
 
     #[rstest]
     #[case::plain("packet.created", true)]
@@ -327,10 +379,37 @@ mod tests {
         let app_id = |text: &str| text.parse::<AppId>().unwrap();
         let id = EventId::from_parts(Timestamp::UNIX_EPOCH, 1);
         let settings = crate::webhook::tests::webhook().settings;
-        let sample = crate::sample::Sample::default();
-        let event = sample.event(id, "acme".parse().unwrap(), &settings, Timestamp::UNIX_EPOCH);
+        let event = Sample::default().event(id, "acme".parse().unwrap(), &settings, Timestamp::UNIX_EPOCH);
         let event = Event { app: app.map(app_id), source: source.to_owned(), ..event };
         assert_eq!(event.is_visible_to(reader.map(app_id).as_ref()), shown);
+    }
+
+    #[test]
+    fn a_state_is_named_by_its_content_and_the_key() {
+        let id = EventId::from_parts(Timestamp::UNIX_EPOCH, 1);
+        let settings = crate::webhook::tests::webhook().settings;
+        let event = Event {
+            new: None,
+            ..Sample::default().event(id, "acme".parse().unwrap(), &settings, Timestamp::UNIX_EPOCH)
+        };
+        let named = |key: Option<u128>, properties: serde_json::Value| {
+            let properties = crate::value::tests::map(&properties);
+            let state = State { id: String::new(), properties, create_time: None, update_time: None };
+            let mut event = Event { new: Some(state), ..event.clone() };
+            event.name_states(key.map(StateKey::new).as_ref());
+            event.new.unwrap().id
+        };
+        let (one, other) = (serde_json::json!({"pin": "1234"}), serde_json::json!({"pin": "1235"}));
+        assert_eq!(named(Some(1), one.clone()), named(Some(1), one.clone()));
+        assert_eq!(named(Some(1), one.clone()).len(), 24);
+        assert_ne!(named(Some(1), one.clone()), named(Some(1), other));
+        assert_ne!(
+            named(Some(1), one.clone()),
+            named(Some(2), one.clone()),
+            "who guesses the content does not have the name"
+        );
+        assert_eq!(named(None, one), "");
+        assert_eq!(format!("{:?}", StateKey::new(7)), "StateKey(…)");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Event, EventType, Operation};
+use crate::event::{Event, EventType, Operation, StateKey};
 use crate::id::EventId;
 use crate::pattern::EventPattern;
 use crate::published::Fact;
@@ -50,6 +50,8 @@ impl Sample {
         for state in event.old.iter_mut().chain(event.new.iter_mut()) {
             state.create_time = Some(rfc3339(at));
         }
+        // Whoever makes the sample up knows what is in it.
+        event.name_states(Some(&StateKey::new(0)));
         event
     }
 }

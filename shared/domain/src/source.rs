@@ -215,7 +215,8 @@ impl Source {
     }
 }
 
-/// Names a state of an entity by its content.
+/// Names a state of an entity by its content. Whoever gets the name could look for the content by guessing, so that it is given
+/// to nobody without [a key](Event::name_states).
 ///
 /// # Panics
 ///

@@ -56,7 +56,7 @@ pub struct EventBody {
     entity: EntityBody,
     /// Orders the events of one entity: a later one has the greater text.
     sequence: String,
-    /// Names the state after: the same for the same content.
+    /// Names the state after, as payloads do: the same for the same content. Nothing if the event was published: fan-out names it.
     state_id: Option<String>,
     /// Names the state before.
     previous_state_id: Option<String>,

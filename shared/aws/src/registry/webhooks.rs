@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use domain::event::Event;
+use domain::event::{Event, StateKey};
 use domain::id::WebhookId;
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Statistics, Webhook};
@@ -174,7 +174,8 @@ impl Registry {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key(&tenant_pk(tenant), "META")))
-            .update_expression("SET generation = :to, webhooks = :webhooks")
+            .update_expression("SET generation = :to, webhooks = :webhooks, state_key = if_not_exists(state_key, :key)")
+            .expression_attribute_values(":key", text(StateKey::new((self.draw)()).as_str()))
             .expression_attribute_values(":to", number(read.generation + 1))
             .expression_attribute_values(":webhooks", number(webhooks));
         let update = if read.generation == 0 {
