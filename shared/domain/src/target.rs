@@ -116,6 +116,14 @@ impl TargetPolicy {
             let expected = if self.allow_http { "https:// or http://" } else { "https://" };
             return Err(TargetError::Scheme { expected });
         }
+        // Nor are spaces, tabs, `\` for `/`, or a third slash what was meant.
+        if text.contains(|c: char| c.is_ascii_control() || c == ' ' || c == '\\') {
+            let detail = "a space, a control character or a backslash stands in it; write %20 or %5C if it is meant";
+            return Err(TargetError::Malformed(detail.to_owned()));
+        }
+        if text.get(as_written.len()..).is_some_and(|rest| rest.starts_with('/')) {
+            return Err(TargetError::Malformed("empty host".to_owned()));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetError::Credentials);
         }
@@ -211,6 +219,17 @@ mod tests {
     #[case::mapped("https://[::ffff:7f00:1]/", Some(TargetError::Forbidden))]
     fn urls(#[case] text: &str, #[case] error: Option<TargetError>) {
         assert_eq!(TargetPolicy::default().parse(text).err(), error);
+    }
+
+    #[rstest]
+    #[case::tab("https://exa\tmple.com/")]
+    #[case::line_break("https://example.com/\nx")]
+    #[case::backslash("https://example.com\\@evil.example/")]
+    #[case::space("https://example.com/a b")]
+    #[case::space_after("https://example.com/ ")]
+    #[case::third_slash("https:///example.com/")]
+    fn what_a_parser_would_mend_is_refused(#[case] text: &str) {
+        assert!(matches!(TargetPolicy::default().parse(text), Err(TargetError::Malformed(_))));
     }
 
     #[test]
