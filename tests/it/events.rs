@@ -99,6 +99,29 @@ async fn of_several_a_bad_one_does_not_stop_the_others() {
     }
 }
 
+/// Together they are more than a function may answer with.
+#[tokio::test]
+async fn a_page_holds_no_more_than_an_answer_can() {
+    let tenant = Stack::connect().await.tenant();
+    let mut published = Vec::new();
+    for number in 0..20 {
+        let event = json!({"event_type": "order.placed", "data": {"number": number, "text": "x".repeat(200_000)}});
+        published.push(publish(&tenant, &event).await["id"].clone());
+    }
+    let (mut pages, mut read, mut cursor) = (0, Vec::new(), String::new());
+    loop {
+        let (status, page) = tenant.call(Method::GET, &format!("/events?limit=50{cursor}"), None).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        assert!(page.to_string().len() < 3_000_000);
+        pages += 1;
+        read.extend(page["data"].as_array().unwrap().iter().map(|event| event["id"].clone()));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    published.sort_by(|one, other| other.as_str().cmp(&one.as_str()));
+    assert_eq!((pages, read), (2, published), "each once, the newest first");
+}
+
 #[rstest]
 #[case::no_type(json!({"data": {}}), "#/event_type")]
 #[case::group(json!({"event_type": "a.*", "data": {}}), "#/event_type")]
