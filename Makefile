@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test lint weigh bench latency openapi down
+.PHONY: help run demo source smoke test lint weigh bench fuzz latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +28,9 @@ weigh: ## Show how large each function is, and how soon it asks for work
 
 bench: ## Show what an event costs, as ratios
 	@$(LOCAL) bench
+
+fuzz: ## Feed what others send us to the laws that must hold: TARGET=filters SECONDS=600
+	@TARGET="$(TARGET)" SECONDS="$(SECONDS)" $(LOCAL) fuzz
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down

@@ -75,7 +75,7 @@ def lint() -> int:
     cargo("documentation", *doc, RUSTDOCFLAGS=flags)
     step("purity of the domain, and who may name what")
     check_purity()
-    execute("licences and sources of dependencies", [cargo_deny(), "check", "bans", "licenses", "sources"])
+    execute("licences and sources of dependencies", [cargo_tool("cargo-deny", CARGO_DENY), "check", "bans", "licenses", "sources"])
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
@@ -101,13 +101,13 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
-def cargo_deny() -> str:
-    """Returns the pinned cargo-deny, built once: it has no package for Python that is recent enough."""
-    binary = LOCAL / "cargo" / "bin" / "cargo-deny"
-    mark = LOCAL / "cargo" / f"cargo-deny-{CARGO_DENY}"
+def cargo_tool(name: str, version: str) -> str:
+    """Returns a pinned tool of cargo's, built once: it has no package for Python that is recent enough."""
+    binary = LOCAL / "cargo" / "bin" / name
+    mark = LOCAL / "cargo" / f"{name}-{version}"
     if not (binary.exists() and mark.exists()):
         place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
-        execute("cargo-deny (once, two minutes)", ["cargo", "install", *place, f"cargo-deny@{CARGO_DENY}"])
+        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, f"{name}@{version}"])
         mark.touch()
     return str(binary)
 

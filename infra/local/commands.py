@@ -8,6 +8,7 @@ import sys
 import bench
 import check
 import demo
+import fuzz
 import latency
 import smoke
 import source
@@ -23,6 +24,7 @@ COMMANDS = {
     "lint": check.lint,
     "weigh": weigh.weigh,
     "bench": bench.bench,
+    "fuzz": fuzz.fuzz,
     "latency": latency.latency,
     "down": stop_lost,
 }

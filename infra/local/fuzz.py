@@ -1,0 +1,58 @@
+"""`make fuzz`: feeds what others send us to the fuzz targets, each of which states a law. TARGET=… one of them, SECONDS=… for how long."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from check import cargo_tool
+from stack import LOCAL, ROOT, StackError, step
+
+CARGO_FUZZ = "0.13.2"
+
+FUZZ = ROOT / "tests" / "fuzz"
+
+# Inputs of an event's size; a template may be longer than a filter.
+MAX_BYTES = 8192
+
+# No input takes longer than this, in seconds, or it is a finding. On a busy machine what takes a fraction of a second can take ten.
+TIMEOUT = 60
+
+MEMORY_MB = 2048
+
+
+def fuzz() -> int:
+    """Runs the targets one after the other."""
+    if not shutil.which("c++"):
+        raise StackError("no C++ compiler (c++) is on the PATH: install g++ or clang++; libFuzzer is written in it")
+    targets = sorted(path.stem for path in (FUZZ / "targets").glob("*.rs"))
+    chosen = os.environ.get("TARGET") or None
+    if chosen not in (None, *targets):
+        raise StackError(f"TARGET is none of {', '.join(targets)}")
+    seconds = os.environ.get("SECONDS") or "60"
+    if not seconds.isdecimal():
+        raise StackError("SECONDS is not a whole number")
+    cargo_fuzz = cargo_tool("cargo-fuzz", CARGO_FUZZ)
+    step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
+    # Sanitizers need a nightly toolchain, and there is no unsafe code here that they would look at.
+    options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]
+    environment = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target")}
+    run([cargo_fuzz, "build", *options], environment)
+    for target in [chosen] if chosen else targets:
+        step(f"{target}: {seconds} s")
+        # The first folder takes what is found on the way; the seeds stay as they are.
+        corpus = LOCAL / "fuzz" / "corpus" / target
+        corpus.mkdir(parents=True, exist_ok=True)
+        limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}"]
+        quiet = [f"-dict={FUZZ / 'words.dict'}", "-verbosity=0", "-print_final_stats=1"]
+        inputs = [str(corpus), str(FUZZ / "seeds" / target)]
+        run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment)
+    return 0
+
+
+def run(command: list[str], environment: dict[str, str]) -> None:
+    """Runs cargo-fuzz, whose own words say what was found and how to see it again."""
+    if subprocess.run(command, cwd=FUZZ, env=environment, check=False).returncode != 0:
+        raise StackError(f"{Path(command[0]).name} failed; an input that breaks a law is in {FUZZ / 'artifacts'}")
