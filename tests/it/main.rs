@@ -4,6 +4,7 @@
 mod api;
 mod api_function;
 mod api_keys;
+mod authorization;
 mod authorizer;
 mod breaker;
 mod crash;

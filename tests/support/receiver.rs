@@ -15,6 +15,8 @@ use serde_json::Value;
 pub enum Answer {
     /// With this status.
     Status(u16),
+    /// With 200 and this JSON.
+    Json(&'static str),
     /// With a redirect to this URL.
     Redirect(&'static str),
     /// With this status, after a while.
@@ -112,6 +114,7 @@ impl Receiver {
 async fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Status(status) => (StatusCode::from_u16(status).unwrap(), "noted").into_response(),
+        Answer::Json(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
         Answer::After(wait, status) => {
             tokio::time::sleep(wait).await;

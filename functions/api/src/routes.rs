@@ -21,7 +21,7 @@ pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
     use events::publish;
-    use webhooks::{actions, explain, statistics, trial};
+    use webhooks::{actions, authorization, explain, statistics, trial};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(trial::preview))
@@ -32,6 +32,11 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(actions::disable))
         .routes(routes!(actions::restore))
         .routes(routes!(actions::rotate))
+        .routes(routes!(
+            authorization::get_authorization,
+            authorization::put_authorization,
+            authorization::delete_authorization
+        ))
         .routes(routes!(trial::test))
         .routes(routes!(explain::explain))
         .routes(routes!(explain::dry_run))

@@ -6,6 +6,7 @@ use lambda_runtime::Error;
 use runtime::SystemClock;
 
 use crate::Config;
+use crate::authorization::Tokens;
 
 /// The clients and caches of an execution environment.
 pub struct App {
@@ -17,6 +18,7 @@ pub struct App {
     pub(crate) slow: Queue,
     pub(crate) dead_letters: Queue,
     pub(crate) keyring: Keyring,
+    pub(crate) tokens: Tokens,
     pub(crate) receivers: outbound::Client,
     pub(crate) clock: Box<dyn Clock>,
 }
@@ -41,6 +43,7 @@ impl App {
             slow: aws.queue(config.slow_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
+            tokens: Tokens::default(),
             receivers: outbound::Client::new(config.targets)?,
             clock: Box::new(SystemClock),
         })

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tracing::{Span, field};
 
 use crate::App;
+use crate::authorization;
 
 /// What an invocation keeps of its time to write outcomes.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -155,6 +156,8 @@ async fn send(
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
     };
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
+    let authorization = authorization::header(app, webhook, timeout / 2).await?;
+    let timeout = time_left(app.clock.now(), deadline, webhook)?;
     if claim(app, admission, message, deadline).await? == Written::TooLate {
         return Ok(None);
     }
@@ -165,10 +168,21 @@ async fn send(
     let headers = settings.headers.clone().into_iter();
     let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect::<Vec<_>>();
     let content_type = row.map_or(message.content_type, |row| row.content_type);
-    let sent = Masked::of(&headers, &settings.headers);
-    let request =
-        outbound::Request { url: settings.url.clone(), headers, content_type: content_type.as_str(), body, timeout };
-    let outcome = sent.conceal(app.receivers.post(request).await);
+    let mut sent = Masked::of(&headers, &settings.headers);
+    let outcome = match authorization {
+        Ok(authorization) => {
+            if let Some(header) = &authorization {
+                sent = sent.and_authorization(header);
+            }
+            let (url, content_type) = (settings.url.clone(), content_type.as_str());
+            let header = authorization.clone();
+            let request = outbound::Request { url, headers, authorization, content_type, body, timeout };
+            let outcome = app.receivers.post(request).await;
+            authorization::answered(app, webhook, header.as_ref(), &outcome);
+            sent.conceal(outcome)
+        }
+        Err(outcome) => outcome,
+    };
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
 }
 

@@ -1,11 +1,12 @@
 //! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
 //!
-//! [`handle`] works on a batch; [`turns`] asks how much its receivers take; [`attempt`] makes one attempt; [`record`] writes
-//! what came of those that are done, and [`reaction`] what that means for their webhooks. What to do is decided by
-//! [`domain::delivery`] and [`domain::breaker`].
+//! [`handle`] works on a batch; [`turns`] asks how much its receivers take; [`attempt`] makes one attempt, with the header of
+//! [`authorization`]; [`record`] writes what came of those that are done, and [`reaction`] what that means for their webhooks. What to
+//! do is decided by [`domain::delivery`] and [`domain::breaker`].
 
 mod app;
 pub mod attempt;
+mod authorization;
 mod config;
 mod handler;
 mod reaction;

@@ -1,8 +1,9 @@
-//! Secrets, read once and kept while the webhook says it still signs with them.
+//! Secrets, read once and kept while the webhook names them. What is kept needs no Secrets Manager: an outage does not show.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::authorization::Authorization;
 use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ const CAPACITY: usize = 10_000;
 
 type Slot = Arc<OnceCell<Arc<WebhookSecret>>>;
 
-/// A cache by path and fingerprint. It cannot be stale: a webhook whose secret was rotated names another fingerprint.
+/// A cache by path and fingerprint. It cannot be stale: a webhook whose secret was rotated or replaced names another fingerprint.
 #[derive(Debug)]
 pub struct Keyring {
     secrets: Secrets,
@@ -55,6 +56,15 @@ impl Keyring {
             }
         }
         Ok(secrets)
+    }
+
+    /// Returns the secret that authorizes a webhook's requests, or buys the token that does.
+    ///
+    /// # Errors
+    ///
+    /// As for those that sign.
+    pub async fn authorizing(&self, authorization: &Authorization) -> Result<Arc<WebhookSecret>, StoreError> {
+        self.secret(&authorization.vault_path, &authorization.fingerprint).await
     }
 
     /// Returns the secret with that fingerprint. Deliveries that ask at once share a read.

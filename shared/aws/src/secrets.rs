@@ -8,14 +8,12 @@ use std::collections::HashMap;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
-use aws_sdk_secretsmanager::operation::create_secret::CreateSecretError;
 use aws_sdk_secretsmanager::operation::describe_secret::{DescribeSecretError, DescribeSecretOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
 use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::tenant::TenantId;
-use domain::webhook::SecretReference;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -59,23 +57,27 @@ impl Secrets {
         Self { client }
     }
 
-    /// Keeps a new webhook's secret, which `reference` names.
+    /// Keeps the first secret at a path.
     ///
     /// # Errors
     ///
-    /// If there is another one at the path, or Secrets Manager is unavailable.
+    /// If there is another one at the path, even one that is being deleted, or Secrets Manager is unavailable.
     pub async fn create(
         &self,
-        reference: &SecretReference,
+        path: &str,
+        fingerprint: &Fingerprint,
         secret: &WebhookSecret,
         tenant: &TenantId,
     ) -> Result<(), StoreError> {
         let tag = Tag::builder().key("dynahook:tenant").value(tenant.as_str()).build();
-        let request = self.client.create_secret().name(&reference.vault_path).tags(tag);
-        let request = request.client_request_token(reference.fingerprint.as_str());
+        let request = self.client.create_secret().name(path).tags(tag);
+        let request = request.client_request_token(fingerprint.as_str());
         request.secret_string(secret.to_text().expose_secret()).send().await.map_err(|error| {
-            if error.as_service_error().is_some_and(CreateSecretError::is_resource_exists_exception) {
-                StoreError::Conflict { key: reference.vault_path.clone() }
+            let exists = error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_exists_exception() || error.is_invalid_request_exception());
+            if exists {
+                StoreError::Conflict { key: path.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
@@ -104,18 +106,49 @@ impl Secrets {
         }
     }
 
-    /// Puts the secret that `reference` names in the place of the current one, which becomes the previous one.
+    /// Puts a secret in the place of the current one, which becomes the previous one.
     ///
     /// For when nobody was shown the current one; otherwise [`stage`](Self::stage) it.
     ///
     /// # Errors
     ///
     /// If there is none at the path, or Secrets Manager is unavailable.
-    pub async fn replace(&self, reference: &SecretReference, secret: &WebhookSecret) -> Result<(), StoreError> {
-        self.put(&reference.vault_path, secret, &reference.fingerprint, CURRENT).await
+    pub async fn replace(
+        &self,
+        path: &str,
+        fingerprint: &Fingerprint,
+        secret: &WebhookSecret,
+    ) -> Result<(), StoreError> {
+        self.put(path, secret, fingerprint, CURRENT).await
     }
 
-    /// Keeps a secret beside the one that a webhook names now, as `reference` says. It is to be promoted once the webhook names it.
+    /// Keeps a secret at a path whatever is there: nothing, one that a webhook names, or one that nobody does (any more, or
+    /// because whoever put it died), be it in its recovery window. It is to be promoted once the webhook names it.
+    ///
+    /// # Errors
+    ///
+    /// If Secrets Manager is unavailable.
+    pub async fn stage_anyway(
+        &self,
+        path: &str,
+        named: Option<&Fingerprint>,
+        (fingerprint, secret): (&Fingerprint, &WebhookSecret),
+        tenant: &TenantId,
+    ) -> Result<Staged, StoreError> {
+        match self.create(path, fingerprint, secret, tenant).await {
+            Ok(()) => {
+                let version = fingerprint.as_str().to_owned();
+                Ok(Staged { path: path.to_owned(), current: Some(version.clone()), version })
+            }
+            Err(StoreError::Conflict { .. }) => {
+                self.restore(path, None).await?;
+                self.stage(path, named, (fingerprint, secret)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a secret beside the one that a webhook names now. It is to be promoted once the webhook names it.
     ///
     /// Whatever dies in between, no label is taken from the one that the webhook names, nor from the one before.
     ///
@@ -124,14 +157,13 @@ impl Secrets {
     /// If there is none at the path, or Secrets Manager is unavailable.
     pub async fn stage(
         &self,
-        reference: &SecretReference,
-        secret: &WebhookSecret,
-        fingerprint: &Fingerprint,
+        path: &str,
+        named: Option<&Fingerprint>,
+        (fingerprint, secret): (&Fingerprint, &WebhookSecret),
     ) -> Result<Staged, StoreError> {
-        let path = &reference.vault_path;
         let versions = self.versions(path).await?;
         let mut current = versions.iter().find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
-        let named = versions.get_key_value(reference.fingerprint.as_str());
+        let named = named.and_then(|named| versions.get_key_value(named.as_str()));
         if let Some((named, _)) = named.filter(|named| Some(*named) != current) {
             // A rotation died before it promoted what it staged, and its label is about to be taken.
             self.move_current(path, named, current.map(|(current, _)| current.as_str())).await?;
@@ -142,7 +174,7 @@ impl Secrets {
             self.put(path, secret, fingerprint, PENDING).await?;
         }
         let current = current.map(|(current, _)| current.clone());
-        Ok(Staged { path: path.clone(), version: fingerprint.as_str().to_owned(), current })
+        Ok(Staged { path: path.to_owned(), version: fingerprint.as_str().to_owned(), current })
     }
 
     /// Makes a secret the current one, and the current one the previous one.
@@ -233,11 +265,9 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if there is none or it is being deleted, [`StoreError::Inconsistent`] if it is not a secret of
-    /// a webhook.
+    /// [`StoreError::Missing`] if there is none or it is being deleted.
     pub async fn webhook_secret(&self, path: &str, version: Version<'_>) -> Result<WebhookSecret, StoreError> {
-        let text = self.read(path, version).await?;
-        WebhookSecret::parse(text.expose_secret()).map_err(|error| StoreError::inconsistent(path, error))
+        self.read(path, version).await.map(WebhookSecret::checked)
     }
 
     /// Reads the deployment's fingerprint key.

@@ -8,6 +8,7 @@
 //! [`target`] says where it may go, [`signature`] signs it and [`retry`] says when to try again.
 
 pub mod api_key;
+pub mod authorization;
 pub mod breaker;
 pub mod caller;
 pub mod catalog;

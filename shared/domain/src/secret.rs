@@ -23,7 +23,8 @@ pub const MAX_PLAIN_BYTES: usize = 400;
 /// Under how many characters a plain secret can be guessed, and its user is warned.
 pub const WEAK_BELOW_CHARACTERS: usize = 24;
 
-/// The secret that signs a webhook's deliveries: a text that is shared with the receiver. `Debug` shows nothing of it.
+/// A secret of a webhook: a text that is shared with the receiver and signs its deliveries, or one that
+/// [authorizes](crate::authorization) them. `Debug` shows nothing of it.
 #[derive(Debug)]
 pub struct WebhookSecret(SecretString);
 
@@ -53,7 +54,13 @@ impl WebhookSecret {
         Self(format!("whsec_{}", BASE64.encode(bytes)).into())
     }
 
-    /// Reads a secret that a user brought, or that is kept in Secrets Manager.
+    /// Takes a text that was checked: by whoever keeps to other rules than [`parse`](Self::parse), or before it was kept.
+    #[must_use]
+    pub fn checked(text: SecretString) -> Self {
+        Self(text)
+    }
+
+    /// Reads a secret that a user brought, to sign with.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::authorization::{self, Authorization};
 use crate::id::WebhookId;
 use crate::secret::{Fingerprint, SecretFormat};
 use crate::subscription::Subscription;
@@ -37,6 +38,8 @@ pub struct Webhook {
     pub settings: Settings,
     /// Which secret signs, and where it lives.
     pub secret: SecretReference,
+    /// How its requests are authorized beside that, if they are.
+    pub authorization: Option<Authorization>,
     /// Whether its deliveries wait.
     pub pause: Option<Pause>,
     /// Who did what to it, and when.
@@ -66,6 +69,12 @@ pub struct PreviousSecret {
 }
 
 impl SecretReference {
+    /// Returns the path of the secret that authorizes, whether there is one or not.
+    #[must_use]
+    pub fn authorization_path(&self) -> String {
+        authorization::vault_path(&self.vault_path)
+    }
+
     /// Returns the secrets that sign at that time, the current one first.
     pub fn signing(&self, now: Timestamp) -> impl Iterator<Item = &Fingerprint> {
         let previous = self.previous.as_ref().filter(|previous| previous.until > now);
@@ -224,6 +233,7 @@ pub(crate) mod tests {
                 format: SecretFormat::Whsec,
                 previous: None,
             },
+            authorization: None,
             pause: None,
             audit: Audit::created(at, "anna"),
         }

@@ -6,11 +6,16 @@ use std::time::{Duration, Instant};
 use domain::delivery::{Outcome, Verdict};
 use domain::sent;
 use domain::target::TargetPolicy;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Response, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::outcome::classify;
 use crate::resolver::PolicyResolver;
+
+mod token;
+
+pub use token::TokenError;
 
 /// How much of an answer is read, in bytes; the rest is not waited for.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
@@ -35,6 +40,8 @@ pub struct Request {
     pub url: String,
     /// The headers of the webhook's owner, and those that sign the body.
     pub headers: Vec<(String, String)>,
+    /// Its `Authorization` header, if it has one: not among the others, which may be shown.
+    pub authorization: Option<SecretString>,
     /// What the body is.
     pub content_type: &'static str,
     /// The body: sent as it is.
@@ -81,6 +88,12 @@ impl Client {
         for (name, value) in request.headers {
             post = post.header(name, value);
         }
+        if let Some(authorization) = request.authorization {
+            let Some(value) = secret_value(&authorization) else {
+                return Outcome::unanswered(Verdict::ProtocolFailed, "the authorization cannot stand in a header");
+            };
+            post = post.header(AUTHORIZATION, value);
+        }
         match post.body(request.body).send().await {
             Ok(response) => read(response).await,
             Err(error) => {
@@ -89,6 +102,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Returns the value of a header that nobody prints or remembers.
+fn secret_value(text: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Reads the answer's start. The status decides; an answer that breaks off after it is still an answer.

@@ -10,5 +10,5 @@ mod fetch;
 mod outcome;
 mod resolver;
 
-pub use client::{Client, Request};
+pub use client::{Client, Request, TokenError};
 pub use fetch::{FetchError, fetch};

@@ -1,7 +1,7 @@
 //! `/webhooks`: registrations. For an admin of the tenant.
 //!
-//! [`representation`] is what goes out, [`input`] what comes in; [`actions`] pauses and rotates, [`trial`] tests and
-//! previews, [`explain`] says why.
+//! [`representation`] is what goes out, [`input`] what comes in; [`actions`] pauses and rotates, [`authorization`] says how requests
+//! are authorized, [`trial`] tests and previews, [`explain`] says why.
 
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use crate::page::Page;
 use crate::problem::{Fault, Problem, ProblemBody};
 
 pub mod actions;
+pub mod authorization;
 pub mod explain;
 mod input;
 pub mod representation;
@@ -52,6 +53,8 @@ pub struct NewWebhookOnly {
     /// another scheme than `standard-webhooks`. Generated unless given.
     #[schema(min_length = 8, max_length = 400)]
     secret: Option<String>,
+    /// How its requests are authorized beside the signature.
+    authorization: Option<authorization::AuthorizationWithSecret>,
     /// The same as `url`.
     #[schema(nullable = false, max_length = 2048)]
     target_url: Option<String>,
@@ -115,15 +118,17 @@ pub(super) async fn create(
     JsonBody(mut input): JsonBody<Input>,
 ) -> Result<Response, Problem> {
     let secret = input.remove("secret");
+    let given = input.remove("authorization").filter(|given| !given.is_null());
     let scheme_given = input.contains_key("signature_scheme");
     let mut settings = input::create(&app, &admin, input)?;
     let secret = secret_for(secret, &mut settings, scheme_given)?;
+    let new = given.map(|given| authorization::read(&app, settings.direction, given, "/authorization")).transpose()?;
     let now = app.clock.now();
     let id = match &first_try {
         Some(Extension(first_try)) => first_try.webhook_id(),
         None => WebhookId::from_parts(now, runtime::random::bits()),
     };
-    let webhook = Webhook {
+    let mut webhook = Webhook {
         id,
         secret: SecretReference {
             vault_path: vault_path(&app.secrets_prefix, &admin.tenant, id),
@@ -134,10 +139,16 @@ pub(super) async fn create(
         tenant: admin.tenant,
         app: admin.app,
         settings,
+        authorization: None,
         pause: None,
         audit: Audit::created(now, &admin.subject),
     };
-    let webhook = store(&app, webhook, &secret, first_try.as_deref()).await?;
+    let mut authorizing = None;
+    if let Some(new) = new {
+        let (named, secret) = authorization::named(&app, &webhook, new).await?;
+        (webhook.authorization, authorizing) = (Some(named), Some(secret));
+    }
+    let webhook = store(&app, webhook, &secret, authorizing.as_ref(), first_try.as_deref()).await?;
     tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, by = admin.subject, "webhook created");
     let body = WebhookBody::new(WebhookRecord { webhook, statistics: Statistics::default() }, &app.public_url);
     let location = HeaderValue::from_str(&format!("{}/api/v1/integration/webhooks/{id}", app.public_url));
@@ -148,7 +159,7 @@ pub(super) async fn create(
     Ok(response)
 }
 
-/// Keeps a new webhook and its secret. The secret first: a webhook without one could not be delivered to, a secret without a
+/// Keeps a new webhook and its secrets. The secrets first: a webhook without one could not be delivered to, a secret without a
 /// webhook is only waste.
 ///
 /// A try before this one may have died after either step, and nobody was shown its secret: then this one's takes its place.
@@ -156,11 +167,13 @@ async fn store(
     app: &App,
     webhook: Webhook,
     secret: &WebhookSecret,
+    authorizing: Option<&WebhookSecret>,
     first_try: Option<&FirstTry>,
 ) -> Result<Webhook, Problem> {
-    match app.secrets.create(&webhook.secret, secret, &webhook.tenant).await {
-        Err(StoreError::Conflict { .. }) if first_try.is_some() => app.secrets.replace(&webhook.secret, secret).await?,
-        created => created?,
+    let (signing, again) = (&webhook.secret, first_try.is_some());
+    authorization::keep(app, &signing.vault_path, (&signing.fingerprint, secret), &webhook.tenant, again).await?;
+    if let (Some(named), Some(secret)) = (&webhook.authorization, authorizing) {
+        authorization::keep(app, &named.vault_path, (&named.fingerprint, secret), &webhook.tenant, again).await?;
     }
     match app.registry.create_webhook(&webhook, app.max_webhooks).await {
         Ok(()) => Ok(webhook),
@@ -176,7 +189,7 @@ async fn store(
             }
         }
         Err(error @ StoreError::Limit(_)) => {
-            app.secrets.delete(&webhook.secret.vault_path).await?;
+            authorization::delete_secrets(app, &webhook).await?;
             Err(error.into())
         }
         // Perhaps it was written after all: a secret without a webhook is better than a webhook without a secret.
@@ -359,7 +372,7 @@ pub(super) async fn put(
 
 /// Deletes a webhook
 ///
-/// Nothing more is sent, deliveries that are still waiting are cancelled, and the secret goes into Secrets Manager's recovery
+/// Nothing more is sent, deliveries that are still waiting are cancelled, and its secrets go into Secrets Manager's recovery
 /// window of 30 days. Until then it can be restored.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is deleted")))]
@@ -372,8 +385,8 @@ pub(super) async fn delete(
     for _ in 0..ROUNDS {
         let mut webhook = visible_even_deleted(&app, &admin, &id).await?.webhook;
         if webhook.is_deleted() {
-            // Perhaps by a request that died before it came to the secret.
-            app.secrets.delete(&webhook.secret.vault_path).await?;
+            // Perhaps by a request that died before it came to the secrets.
+            authorization::delete_secrets(&app, &webhook).await?;
             return Err(Problem::NotFound("webhook"));
         }
         if_match.check(webhook.audit.version)?;
@@ -382,7 +395,7 @@ pub(super) async fn delete(
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
-                app.secrets.delete(&webhook.secret.vault_path).await?;
+                authorization::delete_secrets(&app, &webhook).await?;
                 tracing::info!(webhook.id = %webhook.id, tenant.id = %webhook.tenant, by = admin.subject, "webhook deleted");
                 return Ok(StatusCode::NO_CONTENT);
             }

@@ -1,5 +1,6 @@
 //! A webhook, as the table knows it.
 
+use domain::authorization::Authorization;
 use domain::id::WebhookId;
 use domain::secret::{Fingerprint, SecretFormat};
 use domain::tenant::{AppId, TenantId};
@@ -26,6 +27,8 @@ pub(super) struct WebhookItem {
     secret_format: SecretFormat,
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret: Option<PreviousSecret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorization: Option<Authorization>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
     version: u64,
@@ -41,7 +44,7 @@ pub(super) struct WebhookItem {
 
 impl WebhookItem {
     pub(super) fn new(webhook: &Webhook, pk: String, sk: String) -> Self {
-        let Webhook { id, tenant, app, settings, secret, pause, audit } = webhook.clone();
+        let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook.clone();
         let SecretReference { vault_path, fingerprint, format, previous } = secret;
         let Audit { version, created_at, created_by, updated_at, updated_by, deleted_at, deleted_by } = audit;
         Self {
@@ -56,6 +59,7 @@ impl WebhookItem {
             secret_fingerprint: fingerprint,
             secret_format: format,
             previous_secret: previous,
+            authorization,
             pause,
             version,
             created_at,
@@ -81,6 +85,7 @@ impl From<WebhookItem> for Webhook {
                 format: item.secret_format,
                 previous: item.previous_secret,
             },
+            authorization: item.authorization,
             pause: item.pause,
             audit: Audit {
                 version: item.version,

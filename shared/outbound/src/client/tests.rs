@@ -6,12 +6,12 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// Loopback and plain HTTP, as a local deployment allows.
-fn local() -> TargetPolicy {
+pub(super) fn local() -> TargetPolicy {
     TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true }
 }
 
 /// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
-async fn receiver(answer: &'static [u8], hold: bool) -> String {
+pub(super) async fn receiver(answer: &'static [u8], hold: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -36,6 +36,7 @@ async fn post(policy: TargetPolicy, url: &str) -> Outcome {
         .post(Request {
             url: url.to_owned(),
             headers,
+            authorization: None,
             content_type: "application/json",
             body: "{}".to_owned(),
             timeout,

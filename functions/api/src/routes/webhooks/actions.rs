@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 use super::representation::WebhookBody;
 use super::{
-    Changed, IfMatchHeader, WebhookPath, Write, change, changed, secret_for, visible, visible_even_deleted, with_secret,
+    Changed, IfMatchHeader, WebhookPath, Write, authorization, change, changed, secret_for, visible,
+    visible_even_deleted, with_secret,
 };
 use crate::App;
 use crate::body::OptionalJson;
@@ -107,8 +108,8 @@ async fn set_enabled(app: &App, admin: &Admin, if_match: IfMatch, id: &str, to: 
 
 /// Restores a deleted webhook
 ///
-/// With its secret, while Secrets Manager keeps it (30 days); once that is gone with a new one, which is then in the answer. A
-/// webhook that is not deleted stays as it is.
+/// With its secret, while Secrets Manager keeps it (30 days); once that is gone with a new one, which is then in the answer. Once the
+/// secret of its authorization is gone it has none, and is to be given another. A webhook that is not deleted stays as it is.
 #[utoipa::path(post, path = "/webhooks/{id}/restore", tag = "Webhooks", params(WebhookPath),
     responses(
         (status = 200, description = "The webhook as it is now", body = WebhookBody),
@@ -122,6 +123,13 @@ pub(crate) async fn restore(
 ) -> Result<Response, Problem> {
     let mut record = visible_even_deleted(&app, &admin, &id).await?;
     let deleted_at = record.webhook.audit.deleted_at;
+    if let Some(authorization) = &record.webhook.authorization {
+        match app.secrets.restore(&authorization.vault_path, deleted_at).await {
+            // Nobody can make it anew but whoever brought it.
+            Err(StoreError::Missing { .. }) if deleted_at.is_some() => record.webhook.authorization = None,
+            restored => restored?,
+        }
+    }
     let made = match app.secrets.restore(&record.webhook.secret.vault_path, deleted_at).await {
         // A delete and a restore at once may have left its secret in the recovery window.
         Ok(()) if deleted_at.is_none() => return Ok(changed(&app, record).into_response()),
@@ -133,8 +141,8 @@ pub(crate) async fn restore(
     if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
         let contended = matches!(error, StoreError::Conflict { .. });
         if let StoreError::Limit(_) = error {
-            // Certain that the webhook stays deleted, and so must its secret. Of any other error that is not certain.
-            app.secrets.delete(&record.webhook.secret.vault_path).await?;
+            // Certain that the webhook stays deleted, and so must its secrets. Of any other error that is not certain.
+            authorization::delete_secrets(&app, &record.webhook).await?;
         }
         return Err(if contended { super::contended() } else { error.into() });
     }
@@ -152,11 +160,9 @@ async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, 
     reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     reference.format = secret.format();
     reference.previous = None;
-    match app.secrets.create(reference, &secret, &webhook.tenant).await {
-        // A try before this one came as far as here.
-        Err(StoreError::Conflict { .. }) => app.secrets.replace(reference, &secret).await?,
-        created => created?,
-    }
+    // A try before this one may have come as far as here.
+    let kept = (&reference.fingerprint, &secret);
+    authorization::keep(app, &reference.vault_path, kept, &webhook.tenant, true).await?;
     Ok(secret)
 }
 
@@ -198,7 +204,9 @@ pub(crate) async fn rotate(
     let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     // The secret first, and beside those that sign: whichever of them the webhook names, it is there.
-    let staged = app.secrets.stage(&record.webhook.secret, &secret, &fingerprint).await?;
+    let reference = &record.webhook.secret;
+    let named = Some(&reference.fingerprint);
+    let staged = app.secrets.stage(&reference.vault_path, named, (&fingerprint, &secret)).await?;
     let record = change(&app, &admin, &id, if_match, |record, app| {
         let reference = &mut record.webhook.secret;
         let until = app.clock.now() + Duration::from_secs(overlap);

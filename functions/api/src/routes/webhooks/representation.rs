@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws::registry::WebhookRecord;
+use domain::authorization::Authorization;
 use domain::delivery::Verdict;
 use domain::event::Operation;
 use domain::filter::Filter;
@@ -100,6 +101,8 @@ pub struct WebhookBody {
     /// Until when the secret before this one signs too.
     #[schema(value_type = Option<String>, format = DateTime)]
     previous_secret_until: Option<Timestamp>,
+    /// How its requests are authorized beside the signature, without the secret of it.
+    authorization: Option<Authorization>,
     /// When it was paused, by somebody or by too many failures.
     #[schema(value_type = Option<String>, format = DateTime)]
     paused_at: Option<Timestamp>,
@@ -154,7 +157,7 @@ impl WebhookBody {
         let WebhookRecord { webhook, statistics } = record;
         let (is_active, is_deleted, state) = (webhook.is_active(), webhook.is_deleted(), webhook.state() as u8);
         let url = callback_url(&webhook, public_url);
-        let Webhook { id, tenant, app, settings, secret, pause, audit } = webhook;
+        let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook;
         let Settings { name, kind, direction, url: target, event_types, sources, collections, operations, .. } =
             settings;
         let Settings { signature_scheme, headers, properties, enabled, retry_policy, connector_id, .. } = settings;
@@ -203,6 +206,7 @@ impl WebhookBody {
             vault_path: secret.vault_path,
             secret_fingerprint: secret.fingerprint,
             previous_secret_until: secret.previous.map(|previous| previous.until),
+            authorization,
             paused_at: pause.map(|pause| pause.at),
             last_delivery_at: statistics.last_delivery_at,
             last_delivery_status: statistics.last_delivery_status,

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::Ref;
 
 use super::input::{self, Input};
-use super::{WebhookPath, secret_for, visible};
+use super::{WebhookPath, authorization, secret_for, visible};
 use crate::App;
 use crate::body::{JsonBody, OptionalJson, typed};
 use crate::caller::Admin;
@@ -154,7 +154,7 @@ pub struct PreviewedRequest {
     method: &'static str,
     url: String,
     /// Those that Dynahook sets. The signature is that of the secret that was given, or else of a sample that verifies
-    /// nothing.
+    /// nothing; an authorization is masked.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: Input,
     /// The bytes, as they are signed and sent.
@@ -193,6 +193,7 @@ pub(crate) async fn preview(
 ) -> Result<Json<Preview>, Problem> {
     let PreviewRequest { webhook: mut given, sample } = typed(body).map_err(invalid)?;
     let secret = given.remove("secret").filter(|secret| !secret.is_null());
+    let authorization = given.remove("authorization").filter(|given| !given.is_null());
     let scheme_given = given.contains_key("signature_scheme");
     let mut settings = input::create(&app, &admin, given).map_err(|problem| problem.below("/webhook"))?;
     let secret = match secret {
@@ -201,6 +202,10 @@ pub(crate) async fn preview(
         }
         None => WebhookSecret::from_random([0; domain::secret::GENERATED_BYTES]),
     };
+    let authorization = authorization.map(|given| {
+        authorization::read(&app, settings.direction, given, "/webhook/authorization").map(|new| new.method.masked())
+    });
+    let authorization = authorization.transpose()?.map(|masked| ("authorization".to_owned(), masked.into()));
     let at = app.clock.now();
     let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
     let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);
@@ -214,6 +219,7 @@ pub(crate) async fn preview(
     ];
     let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let headers = headers.chain(ours.map(|(name, value)| (name.to_owned(), value.into())));
+    let headers = headers.chain(authorization);
     let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
     Ok(Json(Preview {
         form: form(&event, settings.integration_provider.clone()),

@@ -1,0 +1,196 @@
+//! How a webhook's requests are authorized: set, shown without its secret, and removed.
+
+use std::sync::Arc;
+
+use aws::StoreError;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use domain::authorization::{Authorization, ClientAuthentication, NewAuthorization};
+use domain::secret::{Fingerprint, WebhookSecret};
+use domain::tenant::TenantId;
+use domain::webhook::{Direction, Webhook};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{IfMatchHeader, WebhookPath, Write, change, visible};
+use crate::App;
+use crate::body::JsonBody;
+use crate::caller::Admin;
+use crate::etag::{IfMatch, etag};
+use crate::problem::{Fault, Problem};
+
+/// An authorization, with its secret.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schema(as = NewAuthorization)]
+#[expect(dead_code, reason = "shows the form; the domain reads it, without showing a value")]
+pub enum AuthorizationWithSecret {
+    /// A user name and a password.
+    Basic {
+        /// The user name, without a colon. Not secret: it is kept in clear.
+        #[schema(min_length = 1, max_length = 255)]
+        username: String,
+        /// The password.
+        #[schema(min_length = 1, max_length = 4096)]
+        password: String,
+    },
+    /// A token that stays the same.
+    Bearer {
+        /// The token, without `Bearer`.
+        #[schema(min_length = 1, max_length = 4096, pattern = "^[!-~]+$")]
+        token: String,
+    },
+    /// A token that an authorization server gives for client credentials.
+    OAuth2 {
+        /// Where tokens are fetched; as guarded as the webhook's `url`.
+        #[schema(max_length = 2048, examples("https://login.example.com/oauth2/token"))]
+        token_url: String,
+        /// Whom the authorization server knows.
+        #[schema(min_length = 1, max_length = 255)]
+        client_id: String,
+        /// The client's secret.
+        #[schema(min_length = 1, max_length = 4096)]
+        client_secret: String,
+        /// What the token is to be for, with single spaces in between.
+        #[schema(min_length = 1, max_length = 1024)]
+        scope: Option<String>,
+        /// Whom the token is to be for, where the server asks for it.
+        #[schema(min_length = 1, max_length = 255)]
+        audience: Option<String>,
+        /// Where the client's id and secret stand in the request for a token.
+        #[serde(default)]
+        #[schema(inline)]
+        client_authentication: ClientAuthentication,
+    },
+}
+
+/// Reads what an outbound webhook is to have; a fault's pointer starts where the authorization stands.
+pub(super) fn read(app: &App, direction: Direction, given: Value, pointer: &str) -> Result<NewAuthorization, Problem> {
+    if direction == Direction::Inbound {
+        let fault = Fault::field(pointer, "is for outbound webhooks: an inbound one sends nothing");
+        return Err(Problem::Invalid(vec![fault]));
+    }
+    NewAuthorization::read(given, &app.targets)
+        .map_err(|faults| Problem::Invalid(faults.into_iter().map(|fault| Fault::from(fault).below(pointer)).collect()))
+}
+
+/// Says what a webhook is to name, and where its secret is to be.
+pub(super) async fn named(
+    app: &App,
+    webhook: &Webhook,
+    new: NewAuthorization,
+) -> Result<(Authorization, WebhookSecret), Problem> {
+    let fingerprint = app.fingerprint_key().await?.fingerprint(&new.secret);
+    let vault_path = webhook.secret.authorization_path();
+    Ok((Authorization { method: new.method, vault_path, fingerprint }, new.secret))
+}
+
+/// Keeps the first secret at a path of a new webhook. If a try before this one may have died after that, this one's takes its place.
+pub(super) async fn keep(
+    app: &App,
+    path: &str,
+    (fingerprint, secret): (&Fingerprint, &WebhookSecret),
+    tenant: &TenantId,
+    again: bool,
+) -> Result<(), StoreError> {
+    match app.secrets.create(path, fingerprint, secret, tenant).await {
+        Err(StoreError::Conflict { .. }) if again => app.secrets.replace(path, fingerprint, secret).await,
+        created => created,
+    }
+}
+
+/// Deletes the secrets that a webhook names: the one that signs, and the one that authorizes.
+pub(super) async fn delete_secrets(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
+    app.secrets.delete(&webhook.secret.vault_path).await?;
+    match &webhook.authorization {
+        Some(authorization) => app.secrets.delete(&authorization.vault_path).await,
+        None => Ok(()),
+    }
+}
+
+type Shown = ([(HeaderName, HeaderValue); 1], Json<Authorization>);
+
+fn shown(webhook: Webhook) -> Result<Shown, Problem> {
+    let authorization = webhook.authorization.ok_or(Problem::NotFound("authorization"))?;
+    Ok((etag(webhook.audit.version), Json(authorization)))
+}
+
+/// Sets how a webhook's requests are authorized
+///
+/// Deliver adds it to every request, from the next attempt on. Its secret is kept in Secrets Manager and never shown again; what was
+/// set before is replaced. It raises the webhook's version, unless nothing is new.
+#[utoipa::path(put, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    request_body = AuthorizationWithSecret,
+    responses((status = 200, description = "What is set, without its secret; the ETag is the webhook's version", body = Authorization)))]
+pub(crate) async fn put_authorization(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+    JsonBody(given): JsonBody<Value>,
+) -> Result<Shown, Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    if_match.check(webhook.audit.version)?;
+    let new = read(&app, webhook.settings.direction, given, "")?;
+    let (authorization, secret) = named(&app, &webhook, new).await?;
+    let (path, kept) = (&authorization.vault_path, (&authorization.fingerprint, &secret));
+    let before = webhook.authorization.as_ref().map(|before| &before.fingerprint);
+    // The secret first, and beside the one that is named: whichever of them the webhook names, it is there.
+    let staged = app.secrets.stage_anyway(path, before, kept, &webhook.tenant).await?;
+    let record = change(&app, &admin, &id, if_match, |record, _| {
+        let before = record.webhook.authorization.replace(authorization.clone());
+        Ok(if before.as_ref() == Some(&authorization) { Write::Nothing } else { Write::Webhook })
+    });
+    let webhook = record.await?.webhook;
+    // Whoever removed the one before at the same time may have deleted its secret only now.
+    app.secrets.restore(path, None).await?;
+    if let Err(error) = app.secrets.promote(staged).await {
+        // It is found where it waits, and the next one that is set does this first.
+        tracing::warn!(webhook.id = %webhook.id, %error, "a new secret was not made the current one");
+    }
+    shown(webhook)
+}
+
+/// Shows how a webhook's requests are authorized
+///
+/// Without its secret.
+#[utoipa::path(get, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath),
+    responses((status = 200, description = "What is set; the ETag is the webhook's version", body = Authorization)))]
+pub(crate) async fn get_authorization(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Shown, Problem> {
+    shown(visible(&app, &admin, &id).await?.webhook)
+}
+
+/// Removes how a webhook's requests are authorized
+///
+/// From the next attempt on they have no `Authorization` header. The secret goes into Secrets Manager's recovery window of 30 days.
+#[utoipa::path(delete, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
+    responses((status = 204, description = "It is removed")))]
+pub(crate) async fn delete_authorization(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    if_match: IfMatch,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let there_was = std::sync::atomic::AtomicBool::new(false);
+    let record = change(&app, &admin, &id, if_match, |record, _| {
+        let removed = record.webhook.authorization.take().is_some();
+        there_was.store(removed, std::sync::atomic::Ordering::Relaxed);
+        Ok(if removed { Write::Webhook } else { Write::Nothing })
+    });
+    let webhook = record.await?.webhook;
+    let path = webhook.secret.authorization_path();
+    // Even if nothing named it: perhaps a request died before it came to this.
+    app.secrets.delete(&path).await?;
+    let now = app.registry.webhook(&webhook.tenant, webhook.id).await?.map(|record| record.webhook);
+    if now.is_some_and(|now| now.authorization.is_some() && !now.is_deleted()) {
+        // Somebody set another one meanwhile, and its secret must not go.
+        app.secrets.restore(&path, None).await?;
+    }
+    if there_was.into_inner() { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::NotFound("authorization")) }
+}

@@ -1,0 +1,241 @@
+//! What an authorization server is asked, and what it answers ([RFC 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use super::{ClientAuthentication, OAuth2, is_token};
+
+/// How long a token is used whose server does not say how long it is good.
+const LIFETIME_UNLESS_SAID: Duration = Duration::from_mins(5);
+
+/// How long a token is used at most, whatever its server says.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+
+/// How long before its end a token is used no more, if it is good for ten times as long; else the last tenth.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// The longest token, in bytes: what a header can carry.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The errors that the RFC names. Nothing else of an answer is repeated: it may repeat what it was asked with.
+const ERRORS: [&str; 6] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
+
+/// A request for a token. The client's secret stands in one of the two that are not its URL.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// Where to.
+    pub url: String,
+    /// Its `Authorization` header, if it has one.
+    pub authorization: Option<SecretString>,
+    /// Its body, a form.
+    pub form: SecretString,
+}
+
+impl OAuth2 {
+    /// Returns the request that gets a token for the client's secret.
+    #[must_use]
+    pub fn request(&self, secret: &SecretString) -> TokenRequest {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        for (name, value) in [("scope", &self.scope), ("audience", &self.audience)] {
+            if let Some(value) = value {
+                form.append_pair(name, value);
+            }
+        }
+        let authorization = match self.client_authentication {
+            ClientAuthentication::Basic => {
+                let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = format!("{}:{}", encoded(&self.client_id), encoded(secret.expose_secret()));
+                Some(format!("Basic {}", BASE64.encode(pair)).into())
+            }
+            ClientAuthentication::Body => {
+                form.append_pair("client_id", &self.client_id).append_pair("client_secret", secret.expose_secret());
+                None
+            }
+        };
+        TokenRequest { url: self.token_url.clone(), authorization, form: form.finish().into() }
+    }
+}
+
+/// A token, and how long it may be used from when it was asked for.
+#[derive(Debug)]
+pub struct Token {
+    /// The text.
+    pub text: SecretString,
+    /// How long it may be used; nothing if just once.
+    pub lifetime: Duration,
+}
+
+/// Why an answer gives no token. Says nothing of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// It is not a JSON object.
+    #[error("is not a JSON object")]
+    NoObject,
+    /// There is none in it.
+    #[error("has no access_token")]
+    NoToken,
+    /// There is one that no header can carry.
+    #[error("has an access_token that no header can carry: it must be 1 to {MAX_TOKEN_BYTES} visible ASCII characters")]
+    OddToken,
+    /// It is not to be sent as a bearer does.
+    #[error("has a token_type other than Bearer")]
+    OtherType,
+}
+
+impl Token {
+    /// Reads the answer to a request for a token.
+    ///
+    /// # Errors
+    ///
+    /// If there is no token in it that can be used.
+    pub fn read(answer: &[u8]) -> Result<Self, TokenFault> {
+        let Ok(Value::Object(mut answer)) = serde_json::from_slice(answer) else { return Err(TokenFault::NoObject) };
+        if let Some(kind) = answer.get("token_type").filter(|kind| !kind.is_null())
+            && !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
+        {
+            return Err(TokenFault::OtherType);
+        }
+        let lifetime = lifetime(answer.get("expires_in"));
+        match answer.remove("access_token") {
+            None | Some(Value::Null) => Err(TokenFault::NoToken),
+            Some(Value::String(text)) if text.len() <= MAX_TOKEN_BYTES && is_token(&text) => {
+                Ok(Self { text: text.into(), lifetime })
+            }
+            Some(_) => Err(TokenFault::OddToken),
+        }
+    }
+}
+
+/// Returns how long a token may be used. Some servers say seconds as a text; what cannot be read is as if it was not said.
+fn lifetime(expires_in: Option<&Value>) -> Duration {
+    let seconds = expires_in.and_then(|said| match said {
+        Value::Number(seconds) => seconds.as_f64(),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    });
+    let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else { return LIFETIME_UNLESS_SAID };
+    let said = Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default();
+    said - MARGIN.min(said / 10)
+}
+
+/// Returns the error that a refusal names, if it is one that the RFC knows.
+#[must_use]
+pub fn refusal(answer: &[u8]) -> Option<&'static str> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let error = answer.get("error")?.as_str()?;
+    ERRORS.into_iter().find(|known| *known == error)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[rstest]
+    #[case::header(
+        ClientAuthentication::Basic,
+        None,
+        None,
+        Some("Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW"),
+        "grant_type=client_credentials"
+    )]
+    #[case::body(
+        ClientAuthentication::Body,
+        Some("a b:c"),
+        Some("https://b.example/?x"),
+        None,
+        "grant_type=client_credentials&scope=a+b%3Ac&audience=https%3A%2F%2Fb.example%2F%3Fx\
+         &client_id=s6BhdRkqt3&client_secret=gX1fBat3bV"
+    )]
+    fn asks(
+        #[case] client_authentication: ClientAuthentication,
+        #[case] scope: Option<&str>,
+        #[case] audience: Option<&str>,
+        #[case] authorization: Option<&str>,
+        #[case] form: &str,
+    ) {
+        let (scope, audience) = (scope.map(str::to_owned), audience.map(str::to_owned));
+        let token_url = "https://a.example/token".to_owned();
+        // The example of the RFC.
+        let client = OAuth2 { token_url, client_id: "s6BhdRkqt3".to_owned(), scope, audience, client_authentication };
+        let request = client.request(&"gX1fBat3bV".to_owned().into());
+        assert_eq!(request.authorization.as_ref().map(ExposeSecret::expose_secret), authorization);
+        assert_eq!(request.form.expose_secret(), form);
+        assert!(!format!("{request:?}").contains("gX1fBat3bV"));
+    }
+
+    #[test]
+    fn what_is_odd_is_encoded_before_it_is_joined() {
+        let client: OAuth2 =
+            serde_json::from_str(r#"{"token_url": "https://a.example/", "client_id": "a:b"}"#).unwrap();
+        let header = client.request(&"p:ä +/".to_owned().into()).authorization.unwrap();
+        let pair = BASE64.decode(header.expose_secret().strip_prefix("Basic ").unwrap()).unwrap();
+        assert_eq!(String::from_utf8(pair).unwrap(), "a%3Ab:p%3A%C3%A4+%2B%2F");
+    }
+
+    #[rstest]
+    #[case::of_the_rfc(
+        r#"{"access_token":"2YotnFZFEjr1zCsicMWpAA","token_type":"example-bearer","expires_in":3600}"#,
+        Err(TokenFault::OtherType)
+    )]
+    #[case::plain(r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#, Ok(("abc", 3540)))]
+    #[case::lower_case(r#"{"access_token":"abc","token_type":"bearer","expires_in":60}"#, Ok(("abc", 54)))]
+    #[case::in_a_text(r#"{"access_token":"abc","expires_in":"3600"}"#, Ok(("abc", 3540)))]
+    #[case::not_said(r#"{"access_token":"abc","token_type":"Bearer"}"#, Ok(("abc", 300)))]
+    #[case::nonsense(r#"{"access_token":"abc","expires_in":"soon"}"#, Ok(("abc", 300)))]
+    #[case::at_once(r#"{"access_token":"abc","expires_in":0}"#, Ok(("abc", 0)))]
+    #[case::before(r#"{"access_token":"abc","expires_in":-5}"#, Ok(("abc", 0)))]
+    #[case::for_ever(r#"{"access_token":"abc","expires_in":1e300}"#, Ok(("abc", 86_340)))]
+    #[case::odd_but_fine(r#"{"access_token":"a|b{}\"~"}"#, Ok((r#"a|b{}"~"#, 300)))]
+    #[case::two_lines(r#"{"access_token":"abc\r\nX-A: b"}"#, Err(TokenFault::OddToken))]
+    #[case::space(r#"{"access_token":"a c"}"#, Err(TokenFault::OddToken))]
+    #[case::beyond_ascii(r#"{"access_token":"ä"}"#, Err(TokenFault::OddToken))]
+    #[case::empty(r#"{"access_token":""}"#, Err(TokenFault::OddToken))]
+    #[case::no_text(r#"{"access_token":{"a":1}}"#, Err(TokenFault::OddToken))]
+    #[case::none(r#"{"id_token":"abc"}"#, Err(TokenFault::NoToken))]
+    #[case::null(r#"{"access_token":null}"#, Err(TokenFault::NoToken))]
+    #[case::no_object(r#"["abc"]"#, Err(TokenFault::NoObject))]
+    #[case::form("access_token=abc&token_type=bearer", Err(TokenFault::NoObject))]
+    #[case::page("<html>", Err(TokenFault::NoObject))]
+    #[case::nothing("", Err(TokenFault::NoObject))]
+    fn reads_an_answer(#[case] answer: &str, #[case] expected: Result<(&str, u64), TokenFault>) {
+        let token = Token::read(answer.as_bytes());
+        let token = token.as_ref().map(|token| (token.text.expose_secret(), token.lifetime.as_secs()));
+        assert_eq!(token.map_err(|fault| *fault), expected);
+    }
+
+    #[rstest]
+    #[case::known(r#"{"error":"invalid_client"}"#, Some("invalid_client"))]
+    #[case::echo(r#"{"error":"wrong secret: s3cret"}"#, None)]
+    #[case::no_json("s3cret", None)]
+    fn repeats_nothing_but_what_the_rfc_names(#[case] answer: &str, #[case] expected: Option<&str>) {
+        assert_eq!(refusal(answer.as_bytes()), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_ends_before_its_server_says(seconds in 0_u32..100_000) {
+            let answer = format!(r#"{{"access_token":"abc","expires_in":{seconds}}}"#);
+            let (said, used) = (Duration::from_secs(seconds.into()), Token::read(answer.as_bytes()).unwrap().lifetime);
+            prop_assert!(used < said || said.is_zero());
+            // And is used for most of its time.
+            prop_assert!(used >= said.min(MAX_LIFETIME) / 10 * 8);
+        }
+    }
+}
