@@ -54,7 +54,7 @@ impl Fields {
         match self.given.remove(name)? {
             Value::Null => None,
             Value::String(text) if (1..=rule.max_bytes).contains(&text.len()) && (rule.takes)(&text) => Some(text),
-            _ => {
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
                 self.fault(name, format!("must be a text of 1 to {} bytes {}", rule.max_bytes, rule.of));
                 // Anything: nobody sees it, as there is a fault.
                 Some(String::new())

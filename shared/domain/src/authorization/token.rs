@@ -128,7 +128,7 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
     });
     let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else { return LIFETIME_UNLESS_SAID };
     let said = Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default();
-    said - MARGIN.min(said / 10)
+    said.saturating_sub(MARGIN.min(said / 10))
 }
 
 /// Returns the error that a refusal names, if it is one that the RFC knows.
