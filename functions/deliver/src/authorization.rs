@@ -85,7 +85,7 @@ impl Tokens {
         let held = async || {
             let token = fetch().await?;
             // From before it was asked for: so it ends too early rather than too late.
-            Ok(token.map(|token| Held { header: bearer(&token.text), until: now + token.lifetime }))
+            Ok::<_, StoreError>(token.map(|token| Held { header: bearer(&token.text), until: now + token.lifetime }))
         };
         let fetched = self.fetch(authorization, now);
         let held = fetched.get_or_try_init(held).await?;

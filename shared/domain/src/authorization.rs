@@ -32,6 +32,7 @@ pub struct Authorization {
 /// What is sent, without what is secret of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
+#[schema(as = AuthorizationMethod)]
 pub enum Method {
     /// A user name and a password ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)).
     Basic {

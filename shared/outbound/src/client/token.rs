@@ -111,7 +111,7 @@ mod tests {
         Err("the authorization server answered 401 (invalid_client)")
     )]
     #[case::repeats_the_secret(
-        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 34\r\n\r\n{\"error\":\"no s3cret-of-the-client\"}",
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 35\r\n\r\n{\"error\":\"no s3cret-of-the-client\"}",
         Err("the authorization server answered 400")
     )]
     #[case::leads_elsewhere(
@@ -127,7 +127,7 @@ mod tests {
         Err("the authorization server's answer has no access_token")
     )]
     #[case::two_lines(
-        b"HTTP/1.1 200 OK\r\ncontent-length: 25\r\n\r\n{\"access_token\":\"a\\r\\nb:\"}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 26\r\n\r\n{\"access_token\":\"a\\r\\nb:\"}",
         Err(
             "the authorization server's answer has an access_token that no header can carry: it must be 1 to 8192 visible ASCII characters"
         )
