@@ -15,7 +15,7 @@ EXAMPLES = 10
 LARGEST = "Webhooks"
 
 # The tags of what stands beside /api/v1/integration.
-BESIDE = ("Inbound", "Contract")
+BESIDE = ("Inbound", "Keys", "Contract")
 
 
 def check_contract(stack: Stack) -> int:

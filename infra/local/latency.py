@@ -80,6 +80,9 @@ class Client:
         body = {**BODIES["webhooks.create"], "url": f"{receiver.url}/hook"}
         webhook = stack.expect(201, "POST", "/webhooks", self._token, body)
         test = stack.expect(200, "POST", f"/webhooks/{webhook['id']}/test", self._token)
+        # So that there is a key to be rotated.
+        signed = {**body, "further_signatures": [{"scheme": "standard-webhooks-ed25519"}], "enabled": False}
+        stack.expect(201, "POST", "/webhooks", self._token, signed)
         key = stack.expect(201, "POST", "/api-keys", self._token, BODIES["api_keys.create"])
         # One table is registered and forgotten again and again, another stays to be read and changed.
         stack.expect(201, "POST", "/sources", self._token, BODIES["sources.put"])

@@ -165,7 +165,7 @@ async fn a_role_is_needed() {
 #[case::wrong_type(r#"{"name": 7}"#, 422, "invalid", json!([{"pointer": "#/name",
     "detail": "invalid type: integer `7`, expected a string"}]))]
 #[case::wrong_scheme(r#"{"signature_scheme": "md5"}"#, 422, "invalid", json!([{"pointer": "#/signature_scheme",
-    "detail": "unknown variant `md5`, expected one of `standard-webhooks`, `hmac-sha256`, `github`, `stripe`"}]))]
+    "detail": "unknown variant `md5`, expected one of `standard-webhooks`, `standard-webhooks-ed25519`, `hmac-sha256`, `github`, `stripe`, `superoffice`, `shopify`"}]))]
 #[case::wrong_nested(r#"{"retry_policy": {"maxAttempts": "3"}}"#, 422, "invalid", json!([{
     "pointer": "#/retry_policy/maxAttempts", "detail": "invalid type: string \"3\", expected u32"}]))]
 #[case::everything_at_once(

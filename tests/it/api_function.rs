@@ -3,7 +3,7 @@
 use aws::Keyring;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::secret::WebhookSecret;
-use domain::signature::{SignatureScheme, sign};
+use domain::signature::SignatureScheme;
 use jiff::Timestamp;
 use reqwest::Method;
 use rstest::rstest;
@@ -67,7 +67,7 @@ async fn assert_signs(stack: &Stack, api: &Api, id: &str, secrets: &[String]) {
     let expected: Vec<_> = secrets.iter().rev().take(2).map(|text| WebhookSecret::parse(text).unwrap()).collect();
     // Secrets cannot be compared, and what they sign can.
     let signed = |secrets: &[&WebhookSecret]| {
-        sign(SignatureScheme::StandardWebhooks, secrets, "msg_1", Timestamp::UNIX_EPOCH, b"{}")
+        tests::signed(SignatureScheme::StandardWebhooks, secrets, "msg_1", Timestamp::UNIX_EPOCH, b"{}")
     };
     let found: Vec<_> = found.iter().map(AsRef::as_ref).collect();
     assert_eq!(signed(&found), signed(&expected.iter().collect::<Vec<_>>()));

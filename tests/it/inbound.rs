@@ -1,11 +1,11 @@
 //! Inbound webhooks: whoever knows the secret calls, once is once, and what comes in goes out.
 
 use domain::secret::WebhookSecret;
-use domain::signature::{SignatureScheme, sign};
+use domain::signature::SignatureScheme;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::{Receiver, Stack, Tenant};
+use tests::{Receiver, Stack, Tenant, signed};
 
 /// A sender of calls to a webhook.
 struct Sender {
@@ -33,8 +33,8 @@ impl Sender {
     }
 
     async fn call(&self, id: &str, body: &str, more: &[(&str, &str)]) -> (StatusCode, Value) {
-        let signed = sign(self.scheme, &[&self.secret], id, tests::now(), body.as_bytes());
-        let request = signed.iter().fold(self.request(body), |request, (name, value)| request.header(*name, value));
+        let signed = signed(self.scheme, &[&self.secret], id, tests::now(), body.as_bytes());
+        let request = signed.iter().fold(self.request(body), |request, (name, value)| request.header(name, value));
         answer(more.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
     }
 
@@ -53,6 +53,10 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 #[case::stripe("stripe", r#"{"id":"evt_9","type":"invoice.paid"}"#, &[], "invoice.paid", "evt_9")]
 #[case::github("github", r#"{"action":"opened"}"#,
     &[("x-github-event", "issues"), ("x-github-delivery", "72d3162e")], "issues.opened", "72d3162e")]
+#[case::superoffice("superoffice", r#"{"EventId":"88f91933","Event":"contact.changed"}"#, &[], "contact.changed",
+    "d1ad16c74569b16c262e60a50e1a95e4c86b89725b937468b3f37866a8ff4106")]
+#[case::shopify("shopify", r#"{"id":820982911946154508}"#,
+    &[("x-shopify-topic", "orders/create"), ("x-shopify-webhook-id", "b54557e4")], "orders.create", "b54557e4")]
 #[case::hmac("hmac-sha256", r#"{"id":7,"type":"lead.created"}"#, &[], "lead.created", "7")]
 #[tokio::test]
 async fn a_call_becomes_an_event_once(
@@ -108,8 +112,8 @@ async fn an_old_call_is_not_played_again() {
     let tenant = stack.tenant();
     let sender = Sender::new(&stack, &tenant, json!("standard-webhooks"), json!({})).await;
     let old = tests::now() - std::time::Duration::from_secs(301);
-    let signed = sign(sender.scheme, &[&sender.secret], "msg_1", old, b"{}");
-    let request = signed.iter().fold(sender.request("{}"), |request, (name, value)| request.header(*name, value));
+    let signed = signed(sender.scheme, &[&sender.secret], "msg_1", old, b"{}");
+    let request = signed.iter().fold(sender.request("{}"), |request, (name, value)| request.header(name, value));
     let (status, problem) = answer(request).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(problem["detail"], "the timestamp is more than five minutes away from now");

@@ -16,6 +16,7 @@ mod inbound;
 mod ledger;
 mod operational;
 mod secrets;
+mod signatures;
 mod sweep;
 mod tenancy;
 mod trial;

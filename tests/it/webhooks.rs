@@ -13,7 +13,9 @@ fn everything() -> Value {
     json!({
         "name": "all of it", "type": "webhook", "direction": "outbound", "url": "https://example.com/all",
         "event_types": ["order.created"], "sources": ["orders"], "collections": ["orders"], "operations": ["created"],
-        "signature_scheme": "stripe", "headers": {"X-Team": "erp"}, "properties": {"region": "eu", "nested": {"n": 1}},
+        "signature_scheme": "hmac-sha256", "signature_header": "X-Acme-Signature", "signature_encoding": "base64",
+        "further_signatures": [{"scheme": "stripe", "header": null, "encoding": "hex"}], "content_encoding": "gzip",
+        "headers": {"X-Team": "erp"}, "properties": {"region": "eu", "nested": {"n": 1}},
         "enabled": false, "retry_policy": {"maxAttempts": 3, "backoff": "exponential", "timeoutMs": 2000},
         "connector_id": "con_1", "integration_provider": "integrationProviders/flows", "tags": ["a", "b"],
         "source": "import", "source_type": "backend",

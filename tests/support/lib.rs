@@ -20,6 +20,10 @@ pub use tokens::Claims;
 
 use std::time::{Duration, Instant};
 
+use domain::secret::WebhookSecret;
+use domain::signature::{Keys, SignatureScheme, Signed, sign};
+use jiff::Timestamp;
+
 /// Asks again and again until there is an answer, for at most 30 seconds.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
@@ -30,6 +34,19 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         assert!(Instant::now() < end, "waited 30 s for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The headers of a call that is signed in this way.
+#[must_use]
+pub fn signed(
+    scheme: SignatureScheme,
+    secrets: &[&WebhookSecret],
+    id: &str,
+    at: Timestamp,
+    body: &[u8],
+) -> Vec<(String, String)> {
+    let request = Signed { id, event_type: "test.signed", attempt: 1, at, body };
+    sign(&[scheme.into()], Keys { secrets, signing_keys: &[] }, &request)
 }
 
 /// The path of something that belongs to a webhook.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,6 +17,7 @@ pub mod api_keys;
 pub mod deliveries;
 pub mod event_types;
 pub mod events;
+pub mod signing_keys;
 pub mod sources;
 pub mod webhooks;
 
@@ -50,6 +52,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(deliveries::get))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
+        .routes(routes!(signing_keys::rotate))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::put, sources::delete))
 }
@@ -66,6 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
     let integration = integration.layer(from_fn_with_state(Arc::clone(&app), idempotency::layer));
     Router::new()
         .nest("/api/v1/integration", integration)
+        .route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published))
         .with_state(app)
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))

@@ -8,13 +8,13 @@ use domain::delivery::{Admission, Attempt, Decision, Delivery, Outcome, Progress
 use domain::flow::Turn;
 use domain::message::Message;
 use domain::sent::{Masked, SentHeaders};
-use domain::signature::sign;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use tracing::{Span, field};
 
 use crate::App;
 use crate::authorization;
+use crate::request::{Payload, Signers};
 
 /// What an invocation keeps of its time to write outcomes.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -150,7 +150,7 @@ async fn send(
     deadline: Timestamp,
 ) -> Result<Option<Attempt>, StoreError> {
     let row = loaded.rows.get(&message.delivery);
-    let secrets = app.keyring.secrets(webhook, app.clock.now()).await?;
+    let signers = Signers::of(app, webhook, app.clock.now()).await?;
     let body = match row.map_or(&message.body, |row| &row.body) {
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
@@ -162,23 +162,17 @@ async fn send(
         return Ok(None);
     }
     let at = app.clock.now();
-    let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
-    let settings = &webhook.settings;
-    let signed = sign(settings.signature_scheme, &secrets, &message.event.to_string(), at, body.as_bytes());
-    let headers = settings.headers.clone().into_iter();
-    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value))).collect::<Vec<_>>();
     let content_type = row.map_or(message.content_type, |row| row.content_type);
-    let mut sent = Masked::of(&headers, &settings.headers);
+    let mut request = signers.request(webhook, message, Payload { body: &body, content_type }, at, timeout);
+    let mut sent = Masked::of(&request.headers, &webhook.settings.headers);
     let outcome = match authorization {
         Ok(authorization) => {
             if let Some(header) = &authorization {
                 sent = sent.and_authorization(header);
             }
-            let (url, content_type) = (settings.url.clone(), content_type.as_str());
-            let header = authorization.clone();
-            let request = outbound::Request { url, headers, authorization, content_type, body, timeout };
+            request.authorization.clone_from(&authorization);
             let outcome = app.receivers.post(request).await;
-            authorization::answered(app, webhook, header.as_ref(), &outcome);
+            authorization::answered(app, webhook, authorization.as_ref(), &outcome);
             sent.conceal(outcome)
         }
         Err(outcome) => outcome,

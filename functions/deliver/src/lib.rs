@@ -11,6 +11,7 @@ mod config;
 mod handler;
 mod reaction;
 pub mod record;
+mod request;
 mod turns;
 
 pub use app::App;

@@ -92,8 +92,9 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let now = app.clock.now();
     let secrets = app.keyring.secrets(&webhook, now).await?;
     let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
-    let header = |name: &'static str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let signed_id = verify(webhook.settings.signature_scheme, &secrets, header, body, now)?;
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let signature = webhook.settings.signatures().swap_remove(0);
+    let signed_id = verify(&signature, &secrets, header, body, now)?;
     if !webhook.settings.enabled {
         return Err(Refusal::Disabled);
     }

@@ -1,21 +1,35 @@
-//! Secrets, read once and kept while the webhook names them. What is kept needs no Secrets Manager: an outage does not show.
+//! Secrets, read once and kept while the webhook names them, and the keys of tenants. What is kept needs no Secrets Manager: an
+//! outage does not show.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use domain::authorization::Authorization;
 use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
+use domain::signature::keys::{PublicKey, SigningKey, SigningKeys};
+use domain::tenant::TenantId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::secrets::Version;
-use crate::{Secrets, StoreError};
+use crate::{Registry, Secrets, StoreError};
 
 /// How many secrets are kept; all are forgotten when there are more.
 const CAPACITY: usize = 10_000;
 
-type Slot = Arc<OnceCell<Arc<WebhookSecret>>>;
+/// For how long it is not asked again which keys of a tenant sign. A rotation is seen that much later; until then the old key signs.
+const KEYS_KNOWN_FOR: Duration = Duration::from_mins(1);
+
+type Slot<T> = Arc<OnceCell<Arc<T>>>;
+
+/// What is kept, and forgotten as a whole when it is too much.
+type Slots<K, V> = Mutex<HashMap<K, V>>;
+
+/// Which keys of a tenant sign, and when that was read. Locked while it is read, so that deliveries that ask at once share it.
+type Known = Arc<AsyncMutex<Option<(Timestamp, SigningKeys)>>>;
 
 /// A cache by path and fingerprint. It cannot be stale: a webhook whose secret was rotated or replaced names another fingerprint.
 #[derive(Debug)]
@@ -23,14 +37,25 @@ pub struct Keyring {
     secrets: Secrets,
     key_path: String,
     key: OnceCell<FingerprintKey>,
-    slots: Mutex<HashMap<(String, Fingerprint), Slot>>,
+    slots: Slots<(String, Fingerprint), Slot<WebhookSecret>>,
+    signing: Slots<PublicKey, Slot<SigningKey>>,
+    tenants: Slots<TenantId, Known>,
+}
+
+fn slot<K: Eq + Hash, V: Clone + Default>(slots: &Slots<K, V>, key: K) -> V {
+    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+    if slots.len() >= CAPACITY {
+        slots.clear();
+    }
+    slots.entry(key).or_default().clone()
 }
 
 impl Keyring {
     /// Reads nothing yet; `key_path` is where the deployment's fingerprint key is.
     #[must_use]
     pub fn new(secrets: Secrets, key_path: String) -> Self {
-        Self { secrets, key_path, key: OnceCell::new(), slots: Mutex::default() }
+        let (slots, signing, tenants) = Default::default();
+        Self { secrets, key_path, key: OnceCell::new(), slots, signing, tenants }
     }
 
     /// Returns the secrets that the webhook signs with, the current one first; for a while after a rotation these are two.
@@ -69,20 +94,14 @@ impl Keyring {
 
     /// Returns the secret with that fingerprint. Deliveries that ask at once share a read.
     async fn secret(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            if slots.len() >= CAPACITY {
-                slots.clear();
-            }
-            Arc::clone(slots.entry((path.to_owned(), fingerprint.clone())).or_default())
-        };
+        let slot = slot(&self.slots, (path.to_owned(), fingerprint.clone()));
         slot.get_or_try_init(|| self.read(path, fingerprint)).await.cloned()
     }
 
     /// The webhook says which secret signs, and that need not be the current one: it may be the one before, or wait to be promoted.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_path)).await?;
-        for version in [Version::Current, Version::Of(fingerprint), Version::Previous] {
+        for version in [Version::Current, Version::Of(fingerprint.as_str()), Version::Previous] {
             let secret = match self.secrets.webhook_secret(path, version).await {
                 // Without a current one there is none at all.
                 Err(StoreError::Missing { .. }) if version != Version::Current => continue,
@@ -94,5 +113,46 @@ impl Keyring {
         }
         let why = "none of its secrets is the one whose fingerprint the webhook names".to_owned();
         Err(StoreError::Inconsistent { key: path.to_owned(), why })
+    }
+
+    /// Returns the keys that a tenant signs with, the current one first; for a while after a rotation these are two.
+    ///
+    /// # Errors
+    ///
+    /// If Secrets Manager or the Registry is unavailable, or there are no keys, which whoever asks for one makes first.
+    pub async fn signing_keys(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<SigningKey>>, StoreError> {
+        let known = slot(&self.tenants, tenant.clone());
+        let keys = {
+            let mut known = known.lock().await;
+            match &*known {
+                Some((read_at, keys)) if now < *read_at + KEYS_KNOWN_FOR => keys.clone(),
+                Some(_) | None => {
+                    let keys = registry.signing_keys(tenant).await?;
+                    let keys = keys.ok_or_else(|| StoreError::Missing { key: format!("the key of {tenant}") })?;
+                    *known = Some((now, keys.clone()));
+                    keys
+                }
+            }
+        };
+        let mut signing = Vec::new();
+        for key in keys.signing(now) {
+            let slot = slot(&self.signing, key);
+            let read =
+                slot.get_or_try_init(|| async { self.secrets.signing_key(&keys.vault_path, key).await.map(Arc::new) });
+            match read.await {
+                Ok(private) => signing.push(Arc::clone(private)),
+                // A second rotation took its place: the overlap has ended early, and the current one still signs.
+                Err(StoreError::Inconsistent { .. }) if key != keys.current => {
+                    tracing::warn!(tenant.id = %tenant, "the previous key is gone before its time");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(signing)
     }
 }

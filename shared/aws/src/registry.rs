@@ -1,4 +1,5 @@
-//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys and idempotency keys.
+//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys, tenants' keys and
+//! idempotency keys.
 
 use std::collections::HashMap;
 
@@ -17,6 +18,7 @@ use crate::{StoreError, batch};
 mod api_keys;
 mod event_types;
 mod idempotency;
+mod signing_keys;
 mod sources;
 mod statistics;
 mod webhook_item;

@@ -19,6 +19,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
 
+mod signing_keys;
+
 /// How long Secrets Manager keeps a deleted secret, in days.
 const RECOVERY_WINDOW_DAYS: i64 = 30;
 
@@ -39,8 +41,8 @@ pub enum Version<'a> {
     Current,
     /// The one before.
     Previous,
-    /// The one with that fingerprint.
-    Of(&'a Fingerprint),
+    /// The one with that id: of a webhook's secret its fingerprint, of a tenant's key its public half.
+    Of(&'a str),
 }
 
 /// A secret that is kept beside the current one and waits to take its place.
@@ -69,10 +71,19 @@ impl Secrets {
         secret: &WebhookSecret,
         tenant: &TenantId,
     ) -> Result<(), StoreError> {
+        self.create_at(path, secret.to_text(), fingerprint.as_str(), tenant).await
+    }
+
+    async fn create_at(
+        &self,
+        path: &str,
+        text: &SecretString,
+        version: &str,
+        tenant: &TenantId,
+    ) -> Result<(), StoreError> {
         let tag = Tag::builder().key("dynahook:tenant").value(tenant.as_str()).build();
-        let request = self.client.create_secret().name(path).tags(tag);
-        let request = request.client_request_token(fingerprint.as_str());
-        request.secret_string(secret.to_text().expose_secret()).send().await.map_err(|error| {
+        let request = self.client.create_secret().name(path).tags(tag).client_request_token(version);
+        request.secret_string(text.expose_secret()).send().await.map_err(|error| {
             let exists = error
                 .as_service_error()
                 .is_some_and(|error| error.is_resource_exists_exception() || error.is_invalid_request_exception());
@@ -119,7 +130,7 @@ impl Secrets {
         fingerprint: &Fingerprint,
         secret: &WebhookSecret,
     ) -> Result<(), StoreError> {
-        self.put(path, secret, fingerprint, CURRENT).await
+        self.put(path, secret.to_text(), fingerprint.as_str(), CURRENT).await
     }
 
     /// Keeps a secret at a path whatever is there: nothing, one that a webhook names, or one that nobody does (any more, or
@@ -161,20 +172,30 @@ impl Secrets {
         named: Option<&Fingerprint>,
         (fingerprint, secret): (&Fingerprint, &WebhookSecret),
     ) -> Result<Staged, StoreError> {
+        self.stage_at(path, named.map(Fingerprint::as_str), secret.to_text(), fingerprint.as_str()).await
+    }
+
+    async fn stage_at(
+        &self,
+        path: &str,
+        named: Option<&str>,
+        text: &SecretString,
+        version: &str,
+    ) -> Result<Staged, StoreError> {
         let versions = self.versions(path).await?;
         let mut current = versions.iter().find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
-        let named = named.and_then(|named| versions.get_key_value(named.as_str()));
+        let named = named.and_then(|named| versions.get_key_value(named));
         if let Some((named, _)) = named.filter(|named| Some(*named) != current) {
             // A rotation died before it promoted what it staged, and its label is about to be taken.
             self.move_current(path, named, current.map(|(current, _)| current.as_str())).await?;
             current = versions.get_key_value(named);
         }
         // Put again it would stay as it is; some emulators would take its labels.
-        if !versions.contains_key(fingerprint.as_str()) {
-            self.put(path, secret, fingerprint, PENDING).await?;
+        if !versions.contains_key(version) {
+            self.put(path, text, version, PENDING).await?;
         }
         let current = current.map(|(current, _)| current.clone());
-        Ok(Staged { path: path.to_owned(), version: fingerprint.as_str().to_owned(), current })
+        Ok(Staged { path: path.to_owned(), version: version.to_owned(), current })
     }
 
     /// Makes a secret the current one, and the current one the previous one.
@@ -221,15 +242,9 @@ impl Secrets {
         })
     }
 
-    async fn put(
-        &self,
-        path: &str,
-        secret: &WebhookSecret,
-        fingerprint: &Fingerprint,
-        label: &str,
-    ) -> Result<(), StoreError> {
-        let request = self.client.put_secret_value().secret_id(path).secret_string(secret.to_text().expose_secret());
-        let request = request.client_request_token(fingerprint.as_str()).version_stages(label);
+    async fn put(&self, path: &str, text: &SecretString, version: &str, label: &str) -> Result<(), StoreError> {
+        let request = self.client.put_secret_value().secret_id(path).secret_string(text.expose_secret());
+        let request = request.client_request_token(version).version_stages(label);
         request.send().await.map_err(|error| {
             if error.as_service_error().is_some_and(PutSecretValueError::is_resource_not_found_exception) {
                 StoreError::Missing { key: path.to_owned() }
@@ -284,7 +299,7 @@ impl Secrets {
         let request = match version {
             Version::Current => request.version_stage(CURRENT),
             Version::Previous => request.version_stage(PREVIOUS),
-            Version::Of(fingerprint) => request.version_id(fingerprint.as_str()),
+            Version::Of(id) => request.version_id(id),
         };
         let answer = request.send().await.map_err(|error| {
             let gone = error

@@ -78,6 +78,13 @@ impl<K: Kind> Id<K> {
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 
+    /// Returns the id's 128 bits as a GUID, for whoever knows no other ids.
+    #[must_use]
+    pub fn guid(&self) -> String {
+        let hex = format!("{:032x}", u128::from(self.0));
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    }
+
     /// Returns which of `count` shards the id falls into; ids spread evenly, whatever their time.
     ///
     /// # Panics

@@ -29,11 +29,11 @@ pub struct Call {
 
 /// Reads a verified call; `None` if the webhook names types and the call is of another one.
 ///
-/// The type is the sender's word for it: GitHub's header and action, or the `type` of Standard Webhooks, Stripe and
-/// CloudEvents. A call that has none is of the first type that the webhook names.
+/// The type is the sender's word for it: GitHub's header and action, Shopify's topic, SuperOffice's `Event`, or the `type` of
+/// Standard Webhooks, Stripe and CloudEvents. A call that has none is of the first type that the webhook names.
 ///
-/// `signed_id` is the sender's id of the call, the same whenever it sends it again, if the scheme signs one. Stripe signs one
-/// in the body; of anybody else's calls only the body as a whole is known to be the same.
+/// `signed_id` is the sender's id of the call, the same whenever it sends it again, if the scheme signs one. Stripe and
+/// SuperOffice sign one in the body; of anybody else's calls only the body as a whole is known to be the same.
 #[must_use]
 pub fn read<'a>(
     webhook: &Webhook,
@@ -42,7 +42,8 @@ pub fn read<'a>(
     body: &[u8],
 ) -> Option<Call> {
     let data = data(body);
-    let said = event_type(&data, header("x-github-event"));
+    let scheme = webhook.settings.signature_scheme;
+    let said = event_type(scheme, &data, &header);
     let named = &webhook.settings.event_types;
     let event_type = match said {
         Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.matches(&said)) => said,
@@ -54,9 +55,18 @@ pub fn read<'a>(
     };
     let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
     let digest = || hex::encode(Sha256::digest(body));
-    let stripe_id = || text("id").filter(|_| webhook.settings.signature_scheme == SignatureScheme::Stripe);
-    let once = signed_id.clone().or_else(stripe_id).unwrap_or_else(digest);
-    let delivery = header("x-github-delivery").map(str::to_owned);
+    let id_in_body = || match scheme {
+        SignatureScheme::Stripe => text("id"),
+        SignatureScheme::SuperOffice => text("EventId"),
+        SignatureScheme::StandardWebhooks
+        | SignatureScheme::StandardWebhooksEd25519
+        | SignatureScheme::HmacSha256
+        | SignatureScheme::Github
+        | SignatureScheme::Shopify => None,
+    };
+    let once = signed_id.clone().or_else(id_in_body).unwrap_or_else(digest);
+    let is_shopify = scheme == SignatureScheme::Shopify;
+    let delivery = header(if is_shopify { "x-shopify-webhook-id" } else { "x-github-delivery" }).map(str::to_owned);
     let entity_id = signed_id.or(delivery).or_else(|| text("id")).filter(|id| is_id(id)).unwrap_or_else(digest);
     let collection = format!("inbound/{}", webhook.id);
     let fact =
@@ -82,15 +92,28 @@ fn data(body: &[u8]) -> Map {
     }
 }
 
-fn event_type(data: &Map, github: Option<&str>) -> Option<EventType> {
-    let text = |name: &str| data.get(name).and_then(Value::as_text);
-    let said = match (github, text("action")) {
-        (Some(event), Some(action)) => format!("{event}.{action}"),
-        (Some(event), None) => event.to_owned(),
-        (None, _) => text("type")?.to_owned(),
+fn event_type<'a>(
+    scheme: SignatureScheme,
+    data: &Map,
+    header: impl Fn(&'static str) -> Option<&'a str>,
+) -> Option<EventType> {
+    let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
+    let shopify = || Some(header("x-shopify-topic")?.replace('/', "."));
+    let github = || {
+        let event = header("x-github-event")?;
+        Some(text("action").map_or_else(|| event.to_owned(), |action| format!("{event}.{action}")))
+    };
+    let said = match scheme {
+        SignatureScheme::SuperOffice => text("Event"),
+        SignatureScheme::Shopify => shopify(),
+        SignatureScheme::StandardWebhooks
+        | SignatureScheme::StandardWebhooksEd25519
+        | SignatureScheme::HmacSha256
+        | SignatureScheme::Github
+        | SignatureScheme::Stripe => github(),
     };
     // What only the service tells is not the sender's to tell.
-    said.parse().ok().filter(|said| !is_reserved(said))
+    said.or_else(|| text("type"))?.parse().ok().filter(|said| !is_reserved(said))
 }
 
 #[cfg(test)]
@@ -127,6 +150,22 @@ mod tests {
         let header = |name: &'static str| github.filter(|_| name == "x-github-event");
         let published = read(&inbound(named), None, header, body.as_bytes());
         assert_eq!(published.as_ref().map(|call| call.fact.event_type.as_str()), found);
+    }
+
+    #[rstest]
+    #[case::superoffice(SignatureScheme::SuperOffice, r#"{"Event":"contact.changed","type":"x.y"}"#, "contact.changed")]
+    #[case::shopify(SignatureScheme::Shopify, r#"{"id":820982911946154508}"#, "orders.create")]
+    #[case::another_scheme(SignatureScheme::HmacSha256, r#"{"Event":"contact.changed"}"#, "inbound.received")]
+    fn finds_the_type_where_the_vendor_says_it(
+        #[case] scheme: SignatureScheme,
+        #[case] body: &str,
+        #[case] found: &str,
+    ) {
+        let mut webhook = inbound(&[]);
+        webhook.settings.signature_scheme = scheme;
+        let header = |name: &'static str| (name == "x-shopify-topic").then_some("orders/create");
+        let call = read(&webhook, None, header, body.as_bytes()).unwrap();
+        assert_eq!(call.fact.event_type.as_str(), found);
     }
 
     #[rstest]

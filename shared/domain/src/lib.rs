@@ -5,7 +5,7 @@
 //!
 //! Read in the order of an event's way: [`source`] maps a table's [`change`](source::Change) to an [`event`],
 //! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
-//! [`target`] says where it may go, [`signature`] signs it and [`retry`] says when to try again.
+//! [`target`] says where it may go, [`request`] makes the request, which [`signature`] signs, and [`retry`] says when to try again.
 
 pub mod api_key;
 pub mod authorization;
@@ -26,6 +26,7 @@ pub mod pattern;
 pub mod payload;
 pub mod published;
 pub mod rehearsal;
+pub mod request;
 pub mod retry;
 pub mod sample;
 pub mod secret;

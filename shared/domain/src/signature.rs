@@ -1,18 +1,28 @@
 //! Signing: what proves to a receiver that a delivery is ours, and to us that a call is a sender's.
+//!
+//! [`sign()`] writes the headers of as many [`Signature`]s as a webhook asks for, [`verify()`] reads those of a call;
+//! [`keys`] has the tenants' own key pairs, whose public half anybody may have.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::secret::{SecretFormat, WebhookSecret};
+use crate::secret::SecretFormat;
 
+pub mod keys;
+mod sign;
 mod verify;
 
+pub use sign::{Header, Keys, Signed, sign};
 pub use verify::{VerifyError, verify};
 
-/// How requests are signed: always HMAC-SHA256 under the webhook's secret, each scheme over other bytes and in another form.
+/// The header of the plain scheme, unless the webhook names another one.
+const PLAIN_HEADER: &str = "x-signature-256";
+
+/// What stands at the end of the name of the header that has the signature of the secret before.
+const PREVIOUS: &str = "-previous";
+
+/// How requests are signed: with HMAC-SHA256 under the webhook's secret, or with the tenant's key pair, each scheme over other
+/// bytes and in another form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignatureScheme {
@@ -21,7 +31,9 @@ pub enum SignatureScheme {
     /// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     #[default]
     StandardWebhooks,
-    /// `X-Signature-256`: hexadecimal over the body; the key is the secret's text.
+    /// The same with Ed25519: `v1a,` and base64; the key is the tenant's, and its public half is served to everybody.
+    StandardWebhooksEd25519,
+    /// `X-Signature-256`, or a header of one's own: hexadecimal or base64 over the body; the key is the secret's text.
     HmacSha256,
     /// [`X-Hub-Signature-256`][1]: `sha256=` and hexadecimal over the body; the key is the secret's text.
     ///
@@ -31,6 +43,15 @@ pub enum SignatureScheme {
     ///
     /// [1]: https://docs.stripe.com/webhooks#verify-manually
     Stripe,
+    /// [`X-SuperOffice-Signature`][1]: base64 over the body; the key is the secret's text.
+    ///
+    /// [1]: https://docs.superoffice.com/en/automation/webhook/security.html
+    #[serde(rename = "superoffice")]
+    SuperOffice,
+    /// [`X-Shopify-Hmac-Sha256`][1]: base64 over the body; the key is the secret's text.
+    ///
+    /// [1]: https://shopify.dev/docs/apps/build/webhooks/verify-deliveries
+    Shopify,
 }
 
 impl SignatureScheme {
@@ -39,102 +60,95 @@ impl SignatureScheme {
     pub fn takes(self, format: SecretFormat) -> bool {
         self != Self::StandardWebhooks || format == SecretFormat::Whsec
     }
+
+    /// Returns the headers that carry the signatures, in lower case: the first that of the current secret.
+    const fn headers(self) -> &'static [&'static str] {
+        match self {
+            Self::StandardWebhooks | Self::StandardWebhooksEd25519 => &["webhook-signature"],
+            Self::HmacSha256 => &[PLAIN_HEADER, "x-signature-256-previous"],
+            Self::Github => &["x-hub-signature-256", "x-hub-signature-256-previous"],
+            Self::Stripe => &["stripe-signature"],
+            Self::SuperOffice => &["x-superoffice-signature", "x-superoffice-signature-previous"],
+            Self::Shopify => &["x-shopify-hmac-sha256", "x-shopify-hmac-sha256-previous"],
+        }
+    }
+
+    /// Returns the headers that the vendor sends beside the signature.
+    const fn companions(self) -> &'static [&'static str] {
+        match self {
+            Self::StandardWebhooks | Self::StandardWebhooksEd25519 | Self::HmacSha256 | Self::Github | Self::Stripe => {
+                &[]
+            }
+            Self::SuperOffice => &["x-superoffice-event", "x-superoffice-eventid", "x-superoffice-retry"],
+            Self::Shopify => &["x-shopify-topic", "x-shopify-webhook-id"],
+        }
+    }
 }
 
-/// A header of a signed request: name and value.
-pub type Header = (&'static str, String);
-
-/// Returns the headers that identify and sign `body`.
-///
-/// `webhook-id` is the event's id, the same for every attempt, by which a receiver recognises a duplicate. The timestamp is
-/// the attempt's, so that a late retry still passes a receiver's replay window. Both are sent with every scheme.
-///
-/// `secrets` are those that sign, the current one first. Schemes that know several signatures carry them in one header;
-/// for the others that of the current secret stands in the header and that of the previous one in `<header>-previous`.
-#[must_use]
-pub fn sign(
-    scheme: SignatureScheme,
-    secrets: &[&WebhookSecret],
-    id: &str,
-    attempted_at: Timestamp,
-    body: &[u8],
-) -> Vec<Header> {
-    let timestamp = attempted_at.as_second().to_string();
-    let signed = |parts: &[&[u8]]| -> Vec<String> {
-        secrets.iter().map(|secret| hex::encode(secret.hmac_text(parts))).collect()
-    };
-    let signatures = match scheme {
-        SignatureScheme::StandardWebhooks => {
-            let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
-            let versions = secrets.iter().map(|secret| format!("v1,{}", BASE64.encode(secret.hmac_decoded(&parts))));
-            vec![("webhook-signature", versions.collect::<Vec<_>>().join(" "))]
-        }
-        SignatureScheme::Stripe => {
-            let signed = signed(&[timestamp.as_bytes(), b".", body]);
-            let versions: Vec<String> = signed.into_iter().map(|signature| format!("v1={signature}")).collect();
-            vec![("stripe-signature", format!("t={timestamp},{}", versions.join(",")))]
-        }
-        SignatureScheme::HmacSha256 => {
-            ["x-signature-256", "x-signature-256-previous"].into_iter().zip(signed(&[body])).collect()
-        }
-        SignatureScheme::Github => {
-            let signatures = signed(&[body]).into_iter().map(|signature| format!("sha256={signature}"));
-            ["x-hub-signature-256", "x-hub-signature-256-previous"].into_iter().zip(signatures).collect()
-        }
-    };
-    let mut headers = vec![("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp)];
-    headers.extend(signatures);
-    headers
+/// How the bytes of a plain signature are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// 64 hexadecimal digits, in lower case.
+    #[default]
+    Hex,
+    /// 44 characters of base64.
+    Base64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One signature of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// What is signed, and how it is written.
+    #[schema(inline)]
+    pub scheme: SignatureScheme,
+    /// The header that carries it, for `hmac-sha256`: `X-Signature-256` unless given.
+    #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+        examples("X-Acme-Signature")
+    )]
+    pub header: Option<String>,
+    /// How its bytes are written, for `hmac-sha256`.
+    #[serde(default)]
+    #[schema(inline)]
+    pub encoding: Encoding,
+}
 
-    fn secret(text: &str) -> WebhookSecret {
-        WebhookSecret::parse(text).unwrap()
+impl From<SignatureScheme> for Signature {
+    fn from(scheme: SignatureScheme) -> Self {
+        Self { scheme, header: None, encoding: Encoding::Hex }
     }
+}
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    /// The vector that the official JavaScript and Go libraries test themselves with.
-    #[test]
-    fn reproduces_the_standard_vector() {
-        let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-        let (id, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", br#"{"test": 2432232314}"#);
-        let headers = sign(SignatureScheme::StandardWebhooks, &[&secret], id, at(1_614_265_330), body);
-        let expected = [
-            ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
-            ("webhook-timestamp", "1614265330"),
-            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
-        ];
-        assert_eq!(headers, expected.map(|(name, value)| (name, value.to_owned())));
-    }
-
-    /// The example of GitHub's documentation.
-    #[test]
-    fn reproduces_githubs_vector() {
-        let secret = secret("It's a Secret to Everybody");
-        let headers = sign(SignatureScheme::Github, &[&secret], "evt_1", at(0), b"Hello, World!");
-        let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-        assert_eq!(headers[2], ("x-hub-signature-256", expected.to_owned()));
-    }
-
-    #[test]
-    fn both_secrets_sign_while_they_overlap() {
-        let (new, old) = (secret("a secret of today"), secret("a secret of yesterday"));
-        let signatures = |scheme, secrets: &[&WebhookSecret]| sign(scheme, secrets, "evt_1", at(0), b"{}").split_off(2);
-        for scheme in [SignatureScheme::StandardWebhooks, SignatureScheme::Stripe] {
-            let [both, only] = [&[&new, &old][..], &[&new]].map(|secrets| signatures(scheme, secrets)[0].1.clone());
-            assert!(both.starts_with(&only) && both.len() > only.len());
+impl Signature {
+    /// Returns the name of the header that carries it, in lower case.
+    #[must_use]
+    pub fn header(&self) -> String {
+        match &self.header {
+            Some(name) if self.scheme == SignatureScheme::HmacSha256 => name.to_ascii_lowercase(),
+            _ => self.scheme.headers()[0].to_owned(),
         }
-        for scheme in [SignatureScheme::HmacSha256, SignatureScheme::Github] {
-            let both = signatures(scheme, &[&new, &old]);
-            assert_eq!(both[0], signatures(scheme, &[&new])[0]);
-            assert_eq!(both[1].1, signatures(scheme, &[&old])[0].1);
-            assert_eq!(both[1].0, format!("{}-previous", both[0].0));
-        }
+    }
+
+    /// Returns the names of all headers that come with it, in lower case, whether two secrets sign now or not.
+    pub fn headers(&self) -> impl Iterator<Item = String> {
+        let name = self.header();
+        let previous = (self.scheme.headers().len() > 1).then(|| format!("{name}{PREVIOUS}"));
+        let companions = self.scheme.companions().iter().map(|name| (*name).to_owned());
+        std::iter::once(name).chain(previous).chain(companions)
+    }
+
+    /// Says whether it can stand in one header with the other: the two of Standard Webhooks are made for that.
+    #[must_use]
+    pub fn shares_header_with(&self, other: &Self) -> bool {
+        use SignatureScheme::{StandardWebhooks, StandardWebhooksEd25519};
+        matches!(
+            (self.scheme, other.scheme),
+            (StandardWebhooks, StandardWebhooksEd25519) | (StandardWebhooksEd25519, StandardWebhooks)
+        )
     }
 }

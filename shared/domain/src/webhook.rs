@@ -14,6 +14,7 @@ mod headers;
 mod hours;
 mod limits;
 mod settings;
+mod signing;
 mod statistics;
 
 pub use explain::Explanation;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use domain::delivery::{Outcome, Verdict};
 use domain::sent;
 use domain::target::TargetPolicy;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Response, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -38,14 +38,12 @@ pub struct Client {
 pub struct Request {
     /// Where to.
     pub url: String,
-    /// The headers of the webhook's owner, and those that sign the body.
+    /// All headers but those of the connection: the client adds none that says something of the body.
     pub headers: Vec<(String, String)>,
     /// Its `Authorization` header, if it has one: not among the others, which may be shown.
     pub authorization: Option<SecretString>,
-    /// What the body is.
-    pub content_type: &'static str,
     /// The body: sent as it is.
-    pub body: String,
+    pub body: Vec<u8>,
     /// How long all of it may take.
     pub timeout: Duration,
 }
@@ -60,7 +58,6 @@ impl Client {
         let policy = Arc::new(policy);
         #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
         let http = reqwest::Client::builder()
-            .user_agent(concat!("Dynahook/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(PolicyResolver { policy: Arc::clone(&policy) }))
@@ -84,7 +81,7 @@ impl Client {
             Ok(url) => url,
             Err(error) => return Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}")),
         };
-        let mut post = self.http.post(url).header(CONTENT_TYPE, request.content_type).timeout(request.timeout);
+        let mut post = self.http.post(url).timeout(request.timeout);
         for (name, value) in request.headers {
             post = post.header(name, value);
         }

@@ -1,4 +1,5 @@
-//! What stands beside `/api/v1/integration` and takes no token: the calls of other systems, and the contract itself.
+//! What stands beside `/api/v1/integration` and takes no token: the calls of other systems, tenants' public keys, and the contract
+//! itself.
 
 use domain::id::EventId;
 use utoipa::openapi::path::PathItem;
@@ -6,6 +7,7 @@ use utoipa::openapi::{OpenApi, RefOr, Required, ServerBuilder};
 use utoipa::{OpenApi as _, ToSchema};
 
 use super::{GATEWAYS, OURS, answer};
+use crate::routes::signing_keys::JwkSet;
 
 /// What became of a call.
 #[derive(ToSchema)]
@@ -27,9 +29,11 @@ pub(super) struct Taken {
 /// | scheme | headers | signed |
 /// |---|---|---|
 /// | `standard-webhooks` | `webhook-id`, `webhook-timestamp` (seconds since 1970), `webhook-signature: v1,<base64>` | `<webhook-id>.<webhook-timestamp>.<body>` |
-/// | `hmac-sha256` | `x-signature-256: <hex>` | the body |
+/// | `hmac-sha256` | `x-signature-256: <hex>`, or as `signature_header` and `signature_encoding` say | the body |
 /// | `github` | `x-hub-signature-256: sha256=<hex>`; `x-github-event` and `x-github-delivery` are read too | the body |
 /// | `stripe` | `stripe-signature: t=<seconds>,v1=<hex>` | `<seconds>.<body>` |
+/// | `superoffice` | `x-superoffice-signature: <base64>` | the body |
+/// | `shopify` | `x-shopify-hmac-sha256: <base64>`; `x-shopify-topic` and `x-shopify-webhook-id` are read too | the body |
 ///
 /// A time that is signed must not be more than five minutes away from now. The body may be of any kind and has at most 256 KiB:
 /// a JSON object is the event's properties, anything else one of them. A call that is sent again becomes nothing new, and is
@@ -45,6 +49,17 @@ pub(super) struct Taken {
     responses((status = 202, description = "The call is taken", body = Taken)))]
 #[expect(dead_code, reason = "describes what the inbound function does")]
 fn call() {}
+
+/// Shows a tenant's public keys
+///
+/// By these anybody verifies a signature of `standard-webhooks-ed25519`; a receiver trusts the keys of the tenant that it expects
+/// deliveries of, and no others. Two while a rotation overlaps, and a little longer. May be kept for five minutes. A tenant of
+/// which no webhook has asked for the scheme has none.
+#[utoipa::path(get, path = "/.well-known/webhooks/{tenant}/keys.json", operation_id = "keys.get", tag = "Keys",
+    params(("tenant" = String, Path, description = "The tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")),
+    responses((status = 200, description = "A JSON Web Key Set", body = JwkSet, headers(("Cache-Control" = String)))))]
+#[expect(dead_code, reason = "describes a route of the router")]
+fn keys() {}
 
 /// Shows the contract
 ///
@@ -63,7 +78,7 @@ fn get() {}
 fn docs() {}
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(call, get, docs))]
+#[openapi(paths(call, keys, get, docs))]
 struct Beside;
 
 /// Adds the paths, each with the root for its server, and with no security.
@@ -84,10 +99,18 @@ pub(super) fn add(openapi: &mut OpenApi) {
         ("413", "`urn:dynahook:problem:too-large`: the body is larger than an event may be", &[OURS]),
         ("503", "`urn:dynahook:problem:unavailable`: try again in a moment", &[OURS, GATEWAYS]),
     ];
+    let of_keys = [
+        ("404", "`urn:dynahook:problem:not-found`: the tenant has no key", &[OURS, GATEWAYS][..]),
+        ("503", "Try again in a moment", &[OURS, GATEWAYS]),
+    ];
     let of_pages = [("503", "Try again in a moment", &[GATEWAYS][..])];
     for (path, mut item) in Beside::openapi().paths.paths {
         let PathItem { get, post, .. } = &mut item;
-        let own = if post.is_some() { &of_calls[..] } else { &of_pages };
+        let own = match post {
+            Some(_) => &of_calls[..],
+            None if path.contains('{') => &of_keys,
+            None => &of_pages,
+        };
         for operation in [get, post].into_iter().flatten() {
             if let Some(RefOr::T(body)) = &mut operation.request_body {
                 body.required = Some(Required::False);

@@ -30,6 +30,7 @@ use crate::etag::{IfMatch, etag};
 use crate::idempotency::{FirstTry, Once};
 use crate::page::Page;
 use crate::problem::{Fault, Problem, ProblemBody};
+use crate::routes::signing_keys;
 
 pub mod actions;
 pub mod authorization;
@@ -90,7 +91,7 @@ fn secret_for(
     if secret.format() == SecretFormat::Plain && !scheme_given {
         settings.signature_scheme = SignatureScheme::HmacSha256;
     }
-    if settings.signature_scheme.takes(secret.format()) {
+    if settings.cannot_sign_with(secret.format()).is_none() {
         Ok(secret)
     } else {
         Err(fault("must be whsec_ and 24 to 64 bytes in base64 for the scheme standard-webhooks".to_owned()))
@@ -143,6 +144,9 @@ pub(super) async fn create(
         pause: None,
         audit: Audit::created(now, &admin.subject),
     };
+    if webhook.settings.signs_with_tenants_key() {
+        signing_keys::ensure(&app, &webhook.tenant).await?;
+    }
     let mut authorizing = None;
     if let Some(new) = new {
         let (named, secret) = authorization::named(&app, &webhook, new).await?;
@@ -423,6 +427,9 @@ pub(super) async fn change(
         let before = record.webhook.clone();
         if apply(&mut record, app)? == Write::Nothing {
             return Ok(record);
+        }
+        if record.webhook.settings.signs_with_tenants_key() && !before.settings.signs_with_tenants_key() {
+            signing_keys::ensure(app, &record.webhook.tenant).await?;
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
         let happened = happenings(&before, &record.webhook);

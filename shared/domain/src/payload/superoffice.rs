@@ -10,7 +10,6 @@ use super::Detail;
 use super::json::{entry_if, properties};
 use super::view::View;
 use crate::event::{Operation, Removal};
-use crate::id::EventId;
 use crate::value::Value;
 
 /// The fields of the payload.
@@ -34,7 +33,7 @@ impl Serialize for Payload<'_> {
         let Self(view, webhook_name) = self;
         let event = view.event;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("EventId", &guid(&event.id))?;
+        map.serialize_entry("EventId", &event.id.guid())?;
         map.serialize_entry("Timestamp", &view.at)?;
         map.serialize_entry("Changes", &changed_attributes(view))?;
         map.serialize_entry("Event", &event_name(view))?;
@@ -90,12 +89,4 @@ fn event_name(view: &View<'_>) -> String {
     } else {
         view.event_type.to_string()
     }
-}
-
-/// Writes an id's 128 bits as a GUID, which is what receivers expect.
-fn guid(id: &EventId) -> String {
-    let text = id.to_string();
-    let ulid = text.rsplit_once('_').and_then(|(_, ulid)| ulid::Ulid::from_string(ulid).ok());
-    let hex = format!("{:032x}", ulid.map_or(0, u128::from));
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

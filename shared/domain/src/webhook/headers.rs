@@ -36,19 +36,28 @@ const OURS: [&str; 15] = [
 ];
 
 /// What carries a secret. Headers stand in a table, and secrets never do.
-const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+pub(super) const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// What carries our signatures, whichever scheme the webhook uses now.
-const SIGNATURES: [&str; 5] = [
+const SIGNATURES: [&str; 9] = [
     "stripe-signature",
     "x-hub-signature-256",
     "x-hub-signature-256-previous",
+    "x-shopify-hmac-sha256",
+    "x-shopify-hmac-sha256-previous",
     "x-signature-256",
     "x-signature-256-previous",
+    "x-superoffice-signature",
+    "x-superoffice-signature-previous",
 ];
 
-/// Checks them all.
-pub(super) fn check(headers: &BTreeMap<String, String>, faults: &mut Vec<FieldError>) {
+/// Says whether a header, in lower case, belongs to the connection, to the message's form or to Standard Webhooks.
+pub(super) fn is_ours(lower: &str) -> bool {
+    OURS.contains(&lower) || lower.starts_with("webhook-")
+}
+
+/// Checks them all; `written` are the headers, in lower case, that the webhook's signatures bring now.
+pub(super) fn check(headers: &BTreeMap<String, String>, written: &[String], faults: &mut Vec<FieldError>) {
     if headers.len() > MAX_HEADERS {
         faults.push(FieldError::new("/headers", format!("must be at most {MAX_HEADERS} headers")));
     }
@@ -62,10 +71,7 @@ pub(super) fn check(headers: &BTreeMap<String, String>, faults: &mut Vec<FieldEr
             Some(format!("must have a name of 1 to {MAX_NAME_BYTES} letters, digits and !#$%&'*+-.^_`|~"))
         } else if SECRET.contains(&lower.as_str()) {
             Some("carries a secret, and headers are kept in clear; it cannot be set here".to_owned())
-        } else if OURS.contains(&lower.as_str())
-            || SIGNATURES.contains(&lower.as_str())
-            || lower.starts_with("webhook-")
-        {
+        } else if is_ours(&lower) || SIGNATURES.contains(&lower.as_str()) || written.contains(&lower) {
             Some("is set by Dynahook and cannot be set here".to_owned())
         } else if seen.contains(&lower) {
             Some("stands twice; names do not differ by case".to_owned())
@@ -86,7 +92,7 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
@@ -104,7 +110,7 @@ mod tests {
     fn faults(headers: &[(&str, &str)]) -> Vec<FieldError> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut faults = Vec::new();
-        check(&headers, &mut faults);
+        check(&headers, &[], &mut faults);
         faults
     }
 

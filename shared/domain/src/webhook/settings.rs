@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::headers;
 use super::limits::{self, AutoPause};
+use super::{headers, signing};
 use crate::event::Operation;
 use crate::filter::Filter;
 use crate::flow::Limits;
@@ -14,8 +14,9 @@ use crate::operational::is_reserved;
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
 use crate::payload::{Detail, PayloadFormat, Rendering};
+use crate::request::ContentEncoding;
 use crate::retry::RetryPolicy;
-use crate::signature::SignatureScheme;
+use crate::signature::{Encoding, Signature, SignatureScheme};
 use crate::subscription::Transition;
 use crate::target::TargetPolicy;
 use crate::tenant::AppId;
@@ -138,6 +139,28 @@ pub struct Settings {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub max_concurrency: Option<u32>,
+    /// The header of the first signature, for the scheme `hmac-sha256`: `X-Signature-256` unless given.
+    #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+        examples("X-Acme-Signature")
+    )]
+    pub signature_header: Option<String>,
+    /// How the first signature is written, for the scheme `hmac-sha256`.
+    #[serde(default)]
+    #[schema(inline)]
+    pub signature_encoding: Encoding,
+    /// Signatures that stand on every delivery beside the first, no two of them in the same header; but the two schemes of
+    /// Standard Webhooks share theirs.
+    #[serde(default)]
+    #[schema(max_items = 3)]
+    pub further_signatures: Vec<Signature>,
+    /// How bodies are sent. Signatures are always those of the bytes that are sent.
+    #[serde(default)]
+    #[schema(inline)]
+    pub content_encoding: ContentEncoding,
     /// The connector that owns it, if one does.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
@@ -320,7 +343,9 @@ impl Settings {
             fault(&format!("/retry_policy/{}", error.field), error.to_string());
         }
         limits::check(self, &mut faults);
-        headers::check(&self.headers, &mut faults);
+        signing::check(self, &mut faults);
+        let written: Vec<_> = self.signatures().iter().flat_map(Signature::headers).collect();
+        headers::check(&self.headers, &written, &mut faults);
         faults.extend(self.rendering().check());
         faults
     }
@@ -352,7 +377,7 @@ pub(super) mod tests {
     }
 
     /// Settings that are allowed, with `more` merged into them.
-    fn parse(more: &serde_json::Value) -> serde_json::Result<Settings> {
+    pub(in crate::webhook) fn parse(more: &serde_json::Value) -> serde_json::Result<Settings> {
         let mut settings = json!({"name": "n", "url": "https://example.com/", "event_types": ["order.created"]});
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(settings)

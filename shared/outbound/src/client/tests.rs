@@ -32,16 +32,8 @@ async fn post(policy: TargetPolicy, url: &str) -> Outcome {
     let client = Client::new(policy).unwrap();
     let headers = vec![("webhook-id".to_owned(), "evt_1".to_owned())];
     let timeout = Duration::from_millis(500);
-    client
-        .post(Request {
-            url: url.to_owned(),
-            headers,
-            authorization: None,
-            content_type: "application/json",
-            body: "{}".to_owned(),
-            timeout,
-        })
-        .await
+    let (url, body, authorization) = (url.to_owned(), b"{}".to_vec(), None);
+    client.post(Request { url, headers, authorization, body, timeout }).await
 }
 
 #[rstest]

@@ -180,6 +180,17 @@ pub struct Rotation {
     overlap_seconds: Option<u64>,
 }
 
+/// Reads for how long what is rotated away signs too.
+pub(in crate::routes) fn overlap(seconds: Option<u64>) -> Result<Duration, Problem> {
+    match seconds.unwrap_or(OVERLAP_SECONDS) {
+        seconds if seconds <= MAX_OVERLAP_SECONDS => Ok(Duration::from_secs(seconds)),
+        _ => {
+            let detail = format!("must be 0 to {MAX_OVERLAP_SECONDS}");
+            Err(Problem::Invalid(vec![Fault::field("/overlap_seconds", detail)]))
+        }
+    }
+}
+
 /// Rotates a webhook's secret
 ///
 /// Both secrets sign until the overlap ends, so that the receiver can change over without refusing a delivery. The new secret
@@ -194,11 +205,7 @@ pub(crate) async fn rotate(
     Path(id): Path<String>,
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, Problem> {
-    let overlap = rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
-    if overlap > MAX_OVERLAP_SECONDS {
-        let detail = format!("must be 0 to {MAX_OVERLAP_SECONDS}");
-        return Err(Problem::Invalid(vec![Fault::field("/overlap_seconds", detail)]));
-    }
+    let overlap = overlap(rotation.overlap_seconds)?;
     let record = visible(&app, &admin, &id).await?;
     if_match.check(record.webhook.audit.version)?;
     let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
@@ -209,9 +216,9 @@ pub(crate) async fn rotate(
     let staged = app.secrets.stage(&reference.vault_path, named, (&fingerprint, &secret)).await?;
     let record = change(&app, &admin, &id, if_match, |record, app| {
         let reference = &mut record.webhook.secret;
-        let until = app.clock.now() + Duration::from_secs(overlap);
+        let until = app.clock.now() + overlap;
         let before = std::mem::replace(&mut reference.fingerprint, fingerprint.clone());
-        reference.previous = (overlap > 0).then_some(PreviousSecret { fingerprint: before, until });
+        reference.previous = (!overlap.is_zero()).then_some(PreviousSecret { fingerprint: before, until });
         reference.format = secret.format();
         Ok(Write::Webhook)
     });

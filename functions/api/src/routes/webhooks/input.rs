@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 30] = [
+const WRITABLE: [&str; 34] = [
     "name",
     "type",
     "direction",
@@ -39,6 +39,10 @@ const WRITABLE: [&str; 30] = [
     "auto_pause",
     "rate_limit",
     "max_concurrency",
+    "signature_header",
+    "signature_encoding",
+    "further_signatures",
+    "content_encoding",
     "connector_id",
     "integration_provider",
     "tags",
@@ -102,9 +106,9 @@ fn updated(app: &App, webhook: &Webhook, settings: Settings) -> Result<Settings,
     if settings.direction != before.direction {
         faults.push(Fault::field("/direction", "cannot be changed; create another webhook"));
     }
-    if !settings.signature_scheme.takes(webhook.secret.format) {
+    if let Some(pointer) = settings.cannot_sign_with(webhook.secret.format) {
         let detail = "needs a secret of the form whsec_…; rotate the secret to one first";
-        faults.push(Fault::field("/signature_scheme", detail));
+        faults.push(Fault::field(&pointer, detail));
     }
     if faults.is_empty() { Ok(settings) } else { Err(Problem::Invalid(faults)) }
 }

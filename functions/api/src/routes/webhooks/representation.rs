@@ -11,9 +11,10 @@ use domain::id::WebhookId;
 use domain::path::FieldPath;
 use domain::pattern::EventPattern;
 use domain::payload::{Detail, PayloadFormat};
+use domain::request::ContentEncoding;
 use domain::retry::RetryPolicy;
 use domain::secret::Fingerprint;
-use domain::signature::SignatureScheme;
+use domain::signature::{Encoding, Signature, SignatureScheme};
 use domain::subscription::Transition;
 use domain::tenant::{AppId, TenantId};
 use domain::webhook::{AutoPause, Direction, SCHEMA_VERSION, Settings, SourceType, Statistics, Webhook};
@@ -87,6 +88,12 @@ pub struct WebhookBody {
     rate_limit: Option<u32>,
     /// How many requests at once it takes at most.
     max_concurrency: Option<u32>,
+    signature_header: Option<String>,
+    #[schema(inline)]
+    signature_encoding: Encoding,
+    further_signatures: Vec<Signature>,
+    #[schema(inline)]
+    content_encoding: ContentEncoding,
     connector_id: Option<String>,
     integration_provider: Option<String>,
     tags: Vec<String>,
@@ -164,6 +171,7 @@ impl WebhookBody {
         let Settings { applications, changed, transitions, filter, .. } = settings;
         let Settings { auto_pause, rate_limit, max_concurrency, .. } = settings;
         let Settings { payload_format, detail, include, exclude, template, .. } = settings;
+        let Settings { signature_header, signature_encoding, further_signatures, content_encoding, .. } = settings;
         let Settings { integration_provider, tags, source, source_type, .. } = settings;
         let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
         Self {
@@ -198,6 +206,10 @@ impl WebhookBody {
             auto_pause,
             rate_limit,
             max_concurrency,
+            signature_header,
+            signature_encoding,
+            further_signatures,
+            content_encoding,
             connector_id,
             integration_provider,
             tags,

@@ -10,9 +10,11 @@ use axum::http::StatusCode;
 use domain::event::{Event, EventType};
 use domain::id::EventId;
 use domain::message::{Body, Message};
+use domain::request::{Sending, request};
 use domain::sample::Sample;
 use domain::secret::WebhookSecret;
-use domain::signature::sign;
+use domain::signature::Keys;
+use domain::signature::keys::SigningKey;
 use domain::webhook::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -153,11 +155,11 @@ pub struct Preview {
 pub struct PreviewedRequest {
     method: &'static str,
     url: String,
-    /// Those that Dynahook sets. The signature is that of the secret that was given, or else of a sample that verifies
-    /// nothing; an authorization is masked.
+    /// Those that Dynahook sets. Signatures are those of the secret that was given, or else of a sample that verifies nothing,
+    /// as is the tenant's key; an authorization is masked.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: Input,
-    /// The bytes, as they are signed and sent.
+    /// The payload. These bytes are signed and sent, unless the webhook has them compressed: then it is what they unpack to.
     body: String,
 }
 
@@ -212,15 +214,18 @@ pub(crate) async fn preview(
     let rendering = settings.rendering();
     let body = rendering.render(&event, &event.event_type);
     let body = body.map_err(|error| invalid(Fault::field("/webhook/template", error)))?;
-    let signed = sign(settings.signature_scheme, &[&secret], &event.id.to_string(), at, body.as_bytes());
-    let ours = [
-        ("content-type", rendering.content_type().as_str()),
-        ("user-agent", concat!("Dynahook/", env!("CARGO_PKG_VERSION"))),
-    ];
-    let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
-    let headers = headers.chain(ours.map(|(name, value)| (name.to_owned(), value.into())));
-    let headers = headers.chain(authorization);
-    let headers = headers.chain(signed.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+    let keys = Keys { secrets: &[&secret], signing_keys: &[&SigningKey::from_random([0; 32])] };
+    let sending = Sending {
+        event: event.id,
+        event_type: &event.event_type,
+        sequence: Some(&event.sequence),
+        attempt: 1,
+        content_type: rendering.content_type(),
+        body: &body,
+        at,
+    };
+    let headers = request(&settings, keys, &sending).headers;
+    let headers = headers.into_iter().map(|(name, value)| (name, value.into())).chain(authorization);
     Ok(Json(Preview {
         form: form(&event, settings.integration_provider.clone()),
         request: PreviewedRequest { method: "POST", url: settings.url, headers: headers.collect(), body },

@@ -1,0 +1,201 @@
+//! `/signing-keys`, and the page of public keys: a tenant's own key pair, with which the scheme `standard-webhooks-ed25519` signs.
+
+use std::sync::Arc;
+
+use aws::StoreError;
+use aws::secrets::Staged;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderName, HeaderValue};
+use domain::secret::signing_key_path;
+use domain::signature::keys::{PublicKey, SigningKey, SigningKeys};
+use domain::tenant::TenantId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::webhooks::actions::overlap;
+use crate::App;
+use crate::body::OptionalJson;
+use crate::caller::Admin;
+use crate::problem::Problem;
+
+/// For how long a page of keys may be kept, in seconds: less than what an old key is shown after it has stopped signing.
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// A public key, as a [JSON Web Key](https://www.rfc-editor.org/rfc/rfc8037#section-2).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Jwk {
+    /// `OKP`.
+    #[schema(pattern = "^OKP$")]
+    kty: &'static str,
+    /// `Ed25519`.
+    #[schema(pattern = "^Ed25519$")]
+    crv: &'static str,
+    /// `EdDSA`.
+    #[schema(pattern = "^EdDSA$")]
+    alg: &'static str,
+    /// `sig`.
+    #[schema(pattern = "^sig$")]
+    r#use: &'static str,
+    /// The key's thumbprint (RFC 7638).
+    #[schema(examples("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"))]
+    kid: String,
+    /// The key, in base64 for URLs.
+    #[schema(examples("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"))]
+    x: String,
+    /// The key in the form of Standard Webhooks.
+    #[schema(examples("whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))]
+    whpk: String,
+    /// When it stops signing, in seconds since 1970, if that is settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+}
+
+impl Jwk {
+    fn new(key: PublicKey, until: Option<Timestamp>) -> Self {
+        Self {
+            kty: "OKP",
+            crv: "Ed25519",
+            alg: "EdDSA",
+            r#use: "sig",
+            kid: key.id(),
+            x: key.x(),
+            whpk: key.to_string(),
+            exp: until.map(Timestamp::as_second),
+        }
+    }
+}
+
+/// A tenant's public keys, as a JSON Web Key Set: the one that signs first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+impl JwkSet {
+    fn new(keys: &SigningKeys, now: Timestamp) -> Self {
+        let previous = keys.shown_previous(now).map(|previous| Jwk::new(previous.key, Some(previous.until)));
+        Self { keys: std::iter::once(Jwk::new(keys.current, None)).chain(previous).collect() }
+    }
+}
+
+/// Answers with a tenant's public keys, without asking who wants them.
+pub(crate) async fn published(
+    State(app): State<Arc<App>>,
+    Path(tenant): Path<String>,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<JwkSet>), Problem> {
+    let not_found = || Problem::NotFound("key");
+    let tenant: TenantId = tenant.parse().map_err(|_| not_found())?;
+    let keys = app.registry.signing_keys(&tenant).await?.ok_or_else(not_found)?;
+    Ok(([(CACHE_CONTROL, CACHE)], Json(JwkSet::new(&keys, app.clock.now()))))
+}
+
+/// Makes the tenant's key, if it has none yet.
+///
+/// The private half first, and the Registry decides: of two that make one at once, the one that is written there first is the
+/// tenant's, whichever came to the path first; and what a try that died has left at the path is named nowhere, and so takes
+/// nobody's place.
+pub(super) async fn ensure(app: &App, tenant: &TenantId) -> Result<(), StoreError> {
+    if app.registry.signing_keys(tenant).await?.is_some() {
+        return Ok(());
+    }
+    let key = SigningKey::from_random(runtime::random::bytes());
+    let path = signing_key_path(&app.secrets_prefix, tenant);
+    let staged = match app.secrets.create_signing_key(&path, &key, tenant).await {
+        Err(StoreError::Conflict { .. }) => Some(app.secrets.stage_signing_key(&path, None, &key).await?),
+        created => created.map(|()| None)?,
+    };
+    let keys = SigningKeys::first(path, key.public(), app.clock.now());
+    match app.registry.write_signing_keys(tenant, &keys).await {
+        // Another one's is the tenant's now.
+        Err(StoreError::Conflict { .. }) => return Ok(()),
+        written => written?,
+    }
+    tracing::info!(tenant.id = %tenant, "signing key made");
+    if let Some(staged) = staged {
+        promote(app, tenant, staged).await;
+    }
+    Ok(())
+}
+
+/// Makes the key that the Registry names the current one. Until that is done it is found where it waits, and the next rotation does
+/// this first.
+async fn promote(app: &App, tenant: &TenantId, staged: Staged) {
+    if let Err(error) = app.secrets.promote(staged).await {
+        tracing::warn!(tenant.id = %tenant, %error, "a new key was not made the current one");
+    }
+}
+
+/// How a key is rotated.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotation {
+    /// How long the key before it signs too, in seconds: up to seven days.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
+    overlap_seconds: Option<u64>,
+}
+
+/// Rotates the tenant's signing key
+///
+/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/keys.json` beside the old one. Both sign until
+/// the overlap ends, so that receivers that have only the old one verify until they have looked again. Every webhook of the tenant
+/// whose deliveries carry `standard-webhooks-ed25519` is meant. The old key may sign for another minute, and stops at once on that
+/// page if there is no overlap. A tenant gets its first key with the first webhook that asks for the scheme.
+#[utoipa::path(post, path = "/signing-keys/rotate", tag = "Signing keys", request_body = Option<KeyRotation>,
+    responses(
+        (status = 200, description = "The public keys as they are now", body = JwkSet),
+        (status = 404, description = "No webhook has asked for the scheme yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Others rotate it at the same time, or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn rotate(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    OptionalJson(rotation): OptionalJson<KeyRotation>,
+) -> Result<Json<JwkSet>, Problem> {
+    admin.of_the_tenant()?;
+    let overlap = overlap(rotation.overlap_seconds)?;
+    let keys = app.registry.signing_keys(&admin.tenant).await?.ok_or(Problem::NotFound("signing key"))?;
+    let key = SigningKey::from_random(runtime::random::bytes());
+    // The private half first, and beside the one that signs: whichever of them the Registry names, it is there.
+    let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;
+    let now = app.clock.now();
+    let keys = keys.rotated(key.public(), overlap, now);
+    match app.registry.write_signing_keys(&admin.tenant, &keys).await {
+        Err(StoreError::Conflict { .. }) => {
+            return Err(Problem::Conflict("others rotate the key at the same time; try again".to_owned()));
+        }
+        written => written?,
+    }
+    promote(&app, &admin.tenant, staged).await;
+    tracing::info!(tenant.id = %admin.tenant, by = admin.subject, "signing key rotated");
+    Ok(Json(JwkSet::new(&keys, now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_shown_as_others_read_them() {
+        // The example of RFC 8037.
+        let key: PublicKey = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".parse().unwrap();
+        let first = SigningKeys::first("/dev/webhooks/acme/signing-key".to_owned(), key, Timestamp::UNIX_EPOCH);
+        let set = |keys: &SigningKeys| serde_json::to_value(JwkSet::new(keys, Timestamp::UNIX_EPOCH)).unwrap();
+        let jwk = serde_json::json!({
+            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+            "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "whpk": "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+        });
+        assert_eq!(set(&first), serde_json::json!({"keys": [jwk]}));
+        let next = SigningKey::from_random([7; 32]).public();
+        let both = set(&first.rotated(next, Duration::from_mins(1), Timestamp::UNIX_EPOCH));
+        assert_eq!((&both["keys"][0]["kid"], &both["keys"][1]["kid"]), (&next.id().into(), &jwk["kid"]));
+        assert_eq!((&both["keys"][0]["exp"], &both["keys"][1]["exp"]), (&serde_json::Value::Null, &60.into()));
+    }
+}

@@ -1,0 +1,69 @@
+//! The request of an attempt: what it is made of is read first, and made into headers and bytes by [`domain::request`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::StoreError;
+use domain::message::Message;
+use domain::payload::ContentType;
+use domain::request::{Sending, request};
+use domain::secret::WebhookSecret;
+use domain::signature::Keys;
+use domain::signature::keys::SigningKey;
+use domain::webhook::Webhook;
+use jiff::Timestamp;
+
+use crate::App;
+
+/// What signs a webhook's deliveries now.
+#[derive(Debug)]
+pub(crate) struct Signers {
+    secrets: Vec<Arc<WebhookSecret>>,
+    signing_keys: Vec<Arc<SigningKey>>,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payload<'a> {
+    pub(crate) body: &'a str,
+    pub(crate) content_type: ContentType,
+}
+
+impl Signers {
+    /// Reads what signs; most often it is known already.
+    pub(crate) async fn of(app: &App, webhook: &Webhook, now: Timestamp) -> Result<Self, StoreError> {
+        let secrets = app.keyring.secrets(webhook, now).await?;
+        let signing_keys = if webhook.settings.signs_with_tenants_key() {
+            app.keyring.signing_keys(&app.registry, &webhook.tenant, now).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { secrets, signing_keys })
+    }
+
+    /// Makes the request of an attempt; its authorization is another matter.
+    pub(crate) fn request(
+        &self,
+        webhook: &Webhook,
+        message: &Message,
+        payload: Payload<'_>,
+        at: Timestamp,
+        timeout: Duration,
+    ) -> outbound::Request {
+        let secrets: Vec<_> = self.secrets.iter().map(AsRef::as_ref).collect();
+        let signing_keys: Vec<_> = self.signing_keys.iter().map(AsRef::as_ref).collect();
+        let keys = Keys { secrets: &secrets, signing_keys: &signing_keys };
+        let sending = Sending {
+            event: message.event,
+            event_type: &message.event_type,
+            sequence: message.sequence.as_deref(),
+            attempt: message.attempt,
+            content_type: payload.content_type,
+            body: payload.body,
+            at,
+        };
+        let made = request(&webhook.settings, keys, &sending);
+        let (url, authorization) = (webhook.settings.url.clone(), None);
+        outbound::Request { url, headers: made.headers, authorization, body: made.body, timeout }
+    }
+}

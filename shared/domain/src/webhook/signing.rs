@@ -1,0 +1,159 @@
+//! Which signatures a webhook's deliveries carry, and which of them can stand together.
+
+use super::headers::{SECRET, is_ours, is_token};
+use super::{Direction, FieldError, Settings};
+use crate::secret::SecretFormat;
+use crate::signature::{Encoding, Signature, SignatureScheme};
+
+/// How many signatures may stand beside the first.
+pub(super) const MAX_FURTHER: usize = 3;
+
+/// The longest name of a header that carries a signature, in bytes: with what is put behind it, it is still a short one.
+const MAX_HEADER_BYTES: usize = 100;
+
+impl Settings {
+    /// Returns the signatures that every delivery carries, in their order; of an inbound webhook, the one that calls must.
+    #[must_use]
+    pub fn signatures(&self) -> Vec<Signature> {
+        let header = self.signature_header.clone();
+        let first = Signature { scheme: self.signature_scheme, header, encoding: self.signature_encoding };
+        std::iter::once(first).chain(self.further_signatures.iter().cloned()).collect()
+    }
+
+    /// Says whether the tenant's own key signs.
+    #[must_use]
+    pub fn signs_with_tenants_key(&self) -> bool {
+        self.signatures().iter().any(|signature| signature.scheme == SignatureScheme::StandardWebhooksEd25519)
+    }
+
+    /// Returns the first scheme that a secret that looks like this cannot sign with, as a JSON pointer.
+    #[must_use]
+    pub fn cannot_sign_with(&self, format: SecretFormat) -> Option<String> {
+        let signatures = self.signatures();
+        let index = signatures.iter().position(|signature| !signature.scheme.takes(format))?;
+        Some(pointers(index)[0].clone())
+    }
+}
+
+/// Returns the pointers of a signature's scheme, header and encoding: those of the first have names of their own.
+fn pointers(index: usize) -> [String; 3] {
+    match index.checked_sub(1) {
+        None => ["/signature_scheme", "/signature_header", "/signature_encoding"].map(str::to_owned),
+        Some(index) => ["scheme", "header", "encoding"].map(|field| format!("/further_signatures/{index}/{field}")),
+    }
+}
+
+/// Checks them all.
+pub(super) fn check(settings: &Settings, faults: &mut Vec<FieldError>) {
+    let signatures = settings.signatures();
+    let mut fault = |pointer: &str, detail: &str| faults.push(FieldError::new(pointer, detail));
+    if settings.direction == Direction::Inbound {
+        if settings.signature_scheme == SignatureScheme::StandardWebhooksEd25519 {
+            fault(
+                "/signature_scheme",
+                "must be a scheme with a secret: who calls an inbound webhook has no key that we know",
+            );
+        }
+        if signatures.len() > 1 {
+            fault("/further_signatures", "must be empty for an inbound webhook: one signature says who calls");
+        }
+    }
+    if settings.further_signatures.len() > MAX_FURTHER {
+        fault("/further_signatures", &format!("must be at most {MAX_FURTHER}"));
+    }
+    for (index, signature) in signatures.iter().enumerate() {
+        let [scheme, header, encoding] = pointers(index);
+        let is_plain = signature.scheme == SignatureScheme::HmacSha256;
+        if signature.encoding != Encoding::Hex && !is_plain {
+            fault(&encoding, "must be hex unless the scheme is hmac-sha256: every other scheme has its own");
+        }
+        if let Some(name) = &signature.header {
+            if !is_plain {
+                fault(&header, "must not be set unless the scheme is hmac-sha256: every other scheme has its own");
+                continue;
+            }
+            let lower = name.to_ascii_lowercase();
+            if !is_token(name) || name.len() > MAX_HEADER_BYTES {
+                let detail = format!("must be a name of 1 to {MAX_HEADER_BYTES} letters, digits and !#$%&'*+-.^_`|~");
+                fault(&header, &detail);
+            } else if is_ours(&lower) || SECRET.contains(&lower.as_str()) {
+                fault(&header, "has a meaning of its own; name another header, such as X-Signature");
+            }
+        }
+        let written: Vec<String> = signature.headers().collect();
+        let before = signatures[..index].iter().filter(|other| !signature.shares_header_with(other));
+        if let Some(name) = before.flat_map(Signature::headers).find(|name| written.contains(name)) {
+            let at = if is_plain { &header } else { &scheme };
+            fault(at, &format!("writes {name}, as another signature does; two need headers of their own"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::super::settings::tests::parse;
+    use super::*;
+    use crate::target::TargetPolicy;
+
+    fn faults(more: &Value) -> Vec<String> {
+        let faults = parse(more).unwrap().check(&TargetPolicy::default());
+        faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[rstest]
+    #[case::base64_by_another_name(json!({"signature_scheme": "hmac-sha256", "signature_header": "X-Acme", "signature_encoding": "base64"}))]
+    #[case::both_of_standard_webhooks(json!({"further_signatures": [{"scheme": "standard-webhooks-ed25519"}]}))]
+    #[case::four(json!({"signature_scheme": "github", "further_signatures": [
+        {"scheme": "stripe"}, {"scheme": "superoffice"}, {"scheme": "shopify"}]}))]
+    #[case::plain_twice(json!({"signature_scheme": "hmac-sha256", "further_signatures": [
+        {"scheme": "hmac-sha256", "header": "X-Acme", "encoding": "base64"}]}))]
+    #[case::inbound_by_another_name(json!({"direction": "inbound", "url": "", "signature_scheme": "hmac-sha256",
+        "signature_header": "X-Acme"}))]
+    fn stand_together(#[case] more: Value) {
+        assert_eq!(faults(&more), [] as [&str; 0]);
+    }
+
+    #[rstest]
+    #[case::header_of_a_vendor_s(json!({"signature_header": "X-Acme"}), &["/signature_header"])]
+    #[case::encoding_of_a_vendor_s(json!({"signature_scheme": "github", "signature_encoding": "base64"}), &["/signature_encoding"])]
+    #[case::no_name(json!({"signature_scheme": "hmac-sha256", "signature_header": "X Acme"}), &["/signature_header"])]
+    #[case::empty(json!({"signature_scheme": "hmac-sha256", "signature_header": ""}), &["/signature_header"])]
+    #[case::long(json!({"signature_scheme": "hmac-sha256", "signature_header": "x".repeat(101)}), &["/signature_header"])]
+    #[case::ours(json!({"signature_scheme": "hmac-sha256", "signature_header": "Webhook-Signature"}), &["/signature_header"])]
+    #[case::secret(json!({"signature_scheme": "hmac-sha256", "signature_header": "Authorization"}), &["/signature_header"])]
+    #[case::too_many(json!({"signature_scheme": "github", "further_signatures": [
+        {"scheme": "stripe"}, {"scheme": "superoffice"}, {"scheme": "shopify"}, {"scheme": "hmac-sha256"}]}),
+        &["/further_signatures"])]
+    #[case::twice(json!({"further_signatures": [{"scheme": "standard-webhooks"}]}), &["/further_signatures/0/scheme"])]
+    #[case::plain_without_a_name(json!({"signature_scheme": "hmac-sha256", "further_signatures": [{"scheme": "hmac-sha256"}]}),
+        &["/further_signatures/0/header"])]
+    #[case::by_a_vendor_s_name(json!({"signature_scheme": "github", "further_signatures": [
+        {"scheme": "stripe"}, {"scheme": "hmac-sha256", "header": "X-Hub-Signature-256"}]}), &["/further_signatures/1/header"])]
+    #[case::by_the_name_of_the_one_before(json!({"signature_scheme": "github", "further_signatures": [
+        {"scheme": "hmac-sha256", "header": "X-Hub-Signature-256-Previous"}]}), &["/further_signatures/0/header"])]
+    #[case::header_that_the_owner_adds(json!({"signature_scheme": "hmac-sha256", "signature_header": "X-Acme",
+        "headers": {"x-acme": "1", "X-Acme-Previous": "2", "X-Other": "3"}}), &["/headers/X-Acme-Previous", "/headers/x-acme"])]
+    #[case::header_that_a_vendor_adds(json!({"signature_scheme": "superoffice", "headers": {"X-SuperOffice-Event": "x"}}),
+        &["/headers/X-SuperOffice-Event"])]
+    #[case::inbound_with_the_tenants_key(json!({"direction": "inbound", "url": "", "signature_scheme": "standard-webhooks-ed25519"}),
+        &["/signature_scheme"])]
+    #[case::inbound_with_two(json!({"direction": "inbound", "url": "", "further_signatures": [{"scheme": "github"}]}),
+        &["/further_signatures"])]
+    fn names_what_cannot_be(#[case] more: Value, #[case] pointers: &[&str]) {
+        assert_eq!(faults(&more), pointers);
+    }
+
+    #[rstest]
+    #[case::first(json!({}), Some("/signature_scheme"))]
+    #[case::further(json!({"signature_scheme": "github", "further_signatures": [{"scheme": "standard-webhooks"}]}),
+        Some("/further_signatures/0/scheme"))]
+    #[case::none(json!({"signature_scheme": "github", "further_signatures": [{"scheme": "standard-webhooks-ed25519"}]}), None)]
+    fn a_plain_secret_does_not_sign_everything(#[case] more: Value, #[case] pointer: Option<&str>) {
+        let settings = parse(&more).unwrap();
+        assert_eq!(settings.cannot_sign_with(SecretFormat::Plain).as_deref(), pointer);
+        assert_eq!(settings.cannot_sign_with(SecretFormat::Whsec), None);
+    }
+}
