@@ -5,8 +5,10 @@
 //!
 //! Read in the order of an event's way: [`source`] maps a table's [`change`](source::Change) to an [`event`],
 //! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
-//! [`target`] says where it may go, [`request`] makes the request, which [`signature`] signs, and [`retry`] says when to try again.
+//! [`target`] says where it may go, [`request`] makes the request, which [`signature`] signs, [`answer`] says what the receiver's
+//! answer means, and [`retry`] when to try again.
 
+pub mod answer;
 pub mod api_key;
 pub mod authorization;
 pub mod breaker;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::limits::{self, AutoPause};
 use super::{headers, signing};
+use crate::answer::StatusPattern;
 use crate::event::Operation;
 use crate::filter::Filter;
 use crate::flow::Limits;
@@ -161,6 +162,10 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub content_encoding: ContentEncoding,
+    /// Which answers are success, codes and classes; 2xx if none is named. A list replaces that: `["2xx", "409"]` adds to it.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 20, examples(json!(["2xx", "409"])))]
+    pub success_statuses: Vec<StatusPattern>,
     /// The connector that owns it, if one does.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
@@ -248,6 +253,7 @@ impl Settings {
         dedup(&mut self.exclude);
         dedup(&mut self.transitions);
         dedup(&mut self.tags);
+        dedup(&mut self.success_statuses);
     }
 
     /// Returns how much its receiver takes.
@@ -410,6 +416,7 @@ pub(super) mod tests {
     #[case::property_hides_the_data(json!({"properties": {"data": 1}}), "/properties/data")]
     #[case::attempts(json!({"retry_policy": {"maxAttempts": 0}}), "/retry_policy/maxAttempts")]
     #[case::timeout(json!({"retry_policy": {"timeoutMs": 1}}), "/retry_policy/timeoutMs")]
+    #[case::too_many_statuses(json!({"success_statuses": (400..421).map(|n| n.to_string()).collect::<Vec<_>>()}), "/success_statuses")]
     #[case::header(json!({"headers": {"Host": "a"}}), "/headers/Host")]
     #[case::group_of_an_inbound_one(json!({"direction": "inbound", "url": "", "event_types": ["order.*"]}), "/event_types/0")]
     #[case::too_many_transitions(json!({"transitions": (0..51).map(|n| json!({"field": format!("f{n}")})).collect::<Vec<_>>()}), "/transitions")]

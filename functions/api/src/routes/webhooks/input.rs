@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 34] = [
+const WRITABLE: [&str; 35] = [
     "name",
     "type",
     "direction",
@@ -43,6 +43,7 @@ const WRITABLE: [&str; 34] = [
     "signature_encoding",
     "further_signatures",
     "content_encoding",
+    "success_statuses",
     "connector_id",
     "integration_provider",
     "tags",

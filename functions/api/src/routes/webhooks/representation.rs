@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws::registry::WebhookRecord;
+use domain::answer::StatusPattern;
 use domain::authorization::Authorization;
 use domain::delivery::Verdict;
 use domain::event::Operation;
@@ -94,6 +95,8 @@ pub struct WebhookBody {
     further_signatures: Vec<Signature>,
     #[schema(inline)]
     content_encoding: ContentEncoding,
+    #[schema(value_type = Vec<String>)]
+    success_statuses: Vec<StatusPattern>,
     connector_id: Option<String>,
     integration_provider: Option<String>,
     tags: Vec<String>,
@@ -169,7 +172,7 @@ impl WebhookBody {
             settings;
         let Settings { signature_scheme, headers, properties, enabled, retry_policy, connector_id, .. } = settings;
         let Settings { applications, changed, transitions, filter, .. } = settings;
-        let Settings { auto_pause, rate_limit, max_concurrency, .. } = settings;
+        let Settings { auto_pause, rate_limit, max_concurrency, success_statuses, .. } = settings;
         let Settings { payload_format, detail, include, exclude, template, .. } = settings;
         let Settings { signature_header, signature_encoding, further_signatures, content_encoding, .. } = settings;
         let Settings { integration_provider, tags, source, source_type, .. } = settings;
@@ -210,6 +213,7 @@ impl WebhookBody {
             signature_encoding,
             further_signatures,
             content_encoding,
+            success_statuses,
             connector_id,
             integration_provider,
             tags,
