@@ -225,6 +225,7 @@ class Stack:
             "Jwks": self.issuer.jwks(),
             "TargetAllowedCidrs": "127.0.0.0/8",
             "TargetAllowHttp": "true",
+            "TargetAllowedPorts": "1-65535",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
         self._sam_deploy(STACK, parameters)

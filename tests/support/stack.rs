@@ -130,6 +130,7 @@ impl Stack {
         let fixed = [
             ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8"),
             ("TARGET_ALLOW_HTTP", "true"),
+            ("TARGET_ALLOWED_PORTS", "1-65535"),
             ("PUBLIC_URL", "http://localhost"),
             ("JWT_ISSUER", "https://issuer.dynahook.local"),
             ("JWT_AUDIENCE", "dynahook"),

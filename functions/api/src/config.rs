@@ -32,7 +32,7 @@ pub struct Config {
     pub secrets_prefix: String,
     /// `FINGERPRINT_KEY_PATH`.
     pub fingerprint_key_path: String,
-    /// `TARGET_ALLOWED_CIDRS` and `TARGET_ALLOW_HTTP`.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
     pub targets: TargetPolicy,
 }
 

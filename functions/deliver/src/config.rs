@@ -20,7 +20,7 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_PATH`.
     pub fingerprint_key_path: String,
-    /// `TARGET_ALLOWED_CIDRS` and `TARGET_ALLOW_HTTP`.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
     pub targets: TargetPolicy,
 }
 

@@ -52,11 +52,13 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         parts.filter_map(|part| self.parse(key, part)).collect()
     }
 
-    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, and `TARGET_ALLOW_HTTP`.
+    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, `TARGET_ALLOW_HTTP`, and `TARGET_ALLOWED_PORTS`,
+    /// ports and ranges between commas.
     pub fn target_policy(&mut self) -> TargetPolicy {
         TargetPolicy {
             allowed: self.list("TARGET_ALLOWED_CIDRS"),
             allow_http: self.optional("TARGET_ALLOW_HTTP").unwrap_or(false),
+            ports: self.list("TARGET_ALLOWED_PORTS"),
         }
     }
 
