@@ -10,6 +10,7 @@ use domain::message::Message;
 use domain::sent::{Masked, SentHeaders};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
+use outbound::Place;
 use tracing::{Span, field};
 
 use crate::App;
@@ -155,6 +156,7 @@ async fn send(
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
     };
+    let place = place(app, &webhook.settings.url, deadline).await?;
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
     let authorization = authorization::header(app, webhook, timeout / 2).await?;
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
@@ -171,13 +173,21 @@ async fn send(
                 sent = sent.and_authorization(header);
             }
             request.authorization.clone_from(&authorization);
-            let outcome = app.receivers.post(request).await;
+            let outcome = app.receivers.post(request, place).await;
             authorization::answered(app, webhook, authorization.as_ref(), &outcome);
             sent.conceal(outcome)
         }
         Err(outcome) => outcome,
     };
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
+}
+
+/// Waits for a place at the receiver's host. The wait is none of the receiver's doing, so whoever gets none in time has attempted
+/// nothing, and comes again.
+async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<Place, StoreError> {
+    let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default().saturating_sub(RESERVE);
+    let waited = tokio::time::timeout(left, app.receivers.place(url)).await;
+    waited.map_err(|_| StoreError::Unavailable("too many requests are under way to this host".to_owned()))
 }
 
 /// What the log keeps of an attempt.

@@ -63,7 +63,7 @@ impl Signers {
             at,
         };
         let made = request(&webhook.settings, keys, &sending);
-        let (url, authorization) = (webhook.settings.url.clone(), None);
-        outbound::Request { url, headers: made.headers, authorization, body: made.body, timeout }
+        let (url, success) = (webhook.settings.url.clone(), webhook.settings.success_statuses.clone());
+        outbound::Request { url, headers: made.headers, authorization: None, body: made.body, timeout, success, at }
     }
 }

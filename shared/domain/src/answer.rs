@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::delivery::Verdict;
+use crate::sent::redirect;
 
 pub use status::{MAX_STATUS_PATTERNS, ParseStatusPatternError, StatusPattern, is_success};
 
@@ -78,7 +79,8 @@ pub fn judge(answer: Answer<'_>, success: &[StatusPattern], now: Timestamp) -> J
 }
 
 fn redirected(location: Option<&str>) -> String {
-    let to: String = location.unwrap_or("nowhere").chars().take(MAX_LOCATION_CHARACTERS).collect();
+    let to = location.map_or_else(|| "nowhere".to_owned(), redirect);
+    let to: String = to.chars().take(MAX_LOCATION_CHARACTERS).collect();
     format!("redirects are not followed; this one leads to {to}")
 }
 

@@ -169,10 +169,6 @@ impl TargetPolicy {
         if text.len() > MAX_URL_BYTES {
             return Err(TargetError::TooLong);
         }
-        // Parsers disagree about these, and what one of them takes for the host is the other one's path.
-        if text.contains(|c: char| c == '\\' || c.is_control()) {
-            return Err(TargetError::Malformed("it must have no backslash and no control character".to_owned()));
-        }
         let url = Url::parse(text).map_err(|error| TargetError::Malformed(error.to_string()))?;
         // `Url` mends what is not a URL (`https:example.com`, leading spaces); what was meant is then a guess.
         let as_written = text.get(..url.scheme().len() + 3).unwrap_or_default();
@@ -181,8 +177,9 @@ impl TargetPolicy {
             let expected = if self.allow_http { "https:// or http://" } else { "https://" };
             return Err(TargetError::Scheme { expected });
         }
-        // Nor are spaces, tabs, `\` for `/`, or a third slash what was meant.
-        if text.contains(|c: char| c.is_ascii_control() || c == ' ' || c == '\\') {
+        // Nor are spaces, tabs, `\` for `/`, or a third slash what was meant: parsers disagree, and what one of them takes for the
+        // host is another one's path.
+        if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
             let detail = "a space, a control character or a backslash stands in it; write %20 or %5C if it is meant";
             return Err(TargetError::Malformed(detail.to_owned()));
         }

@@ -1,17 +1,30 @@
 //! One POST to a receiver.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use domain::delivery::{Outcome, Verdict};
-use domain::sent;
-use domain::target::TargetPolicy;
-use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Response, redirect};
+use domain::answer::{Answer, StatusPattern, judge};
+use domain::delivery::{Outcome, Timing, Verdict};
+use domain::target::{TargetError, TargetPolicy};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::http::uri::InvalidUri;
+use hyper::{HeaderMap, Method, Response, Uri};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{Instant, timeout_at};
 
+use crate::dial::Dialer;
+use crate::names::Names;
 use crate::outcome::classify;
-use crate::resolver::PolicyResolver;
+use crate::places::{Place, Places};
+use crate::trace::{Trace, milliseconds};
 
 mod token;
 
@@ -23,14 +36,28 @@ const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 /// How much of an answer is kept, in bytes.
 const EXCERPT_BYTES: usize = 1024;
 
-/// The longest that setting up a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest head of an answer, in bytes; a larger one is no answer.
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+
+/// How long a connection is kept for the next request. Receivers close theirs after about a minute.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a connection that carries many requests is asked whether it lives, and how long it may take to say so: one that died
+/// while the environment was frozen would else take every request until the system notices.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("Dynahook/", env!("CARGO_PKG_VERSION")));
+
+/// What a receiver says about the future; see [`judge`].
+const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 
 /// Sends deliveries. Made once an execution environment, so that connections are used again.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pool: Pool<Dialer, Full<Bytes>>,
     policy: Arc<TargetPolicy>,
+    places: Arc<Places>,
 }
 
 /// A request to a receiver.
@@ -46,6 +73,10 @@ pub struct Request {
     pub body: Vec<u8>,
     /// How long all of it may take.
     pub timeout: Duration,
+    /// Which answers are success; 2xx if none is named.
+    pub success: Vec<StatusPattern>,
+    /// The time by the clock when it is sent; a date in `Retry-After` is counted from it.
+    pub at: Timestamp,
 }
 
 impl Client {
@@ -54,51 +85,108 @@ impl Client {
     /// # Errors
     ///
     /// If the system's certificates cannot be read.
-    pub fn new(policy: TargetPolicy) -> Result<Self, reqwest::Error> {
+    pub fn new(policy: TargetPolicy) -> Result<Self, rustls::Error> {
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let tls = tls.with_safe_default_protocol_versions()?.with_platform_verifier()?.with_no_client_auth();
+        Ok(Self::dialing(policy, Names::System, tls))
+    }
+
+    fn dialing(policy: TargetPolicy, names: Names, tls: ClientConfig) -> Self {
         let policy = Arc::new(policy);
-        #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(PolicyResolver { policy: Arc::clone(&policy) }))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()?;
-        Ok(Self { http, policy })
+        let pool = Pool::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(MAX_HEAD_BYTES as usize)
+            .http2_max_header_list_size(MAX_HEAD_BYTES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .build(Dialer::new(Arc::clone(&policy), names, tls));
+        Self { pool, policy, places: Arc::default() }
+    }
+
+    /// Waits until one more request may go to the URL's host: at most 20 are under way to one host and port.
+    ///
+    /// The wait is ours and not the receiver's, so it comes before the request and is no part of its timeout: whoever has no time
+    /// left when the place comes has not attempted anything.
+    pub async fn place(&self, url: &str) -> Place {
+        self.places.take(url).await
     }
 
     /// Sends one request and says what came of it. Never fails: a failure is an outcome.
-    pub async fn post(&self, request: Request) -> Outcome {
+    pub async fn post(&self, request: Request, place: Place) -> Outcome {
         let started = Instant::now();
-        let mut outcome = self.exchange(request).await;
-        outcome.duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let trace = Trace::default();
+        let mut outcome = trace.follow(self.exchange(request, &trace, started)).await;
+        outcome.duration_ms = milliseconds(started.elapsed());
+        drop(place);
         outcome
     }
 
-    async fn exchange(&self, request: Request) -> Outcome {
-        // Checked again although it was when the webhook was written: policy may have changed, and a literal address is
-        // never seen by the resolver.
-        let url = match self.policy.parse(&request.url) {
-            Ok(url) => url,
-            Err(error) => return Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}")),
+    async fn exchange(&self, request: Request, trace: &Trace, started: Instant) -> Outcome {
+        let deadline = started + request.timeout;
+        let (success, at) = (request.success.clone(), request.at);
+        let request = match self.prepare(request) {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
         };
-        let mut post = self.http.post(url).timeout(request.timeout);
-        for (name, value) in request.headers {
-            post = post.header(name, value);
-        }
-        if let Some(authorization) = request.authorization {
-            let Some(value) = secret_value(&authorization) else {
-                return Outcome::unanswered(Verdict::ProtocolFailed, "the authorization cannot stand in a header");
-            };
-            post = post.header(AUTHORIZATION, value);
-        }
-        match post.body(request.body).send().await {
-            Ok(response) => read(response).await,
-            Err(error) => {
-                let (verdict, why) = classify(&error);
-                Outcome::unanswered(verdict, why)
-            }
+        let response = match self.call(request, deadline).await {
+            Ok(response) => response,
+            Err((verdict, why)) => return Outcome { timing: trace.timing(), ..Outcome::unanswered(verdict, why) },
+        };
+        let took = started.elapsed();
+        // Another request's connection, used again: nothing was dialled for this one, or it was not needed in the end.
+        let dialled = response.extensions().get::<Trace>().filter(|dialled| dialled.is(trace));
+        let timing = dialled.map(Trace::timing).unwrap_or_default();
+        let timing = Timing { first_byte_ms: Some(milliseconds(took)), ..timing };
+        let now = at + took;
+        Outcome { timing, ..read(response, &success, now, deadline).await }
+    }
+
+    /// Returns where a URL leads, if policy allows it.
+    fn target(&self, url: &str) -> Result<Uri, TargetError> {
+        let url = self.policy.parse(url)?;
+        url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
+    }
+
+    /// Sends a request and returns the head of its answer, or why there is none.
+    async fn call(
+        &self,
+        request: hyper::Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, (Verdict, String)> {
+        match timeout_at(deadline, self.pool.request(request)).await {
+            Ok(answered) => answered.map_err(|error| classify(&error)),
+            Err(_) => Err((Verdict::TimedOut, "no complete answer within the timeout".to_owned())),
         }
     }
+
+    /// Makes the request, or says why it cannot be sent.
+    fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Outcome> {
+        // Checked again although it was when the webhook was written: policy may have changed.
+        let forbidden = |error| Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}"));
+        let uri = self.target(&request.url).map_err(forbidden)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        for (name, value) in request.headers {
+            // The value may be a secret: the name has to do.
+            let fault = || Outcome::unanswered(Verdict::ProtocolFailed, format!("the header {name:?} cannot be sent"));
+            let value = HeaderValue::try_from(value).map_err(|_| fault())?;
+            headers.append(HeaderName::try_from(&name).map_err(|_| fault())?, value);
+        }
+        if let Some(authorization) = request.authorization {
+            let fault = || Outcome::unanswered(Verdict::ProtocolFailed, "the authorization cannot stand in a header");
+            headers.insert(AUTHORIZATION, secret_value(&authorization).ok_or_else(fault)?);
+        }
+        headers.entry(USER_AGENT).or_insert(OUR_NAME);
+        Ok(post(uri, headers, request.body.into()))
+    }
+}
+
+fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Full<Bytes>> {
+    let mut post = hyper::Request::new(Full::new(body));
+    (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, uri, headers);
+    post
 }
 
 /// Returns the value of a header that nobody prints or remembers.
@@ -108,30 +196,36 @@ fn secret_value(text: &SecretString) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Reads the answer's start. The status decides; an answer that breaks off after it is still an answer.
-async fn read(mut response: Response) -> Outcome {
-    let status = response.status();
-    let (verdict, error) = if status.is_success() {
-        (Verdict::Accepted, None)
-    } else if status.is_redirection() {
-        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let location = location.map_or_else(|| "nowhere".to_owned(), sent::redirect);
-        (Verdict::Redirected, Some(format!("redirects are not followed; this one leads to {location}")))
-    } else {
-        let verdict = if status.is_client_error() { Verdict::Refused } else { Verdict::ServerFailed };
-        (verdict, Some(format!("the receiver answered {status}")))
+/// Reads the answer's start. The head decides; an answer that breaks off after it is still an answer.
+async fn read(response: Response<Incoming>, success: &[StatusPattern], now: Timestamp, deadline: Instant) -> Outcome {
+    let (head, mut body) = response.into_parts();
+    let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let status = head.status.as_u16();
+    let answer = Answer {
+        status,
+        retry_after: header(&RETRY_AFTER),
+        webhook_delivery: header(&WEBHOOK_DELIVERY),
+        location: header(&LOCATION),
     };
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= MAX_RESPONSE_BYTES {
-            break;
+    let judged = judge(answer, success, now);
+    let mut start = Vec::new();
+    while start.len() < MAX_RESPONSE_BYTES
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
+    {
+        if let Some(data) = frame.data_ref() {
+            start.extend_from_slice(data);
         }
     }
-    body.truncate(EXCERPT_BYTES);
-    let excerpt = (!body.is_empty()).then(|| String::from_utf8_lossy(&body).into_owned());
-    Outcome { status: Some(status.as_u16()), error, response_excerpt: excerpt, ..Outcome::unanswered(verdict, "") }
+    start.truncate(EXCERPT_BYTES);
+    let excerpt = (!start.is_empty()).then(|| String::from_utf8_lossy(&start).into_owned());
+    Outcome {
+        status: Some(status),
+        error: judged.error,
+        response_excerpt: excerpt,
+        retry_after_s: judged.retry_after_s,
+        ..Outcome::unanswered(judged.verdict, "")
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

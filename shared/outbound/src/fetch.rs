@@ -1,4 +1,4 @@
-//! A document that the operator names: a key set.
+//! A document that the operator names: a key set. No redirect is followed and no proxy is used.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum FetchError {
 /// If there is no answer in time, it is not 2xx, or it is too large.
 pub async fn fetch(url: &str) -> Result<Vec<u8>, FetchError> {
     #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
-    let client = reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
+    let client = reqwest::Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(TIMEOUT).build()?;
     let mut response = client.get(url).send().await?.error_for_status()?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -1,14 +1,19 @@
 //! The only way out to receivers.
 //!
-//! A request goes to the address that policy was asked about, or nowhere: names are resolved by [`resolver`], which
-//! refuses a name if any of its addresses is forbidden, and literal addresses, which never reach a resolver, are checked
-//! before. No redirect is followed, no proxy is used, certificates are always verified, and an answer is read up to a cap
-//! within the deadline.
+//! A request goes to the address that policy was asked about, or nowhere: [`dial`] resolves a name, asks about all of its addresses
+//! and connects to those, and a literal address is asked about there too. No redirect is followed, no proxy is used, certificates are
+//! always verified, nothing is unpacked, and an answer is read up to a cap within the deadline. What an answer means is not decided
+//! here but in [`domain::answer`].
 
 mod client;
+mod dial;
 mod fetch;
+mod names;
 mod outcome;
-mod resolver;
+mod places;
+mod stream;
+mod trace;
 
 pub use client::{Client, Request, TokenError};
 pub use fetch::{FetchError, fetch};
+pub use places::Place;

@@ -1,42 +1,29 @@
-//! What came of a request, in the words of the domain.
+//! What came of a request that was not answered, in the words of the domain.
 
 use std::error::Error as StdError;
 
 use domain::delivery::Verdict;
 
-use crate::resolver::ResolveError;
+use crate::dial::DialError;
 
-/// Sorts a failed request: the innermost cause that says what happened decides.
-pub(crate) fn classify(error: &reqwest::Error) -> (Verdict, String) {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+/// Sorts a failed request: if there was no connection, why; else the innermost cause says what happened.
+pub(crate) fn classify(error: &hyper_util::client::legacy::Error) -> (Verdict, String) {
     let mut innermost: &(dyn StdError + 'static) = error;
-    while let Some(this) = cause {
-        if let Some(resolve) = this.downcast_ref::<ResolveError>() {
-            let verdict = match resolve {
-                ResolveError::Forbidden => Verdict::Forbidden,
-                ResolveError::Failed(_) | ResolveError::Empty => Verdict::DnsFailed,
-            };
-            return (verdict, resolve.to_string());
+    while let Some(cause) = innermost.source() {
+        if let Some(dial) = cause.downcast_ref::<DialError>() {
+            return (verdict(dial), dial.to_string());
         }
-        if let Some(tls) = tls_error(this) {
-            return (Verdict::TlsFailed, tls);
-        }
-        innermost = this;
-        cause = this.source();
+        innermost = cause;
     }
-    if error.is_timeout() {
-        (Verdict::TimedOut, "no complete answer within the timeout".to_owned())
-    } else if error.is_connect() {
-        (Verdict::ConnectFailed, innermost.to_string())
-    } else {
-        (Verdict::ProtocolFailed, innermost.to_string())
-    }
+    (Verdict::ProtocolFailed, innermost.to_string())
 }
 
-/// `rustls` reports inside an `io::Error`, and that inside another: the content of an `io::Error` is not its `source`.
-fn tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls.to_string());
+fn verdict(error: &DialError) -> Verdict {
+    match error {
+        DialError::NoHost | DialError::Port(_) | DialError::Forbidden => Verdict::Forbidden,
+        DialError::Unresolved(_) | DialError::NoAddress => Verdict::DnsFailed,
+        DialError::Connect(_) => Verdict::ConnectFailed,
+        DialError::Tls(_) => Verdict::TlsFailed,
+        DialError::TooSlow => Verdict::TimedOut,
     }
-    error.downcast_ref::<std::io::Error>()?.get_ref().and_then(|inner| tls_error(inner))
 }

@@ -1,3 +1,9 @@
+pub(crate) mod dns;
+mod hostile;
+mod proxy;
+mod rebinding;
+mod tls;
+
 use domain::delivery::Verdict;
 use rstest::rstest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -7,7 +13,8 @@ use super::*;
 
 /// Loopback and plain HTTP, as a local deployment allows.
 pub(super) fn local() -> TargetPolicy {
-    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true }
+    let ports = vec!["1-65535".parse().unwrap()];
+    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports }
 }
 
 /// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
@@ -29,17 +36,31 @@ pub(super) async fn receiver(answer: &'static [u8], hold: bool) -> String {
 }
 
 async fn post(policy: TargetPolicy, url: &str) -> Outcome {
-    let client = Client::new(policy).unwrap();
-    let headers = vec![("webhook-id".to_owned(), "evt_1".to_owned())];
-    let timeout = Duration::from_millis(500);
-    let (url, body, authorization) = (url.to_owned(), b"{}".to_vec(), None);
-    client.post(Request { url, headers, authorization, body, timeout }).await
+    send(&Client::new(policy).unwrap(), url).await
+}
+
+async fn send(client: &Client, url: &str) -> Outcome {
+    client.post(request(url), client.place(url).await).await
+}
+
+fn request(url: &str) -> Request {
+    Request {
+        url: url.to_owned(),
+        headers: vec![("webhook-id".to_owned(), "evt_1".to_owned())],
+        authorization: None,
+        body: b"{}".to_vec(),
+        timeout: Duration::from_millis(500),
+        success: Vec::new(),
+        at: "2026-11-28T12:00:00Z".parse().unwrap(),
+    }
 }
 
 #[rstest]
 #[case::taken(b"HTTP/1.1 204 No Content\r\n\r\n", Verdict::Accepted, Some(204), None)]
 #[case::with_a_body(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Verdict::Accepted, Some(200), Some("hello"))]
-#[case::refused(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", Verdict::Refused, Some(410), None)]
+#[case::refused(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", Verdict::Refused, Some(400), None)]
+#[case::gone(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", Verdict::Gone, Some(410), None)]
+#[case::wants_no_more(b"HTTP/1.1 200 OK\r\nwebhook-delivery: disable\r\n\r\n", Verdict::Gone, Some(200), None)]
 #[case::redirected(
     b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
     Verdict::Redirected,
@@ -104,7 +125,7 @@ async fn reads_no_more_of_an_answer_than_it_needs() {
 async fn nobody_is_called_whom_policy_forbids(#[case] url: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = url.replace("PORT", &listener.local_addr().unwrap().port().to_string());
-    let policy = TargetPolicy { allow_http: true, ..TargetPolicy::default() };
+    let policy = TargetPolicy { allowed: Vec::new(), ..local() };
     let outcome = post(policy, &url).await;
     assert_eq!(outcome.verdict, Verdict::Forbidden, "{:?}", outcome.error);
     let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
@@ -117,4 +138,74 @@ async fn a_name_that_is_none_and_a_port_that_is_closed() {
     assert_eq!(post(local(), "http://127.0.0.1:1/").await.verdict, Verdict::ConnectFailed);
     let plain = receiver(b"HTTP/1.1 200 OK\r\n\r\n", false).await.replace("http:", "https:");
     assert_eq!(post(local(), &plain).await.verdict, Verdict::TlsFailed);
+}
+
+#[tokio::test]
+async fn a_wait_that_the_receiver_asks_for_is_told() {
+    let answer =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: Sat, 28 Nov 2026 12:01:00 GMT\r\ncontent-length: 0\r\n\r\n";
+    let outcome = post(local(), &receiver(answer, false).await).await;
+    assert_eq!((outcome.verdict, outcome.status), (Verdict::Unavailable, Some(503)));
+    // Counted from the time of the answer, which came at once.
+    assert!(matches!(outcome.retry_after_s, Some(59 | 60)), "{:?}", outcome.retry_after_s);
+}
+
+#[tokio::test]
+async fn a_webhook_may_count_other_answers_as_success() {
+    let url = receiver(b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n", false).await;
+    let client = Client::new(local()).unwrap();
+    let request = Request { success: vec!["409".parse().unwrap()], ..request(&url) };
+    let outcome = client.post(request, client.place(&url).await).await;
+    assert_eq!((outcome.verdict, outcome.status), (Verdict::Accepted, Some(409)));
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_allowed_is_not_called() {
+    let policy = TargetPolicy { ports: Vec::new(), ..local() };
+    let outcome = post(policy, "http://127.0.0.1:22/").await;
+    assert_eq!(outcome.verdict, Verdict::Forbidden);
+}
+
+#[tokio::test]
+async fn a_header_that_cannot_be_sent_is_named_without_its_value() {
+    let client = Client::new(local()).unwrap();
+    let headers = vec![("x-token".to_owned(), "canary\r\nhost: evil".to_owned())];
+    let url = "http://127.0.0.1:1/";
+    let outcome = client.post(Request { headers, ..request(url) }, client.place(url).await).await;
+    assert_eq!(outcome.error.as_deref(), Some("the header \"x-token\" cannot be sent"));
+}
+
+/// A queue in front of a host is no fault of the host's: whoever waits in it has the whole timeout afterwards.
+#[tokio::test]
+async fn the_wait_for_a_place_is_no_part_of_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let at_once = Arc::new(std::sync::Mutex::new((0, 0)));
+    let counts = Arc::clone(&at_once);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counts = Arc::clone(&counts);
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                {
+                    let mut counts = counts.lock().unwrap();
+                    counts.0 += 1;
+                    counts.1 = counts.1.max(counts.0);
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                counts.lock().unwrap().0 -= 1;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            });
+        }
+    });
+    let client = Client::new(local()).unwrap();
+    let mut sent = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (client, url) = (client.clone(), url.clone());
+        sent.spawn(async move { send(&client, &url).await });
+    }
+    for outcome in sent.join_all().await {
+        assert_eq!(outcome.verdict, Verdict::Accepted, "{:?}", outcome.error);
+    }
+    assert_eq!(*at_once.lock().unwrap(), (0, 20));
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use domain::authorization::{Token, TokenFault, TokenRequest, refusal};
 use domain::target::TargetError;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret as _;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Client, secret_value};
-use crate::outcome::classify;
+use super::{Client, post, secret_value};
 
 /// The largest answer that is read, in bytes; no token is longer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -61,30 +63,32 @@ impl Client {
 
     /// Returns the status and the whole body of the answer.
     async fn ask(&self, request: &TokenRequest, timeout: Duration) -> Result<(u16, Vec<u8>), TokenError> {
-        let unanswered = |error: &reqwest::Error| TokenError::Unanswered(classify(error).1);
-        let url = self.policy.parse(&request.url)?;
-        let mut post = self.http.post(url).timeout(timeout).header(ACCEPT, "application/json");
-        post = post.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let deadline = Instant::now() + timeout;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         if let Some(authorization) = &request.authorization {
-            post = post.header(AUTHORIZATION, secret_value(authorization).ok_or(TokenError::Unsendable)?);
+            headers.insert(AUTHORIZATION, secret_value(authorization).ok_or(TokenError::Unsendable)?);
         }
-        let response = post.body(request.form.expose_secret().to_owned()).send().await;
-        let mut response = response.map_err(|error| unanswered(&error))?;
+        let form = request.form.expose_secret().to_owned();
+        let post = post(self.target(&request.url)?, headers, form.into());
+        let response = self.call(post, deadline).await.map_err(|(_, why)| TokenError::Unanswered(why))?;
+        let (head, mut answer) = response.into_parts();
+        let late = |_| TokenError::Unanswered("no complete answer within the timeout".to_owned());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
-            body.extend_from_slice(&chunk);
+        while let Some(frame) = timeout_at(deadline, answer.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| TokenError::Unanswered(error.to_string()))?;
+            body.extend_from_slice(frame.data_ref().map_or(&[][..], AsRef::as_ref));
             if body.len() > MAX_ANSWER_BYTES {
                 return Err(TokenError::TooLarge);
             }
         }
-        Ok((response.status().as_u16(), body))
+        Ok((head.status.as_u16(), body))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use domain::authorization::OAuth2;
     use rstest::rstest;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,0 +1,139 @@
+//! Connections, each to an address that policy was asked about at that very moment.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use domain::target::TargetPolicy;
+use hyper::Uri;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use crate::names::Names;
+use crate::stream::Stream;
+use crate::trace::{Part, Trace};
+
+/// The longest that setting up a connection may take, from the name to the end of the handshake.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Resolves, asks policy, connects and shakes hands. The pool calls it whenever it has no connection.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    policy: Arc<TargetPolicy>,
+    names: Names,
+    tls: TlsConnector,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    /// The URL names no host, or none that can have a certificate.
+    #[error("the URL names no host that can be called")]
+    NoHost,
+    /// The port is not allowed.
+    #[error("port {0} is not allowed")]
+    Port(u16),
+    /// The name does not resolve.
+    #[error("the name does not resolve: {0}")]
+    Unresolved(io::Error),
+    /// The name has no address.
+    #[error("the name has no address")]
+    NoAddress,
+    /// An address is not allowed.
+    #[error("the name leads to a private, local or reserved address")]
+    Forbidden,
+    /// Nobody listens, or nobody can be reached.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// The certificate does not stand up, or the handshake breaks.
+    #[error("{0}")]
+    Tls(io::Error),
+    /// It takes too long.
+    #[error("no connection within {} s", DIAL_TIMEOUT.as_secs())]
+    TooSlow,
+}
+
+impl Dialer {
+    pub(crate) fn new(policy: Arc<TargetPolicy>, names: Names, mut tls: ClientConfig) -> Self {
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self { policy, names, tls: TlsConnector::from(Arc::new(tls)) }
+    }
+
+    async fn dial(self, uri: Uri, trace: Trace) -> Result<Stream, DialError> {
+        let deadline = Instant::now() + DIAL_TIMEOUT;
+        // An IPv6 literal stands in brackets in a URL.
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_tls = uri.scheme_str() != Some("http");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::NoHost)?;
+        let within = |error| move |_| error;
+
+        let addresses = timeout_at(deadline, self.addresses(host, port, &trace));
+        let addresses = addresses.await.map_err(within(DialError::TooSlow))??;
+        let connecting = trace.measure(Part::Connect, connect(&addresses, deadline));
+        let connection = connecting.await?;
+        // Small requests in one piece: waiting for more to send only delays them.
+        connection.set_nodelay(true).map_err(DialError::Connect)?;
+        if !is_tls {
+            return Ok(Stream::new(connection, false, trace));
+        }
+        let handshake = trace.measure(Part::Tls, timeout_at(deadline, self.tls.connect(name, connection)));
+        let connection = handshake.await.map_err(within(DialError::TooSlow))?.map_err(DialError::Tls)?;
+        let is_h2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(Stream::new(connection, is_h2, trace))
+    }
+
+    /// Returns the addresses to connect to, all of them allowed.
+    async fn addresses(&self, host: &str, port: u16, trace: &Trace) -> Result<Vec<SocketAddr>, DialError> {
+        if !self.policy.permits_port(port) {
+            return Err(DialError::Port(port));
+        }
+        let found = match host.parse::<IpAddr>() {
+            Ok(literal) => vec![SocketAddr::new(literal, port)],
+            Err(_) => trace.measure(Part::Dns, self.names.lookup(host, port)).await.map_err(DialError::Unresolved)?,
+        };
+        // One bad address spoils the name: which one is dialled would be up to the name's owner.
+        if found.iter().any(|address| !self.policy.permits(address.ip())) {
+            return Err(DialError::Forbidden);
+        }
+        if found.is_empty() { Err(DialError::NoAddress) } else { Ok(found) }
+    }
+}
+
+/// Connects to the first address that answers. They share the time that is left, so that a dead one leaves some for the next.
+async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
+    let mut last = DialError::NoAddress;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        last = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => DialError::Connect(error),
+            Err(_) => DialError::TooSlow,
+        };
+    }
+    Err(last)
+}
+
+impl Service<Uri> for Dialer {
+    type Response = Stream;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        // Now, while the request's own task asks: the pool may let another one finish what is begun here.
+        let trace = Trace::current();
+        Box::pin(self.clone().dial(uri, trace))
+    }
+}

@@ -1,0 +1,25 @@
+//! Names to addresses.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Who is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Names {
+    /// The system's resolver.
+    System,
+    /// A name server of a test, which the system's resolver cannot be pointed at.
+    #[cfg(test)]
+    Server(SocketAddr),
+}
+
+impl Names {
+    /// Returns all addresses of a name.
+    pub(crate) async fn lookup(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::System => Ok(tokio::net::lookup_host((name, port)).await?.collect()),
+            #[cfg(test)]
+            Self::Server(server) => crate::client::tests::dns::lookup(*server, name, port).await,
+        }
+    }
+}

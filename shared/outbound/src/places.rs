@@ -1,0 +1,79 @@
+//! How many requests go to one host at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+/// How many requests may be under way to one authority (host and port).
+pub(crate) const REQUESTS_PER_HOST: usize = 20;
+
+/// How many authorities are known before those that nobody waits for are forgotten.
+const MANY_HOSTS: usize = 256;
+
+/// The queues in front of the hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+/// The leave to send one request to a host; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "dropping it is what it is for")] Option<OwnedSemaphorePermit>);
+
+impl Places {
+    /// Waits for a place at the URL's host. Places are given in the order in which they were asked for.
+    pub(crate) async fn take(&self, url: &str) -> Place {
+        // A queue is never closed, so there always is a permit.
+        Place(self.queue(authority(url)).acquire_owned().await.ok())
+    }
+
+    fn queue(&self, authority: String) -> Arc<Semaphore> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= MANY_HOSTS {
+            // A permit and one who waits hold their queue, so what is left is no more than there are requests.
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        Arc::clone(queues.entry(authority).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_PER_HOST))))
+    }
+}
+
+/// Returns the host and the port. What is no URL is sent nowhere, so it does not matter that all such share a queue.
+fn authority(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    host.map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_has_so_many_turns_and_no_more() {
+        let places = Places::default();
+        let mut taken = Vec::new();
+        for n in 0..REQUESTS_PER_HOST {
+            taken.push(places.take(&format!("https://a.example/{n}")).await);
+        }
+        let waits = async |url: &str| {
+            tokio::time::timeout(std::time::Duration::from_millis(20), places.take(url)).await.is_err()
+        };
+        assert!(waits("https://A.example:443/").await);
+        assert!(!waits("https://a.example:8443/").await);
+        assert!(!waits("https://b.example/").await);
+        taken.pop();
+        assert!(!waits("https://a.example/").await);
+    }
+
+    #[tokio::test]
+    async fn hosts_that_nobody_waits_for_are_forgotten() {
+        let places = Places::default();
+        let kept = places.take("https://kept.example/").await;
+        for n in 0..10 * MANY_HOSTS {
+            drop(places.take(&format!("https://host{n}.example/")).await);
+        }
+        let queues = places.0.lock().unwrap();
+        assert!(queues.len() <= MANY_HOSTS && queues.contains_key("kept.example:443"));
+        drop(kept);
+    }
+}
