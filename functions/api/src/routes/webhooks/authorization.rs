@@ -21,11 +21,10 @@ use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
 use crate::problem::{Fault, Problem};
 
-/// An authorization, with its secret.
+/// An authorization, with its secret: shows the form. The domain reads it, so that no error shows a value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = NewAuthorization)]
-#[expect(dead_code, reason = "shows the form; the domain reads it, without showing a value")]
 pub enum AuthorizationWithSecret {
     /// A user name and a password.
     Basic {
