@@ -103,15 +103,11 @@ fn expected(test: &Value) -> Expected {
         return Expected::Refused;
     }
     let lower = input.to_ascii_lowercase();
+    let has_labels = !hostname.strip_suffix('.').unwrap_or(hostname).split('.').any(str::is_empty);
     let is_plain_name = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     let is_plain = lower.starts_with(&format!("{}//", text("protocol")))
         && !input.contains(|c: char| c == '\\' || c == '#' || c.is_control());
-    if is_plain
-        && address.is_none()
-        && hostname.contains('.')
-        && hostname.chars().all(is_plain_name)
-        && !hostname.contains("..")
-    {
+    if is_plain && address.is_none() && hostname.contains('.') && hostname.chars().all(is_plain_name) && has_labels {
         return Expected::Allowed;
     }
     Expected::Either
