@@ -57,8 +57,8 @@ pub fn path(webhook: &serde_json::Value, rest: &str) -> String {
 
 /// The time on the wall.
 #[must_use]
-pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// A name that no other test and no other run uses.
@@ -66,6 +66,6 @@ pub fn now() -> jiff::Timestamp {
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = Timestamp::now().as_nanosecond();
     format!("{prefix}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }

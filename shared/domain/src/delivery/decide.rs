@@ -140,7 +140,9 @@ pub fn settle(
     now: Timestamp,
     draw: f64,
 ) -> Progress {
-    if outcome.verdict == Verdict::Accepted {
+    // Who takes it and wants no more has taken it.
+    let taken = outcome.verdict == Verdict::Gone && outcome.status.is_some_and(|status| (200..300).contains(&status));
+    if outcome.verdict == Verdict::Accepted || taken {
         return Progress { state: State::Delivered, cycle, attempt, next_at: None };
     }
     match policy.wait(attempt, outcome, draw) {

@@ -81,6 +81,8 @@ fn settles() {
     let in_five_seconds = Some(now() + Duration::from_secs(5));
     assert_eq!(after(1, Verdict::Refused), progress(State::Retrying, 2, in_five_seconds));
     assert_eq!(after(1, Verdict::Gone), progress(State::Exhausted, 1, None));
+    let taken = Outcome { status: Some(200), ..Outcome::unanswered(Verdict::Gone, "") };
+    assert_eq!(settle(3, 1, &taken, &policy, now(), 0.5), progress(State::Delivered, 1, None));
     assert_eq!(after(2, Verdict::TimedOut), progress(State::Exhausted, 2, None));
 }
 
