@@ -21,7 +21,7 @@ use crate::tenant::{AppId, TenantId};
 
 mod decide;
 
-pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, wake};
+pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
 
 /// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
 pub const SHORT_WAIT: Duration = Duration::from_mins(15);
@@ -39,7 +39,7 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It waits for its turn: redriven and not attempted since, or at `next_at` where its webhook takes no more at once.
+    /// It waits for its turn: sent again after it ended and not attempted since, or at `next_at` where its webhook takes no more at once.
     Pending,
     /// The last attempt failed; another follows at `next_at`.
     Retrying,
@@ -47,7 +47,7 @@ pub enum State {
     Parked,
     /// The receiver took it.
     Delivered,
-    /// The last attempt failed, and it was the last; a redrive starts anew.
+    /// The last attempt failed, and it was the last: a dead letter, until a redrive starts anew.
     Exhausted,
     /// The webhook is gone or disabled, and the delivery with it.
     Cancelled,

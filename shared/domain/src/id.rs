@@ -37,6 +37,8 @@ kinds! {
     Delivery = "dlv", alias DeliveryId;
     /// A key of an application.
     ApiKey = "key", alias ApiKeyId;
+    /// Work that goes on in the background.
+    Job = "job", alias JobId;
 }
 
 /// An identifier `<prefix>_<ULID>` of the kind `K`, such as `whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK`.

@@ -6,7 +6,7 @@
 //! Read in the order of an event's way: [`source`] maps a table's [`change`](source::Change) to an [`event`],
 //! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
 //! [`target`] says where it may go, [`request`] makes the request, which [`signature`] signs, [`answer`] says what the receiver's
-//! answer means, and [`retry`] when to try again.
+//! answer means, and [`retry`] when to try again. [`redelivery`] and [`job`] send again what has ended.
 
 pub mod answer;
 pub mod api_key;
@@ -20,6 +20,7 @@ pub mod filter;
 pub mod flow;
 pub mod id;
 pub mod inbound;
+pub mod job;
 pub mod matcher;
 pub mod message;
 pub mod operational;
@@ -27,6 +28,7 @@ pub mod path;
 pub mod pattern;
 pub mod payload;
 pub mod published;
+pub mod redelivery;
 pub mod rehearsal;
 pub mod request;
 pub mod retry;

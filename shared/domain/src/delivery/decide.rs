@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Delivery, OVERDUE_AFTER, Outcome, Progress, SHORT_WAIT, State, Verdict};
 use crate::breaker::{Breaker, Gate, gate, is_slow};
 use crate::message::{Body, Message};
+use crate::payload::ContentType;
 use crate::retry::RetryPolicy;
 use crate::webhook::Webhook;
 
@@ -17,7 +18,7 @@ pub enum Admission {
     First,
     /// Attempt it, after taking the lease.
     Again,
-    /// It came back from the dead-letter queue: start a new cycle by taking the lease, then attempt it.
+    /// It ended, and is sent again: start a new cycle by taking the lease, then attempt it.
     Redriven,
     /// Acknowledge it without a request.
     Stale(Stale),
@@ -50,7 +51,7 @@ pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admis
         return if is_first { Admission::First } else { Admission::Stale(Stale::Unknown) };
     };
     let Progress { state, cycle, attempt, .. } = row.progress;
-    if state == State::Exhausted && message.cycle == cycle + 1 && message.attempt == 1 {
+    if state.is_terminal() && message.cycle == cycle + 1 && message.attempt == 1 {
         Admission::Redriven
     } else if state.is_terminal() {
         Admission::Stale(Stale::Ended)
@@ -112,9 +113,18 @@ pub fn decide(
     (admission, decision)
 }
 
+/// Returns the body, and what it is: the ledger's, or that of a message that sends again what the ledger has no body of.
+#[must_use]
+pub fn to_send<'a>(message: &'a Message, row: Option<&'a Delivery>) -> (Option<&'a Body>, ContentType) {
+    match row {
+        Some(row) if row.body.is_some() || message.body.is_none() => (row.body.as_ref(), row.content_type),
+        Some(_) | None => (message.body.as_ref(), message.content_type),
+    }
+}
+
 /// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.
 fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
-    match row.map_or(&message.body, |row| &row.body) {
+    match to_send(message, row).0 {
         Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
         Some(Body::Inline(_) | Body::Stored(_)) => None,
         None => {

@@ -57,10 +57,35 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
 #[case::parked_before_the_first(message(0, 1), Some(row(State::Parked, 0, 1)), Admission::Again)]
 #[case::exhausted(message(0, 3), Some(row(State::Exhausted, 0, 3)), Admission::Stale(Stale::Ended))]
 #[case::redriven(message(1, 1), Some(row(State::Exhausted, 0, 3)), Admission::Redriven)]
+#[case::redelivered(message(1, 1), Some(row(State::Delivered, 0, 1)), Admission::Redriven)]
+#[case::redelivered_after_a_cancellation(message(1, 1), Some(row(State::Cancelled, 0, 2)), Admission::Redriven)]
+#[case::of_a_later_cycle(message(2, 1), Some(row(State::Delivered, 0, 1)), Admission::Stale(Stale::Ended))]
+#[case::later_in_the_next_cycle(message(1, 2), Some(row(State::Delivered, 0, 1)), Admission::Stale(Stale::Ended))]
+#[case::redriven_before_its_end(message(1, 1), Some(row(State::Retrying, 0, 3)), Admission::Stale(Stale::Superseded))]
 #[case::redriven_twice(message(1, 1), Some(row(State::Exhausted, 1, 3)), Admission::Stale(Stale::Ended))]
 #[case::redriven_and_stranded(message(1, 1), Some(row(State::Pending, 1, 1)), Admission::Again)]
 fn admits(#[case] message: Message, #[case] row: Option<Delivery>, #[case] expected: Admission) {
     assert_eq!(admit(&message, row.as_ref(), now()), expected);
+}
+
+#[rstest]
+#[case::first(true, false, None, Some("brought"), ContentType::CloudEvents)]
+#[case::again(false, true, Some("kept"), Some("kept"), ContentType::Json)]
+#[case::first_copy_again(true, true, Some("kept"), Some("kept"), ContentType::Json)]
+#[case::sent_again_without_a_body_kept(true, true, None, Some("brought"), ContentType::CloudEvents)]
+#[case::nothing_anywhere(false, true, None, None, ContentType::Json)]
+fn sends_what_the_ledger_keeps(
+    #[case] brings: bool,
+    #[case] has_row: bool,
+    #[case] kept: Option<&str>,
+    #[case] expected: Option<&str>,
+    #[case] content_type: ContentType,
+) {
+    let inline = |text: &str| Body::Inline(text.to_owned());
+    let body = brings.then(|| inline("brought"));
+    let message = Message { body, content_type: ContentType::CloudEvents, ..message(1, 1) };
+    let row = has_row.then(|| Delivery { body: kept.map(inline), ..row(State::Delivered, 0, 1) });
+    assert_eq!(to_send(&message, row.as_ref()), (expected.map(inline).as_ref(), content_type));
 }
 
 #[rstest]
