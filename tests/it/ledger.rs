@@ -103,9 +103,9 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     );
 
     // Redriven once, by whoever comes first.
-    assert_eq!(ledger.redrive(slot(&delivery, 2, 1), until).await.unwrap(), Written::TooLate);
-    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), until).await.unwrap(), Written::Yes);
-    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), until).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.redrive(slot(&delivery, 2, 1), None, until).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), None, until).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), None, until).await.unwrap(), Written::TooLate);
     let progress = Progress { state: State::Delivered, cycle: 1, attempt: 1, next_at: None };
     let made = Attempt { cycle: 1, ..attempt(1) };
     let written = ledger.record(slot(&delivery, 1, 1), Some(&made), &progress, now()).await.unwrap();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
-use domain::delivery::{Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle};
+use domain::delivery::{
+    Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
+};
 use domain::flow::Turn;
 use domain::message::Message;
 use domain::sent::{Masked, SentHeaders};
@@ -152,7 +154,8 @@ async fn send(
 ) -> Result<Option<Attempt>, StoreError> {
     let row = loaded.rows.get(&message.delivery);
     let signers = Signers::of(app, webhook, app.clock.now()).await?;
-    let body = match row.map_or(&message.body, |row| &row.body) {
+    let (body, content_type) = to_send(message, row);
+    let body = match body {
         Some(body) => app.bodies.text(body.clone()).await?,
         None => return Err(StoreError::Missing { key: format!("the body of {}", message.delivery) }),
     };
@@ -164,7 +167,6 @@ async fn send(
         return Ok(None);
     }
     let at = app.clock.now();
-    let content_type = row.map_or(message.content_type, |row| row.content_type);
     let mut request = signers.request(webhook, message, Payload { body: &body, content_type }, at, timeout);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);
     let outcome = match authorization {
@@ -207,7 +209,10 @@ async fn claim(app: &App, admission: Admission, message: &Message, deadline: Tim
     match admission {
         Admission::First => Ok(Written::Yes),
         Admission::Again => app.ledger.lease(slot, until, now).await,
-        Admission::Redriven => app.ledger.redrive(slot, until).await,
+        Admission::Redriven => {
+            let body = message.body.as_ref().map(|body| (body, message.content_type));
+            app.ledger.redrive(slot, body, until).await
+        }
         Admission::Stale(_) => Ok(Written::TooLate),
     }
 }

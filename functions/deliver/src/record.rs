@@ -12,6 +12,7 @@ use domain::event::Event;
 use domain::id::WebhookId;
 use domain::message::Message;
 use domain::operational::exhausted_event;
+use domain::tenant::TenantId;
 use domain::webhook::{Statistics, Tally};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -69,7 +70,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     for (index, sent) in detoured {
         results[index] = sent;
     }
-    send(app, follow_ups).await;
+    send(app, follow_ups, now).await;
     let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {
         let statistics = counted.get(&webhook).cloned().unwrap_or_default();
         async move { follow(app, loaded, webhook, &statistics, seen).await }
@@ -138,7 +139,7 @@ enum FollowUp {
     Retry(Outgoing),
     SlowRetry(Outgoing),
     /// A dead letter, and the event that there is one.
-    Bury(Slot, Outgoing, Option<Box<Event>>),
+    Bury(Slot, TenantId, Outgoing, Option<Box<Event>>),
 }
 
 async fn write(app: &App, loaded: &Loaded, outcome: Outcome, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
@@ -176,8 +177,9 @@ fn follow_up(
             let (slot, event) = (Slot::of(&message), exhausted_event(&message, progress.attempt, status, now));
             let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
             let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
+            let tenant = message.tenant.clone();
             let letter = outgoing(&dead_letter(message), Duration::ZERO, Some(cause));
-            Some(FollowUp::Bury(slot, letter, event.map(Box::new)))
+            Some(FollowUp::Bury(slot, tenant, letter, event.map(Box::new)))
         }
         _ => None,
     }
@@ -188,7 +190,7 @@ fn outgoing(message: &Message, delay: Duration, cause: Option<String>) -> Outgoi
 }
 
 /// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
-async fn send(app: &App, follow_ups: Vec<FollowUp>) {
+async fn send(app: &App, follow_ups: Vec<FollowUp>, now: Timestamp) {
     let mut retries = Vec::new();
     let mut slow = Vec::new();
     let mut buried = Vec::new();
@@ -198,8 +200,8 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
             FollowUp::SlowRetry(message) => slow.push(message),
-            FollowUp::Bury(slot, message, event) => {
-                buried.push(slot);
+            FollowUp::Bury(slot, tenant, message, event) => {
+                buried.push((slot, tenant));
                 dead_letters.push(message);
                 events.extend(event.map(|event| *event));
             }
@@ -216,8 +218,8 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
     for error in sent.iter().chain(&slowly).chain(&dead).filter_map(|result| result.as_ref().err()) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }
-    let in_queue = buried.into_iter().zip(dead).filter(|(_, result)| result.is_ok());
-    for result in join_all(in_queue.map(|(slot, _)| app.ledger.buried(slot))).await {
+    let in_queue = buried.iter().zip(dead).filter(|(_, result)| result.is_ok());
+    for result in join_all(in_queue.map(|((slot, tenant), _)| app.ledger.buried(*slot, tenant, now))).await {
         if let Err(error) = result {
             tracing::warn!(%error, "a dead letter may be sent twice");
         }

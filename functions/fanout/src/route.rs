@@ -109,13 +109,10 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
         let body = if let Some((_, _, body)) = same {
             body.clone()
         } else {
-            let body = match rendering.render(event, &event_type) {
-                Ok(body) => app.bodies.carry(&event.id.to_string(), &body, inline, app.clock.now()).await?,
-                Err(error) => {
-                    tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, %error, "no payload was made");
-                    Body::Failed(error.to_string())
-                }
-            };
+            let body = app.bodies.render(rendering, event, &event_type, inline, app.clock.now()).await?;
+            if let Body::Failed(error) = &body {
+                tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, error, "no payload was made");
+            }
             rendered.push((rendering, event_type.clone(), body.clone()));
             body
         };

@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Events, Ledger, Queue};
+use aws::{Aws, Bodies, Events, Ledger, Queue, Registry};
 use domain::time::Clock;
 use runtime::SystemClock;
 
@@ -8,7 +8,9 @@ use crate::Config;
 
 /// The clients of an execution environment.
 pub struct App {
+    pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
+    pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) retries: Queue,
     pub(crate) dead_letters: Queue,
@@ -20,7 +22,9 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         Self {
+            registry: aws.registry(config.registry_table),
             ledger: aws.ledger(config.deliveries_table),
+            bodies: aws.bodies(config.events_table.clone()),
             events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),

@@ -5,6 +5,8 @@ use runtime::config::{ConfigError, Reader};
 /// The configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// `REGISTRY_TABLE`.
+    pub registry_table: String,
     /// `DELIVERIES_TABLE`.
     pub deliveries_table: String,
     /// `EVENTS_TABLE`.
@@ -23,12 +25,14 @@ impl Config {
     /// Everything that is missing or cannot be read.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
+        let registry_table = env.required("REGISTRY_TABLE");
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let config = || {
             Some(Self {
+                registry_table: registry_table?,
                 deliveries_table: deliveries_table?,
                 events_table: events_table?,
                 retries_queue_url: retries_queue_url?,

@@ -1,11 +1,14 @@
-//! The sweep function: wakes every delivery that is due, overdue or stranded.
+//! The sweep function: wakes every delivery that is due, overdue or stranded, and works at the jobs.
 //!
 //! Runs every minute, and may run twice at once: who moves a row's due time sends its message, and nobody else does.
 
 mod app;
 mod config;
+mod job;
+mod run;
 mod sweep;
 
 pub use app::App;
 pub use config::Config;
-pub use sweep::{Swept, sweep};
+pub use run::{Ran, run};
+pub use sweep::Swept;

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use runtime::config::environment;
 use serde_json::Value;
-use sweep::{App, Config, sweep};
+use sweep::{App, Config, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     runtime::telemetry::init();
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await);
-    run(service_fn(move |event: LambdaEvent<Value>| {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let app = Arc::clone(&app);
-        async move { sweep(&app, event.context.deadline()).await.map_err(Error::from) }
+        async move { run(&app, event.context.deadline()).await.map_err(Error::from) }
     }))
     .await
 }

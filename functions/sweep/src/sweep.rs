@@ -26,7 +26,7 @@ const CONCURRENCY: usize = 32;
 const RUN: Duration = Duration::from_mins(1);
 
 /// How much of its time a run keeps to end in peace.
-const RESERVE: Duration = Duration::from_secs(10);
+pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 
 /// What a run did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub struct Swept {
 ///
 /// If the ledger is unavailable; the next run goes on.
 #[tracing::instrument(name = "sweep.run", skip_all)]
-pub async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
+pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
     let mut swept = Swept::default();
     loop {
@@ -165,7 +165,7 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
         match claimed? {
             Claimed::Retry(message) => retries.push(message),
             Claimed::DeadLetter(slot, message, event) => {
-                slots.push(slot);
+                slots.push((slot, message.tenant.clone()));
                 dead_letters.push(message);
                 events.extend(event.map(|event| *event));
             }
@@ -184,10 +184,13 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
-    for (slot, sent) in slots.into_iter().zip(app.dead_letters.send(dead_letters).await) {
+    for ((slot, tenant), sent) in slots.into_iter().zip(app.dead_letters.send(dead_letters).await) {
         match sent {
             Ok(()) => {
-                app.ledger.buried(slot).await?;
+                // A little later than it was exhausted: so long nobody buried it.
+                if let Some(tenant) = &tenant {
+                    app.ledger.buried(slot, tenant, app.clock.now()).await?;
+                }
                 swept.buried += 1;
             }
             Err(error) => tracing::warn!(%error, "a dead letter was not sent; a later sweep will"),

@@ -2,7 +2,9 @@
 
 use aws_sdk_dynamodb::Client;
 use domain::delivery::KEPT;
+use domain::event::{Event, EventType};
 use domain::message::Body;
+use domain::payload::Rendering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -67,6 +69,25 @@ impl Bodies {
             put.send().await.map_err(|error| StoreError::unavailable(&error))?;
         }
         Ok(Body::Stored(key))
+    }
+
+    /// Renders the body of an event as a message can carry it; a template that fails makes one that says why.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn render(
+        &self,
+        rendering: &Rendering,
+        event: &Event,
+        event_type: &EventType,
+        inline: usize,
+        now: Timestamp,
+    ) -> Result<Body, StoreError> {
+        match rendering.render(event, event_type) {
+            Ok(body) => self.carry(&event.id.to_string(), &body, inline, now).await,
+            Err(error) => Ok(Body::Failed(error.to_string())),
+        }
     }
 
     /// Returns the text of a body, wherever it is.

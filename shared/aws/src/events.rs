@@ -1,17 +1,15 @@
 //! The Events table: published events, whose stream wakes fan-out, and the archive of all that happened.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
-use aws_smithy_async::future::pagination_stream::PaginationStream;
 use domain::delivery::KEPT;
 use domain::event::{Event, EventType};
 use domain::id::EventId;
-use domain::message::Body;
+use domain::message::{Body, MAX_INLINE_BYTES, Message};
+use domain::redelivery::Refusal;
 use domain::tenant::TenantId;
-use futures::future::join_all;
+use domain::webhook::Webhook;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -19,18 +17,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::bodies::{self, Bodies, CHUNK_BYTES};
-use crate::items::{Item, from_item, key, text, to_item};
+use crate::items::{Item, from_item, key, to_item};
 use crate::{StoreError, batch};
+
+mod list;
+
+pub use list::{EventPage, Range};
 
 /// Over how many partitions the events of a tenant and a day spread.
 const SHARDS: u8 = 4;
-
-/// How many events a page looks at, at most: it may be short, or empty, and still not the last one.
-const MAX_LOOKED_AT: usize = 1000;
-
-/// How many bytes of JSON the events of a page take, at most, unless a single one takes more. A function answers with 6 MB, as a
-/// text in JSON: quotation marks and backslashes take twice as much there.
-const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024 / 2;
 
 /// The Events table.
 #[derive(Debug, Clone)]
@@ -70,26 +65,6 @@ struct OnceItem {
     kind: String,
     event: EventId,
     expires_at: i64,
-}
-
-/// Some of a tenant's events.
-#[derive(Debug)]
-pub struct EventPage {
-    /// The newest first.
-    pub events: Vec<Event>,
-    /// Where the next page starts, if there is one: below this id.
-    pub next: Option<EventId>,
-}
-
-/// Which events a page is of.
-#[derive(Debug, Clone, Copy)]
-pub struct Range {
-    /// The oldest, inclusive.
-    pub from: Timestamp,
-    /// The newest, exclusive.
-    pub to: Timestamp,
-    /// Only those below this id.
-    pub below: Option<EventId>,
 }
 
 fn day(at: Timestamp) -> Date {
@@ -234,6 +209,30 @@ impl Events {
         }
     }
 
+    /// Puts a body into a message that has none: what its event looks like by the webhook's settings of today.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the event cannot be read; within, why there is no body.
+    pub async fn revive(
+        &self,
+        message: Message,
+        webhook: &Webhook,
+        now: Timestamp,
+    ) -> Result<Result<Message, Refusal>, StoreError> {
+        let event = match self.event(&message.tenant, message.event).await {
+            Err(StoreError::Missing { .. }) => None,
+            event => event?,
+        };
+        let Some(event) = event else { return Ok(Err(Refusal::Expired)) };
+        let rendering = webhook.settings.rendering();
+        let body = self.bodies.render(&rendering, &event, &message.event_type, MAX_INLINE_BYTES, now).await?;
+        if matches!(body, Body::Failed(_)) {
+            return Ok(Err(Refusal::Unrendered));
+        }
+        Ok(Ok(Message { body: Some(body), content_type: rendering.content_type(), ..message }))
+    }
+
     async fn read(&self, item: Item) -> Result<Event, StoreError> {
         Ok(self.read_sized(item).await?.0)
     }
@@ -247,153 +246,5 @@ impl Events {
         };
         let event = parse(&json).map_err(|why| StoreError::inconsistent(sk, why))?;
         Ok((event, json.len()))
-    }
-
-    /// Lists those of the tenant's events that `wanted` says, the newest first: no more than `limit`, nor than an answer may hold.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable or an item cannot be read.
-    pub async fn list(
-        &self,
-        tenant: &TenantId,
-        range: Range,
-        limit: usize,
-        wanted: impl Fn(&Event) -> bool,
-    ) -> Result<EventPage, StoreError> {
-        let below = match range.below {
-            Some(below) if below.timestamp() < range.to => below,
-            _ => EventId::from_parts(range.to, 0),
-        };
-        let from = EventId::from_parts(range.from, 0);
-        let (mut events, mut looked_at) = (Vec::new(), 0);
-        let (mut room, mut before) = (Room(MAX_PAGE_BYTES), None);
-        // DynamoDB refuses a range whose end comes before its start.
-        if below.timestamp() <= range.from {
-            return Ok(EventPage { events, next: None });
-        }
-        let mut day = day(below.timestamp());
-        while day >= self::day(range.from) {
-            let mut shards =
-                Merge::start((0..SHARDS).map(|shard| self.query(&partition(tenant, day, shard), from, below))).await?;
-            while let Some(item) = shards.next().await? {
-                looked_at += 1;
-                let (event, bytes) = match self.read_sized(item).await {
-                    // Its body has expired a moment before it.
-                    Err(StoreError::Missing { .. }) => continue,
-                    event => event?,
-                };
-                let id = event.id;
-                if wanted(&event) {
-                    if !room.take(bytes) {
-                        return Ok(EventPage { events, next: before });
-                    }
-                    events.push(event);
-                }
-                before = Some(id);
-                if events.len() == limit || looked_at == MAX_LOOKED_AT {
-                    return Ok(EventPage { events, next: Some(id) });
-                }
-            }
-            let Ok(yesterday) = day.yesterday() else { break };
-            day = yesterday;
-        }
-        Ok(EventPage { events, next: None })
-    }
-
-    fn query(&self, pk: &str, from: EventId, below: EventId) -> Items {
-        // Between takes both ends in; nothing has the id below the first.
-        let query = self.client.query().table_name(&self.table).scan_index_forward(false);
-        let query = query
-            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :below")
-            .expression_attribute_values(":pk", text(pk))
-            .expression_attribute_values(":from", text(from.to_string()))
-            .expression_attribute_values(":below", text(just_below(below)));
-        query.into_paginator().items().send()
-    }
-}
-
-/// What is left of a page.
-struct Room(usize);
-
-impl Room {
-    /// Takes so much, if there is as much; and whatever it is if it is the first.
-    fn take(&mut self, bytes: usize) -> bool {
-        let fits = bytes <= self.0 || self.0 == MAX_PAGE_BYTES;
-        if fits {
-            self.0 = self.0.saturating_sub(bytes.max(1));
-        }
-        fits
-    }
-}
-
-/// Returns a text that stands between the id and whatever comes before it.
-fn just_below(id: EventId) -> String {
-    let mut text = id.to_string();
-    // The last character has one before it, or is the first of all: then what is shorter comes before.
-    match text.pop() {
-        Some(last) if last > '0' => {
-            text.push(char::from_u32(u32::from(last) - 1).unwrap_or('0'));
-            text.push('~');
-        }
-        _ => {}
-    }
-    text
-}
-
-type Items = PaginationStream<Result<Item, SdkError<QueryError>>>;
-
-/// Several descending streams as one.
-struct Merge(Vec<(Option<Item>, Items)>);
-
-impl Merge {
-    async fn start(shards: impl Iterator<Item = Items>) -> Result<Self, StoreError> {
-        let heads = shards.map(|mut items| async move { Ok((pull(&mut items).await?, items)) });
-        Ok(Self(join_all(heads).await.into_iter().collect::<Result<_, StoreError>>()?))
-    }
-
-    async fn next(&mut self) -> Result<Option<Item>, StoreError> {
-        fn id(head: Option<&Item>) -> Option<&str> {
-            head.and_then(|item| item.get("sk")?.as_s().ok()).map(String::as_str)
-        }
-        let newest = self.0.iter_mut().max_by(|(one, _), (other, _)| id(one.as_ref()).cmp(&id(other.as_ref())));
-        let Some((head, items)) = newest else { return Ok(None) };
-        let found = head.take();
-        if found.is_some() {
-            *head = pull(items).await?;
-        }
-        Ok(found)
-    }
-}
-
-async fn pull(items: &mut Items) -> Result<Option<Item>, StoreError> {
-    items.next().await.transpose().map_err(|error| StoreError::unavailable(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_takes_what_an_answer_can_hold_and_one_event_whatever_it_is() {
-        let takes = |sizes: &[usize]| {
-            let mut room = Room(MAX_PAGE_BYTES);
-            sizes.iter().map(|bytes| room.take(*bytes)).collect::<Vec<_>>()
-        };
-        assert_eq!(takes(&[MAX_PAGE_BYTES - 1, 1, 1]), [true, true, false]);
-        assert_eq!(takes(&[MAX_PAGE_BYTES * 2, 0]), [true, true]);
-        assert_eq!(takes(&[0, MAX_PAGE_BYTES]), [true, false]);
-    }
-
-    #[test]
-    fn nothing_stands_between_an_id_and_what_is_just_below_it() {
-        let at = Timestamp::from_millisecond(1_795_246_444_000).unwrap();
-        for number in [0_u128, 1, 31, 32, 1000] {
-            let id = EventId::from_parts(at, number);
-            assert!(just_below(id) < id.to_string());
-            if let Some(before) = number.checked_sub(1) {
-                assert!(EventId::from_parts(at, before).to_string() < just_below(id));
-            }
-        }
     }
 }

@@ -9,6 +9,7 @@ use domain::breaker::Breaker;
 use domain::delivery::{Attempt, Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use domain::message::Message;
+use domain::tenant::TenantId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 
@@ -17,8 +18,10 @@ use crate::items::{from_item, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
 pub(crate) mod breaker;
+pub mod dead;
 mod delivery_item;
 mod flow;
+pub mod jobs;
 mod lanes;
 mod list;
 
@@ -89,9 +92,19 @@ impl Ledger {
     ///
     /// If a table is unavailable or an item cannot be read.
     pub async fn load(&self, registry: &Registry, messages: &[Message]) -> Result<Loaded, StoreError> {
-        let rows: HashMap<_, _> = messages.iter().map(|m| (m.delivery, item_key(m.webhook, m.delivery))).collect();
-        let webhooks: HashMap<_, _> =
-            messages.iter().map(|m| (m.webhook, registry.webhook_key(&m.tenant, m.webhook))).collect();
+        self.read(registry, messages.iter().map(|message| (&message.tenant, message.webhook, message.delivery))).await
+    }
+
+    async fn read(
+        &self,
+        registry: &Registry,
+        deliveries: impl Iterator<Item = (&TenantId, WebhookId, DeliveryId)>,
+    ) -> Result<Loaded, StoreError> {
+        let (mut rows, mut webhooks) = (HashMap::new(), HashMap::new());
+        for (tenant, webhook, delivery) in deliveries {
+            rows.insert(delivery, item_key(webhook, delivery));
+            webhooks.insert(webhook, registry.webhook_key(tenant, webhook));
+        }
         let breakers = webhooks.keys().copied().map(breaker_key);
         let keys = rows.into_values().chain(breakers).map(|key| (self.table.clone(), key));
         let keys = keys.chain(webhooks.values().cloned());
@@ -156,26 +169,6 @@ impl Ledger {
         written(with_lease(update, slot, until)).await
     }
 
-    /// Starts a new cycle of an exhausted delivery, and takes the lease for its first attempt.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn redrive(&self, slot: Slot, until: Timestamp) -> Result<Written, StoreError> {
-        let update = self
-            .update(slot)
-            .update_expression(
-                "SET lease_until = :until, lane_at = :until, lane = :lane, \
-                 delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
-            )
-            .condition_expression("delivery_cycle = :before AND delivery_state = :exhausted")
-            .expression_attribute_values(":attempt", number(slot.attempt))
-            .expression_attribute_values(":before", number(slot.cycle - 1))
-            .expression_attribute_values(":pending", state(State::Pending))
-            .expression_attribute_values(":exhausted", state(State::Exhausted));
-        written(with_lease(update, slot, until)).await
-    }
-
     /// Writes what came of an attempt (`None`: of a delivery that was cancelled before it), unless somebody else did.
     ///
     /// # Errors
@@ -230,21 +223,6 @@ impl Ledger {
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         written(update.update_expression(expression)).await
-    }
-
-    /// Takes an exhausted delivery off the sweep's list: it stands in the dead-letter queue.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn buried(&self, slot: Slot) -> Result<Written, StoreError> {
-        let update = self
-            .update(slot)
-            .update_expression("REMOVE lane, lane_at")
-            .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted")
-            .expression_attribute_values(":cycle", number(slot.cycle))
-            .expression_attribute_values(":exhausted", state(State::Exhausted));
-        written(update).await
     }
 
     /// Returns a delivery of a webhook, if it has been attempted.

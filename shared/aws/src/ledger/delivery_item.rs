@@ -79,6 +79,14 @@ pub(super) fn parked_lane(webhook: WebhookId, shard: u8) -> String {
     format!("parked#{webhook}#{shard}")
 }
 
+/// Over how many partitions the dead letters of a tenant spread.
+pub(super) const DEAD_SHARDS: u8 = 4;
+
+/// The lane of a tenant's dead letters, by when they were exhausted.
+pub(super) fn dead_lane(tenant: &TenantId, shard: u8) -> String {
+    format!("dead#{tenant}#{shard}")
+}
+
 /// Returns the lane that a delivery waits in, and its place there: due ones by their time, parked ones by their event's.
 pub(super) fn lane_of(
     progress: &Progress,
@@ -100,16 +108,21 @@ pub(super) fn expires_at(now: Timestamp) -> i64 {
     (now + KEPT).as_second()
 }
 
+/// Returns a body as a row keeps it: here, or where it is.
+pub(super) fn stored(body: Option<&Body>) -> Result<(Option<Vec<u8>>, Option<String>), StoreError> {
+    Ok(match body {
+        Some(Body::Inline(text)) => (Some(pack(text)?), None),
+        Some(Body::Stored(key)) => (None, Some(key.clone())),
+        Some(Body::Failed(_)) | None => (None, None),
+    })
+}
+
 impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
         let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
         let (lane, lane_at) = lane_of(progress, *webhook, *id, now).unzip();
-        let (body_zstd, body_ref) = match body {
-            Some(Body::Inline(text)) => (Some(pack(text)?), None),
-            Some(Body::Stored(key)) => (None, Some(key.clone())),
-            Some(Body::Failed(_)) | None => (None, None),
-        };
+        let (body_zstd, body_ref) = stored(body.as_ref())?;
         Ok(Self {
             pk: pk(*webhook, *id),
             sk: id.to_string(),

@@ -1,0 +1,201 @@
+//! Jobs: of each a minute's worth, page after page.
+//!
+//! Who moves a job's time has it alone for a while. How far it is is written after each page: a run that dies in between leaves
+//! the page to be sent again, and the ledger tells the copies.
+
+use std::time::SystemTime;
+
+use aws::StoreError;
+use aws::ledger::dead::Letters;
+use aws::ledger::jobs::{ClaimedJob, DueJob};
+use aws::ledger::{Loaded, Written};
+use aws::queue::Outgoing;
+use domain::delivery::{SWEEP_AHEAD, State as DeliveryState};
+use domain::job::{CLAIMED_FOR, Cursor, Job, Kind, State};
+use domain::message::{MAX_INLINE_BYTES, Message};
+use domain::redelivery::{Plan, Refusal, plan, receives};
+use domain::subscription::Subscription;
+use domain::webhook::Webhook;
+use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+
+use crate::App;
+use crate::sweep::RESERVE;
+
+/// How many jobs a run works at, those first that wait longest.
+const MAX_JOBS: i32 = 100;
+
+/// How many of them at once.
+const CONCURRENCY: usize = 4;
+
+/// How many deliveries are sent before it is written how far a job is.
+const PAGE: usize = 50;
+
+/// Works at the jobs that are due, and returns how many deliveries they sent. What is wrong with one job stops no other.
+pub(crate) async fn work(app: &App, deadline: SystemTime) -> Result<usize, StoreError> {
+    let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
+    let due = app.ledger.due_jobs(app.clock.now() + SWEEP_AHEAD, MAX_JOBS).await?;
+    let runs = stream::iter(due).map(|due| async move {
+        Box::pin(run(app, &due, deadline)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a job was interrupted; a later sweep goes on");
+            0
+        })
+    });
+    Ok(runs.buffer_unordered(CONCURRENCY).fold(0, async |sum, sent| sum + sent).await)
+}
+
+/// Works at one job until its share of the minute is sent or the time is up.
+async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, StoreError> {
+    let mut now = app.clock.now();
+    if now >= deadline {
+        return Ok(0);
+    }
+    let Some(mut claimed) = app.ledger.claim_job(due, now + CLAIMED_FOR).await? else { return Ok(0) };
+    let before = claimed.job.progress.sent;
+    loop {
+        step(app, &mut claimed, now).await?;
+        now = app.clock.now();
+        let job = &claimed.job;
+        let goes_on = job.state == State::Running && job.budget(now) > 0 && now < deadline;
+        let written = app.ledger.store_job(&claimed, !goes_on, now).await?;
+        if !goes_on || written == Written::TooLate {
+            let sent = usize::try_from(job.progress.sent - before).unwrap_or(usize::MAX);
+            tracing::info!(
+                job.id = %job.id, tenant.id = %job.tenant, job.state = job.state.as_str(), sent,
+                stopped = written == Written::TooLate, "worked at a job"
+            );
+            return Ok(if job.dry_run { 0 } else { sent });
+        }
+    }
+}
+
+/// What of a page is to be sent.
+struct Page {
+    looked_at: usize,
+    messages: Vec<Message>,
+    /// How far the page goes, unless it is the last one.
+    next: Option<Cursor>,
+}
+
+/// Sends a page, and says in the job how far it is now.
+async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(), StoreError> {
+    let job = &mut claimed.job;
+    let page = match page(app, job, now).await {
+        Ok(Ok(page)) => page,
+        Ok(Err(refusal)) => {
+            job.stop_for(refusal);
+            return Ok(());
+        }
+        // It would be no better the next time.
+        Err(error @ (StoreError::Inconsistent { .. } | StoreError::Missing { .. })) => {
+            tracing::error!(job.id = %job.id, %error, "a job cannot go on");
+            job.state = State::Failed;
+            job.reason = Some("something that it came to cannot be read; the operator's log says what".to_owned());
+            return Ok(());
+        }
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::Limit(_))) => {
+            return Err(error);
+        }
+    };
+    let count = page.messages.len();
+    let turns = job.take_turns(count, now);
+    if !job.dry_run {
+        let outgoing = page.messages.into_iter().zip(turns).map(|(message, delay)| Outgoing {
+            body: message.to_json(),
+            tenant: Some(message.tenant),
+            delay,
+            cause: None,
+        });
+        // All or none of a page: what was sent of it is sent again with the rest, and told by the ledger.
+        app.retries.send(outgoing.collect()).await.into_iter().collect::<Result<(), _>>()?;
+    }
+    job.progress.looked_at += page.looked_at as u64;
+    job.progress.sent += count as u64;
+    match page.next {
+        Some(cursor) => job.progress.cursor = Some(cursor),
+        None => job.state = State::Done,
+    }
+    Ok(())
+}
+
+/// Returns the next page of a job, or why it has none now.
+async fn page(app: &App, job: &Job, now: Timestamp) -> Result<Result<Page, Refusal>, StoreError> {
+    let limit = job.budget(now).clamp(1, PAGE);
+    let webhook = match job.scope.webhook {
+        None => None,
+        Some(id) => match app.registry.webhook(&job.tenant, id).await? {
+            None => return Ok(Err(Refusal::Deleted)),
+            Some(record) => Some(record.webhook),
+        },
+    };
+    if let Some(Err(refusal)) = webhook.as_ref().map(receives) {
+        return Ok(Err(refusal));
+    }
+    match job.kind {
+        Kind::Redrive | Kind::Recover => letters(app, job, limit, now).await.map(Ok),
+        Kind::Replay => match webhook.as_ref().and_then(Webhook::subscription) {
+            None => Ok(Err(Refusal::Disabled)),
+            Some(subscription) => events(app, job, &subscription, limit, now).await.map(Ok),
+        },
+    }
+}
+
+async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<Page, StoreError> {
+    let after = match job.progress.cursor {
+        Some(Cursor::Letter(place)) => Some(place),
+        Some(Cursor::Event(_)) | None => None,
+    };
+    let from = job.scope.from.unwrap_or(Timestamp::UNIX_EPOCH);
+    let which = Letters { tenant: &job.tenant, from, to: job.scope.to, after, newest_first: false };
+    let wanted = app
+        .ledger
+        .dead_letters(which, limit, |letter| job.takes(letter.app.as_ref(), letter.webhook, &letter.event_type));
+    let found = wanted.await?;
+    let Loaded { rows, webhooks, .. } = app.ledger.rows(&app.registry, &job.tenant, &found.letters).await?;
+    let mut messages = Vec::with_capacity(found.letters.len());
+    for letter in &found.letters {
+        let known = rows.get(&letter.place.delivery).zip(webhooks.get(&letter.webhook));
+        // Somebody else may have redriven it meanwhile.
+        let dead = known.filter(|(row, _)| row.progress.state == DeliveryState::Exhausted);
+        let Some((row, webhook)) = dead else { continue };
+        let planned = match plan(row, webhook) {
+            Ok(Plan::Send(message)) => Ok(message),
+            Ok(Plan::Render(message)) if job.dry_run => Ok(message),
+            Ok(Plan::Render(message)) => app.events.revive(message, webhook, now).await?,
+            Err(refusal) => Err(refusal),
+        };
+        match planned {
+            Ok(message) => messages.push(message),
+            Err(why) => tracing::debug!(delivery.id = %row.id, %why, "a dead letter is skipped"),
+        }
+    }
+    Ok(Page { looked_at: found.looked_at, messages, next: found.next.map(Cursor::Letter) })
+}
+
+async fn events(
+    app: &App,
+    job: &Job,
+    subscription: &Subscription,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page, StoreError> {
+    let after = match job.progress.cursor {
+        Some(Cursor::Event(event)) => Some(event),
+        Some(Cursor::Letter(_)) | None => None,
+    };
+    let range = (job.scope.from.unwrap_or(Timestamp::UNIX_EPOCH), job.scope.to);
+    let wanted = |event: &domain::event::Event| job.replays(event, subscription).is_some();
+    let found = app.events.list_oldest_first(&job.tenant, range, after, limit, wanted).await?;
+    let mut messages = Vec::with_capacity(found.events.len());
+    for event in &found.events {
+        let Some(message) = job.replays(event, subscription) else { continue };
+        let rendering = &subscription.rendering;
+        let body = if job.dry_run {
+            None
+        } else {
+            Some(app.bodies.render(rendering, event, &message.event_type, MAX_INLINE_BYTES, now).await?)
+        };
+        messages.push(Message { body, ..message });
+    }
+    Ok(Page { looked_at: found.looked_at, messages, next: found.next.map(Cursor::Event) })
+}

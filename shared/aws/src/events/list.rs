@@ -1,0 +1,249 @@
+//! Lists of a tenant's events, newest or oldest first.
+
+use std::cmp::Reverse;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::query::QueryError;
+use aws_smithy_async::future::pagination_stream::PaginationStream;
+use domain::event::Event;
+use domain::id::EventId;
+use domain::tenant::TenantId;
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use super::{Events, SHARDS, day, partition};
+use crate::StoreError;
+use crate::items::{Item, text};
+
+/// How many events a page looks at, at most: it may be short, or empty, and still not the last one.
+const MAX_LOOKED_AT: usize = 1000;
+
+/// How many bytes of JSON the events of a page take, at most, unless a single one takes more. A function answers with 6 MB, as a
+/// text in JSON: quotation marks and backslashes take twice as much there.
+const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024 / 2;
+
+/// Some of a tenant's events.
+#[derive(Debug)]
+pub struct EventPage {
+    /// In the order that was asked for.
+    pub events: Vec<Event>,
+    /// How many were looked at.
+    pub looked_at: usize,
+    /// Where the next page starts, if there is one: beyond this id.
+    pub next: Option<EventId>,
+}
+
+/// Which events a page is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Range {
+    /// The oldest, inclusive.
+    pub from: Timestamp,
+    /// The newest, exclusive.
+    pub to: Timestamp,
+    /// Only those below this id.
+    pub below: Option<EventId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+impl Events {
+    /// Lists those of the tenant's events that `wanted` says, the newest first: no more than `limit`, nor than an answer may hold.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        range: Range,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<EventPage, StoreError> {
+        let below = match range.below {
+            Some(below) if below.timestamp() < range.to => below,
+            _ => EventId::from_parts(range.to, 0),
+        };
+        let from = EventId::from_parts(range.from, 0).to_string();
+        let days = (range.from, below.timestamp());
+        self.walk(tenant, days, (from, just_below(below)), Order::NewestFirst, limit, wanted).await
+    }
+
+    /// Lists those of the tenant's events that `wanted` says, the oldest first: from `from` on, beyond `after`, before `to`.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn list_oldest_first(
+        &self,
+        tenant: &TenantId,
+        (from, to): (Timestamp, Timestamp),
+        after: Option<EventId>,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<EventPage, StoreError> {
+        let (start, first) = match after {
+            Some(after) if after.timestamp() >= from => (after.timestamp(), just_above(after)),
+            _ => (from, EventId::from_parts(from, 0).to_string()),
+        };
+        let last = just_below(EventId::from_parts(to, 0));
+        self.walk(tenant, (start, to), (first, last), Order::OldestFirst, limit, wanted).await
+    }
+
+    /// Goes through the days between two times, and in each through the ids between two texts, both inclusive.
+    async fn walk(
+        &self,
+        tenant: &TenantId,
+        (from, to): (Timestamp, Timestamp),
+        (first, last): (String, String),
+        order: Order,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<EventPage, StoreError> {
+        let (mut events, mut looked_at) = (Vec::new(), 0);
+        let (mut room, mut before) = (Room(MAX_PAGE_BYTES), None);
+        // DynamoDB refuses a range whose end comes before its start.
+        if to <= from || last < first {
+            return Ok(EventPage { events, looked_at, next: None });
+        }
+        let mut at = day(if order == Order::NewestFirst { to } else { from });
+        while (day(from)..=day(to)).contains(&at) {
+            let queries = (0..SHARDS).map(|shard| self.query(&partition(tenant, at, shard), &first, &last, order));
+            let mut shards = Merge::start(queries, order).await?;
+            while let Some(item) = shards.next().await? {
+                let (event, bytes) = match self.read_sized(item).await {
+                    // Its body has expired a moment before it.
+                    Err(StoreError::Missing { .. }) => continue,
+                    event => event?,
+                };
+                let id = event.id;
+                if wanted(&event) {
+                    if !room.take(bytes) {
+                        return Ok(EventPage { events, looked_at, next: before });
+                    }
+                    events.push(event);
+                }
+                looked_at += 1;
+                before = Some(id);
+                if events.len() >= limit || looked_at >= MAX_LOOKED_AT {
+                    return Ok(EventPage { events, looked_at, next: Some(id) });
+                }
+            }
+            let next = if order == Order::NewestFirst { at.yesterday() } else { at.tomorrow() };
+            let Ok(next) = next else { break };
+            at = next;
+        }
+        Ok(EventPage { events, looked_at, next: None })
+    }
+
+    fn query(&self, pk: &str, first: &str, last: &str, order: Order) -> Items {
+        let query = self.client.query().table_name(&self.table).scan_index_forward(order == Order::OldestFirst);
+        let query = query
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", text(pk))
+            .expression_attribute_values(":first", text(first))
+            .expression_attribute_values(":last", text(last));
+        query.into_paginator().items().send()
+    }
+}
+
+/// What is left of a page.
+struct Room(usize);
+
+impl Room {
+    /// Takes so much, if there is as much; and whatever it is if it is the first.
+    fn take(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.0 || self.0 == MAX_PAGE_BYTES;
+        if fits {
+            self.0 = self.0.saturating_sub(bytes.max(1));
+        }
+        fits
+    }
+}
+
+/// Returns a text that stands between the id and whatever comes before it. `BETWEEN` takes both ends in; nothing has that id.
+fn just_below(id: EventId) -> String {
+    let mut text = id.to_string();
+    // The last character has one before it, or is the first of all: then what is shorter comes before.
+    match text.pop() {
+        Some(last) if last > '0' => {
+            text.push(char::from_u32(u32::from(last) - 1).unwrap_or('0'));
+            text.push('~');
+        }
+        _ => {}
+    }
+    text
+}
+
+/// Returns a text that stands between the id and whatever comes after it.
+fn just_above(id: EventId) -> String {
+    format!("{id}~")
+}
+
+type Items = PaginationStream<Result<Item, SdkError<QueryError>>>;
+
+/// Several ordered streams as one.
+struct Merge {
+    shards: Vec<(Option<Item>, Items)>,
+    order: Order,
+}
+
+impl Merge {
+    async fn start(shards: impl Iterator<Item = Items>, order: Order) -> Result<Self, StoreError> {
+        let heads = shards.map(|mut items| async move { Ok((pull(&mut items).await?, items)) });
+        let shards = join_all(heads).await.into_iter().collect::<Result<_, StoreError>>()?;
+        Ok(Self { shards, order })
+    }
+
+    async fn next(&mut self) -> Result<Option<Item>, StoreError> {
+        fn id(head: Option<&Item>) -> Option<String> {
+            head.and_then(|item| item.get("sk")?.as_s().ok()).cloned()
+        }
+        let heads = self.shards.iter_mut().filter(|(head, _)| head.is_some());
+        let next = match self.order {
+            Order::NewestFirst => heads.max_by_key(|(head, _)| id(head.as_ref())),
+            Order::OldestFirst => heads.max_by_key(|(head, _)| Reverse(id(head.as_ref()))),
+        };
+        let Some((head, items)) = next else { return Ok(None) };
+        let found = head.take();
+        *head = pull(items).await?;
+        Ok(found)
+    }
+}
+
+async fn pull(items: &mut Items) -> Result<Option<Item>, StoreError> {
+    items.next().await.transpose().map_err(|error| StoreError::unavailable(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_takes_what_an_answer_can_hold_and_one_event_whatever_it_is() {
+        let takes = |sizes: &[usize]| {
+            let mut room = Room(MAX_PAGE_BYTES);
+            sizes.iter().map(|bytes| room.take(*bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(takes(&[MAX_PAGE_BYTES - 1, 1, 1]), [true, true, false]);
+        assert_eq!(takes(&[MAX_PAGE_BYTES * 2, 0]), [true, true]);
+        assert_eq!(takes(&[0, MAX_PAGE_BYTES]), [true, false]);
+    }
+
+    #[test]
+    fn nothing_stands_between_an_id_and_what_is_just_beside_it() {
+        let at = Timestamp::from_millisecond(1_795_246_444_000).unwrap();
+        for number in [0_u128, 1, 31, 32, 1000] {
+            let id = EventId::from_parts(at, number);
+            let after = EventId::from_parts(at, number + 1);
+            assert!(just_below(id) < id.to_string());
+            assert!((id.to_string()..after.to_string()).contains(&just_above(id)));
+            if let Some(before) = number.checked_sub(1) {
+                assert!(EventId::from_parts(at, before).to_string() < just_below(id));
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Deliveries that have ended: the lane of dead letters, and what starts them anew.
+
+use domain::delivery::State;
+use domain::event::EventType;
+use domain::id::{DeliveryId, WebhookId};
+use domain::job::Place;
+use domain::message::Body;
+use domain::payload::ContentType;
+use domain::tenant::{AppId, TenantId};
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::delivery_item::{DEAD_SHARDS, DUE_SHARDS, dead_lane, due_lane, stored};
+use super::{Ledger, Loaded, Slot, Written, state, with_lease, written};
+use crate::items::{from_item, number, text};
+use crate::{Registry, StoreError};
+
+/// How many dead letters are looked at for a page, at most: it may be short, or empty, and still not the last one.
+const MAX_LOOKED_AT: usize = 1000;
+
+/// How many are read in one go at least: what is filtered away should not cost a call each.
+const CHUNK: usize = 50;
+
+/// A dead letter, as its lane shows it.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Where it stands among the tenant's.
+    pub place: Place,
+    /// The webhook that it was for.
+    pub webhook: WebhookId,
+    /// The application whose webhook that is, if it is one's.
+    pub app: Option<AppId>,
+    /// The event's type.
+    pub event_type: EventType,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Copy)]
+pub struct Letters<'a> {
+    /// Whose.
+    pub tenant: &'a TenantId,
+    /// Exhausted at that time or later.
+    pub from: Timestamp,
+    /// Exhausted before.
+    pub to: Timestamp,
+    /// Beyond that one.
+    pub after: Option<Place>,
+    /// In which order.
+    pub newest_first: bool,
+}
+
+/// Some of a tenant's dead letters.
+#[derive(Debug)]
+pub struct LetterPage {
+    /// In the order that was asked for.
+    pub letters: Vec<Letter>,
+    /// How many were looked at.
+    pub looked_at: usize,
+    /// Where the next page starts, if there is one: beyond this place.
+    pub next: Option<Place>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LetterItem {
+    lane_at: i64,
+    delivery: DeliveryId,
+    webhook: WebhookId,
+    #[serde(default)]
+    app: Option<AppId>,
+    event_type: EventType,
+}
+
+impl Letters<'_> {
+    fn is_beyond(&self, place: Place) -> bool {
+        self.after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
+    }
+
+    /// Returns the times between which to look, both inclusive, in milliseconds.
+    fn bounds(&self) -> (i64, i64) {
+        let (from, to) = (self.from.as_millisecond(), self.to.as_millisecond() - 1);
+        match self.after {
+            // Others of the same millisecond may come after it.
+            Some(after) if self.newest_first => (from, to.min(after.at)),
+            Some(after) => (from.max(after.at), to),
+            None => (from, to),
+        }
+    }
+
+    fn sort(&self, letters: &mut [Letter]) {
+        letters.sort_unstable_by_key(|letter| letter.place);
+        if self.newest_first {
+            letters.reverse();
+        }
+    }
+}
+
+impl Ledger {
+    /// Starts a new cycle of a delivery that has ended, and takes the lease for its first attempt. A body takes the place of
+    /// the one that the row no longer has.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn redrive(
+        &self,
+        slot: Slot,
+        body: Option<(&Body, ContentType)>,
+        until: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let mut set = "SET lease_until = :until, lane_at = :until, lane = :lane, \
+                       delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt"
+            .to_owned();
+        let mut update = self
+            .update(slot)
+            .condition_expression(
+                "delivery_cycle = :before AND delivery_state IN (:delivered, :exhausted, :cancelled, :failed)",
+            )
+            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":before", number(slot.cycle - 1))
+            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":delivered", state(State::Delivered))
+            .expression_attribute_values(":exhausted", state(State::Exhausted))
+            .expression_attribute_values(":cancelled", state(State::Cancelled))
+            .expression_attribute_values(":failed", state(State::Failed));
+        if let Some((body, content_type)) = body {
+            let content_type = serde_dynamo::to_attribute_value(content_type)
+                .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;
+            set.push_str(", content_type = :content_type");
+            update = update.expression_attribute_values(":content_type", content_type);
+            let (packed, key) = stored(Some(body))?;
+            if let Some(packed) = packed {
+                set.push_str(", body_zstd = :body REMOVE body_ref");
+                update = update.expression_attribute_values(
+                    ":body",
+                    aws_sdk_dynamodb::types::AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(packed)),
+                );
+            } else if let Some(key) = key {
+                set.push_str(", body_ref = :body REMOVE body_zstd");
+                update = update.expression_attribute_values(":body", text(key));
+            }
+        }
+        written(with_lease(update.update_expression(set), slot, until)).await
+    }
+
+    /// Puts an exhausted delivery among its tenant's dead letters: it stands in the dead-letter queue, and the sweep is done
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn buried(&self, slot: Slot, tenant: &TenantId, exhausted_at: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .update(slot)
+            .update_expression("SET lane = :dead, lane_at = :at")
+            .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted AND lane = :due")
+            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":exhausted", state(State::Exhausted))
+            .expression_attribute_values(":due", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":dead", text(dead_lane(tenant, slot.delivery.shard(DEAD_SHARDS))))
+            .expression_attribute_values(":at", number(exhausted_at.as_millisecond()));
+        written(update).await
+    }
+
+    /// Lists those of a tenant's dead letters that `wanted` says. The lane lags the table a little: [`rows`](Self::rows) says
+    /// what each of them is by now.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn dead_letters(
+        &self,
+        mut which: Letters<'_>,
+        limit: usize,
+        wanted: impl Fn(&Letter) -> bool,
+    ) -> Result<LetterPage, StoreError> {
+        let (mut letters, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let count = limit.max(CHUNK);
+            let found = self.next_letters(which, count).await?;
+            let is_last = found.len() < count;
+            for letter in found {
+                looked_at += 1;
+                which.after = Some(letter.place);
+                if wanted(&letter) {
+                    letters.push(letter);
+                }
+                if letters.len() >= limit || looked_at >= MAX_LOOKED_AT {
+                    return Ok(LetterPage { letters, looked_at, next: which.after });
+                }
+            }
+            if is_last {
+                return Ok(LetterPage { letters, looked_at, next: None });
+            }
+        }
+    }
+
+    /// Returns the next `count` dead letters, or all that are left.
+    async fn next_letters(&self, which: Letters<'_>, count: usize) -> Result<Vec<Letter>, StoreError> {
+        let (first, last) = which.bounds();
+        if last < first {
+            return Ok(Vec::new());
+        }
+        let shards = try_join_all((0..DEAD_SHARDS).map(|shard| async move {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("lanes")
+                .scan_index_forward(!which.newest_first)
+                .key_condition_expression("lane = :lane AND lane_at BETWEEN :first AND :last")
+                .expression_attribute_values(":lane", text(dead_lane(which.tenant, shard)))
+                .expression_attribute_values(":first", number(first))
+                .expression_attribute_values(":last", number(last));
+            let mut pages = query.limit(i32::try_from(count).unwrap_or(i32::MAX)).into_paginator().items().send();
+            let mut letters: Vec<Letter> = Vec::new();
+            while let Some(item) = pages.next().await {
+                let item: LetterItem = from_item(item.map_err(|error| StoreError::unavailable(&error))?)?;
+                let LetterItem { lane_at, delivery, webhook, app, event_type } = item;
+                let place = Place { at: lane_at, delivery };
+                // Those of one millisecond stand in no order: none or all of them.
+                if letters.len() >= count && letters.last().is_some_and(|letter| letter.place.at != lane_at) {
+                    break;
+                }
+                if which.is_beyond(place) {
+                    letters.push(Letter { place, webhook, app, event_type });
+                }
+            }
+            Ok::<_, StoreError>(letters)
+        }));
+        let mut letters: Vec<_> = shards.await?.into_iter().flatten().collect();
+        which.sort(&mut letters);
+        letters.truncate(count);
+        Ok(letters)
+    }
+
+    /// Reads the rows of dead letters and their webhooks, consistently.
+    ///
+    /// # Errors
+    ///
+    /// If a table is unavailable or an item cannot be read.
+    pub async fn rows(&self, registry: &Registry, tenant: &TenantId, letters: &[Letter]) -> Result<Loaded, StoreError> {
+        self.read(registry, letters.iter().map(|letter| (tenant, letter.webhook, letter.place.delivery))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(at: i64, number: u128) -> Letter {
+        let delivery = DeliveryId::from_parts(Timestamp::UNIX_EPOCH, number);
+        let webhook = WebhookId::from_parts(Timestamp::UNIX_EPOCH, 1);
+        Letter { place: Place { at, delivery }, webhook, app: None, event_type: "film.created".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_page_starts_beyond_the_one_before_even_within_a_millisecond() {
+        let tenant = "acme".parse().unwrap();
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        for newest_first in [false, true] {
+            let all = Letters { tenant: &tenant, from: at(0), to: at(100), after: None, newest_first };
+            let mut letters = [letter(5, 2), letter(7, 0), letter(5, 1), letter(5, 3)];
+            all.sort(&mut letters);
+            let places = letters.each_ref().map(|letter| letter.place);
+            for (index, place) in places.into_iter().enumerate() {
+                let rest = Letters { after: Some(place), ..all };
+                let beyond = places.iter().filter(|place| rest.is_beyond(**place));
+                assert!(beyond.eq(&places[index + 1..]));
+                let (first, last) = rest.bounds();
+                assert!(places[index + 1..].iter().all(|place| (first..=last).contains(&place.at)));
+            }
+        }
+    }
+}

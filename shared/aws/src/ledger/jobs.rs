@@ -1,0 +1,384 @@
+//! Jobs, beside the deliveries that they send.
+//!
+//! What somebody decided, where the job stands and how far it is are written apart: pausing a job that a run is at undoes
+//! nothing of what the run counts.
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::delivery::KEPT;
+use domain::id::JobId;
+use domain::job::{Cursor, Job, Kind, Progress, Scope, State};
+use domain::tenant::{AppId, TenantId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Ledger, Written, written};
+use crate::StoreError;
+use crate::error::is_conflict;
+use crate::items::{Item, from_item, json_text, key, number, text, to_item};
+
+/// The lane of the jobs that run: where the sweep looks. They are few.
+const LANE: &str = "jobs";
+
+/// Renaming a field here is a migration.
+#[derive(Debug, Serialize, Deserialize)]
+struct JobItem {
+    pk: String,
+    sk: String,
+    v: u8,
+    job: JobId,
+    tenant: TenantId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<AppId>,
+    job_kind: Kind,
+    #[serde(with = "json_text")]
+    job_scope: Scope,
+    rate_per_second: u32,
+    dry_run: bool,
+    created_at: Timestamp,
+    created_by: String,
+    job_state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job_reason: Option<String>,
+    updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job_cursor: Option<String>,
+    looked_at: u64,
+    sent: u64,
+    next_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lane_at: Option<i64>,
+    expires_at: i64,
+}
+
+/// A running job that the sweep should work at.
+#[derive(Debug, Clone)]
+pub struct DueJob {
+    tenant: TenantId,
+    id: JobId,
+    seen_lane_at: i64,
+}
+
+/// A job that this process works at, and nobody else.
+#[derive(Debug, Clone)]
+pub struct ClaimedJob {
+    /// The job.
+    pub job: Job,
+    claimed_until: i64,
+}
+
+fn pk(tenant: &TenantId) -> String {
+    format!("T#{tenant}")
+}
+
+fn sk(id: JobId) -> String {
+    format!("JOB#{id}")
+}
+
+fn expires_at(now: Timestamp) -> AttributeValue {
+    number((now + KEPT).as_second())
+}
+
+impl From<Job> for JobItem {
+    fn from(job: Job) -> Self {
+        let at = job.progress.next_at.as_millisecond();
+        let is_running = job.state == State::Running;
+        Self {
+            pk: pk(&job.tenant),
+            sk: sk(job.id),
+            v: 1,
+            job: job.id,
+            tenant: job.tenant,
+            app: job.app,
+            job_kind: job.kind,
+            job_scope: job.scope,
+            rate_per_second: job.rate,
+            dry_run: job.dry_run,
+            created_at: job.created_at,
+            created_by: job.created_by,
+            job_state: job.state,
+            job_reason: job.reason,
+            updated_at: job.updated_at,
+            job_cursor: job.progress.cursor.map(|cursor| cursor.to_string()),
+            looked_at: job.progress.looked_at,
+            sent: job.progress.sent,
+            next_at: at,
+            lane: is_running.then(|| LANE.to_owned()),
+            lane_at: is_running.then_some(at),
+            expires_at: (job.updated_at + KEPT).as_second(),
+        }
+    }
+}
+
+impl TryFrom<JobItem> for Job {
+    type Error = StoreError;
+
+    fn try_from(item: JobItem) -> Result<Self, Self::Error> {
+        let inconsistent = |why: String| StoreError::inconsistent(item.job, why);
+        let cursor = item.job_cursor.as_deref().map(str::parse::<Cursor>).transpose();
+        let cursor = cursor.map_err(|error| inconsistent(error.to_string()))?;
+        let next_at = Timestamp::from_millisecond(item.next_at).map_err(|error| inconsistent(error.to_string()))?;
+        Ok(Self {
+            id: item.job,
+            tenant: item.tenant,
+            app: item.app,
+            kind: item.job_kind,
+            scope: item.job_scope,
+            rate: item.rate_per_second,
+            dry_run: item.dry_run,
+            state: item.job_state,
+            reason: item.job_reason,
+            progress: Progress { cursor, looked_at: item.looked_at, sent: item.sent, next_at },
+            created_at: item.created_at,
+            created_by: item.created_by,
+            updated_at: item.updated_at,
+        })
+    }
+}
+
+fn job(item: Item) -> Result<Job, StoreError> {
+    from_item::<JobItem>(item)?.try_into()
+}
+
+impl Ledger {
+    /// Writes a new job, unless there is one with its id: then the request that started it came again.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn start_job(&self, job: Job) -> Result<Written, StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&JobItem::from(job))?));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) if is_conflict(&error) => Ok(Written::TooLate),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
+    }
+
+    /// Returns a job of the tenant.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn job(&self, tenant: &TenantId, id: JobId) -> Result<Option<Job>, StoreError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(&pk(tenant), &sk(id))));
+        let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
+        item.map(job).transpose()
+    }
+
+    /// Lists those of the tenant's jobs that `wanted` says, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn jobs(
+        &self,
+        tenant: &TenantId,
+        before: Option<JobId>,
+        limit: usize,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<Vec<Job>, StoreError> {
+        // Whatever else may stand in the partition one day: the ids end at `JOB#job_~`.
+        let last = before.map_or_else(|| "JOB#job_~".to_owned(), sk);
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", text(pk(tenant)))
+            .expression_attribute_values(":first", text("JOB#"))
+            .expression_attribute_values(":last", text(last));
+        let mut pages = query.into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while jobs.len() < limit
+            && let Some(item) = pages.next().await
+        {
+            let job = job(item.map_err(|error| StoreError::unavailable(&error))?)?;
+            // The range takes its end in.
+            if Some(job.id) != before && wanted(&job) {
+                jobs.push(job);
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Writes the state that somebody decided on, if the job is still in the one that they saw.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn set_job_state(&self, seen: &Job, state: State, now: Timestamp) -> Result<Written, StoreError> {
+        let set = "SET job_state = :state, updated_at = :now, expires_at = :expires";
+        let (expression, at) = match state {
+            State::Running => (format!("{set}, lane = :lane, lane_at = :at REMOVE job_reason"), Some(now)),
+            State::Paused | State::Done | State::Cancelled | State::Failed => {
+                (format!("{set} REMOVE job_reason, lane, lane_at"), None)
+            }
+        };
+        let mut update = self
+            .update_job(&seen.tenant, seen.id)
+            .update_expression(expression)
+            .condition_expression("job_state = :seen")
+            .expression_attribute_values(":seen", text(seen.state.as_str()))
+            .expression_attribute_values(":state", text(state.as_str()))
+            .expression_attribute_values(":now", text(now.to_string()))
+            .expression_attribute_values(":expires", expires_at(now));
+        if let Some(at) = at {
+            update = update
+                .expression_attribute_values(":lane", text(LANE))
+                .expression_attribute_values(":at", number(at.as_millisecond()));
+        }
+        written(update).await
+    }
+
+    /// Lists running jobs whose next turn comes before `until`, the one that waits longest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn due_jobs(&self, until: Timestamp, limit: i32) -> Result<Vec<DueJob>, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("lanes")
+            .key_condition_expression("lane = :lane AND lane_at <= :until")
+            .expression_attribute_values(":lane", text(LANE))
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .limit(limit);
+        let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        answer.items.unwrap_or_default().iter().map(DueJob::from_item).collect()
+    }
+
+    /// Takes a job for this process alone until `until`, unless another one did or somebody stopped it.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn claim_job(&self, due: &DueJob, until: Timestamp) -> Result<Option<ClaimedJob>, StoreError> {
+        let claimed_until = until.as_millisecond();
+        let update = self
+            .update_job(&due.tenant, due.id)
+            .update_expression("SET lane_at = :until")
+            .condition_expression("lane_at = :seen AND job_state = :running")
+            .expression_attribute_values(":until", number(claimed_until))
+            .expression_attribute_values(":seen", number(due.seen_lane_at))
+            .expression_attribute_values(":running", text(State::Running.as_str()))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
+        match update.send().await {
+            Ok(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Some(ClaimedJob { job: job(item)?, claimed_until }))
+            }
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
+    }
+
+    /// Writes how far a claimed job is, unless it is no longer this process's or somebody stopped it. With `release` it is
+    /// due again when its next turn comes; a job that no longer runs is off the lane.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn store_job(&self, claimed: &ClaimedJob, release: bool, now: Timestamp) -> Result<Written, StoreError> {
+        let ClaimedJob { job, claimed_until } = claimed;
+        let mut set = vec![
+            "job_state = :state",
+            "looked_at = :looked_at",
+            "sent = :sent",
+            "next_at = :next_at",
+            "updated_at = :now",
+            "expires_at = :expires",
+        ];
+        let mut remove = Vec::new();
+        let mut update = self
+            .update_job(&job.tenant, job.id)
+            .condition_expression("lane_at = :claimed AND job_state = :running")
+            .expression_attribute_values(":claimed", number(*claimed_until))
+            .expression_attribute_values(":running", text(State::Running.as_str()))
+            .expression_attribute_values(":state", text(job.state.as_str()))
+            .expression_attribute_values(":looked_at", number(job.progress.looked_at))
+            .expression_attribute_values(":sent", number(job.progress.sent))
+            .expression_attribute_values(":next_at", number(job.progress.next_at.as_millisecond()))
+            .expression_attribute_values(":now", text(now.to_string()))
+            .expression_attribute_values(":expires", expires_at(now));
+        if let Some(cursor) = job.progress.cursor {
+            set.push("job_cursor = :cursor");
+            update = update.expression_attribute_values(":cursor", text(cursor.to_string()));
+        }
+        if let Some(reason) = &job.reason {
+            set.push("job_reason = :reason");
+            update = update.expression_attribute_values(":reason", text(reason.clone()));
+        }
+        if job.state != State::Running {
+            remove.extend(["lane", "lane_at"]);
+        } else if release {
+            set.push("lane_at = :next_at");
+        }
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", remove.join(", "));
+        }
+        written(update.update_expression(expression)).await
+    }
+
+    fn update_job(&self, tenant: &TenantId, id: JobId) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(key(&pk(tenant), &sk(id))))
+    }
+}
+
+impl DueJob {
+    /// Reads what every index holds of an item: its keys.
+    fn from_item(item: &Item) -> Result<Self, StoreError> {
+        let of = |name: &str, prefix: &str| {
+            item.get(name).and_then(|value| value.as_s().ok()?.strip_prefix(prefix)).unwrap_or_default().to_owned()
+        };
+        let (tenant, id) = (of("pk", "T#"), of("sk", "JOB#"));
+        let inconsistent = |why: &dyn std::fmt::Display| StoreError::inconsistent(format!("job {id}"), why);
+        let seen = item.get("lane_at").and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or_default();
+        Ok(Self {
+            tenant: tenant.parse().map_err(|error| inconsistent(&error))?,
+            id: id.parse().map_err(|error| inconsistent(&error))?,
+            seen_lane_at: seen,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_read_as_it_was_written() {
+        let at = Timestamp::from_millisecond(1_795_246_444_000).unwrap();
+        let written = Job {
+            id: JobId::from_parts(at, 1),
+            tenant: "acme".parse().unwrap(),
+            app: Some("crm".parse().unwrap()),
+            kind: Kind::Replay,
+            scope: Scope { webhook: None, event_types: vec!["film.*".parse().unwrap()], from: Some(at), to: at },
+            rate: 7,
+            dry_run: true,
+            state: State::Running,
+            reason: Some("why".to_owned()),
+            progress: Progress {
+                cursor: Some(Cursor::Event(domain::id::EventId::from_parts(at, 3))),
+                looked_at: 5,
+                sent: 4,
+                next_at: at,
+            },
+            created_at: at,
+            created_by: "ada".to_owned(),
+            updated_at: at,
+        };
+        let item = to_item(&JobItem::from(written.clone())).unwrap();
+        let due = DueJob::from_item(&item).unwrap();
+        assert_eq!((&due.tenant, due.id, due.seen_lane_at), (&written.tenant, written.id, at.as_millisecond()));
+        assert_eq!(job(item).unwrap(), written);
+    }
+}
