@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use tests::{Claims, Receiver, Stack, Tenant};
 
 /// An id of the right form that nobody has.
-const NOBODYS: [(&str, &str); 4] = [
+const NOBODYS: [(&str, &str); 5] = [
     ("whk", "whk_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("dlv", "dlv_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("key", "key_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("evt", "evt_01JD1KXA00SRK4CNHMSET7SYG2"),
+    ("job", "job_01JD1KXA00SRK4CNHMSET7SYG2"),
 ];
 
 /// Everything that one party has.
@@ -20,6 +21,7 @@ struct Party {
     delivery: String,
     api_key: String,
     event: String,
+    job: String,
 }
 
 async fn party(stack: &Stack, tenant: &Tenant, app: Option<&str>) -> Party {
@@ -35,12 +37,14 @@ async fn party(stack: &Stack, tenant: &Tenant, app: Option<&str>) -> Party {
         tenant.call(Method::POST, "/api-keys", Some(&json!({"name": "k", "app_id": app.unwrap_or("app")}))).await;
     let event = json!({"event_type": "item.seen", "data": {}}).to_string();
     let (_, event) = stack.call(Method::POST, "/events", Some(&token), Some(&event)).await;
+    let (_, job) = stack.call(Method::POST, "/dead-letters/redrive", Some(&token), None).await;
     Party {
         token,
         webhook,
         delivery: delivery["id"].as_str().unwrap().to_owned(),
         api_key: key["id"].as_str().unwrap().to_owned(),
         event: event["id"].as_str().unwrap().to_owned(),
+        job: job["id"].as_str().unwrap().to_owned(),
     }
 }
 
@@ -60,6 +64,8 @@ fn operations() -> Vec<(Method, String, Option<Value>)> {
                 (_, "/webhooks/{id}/explain") => Some(json!({"sample": {}})),
                 (_, "/webhooks/{id}/dry-run") => Some(json!({"webhook": {}})),
                 (_, "/webhooks/{id}/{entity}") => Some(json!({})),
+                (_, "/webhooks/{id}/recover") => Some(json!({"since": "2026-01-01T00:00:00Z"})),
+                (_, "/webhooks/{id}/replay") => Some(json!({"from": "2026-01-01T00:00:00Z"})),
                 _ => None,
             };
             operations.push((method, path.clone(), body));
@@ -113,17 +119,22 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
             if template.contains("{event_id}") && caller.token == app.token && foreign.token == owner.token {
                 continue;
             }
-            let fill = |webhook: &str, delivery: &str, key: &str, event: &str| {
-                let id = if template.starts_with("/api-keys") { key } else { webhook };
+            let fill = |webhook: &str, delivery: &str, key: &str, event: &str, job: &str| {
+                let id = match template.split('/').nth(1) {
+                    Some("api-keys") => key,
+                    Some("jobs") => job,
+                    _ => webhook,
+                };
                 let path = template.replace("{id}", id).replace("{delivery}", delivery);
                 path.replace("{event_id}", event).replace("{entity}", "1")
             };
-            let [whk, dlv, key, evt] = NOBODYS.map(|(_, id)| id);
-            let Party { webhook, delivery, api_key, event, .. } = foreign;
-            let mut pairs = vec![(fill(webhook, delivery, api_key, event), fill(whk, dlv, key, evt))];
+            let [whk, dlv, key, evt, no_job] = NOBODYS.map(|(_, id)| id);
+            let Party { webhook, delivery, api_key, event, job, .. } = foreign;
+            let mut pairs = vec![(fill(webhook, delivery, api_key, event, job), fill(whk, dlv, key, evt, no_job))];
             if template.contains("{delivery}") {
                 // Below one's own webhook too.
-                pairs.push((fill(&caller.webhook, delivery, key, evt), fill(&caller.webhook, dlv, key, evt)));
+                let own = |delivery: &str| fill(&caller.webhook, delivery, key, evt, no_job);
+                pairs.push((own(delivery), own(dlv)));
             }
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
@@ -148,6 +159,49 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
         assert_eq!(versions, vec![json!(1); webhooks]);
         assert_eq!(list["next_cursor"], Value::Null);
     }
+    for (party, jobs) in [(&stranger, 1), (&owner, 3), (&app, 1), (&other_app, 1)] {
+        let (_, list) = stack.call(Method::GET, "/jobs", Some(&party.token), None).await;
+        assert_eq!(list["data"].as_array().unwrap().len(), jobs, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_seen_and_redriven_by_whose_it_is() {
+    let stack = Stack::connect().await;
+    let (ours, theirs) = (stack.tenant(), stack.tenant());
+    let of = |app: &str| Claims::new(&ours.name, &["ADMIN"]).with("app_id", json!(app)).rs256();
+    let (one, two) = (of("one"), of("two"));
+    let receiver = Receiver::start(|_| tests::Answer::Status(404)).await;
+    let body = json!({
+        "name": "n", "url": receiver.url, "event_types": ["item.created"],
+        "retry_policy": {"maxAttempts": 1, "backoff": "exponential", "timeoutMs": 1000},
+    });
+    let (_, webhook) = stack.call(Method::POST, "/webhooks", Some(&one), Some(&body.to_string())).await;
+    ours.put("i1", &[]).await;
+    let letters = async |token: &str| {
+        let (status, list) = stack.call(Method::GET, "/dead-letters", Some(token), None).await;
+        assert_eq!(status, StatusCode::OK, "{list}");
+        list["data"].as_array().unwrap().clone()
+    };
+    tests::eventually("the dead letter", async || Some(letters(&one).await).filter(|letters| letters.len() == 1)).await;
+    assert_eq!(letters(&ours.token).await.len(), 1, "the tenant sees all of its applications");
+    assert_eq!((letters(&two).await.len(), letters(&theirs.token).await.len()), (0, 0));
+    let filter = json!({"webhook_id": webhook["id"]}).to_string();
+    for stranger in [&two, &theirs.token] {
+        let redrive = stack.call(Method::POST, "/dead-letters/redrive", Some(stranger), Some(&filter)).await;
+        assert_eq!(redrive.0, StatusCode::NOT_FOUND, "{}", redrive.1);
+        // All of its own, of which there is none.
+        let (_, job) = stack.call(Method::POST, "/dead-letters/redrive", Some(stranger), None).await;
+        let path = format!("/jobs/{}", job["id"].as_str().unwrap());
+        let mut sweep = tests::Function::start(&stack, "SweepFunction", &[]).await;
+        sweep.invoke(json!({})).await;
+        let done = tests::eventually("the end of the job", async || {
+            let (_, job) = stack.call(Method::GET, &path, Some(stranger), None).await;
+            Some(job).filter(|job| job["state"] == "done")
+        });
+        assert_eq!(done.await["counts"]["sent"], 0);
+    }
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
         _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
         _ if route.starts_with("/event") => &[Scope::EventsWrite],
         _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
+        _ if reads && (route.starts_with("/dead-letters") || route.starts_with("/jobs")) => &[Scope::DeliveriesRead],
         _ if reads => &[Scope::WebhooksRead],
         _ => &[Scope::WebhooksWrite],
     }
@@ -154,6 +155,11 @@ mod tests {
     #[case::patch(Method::PATCH, "/webhooks/{id}", "webhooks:write")]
     #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
     #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
+    #[case::redeliver(Method::POST, "/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks:write")]
+    #[case::dead_letters(Method::GET, "/dead-letters", "deliveries:read")]
+    #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]
+    #[case::jobs(Method::GET, "/jobs/{id}", "deliveries:read")]
+    #[case::cancel(Method::POST, "/jobs/{id}/cancel", "webhooks:write")]
     #[case::explain(Method::POST, "/webhooks/{id}/explain", "webhooks:read events:read")]
     #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
     #[case::publish(Method::POST, "/events", "events:write")]

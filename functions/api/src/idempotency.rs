@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::id::{EventId, WebhookId};
+use domain::id::{EventId, JobId, WebhookId};
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,11 @@ impl FirstTry {
     /// Returns the id of the webhook that the request creates.
     pub(crate) fn webhook_id(&self) -> WebhookId {
         WebhookId::derive(self.at, &[&self.scope, &self.key])
+    }
+
+    /// Returns the id of the job that the request starts.
+    pub(crate) fn job_id(&self) -> JobId {
+        JobId::derive(self.at, &[&self.scope, &self.key])
     }
 
     /// Returns the id of the event that the request publishes at that place.

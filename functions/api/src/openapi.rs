@@ -35,6 +35,7 @@ mod beside;
     tags(
         (name = "Webhooks", description = "Registrations: where to send which events. Needs the role ADMIN."),
         (name = "Deliveries", description = "What became of events. Needs the role ADMIN."),
+        (name = "Jobs", description = "Many deliveries sent again, at a pace, in the background. Needs the role ADMIN."),
         (name = "Events", description = "What happened, and how to say that something did. Needs the role ADMIN."),
         (name = "Event types", description = "The catalog of what may happen. Needs the role ADMIN; applications may only read it."),
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
@@ -84,7 +85,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
             if let Some(operation) = operation {
                 add_problems(operation, named, writes);
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
-                    let optional = matches!(operation.operation_id.as_deref(), Some("rotate" | "test"));
+                    let optional = matches!(operation.operation_id.as_deref(), Some("rotate" | "test" | "redrive"));
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }
                 operation.operation_id = operation.operation_id.take().map(|name| format!("{}.{name}", resource(path)));

@@ -14,9 +14,12 @@ use crate::problem::Problem;
 use crate::{App, idempotency};
 
 pub mod api_keys;
+pub mod dead_letters;
 pub mod deliveries;
 pub mod event_types;
 pub mod events;
+pub mod jobs;
+pub mod redeliver;
 pub mod signing_keys;
 pub mod sources;
 pub mod webhooks;
@@ -50,6 +53,16 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(statistics::statistics))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
+        .routes(routes!(redeliver::redeliver))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(jobs::recover))
+        .routes(routes!(jobs::replay))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+        .routes(routes!(jobs::cancel))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(signing_keys::rotate))

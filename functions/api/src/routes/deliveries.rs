@@ -10,6 +10,7 @@ use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Message;
 use domain::secret::Fingerprint;
+use domain::webhook::Webhook;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -39,7 +40,7 @@ pub struct DeliveryBody {
     event_type: EventType,
     #[schema(inline)]
     state: DeliveryState,
-    /// Counts the redrives.
+    /// Counts how often it was sent again after it ended.
     cycle: u32,
     /// When it is attempted again.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -179,8 +180,12 @@ pub(super) async fn get(
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<Json<DeliveryBody>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
+    Ok(Json(find(&app, &webhook, &delivery).await?.into()))
+}
+
+/// Returns a delivery to a webhook that the caller may see.
+pub(super) async fn find(app: &App, webhook: &Webhook, id: &str) -> Result<Delivery, Problem> {
     let not_found = || Problem::NotFound("delivery");
-    let delivery = delivery.parse().map_err(|_| not_found())?;
-    let delivery = app.ledger.delivery(webhook.id, delivery).await?.ok_or_else(not_found)?;
-    Ok(Json(delivery.into()))
+    let id = id.parse().map_err(|_| not_found())?;
+    app.ledger.delivery(webhook.id, id).await?.ok_or_else(not_found)
 }

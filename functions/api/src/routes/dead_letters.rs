@@ -1,0 +1,158 @@
+//! `/dead-letters`: deliveries that used up their attempts. For an admin of the tenant; an application sees its own.
+
+use std::sync::Arc;
+
+use aws::ledger::dead::Letters;
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::delivery::State as DeliveryState;
+use domain::id::WebhookId;
+use domain::job::{Kind, Place, Scope};
+use domain::pattern::EventPattern;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::deliveries::DeliveryBody;
+use super::jobs::{JobBody, Pace, Started, start};
+use crate::App;
+use crate::body::{OptionalJson, Query};
+use crate::caller::Admin;
+use crate::idempotency::FirstTry;
+use crate::page::Page;
+use crate::problem::{Fault, Problem, ProblemBody};
+
+/// A delivery that used up its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
+pub struct DeadLetterBody {
+    delivery: DeliveryBody,
+    /// When it became a dead letter.
+    #[schema(value_type = String, format = DateTime)]
+    exhausted_at: Timestamp,
+    /// What went wrong with the last attempt.
+    last_error: Option<String>,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterList {
+    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
+    data: Vec<DeadLetterBody>,
+    /// The `cursor` of the next page; nothing if this is the last one.
+    next_cursor: Option<String>,
+}
+
+/// Which dead letters.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false, pattern = "^[0-9]{1,14}-dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
+    limit: Option<usize>,
+    /// Of this webhook.
+    #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    webhook_id: Option<WebhookId>,
+    /// Of this type, or of this group of them (`packet.*`, `*.deleted`).
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
+    event_type: Option<EventPattern>,
+    /// Exhausted then or later.
+    #[param(value_type = String, format = DateTime, required = false)]
+    from: Option<Timestamp>,
+    /// Exhausted before.
+    #[param(value_type = String, format = DateTime, required = false)]
+    to: Option<Timestamp>,
+}
+
+/// Lists dead letters
+///
+/// Deliveries that used up their attempts, the last one first, until they are sent again, or expire 30 days after their last
+/// attempt. Messages that nobody could read are not among them: those are the operator's, in the dead-letter queue.
+#[utoipa::path(get, path = "/dead-letters", tag = "Deliveries", params(Filter),
+    responses((status = 200, description = "A page", body = DeadLetterList)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Query(filter): Query<Filter>,
+) -> Result<Json<DeadLetterList>, Problem> {
+    let Filter { cursor, limit, webhook_id, event_type, from, to } = filter;
+    let (after, limit) = Page::new(cursor, limit).read::<Place>()?;
+    let to = to.unwrap_or(Timestamp::MAX);
+    let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
+    let from = from.unwrap_or(Timestamp::UNIX_EPOCH);
+    let which = Letters { tenant: &admin.tenant, from, to, after, newest_first: true };
+    let found = app.ledger.dead_letters(which, limit, |letter| {
+        (admin.app.is_none() || admin.app == letter.app) && scope.takes(letter.webhook, &letter.event_type)
+    });
+    let found = found.await?;
+    let mut rows = app.ledger.rows(&app.registry, &admin.tenant, &found.letters).await?.rows;
+    let mut data = Vec::with_capacity(found.letters.len());
+    for letter in found.letters {
+        // The list lags a little behind: what was sent again meanwhile is a dead letter no more.
+        let row = rows.remove(&letter.place.delivery).filter(|row| row.progress.state == DeliveryState::Exhausted);
+        let Some(row) = row else { continue };
+        let last_error = row.attempts.last().and_then(|attempt| attempt.outcome.error.clone());
+        let exhausted_at = Timestamp::from_millisecond(letter.place.at).unwrap_or_default();
+        data.push(DeadLetterBody { delivery: row.into(), exhausted_at, last_error });
+    }
+    Ok(Json(DeadLetterList { data, next_cursor: found.next.map(|place| place.to_string()) }))
+}
+
+/// Which dead letters are sent again, and how fast.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redrive {
+    /// Those of this webhook.
+    #[schema(value_type = Option<String>, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    webhook_id: Option<WebhookId>,
+    /// Those of this type, or of this group of them (`packet.*`, `*.deleted`).
+    #[schema(value_type = Option<String>, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
+    event_type: Option<EventPattern>,
+    /// Those exhausted then or later.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Those exhausted before; now unless given.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// How many a second.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
+    rate_per_second: Option<u32>,
+    /// Only count them.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Sends dead letters again
+///
+/// All of the tenant unless narrowed, the oldest first, each as `redeliver` does. Those whose webhook is paused or disabled are
+/// skipped, and stay where they are.
+#[utoipa::path(post, path = "/dead-letters/redrive", tag = "Jobs", request_body = Option<Redrive>,
+    responses(
+        (status = 202, description = "The job that does it", body = JobBody),
+        (status = 404, description = "There is no such webhook, or it is somebody else's", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Too many jobs, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn redrive(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
+    OptionalJson(body): OptionalJson<Redrive>,
+) -> Result<Started, Problem> {
+    let Redrive { webhook_id, event_type, from, to, rate_per_second, dry_run } = body;
+    let pace = Pace::read(rate_per_second, dry_run)?;
+    let now = app.clock.now();
+    let to = to.map_or(now, |to| to.min(now));
+    if from.is_some_and(|from| from >= to) {
+        return Err(Problem::Invalid(vec![Fault::field("/from", "must be before `to`, and in the past")]));
+    }
+    if let Some(webhook) = webhook_id {
+        super::webhooks::visible(&app, &admin, &webhook.to_string()).await?;
+    }
+    let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
+    start(&app, admin, first_try.as_deref(), Kind::Redrive, scope, pace).await
+}

@@ -1,0 +1,47 @@
+//! `/webhooks/{id}/deliveries/{delivery}/redeliver`: one delivery, sent again. Many are sent by a [job](super::jobs).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::queue::Outgoing;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use domain::delivery::Delivery;
+use domain::redelivery::{Plan, Refusal, plan, started};
+
+use super::deliveries::{DeliveryBody, DeliveryPath, find};
+use super::webhooks::visible;
+use crate::App;
+use crate::caller::Admin;
+use crate::problem::{Problem, ProblemBody};
+
+/// Sends a delivery again
+///
+/// One that has ended starts a new cycle of attempts, under the same id and with the same `webhook-id`. A dead letter sends the
+/// same bytes as before; of any other the body is made anew, of the event as it is kept and by the webhook's settings of today.
+/// One that waits for its next attempt is attempted now.
+#[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "Deliveries", params(DeliveryPath),
+    responses(
+        (status = 202, description = "The delivery, as it is now; it is on its way", body = DeliveryBody),
+        (status = 409, description = "It cannot be sent now: the webhook is paused or disabled, or its payload is no longer kept", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn redeliver(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<DeliveryBody>), Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    let row = find(&app, &webhook, &delivery).await?;
+    let refused = |refusal: Refusal| Problem::Conflict(refusal.to_string());
+    let message = match plan(&row, &webhook).map_err(refused)? {
+        Plan::Send(message) => message,
+        Plan::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
+    };
+    let progress = started(&row.progress, &message);
+    let tenant = Some(webhook.tenant);
+    let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
+    app.deliveries.send(vec![outgoing]).await.remove(0)?;
+    tracing::info!(delivery.id = %row.id, webhook.id = %webhook.id, by = admin.subject, "delivery sent again");
+    Ok((StatusCode::ACCEPTED, Json(Delivery { progress, ..row }.into())))
+}

@@ -1,0 +1,208 @@
+//! Dead letters: seen, filtered, sent again one by one, and from SQS's own console too.
+
+use aws_sdk_sqs::types::Message;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::{Answer, Receiver, Stack, Tenant, eventually, path};
+
+fn attempts(count: u32) -> Value {
+    json!({"retry_policy": {"maxAttempts": count, "backoff": "exponential", "timeoutMs": 1000}})
+}
+
+/// The tenant's dead letters that the query asks for.
+async fn letters(tenant: &Tenant, query: &str) -> Vec<Value> {
+    let (status, list) = tenant.call(Method::GET, &format!("/dead-letters{query}"), None).await;
+    assert_eq!(status, StatusCode::OK, "{list}");
+    list["data"].as_array().unwrap().clone()
+}
+
+async fn letters_are(tenant: &Tenant, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} dead letters"), async || {
+        Some(letters(tenant, "").await).filter(|letters| letters.len() == count)
+    })
+    .await
+}
+
+async fn redeliver(tenant: &Tenant, webhook: &Value, delivery: &Value) -> (StatusCode, Value) {
+    let rest = format!("/deliveries/{}/redeliver", delivery["id"].as_str().unwrap());
+    tenant.call(Method::POST, &path(webhook, &rest), None).await
+}
+
+/// The delivery's message in the dead-letter queue.
+async fn in_queue(stack: &Stack, id: &str) -> Message {
+    eventually("the message in the dead-letter queue", async || {
+        let url = stack.output("DeadLetterQueueUrl");
+        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
+        let answer = request.send().await.unwrap();
+        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(id))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn are_listed_newest_first_with_filters_and_pages() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|_| Answer::Status(404)).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    tenant.put("i1", &[]).await;
+    letters_are(&tenant, 1).await;
+    tenant.remove("i1").await;
+    let all = letters_are(&tenant, 2).await;
+    let types: Vec<_> = all.iter().map(|letter| letter["delivery"]["event_type"].clone()).collect();
+    assert_eq!(types, ["item.deleted", "item.created"]);
+    assert_eq!(all[0]["delivery"]["state"], "exhausted");
+    assert_eq!(all[0]["delivery"]["webhook_id"], webhook["id"]);
+    assert!(all[0]["last_error"].as_str().unwrap().contains("404"), "{}", all[0]);
+
+    let id = webhook["id"].as_str().unwrap();
+    let newest = all[0]["exhausted_at"].as_str().unwrap();
+    for (query, expected) in [
+        (format!("?webhook_id={id}"), 2),
+        ("?webhook_id=whk_01JD1KXA00SRK4CNHMSET7SYG2".to_owned(), 0),
+        ("?event_type=item.created".to_owned(), 1),
+        ("?event_type=*.deleted".to_owned(), 1),
+        (format!("?from={newest}"), 1),
+        (format!("?to={newest}"), 1),
+        (format!("?to={newest}&event_type=item.deleted"), 0),
+    ] {
+        assert_eq!(letters(&tenant, &query).await.len(), expected, "{query}");
+    }
+    let (_, first) = tenant.call(Method::GET, "/dead-letters?limit=1", None).await;
+    let next = format!("/dead-letters?limit=1&cursor={}", first["next_cursor"].as_str().unwrap());
+    let (_, second) = tenant.call(Method::GET, &next, None).await;
+    assert_eq!([&first["data"][0], &second["data"][0]], [&all[0], &all[1]]);
+
+    let (status, problem) = tenant.call(Method::GET, "/dead-letters?cursor=x", None).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("?cursor")));
+}
+
+#[tokio::test]
+async fn is_sent_again_with_the_same_bytes_and_its_copy_in_the_queue_is_stale_then() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|number| Answer::Status(if number == 0 { 404 } else { 204 })).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    tenant.put("i1", &[]).await;
+    let delivery = letters_are(&tenant, 1).await[0]["delivery"].clone();
+    let letter = in_queue(&stack, delivery["id"].as_str().unwrap()).await;
+
+    let (status, started) = redeliver(&tenant, &webhook, &delivery).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{started}");
+    assert_eq!((&started["state"], &started["cycle"]), (&json!("pending"), &json!(1)));
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    assert_eq!((&delivered["id"], &delivered["cycle"]), (&delivery["id"], &json!(1)));
+    let [first, second] = &receiver.received()[..] else { panic!("two requests") };
+    assert_eq!((first.header("webhook-id"), &first.body), (second.header("webhook-id"), &second.body));
+    letters_are(&tenant, 0).await;
+
+    // SQS's own redrive, as the console does it: the same body, back on the queue. It asks for the cycle that was.
+    let back = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
+    back.message_body(letter.body.unwrap()).send().await.unwrap();
+    // What is sent after it arrives after it, more or less: a change that goes through says that the copy was looked at.
+    tenant.put("i2", &[]).await;
+    receiver.wait_for(3).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(receiver.received().len(), 3, "the copy asked for nothing");
+}
+
+#[tokio::test]
+async fn comes_back_when_it_fails_again() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|_| Answer::Status(404)).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    tenant.put("i1", &[]).await;
+    let before = letters_are(&tenant, 1).await[0].clone();
+    assert_eq!(redeliver(&tenant, &webhook, &before["delivery"]).await.0, StatusCode::ACCEPTED);
+    let again = eventually("the dead letter of the next cycle", async || {
+        letters(&tenant, "").await.into_iter().find(|letter| letter["delivery"]["cycle"] == 1)
+    })
+    .await;
+    assert_eq!(again["delivery"]["id"], before["delivery"]["id"]);
+    assert_eq!(again["delivery"]["attempts"].as_array().unwrap().len(), 2);
+    assert!(again["exhausted_at"].as_str() > before["exhausted_at"].as_str());
+}
+
+#[tokio::test]
+async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    tenant.put("i1", &[]).await;
+    let delivery = tenant.delivery(&webhook, "delivered").await;
+    let patch = json!({"payload_format": "standard"});
+    assert_eq!(tenant.call(Method::PATCH, &path(&webhook, ""), Some(&patch)).await.0, StatusCode::OK);
+    assert_eq!(redeliver(&tenant, &webhook, &delivery).await.0, StatusCode::ACCEPTED);
+    let requests = receiver.wait_for(2).await;
+    requests[1].verify(webhook["secret"].as_str().unwrap());
+    assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+    assert_eq!(requests[1].json()["type"], "item.created");
+    let again = eventually("the next cycle", async || {
+        let delivery = tenant.delivery(&webhook, "delivered").await;
+        Some(delivery).filter(|delivery| delivery["cycle"] == 1)
+    })
+    .await;
+    assert_eq!(again["attempts"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn one_that_waits_is_attempted_now_and_once() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(5)).await;
+    tenant.put("i1", &[]).await;
+    let delivery = tenant.delivery(&webhook, "retrying").await;
+    let (status, answer) = redeliver(&tenant, &webhook, &delivery).await;
+    // The retry may have come first: then it is delivered, and is sent once more.
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    assert_eq!(delivered["attempts"][1]["number"], 2);
+    // The retry that was under way finds its attempt made.
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    assert!(receiver.received().len() <= 3, "{}", receiver.received().len());
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_now_is_refused_with_the_fix() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|_| Answer::Status(404)).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    tenant.put("i1", &[]).await;
+    let delivery = letters_are(&tenant, 1).await[0]["delivery"].clone();
+    for (stop, go_on, fix) in [("pause", "resume", "resume it first"), ("disable", "enable", "enable it first")] {
+        tenant.call(Method::POST, &path(&webhook, &format!("/{stop}")), None).await;
+        let (status, problem) = redeliver(&tenant, &webhook, &delivery).await;
+        assert_eq!((status, &problem["type"]), (StatusCode::CONFLICT, &json!("urn:dynahook:problem:conflict")));
+        assert!(problem["detail"].as_str().unwrap().ends_with(fix), "{problem}");
+        tenant.call(Method::POST, &path(&webhook, &format!("/{go_on}")), None).await;
+    }
+    // A test is made of an event that nobody keeps.
+    let (_, test) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    let (status, problem) = redeliver(&tenant, &webhook, &test).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    let nobodys = json!({"id": "dlv_01JD1KXA00SRK4CNHMSET7SYG2"});
+    assert_eq!(redeliver(&tenant, &webhook, &nobodys).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(letters(&tenant, "").await.len(), 1, "still there");
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_can_read_keeps_its_cause() {
+    let stack = Stack::connect().await;
+    let poison = tests::unique("poison");
+    let send = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
+    send.message_body(format!("{{{poison}")).send().await.unwrap();
+    let letter = eventually("the poison", async || {
+        let url = stack.output("DeadLetterQueueUrl");
+        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
+        let answer = request.message_attribute_names("cause").send().await.unwrap();
+        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(&poison))
+    })
+    .await;
+    assert_eq!(letter.body.unwrap(), format!("{{{poison}"));
+    let cause = letter.message_attributes.unwrap()["cause"].string_value.clone().unwrap();
+    assert!(cause.starts_with("not a delivery message: "), "{cause}");
+}
