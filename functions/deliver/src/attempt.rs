@@ -46,30 +46,26 @@ pub enum Done {
     /// It is to go to the queue of slow receivers.
     Detour(Message),
     /// It was acted upon.
-    Settled {
-        /// The message.
-        message: Message,
-        /// Where the row is to be written, and what with.
-        row: Row,
-        /// The attempt; `None` if the delivery was cancelled, parked or put off before it.
-        attempt: Option<Attempt>,
-        /// Where the delivery stands now.
-        progress: Progress,
-        /// Whether it was the probe of its webhook's breaker.
-        probe: bool,
-    },
+    Settled(Box<Settled>),
 }
 
-/// How the outcome is written.
+/// What came of a message that was acted upon.
 #[derive(Debug)]
-pub enum Row {
-    /// As a new row.
-    New(Box<Delivery>),
-    /// Into the one that waits for this attempt.
-    Update,
+pub struct Settled {
+    /// The message.
+    pub message: Message,
+    /// The row, if it is new; otherwise the one that waits for this attempt is updated.
+    pub row: Option<Delivery>,
+    /// The attempt; `None` if the delivery was cancelled, parked or put off before it.
+    pub attempt: Option<Attempt>,
+    /// Where the delivery stands now.
+    pub progress: Progress,
+    /// Whether it was the probe of its webhook's breaker.
+    pub probe: bool,
 }
 
 /// Plans a message, given all that the tables know.
+#[must_use]
 pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'a> {
     let row = loaded.rows.get(&message.delivery);
     let webhook = loaded.webhooks.get(&message.webhook);
@@ -230,7 +226,7 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
     let row = if admission == Admission::First {
         let Message { delivery, event, event_type, webhook, tenant, app, sequence, body, content_type, .. } =
             message.clone();
-        Row::New(Box::new(Delivery {
+        Some(Delivery {
             id: delivery,
             event,
             event_type,
@@ -243,11 +239,11 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
             body: body.filter(|_| progress.needs_body()),
             content_type,
             attempts: attempt.iter().cloned().collect(),
-        }))
+        })
     } else {
-        Row::Update
+        None
     };
-    Done::Settled { message: message.clone(), row, attempt, progress, probe }
+    Done::Settled(Box::new(Settled { message: message.clone(), row, attempt, progress, probe }))
 }
 
 /// The one line of an attempt.

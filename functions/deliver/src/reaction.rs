@@ -60,9 +60,7 @@ pub(crate) async fn follow(app: &App, loaded: &Loaded, id: WebhookId, statistics
             Reaction::Disable => change(app, webhook, now, |webhook| webhook.settings.enabled = false).await,
         };
         match done {
-            Ok(()) => {
-                tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "receiver's answers told")
-            }
+            Ok(()) => tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "webhook follows"),
             Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "it is left to the next attempt"),
         }
     }

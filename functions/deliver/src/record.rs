@@ -18,7 +18,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{Done, Row};
+use crate::attempt::{Done, Settled};
 use crate::reaction::{follow, seen};
 
 /// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
@@ -37,17 +37,17 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
         match done {
             Done::Nothing => {}
             Done::Detour(message) => detours.push((index, message)),
-            Done::Settled { row: Row::New(row), progress, .. } if progress.state == State::Delivered => {
-                delivered.push((index, *row));
-            }
-            Done::Settled { message, row, attempt, progress, .. } => {
-                others.push((index, Outcome { message, row, attempt, progress }));
-            }
+            Done::Settled(settled) => match *settled {
+                Settled { row: Some(row), progress, .. } if progress.state == State::Delivered => {
+                    delivered.push((index, row));
+                }
+                settled => others.push((index, settled)),
+            },
         }
     }
     let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
     let writes =
-        others.into_iter().map(|(index, outcome)| async move { (index, write(app, loaded, outcome, now).await) });
+        others.into_iter().map(|(index, settled)| async move { (index, write(app, loaded, settled, now).await) });
     let (together, one_by_one, detoured, counted) = tokio::join!(
         app.ledger.record_delivered(&rows, now),
         join_all(writes),
@@ -89,7 +89,10 @@ impl Receivers {
     fn of(done: &[Done]) -> Self {
         let mut attempts: BTreeMap<WebhookId, Vec<(&Attempt, bool, bool)>> = BTreeMap::new();
         for done in done {
-            if let Done::Settled { message, attempt: Some(attempt), probe, .. } = done {
+            if let Done::Settled(settled) = done
+                && let Some(attempt) = &settled.attempt
+            {
+                let Settled { message, probe, .. } = &**settled;
                 attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
             }
         }
@@ -126,27 +129,26 @@ async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Resul
     indexes.into_iter().zip(app.slow.send(messages.collect()).await).collect()
 }
 
-/// What is to be written of a message.
-struct Outcome {
-    message: Message,
-    row: Row,
-    attempt: Option<Attempt>,
-    progress: Progress,
-}
-
 /// What follows from a row that was written.
 enum FollowUp {
     Retry(Outgoing),
     SlowRetry(Outgoing),
-    /// A dead letter, and the event that there is one.
-    Bury(Slot, TenantId, Outgoing, Option<Box<Event>>),
+    Bury(Burial),
 }
 
-async fn write(app: &App, loaded: &Loaded, outcome: Outcome, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
-    let Outcome { message, row, attempt, progress } = outcome;
+/// A dead letter, and the event that there is one.
+struct Burial {
+    grave: Slot,
+    tenant: TenantId,
+    letter: Outgoing,
+    event: Option<Box<Event>>,
+}
+
+async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
+    let Settled { message, row, attempt, progress, .. } = settled;
     let written = match row {
-        Row::New(row) => app.ledger.record_first(&row, now).await?,
-        Row::Update => app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?,
+        Some(row) => app.ledger.record_first(&row, now).await?,
+        None => app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?,
     };
     if written == Written::TooLate {
         // Another process made the same attempt and wrote first; what follows is its to send.
@@ -174,12 +176,12 @@ fn follow_up(
             Some(if slow { FollowUp::SlowRetry(next) } else { FollowUp::Retry(next) })
         }
         (State::Exhausted, _) => {
-            let (slot, event) = (Slot::of(&message), exhausted_event(&message, progress.attempt, status, now));
+            let event = exhausted_event(&message, progress.attempt, status, now).map(Box::new);
             let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
             let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
-            let tenant = message.tenant.clone();
+            let (grave, tenant) = (Slot::of(&message), message.tenant.clone());
             let letter = outgoing(&dead_letter(message), Duration::ZERO, Some(cause));
-            Some(FollowUp::Bury(slot, tenant, letter, event.map(Box::new)))
+            Some(FollowUp::Bury(Burial { grave, tenant, letter, event }))
         }
         _ => None,
     }
@@ -200,10 +202,10 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>, now: Timestamp) {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
             FollowUp::SlowRetry(message) => slow.push(message),
-            FollowUp::Bury(slot, tenant, message, event) => {
-                buried.push((slot, tenant));
-                dead_letters.push(message);
-                events.extend(event.map(|event| *event));
+            FollowUp::Bury(burial) => {
+                buried.push((burial.grave, burial.tenant));
+                dead_letters.push(burial.letter);
+                events.extend(burial.event.map(|event| *event));
             }
         }
     }
@@ -219,7 +221,7 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>, now: Timestamp) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }
     let in_queue = buried.iter().zip(dead).filter(|(_, result)| result.is_ok());
-    for result in join_all(in_queue.map(|((slot, tenant), _)| app.ledger.buried(*slot, tenant, now))).await {
+    for result in join_all(in_queue.map(|((grave, tenant), _)| app.ledger.buried(*grave, tenant, now))).await {
         if let Err(error) = result {
             tracing::warn!(%error, "a dead letter may be sent twice");
         }

@@ -10,6 +10,7 @@ use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
 use domain::event::Event;
 use domain::message::Message;
 use domain::operational::exhausted_event;
+use domain::tenant::TenantId;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -122,8 +123,17 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
 /// What is to be sent for a row.
 enum Claimed {
     Retry(Outgoing),
-    DeadLetter(Slot, Outgoing, Option<Box<Event>>),
+    DeadLetter(Box<Burial>),
     Taken,
+}
+
+/// A dead letter that is missing, and the event that there is one.
+struct Burial {
+    slot: Slot,
+    tenant: TenantId,
+    ended_at: Timestamp,
+    letter: Outgoing,
+    event: Option<Event>,
 }
 
 /// Moves a row's due time, and says what whoever moved it has to send.
@@ -140,8 +150,10 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
     Ok(match wake {
         Wake::Send { delay, .. } => Claimed::Retry(retry(due.message, delay)),
         Wake::DeadLetter => {
-            let event = exhausted_event(&due.message, due.progress.attempt, None, now);
-            Claimed::DeadLetter(Slot::of(&due.message), bury(due.message), event.map(Box::new))
+            let ended_at = due.ended_at.unwrap_or(now);
+            let event = exhausted_event(&due.message, due.progress.attempt, None, ended_at);
+            let (slot, tenant) = (Slot::of(&due.message), due.message.tenant.clone());
+            Claimed::DeadLetter(Box::new(Burial { slot, tenant, ended_at, letter: bury(due.message), event }))
         }
     })
 }
@@ -158,16 +170,17 @@ fn bury(message: Message) -> Outgoing {
 
 async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) -> Result<(), StoreError> {
     let mut retries = Vec::new();
-    let mut slots = Vec::new();
+    let mut graves = Vec::new();
     let mut dead_letters = Vec::new();
     let mut events = Vec::new();
     for claimed in claimed {
         match claimed? {
             Claimed::Retry(message) => retries.push(message),
-            Claimed::DeadLetter(slot, message, event) => {
-                slots.push((slot, message.tenant.clone()));
-                dead_letters.push(message);
-                events.extend(event.map(|event| *event));
+            Claimed::DeadLetter(burial) => {
+                let Burial { slot, tenant, ended_at, letter, event } = *burial;
+                graves.push((slot, tenant, ended_at));
+                dead_letters.push(letter);
+                events.extend(event);
             }
             Claimed::Taken => swept.taken += 1,
         }
@@ -175,7 +188,7 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
     // Before the letters: once a row is buried nobody looks at it again.
     if let Err(error) = app.events.publish(&events, app.clock.now()).await {
         tracing::warn!(%error, "events of exhausted deliveries were not published; a later sweep will");
-        slots.clear();
+        graves.clear();
         dead_letters.clear();
     }
     for sent in app.retries.send(retries).await {
@@ -184,13 +197,10 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
-    for ((slot, tenant), sent) in slots.into_iter().zip(app.dead_letters.send(dead_letters).await) {
+    for ((slot, tenant, ended_at), sent) in graves.into_iter().zip(app.dead_letters.send(dead_letters).await) {
         match sent {
             Ok(()) => {
-                // A little later than it was exhausted: so long nobody buried it.
-                if let Some(tenant) = &tenant {
-                    app.ledger.buried(slot, tenant, app.clock.now()).await?;
-                }
+                app.ledger.buried(slot, &tenant, ended_at).await?;
                 swept.buried += 1;
             }
             Err(error) => tracing::warn!(%error, "a dead letter was not sent; a later sweep will"),

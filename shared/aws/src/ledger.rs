@@ -218,6 +218,10 @@ impl Ledger {
             }
             None => remove.extend(["lane", "lane_at"]),
         }
+        if progress.state == State::Exhausted {
+            set.push("ended_at = :ended");
+            update = update.expression_attribute_values(":ended", number(now.as_millisecond()));
+        }
         if !progress.needs_body() {
             remove.extend(["body_zstd", "body_ref"]);
         }

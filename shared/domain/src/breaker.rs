@@ -220,24 +220,24 @@ mod tests {
         Breaker { state, since: now(), failed_probes: 0, probe_at, probe_until, drained: 0, slow_until }
     }
 
-    fn open(probe_in: i64, probing_for: i64) -> Option<Breaker> {
+    fn open(probe_in: i64, probing_for: i64) -> Breaker {
         let probe_at = Some(now() + seconds(probe_in));
         let probe_until = Some(now() + seconds(probing_for));
-        Some(Breaker { probe_at, probe_until, ..breaker(BreakerState::Open) })
+        Breaker { probe_at, probe_until, ..breaker(BreakerState::Open) }
     }
 
     #[rstest]
     #[case::closed(None, None, Gate::Send)]
     #[case::slow(None, Some(breaker(BreakerState::Closed)), Gate::Send)]
     #[case::draining(None, Some(breaker(BreakerState::Draining)), Gate::Send)]
-    #[case::open(None, open(1, 0), Gate::Park)]
-    #[case::time_for_a_probe(None, open(0, 0), Gate::Probe)]
-    #[case::somebody_is_at_it(None, open(0, 1), Gate::Park)]
-    #[case::the_prober_died(None, open(-100, -1), Gate::Probe)]
+    #[case::open(None, Some(open(1, 0)), Gate::Park)]
+    #[case::time_for_a_probe(None, Some(open(0, 0)), Gate::Probe)]
+    #[case::somebody_is_at_it(None, Some(open(0, 1)), Gate::Park)]
+    #[case::the_prober_died(None, Some(open(-100, -1)), Gate::Probe)]
     #[case::paused_by_hand(Some(false), None, Gate::Park)]
-    #[case::paused_by_hand_and_open(Some(false), open(0, 0), Gate::Park)]
-    #[case::paused_by_failures(Some(true), open(1, 0), Gate::Park)]
-    #[case::paused_by_failures_and_time_for_a_probe(Some(true), open(0, 0), Gate::Probe)]
+    #[case::paused_by_hand_and_open(Some(false), Some(open(0, 0)), Gate::Park)]
+    #[case::paused_by_failures(Some(true), Some(open(1, 0)), Gate::Park)]
+    #[case::paused_by_failures_and_time_for_a_probe(Some(true), Some(open(0, 0)), Gate::Probe)]
     #[case::paused_by_failures_without_a_row(Some(true), None, Gate::Probe)]
     fn gates(#[case] by_failures: Option<bool>, #[case] breaker: Option<Breaker>, #[case] expected: Gate) {
         let pause = by_failures.map(|by_failures| Pause { at: now(), by_failures });
@@ -250,13 +250,13 @@ mod tests {
     #[case::nearly(9, 2, None, Seen::default(), &[])]
     #[case::failures(10, 0, None, Seen::default(), &[Reaction::Open])]
     #[case::timeouts(3, 3, None, Seen { slow: true, ..Seen::default() }, &[Reaction::MarkSlow, Reaction::Open])]
-    #[case::open_already(11, 0, open(1, 0), Seen::default(), &[])]
+    #[case::open_already(11, 0, Some(open(1, 0)), Seen::default(), &[])]
     #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), Seen::default(), &[Reaction::Open])]
-    #[case::probe_failed(11, 0, open(0, 1), Seen { probe: Some(Verdict::ServerFailed), ..Seen::default() }, &[Reaction::StayOpen])]
-    #[case::probe_arrived(0, 0, open(0, 1), Seen { probe: Some(Verdict::Accepted), ..Seen::default() }, &[Reaction::Close])]
-    #[case::probe_answered(1, 0, open(0, 1), Seen { probe: Some(Verdict::Aborted), ..Seen::default() }, &[Reaction::Close])]
+    #[case::probe_failed(11, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::ServerFailed), ..Seen::default() }, &[Reaction::StayOpen])]
+    #[case::probe_arrived(0, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Accepted), ..Seen::default() }, &[Reaction::Close])]
+    #[case::probe_answered(1, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Aborted), ..Seen::default() }, &[Reaction::Close])]
     #[case::gone(99, 0, None, Seen { gone: true, ..Seen::default() }, &[Reaction::Disable])]
-    #[case::for_too_long(50, 0, open(1, 0), Seen { probe: Some(Verdict::TimedOut), ..Seen::default() }, &[Reaction::StayOpen, Reaction::Pause])]
+    #[case::for_too_long(50, 0, Some(open(1, 0)), Seen { probe: Some(Verdict::TimedOut), ..Seen::default() }, &[Reaction::StayOpen, Reaction::Pause])]
     fn reacts(
         #[case] consecutive_failures: u64,
         #[case] consecutive_timeouts: u64,
@@ -266,7 +266,7 @@ mod tests {
     ) {
         let failing_since = Some(now() - Duration::from_hours(5 * 24));
         let statistics =
-            Statistics { consecutive_failures, consecutive_timeouts, failing_since, ..Statistics::default() };
+            Statistics { consecutive_failures, failing_since, consecutive_timeouts, ..Statistics::default() };
         assert_eq!(react(&webhook(), breaker.as_ref(), &statistics, seen, now()), expected);
     }
 
@@ -283,7 +283,7 @@ mod tests {
         webhook.settings.auto_pause = AutoPause { failures: 3, after_seconds: 60 };
         let failing_since = Some(now() - Duration::from_secs(failing_for));
         let statistics = Statistics { consecutive_failures, failing_since, ..Statistics::default() };
-        let reactions = react(&webhook, open(1, 0).as_ref(), &statistics, Seen::default(), now());
+        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, Seen::default(), now());
         assert_eq!(reactions.first().copied(), expected);
     }
 
@@ -291,7 +291,7 @@ mod tests {
     fn a_probe_that_arrives_resumes_what_failures_paused() {
         let webhook = Webhook { pause: Some(Pause { at: now(), by_failures: true }), ..webhook() };
         let seen = Seen { probe: Some(Verdict::Accepted), ..Seen::default() };
-        let reactions = react(&webhook, open(0, 1).as_ref(), &Statistics::default(), seen, now());
+        let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::Resume]);
     }
 

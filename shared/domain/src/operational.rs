@@ -83,9 +83,10 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
 }
 
 /// Returns the event that a delivery is given up, after so many attempts and with that answer to the last; `None` for that of
-/// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery.
+/// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery, whoever tells of it:
+/// `ended_at` is the time that its row keeps.
 #[must_use]
-pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at: Timestamp) -> Option<Event> {
+pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, ended_at: Timestamp) -> Option<Event> {
     let said = message.event_type.as_str();
     if is_about_exhaustion(said) {
         return None;
@@ -99,10 +100,10 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, at
         ("attempts", number(attempts)),
         ("last_status", status.map_or(Value::Null, number)),
     ];
-    let id = EventId::derive(message.delivery.timestamp(), &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
+    let id = EventId::derive(ended_at, &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
     let collection = format!("webhooks/{webhook}/deliveries");
     let about = About { entity_id: delivery, collection, app: message.app.clone() };
-    about.event(EXHAUSTED, id, message.tenant.clone(), at, &data)
+    about.event(EXHAUSTED, id, message.tenant.clone(), ended_at, &data)
 }
 
 /// That a delivery is given up.

@@ -42,6 +42,9 @@ pub(super) struct DeliveryItem {
     next_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease_until: Option<i64>,
+    /// When it was exhausted, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lane: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,7 @@ impl DeliveryItem {
             next_attempt: progress.attempt,
             next_at: progress.next_at.map(Timestamp::as_millisecond),
             lease_until: lease_until.map(Timestamp::as_millisecond),
+            ended_at: (progress.state == State::Exhausted).then(|| now.as_millisecond()),
             lane,
             lane_at: lane_at.map(Timestamp::as_millisecond),
             body_zstd,
@@ -147,6 +151,11 @@ impl DeliveryItem {
             attempts: delivery.attempts.clone(),
             expires_at: expires_at(now),
         })
+    }
+
+    /// Returns when it was exhausted, in milliseconds, if it is.
+    pub(super) fn ended_at(&self) -> Option<i64> {
+        self.ended_at
     }
 
     /// Returns its lane, and its place there.

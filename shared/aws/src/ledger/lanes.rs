@@ -28,6 +28,8 @@ pub struct DueDelivery {
     pub message: Message,
     /// Where it stands.
     pub progress: Progress,
+    /// When it was exhausted, if it is.
+    pub ended_at: Option<Timestamp>,
     /// Where it was seen.
     seen: (Option<String>, i64),
 }
@@ -101,8 +103,10 @@ impl Ledger {
 impl DueDelivery {
     fn from_item(item: Item) -> Result<Self, StoreError> {
         let item: DeliveryItem = from_item(item)?;
-        let seen = item.place();
+        let (seen, ended_at) = (item.place(), item.ended_at());
         let row = Delivery::try_from(item)?;
-        Ok(Self { progress: row.progress, message: row.next_message(), seen })
+        let ended_at = ended_at.map(Timestamp::from_millisecond).transpose();
+        let ended_at = ended_at.map_err(|error| StoreError::inconsistent(row.id, error))?;
+        Ok(Self { progress: row.progress, message: row.next_message(), ended_at, seen })
     }
 }

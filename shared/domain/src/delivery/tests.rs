@@ -112,12 +112,12 @@ fn settles() {
 }
 
 #[rstest]
-#[case::on_a_queue(State::Retrying, 60, due(180))]
-#[case::just_short(State::Retrying, 900, due(1020))]
-#[case::left_to_the_sweep(State::Retrying, 901, due(901))]
-#[case::its_turn_is_soon(State::Pending, 2, due(122))]
-#[case::its_turn_is_late(State::Pending, 1000, due(1000))]
-#[case::to_be_buried(State::Exhausted, 0, due(120))]
+#[case::on_a_queue(State::Retrying, 60, Some(due(180)))]
+#[case::just_short(State::Retrying, 900, Some(due(1020)))]
+#[case::left_to_the_sweep(State::Retrying, 901, Some(due(901)))]
+#[case::its_turn_is_soon(State::Pending, 2, Some(due(122)))]
+#[case::its_turn_is_late(State::Pending, 1000, Some(due(1000)))]
+#[case::to_be_buried(State::Exhausted, 0, Some(due(120)))]
 #[case::parked(State::Parked, 0, Some(Waits::Parked))]
 #[case::delivered(State::Delivered, 0, None)]
 #[case::cancelled(State::Cancelled, 0, None)]
@@ -129,11 +129,11 @@ fn says_where_it_waits(#[case] state: State, #[case] wait: u64, #[case] expected
 #[test]
 fn a_redriven_delivery_is_overdue_if_its_process_died() {
     let progress = Progress { state: State::Pending, cycle: 1, attempt: 1, next_at: None };
-    assert_eq!(progress.waits(now()), due(120));
+    assert_eq!(progress.waits(now()), Some(due(120)));
 }
 
-fn due(after: u64) -> Option<Waits> {
-    Some(Waits::Due(now() + seconds(after)))
+fn due(after: u64) -> Waits {
+    Waits::Due(now() + seconds(after))
 }
 
 #[rstest]

@@ -6,8 +6,7 @@ use secrecy::ExposeSecret as _;
 use super::*;
 use crate::delivery::Verdict;
 use crate::secret::WebhookSecret;
-use crate::signature::keys::SigningKey;
-use crate::signature::{Keys, Signature, SignatureScheme, Signed, sign};
+use crate::signature::{Keys, SignatureScheme, Signed, sign};
 
 fn masked(headers: &[(&str, &str)], owners: &[(&str, &str)]) -> Masked {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -83,11 +82,8 @@ fn a_redirect_shows_where_it_leads(#[case] location: &str, #[case] shown: &str) 
 }
 
 fn any_scheme() -> impl Strategy<Value = SignatureScheme> {
-    use SignatureScheme::{
-        Github, HmacSha256, Shopify, StandardWebhooks, StandardWebhooksEd25519, Stripe, SuperOffice,
-    };
-    let all = [StandardWebhooks, StandardWebhooksEd25519, HmacSha256, Github, Stripe, SuperOffice, Shopify];
-    prop::sample::select(all.to_vec())
+    use SignatureScheme::{Github, HmacSha256, Shopify, StandardWebhooks, Stripe, SuperOffice};
+    prop::sample::select(vec![StandardWebhooks, HmacSha256, Github, Stripe, SuperOffice, Shopify])
 }
 
 proptest! {
@@ -99,11 +95,11 @@ proptest! {
         body in ".{0,20}",
     ) {
         let secrets: Vec<_> = texts.iter().map(|text| WebhookSecret::parse(text).unwrap()).collect();
-        let secrets_of: Vec<_> = secrets.iter().collect();
-        let keys = Keys { secrets: &secrets_of, signing_keys: &[&SigningKey::from_random([7; 32])] };
+        let secrets_in_use: Vec<_> = secrets.iter().collect();
+        let keys = Keys { secrets: &secrets_in_use, signing_keys: &[] };
         let (at, body) = (Timestamp::UNIX_EPOCH, body.as_bytes());
-        let signature: Signature = serde_json::from_value(serde_json::json!({"scheme": scheme})).unwrap();
-        let mut headers = sign(&[signature], keys, &Signed { id: "evt_1", event_type: "a.b", attempt: 1, at, body });
+        let request = Signed { id: "evt_1", event_type: "a.b", attempt: 1, at, body };
+        let mut headers = sign(&[scheme.into()], keys, &request);
         let authorization = ("authorization".to_owned(), format!("Bearer {token}"));
         let masked = Masked::of(&headers, &BTreeMap::new()).and_authorization(&authorization.1.clone().into());
         headers.push(authorization);

@@ -105,7 +105,7 @@ fn urls(#[case] text: &str, #[case] error: Option<TargetError>) {
 #[case::zero("https://example.com:0/", &["1-65535"], false, false)]
 fn ports(#[case] url: &str, #[case] named: &[&str], #[case] allow_http: bool, #[case] allowed: bool) {
     let ports = named.iter().map(|text| text.parse().unwrap()).collect();
-    let policy = TargetPolicy { ports, allow_http, ..TargetPolicy::default() };
+    let policy = TargetPolicy { allow_http, ports, ..TargetPolicy::default() };
     assert_eq!(policy.parse(url).is_ok(), allowed);
 }
 
