@@ -8,6 +8,9 @@ use runtime::SystemClock;
 use crate::Config;
 use crate::authorization::Tokens;
 
+/// Returns a uniform draw from `0.0..1.0`.
+pub type Draw = Box<dyn Fn() -> f64 + Send + Sync>;
+
 /// The clients and caches of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
@@ -21,6 +24,7 @@ pub struct App {
     pub(crate) tokens: Tokens,
     pub(crate) receivers: outbound::Client,
     pub(crate) clock: Box<dyn Clock>,
+    pub(crate) draw: Draw,
 }
 
 impl App {
@@ -30,8 +34,15 @@ impl App {
     ///
     /// If the system's certificates cannot be read.
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        let aws = Aws::connect().await;
-        Ok(Self {
+        let receivers = outbound::Client::new(config.targets.clone())?;
+        let (clock, draw) = (Box::new(SystemClock), Box::new(runtime::random::draw));
+        Ok(Self::new(config, &Aws::connect().await, receivers, clock, draw))
+    }
+
+    /// Makes an application of what it is given, so that a test decides what time it is, what is drawn and who answers.
+    #[must_use]
+    pub fn new(config: Config, aws: &Aws, receivers: outbound::Client, clock: Box<dyn Clock>, draw: Draw) -> Self {
+        Self {
             registry: aws
                 .registry(config.registry_table)
                 .publishing(config.events_table.clone(), runtime::random::bits)
@@ -44,8 +55,9 @@ impl App {
             dead_letters: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
             tokens: Tokens::default(),
-            receivers: outbound::Client::new(config.targets)?,
-            clock: Box::new(SystemClock),
-        })
+            receivers,
+            clock,
+            draw,
+        }
     }
 }

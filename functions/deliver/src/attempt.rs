@@ -120,7 +120,7 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
                 let progress = if message.test && attempt.outcome.verdict != Verdict::Accepted {
                     stopped(State::Failed, None)
                 } else {
-                    let (policy, draw) = (&webhook.settings.retry_policy, runtime::random::draw());
+                    let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
                     settle(message.cycle, message.attempt, &attempt.outcome, policy, app.clock.now(), draw)
                 };
                 log(&attempt, &progress);

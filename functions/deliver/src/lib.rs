@@ -14,6 +14,6 @@ pub mod record;
 mod request;
 mod turns;
 
-pub use app::App;
+pub use app::{App, Draw};
 pub use config::Config;
 pub use handler::handle;

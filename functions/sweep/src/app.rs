@@ -20,7 +20,12 @@ pub struct App {
 impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
-        let aws = Aws::connect().await;
+        Self::new(config, &Aws::connect().await, Box::new(SystemClock))
+    }
+
+    /// Makes an application of what it is given, so that a test decides what time it is.
+    #[must_use]
+    pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         Self {
             registry: aws.registry(config.registry_table),
             ledger: aws.ledger(config.deliveries_table),
@@ -28,7 +33,7 @@ impl App {
             events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
-            clock: Box::new(SystemClock),
+            clock,
         }
     }
 }

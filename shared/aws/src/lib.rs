@@ -26,6 +26,7 @@ pub use secrets::Secrets;
 
 use std::time::Duration;
 
+use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
@@ -40,11 +41,16 @@ pub struct Aws {
 impl Aws {
     /// Reads region, credentials and endpoint as every AWS SDK does; no call is made.
     pub async fn connect() -> Self {
+        Self::load(aws_config::from_env()).await
+    }
+
+    /// Makes the clients as [`connect`](Self::connect) does, of a configuration that a test has begun: with its own transport.
+    pub async fn load(config: ConfigLoader) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(5))
             .build();
-        let config = aws_config::from_env().timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
+        let config = config.timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
         Self {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),

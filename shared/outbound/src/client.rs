@@ -58,6 +58,8 @@ pub struct Client {
     pool: Pool<Dialer, Full<Bytes>>,
     policy: Arc<TargetPolicy>,
     places: Arc<Places>,
+    #[cfg(feature = "scripted")]
+    script: Option<crate::Script>,
 }
 
 /// A request to a receiver.
@@ -102,7 +104,20 @@ impl Client {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .build(Dialer::new(Arc::clone(&policy), names, tls));
-        Self { pool, policy, places: Arc::default() }
+        Self {
+            pool,
+            policy,
+            places: Arc::default(),
+            #[cfg(feature = "scripted")]
+            script: None,
+        }
+    }
+
+    /// Lets a script answer instead of the network.
+    #[cfg(feature = "scripted")]
+    #[must_use]
+    pub fn scripted(self, script: crate::Script) -> Self {
+        Self { script: Some(script), ..self }
     }
 
     /// Waits until one more request may go to the URL's host: at most 20 are under way to one host and port.
@@ -115,6 +130,10 @@ impl Client {
 
     /// Sends one request and says what came of it. Never fails: a failure is an outcome.
     pub async fn post(&self, request: Request, place: Place) -> Outcome {
+        #[cfg(feature = "scripted")]
+        if let Some(script) = &self.script {
+            return script.answer(request).await;
+        }
         let started = Instant::now();
         let trace = Trace::default();
         let mut outcome = trace.follow(self.exchange(request, &trace, started)).await;

@@ -11,9 +11,13 @@ mod fetch;
 mod names;
 mod outcome;
 mod places;
+#[cfg(feature = "scripted")]
+mod script;
 mod stream;
 mod trace;
 
 pub use client::{Client, Request, TokenError};
 pub use fetch::{FetchError, fetch};
 pub use places::Place;
+#[cfg(feature = "scripted")]
+pub use script::Script;
