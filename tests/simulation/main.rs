@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
+mod delivery;
 mod faults;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

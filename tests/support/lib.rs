@@ -4,14 +4,18 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
 
+pub mod cloud;
 mod fake_aws;
+mod hooks;
 mod lambda;
 mod proxy;
 mod receiver;
 mod stack;
 mod tokens;
 
+pub use cloud::Cloud;
 pub use fake_aws::{FakeAws, Fault, fanout_environment};
+pub use hooks::Hooks;
 pub use lambda::{Function, binary};
 pub use proxy::{Cut, Proxy};
 pub use receiver::{Answer, Received, Receiver};

@@ -1,0 +1,264 @@
+//! What must hold, whatever the rules of retrying are.
+//!
+//! To extend it: a new state or transition belongs to [`may_follow`], a new kind of holder to [`Model::is_held`], a new reason for a
+//! request to [`Model::arrived`], a new way to end to [`Model::ended`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::delivery::State;
+use domain::id::{DeliveryId, WebhookId};
+use domain::message::Message;
+use jiff::Timestamp;
+use outbound::Request;
+use serde_json::Value;
+use tests::cloud::{Letter, Queues, Write};
+
+/// How a receiver answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    Up,
+    Failing,
+    Refusing,
+    Slow,
+    Flapping,
+    Unreachable,
+    Throttling,
+    Unavailable,
+    Gone,
+}
+
+/// A webhook, as the test has set it.
+#[derive(Debug)]
+pub(super) struct Hook {
+    pub(super) mood: Mood,
+    pub(super) paused: bool,
+    pub(super) deleted: bool,
+    /// Whether its receiver has said that it wants no more.
+    pub(super) gone: bool,
+    pub(super) max_attempts: u32,
+}
+
+/// A row of the ledger, as it was last written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) state: State,
+    pub(super) cycle: u32,
+    pub(super) attempt: u32,
+    pub(super) attempts: Vec<(u32, u32)>,
+    pub(super) lane_at: Option<i64>,
+    /// Whether the sweep finds it by itself at that time; a parked one waits until its webhook's are let go.
+    pub(super) is_due: bool,
+}
+
+/// A delivery that was sent to the queue.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its first message.
+    pub(super) message: Message,
+    /// The text of its body; `None` if none was made.
+    pub(super) body: Option<String>,
+    pub(super) row: Option<Row>,
+    /// Whether the receiver ever took it.
+    accepted: bool,
+    /// The requests that were made.
+    posts: usize,
+    /// The attempts that were ever in its log.
+    slots: BTreeSet<(u32, u32)>,
+    /// How often its first message was received.
+    pub(super) firsts: usize,
+    /// The invocations with it that died or met a fault of ours.
+    pub(super) disturbed: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) hooks: BTreeMap<WebhookId, Hook>,
+    pub(super) deliveries: BTreeMap<DeliveryId, Known>,
+    /// Which deliveries of a webhook there are, by their events: a request names no more.
+    pub(super) by_event: BTreeMap<(WebhookId, String), DeliveryId>,
+    /// The texts that are no messages.
+    pub(super) poison: BTreeSet<String>,
+    /// When the sweep should look at rows that are no deliveries.
+    others_due: BTreeMap<(String, String), i64>,
+}
+
+/// Says whether one state may come after another, of the same row.
+///
+/// From its end a delivery goes on by a redrive alone. One exception: whoever attempts it for the first time does not know of another
+/// process that does the same, and what the receiver has taken is true.
+fn may_follow(before: &Row, after: &Row) -> bool {
+    let is_redrive = after.state == State::Pending && after.cycle == before.cycle + 1;
+    let is_first_taken = after.state == State::Delivered && (after.cycle, after.attempt) == (0, 1);
+    match before.state {
+        State::Delivered => after.state == State::Delivered,
+        State::Exhausted => {
+            // Only when somebody should look at it may change, until it is in the dead-letter queue.
+            let is_same = Row { lane_at: after.lane_at, is_due: after.is_due, ..before.clone() } == *after;
+            is_same || is_redrive || is_first_taken
+        }
+        State::Cancelled | State::Failed => after == before || is_first_taken,
+        State::Pending | State::Retrying | State::Parked => {
+            is_first_taken || (after.cycle, after.attempt) >= (before.cycle, before.attempt)
+        }
+    }
+}
+
+/// Says whether an item waits where the sweep looks.
+fn is_due(item: &Value) -> bool {
+    item["lane"]["S"].as_str().is_some_and(|lane| lane.starts_with("due#"))
+}
+
+impl Row {
+    pub(super) fn read(item: &Value) -> Self {
+        let number = |value: &Value| value["N"].as_str().and_then(|text| text.parse::<i64>().ok());
+        let small = |value: &Value| number(value).and_then(|number| u32::try_from(number).ok()).unwrap();
+        let attempts = item["attempts"]["L"].as_array().into_iter().flatten();
+        Self {
+            state: serde_json::from_value(item["delivery_state"]["S"].clone()).unwrap(),
+            cycle: small(&item["delivery_cycle"]),
+            attempt: small(&item["next_attempt"]),
+            attempts: attempts.map(|entry| (small(&entry["M"]["cycle"]), small(&entry["M"]["number"]))).collect(),
+            lane_at: number(&item["lane_at"]).filter(|_| item["lane"]["S"].is_string()),
+            is_due: is_due(item),
+        }
+    }
+}
+
+impl Model {
+    /// Takes note of a delivery.
+    pub(super) fn publish(&mut self, message: Message, body: Option<String>) {
+        let (id, key) = (message.delivery, (message.webhook, message.event.to_string()));
+        self.by_event.insert(key, id);
+        let known = Known {
+            message,
+            body,
+            row: None,
+            accepted: false,
+            posts: 0,
+            slots: BTreeSet::new(),
+            firsts: 0,
+            disturbed: 0,
+        };
+        self.deliveries.insert(id, known);
+    }
+
+    /// A request arrives: for a webhook that gets any, and with the id and the body that all requests of the delivery have.
+    pub(super) fn arrived(&mut self, webhook: WebhookId, request: &Request) {
+        let header =
+            |wanted: &str| request.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let event = header("webhook-id").expect("a request names its event");
+        let id = self.by_event.get(&(webhook, event.to_owned())).expect("a request is of a delivery to that webhook");
+        let known = self.deliveries.get_mut(id).unwrap();
+        assert_eq!(Some(&request.body), known.body.as_ref(), "{id}: another body");
+        let hook = &self.hooks[&webhook];
+        assert!(!hook.deleted, "{id}: a deleted webhook is called");
+        assert!(!hook.paused || known.message.test, "{id}: a paused webhook is called");
+        known.posts += 1;
+    }
+
+    /// The receiver took what arrived.
+    pub(super) fn took(&mut self, webhook: WebhookId, event: &str) {
+        let id = self.by_event[&(webhook, event.to_owned())];
+        self.deliveries.get_mut(&id).unwrap().accepted = true;
+    }
+
+    /// A row was written.
+    pub(super) fn written(&mut self, write: &Write) -> Option<DeliveryId> {
+        let Ok(id) = write.sk.parse::<DeliveryId>() else {
+            // What else waits for the sweep: breakers.
+            let at = write.item["lane_at"]["N"].as_str().filter(|_| is_due(&write.item)).map(|at| at.parse().unwrap());
+            let key = (write.pk.clone(), write.sk.clone());
+            match at {
+                Some(at) => self.others_due.insert(key, at),
+                None => self.others_due.remove(&key),
+            };
+            return None;
+        };
+        let row = Row::read(&write.item);
+        let known = self.deliveries.get_mut(&id).unwrap_or_else(|| panic!("{id}: a row of nothing that was sent"));
+        let hook = &self.hooks[&known.message.webhook];
+        if let Some(before) = &known.row {
+            assert!(may_follow(before, &row), "{id}: {row:?} came after {before:?}");
+        }
+        if row.state == State::Delivered {
+            assert!(known.accepted, "{id}: nobody took it");
+        }
+        let mut seen = BTreeSet::new();
+        for slot in &row.attempts {
+            assert!(seen.insert(*slot), "{id}: attempt {slot:?} stands twice in its log");
+            assert!(slot.1 <= hook.max_attempts, "{id}: attempt {slot:?} of {}", hook.max_attempts);
+        }
+        assert!(row.attempt <= hook.max_attempts, "{id}: waits for attempt {} of {}", row.attempt, hook.max_attempts);
+        known.slots.extend(seen);
+        known.row = Some(row);
+        Some(id)
+    }
+
+    /// Says whether a delivery has ended, or somebody will go on with it: the invariant of invariants.
+    pub(super) fn is_held(&self, id: DeliveryId, queues: &Queues) -> bool {
+        let known = &self.deliveries[&id];
+        let letter = |wanted: &dyn Fn(&str, &Message) -> bool| {
+            queues.any(|queue, letter| {
+                letter.message.as_ref().is_some_and(|message| message.delivery == id && wanted(queue, message))
+            })
+        };
+        match &known.row {
+            None => letter(&|_, message| (message.cycle, message.attempt) == (0, 1) && message.body.is_some()),
+            Some(row) => match row.state {
+                State::Pending | State::Retrying | State::Parked => row.lane_at.is_some(),
+                // In the dead-letter queue, or on its way back from there.
+                State::Exhausted => {
+                    row.lane_at.is_some()
+                        || letter(&|_, message| (message.cycle, message.attempt) == (row.cycle + 1, 1))
+                }
+                State::Delivered | State::Cancelled | State::Failed => true,
+            },
+        }
+    }
+
+    pub(super) fn assert_held(&self, id: DeliveryId, queues: &Queues, after: &str) {
+        assert!(self.is_held(id, queues), "after {after} nobody holds {id}: {:?}", self.deliveries[&id]);
+    }
+
+    /// Messages were acknowledged.
+    pub(super) fn acknowledged(&self, letters: &[Letter], queues: &Queues) {
+        for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
+            self.assert_held(message.delivery, queues, "an acknowledgement");
+        }
+    }
+
+    /// Returns when the next row is due.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let times = self.deliveries.values().filter_map(|known| known.row.as_ref().filter(|row| row.is_due)?.lane_at);
+        times.chain(self.others_due.values().copied()).min().map(|at| Timestamp::from_millisecond(at).unwrap())
+    }
+
+    /// Returns how deliveries stand, once everything that can happen has happened.
+    pub(super) fn ended(&self, queues: &Queues) -> BTreeMap<&'static str, usize> {
+        let mut states = BTreeMap::new();
+        for (id, known) in &self.deliveries {
+            let row = known.row.as_ref().unwrap_or_else(|| panic!("{id} is lost: {known:?}"));
+            let hook = &self.hooks[&known.message.webhook];
+            match row.state {
+                State::Delivered => {}
+                State::Exhausted => {
+                    let is_letter = |queue: &str, letter: &Letter| {
+                        let message = letter.message.as_ref();
+                        queue == "dead-letters" && message.is_some_and(|message| message.delivery == *id)
+                    };
+                    assert!(queues.any(is_letter), "{id} is exhausted, and no dead letter says so: {known:?}");
+                }
+                State::Cancelled => assert!(hook.deleted || hook.gone, "{id} was cancelled for no reason: {known:?}"),
+                State::Failed => assert!(known.message.test, "{id} was given up at once: {known:?}"),
+                State::Pending | State::Retrying | State::Parked => panic!("{id} never ends: {known:?}"),
+            }
+            let allowed = known.slots.len() + known.disturbed + known.firsts.saturating_sub(1);
+            assert!(known.posts <= allowed, "{id}: more requests than anything explains: {known:?}");
+            *states.entry(row.state.as_str()).or_default() += 1;
+        }
+        for poison in &self.poison {
+            assert!(queues.any(|queue, letter| queue == "dead-letters" && letter.body == *poison), "{poison} is lost");
+        }
+        states
+    }
+}

@@ -1,0 +1,206 @@
+//! The operations: what may happen next, drawn.
+
+use std::time::Duration;
+
+use domain::id::{EventId, WebhookId};
+use domain::message::{Body, Message};
+use domain::time::Clock as _;
+use domain::webhook::Pause;
+use jiff::SignedDuration;
+use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
+use tests::cloud::Fault;
+
+use super::model::Mood;
+use super::process::Plan;
+use super::world::{HOOKS, QUEUES, TENANT, Work, World, dies};
+
+impl World {
+    /// Something happens.
+    pub(super) async fn step(&mut self) {
+        match self.roll(1000) {
+            0..600 => {
+                let living = self.living();
+                let webhook = living[self.roll(living.len())];
+                self.publish(webhook);
+            }
+            600..610 => self.poison(),
+            610..710 => self.deliver().await,
+            710..725 => self.sweep().await,
+            725..800 => self.change_mood().await,
+            800..880 => self.duplicate(),
+            880..950 => self.wait(),
+            950..975 => self.toggle_pause().await,
+            975..978 => self.replace().await,
+            978..983 => self.restart().await,
+            _ => self.redrive(),
+        }
+    }
+
+    /// An event for a webhook: a message in the queue.
+    pub(super) fn publish(&mut self, webhook: WebhookId) {
+        self.count("deliveries");
+        self.published += 1;
+        let event = EventId::from_parts(self.ground.time.now(), self.published);
+        let text = format!(r#"{{"number":{}}}"#, self.published);
+        let (body, text) = match self.roll(100) {
+            0 => (Body::Failed("a template".to_owned()), None),
+            _ => (Body::Inline(text.clone()), Some(text)),
+        };
+        let mut message =
+            Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
+        message.test = self.roll(50) == 0;
+        self.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        self.model().publish(message, text);
+    }
+
+    /// A message that is none.
+    fn poison(&mut self) {
+        self.count("poison");
+        self.published += 1;
+        let text = format!("poison {}", self.published);
+        self.ground.cloud.queues.send("deliveries", text.clone(), Duration::ZERO, None, None);
+        self.model().poison.insert(text);
+    }
+
+    /// Some batches are delivered at once, and perhaps a sweep runs meanwhile.
+    async fn deliver(&mut self) {
+        let mut work = Vec::new();
+        for _ in 0..=self.roll(3) {
+            let queue = QUEUES[self.roll(4).saturating_sub(1)];
+            let random = &self.ground.random;
+            // In any order.
+            let order = |_: &tests::cloud::Letter| random.lock().unwrap().random::<u32>();
+            let letters = self.ground.cloud.queues.receive(queue, 10, order);
+            if !letters.is_empty() {
+                work.push(Work::Batch(queue, letters, self.fate()));
+                self.count("batches");
+            }
+        }
+        if self.roll(10) == 0 {
+            work.push(Work::Sweep(self.fate()));
+            self.count("sweeps");
+        }
+        self.run(work).await;
+    }
+
+    async fn sweep(&mut self) {
+        let mut work = Vec::new();
+        for _ in 0..=self.roll(2) {
+            work.push(Work::Sweep(self.fate()));
+            self.count("sweeps");
+        }
+        self.run(work).await;
+    }
+
+    /// What is to happen to an invocation: mostly nothing.
+    fn fate(&self) -> Plan {
+        match self.roll(100) {
+            0..8 => dies(1 + self.roll(12), [Fault::DieBefore, Fault::DieAfter][self.roll(2)]),
+            8..11 => Plan { dies_at_request: true, ..Plan::default() },
+            11..20 => Plan { gloomy: true, ..Plan::default() },
+            _ => Plan::default(),
+        }
+    }
+
+    async fn change_mood(&mut self) {
+        self.count("changes of a receiver");
+        let living = self.living();
+        let webhook = living[self.roll(living.len())];
+        let moods = [
+            Mood::Failing,
+            Mood::Refusing,
+            Mood::Slow,
+            Mood::Flapping,
+            Mood::Unreachable,
+            Mood::Throttling,
+            Mood::Unavailable,
+            Mood::Gone,
+        ];
+        let mood =
+            if self.roll(2) == 0 { Mood::Up } else { *moods.choose(&mut *self.ground.random.lock().unwrap()).unwrap() };
+        self.model().hooks.get_mut(&webhook).unwrap().mood = mood;
+        if living.len() < HOOKS {
+            self.register().await;
+        }
+    }
+
+    /// A queue hands out a message once more.
+    fn duplicate(&mut self) {
+        let queue = QUEUES[self.roll(3)];
+        let length = self.ground.cloud.queues.len(queue);
+        if length > 0 {
+            self.count("duplicates");
+            self.ground.cloud.queues.duplicate(queue, self.roll(length));
+        }
+    }
+
+    /// Time passes: mostly seconds, sometimes hours; and now and then clocks are set back.
+    fn wait(&mut self) {
+        self.count("jumps of the clock");
+        let seconds = match self.roll(100) {
+            0..60 => self.roll(60),
+            60..90 => self.roll(20 * 60),
+            90..96 => self.roll(14 * 3600),
+            _ => {
+                self.ground.time.jump(SignedDuration::from_millis(-1000));
+                return;
+            }
+        };
+        self.ground.time.jump(SignedDuration::from_secs(i64::try_from(seconds).unwrap()));
+    }
+
+    async fn toggle_pause(&mut self) {
+        let living = self.living();
+        let webhook = living[self.roll(living.len())];
+        let paused = self.model().hooks[&webhook].paused;
+        if paused {
+            self.count("resumes");
+            self.resume(webhook).await;
+        } else {
+            self.count("pauses");
+            self.pause(webhook).await;
+        }
+    }
+
+    pub(super) async fn pause(&mut self, webhook: WebhookId) {
+        let pause = Some(Pause { at: self.ground.time.now(), by_failures: false });
+        self.hooks.change(&TENANT.parse().unwrap(), webhook, |webhook| webhook.pause = pause).await;
+        self.model().hooks.get_mut(&webhook).unwrap().paused = true;
+    }
+
+    pub(super) async fn resume(&mut self, webhook: WebhookId) {
+        self.hooks.change(&TENANT.parse().unwrap(), webhook, |webhook| webhook.pause = None).await;
+        self.model().hooks.get_mut(&webhook).unwrap().paused = false;
+    }
+
+    /// A webhook is deleted, and another one registered.
+    async fn replace(&mut self) {
+        self.count("deletions");
+        let living = self.living();
+        let webhook = living[self.roll(living.len())];
+        self.delete(webhook).await;
+        self.register().await;
+    }
+
+    pub(super) async fn delete(&mut self, webhook: WebhookId) {
+        let now = self.ground.time.now();
+        self.hooks.delete(&TENANT.parse().unwrap(), webhook, now).await;
+        self.model().hooks.get_mut(&webhook).unwrap().deleted = true;
+    }
+
+    /// An execution environment ends, with what it remembers.
+    async fn restart(&mut self) {
+        self.count("restarts");
+        let index = self.roll(self.delivers.len());
+        self.delivers[index] = super::process::Process::<deliver::App>::start(&self.ground).await;
+    }
+
+    /// Somebody moves dead letters back, as the console does: to where they came from or to the other queue.
+    fn redrive(&mut self) {
+        let moved = self.ground.cloud.queues.redrive("dead-letters", QUEUES[self.roll(2)], 1 + self.roll(40));
+        if !moved.is_empty() {
+            self.count("redrives");
+        }
+    }
+}

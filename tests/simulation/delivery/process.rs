@@ -1,0 +1,261 @@
+//! Processes: execution environments of deliver and sweep, whose calls fare as a plan says, and who may die at any of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use domain::delivery::{Outcome, Verdict};
+use domain::id::WebhookId;
+use domain::time::Clock;
+use jiff::{SignedDuration, Timestamp};
+use outbound::{Client, Request, Script};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use tests::cloud::{Cloud, Fault, Forecast, Letter, Line, Weather, sqs_event};
+
+use super::model::{Model, Mood};
+
+/// How long an invocation may take, as in the template.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+pub(super) type Shared<T> = Arc<Mutex<T>>;
+
+/// The time: Tokio's, which stands still while anything happens, and what it was moved on by.
+pub(super) struct Time {
+    started: tokio::time::Instant,
+    moved: AtomicI64,
+}
+
+impl Time {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { started: tokio::time::Instant::now(), moved: AtomicI64::new(1_795_244_140_000) })
+    }
+
+    pub(super) fn jump(&self, by: SignedDuration) {
+        self.moved.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.moved.load(Ordering::Relaxed)).unwrap() + self.started.elapsed()
+    }
+}
+
+/// A machine's clock, which is not quite right.
+struct Skewed(Arc<Time>, SignedDuration);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        self.0.now() + self.1
+    }
+}
+
+/// What is to happen to an invocation.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Whether calls fail now and then.
+    pub(super) gloomy: bool,
+    /// At which call the process dies, and how.
+    pub(super) dies: Option<(usize, Fault)>,
+    /// Whether the process dies when its next request has arrived.
+    pub(super) dies_at_request: bool,
+    /// The calls so far.
+    pub(super) calls: usize,
+    /// The faults that were met.
+    pub(super) met: BTreeMap<&'static str, usize>,
+}
+
+/// What all processes have in common.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) random: Shared<StdRng>,
+    pub(super) time: Arc<Time>,
+    pub(super) cloud: Arc<Cloud>,
+    pub(super) model: Shared<Model>,
+    /// Made once: it reads the system's certificates.
+    pub(super) client: Client,
+}
+
+pub(super) struct Process<A> {
+    pub(super) app: A,
+    pub(super) plan: Shared<Plan>,
+    clock: Arc<Skewed>,
+    line: Line,
+}
+
+fn forecast(plan: &Shared<Plan>, random: &Shared<StdRng>) -> Forecast {
+    let (plan, random) = (Arc::clone(plan), Arc::clone(random));
+    Arc::new(move |operation, _| {
+        let (mut plan, mut random) = (plan.lock().unwrap(), random.lock().unwrap());
+        plan.calls += 1;
+        let delay = Duration::from_millis(random.random_range(0..15));
+        let fault = match plan.dies {
+            Some((call, fault)) if call == plan.calls => Some(fault),
+            _ if plan.gloomy && random.random_ratio(1, 4) => {
+                let faults =
+                    [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter];
+                let fault = if operation == "Query" { Fault::Stale } else { *faults.choose(&mut *random).unwrap() };
+                Some(fault)
+            }
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            *plan.met.entry(name(fault)).or_default() += 1;
+        }
+        Weather { delay, fault }
+    })
+}
+
+fn name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Throttle => "throttled",
+        Fault::LoseAnswer => "lost an answer",
+        Fault::RefuseSome => "refused some",
+        Fault::HangBefore => "hung before",
+        Fault::HangAfter => "hung after",
+        Fault::DieBefore => "died before a call",
+        Fault::DieAfter => "died after a call",
+        Fault::Stale => "lagged",
+    }
+}
+
+async fn connect(ground: &Ground) -> (Shared<Plan>, Arc<Skewed>, Line, aws::Aws) {
+    let plan = Shared::<Plan>::default();
+    let skew = ground.random.lock().unwrap().random_range(-1500..1500);
+    let clock = Arc::new(Skewed(Arc::clone(&ground.time), SignedDuration::from_millis(skew)));
+    let line = ground.cloud.line(forecast(&plan, &ground.random));
+    let aws = line.aws().await;
+    (plan, clock, line, aws)
+}
+
+/// A clock that is shared with who asks the time.
+struct Of(Arc<Skewed>);
+
+impl Clock for Of {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+fn url(name: &str) -> String {
+    format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
+}
+
+impl<A> Process<A> {
+    fn deadline(&self) -> SystemTime {
+        (self.clock.now() + TIMEOUT).into()
+    }
+
+    /// Says what is to happen to the next invocation.
+    pub(super) fn plan(&self, plan: Plan) {
+        *self.plan.lock().unwrap() = plan;
+    }
+
+    /// Runs an invocation; `None` if it died.
+    async fn run<T>(&self, invocation: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = invocation => Some(done),
+            () = self.line.dies.notified() => None,
+            () = tokio::time::sleep(TIMEOUT) => None,
+        }
+    }
+}
+
+impl Process<deliver::App> {
+    pub(super) async fn start(ground: &Ground) -> Self {
+        let (plan, clock, line, aws) = connect(ground).await;
+        let config = deliver::Config {
+            registry_table: "registry".to_owned(),
+            events_table: "events".to_owned(),
+            deliveries_table: "deliveries".to_owned(),
+            retries_queue_url: url("retries"),
+            slow_queue_url: url("slow"),
+            dead_letter_queue_url: url("dead-letters"),
+            fingerprint_key_path: "/test/fingerprint-key".to_owned(),
+            targets: domain::target::TargetPolicy::default(),
+        };
+        let random = Arc::clone(&ground.random);
+        let draw = Box::new(move || random.lock().unwrap().random());
+        let receivers = ground.client.clone().scripted(script(ground, &plan, &line));
+        let app = deliver::App::new(config, &aws, receivers, Box::new(Of(Arc::clone(&clock))), draw);
+        Self { app, plan, clock, line }
+    }
+
+    /// Hands a batch over; returns the ids of the messages that it hands back, or `None` if it died.
+    pub(super) async fn deliver(&self, letters: &[Letter]) -> Option<Vec<u64>> {
+        let event = serde_json::from_value(sqs_event(letters)).unwrap();
+        let response = self.run(deliver::handle(&self.app, event, self.deadline())).await?;
+        Some(tests::cloud::handed_back(&serde_json::to_value(response).unwrap()))
+    }
+}
+
+impl Process<sweep::App> {
+    pub(super) async fn start(ground: &Ground) -> Self {
+        let (plan, clock, line, aws) = connect(ground).await;
+        let config = sweep::Config {
+            deliveries_table: "deliveries".to_owned(),
+            events_table: "events".to_owned(),
+            retries_queue_url: url("retries"),
+            dead_letter_queue_url: url("dead-letters"),
+        };
+        let app = sweep::App::new(config, &aws, Box::new(Of(Arc::clone(&clock))));
+        Self { app, plan, clock, line }
+    }
+
+    /// Runs it once; `None` if it died or failed.
+    pub(super) async fn sweep(&self) -> Option<sweep::Swept> {
+        self.run(sweep::sweep(&self.app, self.deadline())).await?.ok()
+    }
+}
+
+/// The receivers of all webhooks, as a process meets them. A webhook's URL names its id.
+fn script(ground: &Ground, plan: &Shared<Plan>, line: &Line) -> Script {
+    let (ground, plan, line) = (ground.clone(), Arc::clone(plan), line.clone());
+    Script::new(move |request| receive(ground.clone(), Arc::clone(&plan), line.clone(), request))
+}
+
+async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Request) -> Outcome {
+    let (_, id) = request.url.rsplit_once('/').unwrap();
+    let webhook: WebhookId = id.parse().unwrap();
+    let (mood, wait, luck) = {
+        let (mut model, mut random) = (ground.model.lock().unwrap(), ground.random.lock().unwrap());
+        model.arrived(webhook, &request);
+        (model.hooks[&webhook].mood, random.random_range(1..200), random.random_bool(0.5))
+    };
+    let header = request.headers.iter().find(|(name, _)| name == "webhook-id");
+    let event = header.map(|(_, value)| value.clone()).unwrap();
+    let took = || ground.model.lock().unwrap().took(webhook, &event);
+    let accepts = mood == Mood::Up || (mood == Mood::Flapping && luck);
+    if accepts && luck {
+        took();
+    }
+    if std::mem::take(&mut plan.lock().unwrap().dies_at_request) {
+        *plan.lock().unwrap().met.entry("died at a request").or_default() += 1;
+        return line.die().await;
+    }
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    let answered =
+        |verdict, status| Outcome { status: Some(status), ..Outcome::unanswered(verdict, "so it is told to") };
+    match mood {
+        _ if accepts => {
+            took();
+            Outcome { error: None, ..answered(Verdict::Accepted, 204) }
+        }
+        Mood::Up | Mood::Failing | Mood::Flapping => answered(Verdict::ServerFailed, 500),
+        Mood::Refusing => answered(Verdict::Refused, 403),
+        Mood::Throttling => answered(Verdict::Throttled, 429),
+        Mood::Unavailable => answered(Verdict::Unavailable, 503),
+        Mood::Gone => {
+            ground.model.lock().unwrap().hooks.get_mut(&webhook).unwrap().gone = true;
+            answered(Verdict::Gone, 410)
+        }
+        Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nobody listens"),
+        Mood::Slow => {
+            tokio::time::sleep(request.timeout).await;
+            Outcome::unanswered(Verdict::TimedOut, "no complete answer within the timeout")
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The world of a run: what there is, and how work is done in it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use domain::id::{DeliveryId, WebhookId};
+use domain::time::Clock as _;
+use futures::future::join_all;
+use jiff::SignedDuration;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tests::Hooks;
+use tests::cloud::{Cloud, Fault, Letter};
+
+use super::model::{Hook, Model, Mood};
+use super::process::{Ground, Plan, Process, Time};
+
+/// What deliver takes messages of.
+pub(super) const QUEUES: [&str; 3] = ["deliveries", "retries", "slow"];
+
+pub(super) const TENANT: &str = "acme";
+pub(super) const HOOKS: usize = 12;
+
+/// How many execution environments there are of each function.
+const PROCESSES: usize = 3;
+
+pub(super) struct World {
+    pub(super) ground: Ground,
+    pub(super) hooks: Hooks,
+    pub(super) delivers: Vec<Process<deliver::App>>,
+    pub(super) sweeps: Vec<Process<sweep::App>>,
+    pub(super) counts: BTreeMap<&'static str, usize>,
+    /// How many deliveries and webhooks there were.
+    pub(super) published: u128,
+    pub(super) registered: u128,
+    states: String,
+}
+
+/// Something that is under way.
+pub(super) enum Work {
+    Batch(&'static str, Vec<Letter>, Plan),
+    Sweep(Plan),
+}
+
+impl World {
+    pub(super) async fn new(seed: u64) -> Self {
+        let (random, time) = (Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), Time::new());
+        let cloud = Cloud::new(Arc::clone(&time) as Arc<_>);
+        cloud.tables.keep_journal();
+        let hooks = Hooks::new(&cloud).await;
+        let client = outbound::Client::new(domain::target::TargetPolicy::default()).unwrap();
+        let ground = Ground { random, time, cloud, model: Arc::default(), client };
+        let (mut delivers, mut sweeps) = (Vec::new(), Vec::new());
+        for _ in 0..PROCESSES {
+            delivers.push(Process::<deliver::App>::start(&ground).await);
+            sweeps.push(Process::<sweep::App>::start(&ground).await);
+        }
+        let (counts, states) = (BTreeMap::new(), String::new());
+        let mut world = Self { ground, hooks, delivers, sweeps, counts, published: 0, registered: 0, states };
+        for _ in 0..HOOKS {
+            world.register().await;
+        }
+        world
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn roll(&self, below: usize) -> usize {
+        self.ground.random.lock().unwrap().random_range(0..below)
+    }
+
+    pub(super) fn model(&self) -> std::sync::MutexGuard<'_, Model> {
+        self.ground.model.lock().unwrap()
+    }
+
+    /// Registers one more webhook.
+    pub(super) async fn register(&mut self) -> WebhookId {
+        let max_attempts = [1, 2, 3, 4, 6][self.roll(5)];
+        self.register_with(
+            json!({"retry_policy": {"maxAttempts": max_attempts, "timeoutMs": 1000 * (1 + self.roll(20))}}),
+            max_attempts,
+        )
+        .await
+    }
+
+    /// Registers a webhook with these settings.
+    pub(super) async fn register_with(&mut self, mut settings: serde_json::Value, max_attempts: u32) -> WebhookId {
+        self.registered += 1;
+        let id = WebhookId::from_parts(jiff::Timestamp::UNIX_EPOCH, self.registered);
+        settings["url"] = json!(format!("https://receiver.example/{id}"));
+        let webhook = self.hooks.create(TENANT, self.registered, settings).await;
+        assert_eq!(webhook.id, id);
+        self.model()
+            .hooks
+            .insert(id, Hook { mood: Mood::Up, paused: false, deleted: false, gone: false, max_attempts });
+        id
+    }
+
+    /// Returns the webhooks that are not deleted.
+    pub(super) fn living(&self) -> Vec<WebhookId> {
+        self.model().hooks.iter().filter(|(_, hook)| !hook.deleted && !hook.gone).map(|(id, _)| *id).collect()
+    }
+
+    /// Does several things at once, in processes of their own, and checks what came of it.
+    pub(super) async fn run(&mut self, work: Vec<Work>) {
+        let (mut batches, mut sweeps) = (Vec::new(), Vec::new());
+        for work in work {
+            match work {
+                Work::Batch(queue, letters, plan) if batches.len() < PROCESSES => {
+                    self.delivers[batches.len()].plan(plan);
+                    batches.push((queue, letters));
+                }
+                Work::Sweep(plan) if sweeps.len() < PROCESSES => {
+                    self.sweeps[sweeps.len()].plan(plan);
+                    sweeps.push(());
+                }
+                Work::Batch(..) | Work::Sweep(_) => panic!("there are {PROCESSES} processes of each"),
+            }
+        }
+        for (_, letters) in &batches {
+            self.received(letters);
+        }
+        let deliver =
+            join_all(batches.iter().zip(&self.delivers).map(|((_, letters), process)| process.deliver(letters)));
+        let sweep = join_all(sweeps.iter().zip(&self.sweeps).map(|((), process)| process.sweep()));
+        let (delivered, swept) = futures::future::join(deliver, sweep).await;
+        for (index, ((queue, letters), back)) in batches.into_iter().zip(delivered).enumerate() {
+            let met = std::mem::take(&mut self.delivers[index].plan.lock().unwrap().met);
+            self.note(&letters, &met, back.is_none());
+            if back.is_none() {
+                self.count("batches that died");
+                self.delivers[index] = Process::<deliver::App>::start(&self.ground).await;
+            }
+            self.settle(queue, letters, back);
+        }
+        for (index, swept) in swept.into_iter().enumerate() {
+            let met = std::mem::take(&mut self.sweeps[index].plan.lock().unwrap().met);
+            self.note(&[], &met, false);
+            if swept.is_none() {
+                self.count("sweeps that died or failed");
+                self.sweeps[index] = Process::<sweep::App>::start(&self.ground).await;
+            }
+        }
+        self.check("a run");
+    }
+
+    /// Takes note that first messages were handed out.
+    fn received(&self, letters: &[Letter]) {
+        let mut model = self.model();
+        for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
+            if (message.cycle, message.attempt) == (0, 1) {
+                model.deliveries.get_mut(&message.delivery).unwrap().firsts += 1;
+            }
+        }
+    }
+
+    /// Takes note of the faults that an invocation met.
+    fn note(&mut self, letters: &[Letter], met: &BTreeMap<&'static str, usize>, died: bool) {
+        for (what, times) in met {
+            *self.counts.entry(what).or_default() += times;
+        }
+        if died || !met.is_empty() {
+            let mut model = self.model();
+            for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
+                model.deliveries.get_mut(&message.delivery).unwrap().disturbed += 1;
+            }
+        }
+    }
+
+    /// Does what Lambda does with a batch: removes what was not handed back; all of it comes again if the process died.
+    fn settle(&mut self, queue: &str, letters: Vec<Letter>, back: Option<Vec<u64>>) {
+        let Some(back) = back else { return };
+        let done: Vec<Letter> = letters.into_iter().filter(|letter| !back.contains(&letter.id)).collect();
+        let ids: Vec<u64> = done.iter().map(|letter| letter.id).collect();
+        self.ground.cloud.queues.delete(queue, &ids);
+        // What was written comes first, then who holds what.
+        self.check("a batch");
+        self.model().acknowledged(&done, &self.ground.cloud.queues);
+    }
+
+    /// Looks at every write since the last time, and at who holds what was written.
+    pub(super) fn check(&self, after: &str) {
+        let cloud = &self.ground.cloud;
+        let mut model = self.model();
+        let written: Vec<DeliveryId> =
+            cloud.tables.take_journal().iter().filter_map(|write| model.written(write)).collect();
+        for id in written {
+            model.assert_held(id, &cloud.queues, after);
+        }
+    }
+
+    /// Lets everything end: receivers are up, nothing is paused, nothing fails.
+    pub(super) async fn drain(&mut self) {
+        for id in self.living() {
+            self.resume(id).await;
+            self.model().hooks.get_mut(&id).unwrap().mood = Mood::Up;
+        }
+        for _ in 0..10_000 {
+            let before = self.ground.time.now();
+            let mut work = Vec::new();
+            for queue in QUEUES {
+                let letters = self.ground.cloud.queues.receive(queue, 10, |letter| letter.id);
+                if !letters.is_empty() {
+                    work.push(Work::Batch(queue, letters, Plan::default()));
+                }
+            }
+            if !work.is_empty() {
+                self.run(work).await;
+                continue;
+            }
+            self.run(vec![Work::Sweep(Plan::default())]).await;
+            if QUEUES.iter().any(|queue| self.ground.cloud.queues.next_due(queue).is_some_and(|due| due <= before)) {
+                continue;
+            }
+            let queues = &self.ground.cloud.queues;
+            let times = QUEUES.iter().map(|queue| queues.next_due(queue)).chain([self.model().next_due()]);
+            let Some(next) = times.flatten().min() else {
+                let states = self.model().ended(queues);
+                self.states = format!("{states:?}");
+                return;
+            };
+            self.ground.time.jump(next.duration_since(before).max(SignedDuration::from_secs(20)));
+        }
+        panic!(
+            "it never ends: {:?}",
+            self.model().deliveries.values().find(|known| known.row.as_ref().is_none_or(|row| row.lane_at.is_some()))
+        );
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let mut text = String::new();
+        for (what, times) in &self.counts {
+            let _ = write!(text, "{times} {what}, ");
+        }
+        format!("{text}{} deliveries: {}", self.published, self.states)
+    }
+}
+
+/// A plan by which a process dies at a call.
+pub(super) fn dies(call: usize, fault: Fault) -> Plan {
+    Plan { dies: Some((call, fault)), ..Plan::default() }
+}

@@ -1,0 +1,243 @@
+//! What the delivery side asks of AWS, in memory: tables with the real meaning of DynamoDB's expressions, queues whose time a test
+//! decides, secrets; and every answer can be made to fail.
+//!
+//! A test in the same process takes a [`Line`], over which an SDK calls without a network; a process is told the address at which
+//! the cloud [listens](Cloud::listen).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::time::Clock;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+mod queues;
+mod secrets;
+mod tables;
+mod transport;
+
+pub use queues::{Letter, Queues, handed_back, sqs_event};
+pub use secrets::Secrets;
+pub use tables::{Tables, Write};
+pub use transport::delivery_environment;
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is throttled.
+    Throttle,
+    /// It is done, and answered with an error.
+    LoseAnswer,
+    /// Every second of its entries is refused, where it has entries.
+    RefuseSome,
+    /// It is never answered, and not done.
+    HangBefore,
+    /// It is never answered, and done.
+    HangAfter,
+    /// Who asks is killed before it is done.
+    DieBefore,
+    /// Who asks is killed after it is done.
+    DieAfter,
+    /// It is answered as it was the last time: an index that lags.
+    Stale,
+}
+
+/// How a call fares.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Weather {
+    /// How long it takes.
+    pub delay: Duration,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+}
+
+/// Says how a call fares: of that operation, and with that number on its line.
+pub type Forecast = Arc<dyn Fn(&str, usize) -> Weather + Send + Sync>;
+
+/// An answer, as it stands on the wire.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+}
+
+impl Reply {
+    fn ok(body: &Value) -> Self {
+        Self { status: 200, body: body.to_string() }
+    }
+
+    fn error(status: u16, kind: &str) -> Self {
+        Self { status, body: json!({"__type": kind, "message": "a fault of the test"}).to_string() }
+    }
+}
+
+/// Tables, queues and secrets.
+#[derive(Debug)]
+pub struct Cloud {
+    /// The tables, as the template describes them.
+    pub tables: Tables,
+    /// The queues.
+    pub queues: Queues,
+    /// The secrets.
+    pub secrets: Secrets,
+    calls: Mutex<BTreeMap<String, usize>>,
+}
+
+/// Over which one caller calls.
+#[derive(Clone)]
+pub struct Line {
+    cloud: Arc<Cloud>,
+    forecast: Forecast,
+    count: Arc<AtomicUsize>,
+    last: Arc<Mutex<BTreeMap<String, Reply>>>,
+    /// Told when the caller is to die.
+    pub dies: Arc<Notify>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Line")
+    }
+}
+
+impl Cloud {
+    /// Makes the template's tables, and queues that go by that clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            tables: Tables::of_the_template(),
+            queues: Queues::new(clock),
+            secrets: Secrets::default(),
+            calls: Mutex::default(),
+        })
+    }
+
+    /// Returns how many calls of each operation there were since the last time that somebody asked.
+    pub fn take_calls(&self) -> BTreeMap<String, usize> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    /// Returns a line on which calls fare as `forecast` says.
+    #[must_use]
+    pub fn line(self: &Arc<Self>, forecast: Forecast) -> Line {
+        let cloud = Arc::clone(self);
+        Line { cloud, forecast, count: Arc::default(), last: Arc::default(), dies: Arc::default() }
+    }
+
+    /// Does a call and answers it.
+    fn answer(&self, target: &str, body: &[u8]) -> Reply {
+        let (service, operation) = target.split_once('.').expect("a target names a service and an operation");
+        *self.calls.lock().unwrap().entry(operation.to_owned()).or_default() += 1;
+        if service.starts_with("DynamoDB") {
+            return self.tables.answer(operation, body);
+        }
+        let request: Value = serde_json::from_slice(body).unwrap();
+        if service == "AmazonSQS" {
+            self.queues.answer(operation, &request)
+        } else {
+            self.secrets.answer(operation, &request)
+        }
+    }
+}
+
+impl Line {
+    /// Makes a call, as it fares.
+    async fn call(&self, target: &str, body: &[u8]) -> Reply {
+        let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
+        let Weather { delay, fault } = (self.forecast)(operation, self.count.fetch_add(1, Ordering::Relaxed));
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let answer = || self.cloud.answer(target, body);
+        match fault {
+            None => answer(),
+            Some(Fault::Throttle) => Reply::error(400, "ThrottlingException"),
+            Some(Fault::LoseAnswer) => {
+                answer();
+                Reply::error(500, "InternalServerError")
+            }
+            Some(Fault::RefuseSome) => self.answer_some(target, body),
+            Some(Fault::HangBefore) => std::future::pending().await,
+            Some(Fault::HangAfter) => {
+                answer();
+                std::future::pending().await
+            }
+            Some(Fault::DieBefore) => self.die().await,
+            Some(Fault::DieAfter) => {
+                answer();
+                self.die().await
+            }
+            Some(Fault::Stale) => {
+                let now = answer();
+                let before = self.last.lock().unwrap().insert(query_of(body), now.clone());
+                before.unwrap_or(now)
+            }
+        }
+    }
+
+    /// Ends the caller, whatever it waits for.
+    pub async fn die<T>(&self) -> T {
+        self.dies.notify_one();
+        std::future::pending().await
+    }
+
+    /// Does the half of a call that has entries, and refuses the other half.
+    fn answer_some(&self, target: &str, body: &[u8]) -> Reply {
+        let mut request: Value = serde_json::from_slice(body).unwrap();
+        let (path, refusal) = match target.split_once('.').map(|(_, operation)| operation) {
+            Some("SendMessageBatch") => ("Entries", "Failed"),
+            Some("BatchGetItem") => ("RequestItems", "UnprocessedKeys"),
+            Some("BatchWriteItem") => ("RequestItems", "UnprocessedItems"),
+            _ => return self.cloud.answer(target, body),
+        };
+        let refused = if path == "Entries" {
+            let refused = every_second(request[path].as_array_mut().unwrap());
+            let refuse = |entry: &Value| json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"});
+            refused.iter().map(refuse).collect()
+        } else {
+            let mut all = serde_json::Map::new();
+            for (table, entries) in request[path].as_object_mut().unwrap() {
+                let is_read = entries.is_object();
+                let list = if is_read { &mut entries["Keys"] } else { &mut *entries };
+                let refused = Value::Array(every_second(list.as_array_mut().unwrap()));
+                if refused.as_array().is_some_and(Vec::is_empty) {
+                    continue;
+                }
+                let refused = if is_read { json!({"Keys": refused, "ConsistentRead": true}) } else { refused };
+                all.insert(table.clone(), refused);
+            }
+            Value::Object(all)
+        };
+        let reply = self.cloud.answer(target, request.to_string().as_bytes());
+        let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
+        answer[refusal] = refused;
+        Reply { status: reply.status, body: answer.to_string() }
+    }
+}
+
+/// Takes every second entry out, and leaves one at least.
+fn every_second(entries: &mut Vec<Value>) -> Vec<Value> {
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
+    for (index, entry) in entries.drain(..).enumerate() {
+        if index % 2 == 0 { left.push(entry) } else { taken.push(entry) }
+    }
+    *entries = left;
+    taken
+}
+
+/// Returns what tells queries apart, whatever time they name.
+fn query_of(body: &[u8]) -> String {
+    let mut request: Value = serde_json::from_slice(body).unwrap();
+    if let Some(values) = request["ExpressionAttributeValues"].as_object_mut() {
+        values.remove(":until");
+    }
+    request.to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! SQS: standard queues, whose messages are due by a clock of the test's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::message::Message;
+use domain::time::Clock;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Reply;
+
+/// How long a message that was received stays hidden, and how often it may be received, as in `infra/template.yaml`.
+const VISIBILITY: Duration = Duration::from_mins(6);
+const MAX_RECEIVES: u32 = 10;
+
+/// Where messages go that were received too often.
+const DEAD_LETTERS: &str = "dead-letters";
+
+/// A message in a queue.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Its id.
+    pub id: u64,
+    /// Its text.
+    pub body: String,
+    /// What it asks for, if it can be read.
+    pub message: Option<Message>,
+    /// When it can be received.
+    pub due: Timestamp,
+    /// How often it was received.
+    pub receives: u32,
+    /// Its message group.
+    pub group: Option<String>,
+    /// Why it is where it is, if somebody said so.
+    pub cause: Option<String>,
+}
+
+/// The queues, by the last part of their URLs.
+pub struct Queues {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queues: BTreeMap<String, Vec<Letter>>,
+    next_id: u64,
+}
+
+impl std::fmt::Debug for Queues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queues")
+    }
+}
+
+impl Queues {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    /// Puts a message into a queue.
+    pub fn send(&self, queue: &str, body: String, delay: Duration, group: Option<String>, cause: Option<String>) {
+        let mut state = self.state.lock().unwrap();
+        state.next_id += 1;
+        let (id, message) = (state.next_id, Message::from_json(&body).ok());
+        let letter = Letter { id, body, message, due: self.clock.now() + delay, receives: 0, group, cause };
+        state.queues.entry(queue.to_owned()).or_default().push(letter);
+    }
+
+    /// Receives what is due of a queue, up to `limit` messages, those first that `order` puts first. What was received too
+    /// often moves to the dead-letter queue.
+    pub fn receive<K: Ord>(&self, queue: &str, limit: usize, mut order: impl FnMut(&Letter) -> K) -> Vec<Letter> {
+        let now = self.clock.now();
+        let mut state = self.state.lock().unwrap();
+        let letters = state.queues.entry(queue.to_owned()).or_default();
+        let (mut dead, mut due) = (Vec::new(), Vec::new());
+        for mut letter in std::mem::take(letters) {
+            if letter.due > now {
+                letters.push(letter);
+            } else if letter.receives >= MAX_RECEIVES {
+                letter.receives = 0;
+                dead.push(letter);
+            } else {
+                due.push(letter);
+            }
+        }
+        due.sort_by_cached_key(|letter| order(letter));
+        let rest = due.split_off(limit.min(due.len()));
+        for letter in &mut due {
+            letter.receives += 1;
+            letter.due = now + VISIBILITY;
+        }
+        letters.extend(rest);
+        letters.extend(due.iter().cloned());
+        state.queues.entry(DEAD_LETTERS.to_owned()).or_default().extend(dead);
+        due
+    }
+
+    /// Removes messages.
+    pub fn delete(&self, queue: &str, ids: &[u64]) {
+        let mut state = self.state.lock().unwrap();
+        if let Some(letters) = state.queues.get_mut(queue) {
+            letters.retain(|letter| !ids.contains(&letter.id));
+        }
+    }
+
+    /// Makes messages due at once.
+    pub fn release(&self, queue: &str, ids: &[u64]) {
+        let now = self.clock.now();
+        for letter in self.state.lock().unwrap().queues.get_mut(queue).into_iter().flatten() {
+            if ids.contains(&letter.id) {
+                letter.due = now;
+            }
+        }
+    }
+
+    /// Makes messages due that were never received, whatever their delay.
+    pub fn hurry(&self, queue: &str) {
+        let now = self.clock.now();
+        for letter in self.state.lock().unwrap().queues.get_mut(queue).into_iter().flatten() {
+            if letter.receives == 0 {
+                letter.due = letter.due.min(now);
+            }
+        }
+    }
+
+    /// Puts another copy of a message into its queue, as a standard queue may.
+    pub fn duplicate(&self, queue: &str, index: usize) -> Option<Message> {
+        let letter = self.state.lock().unwrap().queues.get(queue)?.get(index)?.clone();
+        self.send(queue, letter.body, Duration::ZERO, letter.group, letter.cause);
+        letter.message
+    }
+
+    /// Moves messages from one queue to another, as the console's redrive does.
+    pub fn redrive(&self, from: &str, to: &str, limit: usize) -> Vec<Letter> {
+        let now = self.clock.now();
+        let mut state = self.state.lock().unwrap();
+        let letters = state.queues.entry(from.to_owned()).or_default();
+        let mut moved: Vec<_> = letters.drain(..limit.min(letters.len())).collect();
+        for letter in &mut moved {
+            (letter.due, letter.receives) = (now, 0);
+        }
+        state.queues.entry(to.to_owned()).or_default().extend(moved.iter().cloned());
+        moved
+    }
+
+    /// Returns how many messages a queue has.
+    #[must_use]
+    pub fn len(&self, queue: &str) -> usize {
+        self.state.lock().unwrap().queues.get(queue).map_or(0, Vec::len)
+    }
+
+    /// Says whether a message that satisfies `test` is in any queue.
+    pub fn any(&self, mut test: impl FnMut(&str, &Letter) -> bool) -> bool {
+        let state = self.state.lock().unwrap();
+        state.queues.iter().any(|(queue, letters)| letters.iter().any(|letter| test(queue, letter)))
+    }
+
+    /// Returns when the next message of a queue is due.
+    #[must_use]
+    pub fn next_due(&self, queue: &str) -> Option<Timestamp> {
+        self.state.lock().unwrap().queues.get(queue)?.iter().map(|letter| letter.due).min()
+    }
+
+    pub(super) fn answer(&self, operation: &str, request: &Value) -> Reply {
+        assert_eq!(operation, "SendMessageBatch", "nobody expects anything else of a queue here");
+        let (_, queue) = request["QueueUrl"].as_str().unwrap().rsplit_once('/').unwrap();
+        let mut successful = Vec::new();
+        for entry in request["Entries"].as_array().unwrap() {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let delay = Duration::from_secs(entry["DelaySeconds"].as_u64().unwrap_or(0));
+            assert!(delay <= Duration::from_mins(15), "SQS takes no longer delay");
+            let cause = text(&entry["MessageAttributes"]["cause"]["StringValue"]);
+            self.send(queue, text(&entry["MessageBody"]).unwrap(), delay, text(&entry["MessageGroupId"]), cause);
+            successful.push(json!({"Id": entry["Id"], "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}));
+        }
+        Reply::ok(&json!({"Successful": successful, "Failed": []}))
+    }
+}
+
+/// Returns the event in which Lambda hands over messages.
+#[must_use]
+pub fn sqs_event(letters: &[Letter]) -> Value {
+    let record = |letter: &Letter| {
+        json!({
+            "messageId": letter.id.to_string(), "receiptHandle": letter.id.to_string(), "body": letter.body, "messageAttributes": {},
+            "attributes": {"ApproximateReceiveCount": letter.receives.to_string()}, "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue", "awsRegion": "us-east-1",
+        })
+    };
+    json!({"Records": letters.iter().map(record).collect::<Vec<_>>()})
+}
+
+/// Returns the ids of the messages that a response hands back.
+#[must_use]
+pub fn handed_back(response: &Value) -> Vec<u64> {
+    let failures = response["batchItemFailures"].as_array().into_iter().flatten();
+    failures.filter_map(|failure| failure["itemIdentifier"].as_str()?.parse().ok()).collect()
+}

@@ -1,0 +1,140 @@
+//! That the cloud means what AWS means, asked by the code that will ask it.
+
+use aws::ledger::{Slot, Written};
+use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
+use domain::id::EventId;
+use domain::message::{Body, Message};
+use domain::payload::ContentType;
+use domain::webhook::Webhook;
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::Hooks;
+
+#[derive(Default)]
+struct Hand(Mutex<SignedDuration>);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + *self.0.lock().unwrap()
+    }
+}
+
+fn fares(fault: Option<Fault>) -> Forecast {
+    Arc::new(move |_, number| Weather { fault: fault.filter(|_| number == 0), ..Weather::default() })
+}
+
+async fn cloud() -> (Arc<Cloud>, Arc<Hand>, Webhook) {
+    let hand = Arc::new(Hand::default());
+    let cloud = Cloud::new(hand.clone());
+    let webhook = Hooks::new(&cloud).await.create("acme", 1, json!({"url": "https://receiver.example/"})).await;
+    (cloud, hand, webhook)
+}
+
+fn message(webhook: &Webhook, number: u128) -> Message {
+    let event = EventId::from_parts(Timestamp::UNIX_EPOCH, number);
+    let body = Body::Inline("{}".to_owned());
+    Message::first(event, "order.created".parse().unwrap(), webhook.id, webhook.tenant.clone(), body)
+}
+
+fn failed(webhook: &Webhook, number: u32) -> Attempt {
+    let (at, outcome) = (Timestamp::UNIX_EPOCH, Outcome::unanswered(Verdict::TimedOut, "no answer"));
+    Attempt { cycle: 0, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() }
+}
+
+fn row(webhook: &Webhook, message: &Message) -> Delivery {
+    let next_at = Some(Timestamp::UNIX_EPOCH);
+    let progress = Progress { state: State::Retrying, cycle: 0, attempt: 2, next_at };
+    let Message { delivery, event, event_type, webhook: id, tenant, body, .. } = message.clone();
+    Delivery {
+        id: delivery,
+        event,
+        event_type,
+        webhook: id,
+        tenant,
+        app: None,
+        sequence: None,
+        progress,
+        lease_until: None,
+        body,
+        content_type: ContentType::Json,
+        attempts: vec![failed(webhook, 1)],
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn expressions_mean_what_they_say() {
+    let (cloud, _, webhook) = cloud().await;
+    let ledger = cloud.line(fares(None)).aws().await.ledger("deliveries".to_owned());
+    let (now, message) = (Timestamp::UNIX_EPOCH, message(&webhook, 1));
+    assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::TooLate);
+
+    let slot = Slot { attempt: 2, ..Slot::of(&message) };
+    let until = now + Duration::from_mins(1);
+    assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::TooLate);
+    assert!(ledger.due(now, 10).await.unwrap().is_empty());
+    assert_eq!(ledger.due(until, 10).await.unwrap().len(), 1, "the index knows it");
+
+    let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
+    assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::TooLate);
+    let row = ledger.delivery(webhook.id, message.delivery).await.unwrap().unwrap();
+    assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(ledger.buried(slot).await.unwrap(), Written::Yes);
+    assert!(ledger.due(now + Duration::from_hours(1), 10).await.unwrap().is_empty(), "the index forgot it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_is_all_or_nothing() {
+    let (cloud, _, webhook) = cloud().await;
+    let registry = cloud.line(fares(None)).aws().await.registry("registry".to_owned());
+    let items = cloud.tables.items("registry").len();
+    let again = registry.create_webhook(&webhook, 10).await;
+    assert!(matches!(again, Err(aws::StoreError::Conflict { .. })), "{again:?}");
+    assert_eq!(cloud.tables.items("registry").len(), items);
+}
+
+/// What half of a call refuses is asked for again, and what was done although its answer was lost is done once.
+#[tokio::test(start_paused = true)]
+async fn faults_are_met_and_passed() {
+    for fault in [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter] {
+        let (cloud, _, webhook) = cloud().await;
+        let ledger = cloud.line(fares(Some(fault))).aws().await.ledger("deliveries".to_owned());
+        let rows: Vec<_> = (1..4).map(|number| row(&webhook, &message(&webhook, number))).collect();
+        ledger.record_delivered(&rows, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(cloud.tables.items("deliveries").len(), 3, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_wait_come_again_and_are_given_up() {
+    let (cloud, hand, _) = cloud().await;
+    let all = |_: &Letter| 0;
+    cloud.queues.send("retries", "text".to_owned(), Duration::from_secs(60), None, None);
+    assert!(cloud.queues.receive("retries", 10, all).is_empty(), "it waits");
+    *hand.0.lock().unwrap() = SignedDuration::from_secs(60);
+    for receives in 1..=10 {
+        assert_eq!(cloud.queues.receive("retries", 10, all)[0].receives, receives);
+        assert!(cloud.queues.receive("retries", 10, all).is_empty(), "it is hidden");
+        *hand.0.lock().unwrap() += SignedDuration::from_mins(6);
+    }
+    assert!(cloud.queues.receive("retries", 10, all).is_empty());
+    assert_eq!((cloud.queues.len("retries"), cloud.queues.len("dead-letters")), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_found_by_id_and_by_label() {
+    let (cloud, _, _) = cloud().await;
+    cloud.secrets.put("/a", "1", "whsec_first");
+    cloud.secrets.put("/a", "2", "whsec_second");
+    let secret = |query: Value| {
+        let reply = cloud.secrets.answer("GetSecretValue", &query);
+        serde_json::from_str::<Value>(&reply.body).unwrap()["SecretString"].as_str().map(str::to_owned)
+    };
+    assert_eq!(secret(json!({"SecretId": "/a"})).as_deref(), Some("whsec_second"));
+    assert_eq!(secret(json!({"SecretId": "/a", "VersionStage": "AWSPREVIOUS"})).as_deref(), Some("whsec_first"));
+    assert_eq!(secret(json!({"SecretId": "/a", "VersionId": "1"})).as_deref(), Some("whsec_first"));
+    assert_eq!(secret(json!({"SecretId": "/b"})), None);
+}

@@ -1,0 +1,77 @@
+//! Webhooks in a [`Cloud`], with their secrets: written by the code that the API writes them with.
+
+use std::sync::Arc;
+
+use aws::Registry;
+use domain::id::WebhookId;
+use domain::secret::{FingerprintKey, WebhookSecret};
+use domain::tenant::TenantId;
+use domain::webhook::{Audit, SecretReference, Settings, Webhook};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use crate::cloud::{Cloud, Weather};
+
+const KEY: &str = "a key of fingerprints";
+
+/// The webhooks of a cloud.
+#[derive(Debug)]
+pub struct Hooks {
+    cloud: Arc<Cloud>,
+    registry: Registry,
+}
+
+impl Hooks {
+    /// Makes the deployment's fingerprint key, and no webhook yet.
+    pub async fn new(cloud: &Arc<Cloud>) -> Self {
+        cloud.secrets.put("/test/fingerprint-key", "1", KEY);
+        let aws = cloud.line(Arc::new(|_, _| Weather::default())).aws().await;
+        let registry =
+            aws.registry("registry".to_owned()).publishing("events".to_owned()).draining("deliveries".to_owned());
+        Self { cloud: Arc::clone(cloud), registry }
+    }
+
+    /// Creates the webhook of that number, with these settings beside its name.
+    pub async fn create(&self, tenant: &str, number: u128, settings: Value) -> Webhook {
+        let at = Timestamp::UNIX_EPOCH;
+        let mut all = json!({"name": format!("webhook {number}")});
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let settings: Settings = serde_json::from_value(all).unwrap();
+        let secret = secret(number);
+        let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);
+        let id = WebhookId::from_parts(at, number);
+        let vault_path = format!("/test/webhooks/{tenant}/{id}");
+        self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
+        let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
+        let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
+        let webhook = Webhook { id, tenant, app: None, settings, secret, pause: None, audit };
+        self.registry.create_webhook(&webhook, u64::MAX).await.unwrap();
+        webhook
+    }
+
+    /// Returns a webhook as it is now.
+    pub async fn read(&self, tenant: &TenantId, id: WebhookId) -> Webhook {
+        self.registry.webhook(tenant, id).await.unwrap().unwrap().webhook
+    }
+
+    /// Changes a webhook as it is now, and returns what it is then.
+    pub async fn change(&self, tenant: &TenantId, id: WebhookId, change: impl FnOnce(&mut Webhook)) -> Webhook {
+        let mut webhook = self.read(tenant, id).await;
+        webhook.touch(webhook.audit.updated_at, "test");
+        change(&mut webhook);
+        self.registry.update_webhook(&webhook, &[]).await.unwrap();
+        webhook
+    }
+
+    /// Deletes a webhook.
+    pub async fn delete(&self, tenant: &TenantId, id: WebhookId, now: Timestamp) {
+        let mut webhook = self.read(tenant, id).await;
+        webhook.delete(now, "test");
+        self.registry.delete_webhook(&webhook).await.unwrap();
+    }
+}
+
+fn secret(number: u128) -> WebhookSecret {
+    WebhookSecret::from_random([u8::try_from(number % 251).unwrap_or_default(); 32])
+}
