@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test lint weigh bench fuzz latency openapi down
+.PHONY: help run demo source smoke test lint weigh bench soak fuzz latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ bench: ## Show what an event costs, as ratios
 
 fuzz: ## Feed what others send us to the laws that must hold: TARGET=filters SECONDS=600
 	@TARGET="$(TARGET)" SECONDS="$(SECONDS)" $(LOCAL) fuzz
+
+soak: ## Make 100,000 deliveries with 5 % failures, and see that none is lost
+	@$(LOCAL) soak
 
 down: ## Stop what a killed run left
 	@$(LOCAL) down

@@ -1,19 +1,41 @@
-"""`make bench`: what an event costs, as ratios within one run."""
+"""`make bench`: what an event and a delivery cost, as ratios within one run; and `make soak`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 from stack import BUILD, ROOT, build, step
 
 
 def bench() -> int:
-    """Runs the functions' benchmarks, then the built fanout under load. Nothing else should run meanwhile."""
+    """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run meanwhile."""
     build()
     step("benchmarks of the functions (they are compiled as what is deployed is)")
-    subprocess.run(["cargo", "bench", "--package", "fanout", "--bench", "fanout", "--locked"], cwd=ROOT, check=True)
-    step("the built fanout under load")
-    environment = {**os.environ, "DYNAHOOK_BUILD": str(BUILD)}
-    subprocess.run(["cargo", "test", "--package", "tests", "--test", "load", "--locked"], cwd=ROOT, env=environment, check=True)
+    cargo("bench", "--package", "fanout", "--bench", "fanout")
+    step("the built fanout and deliver under load")
+    cargo("build", "--release", "--package", "deliver", "--example", "bare")
+    load()
     return 0
+
+
+def soak() -> int:
+    """Makes 100,000 deliveries with 5 % failures through the built deliver and sweep, which takes some minutes."""
+    build()
+    step("a soak of deliver and sweep")
+    load("soak")
+    return 0
+
+
+def load(*parts: str) -> None:
+    """Runs parts of the load tests."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    environment = {"DYNAHOOK_BUILD": str(BUILD), "DYNAHOOK_BARE": str(target / "release" / "examples" / "bare")}
+    cargo("test", "--package", "tests", "--test", "load", parts=parts, **environment)
+
+
+def cargo(*arguments: str, parts: tuple[str, ...] = (), **environment: str) -> None:
+    """Runs cargo."""
+    command = ["cargo", *arguments, "--locked", *(["--", *parts] if parts else [])]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=True)

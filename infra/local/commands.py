@@ -25,6 +25,7 @@ COMMANDS = {
     "weigh": weigh.weigh,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
+    "soak": bench.soak,
     "latency": latency.latency,
     "down": stop_lost,
 }

@@ -1,8 +1,15 @@
-//! The real fanout binary under load: CPU a record, calls a batch, memory over a million records. `make bench`.
+//! The real binaries under load, `make bench`: fanout here, [`delivery`] and [`isolation`] beside it; and `make soak`.
+//!
+//! Without arguments all but the soak; otherwise the parts that are named.
 #![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
 #![expect(clippy::cast_precision_loss, reason = "nobody counts so far here")]
 #![expect(clippy::print_stdout, reason = "a benchmark tells people")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
+
+mod delivery;
+mod ground;
+mod isolation;
+mod soak;
 
 use std::sync::atomic::Ordering;
 
@@ -68,6 +75,24 @@ async fn feed(function: &mut Function, batches: usize, from: usize) -> f64 {
 
 #[tokio::main]
 async fn main() {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_asked = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    if is_asked("fanout") {
+        fanout().await;
+    }
+    if is_asked("delivery") {
+        delivery::delivery().await;
+    }
+    if is_asked("isolation") {
+        isolation::isolation().await;
+    }
+    if named.iter().any(|name| name == "soak") {
+        soak::soak().await;
+    }
+}
+
+/// CPU a record, calls a batch, memory over a million records.
+async fn fanout() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let records = number("LOAD_RECORDS").unwrap_or(1_000_000);
     let (fake, url) = FakeAws::start().await;

@@ -1,0 +1,132 @@
+//! The real deliver binary under load: CPU a delivery against that of a bare loop, overlap, memory, calls. `make bench`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::cloud::delivery_environment;
+use tests::{Function, binary};
+
+use crate::ground::{BATCH, Ground};
+use crate::usage;
+
+/// A loop that signs and sends and does nothing else: `functions/deliver/examples/bare.rs`.
+struct Bare {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Bare {
+    fn start(url: &str, bytes: usize) -> Self {
+        let path = std::env::var("DYNAHOOK_BARE").expect("DYNAHOOK_BARE names the built example");
+        let command =
+            Command::new(path).args([url, &bytes.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = command.unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    /// Sends batches, and returns when they have arrived.
+    fn send(&mut self, batches: usize) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{batches}").unwrap();
+        self.said.read_line(&mut String::new()).unwrap();
+    }
+
+    /// Returns the CPU of a delivery, in microseconds.
+    fn measure(mut self, batches: usize) -> f64 {
+        self.send(50);
+        let (before, _) = usage(self.child.id());
+        self.send(batches);
+        let (after, _) = usage(self.child.id());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (after - before) * 1e6 / (batches * BATCH) as f64
+    }
+}
+
+/// The highest that a process's memory has been, in megabytes.
+fn peak(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
+}
+
+pub(crate) async fn delivery() {
+    let ground = Ground::start().await;
+    println!("\nthe deliver binary, batches of {BATCH} deliveries of 1 KB, a receiver that answers at once");
+    cpu(&ground).await;
+    overlap(&ground).await;
+    memory(&ground).await;
+}
+
+async fn deliver(ground: &Ground) -> Function {
+    Function::spawn(&binary("DeliverFunction"), delivery_environment(&ground.cloud_url)).await
+}
+
+/// Feeds batches of first attempts; the webhooks take turns.
+async fn feed(
+    ground: &Ground,
+    function: &mut Function,
+    webhooks: &[domain::webhook::Webhook],
+    batches: usize,
+    bytes: usize,
+) {
+    for _ in 0..batches {
+        let batch = ground.batch(webhooks, BATCH, bytes).await;
+        assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
+    }
+}
+
+async fn cpu(ground: &Ground) {
+    let batches = 1000;
+    let url = ground.url(1, "");
+    let bare = tokio::task::spawn_blocking(move || Bare::start(&url, 1024).measure(batches)).await.unwrap();
+    println!("{:44} {bare:>6.1} µs CPU a delivery", "a loop that signs and sends");
+    let mut function = deliver(ground).await;
+    for webhooks in [1, 10] {
+        let webhooks = ground.webhooks(webhooks, json!({}), "").await;
+        feed(ground, &mut function, &webhooks, 50, 1024).await;
+        let (before, _) = usage(function.pid());
+        ground.cloud.take_calls();
+        feed(ground, &mut function, &webhooks, batches, 1024).await;
+        let (after, _) = usage(function.pid());
+        let each = (after - before) * 1e6 / (batches * BATCH) as f64;
+        let name = format!("deliver, to {} webhooks", webhooks.len());
+        println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× of the loop (at most 1.5×)", each / bare);
+        let calls = ground.cloud.take_calls();
+        let a_delivery = |names: &[&str]| {
+            let sum: usize = names.iter().filter_map(|name| calls.get(*name)).sum();
+            sum as f64 / (batches * BATCH) as f64
+        };
+        let reads = a_delivery(&["BatchGetItem", "GetItem", "Query", "GetSecretValue"]);
+        let writes = a_delivery(&["BatchWriteItem", "PutItem", "UpdateItem", "TransactWriteItems", "SendMessageBatch"]);
+        println!("{:44} {reads:.2} reads, {writes:.2} writes (at most 0.2 and 0.2)", "calls a delivery");
+    }
+}
+
+async fn overlap(ground: &Ground) {
+    let webhooks = ground.webhooks(100, json!({}), "slow").await;
+    let mut function = deliver(ground).await;
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let batch = ground.batch(&webhooks, 100, 1024).await;
+        let started = Instant::now();
+        assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
+        fastest = fastest.min(started.elapsed());
+    }
+    println!("{:44} {} ms (below 300)", "a batch to 100 receivers of 200 ms", fastest.as_millis());
+}
+
+async fn memory(ground: &Ground) {
+    for (name, kilobytes) in [("by reference", 64), ("in the message", 40)] {
+        let webhooks = ground.webhooks(100, json!({}), "").await;
+        let mut function = deliver(ground).await;
+        for _ in 0..10 {
+            let batch: Value = ground.batch(&webhooks, 100, kilobytes * 1024).await;
+            assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
+        }
+        let name = format!("peak memory, batches of 100 × {kilobytes} KB {name}");
+        println!("{name:44} {:.0} MB (at most 64)", peak(function.pid()));
+    }
+}

@@ -1,0 +1,140 @@
+//! What deliveries under load stand on: a cloud in memory, and receivers on loopback.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use domain::id::{EventId, WebhookId};
+use domain::message::{Body, MAX_INLINE_BYTES, Message};
+use domain::time::Clock;
+use domain::webhook::Webhook;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tests::cloud::{Cloud, Letter, Weather, sqs_event};
+use tests::{Hooks, now};
+
+pub(crate) const BATCH: usize = 10;
+pub(crate) const TENANT: &str = "acme";
+
+/// The time on the wall.
+struct Wall;
+
+impl Clock for Wall {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+}
+
+/// What arrived: by webhook and event, when it did first and how often.
+pub(crate) type Arrivals = Mutex<HashMap<(String, String), (Instant, u32)>>;
+
+pub(crate) struct Ground {
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) cloud_url: String,
+    pub(crate) hooks: Hooks,
+    pub(crate) arrivals: Arc<Arrivals>,
+    bodies: aws::Bodies,
+    port: u16,
+    number: AtomicU64,
+}
+
+/// How the receiver at a path answers: `slow` after 200 ms, `hang` never, `fails` one of twenty with an error, all others at once.
+async fn receive(
+    State(arrivals): State<Arc<Arrivals>>,
+    Path((kind, webhook)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> StatusCode {
+    let event = headers.get("webhook-id").unwrap().to_str().unwrap().to_owned();
+    let count = {
+        let mut arrivals = arrivals.lock().unwrap();
+        let (_, count) = arrivals.entry((webhook, event.clone())).or_insert((Instant::now(), 0));
+        *count += 1;
+        *count
+    };
+    match &*kind {
+        "slow" => tokio::time::sleep(Duration::from_millis(200)).await,
+        "hang" => std::future::pending().await,
+        // Which ones is in their ids, so that a run can be repeated; the same one fails again as often.
+        "fails"
+            if event.bytes().fold(count, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % 20 == 0 =>
+        {
+            return StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        _ => {}
+    }
+    StatusCode::NO_CONTENT
+}
+
+impl Ground {
+    pub(crate) async fn start() -> Self {
+        let cloud = Cloud::new(Arc::new(Wall));
+        let calm = Arc::new(|_: &str, _: usize| Weather::default());
+        let cloud_url = cloud.listen(calm.clone()).await;
+        let hooks = Hooks::new(&cloud).await;
+        let bodies = cloud.line(calm).aws().await.bodies("events".to_owned());
+        let arrivals = Arc::new(Arrivals::default());
+        let app = Router::new().route("/{kind}/{webhook}", post(receive)).with_state(Arc::clone(&arrivals));
+        let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { cloud, cloud_url, hooks, arrivals, bodies, port, number: AtomicU64::new(0) }
+    }
+
+    /// Returns the address of a receiver: each has a host of its own.
+    pub(crate) fn url(&self, host: u64, kind: &str) -> String {
+        let kind = if kind.is_empty() { "fast" } else { kind };
+        format!("http://127.0.0.{}:{}/{kind}/{host}", host % 250 + 1, self.port)
+    }
+
+    /// Registers webhooks whose receivers answer as `kind` says.
+    pub(crate) async fn webhooks(&self, count: usize, settings: Value, kind: &str) -> Vec<Webhook> {
+        let mut webhooks = Vec::new();
+        for _ in 0..count {
+            let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+            let mut settings = settings.clone();
+            settings["url"] = json!(self.url(number, kind));
+            webhooks.push(self.hooks.create(TENANT, number.into(), settings).await);
+        }
+        webhooks
+    }
+
+    /// Makes a first message with a body of that size.
+    pub(crate) async fn message(&self, webhook: WebhookId, bytes: usize) -> Message {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let event = EventId::from_parts(now(), number.into());
+        let body = text(number, bytes);
+        let body = if bytes > MAX_INLINE_BYTES {
+            self.bodies.carry(&event.to_string(), &body, MAX_INLINE_BYTES, now()).await.unwrap()
+        } else {
+            Body::Inline(body)
+        };
+        Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body)
+    }
+
+    /// Makes a batch of first messages; the webhooks take turns.
+    pub(crate) async fn batch(&self, webhooks: &[Webhook], size: usize, bytes: usize) -> Value {
+        let mut letters = Vec::new();
+        for (id, webhook) in (1..).zip(webhooks.iter().cycle().take(size)) {
+            let message = self.message(webhook.id, bytes).await;
+            let (body, due) = (message.to_json(), now());
+            letters.push(Letter { id, body, message: None, due, receives: 1, group: None, cause: None });
+        }
+        sqs_event(&letters)
+    }
+}
+
+/// A JSON text of that size, which does not compress well.
+fn text(seed: u64, bytes: usize) -> String {
+    let mut state = seed;
+    let digits = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + u8::try_from((state >> 33) % 64).unwrap())
+    });
+    let text: String = digits.filter(|c| *c != '\\').take(bytes.saturating_sub(11)).collect();
+    format!(r#"{{"text":"{text}"}}"#)
+}
