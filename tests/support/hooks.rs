@@ -28,7 +28,7 @@ impl Hooks {
         cloud.secrets.put("/test/fingerprint-key", "1", KEY);
         let aws = cloud.line(Arc::new(|_, _| Weather::default())).aws().await;
         let registry =
-            aws.registry("registry".to_owned()).publishing("events".to_owned()).draining("deliveries".to_owned());
+            aws.registry("registry".to_owned()).publishing("events".to_owned(), || 1).draining("deliveries".to_owned());
         Self { cloud: Arc::clone(cloud), registry }
     }
 
