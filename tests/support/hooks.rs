@@ -45,7 +45,7 @@ impl Hooks {
         self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
         let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
         let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
-        let webhook = Webhook { id, tenant, app: None, settings, secret, pause: None, audit };
+        let webhook = Webhook { id, tenant, app: None, settings, secret, authorization: None, pause: None, audit };
         self.registry.create_webhook(&webhook, u64::MAX).await.unwrap();
         webhook
     }
