@@ -106,7 +106,7 @@ impl Scene {
         let message = first_message(&tenant.name, &webhook);
         let (proxy, retries) = (Proxy::start().await, Queue::create(&stack).await);
         let dead_letters = Queue::create(&stack).await;
-        Self { tenant, receiver, webhook, message, proxy, retries, dead_letters, stack }
+        Self { stack, tenant, receiver, webhook, message, proxy, retries, dead_letters }
     }
 
     async fn function(&self, name: &str) -> Function {

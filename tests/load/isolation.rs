@@ -57,9 +57,9 @@ async fn traffic(healthy: usize, hangs: bool) -> Vec<Duration> {
         }
     }
     let mut sent = HashMap::new();
-    let send = async |webhook: &Webhook| {
+    let hand_over = async |webhook: &Webhook| {
         let message = ground.message(webhook.id, 1024).await;
-        ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        ground.cloud.queues.hand_over("deliveries", message.to_json(), Duration::ZERO, None, None);
         message.event.to_string()
     };
     let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
@@ -69,9 +69,9 @@ async fn traffic(healthy: usize, hangs: bool) -> Vec<Duration> {
         if started.elapsed() > LASTS {
             break;
         }
-        sent.insert(send(webhook).await, Instant::now());
+        sent.insert(hand_over(webhook).await, Instant::now());
         if hangs {
-            send(&hanging).await;
+            hand_over(&hanging).await;
         }
     }
     // All of them arrive, however late.

@@ -196,6 +196,7 @@ impl Process<sweep::App> {
     pub(super) async fn start(ground: &Ground) -> Self {
         let (plan, clock, line, aws) = connect(ground).await;
         let config = sweep::Config {
+            registry_table: "registry".to_owned(),
             deliveries_table: "deliveries".to_owned(),
             events_table: "events".to_owned(),
             retries_queue_url: url("retries"),
@@ -207,7 +208,8 @@ impl Process<sweep::App> {
 
     /// Runs it once; `None` if it died or failed.
     pub(super) async fn sweep(&self) -> Option<sweep::Swept> {
-        self.run(sweep::sweep(&self.app, self.deadline())).await?.ok()
+        let ran = self.run(sweep::run(&self.app, self.deadline())).await?.ok()?;
+        Some(ran.swept)
     }
 }
 

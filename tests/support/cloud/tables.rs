@@ -84,7 +84,7 @@ impl Tables {
         loop {
             let reply = self.answer("Scan", request.to_string().as_bytes());
             let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
-            items.extend(answer["Items"].as_array_mut().unwrap().drain(..));
+            items.append(answer["Items"].as_array_mut().unwrap());
             match answer.get("LastEvaluatedKey") {
                 Some(key) => request["ExclusiveStartKey"] = key.clone(),
                 None => return items,
