@@ -59,7 +59,7 @@ async fn traffic(healthy: usize, hangs: bool) -> Vec<Duration> {
     let mut sent = HashMap::new();
     let hand_over = async |webhook: &Webhook| {
         let message = ground.message(webhook.id, 1024).await;
-        ground.cloud.queues.hand_over("deliveries", message.to_json(), Duration::ZERO, None, None);
+        ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         message.event.to_string()
     };
     let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);

@@ -5,6 +5,7 @@ use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
 use domain::id::EventId;
 use domain::message::{Body, Message};
 use domain::payload::ContentType;
+use domain::sent::SentHeaders;
 use domain::webhook::Webhook;
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,7 +40,8 @@ fn message(webhook: &Webhook, number: u128) -> Message {
 
 fn failed(webhook: &Webhook, number: u32) -> Attempt {
     let (at, outcome) = (Timestamp::UNIX_EPOCH, Outcome::unanswered(Verdict::TimedOut, "no answer"));
-    Attempt { cycle: 0, number, at, outcome, secret_fingerprint: webhook.secret.fingerprint.clone() }
+    let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
+    Attempt { cycle: 0, number, at, outcome, request_headers, secret_fingerprint }
 }
 
 fn row(webhook: &Webhook, message: &Message) -> Delivery {
@@ -82,7 +84,7 @@ async fn expressions_mean_what_they_say() {
     assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::TooLate);
     let row = ledger.delivery(webhook.id, message.delivery).await.unwrap().unwrap();
     assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(ledger.buried(slot).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.buried(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);
     assert!(ledger.due(now + Duration::from_hours(1), 10).await.unwrap().is_empty(), "the index forgot it");
 }
 
@@ -112,7 +114,7 @@ async fn faults_are_met_and_passed() {
 async fn messages_wait_come_again_and_are_given_up() {
     let (cloud, hand, _) = cloud().await;
     let all = |_: &Letter| 0;
-    cloud.queues.send("retries", "text".to_owned(), Duration::from_secs(60), None, None);
+    cloud.queues.send("retries", "text".to_owned(), Duration::from_mins(1), None, None);
     assert!(cloud.queues.receive("retries", 10, all).is_empty(), "it waits");
     *hand.0.lock().unwrap() = SignedDuration::from_secs(60);
     for receives in 1..=10 {
