@@ -45,6 +45,8 @@ pub enum State {
     Retrying,
     /// The webhook is paused, or its receiver down; the delivery goes on when it is not any more.
     Parked,
+    /// It waits behind an earlier delivery of its entity, which has not ended.
+    Held,
     /// The receiver took it.
     Delivered,
     /// The last attempt failed, and it was the last: a dead letter, until a redrive starts anew.
@@ -63,6 +65,7 @@ impl State {
             Self::Pending => "pending",
             Self::Retrying => "retrying",
             Self::Parked => "parked",
+            Self::Held => "held",
             Self::Delivered => "delivered",
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
@@ -75,7 +78,7 @@ impl State {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Delivered | Self::Exhausted | Self::Cancelled | Self::Failed => true,
-            Self::Pending | Self::Retrying | Self::Parked => false,
+            Self::Pending | Self::Retrying | Self::Parked | Self::Held => false,
         }
     }
 }
@@ -235,6 +238,8 @@ pub struct Delivery {
     pub app: Option<AppId>,
     /// Where the event stands in the order of the entity's changes.
     pub sequence: Option<String>,
+    /// The entity that it is about, if its webhook wants the deliveries of one in order.
+    pub entity: Option<String>,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.
@@ -248,10 +253,33 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Returns the delivery that a first message asks for, and where it stands now.
+    #[must_use]
+    pub fn first(message: Message, progress: Progress) -> Self {
+        let Message { delivery, event, event_type, webhook, tenant, app, sequence, entity, body, content_type, .. } =
+            message;
+        Self {
+            id: delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            entity,
+            progress,
+            lease_until: None,
+            body: body.filter(|_| progress.needs_body()),
+            content_type,
+            attempts: Vec::new(),
+        }
+    }
+
     /// Returns the message that asks for its next attempt. Without a body: the row has it.
     #[must_use]
     pub fn next_message(&self) -> Message {
-        let Self { id, event, event_type, webhook, tenant, app, sequence, progress, content_type, .. } = self.clone();
+        let Self { id, event, event_type, webhook, tenant, app, sequence, entity, progress, content_type, .. } =
+            self.clone();
         let Progress { cycle, attempt, .. } = progress;
         Message {
             delivery: id,
@@ -261,6 +289,7 @@ impl Delivery {
             tenant,
             app,
             sequence,
+            entity,
             cycle,
             attempt,
             body: None,
@@ -299,7 +328,8 @@ impl Progress {
             })),
             State::Exhausted => Some(Waits::Due(now + OVERDUE_AFTER)),
             State::Parked => Some(Waits::Parked),
-            State::Delivered | State::Cancelled | State::Failed => None,
+            // A held one is let go by who ends the one before it.
+            State::Held | State::Delivered | State::Cancelled | State::Failed => None,
         }
     }
 

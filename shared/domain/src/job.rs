@@ -292,6 +292,7 @@ impl Job {
             Refusal::Deleted
             | Refusal::Inbound
             | Refusal::Parked
+            | Refusal::Held
             | Refusal::Test
             | Refusal::Expired
             | Refusal::Unrendered => State::Failed,

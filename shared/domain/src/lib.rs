@@ -14,6 +14,7 @@ pub mod authorization;
 pub mod breaker;
 pub mod caller;
 pub mod catalog;
+pub mod chain;
 pub mod delivery;
 pub mod event;
 pub mod filter;

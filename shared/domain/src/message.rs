@@ -47,6 +47,9 @@ pub struct Message {
     /// Where its event stands in the order of the entity's changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<String>,
+    /// The entity that its event is about, if the webhook wants the deliveries of one in order: a hash of its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<String>,
     /// Counts the redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
@@ -88,6 +91,7 @@ impl Message {
             tenant,
             app: None,
             sequence: None,
+            entity: None,
             cycle: 0,
             attempt: 1,
             body: Some(body),
@@ -95,6 +99,15 @@ impl Message {
             test: false,
             slow: false,
         }
+    }
+
+    /// Returns what names its place in a queue that keeps order, if it is the first message of a delivery that has one. Later
+    /// attempts go any way: the ledger holds what comes after them.
+    #[must_use]
+    pub fn group(&self) -> Option<String> {
+        let is_first = (self.cycle, self.attempt) == (0, 1) && self.body.is_some();
+        let entity = self.entity.as_ref().filter(|_| is_first)?;
+        Some(format!("{}/{entity}", self.webhook))
     }
 
     /// Returns the wire form: JSON in the characters that [SQS accepts][1].

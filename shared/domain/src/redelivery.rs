@@ -34,6 +34,9 @@ pub enum Refusal {
     /// It goes on by itself.
     #[error("the delivery is parked; it goes on when its webhook is resumed, or its receiver answers again")]
     Parked,
+    /// It goes on by itself.
+    #[error("the delivery waits behind an earlier one of its entity; it goes on when that has arrived, or is skipped")]
+    Held,
     /// Tests are attempted once.
     #[error("the delivery was a test; send another one with POST /webhooks/{{id}}/test")]
     Test,
@@ -56,6 +59,7 @@ pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Plan, Refusal> {
     match row.progress.state {
         State::Pending | State::Retrying => Ok(Plan::Send(waiting)),
         State::Parked => Err(Refusal::Parked),
+        State::Held => Err(Refusal::Held),
         State::Failed => Err(Refusal::Test),
         State::Delivered | State::Exhausted | State::Cancelled => {
             let again = dead_letter(waiting);
@@ -123,6 +127,7 @@ mod tests {
             tenant: first.tenant,
             app: None,
             sequence: Some("s".to_owned()),
+            entity: None,
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,
@@ -143,6 +148,7 @@ mod tests {
     #[case::waiting(State::Retrying, Some(body()), Some((true, 2, 4)))]
     #[case::pending(State::Pending, Some(body()), Some((true, 2, 4)))]
     #[case::parked(State::Parked, Some(body()), None)]
+    #[case::held(State::Held, Some(body()), None)]
     #[case::test(State::Failed, None, None)]
     fn plans(#[case] state: State, #[case] body: Option<Body>, #[case] expected: Option<(bool, u32, u32)>) {
         let planned = plan(&row(state, 2, 4, body), &webhook()).ok().map(|plan| match plan {

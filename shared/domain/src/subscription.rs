@@ -49,6 +49,9 @@ pub struct Subscription {
     /// How its payloads look.
     #[serde(default)]
     pub rendering: Rendering,
+    /// Whether it wants the deliveries of an entity in order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
 }
 
 /// A change of a field from one value to another. An end that is not given may be anything; `null` is also a field that is not

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::authorization::{self, Authorization};
+use crate::chain::Ordering;
 use crate::id::WebhookId;
 use crate::secret::{Fingerprint, SecretFormat};
 use crate::subscription::Subscription;
@@ -210,6 +211,7 @@ impl Webhook {
             transitions: settings.transitions.clone(),
             filter: settings.filter.clone(),
             rendering: settings.rendering(),
+            ordered: settings.ordering == Ordering::Entity,
         }
     }
 }

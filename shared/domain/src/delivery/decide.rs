@@ -33,6 +33,9 @@ pub enum Stale {
     /// The attempt it asks for was made, or is not due yet.
     #[error("the ledger waits for another attempt")]
     Superseded,
+    /// It waits behind another, which lets it go when it has ended.
+    #[error("the delivery waits behind an earlier one of its entity")]
+    Held,
     /// Somebody else is at it.
     #[error("the attempt is being made")]
     Leased,
@@ -55,6 +58,8 @@ pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admis
         Admission::Redriven
     } else if state.is_terminal() {
         Admission::Stale(Stale::Ended)
+    } else if state == State::Held {
+        Admission::Stale(Stale::Held)
     } else if (message.cycle, message.attempt) != (cycle, attempt) {
         Admission::Stale(Stale::Superseded)
     } else if row.lease_until.is_some_and(|until| until > now) {
@@ -186,7 +191,7 @@ pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
             Some(Wake::Send { delay, due_at: now + delay + OVERDUE_AFTER })
         }
         State::Exhausted => Some(Wake::DeadLetter),
-        State::Delivered | State::Cancelled | State::Failed => None,
+        State::Held | State::Delivered | State::Cancelled | State::Failed => None,
     }
 }
 

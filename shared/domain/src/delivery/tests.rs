@@ -38,6 +38,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         body: None,
         app: None,
         sequence: None,
+        entity: None,
         content_type: ContentType::Json,
         attempts: vec![],
     }
@@ -55,6 +56,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
 #[case::cancelled(message(0, 2), Some(row(State::Cancelled, 0, 2)), Admission::Stale(Stale::Ended))]
 #[case::parked(message(0, 2), Some(row(State::Parked, 0, 2)), Admission::Again)]
 #[case::parked_before_the_first(message(0, 1), Some(row(State::Parked, 0, 1)), Admission::Again)]
+#[case::held(message(0, 1), Some(row(State::Held, 0, 1)), Admission::Stale(Stale::Held))]
 #[case::exhausted(message(0, 3), Some(row(State::Exhausted, 0, 3)), Admission::Stale(Stale::Ended))]
 #[case::redriven(message(1, 1), Some(row(State::Exhausted, 0, 3)), Admission::Redriven)]
 #[case::redelivered(message(1, 1), Some(row(State::Delivered, 0, 1)), Admission::Redriven)]
@@ -119,6 +121,7 @@ fn settles() {
 #[case::its_turn_is_late(State::Pending, 1000, Some(due(1000)))]
 #[case::to_be_buried(State::Exhausted, 0, Some(due(120)))]
 #[case::parked(State::Parked, 0, Some(Waits::Parked))]
+#[case::held(State::Held, 0, None)]
 #[case::delivered(State::Delivered, 0, None)]
 #[case::cancelled(State::Cancelled, 0, None)]
 fn says_where_it_waits(#[case] state: State, #[case] wait: u64, #[case] expected: Option<Waits>) {
@@ -142,6 +145,7 @@ fn due(after: u64) -> Waits {
 #[case::stranded(State::Pending, 0, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
 #[case::unburied(State::Exhausted, 0, Some(Wake::DeadLetter))]
 #[case::parked(State::Parked, 0, Some(Wake::Send { delay: seconds(0), due_at: now() + seconds(120) }))]
+#[case::held(State::Held, 0, None)]
 #[case::over(State::Delivered, 0, None)]
 fn wakes(#[case] state: State, #[case] wait: i64, #[case] expected: Option<Wake>) {
     let next_at = Some(now() + jiff::SignedDuration::from_secs(wait));

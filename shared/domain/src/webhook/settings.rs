@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::limits::{self, AutoPause};
 use super::{headers, signing};
 use crate::answer::StatusPattern;
+use crate::chain::{OnExhausted, Ordering};
 use crate::event::Operation;
 use crate::filter::Filter;
 use crate::flow::Limits;
@@ -166,6 +167,15 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 20, examples(json!(["2xx", "409"])))]
     pub success_statuses: Vec<StatusPattern>,
+    /// Whether its deliveries keep an order: `none`, or `entity`: none of an entity overtakes an earlier one of it.
+    #[serde(default)]
+    #[schema(inline)]
+    pub ordering: Ordering,
+    /// What an exhausted delivery means for the later ones of its entity, with the ordering `entity`: they wait until it arrives or
+    /// is skipped (`halt`), or go out without it (`skip`).
+    #[serde(default)]
+    #[schema(inline)]
+    pub on_exhausted: OnExhausted,
     /// The connector that owns it, if one does.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
