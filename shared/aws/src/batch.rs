@@ -85,7 +85,7 @@ pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Resul
 }
 
 /// Waits before another round: 50 ms, 100 ms, 200 ms …
-async fn pause(round: u32) -> Result<(), StoreError> {
+pub(crate) async fn pause(round: u32) -> Result<(), StoreError> {
     match round {
         0 => {}
         1..ROUNDS => tokio::time::sleep(Duration::from_millis(25 << round)).await,

@@ -18,6 +18,7 @@ use crate::items::{from_item, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
 pub(crate) mod breaker;
+mod chain;
 pub mod dead;
 mod delivery_item;
 mod flow;
@@ -26,6 +27,7 @@ mod lanes;
 mod list;
 
 pub use breaker::DueBreaker;
+pub use chain::Advance;
 pub use lanes::{Due, DueDelivery};
 pub use list::{DeliveryPage, Range};
 
@@ -91,7 +93,7 @@ impl Ledger {
     /// # Errors
     ///
     /// If a table is unavailable or an item cannot be read.
-    pub async fn load(&self, registry: &Registry, messages: &[Message]) -> Result<Loaded, StoreError> {
+    pub async fn load(&self, registry: &Registry, messages: &[&Message]) -> Result<Loaded, StoreError> {
         self.read(registry, messages.iter().map(|message| (&message.tenant, message.webhook, message.delivery))).await
     }
 
@@ -181,6 +183,17 @@ impl Ledger {
         progress: &Progress,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
+        written(self.outcome(slot, attempt, progress, now)?).await
+    }
+
+    /// Returns the write of [`record`](Self::record).
+    fn outcome(
+        &self,
+        slot: Slot,
+        attempt: Option<&Attempt>,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
         let mut set = vec!["delivery_state = :state", "next_attempt = :next", "expires_at = :expires"];
         let mut remove = vec!["lease_until"];
         let mut update = self
@@ -226,7 +239,7 @@ impl Ledger {
             remove.extend(["body_zstd", "body_ref"]);
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
-        written(update.update_expression(expression)).await
+        Ok(update.update_expression(expression))
     }
 
     /// Returns a delivery of a webhook, if it has been attempted.

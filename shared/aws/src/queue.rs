@@ -1,6 +1,6 @@
 //! Queues, ten messages a call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -43,6 +43,42 @@ pub struct Outgoing {
     pub cause: Option<String>,
 }
 
+/// A message to a queue that keeps the order of each group.
+#[derive(Debug, Clone)]
+pub struct InOrder {
+    /// The body, in characters that SQS takes.
+    pub body: String,
+    /// Which messages it keeps an order with.
+    pub group: String,
+    /// Names the message: SQS takes no second one of that id within five minutes.
+    pub id: String,
+}
+
+/// A message, as a call takes it.
+#[derive(Debug, Clone)]
+struct Entry {
+    body: String,
+    group: Option<String>,
+    id: Option<String>,
+    /// A queue that keeps an order takes none of a single message.
+    delay: Option<Duration>,
+    cause: Option<String>,
+}
+
+impl From<Outgoing> for Entry {
+    fn from(message: Outgoing) -> Self {
+        let Outgoing { body, tenant, delay, cause } = message;
+        Self { body, group: tenant.map(|tenant| tenant.to_string()), id: None, delay: Some(delay), cause }
+    }
+}
+
+impl From<InOrder> for Entry {
+    fn from(message: InOrder) -> Self {
+        let InOrder { body, group, id } = message;
+        Self { body, group: Some(group), id: Some(id), delay: None, cause: None }
+    }
+}
+
 impl Queue {
     pub(crate) fn new(client: Client, url: String) -> Self {
         Self { client, url }
@@ -51,8 +87,42 @@ impl Queue {
     /// Sends messages and returns what became of each, in the same order. Refused entries are tried again before they are
     /// given up; a call whose answer was lost may have sent its messages, so an error means "perhaps not".
     pub async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), StoreError>> {
+        self.send_all(messages.into_iter().map(Entry::from).collect()).await
+    }
+
+    /// Sends messages to a queue that keeps order, and returns what became of each, in the same order. A message goes once the
+    /// one before it of its group is there, and not at all if that was given up: a later one never comes first.
+    pub async fn send_in_order(&self, messages: Vec<InOrder>) -> Vec<Result<(), StoreError>> {
         let mut results: Vec<Result<(), StoreError>> = messages.iter().map(|_| Ok(())).collect();
-        let mut left: Vec<(usize, Outgoing)> = messages.into_iter().enumerate().collect();
+        let mut left: Vec<(usize, InOrder)> = messages.into_iter().enumerate().collect();
+        while !left.is_empty() {
+            let (now, later) = first_of_each(left);
+            let groups: Vec<(usize, String)> =
+                now.iter().map(|(index, message)| (*index, message.group.clone())).collect();
+            let sent = self.send_all(now.into_iter().map(|(_, message)| message.into()).collect()).await;
+            let mut refused: HashMap<String, String> = HashMap::new();
+            for ((index, group), result) in groups.into_iter().zip(sent) {
+                if let Err(error) = &result {
+                    refused.insert(group, error.to_string());
+                }
+                results[index] = result;
+            }
+            left = Vec::new();
+            for (index, message) in later {
+                if let Some(why) = refused.get(&message.group) {
+                    let why = format!("an earlier one was not sent: {why}");
+                    results[index] = Err(StoreError::Unavailable(why));
+                } else {
+                    left.push((index, message));
+                }
+            }
+        }
+        results
+    }
+
+    async fn send_all(&self, messages: Vec<Entry>) -> Vec<Result<(), StoreError>> {
+        let mut results: Vec<Result<(), StoreError>> = messages.iter().map(|_| Ok(())).collect();
+        let mut left: Vec<(usize, Entry)> = messages.into_iter().enumerate().collect();
         for round in 0..ROUNDS {
             if round > 0 {
                 tokio::time::sleep(Duration::from_millis(50 << round)).await;
@@ -82,7 +152,7 @@ impl Queue {
     }
 
     /// Sends one call's messages and returns those that were refused, and why.
-    async fn send_batch(&self, call: &[(usize, Outgoing)]) -> HashMap<usize, String> {
+    async fn send_batch(&self, call: &[(usize, Entry)]) -> HashMap<usize, String> {
         let all = |why: String| call.iter().map(|(index, _)| (*index, why.clone())).collect();
         let entries = match call.iter().map(|(index, message)| entry(*index, message)).collect::<Result<_, _>>() {
             Ok(entries) => entries,
@@ -100,13 +170,14 @@ impl Queue {
     }
 }
 
-fn entry(index: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
-    let seconds = message.delay.as_secs() + u64::from(message.delay.subsec_nanos() > 0);
+fn entry(index: usize, message: &Entry) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
+    let seconds = message.delay.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_body(&message.body)
-        .delay_seconds(i32::try_from(seconds.min(900)).unwrap_or(900))
-        .set_message_group_id(message.tenant.as_ref().map(ToString::to_string));
+        .set_delay_seconds(seconds.map(|seconds| i32::try_from(seconds.min(900)).unwrap_or(900)))
+        .set_message_group_id(message.group.clone())
+        .set_message_deduplication_id(message.id.clone());
     if let Some(cause) = &message.cause {
         let value = MessageAttributeValue::builder().data_type("String").string_value(cause).build()?;
         entry = entry.message_attributes("cause", value);
@@ -114,9 +185,18 @@ fn entry(index: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntr
     entry.build()
 }
 
+/// Messages with their places among all that are to be sent.
+type Placed = Vec<(usize, InOrder)>;
+
+/// Splits messages into the first of each group and those that come after one of these.
+fn first_of_each(messages: Placed) -> (Placed, Placed) {
+    let mut groups = HashSet::new();
+    messages.into_iter().partition(|(_, message)| groups.insert(message.group.clone()))
+}
+
 /// Packs messages into calls, in order.
-fn calls(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
-    let mut calls: Vec<Vec<(usize, Outgoing)>> = Vec::new();
+fn calls(messages: Vec<(usize, Entry)>) -> Vec<Vec<(usize, Entry)>> {
+    let mut calls: Vec<Vec<(usize, Entry)>> = Vec::new();
     let mut bytes = 0;
     for (index, message) in messages {
         let size = message.body.len() + message.cause.as_ref().map_or(0, String::len);
@@ -138,8 +218,19 @@ fn calls(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
 mod tests {
     use super::*;
 
-    fn message(bytes: usize) -> Outgoing {
-        Outgoing { body: "x".repeat(bytes), tenant: None, delay: Duration::ZERO, cause: None }
+    fn message(bytes: usize) -> Entry {
+        Outgoing { body: "x".repeat(bytes), tenant: None, delay: Duration::ZERO, cause: None }.into()
+    }
+
+    #[test]
+    fn a_group_goes_one_message_at_a_time() {
+        let message = |group: &str| InOrder { body: String::new(), group: group.to_owned(), id: String::new() };
+        let messages = ["a", "b", "a", "a", "c", "b"].map(message).into_iter().enumerate().collect();
+        let indexes = |messages: &[(usize, InOrder)]| messages.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+        let (now, later) = first_of_each(messages);
+        assert_eq!((indexes(&now), indexes(&later)), (vec![0, 1, 4], vec![2, 3, 5]));
+        let (now, later) = first_of_each(later);
+        assert_eq!((indexes(&now), indexes(&later)), (vec![2, 5], vec![3]));
     }
 
     #[test]

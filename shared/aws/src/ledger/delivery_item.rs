@@ -34,6 +34,8 @@ pub(super) struct DeliveryItem {
     app: Option<AppId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sequence: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entity: Option<String>,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -137,6 +139,7 @@ impl DeliveryItem {
             tenant: tenant.clone(),
             app: app.clone(),
             sequence: delivery.sequence.clone(),
+            entity: delivery.entity.clone(),
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -193,6 +196,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             tenant: item.tenant,
             app: item.app,
             sequence: item.sequence,
+            entity: item.entity,
             progress,
             lease_until,
             body,

@@ -1,0 +1,335 @@
+//! What holds an entity, in a partition of its own beside the webhook's deliveries: the chain, and a pointer to each delivery that
+//! waits in it. What is written of them is written with the rows that it is about, in one transaction.
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use domain::chain::Chain;
+use domain::delivery::{Attempt, Delivery, OVERDUE_AFTER, Progress, State};
+use domain::id::{DeliveryId, WebhookId};
+use domain::message::Message;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at};
+use super::{Ledger, Slot, Written, state, written};
+use crate::items::{Item, from_item, json_text, key, number, text, to_item};
+use crate::{StoreError, batch};
+
+/// How often a chain that somebody else changed is read again.
+const ROUNDS: u32 = 5;
+
+/// The sort key of a chain.
+const CHAIN: &str = "CHAIN";
+
+/// Renaming a field here is a migration.
+#[derive(Debug, Serialize, Deserialize)]
+struct ChainItem {
+    pk: String,
+    sk: String,
+    v: u8,
+    head: DeliveryId,
+    tail: u32,
+    expires_at: i64,
+}
+
+/// A delivery that waits: the message that lets it go.
+#[derive(Debug, Serialize, Deserialize)]
+struct PointerItem {
+    pk: String,
+    sk: String,
+    v: u8,
+    #[serde(with = "json_text")]
+    message: Message,
+    expires_at: i64,
+}
+
+/// What became of the end of a chain's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advance {
+    /// It is written; the next delivery, if one waited, may go, and this is its message.
+    Yes(Option<Box<Message>>),
+    /// The delivery is no head: nothing is written.
+    NotHead,
+    /// The row was no longer what the writer had read.
+    TooLate,
+}
+
+fn pk(webhook: WebhookId, entity: &str) -> String {
+    format!("W#{webhook}#E#{entity}")
+}
+
+/// Numbers sort as texts.
+fn pointer_sk(number: u32) -> String {
+    format!("WAIT#{number:010}")
+}
+
+impl Ledger {
+    /// Returns what holds an entity, if anything does.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn chain(&self, webhook: WebhookId, entity: &str) -> Result<Option<Chain>, StoreError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(&pk(webhook, entity), CHAIN)));
+        let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
+        let item = item.map(from_item::<ChainItem>).transpose()?;
+        Ok(item.map(|ChainItem { head, tail, .. }| Chain { head, tail }))
+    }
+
+    /// Writes the row of a delivery that has not ended with its first attempt, and that it holds its entity; unless there is a
+    /// row already.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable, or something else holds the entity.
+    pub async fn record_head(&self, delivery: &Delivery, entity: &str, now: Timestamp) -> Result<Written, StoreError> {
+        let chain = ChainItem {
+            pk: pk(delivery.webhook, entity),
+            sk: CHAIN.to_owned(),
+            v: 1,
+            head: delivery.id,
+            tail: 0,
+            expires_at: expires_at(now),
+        };
+        let row = to_item(&DeliveryItem::new(delivery, now)?)?;
+        let refused = self.transact(vec![self.put_new(row)?, self.put_new(to_item(&chain)?)?]).await?;
+        match refused.as_deref() {
+            None => Ok(Written::Yes),
+            Some([true, ..]) => Ok(Written::TooLate),
+            Some(_) => Err(StoreError::Conflict { key: chain.pk }),
+        }
+    }
+
+    /// Writes the row of a delivery that waits at the end of the chain as it was read, unless that has changed or there is a row
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn append(&self, message: &Message, chain: Chain, now: Timestamp) -> Result<Written, StoreError> {
+        let Some(entity) = &message.entity else { return Ok(Written::TooLate) };
+        let progress = Progress { state: State::Held, cycle: message.cycle, attempt: message.attempt, next_at: None };
+        let row = to_item(&DeliveryItem::new(&Delivery::first(message.clone(), progress), now)?)?;
+        let pointer = PointerItem {
+            pk: pk(message.webhook, entity),
+            sk: pointer_sk(chain.tail + 1),
+            v: 1,
+            message: Message { body: None, ..message.clone() },
+            expires_at: expires_at(now),
+        };
+        let longer = self
+            .update_chain(message.webhook, entity, now)
+            .update_expression("SET tail = :longer, expires_at = :expires")
+            .condition_expression("tail = :tail")
+            .expression_attribute_values(":longer", number(chain.tail + 1))
+            .expression_attribute_values(":tail", number(chain.tail));
+        let writes = vec![self.put_new(row)?, self.put_new(to_item(&pointer)?)?, in_transaction(&longer)?];
+        Ok(if self.transact(writes).await?.is_none() { Written::Yes } else { Written::TooLate })
+    }
+
+    /// Writes an outcome as [`record`](Self::record) does, of a delivery that lets the next one of its entity go: that it may go
+    /// is written too.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable, or too many change the chain at once.
+    pub async fn record_end(
+        &self,
+        slot: Slot,
+        entity: &str,
+        attempt: Option<&Attempt>,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Result<(Written, Option<Box<Message>>), StoreError> {
+        let row = self.outcome(slot, attempt, progress, now)?;
+        match self.end(slot.webhook, entity, slot.delivery, Some(&row), now).await? {
+            Advance::Yes(next) => Ok((Written::Yes, next)),
+            Advance::NotHead => Ok((written(row).await?, None)),
+            Advance::TooLate => Ok((Written::TooLate, None)),
+        }
+    }
+
+    /// Lets the next delivery of an entity go, because the head of its chain has ended and nobody did.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable, or too many change the chain at once.
+    pub async fn advance(
+        &self,
+        webhook: WebhookId,
+        entity: &str,
+        head: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Advance, StoreError> {
+        self.end(webhook, entity, head, None, now).await
+    }
+
+    /// Gives up a delivery that holds its entity, as it was read, unless a process is at it, and lets the next one go.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable, or too many change the chain at once.
+    pub async fn skip(&self, head: &Delivery, now: Timestamp) -> Result<Advance, StoreError> {
+        let Some(entity) = &head.entity else { return Ok(Advance::NotHead) };
+        let Progress { state: read, cycle, attempt, .. } = head.progress;
+        let row = self
+            .update(Slot { webhook: head.webhook, delivery: head.id, cycle, attempt })
+            .update_expression(
+                "SET delivery_state = :cancelled, expires_at = :expires \
+                 REMOVE lane, lane_at, next_at, lease_until, body_zstd, body_ref",
+            )
+            .condition_expression(
+                "delivery_state = :read AND delivery_cycle = :cycle AND next_attempt = :attempt \
+                 AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
+            )
+            .expression_attribute_values(":cancelled", state(State::Cancelled))
+            .expression_attribute_values(":read", state(read))
+            .expression_attribute_values(":cycle", number(cycle))
+            .expression_attribute_values(":attempt", number(attempt))
+            .expression_attribute_values(":expires", number(expires_at(now)))
+            .expression_attribute_values(":now", number(now.as_millisecond()));
+        self.end(head.webhook, entity, head.id, Some(&row), now).await
+    }
+
+    /// Ends a chain's head: writes its row, if that is to be written, and who is the head now.
+    async fn end(
+        &self,
+        webhook: WebhookId,
+        entity: &str,
+        head: DeliveryId,
+        row: Option<&UpdateItemFluentBuilder>,
+        now: Timestamp,
+    ) -> Result<Advance, StoreError> {
+        for round in 0..ROUNDS {
+            batch::pause(round).await?;
+            // The chain before the pointers: whatever was appended up to this tail is seen.
+            let Some(chain) = self.chain(webhook, entity).await?.filter(|chain| chain.head == head) else {
+                return Ok(Advance::NotHead);
+            };
+            let next = self.first_waiting(webhook, entity).await?;
+            let mut writes = row.map(in_transaction).transpose()?.into_iter().collect::<Vec<_>>();
+            match &next {
+                None => writes.push(self.delete_chain(webhook, entity, chain)?),
+                Some(next) => {
+                    writes.push(self.let_go(&next.message, now)?);
+                    writes.push(in_transaction(&self.shift(webhook, entity, head, next.message.delivery, now))?);
+                    writes.push(self.delete_pointer(next)?);
+                }
+            }
+            let Some(refused) = self.transact(writes).await? else {
+                return Ok(Advance::Yes(next.map(|next| Box::new(next.message))));
+            };
+            let own = usize::from(row.is_some());
+            if own == 1 && refused.first() == Some(&true) {
+                return Ok(Advance::TooLate);
+            }
+            if let Some(next) = next.filter(|_| refused.get(own) == Some(&true)) {
+                // Its row has been forgotten: it can wait for nothing.
+                self.transact(vec![self.delete_pointer(&next)?]).await?;
+            }
+        }
+        Err(StoreError::Unavailable(format!("too many processes at once change a chain of {webhook}")))
+    }
+
+    async fn first_waiting(&self, webhook: WebhookId, entity: &str) -> Result<Option<PointerItem>, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :waits)")
+            .expression_attribute_values(":pk", text(pk(webhook, entity)))
+            .expression_attribute_values(":waits", text("WAIT#"))
+            .limit(1);
+        let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        answer.items.unwrap_or_default().pop().map(from_item).transpose()
+    }
+
+    /// The next delivery may go: its message is on its way, and if not the sweep sends it.
+    fn let_go(&self, next: &Message, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+        let update = self
+            .update(Slot::of(next))
+            .update_expression("SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires")
+            .condition_expression("delivery_state = :held")
+            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":held", state(State::Held))
+            .expression_attribute_values(":lane", text(due_lane(next.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":due", number((now + OVERDUE_AFTER).as_millisecond()))
+            .expression_attribute_values(":expires", number(expires_at(now)));
+        in_transaction(&update)
+    }
+
+    fn shift(
+        &self,
+        webhook: WebhookId,
+        entity: &str,
+        head: DeliveryId,
+        next: DeliveryId,
+        now: Timestamp,
+    ) -> UpdateItemFluentBuilder {
+        self.update_chain(webhook, entity, now)
+            .update_expression("SET head = :next, expires_at = :expires")
+            .condition_expression("head = :head")
+            .expression_attribute_values(":head", text(head.to_string()))
+            .expression_attribute_values(":next", text(next.to_string()))
+    }
+
+    fn update_chain(&self, webhook: WebhookId, entity: &str, now: Timestamp) -> UpdateItemFluentBuilder {
+        let key = key(&pk(webhook, entity), CHAIN);
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(key));
+        update.expression_attribute_values(":expires", number(expires_at(now)))
+    }
+
+    fn delete_chain(&self, webhook: WebhookId, entity: &str, chain: Chain) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&pk(webhook, entity), CHAIN)))
+            .condition_expression("head = :head AND tail = :tail")
+            .expression_attribute_values(":head", text(chain.head.to_string()))
+            .expression_attribute_values(":tail", number(chain.tail));
+        Ok(TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build())
+    }
+
+    fn delete_pointer(&self, pointer: &PointerItem) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key(&pointer.pk, &pointer.sk))).build();
+        Ok(TransactWriteItem::builder().delete(delete.map_err(unbuilt)?).build())
+    }
+
+    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(pk)").build().map_err(unbuilt)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Makes all writes or none. If none, says of each whether its condition did not hold; no condition at all if others were at
+    /// the same items.
+    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Option<Vec<bool>>, StoreError> {
+        let request = self.client.transact_write_items();
+        let request = writes.into_iter().fold(request, TransactWriteItemsFluentBuilder::transact_items);
+        let Err(error) = request.send().await else { return Ok(None) };
+        match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                let reasons = cancelled.cancellation_reasons().iter();
+                Ok(Some(reasons.map(|reason| reason.code() == Some("ConditionalCheckFailed")).collect()))
+            }
+            _ => Err(StoreError::unavailable(&error)),
+        }
+    }
+}
+
+/// Returns an update as a part of a transaction.
+fn in_transaction(update: &UpdateItemFluentBuilder) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .set_table_name(update.get_table_name().clone())
+        .set_key(update.get_key().clone())
+        .set_update_expression(update.get_update_expression().clone())
+        .set_condition_expression(update.get_condition_expression().clone())
+        .set_expression_attribute_values(update.get_expression_attribute_values().clone());
+    Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
+}
+
+fn unbuilt(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+    StoreError::inconsistent("a request", error)
+}
