@@ -22,7 +22,7 @@ ENVIRONMENT = {
     **dict.fromkeys(("SECRETS_PREFIX", "FINGERPRINT_KEY_PATH"), "/weigh"),
     **{
         f"{queue}_QUEUE_URL": "http://127.0.0.1:1/queue"
-        for queue in ("DELIVERIES", "RETRIES", "DEAD_LETTER", "STREAM_FAILURES")
+        for queue in ("DELIVERIES", "ORDERED", "RETRIES", "SLOW", "DEAD_LETTER", "STREAM_FAILURES")
     },
     "PUBLIC_URL": "http://127.0.0.1:1",
     "JWT_ISSUER": "https://issuer.example",

@@ -108,7 +108,7 @@ async fn a_failure_is_tried_again_with_the_same_id_and_bytes() {
     assert_eq!(delivery["attempts"][0]["response_excerpt"], "noted");
 }
 
-async fn dead_letter(stack: &Stack, id: &str) -> Message {
+pub(crate) async fn dead_letter(stack: &Stack, id: &str) -> Message {
     eventually("the dead letter", async || {
         let url = stack.output("DeadLetterQueueUrl");
         let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);

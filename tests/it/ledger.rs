@@ -51,6 +51,7 @@ fn retrying() -> Delivery {
         body: Some(Body::Inline("{\"é\":1}".to_owned())),
         app: None,
         sequence: None,
+        entity: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

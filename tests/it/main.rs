@@ -18,6 +18,7 @@ mod inbound;
 mod jobs;
 mod ledger;
 mod operational;
+mod ordering;
 mod secrets;
 mod signatures;
 mod sweep;

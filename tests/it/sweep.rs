@@ -24,6 +24,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         body: Some(Body::Inline("{}".to_owned())),
         app: None,
         sequence: None,
+        entity: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

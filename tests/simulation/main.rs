@@ -7,6 +7,7 @@
 
 mod delivery;
 mod faults;
+mod ordering;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ struct Simulation {
     sent: HashMap<String, String>,
     /// The pairs of event and webhook that were sent.
     pairs: BTreeSet<(String, String)>,
+    /// Of each webhook that keeps an order, and each entity, the sequence that was sent last since the webhook was changed.
+    order: HashMap<(String, String), String>,
     poison: usize,
 }
 
@@ -102,6 +105,7 @@ impl Simulation {
             seen: 0,
             sent: HashMap::new(),
             pairs: BTreeSet::new(),
+            order: HashMap::new(),
             poison: 0,
         }
     }
@@ -240,12 +244,15 @@ impl Simulation {
             ];
             let mut shape = shapes.choose(&mut self.random).unwrap().clone();
             shape["webhook"] = json!(id);
+            shape["ordered"] = json!(self.random.random_ratio(1, 3));
             serde_json::from_value::<Subscription>(shape).unwrap()
         });
         match &subscription {
             Some(subscription) => self.active.get_mut(tenant).unwrap().insert(id.clone(), subscription.clone()),
             None => self.active.get_mut(tenant).unwrap().remove(&id),
         };
+        let place = format!("{tenant}/{id}");
+        self.order.retain(|(webhook, _), _| *webhook != place);
         self.fake.write(tenant, &id, subscription).await;
         for index in 0..self.stream.len() {
             for number in 0..self.stream[index].events.len() {
@@ -318,7 +325,12 @@ impl Simulation {
                 !self.stream.iter().any(|record| record.events.iter().any(|event| event.id == message.event));
             assert!(!acknowledged, "{pair:?} is sent after its record was acknowledged");
             self.pairs.insert(pair);
-            self.sent.insert(message.delivery.to_string(), text);
+            let is_first = self.sent.insert(message.delivery.to_string(), text).is_none();
+            if let (Some(entity), Some(sequence)) = (message.entity.filter(|_| is_first), message.sequence) {
+                let before =
+                    self.order.insert((format!("{}/{}", message.tenant, message.webhook), entity), sequence.clone());
+                assert!(before.is_none_or(|before| before <= sequence), "{} overtakes", message.delivery);
+            }
         }
     }
 }

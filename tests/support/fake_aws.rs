@@ -85,6 +85,7 @@ pub fn fanout_environment(url: &str) -> HashMap<String, String> {
         ("REGISTRY_TABLE", "registry".to_owned()),
         ("EVENTS_TABLE", "events".to_owned()),
         ("DELIVERIES_QUEUE_URL", queue("deliveries")),
+        ("ORDERED_QUEUE_URL", queue("ordered-deliveries")),
         ("STREAM_FAILURES_QUEUE_URL", queue("failures")),
         ("PAYLOAD_RETENTION_DAYS", "0".to_owned()),
     ];

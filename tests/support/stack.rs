@@ -119,6 +119,7 @@ impl Stack {
             ("EVENTS_TABLE", "EventsTable"),
             ("DELIVERIES_TABLE", "DeliveriesTable"),
             ("DELIVERIES_QUEUE_URL", "DeliveriesQueueUrl"),
+            ("ORDERED_QUEUE_URL", "OrderedQueueUrl"),
             ("RETRIES_QUEUE_URL", "RetriesQueueUrl"),
             ("SLOW_QUEUE_URL", "SlowQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "DeadLetterQueueUrl"),

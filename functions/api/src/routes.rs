@@ -53,6 +53,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(statistics::statistics))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::skip))
         .routes(routes!(redeliver::redeliver))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::redrive))

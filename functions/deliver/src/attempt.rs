@@ -44,7 +44,7 @@ pub enum Done {
     /// Nothing was to do.
     Nothing,
     /// It is to go to the queue of slow receivers.
-    Detour(Message),
+    Detour(Box<Message>),
     /// It was acted upon.
     Settled(Box<Settled>),
 }
@@ -95,7 +95,11 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             tracing::debug!(%why, "message needs no request");
             return Ok(Done::Nothing);
         }
-        (Decision::Detour, ..) => return Ok(Done::Detour(Message { slow: true, ..message.clone() })),
+        // One that keeps an order goes there as a row that holds its entity.
+        (Decision::Detour, ..) if admission == Admission::First && message.entity.is_some() => {
+            (stopped(State::Pending, None), None, false)
+        }
+        (Decision::Detour, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
             tracing::info!(delivery.state = "cancelled", "webhook is gone");
             (stopped(State::Cancelled, None), None, false)
@@ -224,22 +228,8 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
     let row = if admission == Admission::First {
-        let Message { delivery, event, event_type, webhook, tenant, app, sequence, body, content_type, .. } =
-            message.clone();
-        Some(Delivery {
-            id: delivery,
-            event,
-            event_type,
-            webhook,
-            tenant,
-            app,
-            sequence,
-            progress,
-            lease_until: None,
-            body: body.filter(|_| progress.needs_body()),
-            content_type,
-            attempts: attempt.iter().cloned().collect(),
-        })
+        let attempts = attempt.iter().cloned().collect();
+        Some(Delivery { attempts, ..Delivery::first(message.clone(), progress) })
     } else {
         None
     };

@@ -14,7 +14,8 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{Done, attempt, plan};
+use crate::attempt::{Done, Plan, attempt, plan};
+use crate::ordered;
 use crate::record::record;
 use crate::turns;
 
@@ -45,7 +46,12 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
             }
         }
     }
-    for (index, error) in deliver(app, &messages, deadline).await {
+    let (in_order, others): (Vec<_>, Vec<_>) =
+        messages.iter().enumerate().partition(|(_, message)| message.group().is_some());
+    let (indexes, others): (Vec<usize>, Vec<&Message>) = others.into_iter().unzip();
+    let (waiting, faults) = tokio::join!(ordered::deliver(app, in_order, deadline), deliver(app, &others, deadline));
+    let faults = faults.into_iter().map(|(index, error)| (indexes[index], error));
+    for (index, error) in faults.chain(waiting) {
         tracing::error!(delivery.id = %messages[index].delivery, %error, "message goes back to the queue");
         failed.push(ids[index].clone());
     }
@@ -73,7 +79,7 @@ async fn bury(app: &App, record: SqsMessage, why: String) -> Result<(), StoreErr
 }
 
 /// Attempts all messages at once and writes what is done while others still wait for their receivers. Returns the faults.
-async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
+async fn deliver(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
     if messages.is_empty() {
         return Vec::new();
     }
@@ -86,12 +92,22 @@ async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(u
     };
     let now = app.clock.now();
     let plans = messages.iter().map(|message| plan(&loaded, message, now)).collect();
-    let (plans, taken) = turns::take(app, &loaded, plans, deadline).await;
+    carry_out(app, &loaded, plans, deadline).await
+}
+
+/// Does all that is planned at once. Returns the faults.
+pub(crate) async fn carry_out(
+    app: &App,
+    loaded: &Loaded,
+    plans: Vec<Plan<'_>>,
+    deadline: Timestamp,
+) -> Vec<(usize, StoreError)> {
+    let count = plans.len();
+    let (plans, taken) = turns::take(app, loaded, plans, deadline).await;
     let attempts: FuturesUnordered<_> = plans
         .into_iter()
         .enumerate()
         .map(|(index, plan)| {
-            let loaded = &loaded;
             async move {
                 let done = match plan {
                     // A panic in one attempt is a fault of ours like any other, and leaves the others alone.
@@ -103,8 +119,8 @@ async fn deliver(app: &App, messages: &[Message], deadline: Timestamp) -> Vec<(u
         })
         .collect();
     // Buffered, so that attempts go on while outcomes are written.
-    let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, messages.len(), GATHER));
-    let written = done.map(|done| write(app, &loaded, done)).buffer_unordered(messages.len());
+    let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, count, GATHER));
+    let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
     let faults: Vec<Vec<_>> = written.collect().await;
     turns::give_back(app, taken).await;
     faults.into_iter().flatten().collect()

@@ -1,7 +1,7 @@
 //! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
 //!
-//! [`handle`] works on a batch; [`turns`] asks how much its receivers take; [`attempt`] makes one attempt, with the header of
-//! [`authorization`]; [`record`] writes what came of those that are done, and [`reaction`] what that means for their webhooks. What to
+//! [`handle`] works on a batch, and [`ordered`] on what of it keeps an order; [`turns`] asks how much its receivers take; [`attempt`]
+//! makes one attempt, with the header of [`authorization`]; [`record`] writes what came of those that are done, and [`reaction`] what that means for their webhooks. What to
 //! do is decided by [`domain::delivery`] and [`domain::breaker`].
 
 mod app;
@@ -9,6 +9,7 @@ pub mod attempt;
 mod authorization;
 mod config;
 mod handler;
+mod ordered;
 mod reaction;
 pub mod record;
 mod request;

@@ -7,7 +7,8 @@ use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
 use aws::queue::Outgoing;
 use domain::breaker::is_slow;
-use domain::delivery::{Attempt, Progress, State, dead_letter, is_short};
+use domain::chain::lets_go;
+use domain::delivery::{Attempt, Progress, State, Verdict, dead_letter, is_short};
 use domain::event::Event;
 use domain::id::WebhookId;
 use domain::message::Message;
@@ -36,7 +37,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
         results.push(Ok(()));
         match done {
             Done::Nothing => {}
-            Done::Detour(message) => detours.push((index, message)),
+            Done::Detour(message) => detours.push((index, *message)),
             Done::Settled(settled) => match *settled {
                 Settled { row: Some(row), progress, .. } if progress.state == State::Delivered => {
                     delivered.push((index, row));
@@ -144,21 +145,40 @@ struct Burial {
     event: Option<Box<Event>>,
 }
 
-async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Option<FollowUp>, StoreError> {
+async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
     let Settled { message, row, attempt, progress, .. } = settled;
-    let written = match row {
-        Some(row) => app.ledger.record_first(&row, now).await?,
-        None => app.ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?,
+    let ledger = &app.ledger;
+    let verdict = attempt.as_ref().map(|attempt| attempt.outcome.verdict);
+    let (written, next) = match (row, &message.entity) {
+        (Some(row), Some(entity)) if !goes_on(loaded, &message, &progress, verdict) => {
+            (ledger.record_head(&row, entity, now).await?, None)
+        }
+        (Some(row), _) => (ledger.record_first(&row, now).await?, None),
+        (None, Some(entity)) if goes_on(loaded, &message, &progress, verdict) => {
+            ledger.record_end(Slot::of(&message), entity, attempt.as_ref(), &progress, now).await?
+        }
+        (None, _) => (ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?, None),
     };
     if written == Written::TooLate {
         // Another process made the same attempt and wrote first; what follows is its to send.
         tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was written by another");
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
         || attempt.as_ref().is_some_and(|attempt| seen(std::iter::once((attempt, false))).slow);
     let status = attempt.and_then(|attempt| attempt.outcome.status);
-    Ok(follow_up(message, &progress, status, slow, now))
+    let next = next.map(|next| retry(&Message { slow, ..*next }, Duration::ZERO));
+    Ok(follow_up(message, &progress, status, slow, now).into_iter().chain(next).collect())
+}
+
+/// Says whether the next delivery of the entity may go.
+fn goes_on(loaded: &Loaded, message: &Message, progress: &Progress, verdict: Option<Verdict>) -> bool {
+    lets_go(progress.state, verdict, loaded.webhooks.get(&message.webhook))
+}
+
+fn retry(message: &Message, delay: Duration) -> FollowUp {
+    let next = outgoing(message, delay, None);
+    if message.slow { FollowUp::SlowRetry(next) } else { FollowUp::Retry(next) }
 }
 
 fn follow_up(
@@ -169,11 +189,10 @@ fn follow_up(
     now: Timestamp,
 ) -> Option<FollowUp> {
     match (progress.state, progress.next_at) {
-        (State::Retrying | State::Pending, Some(next_at)) if is_short(now, next_at) => {
+        (State::Retrying | State::Pending, next_at) if next_at.is_none_or(|next_at| is_short(now, next_at)) => {
+            let wait = next_at.map(|next_at| Duration::try_from(next_at.duration_since(now)).unwrap_or_default());
             let next = Message { attempt: progress.attempt, body: None, slow, ..message };
-            let delay = Duration::try_from(next_at.duration_since(now)).unwrap_or_default();
-            let next = outgoing(&next, delay, None);
-            Some(if slow { FollowUp::SlowRetry(next) } else { FollowUp::Retry(next) })
+            Some(retry(&next, wait.unwrap_or_default()))
         }
         (State::Exhausted, _) => {
             let event = exhausted_event(&message, progress.attempt, status, now).map(Box::new);

@@ -33,6 +33,7 @@ pub struct App {
     /// How long events are kept, if they are.
     pub(crate) retention: Option<Duration>,
     pub(crate) deliveries: Queue,
+    pub(crate) ordered: Queue,
     pub(crate) stream_failures: Queue,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: Mutex<Cache>,
@@ -85,6 +86,7 @@ impl App {
             events_table: config.events_table,
             retention: (days > 0).then(|| Duration::from_hours(24 * days)),
             deliveries: aws.queue(config.deliveries_queue_url),
+            ordered: aws.queue(config.ordered_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             clock: Box::new(SystemClock),
             cache: Mutex::default(),

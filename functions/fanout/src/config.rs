@@ -11,6 +11,8 @@ pub struct Config {
     pub events_table: String,
     /// `DELIVERIES_QUEUE_URL`.
     pub deliveries_queue_url: String,
+    /// `ORDERED_QUEUE_URL`: where deliveries go that keep an order.
+    pub ordered_queue_url: String,
     /// `STREAM_FAILURES_QUEUE_URL`.
     pub stream_failures_queue_url: String,
     /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
@@ -28,6 +30,7 @@ impl Config {
         let registry_table = env.required("REGISTRY_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
+        let ordered_queue_url = env.required("ORDERED_QUEUE_URL");
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
         let config = || {
@@ -35,6 +38,7 @@ impl Config {
                 registry_table: registry_table?,
                 events_table: events_table?,
                 deliveries_queue_url: deliveries_queue_url?,
+                ordered_queue_url: ordered_queue_url?,
                 stream_failures_queue_url: stream_failures_queue_url?,
                 payload_retention_days,
             })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::queue::Outgoing;
+use aws::queue::{InOrder, Outgoing};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::event::{Event, EventType};
 use domain::message::{Body, Message, to_queue_json};
@@ -97,7 +97,7 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
             Ok(events) => {
                 for event in events {
                     let messages = deliveries(app, cache, &event).await?;
-                    chunk.deliveries.extend(messages.iter().map(|message| (index, outgoing(message))));
+                    chunk.add(index, &messages);
                 }
             }
             Err(reason) => {
@@ -107,8 +107,8 @@ async fn fan_out(app: &App, records: &[Box<RawValue>], deadline: Timestamp) -> R
             }
         }
         let is_last = index + 1 == records.len();
-        if is_last || chunk.deliveries.len() >= CHUNK {
-            sent += chunk.deliveries.len();
+        if is_last || chunk.len() >= CHUNK {
+            sent += chunk.len();
             if let Some(first) = std::mem::take(&mut chunk).send(app).await {
                 return Ok(Some(first));
             }
@@ -208,15 +208,38 @@ const RESERVE: Duration = Duration::from_secs(15);
 #[derive(Default)]
 struct Chunk {
     deliveries: Vec<(usize, Outgoing)>,
+    ordered: Vec<(usize, InOrder)>,
     failures: Vec<(usize, Outgoing)>,
 }
 
 impl Chunk {
+    /// Adds the messages of a record.
+    fn add(&mut self, record: usize, messages: &[Message]) {
+        for message in messages {
+            match message.group() {
+                Some(group) => {
+                    let id = message.delivery.to_string();
+                    self.ordered.push((record, InOrder { body: message.to_json(), group, id }));
+                }
+                None => self.deliveries.push((record, outgoing(message))),
+            }
+        }
+    }
+
+    /// Returns how many deliveries there are.
+    fn len(&self) -> usize {
+        self.deliveries.len() + self.ordered.len()
+    }
+
     /// Returns the first record of which something was not sent.
     async fn send(self, app: &App) -> Option<usize> {
-        let (deliveries, failures) =
-            tokio::join!(send(&app.deliveries, self.deliveries), send(&app.stream_failures, self.failures));
-        deliveries.into_iter().chain(failures).min()
+        let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
+        let (deliveries, in_order, failures) = tokio::join!(
+            send(&app.deliveries, self.deliveries),
+            app.ordered.send_in_order(in_order),
+            send(&app.stream_failures, self.failures)
+        );
+        deliveries.into_iter().chain(unsent(ordered, in_order)).chain(failures).min()
     }
 }
 
@@ -238,8 +261,11 @@ async fn stream_failure(app: &App, record: &RawValue, reason: &str) -> Result<Ou
 /// Sends messages and returns the records of those that were not sent.
 async fn send(queue: &aws::Queue, messages: Vec<(usize, Outgoing)>) -> Vec<usize> {
     let (indexes, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
-    let results = indexes.into_iter().zip(queue.send(messages).await);
-    let failed = results.filter_map(|(index, result)| {
+    unsent(indexes, queue.send(messages).await)
+}
+
+fn unsent(records: Vec<usize>, results: Vec<Result<(), StoreError>>) -> Vec<usize> {
+    let failed = records.into_iter().zip(results).filter_map(|(index, result)| {
         let error = result.err()?;
         tracing::error!(%error, "message was not sent");
         Some(index)

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use aws::StoreError;
+use domain::chain::entity;
 use domain::event::{Event, EventType};
 use domain::message::{Body, MAX_INLINE_BYTES, Message};
 use domain::payload::Rendering;
@@ -120,6 +121,7 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
         messages.push(Message {
             app: subscription.app.clone(),
             sequence: Some(event.sequence.clone()),
+            entity: subscription.ordered.then(|| entity(&event.entity.path())),
             content_type: rendering.content_type(),
             ..first
         });

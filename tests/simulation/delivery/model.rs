@@ -97,7 +97,7 @@ fn may_follow(before: &Row, after: &Row) -> bool {
             is_same || is_redrive || is_first_taken
         }
         State::Cancelled | State::Failed => after == before || is_first_taken,
-        State::Pending | State::Retrying | State::Parked => {
+        State::Pending | State::Retrying | State::Parked | State::Held => {
             is_first_taken || (after.cycle, after.attempt) >= (before.cycle, before.attempt)
         }
     }
@@ -211,6 +211,8 @@ impl Model {
                     row.lane_at.is_some()
                         || letter(&|_, message| (message.cycle, message.attempt) == (row.cycle + 1, 1))
                 }
+                // No webhook here keeps an order: nothing waits behind another.
+                State::Held => false,
                 State::Delivered | State::Cancelled | State::Failed => true,
             },
         }
@@ -250,7 +252,7 @@ impl Model {
                 }
                 State::Cancelled => assert!(hook.deleted || hook.gone, "{id} was cancelled for no reason: {known:?}"),
                 State::Failed => assert!(known.message.test, "{id} was given up at once: {known:?}"),
-                State::Pending | State::Retrying | State::Parked => panic!("{id} never ends: {known:?}"),
+                State::Pending | State::Retrying | State::Parked | State::Held => panic!("{id} never ends: {known:?}"),
             }
             let allowed = known.slots.len() + known.disturbed + known.firsts.saturating_sub(1);
             assert!(known.posts <= allowed, "{id}: more requests than anything explains: {known:?}");

@@ -56,6 +56,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         tenant,
         app: None,
         sequence: None,
+        entity: None,
         progress,
         lease_until: None,
         body,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws::ledger::Advance;
+use aws::queue::Outgoing;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::delivery::{Attempt, Delivery, State as DeliveryState, Timing, Verdict};
+use domain::delivery::{Attempt, Delivery, Progress, State as DeliveryState, Timing, Verdict};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Message;
@@ -19,7 +22,7 @@ use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemBody};
 
 mod filter;
 
@@ -188,4 +191,39 @@ pub(super) async fn find(app: &App, webhook: &Webhook, id: &str) -> Result<Deliv
     let not_found = || Problem::NotFound("delivery");
     let id = id.parse().map_err(|_| not_found())?;
     app.ledger.delivery(webhook.id, id).await?.ok_or_else(not_found)
+}
+
+/// Skips a delivery
+///
+/// Gives up one that the later ones of its entity wait for, be it exhausted or not: it is cancelled, and the next goes out. Only for
+/// a webhook whose deliveries keep an order.
+#[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/skip", tag = "Deliveries", params(DeliveryPath),
+    responses(
+        (status = 200, description = "The delivery, cancelled", body = DeliveryBody),
+        (status = 409, description = "It holds nothing up, or it is being attempted", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn skip(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Result<Json<DeliveryBody>, Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    let not_found = || Problem::NotFound("delivery");
+    let delivery = delivery.parse().map_err(|_| not_found())?;
+    let mut delivery = app.ledger.delivery(webhook.id, delivery).await?.ok_or_else(not_found)?;
+    let next = match app.ledger.skip(&delivery, app.clock.now()).await? {
+        Advance::Yes(next) => next,
+        Advance::NotHead => return Err(Problem::Conflict("no other delivery waits for this one".to_owned())),
+        Advance::TooLate => return Err(Problem::Conflict("it is being attempted; try again in a minute".to_owned())),
+    };
+    tracing::info!(delivery.id = %delivery.id, webhook.id = %webhook.id, by = admin.subject, "delivery skipped");
+    if let Some(next) = next {
+        let (body, tenant) = (next.to_json(), Some(next.tenant));
+        let message = Outgoing { body, tenant, delay: Duration::ZERO, cause: None };
+        if let Err(error) = app.deliveries.send(vec![message]).await.remove(0) {
+            tracing::warn!(%error, "a message was not sent; the sweep will");
+        }
+    }
+    delivery.progress = Progress { state: DeliveryState::Cancelled, next_at: None, ..delivery.progress };
+    Ok(Json(delivery.into()))
 }

@@ -161,6 +161,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             app: None,
             sequence: None,
+            entity: None,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,

@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 35] = [
+const WRITABLE: [&str; 37] = [
     "name",
     "type",
     "direction",
@@ -44,6 +44,8 @@ const WRITABLE: [&str; 35] = [
     "further_signatures",
     "content_encoding",
     "success_statuses",
+    "ordering",
+    "on_exhausted",
     "connector_id",
     "integration_provider",
     "tags",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws::registry::WebhookRecord;
 use domain::answer::StatusPattern;
 use domain::authorization::Authorization;
+use domain::chain::{OnExhausted, Ordering};
 use domain::delivery::Verdict;
 use domain::event::Operation;
 use domain::filter::Filter;
@@ -97,6 +98,12 @@ pub struct WebhookBody {
     content_encoding: ContentEncoding,
     #[schema(value_type = Vec<String>)]
     success_statuses: Vec<StatusPattern>,
+    /// Whether its deliveries keep an order.
+    #[schema(inline)]
+    ordering: Ordering,
+    /// What an exhausted delivery means for the later ones of its entity.
+    #[schema(inline)]
+    on_exhausted: OnExhausted,
     connector_id: Option<String>,
     integration_provider: Option<String>,
     tags: Vec<String>,
@@ -173,6 +180,7 @@ impl WebhookBody {
         let Settings { signature_scheme, headers, properties, enabled, retry_policy, connector_id, .. } = settings;
         let Settings { applications, changed, transitions, filter, .. } = settings;
         let Settings { auto_pause, rate_limit, max_concurrency, success_statuses, .. } = settings;
+        let Settings { ordering, on_exhausted, .. } = settings;
         let Settings { payload_format, detail, include, exclude, template, .. } = settings;
         let Settings { signature_header, signature_encoding, further_signatures, content_encoding, .. } = settings;
         let Settings { integration_provider, tags, source, source_type, .. } = settings;
@@ -214,6 +222,8 @@ impl WebhookBody {
             further_signatures,
             content_encoding,
             success_statuses,
+            ordering,
+            on_exhausted,
             connector_id,
             integration_provider,
             tags,

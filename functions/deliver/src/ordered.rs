@@ -1,0 +1,94 @@
+//! First messages of deliveries that keep an order: one after another within an entity, entities at once.
+//!
+//! Each sees what the one before it wrote. A fault of ours ends the turn of its entity: its message goes back to the queue, and those
+//! after it go with it, as the queue hands them over in order again. What [`domain::chain`] says to wait becomes a row.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws::StoreError;
+use aws::ledger::{Advance, Written};
+use aws::queue::Outgoing;
+use domain::chain::{Place, place};
+use domain::message::Message;
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::App;
+use crate::attempt::plan;
+use crate::handler::carry_out;
+
+/// How often a chain that others changed meanwhile is looked at again.
+const ROUNDS: usize = 5;
+
+/// Works on messages that come with their places in the batch. Returns the faults.
+pub(crate) async fn deliver(
+    app: &App,
+    messages: Vec<(usize, &Message)>,
+    deadline: Timestamp,
+) -> Vec<(usize, StoreError)> {
+    let mut groups: BTreeMap<Option<String>, Vec<(usize, &Message)>> = BTreeMap::new();
+    for (index, message) in messages {
+        groups.entry(message.group()).or_default().push((index, message));
+    }
+    join_all(groups.into_values().map(|group| in_turn(app, group, deadline))).await.into_iter().flatten().collect()
+}
+
+async fn in_turn(app: &App, group: Vec<(usize, &Message)>, deadline: Timestamp) -> Vec<(usize, StoreError)> {
+    let mut faults: Vec<(usize, StoreError)> = Vec::new();
+    for (index, message) in group {
+        if let Some((_, first)) = faults.first() {
+            let why = format!("an earlier delivery of its entity goes back: {first}");
+            faults.push((index, StoreError::Unavailable(why)));
+        } else if let Err(error) = one(app, message, deadline).await {
+            faults.push((index, error));
+        }
+    }
+    faults
+}
+
+/// Attempts a delivery, or lets it wait behind the one that holds its entity.
+async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), StoreError> {
+    let Some(entity) = &message.entity else { return Ok(()) };
+    let messages = [message];
+    for _ in 0..ROUNDS {
+        let (loaded, chain) =
+            tokio::try_join!(app.ledger.load(&app.registry, &messages), app.ledger.chain(message.webhook, entity))?;
+        let now = app.clock.now();
+        let head = match chain {
+            Some(chain) => app.ledger.delivery(message.webhook, chain.head).await?,
+            None => None,
+        };
+        let (row, webhook) = (loaded.rows.get(&message.delivery), loaded.webhooks.get(&message.webhook));
+        match (place(row, webhook, chain, head.as_ref()), chain) {
+            (Place::Behind, Some(chain)) => {
+                if app.ledger.append(message, chain, now).await? == Written::Yes {
+                    tracing::info!(delivery.id = %message.delivery, webhook.id = %message.webhook, delivery.state = "held", delivery.head = %chain.head, "delivery waits");
+                    return Ok(());
+                }
+            }
+            (Place::Abandoned, Some(chain)) => {
+                if let Advance::Yes(Some(next)) = app.ledger.advance(message.webhook, entity, chain.head, now).await? {
+                    send(app, &next).await;
+                }
+            }
+            (Place::Free | Place::Behind | Place::Abandoned, _) => {
+                let plans = vec![plan(&loaded, message, now)];
+                return match carry_out(app, &loaded, plans, deadline).await.pop() {
+                    Some((_, error)) => Err(error),
+                    None => Ok(()),
+                };
+            }
+        }
+    }
+    Err(StoreError::Conflict { key: format!("the chain of {}", message.delivery) })
+}
+
+/// Sends the message of a delivery that may go. A failure is logged and no more: its row is due.
+async fn send(app: &App, next: &Message) {
+    let (body, tenant) = (next.to_json(), Some(next.tenant.clone()));
+    let message = Outgoing { body, tenant, delay: Duration::ZERO, cause: None };
+    if let Err(error) = app.retries.send(vec![message]).await.remove(0) {
+        tracing::warn!(%error, "a message was not sent; the sweep will");
+    }
+}

@@ -1,0 +1,280 @@
+//! Deliveries that keep an order, under faults, crashes, copies and redrives: none is requested before all earlier ones of its entity
+//! have arrived, and in the end all have.
+//!
+//! The real code of deliver and sweep, in this process; the queue that keeps order is played here. `SIMULATION_SEED` repeats a run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use domain::chain::entity;
+use domain::delivery::{Outcome, Verdict};
+use domain::id::EventId;
+use domain::message::{Body, Message};
+use domain::time::Clock;
+use domain::webhook::Webhook;
+use jiff::Timestamp;
+use outbound::{Client, Request, Script};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tests::Hooks;
+use tests::cloud::{Cloud, Fault, Letter, Line, Weather, handed_back, sqs_event};
+
+const ENTITIES: usize = 4;
+const STEPS: usize = 1_000;
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The time: Tokio's, and what it was moved on by.
+#[derive(Clone)]
+struct Time(tokio::time::Instant, Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.1.load(Ordering::Relaxed)).unwrap() + self.0.elapsed()
+    }
+}
+
+struct World {
+    random: Arc<Mutex<StdRng>>,
+    time: Time,
+    cloud: Arc<Cloud>,
+    line: Line,
+    deliver: deliver::App,
+    sweep: sweep::App,
+    webhook: Webhook,
+    /// Whether calls fail now and then, and requests too.
+    gloomy: Arc<AtomicBool>,
+    /// The queue that keeps order: what it holds of each entity.
+    queue: Vec<VecDeque<Message>>,
+    /// The deliveries of each entity, in their order.
+    sent: Arc<Mutex<Vec<Vec<Message>>>>,
+    next_id: u64,
+}
+
+fn url(name: &str) -> String {
+    format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
+}
+
+/// The states of all deliveries, by their ids.
+fn states(cloud: &Cloud) -> BTreeMap<String, String> {
+    let text = |value: &Value| value["S"].as_str().map(str::to_owned);
+    let items = cloud.tables.items("deliveries");
+    items.iter().filter_map(|item| Some((text(&item["delivery"])?, text(&item["delivery_state"])?))).collect()
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+        let time = Time(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_795_244_140_000)));
+        let cloud = Cloud::new(Arc::new(time.clone()));
+        let settings = json!({
+            "url": "https://receiver.example/", "ordering": "entity",
+            "retry_policy": {"maxAttempts": 2, "backoff": "fixed", "scheduleSeconds": [5], "timeoutMs": 1000},
+        });
+        let webhook = Hooks::new(&cloud).await.create("acme", 1, settings).await;
+        let gloomy = Arc::new(AtomicBool::new(true));
+        let (dice, gloom) = (Arc::clone(&random), Arc::clone(&gloomy));
+        let line = cloud.line(Arc::new(move |_, _| {
+            let mut random = dice.lock().unwrap();
+            let faults = [Fault::Throttle, Fault::LoseAnswer, Fault::HangAfter, Fault::DieBefore, Fault::DieAfter];
+            let fails = gloom.load(Ordering::Relaxed) && random.random_ratio(1, 15);
+            let fault = if fails { faults.choose(&mut *random).copied() } else { None };
+            Weather { delay: Duration::from_millis(random.random_range(0..15)), fault }
+        }));
+        let sent = Arc::new(Mutex::new(vec![Vec::new(); ENTITIES]));
+        let aws = line.aws().await;
+        let (dice, gloom) = (Arc::clone(&random), Arc::clone(&gloomy));
+        let (known, ledger) = (Arc::clone(&sent), Arc::clone(&cloud));
+        let script = Script::new(move |request| {
+            check(&known.lock().unwrap(), &ledger, &request);
+            let mut random = dice.lock().unwrap();
+            let fails = gloom.load(Ordering::Relaxed) && random.random_ratio(1, 3);
+            let wait = Duration::from_millis(random.random_range(1..200));
+            async move {
+                tokio::time::sleep(wait).await;
+                let verdict = if fails { Verdict::ServerFailed } else { Verdict::Accepted };
+                Outcome::unanswered(verdict, "so it is told to")
+            }
+        });
+        let config = deliver::Config {
+            registry_table: "registry".to_owned(),
+            events_table: "events".to_owned(),
+            deliveries_table: "deliveries".to_owned(),
+            retries_queue_url: url("retries"),
+            slow_queue_url: url("slow"),
+            dead_letter_queue_url: url("dead-letters"),
+            fingerprint_key_path: "/test/fingerprint-key".to_owned(),
+            targets: domain::target::TargetPolicy::default(),
+        };
+        let client = Client::new(domain::target::TargetPolicy::default()).unwrap().scripted(script);
+        let dice = Arc::clone(&random);
+        let draw = Box::new(move || dice.lock().unwrap().random());
+        let deliver = deliver::App::new(config, &aws, client, Box::new(time.clone()), draw);
+        let config = sweep::Config {
+            registry_table: "registry".to_owned(),
+            deliveries_table: "deliveries".to_owned(),
+            events_table: "events".to_owned(),
+            retries_queue_url: url("retries"),
+            dead_letter_queue_url: url("dead-letters"),
+        };
+        let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
+        let queue = vec![VecDeque::new(); ENTITIES];
+        Self { random, time, cloud, line, deliver, sweep, webhook, gloomy, queue, sent, next_id: 0 }
+    }
+
+    fn draw(&self, of: usize) -> usize {
+        self.random.lock().unwrap().random_range(0..of)
+    }
+
+    fn pass(&self, seconds: usize) {
+        self.time.1.fetch_add(1000 * i64::try_from(seconds).unwrap(), Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> SystemTime {
+        (self.time.now() + TIMEOUT).into()
+    }
+
+    /// Runs an invocation; `None` if it died.
+    async fn run<T>(&self, invocation: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = invocation => Some(done),
+            () = self.line.dies.notified() => None,
+            () = tokio::time::sleep(TIMEOUT) => None,
+        }
+    }
+
+    /// Hands letters over; returns those that are done with.
+    async fn hand_over(&self, letters: &[Letter]) -> Vec<u64> {
+        let event = serde_json::from_value(sqs_event(letters)).unwrap();
+        let Some(response) = self.run(deliver::handle(&self.deliver, event, self.deadline())).await else {
+            return Vec::new();
+        };
+        let back = handed_back(&serde_json::to_value(response).unwrap());
+        letters.iter().map(|letter| letter.id).filter(|id| !back.contains(id)).collect()
+    }
+
+    fn change(&mut self, entity_number: usize) {
+        let mut sent = self.sent.lock().unwrap();
+        let number = sent[entity_number].len();
+        let event = EventId::from_parts(self.time.now(), u128::try_from(entity_number * 100_000 + number).unwrap());
+        let body = json!({"entity": entity_number, "number": number}).to_string();
+        let (webhook, tenant) = (self.webhook.id, self.webhook.tenant.clone());
+        let message = Message::first(event, "item.updated".parse().unwrap(), webhook, tenant, Body::Inline(body));
+        let message = Message { entity: Some(entity(&format!("items/{entity_number}"))), ..message };
+        sent[entity_number].push(message.clone());
+        self.queue[entity_number].push_back(message);
+    }
+
+    /// A batch of the queue that keeps order: what is done with leaves it, the rest of its entity comes again.
+    async fn first_attempts(&mut self) {
+        let mut letters: Vec<(usize, Letter)> = Vec::new();
+        for number in 0..ENTITIES {
+            let count = self.draw(4);
+            for message in self.queue[number].iter().take(count) {
+                self.next_id += 1;
+                let (id, due, group) = (self.next_id, self.time.now(), message.group());
+                let (body, message) = (message.to_json(), Some(message.clone()));
+                letters.push((number, Letter { id, body, message, due, receives: 1, group, cause: None }));
+            }
+        }
+        let batch: Vec<Letter> = letters.iter().map(|(_, letter)| letter.clone()).collect();
+        if batch.is_empty() {
+            return;
+        }
+        let done = self.hand_over(&batch).await;
+        for number in 0..ENTITIES {
+            let ids: Vec<u64> = letters.iter().filter(|(of, _)| *of == number).map(|(_, letter)| letter.id).collect();
+            let ended = ids.iter().take_while(|id| done.contains(id)).count();
+            assert!(ids[ended..].iter().all(|id| !done.contains(id)), "what comes after a fault goes back with it");
+            self.queue[number].drain(..ended);
+        }
+    }
+
+    async fn later_attempts(&self, queue: &str) {
+        let letters = self.cloud.queues.receive(queue, 10, |letter| letter.id);
+        if !letters.is_empty() {
+            let done = self.hand_over(&letters).await;
+            self.cloud.queues.delete(queue, &done);
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.draw(20) {
+            0..3 => {
+                let number = self.draw(ENTITIES);
+                self.change(number);
+            }
+            3..7 => self.first_attempts().await,
+            7..12 => self.later_attempts("retries").await,
+            12 => self.later_attempts("slow").await,
+            13 => {
+                let number = self.draw(ENTITIES);
+                let copies = self.sent.lock().unwrap()[number].clone();
+                if !copies.is_empty() {
+                    let copy = copies[self.draw(copies.len())].clone();
+                    self.queue[number].push_back(copy);
+                }
+            }
+            14 => {
+                let length = self.cloud.queues.len("retries");
+                if length > 0 {
+                    self.cloud.queues.duplicate("retries", self.draw(length));
+                }
+            }
+            15 => {
+                self.cloud.queues.redrive("dead-letters", "retries", 5);
+            }
+            16..18 => {
+                let deadline = self.deadline();
+                self.run(sweep::run(&self.sweep, deadline)).await;
+            }
+            _ => self.pass(self.draw(200)),
+        }
+    }
+}
+
+/// The law: whatever is requested, all that came before it has arrived.
+fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request) {
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    let number = |name: &str| usize::try_from(body[name].as_u64().unwrap()).unwrap();
+    let states = states(cloud);
+    for earlier in &sent[number("entity")][..number("number")] {
+        let state = states.get(&earlier.delivery.to_string());
+        assert_eq!(state.map(String::as_str), Some("delivered"), "{body} overtakes {}", earlier.delivery);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_overtakes_and_everything_arrives() {
+    let seed = std::env::var("SIMULATION_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs());
+    println!("ordering: SIMULATION_SEED={seed}");
+    let mut world = World::new(seed).await;
+    for _ in 0..STEPS {
+        world.step().await;
+    }
+    world.gloomy.store(false, Ordering::Relaxed);
+    let count: usize = world.sent.lock().unwrap().iter().map(Vec::len).sum();
+    for _ in 0..10 * count {
+        let states = states(&world.cloud);
+        if states.len() == count && states.values().all(|state| state == "delivered") {
+            break;
+        }
+        world.pass(600);
+        let deadline = world.deadline();
+        world.run(sweep::run(&world.sweep, deadline)).await;
+        world.cloud.queues.redrive("dead-letters", "retries", 10);
+        world.first_attempts().await;
+        world.later_attempts("retries").await;
+        world.later_attempts("slow").await;
+    }
+    let states = states(&world.cloud);
+    println!("ordering: {count} deliveries");
+    assert_eq!((states.len(), states.values().find(|state| *state != "delivered")), (count, None));
+    let left = world.cloud.tables.items("deliveries");
+    let chains = left.iter().filter(|item| item["pk"]["S"].as_str().unwrap().contains("#E#"));
+    assert_eq!(chains.count(), 0, "nothing is left of the chains");
+}
