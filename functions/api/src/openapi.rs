@@ -7,7 +7,6 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Map, Value};
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder};
@@ -23,6 +22,7 @@ use crate::problem::{Fault, Problem, ProblemBody};
 use crate::routes::webhooks::NewWebhookOnly;
 
 mod beside;
+mod described;
 
 /// The document, without the paths: those come from the router.
 #[derive(OpenApi)]
@@ -100,48 +100,10 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     link(&mut openapi, of_a_webhook);
     beside::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
+        described::mend(components);
         derive_bodies(components);
     }
-    described(openapi)
-}
-
-/// Puts the description of a field into the schema of its type.
-///
-/// utoipa says both of a type that is shown in place: all of the type and of an object that has the description. A text is no object,
-/// and so nothing would be as the contract says.
-fn described(openapi: openapi::OpenApi) -> openapi::OpenApi {
-    let Ok(mut document) = serde_json::to_value(&openapi) else { return openapi };
-    merge_descriptions(&mut document);
-    serde_json::from_value(document).unwrap_or(openapi)
-}
-
-fn merge_descriptions(value: &mut Value) {
-    match value {
-        Value::Array(values) => values.iter_mut().for_each(merge_descriptions),
-        Value::Object(fields) => {
-            let merged = match fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
-                Some([Value::Object(of_type), Value::Object(said)])
-                    if !of_type.contains_key("$ref") && only_says(said) =>
-                {
-                    let mut of_type = of_type.clone();
-                    of_type.insert("description".to_owned(), said["description"].clone());
-                    Some(of_type)
-                }
-                _ => None,
-            };
-            if let Some(merged) = merged {
-                fields.remove("allOf");
-                fields.extend(merged);
-            }
-            fields.values_mut().for_each(merge_descriptions);
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Says whether a schema is nothing but a description.
-fn only_says(schema: &Map<String, Value>) -> bool {
-    schema.contains_key("description") && schema.keys().all(|key| key == "description" || key == "type")
+    openapi
 }
 
 fn idempotency_key() -> Parameter {

@@ -177,10 +177,11 @@ impl TargetPolicy {
             let expected = if self.allow_http { "https:// or http://" } else { "https://" };
             return Err(TargetError::Scheme { expected });
         }
-        // Nor are spaces, tabs, `\` for `/`, or a third slash what was meant: parsers disagree, and what one of them takes for the
-        // host is another one's path.
-        if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
-            let detail = "a space, a control character or a backslash stands in it; write %20 or %5C if it is meant";
+        // Nor are tabs, `\` for `/`, a space at the end, or a third slash what was meant: parsers disagree, and what one of them takes
+        // for the host is another one's path.
+        if text.contains(|c: char| c.is_control() || c == '\\') || text.ends_with(' ') {
+            let detail =
+                "a control character, a backslash or a space at its end stands in it; write %20 or %5C if it is meant";
             return Err(TargetError::Malformed(detail.to_owned()));
         }
         if text.get(as_written.len()..).is_some_and(|rest| rest.starts_with('/')) {

@@ -135,7 +135,6 @@ fn a_private_name_may_lead_to_a_network_that_is_allowed() {
 #[case::tab("https://exa\tmple.com/")]
 #[case::line_break("https://example.com/\nx")]
 #[case::backslash("https://example.com\\@evil.example/")]
-#[case::space("https://example.com/a b")]
 #[case::space_after("https://example.com/ ")]
 #[case::third_slash("https:///example.com/")]
 fn what_a_parser_would_mend_is_refused(#[case] text: &str) {

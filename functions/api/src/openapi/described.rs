@@ -1,0 +1,44 @@
+//! Descriptions of fields, in the schemas of their types.
+//!
+//! utoipa says both of a type that is shown in place: all of the type, and of an object that has the description. A text is no
+//! object, and so nothing would be as the contract says.
+
+use utoipa::openapi::schema::{AllOf, ArrayItems, Components};
+use utoipa::openapi::{Object, ObjectBuilder, RefOr, Schema, Type};
+
+/// Mends all schemas.
+pub(super) fn mend(components: &mut Components) {
+    components.schemas.values_mut().for_each(mend_schema);
+}
+
+fn mend_schema(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => object.properties.values_mut().for_each(mend_schema),
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                mend_schema(items);
+            }
+        }
+        Schema::OneOf(one) => one.items.iter_mut().for_each(mend_schema),
+        Schema::AnyOf(any) => any.items.iter_mut().for_each(mend_schema),
+        Schema::AllOf(all) => {
+            all.items.iter_mut().for_each(mend_schema);
+            take_description(all);
+        }
+        _ => {}
+    }
+}
+
+/// Takes the description out of an object that is nothing else.
+fn take_description(all: &mut AllOf) {
+    let said = all.items.iter().position(|item| matches!(item, RefOr::T(Schema::Object(object)) if only_says(object)));
+    if let Some(RefOr::T(Schema::Object(object))) = said.map(|index| all.items.remove(index)) {
+        all.description = object.description;
+    }
+}
+
+fn only_says(object: &Object) -> bool {
+    let nothing = ObjectBuilder::new().schema_type(Type::Object).description(object.description.clone()).build();
+    object.description.is_some() && *object == nothing
+}
