@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test lint weigh bench soak fuzz latency openapi down
+.PHONY: help run demo source smoke test faults lint weigh bench soak fuzz latency openapi down
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,9 @@ smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now 
 
 test: ## Run all tests, unit to end to end
 	@$(LOCAL) test
+
+faults: ## Kill processes, cut calls, fool DNS, and count what was lost
+	@$(LOCAL) faults
 
 lint: ## Check format, lints, documentation, architecture and templates
 	@$(LOCAL) lint

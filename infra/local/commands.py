@@ -21,6 +21,7 @@ COMMANDS = {
     "source": source.source,
     "smoke": smoke.smoke,
     "test": check.test,
+    "faults": check.faults,
     "lint": check.lint,
     "weigh": weigh.weigh,
     "bench": bench.bench,

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use world::World;
 
 /// How many operations a run has, unless it is told.
-const STEPS: usize = 5_000;
+const STEPS: usize = 300;
 
 #[tokio::test(start_paused = true)]
 async fn until_it_has_ended_every_delivery_has_a_holder() {

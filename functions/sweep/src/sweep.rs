@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use aws::StoreError;
 use aws::ledger::{Due, DueBreaker, DueDelivery, Slot, Written};
 use aws::queue::Outgoing;
-use domain::breaker::{BreakerState, LINGER, pace};
+use domain::breaker::{BreakerState, RUN, next_look, pace};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
 use domain::event::Event;
 use domain::message::Message;
@@ -22,9 +22,6 @@ const PAGE: i32 = 50;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
-
-/// The time from one run to the next.
-const RUN: Duration = Duration::from_mins(1);
 
 /// How much of its time a run keeps to end in peace.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
@@ -97,8 +94,8 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
     swept.attended += 1;
     let parked = app.ledger.parked(due.webhook, count).await?;
     if parked.is_empty() {
-        if draining && due.breaker.since + LINGER < now {
-            app.ledger.end_draining(&due, again_at).await?;
+        if draining {
+            app.ledger.rest_breaker(&due, again_at, next_look(due.breaker.since, now)).await?;
         }
         return Ok(());
     }

@@ -18,6 +18,9 @@ pub const TRIP_FAILURES: u64 = 10;
 /// After how many timeouts in a row: each holds a process for as long as it lasts.
 pub const TRIP_TIMEOUTS: u64 = 3;
 
+/// The time from one run of the sweep to the next.
+pub const RUN: Duration = Duration::from_mins(1);
+
 /// How long it stays open before the first probe; twice as long after each that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -30,8 +33,12 @@ const FIRST_PACE: u32 = 10;
 /// The most that go out a second.
 const FASTEST_PACE: u32 = 80;
 
-/// How long after it closed the sweep looks for parked deliveries: longer than a process lives that has read that it is open.
-pub const LINGER: Duration = Duration::from_mins(3);
+/// How long after it closed the sweep looks for parked deliveries in each run: longer than a process lives that has read that it
+/// is open.
+const LINGER: Duration = Duration::from_mins(3);
+
+/// When it looks again after that: the index that it looks into may lag, and nobody says by how much.
+const LOOKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
 
 /// From how long an answer on a receiver is slow, and does not share a queue with the others.
 pub const SLOW: Duration = Duration::from_secs(5);
@@ -118,6 +125,15 @@ pub fn next_probe(failed_probes: u32, now: Timestamp) -> Timestamp {
 pub fn pace(drained: u32) -> (usize, Duration) {
     let a_second = FIRST_PACE.saturating_mul(1 << drained.min(10)).min(FASTEST_PACE);
     (usize::try_from(a_second * 60).unwrap_or(usize::MAX), Duration::from_secs(1) / a_second)
+}
+
+/// Says when to look for parked deliveries again if there are none, of a breaker that closed at `since`; `None` if that is over.
+#[must_use]
+pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    if now <= since + LINGER {
+        return Some(now + RUN);
+    }
+    LOOKS.into_iter().map(|after| since + after).find(|at| *at > now)
 }
 
 /// What an invocation saw of a webhook's receiver.
@@ -293,6 +309,16 @@ mod tests {
         let seen = Seen { probe: Some(Verdict::Accepted), ..Seen::default() };
         let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::Resume]);
+    }
+
+    #[rstest]
+    #[case::just_closed(60, Some(120))]
+    #[case::for_a_while(180, Some(240))]
+    #[case::once_more(181, Some(3600))]
+    #[case::and_once_more(3600, Some(86_400))]
+    #[case::over(86_400, None)]
+    fn looks_again(#[case] after: i64, #[case] expected: Option<i64>) {
+        assert_eq!(next_look(now(), now() + seconds(after)), expected.map(|after| now() + seconds(after)));
     }
 
     proptest! {

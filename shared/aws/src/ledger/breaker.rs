@@ -245,18 +245,29 @@ impl Ledger {
         written(update).await
     }
 
-    /// Takes a breaker that has closed and that nothing waits for any more off the sweep's list, unless it was opened or
-    /// closed again since the sweep moved it to `moved_to`.
+    /// Says when the sweep looks again at a breaker that has closed and that nothing waits for any more (`None`: no more), unless
+    /// it was opened or closed again since the sweep moved it to `moved_to`.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn end_draining(&self, due: &DueBreaker, moved_to: Timestamp) -> Result<Written, StoreError> {
-        let update = self
-            .breaker(due.webhook)
-            .update_expression("SET breaker_state = :closed REMOVE lane, lane_at")
+    pub async fn rest_breaker(
+        &self,
+        due: &DueBreaker,
+        moved_to: Timestamp,
+        next_look: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let update = self.breaker(due.webhook);
+        let update = match next_look {
+            Some(at) => update
+                .update_expression("SET lane_at = :at")
+                .expression_attribute_values(":at", number(at.as_millisecond())),
+            None => update
+                .update_expression("SET breaker_state = :closed REMOVE lane, lane_at")
+                .expression_attribute_values(":closed", state(BreakerState::Closed)),
+        };
+        let update = update
             .condition_expression("breaker_state = :draining AND lane_at = :seen")
-            .expression_attribute_values(":closed", state(BreakerState::Closed))
             .expression_attribute_values(":draining", state(BreakerState::Draining))
             .expression_attribute_values(":seen", number(moved_to.as_millisecond()));
         written(update).await
