@@ -47,14 +47,17 @@ impl Queue {
         Message::from_json(event["Records"][0]["body"].as_str().unwrap()).unwrap()
     }
 
-    async fn is_empty(&self) -> bool {
+    /// Returns a message, if there is one now.
+    async fn look(&self) -> Option<Message> {
         let answer = self.stack.sqs.receive_message().queue_url(&self.url).send().await.unwrap();
-        answer.messages.unwrap_or_default().is_empty()
+        let message = answer.messages.unwrap_or_default().into_iter().next()?;
+        Some(Message::from_json(message.body().unwrap()).unwrap())
     }
 
-    /// What Lambda does with a message that is not reported as failed.
+    /// What Lambda does with a message that is not reported as failed. A receipt that is too old deletes nothing: AWS says nothing
+    /// of it, and the emulator does.
     async fn delete(&self, receipt: &str) {
-        self.stack.sqs.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await.unwrap();
+        let _ = self.stack.sqs.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
     }
 }
 

@@ -34,7 +34,8 @@ impl Sender {
 
     async fn call(&self, id: &str, body: &str, more: &[(&str, &str)]) -> (StatusCode, Value) {
         let signed = signed(self.scheme, &[&self.secret], id, tests::now(), body.as_bytes());
-        let request = signed.iter().fold(self.request(body), |request, (name, value)| request.header(name, value));
+        let signed = signed.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        let request = signed.fold(self.request(body), |request, (name, value)| request.header(name, value));
         answer(more.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
     }
 

@@ -62,7 +62,9 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
         for due in due {
             match due {
                 Due::Delivery(delivery) => deliveries.push(*delivery),
-                Due::Breaker(breaker) => breakers.push(breaker),
+                // Not ahead of its time, as deliveries are, which wait for it in a queue.
+                Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
+                Due::Breaker(_) => {}
             }
         }
         let before = swept;

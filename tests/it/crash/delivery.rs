@@ -140,9 +140,16 @@ async fn crash_point_15_written_and_the_retry_not_sent() {
     assert_eq!(scene.state().await, "retrying");
     super::sweeping::overdue(&scene).await;
     scene.function("SweepFunction").await.invoke(json!({})).await;
-    let retry = scene.retries.message().await;
-    assert_eq!((retry.delivery, retry.attempt), (scene.message.delivery, 2));
-    assert_eq!(scene.deliver().await.invoke(event(&retry.to_json())).await, DONE());
+    // The stack's own sweep may have been quicker; then the stack's own deliver makes the attempt.
+    let mut deliver = scene.deliver().await;
+    eventually("the second attempt", async || {
+        if let Some(retry) = scene.retries.look().await {
+            assert_eq!((retry.delivery, retry.attempt), (scene.message.delivery, 2));
+            assert_eq!(deliver.invoke(event(&retry.to_json())).await, DONE());
+        }
+        (scene.receiver.received().len() == 2).then_some(())
+    })
+    .await;
     scene.assert_received(2);
 }
 
@@ -160,7 +167,7 @@ async fn crash_point_16_the_retry_sent_and_the_message_not_deleted() {
     scene.assert_received(1);
     deliver.invoke(event(&scene.retries.message().await.to_json())).await;
     scene.assert_received(2);
-    assert!(scene.retries.is_empty().await, "one chain");
+    assert!(scene.retries.look().await.is_none(), "one chain");
 }
 
 /// One of ten hangs when the process is killed: what came of the other nine is written.
@@ -217,8 +224,15 @@ async fn crash_point_19_exhausted_and_not_buried() {
     assert_eq!(scene.state().await, "exhausted");
     super::sweeping::overdue(&scene).await;
     scene.function("SweepFunction").await.invoke(json!({})).await;
-    let letter = scene.dead_letters.message().await;
-    assert_eq!((letter.delivery, letter.cycle, letter.attempt), (scene.message.delivery, 1, 1));
+    // By this sweep, or by the stack's own if that was quicker.
+    eventually("the dead letter", async || {
+        let (_, letters) = scene.tenant.call(Method::GET, "/dead-letters", None).await;
+        (letters["data"][0]["id"] == scene.message.delivery.to_string()).then_some(())
+    })
+    .await;
+    if let Some(letter) = scene.dead_letters.look().await {
+        assert_eq!((letter.delivery, letter.cycle, letter.attempt), (scene.message.delivery, 1, 1));
+    }
 }
 
 /// A receipt that is too old deletes nothing: the message comes again and is told by the row.

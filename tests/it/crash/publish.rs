@@ -13,7 +13,7 @@ async fn crash_point_01_the_api_dies_before_its_answer() {
     tenant.webhook(&receiver.url, json!({"event_types": ["order.created"]})).await;
     let proxy = Proxy::start().await;
     let api = Function::start(&stack, "ApiFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
-    let event = json!({"id": "order-1", "type": "order.created", "data": {"total": 1}});
+    let event = json!({"id": "order-1", "event_type": "order.created", "entity_id": "1", "data": {"total": 1}});
     proxy.cut("TransactWriteItems", Cut::After);
     api.send(request(&tenant.name, &event)).await;
     proxy.was_cut().await;

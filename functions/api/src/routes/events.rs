@@ -100,7 +100,8 @@ impl From<Event> for EventBody {
             id, source, event_type, operation, at, app, entity, sequence, old, new, update_mask, removal, ..
         } = event;
         let Entity { id: entity_id, key, collection, .. } = entity;
-        let state_id = |state: &Option<EntityState>| state.as_ref().map(|state| state.id.clone());
+        let state_id =
+            |state: &Option<EntityState>| state.as_ref().map(|state| state.id.clone()).filter(|id| !id.is_empty());
         Self {
             id,
             source,

@@ -47,6 +47,8 @@ pub struct DueBreaker {
     pub webhook: WebhookId,
     /// What the index says of it; it lags a little.
     pub breaker: Breaker,
+    /// When it is due.
+    pub at: Timestamp,
     seen_lane_at: i64,
 }
 
@@ -88,7 +90,10 @@ impl BreakerItem {
 impl DueBreaker {
     pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
         let item: BreakerItem = from_item(item)?;
-        Ok(Self { webhook: item.webhook, breaker: item.breaker()?, seen_lane_at: item.lane_at.unwrap_or_default() })
+        let (breaker, seen_lane_at) = (item.breaker()?, item.lane_at.unwrap_or_default());
+        let at =
+            Timestamp::from_millisecond(seen_lane_at).map_err(|error| StoreError::inconsistent(item.webhook, error))?;
+        Ok(Self { webhook: item.webhook, breaker, at, seen_lane_at })
     }
 }
 
