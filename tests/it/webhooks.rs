@@ -16,7 +16,10 @@ fn everything() -> Value {
         "signature_scheme": "hmac-sha256", "signature_header": "X-Acme-Signature", "signature_encoding": "base64",
         "further_signatures": [{"scheme": "stripe", "header": null, "encoding": "hex"}], "content_encoding": "gzip",
         "headers": {"X-Team": "erp"}, "properties": {"region": "eu", "nested": {"n": 1}},
-        "enabled": false, "retry_policy": {"maxAttempts": 3, "backoff": "exponential", "timeoutMs": 2000},
+        "enabled": false, "retry_policy": {"maxAttempts": 3, "backoff": "fixed", "timeoutMs": 2000, "baseMs": 200, "factor": 2,
+            "capMs": 5000, "scheduleSeconds": [1, 60]},
+        "auto_pause": {"failures": 7, "after_seconds": 60}, "rate_limit": 5, "max_concurrency": 3,
+        "success_statuses": ["2xx", "409"], "ordering": "entity", "on_exhausted": "skip",
         "connector_id": "con_1", "integration_provider": "integrationProviders/flows", "tags": ["a", "b"],
         "source": "import", "source_type": "backend",
     })
@@ -84,7 +87,9 @@ async fn a_patch_changes_what_it_names() {
     assert_eq!(status, StatusCode::OK, "{patched}");
     assert_eq!(patched["name"], "patched");
     assert_eq!(patched["headers"], json!({"X-New": "1"}));
-    assert_eq!(patched["retry_policy"], json!({"maxAttempts": 3, "backoff": "exponential", "timeoutMs": 5000}));
+    let mut policy = everything()["retry_policy"].clone();
+    policy["timeoutMs"] = json!(5000);
+    assert_eq!(patched["retry_policy"], policy);
     assert_eq!((&patched["connector_id"], &patched["source_type"]), (&Value::Null, &json!("api")));
     assert_eq!(
         (&patched["enabled"], &patched["state"], &patched["tags"]),
@@ -327,7 +332,7 @@ async fn statistics_stand_beside_the_webhook() {
     })
     .await;
     assert_eq!((&counted["total_errors"], &counted["consecutive_failures"]), (&json!(1), &json!(1)));
-    assert_eq!(counted["last_error"], "the receiver answered 500 Internal Server Error");
+    assert_eq!(counted["last_error"], "the receiver answered 500");
     assert_eq!(counted["last_delivery_status"], "server_failed");
     assert!(counted["last_delivery_at"].is_string());
     assert_eq!(counted["version"], 1, "counting is no write");

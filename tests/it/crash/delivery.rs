@@ -227,7 +227,7 @@ async fn crash_point_19_exhausted_and_not_buried() {
     // By this sweep, or by the stack's own if that was quicker.
     eventually("the dead letter", async || {
         let (_, letters) = scene.tenant.call(Method::GET, "/dead-letters", None).await;
-        (letters["data"][0]["id"] == scene.message.delivery.to_string()).then_some(())
+        (letters["data"][0]["delivery"]["id"] == scene.message.delivery.to_string()).then_some(())
     })
     .await;
     if let Some(letter) = scene.dead_letters.look().await {
