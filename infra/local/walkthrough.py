@@ -39,9 +39,8 @@ def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
         environment = {**os.environ, **stack.environment, **variables(stack, receiver)}
         helpers = f"{put_item(stack, environment['TENANT'])}\nreceiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
         script = f"set -euo pipefail\n{definitions}\n{helpers}\n{commands}"
-        shell = subprocess.run(
-            ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
+        command = ["timeout", str(TIMEOUT), "bash", "-c", script]
+        shell = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if shell.returncode != 0 or shell.stdout != expected:
             raise StackError(f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
     finally:
