@@ -30,15 +30,16 @@ fn mend_schema(schema: &mut RefOr<Schema>) {
     }
 }
 
-/// Takes the description out of an object that is nothing else.
+/// Takes description and default out of an object that is nothing else.
 fn take_description(all: &mut AllOf) {
     let said = all.items.iter().position(|item| matches!(item, RefOr::T(Schema::Object(object)) if only_says(object)));
     if let Some(RefOr::T(Schema::Object(object))) = said.map(|index| all.items.remove(index)) {
-        all.description = object.description;
+        (all.description, all.default) = (object.description, object.default);
     }
 }
 
 fn only_says(object: &Object) -> bool {
-    let nothing = ObjectBuilder::new().schema_type(Type::Object).description(object.description.clone()).build();
+    let nothing = ObjectBuilder::new().schema_type(Type::Object).description(object.description.clone());
+    let nothing = nothing.default(object.default.clone()).build();
     object.description.is_some() && *object == nothing
 }
