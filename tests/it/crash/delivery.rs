@@ -250,6 +250,21 @@ async fn crash_point_21_a_stale_receipt_deletes_nothing() {
     scene.assert_received(1);
 }
 
+/// Redelivered by hand while a retry waits: both ask for the same attempt, and one of them makes it.
+#[tokio::test]
+async fn crash_point_22_redelivered_while_a_retry_comes() {
+    let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
+    let mut deliver = scene.deliver().await;
+    deliver.invoke(scene.first()).await;
+    let redeliver = path(&scene.webhook, &format!("/deliveries/{}/redeliver", scene.message.delivery));
+    let (status, answer) = scene.tenant.call(Method::POST, &redeliver, None).await;
+    assert!(status.is_success(), "{answer}");
+    assert_eq!(deliver.invoke(scene.second()).await, DONE());
+    eventually("the delivery", async || (scene.state().await == "delivered").then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    scene.assert_received(2);
+}
+
 /// Paused or deleted between two attempts: late messages are acknowledged, and nothing is sent.
 #[tokio::test]
 async fn crash_point_23_paused_or_deleted_between_attempts() {
