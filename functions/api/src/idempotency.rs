@@ -125,11 +125,13 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    // `to_str` alone lets tabs through, and a tab is a character of a header's value.
+    let printable = value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
     let text = value.to_str().unwrap_or_default();
-    if (1..=MAX_KEY_BYTES).contains(&text.len()) {
+    if printable && (1..=MAX_KEY_BYTES).contains(&text.len()) {
         return Ok(Some(text.to_owned()));
     }
-    let detail = format!("must be 1 to {MAX_KEY_BYTES} visible ASCII characters");
+    let detail = format!("must be 1 to {MAX_KEY_BYTES} printable ASCII characters");
     Err(Problem::Invalid(vec![Fault::header("Idempotency-Key", detail)]))
 }
 
@@ -185,4 +187,30 @@ fn replay(stored: StoredResponse) -> Response {
     }
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::a_tab("order\t1")]
+    #[case::nothing("")]
+    #[case::not_ascii("order\u{e9}")]
+    #[case::too_long(&"k".repeat(MAX_KEY_BYTES + 1))]
+    fn a_key_that_the_contract_refuses_is_refused(#[case] value: &str) {
+        let headers =
+            HeaderMap::from_iter([(HEADER, HeaderValue::from_bytes(value.as_bytes()).expect("a header's value"))]);
+        let problem = key(&headers).expect_err("no key");
+        assert!(matches!(&problem, Problem::Invalid(faults) if faults.len() == 1), "{problem:?}");
+    }
+
+    #[test]
+    fn a_key_is_taken_as_it_is() {
+        let value = format!("order 1{}", "~".repeat(MAX_KEY_BYTES - 7));
+        let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_str(&value).expect("a header's value"))]);
+        assert_eq!(key(&headers).expect("a key"), Some(value));
+    }
 }
