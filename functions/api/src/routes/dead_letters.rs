@@ -19,7 +19,7 @@ use crate::App;
 use crate::body::{OptionalJson, Query};
 use crate::caller::Admin;
 use crate::idempotency::FirstTry;
-use crate::page::Page;
+use crate::page::{Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 
 /// A delivery that used up its attempts.
@@ -32,6 +32,12 @@ pub struct DeadLetterBody {
     exhausted_at: Timestamp,
     /// What went wrong with the last attempt.
     last_error: Option<String>,
+}
+
+impl DeadLetterBody {
+    fn place(&self) -> Place {
+        Place { at: self.exhausted_at.as_millisecond(), delivery: self.delivery.id }
+    }
 }
 
 /// A page of dead letters.
@@ -99,7 +105,8 @@ pub(super) async fn list(
         let exhausted_at = Timestamp::from_millisecond(letter.place.at).unwrap_or_default();
         data.push(DeadLetterBody { delivery: row.into(), exhausted_at, last_error });
     }
-    Ok(Json(DeadLetterList { data, next_cursor: found.next.map(|place| place.to_string()) }))
+    let cut = fit(&mut data).map(DeadLetterBody::place);
+    Ok(Json(DeadLetterList { data, next_cursor: cut.or(found.next).map(|place| place.to_string()) }))
 }
 
 /// Which dead letters are sent again, and how fast.

@@ -22,6 +22,7 @@ use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
+use crate::page::fit;
 use crate::problem::{Problem, ProblemBody};
 
 mod filter;
@@ -34,7 +35,7 @@ pub use filter::Filter;
 pub struct DeliveryBody {
     /// `dlv_` and a ULID.
     #[schema(value_type = String)]
-    id: DeliveryId,
+    pub(super) id: DeliveryId,
     #[schema(value_type = String)]
     webhook_id: WebhookId,
     #[schema(value_type = String)]
@@ -157,8 +158,9 @@ pub(super) async fn list(
     let webhook = visible(&app, &admin, &id).await?.webhook;
     let (range, limit) = filter.range()?;
     let page = app.ledger.deliveries(webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
-    let data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
-    Ok(Json(DeliveryList { data, next_cursor: page.next }))
+    let mut data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
+    let cut = fit(&mut data).map(|last: &DeliveryBody| last.id);
+    Ok(Json(DeliveryList { data, next_cursor: cut.or(page.next) }))
 }
 
 /// The ids of a webhook and a delivery.
