@@ -4,8 +4,9 @@
 //! paused clock), so that a timeout costs nothing. What is checked after each step stands in [`model`]: that until a delivery is
 //! terminal somebody holds it, that duplicates are alike, that no attempt is made that policy does not allow.
 //!
-//! `SIMULATION_SEED` repeats a run, `SIMULATION_STEPS` sets how many operations it has. Two runs of one seed may differ where the SDK
-//! draws how long it waits before it calls again. What a run finds is kept in [`reproductions`].
+//! Many small worlds rather than a large one, each of its own seed: whatever there can be is there after a few hundred operations.
+//! `SIMULATION_SEED` is the first one's seed, `SIMULATION_WORLDS` how many there are; what fails prints what repeats it, and what a
+//! run finds is kept in [`reproductions`].
 
 mod model;
 mod operations;
@@ -13,23 +14,62 @@ mod process;
 mod reproductions;
 mod world;
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::time::Instant;
+
 use world::World;
 
-/// How many operations a run has, unless it is told.
-const STEPS: usize = 300;
+use crate::{number, seed};
 
-#[tokio::test(start_paused = true)]
-async fn until_it_has_ended_every_delivery_has_a_holder() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed = number("SIMULATION_SEED").unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs());
-    let steps = number("SIMULATION_STEPS").map_or(STEPS, |steps| usize::try_from(steps).unwrap());
-    println!("delivery: SIMULATION_SEED={seed} SIMULATION_STEPS={steps}");
-    let started = std::time::Instant::now();
+/// How many worlds there are, unless it is told, and how many operations each has: 100,000 in all.
+const WORLDS: u64 = 200;
+const STEPS: usize = 500;
+
+/// Says how to see a failure again.
+struct Repeat(u64);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("delivery: SIMULATION_SEED={} SIMULATION_WORLDS=1 repeats it", self.0);
+        }
+    }
+}
+
+/// Lets a world begin, change and end; returns what happened in it.
+async fn live(seed: u64) -> BTreeMap<&'static str, usize> {
+    let _repeat = Repeat(seed);
+    // The SDK draws from it how long it waits before it calls again.
+    fastrand::seed(seed);
     let mut world = World::new(seed).await;
-    for _ in 0..steps {
+    for _ in 0..STEPS {
         world.step().await;
     }
     world.drain().await;
-    println!("delivery: {} s of {}", started.elapsed().as_secs(), world.summary());
+    world.counts
+}
+
+#[test]
+fn until_it_has_ended_every_delivery_has_a_holder() {
+    let (first, worlds) = (seed(), number("SIMULATION_WORLDS").unwrap_or(WORLDS));
+    println!("delivery: SIMULATION_SEED={first} SIMULATION_WORLDS={worlds}");
+    let started = Instant::now();
+    let (seeds, all) = (Mutex::new(first..first + worlds), Mutex::new(BTreeMap::new()));
+    let work = || {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        while let Some(seed) = { seeds.lock().unwrap().next() } {
+            for (what, times) in runtime().block_on(live(seed)) {
+                *all.lock().unwrap().entry(what).or_insert(0) += times;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let operations = usize::try_from(worlds).unwrap() * STEPS;
+    println!("delivery: {operations} operations in {} s: {:?}", started.elapsed().as_secs(), all.into_inner().unwrap());
 }

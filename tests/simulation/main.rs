@@ -64,10 +64,19 @@ struct Simulation {
     poison: usize,
 }
 
+/// Returns what the environment says, if it does.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Returns what a run's randomness comes from: another one each time, unless it is told.
+fn seed() -> u64 {
+    number("SIMULATION_SEED").unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs())
+}
+
 #[tokio::test]
 async fn what_is_wanted_is_sent_whatever_happens() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed = number("SIMULATION_SEED").unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs());
+    let seed = seed();
     let steps = number("SIMULATION_STEPS").unwrap_or(10_000);
     println!("SIMULATION_SEED={seed} SIMULATION_STEPS={steps}");
     let mut simulation = Simulation::start(seed).await;

@@ -249,8 +249,7 @@ fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_and_everything_arrives() {
-    let seed = std::env::var("SIMULATION_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs());
+    let seed = crate::seed();
     println!("ordering: SIMULATION_SEED={seed}");
     let mut world = World::new(seed).await;
     for _ in 0..STEPS {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::time::Clock;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -23,6 +24,9 @@ pub use queues::{Letter, Queues, handed_back, sqs_event};
 pub use secrets::Secrets;
 pub use tables::{Tables, Write};
 pub use transport::delivery_environment;
+
+/// The longest that an index lags: much longer than any that was heard of.
+const LONGEST_LAG: SignedDuration = SignedDuration::from_hours(1);
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +45,7 @@ pub enum Fault {
     DieBefore,
     /// Who asks is killed after it is done.
     DieAfter,
-    /// It is answered as it was the last time: an index that lags.
+    /// A query is answered as it was the last time, if that is not too long ago: an index that lags.
     Stale,
 }
 
@@ -77,7 +81,6 @@ impl Reply {
 }
 
 /// Tables, queues and secrets.
-#[derive(Debug)]
 pub struct Cloud {
     /// The tables, as the template describes them.
     pub tables: Tables,
@@ -85,7 +88,14 @@ pub struct Cloud {
     pub queues: Queues,
     /// The secrets.
     pub secrets: Secrets,
+    clock: Arc<dyn Clock>,
     calls: Mutex<BTreeMap<String, usize>>,
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cloud")
+    }
 }
 
 /// Over which one caller calls.
@@ -94,7 +104,8 @@ pub struct Line {
     cloud: Arc<Cloud>,
     forecast: Forecast,
     count: Arc<AtomicUsize>,
-    last: Arc<Mutex<BTreeMap<String, Reply>>>,
+    /// The last answer to each query, and when it was given.
+    last: Arc<Mutex<BTreeMap<String, (Timestamp, Reply)>>>,
     /// Told when the caller is to die.
     pub dies: Arc<Notify>,
 }
@@ -111,8 +122,9 @@ impl Cloud {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             tables: Tables::of_the_template(),
-            queues: Queues::new(clock),
+            queues: Queues::new(Arc::clone(&clock)),
             secrets: Secrets::default(),
+            clock,
             calls: Mutex::default(),
         })
     }
@@ -155,6 +167,7 @@ impl Line {
         }
         let answer = || self.cloud.answer(target, body);
         match fault {
+            None if operation == "Query" => self.remember(body, answer()).0,
             None => answer(),
             Some(Fault::Throttle) => Reply::error(400, "ThrottlingException"),
             Some(Fault::LoseAnswer) => {
@@ -173,11 +186,18 @@ impl Line {
                 self.die().await
             }
             Some(Fault::Stale) => {
-                let now = answer();
-                let before = self.last.lock().unwrap().insert(query_of(body), now.clone());
+                let (now, before) = self.remember(body, answer());
                 before.unwrap_or(now)
             }
         }
+    }
+
+    /// Keeps an answer to a query, and returns the one before, unless that is too old.
+    fn remember(&self, body: &[u8], reply: Reply) -> (Reply, Option<Reply>) {
+        let now = self.cloud.clock.now();
+        let before = self.last.lock().unwrap().insert(query_of(body), (now, reply.clone()));
+        let before = before.filter(|(at, _)| now.duration_since(*at) <= LONGEST_LAG);
+        (reply, before.map(|(_, reply)| reply))
     }
 
     /// Ends the caller, whatever it waits for.

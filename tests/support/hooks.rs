@@ -55,13 +55,12 @@ impl Hooks {
         self.registry.webhook(tenant, id).await.unwrap().unwrap().webhook
     }
 
-    /// Changes a webhook as it is now, and returns what it is then.
-    pub async fn change(&self, tenant: &TenantId, id: WebhookId, change: impl FnOnce(&mut Webhook)) -> Webhook {
+    /// Changes a webhook as it is now, at that time.
+    pub async fn change(&self, tenant: &TenantId, id: WebhookId, now: Timestamp, change: impl FnOnce(&mut Webhook)) {
         let mut webhook = self.read(tenant, id).await;
-        webhook.touch(webhook.audit.updated_at, "test");
+        webhook.touch(now, "test");
         change(&mut webhook);
         self.registry.update_webhook(&webhook, &[]).await.unwrap();
-        webhook
     }
 
     /// Deletes a webhook.

@@ -164,13 +164,15 @@ impl World {
     }
 
     pub(super) async fn pause(&mut self, webhook: WebhookId) {
-        let pause = Some(Pause { at: self.ground.time.now(), by_failures: false });
-        self.hooks.change(&TENANT.parse().unwrap(), webhook, |webhook| webhook.pause = pause).await;
+        let now = self.ground.time.now();
+        let pause = Some(Pause { at: now, by_failures: false });
+        self.hooks.change(&TENANT.parse().unwrap(), webhook, now, |webhook| webhook.pause = pause).await;
         self.model().hooks.get_mut(&webhook).unwrap().paused = true;
     }
 
     pub(super) async fn resume(&mut self, webhook: WebhookId) {
-        self.hooks.change(&TENANT.parse().unwrap(), webhook, |webhook| webhook.pause = None).await;
+        let now = self.ground.time.now();
+        self.hooks.change(&TENANT.parse().unwrap(), webhook, now, |webhook| webhook.pause = None).await;
         self.model().hooks.get_mut(&webhook).unwrap().paused = false;
     }
 
