@@ -27,6 +27,7 @@ LOCAL = ROOT / ".local"
 BUILD = ROOT / ".aws-sam" / "build"
 STACK = "dynahook-local"
 REGION = "us-east-1"
+STARTED = time.monotonic()
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -35,8 +36,9 @@ class StackError(Exception):
 
 
 def step(text: str) -> None:
-    """Says what takes time."""
-    print(f"· {text}", flush=True)
+    """Says what takes time, and when it starts."""
+    minutes, seconds = divmod(int(time.monotonic() - STARTED), 60)
+    print(f"· {minutes}:{seconds:02} {text}", flush=True)
 
 
 def free_port() -> int:
