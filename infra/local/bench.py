@@ -11,7 +11,7 @@ from stack import BUILD, ROOT, build, step
 
 def bench() -> int:
     """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run meanwhile."""
-    build()
+    build(as_deployed=True)
     step("benchmarks of the functions (they are compiled as what is deployed is)")
     cargo("bench", "--package", "fanout", "--bench", "fanout")
     step("the built fanout and deliver under load")
@@ -22,7 +22,7 @@ def bench() -> int:
 
 def soak() -> int:
     """Makes 100,000 deliveries with 5 % failures through the built deliver and sweep, which takes some minutes."""
-    build()
+    build(as_deployed=True)
     step("a soak of deliver and sweep")
     load("soak")
     return 0

@@ -28,6 +28,13 @@ BUILD = ROOT / ".aws-sam" / "build"
 STACK = "dynahook-local"
 REGION = "us-east-1"
 STARTED = time.monotonic()
+
+# How Cargo builds soon what is not measured: nothing of it is slower than the emulator.
+SOON = {
+    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+    "CARGO_PROFILE_RELEASE_LTO": "off",
+    "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
+}
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -279,8 +286,9 @@ def architecture() -> str:
     return ARCHITECTURES[machine]
 
 
-def build() -> None:
-    """Builds the functions for this machine. Cargo decides what is to be done."""
+def build(as_deployed: bool = False) -> None:
+    """Builds the functions for this machine, in a third of the time unless they are to be what is deployed. Cargo decides what is to be
+    done."""
     target = {"x86_64": "x86_64", "arm64": "aarch64"}[architecture()] + "-unknown-linux-gnu"
     cold = not (ROOT / "target" / target / "release").exists()
     step("building the functions with sam build" + (" (the first time takes several minutes)" if cold else ""))
@@ -293,7 +301,7 @@ def build() -> None:
         command,
         "sam build",
         LOCAL / "build.log",
-        {"AWS_DEFAULT_REGION": REGION},
+        {"AWS_DEFAULT_REGION": REGION, **({} if as_deployed else SOON)},
         lambda: f"{len(list(compiled.glob('*.rlib')))} crates compiled",
     )
 

@@ -39,7 +39,7 @@ ENVIRONMENT = {
 
 def weigh() -> int:
     """Prints a line a function."""
-    build()
+    build(as_deployed=True)
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
     for binary in sorted(BUILD.glob("*/bootstrap")):

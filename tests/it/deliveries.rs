@@ -195,11 +195,16 @@ fn tally(hour: i64, calls: u64, last_status: Verdict) -> Tally {
 async fn counts_of_any_order_stand_in_their_hours() {
     let stack = Stack::connect().await;
     let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
-    let webhook = WebhookId::derive(Timestamp::UNIX_EPOCH, &[&unique("statistics")]);
+    let tenant = stack.tenant();
+    let webhook = tenant.webhook("https://receiver.example/", once()).await;
+    let id: WebhookId = webhook["id"].as_str().unwrap().parse().unwrap();
     let start = 490_000;
     let mut statistics = Vec::new();
     for (hour, calls) in [(0, 1), (0, 2), (3, 4), (1, 8), (47, 16), (2, 32), (50, 64), (2, 128)] {
-        statistics.push(registry.count(webhook, &tally(start + hour, calls, Verdict::Accepted)).await.unwrap());
+        let sums = registry.count(id, &tally(start + hour, calls, Verdict::Accepted)).await.unwrap();
+        let read = registry.webhook(&tenant.name.parse().unwrap(), id).await.unwrap().unwrap().statistics;
+        assert_eq!(sums.total_calls, read.total_calls);
+        statistics.push(read);
     }
     let shown = |number: usize, now: i64| -> Vec<(i64, u64)> {
         let hours = statistics[number].hours.until(Hour::from_number(start + now).start());

@@ -1,5 +1,6 @@
 //! The real deliver binary under load: CPU a delivery against that of a bare loop, overlap, memory, calls. `make bench`.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,21 +9,21 @@ use serde_json::{Value, json};
 use tests::cloud::delivery_environment;
 use tests::{Function, binary};
 
-use crate::ground::{BATCH, Ground};
+use crate::ground::{BATCH, Ground, TENANT};
 use crate::usage;
 
-/// A loop that signs and sends and does nothing else: `functions/deliver/examples/bare.rs`.
+/// A loop that signs and sends, and perhaps makes the calls of a batch, and does nothing else: `functions/deliver/examples/bare.rs`.
 struct Bare {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
 }
 
 impl Bare {
-    fn start(url: &str, bytes: usize) -> Self {
+    fn start(arguments: &[&str], environment: HashMap<String, String>) -> Self {
         let path = std::env::var("DYNAHOOK_BARE").expect("DYNAHOOK_BARE names the built example");
-        let command =
-            Command::new(path).args([url, &bytes.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = command.unwrap();
+        let mut command = Command::new(path);
+        command.args(arguments).envs(environment).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         Self { child, said }
     }
@@ -80,9 +81,19 @@ async fn feed(
 
 async fn cpu(ground: &Ground) {
     let batches = 1000;
-    let url = ground.url(1, "");
-    let bare = tokio::task::spawn_blocking(move || Bare::start(&url, 1024).measure(batches)).await.unwrap();
-    println!("{:44} {bare:>6.1} µs CPU a delivery", "a loop that signs and sends");
+    let webhook = ground.webhooks(1, json!({}), "").await.remove(0);
+    let bare = async |more: &[String]| {
+        let arguments = [&[ground.url(1, ""), "1024".to_owned()], more].concat();
+        let environment = delivery_environment(&ground.cloud_url);
+        let measure = move || {
+            Bare::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), environment).measure(batches)
+        };
+        tokio::task::spawn_blocking(measure).await.unwrap()
+    };
+    let alone = bare(&[]).await;
+    println!("{:44} {alone:>6.1} µs CPU a delivery", "a loop that signs and sends");
+    let bare = bare(&[TENANT.to_owned(), webhook.id.to_string()]).await;
+    println!("{:44} {bare:>6.1} µs CPU a delivery", "and calls the tables as a batch must");
     let mut function = deliver(ground).await;
     for webhooks in [1, 10] {
         let webhooks = ground.webhooks(webhooks, json!({}), "").await;
@@ -93,7 +104,7 @@ async fn cpu(ground: &Ground) {
         let (after, _) = usage(function.pid());
         let each = (after - before) * 1e6 / (batches * BATCH) as f64;
         let name = format!("deliver, to {} webhooks", webhooks.len());
-        println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× of the loop (at most 1.5×)", each / bare);
+        println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× and {:.2}× of these", each / alone, each / bare);
         let calls = ground.cloud.take_calls();
         let a_delivery = |names: &[&str]| {
             let sum: usize = names.iter().filter_map(|name| calls.get(*name)).sum();

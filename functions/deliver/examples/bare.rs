@@ -1,29 +1,73 @@
 //! What a delivery costs at least: signs and sends bodies, as deliver does, and does nothing else. `make bench` compares with it.
 //!
 //! Takes a URL and a size in bytes; for each number that it reads it sends so many batches of ten, and says when they have arrived.
+//! With a tenant and a webhook too it makes the calls of a batch as well: what is known of its deliveries is read, that they arrived is
+//! written, and they are counted. What deliver costs beyond that is its own.
 #![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
 #![expect(clippy::print_stdout, reason = "this is how it says that it is done")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark stands outside: it reads the environment")]
 
 use std::time::Duration;
 
-use domain::event::EventType;
+use aws::{Ledger, Registry};
+use domain::delivery::{Attempt, Delivery, Outcome, Progress, State};
 use domain::id::EventId;
+use domain::message::{Body, Message};
 use domain::payload::ContentType;
 use domain::request::{Sending, request};
-use domain::secret::WebhookSecret;
+use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
+use domain::sent::SentHeaders;
 use domain::signature::Keys;
 use domain::target::TargetPolicy;
 use domain::time::Clock as _;
-use domain::webhook::Settings;
+use domain::webhook::{Settings, Tally};
 use futures::future::join_all;
 use outbound::{Client, Request};
 use runtime::SystemClock;
 
 const BATCH: usize = 10;
 
+struct Tables {
+    registry: Registry,
+    ledger: Ledger,
+    fingerprint: Fingerprint,
+}
+
+impl Tables {
+    async fn connect(secret: &WebhookSecret) -> Self {
+        let fingerprint = FingerprintKey::new("a key".to_owned().into()).fingerprint(secret);
+        let aws = aws::Aws::connect().await;
+        let table = |name: &str| std::env::var(name).unwrap();
+        let (registry, ledger) = (aws.registry(table("REGISTRY_TABLE")), aws.ledger(table("DELIVERIES_TABLE")));
+        Self { registry, ledger, fingerprint }
+    }
+
+    /// Writes that messages arrived, and counts them.
+    async fn record(&self, messages: Vec<Message>, outcomes: Vec<Outcome>) {
+        let (at, webhook) = (SystemClock.now(), messages[0].webhook);
+        let rows = messages.into_iter().zip(outcomes).map(|(message, outcome)| {
+            let (secret_fingerprint, request_headers) = (self.fingerprint.clone(), SentHeaders::default());
+            let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
+            let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };
+            Delivery { attempts: vec![attempt], ..Delivery::first(message, progress) }
+        });
+        let rows: Vec<Delivery> = rows.collect();
+        let tally = Tally::of(&mut rows.iter().flat_map(|row| &row.attempts).collect::<Vec<_>>()).unwrap();
+        let (written, counted) =
+            tokio::join!(self.ledger.record_delivered(&rows, at), self.registry.count(webhook, &tally));
+        written.unwrap();
+        counted.unwrap();
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let [url, bytes] = <[String; 2]>::try_from(std::env::args().skip(1).collect::<Vec<_>>()).unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (url, bytes) = (&arguments[0], &arguments[1]);
+    let secret = WebhookSecret::from_random([7; 32]);
+    let tables = if arguments.len() > 2 { Some(Tables::connect(&secret).await) } else { None };
+    let tenant = arguments.get(2).map_or("acme", String::as_str).parse().unwrap();
+    let webhook = arguments.get(3).map_or("whk_00000000000000000000000001", String::as_str).parse().unwrap();
     let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes.parse::<usize>().unwrap() - 11));
     let policy = TargetPolicy {
         allowed: vec!["127.0.0.0/8".parse().unwrap()],
@@ -31,17 +75,24 @@ async fn main() {
         ports: vec!["1-65535".parse().unwrap()],
     };
     let client = Client::new(policy).unwrap();
-    let secret = WebhookSecret::from_random([7; 32]);
     let settings: Settings = serde_json::from_value(serde_json::json!({"name": "bare", "url": url})).unwrap();
-    let event_type: EventType = "order.created".parse().unwrap();
     let mut number = 0_u128;
     for line in std::io::stdin().lines() {
         for _ in 0..line.unwrap().trim().parse::<usize>().unwrap() {
-            let requests = (0..BATCH).map(|_| {
+            let messages = (0..BATCH).map(|_| {
                 number += 1;
+                let event = EventId::from_parts(SystemClock.now(), number);
+                let body = Body::Inline(body.clone());
+                Message::first(event, "order.created".parse().unwrap(), webhook, Clone::clone(&tenant), body)
+            });
+            let messages: Vec<Message> = messages.collect();
+            if let Some(Tables { registry, ledger, .. }) = &tables {
+                let loaded = ledger.load(registry, &messages.iter().collect::<Vec<_>>()).await.unwrap();
+                assert_eq!(loaded.webhooks.len(), 1);
+            }
+            let requests = messages.iter().map(|message| {
                 let at = SystemClock.now();
-                let event = EventId::from_parts(at, number);
-                let (event_type, content_type) = (&event_type, ContentType::Json);
+                let (event, event_type, content_type) = (message.event, &message.event_type, ContentType::Json);
                 let sending = Sending { event, event_type, sequence: None, attempt: 1, content_type, body: &body, at };
                 let made = request(&settings, Keys { secrets: &[&secret], signing_keys: &[] }, &sending);
                 let (url, timeout, success) = (url.clone(), Duration::from_secs(15), Vec::new());
@@ -51,6 +102,9 @@ async fn main() {
             });
             let outcomes = join_all(requests).await;
             assert!(outcomes.iter().all(|outcome| outcome.status == Some(204)), "{outcomes:?}");
+            if let Some(tables) = &tables {
+                tables.record(messages, outcomes).await;
+            }
         }
         println!("done");
     }

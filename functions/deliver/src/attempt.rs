@@ -1,9 +1,11 @@
 //! One attempt, from the message to its outcome. The steps are separate, so that a test can stop between any two.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
+use domain::breaker::{SLOW, is_slow};
 use domain::delivery::{
     Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
 };
@@ -168,6 +170,8 @@ async fn send(
     }
     let at = app.clock.now();
     let mut request = signers.request(webhook, message, Payload { body: &body, content_type }, at, timeout);
+    // The request has its own, and a batch of large ones waits long.
+    drop(body);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);
     let outcome = match authorization {
         Ok(authorization) => {
@@ -175,13 +179,30 @@ async fn send(
                 sent = sent.and_authorization(header);
             }
             request.authorization.clone_from(&authorization);
-            let outcome = app.receivers.post(request, place).await;
+            let outcome = answer(app, loaded, message, app.receivers.post(request, place)).await;
             authorization::answered(app, webhook, authorization.as_ref(), &outcome);
             sent.conceal(outcome)
         }
         Err(outcome) => outcome,
     };
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
+}
+
+/// Waits for an answer. If that takes long, others learn at once that the receiver is slow: none of them shall wait behind it.
+async fn answer(app: &App, loaded: &Loaded, message: &Message, request: impl Future<Output = Outcome>) -> Outcome {
+    let mut request = pin!(request);
+    if let Ok(outcome) = tokio::time::timeout(SLOW, &mut request).await {
+        return outcome;
+    }
+    let now = app.clock.now();
+    if message.test || is_slow(loaded.breakers.get(&message.webhook), now) {
+        return request.await;
+    }
+    let (marked, outcome) = tokio::join!(app.ledger.mark_slow(message.webhook, now), request);
+    if let Err(error) = marked {
+        tracing::warn!(%error, "a slow receiver was not noted");
+    }
+    outcome
 }
 
 /// Waits for a place at the receiver's host. The wait is none of the receiver's doing, so whoever gets none in time has attempted

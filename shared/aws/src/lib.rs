@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 
 /// The clients, one of each, made once an execution environment.
@@ -50,6 +51,8 @@ impl Aws {
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(5))
             .build();
+        // Nothing is streamed: that a call does not last is in the timeouts.
+        let config = config.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let config = config.timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
         Self {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),

@@ -9,3 +9,8 @@ pub mod telemetry;
 mod time;
 
 pub use time::SystemClock;
+
+/// The system's allocator gets slower the more small pieces it has ever handed out: with 10,000 webhooks in mind, fan-out took half as
+/// much time again for the same record (`make bench`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

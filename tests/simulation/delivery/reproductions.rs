@@ -1,4 +1,6 @@
-//! What runs have found, each as a plain test.
+//! What runs have found, and what is best seen on a clock that stands still, each as a plain test.
+
+use std::time::Duration;
 
 use domain::delivery::State;
 use serde_json::json;
@@ -44,4 +46,24 @@ async fn an_exhausted_delivery_is_redriven() {
     assert_eq!(world.ground.cloud.queues.redrive("dead-letters", "retries", 10).len(), 1);
     world.drain().await;
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().cycle == 1));
+}
+
+/// Others do not wait behind a receiver that hangs: it is slow before it has answered.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_is_slow_meanwhile() {
+    let mut world = World::new(1).await;
+    let webhook = world.register_with(json!({"retry_policy": {"timeoutMs": 15_000}}), 8).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Slow;
+    world.publish(webhook);
+    world.publish(webhook);
+    let (queues, started) = (&world.ground.cloud.queues, tokio::time::Instant::now());
+    let [first, second] = [1, 2].map(|_| queues.receive("deliveries", 1, |letter| letter.id));
+    let hangs = world.delivers[0].deliver(&first);
+    let next = async {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        world.delivers[1].deliver(&second).await;
+        (queues.len("slow"), started.elapsed() < Duration::from_secs(10))
+    };
+    let (_, detoured) = tokio::join!(hangs, next);
+    assert_eq!(detoured, (1, true), "the second goes to the queue of the slow ones while the first still waits");
 }

@@ -77,7 +77,7 @@ impl Registry {
         (self.table.clone(), key(&statistics_pk(webhook), SK))
     }
 
-    /// Adds what the attempts of an invocation add up to, and returns the sums after it.
+    /// Adds what the attempts of an invocation add up to, and returns the sums after it, without the hours: those are long to read.
     ///
     /// One call, but for the first one of an hour, which takes two.
     ///
@@ -94,10 +94,10 @@ impl Registry {
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(key.clone()))
-                .return_values(ReturnValue::AllNew)
+                .return_values(ReturnValue::UpdatedNew)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let error = match Counting::of(tally, last)?.into_update(update).send().await {
-                Ok(answer) => return Ok(read(answer.attributes.unwrap_or_default())?.1),
+                Ok(answer) => return from_item(answer.attributes.unwrap_or_default()),
                 Err(error) => error,
             };
             match error.as_service_error() {
