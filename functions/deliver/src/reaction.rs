@@ -7,14 +7,11 @@ use aws::ledger::Loaded;
 use domain::breaker::{Reaction, SLOW, Seen, react};
 use domain::delivery::{Attempt, Verdict};
 use domain::id::WebhookId;
-use domain::operational::happenings;
+use domain::operational::{ITSELF, happenings};
 use domain::webhook::{Pause, Statistics, Webhook};
 use jiff::Timestamp;
 
 use crate::App;
-
-/// Who writes a webhook that its receiver's answers change.
-const BY: &str = "dynahook";
 
 /// How often a change is made to a webhook that somebody else changed meanwhile.
 const ROUNDS: usize = 5;
@@ -75,7 +72,7 @@ async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut 
         if after == before || before.is_deleted() {
             return Ok(());
         }
-        after.touch(now, BY);
+        after.touch(now, ITSELF);
         match app.registry.update_webhook(&after, &happenings(&before, &after)).await {
             Err(StoreError::Conflict { .. }) => {}
             written => return written,

@@ -65,11 +65,20 @@ pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
         .collect()
 }
 
+/// Who writes a webhook that its receiver's answers change.
+pub const ITSELF: &str = "dynahook";
+
 /// Returns the event of a write that a webhook has just seen: the same for the same version of it.
 #[must_use]
 pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
     let (id, audit) = (webhook.id.to_string(), &webhook.audit);
-    let by_failures = webhook.pause.is_some_and(|pause| pause.by_failures);
+    let by_failures = match happening {
+        // Nobody's word but the receiver's makes deliver do that.
+        Happening::Disabled => audit.updated_by == ITSELF,
+        Happening::Paused | Happening::Resumed | Happening::SecretRotated => {
+            webhook.pause.is_some_and(|pause| pause.by_failures)
+        }
+    };
     let data = [
         ("webhook_id", text(&id)),
         ("name", text(&webhook.settings.name)),
