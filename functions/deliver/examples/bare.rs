@@ -52,7 +52,8 @@ impl Tables {
             Delivery { attempts: vec![attempt], ..Delivery::first(message, progress) }
         });
         let rows: Vec<Delivery> = rows.collect();
-        let tally = Tally::of(&mut rows.iter().flat_map(|row| &row.attempts).collect::<Vec<_>>()).unwrap();
+        let mut attempts: Vec<_> = rows.iter().map(|row| (&row.attempts[0], false)).collect();
+        let tally = Tally::of(&mut attempts).unwrap();
         let (written, counted) =
             tokio::join!(self.ledger.record_delivered(&rows, at), self.registry.count(webhook, &tally));
         written.unwrap();

@@ -97,12 +97,14 @@ impl Receivers {
                 attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
             }
         }
-        let seen = attempts.iter().map(|(webhook, attempts)| {
+        // Nothing follows from tests.
+        let real = attempts.iter().filter(|(_, attempts)| attempts.iter().any(|(_, _, test)| !test));
+        let seen = real.map(|(webhook, attempts)| {
             let real = attempts.iter().filter(|(_, _, test)| !test);
             (*webhook, seen(real.map(|(attempt, probe, _)| (*attempt, *probe))))
         });
         let tallies = attempts.iter().filter_map(|(webhook, attempts)| {
-            let mut attempts: Vec<&Attempt> = attempts.iter().map(|(attempt, ..)| *attempt).collect();
+            let mut attempts: Vec<_> = attempts.iter().map(|(attempt, _, test)| (*attempt, *test)).collect();
             Some((*webhook, Tally::of(&mut attempts)?))
         });
         Self { seen: seen.collect(), tallies: tallies.collect() }

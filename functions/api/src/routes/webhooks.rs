@@ -433,6 +433,7 @@ pub(super) async fn change(
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
         let happened = happenings(&before, &record.webhook);
+        forgive(app, &mut record).await?;
         match app.registry.update_webhook(&record.webhook, &happened).await {
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -444,6 +445,16 @@ pub(super) async fn change(
         }
     }
     Err(contended())
+}
+
+/// Lets a webhook whose deliveries may go start anew: its failures were those of what it was. Otherwise the first one would stop it
+/// again. Before the change, so that a process that dies in between leaves nothing undone.
+pub(super) async fn forgive(app: &App, record: &mut WebhookRecord) -> Result<(), Problem> {
+    if record.webhook.pause.is_none() && record.statistics.consecutive_failures > 0 {
+        app.registry.forgive(record.webhook.id).await?;
+        record.statistics.forgive();
+    }
+    Ok(())
 }
 
 /// Whether a change is one.

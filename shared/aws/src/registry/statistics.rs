@@ -77,6 +77,23 @@ impl Registry {
         (self.table.clone(), key(&statistics_pk(webhook), SK))
     }
 
+    /// Forgets a webhook's failures in a row, as [`Statistics::forgive`] says.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn forgive(&self, webhook: WebhookId) -> Result<(), StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(self.statistics_key(webhook).1))
+            .update_expression("SET consecutive_failures = :zero, consecutive_timeouts = :zero REMOVE failing_since")
+            .expression_attribute_values(":zero", number(0));
+        update.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        Ok(())
+    }
+
     /// Adds what the attempts of an invocation add up to, and returns the sums after it, without the hours: those are long to read.
     ///
     /// One call, but for the first one of an hour, which takes two.
@@ -153,7 +170,8 @@ impl Counting {
             (Some(since), false) => {
                 self.set("failing_since = if_not_exists(failing_since, :since)", ":since", moment(since));
             }
-            (None, _) => self.remove.push("failing_since"),
+            (None, true) => self.remove.push("failing_since"),
+            (None, false) => {}
         }
         if let Some(error) = &tally.last_error {
             self.set("last_error = :error", ":error", text(error));

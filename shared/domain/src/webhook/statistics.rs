@@ -35,6 +35,13 @@ pub struct Statistics {
     pub hours: Hours,
 }
 
+impl Statistics {
+    /// Forgets the failures in a row: whoever mends a webhook starts anew with it.
+    pub fn forgive(&mut self) {
+        (self.consecutive_failures, self.consecutive_timeouts, self.failing_since) = (0, 0, None);
+    }
+}
+
 /// What attempts that ended together add to a webhook's statistics: one write, however many they were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
@@ -46,7 +53,7 @@ pub struct Tally {
     pub duration_ms: u64,
     /// Those that failed after the last one that did not, or all.
     pub failures: u64,
-    /// Whether one did not fail, so that failures are counted anew.
+    /// Whether one did not fail, so that failures are counted anew; none need have told anything.
     pub succeeded: bool,
     /// When the first of these failures was made, if there are any.
     pub failing_since: Option<Timestamp>,
@@ -63,26 +70,31 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds up attempts, in whatever order they ended; `None` if there are none.
+    /// Adds up attempts, in whatever order they ended, each with whether it was a test; `None` if there are none.
+    ///
+    /// How many failed in a row tells how the receiver is. So a test is not among those, nor an attempt for which there was nothing
+    /// to send; and a receiver that wants one event no more is well.
     #[must_use]
-    pub fn of(attempts: &mut [&Attempt]) -> Option<Self> {
-        attempts.sort_by_key(|attempt| attempt.at);
-        let last = attempts.last()?;
-        let failed = |attempt: &&&Attempt| attempt.outcome.verdict != Verdict::Accepted;
+    pub fn of(attempts: &mut [(&Attempt, bool)]) -> Option<Self> {
+        attempts.sort_by_key(|(attempt, _)| attempt.at);
+        let (last, _) = attempts.last()?;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let timed_out = |attempt: &&&Attempt| attempt.outcome.verdict == Verdict::TimedOut;
-        let failures = attempts.iter().rev().take_while(failed).count();
-        let timeouts = attempts.iter().rev().take_while(timed_out).count();
+        let telling = attempts.iter().filter(|(attempt, test)| !test && attempt.outcome.verdict != Verdict::Unrendered);
+        let telling: Vec<_> = telling.map(|(attempt, _)| (attempt.at, attempt.outcome.verdict)).rev().collect();
+        let failures =
+            telling.iter().take_while(|(_, verdict)| !matches!(verdict, Verdict::Accepted | Verdict::Aborted)).count();
+        let timeouts = telling.iter().take_while(|(_, verdict)| *verdict == Verdict::TimedOut).count();
+        let attempts = attempts.iter().map(|(attempt, _)| attempt);
         Some(Self {
             calls: count(attempts.len()),
-            errors: count(attempts.iter().filter(failed).count()),
-            duration_ms: attempts.iter().map(|attempt| u64::from(attempt.outcome.duration_ms)).sum(),
+            errors: count(attempts.clone().filter(|attempt| attempt.outcome.verdict != Verdict::Accepted).count()),
+            duration_ms: attempts.clone().map(|attempt| u64::from(attempt.outcome.duration_ms)).sum(),
             failures: count(failures),
-            succeeded: failures < attempts.len(),
-            failing_since: attempts.iter().rev().take_while(failed).last().map(|attempt| attempt.at),
+            succeeded: failures < telling.len(),
+            failing_since: telling[..failures].last().map(|(at, _)| *at),
             timeouts: count(timeouts),
-            ended_otherwise: timeouts < attempts.len(),
-            last_error: attempts.iter().rev().find_map(|attempt| attempt.outcome.error.as_deref()).map(clip),
+            ended_otherwise: timeouts < telling.len(),
+            last_error: attempts.rev().find_map(|attempt| attempt.outcome.error.as_deref()).map(clip),
             last_at: last.at,
             last_status: last.outcome.verdict,
         })
@@ -111,7 +123,7 @@ fn clip(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use Verdict::{Accepted, Refused, TimedOut};
+    use Verdict::{Aborted, Accepted, Refused, TimedOut, Unrendered};
     use rstest::rstest;
 
     use super::*;
@@ -134,7 +146,7 @@ mod tests {
     fn tally(verdicts: &[Verdict]) -> Tally {
         let attempts: Vec<Attempt> = (0..).zip(verdicts).map(|(second, verdict)| attempt(second, *verdict)).collect();
         // They end in any order.
-        let mut attempts: Vec<&Attempt> = attempts.iter().rev().collect();
+        let mut attempts: Vec<_> = attempts.iter().rev().map(|attempt| (attempt, false)).collect();
         Tally::of(&mut attempts).unwrap()
     }
 
@@ -143,6 +155,9 @@ mod tests {
     #[case::all_failed(&[Refused, TimedOut], (2, 2, 2, false), Some("timed_out at 1"))]
     #[case::failed_in_the_end(&[Accepted, TimedOut, Refused], (3, 2, 2, true), Some("refused at 2"))]
     #[case::well_in_the_end(&[TimedOut, Accepted], (2, 1, 0, true), Some("timed_out at 0"))]
+    #[case::it_wants_one_no_more(&[TimedOut, Aborted], (2, 2, 0, true), Some("aborted at 1"))]
+    #[case::nothing_to_send(&[Unrendered, Unrendered], (2, 2, 0, false), Some("unrendered at 1"))]
+    #[case::nothing_to_send_ends_nothing(&[Refused, Unrendered, Refused], (3, 3, 2, false), Some("refused at 2"))]
     fn adds_up(#[case] verdicts: &[Verdict], #[case] sums: (u64, u64, u64, bool), #[case] last_error: Option<&str>) {
         let tally = tally(verdicts);
         assert_eq!((tally.calls, tally.errors, tally.failures, tally.succeeded), sums);
@@ -185,8 +200,19 @@ mod tests {
             attempt.outcome.duration_ms = duration_ms;
             attempt
         });
-        let tally = Tally::of(&mut attempts.iter().collect::<Vec<_>>()).unwrap();
+        let tally = Tally::of(&mut attempts.each_ref().map(|attempt| (attempt, false))).unwrap();
         assert_eq!((tally.hour().number(), tally.sums()), (1, Sums { calls: 2, errors: 0, duration_ms: 12 }));
+    }
+
+    #[test]
+    fn a_test_tells_nothing_of_the_receiver() {
+        let [failed, arrived] = [attempt(1, TimedOut), attempt(2, Accepted)];
+        let tally = |attempts: &mut [(&Attempt, bool)]| {
+            let tally = Tally::of(attempts).unwrap();
+            (tally.calls, tally.failures, tally.succeeded, tally.failing_since, tally.timeouts, tally.ended_otherwise)
+        };
+        assert_eq!(tally(&mut [(&failed, true)]), (1, 0, false, None, 0, false));
+        assert_eq!(tally(&mut [(&failed, false), (&arrived, true)]), (2, 1, false, Some(failed.at), 1, false));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::representation::WebhookBody;
 use super::{
-    Changed, IfMatchHeader, WebhookPath, Write, authorization, change, changed, secret_for, visible,
+    Changed, IfMatchHeader, WebhookPath, Write, authorization, change, changed, forgive, secret_for, visible,
     visible_even_deleted, with_secret,
 };
 use crate::App;
@@ -138,6 +138,7 @@ pub(crate) async fn restore(
         Err(error) => return Err(error.into()),
     };
     record.webhook.restore(app.clock.now(), &admin.subject);
+    forgive(&app, &mut record).await?;
     if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
         let contended = matches!(error, StoreError::Conflict { .. });
         if let StoreError::Limit(_) = error {
