@@ -63,7 +63,8 @@ impl Bodies {
                 v: 1,
                 kind: "body".to_owned(),
                 zstd: chunk.to_vec(),
-                expires_at: (now + KEPT).as_second(),
+                // A delivery is kept for so long after its last attempt, and that may come late.
+                expires_at: (now + 2 * KEPT).as_second(),
             })?;
             let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
             put.send().await.map_err(|error| StoreError::unavailable(&error))?;

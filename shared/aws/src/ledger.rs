@@ -158,7 +158,7 @@ impl Ledger {
     pub async fn lease(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
         let update = self
             .update(slot)
-            .update_expression("SET lease_until = :until, lane_at = :until, lane = :lane")
+            .update_expression("SET lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires")
             .condition_expression(
                 "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
                  AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
@@ -262,6 +262,8 @@ fn with_lease(update: UpdateItemFluentBuilder, slot: Slot, until: Timestamp) -> 
     update
         .expression_attribute_values(":cycle", number(slot.cycle))
         .expression_attribute_values(":until", number(until.as_millisecond()))
+        // Or it could expire while it is under way.
+        .expression_attribute_values(":expires", number(expires_at(until)))
         .expression_attribute_values(":lane", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
 }
 

@@ -85,12 +85,12 @@ pub(super) struct Model {
 /// Says whether one state may come after another, of the same row.
 ///
 /// From its end a delivery goes on by a redrive alone. One exception: whoever attempts it for the first time does not know of another
-/// process that does the same, and what the receiver has taken is true.
+/// process that does the same, and what the receiver has taken is true. So what was taken may have been buried before that, and redriven.
 fn may_follow(before: &Row, after: &Row) -> bool {
     let is_redrive = after.state == State::Pending && after.cycle == before.cycle + 1;
     let is_first_taken = after.state == State::Delivered && (after.cycle, after.attempt) == (0, 1);
     match before.state {
-        State::Delivered => after.state == State::Delivered,
+        State::Delivered => after.state == State::Delivered || is_redrive,
         State::Exhausted => {
             // Only when somebody should look at it may change, until it is in the dead-letter queue.
             let is_same = Row { lane_at: after.lane_at, is_due: after.is_due, ..before.clone() } == *after;

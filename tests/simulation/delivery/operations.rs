@@ -39,14 +39,18 @@ impl World {
 
     /// An event for a webhook: a message in the queue.
     pub(super) fn publish(&mut self, webhook: WebhookId) {
+        let text = format!(r#"{{"number":{}}}"#, self.published + 1);
+        match self.roll(100) {
+            0 => self.hand_over(webhook, Body::Failed("a template".to_owned()), None),
+            _ => self.hand_over(webhook, Body::Inline(text.clone()), Some(text)),
+        }
+    }
+
+    /// A message in the queue, with that body, and the text of it that a receiver would see.
+    pub(super) fn hand_over(&mut self, webhook: WebhookId, body: Body, text: Option<String>) {
         self.count("deliveries");
         self.published += 1;
         let event = EventId::from_parts(self.ground.time.now(), self.published);
-        let text = format!(r#"{{"number":{}}}"#, self.published);
-        let (body, text) = match self.roll(100) {
-            0 => (Body::Failed("a template".to_owned()), None),
-            _ => (Body::Inline(text.clone()), Some(text)),
-        };
         let mut message =
             Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
         message.test = self.roll(50) == 0;

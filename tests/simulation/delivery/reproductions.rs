@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::delivery::State;
+use domain::message::Body;
 use serde_json::json;
 use tests::cloud::Fault;
 
@@ -66,4 +67,16 @@ async fn a_receiver_that_hangs_is_slow_meanwhile() {
     };
     let (_, detoured) = tokio::join!(hangs, next);
     assert_eq!(detoured, (1, true), "the second goes to the queue of the slow ones while the first still waits");
+}
+
+/// What is kept no longer cannot be sent, now or later: the delivery ends.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_expired_ends_its_delivery() {
+    let (mut world, webhook) = world_with(3).await;
+    world.hand_over(webhook, Body::Stored("long gone".to_owned()), None);
+    batch(&mut world, "deliveries", Plan::default()).await;
+    let items = world.ground.cloud.tables.items("deliveries");
+    let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
+    assert_eq!(row["delivery_state"]["S"], "exhausted");
+    assert!(row["attempts"].to_string().contains("its payload is kept no longer"), "{row}");
 }

@@ -108,7 +108,7 @@ impl Ledger {
         body: Option<(&Body, ContentType)>,
         until: Timestamp,
     ) -> Result<Written, StoreError> {
-        let mut set = "SET lease_until = :until, lane_at = :until, lane = :lane, \
+        let mut set = "SET lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires, \
                        delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt"
             .to_owned();
         let mut update = self
