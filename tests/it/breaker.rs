@@ -118,6 +118,25 @@ async fn failures_for_too_long_pause_a_webhook_and_a_probe_resumes_it() {
     assert_eq!((&resumed["state"], &resumed["paused_at"]), (&json!(1), &Value::Null));
 }
 
+/// Or its first failure would pause it again.
+#[tokio::test]
+async fn a_webhook_that_is_resumed_starts_anew() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let (receiver, _) = down().await;
+    let mut settings = eager();
+    settings["auto_pause"] = json!({"failures": 3, "after_seconds": 0});
+    let webhook = tenant.webhook(&receiver.url, settings).await;
+    tenant.put("i1", &[]).await;
+    eventually("a pause", async || {
+        let (_, webhook) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
+        (webhook["state"] == 3).then_some(())
+    })
+    .await;
+    let (_, resumed) = tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
+    assert_eq!((&resumed["state"], &resumed["consecutive_failures"]), (&json!(1), &json!(0)));
+}
+
 #[tokio::test]
 async fn what_waits_for_a_paused_webhook_goes_when_it_is_resumed() {
     let stack = Stack::connect().await;
@@ -169,7 +188,9 @@ async fn a_receiver_that_is_gone_disables_its_webhook() {
         (&delivery["attempts"][0]["verdict"], &delivery["attempts"][0]["status"]),
         (&json!("gone"), &json!(410))
     );
-    assert_eq!(told.wait_for(1).await[0].json()["data"]["value"]["properties"]["webhook_id"], webhook["id"]);
+    let event = told.wait_for(1).await.remove(0).json();
+    let data = &event["data"]["value"]["properties"];
+    assert_eq!((&data["webhook_id"], &data["by_failures"]), (&webhook["id"], &json!(true)));
     let (_, disabled) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
     assert_eq!((&disabled["enabled"], &disabled["updated_by"]), (&json!(false), &json!("dynahook")));
 }
