@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 
 from canary import check_secrets
 from contract import check_contract
@@ -23,6 +26,15 @@ CARGO_DENY = "0.20.2"
 
 # What the pure crate must not depend on, however far away.
 IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
+
+# A test of a point where a process may die, and the numbers in its name.
+CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
+
+# Markdown: a block of code, a span of code, a link, a heading.
+FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]*`")
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
 
 
 def test() -> int:
@@ -55,7 +67,7 @@ def faults() -> int:
     """Runs what shows that nothing is lost, doubled or let through where it must not be, with its counts in sight."""
     with Stack("faults", free_port()) as stack:
         prepare(stack)
-        codes = []
+        failed = []
         for what, arguments in {
             "processes that die, and calls that are cut": ("--test", "it", "--", "crash_point"),
             "the simulations": ("--test", "simulation", "--", "--nocapture"),
@@ -63,9 +75,21 @@ def faults() -> int:
             "names that lead elsewhere the second time": ("--lib", "--", "rebinding"),
         }.items():
             step(what)
-            codes.append(cargo_test(stack, *arguments))
+            # Of a part that a signal ended the code is negative.
+            if cargo_test(stack, *arguments) != 0:
+                failed.append(what)
         check_secrets(stack, 100)
-    return max(codes)
+    print(
+        f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation); "
+        + (f"failed: {'; '.join(failed)}" if failed else "all parts passed, and no log, table or queue holds a secret")
+    )
+    return 1 if failed else 0
+
+
+def crash_points() -> int:
+    """Counts the points of docs/RUNBOOK.md that tests are named after; says nothing of what the tests do."""
+    tests = [path.read_text() for folder in ("it", "simulation") for path in (ROOT / "tests" / folder).rglob("*.rs")]
+    return len({point for text in tests for name in CRASH_POINT.findall(text) for point in name.split("_and_")})
 
 
 def prepare(stack: Stack) -> None:
@@ -111,8 +135,14 @@ def lint() -> int:
     flags = "-D warnings -A rustdoc::private_intra_doc_links"
     doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]
     cargo("documentation", *doc, RUSTDOCFLAGS=flags)
+    # No other build compiles them. Nothing is linked, so any file does for libFuzzer, which takes a C++ compiler to build.
+    fuzz = "tests/fuzz/Cargo.toml"
+    places = {"CARGO_TARGET_DIR": str(ROOT / "target"), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
+    cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
     step("purity of the domain, and who may name what")
     check_purity()
+    step("links in README.md, CONTRIBUTING.md and docs")
+    check_links()
     execute("licences and sources of dependencies", [cargo_tool("cargo-deny", CARGO_DENY), "check", "bans", "licenses", "sources"])
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
@@ -137,6 +167,34 @@ def check_purity() -> None:
                 raise StackError(f"only shared/outbound may dial; {package['name']} names {name}")
             if name == "tests":
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
+
+
+def check_links() -> None:
+    """Every relative link of the documents leads to a file that is there, and to a heading that it has."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    broken = []
+    for document in documents:
+        for target in LINK.findall(CODE.sub("", FENCE.sub("", document.read_text()))):
+            if re.match("[a-z][a-z0-9+.-]*:", target):
+                continue
+            path, _, anchor = unquote(target).partition("#")
+            file = (document.parent / path).resolve() if path else document
+            if not file.exists() or (anchor and file.suffix == ".md" and anchor not in slugs(file.read_text())):
+                broken.append(f"{document.relative_to(ROOT)}: {target}")
+    if broken:
+        raise StackError("these links lead nowhere:\n" + "\n".join(broken))
+
+
+def slugs(markdown: str) -> set[str]:
+    """Returns the anchors of a document's headings, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    anchors = set()
+    for heading in HEADING.findall(FENCE.sub("", markdown)):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        anchors.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return anchors
 
 
 def cargo_tool(name: str, version: str) -> str:
