@@ -8,21 +8,26 @@ use std::time::{Duration, Instant};
 use domain::webhook::Webhook;
 use serde_json::json;
 use tests::cloud::{delivery_environment, handed_back, sqs_event};
-use tests::{Function, binary};
+use tests::{Function, binary, now};
 use tokio::task::JoinHandle;
 
 use crate::ground::Ground;
 
-/// How many batches of first and of later attempts run at once.
-const FIRST: usize = 4;
+/// How many batches of first and of later attempts run at once. While first ones wait there is one more every 200 ms, as Lambda does
+/// for a queue: it starts with five, and adds 300 a minute.
+const FIRST: usize = 5;
+const MOST: usize = 40;
 const LATER: usize = 2;
+
+/// Whoever waits for so long waits for a process.
+const SHORT: Duration = Duration::from_millis(50);
 
 /// How many deliveries a second are healthy webhooks'.
 const RATE: u32 = 40;
 
 /// How long traffic goes on, and how much of it is the onset, in which the hanging webhook is found out.
-const LASTS: Duration = Duration::from_secs(30);
-const ONSET: Duration = Duration::from_secs(5);
+const LASTS: Duration = Duration::from_secs(40);
+const ONSET: Duration = Duration::from_secs(10);
 
 /// A function's mapping of a queue: as often as it is free it takes what is due, up to ten messages.
 fn map(ground: &Arc<Ground>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
@@ -42,21 +47,40 @@ fn map(ground: &Arc<Ground>, queue: &'static str, mut function: Function, ends: 
     })
 }
 
+async fn spawn(ground: &Ground) -> Function {
+    Function::spawn(&binary("DeliverFunction"), delivery_environment(&ground.cloud_url)).await
+}
+
+/// Adds processes for first attempts while some wait.
+fn scale(ground: &Arc<Ground>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (ground, ends) = (Arc::clone(ground), Arc::clone(ends));
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        let mut mappings = Vec::new();
+        while !ends.load(Ordering::Relaxed) {
+            tick.tick().await;
+            let waits = ground.cloud.queues.next_due("deliveries").is_some_and(|due| due + SHORT < now());
+            if waits && FIRST + mappings.len() < MOST {
+                mappings.push(map(&ground, "deliveries", spawn(&ground).await, &ends));
+            }
+        }
+    })
+}
+
 /// Sends traffic to the healthy webhooks, and as much to the one that hangs if there is one; returns how long each delivery to a
 /// healthy one took to arrive: those of the onset, and those after it.
 async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     let ground = Arc::new(Ground::start().await);
     let healthy = ground.webhooks(healthy, json!({}), "").await;
-    let policy = json!({"retry_policy": {"timeoutMs": 1000, "maxAttempts": 10}});
-    let hanging = ground.webhooks(1, policy, "hang").await.remove(0);
+    let hanging = ground.webhooks(1, json!({}), "hang").await.remove(0);
     let ends = Arc::new(AtomicBool::new(false));
     let mut mappings = Vec::new();
     for (queue, count) in [("deliveries", FIRST), ("retries", LATER), ("slow", LATER)] {
         for _ in 0..count {
-            let function = Function::spawn(&binary("DeliverFunction"), delivery_environment(&ground.cloud_url)).await;
-            mappings.push(map(&ground, queue, function, &ends));
+            mappings.push(map(&ground, queue, spawn(&ground).await, &ends));
         }
     }
+    mappings.push(scale(&ground, &ends));
     let mut sent = HashMap::new();
     let hand_over = async |webhook: &Webhook| {
         let message = ground.message(webhook.id, 1024).await;
@@ -103,7 +127,9 @@ async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
 }
 
 pub(crate) async fn isolation() {
-    println!("\n{FIRST} + {LATER} + {LATER} deliver processes, {RATE} deliveries a second to ten healthy webhooks");
+    println!(
+        "\n{FIRST} to {MOST} + {LATER} + {LATER} deliver processes, {RATE} deliveries a second to ten healthy webhooks"
+    );
     let at = |taken: &[Duration], percent: usize| {
         taken[(taken.len() * percent / 100).min(taken.len() - 1)].as_secs_f64() * 1e3
     };

@@ -92,6 +92,8 @@ pub(crate) async fn soak() {
         letters,
         "every exhausted delivery has a dead letter"
     );
-    let (first, last) = (megabytes[1].0, megabytes[9].0);
-    assert!(last < first * 1.2 + 2.0, "memory grew from {first:.0} to {last:.0} MB");
+    let [first, last] = [1, 9].map(|tenth: usize| megabytes[tenth]);
+    for (what, first, last) in [("deliver", first.0, last.0), ("sweep", first.1, last.1)] {
+        assert!(last < first * 1.2 + 2.0, "{what}'s memory grew from {first:.0} to {last:.0} MB");
+    }
 }
