@@ -56,7 +56,8 @@ pub(crate) async fn pause(
 
 /// Resumes a webhook
 ///
-/// Whether somebody paused it or too many failures did. The deliveries that waited are on their way within a minute.
+/// Whether somebody paused it or too many failures did; those are forgotten. The deliveries that waited are on their way within a
+/// minute.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(crate) async fn resume(
