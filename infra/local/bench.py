@@ -32,7 +32,7 @@ def load(*parts: str) -> None:
     """Runs parts of the load tests."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     environment = {"DYNAHOOK_BUILD": str(BUILD), "DYNAHOOK_BARE": str(target / "release" / "examples" / "bare")}
-    cargo("test", "--package", "tests", "--test", "load", parts=parts, **environment)
+    cargo("test", "--workspace", "--test", "load", parts=parts, **environment)
 
 
 def cargo(*arguments: str, parts: tuple[str, ...] = (), **environment: str) -> None:

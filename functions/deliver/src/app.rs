@@ -4,6 +4,7 @@ use aws::{Aws, Bodies, Events, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
 use runtime::SystemClock;
+use tokio::sync::Semaphore;
 
 use crate::Config;
 use crate::authorization::Tokens;
@@ -25,7 +26,12 @@ pub struct App {
     pub(crate) receivers: outbound::Client,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) draw: Draw,
+    /// Turns to read a stored body.
+    pub(crate) reads: Semaphore,
 }
+
+/// How many stored bodies are read at once: for a moment there are four forms of each.
+const READS: usize = 8;
 
 impl App {
     /// Makes the clients; no call is made.
@@ -58,6 +64,7 @@ impl App {
             receivers,
             clock,
             draw,
+            reads: Semaphore::new(READS),
         }
     }
 }

@@ -10,7 +10,7 @@ use domain::delivery::{
     Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
 };
 use domain::flow::Turn;
-use domain::message::Message;
+use domain::message::{Body, Message};
 use domain::sent::{Masked, SentHeaders};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -158,11 +158,8 @@ async fn send(
     let signers = Signers::of(app, webhook, app.clock.now()).await?;
     let (body, content_type) = to_send(message, row);
     let body = match body {
+        Some(body) => text(app, body).await?,
         None => None,
-        Some(body) => match app.bodies.text(body.clone()).await {
-            Err(StoreError::Missing { .. }) => None,
-            text => Some(text?),
-        },
     };
     let place = place(app, &webhook.settings.url, deadline).await?;
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
@@ -194,6 +191,18 @@ async fn send(
         Err(outcome) => outcome,
     };
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
+}
+
+/// Returns the text of a body; `None` if it has expired.
+async fn text(app: &App, body: &Body) -> Result<Option<String>, StoreError> {
+    let _turn = match body {
+        Body::Stored(_) => app.reads.acquire().await.ok(),
+        Body::Inline(_) | Body::Failed(_) => None,
+    };
+    match app.bodies.text(body.clone()).await {
+        Err(StoreError::Missing { .. }) => Ok(None),
+        text => text.map(Some),
+    }
 }
 
 /// Waits for an answer. If that takes long, others learn at once that the receiver is slow: none of them shall wait behind it.
