@@ -106,6 +106,8 @@ def prepare(stack: Stack) -> None:
 def seed() -> int:
     """Returns what random tests start from: `SEED`, or else the commit, so that a run finds tomorrow what it finds today."""
     if text := os.environ.get("SEED"):
+        if not text.isdecimal():
+            raise StackError("SEED is not a whole number")
         return int(text)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return int(head.stdout[:8] or "0", 16)

@@ -287,8 +287,7 @@ def architecture() -> str:
 
 
 def build(as_deployed: bool = False) -> None:
-    """Builds the functions for this machine, in a third of the time unless they are to be what is deployed. Cargo decides what is to be
-    done."""
+    """Builds the functions for this machine, sooner unless they are to be what is deployed. Cargo decides what is to be done."""
     target = {"x86_64": "x86_64", "arm64": "aarch64"}[architecture()] + "-unknown-linux-gnu"
     cold = not (ROOT / "target" / target / "release").exists()
     step("building the functions with sam build" + (" (the first time takes several minutes)" if cold else ""))

@@ -53,7 +53,7 @@ pub struct Tally {
     pub duration_ms: u64,
     /// Those that failed after the last one that did not, or all.
     pub failures: u64,
-    /// Whether one did not fail, so that failures are counted anew; none need have told anything.
+    /// Whether one that tells how the receiver is did not fail, so that failures are counted anew.
     pub succeeded: bool,
     /// When the first of these failures was made, if there are any.
     pub failing_since: Option<Timestamp>,
