@@ -14,7 +14,7 @@ use crate::operational::{self, OPERATIONAL};
 use crate::path::FieldPath;
 use crate::source::state_id;
 use crate::tenant::{AppId, TenantId};
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, differences};
 
 /// What a change did to its entity; the last part of an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -319,11 +319,8 @@ impl Event {
 
     /// Returns the names of the attributes that differ before and after; of a new or removed entity all.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
-        static NONE: Map = Map::new();
-        let old = self.old.as_ref().map_or(&NONE, |state| &state.properties);
-        let new = self.new.as_ref().map_or(&NONE, |state| &state.properties);
-        let kept = new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(name, _)| name.as_str());
-        kept.chain(old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str))
+        let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &state.properties));
+        differences(old, new).map(|(name, ..)| name)
     }
 
     /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed,

@@ -150,6 +150,10 @@ impl serde_json::ser::Formatter for XmlCharacters {
 
     // In raw JSON the two can stand in a string only, so that the escape means the same.
     fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Both characters start with this byte. A text rarely has it, and is looked through for it many bytes at once.
+        if !fragment.as_bytes().contains(&0xef) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(['\u{fffe}', '\u{ffff}']) {
             let (before, from) = rest.split_at(at);

@@ -4,6 +4,7 @@
 //! order of insertion or not, depending on a feature that other crates switch on, while the same change must render to the
 //! same bytes every time.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -153,32 +154,62 @@ impl Serialize for Number {
     }
 }
 
+/// Returns the entries in which two maps differ, in the order of the keys: key, value in the first, value in the second. A map
+/// that is not there has no entries.
+pub fn differences<'a>(
+    old: Option<&'a Map>,
+    new: Option<&'a Map>,
+) -> impl Iterator<Item = (&'a str, Option<&'a Value>, Option<&'a Value>)> {
+    let entries = |map: Option<&'a Map>| map.into_iter().flatten().peekable();
+    let (mut old, mut new) = (entries(old), entries(new));
+    let pairs = std::iter::from_fn(move || {
+        let order = match (old.peek(), new.peek()) {
+            (Some((was, _)), Some((is, _))) => was.cmp(is),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let (before, after) = (old.next_if(|_| order.is_le()), new.next_if(|_| order.is_ge()));
+        let (key, _) = before.or(after)?;
+        Some((key.as_str(), before.map(|(_, value)| value), after.map(|(_, value)| value)))
+    });
+    pairs.filter(|(_, before, after)| before != after)
+}
+
 /// Returns the paths at which two states of an entity differ, sorted: its update mask.
 ///
 /// A path names the innermost attribute that differs (`address.city`); maps are compared key by key, lists as a whole. A
 /// key that holds `.` or a backtick, or is empty, stands in backticks, as in a Firestore field path.
 #[must_use]
 pub fn changed_paths(old: &Map, new: &Map) -> Vec<String> {
-    let mut paths = Vec::new();
-    collect_changes(old, new, &mut String::new(), &mut paths);
-    paths.sort_unstable();
-    paths
+    changes(Some(old), Some(new)).into_iter().map(|(path, ..)| path).collect()
 }
 
-fn collect_changes(old: &Map, new: &Map, prefix: &mut String, paths: &mut Vec<String>) {
-    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key, None));
-    let kept = new.iter().map(|(key, value)| (key, Some(value)));
-    for (key, after) in kept.chain(removed) {
-        let before = old.get(key);
-        if before == after {
-            continue;
-        }
+/// A path, and what stands there before and after.
+pub type PathChange<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+
+/// Returns what differs, in the order of the paths: those of [`changed_paths`], or all attributes of what is new or gone.
+#[must_use]
+pub fn changes<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> Vec<PathChange<'a>> {
+    let mut changes = Vec::new();
+    collect_changes(old, new, &mut String::new(), &mut changes);
+    changes.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    changes
+}
+
+fn collect_changes<'a>(
+    old: Option<&'a Map>,
+    new: Option<&'a Map>,
+    prefix: &mut String,
+    changes: &mut Vec<PathChange<'a>>,
+) {
+    for (key, before, after) in differences(old, new) {
         let length = prefix.len();
         push_name(prefix, key);
         if let (Some(Value::Map(before)), Some(Value::Map(after))) = (before, after) {
-            collect_changes(before, after, prefix, paths);
+            collect_changes(Some(before), Some(after), prefix, changes);
         } else {
-            paths.push(prefix.clone());
+            changes.push((prefix.clone(), before, after));
         }
         prefix.truncate(length);
     }

@@ -10,7 +10,7 @@ use super::Detail;
 use super::json::{entry_if, properties};
 use super::view::View;
 use crate::event::{Operation, Removal};
-use crate::value::Value;
+use crate::value::{Value, differences};
 
 /// The fields of the payload.
 pub(super) const RESERVED: &[&str] = &[
@@ -71,12 +71,7 @@ impl Serialize for FieldValues<'_> {
 fn changed_attributes<'a>(view: &'a View<'_>) -> Vec<&'a str> {
     let Some(new) = &view.new else { return Vec::new() };
     let old = view.old.as_ref().map(|shown| &*shown.properties);
-    let differs = |name: &String, value: Option<&Value>| old.and_then(|old| old.get(name)) != value;
-    let kept = new.properties.iter().filter(|(name, value)| differs(name, Some(value))).map(|(name, _)| name.as_str());
-    let removed = old.into_iter().flat_map(|old| old.keys()).filter(|name| !new.properties.contains_key(*name));
-    let mut names: Vec<_> = kept.chain(removed.map(String::as_str)).collect();
-    names.sort_unstable();
-    names
+    differences(old, Some(&new.properties)).map(|(name, ..)| name).collect()
 }
 
 /// SuperOffice's word for an update is `changed`, and `softdeleted` for what is only marked as deleted.

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Detail, Properties, Rendering};
 use crate::event::{Event, EventType, Operation, Removal, State};
-use crate::path::{FieldPath, push_name};
+use crate::path::FieldPath;
 use crate::source::rfc3339;
-use crate::value::{Map, Value, bytes, changed_paths};
+use crate::value::{Map, Value, bytes, changed_paths, changes};
 
 /// An event, less what the webhook does not want to see. Borrows what it can: most webhooks want everything.
 pub(super) struct View<'a> {
@@ -111,9 +111,10 @@ impl<'a> View<'a> {
         (self.detail == Detail::Diff).then(|| self.all_changes())
     }
 
-    /// What changed.
+    /// What changed, in the order of the fields: those of the update mask, or all attributes of what is new or gone.
     pub(super) fn all_changes(&self) -> Vec<FieldChange<'_>> {
-        changes(self.old.as_ref().map(|shown| &*shown.properties), self.new.as_ref().map(|shown| &*shown.properties))
+        let [old, new] = [&self.old, &self.new].map(|shown| shown.as_ref().map(|shown| &*shown.properties));
+        changes(old, new).into_iter().map(|(field, old, new)| FieldChange { field, old, new }).collect()
     }
 
     /// The name of the kind of entity: the event's own type without its last word.
@@ -137,35 +138,6 @@ pub(super) struct FieldChange<'a> {
     pub(super) old: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) new: Option<&'a Value>,
-}
-
-/// Returns what differs, in the order of the fields: those of the update mask, or all attributes of what is new or gone.
-pub(super) fn changes<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> Vec<FieldChange<'a>> {
-    static NONE: Map = Map::new();
-    let mut changes = Vec::new();
-    let deep = old.is_some() && new.is_some();
-    collect(old.unwrap_or(&NONE), new.unwrap_or(&NONE), deep, &mut String::new(), &mut changes);
-    changes.sort_unstable_by(|a, b| a.field.cmp(&b.field));
-    changes
-}
-
-fn collect<'a>(old: &'a Map, new: &'a Map, deep: bool, prefix: &mut String, changes: &mut Vec<FieldChange<'a>>) {
-    let removed = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(key, value)| (key, Some(value), None));
-    let kept = new.iter().map(|(key, value)| (key, old.get(key), Some(value)));
-    for (key, before, after) in kept.chain(removed) {
-        if before == after {
-            continue;
-        }
-        let length = prefix.len();
-        push_name(prefix, key);
-        match (before, after) {
-            (Some(Value::Map(before)), Some(Value::Map(after))) if deep => {
-                collect(before, after, deep, prefix, changes);
-            }
-            _ => changes.push(FieldChange { field: prefix.clone(), old: before, new: after }),
-        }
-        prefix.truncate(length);
-    }
 }
 
 fn filtered<'a>(map: &'a Map, include: &[FieldPath], exclude: &[FieldPath]) -> Cow<'a, Map> {
