@@ -39,7 +39,9 @@ def fuzz() -> int:
     # Sanitizers need a nightly toolchain, and there is no unsafe code here that they would look at.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]
     environment = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target")}
-    run([cargo_fuzz, "build", *options], environment)
+    if not run([cargo_fuzz, "build", *options], environment):
+        raise StackError("cargo fuzz build failed")
+    broken = []
     for target in [chosen] if chosen else targets:
         step(f"{target}: {seconds} s")
         # The first folder takes what is found on the way; the seeds stay as they are.
@@ -48,11 +50,13 @@ def fuzz() -> int:
         limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}"]
         quiet = [f"-dict={FUZZ / 'words.dict'}", "-verbosity=0", "-print_final_stats=1"]
         inputs = [str(corpus), str(FUZZ / "seeds" / target)]
-        run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment)
+        if not run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment):
+            broken.append(target)
+    if broken:
+        raise StackError(f"{', '.join(broken)}: an input that breaks a law is in {FUZZ / 'artifacts'}")
     return 0
 
 
-def run(command: list[str], environment: dict[str, str]) -> None:
+def run(command: list[str], environment: dict[str, str]) -> bool:
     """Runs cargo-fuzz, whose own words say what was found and how to see it again."""
-    if subprocess.run(command, cwd=FUZZ, env=environment, check=False).returncode != 0:
-        raise StackError(f"{Path(command[0]).name} failed; an input that breaks a law is in {FUZZ / 'artifacts'}")
+    return subprocess.run(command, cwd=FUZZ, env=environment, check=False).returncode == 0

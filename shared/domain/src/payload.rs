@@ -174,6 +174,11 @@ pub enum RenderError {
         /// The column there.
         column: usize,
     },
+    /// What the template made is JSON by its grammar, and not every parser reads it.
+    #[error(
+        "what the template makes is not JSON for every parser: it has more than 100 levels, or half of a surrogate pair such as \\ud800"
+    )]
+    HardToRead,
     /// What the template made is too large.
     #[error("what the template makes is larger than {limit} bytes")]
     TooLarge {
@@ -188,7 +193,7 @@ impl RenderError {
     pub fn is_excess(&self) -> bool {
         match self {
             Self::TooLong { .. } | Self::TooMuch { .. } | Self::TooLarge { .. } => true,
-            Self::NoTemplate | Self::Template { .. } | Self::NotJson { .. } => false,
+            Self::NoTemplate | Self::Template { .. } | Self::NotJson { .. } | Self::HardToRead => false,
         }
     }
 }

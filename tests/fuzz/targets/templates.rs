@@ -47,7 +47,9 @@ fuzz_target!(|text: &str| {
     match made {
         Ok(body) => {
             assert!(body.len() <= MAX_OUTPUT_BYTES);
-            assert!(serde_json::from_str::<Ignored>(&body).is_ok());
+            // A number may be greater than this parser's; the digits are the template's.
+            let read = serde_json::from_str::<Ignored>(&body).map_err(|error| error.to_string());
+            assert!(read.as_ref().err().is_none_or(|error| error.starts_with("number out of range")), "{read:?}");
         }
         Err(error) => {
             let told = format!("{error} {error:?}");

@@ -68,10 +68,16 @@ impl Budget {
 /// Renders the template. What it makes is JSON.
 pub(super) fn render(source: &str, view: &View<'_>) -> Result<String, RenderError> {
     let text = run(source, context(view), UndefinedBehavior::SemiStrict, Allowance::of(source, view.bytes()))?;
-    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(RenderError::NotJson { line: error.line(), column: error.column() }),
-    }
+    check_json(&text)?;
+    Ok(text)
+}
+
+/// Two looks, as the first says where but not into strings: there an escape can write half of a surrogate pair.
+fn check_json(text: &str) -> Result<(), RenderError> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map_err(|error| RenderError::NotJson { line: error.line(), column: error.column() })?;
+    text.parse::<Value>().map_err(|_| RenderError::HardToRead)?;
+    Ok(())
 }
 
 /// Says what is wrong with a template, if anything is.
@@ -93,10 +99,10 @@ pub(super) fn fault(source: &str) -> Option<String> {
     if let Some(error) = results.iter().filter_map(|result| result.as_ref().err()).find(|error| error.is_excess()) {
         return Some(error.to_string());
     }
-    let mut texts = results.iter().flatten().peekable();
-    let some = texts.peek().is_some();
-    let valid = |text: &String| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    (some && !texts.any(valid)).then(|| "must make JSON, and of no operation does".to_owned())
+    let made: Vec<_> = results.iter().flatten().map(|text| check_json(text)).collect();
+    let last = made.iter().filter_map(|made| made.as_ref().err()).next_back();
+    last.filter(|_| made.iter().all(Result::is_err))
+        .map(|error| format!("must make JSON, and of no operation does: {error}"))
 }
 
 fn run(

@@ -109,6 +109,8 @@ fn an_error_tells_no_value(#[case] template: &str) {
 #[case::syntax("{{ value. }}", "line 1")]
 #[case::open("{\n{% if value %}", "line 2")]
 #[case::never_json("{\"a\": {{ value.b }}", "must make JSON")]
+#[case::half_a_character(r#"{"n\ud800": 1.5}"#, "surrogate")]
+#[case::too_deep(&format!("{}{}", "[".repeat(101), "]".repeat(101)), "100 levels")]
 #[case::unknown_filter("{{ value.a|shout }}", "shout")]
 #[case::kept("{% set a = value.text ~ value.text %}{{ a }}", "only for and if")]
 #[case::captured("{% set a %}{{ value }}{% endset %}1", "only for and if")]
