@@ -67,12 +67,16 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        #[derive(Deserialize)]
+        #[serde(bound(deserialize = "T: DeserializeOwned"))]
+        struct Object<T>(#[serde(deserialize_with = "domain::object::object")] T);
+
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
         // `null` is a body, and says the same.
-        let JsonBody(value) = JsonBody::<Option<T>>::from_request(request, state).await?;
-        Ok(Self(value.unwrap_or_default()))
+        let JsonBody(value) = JsonBody::<Option<Object<T>>>::from_request(request, state).await?;
+        Ok(Self(value.map(|Object(value)| value).unwrap_or_default()))
     }
 }
 
@@ -83,7 +87,7 @@ pub(crate) fn typed<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, 
 
 /// Names the field, and says what it must be.
 fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let (pointer, detail) = (pointer(error.path()), without_position(error.inner()));
+    let (pointer, detail) = (pointer(error.path()), in_words_of_json(&without_position(error.inner())));
     let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
         Some(field) => Fault::field(&format!("{pointer}{}", step(field)), "is missing"),
@@ -133,9 +137,28 @@ fn without_position(error: &serde_json::Error) -> String {
     text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
 }
 
+/// What is wrong with a type is told in serde's words, which are of Rust.
+fn in_words_of_json(detail: &str) -> String {
+    let Some((found, expected)) = detail.rsplit_once(", expected ") else { return detail.to_owned() };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" => "a whole number of 0 or more, without a fraction",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    };
+    let words = [("floating point", "number"), ("integer", "number"), ("sequence", "array"), ("map", "object")];
+    let named = words.iter().find_map(|(rust, json)| {
+        let value = found.strip_prefix("invalid type: ")?.strip_prefix(rust)?;
+        Some(format!("invalid type: {json}{value}"))
+    });
+    format!("{}, expected {expected}", named.as_deref().unwrap_or(found))
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
 
@@ -170,5 +193,55 @@ mod tests {
     #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
     fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {
         assert_eq!(read(text).unwrap_err(), detail);
+    }
+    #[rstest]
+    #[case::fraction(json!({"count": 60.0}), "#/count invalid type: number `60.0`, expected a whole number of 0 or more, without a fraction")]
+    #[case::negative(json!({"count": -1}), "#/count invalid value: integer `-1`, expected a whole number of 0 or more, without a fraction")]
+    #[case::text(json!({"count": "integer, expected u32"}), "#/count invalid type: string \"integer, expected u32\", expected a whole number of 0 or more, without a fraction")]
+    #[case::object(json!({"list": {}}), "#/list invalid type: object, expected an array")]
+    #[case::array(json!({"inner": [1]}), "#/inner invalid type: array, expected an object")]
+    #[case::other_value(json!({"inner": {"one": "b"}}), "#/inner/one unknown variant `b`, expected `a`")]
+    fn a_type_is_told_in_words_of_json(#[case] body: serde_json::Value, #[case] detail: &str) {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Typed {
+            count: u32,
+            list: Vec<u32>,
+            #[serde(deserialize_with = "domain::object::object")]
+            inner: Inner,
+        }
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Inner {
+            one: One,
+        }
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum One {
+            #[default]
+            A,
+        }
+        assert_eq!(parse::<Typed>(body.to_string().as_bytes()).unwrap_err().to_string(), detail);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_may_be_absent_is_an_object_if_it_is_there() {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Pace {
+            rate: u32,
+        }
+        let read = async |text: &'static str| {
+            let request = Request::new(axum::body::Body::from(text));
+            let body = OptionalJson::<Pace>::from_request(request, &()).await;
+            body.map(|OptionalJson(Pace { rate })| rate).map_err(|problem| problem.to_string())
+        };
+        assert_eq!([read("").await, read("null").await, read("{}").await], [Ok(0), Ok(0), Ok(0)]);
+        assert_eq!(read(r#"{"rate": 7}"#).await, Ok(7));
+        assert_eq!(read("[]").await.unwrap_err(), "# invalid type: array, expected an object");
+        assert_eq!(
+            read(r#"{"rate": "7"}"#).await.unwrap_err(),
+            "#/rate invalid type: string \"7\", expected a whole number of 0 or more, without a fraction"
+        );
     }
 }

@@ -24,6 +24,7 @@ pub mod inbound;
 pub mod job;
 pub mod matcher;
 pub mod message;
+pub mod object;
 pub mod operational;
 pub mod path;
 pub mod pattern;
