@@ -1,6 +1,12 @@
-"""A search for secrets in everything that a run left: logs, tables, messages."""
+"""A search for secrets in everything that a run left: logs, tables, messages, and what the API answered."""
 
 from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
 
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
@@ -10,44 +16,84 @@ from stack import Stack, StackError, step
 # What no log may hold: how secrets and tokens begin, and what the first delivery's payload says.
 LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")
 
+# How the tokens begin that the tests' authorization servers give; tests/it/authorization.rs.
+TOKEN_CANARY = "oauth-canary-"
+
 # A shorter secret, such as the Flows guide's `12345678`, is found everywhere by chance.
 SHORTEST = 12
 
+# What shows a secret, once and in this field: to whom the webhook is made or gets a new secret.
+SHOWS = re.compile(r"/webhooks|/webhooks/[^/]+/(restore|secret/rotate)")
+SHOWN = "secret"
+
 
 def check_secrets(stack: Stack, least_lines: int) -> None:
-    """No secret that Secrets Manager holds stands in a log, an item or a message; no token or payload in a log.
+    """No secret that Secrets Manager held stands in a log, an item, a message or an answer; no token or payload in a log.
 
     With fewer lines of log than that the logs were not found."""
-    step("a search for every secret of the run in logs, tables and queues")
+    step("a search for every secret of the run in logs, tables, queues and answers")
     secrets = all_secrets(stack)
-    texts = {"logs": logs(stack), "tables": tables(stack), "queues": queues(stack)}
-    if len(texts["logs"]) < least_lines or not secrets:
-        raise StackError(f"{len(texts['logs'])} lines of log and {len(secrets)} secrets: they were not found")
+    texts = {"logs": logs(stack), "items": tables(stack), "messages": queues(stack), "answers": answers(stack)}
+    if len(texts["logs"]) < least_lines or not secrets or not texts["answers"]:
+        counts = f"{len(texts['logs'])} lines of log, {len(secrets)} secrets and {len(texts['answers'])} answers"
+        raise StackError(f"{counts}: they were not found")
     for place, found in texts.items():
         everything = "\n".join(found)
         for secret in secrets:
-            if secret in everything:
+            if any(form in everything for form in forms(secret)):
                 raise StackError(f"the {place} hold a secret: {secret[:6]}… of {len(secret)} characters")
+        if TOKEN_CANARY in everything:
+            raise StackError(f"the {place} hold a token of an authorization server")
     everything = "\n".join(texts["logs"])
     if leaked := [canary for canary in LOG_CANARIES if canary in everything]:
         raise StackError(f"the logs hold {leaked}, which no log may hold")
-    counts = ", ".join(f"{len(found)} of the {place}" for place, found in texts.items())
+    counts = ", ".join(f"{len(found)} {place}" for place, found in texts.items())
     print(f"{len(secrets)} secrets: none in {counts}")
 
 
 def all_secrets(stack: Stack) -> set[str]:
-    """Returns the texts of all secrets, and of all that they hold as JSON."""
+    """Returns the texts of all versions of all secrets, those of deleted webhooks too: for that they are restored."""
     client = stack.client("secretsmanager")
     found: set[str] = set()
-    for page in client.get_paginator("list_secrets").paginate():
+    for page in client.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True):
         for secret in page["SecretList"]:
-            for stage in ("AWSCURRENT", "AWSPREVIOUS"):
-                try:
-                    found.add(client.get_secret_value(SecretId=secret["ARN"], VersionStage=stage)["SecretString"])
-                except client.exceptions.ClientError:
-                    # It is deleted, or was never rotated.
-                    continue
+            if "DeletedDate" in secret:
+                client.restore_secret(SecretId=secret["ARN"])
+            for version in client.list_secret_version_ids(SecretId=secret["ARN"], IncludeDeprecated=True)["Versions"]:
+                value = client.get_secret_value(SecretId=secret["ARN"], VersionId=version["VersionId"])
+                found.add(value["SecretString"])
     return {secret for secret in found if len(secret) >= SHORTEST}
+
+
+def forms(secret: str) -> Iterator[str]:
+    """Returns how a secret may stand in a text: as it is, in JSON, in a form or an address, and within something in base64."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield quote(secret, safe="")
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret.encode()).decode().rstrip("=")
+        # Without the characters at both ends that depend on what stands beside it.
+        yield encoded[(0, 2, 3)[before] : len(encoded) - 1]
+
+
+def answers(stack: Stack) -> list[str]:
+    """Returns what the API answered, without the secrets that it shows by design."""
+    texts = []
+    for line in stack.answers.read_text().splitlines():
+        answer = json.loads(line)
+        if answer["method"] == "POST" and SHOWS.fullmatch(answer["path"].removeprefix("/api/v1/integration")):
+            answer["body"] = without_shown(answer["body"])
+        texts.append(f"{answer['headers']}\n{answer['body']}")
+    return texts
+
+
+def without_shown(body: str) -> str:
+    """Returns an answer without the field that shows a secret."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return body
+    return json.dumps({name: value for name, value in fields.items() if name != SHOWN}) if isinstance(fields, dict) else body
 
 
 def logs(stack: Stack) -> list[str]:

@@ -56,7 +56,7 @@ def test() -> int:
         check_secrets(stack, 1000)
     print(
         f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md and docs/RUNBOOK.md, schemathesis (exit code {contract}), "
-        "the first delivery of make run, every signature by the vendors' libraries, and a search for secrets in logs, tables and queues"
+        "the first delivery of make run, every signature by the vendors' libraries, and a search for secrets in logs, tables, queues and answers"
     )
     if code or contract:
         print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)
@@ -81,7 +81,7 @@ def faults() -> int:
         check_secrets(stack, 100)
     print(
         f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation); "
-        + (f"failed: {'; '.join(failed)}" if failed else "all parts passed, and no log, table or queue holds a secret")
+        + (f"failed: {'; '.join(failed)}" if failed else "all parts passed, and no log, table, queue or answer holds a secret")
     )
     return 1 if failed else 0
 
@@ -118,6 +118,7 @@ def cargo_test(stack: Stack, *arguments: str) -> int:
     environment = {
         **os.environ,
         **stack.environment,
+        "DYNAHOOK_ANSWERS": str(stack.answers),
         "DYNAHOOK_BUILD": str(BUILD),
         "DYNAHOOK_KEYS": str(LOCAL / "keys"),
         "DYNAHOOK_OUTPUTS": str(stack.folder / "outputs.json"),

@@ -69,7 +69,7 @@ def start(stack: Stack, base: str, *options: str) -> subprocess.Popen[str]:
         *("--header", f"Host: {stack.api_url.removeprefix('http://')}"),
         *("--max-examples", str(EXAMPLES), "--no-color", "--warnings", "off"),
     ]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder), "DYNAHOOK_ANSWERS": str(stack.answers)}
     return subprocess.Popen(
         command, cwd=LOCAL, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -70,6 +70,8 @@ class Stack:
         self.port = port
         self.folder = LOCAL / name
         self.folder.mkdir(parents=True, exist_ok=True)
+        # What the tests were answered, a line each: method, path, headers, body.
+        self.answers = self.folder / "answers.jsonl"
         self.issuer = Issuer(LOCAL / "keys")
         self.outputs: dict[str, str] = {}
         self._pid_file = self.folder / "emulator.pid"
@@ -188,6 +190,7 @@ class Stack:
         # The emulator unpacks the functions anew each time, and leaves them behind.
         for unpacked in self.folder.glob("ministack-provided-code-*"):
             shutil.rmtree(unpacked)
+        self.answers.unlink(missing_ok=True)
         log = (self.folder / "emulator.log").open("w")
         # The emulator calls itself for the functions, and keeps its files where they can be found.
         environment = {

@@ -2,6 +2,7 @@
 
 use aws::Keyring;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::job::MAX_ACTIVE;
 use domain::secret::WebhookSecret;
 use domain::signature::SignatureScheme;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tests::{Function, Proxy, Stack, unique};
+use tests::{Function, Proxy, Stack, path, unique};
 
 /// The api function with a tenant of its own.
 struct Api {
@@ -174,6 +175,35 @@ async fn a_publication_that_died_before_its_answer_publishes_the_same_events() {
     api.idempotency_key = None;
     let (_, _, all) = api.call(Method::GET, "/events", &json!({})).await;
     assert_eq!(all["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_job_that_died_before_its_answer_is_found_again_though_no_other_had_room() {
+    let stack = Stack::connect().await;
+    let mut api = Api::start(&stack, &[]).await;
+    let (_, _, webhook) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    // Paused, so that they do not end meanwhile.
+    api.call(Method::POST, &path(&webhook, "/pause"), &json!({})).await;
+    let (replay, body) = (path(&webhook, "/replay"), json!({"from": "2026-01-01T00:00:00Z"}));
+    for _ in 1..MAX_ACTIVE {
+        assert_eq!(api.call(Method::POST, &replay, &body).await.0, 202);
+    }
+    let proxy = Proxy::refusing("UpdateItem").await;
+    let function = Function::start(&stack, "ApiFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    let mut dying = Api { function, idempotency_key: Some("k".to_owned()), ..api };
+    let (status, _, lost) = dying.call(Method::POST, &replay, &body).await;
+    assert_eq!(status, 202, "{lost}");
+    let mut api = Api { function: Function::start(&stack, "ApiFunction", &[]).await, ..dying };
+    half_a_minute_later(&stack, &api).await;
+    let (status, _, found) = api.call(Method::POST, &replay, &body).await;
+    assert_eq!((status, &found["id"]), (202, &lost["id"]), "{found}");
+    api.idempotency_key = None;
+    assert_eq!(api.call(Method::POST, &replay, &body).await.0, 409);
+    let (_, _, jobs) = api.call(Method::GET, "/jobs?state=running", &json!({})).await;
+    for job in jobs["data"].as_array().unwrap() {
+        let cancel = format!("/jobs/{}/cancel", job["id"].as_str().unwrap());
+        assert_eq!(api.call(Method::POST, &cancel, &json!({})).await.0, 200);
+    }
 }
 
 #[tokio::test]

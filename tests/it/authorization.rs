@@ -67,11 +67,11 @@ fn oauth2(server: &Receiver, secret: &str) -> Value {
     }})
 }
 
-/// Each token is another one.
+/// Each token is another one, and in no log, table or answer: `make test` looks for how they begin.
 const TOKENS: [&str; 3] = [
-    r#"{"access_token":"token-0","token_type":"Bearer","expires_in":3600}"#,
-    r#"{"access_token":"token-1","token_type":"Bearer","expires_in":3600}"#,
-    r#"{"access_token":"token-2","token_type":"Bearer","expires_in":3600}"#,
+    r#"{"access_token":"oauth-canary-0","token_type":"Bearer","expires_in":3600}"#,
+    r#"{"access_token":"oauth-canary-1","token_type":"Bearer","expires_in":3600}"#,
+    r#"{"access_token":"oauth-canary-2","token_type":"Bearer","expires_in":3600}"#,
 ];
 
 fn token(number: usize) -> Answer {
@@ -90,7 +90,7 @@ async fn a_token_that_is_refused_is_fetched_anew() {
     assert_eq!((test().await, test().await, test().await), (json!("delivered"), json!("failed"), json!("delivered")));
     let sent = headers(&receiver);
     // Each process that delivers has tokens of its own.
-    assert!(sent[1] != sent[2] && sent.iter().all(|header| header.starts_with("Bearer token-")), "{sent:?}");
+    assert!(sent[1] != sent[2] && sent.iter().all(|header| header.starts_with("Bearer oauth-canary-")), "{sent:?}");
     let form = format!("grant_type=client_credentials&scope=events&client_id=c&client_secret={secret}");
     assert!(server.received().iter().all(|request| request.body == form.as_bytes()));
 }
@@ -107,7 +107,7 @@ async fn a_token_server_that_fails_fails_the_attempt_and_not_the_delivery() {
     let verdicts: Vec<_> = delivery["attempts"].as_array().unwrap().iter().map(|a| a["verdict"].clone()).collect();
     assert_eq!(verdicts, ["unauthorized", "accepted"]);
     assert_eq!(delivery["attempts"][0]["error"], "the authorization server answered 500");
-    assert_eq!(headers(&receiver), ["Bearer token-1"]);
+    assert_eq!(headers(&receiver), ["Bearer oauth-canary-1"]);
     assert!(!delivery.to_string().contains(&secret));
 }
 

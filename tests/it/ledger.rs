@@ -1,10 +1,12 @@
 //! The ledger's conditions, against the emulator: who comes first wins, and only who comes first.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws::Ledger;
 use aws::ledger::{Due, DueDelivery, Slot, Written};
-use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::delivery::{Attempt, Delivery, KEPT, Outcome, Progress, State, Verdict};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
 use domain::sent::SentHeaders;
@@ -113,6 +115,31 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     assert_eq!(written, Written::Yes);
     let row = read(&ledger, &delivery).await;
     assert_eq!((row.progress, row.body, row.attempts.len()), (progress, None, 3));
+}
+
+#[tokio::test]
+async fn a_row_is_kept_from_when_it_was_last_touched() {
+    let stack = Stack::connect().await;
+    let (ledger, delivery) = (ledger().await, retrying());
+    // A webhook's deliveries spread over eight partitions.
+    let partition = format!("W#{}#{}", delivery.webhook, delivery.id.shard(8));
+    let key = [("pk", partition), ("sk", delivery.id.to_string())];
+    let key: HashMap<_, _> = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into();
+    let kept_until = async || {
+        let get = stack.dynamodb.get_item().table_name(stack.output("DeliveriesTable")).set_key(Some(key.clone()));
+        let item = get.send().await.unwrap().item.unwrap();
+        Timestamp::from_second(item["expires_at"].as_n().unwrap().parse().unwrap()).unwrap()
+    };
+    let hours = |count| now() + Duration::from_hours(count);
+    ledger.record_first(&delivery, hours(0)).await.unwrap();
+    assert_eq!(kept_until().await, hours(0) + KEPT);
+    ledger.lease(slot(&delivery, 0, 2), hours(2), hours(1)).await.unwrap();
+    assert_eq!(kept_until().await, hours(2) + KEPT, "it must not go while an attempt is made");
+    let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
+    ledger.record(slot(&delivery, 0, 2), Some(&attempt(2)), &progress, hours(3)).await.unwrap();
+    assert_eq!(kept_until().await, hours(3) + KEPT);
+    ledger.redrive(slot(&delivery, 1, 1), None, hours(4)).await.unwrap();
+    assert_eq!(kept_until().await, hours(4) + KEPT);
 }
 
 fn deliveries(due: Vec<Due>) -> impl Iterator<Item = DueDelivery> {
