@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
+from alarms import check_alarms
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
@@ -41,6 +42,7 @@ def test() -> int:
     """Runs every test: unit, property and wire tests, then end to end against the deployed stack; says what it ran."""
     step(f"everything random starts from SEED={seed()}")
     with Stack("test", free_port()) as stack:
+        check_alarms(stack)
         prepare(stack)
         step("cargo test: unit, property, wire and end-to-end tests, and the simulations")
         code = cargo_test(stack, "--lib", "--test", "it", "--test", "simulation", "--test", "ssrf")
@@ -56,7 +58,7 @@ def test() -> int:
         check_secrets(stack, 1000)
     print(
         f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md and docs/RUNBOOK.md, schemathesis (exit code {contract}), "
-        "the first delivery of make run, every signature by the vendors' libraries, and a search for secrets in logs, tables, queues and answers"
+        "the alarms, the first delivery of make run, every signature by the vendors' libraries, and a search for secrets in logs, tables, queues and answers"
     )
     if code or contract:
         print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)

@@ -27,6 +27,9 @@ LOCAL = ROOT / ".local"
 BUILD = ROOT / ".aws-sam" / "build"
 STACK = "dynahook-local"
 REGION = "us-east-1"
+
+# Whom the alarms tell; nobody is there.
+ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
 STARTED = time.monotonic()
 
 # How Cargo builds soon what is not measured: nothing of it is slower than the emulator.
@@ -238,6 +241,7 @@ class Stack:
             "TargetAllowedCidrs": "127.0.0.0/8",
             "TargetAllowHttp": "true",
             "TargetAllowedPorts": "1-65535",
+            "AlarmTopicArn": ALARM_TOPIC,
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
         self._sam_deploy(STACK, parameters)
