@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws::Ledger;
 use aws::ledger::{Due, DueDelivery, Slot, Written};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::{Attempt, Delivery, KEPT, Outcome, Progress, State, Verdict};
+use domain::delivery::{Attempt, Delivery, EARLIER_ATTEMPTS, KEPT, Outcome, Progress, State, Verdict};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
 use domain::sent::SentHeaders;
@@ -106,9 +106,9 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     );
 
     // Redriven once, by whoever comes first.
-    assert_eq!(ledger.redrive(slot(&delivery, 2, 1), None, until).await.unwrap(), Written::TooLate);
-    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), None, until).await.unwrap(), Written::Yes);
-    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), None, until).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.redrive(slot(&delivery, 2, 1), 2, None, until).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), 2, None, until).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.redrive(slot(&delivery, 1, 1), 2, None, until).await.unwrap(), Written::TooLate);
     let progress = Progress { state: State::Delivered, cycle: 1, attempt: 1, next_at: None };
     let made = Attempt { cycle: 1, ..attempt(1) };
     let written = ledger.record(slot(&delivery, 1, 1), Some(&made), &progress, now()).await.unwrap();
@@ -138,8 +138,19 @@ async fn a_row_is_kept_from_when_it_was_last_touched() {
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
     ledger.record(slot(&delivery, 0, 2), Some(&attempt(2)), &progress, hours(3)).await.unwrap();
     assert_eq!(kept_until().await, hours(3) + KEPT);
-    ledger.redrive(slot(&delivery, 1, 1), None, hours(4)).await.unwrap();
+    ledger.redrive(slot(&delivery, 1, 1), 2, None, hours(4)).await.unwrap();
     assert_eq!(kept_until().await, hours(4) + KEPT);
+}
+
+#[tokio::test]
+async fn a_redrive_forgets_the_first_of_many_attempts() {
+    let (ledger, mut delivery) = (ledger().await, retrying());
+    let attempts: Vec<_> = (1..=25).map(attempt).collect();
+    delivery.progress = Progress { state: State::Exhausted, cycle: 0, attempt: 25, next_at: None };
+    delivery.attempts.clone_from(&attempts);
+    ledger.record_first(&delivery, now()).await.unwrap();
+    ledger.redrive(slot(&delivery, 1, 1), attempts.len(), None, now()).await.unwrap();
+    assert_eq!(read(&ledger, &delivery).await.attempts, attempts[25 - EARLIER_ATTEMPTS..]);
 }
 
 fn deliveries(due: Vec<Due>) -> impl Iterator<Item = DueDelivery> {

@@ -134,7 +134,7 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             }
         }
     };
-    if admission == Admission::Redriven && claim(app, admission, message, deadline).await? == Written::TooLate {
+    if admission == Admission::Redriven && claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
         return Ok(Done::Nothing);
     }
     if let Some(attempt) = &attempt {
@@ -165,7 +165,7 @@ async fn send(
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
     let authorization = authorization::header(app, webhook, timeout / 2).await?;
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
-    if claim(app, admission, message, deadline).await? == Written::TooLate {
+    if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
         return Ok(None);
     }
     // It would be no better the next time, and whoever redrives a dead letter after months is to see why it is one again.
@@ -242,14 +242,21 @@ fn given_up(message: &Message) -> State {
 }
 
 /// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.
-async fn claim(app: &App, admission: Admission, message: &Message, deadline: Timestamp) -> Result<Written, StoreError> {
+async fn claim(
+    app: &App,
+    loaded: &Loaded,
+    admission: Admission,
+    message: &Message,
+    deadline: Timestamp,
+) -> Result<Written, StoreError> {
     let (slot, until, now) = (Slot::of(message), deadline + LEASE_MARGIN, app.clock.now());
     match admission {
         Admission::First => Ok(Written::Yes),
         Admission::Again => app.ledger.lease(slot, until, now).await,
         Admission::Redriven => {
             let body = message.body.as_ref().map(|body| (body, message.content_type));
-            app.ledger.redrive(slot, body, until).await
+            let attempts = loaded.rows.get(&message.delivery).map_or(0, |row| row.attempts.len());
+            app.ledger.redrive(slot, attempts, body, until).await
         }
         Admission::Stale(_) => Ok(Written::TooLate),
     }

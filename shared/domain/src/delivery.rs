@@ -35,6 +35,10 @@ pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
 /// How long the ledger keeps a delivery after it was last written, and a stored body after its event.
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// How many attempts of earlier cycles a row keeps when a new one begins: with those of the new one, and a body, it stays below the
+/// 400 KB of an item, however long their headers and excerpts are.
+pub const EARLIER_ATTEMPTS: usize = 20;
+
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

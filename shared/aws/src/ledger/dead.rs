@@ -1,6 +1,6 @@
 //! Deliveries that have ended: the lane of dead letters, and what starts them anew.
 
-use domain::delivery::State;
+use domain::delivery::{EARLIER_ATTEMPTS, State};
 use domain::event::EventType;
 use domain::id::{DeliveryId, WebhookId};
 use domain::job::Place;
@@ -97,7 +97,7 @@ impl Letters<'_> {
 
 impl Ledger {
     /// Starts a new cycle of a delivery that has ended, and takes the lease for its first attempt. A body takes the place of
-    /// the one that the row no longer has.
+    /// the one that the row no longer has; of the `attempts` that it has the first ones go, if they are many.
     ///
     /// # Errors
     ///
@@ -105,12 +105,16 @@ impl Ledger {
     pub async fn redrive(
         &self,
         slot: Slot,
+        attempts: usize,
         body: Option<(&Body, ContentType)>,
         until: Timestamp,
     ) -> Result<Written, StoreError> {
-        let mut set = "SET lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires, \
-                       delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt"
-            .to_owned();
+        let mut set = vec![
+            "lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires",
+            "delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
+        ];
+        let surplus = attempts.saturating_sub(EARLIER_ATTEMPTS);
+        let mut remove: Vec<_> = (0..surplus).map(|index| format!("attempts[{index}]")).collect();
         let mut update = self
             .update(slot)
             .condition_expression(
@@ -126,21 +130,27 @@ impl Ledger {
         if let Some((body, content_type)) = body {
             let content_type = serde_dynamo::to_attribute_value(content_type)
                 .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;
-            set.push_str(", content_type = :content_type");
+            set.push("content_type = :content_type");
             update = update.expression_attribute_values(":content_type", content_type);
             let (packed, key) = stored(Some(body))?;
             if let Some(packed) = packed {
-                set.push_str(", body_zstd = :body REMOVE body_ref");
+                set.push("body_zstd = :body");
+                remove.push("body_ref".to_owned());
                 update = update.expression_attribute_values(
                     ":body",
                     aws_sdk_dynamodb::types::AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(packed)),
                 );
             } else if let Some(key) = key {
-                set.push_str(", body_ref = :body REMOVE body_zstd");
+                set.push("body_ref = :body");
+                remove.push("body_zstd".to_owned());
                 update = update.expression_attribute_values(":body", text(key));
             }
         }
-        written(with_lease(update.update_expression(set), slot, until)).await
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
+        written(with_lease(update.update_expression(expression), slot, until)).await
     }
 
     /// Puts an exhausted delivery among its tenant's dead letters: it stands in the dead-letter queue, and the sweep is done
