@@ -1,5 +1,6 @@
 //! One attempt, from the message to its outcome. The steps are separate, so that a test can stop between any two.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use domain::sent::{Masked, SentHeaders};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use outbound::Place;
-use tracing::{Span, field};
+use tracing::field;
 
 use crate::App;
 use crate::authorization;
@@ -85,8 +86,6 @@ pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'
     delivery.id = %plan.message.delivery, event.id = %plan.message.event, event.r#type = %plan.message.event_type,
     webhook.id = %plan.message.webhook, tenant.id = %plan.message.tenant,
     delivery.cycle = plan.message.cycle, attempt.number = plan.message.attempt,
-    attempt.verdict = field::Empty, attempt.duration_ms = field::Empty, http.response.status_code = field::Empty,
-    delivery.state = field::Empty, delivery.next_at = field::Empty,
 ))]
 pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Timestamp) -> Result<Done, StoreError> {
     let Plan { message, admission, decision, turn } = plan;
@@ -194,12 +193,12 @@ async fn send(
 }
 
 /// Returns the text of a body; `None` if it has expired.
-async fn text(app: &App, body: &Body) -> Result<Option<String>, StoreError> {
+async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, StoreError> {
     let _turn = match body {
         Body::Stored(_) => app.reads.acquire().await.ok(),
         Body::Inline(_) | Body::Failed(_) => None,
     };
-    match app.bodies.text(body.clone()).await {
+    match app.bodies.text(body).await {
         Err(StoreError::Missing { .. }) => Ok(None),
         text => text.map(Some),
     }
@@ -272,30 +271,41 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
 }
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
+    let mut message = message.clone();
+    if !progress.needs_body() {
+        // Nobody asks for it again, and a batch of large ones waits to be written.
+        message.body = None;
+    }
     let row = if admission == Admission::First {
         let attempts = attempt.iter().cloned().collect();
         Some(Delivery { attempts, ..Delivery::first(message.clone(), progress) })
     } else {
         None
     };
-    Done::Settled(Box::new(Settled { message: message.clone(), row, attempt, progress, probe }))
+    Done::Settled(Box::new(Settled { message, row, attempt, progress, probe }))
 }
 
-/// The one line of an attempt.
+/// The one line of an attempt. Its own fields stand in it, not in the span: that would be read and written anew for each.
 fn log(attempt: &Attempt, progress: &Progress) {
-    let span = Span::current();
-    span.record("attempt.verdict", attempt.outcome.verdict.as_str());
-    span.record("attempt.duration_ms", attempt.outcome.duration_ms);
-    span.record("delivery.state", progress.state.as_str());
-    if let Some(status) = attempt.outcome.status {
-        span.record("http.response.status_code", status);
-    }
-    if let Some(next_at) = progress.next_at {
-        span.record("delivery.next_at", field::display(next_at));
-    }
-    if attempt.outcome.verdict == Verdict::Accepted {
-        tracing::info!("attempt succeeded");
+    let Outcome { verdict, status, duration_ms, error, .. } = &attempt.outcome;
+    let (state, next_at) = (progress.state.as_str(), progress.next_at.map(field::display));
+    if *verdict == Verdict::Accepted {
+        tracing::info!(
+            attempt.verdict = verdict.as_str(),
+            attempt.duration_ms = duration_ms,
+            http.response.status_code = status,
+            delivery.state = state,
+            "attempt succeeded"
+        );
     } else {
-        tracing::warn!(error = attempt.outcome.error.as_deref(), "attempt failed");
+        tracing::warn!(
+            attempt.verdict = verdict.as_str(),
+            attempt.duration_ms = duration_ms,
+            http.response.status_code = status,
+            delivery.state = state,
+            delivery.next_at = next_at,
+            error = error.as_deref(),
+            "attempt failed"
+        );
     }
 }

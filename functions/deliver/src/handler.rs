@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::Loaded;
+use aws::ledger::{Loaded, ROWS_A_CALL};
 use aws::queue::Outgoing;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::message::Message;
@@ -19,7 +19,7 @@ use crate::ordered;
 use crate::record::record;
 use crate::turns;
 
-/// How long outcomes wait for others to be written with them.
+/// How long outcomes wait for others to be written with them: until there are as many as one call writes, or so long.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Delivers a batch; `deadline` is the end of the invocation.
@@ -119,7 +119,7 @@ pub(crate) async fn carry_out(
         })
         .collect();
     // Buffered, so that attempts go on while outcomes are written.
-    let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, count, GATHER));
+    let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, ROWS_A_CALL, GATHER));
     let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
     let faults: Vec<Vec<_>> = written.collect().await;
     turns::give_back(app, taken).await;

@@ -16,14 +16,15 @@ use crate::App;
 /// How often a change is made to a webhook that somebody else changed meanwhile.
 const ROUNDS: usize = 5;
 
-/// What attempts show of a webhook's receiver; tests show nothing.
+/// What attempts show of a webhook's receiver; tests show nothing, nor does what was never sent. A probe without a payload is as
+/// one whose process died: another one follows.
 pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Seen {
     let mut seen = Seen::default();
     for (attempt, probe) in attempts {
         let outcome = &attempt.outcome;
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
-        if probe {
+        if probe && outcome.verdict != Verdict::Unrendered {
             seen.probe = Some(outcome.verdict);
         }
     }
@@ -81,4 +82,27 @@ async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut 
         before = record.webhook;
     }
     Err(StoreError::Conflict { key: read.id.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::delivery::Outcome;
+    use domain::sent::SentHeaders;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::arrived(Verdict::Accepted, true, Some(Verdict::Accepted))]
+    #[case::failed(Verdict::TimedOut, true, Some(Verdict::TimedOut))]
+    #[case::never_sent(Verdict::Unrendered, true, None)]
+    #[case::no_probe(Verdict::Accepted, false, None)]
+    fn a_probe_shows_what_was_answered(#[case] verdict: Verdict, #[case] probe: bool, #[case] shown: Option<Verdict>) {
+        let secret_fingerprint = serde_json::from_value("f".into()).unwrap();
+        let (outcome, request_headers) = (Outcome::unanswered(verdict, ""), SentHeaders::default());
+        let at = Timestamp::UNIX_EPOCH;
+        let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
+        let seen = seen(std::iter::once((&attempt, probe)));
+        assert_eq!((seen.probe, seen.slow), (shown, verdict == Verdict::TimedOut));
+    }
 }

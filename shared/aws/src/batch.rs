@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
+use futures::future::try_join_all;
 
 use crate::StoreError;
 use crate::items::Item;
@@ -16,42 +17,48 @@ const ROUNDS: u32 = 5;
 const MAX_KEYS: usize = 100;
 
 /// The most items that one `BatchWriteItem` takes.
-const MAX_WRITES: usize = 25;
+pub(crate) const MAX_WRITES: usize = 25;
 
-/// Reads items of several tables, consistently, with as few calls as there can be. Returns the items by table; a key that
-/// has no item is not there.
+/// Reads items of several tables, consistently, with as few calls as there can be, all at once. Returns the items by table; a key
+/// that has no item is not there.
 pub(crate) async fn get(
     client: &Client,
     wanted: Vec<(String, Item)>,
 ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
     let mut found: HashMap<String, Vec<Item>> = HashMap::new();
-    for chunk in wanted.chunks(MAX_KEYS) {
-        let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
-        for (table, key) in chunk {
-            keys.entry(table.clone()).or_default().push(key.clone());
-        }
-        let mut request: HashMap<_, _> = keys
-            .into_iter()
-            .map(|(table, keys)| {
-                Ok((table, KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?))
-            })
-            .collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>()
-            .map_err(|error| StoreError::inconsistent("a batch of keys", error))?;
-        let mut round = 0;
-        while !request.is_empty() {
-            pause(round).await?;
-            round += 1;
-            let answer = client
-                .batch_get_item()
-                .set_request_items(Some(request))
-                .send()
-                .await
-                .map_err(|error| StoreError::unavailable(&error))?;
-            for (table, items) in answer.responses.unwrap_or_default() {
-                found.entry(table).or_default().extend(items);
-            }
-            request = answer.unprocessed_keys.unwrap_or_default();
-        }
+    let calls = wanted.chunks(MAX_KEYS).map(|keys| get_few(client, keys));
+    for (table, items) in try_join_all(calls).await?.into_iter().flatten() {
+        found.entry(table).or_default().extend(items);
+    }
+    Ok(found)
+}
+
+/// Reads as many items as one call takes; a table may come several times.
+async fn get_few(client: &Client, wanted: &[(String, Item)]) -> Result<Vec<(String, Vec<Item>)>, StoreError> {
+    let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
+    for (table, key) in wanted {
+        keys.entry(table.clone()).or_default().push(key.clone());
+    }
+    let mut request: HashMap<_, _> = keys
+        .into_iter()
+        .map(|(table, keys)| {
+            Ok((table, KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?))
+        })
+        .collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>()
+        .map_err(|error| StoreError::inconsistent("a batch of keys", error))?;
+    let mut found = Vec::new();
+    let mut round = 0;
+    while !request.is_empty() {
+        pause(round).await?;
+        round += 1;
+        let answer = client
+            .batch_get_item()
+            .set_request_items(Some(request))
+            .send()
+            .await
+            .map_err(|error| StoreError::unavailable(&error))?;
+        found.extend(answer.responses.unwrap_or_default());
+        request = answer.unprocessed_keys.unwrap_or_default();
     }
     Ok(found)
 }

@@ -1,5 +1,7 @@
 //! Bodies that do not fit a message: compressed, and in as many items as it takes.
 
+use std::borrow::Cow;
+
 use aws_sdk_dynamodb::Client;
 use domain::delivery::KEPT;
 use domain::event::{Event, EventType};
@@ -96,9 +98,9 @@ impl Bodies {
     /// # Errors
     ///
     /// If the table is unavailable, or the body has expired.
-    pub async fn text(&self, body: Body) -> Result<String, StoreError> {
+    pub async fn text<'a>(&self, body: &'a Body) -> Result<Cow<'a, str>, StoreError> {
         let key = match body {
-            Body::Inline(text) => return Ok(text),
+            Body::Inline(text) => return Ok(Cow::Borrowed(text)),
             Body::Stored(key) => format!("BODY#{key}"),
             Body::Failed(_) => return Err(StoreError::Missing { key: "a body that was never made".to_owned() }),
         };
@@ -120,7 +122,7 @@ impl Bodies {
         if packed.is_empty() {
             return Err(StoreError::Missing { key });
         }
-        unpack(&packed).map_err(|why| StoreError::inconsistent(key, why))
+        unpack(&packed).map(Cow::Owned).map_err(|why| StoreError::inconsistent(key, why))
     }
 }
 

@@ -242,7 +242,7 @@ impl Events {
         let EventItem { sk, zstd, body, .. } = from_item(item)?;
         let json = match body {
             None => bodies::unpack(&zstd).map_err(|why| StoreError::inconsistent(&sk, why))?,
-            Some(body) => self.bodies.text(Body::Stored(body)).await?,
+            Some(body) => self.bodies.text(&Body::Stored(body)).await?.into_owned(),
         };
         let event = parse(&json).map_err(|why| StoreError::inconsistent(sk, why))?;
         Ok((event, json.len()))

@@ -34,6 +34,9 @@ pub use list::{DeliveryPage, Range};
 use breaker::breaker_key;
 use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key, lane_of};
 
+/// How many rows of delivered deliveries one call writes.
+pub const ROWS_A_CALL: usize = batch::MAX_WRITES;
+
 /// The ledger.
 #[derive(Debug, Clone)]
 pub struct Ledger {
