@@ -5,7 +5,7 @@
 //! under another name after something was built of it; and what is built within one expression is bounded by its size. So a step
 //! costs no more than some times what there is to look at, and how many there may be follows from that.
 
-use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Slice, Spanned, Stmt};
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 
@@ -74,8 +74,9 @@ fn named(expr: &Expr<'_>) -> Result<(), RenderError> {
         Expr::GetAttr(get) => named(&get.expr),
         Expr::GetItem(get) => named(&get.expr).and_then(|()| named(&get.subscript_expr)),
         Expr::Slice(slice) => {
+            stepless(slice)?;
             named(&slice.expr)?;
-            [&slice.start, &slice.stop, &slice.step].into_iter().flatten().try_for_each(named)
+            [&slice.start, &slice.stop].into_iter().flatten().try_for_each(named)
         }
         Expr::List(list) if list.items.is_empty() => Ok(()),
         Expr::Filter(filter) if ["default", "items", "first", "last"].contains(&filter.name) => {
@@ -97,6 +98,14 @@ fn named(expr: &Expr<'_>) -> Result<(), RenderError> {
     }
 }
 
+/// The engine cannot count what it would make of a step backwards that starts before it ends.
+fn stepless(slice: &Spanned<Slice<'_>>) -> Result<(), RenderError> {
+    match &slice.step {
+        Some(step) => Err(refused(step.span().start_line, "a slice has a start and an end, and no step")),
+        None => Ok(()),
+    }
+}
+
 fn whole(expr: &Expr<'_>) -> Result<(), RenderError> {
     let mut joins = 0;
     checked(expr, false, &mut joins)?;
@@ -113,11 +122,9 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
     match expr {
         Expr::Var(_) | Expr::Const(_) => Ok(()),
         Expr::Slice(slice) => {
+            stepless(slice)?;
             each(&[&slice.expr], joined)?;
-            [&slice.start, &slice.stop, &slice.step]
-                .into_iter()
-                .flatten()
-                .try_for_each(|part| each(&[part], joined))?;
+            [&slice.start, &slice.stop].into_iter().flatten().try_for_each(|part| each(&[part], joined))?;
             *joins += 1;
             Ok(())
         }

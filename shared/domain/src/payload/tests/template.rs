@@ -123,6 +123,8 @@ fn an_error_tells_no_value(#[case] template: &str) {
 #[case::repeated_joined("{{ (1 ~ 1) * 100000000 }}", "take numbers")]
 #[case::many_joins(&format!("{{{{ value.a{} }}}}", " ~ value.a".repeat(33)), "at most 32")]
 #[case::many_slices(&format!("{{{{ value.a{} }}}}", "[1:]".repeat(33)), "at most 32")]
+#[case::step("{{ value.a[64:1232:-40] }}", "no step")]
+#[case::step_in_a_loop("[{% for a in value.b[::2] %}{{ a }}{% endfor %}1]", "no step")]
 #[case::always_too_long(&format!("{}1{}", "{% for a in 'abcdefghijklmnopqrstuvwxyz' %}".repeat(4), "{% endfor %}".repeat(4)), "steps")]
 #[case::always_too_large(
     "{% for a in '0123456789abcdef0123456789abcdef0123456789abcdef' %}{% for b in '0123456789abcdef0123456789abcdef' %}{{ '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }}{% endfor %}{% endfor %}",
