@@ -1,7 +1,9 @@
 //! JSON in: strictly, and with errors that name the field.
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use domain::object::from_object;
 use domain::value::{Map, Value};
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
@@ -15,7 +17,7 @@ use crate::problem::{Fault, Problem};
 /// The largest body that is read, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// A JSON body of the type `T`.
+/// A JSON body of the type `T`: an object.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -23,11 +25,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
-            .await
-            .map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))?;
-        parse(&bytes).map(Self)
+        parse_object(&bytes(request).await?).map(Self)
     }
+}
+
+/// A JSON body of any kind, as it was written.
+#[derive(Debug)]
+pub(crate) struct RawBody(pub(crate) Box<RawValue>);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        parse(&bytes(request).await?).map(Self)
+    }
+}
+
+async fn bytes(request: Request) -> Result<Bytes, Problem> {
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    bytes.map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))
+}
+
+/// What is read from an object, and from nothing else.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+struct Object<T>(#[serde(deserialize_with = "from_object")] T);
+
+/// Reads a JSON object.
+pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    parse(bytes).map(|Object(value)| value)
 }
 
 /// Reads JSON. The one way that keeps the letters of what is taken as it stands: numbers with more digits than 64 bits hold.
@@ -66,16 +92,12 @@ pub(crate) struct OptionalJson<T>(pub(crate) T);
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        #[derive(Deserialize)]
-        #[serde(bound(deserialize = "T: DeserializeOwned"))]
-        struct Object<T>(#[serde(deserialize_with = "domain::object::object")] T);
-
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
         // `null` is a body, and says the same.
-        let JsonBody(value) = JsonBody::<Option<Object<T>>>::from_request(request, state).await?;
+        let value: Option<Object<T>> = parse(&bytes(request).await?)?;
         Ok(Self(value.map(|Object(value)| value).unwrap_or_default()))
     }
 }
@@ -141,16 +163,17 @@ fn without_position(error: &serde_json::Error) -> String {
 fn in_words_of_json(detail: &str) -> String {
     let Some((found, expected)) = detail.rsplit_once(", expected ") else { return detail.to_owned() };
     let expected = match expected {
-        "u8" | "u16" | "u32" | "u64" => "a whole number of 0 or more, without a fraction",
+        "u32" => "a whole number from 0 to 4294967295, without a fraction",
+        "u64" | "usize" => "a whole number from 0 to 18446744073709551615, without a fraction",
         "a sequence" => "an array",
         "a map" => "an object",
         other if other.starts_with("struct ") => "an object",
         other => other,
     };
     let words = [("floating point", "number"), ("integer", "number"), ("sequence", "array"), ("map", "object")];
-    let named = words.iter().find_map(|(rust, json)| {
-        let value = found.strip_prefix("invalid type: ")?.strip_prefix(rust)?;
-        Some(format!("invalid type: {json}{value}"))
+    let named = ["invalid type: ", "invalid value: "].iter().find_map(|what| {
+        let rest = found.strip_prefix(what)?;
+        words.iter().find_map(|(rust, json)| Some(format!("{what}{json}{}", rest.strip_prefix(rust)?)))
     });
     format!("{}, expected {expected}", named.as_deref().unwrap_or(found))
 }
@@ -194,10 +217,12 @@ mod tests {
     fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {
         assert_eq!(read(text).unwrap_err(), detail);
     }
+
     #[rstest]
-    #[case::fraction(json!({"count": 60.0}), "#/count invalid type: number `60.0`, expected a whole number of 0 or more, without a fraction")]
-    #[case::negative(json!({"count": -1}), "#/count invalid value: integer `-1`, expected a whole number of 0 or more, without a fraction")]
-    #[case::text(json!({"count": "integer, expected u32"}), "#/count invalid type: string \"integer, expected u32\", expected a whole number of 0 or more, without a fraction")]
+    #[case::fraction(json!({"count": 60.0}), "#/count invalid type: number `60.0`, expected a whole number from 0 to 4294967295, without a fraction")]
+    #[case::negative(json!({"count": -1}), "#/count invalid value: number `-1`, expected a whole number from 0 to 4294967295, without a fraction")]
+    #[case::large(json!({"count": 4_294_967_296_u64}), "#/count invalid value: number `4294967296`, expected a whole number from 0 to 4294967295, without a fraction")]
+    #[case::text(json!({"count": "integer, expected u32"}), "#/count invalid type: string \"integer, expected u32\", expected a whole number from 0 to 4294967295, without a fraction")]
     #[case::object(json!({"list": {}}), "#/list invalid type: object, expected an array")]
     #[case::array(json!({"inner": [1]}), "#/inner invalid type: array, expected an object")]
     #[case::other_value(json!({"inner": {"one": "b"}}), "#/inner/one unknown variant `b`, expected `a`")]
@@ -207,7 +232,7 @@ mod tests {
         struct Typed {
             count: u32,
             list: Vec<u32>,
-            #[serde(deserialize_with = "domain::object::object")]
+            #[serde(deserialize_with = "from_object")]
             inner: Inner,
         }
         #[derive(Debug, Default, Deserialize)]
@@ -241,7 +266,7 @@ mod tests {
         assert_eq!(read("[]").await.unwrap_err(), "# invalid type: array, expected an object");
         assert_eq!(
             read(r#"{"rate": "7"}"#).await.unwrap_err(),
-            "#/rate invalid type: string \"7\", expected a whole number of 0 or more, without a fraction"
+            "#/rate invalid type: string \"7\", expected a whole number from 0 to 4294967295, without a fraction"
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::chain::{OnExhausted, Ordering};
 use crate::event::Operation;
 use crate::filter::Filter;
 use crate::flow::Limits;
-use crate::object::object;
+use crate::object::from_object;
 use crate::operational::is_reserved;
 use crate::path::FieldPath;
 use crate::pattern::EventPattern;
@@ -127,11 +127,11 @@ pub struct Settings {
     #[schema(default = true)]
     pub enabled: bool,
     /// How often and how long deliveries are attempted.
-    #[serde(default, deserialize_with = "object")]
+    #[serde(default, deserialize_with = "from_object")]
     #[schema(inline)]
     pub retry_policy: RetryPolicy,
     /// When failures pause it.
-    #[serde(default, deserialize_with = "object")]
+    #[serde(default, deserialize_with = "from_object")]
     #[schema(inline)]
     pub auto_pause: AutoPause,
     /// How many requests a second it takes at most: 1 to 1,000.

@@ -22,7 +22,7 @@ use utoipa::openapi::{OneOfBuilder, Ref, RefOr};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::App;
-use crate::body::{JsonBody, object, optional_object, parse};
+use crate::body::{RawBody, object, optional_object, parse_object};
 use crate::caller::Admin;
 use crate::idempotency::FirstTry;
 use crate::problem::{Fault, Problem, ProblemBody};
@@ -162,11 +162,11 @@ pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
-    JsonBody(body): JsonBody<Box<RawValue>>,
+    RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
     let publisher = Publisher::new(&app, admin, first_try);
     if !body.get().starts_with('[') {
-        let new = parse(body.get().as_bytes())?;
+        let new = parse_object(body.get().as_bytes())?;
         return Ok((StatusCode::ACCEPTED, Json(publisher.publish_one(new).await?)).into_response());
     }
     let bodies: Vec<&RawValue> =
@@ -174,7 +174,7 @@ pub(crate) async fn publish(
     if !(1..=MAX_EVENTS).contains(&bodies.len()) {
         return Err(Problem::Invalid(vec![Fault::field("", format!("must be 1 to {MAX_EVENTS} events"))]));
     }
-    let new = bodies.into_iter().map(|body| parse(body.get().as_bytes())).collect();
+    let new = bodies.into_iter().map(|body| parse_object(body.get().as_bytes())).collect();
     let results = publisher.publish(new).await?.into_iter().map(PublicationResult::from).collect();
     Ok((StatusCode::MULTI_STATUS, Json(PublicationResults { results })).into_response())
 }
@@ -203,7 +203,7 @@ pub(crate) async fn publish_about(
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
     Path((event_type, entity)): Path<(String, String)>,
-    JsonBody(body): JsonBody<Box<RawValue>>,
+    RawBody(body): RawBody,
 ) -> Result<(StatusCode, Json<Published>), Problem> {
     // Every other path below a webhook's id is an action, and a misspelt one must not become an event.
     let event_type = event_type.contains('.').then(|| event_type.parse().ok()).flatten();
