@@ -42,6 +42,7 @@ pub mod source;
 pub mod subscription;
 pub mod target;
 pub mod tenant;
+pub mod text;
 pub mod time;
 pub mod value;
 pub mod webhook;

@@ -174,10 +174,8 @@ pub enum RenderError {
         /// The column there.
         column: usize,
     },
-    /// What the template made is JSON by its grammar, and not every parser reads it.
-    #[error(
-        "what the template makes is not JSON for every parser: it has more than 100 levels, or half of a surrogate pair such as \\ud800"
-    )]
+    /// What the template made is JSON by its grammar, and hard on parsers.
+    #[error("what the template makes has more than 99 levels, or half of a surrogate pair such as \\ud800")]
     HardToRead,
     /// What the template made is too large.
     #[error("what the template makes is larger than {limit} bytes")]

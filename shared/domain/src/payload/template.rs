@@ -14,6 +14,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, filters, tests
 use super::RenderError;
 use super::view::{FieldChange, View};
 use crate::event::Removal;
+use crate::text::clip;
 use crate::value::{Map, Value};
 
 pub(super) mod policy;
@@ -28,6 +29,9 @@ const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 /// may be fewer steps.
 const MAX_STEPS: u64 = 50_000;
 const MAX_STEPS_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How much of what is wrong with it is told, in bytes: it may quote the template.
+const MAX_REASON_BYTES: usize = 500;
 
 /// How many bytes its filters may read and make.
 const MAX_FILTERED_BYTES: usize = 16 * 1024 * 1024;
@@ -238,10 +242,14 @@ fn told(error: &Error, excess: Option<Excess>) -> RenderError {
     let of_the_template =
         matches!(kind, MissingArgument | SyntaxError | TooManyArguments | UndefinedError | UnknownFilter | UnknownTest);
     let reason = match error.detail() {
-        Some(detail) if of_the_template => detail.to_owned(),
-        _ => kind.to_string(),
+        Some(detail) if of_the_template => detail,
+        _ => &kind.to_string(),
     };
-    RenderError::Template { line, reason }
+    refused(line, reason)
+}
+
+fn refused(line: usize, reason: &str) -> RenderError {
+    RenderError::Template { line, reason: clip(reason, MAX_REASON_BYTES) }
 }
 
 /// Takes no more than may be made.

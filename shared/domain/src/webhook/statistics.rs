@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hours::{Hour, Hours, Sums};
 use crate::delivery::{Attempt, Verdict};
+use crate::text::clip;
 
 /// How much of an error the sums keep, in bytes: they are one write unit, and the log of attempts has all of it.
 const MAX_ERROR_BYTES: usize = 75;
@@ -94,7 +95,10 @@ impl Tally {
             failing_since: telling[..failures].last().map(|(at, _)| *at),
             timeouts: count(timeouts),
             ended_otherwise: timeouts < telling.len(),
-            last_error: attempts.rev().find_map(|attempt| attempt.outcome.error.as_deref()).map(clip),
+            last_error: attempts
+                .rev()
+                .find_map(|attempt| attempt.outcome.error.as_deref())
+                .map(|error| clip(error, MAX_ERROR_BYTES)),
             last_at: last.at,
             last_status: last.outcome.verdict,
         })
@@ -111,14 +115,6 @@ impl Tally {
     pub fn sums(&self) -> Sums {
         Sums { calls: self.calls, errors: self.errors, duration_ms: self.duration_ms }
     }
-}
-
-fn clip(error: &str) -> String {
-    if error.len() <= MAX_ERROR_BYTES {
-        return error.to_owned();
-    }
-    let end = error.floor_char_boundary(MAX_ERROR_BYTES - '…'.len_utf8());
-    format!("{}…", &error[..end])
 }
 
 #[cfg(test)]
@@ -182,15 +178,6 @@ mod tests {
     fn counts_timeouts_in_a_row(#[case] verdicts: &[Verdict], #[case] timeouts: (u64, bool)) {
         let tally = tally(verdicts);
         assert_eq!((tally.timeouts, tally.ended_otherwise), timeouts);
-    }
-
-    #[rstest]
-    #[case::short("é", "é")]
-    #[case::just_right(&"e".repeat(75), &"e".repeat(75))]
-    #[case::long(&"e".repeat(76), &format!("{}…", "e".repeat(72)))]
-    #[case::within_a_character(&"é".repeat(50), &format!("{}…", "é".repeat(36)))]
-    fn an_error_is_kept_in_short(#[case] error: &str, #[case] kept: &str) {
-        assert_eq!(clip(error), kept);
     }
 
     #[test]

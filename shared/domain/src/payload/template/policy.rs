@@ -31,7 +31,7 @@ pub(super) fn check(source: &str) -> Result<(), RenderError> {
 }
 
 fn refused(line: u16, reason: &str) -> RenderError {
-    RenderError::Template { line: usize::from(line), reason: reason.to_owned() }
+    super::refused(usize::from(line), reason)
 }
 
 fn all(statements: &[Stmt<'_>]) -> Result<(), RenderError> {

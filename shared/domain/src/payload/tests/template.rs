@@ -94,6 +94,16 @@ fn every_filter_and_test_that_is_named_is_there() {
     }
 }
 
+#[test]
+fn an_error_quotes_no_more_of_a_template_than_a_log_keeps() {
+    for template in
+        [format!("{{{{ value['{}'] }}}}", "\u{1}".repeat(5_000)), format!("{{{{ 1|{} }}}}", "f".repeat(5_000))]
+    {
+        let error = made(&template, Operation::Updated).unwrap_err().to_string();
+        assert!((500..600).contains(&error.len()), "{error}");
+    }
+}
+
 /// The engine's own words for these quote what they failed at.
 #[rstest]
 #[case::not_a_number("{{ value.status|int }}")]
@@ -110,7 +120,7 @@ fn an_error_tells_no_value(#[case] template: &str) {
 #[case::open("{\n{% if value %}", "line 2")]
 #[case::never_json("{\"a\": {{ value.b }}", "must make JSON")]
 #[case::half_a_character(r#"{"n\ud800": 1.5}"#, "surrogate")]
-#[case::too_deep(&format!("{}{}", "[".repeat(101), "]".repeat(101)), "100 levels")]
+#[case::too_deep(&format!("{}{}", "[".repeat(101), "]".repeat(101)), "99 levels")]
 #[case::unknown_filter("{{ value.a|shout }}", "shout")]
 #[case::kept("{% set a = value.text ~ value.text %}{{ a }}", "only for and if")]
 #[case::captured("{% set a %}{{ value }}{% endset %}1", "only for and if")]

@@ -1,0 +1,27 @@
+//! Texts that must not get too long.
+
+/// Returns the text, or as much of its start as there is room for in so many bytes, with `…` after it.
+#[must_use]
+pub fn clip(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes.saturating_sub('…'.len_utf8()));
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::fits("été", 5, "été")]
+    #[case::too_long("été chaud", 8, "été…")]
+    #[case::never_half_a_character("ééé", 5, "é…")]
+    fn a_long_text_ends_early(#[case] text: &str, #[case] bytes: usize, #[case] clipped: &str) {
+        assert_eq!(clip(text, bytes), clipped);
+        assert!(clipped.len() <= bytes);
+    }
+}
