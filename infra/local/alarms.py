@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from stack import ALARM_TOPIC, Stack, StackError, step
 
+# The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
+OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
+OF_A_FUNCTION = ("Errors", "Invocations", "IteratorAge")
+
 
 def check_alarms(stack: Stack) -> None:
     """Every alarm watches something that is there, and tells the topic when it goes on and off."""
@@ -17,22 +21,23 @@ def check_alarms(stack: Stack) -> None:
         raise StackError("the stack has no alarms")
     watched = sources(stack)
     for alarm in alarms:
-        dimensions = [dimension["Value"] for dimension in alarm["Dimensions"]] or [alarm["MetricName"]]
-        if (alarm["Namespace"], *dimensions) not in watched:
-            raise StackError(f"{alarm['AlarmName']} watches {alarm['Namespace']} {dimensions}, which there is not")
+        dimensions = [(dimension["Name"], dimension["Value"]) for dimension in alarm["Dimensions"]]
+        source = (alarm["Namespace"], alarm["MetricName"], *dimensions)
+        if source not in watched:
+            raise StackError(f"{alarm['AlarmName']} watches {source}, which there is not")
         if not alarm["AlarmActions"] == alarm["OKActions"] == [ALARM_TOPIC]:
             raise StackError(f"{alarm['AlarmName']} tells {alarm['AlarmActions']} and {alarm['OKActions']}, and not the topic")
     print(f"{len(alarms)} alarms")
 
 
-def sources(stack: Stack) -> set[tuple[str, str]]:
-    """Returns what can be watched, by namespace: queues, functions, and what is counted in logs."""
+def sources(stack: Stack) -> set[tuple]:
+    """Returns what can be watched: namespace, metric, and the dimension of what there is; queues, functions, and counts of logs."""
     queues = stack.client("sqs").list_queues()["QueueUrls"]
     functions = stack.client("lambda").list_functions()["Functions"]
     filters = stack.client("logs").describe_metric_filters()["metricFilters"]
     counted = [counted for one in filters for counted in one["metricTransformations"]]
     return {
-        *(("AWS/SQS", url.rsplit("/", 1)[1]) for url in queues),
-        *(("AWS/Lambda", function["FunctionName"]) for function in functions),
+        *(("AWS/SQS", metric, ("QueueName", url.rsplit("/", 1)[1])) for url in queues for metric in OF_A_QUEUE),
+        *(("AWS/Lambda", metric, ("FunctionName", one["FunctionName"])) for one in functions for metric in OF_A_FUNCTION),
         *((metric["metricNamespace"], metric["metricName"]) for metric in counted),
     }

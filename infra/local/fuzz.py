@@ -53,10 +53,10 @@ def fuzz() -> int:
         if not run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment):
             broken.append(target)
     if broken:
-        raise StackError(f"{', '.join(broken)}: an input that breaks a law is in {FUZZ / 'artifacts'}")
+        raise StackError(f"failed: {', '.join(broken)}; an input that breaks a law is in {FUZZ / 'artifacts'}")
     return 0
 
 
 def run(command: list[str], environment: dict[str, str]) -> bool:
-    """Runs cargo-fuzz, whose own words say what was found and how to see it again."""
+    """Runs cargo-fuzz, whose own words say what was found and how to see it again. Returns whether it found nothing."""
     return subprocess.run(command, cwd=FUZZ, env=environment, check=False).returncode == 0

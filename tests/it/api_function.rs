@@ -11,7 +11,7 @@ use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tests::{Function, Proxy, Stack, path, unique};
+use tests::{Function, Proxy, Stack, keep, path, unique};
 
 /// The api function with a tenant of its own.
 struct Api {
@@ -54,6 +54,7 @@ impl Api {
             event["headers"]["idempotency-key"] = json!(key);
         }
         let answer = self.function.invoke(event).await;
+        keep(method.as_str(), &path, &answer["headers"].to_string(), answer["body"].as_str().unwrap_or_default());
         let body = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or(Value::Null);
         (answer["statusCode"].as_u64().unwrap(), answer["headers"].clone(), body)
     }

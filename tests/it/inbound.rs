@@ -5,7 +5,7 @@ use domain::signature::SignatureScheme;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::{Receiver, Stack, Tenant, signed};
+use tests::{Receiver, Stack, Tenant, ask, signed};
 
 /// A sender of calls to a webhook.
 struct Sender {
@@ -45,7 +45,7 @@ impl Sender {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.unwrap();
+    let response = ask(request).await;
     (response.status(), response.json().await.unwrap())
 }
 

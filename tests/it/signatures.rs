@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tests::{Answer, Received, Receiver, Stack, Tenant};
+use tests::{Answer, Received, Receiver, Stack, Tenant, ask};
 
 const ED25519: &str = "standard-webhooks-ed25519";
 
@@ -29,7 +29,7 @@ fn mac(secret: impl AsRef<[u8]>, parts: &[&[u8]]) -> Vec<u8> {
 /// The tenant's public keys, as anybody reads them.
 async fn keys(stack: &Stack, tenant: &Tenant) -> Vec<Value> {
     let path = format!("/.well-known/webhooks/{}/keys.json", tenant.name);
-    let answer = stack.to(Method::GET, &path).send().await.unwrap();
+    let answer = ask(stack.to(Method::GET, &path)).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
     let set: Value = answer.json().await.unwrap();
@@ -146,7 +146,7 @@ async fn whoever_asked_for_no_key_has_none() {
     let tenant = stack.tenant();
     let webhook = tenant.webhook("https://example.com/", json!({})).await;
     for name in [tenant.name.as_str(), "no%20tenant"] {
-        let answer = stack.to(Method::GET, &format!("/.well-known/webhooks/{name}/keys.json")).send().await.unwrap();
+        let answer = ask(stack.to(Method::GET, &format!("/.well-known/webhooks/{name}/keys.json"))).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     }
     assert_eq!(tenant.call(Method::POST, "/signing-keys/rotate", None).await.0, StatusCode::NOT_FOUND);

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Claims, Receiver, Stack, Tenant};
+use tests::{Claims, Receiver, Stack, Tenant, ask};
 
 /// An id of the right form that nobody has.
 const NOBODYS: [(&str, &str); 5] = [
@@ -84,7 +84,7 @@ async fn answer(
 ) -> (StatusCode, Vec<String>, String) {
     let request = stack.to(method.clone(), &format!("/api/v1/integration{path}")).bearer_auth(token);
     let request = request.header("if-match", "*").body(body.map(ToString::to_string).unwrap_or_default());
-    let response = request.send().await.unwrap();
+    let response = ask(request).await;
     let differing = ["date", "x-amzn-requestid", "apigw-requestid", "x-amz-id-2", "x-amzn-trace-id"];
     let headers = response
         .headers()

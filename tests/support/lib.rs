@@ -19,7 +19,7 @@ pub use hooks::Hooks;
 pub use lambda::{Function, binary};
 pub use proxy::{Cut, Proxy};
 pub use receiver::{Answer, Received, Receiver};
-pub use stack::{Stack, Tenant};
+pub use stack::{Stack, Tenant, ask, keep};
 pub use tokens::Claims;
 
 use std::time::{Duration, Instant};

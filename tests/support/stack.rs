@@ -90,7 +90,7 @@ impl Stack {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        answer(request.body(body.unwrap_or_default().to_owned())).await
+        ask(request.body(body.unwrap_or_default().to_owned())).await
     }
 
     /// Returns a request to the gateway; `path` is the whole one.
@@ -140,8 +140,8 @@ impl Stack {
     }
 }
 
-/// Sends a request, and keeps the answer for the search for secrets at the end of `make test`.
-async fn answer(request: RequestBuilder) -> Response {
+/// Sends a request of the API, and keeps the answer.
+pub async fn ask(request: RequestBuilder) -> Response {
     let (client, request) = request.build_split();
     let request = request.unwrap();
     let (method, path) = (request.method().to_string(), request.url().path().to_owned());
@@ -149,12 +149,16 @@ async fn answer(request: RequestBuilder) -> Response {
     let mut whole = axum::http::Response::builder().status(response.status());
     whole.headers_mut().unwrap().clone_from(response.headers());
     let body = response.bytes().await.unwrap();
-    let text = String::from_utf8_lossy(&body);
-    let line = json!({"method": method, "path": path, "headers": format!("{:?}", whole.headers_ref()), "body": text});
+    keep(&method, &path, &format!("{:?}", whole.headers_ref()), &String::from_utf8_lossy(&body));
+    whole.body(body).unwrap().into()
+}
+
+/// Keeps an answer of the API for the search for secrets at the end of `make test`.
+pub fn keep(method: &str, path: &str, headers: &str, body: &str) {
+    let line = json!({"method": method, "path": path, "headers": headers, "body": body});
     let mut file = File::options().append(true).create(true).open(variable("DYNAHOOK_ANSWERS")).unwrap();
     // At once, as other processes write to the file too.
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
-    whole.body(body).unwrap().into()
 }
 
 impl Tenant {
@@ -179,7 +183,7 @@ impl Tenant {
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
         let request = self.stack.to(method, &format!("/api/v1/integration{path}")).bearer_auth(&self.token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        answer(request.body(body.to_string())).await
+        ask(request.body(body.to_string())).await
     }
 
     /// Returns the deliveries of a webhook, newest first.
