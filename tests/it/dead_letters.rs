@@ -1,6 +1,11 @@
 //! Dead letters: seen, filtered, sent again one by one, and from SQS's own console too.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
+use domain::delivery::EARLIER_ATTEMPTS;
+use domain::id::DeliveryId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Receiver, Stack, Tenant, eventually, path};
@@ -124,6 +129,21 @@ async fn comes_back_when_it_fails_again() {
     assert!(again["exhausted_at"].as_str() > before["exhausted_at"].as_str());
 }
 
+/// Makes its row as if it had been attempted 25 times.
+async fn attempted_often(stack: &Stack, webhook: &Value, delivery: &Value) {
+    let (webhook, id) = (webhook["id"].as_str().unwrap(), delivery["id"].as_str().unwrap());
+    let shard = id.parse::<DeliveryId>().unwrap().shard(8);
+    let key = [("pk", format!("W#{webhook}#{shard}")), ("sk", id.to_owned())];
+    let key: HashMap<_, _> = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into();
+    let table = stack.output("DeliveriesTable");
+    let row =
+        stack.dynamodb.get_item().table_name(table).set_key(Some(key.clone())).send().await.unwrap().item.unwrap();
+    let many = AttributeValue::L(vec![row["attempts"].as_l().unwrap()[0].clone(); 25]);
+    let update = stack.dynamodb.update_item().table_name(table).set_key(Some(key));
+    let update = update.update_expression("SET attempts = :many").expression_attribute_values(":many", many);
+    update.send().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
     let stack = Stack::connect().await;
@@ -132,6 +152,7 @@ async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
     let webhook = tenant.webhook(&receiver.url, json!({})).await;
     tenant.put("i1", &[]).await;
     let delivery = tenant.delivery(&webhook, "delivered").await;
+    attempted_often(&stack, &webhook, &delivery).await;
     let patch = json!({"payload_format": "standard"});
     assert_eq!(tenant.call(Method::PATCH, &path(&webhook, ""), Some(&patch)).await.0, StatusCode::OK);
     assert_eq!(redeliver(&tenant, &webhook, &delivery).await.0, StatusCode::ACCEPTED);
@@ -144,7 +165,8 @@ async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
         Some(delivery).filter(|delivery| delivery["cycle"] == 1)
     })
     .await;
-    assert_eq!(again["attempts"].as_array().unwrap().len(), 2);
+    let attempts = again["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[EARLIER_ATTEMPTS]["cycle"]), (EARLIER_ATTEMPTS + 1, &json!(1)));
 }
 
 #[tokio::test]

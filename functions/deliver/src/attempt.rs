@@ -55,7 +55,7 @@ pub enum Done {
 /// What came of a message that was acted upon.
 #[derive(Debug)]
 pub struct Settled {
-    /// The message.
+    /// The message, without its body: if that is needed once more, the row has it.
     pub message: Message,
     /// The row, if it is new; otherwise the one that waits for this attempt is updated.
     pub row: Option<Delivery>,
@@ -271,17 +271,13 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
 }
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
-    let mut message = message.clone();
-    if !progress.needs_body() {
-        // Nobody asks for it again, and a batch of large ones waits to be written.
-        message.body = None;
-    }
     let row = if admission == Admission::First {
         let attempts = attempt.iter().cloned().collect();
         Some(Delivery { attempts, ..Delivery::first(message.clone(), progress) })
     } else {
         None
     };
+    let message = Message { body: None, ..message.clone() };
     Done::Settled(Box::new(Settled { message, row, attempt, progress, probe }))
 }
 

@@ -19,7 +19,7 @@ use crate::ordered;
 use crate::record::record;
 use crate::turns;
 
-/// How long outcomes wait for others to be written with them: until there are as many as one call writes, or so long.
+/// How long outcomes wait for others to be written with them, unless there are as many as one call writes.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Delivers a batch; `deadline` is the end of the invocation.

@@ -16,8 +16,8 @@ use crate::App;
 /// How often a change is made to a webhook that somebody else changed meanwhile.
 const ROUNDS: usize = 5;
 
-/// What attempts show of a webhook's receiver; tests show nothing, nor does what was never sent. A probe without a payload is as
-/// one whose process died: another one follows.
+/// What attempts show of a webhook's receiver; tests show nothing. A probe for which there was nothing to send is as one whose
+/// process died: another one follows.
 pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Seen {
     let mut seen = Seen::default();
     for (attempt, probe) in attempts {
@@ -95,7 +95,7 @@ mod tests {
     #[rstest]
     #[case::arrived(Verdict::Accepted, true, Some(Verdict::Accepted))]
     #[case::failed(Verdict::TimedOut, true, Some(Verdict::TimedOut))]
-    #[case::never_sent(Verdict::Unrendered, true, None)]
+    #[case::nothing_to_send(Verdict::Unrendered, true, None)]
     #[case::no_probe(Verdict::Accepted, false, None)]
     fn a_probe_shows_what_was_answered(#[case] verdict: Verdict, #[case] probe: bool, #[case] shown: Option<Verdict>) {
         let secret_fingerprint = serde_json::from_value("f".into()).unwrap();

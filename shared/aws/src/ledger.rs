@@ -128,7 +128,7 @@ impl Ledger {
 
     /// Writes the rows of deliveries that ended with their first attempt, whatever was there.
     ///
-    /// Unconditional, and so ten for one call: that a receiver took a delivery stays true whoever else attempted it.
+    /// Unconditional, and so many for one call: that a receiver took a delivery stays true whoever else attempted it.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// How many attempts of earlier cycles a row keeps when a new one begins: with those of the new one, and a body, it stays below the
-/// 400 KB of an item, however long their headers and excerpts are.
+/// 400 KB of an item, however long their headers and excerpts are: each takes less than 7 KB.
 pub const EARLIER_ATTEMPTS: usize = 20;
 
 /// Where a delivery stands.
@@ -252,7 +252,7 @@ pub struct Delivery {
     pub body: Option<Body>,
     /// What the body is.
     pub content_type: ContentType,
-    /// All attempts so far, oldest first.
+    /// The attempts so far, oldest first; of earlier cycles the last [few](EARLIER_ATTEMPTS).
     pub attempts: Vec<Attempt>,
 }
 

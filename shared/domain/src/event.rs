@@ -323,8 +323,8 @@ impl Event {
         differences(old, new).map(|(name, ..)| name)
     }
 
-    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed,
-    /// and SuperOffice's name for the errors of a webhook.
+    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed, by
+    /// name, and SuperOffice's name for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
         let updated =
             (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();

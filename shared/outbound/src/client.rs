@@ -235,8 +235,10 @@ async fn read(response: Response<Incoming>, success: &[StatusPattern], now: Time
             start.extend_from_slice(data);
         }
     }
-    start.truncate(EXCERPT_BYTES);
-    let excerpt = (!start.is_empty()).then(|| String::from_utf8_lossy(&start).into_owned());
+    let mut excerpt = String::from_utf8_lossy(&start).into_owned();
+    // Afterwards, as what stands for bytes that are no text is longer than they are.
+    excerpt.truncate(excerpt.floor_char_boundary(EXCERPT_BYTES));
+    let excerpt = Some(excerpt).filter(|excerpt| !excerpt.is_empty());
     Outcome {
         status: Some(status),
         error: judged.error,

@@ -49,6 +49,7 @@ pub struct DeliveryBody {
     /// When it is attempted again.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
+    /// The oldest first; of earlier cycles the last 20.
     attempts: Vec<AttemptBody>,
 }
 

@@ -146,10 +146,8 @@ impl Ledger {
                 update = update.expression_attribute_values(":body", text(key));
             }
         }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !remove.is_empty() {
-            expression.push_str(&format!(" REMOVE {}", remove.join(", ")));
-        }
+        let set = format!("SET {}", set.join(", "));
+        let expression = if remove.is_empty() { set } else { format!("{set} REMOVE {}", remove.join(", ")) };
         written(with_lease(update.update_expression(expression), slot, until)).await
     }
 
