@@ -114,7 +114,8 @@ impl Ledger {
             "delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
         ];
         let surplus = attempts.saturating_sub(EARLIER_ATTEMPTS);
-        let mut remove: Vec<_> = (0..surplus).map(|index| format!("attempts[{index}]")).collect();
+        // From behind, which is right whether one removal moves what comes after it before the next one or, as on AWS, not.
+        let mut remove: Vec<_> = (0..surplus).rev().map(|index| format!("attempts[{index}]")).collect();
         let mut update = self
             .update(slot)
             .condition_expression(
