@@ -35,7 +35,7 @@ def sources(stack: Stack) -> set[tuple]:
     queues = stack.client("sqs").list_queues()["QueueUrls"]
     functions = stack.client("lambda").list_functions()["Functions"]
     filters = stack.client("logs").describe_metric_filters()["metricFilters"]
-    counted = [counted for one in filters for counted in one["metricTransformations"]]
+    counted = [metric for one in filters for metric in one["metricTransformations"]]
     return {
         *(("AWS/SQS", metric, ("QueueName", url.rsplit("/", 1)[1])) for url in queues for metric in OF_A_QUEUE),
         *(("AWS/Lambda", metric, ("FunctionName", one["FunctionName"])) for one in functions for metric in OF_A_FUNCTION),

@@ -1,14 +1,11 @@
 //! Dead letters: seen, filtered, sent again one by one, and from SQS's own console too.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
 use domain::delivery::EARLIER_ATTEMPTS;
-use domain::id::DeliveryId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Receiver, Stack, Tenant, eventually, path};
+use tests::{Answer, Receiver, Stack, Tenant, eventually, path, row_key};
 
 fn attempts(count: u32) -> Value {
     json!({"retry_policy": {"maxAttempts": count, "backoff": "exponential", "timeoutMs": 1000}})
@@ -131,10 +128,8 @@ async fn comes_back_when_it_fails_again() {
 
 /// Makes its row as if it had been attempted 25 times.
 async fn attempted_often(stack: &Stack, webhook: &Value, delivery: &Value) {
-    let (webhook, id) = (webhook["id"].as_str().unwrap(), delivery["id"].as_str().unwrap());
-    let shard = id.parse::<DeliveryId>().unwrap().shard(8);
-    let key = [("pk", format!("W#{webhook}#{shard}")), ("sk", id.to_owned())];
-    let key: HashMap<_, _> = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into();
+    let [webhook, id] = [webhook, delivery].map(|resource| resource["id"].as_str().unwrap());
+    let key = row_key(webhook.parse().unwrap(), id.parse().unwrap());
     let table = stack.output("DeliveriesTable");
     let row =
         stack.dynamodb.get_item().table_name(table).set_key(Some(key.clone())).send().await.unwrap().item.unwrap();

@@ -1,18 +1,16 @@
 //! The ledger's conditions, against the emulator: who comes first wins, and only who comes first.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use aws::Ledger;
 use aws::ledger::{Due, DueDelivery, Slot, Written};
-use aws_sdk_dynamodb::types::AttributeValue;
 use domain::delivery::{Attempt, Delivery, EARLIER_ATTEMPTS, KEPT, Outcome, Progress, State, Verdict};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
 use domain::sent::SentHeaders;
 use jiff::Timestamp;
 use serde_json::json;
-use tests::{Stack, unique};
+use tests::{Stack, row_key, unique};
 
 async fn ledger() -> Ledger {
     let stack = Stack::connect().await;
@@ -121,10 +119,7 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
 async fn a_row_is_kept_from_when_it_was_last_touched() {
     let stack = Stack::connect().await;
     let (ledger, delivery) = (ledger().await, retrying());
-    // A webhook's deliveries spread over eight partitions.
-    let partition = format!("W#{}#{}", delivery.webhook, delivery.id.shard(8));
-    let key = [("pk", partition), ("sk", delivery.id.to_string())];
-    let key: HashMap<_, _> = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into();
+    let key = row_key(delivery.webhook, delivery.id);
     let kept_until = async || {
         let get = stack.dynamodb.get_item().table_name(stack.output("DeliveriesTable")).set_key(Some(key.clone()));
         let item = get.send().await.unwrap().item.unwrap();

@@ -1,8 +1,5 @@
 //! Trying a webhook: tests, previews, and pausing.
 
-use std::time::Duration;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Function, Receiver, Stack, eventually, path};
@@ -84,23 +81,6 @@ async fn what_a_paused_webhook_misses_waits_for_it() {
     let parked = tenant.delivery(&webhook, "parked").await;
     assert_eq!((&parked["attempts"], receiver.received().len()), (&json!([]), 0));
     tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
-
-    // Five minutes later.
-    let table = stack.output("DeliveriesTable");
-    let key = |name: &str, text: String| (name.to_owned(), AttributeValue::S(text));
-    let id = parked["id"].as_str().unwrap();
-    let mut pk = None;
-    for shard in 0..8 {
-        let pk_of_shard = format!("W#{}#{shard}", webhook["id"].as_str().unwrap());
-        let keys = [key("pk", pk_of_shard.clone()), key("sk", id.to_owned())];
-        let answer = stack.dynamodb.get_item().table_name(table).set_key(Some(keys.into())).send().await.unwrap();
-        pk = pk.or(answer.item.map(|_| pk_of_shard));
-    }
-    let keys = [key("pk", pk.unwrap()), key("sk", id.to_owned())];
-    let past = AttributeValue::N((tests::now() - Duration::from_mins(1)).as_millisecond().to_string());
-    let update = stack.dynamodb.update_item().table_name(table).set_key(Some(keys.into()));
-    let update = update.update_expression("SET due_at = :past").expression_attribute_values(":past", past);
-    update.send().await.unwrap();
     Function::start(&stack, "SweepFunction", &[]).await.invoke(json!({})).await;
     receiver.wait_for(1).await[0].verify(webhook["secret"].as_str().unwrap());
     let delivered = tenant.delivery(&webhook, "delivered").await;

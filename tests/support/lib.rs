@@ -22,8 +22,11 @@ pub use receiver::{Answer, Received, Receiver};
 pub use stack::{Stack, Tenant, ask, keep};
 pub use tokens::Claims;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::id::{DeliveryId, WebhookId};
 use domain::secret::WebhookSecret;
 use domain::signature::{Keys, SignatureScheme, Signed, sign};
 use jiff::Timestamp;
@@ -51,6 +54,13 @@ pub fn signed(
 ) -> Vec<(String, String)> {
     let request = Signed { id, event_type: "test.signed", attempt: 1, at, body };
     sign(&[scheme.into()], Keys { secrets, signing_keys: &[] }, &request)
+}
+
+/// The key of a delivery's row. A webhook's deliveries spread over eight partitions.
+#[must_use]
+pub fn row_key(webhook: WebhookId, delivery: DeliveryId) -> HashMap<String, AttributeValue> {
+    let key = [("pk", format!("W#{webhook}#{}", delivery.shard(8))), ("sk", delivery.to_string())];
+    key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into()
 }
 
 /// The path of something that belongs to a webhook.

@@ -24,7 +24,7 @@ pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> S
         let outcome = &attempt.outcome;
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
-        if probe && outcome.verdict != Verdict::Unrendered {
+        if probe && outcome.verdict.tells_of_receiver() {
             seen.probe = Some(outcome.verdict);
         }
     }

@@ -148,6 +148,12 @@ impl Verdict {
             Self::Unauthorized => "unauthorized",
         }
     }
+
+    /// Says whether it tells how the receiver is: it does not if there was nothing to send.
+    #[must_use]
+    pub fn tells_of_receiver(self) -> bool {
+        self != Self::Unrendered
+    }
 }
 
 /// What came of one HTTP request.

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
-use tests::{Answer, Cut, eventually};
+use tests::{Answer, Cut, eventually, row_key};
 
 use super::{DONE, Scene, event};
 
 /// Lets the time come at which the sweep looks at the scene's delivery.
 pub(super) async fn overdue(scene: &Scene) {
-    let (webhook, delivery) = (scene.message.webhook, scene.message.delivery);
-    let key = [("pk", format!("W#{webhook}#{}", delivery.shard(8))), ("sk", delivery.to_string())];
+    let key = row_key(scene.message.webhook, scene.message.delivery);
     let update = scene.stack.dynamodb.update_item().table_name(scene.stack.output("DeliveriesTable"));
-    let update = key.into_iter().fold(update, |update, (name, text)| update.key(name, AttributeValue::S(text)));
+    let update = update.set_key(Some(key));
     let past = AttributeValue::N("1000".to_owned());
     let update =
         update.update_expression("SET lane_at = :past, next_at = :past").expression_attribute_values(":past", past);

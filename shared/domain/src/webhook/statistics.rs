@@ -80,7 +80,7 @@ impl Tally {
         attempts.sort_by_key(|(attempt, _)| attempt.at);
         let (last, _) = attempts.last()?;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let telling = attempts.iter().filter(|(attempt, test)| !test && attempt.outcome.verdict != Verdict::Unrendered);
+        let telling = attempts.iter().filter(|(attempt, test)| !test && attempt.outcome.verdict.tells_of_receiver());
         let telling: Vec<_> = telling.map(|(attempt, _)| (attempt.at, attempt.outcome.verdict)).rev().collect();
         let failures =
             telling.iter().take_while(|(_, verdict)| !matches!(verdict, Verdict::Accepted | Verdict::Aborted)).count();
@@ -178,6 +178,17 @@ mod tests {
     fn counts_timeouts_in_a_row(#[case] verdicts: &[Verdict], #[case] timeouts: (u64, bool)) {
         let tally = tally(verdicts);
         assert_eq!((tally.timeouts, tally.ended_otherwise), timeouts);
+    }
+
+    #[rstest]
+    #[case::short("é", "é")]
+    #[case::just_right(&"e".repeat(75), &"e".repeat(75))]
+    #[case::long(&"e".repeat(76), &format!("{}…", "e".repeat(72)))]
+    #[case::within_a_character(&"é".repeat(50), &format!("{}…", "é".repeat(36)))]
+    fn an_error_is_kept_in_short(#[case] error: &str, #[case] kept: &str) {
+        let mut failed = attempt(1, Refused);
+        failed.outcome.error = Some(error.to_owned());
+        assert_eq!(Tally::of(&mut [(&failed, false)]).unwrap().last_error.as_deref(), Some(kept));
     }
 
     #[test]
