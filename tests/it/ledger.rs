@@ -62,7 +62,7 @@ fn slot(delivery: &Delivery, cycle: u32, attempt: u32) -> Slot {
 }
 
 async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {
-    ledger.delivery(delivery.webhook, delivery.id).await.unwrap().unwrap()
+    ledger.delivery(delivery.webhook, delivery.id, now()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -157,13 +157,14 @@ async fn a_due_row_is_moved_by_one_sweep() {
     let (ledger, delivery) = (ledger().await, retrying());
     ledger.record_first(&delivery, now()).await.unwrap();
     let far = now() + Duration::from_hours(24 * 365);
-    let find =
-        async || deliveries(ledger.due(far, 1000).await.unwrap()).find(|due| due.message.delivery == delivery.id);
+    let find = async || {
+        deliveries(ledger.due(far, 1000, now()).await.unwrap()).find(|due| due.message.delivery == delivery.id)
+    };
     let due = find().await.expect("it is due by then");
     assert_eq!((due.message.attempt, due.message.cycle, due.message.body.clone()), (2, 0, None));
     assert_eq!(due.progress, delivery.progress);
     let later = far + Duration::from_mins(2);
-    let (one, other) = tokio::join!(ledger.postpone(&due, later), ledger.postpone(&due, later));
+    let (one, other) = tokio::join!(ledger.postpone(&due, later, now()), ledger.postpone(&due, later, now()));
     assert_eq!([one.unwrap(), other.unwrap()].iter().filter(|written| **written == Written::Yes).count(), 1);
     assert!(find().await.is_none(), "not before it is due again");
 }

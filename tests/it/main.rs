@@ -13,6 +13,7 @@ mod dead_letters;
 mod deliveries;
 mod delivery;
 mod events;
+mod expiry;
 mod fanout;
 mod inbound;
 mod jobs;

@@ -229,7 +229,7 @@ async fn copies_change_nothing_and_a_death_strands_nothing() {
     deliver.invoke(batch(&[&again])).await;
     wait_for(&tenant, &webhook, &["delivered", "pending", "held"]).await;
     let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
-    let due = ledger.due(now() + Duration::from_mins(3), 1000).await.unwrap();
+    let due = ledger.due(now() + Duration::from_mins(3), 1000, now()).await.unwrap();
     let next = due.into_iter().find_map(|due| match due {
         Due::Delivery(due) if due.message.delivery == two.delivery => Some(due.message),
         Due::Delivery(_) | Due::Breaker(_) => None,

@@ -88,7 +88,8 @@ async fn main() {
             });
             let messages: Vec<Message> = messages.collect();
             if let Some(Tables { registry, ledger, .. }) = &tables {
-                let loaded = ledger.load(registry, &messages.iter().collect::<Vec<_>>()).await.unwrap();
+                let loaded =
+                    ledger.load(registry, &messages.iter().collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
                 assert_eq!(loaded.webhooks.len(), 1);
             }
             let requests = messages.iter().map(|message| {

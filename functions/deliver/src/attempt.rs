@@ -198,7 +198,7 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
         Body::Stored(_) => app.reads.acquire().await.ok(),
         Body::Inline(_) | Body::Failed(_) => None,
     };
-    match app.bodies.text(body).await {
+    match app.bodies.text(body, app.clock.now()).await {
         Err(StoreError::Missing { .. }) => Ok(None),
         text => text.map(Some),
     }

@@ -83,14 +83,14 @@ async fn deliver(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(
     if messages.is_empty() {
         return Vec::new();
     }
-    let loaded = match app.ledger.load(&app.registry, messages).await {
+    let now = app.clock.now();
+    let loaded = match app.ledger.load(&app.registry, messages, now).await {
         Ok(loaded) => loaded,
         Err(error) => {
             let why = error.to_string();
             return (0..messages.len()).map(|index| (index, StoreError::Unavailable(why.clone()))).collect();
         }
     };
-    let now = app.clock.now();
     let plans = messages.iter().map(|message| plan(&loaded, message, now)).collect();
     carry_out(app, &loaded, plans, deadline).await
 }

@@ -52,11 +52,13 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
     let Some(entity) = &message.entity else { return Ok(()) };
     let messages = [message];
     for _ in 0..ROUNDS {
-        let (loaded, chain) =
-            tokio::try_join!(app.ledger.load(&app.registry, &messages), app.ledger.chain(message.webhook, entity))?;
         let now = app.clock.now();
+        let (loaded, chain) = tokio::try_join!(
+            app.ledger.load(&app.registry, &messages, now),
+            app.ledger.chain(message.webhook, entity, now)
+        )?;
         let head = match chain {
-            Some(chain) => app.ledger.delivery(message.webhook, chain.head).await?,
+            Some(chain) => app.ledger.delivery(message.webhook, chain.head, now).await?,
             None => None,
         };
         let (row, webhook) = (loaded.rows.get(&message.delivery), loaded.webhooks.get(&message.webhook));

@@ -146,12 +146,12 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
         Some(Cursor::Event(_)) | None => None,
     };
     let from = job.scope.from.unwrap_or(Timestamp::UNIX_EPOCH);
-    let which = Letters { tenant: &job.tenant, from, to: job.scope.to, after, newest_first: false };
+    let which = Letters { tenant: &job.tenant, from, to: job.scope.to, after, newest_first: false, now };
     let wanted = app
         .ledger
         .dead_letters(which, limit, |letter| job.takes(letter.app.as_ref(), letter.webhook, &letter.event_type));
     let found = wanted.await?;
-    let Loaded { rows, webhooks, .. } = app.ledger.rows(&app.registry, &job.tenant, &found.letters).await?;
+    let Loaded { rows, webhooks, .. } = app.ledger.rows(&app.registry, &job.tenant, &found.letters, now).await?;
     let mut messages = Vec::with_capacity(found.letters.len());
     for letter in &found.letters {
         let known = rows.get(&letter.place.delivery).zip(webhooks.get(&letter.webhook));
@@ -185,7 +185,7 @@ async fn events(
     };
     let range = (job.scope.from.unwrap_or(Timestamp::UNIX_EPOCH), job.scope.to);
     let wanted = |event: &domain::event::Event| job.replays(event, subscription).is_some();
-    let found = app.events.list_oldest_first(&job.tenant, range, after, limit, wanted).await?;
+    let found = app.events.list_oldest_first(&job.tenant, range, after, limit, now, wanted).await?;
     let mut messages = Vec::with_capacity(found.events.len());
     for event in &found.events {
         let Some(message) = job.replays(event, subscription) else { continue };

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::App;
 
 /// How many due rows of each partition are looked at in one go.
-const PAGE: i32 = 50;
+const PAGE: usize = 50;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
@@ -52,7 +52,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
     let mut swept = Swept::default();
     loop {
         let now = app.clock.now();
-        let due = app.ledger.due(now + SWEEP_AHEAD, PAGE).await?;
+        let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
         if due.is_empty() || now >= deadline {
             let Swept { woken, buried, attended: breakers, released, taken } = swept;
             tracing::info!(woken, buried, breakers, released, taken, "sweep ended");
@@ -94,7 +94,7 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
         return Ok(());
     }
     swept.attended += 1;
-    let parked = app.ledger.parked(due.webhook, count).await?;
+    let parked = app.ledger.parked(due.webhook, count, now).await?;
     if parked.is_empty() {
         if draining {
             app.ledger.rest_breaker(&due, again_at, next_look(due.breaker.since, now)).await?;
@@ -104,7 +104,7 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
     let delays = (0_u32..).map(|number| apart * number);
     let moved = stream::iter(parked.into_iter().zip(delays))
         .map(|(due, delay)| async move {
-            match app.ledger.postpone(&due, now + delay + OVERDUE_AFTER).await? {
+            match app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await? {
                 Written::Yes => Ok(Claimed::Retry(retry(due.message, delay))),
                 Written::TooLate => Ok(Claimed::Taken),
             }
@@ -143,7 +143,7 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
         Wake::Send { due_at, .. } => due_at,
         Wake::DeadLetter => now + OVERDUE_AFTER,
     };
-    if app.ledger.postpone(&due, again_at).await? == Written::TooLate {
+    if app.ledger.postpone(&due, again_at, now).await? == Written::TooLate {
         return Ok(Claimed::Taken);
     }
     Ok(match wake {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
-use crate::items::{from_item, text, to_item};
+use crate::items::{IS_LIVE, from_item, live_at, text, to_item};
 
 /// How much of a body one item holds; an item may have 400 KB, keys and names included.
 pub(crate) const CHUNK_BYTES: usize = 380_000;
@@ -97,8 +97,9 @@ impl Bodies {
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or the body has expired.
-    pub async fn text<'a>(&self, body: &'a Body) -> Result<Cow<'a, str>, StoreError> {
+    /// If the table is unavailable, or the body has expired. DynamoDB deletes the parts of an expired body one by one, so a body
+    /// counts as gone from the time that it expires.
+    pub async fn text<'a>(&self, body: &'a Body, now: Timestamp) -> Result<Cow<'a, str>, StoreError> {
         let key = match body {
             Body::Inline(text) => return Ok(Cow::Borrowed(text)),
             Body::Stored(key) => format!("BODY#{key}"),
@@ -111,6 +112,8 @@ impl Bodies {
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", text(&key))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now))
             .into_paginator()
             .items()
             .send();

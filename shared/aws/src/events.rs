@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::bodies::{self, Bodies, CHUNK_BYTES};
-use crate::items::{Item, from_item, key, to_item};
+use crate::items::{IS_NEW, Item, from_item, is_live, key, live_at, to_item};
 use crate::{StoreError, batch};
 
 mod list;
@@ -157,7 +157,8 @@ impl Events {
         let once = Put::builder()
             .table_name(&self.table)
             .set_item(Some(once))
-            .condition_expression("attribute_not_exists(pk)")
+            .condition_expression(IS_NEW)
+            .expression_attribute_values(":live_at", live_at(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let request = self.client.transact_write_items().transact_items(put(once)?);
         let request = request.transact_items(publication(&self.table, event, now)?);
@@ -200,12 +201,12 @@ impl Events {
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
-    pub async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<Event>, StoreError> {
+    pub async fn event(&self, tenant: &TenantId, id: EventId, now: Timestamp) -> Result<Option<Event>, StoreError> {
         let (pk, sk) = key_of(tenant, id);
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key(&pk, &sk))).consistent_read(true);
         match get.send().await.map_err(|error| StoreError::unavailable(&error))?.item {
-            Some(item) => self.read(item).await.map(Some),
-            None => Ok(None),
+            Some(item) if is_live(&item, now) => self.read(item, now).await.map(Some),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -220,7 +221,7 @@ impl Events {
         webhook: &Webhook,
         now: Timestamp,
     ) -> Result<Result<Message, Refusal>, StoreError> {
-        let event = match self.event(&message.tenant, message.event).await {
+        let event = match self.event(&message.tenant, message.event, now).await {
             Err(StoreError::Missing { .. }) => None,
             event => event?,
         };
@@ -233,16 +234,16 @@ impl Events {
         Ok(Ok(Message { body: Some(body), content_type: rendering.content_type(), ..message }))
     }
 
-    async fn read(&self, item: Item) -> Result<Event, StoreError> {
-        Ok(self.read_sized(item).await?.0)
+    async fn read(&self, item: Item, now: Timestamp) -> Result<Event, StoreError> {
+        Ok(self.read_sized(item, now).await?.0)
     }
 
     /// Returns how many bytes it takes as JSON, too.
-    async fn read_sized(&self, item: Item) -> Result<(Event, usize), StoreError> {
+    async fn read_sized(&self, item: Item, now: Timestamp) -> Result<(Event, usize), StoreError> {
         let EventItem { sk, zstd, body, .. } = from_item(item)?;
         let json = match body {
             None => bodies::unpack(&zstd).map_err(|why| StoreError::inconsistent(&sk, why))?,
-            Some(body) => self.bodies.text(&Body::Stored(body)).await?.into_owned(),
+            Some(body) => self.bodies.text(&Body::Stored(body), now).await?.into_owned(),
         };
         let event = parse(&json).map_err(|why| StoreError::inconsistent(sk, why))?;
         Ok((event, json.len()))

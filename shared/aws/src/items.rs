@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::StoreError;
+
+/// The attribute that names the second from which an item counts as deleted, in all tables.
+const EXPIRES_AT: &str = "expires_at";
 
 /// An item as the SDK shows it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -23,6 +27,24 @@ pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, StoreError
         _ => String::from("?"),
     });
     serde_dynamo::from_item(item).map_err(|error| StoreError::inconsistent(key.join(" / "), error))
+}
+
+/// Whether an item is still valid at `now`. DynamoDB deletes expired items hours to days after their `expires_at`, so every read
+/// of an item that expires has to ask; an item without that attribute never expires.
+pub(crate) fn is_live(item: &Item, now: Timestamp) -> bool {
+    let expires_at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
+    expires_at.is_none_or(|expires_at| expires_at > now.as_second())
+}
+
+/// The condition, for a filter or a write, that an item is still valid; its value is `:live_at`, [`live_at`].
+pub(crate) const IS_LIVE: &str = "(attribute_not_exists(expires_at) OR expires_at > :live_at)";
+
+/// The condition of a write that nothing valid has the same key; its value is `:live_at`, [`live_at`].
+pub(crate) const IS_NEW: &str = "attribute_not_exists(pk) OR expires_at <= :live_at";
+
+/// The value of `:live_at`, in the unit of `expires_at`: seconds since 1970.
+pub(crate) fn live_at(now: Timestamp) -> AttributeValue {
+    number(now.as_second())
 }
 
 /// A part of an item that is kept as JSON text: what callers may send is wider than what DynamoDB takes, whose numbers end at
@@ -78,6 +100,16 @@ pub(crate) mod tests {
             AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
             other => panic!("no item of ours has {other:?}"),
         }
+    }
+
+    #[test]
+    fn an_item_is_live_until_the_second_in_which_it_expires() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let expiring = |at: i64| HashMap::from([("expires_at".to_owned(), number(at))]);
+        assert!(is_live(&Item::new(), now), "what has no end is live");
+        assert!(is_live(&expiring(1_001), now));
+        assert!(!is_live(&expiring(1_000), now));
+        assert!(!is_live(&expiring(999), now));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use domain::webhook::Webhook;
 use jiff::Timestamp;
 
 use crate::error::is_conflict;
-use crate::items::{from_item, number, text, to_item};
+use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
 pub(crate) mod breaker;
@@ -96,14 +96,16 @@ impl Ledger {
     /// # Errors
     ///
     /// If a table is unavailable or an item cannot be read.
-    pub async fn load(&self, registry: &Registry, messages: &[&Message]) -> Result<Loaded, StoreError> {
-        self.read(registry, messages.iter().map(|message| (&message.tenant, message.webhook, message.delivery))).await
+    pub async fn load(&self, registry: &Registry, messages: &[&Message], now: Timestamp) -> Result<Loaded, StoreError> {
+        let deliveries = messages.iter().map(|message| (&message.tenant, message.webhook, message.delivery));
+        self.read(registry, deliveries, now).await
     }
 
     async fn read(
         &self,
         registry: &Registry,
         deliveries: impl Iterator<Item = (&TenantId, WebhookId, DeliveryId)>,
+        now: Timestamp,
     ) -> Result<Loaded, StoreError> {
         let (mut rows, mut webhooks) = (HashMap::new(), HashMap::new());
         for (tenant, webhook, delivery) in deliveries {
@@ -117,7 +119,7 @@ impl Ledger {
         let webhooks = registry.webhooks_in(&mut found)?.into_iter().map(|webhook| (webhook.id, webhook)).collect();
         let (breakers, rows): (Vec<_>, Vec<_>) =
             found.remove(&self.table).unwrap_or_default().into_iter().partition(breaker::is_breaker);
-        let rows = rows.into_iter().map(|item| {
+        let rows = rows.into_iter().filter(|row| is_live(row, now)).map(|item| {
             let row = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
             Ok((row.id, row))
         });
@@ -146,7 +148,8 @@ impl Ledger {
     pub async fn record_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
         let item = to_item(&DeliveryItem::new(delivery, now)?)?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
+        let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
+        match put.send().await {
             Ok(_) => Ok(Written::Yes),
             Err(error) if is_conflict(&error) => Ok(Written::TooLate),
             Err(error) => Err(StoreError::unavailable(&error)),
@@ -245,15 +248,20 @@ impl Ledger {
         Ok(update.update_expression(expression))
     }
 
-    /// Returns a delivery of a webhook, if it has been attempted.
+    /// Returns a delivery of a webhook, if it has been attempted and has not expired.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
-    pub async fn delivery(&self, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    pub async fn delivery(
+        &self,
+        webhook: WebhookId,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(item_key(webhook, id)));
         let item = request.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
-        item.map(|item| from_item::<DeliveryItem>(item)?.try_into()).transpose()
+        item.filter(|item| is_live(item, now)).map(|item| from_item::<DeliveryItem>(item)?.try_into()).transpose()
     }
 
     fn update(&self, slot: Slot) -> UpdateItemFluentBuilder {

@@ -60,7 +60,7 @@ async fn crash_point_10_claimed_and_not_sent() {
     assert_eq!(scene.deliver().await.invoke(scene.second()).await, DONE());
     scene.assert_received(1);
     let ledger = scene.stack.aws.ledger(scene.stack.output("DeliveriesTable").to_owned());
-    let due = ledger.due(now() + Duration::from_mins(2), 1000).await.unwrap();
+    let due = ledger.due(now() + Duration::from_mins(2), 1000, now()).await.unwrap();
     let is_ours = |due: &Due| matches!(due, Due::Delivery(due) if due.message.delivery == scene.message.delivery);
     assert!(due.iter().any(is_ours), "the sweep finds it once the lease ends");
 }
@@ -278,7 +278,7 @@ async fn crash_point_23_paused_or_deleted_between_attempts() {
         }
         scene.assert_received(1);
         let ledger = scene.stack.aws.ledger(scene.stack.output("DeliveriesTable").to_owned());
-        let row = ledger.delivery(scene.message.webhook, scene.message.delivery).await.unwrap().unwrap();
+        let row = ledger.delivery(scene.message.webhook, scene.message.delivery, now()).await.unwrap().unwrap();
         assert_eq!(row.progress.state.as_str(), state);
     }
 }

@@ -90,12 +90,13 @@ pub(super) async fn list(
     let to = to.unwrap_or(Timestamp::MAX);
     let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
     let from = from.unwrap_or(Timestamp::UNIX_EPOCH);
-    let which = Letters { tenant: &admin.tenant, from, to, after, newest_first: true };
+    let now = app.clock.now();
+    let which = Letters { tenant: &admin.tenant, from, to, after, newest_first: true, now };
     let found = app.ledger.dead_letters(which, limit, |letter| {
         (admin.app.is_none() || admin.app == letter.app) && scope.takes(letter.webhook, &letter.event_type)
     });
     let found = found.await?;
-    let mut rows = app.ledger.rows(&app.registry, &admin.tenant, &found.letters).await?.rows;
+    let mut rows = app.ledger.rows(&app.registry, &admin.tenant, &found.letters, now).await?.rows;
     let mut data = Vec::with_capacity(found.letters.len());
     for letter in found.letters {
         // The list lags a little behind: what was sent again meanwhile is a dead letter no more.

@@ -157,7 +157,7 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
 ) -> Result<Json<DeliveryList>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
-    let (range, limit) = filter.range()?;
+    let (range, limit) = filter.range(app.clock.now())?;
     let page = app.ledger.deliveries(webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
     let mut data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
     let cut = fit(&mut data).map(|last: &DeliveryBody| last.id);
@@ -193,7 +193,7 @@ pub(super) async fn get(
 pub(super) async fn find(app: &App, webhook: &Webhook, id: &str) -> Result<Delivery, Problem> {
     let not_found = || Problem::NotFound("delivery");
     let id = id.parse().map_err(|_| not_found())?;
-    app.ledger.delivery(webhook.id, id).await?.ok_or_else(not_found)
+    app.ledger.delivery(webhook.id, id, app.clock.now()).await?.ok_or_else(not_found)
 }
 
 /// Skips a delivery
@@ -213,7 +213,7 @@ pub(super) async fn skip(
     let webhook = visible(&app, &admin, &id).await?.webhook;
     let not_found = || Problem::NotFound("delivery");
     let delivery = delivery.parse().map_err(|_| not_found())?;
-    let mut delivery = app.ledger.delivery(webhook.id, delivery).await?.ok_or_else(not_found)?;
+    let mut delivery = app.ledger.delivery(webhook.id, delivery, app.clock.now()).await?.ok_or_else(not_found)?;
     let next = match app.ledger.skip(&delivery, app.clock.now()).await? {
         Advance::Yes(next) => next,
         Advance::NotHead => return Err(Problem::Conflict("no other delivery waits for this one".to_owned())),

@@ -171,7 +171,7 @@ impl Filter {
 
 /// Returns all the time of which anything may be kept.
 pub(super) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
-    Range { from: now - DAY * MAX_DAYS, to: now + AHEAD, below }
+    Range { from: now - DAY * MAX_DAYS, to: now + AHEAD, below, now }
 }
 
 /// Lists events
@@ -189,7 +189,7 @@ pub(super) async fn list(
     let now = app.clock.now();
     let all = kept(now, below);
     let from = filter.from.unwrap_or(now - DAY * DEFAULT_DAYS).max(all.from);
-    let range = Range { from, to: filter.to.unwrap_or(all.to).min(all.to), below };
+    let range = Range { from, to: filter.to.unwrap_or(all.to).min(all.to), below, now };
     if range.from >= range.to {
         return Ok(Json(EventList { data: Vec::new(), next_cursor: None }));
     }
@@ -224,6 +224,6 @@ pub(super) async fn get(
 /// Returns the event if the caller may see it. One that there is not, another tenant's and another application's are all the
 /// same: none.
 pub(super) async fn visible(app: &App, admin: &Admin, id: EventId) -> Result<Option<Event>, Problem> {
-    let event = app.events.event(&admin.tenant, id).await?;
+    let event = app.events.event(&admin.tenant, id, app.clock.now()).await?;
     Ok(event.filter(|event| event.is_visible_to(admin.app.as_ref())))
 }

@@ -133,18 +133,18 @@ pub(super) async fn start(
     scope: Scope,
     pace: Pace,
 ) -> Result<Started, Problem> {
+    let now = app.clock.now();
     // Before they are counted: it may be the last one that there is room for.
     if let Some(first_try) = first_try
-        && let Some(job) = app.ledger.job(&admin.tenant, first_try.job_id()).await?
+        && let Some(job) = app.ledger.job(&admin.tenant, first_try.job_id(), now).await?
     {
         return Ok(started(app, job));
     }
-    let active = app.ledger.jobs(&admin.tenant, None, MAX_ACTIVE, |job| job.state.is_active()).await?;
+    let active = app.ledger.jobs(&admin.tenant, None, MAX_ACTIVE, now, |job| job.state.is_active()).await?;
     if active.len() >= MAX_ACTIVE {
         let detail = format!("{MAX_ACTIVE} jobs run or are paused already; wait for one of them, or cancel one");
         return Err(Problem::Conflict(detail));
     }
-    let now = app.clock.now();
     let id = first_try.map_or_else(|| JobId::from_parts(now, runtime::random::bits()), FirstTry::job_id);
     let job = Job {
         id,
@@ -161,9 +161,9 @@ pub(super) async fn start(
         created_by: admin.subject,
         updated_at: now,
     };
-    let job = match app.ledger.start_job(job.clone()).await? {
+    let job = match app.ledger.start_job(job.clone(), now).await? {
         Written::Yes => job,
-        Written::TooLate => app.ledger.job(&job.tenant, id).await?.ok_or(Problem::NotFound("job"))?,
+        Written::TooLate => app.ledger.job(&job.tenant, id, now).await?.ok_or(Problem::NotFound("job"))?,
     };
     tracing::info!(job.id = %id, tenant.id = %job.tenant, by = job.created_by, "job started");
     Ok(started(app, job))
@@ -325,7 +325,7 @@ pub(super) async fn list(
     let (before, limit) = Page::new(filter.cursor, filter.limit).read()?;
     let wanted = |job: &Job| is_theirs(&admin, job) && filter.state.is_none_or(|state| state == job.state);
     // One more than asked for tells whether there is a next page.
-    let mut jobs = app.ledger.jobs(&admin.tenant, before, limit + 1, wanted).await?;
+    let mut jobs = app.ledger.jobs(&admin.tenant, before, limit + 1, app.clock.now(), wanted).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     let next_cursor = jobs.last().filter(|_| more).map(|job| job.id);
@@ -417,7 +417,8 @@ async fn act(app: &App, admin: &Admin, id: &str, action: Action) -> Result<Json<
 
 async fn find(app: &App, admin: &Admin, id: &str) -> Result<Job, Problem> {
     let not_found = || Problem::NotFound("job");
-    let job = app.ledger.job(&admin.tenant, id.parse().map_err(|_| not_found())?).await?;
+    let id = id.parse().map_err(|_| not_found())?;
+    let job = app.ledger.job(&admin.tenant, id, app.clock.now()).await?;
     job.filter(|job| is_theirs(admin, job)).ok_or_else(not_found)
 }
 

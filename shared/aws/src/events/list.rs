@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{Events, SHARDS, day, partition};
 use crate::StoreError;
-use crate::items::{Item, text};
+use crate::items::{IS_LIVE, Item, live_at, text};
 
 /// How many events a page looks at, at most: it may be short, or empty, and still not the last one.
 const MAX_LOOKED_AT: usize = 1000;
@@ -42,6 +42,8 @@ pub struct Range {
     pub to: Timestamp,
     /// Only those below this id.
     pub below: Option<EventId>,
+    /// The time of asking: what has expired by then is not listed.
+    pub now: Timestamp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl Events {
         };
         let from = EventId::from_parts(range.from, 0).to_string();
         let days = (range.from, below.timestamp());
-        self.walk(tenant, days, (from, just_below(below)), Order::NewestFirst, limit, wanted).await
+        self.walk(tenant, days, (from, just_below(below)), Order::NewestFirst, limit, range.now, wanted).await
     }
 
     /// Lists those of the tenant's events that `wanted` says, the oldest first: from `from` on, beyond `after`, before `to`.
@@ -83,6 +85,7 @@ impl Events {
         (from, to): (Timestamp, Timestamp),
         after: Option<EventId>,
         limit: usize,
+        now: Timestamp,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<EventPage, StoreError> {
         let (start, first) = match after {
@@ -90,7 +93,7 @@ impl Events {
             _ => (from, EventId::from_parts(from, 0).to_string()),
         };
         let last = just_below(EventId::from_parts(to, 0));
-        self.walk(tenant, (start, to), (first, last), Order::OldestFirst, limit, wanted).await
+        self.walk(tenant, (start, to), (first, last), Order::OldestFirst, limit, now, wanted).await
     }
 
     /// Goes through the days between two times, and in each through the ids between two texts, both inclusive.
@@ -101,6 +104,7 @@ impl Events {
         (first, last): (String, String),
         order: Order,
         limit: usize,
+        now: Timestamp,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<EventPage, StoreError> {
         let (mut events, mut looked_at) = (Vec::new(), 0);
@@ -111,10 +115,10 @@ impl Events {
         }
         let mut at = day(if order == Order::NewestFirst { to } else { from });
         while (day(from)..=day(to)).contains(&at) {
-            let queries = (0..SHARDS).map(|shard| self.query(&partition(tenant, at, shard), &first, &last, order));
+            let queries = (0..SHARDS).map(|shard| self.query(&partition(tenant, at, shard), &first, &last, order, now));
             let mut shards = Merge::start(queries, order).await?;
             while let Some(item) = shards.next().await? {
-                let (event, bytes) = match self.read_sized(item).await {
+                let (event, bytes) = match self.read_sized(item, now).await {
                     // Its body has expired a moment before it.
                     Err(StoreError::Missing { .. }) => continue,
                     event => event?,
@@ -139,13 +143,15 @@ impl Events {
         Ok(EventPage { events, looked_at, next: None })
     }
 
-    fn query(&self, pk: &str, first: &str, last: &str, order: Order) -> Items {
+    fn query(&self, pk: &str, first: &str, last: &str, order: Order, now: Timestamp) -> Items {
         let query = self.client.query().table_name(&self.table).scan_index_forward(order == Order::OldestFirst);
         let query = query
             .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
             .expression_attribute_values(":pk", text(pk))
             .expression_attribute_values(":first", text(first))
-            .expression_attribute_values(":last", text(last));
+            .expression_attribute_values(":last", text(last))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now));
         query.into_paginator().items().send()
     }
 }

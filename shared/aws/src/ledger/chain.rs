@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at};
 use super::{Ledger, Slot, Written, state, written};
-use crate::items::{Item, from_item, json_text, key, number, text, to_item};
+use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
 /// How often a chain that somebody else changed is read again.
@@ -66,15 +66,15 @@ fn pointer_sk(number: u32) -> String {
 }
 
 impl Ledger {
-    /// Returns what holds an entity, if anything does.
+    /// Returns what holds an entity, if anything does that has not expired.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
-    pub async fn chain(&self, webhook: WebhookId, entity: &str) -> Result<Option<Chain>, StoreError> {
+    pub async fn chain(&self, webhook: WebhookId, entity: &str, now: Timestamp) -> Result<Option<Chain>, StoreError> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key(&pk(webhook, entity), CHAIN)));
         let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
-        let item = item.map(from_item::<ChainItem>).transpose()?;
+        let item = item.filter(|item| is_live(item, now)).map(from_item::<ChainItem>).transpose()?;
         Ok(item.map(|ChainItem { head, tail, .. }| Chain { head, tail }))
     }
 
@@ -94,7 +94,7 @@ impl Ledger {
             expires_at: expires_at(now),
         };
         let row = to_item(&DeliveryItem::new(delivery, now)?)?;
-        let refused = self.transact(vec![self.put_new(row)?, self.put_new(to_item(&chain)?)?]).await?;
+        let refused = self.transact(vec![self.put_new(row, now)?, self.put_new(to_item(&chain)?, now)?]).await?;
         match refused.as_deref() {
             None => Ok(Written::Yes),
             Some([true, ..]) => Ok(Written::TooLate),
@@ -125,7 +125,7 @@ impl Ledger {
             .condition_expression("tail = :tail")
             .expression_attribute_values(":longer", number(chain.tail + 1))
             .expression_attribute_values(":tail", number(chain.tail));
-        let writes = vec![self.put_new(row)?, self.put_new(to_item(&pointer)?)?, in_transaction(&longer)?];
+        let writes = vec![self.put_new(row, now)?, self.put_new(to_item(&pointer)?, now)?, in_transaction(&longer)?];
         Ok(if self.transact(writes).await?.is_none() { Written::Yes } else { Written::TooLate })
     }
 
@@ -205,10 +205,10 @@ impl Ledger {
         for round in 0..ROUNDS {
             batch::pause(round).await?;
             // The chain before the pointers: whatever was appended up to this tail is seen.
-            let Some(chain) = self.chain(webhook, entity).await?.filter(|chain| chain.head == head) else {
+            let Some(chain) = self.chain(webhook, entity, now).await?.filter(|chain| chain.head == head) else {
                 return Ok(Advance::NotHead);
             };
-            let next = self.first_waiting(webhook, entity).await?;
+            let next = self.first_waiting(webhook, entity, now).await?;
             let mut writes = row.map(in_transaction).transpose()?.into_iter().collect::<Vec<_>>();
             match &next {
                 None => writes.push(self.delete_chain(webhook, entity, chain)?),
@@ -233,7 +233,13 @@ impl Ledger {
         Err(StoreError::Unavailable(format!("too many processes at once change a chain of {webhook}")))
     }
 
-    async fn first_waiting(&self, webhook: WebhookId, entity: &str) -> Result<Option<PointerItem>, StoreError> {
+    /// Returns the first delivery that waits; those that have expired are passed over, as their rows are.
+    async fn first_waiting(
+        &self,
+        webhook: WebhookId,
+        entity: &str,
+        now: Timestamp,
+    ) -> Result<Option<PointerItem>, StoreError> {
         let query = self
             .client
             .query()
@@ -242,9 +248,11 @@ impl Ledger {
             .key_condition_expression("pk = :pk AND begins_with(sk, :waits)")
             .expression_attribute_values(":pk", text(pk(webhook, entity)))
             .expression_attribute_values(":waits", text("WAIT#"))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now))
             .limit(1);
-        let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
-        answer.items.unwrap_or_default().pop().map(from_item).transpose()
+        let first = query.into_paginator().items().send().next().await.transpose();
+        first.map_err(|error| StoreError::unavailable(&error))?.map(from_item).transpose()
     }
 
     /// The next delivery may go: its message is on its way, and if not the sweep sends it.
@@ -252,7 +260,8 @@ impl Ledger {
         let update = self
             .update(Slot::of(next))
             .update_expression("SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires")
-            .condition_expression("delivery_state = :held")
+            .condition_expression(format!("delivery_state = :held AND {IS_LIVE}"))
+            .expression_attribute_values(":live_at", live_at(now))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":held", state(State::Held))
             .expression_attribute_values(":lane", text(due_lane(next.delivery.shard(DUE_SHARDS))))
@@ -297,9 +306,9 @@ impl Ledger {
         Ok(TransactWriteItem::builder().delete(delete.map_err(unbuilt)?).build())
     }
 
-    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder().table_name(&self.table).set_item(Some(item));
-        let put = put.condition_expression("attribute_not_exists(pk)").build().map_err(unbuilt)?;
+    fn put_new(&self, item: Item, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(IS_NEW);
+        let put = put.expression_attribute_values(":live_at", live_at(now)).build().map_err(unbuilt)?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
 

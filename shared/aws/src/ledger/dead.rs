@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::delivery_item::{DEAD_SHARDS, DUE_SHARDS, dead_lane, due_lane, stored};
 use super::{Ledger, Loaded, Slot, Written, state, with_lease, written};
-use crate::items::{from_item, number, text};
+use crate::items::{IS_LIVE, from_item, live_at, number, text};
 use crate::{Registry, StoreError};
 
 /// How many dead letters are looked at for a page, at most: it may be short, or empty, and still not the last one.
@@ -48,6 +48,8 @@ pub struct Letters<'a> {
     pub after: Option<Place>,
     /// In which order.
     pub newest_first: bool,
+    /// The time of asking: what has expired by then is not listed.
+    pub now: Timestamp,
 }
 
 /// Some of a tenant's dead letters.
@@ -220,7 +222,9 @@ impl Ledger {
                 .key_condition_expression("lane = :lane AND lane_at BETWEEN :first AND :last")
                 .expression_attribute_values(":lane", text(dead_lane(which.tenant, shard)))
                 .expression_attribute_values(":first", number(first))
-                .expression_attribute_values(":last", number(last));
+                .expression_attribute_values(":last", number(last))
+                .filter_expression(IS_LIVE)
+                .expression_attribute_values(":live_at", live_at(which.now));
             let mut pages = query.limit(i32::try_from(count).unwrap_or(i32::MAX)).into_paginator().items().send();
             let mut letters: Vec<Letter> = Vec::new();
             while let Some(item) = pages.next().await {
@@ -248,8 +252,15 @@ impl Ledger {
     /// # Errors
     ///
     /// If a table is unavailable or an item cannot be read.
-    pub async fn rows(&self, registry: &Registry, tenant: &TenantId, letters: &[Letter]) -> Result<Loaded, StoreError> {
-        self.read(registry, letters.iter().map(|letter| (tenant, letter.webhook, letter.place.delivery))).await
+    pub async fn rows(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        letters: &[Letter],
+        now: Timestamp,
+    ) -> Result<Loaded, StoreError> {
+        let deliveries = letters.iter().map(|letter| (tenant, letter.webhook, letter.place.delivery));
+        self.read(registry, deliveries, now).await
     }
 }
 
@@ -268,7 +279,7 @@ mod tests {
         let tenant = "acme".parse().unwrap();
         let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
         for newest_first in [false, true] {
-            let all = Letters { tenant: &tenant, from: at(0), to: at(100), after: None, newest_first };
+            let all = Letters { tenant: &tenant, from: at(0), to: at(100), after: None, newest_first, now: at(0) };
             let mut letters = [letter(5, 2), letter(7, 0), letter(5, 1), letter(5, 3)];
             all.sort(&mut letters);
             let places = letters.each_ref().map(|letter| letter.place);

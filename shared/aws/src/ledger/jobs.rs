@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ledger, Written, written};
 use crate::StoreError;
 use crate::error::is_conflict;
-use crate::items::{Item, from_item, json_text, key, number, text, to_item};
+use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 
 /// The lane of the jobs that run: where the sweep looks. They are few.
 const LANE: &str = "jobs";
@@ -148,24 +148,25 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn start_job(&self, job: Job) -> Result<Written, StoreError> {
+    pub async fn start_job(&self, job: Job, now: Timestamp) -> Result<Written, StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&JobItem::from(job))?));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
+        let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
+        match put.send().await {
             Ok(_) => Ok(Written::Yes),
             Err(error) if is_conflict(&error) => Ok(Written::TooLate),
             Err(error) => Err(StoreError::unavailable(&error)),
         }
     }
 
-    /// Returns a job of the tenant.
+    /// Returns a job of the tenant, unless it has expired.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
-    pub async fn job(&self, tenant: &TenantId, id: JobId) -> Result<Option<Job>, StoreError> {
+    pub async fn job(&self, tenant: &TenantId, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(key(&pk(tenant), &sk(id))));
         let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
-        item.map(job).transpose()
+        item.filter(|item| is_live(item, now)).map(job).transpose()
     }
 
     /// Lists those of the tenant's jobs that `wanted` says, newest first.
@@ -178,6 +179,7 @@ impl Ledger {
         tenant: &TenantId,
         before: Option<JobId>,
         limit: usize,
+        now: Timestamp,
         wanted: impl Fn(&Job) -> bool,
     ) -> Result<Vec<Job>, StoreError> {
         // Whatever else may stand in the partition one day: the ids end at `JOB#job_~`.
@@ -191,7 +193,9 @@ impl Ledger {
             .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
             .expression_attribute_values(":pk", text(pk(tenant)))
             .expression_attribute_values(":first", text("JOB#"))
-            .expression_attribute_values(":last", text(last));
+            .expression_attribute_values(":last", text(last))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now));
         let mut pages = query.into_paginator().items().send();
         let mut jobs = Vec::new();
         while jobs.len() < limit

@@ -10,7 +10,7 @@ use super::breaker::{DueBreaker, is_breaker};
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
 use super::{Ledger, Slot, Written, written};
 use crate::StoreError;
-use crate::items::{Item, from_item, number, text};
+use crate::items::{IS_LIVE, Item, from_item, live_at, number, text};
 
 /// What the sweep should look at.
 #[derive(Debug, Clone)]
@@ -40,8 +40,8 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
-    pub async fn due(&self, until: Timestamp, limit: i32) -> Result<Vec<Due>, StoreError> {
-        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit));
+    pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now));
         let read = |item| {
             if is_breaker(&item) {
                 DueBreaker::from_item(item).map(Due::Breaker)
@@ -57,9 +57,13 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
-    pub async fn parked(&self, webhook: WebhookId, limit: usize) -> Result<Vec<DueDelivery>, StoreError> {
-        let each = i32::try_from(limit).unwrap_or(i32::MAX);
-        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(parked_lane(webhook, shard), None, each));
+    pub async fn parked(
+        &self,
+        webhook: WebhookId,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(parked_lane(webhook, shard), None, limit, now));
         let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
         let mut parked = found.collect::<Result<Vec<_>, _>>()?;
         parked.sort_by_key(|due| due.message.delivery);
@@ -67,17 +71,35 @@ impl Ledger {
         Ok(parked)
     }
 
-    async fn lane(&self, lane: String, until: Option<Timestamp>, limit: i32) -> Result<Vec<Item>, StoreError> {
-        let query = self.client.query().table_name(&self.table).index_name("lanes").limit(limit);
-        let query = query.expression_attribute_values(":lane", text(lane));
+    /// Returns the first `limit` live items of a lane. Expired ones would otherwise stand in front of the others, for as long as
+    /// DynamoDB takes to delete them.
+    async fn lane(
+        &self,
+        lane: String,
+        until: Option<Timestamp>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Item>, StoreError> {
+        let query = self.client.query().table_name(&self.table).index_name("lanes");
+        let query = query
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now))
+            .expression_attribute_values(":lane", text(lane));
         let query = match until {
             Some(until) => query
                 .key_condition_expression("lane = :lane AND lane_at <= :until")
                 .expression_attribute_values(":until", number(until.as_millisecond())),
             None => query.key_condition_expression("lane = :lane"),
         };
-        let answer = query.send().await.map_err(|error| StoreError::unavailable(&error))?;
-        Ok(answer.items.unwrap_or_default())
+        let mut pages = query.into_paginator().items().send();
+        let mut items = Vec::new();
+        while items.len() < limit
+            && let Some(item) = pages.next().await
+        {
+            items.push(item.map_err(|error| StoreError::unavailable(&error))?);
+        }
+        Ok(items)
     }
 
     /// Moves a waiting delivery, due or parked, to what is due at `until`, unless another sweep or an attempt came first. Who
@@ -86,12 +108,13 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn postpone(&self, due: &DueDelivery, until: Timestamp) -> Result<Written, StoreError> {
+    pub async fn postpone(&self, due: &DueDelivery, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
         let (lane, at) = due.seen.clone();
         let update = self
             .update(Slot::of(&due.message))
             .update_expression("SET lane = :due, lane_at = :until")
-            .condition_expression("lane = :seen AND lane_at = :seen_at")
+            .condition_expression(format!("lane = :seen AND lane_at = :seen_at AND {IS_LIVE}"))
+            .expression_attribute_values(":live_at", live_at(now))
             .expression_attribute_values(":due", text(due_lane(due.message.delivery.shard(DUE_SHARDS))))
             .expression_attribute_values(":until", number(until.as_millisecond()))
             .expression_attribute_values(":seen", text(lane.unwrap_or_default()))

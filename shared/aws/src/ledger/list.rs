@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Ledger;
 use super::delivery_item::{DeliveryItem, SHARDS, shard_pk};
 use crate::StoreError;
-use crate::items::{from_item, text};
+use crate::items::{IS_LIVE, from_item, live_at, text};
 
 /// How many deliveries a page looks at in a shard, at most: it may be short, or empty, and still not the last one.
 const MAX_LOOKED_AT: usize = 1000 / SHARDS as usize;
@@ -24,11 +24,16 @@ pub struct Range {
     pub to: Timestamp,
     /// Only those below this id.
     pub below: Option<DeliveryId>,
+    /// The time of asking: what has expired by then is not listed.
+    pub now: Timestamp,
 }
 
 impl Range {
-    /// All there are.
-    pub const ALL: Self = Self { from: Timestamp::UNIX_EPOCH, to: Timestamp::MAX, below: None };
+    /// All there are at `now`.
+    #[must_use]
+    pub const fn all(now: Timestamp) -> Self {
+        Self { from: Timestamp::UNIX_EPOCH, to: Timestamp::MAX, below: None, now }
+    }
 }
 
 /// Some of a webhook's deliveries.
@@ -69,7 +74,8 @@ impl Ledger {
         if below <= from {
             return Ok(DeliveryPage { deliveries: Vec::new(), next: None });
         }
-        let shards = (0..SHARDS).map(|shard| self.shard(shard_pk(webhook, shard), from, below, limit, &wanted));
+        let shards =
+            (0..SHARDS).map(|shard| self.shard(shard_pk(webhook, shard), (from, below), range.now, limit, &wanted));
         let (deliveries, next) = page(try_join_all(shards).await?, limit, |delivery| delivery.id);
         Ok(DeliveryPage { deliveries, next })
     }
@@ -78,8 +84,8 @@ impl Ledger {
     async fn shard(
         &self,
         pk: String,
-        from: DeliveryId,
-        below: DeliveryId,
+        (from, below): (DeliveryId, DeliveryId),
+        now: Timestamp,
         limit: usize,
         wanted: &impl Fn(&Delivery) -> bool,
     ) -> Result<Found<Delivery>, StoreError> {
@@ -90,6 +96,8 @@ impl Ledger {
             .expression_attribute_values(":pk", text(pk))
             .expression_attribute_values(":from", text(from.to_string()))
             .expression_attribute_values(":below", text(below.to_string()))
+            .filter_expression(IS_LIVE)
+            .expression_attribute_values(":live_at", live_at(now))
             .limit(i32::try_from(limit + 2).unwrap_or(i32::MAX));
         let mut items = query.into_paginator().items().send();
         let mut found = Found { wanted: Vec::new(), stopped_at: None };

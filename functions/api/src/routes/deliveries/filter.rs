@@ -49,17 +49,18 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns where to look, and how many are asked for.
-    pub(super) fn range(&self) -> Result<(Range, usize), Problem> {
+    /// Returns where to look at `now`, and how many are asked for.
+    pub(super) fn range(&self, now: Timestamp) -> Result<(Range, usize), Problem> {
         let (below, limit) = Page::new(self.cursor.clone(), self.limit).read::<DeliveryId>()?;
-        let mut from = self.from.unwrap_or(Range::ALL.from);
-        let mut to = self.to.unwrap_or(Range::ALL.to);
+        let everything = Range { below, ..Range::all(now) };
+        let mut from = self.from.unwrap_or(everything.from);
+        let mut to = self.to.unwrap_or(everything.to);
         if let Some(event) = self.event_id {
             // The ids of an event's deliveries have its time.
             let at = event.timestamp();
             (from, to) = (from.max(at), to.min(at.checked_add(Duration::from_millis(1)).unwrap_or(Timestamp::MAX)));
         }
-        Ok((Range { from, to, below }, limit))
+        Ok((Range { from, to, ..everything }, limit))
     }
 
     pub(super) fn wants(&self, delivery: &Delivery) -> bool {
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn an_event_bounds_where_to_look() {
         let filter = read("event_id=evt_01M7YRRT800000000000000001").unwrap();
-        let (range, limit) = filter.range().unwrap();
+        let (range, limit) = filter.range(at()).unwrap();
         assert_eq!((range.from, range.to, limit), (at(), at() + Duration::from_millis(1), 50));
         let delivery = delivery();
         assert!(DeliveryId::from_parts(range.from, 0) <= delivery.id);

@@ -119,7 +119,7 @@ pub(crate) async fn test(
     let wait = (webhook.settings.retry_policy.timeout() + QUEUE_TIME).min(MAX_WAIT);
     let deadline = app.clock.now() + wait;
     while app.clock.now() < deadline {
-        if let Some(delivery) = app.ledger.delivery(webhook.id, message.delivery).await? {
+        if let Some(delivery) = app.ledger.delivery(webhook.id, message.delivery, app.clock.now()).await? {
             return Ok((StatusCode::OK, Json(delivery.into())));
         }
         tokio::time::sleep(POLL).await;
