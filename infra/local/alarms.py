@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from stack import ALARM_TOPIC, Stack, StackError, step
+import re
+
+from stack import ALARM_TOPIC, ROOT, Stack, StackError, step
 
 # The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
 OF_A_FUNCTION = ("Errors", "Invocations", "IteratorAge")
+
+
+# The logical id and the type of a resource of a template.
+RESOURCE = re.compile(r"^  (\w+):\n    Type: (AWS::\S+)$", re.MULTILINE)
+
+# What the operator's page must say of each resource of a type, and under which heading.
+DOCUMENTED = {
+    "AWS::CloudWatch::Alarm": "What pages you",
+    "AWS::Lambda::EventSourceMapping": "What stays silent",
+}
+
+
+def check_runbook() -> None:
+    """The runbook names every alarm, and every mapping that can stop without one."""
+    runbook = (ROOT / "docs" / "RUNBOOK.md").read_text()
+    sections = {part.partition("\n")[0]: part for part in runbook.split("\n## ")}
+    missing = [
+        f"{name} under “{DOCUMENTED[kind]}”"
+        for template in ("template.yaml", "source.yaml")
+        for name, kind in RESOURCE.findall((ROOT / "infra" / template).read_text())
+        if kind in DOCUMENTED and f"`{name}`" not in sections[DOCUMENTED[kind]]
+    ]
+    if missing:
+        raise StackError(f"docs/RUNBOOK.md does not mention {', '.join(missing)}")
 
 
 def check_alarms(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from alarms import check_alarms
+from alarms import check_alarms, check_runbook
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
@@ -148,6 +148,8 @@ def lint() -> int:
     check_purity()
     step("links in README.md, CONTRIBUTING.md and docs")
     check_links()
+    step("alarms and mappings in docs/RUNBOOK.md")
+    check_runbook()
     execute("licences and sources of dependencies", [cargo_tool("cargo-deny", CARGO_DENY), "check", "bans", "licenses", "sources"])
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
