@@ -1,9 +1,9 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test faults lint weigh bench soak fuzz latency openapi down
+.PHONY: help run demo source smoke test arm64 faults lint weigh bench soak fuzz latency openapi down
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: ## Run everything on this machine, show a delivery, stay up
 	@$(LOCAL) run
@@ -19,6 +19,9 @@ smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now 
 
 test: ## Run all tests, unit to end to end
 	@$(LOCAL) test
+
+arm64: ## Build for arm64, as AWS has it unless told, and start each function under an emulator
+	@$(LOCAL) arm64
 
 faults: ## Kill processes, cut calls, fool DNS, and count what was lost
 	@$(LOCAL) faults

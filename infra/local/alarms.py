@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stack import ALARM_TOPIC, ROOT, Stack, StackError, step
+from stack import ALARM_TOPIC, ROOT, Stack, StackError
 
 # The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
@@ -37,7 +37,6 @@ def check_runbook() -> None:
 
 def check_alarms(stack: Stack) -> None:
     """Every alarm watches something that is there, and tells the topic when it goes on and off."""
-    step("the alarms watch what is there, and tell the topic")
     alarms = [
         alarm
         for page in stack.client("cloudwatch").get_paginator("describe_alarms").paginate()

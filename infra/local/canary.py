@@ -11,7 +11,7 @@ from urllib.parse import quote
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
-from stack import Stack, StackError, step
+from stack import Stack, StackError
 
 # What no log may hold: how secrets and tokens begin, and what the first delivery's payload says.
 LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")
@@ -34,7 +34,6 @@ def check_secrets(stack: Stack, least_lines: int) -> None:
     """No secret that Secrets Manager held stands in a log, an item, a message or an answer; no token or payload in a log.
 
     With fewer lines of log than that the logs were not found."""
-    step("a search for every secret of the run in logs, tables, queues and answers")
     secrets = all_secrets(stack)
     texts = {"logs": logs(stack), "items": tables(stack), "messages": queues(stack), "answers": answers(stack)}
     if len(texts["logs"]) < least_lines or not secrets or not texts["answers"]:

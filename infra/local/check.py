@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import unittest
 from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,13 +16,18 @@ from alarms import check_alarms, check_runbook
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
+from parts import Parts, failing_tests
 from receiver import Receiver
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+from starts import check_starts
 from verify import check_npm
 from walkthrough import check_walkthroughs
 
 # The table of the end-to-end tests.
 TABLE = "items"
+
+# The tests of the workspace, apart from those of its load.
+EVERY_TEST = ("--lib", "--test", "it", "--test", "simulation", "--test", "ssrf")
 
 CARGO_DENY = "0.20.2"
 
@@ -39,53 +45,58 @@ HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
 
 
 def test() -> int:
-    """Runs every test: unit, property and wire tests, then end to end against the deployed stack; says what it ran."""
+    """Runs every test: unit, property and wire tests, then end to end against the deployed stack. A part that fails stops no other."""
     step(f"everything random starts from SEED={seed()}")
+    parts = Parts()
+    parts.run("the Python tests of infra", python_tests)
     with Stack("test", free_port()) as stack:
-        check_alarms(stack)
         prepare(stack)
-        step("cargo test: unit, property, wire and end-to-end tests, and the simulations")
-        code = cargo_test(stack, "--lib", "--test", "it", "--test", "simulation", "--test", "ssrf")
-        check_walkthroughs(stack)
-        contract = check_contract(stack, seed())
-        step("the newcomer's first delivery")
         receiver = Receiver(0)
         try:
-            first_delivery(stack, receiver)
-            check_npm(stack, receiver)
+            parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
+            parts.run("each function starts by itself and answers an event", check_starts, BUILD)
+            parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
+            parts.run("the walkthroughs of docs/API.md and docs/RUNBOOK.md", check_walkthroughs, stack)
+            parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
+            parts.run("the newcomer's first delivery", newcomer, stack, receiver)
+            parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
         finally:
             receiver.close()
-        check_secrets(stack, 1000)
-    print(
-        f"\nran: cargo test (exit code {code}), the walkthroughs of docs/API.md and docs/RUNBOOK.md, schemathesis (exit code {contract}), "
-        "the alarms, the first delivery of make run, every signature by the vendors' libraries, and a search for secrets in logs, tables, queues and answers"
-    )
-    if code or contract:
-        print(f"the functions' log is {stack.folder / 'emulator.log'}", file=sys.stderr)
-    return code or contract
+        parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000)
+    print(f"\nthe functions' log is {stack.folder / 'emulator.log'}")
+    return parts.report()
 
 
 def faults() -> int:
     """Runs what shows that nothing is lost, doubled or let through where it must not be, with its counts in sight."""
+    parts = Parts()
     with Stack("faults", free_port()) as stack:
         prepare(stack)
-        failed = []
         for what, arguments in {
             "processes that die, and calls that are cut": ("--test", "it", "--", "crash_point"),
             "the simulations": ("--test", "simulation", "--", "--nocapture"),
             "the public lists of URLs that lead astray": ("--test", "ssrf", "--", "--nocapture"),
             "names that lead elsewhere the second time": ("--lib", "--", "rebinding"),
         }.items():
-            step(what)
-            # Of a part that a signal ended the code is negative.
-            if cargo_test(stack, *arguments) != 0:
-                failed.append(what)
-        check_secrets(stack, 100)
-    print(
-        f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation); "
-        + (f"failed: {'; '.join(failed)}" if failed else "all parts passed, and no log, table, queue or answer holds a secret")
-    )
-    return 1 if failed else 0
+            parts.run(what, cargo_test, stack, *arguments)
+        parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 100)
+    print(f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation)")
+    return parts.report()
+
+
+def newcomer(stack: Stack, receiver: Receiver) -> None:
+    """Does what `make demo` does."""
+    first_delivery(stack, receiver)
+
+
+def python_tests() -> list[str]:
+    """Runs infra/tests; returns what failed."""
+    runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2)
+    result = runner.run(unittest.defaultTestLoader.discover(str(ROOT / "infra" / "tests")))
+    if result.testsRun == 0:
+        return ["no test was found"]
+    unexpected = [test.id() for test in result.unexpectedSuccesses]
+    return [test.id() for test, _ in (*result.failures, *result.errors)] + unexpected
 
 
 def crash_points() -> int:
@@ -115,8 +126,8 @@ def seed() -> int:
     return int(head.stdout[:8] or "0", 16)
 
 
-def cargo_test(stack: Stack, *arguments: str) -> int:
-    """Runs tests of the workspace against the stack; returns the exit code."""
+def cargo_test(stack: Stack, *arguments: str) -> list[str]:
+    """Runs tests of the workspace against the stack; returns what failed."""
     environment = {
         **os.environ,
         **stack.environment,
@@ -129,7 +140,7 @@ def cargo_test(stack: Stack, *arguments: str) -> int:
         "SIMULATION_SEED": str(seed()),
     }
     command = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    return failing_tests(command, ROOT, environment)
 
 
 def lint() -> int:

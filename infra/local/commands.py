@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+import arm64
 import bench
 import check
 import demo
@@ -21,6 +22,7 @@ COMMANDS = {
     "source": source.source,
     "smoke": smoke.smoke,
     "test": check.test,
+    "arm64": arm64.arm64,
     "faults": check.faults,
     "lint": check.lint,
     "weigh": weigh.weigh,

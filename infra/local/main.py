@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|source|smoke|test|faults|lint|weigh|bench|soak|fuzz|latency|down`.
+"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|source|smoke|test|arm64|faults|lint|weigh|bench|soak|fuzz|latency|down`.
 
 This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
 packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
@@ -25,6 +25,7 @@ ENVIRONMENTS = {
     "source": ("tools",),
     "smoke": ("tools", "emulator", "data"),
     "test": ("tools", "emulator", "contract"),
+    "arm64": ("tools",),
     "faults": ("tools", "emulator"),
     "lint": ("tools",),
     "weigh": ("tools",),

@@ -234,6 +234,7 @@ class Stack:
         step("deploying infra/template.yaml with sam deploy")
         parameters = {
             "Stage": "local",
+            "DeletionProtection": "false",
             "Architecture": architecture(),
             "JwtIssuer": ISSUER,
             "JwtAudience": AUDIENCE,
@@ -293,20 +294,21 @@ def architecture() -> str:
     return ARCHITECTURES[machine]
 
 
-def build(as_deployed: bool = False) -> None:
-    """Builds the functions for this machine, sooner unless they are to be what is deployed. Cargo decides what is to be done."""
-    target = {"x86_64": "x86_64", "arm64": "aarch64"}[architecture()] + "-unknown-linux-gnu"
+def build(processor: str | None = None, folder: Path = BUILD, as_deployed: bool = False) -> None:
+    """Builds the functions, for this machine unless told, and sooner unless they are to be what is deployed. Cargo decides what is to be done."""
+    processor = processor or architecture()
+    target = {"x86_64": "x86_64", "arm64": "aarch64"}[processor] + "-unknown-linux-gnu"
     cold = not (ROOT / "target" / target / "release").exists()
-    step("building the functions with sam build" + (" (the first time takes several minutes)" if cold else ""))
+    step(f"building the functions for {processor} with sam build" + (" (the first time takes several minutes)" if cold else ""))
     placeholders = {"JwtIssuer": ISSUER, "JwtAudience": AUDIENCE}
-    command = ["sam", "build", "--config-env", "local", "--parameter-overrides"]
-    command += overrides({"Architecture": architecture(), **placeholders})
+    command = ["sam", "build", "--config-env", "local", "--build-dir", str(folder), "--parameter-overrides"]
+    command += overrides({"Architecture": processor, **placeholders})
     # SAM shows what cargo says only when it is done; what stands in its folder tells how far it is.
     compiled = ROOT / "target" / target / "release" / "deps"
     run(
         command,
         "sam build",
-        LOCAL / "build.log",
+        LOCAL / f"build-{processor}.log",
         {"AWS_DEFAULT_REGION": REGION, **({} if as_deployed else SOON)},
         lambda: f"{len(list(compiled.glob('*.rlib')))} crates compiled",
     )

@@ -10,7 +10,7 @@ import subprocess
 import requests
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from stack import LOCAL, ROOT, Stack, StackError, step
+from stack import LOCAL, ROOT, Stack, StackError
 
 # Two webhooks, as one has at most four signatures. Shopify's library wants to know the shop and the version too.
 SIGNED = (
@@ -25,7 +25,6 @@ SIGNED = (
 
 def check_npm(stack: Stack, receiver: Receiver) -> None:
     """Verifies a delivery by every scheme that there is, and that another body is refused."""
-    step("every signature scheme, verified by the vendors' own npm libraries")
     folder, environment = install()
     admin = stack.issuer.token(TENANT, ["ADMIN"])
     secrets = {}

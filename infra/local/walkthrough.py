@@ -11,7 +11,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from receiver import Arrival, Receiver
-from stack import ROOT, Stack, StackError, step
+from stack import ROOT, Stack, StackError
 
 # A block of commands, and the text that follows it, if one does.
 BLOCK = re.compile(r"```sh walkthrough\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
@@ -25,7 +25,6 @@ def check_walkthroughs(stack: Stack) -> None:
     """Runs every walkthrough in a shell of its own, after the definitions that come first in docs/API.md."""
     (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "API.md").read_text())
     blocks += BLOCK.findall((ROOT / "docs" / "RUNBOOK.md").read_text())
-    step(f"the {len(blocks)} walkthroughs of docs/API.md and docs/RUNBOOK.md")
     # At once: the runbook's waits for minutes.
     with ThreadPoolExecutor(len(blocks)) as threads:
         list(threads.map(lambda block: check(stack, definitions, *block), blocks))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import threading
@@ -13,28 +12,9 @@ from io import BytesIO
 from pathlib import Path
 
 from stack import BUILD, build, step
+from starts import environments
 
 RUNS = 11
-
-# What a function must be told to start; no call is made before there is work.
-ENVIRONMENT = {
-    **dict.fromkeys(("REGISTRY_TABLE", "EVENTS_TABLE", "DELIVERIES_TABLE"), "table"),
-    **dict.fromkeys(("SECRETS_PREFIX", "FINGERPRINT_KEY_PATH"), "/weigh"),
-    **{
-        f"{queue}_QUEUE_URL": "http://127.0.0.1:1/queue"
-        for queue in ("DELIVERIES", "ORDERED", "RETRIES", "SLOW", "DEAD_LETTER", "STREAM_FAILURES")
-    },
-    "PUBLIC_URL": "http://127.0.0.1:1",
-    "JWT_ISSUER": "https://issuer.example",
-    "JWT_AUDIENCE": "weigh",
-    "JWKS": '{"keys":[]}',
-    "AWS_LAMBDA_FUNCTION_NAME": "weigh",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-    "AWS_LAMBDA_FUNCTION_VERSION": "1",
-    "AWS_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-}
 
 
 def weigh() -> int:
@@ -42,9 +22,10 @@ def weigh() -> int:
     build(as_deployed=True)
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
+    told = environments('{"keys":[]}')
     for binary in sorted(BUILD.glob("*/bootstrap")):
         size, zipped = binary.stat().st_size / 1e6, zipped_bytes(binary) / 1e6
-        runs = [start(binary) for _ in range(RUNS)]
+        runs = [start(binary, told[binary.parent.name]) for _ in range(RUNS)]
         milliseconds = statistics.median(run[0] for run in runs) * 1000
         peak = max(run[1] for run in runs) / 1e6
         print(f"{binary.parent.name:22}{size:8.1f}{zipped:12.1f}{milliseconds:10.1f}{peak:10.1f}")
@@ -59,7 +40,7 @@ def zipped_bytes(binary: Path) -> int:
     return len(archive.getvalue())
 
 
-def start(binary: Path) -> tuple[float, int]:
+def start(binary: Path, told: dict[str, str]) -> tuple[float, int]:
     """Starts a function beside a runtime API; returns the seconds until it asks for work, and its peak memory."""
     asked = threading.Event()
 
@@ -75,7 +56,7 @@ def start(binary: Path) -> tuple[float, int]:
 
     server = HTTPServer(("127.0.0.1", 0), Runtime)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
+    environment = {**told, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
     started = time.monotonic()
     process = subprocess.Popen([binary], env=environment, stdout=subprocess.DEVNULL)
     if not asked.wait(10):

@@ -64,7 +64,7 @@ impl Api {
 async fn assert_signs(stack: &Stack, api: &Api, id: &str, secrets: &[String]) {
     let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
     let record = registry.webhook(&api.tenant.parse().unwrap(), id.parse().unwrap()).await.unwrap().unwrap();
-    let keyring = Keyring::new(stack.aws.secrets(), stack.output("FingerprintKeyPath").to_owned());
+    let keyring = Keyring::new(stack.aws.secrets(), stack.output("FingerprintKeyArn").to_owned());
     let found = keyring.secrets(&record.webhook, tests::now()).await.unwrap();
     let expected: Vec<_> = secrets.iter().rev().take(2).map(|text| WebhookSecret::parse(text).unwrap()).collect();
     // Secrets cannot be compared, and what they sign can.
@@ -273,7 +273,7 @@ async fn a_rotation_that_died_half_way_loses_no_secret(
 async fn assert_authorized(stack: &Stack, api: &Api, id: &str, token: &str) {
     let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
     let record = registry.webhook(&api.tenant.parse().unwrap(), id.parse().unwrap()).await.unwrap().unwrap();
-    let keyring = Keyring::new(stack.aws.secrets(), stack.output("FingerprintKeyPath").to_owned());
+    let keyring = Keyring::new(stack.aws.secrets(), stack.output("FingerprintKeyArn").to_owned());
     let found = keyring.authorizing(&record.webhook.authorization.unwrap()).await.unwrap();
     assert_eq!(found.to_text().expose_secret(), token);
 }

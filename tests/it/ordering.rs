@@ -199,7 +199,7 @@ async fn a_fault_of_ours_sends_back_what_comes_after_it_too() {
     let receiver = Receiver::accepting().await;
     let webhook = tenant.webhook(&receiver.url, ordered(3, "halt")).await;
     let [one, two] = [1, 2].map(|number| message(&tenant, &webhook, number));
-    let mut cut_off = Function::start(&stack, "DeliverFunction", &[("FINGERPRINT_KEY_PATH", "/nowhere")]).await;
+    let mut cut_off = Function::start(&stack, "DeliverFunction", &[("FINGERPRINT_KEY_ARN", "/nowhere")]).await;
     let response = cut_off.invoke(batch(&[&one, &two])).await;
     assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "1"}]}));
     let mut deliver = Function::start(&stack, "DeliverFunction", &[]).await;

@@ -106,7 +106,7 @@ impl World {
             retries_queue_url: url("retries"),
             slow_queue_url: url("slow"),
             dead_letter_queue_url: url("dead-letters"),
-            fingerprint_key_path: "/test/fingerprint-key".to_owned(),
+            fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::target::TargetPolicy::default(),
         };
         let client = Client::new(domain::target::TargetPolicy::default()).unwrap().scripted(script);

@@ -120,7 +120,7 @@ impl Stack {
             ("SLOW_QUEUE_URL", "SlowQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "DeadLetterQueueUrl"),
             ("STREAM_FAILURES_QUEUE_URL", "StreamFailuresQueueUrl"),
-            ("FINGERPRINT_KEY_PATH", "FingerprintKeyPath"),
+            ("FINGERPRINT_KEY_ARN", "FingerprintKeyArn"),
             ("SECRETS_PREFIX", "SecretsPrefix"),
         ];
         let outputs = outputs.map(|(name, output)| (name.to_owned(), self.output(output).to_owned()));

@@ -23,7 +23,7 @@ pub struct App {
     pub(crate) limits: Limits,
     pub(crate) targets: TargetPolicy,
     pub(crate) clock: Box<dyn Clock>,
-    fingerprint_key_path: String,
+    fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
 }
 
@@ -46,13 +46,13 @@ impl App {
             limits: Limits::new(config.tenant_rate_limit),
             targets: config.targets,
             clock: Box::new(SystemClock),
-            fingerprint_key_path: config.fingerprint_key_path,
+            fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),
         }
     }
 
     /// Returns the key of fingerprints, read once.
     pub(crate) async fn fingerprint_key(&self) -> Result<&FingerprintKey, StoreError> {
-        self.fingerprint_key.get_or_try_init(|| self.secrets.fingerprint_key(&self.fingerprint_key_path)).await
+        self.fingerprint_key.get_or_try_init(|| self.secrets.fingerprint_key(&self.fingerprint_key_arn)).await
     }
 }

@@ -30,8 +30,8 @@ pub struct Config {
     pub tenant_rate_limit: NonZeroU32,
     /// `SECRETS_PREFIX`: the path under which webhooks' secrets live.
     pub secrets_prefix: String,
-    /// `FINGERPRINT_KEY_PATH`.
-    pub fingerprint_key_path: String,
+    /// `FINGERPRINT_KEY_ARN`.
+    pub fingerprint_key_arn: String,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
     pub targets: TargetPolicy,
 }
@@ -52,7 +52,7 @@ impl Config {
         let max_webhooks = env.optional("MAX_WEBHOOKS").unwrap_or(DEFAULT_MAX_WEBHOOKS);
         let tenant_rate_limit = env.optional("TENANT_RATE_LIMIT").unwrap_or(DEFAULT_TENANT_RATE_LIMIT);
         let secrets_prefix = env.required("SECRETS_PREFIX");
-        let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
+        let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
         let config = || {
             Some(Self {
@@ -64,7 +64,7 @@ impl Config {
                 max_webhooks,
                 tenant_rate_limit,
                 secrets_prefix: secrets_prefix?,
-                fingerprint_key_path: fingerprint_key_path?,
+                fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
             })
         };

@@ -59,7 +59,7 @@ impl App {
             retries: aws.queue(config.retries_queue_url),
             slow: aws.queue(config.slow_queue_url),
             dead_letters: aws.queue(config.dead_letter_queue_url),
-            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
+            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             tokens: Tokens::default(),
             receivers,
             clock,

@@ -18,8 +18,8 @@ pub struct Config {
     pub slow_queue_url: String,
     /// `DEAD_LETTER_QUEUE_URL`.
     pub dead_letter_queue_url: String,
-    /// `FINGERPRINT_KEY_PATH`.
-    pub fingerprint_key_path: String,
+    /// `FINGERPRINT_KEY_ARN`.
+    pub fingerprint_key_arn: String,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
     pub targets: TargetPolicy,
 }
@@ -38,7 +38,7 @@ impl Config {
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
         let slow_queue_url = env.required("SLOW_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
-        let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
+        let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
         let config = || {
             Some(Self {
@@ -48,7 +48,7 @@ impl Config {
                 retries_queue_url: retries_queue_url?,
                 slow_queue_url: slow_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
-                fingerprint_key_path: fingerprint_key_path?,
+                fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
             })
         };

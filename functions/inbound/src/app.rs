@@ -21,7 +21,7 @@ impl App {
         Self {
             registry: aws.registry(config.registry_table),
             events: aws.events(config.events_table),
-            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_path),
+            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             clock: Box::new(SystemClock),
         }
     }

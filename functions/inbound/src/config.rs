@@ -9,8 +9,8 @@ pub struct Config {
     pub registry_table: String,
     /// `EVENTS_TABLE`.
     pub events_table: String,
-    /// `FINGERPRINT_KEY_PATH`.
-    pub fingerprint_key_path: String,
+    /// `FINGERPRINT_KEY_ARN`.
+    pub fingerprint_key_arn: String,
 }
 
 impl Config {
@@ -23,12 +23,12 @@ impl Config {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");
         let events_table = env.required("EVENTS_TABLE");
-        let fingerprint_key_path = env.required("FINGERPRINT_KEY_PATH");
+        let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
                 events_table: events_table?,
-                fingerprint_key_path: fingerprint_key_path?,
+                fingerprint_key_arn: fingerprint_key_arn?,
             })
         };
         let config = config();

@@ -35,7 +35,7 @@ type Known = Arc<AsyncMutex<Option<(Timestamp, SigningKeys)>>>;
 #[derive(Debug)]
 pub struct Keyring {
     secrets: Secrets,
-    key_path: String,
+    key_arn: String,
     key: OnceCell<FingerprintKey>,
     slots: Slots<(String, Fingerprint), Slot<WebhookSecret>>,
     signing: Slots<PublicKey, Slot<SigningKey>>,
@@ -51,11 +51,11 @@ fn slot<K: Eq + Hash, V: Clone + Default>(slots: &Slots<K, V>, key: K) -> V {
 }
 
 impl Keyring {
-    /// Reads nothing yet; `key_path` is where the deployment's fingerprint key is.
+    /// Reads nothing yet; `key_arn` is the ARN of the deployment's fingerprint key.
     #[must_use]
-    pub fn new(secrets: Secrets, key_path: String) -> Self {
+    pub fn new(secrets: Secrets, key_arn: String) -> Self {
         let (slots, signing, tenants) = Default::default();
-        Self { secrets, key_path, key: OnceCell::new(), slots, signing, tenants }
+        Self { secrets, key_arn, key: OnceCell::new(), slots, signing, tenants }
     }
 
     /// Returns the secrets that the webhook signs with, the current one first; for a while after a rotation these are two.
@@ -100,7 +100,7 @@ impl Keyring {
 
     /// The webhook says which secret signs, and that need not be the current one: it may be the one before, or wait to be promoted.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
-        let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_path)).await?;
+        let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_arn)).await?;
         for version in [Version::Current, Version::Of(fingerprint.as_str()), Version::Previous] {
             let secret = match self.secrets.webhook_secret(path, version).await {
                 // Without a current one there is none at all.

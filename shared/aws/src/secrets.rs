@@ -235,7 +235,7 @@ impl Secrets {
     async fn describe(&self, path: &str) -> Result<DescribeSecretOutput, StoreError> {
         self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
             if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) {
-                StoreError::Missing { key: path.to_owned() }
+                StoreError::Missing { key: id.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
@@ -247,7 +247,7 @@ impl Secrets {
         let request = request.client_request_token(version).version_stages(label);
         request.send().await.map_err(|error| {
             if error.as_service_error().is_some_and(PutSecretValueError::is_resource_not_found_exception) {
-                StoreError::Missing { key: path.to_owned() }
+                StoreError::Missing { key: id.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
@@ -285,17 +285,17 @@ impl Secrets {
         self.read(path, version).await.map(WebhookSecret::checked)
     }
 
-    /// Reads the deployment's fingerprint key.
+    /// Reads the deployment's fingerprint key. It has no path: its ARN is its id.
     ///
     /// # Errors
     ///
     /// [`StoreError::Missing`] if there is none.
-    pub async fn fingerprint_key(&self, path: &str) -> Result<FingerprintKey, StoreError> {
-        self.read(path, Version::Current).await.map(FingerprintKey::new)
+    pub async fn fingerprint_key(&self, arn: &str) -> Result<FingerprintKey, StoreError> {
+        self.read(arn, Version::Current).await.map(FingerprintKey::new)
     }
 
-    async fn read(&self, path: &str, version: Version<'_>) -> Result<SecretString, StoreError> {
-        let request = self.client.get_secret_value().secret_id(path);
+    async fn read(&self, id: &str, version: Version<'_>) -> Result<SecretString, StoreError> {
+        let request = self.client.get_secret_value().secret_id(id);
         let request = match version {
             Version::Current => request.version_stage(CURRENT),
             Version::Previous => request.version_stage(PREVIOUS),
@@ -306,12 +306,12 @@ impl Secrets {
                 .as_service_error()
                 .is_some_and(|error| error.is_resource_not_found_exception() || error.is_invalid_request_exception());
             if gone {
-                StoreError::Missing { key: path.to_owned() }
+                StoreError::Missing { key: id.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
         })?;
-        let text = answer.secret_string.ok_or_else(|| StoreError::inconsistent(path, "not a text"))?;
+        let text = answer.secret_string.ok_or_else(|| StoreError::inconsistent(id, "not a text"))?;
         Ok(text.into())
     }
 }

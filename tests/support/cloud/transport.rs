@@ -85,7 +85,7 @@ pub fn delivery_environment(url: &str) -> HashMap<String, String> {
         ("RETRIES_QUEUE_URL", queue("retries")),
         ("SLOW_QUEUE_URL", queue("slow")),
         ("DEAD_LETTER_QUEUE_URL", queue("dead-letters")),
-        ("FINGERPRINT_KEY_PATH", "/test/fingerprint-key".to_owned()),
+        ("FINGERPRINT_KEY_ARN", "/test/fingerprint-key".to_owned()),
         ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8".to_owned()),
         ("TARGET_ALLOW_HTTP", "true".to_owned()),
         ("TARGET_ALLOWED_PORTS", "1-65535".to_owned()),

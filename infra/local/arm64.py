@@ -1,0 +1,37 @@
+"""`make arm64`: the functions for the processor that they have on AWS unless told, built and started under an emulator of it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+
+from parts import Parts
+from stack import ARCHITECTURES, LOCAL, StackError, build
+from starts import check_starts
+
+# Where Debian keeps the C library of arm64; the packages of all that is needed.
+SYSROOT = Path("/usr/aarch64-linux-gnu")
+LOADER = SYSROOT / "lib" / "ld-linux-aarch64.so.1"
+PACKAGES = "qemu-user libc6-arm64-cross libgcc-s1-arm64-cross"
+
+
+def arm64() -> int:
+    """Builds each function as `sam build` does by default, though sooner, and lets it answer one event."""
+    runner = emulator()
+    folder = LOCAL / "arm64" / "build"
+    build("arm64", folder)
+    parts = Parts()
+    parts.run("each function, built for arm64, starts and answers an event", check_starts, folder, runner)
+    return parts.report()
+
+
+def emulator() -> tuple[str, ...]:
+    """Returns what runs a binary of arm64 here: nothing, on arm64 itself."""
+    if ARCHITECTURES.get(platform.machine()) == "arm64":
+        return ()
+    qemu = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    if qemu is None or not LOADER.exists():
+        what = "qemu-aarch64 is not on the PATH" if qemu is None else f"{LOADER} is missing"
+        raise StackError(f"{what}: install what runs binaries of arm64, on Debian with\n  apt-get install {PACKAGES}")
+    return (qemu, "-L", str(SYSROOT))

@@ -1,0 +1,90 @@
+"""The parts of a long check: each runs whatever became of the others, and the last lines say what failed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from stack import StackError, step
+
+# What `cargo test` prints: the binary that it runs, a test that failed, and a binary that ended otherwise than by a failed test.
+RUNNING = re.compile(r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))")
+FAILED = re.compile(r"^test (?P<name>.+?) (?:- should panic )?\.\.\. FAILED$")
+BROKEN = re.compile(r"^error(?:\[E\d+\])?: (?!test failed|doctest failed|\d+ targets? failed)(?P<what>.+)")
+KILLED = re.compile(r"^\s+process didn't exit successfully: .*\((?P<what>signal: .+)\)$")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+
+# So many lines of a part's failures are repeated at the end.
+SHOWN = 20
+
+
+class Parts:
+    """Runs parts one after the other, and keeps what failed."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, list[str]] = {}
+
+    def run(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
+        """Runs a part. It fails if it raises an error or returns what failed, a line each."""
+        step(name)
+        try:
+            failures = checked(part(*arguments))
+        except StackError as error:
+            failures = str(error).splitlines() or ["failed"]
+        except Exception as error:
+            traceback.print_exc()
+            failures = [f"{type(error).__name__}: {error}"]
+        for failure in failures:
+            print(f"failed: {failure}", file=sys.stderr, flush=True)
+        self._failures[name] = failures
+
+    def report(self) -> int:
+        """Prints each part with its result, and what failed below it; returns the exit code."""
+        print("\nran:")
+        for name, failures in self._failures.items():
+            print(f"  {'FAILED' if failures else 'ok':8}{name}")
+            for failure in failures[:SHOWN]:
+                print(f"            {failure}")
+            if len(failures) > SHOWN:
+                print(f"            and {len(failures) - SHOWN} lines more, above")
+        failed = sum(1 for failures in self._failures.values() if failures)
+        print(f"\n{len(self._failures) - failed} passed, {failed} failed", flush=True)
+        return 1 if failed else 0
+
+
+def checked(failures: object) -> list[str]:
+    """Returns what a part has returned. An exit code that is taken for nothing would hide a failure."""
+    if failures is None or isinstance(failures, list):
+        return failures or []
+    raise TypeError(f"a part returns a list of what failed, or nothing, and not {failures!r}")
+
+
+def failing_tests(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
+    """Runs `cargo test` with its output in sight. Returns the tests that failed, and how it ended if it was not by a test."""
+    binary, failures, broken = "", [], []
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(command, cwd=folder, env=environment, **output) as process:
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                plain = COLOR.sub("", line).rstrip()
+                if running := RUNNING.match(plain):
+                    binary = running["binary"] or running["docs"]
+                elif failed := FAILED.match(plain):
+                    failures.append(f"{binary}: {failed['name']}")
+                elif error := BROKEN.match(plain):
+                    broken.append(error["what"])
+                elif killed := KILLED.match(plain):
+                    broken.append(f"{binary}: {killed['what']}")
+        except BaseException:
+            process.terminate()
+            raise
+    code = process.returncode
+    if code == 0:
+        return []
+    # A binary that is killed reports no test, and neither does a build that fails.
+    return failures + broken or [f"{' '.join(command[:2])} ended with {code}; its last lines say why"]
