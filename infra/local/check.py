@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
+from access import check_access, check_gate, credentials
 from alarms import check_alarms, check_runbook
 from canary import check_secrets
 from contract import check_contract
@@ -49,6 +50,7 @@ def test() -> int:
     step(f"everything random starts from SEED={seed()}")
     parts = Parts()
     parts.run("the Python tests of infra", python_tests)
+    parts.run("the gate's own tests: policies as AWS evaluates them, and what each call needs", check_gate)
     with Stack("test", free_port()) as stack:
         prepare(stack)
         receiver = Receiver(0)
@@ -63,6 +65,7 @@ def test() -> int:
         finally:
             receiver.close()
         parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000)
+        parts.run("the roles of the functions allow their calls, and no more", check_access, stack)
     print(f"\nthe functions' log is {stack.folder / 'emulator.log'}")
     return parts.report()
 
@@ -80,6 +83,7 @@ def faults() -> int:
         }.items():
             parts.run(what, cargo_test, stack, *arguments)
         parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 100)
+        parts.run("the roles of the functions allow their calls", check_access, stack, False)
     print(f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation)")
     return parts.report()
 
@@ -133,6 +137,7 @@ def cargo_test(stack: Stack, *arguments: str) -> list[str]:
         **stack.environment,
         "DYNAHOOK_ANSWERS": str(stack.answers),
         "DYNAHOOK_BUILD": str(BUILD),
+        "DYNAHOOK_CREDENTIALS": str(credentials(stack)),
         "DYNAHOOK_KEYS": str(LOCAL / "keys"),
         "DYNAHOOK_OUTPUTS": str(stack.folder / "outputs.json"),
         "INSTA_UPDATE": "no",

@@ -25,6 +25,8 @@ from tokens import AUDIENCE, ISSUER, Issuer
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 BUILD = ROOT / ".aws-sam" / "build"
+EMULATOR_PYTHON = LOCAL / "venv" / "emulator" / "bin" / "python"
+GATE = ROOT / "infra" / "local" / "gate"
 STACK = "dynahook-local"
 REGION = "us-east-1"
 
@@ -205,7 +207,8 @@ class Stack:
         }
         environment.pop("VIRTUAL_ENV", None)
         self._process = subprocess.Popen(
-            [LOCAL / "venv" / "emulator" / "bin" / "ministack"],
+            # Behind the gate, which enforces the functions' roles as AWS does.
+            [EMULATOR_PYTHON, GATE],
             cwd=self.folder,
             env=environment,
             stdout=log,

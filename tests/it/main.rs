@@ -18,6 +18,7 @@ mod fanout;
 mod inbound;
 mod jobs;
 mod ledger;
+mod move_tasks;
 mod operational;
 mod ordering;
 mod secrets;

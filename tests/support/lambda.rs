@@ -21,6 +21,9 @@ use tokio::sync::{Mutex, mpsc};
 use crate::Stack;
 use crate::stack::variable;
 
+/// How variables end that name what a role allows.
+const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_PATH", "_PREFIX"];
+
 /// How long an invocation may take, unless it is told.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -45,9 +48,13 @@ struct Runtime {
 }
 
 impl Function {
-    /// Starts the binary that was built for the function with that logical id, such as `DeliverFunction`.
+    /// Starts the binary that was built for the function with that logical id, such as `DeliverFunction`, with the rights of its
+    /// role; if the test names tables, queues or secrets of its own, which no role knows, with those of the account.
     pub async fn start(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> Self {
         let mut all = stack.function_environment();
+        if !environment.iter().any(|(name, _)| RESOURCES.iter().any(|resource| name.ends_with(resource))) {
+            all.extend(role(logical_id));
+        }
         all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Self::spawn(&binary(logical_id), all).await
     }
@@ -126,6 +133,13 @@ impl Function {
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
+}
+
+/// Returns the credentials of a function's role, as variables of its environment.
+fn role(logical_id: &str) -> HashMap<String, String> {
+    let file = std::fs::read(variable("DYNAHOOK_CREDENTIALS")).unwrap();
+    let mut all: HashMap<String, HashMap<String, String>> = serde_json::from_slice(&file).unwrap();
+    all.remove(logical_id).unwrap_or_else(|| panic!("the template has no role for {logical_id}"))
 }
 
 /// Returns the binary that was built for a function.

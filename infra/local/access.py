@@ -1,0 +1,86 @@
+"""The roles of the functions: the tests of the gate that enforces them, and what it saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import boto3
+import requests
+from botocore.exceptions import ClientError
+
+from stack import EMULATOR_PYTHON, GATE, REGION, ROOT, STACK, Stack, StackError
+
+
+def check_gate() -> None:
+    """Runs the gate's own tests, in the emulator's environment."""
+    tests = ["-m", "unittest", "discover", "--start-directory", GATE / "tests", "--top-level-directory", GATE.parent]
+    if subprocess.run([EMULATOR_PYTHON, *tests], cwd=ROOT, check=False).returncode != 0:
+        raise StackError("the gate's tests do not pass")
+
+
+def session(stack: Stack, role: str, name: str) -> dict[str, str]:
+    """Returns credentials of a role of the template, by its logical id, as a process finds them in its environment."""
+    found = stack.client("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=role)
+    arn = f"arn:aws:iam::000000000000:role/{found['StackResourceDetail']['PhysicalResourceId']}"
+    # As long as a session may be: longer than the tests.
+    assumed = stack.client("sts").assume_role(RoleArn=arn, RoleSessionName=name, DurationSeconds=12 * 3600)
+    return {
+        "AWS_ACCESS_KEY_ID": assumed["Credentials"]["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": assumed["Credentials"]["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": assumed["Credentials"]["SessionToken"],
+    }
+
+
+def credentials(stack: Stack) -> Path:
+    """Writes credentials for the functions that tests run themselves, by logical id; returns where."""
+    resources = stack.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+    roles = [each["LogicalResourceId"] for each in resources if each["ResourceType"] == "AWS::IAM::Role"]
+    names = [role.removesuffix("Role") for role in roles]
+    sessions = {f"{name}Function": session(stack, f"{name}Role", f"tests-{name.lower()}") for name in names}
+    file = stack.folder / "credentials.json"
+    file.write_text(json.dumps(sessions))
+    return file
+
+
+def check_refusals(stack: Stack) -> None:
+    """Tries what a role must not do, so that no gate that lets everything pass goes unnoticed."""
+    keys = session(stack, "InboundRole", "on-purpose-inbound")
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=stack.endpoint,
+        region_name=REGION,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+    )
+    try:
+        client.get_item(TableName=stack.outputs["DeliveriesTable"], Key={"pk": {"S": "D#x"}, "sk": {"S": "x"}})
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "AccessDeniedException":
+            return
+        raise
+    raise StackError("the role of inbound reads the Deliveries table, and the gate did not refuse it")
+
+
+def check_access(stack: Stack, whole: bool = True) -> list[str]:
+    """Shows the calls of each function; after a `whole` run, also which permissions nothing used. Returns what the roles refused."""
+    check_refusals(stack)
+    report = requests.get(f"{stack.endpoint}/_gate/report", timeout=60).json()
+    file = stack.folder / "calls.json"
+    file.write_text(json.dumps(report, indent=2))
+    print(f"\ncalls of AWS's APIs, and the items or messages in them (with all else that the gate saw: {file.relative_to(ROOT)})")
+    for caller, operations in report["calls"].items():
+        for operation, count in operations.items():
+            print(f"  {caller:24} {operation:44} {count['calls']:8} {count['entries']:8}")
+    if whole and report["unused"]:
+        print("\npermissions that nothing used; remove those that nothing ever will:")
+        print("\n".join(f"  {grant}" for grant in report["unused"]))
+    return [line(refusal) for refusal in report["refused"] if not refusal["on_purpose"]] + report["services"]
+
+
+def line(refusal: dict) -> str:
+    """Returns one line about a refusal: what infra/template.yaml must allow, or the function do without."""
+    keys = f" [{refusal['keys']}]" if refusal["keys"] else ""
+    return f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}, {refusal['times']} times, {refusal['why']}"

@@ -1,0 +1,20 @@
+"""`python infra/local/gate`: the emulator behind the gate, on the port of GATEWAY_PORT."""
+
+import os
+import sys
+from pathlib import Path
+
+# At the end, so that no module of this project takes the place of a library's.
+sys.path.pop(0)
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+# Gives each function credentials of its role, by which the gate knows it.
+os.environ["AUTH"] = "true"
+
+from ministack import app as emulator  # noqa: E402
+
+from gate import moves  # noqa: E402
+from gate.app import Gate  # noqa: E402
+
+moves.install()
+emulator.app = Gate(emulator.app)
+emulator.main()

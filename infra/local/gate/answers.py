@@ -1,0 +1,58 @@
+"""How AWS refuses, service by service, so that an SDK reads the error as it does there."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from xml.sax.saxutils import escape
+
+from gate.calls import Call
+
+# Status, content type and the name of the error.
+DENIED = {
+    "dynamodb": (400, "application/x-amz-json-1.0", "com.amazon.coral.service#AccessDeniedException"),
+    "secretsmanager": (400, "application/x-amz-json-1.1", "AccessDeniedException"),
+    "sqs": (403, "application/x-amz-json-1.0", "com.amazonaws.sqs#AccessDeniedException"),
+}
+THROTTLED = {
+    "dynamodb": (
+        400,
+        "application/x-amz-json-1.0",
+        "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+    ),
+    "secretsmanager": (400, "application/x-amz-json-1.1", "ThrottlingException"),
+    "sqs": (400, "application/x-amz-json-1.0", "com.amazonaws.sqs#RequestThrottled"),
+}
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def denied(call: Call, message: str) -> Answer:
+    """Returns the answer to a call that the role does not allow."""
+    if call.service == "s3":
+        return xml("AccessDenied", message, 403)
+    status, kind, error = DENIED.get(call.service, (403, "application/x-amz-json-1.1", "AccessDeniedException"))
+    return answer(status, kind, error, message, "AccessDenied")
+
+
+def throttled(call: Call) -> Answer:
+    """Returns the answer to a call that is one too many."""
+    if call.service == "s3":
+        return xml("SlowDown", "Please reduce your request rate.", 503)
+    status, kind, error = THROTTLED.get(call.service, (400, "application/x-amz-json-1.1", "ThrottlingException"))
+    return answer(status, kind, error, "Rate exceeded; a test asked for it.", "RequestThrottled")
+
+
+def answer(status: int, kind: str, error: str, message: str, legacy: str) -> Answer:
+    """Returns an error of a JSON protocol."""
+    headers = {"content-type": kind, "x-amzn-requestid": str(uuid.uuid4())}
+    if "sqs" in error:
+        # SDKs report the name that the error had before SQS spoke JSON.
+        headers["x-amzn-query-error"] = f"{legacy};Sender"
+    return status, headers, json.dumps({"__type": error, "message": message, "Message": message}).encode()
+
+
+def xml(error: str, message: str, status: int) -> Answer:
+    """Returns an error of S3."""
+    body = f"<?xml version='1.0'?><Error><Code>{error}</Code><Message>{escape(message)}</Message></Error>"
+    return status, {"content-type": "application/xml"}, body.encode()

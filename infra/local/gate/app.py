@@ -1,0 +1,153 @@
+"""The gate as an ASGI application around the emulator's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qs, unquote
+
+from gate import answers, callers, policy, services
+from gate.calls import Call, Need, UnknownCall
+from gate.faults import Faults
+from gate.grants import Grants
+from gate.needs import needs
+from gate.record import Record
+
+LOG = logging.getLogger("gate")
+
+# Credential=<access key>/<date>/<region>/<service>/aws4_request
+SCOPE = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
+
+# The services that have another name in X-Amz-Target than in a signature.
+SERVICES = {"DynamoDB": "dynamodb", "DynamoDBStreams": "dynamodbstreams", "AmazonSQS": "sqs", "secretsmanager": "secretsmanager"}
+
+
+@dataclass
+class Gate:
+    """Lets a call through to the emulator if AWS would."""
+
+    emulator: object
+    record: Record = field(default_factory=Record)
+    faults: Faults = field(default_factory=Faults)
+    grants: Grants = field(default_factory=Grants)
+
+    async def __call__(self, scope, receive, send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            return await self.emulator(scope, receive, send)
+        if scope["path"].startswith("/_gate/"):
+            return await self.command(scope, receive, send)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        key = callers.access_key(headers, query)
+        if callers.is_account(key):
+            return await self.emulator(scope, receive, send)
+        body = await whole(receive)
+        call = read(scope["method"], scope["path"], query, headers, body)
+        answer = self.judge(callers.find(key), key, call)
+        if answer is not None and answer != "repeat":
+            return await reply(send, *answer)
+        scope = as_account(scope, key)
+        if answer == "repeat":
+            await self.emulator(scope, replay(body), drop)
+        return await self.emulator(scope, replay(body), send)
+
+    def judge(self, caller: callers.Caller | None, key: str, call: Call) -> answers.Answer | str | None:
+        """Returns the answer to a call that does not go through, `repeat` if it goes twice, or nothing."""
+        if caller is None:
+            caller = callers.Caller(f"unknown key {key}", key, [])
+        try:
+            needed = [replace(need, keys={**need.keys, **caller.keys}) for need in needs(call)]
+        except UnknownCall as unknown:
+            return self.refuse(caller, call, Need(call.title, "*"), f"because the gate does not know {unknown}: see needs.py")
+        self.record.count(caller, call)
+        for need in needed:
+            if why := policy.denial(caller, need):
+                return self.refuse(caller, call, need, why)
+            self.grants.use(caller, need)
+        match self.faults.take(needed):
+            case "throttle":
+                return answers.throttled(call)
+            case other:
+                return other
+
+    def refuse(self, caller: callers.Caller, call: Call, need: Need, why: str) -> answers.Answer:
+        """Remembers a refusal and returns the answer to it."""
+        message = f"User: {caller.arn} is not authorized to perform: {need.action} on resource: {need.resource} {why}"
+        LOG.warning("%s (%s)", message, need.keys)
+        self.record.refuse(caller, need, why)
+        return answers.denied(call, message)
+
+    async def command(self, scope, receive, send) -> None:
+        """Serves the gate's own paths."""
+        body = await whole(receive)
+        match scope["method"], scope["path"]:
+            case "GET", "/_gate/report":
+                seen = {**self.record.report(), "services": services.faults(), "unused": self.grants.unused()}
+                return await reply_json(send, 200, seen)
+            case "POST", "/_gate/faults":
+                self.faults.ask(json.loads(body))
+                return await reply_json(send, 200, {})
+        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report and POST /_gate/faults"})
+
+
+def read(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Call:
+    """Reads which operation of which service a request is."""
+    target = headers.get("x-amz-target", "")
+    if "." in target:
+        name, _, operation = target.partition(".")
+        service = SERVICES.get(name.partition("_")[0], name)
+        return Call(service, operation, json.loads(body or b"{}"))
+    match = SCOPE.search(headers.get("authorization", ""))
+    service = match.group(2) if match else "unknown"
+    bucket, _, key = unquote(path).lstrip("/").partition("/")
+    prefix = parse_qs(query).get("prefix", [None])[0]
+    return Call(service, method, bucket=bucket, key=key, prefix=prefix)
+
+
+def as_account(scope: dict, key: str) -> dict:
+    """Returns a request that was let through as the account's own: the emulator would check its own idea of it once more."""
+    headers = [
+        (name, value.replace(f"Credential={key}/".encode(), b"Credential=test/") if name == b"authorization" else value)
+        for name, value in scope["headers"]
+        if name != b"x-amz-security-token"
+    ]
+    return {**scope, "headers": headers}
+
+
+async def whole(receive) -> bytes:
+    """Reads a request's body to its end."""
+    body = bytearray()
+    while True:
+        event = await receive()
+        body += event.get("body", b"")
+        if not event.get("more_body"):
+            return bytes(body)
+
+
+def replay(body: bytes):
+    """Returns what hands a body on that was read already."""
+    events = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict:
+        return events.pop() if events else {"type": "http.disconnect"}
+
+    return receive
+
+
+async def drop(event: dict) -> None:
+    """Takes the answer that a caller lost."""
+
+
+async def reply_json(send, status: int, body: dict) -> None:
+    """Answers with JSON."""
+    await reply(send, status, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+async def reply(send, status: int, headers: dict[str, str], body: bytes) -> None:
+    """Answers a request."""
+    sent = [(name.encode(), value.encode()) for name, value in {**headers, "content-length": str(len(body))}.items()]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": body})

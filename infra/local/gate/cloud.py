@@ -1,0 +1,68 @@
+"""What the gate reads of the emulator's state. No other file but moves.py knows how the emulator keeps it."""
+
+from __future__ import annotations
+
+import re
+
+from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc, secretsmanager
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+
+# The name of a function in its ARN, which an integration of API Gateway wraps in a URI.
+FUNCTION = re.compile(r":function:([A-Za-z0-9-_]+)")
+
+
+def partition_key(table: str, index: str | None = None) -> str | None:
+    """Returns the name of the partition key of a table or of an index, if there is one of that name."""
+    found = dynamodb._tables.get_scoped(ACCOUNT, REGION, table)
+    if found and index is not None:
+        indexes = [*found.get("GlobalSecondaryIndexes", []), *found.get("LocalSecondaryIndexes", [])]
+        found = next((each for each in indexes if each["IndexName"] == index), None)
+    schema = found["KeySchema"] if found else []
+    return next((key["AttributeName"] for key in schema if key["KeyType"] == "HASH"), None)
+
+
+def table_key(stream: str) -> str | None:
+    """Returns the ARN of the customer's own key that encrypts a stream's table, if there is one."""
+    table = dynamodb._tables.get_scoped(ACCOUNT, REGION, stream.split("/")[1]) or {}
+    key = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn", "")
+    # The emulator calls the key that AWS manages by its alias; it needs no permission.
+    return key if ":key/" in key else None
+
+
+def secret_arn(secret: str) -> str | None:
+    """Returns the whole ARN of a secret, with the six characters that AWS appends, by its name or by its ARN."""
+    known = secretsmanager._secrets.items_scoped(ACCOUNT, REGION)
+    return next((found["ARN"] for name, found in known if secret in (name, found["ARN"])), None)
+
+
+def mappings() -> list[dict]:
+    """Returns the event source mappings, as Lambda's API describes them."""
+    return [mapping for _, mapping in lambda_svc._esms.items_scoped(ACCOUNT, REGION)]
+
+
+def functions() -> list[dict]:
+    """Returns the configuration of each function, as Lambda's API describes it."""
+    return [function["config"] for _, function in lambda_svc._functions.items_scoped(ACCOUNT, REGION)]
+
+
+def invocations() -> list[tuple[str, str, str]]:
+    """Returns which service invokes which function, and the ARN of that on whose behalf it does: APIs, authorizers and rules."""
+    found = []
+    for api, integrations in apigateway._integrations.items_scoped(ACCOUNT, REGION):
+        source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}"
+        for integration in integrations.values():
+            found.append((integration["integrationUri"], "apigateway.amazonaws.com", f"{source}/$default/GET/any"))
+        for authorizer, each in apigateway._authorizers.get_scoped(ACCOUNT, REGION, api, {}).items():
+            found.append((each["authorizerUri"], "apigateway.amazonaws.com", f"{source}/authorizers/{authorizer}"))
+    for key, rule in eventbridge._rules.items_scoped(ACCOUNT, REGION):
+        for target in eventbridge._targets.get_scoped(ACCOUNT, REGION, key, []):
+            found.append((target["Arn"], "events.amazonaws.com", rule["Arn"]))
+    return [(match.group(1), service, source) for uri, service, source in found if (match := FUNCTION.search(uri))]
+
+
+def function_policy(name: str) -> dict:
+    """Returns the policy of a function: who may invoke it."""
+    function = lambda_svc._functions.get_scoped(ACCOUNT, REGION, name)
+    return function["policy"] if function else {}

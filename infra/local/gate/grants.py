@@ -1,0 +1,52 @@
+"""Which permissions of the functions' roles nothing used: those of a whole `make test` are likely ones to remove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ministack.core.iam_evaluator import fnmatch_iam, fnmatch_iam_cs
+
+from gate import callers, cloud, services
+from gate.callers import Caller
+from gate.calls import Need
+
+# An action and a resource, as a policy writes them.
+Grant = tuple[str, str]
+
+# Sessions in which tests run a function themselves.
+TESTS = "tests-"
+
+
+@dataclass
+class Grants:
+    """What was used since the emulator started."""
+
+    # By function.
+    used: set[tuple[str, Grant]] = field(default_factory=set)
+
+    def use(self, caller: Caller, need: Need) -> None:
+        """Remembers what allowed a call."""
+        name = caller.name.removeprefix(TESTS)
+        self.used |= {(name, grant) for grant in grants(caller) if covers(grant, need)}
+
+    def unused(self) -> list[str]:
+        """Returns, a line each, what roles of functions allow, and nothing used."""
+        found = []
+        for function in cloud.functions():
+            if caller := callers.function(function):
+                by_services = services.function_needs(function)
+                left = [grant for grant in grants(caller) if not any(covers(grant, need) for need in by_services)]
+                left = [grant for grant in left if (caller.name, grant) not in self.used]
+                found += [f"{caller.name} {action} {resource}" for action, resource in left]
+        return sorted(found)
+
+
+def grants(caller: Caller) -> list[Grant]:
+    """Returns what a role allows, each action on each resource."""
+    allowed = [statement for policy in caller.policies for statement in policy if statement.effect == "Allow"]
+    return [(action, resource) for statement in allowed for action in statement.actions for resource in statement.resources]
+
+
+def covers(grant: Grant, need: Need) -> bool:
+    """Whether a grant is about a need; its conditions aside."""
+    return fnmatch_iam(need.action, grant[0]) and fnmatch_iam_cs(need.resource, grant[1])

@@ -1,0 +1,87 @@
+"""What a call needs: IAM actions on resources, with the condition keys that the request sets.
+
+The names are those of AWS's service authorization reference. An operation that is not here is refused: whoever makes a function
+call it adds it, and so has to look up what it needs.
+"""
+
+from __future__ import annotations
+
+from gate import cloud
+from gate.calls import Call, Need, UnknownCall
+from gate.tables import table_needs
+
+# Several operations are covered by one action.
+QUEUE_ACTIONS = {
+    "SendMessage": "SendMessage",
+    "SendMessageBatch": "SendMessage",
+    "ReceiveMessage": "ReceiveMessage",
+    "DeleteMessage": "DeleteMessage",
+    "DeleteMessageBatch": "DeleteMessage",
+    "ChangeMessageVisibility": "ChangeMessageVisibility",
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+    "GetQueueAttributes": "GetQueueAttributes",
+    "GetQueueUrl": "GetQueueUrl",
+}
+
+# Operations of Secrets Manager that are named like their action, on the secret that they name.
+SECRET_ACTIONS = {
+    "GetSecretValue",
+    "PutSecretValue",
+    "DescribeSecret",
+    "UpdateSecretVersionStage",
+    "DeleteSecret",
+    "RestoreSecret",
+    "ListSecretVersionIds",
+}
+
+OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
+
+
+def needs(call: Call) -> list[Need]:
+    """Returns what a call needs, all of it."""
+    if call.service == "dynamodb":
+        return table_needs(call)
+    if call.service == "sqs" and (action := QUEUE_ACTIONS.get(call.operation)):
+        queue = call.data.get("QueueUrl") or call.data.get("QueueName", "")
+        return [Need(f"sqs:{action}", f"arn:aws:sqs:{cloud.REGION}:{cloud.ACCOUNT}:{queue.rpartition('/')[2]}")]
+    if call.service == "secretsmanager":
+        return secret_needs(call)
+    if call.service == "s3":
+        return object_needs(call)
+    raise UnknownCall(call.title)
+
+
+def secret_needs(call: Call) -> list[Need]:
+    """Returns what a call of Secrets Manager needs."""
+    if call.operation == "CreateSecret":
+        created = secret(call.data["Name"])
+        keys: dict = {"secretsmanager:name": call.data["Name"]}
+        if tags := call.data.get("Tags"):
+            keys["aws:tagkeys"] = [tag["Key"] for tag in tags]
+        creating = [Need("secretsmanager:CreateSecret", created, keys)]
+        # Tagging while creating needs the permission to tag too.
+        return creating + ([Need("secretsmanager:TagResource", created, keys)] if tags else [])
+    if call.operation == "BatchGetSecretValue":
+        each = [Need("secretsmanager:GetSecretValue", secret(name)) for name in call.data["SecretIdList"]]
+        # The batch itself takes no resource.
+        return [Need("secretsmanager:BatchGetSecretValue", "*"), *each]
+    if call.operation in SECRET_ACTIONS:
+        return [Need(f"secretsmanager:{call.operation}", secret(call.data["SecretId"]))]
+    raise UnknownCall(call.title)
+
+
+def secret(name: str) -> str:
+    """Returns the ARN of a secret; of one that is not there, the ARN that it would have."""
+    if name.startswith("arn:"):
+        return cloud.secret_arn(name) or name
+    return cloud.secret_arn(name) or f"arn:aws:secretsmanager:{cloud.REGION}:{cloud.ACCOUNT}:secret:{name}-AAAAAA"
+
+
+def object_needs(call: Call) -> list[Need]:
+    """Returns what a call of S3 needs: objects, and lists of them."""
+    bucket = f"arn:aws:s3:::{call.bucket}"
+    if call.key and call.operation in OBJECT_ACTIONS:
+        return [Need(f"s3:{OBJECT_ACTIONS[call.operation]}", f"{bucket}/{call.key}")]
+    if call.bucket and not call.key and call.operation in ("GET", "HEAD"):
+        return [Need("s3:ListBucket", bucket, {} if call.prefix is None else {"s3:prefix": call.prefix})]
+    raise UnknownCall(call.title)

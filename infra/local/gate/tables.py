@@ -1,0 +1,98 @@
+"""What calls of DynamoDB need, and the leading keys that they name.
+
+`dynamodb:LeadingKeys` has the partition keys of a request, in every operation that names items: each of a batch or a transaction,
+and that of a query's key condition. A scan names none, and so has no such key.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gate import cloud
+from gate.calls import Call, Need, UnknownCall
+
+ITEM_ACTIONS = {"GetItem", "PutItem", "UpdateItem", "DeleteItem"}
+
+# What a transaction does with an item is allowed like that operation alone; there is no action for the transaction.
+TRANSACTION_ACTIONS = {
+    "Get": "GetItem",
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+EQUALS = re.compile(r"([#\w.-]+)\s*=\s*(:\w+)")
+
+
+def table_needs(call: Call) -> list[Need]:
+    """Returns what a call of DynamoDB needs."""
+    data = call.data
+    if call.operation in ITEM_ACTIONS:
+        return [item_need(call.operation, data)]
+    if call.operation in ("Query", "Scan"):
+        index = data.get("IndexName")
+        resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")
+        keys = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
+        return [Need(f"dynamodb:{call.operation}", resource, keys)]
+    if call.operation == "BatchGetItem":
+        asked = {table: request["Keys"] for table, request in data["RequestItems"].items()}
+        return [batch_need(call.operation, table, keys) for table, keys in asked.items()]
+    if call.operation == "BatchWriteItem":
+        return [batch_need(call.operation, table, written(items)) for table, items in data["RequestItems"].items()]
+    if call.operation in ("TransactWriteItems", "TransactGetItems"):
+        enclosed = {"dynamodb:enclosingoperation": call.operation}
+        entries = [(kind, entry) for item in data["TransactItems"] for kind, entry in item.items()]
+        return [item_need(TRANSACTION_ACTIONS[kind], entry, enclosed) for kind, entry in entries]
+    raise UnknownCall(call.title)
+
+
+def item_need(action: str, request: dict, keys: dict | None = None) -> Need:
+    """Returns what it needs to do something with one item."""
+    item = request.get("Key") or request["Item"]
+    leading = leading_key(request["TableName"], item)
+    return Need(f"dynamodb:{action}", table_arn(request["TableName"]), {**(keys or {}), "dynamodb:leadingkeys": [leading]})
+
+
+def batch_need(action: str, table: str, items: list[dict]) -> Need:
+    """Returns what it needs to do something with several items of a table."""
+    leading = sorted({leading_key(table, item) for item in items})
+    return Need(f"dynamodb:{action}", table_arn(table), {"dynamodb:leadingkeys": leading})
+
+
+def written(requests: list[dict]) -> list[dict]:
+    """Returns the items, or the keys, of the requests of a BatchWriteItem."""
+    return [request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"] for request in requests]
+
+
+def leading_key(table: str, item: dict) -> str:
+    """Returns the partition key of an item."""
+    name = cloud.partition_key(table_name(table))
+    if name is None or name not in item:
+        raise UnknownCall(f"an item of {table} without its partition key")
+    return plain(item[name])
+
+
+def queried(data: dict) -> str:
+    """Returns the partition key that a query asks for."""
+    key = cloud.partition_key(table_name(data["TableName"]), data.get("IndexName"))
+    names = data.get("ExpressionAttributeNames", {})
+    for name, value in EQUALS.findall(data.get("KeyConditionExpression", "")):
+        if names.get(name, name) == key:
+            return plain(data["ExpressionAttributeValues"][value])
+    raise UnknownCall(f"a query of {data['TableName']} by {data.get('KeyConditionExpression')!r}")
+
+
+def plain(value: dict) -> str:
+    """Returns a value of DynamoDB without its type."""
+    return str(next(iter(value.values())))
+
+
+def table_name(table: str) -> str:
+    """Returns the name of a table, which requests may name by its ARN."""
+    return table.rpartition("table/")[2]
+
+
+def table_arn(table: str) -> str:
+    """Returns the ARN of a table."""
+    return f"arn:aws:dynamodb:{cloud.REGION}:{cloud.ACCOUNT}:table/{table_name(table)}"
