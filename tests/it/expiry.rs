@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aws::events::Range as EventRange;
+use aws::events::{Archiving, Range as EventRange};
 use aws::ledger::dead::Letters;
 use aws::ledger::{Advance, Due, Range, Slot, Written};
 use aws::{Events, Ledger, StoreError};
@@ -184,7 +184,7 @@ async fn an_event_is_gone_when_it_has_expired() {
     let (_, events, _) = stores().await;
     let Times { written, valid, expired } = times();
     let event = event(&unique("expiry"), written);
-    events.archive(&[&event], written, written + KEPT).await.unwrap();
+    events.archive(&mut Archiving::new([&event]), written, written + KEPT).await;
     for (now, count) in [(valid, 1), (expired, 0)] {
         assert_eq!(events.event(&event.tenant, event.id, now).await.unwrap().is_some(), count == 1);
         let (from, to) = (written - Duration::from_secs(1), written + Duration::from_secs(1));

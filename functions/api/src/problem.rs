@@ -227,9 +227,10 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Limit(limit) => Self::Limit(limit),
-            StoreError::Conflict { .. } | StoreError::Missing { .. } | StoreError::Inconsistent { .. } => {
-                Self::Internal(error)
-            }
+            StoreError::Conflict { .. }
+            | StoreError::Missing { .. }
+            | StoreError::Refused(_)
+            | StoreError::Inconsistent { .. } => Self::Internal(error),
         }
     }
 }

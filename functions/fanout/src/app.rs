@@ -15,6 +15,7 @@ use runtime::SystemClock;
 use tokio::sync::Mutex;
 
 use crate::Config;
+use crate::archive::PATIENCE;
 
 /// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
 /// used longest ago goes first.
@@ -46,6 +47,8 @@ pub(crate) struct Cache {
     pub(crate) matchers: LruCache<TenantId, Known>,
     /// The types of events that are known to have been seen.
     pub(crate) seen: LruCache<(TenantId, EventType), ()>,
+    /// How long the next batch may wait for the archive.
+    pub(crate) patience: Duration,
 }
 
 /// A tenant's matcher, and the generation that it is of.
@@ -57,7 +60,12 @@ pub(crate) struct Known {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { sources: HashMap::new(), matchers: LruCache::new(MAX_TENANTS), seen: LruCache::new(MAX_SEEN) }
+        Self {
+            sources: HashMap::new(),
+            matchers: LruCache::new(MAX_TENANTS),
+            seen: LruCache::new(MAX_SEEN),
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -77,7 +85,12 @@ impl Cache {
 impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
-        let aws = Aws::connect().await;
+        Self::new(config, &Aws::connect().await, Box::new(SystemClock))
+    }
+
+    /// Makes an application of what it is given, so that a test decides who answers and what time it is.
+    #[must_use]
+    pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         let days = u64::from(config.payload_retention_days);
         Self {
             registry: aws.registry(config.registry_table),
@@ -88,7 +101,7 @@ impl App {
             deliveries: aws.queue(config.deliveries_queue_url),
             ordered: aws.queue(config.ordered_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
-            clock: Box::new(SystemClock),
+            clock,
             cache: Mutex::default(),
         }
     }

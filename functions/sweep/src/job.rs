@@ -87,7 +87,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
             return Ok(());
         }
         // It would be no better the next time.
-        Err(error @ (StoreError::Inconsistent { .. } | StoreError::Missing { .. })) => {
+        Err(error @ (StoreError::Inconsistent { .. } | StoreError::Missing { .. } | StoreError::Refused(_))) => {
             tracing::error!(job.id = %job.id, %error, "a job cannot go on");
             job.state = State::Failed;
             job.reason = Some("something that it came to cannot be read; the operator's log says what".to_owned());

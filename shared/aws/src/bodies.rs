@@ -49,7 +49,7 @@ impl Bodies {
     ///
     /// # Errors
     ///
-    /// If the table is unavailable.
+    /// If the table is unavailable, or does not take the body.
     pub async fn carry(&self, event: &str, body: &str, inline: usize, now: Timestamp) -> Result<Body, StoreError> {
         if body.len() <= inline {
             return Ok(Body::Inline(body.to_string()));
@@ -69,7 +69,7 @@ impl Bodies {
                 expires_at: (now + 2 * KEPT).as_second(),
             })?;
             let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-            put.send().await.map_err(|error| StoreError::unavailable(&error))?;
+            put.send().await.map_err(|error| StoreError::of_write(&error))?;
         }
         Ok(Body::Stored(key))
     }

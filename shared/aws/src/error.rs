@@ -25,6 +25,9 @@ pub enum StoreError {
     /// A throttle, a timeout or an outage: try again later.
     #[error("{0}")]
     Unavailable(String),
+    /// AWS does not take the content as it is, and will not take it the next time either.
+    #[error("refused as it is: {0}")]
+    Refused(String),
     /// What was read is not what this version writes.
     #[error("{key} cannot be read: {why}")]
     Inconsistent {
@@ -42,6 +45,19 @@ impl StoreError {
         R: fmt::Debug,
     {
         Self::Unavailable(DisplayErrorContext(error).to_string())
+    }
+
+    /// Sorts the error of a write: a request that DynamoDB finds invalid stays invalid however often it is sent.
+    pub(crate) fn of_write<E, R>(error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: fmt::Debug,
+    {
+        match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+            // The message of AWS may quote a value, so that only its name is told.
+            Some(code @ "ValidationException") => Self::Refused(format!("{code} of DynamoDB")),
+            _ => Self::unavailable(error),
+        }
     }
 
     pub(crate) fn inconsistent(key: impl fmt::Display, why: impl fmt::Display) -> Self {

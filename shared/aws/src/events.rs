@@ -16,12 +16,14 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::bodies::{self, Bodies, CHUNK_BYTES};
+use crate::bodies::{self, Bodies};
 use crate::items::{IS_NEW, Item, from_item, is_live, key, live_at, to_item};
 use crate::{StoreError, batch};
 
+mod archive;
 mod list;
 
+pub use archive::Archiving;
 pub use list::{EventPage, Range};
 
 /// Over how many partitions the events of a tenant and a day spread.
@@ -37,7 +39,6 @@ pub struct Events {
 
 /// The kind that the stream mapping lets through.
 const PUBLISHED: &str = "published";
-const ARCHIVED: &str = "archived";
 
 /// Fan-out reads `zstd` from the stream: renaming it is a migration.
 #[derive(Debug, Serialize, Deserialize)]
@@ -171,29 +172,6 @@ impl Events {
             // Two at once: the other one wins, and this one comes again.
             None => Err(StoreError::unavailable(&error)),
         }
-    }
-
-    /// Keeps events that came from a table, to be looked at and sent again, until they expire.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable. Some may be kept then; keeping them again changes nothing.
-    pub async fn archive(&self, events: &[&Event], now: Timestamp, expires_at: Timestamp) -> Result<(), StoreError> {
-        let mut items = Vec::with_capacity(events.len());
-        for event in events {
-            let (json, packed) = pack(event)?;
-            items.push(if packed.len() <= CHUNK_BYTES {
-                item(event, ARCHIVED, packed, None, expires_at)?
-            } else {
-                // A body is kept so long after `now`, and no shorter than what names it.
-                let kept = now.max(expires_at - KEPT);
-                match self.bodies.carry(&event.id.to_string(), &json, 0, kept).await? {
-                    Body::Stored(body) => item(event, ARCHIVED, Vec::new(), Some(body), expires_at)?,
-                    Body::Inline(_) | Body::Failed(_) => item(event, ARCHIVED, packed, None, expires_at)?,
-                }
-            });
-        }
-        batch::put(&self.client, &self.table, items).await
     }
 
     /// Returns an event of the tenant, or `None` if the tenant has none with that id, or it has expired.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use domain::tenant::TenantId;
 use futures::stream::{self, StreamExt as _};
@@ -63,19 +63,21 @@ struct Entry {
     /// A queue that keeps an order takes none of a single message.
     delay: Option<Duration>,
     cause: Option<String>,
+    /// Whether it goes in a call of its own, because the call with the others was refused for what one of them holds.
+    alone: bool,
 }
 
 impl From<Outgoing> for Entry {
     fn from(message: Outgoing) -> Self {
         let Outgoing { body, tenant, delay, cause } = message;
-        Self { body, group: tenant.map(|tenant| tenant.to_string()), id: None, delay: Some(delay), cause }
+        Self { body, group: tenant.map(|tenant| tenant.to_string()), id: None, delay: Some(delay), cause, alone: false }
     }
 }
 
 impl From<InOrder> for Entry {
     fn from(message: InOrder) -> Self {
         let InOrder { body, group, id } = message;
-        Self { body, group: Some(group), id: Some(id), delay: None, cause: None }
+        Self { body, group: Some(group), id: Some(id), delay: None, cause: None, alone: false }
     }
 }
 
@@ -85,13 +87,15 @@ impl Queue {
     }
 
     /// Sends messages and returns what became of each, in the same order. Refused entries are tried again before they are
-    /// given up; a call whose answer was lost may have sent its messages, so an error means "perhaps not".
+    /// given up; a call whose answer was lost may have sent its messages, so an error means "perhaps not". Only
+    /// [`StoreError::Refused`] means "never": SQS does not take what the message holds.
     pub async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), StoreError>> {
         self.send_all(messages.into_iter().map(Entry::from).collect()).await
     }
 
     /// Sends messages to a queue that keeps order, and returns what became of each, in the same order. A message goes once the
-    /// one before it of its group is there, and not at all if that was given up: a later one never comes first.
+    /// one before it of its group is there, and not at all if that was given up: a later one never comes first. One that SQS
+    /// will never take holds nothing up.
     pub async fn send_in_order(&self, messages: Vec<InOrder>) -> Vec<Result<(), StoreError>> {
         let mut results: Vec<Result<(), StoreError>> = messages.iter().map(|_| Ok(())).collect();
         let mut left: Vec<(usize, InOrder)> = messages.into_iter().enumerate().collect();
@@ -102,7 +106,7 @@ impl Queue {
             let sent = self.send_all(now.into_iter().map(|(_, message)| message.into()).collect()).await;
             let mut refused: HashMap<String, String> = HashMap::new();
             for ((index, group), result) in groups.into_iter().zip(sent) {
-                if let Err(error) = &result {
+                if let Err(error @ StoreError::Unavailable(_)) = &result {
                     refused.insert(group, error.to_string());
                 }
                 results[index] = result;
@@ -133,41 +137,74 @@ impl Queue {
                 .collect()
                 .await;
             left = Vec::new();
-            for (refused, call) in answers {
-                for (index, message) in call {
-                    results[index] = match refused.get(&index) {
-                        None => Ok(()),
-                        Some(why) => Err(StoreError::Unavailable(why.clone())),
-                    };
-                    if results[index].is_err() {
+            for (mut refused, call) in answers {
+                let alone = call.len() > 1 && refused.values().all(|error| matches!(error, StoreError::Refused(_)));
+                let alone = alone && refused.len() == call.len();
+                for (index, mut message) in call {
+                    let result = refused.remove(&index).map_or(Ok(()), Err);
+                    // A call that is refused as a whole does not say for which of its messages: each is tried alone.
+                    message.alone |= alone;
+                    if alone || matches!(result, Err(StoreError::Unavailable(_))) {
                         left.push((index, message));
                     }
+                    results[index] = result;
                 }
             }
             if left.is_empty() {
                 break;
             }
         }
+        for (index, _) in left {
+            // Refused with others and not tried alone: perhaps another one was meant.
+            if let Err(StoreError::Refused(why)) = &results[index] {
+                results[index] = Err(StoreError::Unavailable(why.clone()));
+            }
+        }
         results
     }
 
-    /// Sends one call's messages and returns those that were refused, and why.
-    async fn send_batch(&self, call: &[(usize, Entry)]) -> HashMap<usize, String> {
-        let all = |why: String| call.iter().map(|(index, _)| (*index, why.clone())).collect();
+    /// Sends one call's messages and returns those that were not taken, and why.
+    async fn send_batch(&self, call: &[(usize, Entry)]) -> HashMap<usize, StoreError> {
+        let all = |error: fn(String) -> StoreError, why: String| {
+            call.iter().map(|(index, _)| (*index, error(why.clone()))).collect()
+        };
         let entries = match call.iter().map(|(index, message)| entry(*index, message)).collect::<Result<_, _>>() {
             Ok(entries) => entries,
-            Err(error) => return all(error.to_string()),
+            Err(error) => return all(StoreError::Refused, error.to_string()),
         };
         match self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await {
             // A call that succeeded may have refused some of its entries.
             Ok(answer) => answer
                 .failed
                 .into_iter()
-                .filter_map(|failed| Some((failed.id.parse().ok()?, format!("{}: refused by SQS", failed.code))))
+                .filter_map(|failed| Some((failed.id.parse().ok()?, of_entry(&failed.code))))
                 .collect(),
-            Err(error) => all(DisplayErrorContext(error).to_string()),
+            Err(error) => match error.as_service_error().and_then(|error| error.code()) {
+                Some(code) if is_content(code) => all(StoreError::Refused, of_sqs(code)),
+                _ => all(StoreError::Unavailable, DisplayErrorContext(error).to_string()),
+            },
         }
     }
+}
+
+/// Sorts an entry that was not taken.
+fn of_entry(code: &str) -> StoreError {
+    if is_content(code) { StoreError::Refused(of_sqs(code)) } else { StoreError::Unavailable(of_sqs(code)) }
+}
+
+fn of_sqs(code: &str) -> String {
+    format!("{code} of SQS")
+}
+
+/// Says whether the code is about what a message holds, so that the same message is refused whenever it is sent. Names that are
+/// not known, and all that throttle or forbid, are taken for faults that pass.
+fn is_content(code: &str) -> bool {
+    // The code may come with the namespace of either protocol that SQS has spoken.
+    let name = code.rsplit(['.', '#']).next().unwrap_or(code);
+    matches!(
+        name.strip_suffix("Exception").unwrap_or(name),
+        "InvalidMessageContents" | "InvalidParameterValue" | "InvalidAttributeValue" | "BatchRequestTooLong"
+    )
 }
 
 fn entry(index: usize, message: &Entry) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
@@ -201,7 +238,12 @@ fn calls(messages: Vec<(usize, Entry)>) -> Vec<Vec<(usize, Entry)>> {
     for (index, message) in messages {
         let size = message.body.len() + message.cause.as_ref().map_or(0, String::len);
         match calls.last_mut() {
-            Some(call) if call.len() < MAX_ENTRIES && bytes + size <= MAX_BYTES => {
+            Some(call)
+                if call.len() < MAX_ENTRIES
+                    && bytes + size <= MAX_BYTES
+                    && !message.alone
+                    && call.last().is_none_or(|(_, before)| !before.alone) =>
+            {
                 bytes += size;
                 call.push((index, message));
             }
@@ -242,5 +284,36 @@ mod tests {
         assert_eq!(sizes(&[1; 21]), [10, 10, 1]);
         assert_eq!(sizes(&[600_000, 600_000, 10]), [1, 2]);
         assert_eq!(sizes(&[]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_was_refused_with_others_goes_alone() {
+        let messages = [false, true, false, false, true, true];
+        let messages = messages.map(|alone| Entry { alone, ..message(1) }).into_iter().enumerate().collect();
+        let sizes: Vec<usize> = calls(messages).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn only_what_a_message_holds_is_refused_for_good() {
+        for code in [
+            "InvalidMessageContents",
+            "AWS.SimpleQueueService.BatchRequestTooLong",
+            "com.amazonaws.sqs#InvalidMessageContents",
+            "InvalidParameterValueException",
+        ] {
+            assert!(is_content(code), "{code}");
+        }
+        for code in [
+            "InternalError",
+            "RequestThrottled",
+            "KmsThrottled",
+            "AccessDenied",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "OverLimit",
+            "",
+        ] {
+            assert!(!is_content(code), "{code}");
+        }
     }
 }

@@ -48,6 +48,7 @@ pub(super) async fn create(
         other @ (StoreError::Limit(_)
         | StoreError::Missing { .. }
         | StoreError::Unavailable(_)
+        | StoreError::Refused(_)
         | StoreError::Inconsistent { .. }) => other.into(),
     })?;
     tracing::info!(table = source.table, by = operator.subject, "source registered");

@@ -1,0 +1,59 @@
+//! A record that makes fan-out panic is a record that cannot be mapped: it goes to stream-failures, and the shard goes on.
+
+use std::panic::AssertUnwindSafe;
+
+use aws::StoreError;
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use crate::App;
+use crate::app::Cache;
+use crate::failure::bury;
+use crate::handler::{RESERVE, fan_out};
+use crate::record::sequence_number;
+
+/// What stands in stream-failures. What a panic says may quote a value, so that only the place of it is told, in the log.
+const REASON: &str = "fan-out panicked when it worked on this record; its log says where";
+
+/// Fans out a batch; if that panics, each of its records alone. Returns the first record that is not done, if one is not.
+pub(crate) async fn isolate(
+    app: &App,
+    records: &[Box<RawValue>],
+    deadline: Timestamp,
+) -> Result<Option<usize>, StoreError> {
+    let mut done = 0;
+    let batch = AssertUnwindSafe(fan_out(app, records, deadline, &mut done)).catch_unwind();
+    if let Ok(first) = batch.await {
+        return first;
+    }
+    tracing::error!(records = records.len(), done, "fan-out panicked; it goes on record by record");
+    forget(app).await;
+    for (index, record) in records.iter().enumerate().skip(done) {
+        if index > done && app.clock.now() + RESERVE > deadline {
+            return Ok(Some(index));
+        }
+        let one = std::slice::from_ref(record);
+        match AssertUnwindSafe(fan_out(app, one, deadline, &mut 0)).catch_unwind().await {
+            Ok(Ok(None)) => continue,
+            Ok(Ok(Some(_))) => return Ok(Some(index)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the rest of the batch goes back to the stream");
+                return Ok(Some(index));
+            }
+            Err(_) => forget(app).await,
+        }
+        let number = sequence_number(record);
+        tracing::error!(dynamodb.sequence_number = number, "fan-out panicked on a record; it goes to stream-failures");
+        let buried = AssertUnwindSafe(bury(app, one, vec![(0, REASON.to_owned())])).catch_unwind().await;
+        if !buried.is_ok_and(|unsent| unsent.is_empty()) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// Forgets what a panic may have left half done. It is read again.
+async fn forget(app: &App) {
+    *app.cache.lock().await = Cache::default();
+}
