@@ -17,6 +17,7 @@ from alarms import check_alarms, check_runbook
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
+from deployment import check_deployment
 from parts import Parts, failing_tests
 from receiver import Receiver
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
@@ -55,6 +56,7 @@ def test() -> int:
         prepare(stack)
         receiver = Receiver(0)
         try:
+            parts.run("a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack)
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)

@@ -235,7 +235,7 @@ impl Secrets {
     async fn describe(&self, path: &str) -> Result<DescribeSecretOutput, StoreError> {
         self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
             if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) {
-                StoreError::Missing { key: id.to_owned() }
+                StoreError::Missing { key: path.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
@@ -247,7 +247,7 @@ impl Secrets {
         let request = request.client_request_token(version).version_stages(label);
         request.send().await.map_err(|error| {
             if error.as_service_error().is_some_and(PutSecretValueError::is_resource_not_found_exception) {
-                StoreError::Missing { key: id.to_owned() }
+                StoreError::Missing { key: path.to_owned() }
             } else {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }

@@ -1,0 +1,149 @@
+"""How a deployment begins, changes and ends, tried with the part of the template that decides it, on the running emulator."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from botocore.exceptions import ClientError
+from samcli.yamlhelper import yaml_parse
+
+from stack import ROOT, Stack, StackError
+
+# A stack beside the one of this machine.
+NAME = "dynahook-begins-and-ends"
+STAGE = "begins-and-ends"
+
+KEPT = ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret")
+DECIDING = ("DeploymentFunction", "DeploymentRole", "DeploymentLogs", "StageCheck", "TableProtection")
+
+# No such function: CloudFormation cannot make it, when everything else is there.
+BROKEN = {
+    "Broken": {
+        "Type": "Custom::Nothing",
+        "DependsOn": ["TableProtection", "StageCheck"],
+        "Properties": {"ServiceToken": "arn:aws:lambda:us-east-1:000000000000:function:nothing"},
+    }
+}
+
+
+def check_deployment(stack: Stack) -> None:
+    """Tries what an operator may run into; each step says what should be so."""
+    trial = Trial(stack)
+    try:
+        trial.run()
+    finally:
+        trial.give_up_the_data()
+
+
+class Trial:
+    """A stack of tables, key and deployment function."""
+
+    def __init__(self, stack: Stack) -> None:
+        template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
+        resources = template["Resources"]
+        self.resources = {name: one for name, one in resources.items() if name in DECIDING or one["Type"] in KEPT}
+        parameters = ("Stage", "DeletionProtection", "Architecture", "LogRetentionDays")
+        self.parameters = {name: template["Parameters"][name] for name in parameters}
+        self.cloudformation = stack.client("cloudformation")
+        self.dynamodb = stack.client("dynamodb")
+        self.secrets = stack.client("secretsmanager")
+
+    def run(self) -> None:
+        """Fails to deploy, deploys, tries to change the stage, deletes, and deploys again."""
+        self.expect(self.create(BROKEN), "ROLLBACK_COMPLETE")
+        self.expect(self.tables() + self.keys(), [])
+        self.cloudformation.delete_stack(StackName=NAME)
+        self.wait()
+
+        self.expect(self.create(), "CREATE_COMPLETE")
+        tables = self.tables()
+        self.expect([self.is_protected(table) for table in tables], [True, True, True])
+        try:
+            self.dynamodb.delete_table(TableName=tables[0])
+            raise StackError("a protected table can be deleted")
+        except ClientError as error:
+            self.expect("protect" in str(error), True)
+
+        self.expect(self.update(Stage="another"), "UPDATE_ROLLBACK_COMPLETE")
+        reason = f"Stage of this stack is {STAGE} and cannot become another"
+        self.expect([reason in text for text in self.reasons("StageCheck")], [True])
+        self.expect(self.update(Stage=STAGE, DeletionProtection="false"), "UPDATE_COMPLETE")
+        self.expect([self.is_protected(table) for table in tables], [False, False, False])
+        self.expect(self.update(Stage=STAGE, DeletionProtection="true"), "UPDATE_COMPLETE")
+
+        self.cloudformation.delete_stack(StackName=NAME)
+        self.expect(self.wait(), "DELETE_COMPLETE")
+        self.expect([self.is_protected(table) for table in tables], [True, True, True])
+        self.expect(len(self.keys()), 1)
+        # AWS would make new tables here; the emulator derives their names, and takes up those that are left.
+        self.expect(self.create(), "CREATE_COMPLETE")
+        print(f"{NAME}: failed, deployed, kept its stage, deleted, and deployed again")
+
+    def give_up_the_data(self) -> None:
+        """Deletes everything, as docs/DEPLOY.md says."""
+        self.cloudformation.delete_stack(StackName=NAME)
+        self.wait()
+        for table in self.tables():
+            self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+            self.dynamodb.delete_table(TableName=table)
+        for key in self.keys():
+            self.secrets.delete_secret(SecretId=key)
+
+    def create(self, more: dict | None = None) -> str:
+        """Creates the stack; returns how that ended."""
+        template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
+        self.cloudformation.create_stack(
+            StackName=NAME, TemplateBody=json.dumps(template), Parameters=given({"Stage": STAGE}), Capabilities=["CAPABILITY_IAM"]
+        )
+        return self.wait()
+
+    def update(self, **parameters: str) -> str:
+        """Changes parameters of the stack; returns how that ended."""
+        self.cloudformation.update_stack(
+            StackName=NAME, UsePreviousTemplate=True, Parameters=given(parameters), Capabilities=["CAPABILITY_IAM"]
+        )
+        return self.wait()
+
+    def wait(self) -> str:
+        """Returns the state that the stack comes to."""
+        for _ in range(300):
+            state = max(
+                (one for one in self.cloudformation.list_stacks()["StackSummaries"] if one["StackName"] == NAME),
+                key=lambda one: one["CreationTime"],
+            )["StackStatus"]
+            if not state.endswith("IN_PROGRESS"):
+                return state
+            time.sleep(0.1)
+        raise StackError(f"{NAME} stays {state}")
+
+    def reasons(self, resource: str) -> list[str]:
+        """Returns why an update of a resource failed."""
+        events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
+        of_it = [event for event in events if event["LogicalResourceId"] == resource]
+        return [event["ResourceStatusReason"] for event in of_it if event["ResourceStatus"] == "UPDATE_FAILED"]
+
+    def tables(self) -> list[str]:
+        """Returns the tables of all stacks of this name, deleted ones too."""
+        return [name for name in self.dynamodb.list_tables()["TableNames"] if name.startswith(NAME)]
+
+    def keys(self) -> list[str]:
+        """Returns their fingerprint keys."""
+        pages = self.secrets.get_paginator("list_secrets").paginate()
+        return [secret["ARN"] for page in pages for secret in page["SecretList"] if secret["Name"].startswith(NAME)]
+
+    def is_protected(self, table: str) -> bool:
+        """Says whether a table has deletion protection."""
+        return self.dynamodb.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"]
+
+    def expect(self, found: object, wanted: object) -> None:
+        """Compares, and shows what CloudFormation said if it is not so."""
+        if found != wanted:
+            events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
+            lines = [f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}" for event in events]
+            raise StackError(f"{found!r}, and not {wanted!r}\n" + "\n".join(lines[:10]))
+
+
+def given(parameters: dict[str, str]) -> list[dict[str, str]]:
+    """Returns parameters as CloudFormation wants them."""
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
