@@ -1,9 +1,9 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source smoke test arm64 faults lint weigh bench soak fuzz latency openapi down
+.PHONY: help run demo source replay-failures smoke test arm64 faults lint weigh bench soak fuzz latency openapi down
 
 help: ## Show this
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: ## Run everything on this machine, show a delivery, stay up
 	@$(LOCAL) run
@@ -13,6 +13,9 @@ demo: ## The same, but end after the first delivery
 
 source: ## Make a table of the running stack a source: TABLE=orders MAPPING=orders.json
 	@TABLE="$(TABLE)" MAPPING="$(MAPPING)" $(LOCAL) source
+
+replay-failures: ## Replay the records that fan-out of the running stack could not do
+	@$(LOCAL) replay-failures
 
 smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now and then
 	@$(LOCAL) smoke

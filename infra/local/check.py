@@ -20,6 +20,8 @@ from demo import first_delivery
 from deployment import check_deployment
 from parts import Parts, failing_tests
 from receiver import Receiver
+from replay import check_replay
+from source import check_source
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
 from starts import check_starts
 from verify import check_npm
@@ -53,6 +55,7 @@ def test() -> int:
     parts.run("the Python tests of infra", python_tests)
     parts.run("the gate's own tests: policies as AWS evaluates them, and what each call needs", check_gate)
     with Stack("test", free_port()) as stack:
+        parts.run("make source explains what AWS would refuse", check_source, stack)
         prepare(stack)
         receiver = Receiver(0)
         try:
@@ -61,6 +64,7 @@ def test() -> int:
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
             parts.run("the walkthroughs of docs/API.md and docs/RUNBOOK.md", check_walkthroughs, stack)
+            parts.run("what fan-out could not do is replayed", check_replay, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)

@@ -11,6 +11,7 @@ import check
 import demo
 import fuzz
 import latency
+import replay
 import smoke
 import source
 import weigh
@@ -20,6 +21,7 @@ COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
     "source": source.source,
+    "replay-failures": replay.replay_failures,
     "smoke": smoke.smoke,
     "test": check.test,
     "arm64": arm64.arm64,

@@ -23,6 +23,7 @@ ENVIRONMENTS = {
     "run": ("tools", "emulator"),
     "demo": ("tools", "emulator"),
     "source": ("tools",),
+    "replay-failures": ("tools",),
     "smoke": ("tools", "emulator", "data"),
     "test": ("tools", "emulator", "contract"),
     "arm64": ("tools",),

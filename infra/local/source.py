@@ -12,6 +12,11 @@ from botocore.exceptions import ClientError
 from stack import STACK, Stack, StackError, step
 
 VIEW = "NEW_AND_OLD_IMAGES"
+
+# DynamoDB lets so many processes read a shard at a time, and throttles more; of a global table one, as its replication is a reader too.
+READERS = 2
+READERS_OF_GLOBAL = 1
+
 USAGE = "make source TABLE=orders MAPPING=orders.json"
 
 
@@ -23,7 +28,13 @@ def source() -> int:
     mapping = read(Path(file), table) if file else None
     stack = Stack("run", int(os.environ.get("DYNAHOOK_PORT", "4566")))
     stack.join()
-    spec = stream(stack, table)
+    described = describe(stack, table)
+    spec = stream(described)
+    arn = described.get("LatestStreamArn") if spec.get("StreamEnabled") else None
+    if arn and (fault := crowded(table, others(stack, arn), bool(described.get("Replicas")))):
+        raise StackError(fault)
+    if hint := key_hint(stack, described):
+        print(hint)
     registered = register(stack, mapping, file) if mapping else known(stack, table)
     if not spec.get("StreamEnabled"):
         switch_on(stack, table)
@@ -47,23 +58,66 @@ def read(file: Path, table: str) -> dict:
     return mapping
 
 
-def stream(stack: Stack, table: str) -> dict:
-    """Returns what the table says of its stream: off, or on with both images."""
+def describe(stack: Stack, table: str) -> dict:
+    """Returns what DynamoDB says of the table."""
     dynamodb = stack.client("dynamodb")
     try:
-        spec = dynamodb.describe_table(TableName=table)["Table"].get("StreamSpecification", {})
+        return dynamodb.describe_table(TableName=table)["Table"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         # Dynahook's own tables are no application's.
-        others = [name for name in dynamodb.list_tables()["TableNames"] if not name.startswith(f"{STACK}-")]
-        there = f"there are {', '.join(others)}" if others else "create it first"
+        found = [name for name in dynamodb.list_tables()["TableNames"] if not name.startswith(f"{STACK}-")]
+        there = f"there are {', '.join(found)}" if found else "create it first"
         raise StackError(f"there is no table {table} on {stack.endpoint}; {there}") from None
+
+
+def stream(described: dict) -> dict:
+    """Returns what the table says of its stream: off, or on with both images."""
+    spec = described.get("StreamSpecification", {})
     # What a stream holds cannot be changed while it is on, and others may be reading it.
     if spec.get("StreamEnabled") and spec["StreamViewType"] != VIEW:
         held = spec["StreamViewType"]
-        raise StackError(f"the stream of {table} holds {held}, not {VIEW}: switch it off and run this again")
+        raise StackError(f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again")
     return spec
+
+
+def others(stack: Stack, arn: str) -> list[str]:
+    """Returns the functions that read the stream already, without Dynahook's own."""
+    pages = stack.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
+    mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
+    readers = {mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"}
+    return sorted(readers - {stack.outputs["FanoutFunction"]})
+
+
+def crowded(table: str, readers: list[str], is_global: bool) -> str | None:
+    """Says why the stream cannot have one more reader, if it cannot."""
+    most = READERS_OF_GLOBAL if is_global else READERS
+    if len(readers) < most:
+        return None
+    kind = "a global table lets one process" if is_global else "DynamoDB lets two processes"
+    return (
+        f"the stream of {table} is read by {', '.join(readers)} already, and {kind} read a shard at a time: with one more all of "
+        "them are throttled. Detach one, or let one function do the work of two (see docs/SOURCES.md)"
+    )
+
+
+def key_hint(stack: Stack, described: dict) -> str | None:
+    """Says what to grant if the table is encrypted with a customer-managed key; AWS's own keys need no grant."""
+    sse = described.get("SSEDescription", {})
+    arn = sse.get("KMSMasterKeyArn") if sse.get("SSEType") == "KMS" else None
+    if not arn:
+        return None
+    try:
+        if stack.client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyManager"] == "AWS":
+            return None
+    except ClientError:
+        # Whoever may not look at the key is told of it all the same.
+        pass
+    return (
+        f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
+        "main stack's parameter SourceKeyArns names the key and the key's policy lets this account's roles use it (see docs/SOURCES.md)"
+    )
 
 
 def switch_on(stack: Stack, table: str) -> None:
@@ -120,3 +174,37 @@ def attach(stack: Stack, table: str) -> None:
         return
     step(f"attaching the stream of {table} with infra/source.yaml")
     stack.attach(table)
+
+
+def check_source(stack: Stack) -> None:
+    """A stream that has its readers already is refused, and a key that fan-out may not use is named."""
+    dynamodb, functions = stack.client("dynamodb"), stack.client("lambda")
+    key = stack.client("kms").create_key()["KeyMetadata"]["Arn"]
+    described = dynamodb.create_table(
+        TableName="crowded",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": VIEW},
+        SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
+    )["TableDescription"]
+    arn, mappings = described["LatestStreamArn"], []
+    try:
+        if crowded("crowded", others(stack, arn), is_global=False) or key_hint(stack, {"TableName": "crowded"}):
+            raise StackError("a table with nothing special is not taken for a source")
+        for function in ("FanoutFunction", "DeliverFunction", "SweepFunction"):
+            mapping = functions.create_event_source_mapping(
+                EventSourceArn=arn, FunctionName=stack.outputs[function], StartingPosition="LATEST"
+            )
+            mappings.append(mapping["UUID"])
+        readers = others(stack, arn)
+        if len(readers) != 2 or "throttled" not in (crowded("crowded", readers, is_global=False) or ""):
+            raise StackError(f"a stream with two readers, {readers}, is taken for a source")
+        if crowded("crowded", readers[:1], is_global=False) or not crowded("crowded", readers[:1], is_global=True):
+            raise StackError("a table has room for two readers, and a global one for one")
+        if key not in (key_hint(stack, dynamodb.describe_table(TableName="crowded")["Table"]) or ""):
+            raise StackError("a customer-managed key is not named")
+    finally:
+        for mapping in mappings:
+            functions.delete_event_source_mapping(UUID=mapping)
+        dynamodb.delete_table(TableName="crowded")

@@ -168,7 +168,7 @@ class Stack:
                 "TableStreamArn": stream,
                 # LATEST would lose the first change: MiniStack takes its position when it first finds a record, after it.
                 "StartingPosition": "TRIM_HORIZON",
-                **{key: self.outputs[key] for key in ("FanoutFunction", "FanoutRole", "StreamFailuresQueueArn")},
+                **{key: self.outputs[key] for key in ("FanoutFunction", "StreamFailuresBucketArn")},
             },
             template=ROOT / "infra" / "source.yaml",
         )

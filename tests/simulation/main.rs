@@ -8,6 +8,7 @@
 mod delivery;
 mod faults;
 mod ordering;
+mod shard;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -16,6 +16,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 
+mod way;
+
+pub use way::Trap;
+
+/// How a message is refused for what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its entry fails, and the others of the call do not.
+    Entry,
+    /// The whole call fails, and does not say for which of its messages.
+    Call,
+}
+
 /// A fault: it is used up by the call that it meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -59,6 +72,16 @@ pub struct FakeAws {
     pub throttled: AtomicBool,
     /// How many milliseconds a write of events takes.
     pub slowness: AtomicU64,
+    /// How many milliseconds a call with messages takes.
+    pub sluggishness: AtomicU64,
+    /// The tenant whose archive is throttled until somebody says otherwise; `*` stands for all, and then the calls fail.
+    pub full: Mutex<Option<String>>,
+    /// The keys of the archived events, partition and sort key.
+    pub archived: Mutex<Vec<(String, String)>>,
+    /// A text that no message to the deliveries queues may hold, and how one that does is refused.
+    pub forbidden: Mutex<Option<(String, Refusal)>>,
+    /// Whether the Events table finds every single write invalid.
+    pub picky: AtomicBool,
     /// Told when a call hangs.
     pub hangs: Notify,
     /// Whether messages are only counted.
@@ -168,13 +191,25 @@ impl FakeAws {
         let is_delivery = request["QueueUrl"].as_str().unwrap().ends_with("deliveries");
         let kinds = [Fault::RefuseSome, Fault::LoseAnswer, Fault::HangBefore, Fault::HangAfter];
         let fault = if is_delivery { self.take_fault(&kinds).await } else { None };
+        tokio::time::sleep(Duration::from_millis(self.sluggishness.load(Ordering::Relaxed))).await;
+        let forbidden = self.forbidden.lock().await.clone().filter(|_| is_delivery);
+        let is_forbidden = |entry: &Value, how: Refusal| {
+            let body = entry["MessageBody"].as_str().unwrap();
+            forbidden.as_ref().is_some_and(|(text, refusal)| *refusal == how && body.contains(text))
+        };
+        if entries.iter().any(|entry| is_forbidden(entry, Refusal::Call)) {
+            let kind = "com.amazonaws.sqs#InvalidMessageContents";
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "no"}))).into_response();
+        }
         if fault == Some(Fault::HangBefore) {
             return self.hang().await;
         }
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
             let id = &entry["Id"];
-            if fault == Some(Fault::RefuseSome) && index % 2 == 0 {
+            if is_forbidden(entry, Refusal::Entry) {
+                refused.push(json!({"Id": id, "SenderFault": true, "Code": "InvalidMessageContents"}));
+            } else if fault == Some(Fault::RefuseSome) && index % 2 == 0 {
                 refused.push(json!({"Id": id, "SenderFault": false, "Code": "InternalError"}));
             } else {
                 taken.push(
@@ -194,6 +229,28 @@ impl FakeAws {
         }
     }
 
+    /// A write of up to 25 events: those of a tenant whose partition is throttled are left for later.
+    async fn archive(&self, request: &Value) -> Response {
+        tokio::time::sleep(Duration::from_millis(self.slowness.load(Ordering::Relaxed))).await;
+        let full = self.full.lock().await.clone();
+        if full.as_deref() == Some("*") {
+            return throttled();
+        }
+        let mut left = serde_json::Map::new();
+        for (table, writes) in request["RequestItems"].as_object().unwrap() {
+            for write in writes.as_array().unwrap() {
+                let key = |name: &str| write["PutRequest"]["Item"][name]["S"].as_str().unwrap().to_owned();
+                let (pk, sk) = (key("pk"), key("sk"));
+                if full.as_ref().is_some_and(|tenant| pk.starts_with(&format!("T#{tenant}#"))) {
+                    left.entry(table.clone()).or_insert_with(|| json!([])).as_array_mut().unwrap().push(write.clone());
+                } else {
+                    self.archived.lock().await.push((pk, sk));
+                }
+            }
+        }
+        axum::Json(json!({"UnprocessedItems": left})).into_response()
+    }
+
     async fn hang(&self) -> Response {
         self.hangs.notify_one();
         std::future::pending().await
@@ -206,25 +263,27 @@ fn item(value: &impl Serialize) -> Value {
     serde_json::to_value(item).unwrap()
 }
 
+fn throttled() -> Response {
+    let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+    (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"}))).into_response()
+}
+
 async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").unwrap().to_str().unwrap();
     let (_, operation) = target.split_once('.').unwrap();
     *fake.calls.lock().await.entry(operation.to_owned()).or_default() += 1;
     let request: Value = serde_json::from_slice(&body).unwrap();
     let answer = match operation {
-        "BatchGetItem" if fake.is_throttled().await => {
-            let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
-            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "slow down"})))
-                .into_response();
-        }
+        "BatchGetItem" if fake.is_throttled().await => return throttled(),
         "BatchGetItem" => fake.batch_get(&request).await,
         "Query" => fake.query(&request).await,
         "SendMessageBatch" => return fake.send(&request).await,
-        "PutItem" | "UpdateItem" => json!({}),
-        "BatchWriteItem" => {
-            tokio::time::sleep(Duration::from_millis(fake.slowness.load(Ordering::Relaxed))).await;
-            json!({"UnprocessedItems": {}})
+        "PutItem" if fake.picky.load(Ordering::Relaxed) => {
+            let kind = "com.amazon.coral.validate#ValidationException";
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "no"}))).into_response();
         }
+        "PutItem" | "UpdateItem" => json!({}),
+        "BatchWriteItem" => return fake.archive(&request).await,
         other => panic!("nobody expects {other} here"),
     };
     axum::Json(answer).into_response()

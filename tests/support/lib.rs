@@ -14,7 +14,7 @@ mod stack;
 mod tokens;
 
 pub use cloud::Cloud;
-pub use fake_aws::{FakeAws, Fault, fanout_environment};
+pub use fake_aws::{FakeAws, Fault, Refusal, Trap, fanout_environment};
 pub use hooks::Hooks;
 pub use lambda::{Function, binary};
 pub use proxy::{Cut, Proxy};
