@@ -122,7 +122,7 @@ impl Ground {
         for (id, webhook) in (1..).zip(webhooks.iter().cycle().take(size)) {
             let message = self.message(webhook.id, bytes).await;
             let (body, due) = (message.to_json(), now());
-            letters.push(Letter { id, body, message: None, due, receives: 1, group: None, cause: None });
+            letters.push(Letter { id, body, message: None, due, receives: 1, group: None, cause: None, trace: None });
         }
         sqs_event(&letters)
     }

@@ -8,6 +8,7 @@
 //! `SIMULATION_SEED` is the first one's seed, `SIMULATION_WORLDS` how many there are; what fails prints what repeats it, and what a
 //! run finds is kept in [`reproductions`].
 
+mod lines;
 mod model;
 mod operations;
 mod process;

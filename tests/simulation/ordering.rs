@@ -21,6 +21,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::Hooks;
+use tests::cloud::recursion::{DELIVER, invoked};
 use tests::cloud::{Cloud, Fault, Letter, Line, Weather, handed_back, sqs_event};
 
 const ENTITIES: usize = 4;
@@ -66,12 +67,12 @@ fn states(cloud: &Cloud) -> BTreeMap<String, String> {
 }
 
 impl World {
-    async fn new(seed: u64) -> Self {
+    async fn new(seed: u64, max_concurrency: Option<u32>) -> Self {
         let random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
         let time = Time(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_795_244_140_000)));
         let cloud = Cloud::new(Arc::new(time.clone()));
         let settings = json!({
-            "url": "https://receiver.example/", "ordering": "entity",
+            "url": "https://receiver.example/", "ordering": "entity", "max_concurrency": max_concurrency,
             "retry_policy": {"maxAttempts": 2, "backoff": "fixed", "scheduleSeconds": [5], "timeoutMs": 1000},
         });
         let webhook = Hooks::new(&cloud).await.create("acme", 1, settings).await;
@@ -148,6 +149,7 @@ impl World {
 
     /// Hands letters over; returns those that are done with.
     async fn hand_over(&self, letters: &[Letter]) -> Vec<u64> {
+        self.line.invoked_with(Some(invoked(DELIVER, letters)));
         let event = serde_json::from_value(sqs_event(letters)).unwrap();
         let Some(response) = self.run(deliver::handle(&self.deliver, event, self.deadline())).await else {
             return Vec::new();
@@ -177,7 +179,7 @@ impl World {
                 self.next_id += 1;
                 let (id, due, group) = (self.next_id, self.time.now(), message.group());
                 let (body, message) = (message.to_json(), Some(message.clone()));
-                letters.push((number, Letter { id, body, message, due, receives: 1, group, cause: None }));
+                letters.push((number, Letter { id, body, message, due, receives: 1, group, cause: None, trace: None }));
             }
         }
         let batch: Vec<Letter> = letters.iter().map(|(_, letter)| letter.clone()).collect();
@@ -228,6 +230,7 @@ impl World {
                 self.cloud.queues.redrive("dead-letters", "retries", 5);
             }
             16..18 => {
+                self.line.invoked_with(None);
                 let deadline = self.deadline();
                 self.run(sweep::run(&self.sweep, deadline)).await;
             }
@@ -249,9 +252,19 @@ fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_and_everything_arrives() {
+    run(None).await;
+}
+
+/// Entities wait for each other, and keep their orders while they do.
+#[tokio::test(start_paused = true)]
+async fn nothing_overtakes_and_everything_arrives_one_request_at_a_time() {
+    run(Some(1)).await;
+}
+
+async fn run(max_concurrency: Option<u32>) {
     let seed = crate::seed();
     println!("ordering: SIMULATION_SEED={seed}");
-    let mut world = World::new(seed).await;
+    let mut world = World::new(seed, max_concurrency).await;
     for _ in 0..STEPS {
         world.step().await;
     }
@@ -263,6 +276,7 @@ async fn nothing_overtakes_and_everything_arrives() {
             break;
         }
         world.pass(600);
+        world.line.invoked_with(None);
         let deadline = world.deadline();
         world.run(sweep::run(&world.sweep, deadline)).await;
         world.cloud.queues.redrive("dead-letters", "retries", 10);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 mod queues;
+pub mod recursion;
 mod secrets;
 mod tables;
 mod transport;
@@ -106,6 +107,8 @@ pub struct Line {
     count: Arc<AtomicUsize>,
     /// The last answer to each query, and when it was given.
     last: Arc<Mutex<BTreeMap<String, (Timestamp, Reply)>>>,
+    /// The trace header that Lambda gave the caller with its event.
+    trace: Arc<Mutex<Option<String>>>,
     /// Told when the caller is to die.
     pub dies: Arc<Notify>,
 }
@@ -138,11 +141,18 @@ impl Cloud {
     #[must_use]
     pub fn line(self: &Arc<Self>, forecast: Forecast) -> Line {
         let cloud = Arc::clone(self);
-        Line { cloud, forecast, count: Arc::default(), last: Arc::default(), dies: Arc::default() }
+        Line {
+            cloud,
+            forecast,
+            count: Arc::default(),
+            last: Arc::default(),
+            trace: Arc::default(),
+            dies: Arc::default(),
+        }
     }
 
     /// Does a call and answers it.
-    fn answer(&self, target: &str, body: &[u8]) -> Reply {
+    fn answer(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let (service, operation) = target.split_once('.').expect("a target names a service and an operation");
         *self.calls.lock().unwrap().entry(operation.to_owned()).or_default() += 1;
         if service.starts_with("DynamoDB") {
@@ -150,7 +160,7 @@ impl Cloud {
         }
         let request: Value = serde_json::from_slice(body).unwrap();
         if service == "AmazonSQS" {
-            self.queues.answer(operation, &request)
+            self.queues.answer(operation, &request, trace)
         } else {
             self.secrets.answer(operation, &request)
         }
@@ -158,14 +168,22 @@ impl Cloud {
 }
 
 impl Line {
-    /// Makes a call, as it fares.
-    async fn call(&self, target: &str, body: &[u8]) -> Reply {
+    /// Says with which trace header the caller is invoked from now on. The SDK takes it from the environment, which all callers of one
+    /// process share: for them the line adds it.
+    pub fn invoked_with(&self, trace: Option<String>) {
+        *self.trace.lock().unwrap() = trace;
+    }
+
+    /// Makes a call, as it fares; `trace` is the header that came with it.
+    async fn call(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
+        let own = self.trace.lock().unwrap().clone();
+        let trace = trace.or(own.as_deref());
         let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
         let Weather { delay, fault } = (self.forecast)(operation, self.count.fetch_add(1, Ordering::Relaxed));
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let answer = || self.cloud.answer(target, body);
+        let answer = || self.cloud.answer(target, body, trace);
         match fault {
             None if operation == "Query" => self.remember(body, answer()).0,
             None => answer(),
@@ -174,7 +192,7 @@ impl Line {
                 answer();
                 Reply::error(500, "InternalServerError")
             }
-            Some(Fault::RefuseSome) => self.answer_some(target, body),
+            Some(Fault::RefuseSome) => self.answer_some(target, body, trace),
             Some(Fault::HangBefore) => std::future::pending().await,
             Some(Fault::HangAfter) => {
                 answer();
@@ -207,13 +225,13 @@ impl Line {
     }
 
     /// Does the half of a call that has entries, and refuses the other half.
-    fn answer_some(&self, target: &str, body: &[u8]) -> Reply {
+    fn answer_some(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let mut request: Value = serde_json::from_slice(body).unwrap();
         let (path, refusal) = match target.split_once('.').map(|(_, operation)| operation) {
             Some("SendMessageBatch") => ("Entries", "Failed"),
             Some("BatchGetItem") => ("RequestItems", "UnprocessedKeys"),
             Some("BatchWriteItem") => ("RequestItems", "UnprocessedItems"),
-            _ => return self.cloud.answer(target, body),
+            _ => return self.cloud.answer(target, body, trace),
         };
         let refused = if path == "Entries" {
             let refused = every_second(request[path].as_array_mut().unwrap());
@@ -233,7 +251,7 @@ impl Line {
             }
             Value::Object(all)
         };
-        let reply = self.cloud.answer(target, request.to_string().as_bytes());
+        let reply = self.cloud.answer(target, request.to_string().as_bytes(), trace);
         let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
         answer[refusal] = refused;
         Reply { status: reply.status, body: answer.to_string() }

@@ -45,6 +45,7 @@ struct Runtime {
     asked: mpsc::Sender<()>,
     /// In milliseconds.
     allowed: AtomicU64,
+    trace: std::sync::Mutex<String>,
 }
 
 impl Function {
@@ -69,6 +70,7 @@ impl Function {
             responses: done,
             asked,
             allowed: AtomicU64::new(u64::try_from(TIMEOUT.as_millis()).unwrap()),
+            trace: std::sync::Mutex::new("Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700".to_owned()),
         });
         let app = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -92,6 +94,11 @@ impl Function {
     /// Says how long an invocation may take from now on.
     pub fn allow(&self, time: Duration) {
         self.runtime.allowed.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Says what the trace header is that the next events come with.
+    pub fn trace(&self, header: String) {
+        *self.runtime.trace.lock().unwrap() = header;
     }
 
     /// Hands over an event without waiting for what becomes of it.
@@ -159,7 +166,7 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
         ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),
         ("lambda-runtime-deadline-ms", deadline.to_string()),
         ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:test".to_owned()),
-        ("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700".to_owned()),
+        ("lambda-runtime-trace-id", runtime.trace.lock().unwrap().clone()),
     ];
     (headers, serde_json::to_vec(&event).unwrap()).into_response()
 }

@@ -48,8 +48,21 @@ pub enum Done {
     Nothing,
     /// It is to go to the queue of slow receivers.
     Detour(Box<Message>),
+    /// It is to wait for a free place at its receiver.
+    InLine(Box<InLine>),
     /// It was acted upon.
     Settled(Box<Settled>),
+}
+
+/// A message whose delivery is to wait for a free place.
+#[derive(Debug)]
+pub struct InLine {
+    /// The attempt that it waits for.
+    pub slot: Slot,
+    /// The row, if it is new.
+    pub row: Option<Delivery>,
+    /// Until when this process has its lease, if it does.
+    pub lease: Option<Timestamp>,
 }
 
 /// What came of a message that was acted upon.
@@ -111,6 +124,9 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             (stopped(given_up(message), None), Some(attempt), false)
         }
         (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
+        (Decision::Attempt { .. }, Turn::Wait, _) => {
+            return wait_in_line(app, loaded, message, admission, deadline).await;
+        }
         (Decision::Attempt { probe, .. }, Turn::At(at), Some(webhook)) => {
             let until = deadline + LEASE_MARGIN;
             if probe && app.ledger.claim_probe(message.webhook, until, app.clock.now()).await? == Written::TooLate {
@@ -140,6 +156,28 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
         log(attempt, &progress);
     }
     Ok(done(message, admission, attempt, progress, probe))
+}
+
+/// Lets a delivery wait for a free place. One that is sent again starts its cycle first, so that nobody else starts it.
+async fn wait_in_line(
+    app: &App,
+    loaded: &Loaded,
+    message: &Message,
+    admission: Admission,
+    deadline: Timestamp,
+) -> Result<Done, StoreError> {
+    let mut lease = None;
+    if admission == Admission::Redriven {
+        if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
+            return Ok(Done::Nothing);
+        }
+        lease = Some(deadline + LEASE_MARGIN);
+    }
+    tracing::info!(delivery.state = State::Pending.as_str(), "its receiver takes no more at once");
+    let Message { cycle, attempt, .. } = *message;
+    let progress = Progress { state: State::Pending, cycle, attempt, next_at: None };
+    let row = (admission == Admission::First).then(|| Delivery::first(message.clone(), progress));
+    Ok(Done::InLine(Box::new(InLine { slot: Slot::of(message), row, lease })))
 }
 
 /// Makes the request; `None` if another process is at it.

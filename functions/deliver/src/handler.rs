@@ -122,7 +122,7 @@ pub(crate) async fn carry_out(
     let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, ROWS_A_CALL, GATHER));
     let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
     let faults: Vec<Vec<_>> = written.collect().await;
-    turns::give_back(app, taken).await;
+    turns::give_back(app, loaded, taken, deadline).await;
     faults.into_iter().flatten().collect()
 }
 

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use crate::App;
 use crate::attempt::{Done, Settled};
 use crate::reaction::{follow, seen};
+use crate::turns;
 
 /// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
 ///
@@ -32,12 +33,14 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     let mut delivered = Vec::new();
     let mut others = Vec::new();
     let mut detours = Vec::new();
+    let mut in_line = Vec::new();
     let mut results = Vec::with_capacity(done.len());
     for (index, done) in done.into_iter().enumerate() {
         results.push(Ok(()));
         match done {
             Done::Nothing => {}
             Done::Detour(message) => detours.push((index, *message)),
+            Done::InLine(waits) => in_line.push((index, *waits)),
             Done::Settled(settled) => match *settled {
                 Settled { row: Some(row), progress, .. } if progress.state == State::Delivered => {
                     delivered.push((index, row));
@@ -49,10 +52,11 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
     let writes =
         others.into_iter().map(|(index, settled)| async move { (index, write(app, loaded, settled, now).await) });
-    let (together, one_by_one, detoured, counted) = tokio::join!(
+    let (together, one_by_one, detoured, joined, counted) = tokio::join!(
         app.ledger.record_delivered(&rows, now),
         join_all(writes),
         detour(app, detours),
+        turns::join_line(app, in_line, now),
         count(app, &receivers.tallies)
     );
     if let Err(error) = together {
@@ -68,8 +72,8 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
             Err(error) => results[index] = Err(error),
         }
     }
-    for (index, sent) in detoured {
-        results[index] = sent;
+    for (index, done) in detoured.into_iter().chain(joined) {
+        results[index] = done;
     }
     send(app, follow_ups, now).await;
     let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {

@@ -1,22 +1,43 @@
-//! Turns for receivers that take only so much: taken for a batch before its requests, given back after them.
+//! Turns for receivers that take only so much: taken for a batch before its requests, given back after them. Whoever gives places
+//! back wakes the deliveries that wait for them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::Loaded;
-use domain::delivery::Decision;
-use domain::flow::{Limits, Turn};
+use aws::ledger::{Loaded, Receiver, Woken};
+use aws::queue::Outgoing;
+use domain::breaker::is_slow;
+use domain::delivery::{Decision, State};
+use domain::flow::{Ask, Limits, Turn};
 use domain::id::WebhookId;
+use domain::message::Message;
+use domain::webhook::Webhook;
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::Plan;
+use crate::attempt::{InLine, Plan};
+
+/// How long the index is given to show those who began to wait just now.
+const LAG: Duration = Duration::from_millis(200);
+
+/// How much of its time an invocation must have left to look at a line once more.
+const SPARE: Duration = Duration::from_secs(2);
 
 /// What was taken, to be given back.
 pub(crate) struct Taken {
     holder: String,
-    webhooks: Vec<WebhookId>,
+    receivers: BTreeMap<WebhookId, Places>,
+}
+
+/// Of one receiver.
+#[derive(Default)]
+struct Places {
+    /// Deliveries that places may be kept for, which have made no request.
+    unused: Vec<String>,
+    /// Deliveries that were told to wait: the index may not show them when this process looks.
+    joined: Vec<Message>,
 }
 
 /// Takes a turn for each request that is planned to a webhook with limits; a fault stands in the place of the plan.
@@ -27,37 +48,38 @@ pub(crate) async fn take<'a>(
     deadline: Timestamp,
 ) -> (Vec<Result<Plan<'a>, StoreError>>, Taken) {
     let now = app.clock.now();
-    let mut limited: BTreeMap<WebhookId, (Limits, Vec<(usize, bool)>)> = BTreeMap::new();
+    let holder = format!("{:032x}", runtime::random::bits());
+    let mut receivers: BTreeMap<WebhookId, Places> = BTreeMap::new();
+    let mut limited: BTreeMap<WebhookId, Vec<(usize, Ask)>> = BTreeMap::new();
     for (index, plan) in plans.iter().enumerate() {
-        let webhook = loaded.webhooks.get(&plan.message.webhook);
-        if let (Decision::Attempt { had_turn, .. }, Some(webhook)) = (&plan.decision, webhook)
-            && !plan.message.test
-            && webhook.settings.limits().any()
-        {
-            let (_, requests) = limited.entry(webhook.id).or_insert_with(|| (webhook.settings.limits(), Vec::new()));
-            requests.push((index, *had_turn));
+        let Some(limits) = limits(loaded, plan.message) else { continue };
+        if let Decision::Attempt { had_turn, .. } = plan.decision {
+            let ask = Ask { delivery: plan.message.delivery, had_turn };
+            limited.entry(plan.message.webhook).or_default().push((index, ask));
+        }
+        if limits.concurrency.is_some() && (asks(plan) || may_be_kept(loaded, plan)) {
+            let places = receivers.entry(plan.message.webhook).or_default();
+            places.unused.extend((!asks(plan)).then(|| plan.message.delivery.to_string()));
         }
     }
     let mut plans: Vec<_> = plans.into_iter().map(Ok).collect();
-    let holder = format!("{:032x}", runtime::random::bits());
-    let asked = limited.into_iter().map(|(webhook, (limits, requests))| {
-        let holder = &holder;
-        async move {
-            let had_turn: Vec<bool> = requests.iter().map(|(_, had_turn)| *had_turn).collect();
-            let turns = app.ledger.take_turns(webhook, limits, &had_turn, holder, deadline, now).await;
-            (webhook, limits, requests, turns)
-        }
+    let asked = limited.into_iter().filter_map(|(webhook, requests)| {
+        let (receiver, holder) = (receiver(loaded, webhook)?, &holder);
+        Some(async move {
+            let asks: Vec<Ask> = requests.iter().map(|(_, ask)| *ask).collect();
+            (webhook, requests, app.ledger.take_turns(receiver, &asks, holder, deadline, now).await)
+        })
     });
-    let mut webhooks = Vec::new();
-    for (webhook, limits, requests, turns) in join_all(asked).await {
+    for (webhook, requests, turns) in join_all(asked).await {
         match turns {
             Ok(turns) => {
-                if limits.concurrency.is_some() && turns.iter().any(|turn| matches!(turn, Turn::At(_))) {
-                    webhooks.push(webhook);
-                }
                 for ((index, _), turn) in requests.into_iter().zip(turns) {
-                    if let Ok(plan) = &mut plans[index] {
-                        plan.turn = turn;
+                    let Ok(plan) = &mut plans[index] else { continue };
+                    plan.turn = turn;
+                    if turn == Turn::Wait
+                        && let Some(places) = receivers.get_mut(&webhook)
+                    {
+                        places.joined.push(Message { body: None, ..plan.message.clone() });
                     }
                 }
             }
@@ -69,16 +91,93 @@ pub(crate) async fn take<'a>(
             }
         }
     }
-    (plans, Taken { holder, webhooks })
+    (plans, Taken { holder, receivers })
 }
 
-/// Gives turns back; one that is not given back ends with the time of the invocation.
-pub(crate) async fn give_back(app: &App, taken: Taken) {
-    let Taken { holder, webhooks } = taken;
-    let released = join_all(webhooks.iter().map(|webhook| app.ledger.release_turns(*webhook, &holder)));
-    for (webhook, result) in webhooks.iter().zip(released.await) {
-        if let Err(error) = result {
-            tracing::warn!(webhook.id = %webhook, %error, "turns were not given back; they end by themselves");
-        }
+/// Returns the limits that hold for a message. Tests take no turns: their senders want to know what happens.
+fn limits(loaded: &Loaded, message: &Message) -> Option<Limits> {
+    let limits = loaded.webhooks.get(&message.webhook)?.settings.limits();
+    (limits.any() && !message.test).then_some(limits)
+}
+
+fn receiver(loaded: &Loaded, webhook: WebhookId) -> Option<Receiver<'_>> {
+    let Webhook { tenant, settings, .. } = loaded.webhooks.get(&webhook)?;
+    Some(Receiver { webhook, tenant, limits: settings.limits() })
+}
+
+fn asks(plan: &Plan<'_>) -> bool {
+    matches!(plan.decision, Decision::Attempt { .. })
+}
+
+/// Says whether a place may be kept for a delivery that makes no request after all, since its webhook is paused or gone meanwhile. One
+/// that goes by the queue of slow receivers needs its place there.
+fn may_be_kept(loaded: &Loaded, plan: &Plan<'_>) -> bool {
+    let ends = matches!(plan.decision, Decision::Park | Decision::Cancel | Decision::GiveUp(_));
+    let row = loaded.rows.get(&plan.message.delivery);
+    ends && row.is_some_and(|row| row.progress.state == State::Pending && row.progress.next_at.is_none())
+}
+
+/// Writes that deliveries wait for free places.
+pub(crate) async fn join_line(
+    app: &App,
+    waiting: Vec<(usize, InLine)>,
+    now: Timestamp,
+) -> Vec<(usize, Result<(), StoreError>)> {
+    let written = waiting.into_iter().map(|(index, waits)| async move {
+        let InLine { slot, row, lease } = waits;
+        // Where another process came first it has made the attempt, or will.
+        let written = match row {
+            Some(row) => app.ledger.join_line_first(&row, now).await,
+            None => app.ledger.join_line(slot, lease, now).await,
+        };
+        (index, written.map(|_| ()))
+    });
+    join_all(written).await
+}
+
+/// Gives turns back, and wakes those that wait for them. What is not given back ends with the time of the invocation, and who is not
+/// woken is found by the sweep.
+pub(crate) async fn give_back(app: &App, loaded: &Loaded, taken: Taken, deadline: Timestamp) {
+    let Taken { holder, receivers } = taken;
+    let given = receivers.into_iter().filter_map(|(webhook, places)| {
+        let (receiver, holder) = (receiver(loaded, webhook)?, &holder);
+        Some(async move {
+            let Places { mut unused, joined } = places;
+            unused.insert(0, holder.clone());
+            match wake(app, loaded, receiver, &unused, &joined).await {
+                Ok(true) if app.clock.now() + SPARE < deadline => {
+                    tokio::time::sleep(LAG).await;
+                    wake(app, loaded, receiver, &[], &[]).await.map(|_| ())
+                }
+                done => done.map(|_| ()),
+            }
+            .unwrap_or_else(|error| {
+                tracing::warn!(webhook.id = %webhook, %error, "turns were not given back; they end by themselves");
+            });
+        })
+    });
+    join_all(given).await;
+}
+
+/// Gives places back and sends the messages of those that they are kept for. Says whether to look again in a moment.
+async fn wake(
+    app: &App,
+    loaded: &Loaded,
+    receiver: Receiver<'_>,
+    holders: &[String],
+    joined: &[Message],
+) -> Result<bool, StoreError> {
+    let now = app.clock.now();
+    let Woken { messages, look_again, fault } = app.ledger.wake(receiver, holders, joined, now).await?;
+    let slow = is_slow(loaded.breakers.get(&receiver.webhook), now);
+    let messages = messages.into_iter().map(|message| {
+        let message = Message { slow, ..message };
+        Outgoing { body: message.to_json(), tenant: Some(message.tenant), delay: Duration::ZERO, cause: None }
+    });
+    let queue = if slow { &app.slow } else { &app.retries };
+    let sent = queue.send(messages.collect()).await;
+    for error in sent.iter().filter_map(|result| result.as_ref().err()).chain(&fault) {
+        tracing::warn!(webhook.id = %receiver.webhook, %error, "a delivery was not woken; the sweep will");
     }
+    Ok(look_again)
 }

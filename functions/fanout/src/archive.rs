@@ -86,11 +86,13 @@ mod tests {
     #[test]
     fn an_archive_that_fails_now_and_then_does_not_get_all_the_patience() {
         let mut patience = PATIENCE;
-        let waits: Duration = (0..100).map(|batch| {
-            let waited = patience;
-            patience = next_patience(patience, batch % 2);
-            waited
-        }).sum();
+        let waits: Duration = (0..100)
+            .map(|batch| {
+                let waited = patience;
+                patience = next_patience(patience, batch % 2);
+                waited
+            })
+            .sum();
         assert!(waits < Duration::from_secs(12), "{waits:?} of 200 s");
     }
 }

@@ -5,6 +5,7 @@
 mod app;
 mod config;
 mod job;
+mod line;
 mod run;
 mod sweep;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::{Due, DueBreaker, DueDelivery, Slot, Written};
+use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Slot, Written};
 use aws::queue::Outgoing;
 use domain::breaker::{BreakerState, RUN, next_look, pace};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
@@ -16,12 +16,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::App;
+use crate::line::{self, Attended};
 
 /// How many due rows of each partition are looked at in one go.
 const PAGE: usize = 50;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
+
+/// How many lines are looked at at once.
+const CONCURRENT_LINES: usize = 8;
 
 /// How much of its time a run keeps to end in peace.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
@@ -33,9 +37,9 @@ pub struct Swept {
     pub woken: usize,
     /// Exhausted deliveries that were missing in the dead-letter queue.
     pub buried: usize,
-    /// Breakers that were looked at.
+    /// Breakers and lines that were looked at.
     pub attended: usize,
-    /// Parked deliveries that were let go, probes included.
+    /// Parked deliveries that were let go, probes included, and those that waited for a free place.
     pub released: usize,
     /// Rows that another sweep or an attempt moved first.
     pub taken: usize,
@@ -58,16 +62,18 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
             tracing::info!(woken, buried, breakers, released, taken, "sweep ended");
             return Ok(swept);
         }
-        let (mut deliveries, mut breakers) = (Vec::new(), Vec::new());
+        let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
         for due in due {
             match due {
                 Due::Delivery(delivery) => deliveries.push(*delivery),
                 // Not ahead of its time, as deliveries are, which wait for it in a queue.
                 Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
-                Due::Breaker(_) => {}
+                Due::Flow(flow) if flow.at() <= now => flows.push(flow),
+                Due::Breaker(_) | Due::Flow(_) => {}
             }
         }
         let before = swept;
+        attend_lines(app, &flows, now, &mut swept).await;
         for breaker in breakers {
             attend(app, breaker, now, &mut swept).await?;
         }
@@ -117,6 +123,22 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
     swept.released += swept.woken - before;
     swept.woken = before;
     Ok(())
+}
+
+/// Looks at lines. What is wrong with one stops no other.
+async fn attend_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
+    let attended = stream::iter(flows).map(|flow| async move { (flow.webhook, line::attend(app, flow, now).await) });
+    let attended: Vec<_> = attended.buffer_unordered(CONCURRENT_LINES).collect().await;
+    for (webhook, result) in attended {
+        match result {
+            Ok(Attended::Released(count)) => {
+                swept.attended += 1;
+                swept.released += count;
+            }
+            Ok(Attended::Taken) => swept.taken += 1,
+            Err(error) => tracing::warn!(webhook.id = %webhook, %error, "a line was not looked at; a later sweep will"),
+        }
+    }
 }
 
 /// What is to be sent for a row.

@@ -28,6 +28,7 @@ mod list;
 
 pub use breaker::DueBreaker;
 pub use chain::Advance;
+pub use flow::{DueFlow, Receiver, Woken};
 pub use lanes::{Due, DueDelivery};
 pub use list::{DeliveryPage, Range};
 
@@ -146,8 +147,11 @@ impl Ledger {
     ///
     /// If the table is unavailable.
     pub async fn record_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
-        let item = to_item(&DeliveryItem::new(delivery, now)?)?;
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        self.put_first(&DeliveryItem::new(delivery, now)?, now).await
+    }
+
+    async fn put_first(&self, row: &DeliveryItem, now: Timestamp) -> Result<Written, StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(row)?));
         let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
         match put.send().await {
             Ok(_) => Ok(Written::Yes),

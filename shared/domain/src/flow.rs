@@ -1,7 +1,11 @@
 //! How much a receiver takes, whoever sends: a rate and a number at once, kept by all processes together.
 //!
 //! The rate is a [leaky bucket as a meter of arrivals][1]: each request takes the next turn, so that none has to ask twice and
-//! none is passed over. Requests that are under way are leases, which end by themselves should their process die.
+//! none is passed over. Requests that are under way hold places, which end by themselves should their process die.
+//!
+//! A delivery that finds no free place waits in its webhook's line, without a message. Whoever gives places back keeps them for the
+//! oldest deliveries of the line and sends their messages, so that each waiting delivery costs one message and never polls. A
+//! place that is kept counts as taken: a delivery that came later cannot take it.
 //!
 //! [1]: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
 
@@ -10,11 +14,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::id::DeliveryId;
+
 /// How long a process waits for a turn; for a later one the delivery goes back.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// When to ask again where too many requests are under way.
-const BUSY: Duration = Duration::from_secs(2);
+/// How long a place is kept for a delivery that was woken. If its message takes longer, the place is free again, and the delivery
+/// asks for one as if it had not waited.
+const KEPT_FOR: Duration = Duration::from_mins(1);
+
+/// How long after a delivery was last seen waiting places that are given back are offered to the line. Meanwhile the sweep looks
+/// at the line every minute, and says so here if it finds any.
+const LOOKS_FOR: Duration = Duration::from_mins(3);
+
+/// How old that time may become before it is written again: most deliveries that join a line write nothing about it.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// How many deliveries are woken in one go; each of them wakes others when it ends.
+pub const MOST_WOKEN: usize = 50;
 
 /// What a webhook's owner says that its receiver takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +58,26 @@ pub struct Flow {
     next: Option<Timestamp>,
     #[serde(default)]
     leases: Vec<Lease>,
+    /// When a delivery was last seen waiting for a place, give or take [`REFRESH`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waited: Option<Timestamp>,
 }
 
-/// Requests of one process.
+/// Places: of the requests of one process, or of a delivery that was woken and is on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Lease {
     holder: String,
     count: u32,
     until: Timestamp,
+}
+
+/// A request that a process wants to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Of which delivery: a place may be kept for it.
+    pub delivery: DeliveryId,
+    /// Whether it had a turn before: it takes none of the rate any more.
+    pub had_turn: bool,
 }
 
 /// When a request may be made.
@@ -58,29 +87,29 @@ pub enum Turn {
     At(Timestamp),
     /// Then, which is late: the delivery goes back, and comes again with its turn.
     Later(Timestamp),
+    /// Once a place is free: the delivery joins the line, and is woken.
+    Wait,
 }
 
 impl Flow {
-    /// Takes turns for requests of one process, which ends until `until`; `had_turn` says of each whether it had one before.
-    pub fn take(
-        &mut self,
-        limits: Limits,
-        had_turn: &[bool],
-        holder: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Vec<Turn> {
+    /// Takes turns for requests of one process, which ends until `until`.
+    ///
+    /// A place first, then a turn of the rate: a delivery that has to wait for a place uses up nothing of the rate.
+    pub fn take(&mut self, limits: Limits, asks: &[Ask], holder: &str, until: Timestamp, now: Timestamp) -> Vec<Turn> {
         self.leases.retain(|lease| lease.until > now);
-        let under_way: u32 = self.leases.iter().map(|lease| lease.count).sum();
-        let mut free = limits.concurrency.map_or(u32::MAX, |most| most.saturating_sub(under_way));
+        let mut free = self.free(limits);
         let mut taken = 0;
-        let turns = had_turn.iter().map(|had| {
-            let at = if *had { now } else { self.turn(limits.rate, now) };
-            if at > now + PATIENCE {
-                return Turn::Later(at);
+        let turns = asks.iter().map(|ask| {
+            if limits.concurrency.is_some() && self.end(&ask.delivery.to_string()) {
+                free += 1;
             }
             if free == 0 {
-                return Turn::Later(now + BUSY);
+                self.see_waiting(now);
+                return Turn::Wait;
+            }
+            let at = if ask.had_turn { now } else { self.turn(limits.rate, now) };
+            if at > now + PATIENCE {
+                return Turn::Later(at);
             }
             free -= 1;
             taken += 1;
@@ -103,79 +132,67 @@ impl Flow {
         (next - second.saturating_sub(second / rate)).max(now)
     }
 
-    /// Ends what a process had under way.
-    pub fn release(&mut self, holder: &str) {
+    /// Gives back the places of these holders, whether or not they have any: processes by the names that they took them with,
+    /// and woken deliveries by their ids.
+    pub fn release<'a>(&mut self, holders: impl IntoIterator<Item = &'a str>, now: Timestamp) {
+        for holder in holders {
+            self.end(holder);
+        }
+        self.leases.retain(|lease| lease.until > now);
+    }
+
+    /// Keeps free places for the first deliveries of the line, and returns those: they are to be woken. `line` has the oldest first,
+    /// and may still show some that are on their way already.
+    pub fn keep(&mut self, limits: Limits, line: &[DeliveryId], now: Timestamp) -> Vec<DeliveryId> {
+        let free = usize::try_from(self.free(limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
+        let mut waiting = line.iter().filter(|delivery| !self.holds(&delivery.to_string()));
+        let woken: Vec<_> = waiting.by_ref().take(free).copied().collect();
+        let are_others_left = waiting.next().is_some();
+        let until = now + KEPT_FOR;
+        self.leases.extend(woken.iter().map(|delivery| Lease { holder: delivery.to_string(), count: 1, until }));
+        if are_others_left {
+            self.see_waiting(now);
+        }
+        woken
+    }
+
+    /// Returns how many more requests the receiver takes now.
+    #[must_use]
+    pub fn free(&self, limits: Limits) -> u32 {
+        let under_way: u32 = self.leases.iter().map(|lease| lease.count).sum();
+        limits.concurrency.map_or(u32::MAX, |most| most.saturating_sub(under_way))
+    }
+
+    /// Returns when a delivery was last seen waiting.
+    #[must_use]
+    pub fn waited(&self) -> Option<Timestamp> {
+        self.waited
+    }
+
+    /// Says whether whoever gives places back is to look who waits: a receiver that takes all that comes has no line to look at.
+    #[must_use]
+    pub fn may_have_line(&self, now: Timestamp) -> bool {
+        self.waited.is_some_and(|waited| now <= waited + LOOKS_FOR)
+    }
+
+    /// Takes note that deliveries wait.
+    pub fn see_waiting(&mut self, now: Timestamp) {
+        if self.waited.is_none_or(|waited| waited + REFRESH <= now) {
+            self.waited = Some(now);
+        }
+    }
+
+    fn holds(&self, holder: &str) -> bool {
+        self.leases.iter().any(|lease| lease.holder == holder)
+    }
+
+    /// Ends the places of a holder; says whether it had any.
+    fn end(&mut self, holder: &str) -> bool {
+        let before = self.leases.len();
         self.leases.retain(|lease| lease.holder != holder);
+        self.leases.len() < before
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn now() -> Timestamp {
-        "2026-11-21T10:00:00Z".parse().unwrap()
-    }
-
-    fn in_ms(milliseconds: u64) -> Timestamp {
-        now() + Duration::from_millis(milliseconds)
-    }
-
-    #[test]
-    fn a_second_s_worth_at_once_and_then_one_by_one() {
-        let limits = Limits { rate: Some(2), concurrency: None };
-        let turns = Flow::default().take(limits, &[false; 8], "a", in_ms(60_000), now());
-        let at = |milliseconds| Turn::At(in_ms(milliseconds));
-        let expected =
-            [at(0), at(0), at(500), at(1000), at(1500), at(2000), Turn::Later(in_ms(2500)), Turn::Later(in_ms(3000))];
-        assert_eq!(turns, expected);
-    }
-
-    #[test]
-    fn who_had_a_turn_takes_no_other() {
-        let limits = Limits { rate: Some(1), concurrency: None };
-        let mut flow = Flow::default();
-        assert_eq!(flow.take(limits, &[true, true, false], "a", in_ms(1), now()), [Turn::At(now()); 3]);
-    }
-
-    #[test]
-    fn so_many_at_once_until_they_end_or_their_process_does() {
-        let limits = Limits { rate: None, concurrency: Some(3) };
-        let mut flow = Flow::default();
-        let mut at_once = |holder: &str, wanted: usize, at| {
-            let turns = flow.take(limits, &vec![false; wanted], holder, at + Duration::from_mins(1), at);
-            if holder == "b" {
-                flow.release("a");
-            }
-            turns.iter().filter(|turn| matches!(turn, Turn::At(_))).count()
-        };
-        assert_eq!(at_once("a", 2, now()), 2);
-        assert_eq!(at_once("b", 2, now()), 1, "and the first two end");
-        assert_eq!(at_once("c", 5, now()), 2);
-        assert_eq!(at_once("d", 5, now()), 0);
-        assert_eq!(at_once("e", 5, in_ms(60_000)), 3, "all of them ended with their processes");
-    }
-
-    proptest! {
-        /// Whoever asks when, no second sees more requests than twice the rate, and none is refused.
-        #[test]
-        fn the_rate_holds_over_all_processes(rate in 1_u32..50, asks in prop::collection::vec((0_u64..5000, 1_usize..20), 1..20)) {
-            let limits = Limits { rate: Some(rate), concurrency: None };
-            let mut flow = Flow::default();
-            let mut asks = asks;
-            asks.sort_unstable();
-            let mut turns: Vec<Timestamp> = asks
-                .iter()
-                .flat_map(|(at, count)| flow.take(limits, &vec![false; *count], "a", in_ms(1), in_ms(*at)))
-                .map(|turn| match turn { Turn::At(at) | Turn::Later(at) => at })
-                .collect();
-            turns.sort_unstable();
-            for first in &turns {
-                let within = turns.iter().filter(|turn| *turn >= first && **turn < *first + Duration::from_secs(1)).count();
-                prop_assert!(within <= usize::try_from(2 * rate).unwrap(), "{within} in a second");
-            }
-        }
-    }
-}
+mod tests;

@@ -36,6 +36,10 @@ pub(super) struct Hook {
     /// Whether its receiver has said that it wants no more.
     pub(super) gone: bool,
     pub(super) max_attempts: u32,
+    /// How many requests its receiver takes at once.
+    pub(super) max_concurrency: Option<u32>,
+    /// How many are under way.
+    pub(super) under_way: u32,
 }
 
 /// A row of the ledger, as it was last written.
@@ -48,6 +52,8 @@ pub(super) struct Row {
     pub(super) lane_at: Option<i64>,
     /// Whether the sweep finds it by itself at that time; a parked one waits until its webhook's are let go.
     pub(super) is_due: bool,
+    /// Whether it waits for a free place at its receiver.
+    pub(super) is_in_line: bool,
 }
 
 /// A delivery that was sent to the queue.
@@ -76,6 +82,8 @@ pub(super) struct Model {
     pub(super) deliveries: BTreeMap<DeliveryId, Known>,
     /// Which deliveries of a webhook there are, by their events: a request names no more.
     pub(super) by_event: BTreeMap<(WebhookId, String), DeliveryId>,
+    /// The deliveries of the requests that were made, in their order.
+    pub(super) requests: Vec<DeliveryId>,
     /// The texts that are no messages.
     pub(super) poison: BTreeSet<String>,
     /// When the sweep should look at rows that are no deliveries.
@@ -120,6 +128,7 @@ impl Row {
             attempts: attempts.map(|entry| (small(&entry["M"]["cycle"]), small(&entry["M"]["number"]))).collect(),
             lane_at: number(&item["lane_at"]).filter(|_| item["lane"]["S"].is_string()),
             is_due: is_due(item),
+            is_in_line: item["lane"]["S"].as_str().is_some_and(|lane| lane.starts_with("waiting#")),
         }
     }
 }
@@ -143,17 +152,26 @@ impl Model {
     }
 
     /// A request arrives: for a webhook that gets any, and with the id and the body that all requests of the delivery have.
-    pub(super) fn arrived(&mut self, webhook: WebhookId, request: &Request) {
+    /// Says whether it takes a place of those that the receiver has.
+    pub(super) fn arrived(&mut self, webhook: WebhookId, request: &Request) -> bool {
         let header =
             |wanted: &str| request.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         let event = header("webhook-id").expect("a request names its event");
         let id = self.by_event.get(&(webhook, event.to_owned())).expect("a request is of a delivery to that webhook");
         let known = self.deliveries.get_mut(id).unwrap();
         assert_eq!(Some(&*request.body), known.body.as_deref().map(str::as_bytes), "{id}: another body");
-        let hook = &self.hooks[&webhook];
+        let hook = self.hooks.get_mut(&webhook).unwrap();
         assert!(!hook.deleted, "{id}: a deleted webhook is called");
         assert!(!hook.paused || known.message.test, "{id}: a paused webhook is called");
+        // Tests ask nobody, and count for nothing.
+        if !known.message.test {
+            hook.under_way += 1;
+            let (count, most) = (hook.under_way, hook.max_concurrency);
+            assert!(most.is_none_or(|most| count <= most), "{id}: {count} requests at once of {most:?}");
+        }
         known.posts += 1;
+        self.requests.push(*id);
+        !known.message.test
     }
 
     /// The receiver took what arrived.
@@ -172,6 +190,9 @@ impl Model {
                 Some(at) => self.others_due.insert(key, at),
                 None => self.others_due.remove(&key),
             };
+            if at.is_none() {
+                self.assert_no_line(&write.pk);
+            }
             return None;
         };
         let row = Row::read(&write.item);
@@ -205,6 +226,10 @@ impl Model {
         match &known.row {
             None => letter(&|_, message| (message.cycle, message.attempt) == (0, 1) && message.body.is_some()),
             Some(row) => match row.state {
+                // Nobody looks into a line but for its flow's row.
+                State::Pending if row.is_in_line => {
+                    self.others_due.contains_key(&(format!("W#{}", known.message.webhook), "FLOW".to_owned()))
+                }
                 State::Pending | State::Retrying | State::Parked => row.lane_at.is_some(),
                 // In the dead-letter queue, or on its way back from there.
                 State::Exhausted => {
@@ -216,6 +241,16 @@ impl Model {
                 State::Delivered | State::Cancelled | State::Failed => true,
             },
         }
+    }
+
+    /// Nobody looks into a line any more: it has to be empty.
+    fn assert_no_line(&self, pk: &str) {
+        let in_line = self.deliveries.iter().find(|(_, known)| {
+            let row = known.row.as_ref();
+            row.is_some_and(|row| row.is_in_line) && format!("W#{}", known.message.webhook) == pk
+        });
+        let is_looked_at = self.others_due.contains_key(&(pk.to_owned(), "FLOW".to_owned()));
+        assert!(is_looked_at || in_line.is_none(), "{in_line:?} waits in a line that nobody looks into");
     }
 
     pub(super) fn assert_held(&self, id: DeliveryId, queues: &Queues, after: &str) {

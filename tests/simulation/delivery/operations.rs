@@ -30,7 +30,8 @@ impl World {
             725..800 => self.change_mood().await,
             800..880 => self.duplicate(),
             880..950 => self.wait(),
-            950..975 => self.toggle_pause().await,
+            950..970 => self.toggle_pause().await,
+            970..975 => self.change_limit().await,
             975..978 => self.replace().await,
             978..983 => self.restart().await,
             _ => self.redrive(),
@@ -44,6 +45,16 @@ impl World {
             0 => self.hand_over(webhook, Body::Failed("a template".to_owned()), None),
             _ => self.hand_over(webhook, Body::Inline(text.clone()), Some(text)),
         }
+    }
+
+    /// A message in the queue that is no test, with that text as its body.
+    pub(super) fn hand_over_real(&mut self, webhook: WebhookId, text: String) {
+        self.published += 1;
+        let event = EventId::from_parts(self.ground.time.now(), self.published);
+        let body = Body::Inline(text.clone());
+        let message = Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
+        self.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        self.model().publish(message, Some(text));
     }
 
     /// A message in the queue, with that body, and the text of it that a receiver would see.
@@ -178,6 +189,17 @@ impl World {
         let now = self.ground.time.now();
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, |webhook| webhook.pause = None).await;
         self.model().hooks.get_mut(&webhook).unwrap().paused = false;
+    }
+
+    /// A receiver takes more at once than before, or less, or whatever comes.
+    async fn change_limit(&mut self) {
+        self.count("changes of a limit");
+        let living = self.living();
+        let webhook = living[self.roll(living.len())];
+        let (now, limit) = (self.ground.time.now(), [None, Some(1), Some(2), Some(5)][self.roll(4)]);
+        let change = |webhook: &mut domain::webhook::Webhook| webhook.settings.max_concurrency = limit;
+        self.hooks.change(&TENANT.parse().unwrap(), webhook, now, change).await;
+        self.model().hooks.get_mut(&webhook).unwrap().max_concurrency = limit;
     }
 
     /// A webhook is deleted, and another one registered.

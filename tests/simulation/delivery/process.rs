@@ -13,6 +13,7 @@ use outbound::{Client, Request, Script};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
+use tests::cloud::recursion::{DELIVER, invoked};
 use tests::cloud::{Cloud, Fault, Forecast, Letter, Line, Weather, sqs_event};
 
 use super::model::{Model, Mood};
@@ -186,6 +187,7 @@ impl Process<deliver::App> {
 
     /// Hands a batch over; returns the ids of the messages that it hands back, or `None` if it died.
     pub(super) async fn deliver(&self, letters: &[Letter]) -> Option<Vec<u64>> {
+        self.line.invoked_with(Some(invoked(DELIVER, letters)));
         let event = serde_json::from_value(sqs_event(letters)).unwrap();
         let response = self.run(deliver::handle(&self.app, event, self.deadline())).await?;
         Some(tests::cloud::handed_back(&serde_json::to_value(response).unwrap()))
@@ -219,14 +221,26 @@ fn script(ground: &Ground, plan: &Shared<Plan>, line: &Line) -> Script {
     Script::new(move |request| receive(ground.clone(), Arc::clone(&plan), line.clone(), request))
 }
 
+/// A request that is under way, until it has ended or its process has died.
+struct UnderWay(Shared<Model>, WebhookId);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Ok(mut model) = self.0.lock() {
+            model.hooks.get_mut(&self.1).unwrap().under_way -= 1;
+        }
+    }
+}
+
 async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Request) -> Outcome {
     let (_, id) = request.url.rsplit_once('/').unwrap();
     let webhook: WebhookId = id.parse().unwrap();
-    let (mood, wait, luck) = {
+    let (counts, mood, wait, luck) = {
         let (mut model, mut random) = (ground.model.lock().unwrap(), ground.random.lock().unwrap());
-        model.arrived(webhook, &request);
-        (model.hooks[&webhook].mood, random.random_range(1..200), random.random_bool(0.5))
+        let counts = model.arrived(webhook, &request);
+        (counts, model.hooks[&webhook].mood, random.random_range(1..200), random.random_bool(0.5))
     };
+    let _under_way = counts.then(|| UnderWay(Arc::clone(&ground.model), webhook));
     let header = request.headers.iter().find(|(name, _)| name == "webhook-id");
     let event = header.map(|(_, value)| value.clone()).unwrap();
     let took = || ground.model.lock().unwrap().took(webhook, &event);

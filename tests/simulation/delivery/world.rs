@@ -78,11 +78,13 @@ impl World {
     /// Registers one more webhook.
     pub(super) async fn register(&mut self) -> WebhookId {
         let max_attempts = [1, 2, 3, 4, 6][self.roll(5)];
-        self.register_with(
-            json!({"retry_policy": {"maxAttempts": max_attempts, "timeoutMs": 1000 * (1 + self.roll(20))}}),
-            max_attempts,
-        )
-        .await
+        let max_concurrency = [None, None, Some(1), Some(2), Some(3)][self.roll(5)];
+        let rate_limit = [None, None, Some(2), Some(20)][self.roll(4)];
+        let settings = json!({
+            "retry_policy": {"maxAttempts": max_attempts, "timeoutMs": 1000 * (1 + self.roll(20))},
+            "max_concurrency": max_concurrency, "rate_limit": rate_limit,
+        });
+        self.register_with(settings, max_attempts).await
     }
 
     /// Registers a webhook with these settings.
@@ -90,11 +92,12 @@ impl World {
         self.registered += 1;
         let id = WebhookId::from_parts(jiff::Timestamp::UNIX_EPOCH, self.registered);
         settings["url"] = json!(format!("https://receiver.example/{id}"));
+        let max_concurrency = settings["max_concurrency"].as_u64().map(|most| u32::try_from(most).unwrap());
         let webhook = self.hooks.create(TENANT, self.registered, settings).await;
         assert_eq!(webhook.id, id);
-        self.model()
-            .hooks
-            .insert(id, Hook { mood: Mood::Up, paused: false, deleted: false, gone: false, max_attempts });
+        let (mood, under_way) = (Mood::Up, 0);
+        let hook = Hook { mood, paused: false, deleted: false, gone: false, max_attempts, max_concurrency, under_way };
+        self.model().hooks.insert(id, hook);
         id
     }
 

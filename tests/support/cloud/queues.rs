@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Reply;
+use super::recursion::is_refused;
 
 /// How long a message that was received stays hidden, and how often it may be received, as in `infra/template.yaml`.
 const VISIBILITY: Duration = Duration::from_mins(6);
@@ -35,6 +36,17 @@ pub struct Letter {
     pub group: Option<String>,
     /// Why it is where it is, if somebody said so.
     pub cause: Option<String>,
+    /// The trace header that it was sent with.
+    pub trace: Option<String>,
+}
+
+/// A message that is sent.
+struct Sent {
+    body: String,
+    delay: Duration,
+    group: Option<String>,
+    cause: Option<String>,
+    trace: Option<String>,
 }
 
 /// The queues, by the last part of their URLs.
@@ -62,10 +74,15 @@ impl Queues {
 
     /// Puts a message into a queue.
     pub fn send(&self, queue: &str, body: String, delay: Duration, group: Option<String>, cause: Option<String>) {
+        self.put(queue, Sent { body, delay, group, cause, trace: None });
+    }
+
+    fn put(&self, queue: &str, sent: Sent) {
+        let Sent { body, delay, group, cause, trace } = sent;
         let mut state = self.state.lock().unwrap();
         state.next_id += 1;
         let (id, message) = (state.next_id, Message::from_json(&body).ok());
-        let letter = Letter { id, body, message, due: self.clock.now() + delay, receives: 0, group, cause };
+        let letter = Letter { id, body, message, due: self.clock.now() + delay, receives: 0, group, cause, trace };
         state.queues.entry(queue.to_owned()).or_default().push(letter);
     }
 
@@ -78,6 +95,11 @@ impl Queues {
         let (mut dead, mut due) = (Vec::new(), Vec::new());
         for mut letter in std::mem::take(letters) {
             if letter.due > now {
+                letters.push(letter);
+            } else if letter.receives < MAX_RECEIVES && is_refused(letter.trace.as_deref()) {
+                // The mapping's call is refused, and the message comes again: in vain.
+                letter.receives += 1;
+                letter.due = now + VISIBILITY;
                 letters.push(letter);
             } else if letter.receives >= MAX_RECEIVES {
                 letter.receives = 0;
@@ -129,8 +151,9 @@ impl Queues {
     /// Puts another copy of a message into its queue, as a standard queue may.
     pub fn duplicate(&self, queue: &str, index: usize) -> Option<Message> {
         let letter = self.state.lock().unwrap().queues.get(queue)?.get(index)?.clone();
-        self.send(queue, letter.body, Duration::ZERO, letter.group, letter.cause);
-        letter.message
+        let Letter { body, group, cause, trace, message, .. } = letter;
+        self.put(queue, Sent { body, delay: Duration::ZERO, group, cause, trace });
+        message
     }
 
     /// Moves messages from one queue to another, as the console's redrive does.
@@ -164,7 +187,7 @@ impl Queues {
         self.state.lock().unwrap().queues.get(queue)?.iter().map(|letter| letter.due).min()
     }
 
-    pub(super) fn answer(&self, operation: &str, request: &Value) -> Reply {
+    pub(super) fn answer(&self, operation: &str, request: &Value, trace: Option<&str>) -> Reply {
         assert_eq!(operation, "SendMessageBatch", "nobody expects anything else of a queue here");
         let (_, queue) = request["QueueUrl"].as_str().unwrap().rsplit_once('/').unwrap();
         let mut successful = Vec::new();
@@ -173,7 +196,8 @@ impl Queues {
             let delay = Duration::from_secs(entry["DelaySeconds"].as_u64().unwrap_or(0));
             assert!(delay <= Duration::from_mins(15), "SQS takes no longer delay");
             let cause = text(&entry["MessageAttributes"]["cause"]["StringValue"]);
-            self.send(queue, text(&entry["MessageBody"]).unwrap(), delay, text(&entry["MessageGroupId"]), cause);
+            let (body, group) = (text(&entry["MessageBody"]).unwrap(), text(&entry["MessageGroupId"]));
+            self.put(queue, Sent { body, delay, group, cause, trace: trace.map(str::to_owned) });
             successful.push(json!({"Id": entry["Id"], "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}));
         }
         Reply::ok(&json!({"Successful": successful, "Failed": []}))

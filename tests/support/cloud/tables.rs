@@ -1,7 +1,7 @@
 //! DynamoDB: an embedded engine, and a journal of what was written to the ledger.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use dynoxide::actions::get_item::GetItemRequest;
 use dynoxide::{Database, DynoxideError};
@@ -46,12 +46,10 @@ impl std::fmt::Debug for Tables {
 impl Tables {
     /// Makes the tables, with the keys and indexes that `infra/template.yaml` gives them.
     pub(super) fn of_the_template() -> Self {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml")).unwrap();
-        let template = plain(&YamlLoader::load_from_str(&text).unwrap()[0]);
         let tables =
             Self { database: Database::memory().unwrap(), journal: Mutex::default(), journals: AtomicBool::new(false) };
         for (logical_id, name) in TABLES {
-            let properties = &template["Resources"][logical_id]["Properties"];
+            let properties = &template()["Resources"][logical_id]["Properties"];
             let mut request = Map::from_iter([("TableName".to_owned(), json!(name))]);
             for part in
                 ["BillingMode", "AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes"]
@@ -164,6 +162,15 @@ fn asked<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
 
 fn said(answer: &impl Serialize) -> Result<String, DynoxideError> {
     serde_json::to_string(answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}
+
+/// Returns `infra/template.yaml`.
+pub(super) fn template() -> &'static Value {
+    static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml")).unwrap();
+        plain(&YamlLoader::load_from_str(&text).unwrap()[0])
+    });
+    &TEMPLATE
 }
 
 /// YAML as JSON; CloudFormation's tags are left out, as no part that is looked at has one.

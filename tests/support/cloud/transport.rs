@@ -18,6 +18,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Cloud, Forecast, Line};
 
+/// The header by which Lambda follows a chain of requests.
+const TRACE: &str = "x-amzn-trace-id";
+
 impl Line {
     /// Returns clients that call over this line.
     pub async fn aws(&self) -> aws::Aws {
@@ -40,8 +43,9 @@ impl HttpConnector for Line {
         let line = self.clone();
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").expect("a JSON protocol").to_owned();
+            let trace = request.headers().get(TRACE).map(str::to_owned);
             let body = request.body().bytes().expect("a body that is there").to_vec();
-            let reply = Line::call(&line, &target, &body).await;
+            let reply = Line::call(&line, &target, &body, trace.as_deref()).await;
             let status = reply.status.try_into().expect("a status");
             Ok(HttpResponse::new(status, SdkBody::from(reply.body)))
         })
@@ -61,7 +65,8 @@ impl Cloud {
 
 async fn answer(State(line): State<Line>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").unwrap().to_str().unwrap();
-    let reply = line.call(target, &body).await;
+    let trace = headers.get(TRACE).map(|value| value.to_str().unwrap());
+    let reply = line.call(target, &body, trace).await;
     let content_type = [("content-type", "application/x-amz-json-1.0")];
     (StatusCode::from_u16(reply.status).unwrap(), content_type, reply.body).into_response()
 }

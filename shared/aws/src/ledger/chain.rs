@@ -85,16 +85,27 @@ impl Ledger {
     ///
     /// If the table is unavailable, or something else holds the entity.
     pub async fn record_head(&self, delivery: &Delivery, entity: &str, now: Timestamp) -> Result<Written, StoreError> {
+        self.put_head(&DeliveryItem::new(delivery, now)?, delivery.webhook, delivery.id, entity, now).await
+    }
+
+    pub(super) async fn put_head(
+        &self,
+        row: &DeliveryItem,
+        webhook: WebhookId,
+        delivery: DeliveryId,
+        entity: &str,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
         let chain = ChainItem {
-            pk: pk(delivery.webhook, entity),
+            pk: pk(webhook, entity),
             sk: CHAIN.to_owned(),
             v: 1,
-            head: delivery.id,
+            head: delivery,
             tail: 0,
             expires_at: expires_at(now),
         };
-        let row = to_item(&DeliveryItem::new(delivery, now)?)?;
-        let refused = self.transact(vec![self.put_new(row, now)?, self.put_new(to_item(&chain)?, now)?]).await?;
+        let writes = vec![self.put_new(to_item(row)?, now)?, self.put_new(to_item(&chain)?, now)?];
+        let refused = self.transact(writes).await?;
         match refused.as_deref() {
             None => Ok(Written::Yes),
             Some([true, ..]) => Ok(Written::TooLate),

@@ -84,6 +84,11 @@ pub(super) fn parked_lane(webhook: WebhookId, shard: u8) -> String {
     format!("parked#{webhook}#{shard}")
 }
 
+/// The lane of a webhook's deliveries that wait for a free place at its receiver; over as many partitions as parked ones.
+pub(super) fn waiting_lane(webhook: WebhookId, shard: u8) -> String {
+    format!("waiting#{webhook}#{shard}")
+}
+
 /// Over how many partitions the dead letters of a tenant spread.
 pub(super) const DEAD_SHARDS: u8 = 4;
 
@@ -154,6 +159,13 @@ impl DeliveryItem {
             attempts: delivery.attempts.clone(),
             expires_at: expires_at(now),
         })
+    }
+
+    /// Puts it into the line of those that wait for a free place at its receiver, by its event's time.
+    pub(super) fn in_line(self) -> Self {
+        let lane = waiting_lane(self.webhook, self.delivery.shard(PARKED_SHARDS));
+        let at = self.delivery.timestamp().as_millisecond();
+        Self { lane: Some(lane), lane_at: Some(at), ..self }
     }
 
     /// Returns when it was exhausted, in milliseconds, if it is.

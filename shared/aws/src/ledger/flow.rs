@@ -1,17 +1,102 @@
-//! What is on its way to receivers that take only so much, in a row beside the webhook's deliveries.
+//! What is on its way to receivers that take only so much, in a row beside the webhook's deliveries; and the line of those that wait
+//! for a free place there.
+//!
+//! A delivery that waits is a row in a lane of its webhook, without a message. The flow's row is what drives the line: while there
+//! may be one, it is due, and the sweep looks at the line every minute. It is written before any row that joins, so that no process
+//! that dies leaves a delivery waiting that nobody looks for.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::flow::{Flow, Limits, Turn};
-use domain::id::WebhookId;
+use domain::breaker::{RUN, next_look};
+use domain::delivery::{Delivery, OVERDUE_AFTER, State};
+use domain::flow::{Ask, Flow, Limits, MOST_WOKEN, Turn};
+use domain::id::{DeliveryId, WebhookId};
+use domain::message::Message;
+use domain::tenant::TenantId;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::Ledger;
+use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
+use super::lanes::DueDelivery;
+use super::{Ledger, Slot, Written, state, written};
 use crate::StoreError;
 use crate::error::is_conflict;
-use crate::items::{key, number, text};
+use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
 /// How often a change is tried again because others came first.
-const ROUNDS: usize = 8;
+const ROUNDS: u32 = 12;
+
+/// How often the line is looked at anew because deliveries that it showed wait there no more.
+const LOOKS: u32 = 3;
+
+/// The longest pause before it is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What tells the row from deliveries in the lane that both wait in.
+pub(super) const KIND: &str = "flow";
+
+/// A flow whose line the sweep should look at.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DueFlow {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// Whose webhook that is.
+    pub tenant: TenantId,
+    #[serde(rename = "lane_at")]
+    seen_lane_at: i64,
+}
+
+/// Which receiver, and how much it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Receiver<'a> {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// Whose webhook that is.
+    pub tenant: &'a TenantId,
+    /// How much it takes.
+    pub limits: Limits,
+}
+
+/// What became of places that were given back.
+#[derive(Debug, Default)]
+pub struct Woken {
+    /// The messages of the deliveries that places are kept for, the oldest first: they are to be sent.
+    pub messages: Vec<Message>,
+    /// Whether places are left although deliveries were told to wait just now: the index may not show them yet.
+    pub look_again: bool,
+    /// What went wrong with others. They wait on, or are due.
+    pub fault: Option<StoreError>,
+}
+
+/// A flow as it was read.
+struct Read {
+    flow: Flow,
+    version: Option<String>,
+    lane_at: Option<i64>,
+}
+
+pub(super) fn is_flow(item: &Item) -> bool {
+    item.get("kind").is_some_and(|kind| kind == &text(KIND))
+}
+
+fn flow_key(webhook: WebhookId) -> Item {
+    key(&format!("W#{webhook}"), "FLOW")
+}
+
+impl DueFlow {
+    pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
+        from_item(item)
+    }
+
+    /// When it is due.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.seen_lane_at).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
 
 impl Ledger {
     /// Takes turns for requests to a webhook's receiver; see [`Flow::take`].
@@ -21,54 +106,309 @@ impl Ledger {
     /// If the table is unavailable, or too many take turns at once.
     pub async fn take_turns(
         &self,
-        webhook: WebhookId,
-        limits: Limits,
-        had_turn: &[bool],
+        receiver: Receiver<'_>,
+        asks: &[Ask],
         holder: &str,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<Turn>, StoreError> {
-        self.change_flow(webhook, |flow| flow.take(limits, had_turn, holder, until, now)).await
+        for round in 0..ROUNDS {
+            pause(round, holder).await;
+            let mut read = self.flow(receiver.webhook).await?;
+            let before = read.flow.clone();
+            let turns = read.flow.take(receiver.limits, asks, holder, until, now);
+            // Whoever is told to wait may rely on the sweep.
+            let is_due = !turns.contains(&Turn::Wait) || read.is_due_by(now + RUN);
+            if (is_due && read.flow == before) || self.write_flow(receiver, &read, now).await? == Written::Yes {
+                return Ok(turns);
+            }
+        }
+        Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
     }
 
-    /// Ends what a process had under way; see [`Flow::release`].
+    /// Gives back the places of `holders`, keeps those that are free for the oldest deliveries that wait, and takes these out of the
+    /// line: whoever calls it sends their messages, and nobody else does. `joined` are some that wait too, should the index not show
+    /// them yet.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable. What is not released ends by itself.
-    pub async fn release_turns(&self, webhook: WebhookId, holder: &str) -> Result<(), StoreError> {
-        self.change_flow(webhook, |flow| flow.release(holder)).await
-    }
-
-    async fn change_flow<T>(&self, webhook: WebhookId, change: impl Fn(&mut Flow) -> T) -> Result<T, StoreError> {
-        let key = key(&format!("W#{webhook}"), "FLOW");
-        for _ in 0..ROUNDS {
-            let get = self.client.get_item().table_name(&self.table).set_key(Some(key.clone())).consistent_read(true);
-            let item = get.send().await.map_err(|error| StoreError::unavailable(&error))?.item.unwrap_or_default();
-            let version = item.get("version").and_then(|version| version.as_n().ok()).cloned();
-            let json = item.get("flow").and_then(|flow| flow.as_s().ok());
-            // A row that cannot be read is no reason to send nothing: it begins anew.
-            let mut flow: Flow = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-            let changed = change(&mut flow);
-            let json = serde_json::to_string(&flow).map_err(|error| StoreError::inconsistent(webhook, error))?;
-            let next = version.as_ref().and_then(|version| version.parse::<u64>().ok()).unwrap_or(0) + 1;
-            let update = self.client.update_item().table_name(&self.table).set_key(Some(key.clone()));
-            let update = update.update_expression("SET flow = :flow, version = :next");
-            let update = match version {
-                Some(version) => update
-                    .condition_expression("version = :seen")
-                    .expression_attribute_values(":seen", AttributeValue::N(version)),
-                None => update.condition_expression("attribute_not_exists(version)"),
-            };
-            let update = update
-                .expression_attribute_values(":flow", text(json))
-                .expression_attribute_values(":next", number(next));
-            match update.send().await {
-                Ok(_) => return Ok(changed),
-                Err(error) if is_conflict(&error) => {}
-                Err(error) => return Err(StoreError::unavailable(&error)),
+    /// If the table is unavailable, or too many take turns at once. Places that are not given back end by themselves, and the sweep
+    /// looks at the line.
+    pub async fn wake(
+        &self,
+        receiver: Receiver<'_>,
+        holders: &[String],
+        joined: &[Message],
+        now: Timestamp,
+    ) -> Result<Woken, StoreError> {
+        let (mut holders, mut joined) = (holders.to_vec(), joined.to_vec());
+        let mut woken = Woken::default();
+        for _ in 0..LOOKS {
+            let (line, look_again) = self.pass_on(receiver, &holders, &joined, now).await?;
+            woken.look_again = look_again;
+            let due = now + OVERDUE_AFTER;
+            let moved = join_all(line.iter().map(|message| self.leave_line(Slot::of(message), due, now))).await;
+            holders = Vec::new();
+            for (message, moved) in line.into_iter().zip(moved) {
+                joined.retain(|joined| joined.delivery != message.delivery);
+                match moved {
+                    Ok(Written::Yes) => woken.messages.push(message),
+                    // It waits there no more: its place is for another one.
+                    Ok(Written::TooLate) => holders.push(message.delivery.to_string()),
+                    Err(error) => woken.fault = Some(error),
+                }
+            }
+            if holders.is_empty() {
+                break;
             }
         }
-        Err(StoreError::Unavailable(format!("too many processes at once take turns for {webhook}")))
+        Ok(woken)
     }
+
+    /// Gives places back and keeps them for the deliveries that are returned; see [`Flow::keep`]. Says whether to look again.
+    async fn pass_on(
+        &self,
+        receiver: Receiver<'_>,
+        holders: &[String],
+        joined: &[Message],
+        now: Timestamp,
+    ) -> Result<(Vec<Message>, bool), StoreError> {
+        let salt = holders.first().map_or("", String::as_str);
+        for round in 0..ROUNDS {
+            pause(round, salt).await;
+            let mut read = self.flow(receiver.webhook).await?;
+            let before = read.flow.clone();
+            read.flow.release(holders.iter().map(String::as_str), now);
+            if !joined.is_empty() {
+                read.flow.see_waiting(now);
+            }
+            let mut line = Vec::new();
+            let free = usize::try_from(read.flow.free(receiver.limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
+            if free > 0 && read.flow.may_have_line(now) {
+                // One more than can be woken, to see whether others are left; and some that may be on their way already.
+                line = self.line(receiver.webhook, 2 * free + 1, now).await?;
+                line.extend(
+                    joined.iter().filter(|message| !contains(&line, message.delivery)).cloned().collect::<Vec<_>>(),
+                );
+                line.sort_by_key(|message| message.delivery);
+            }
+            let ids: Vec<_> = line.iter().map(|message| message.delivery).collect();
+            let woken = read.flow.keep(receiver.limits, &ids, now);
+            let just_now = read.flow.waited().is_some_and(|waited| now <= waited + RECENTLY);
+            let look_again = just_now && woken.len() < free;
+            if read.flow == before || self.write_flow(receiver, &read, now).await? == Written::Yes {
+                line.retain(|message| woken.contains(&message.delivery));
+                return Ok((line, look_again));
+            }
+        }
+        Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
+    }
+
+    /// Returns the oldest deliveries that wait for a free place at a receiver, at most `limit`, by the messages that ask for their next
+    /// attempts. The index that shows them lags a little.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn line(&self, webhook: WebhookId, limit: usize, now: Timestamp) -> Result<Vec<Message>, StoreError> {
+        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(waiting_lane(webhook, shard), None, limit, now));
+        let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
+        let found = found.map(|due| due.map(|due| due.message));
+        let mut line = found.collect::<Result<Vec<_>, _>>()?;
+        line.sort_by_key(|message| message.delivery);
+        line.truncate(limit);
+        Ok(line)
+    }
+
+    /// Writes the row of a delivery that waits for a free place since its first message, unless there is a row already. One that keeps
+    /// an order holds its entity meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable, or something else holds the entity.
+    pub async fn join_line_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
+        let row = DeliveryItem::new(delivery, now)?.in_line();
+        match &delivery.entity {
+            Some(entity) => self.put_head(&row, delivery.webhook, delivery.id, entity, now).await,
+            None => self.put_first(&row, now).await,
+        }
+    }
+
+    /// Lets a delivery wait that has a row already, unless that waits for another attempt or a process is at it. `lease` is until when
+    /// this process has the lease itself, if it does.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn join_line(&self, slot: Slot, lease: Option<Timestamp>, now: Timestamp) -> Result<Written, StoreError> {
+        let lease = lease.map_or(0, Timestamp::as_millisecond);
+        let update = self
+            .update(slot)
+            .update_expression(
+                "SET delivery_state = :pending, lane = :lane, lane_at = :lane_at, expires_at = :expires \
+                 REMOVE next_at, lease_until",
+            )
+            .condition_expression(
+                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
+                 AND (attribute_not_exists(lease_until) OR lease_until <= :now OR lease_until = :lease)",
+            )
+            .expression_attribute_values(":retrying", state(State::Retrying))
+            .expression_attribute_values(":parked", state(State::Parked))
+            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":lane_at", number(slot.delivery.timestamp().as_millisecond()))
+            .expression_attribute_values(":expires", number(expires_at(now)))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .expression_attribute_values(":lease", number(lease));
+        written(of_line(update, slot)).await
+    }
+
+    /// Takes a delivery out of its line, and makes it due at `until`, should the message that goes out to it be lost; unless it waits
+    /// there no more.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn leave_line(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .update(slot)
+            .update_expression("SET lane = :due, lane_at = :until")
+            .condition_expression(format!(
+                "lane = :lane AND delivery_state = :pending AND delivery_cycle = :cycle AND next_attempt = :attempt AND {IS_LIVE}"
+            ))
+            .expression_attribute_values(":live_at", live_at(now))
+            .expression_attribute_values(":due", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":attempt", number(slot.attempt));
+        written(of_line(update, slot)).await
+    }
+
+    /// Moves the time at which a line is looked at, unless another sweep came first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn postpone_flow(&self, due: &DueFlow, until: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(flow_key(due.webhook)))
+            .update_expression("SET lane_at = :until")
+            .condition_expression("lane_at = :seen")
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":seen", number(due.seen_lane_at));
+        written(update).await
+    }
+
+    /// Says when the sweep looks again at a line that it has found empty (perhaps no more), unless somebody was told to wait since the
+    /// sweep moved it to `moved_to`, or places changed hands.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn rest_flow(
+        &self,
+        webhook: WebhookId,
+        moved_to: Timestamp,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let Read { flow, version, lane_at } = self.flow(webhook).await?;
+        let (Some(version), true) = (version, lane_at == Some(moved_to.as_millisecond())) else {
+            return Ok(Written::TooLate);
+        };
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(flow_key(webhook)));
+        let update = match flow.waited().and_then(|waited| next_look(waited, now)) {
+            Some(at) => update
+                .update_expression("SET lane_at = :at")
+                .expression_attribute_values(":at", number(at.as_millisecond())),
+            None => update.update_expression("REMOVE lane, lane_at"),
+        };
+        let update = update
+            .condition_expression("version = :version AND lane_at = :moved")
+            .expression_attribute_values(":version", AttributeValue::N(version))
+            .expression_attribute_values(":moved", number(moved_to.as_millisecond()));
+        written(update).await
+    }
+
+    async fn flow(&self, webhook: WebhookId) -> Result<Read, StoreError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(flow_key(webhook))).consistent_read(true);
+        let item = get.send().await.map_err(|error| StoreError::unavailable(&error))?.item.unwrap_or_default();
+        let number = |name: &str| item.get(name).and_then(|value| value.as_n().ok()).cloned();
+        let json = item.get("flow").and_then(|flow| flow.as_s().ok());
+        // A row that cannot be read is no reason to send nothing: it begins anew.
+        let flow = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let lane_at = number("lane_at").filter(|_| item.contains_key("lane")).and_then(|at| at.parse().ok());
+        Ok(Read { flow, version: number("version"), lane_at })
+    }
+
+    /// Writes a flow, unless others wrote it since it was read; if somebody may wait, it is due within the time of a run.
+    async fn write_flow(&self, receiver: Receiver<'_>, read: &Read, now: Timestamp) -> Result<Written, StoreError> {
+        let Receiver { webhook, tenant, .. } = receiver;
+        let json = serde_json::to_string(&read.flow).map_err(|error| StoreError::inconsistent(webhook, error))?;
+        let next = read.version.as_ref().and_then(|version| version.parse::<u64>().ok()).unwrap_or(0) + 1;
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(flow_key(webhook)));
+        let update = match &read.version {
+            Some(version) => update
+                .condition_expression("version = :seen")
+                .expression_attribute_values(":seen", AttributeValue::N(version.clone())),
+            None => update.condition_expression("attribute_not_exists(version)"),
+        };
+        let update =
+            update.expression_attribute_values(":flow", text(json)).expression_attribute_values(":next", number(next));
+        let by = now + RUN;
+        let update = if !read.flow.may_have_line(now) || read.is_due_by(by) {
+            update.update_expression("SET flow = :flow, version = :next")
+        } else {
+            update
+                .update_expression(
+                    "SET flow = :flow, version = :next, kind = :kind, webhook = :webhook, tenant = :tenant, \
+                     lane = :lane, lane_at = :by",
+                )
+                .expression_attribute_values(":kind", text(KIND))
+                .expression_attribute_values(":webhook", text(webhook.to_string()))
+                .expression_attribute_values(":tenant", text(tenant.to_string()))
+                .expression_attribute_values(":lane", text(due_lane(webhook.shard(DUE_SHARDS))))
+                .expression_attribute_values(":by", number(by.as_millisecond()))
+        };
+        match update.send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) if is_conflict(&error) => Ok(Written::TooLate),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
+    }
+}
+
+/// How long after somebody was told to wait the index may not show it.
+const RECENTLY: Duration = Duration::from_secs(2);
+
+impl Read {
+    fn is_due_by(&self, by: Timestamp) -> bool {
+        self.lane_at.is_some_and(|at| at <= by.as_millisecond())
+    }
+}
+
+fn contains(line: &[Message], delivery: DeliveryId) -> bool {
+    line.iter().any(|message| message.delivery == delivery)
+}
+
+/// What the writes that are about a line have in common.
+fn of_line(update: UpdateItemFluentBuilder, slot: Slot) -> UpdateItemFluentBuilder {
+    update
+        .expression_attribute_values(":pending", state(State::Pending))
+        .expression_attribute_values(":lane", text(waiting_lane(slot.webhook, slot.delivery.shard(PARKED_SHARDS))))
+}
+
+/// Waits before another round: twice as long each time, and for another part of it than others, which is what the holder's name is
+/// drawn for. Processes that come first together would otherwise do so again.
+async fn pause(round: u32, holder: &str) {
+    if round == 0 {
+        return;
+    }
+    let longest = Duration::from_millis(5 << round).min(LONGEST_PAUSE);
+    let bytes = holder.as_bytes();
+    let at = usize::try_from(round).unwrap_or_default() * 2 % bytes.len().max(1);
+    let draw = bytes.iter().cycle().skip(at).take(2).fold(0_u32, |sum, byte| sum * 31 + u32::from(*byte)) % 64;
+    tokio::time::sleep(longest * (64 + draw) / 128).await;
 }

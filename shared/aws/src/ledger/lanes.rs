@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::breaker::{DueBreaker, is_breaker};
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
+use super::flow::{DueFlow, is_flow};
 use super::{Ledger, Slot, Written, written};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, from_item, live_at, number, text};
@@ -19,6 +20,8 @@ pub enum Due {
     Delivery(Box<DueDelivery>),
     /// A breaker that is to be probed, or whose parked deliveries are to be let go.
     Breaker(DueBreaker),
+    /// A receiver whose free places are to be offered to the deliveries that wait for one.
+    Flow(DueFlow),
 }
 
 /// A delivery that waits in a lane.
@@ -45,6 +48,8 @@ impl Ledger {
         let read = |item| {
             if is_breaker(&item) {
                 DueBreaker::from_item(item).map(Due::Breaker)
+            } else if is_flow(&item) {
+                DueFlow::from_item(item).map(Due::Flow)
             } else {
                 DueDelivery::from_item(item).map(|due| Due::Delivery(Box::new(due)))
             }
@@ -73,7 +78,7 @@ impl Ledger {
 
     /// Returns the first `limit` live items of a lane. Expired ones would otherwise stand in front of the others, for as long as
     /// DynamoDB takes to delete them.
-    async fn lane(
+    pub(super) async fn lane(
         &self,
         lane: String,
         until: Option<Timestamp>,
@@ -124,7 +129,7 @@ impl Ledger {
 }
 
 impl DueDelivery {
-    fn from_item(item: Item) -> Result<Self, StoreError> {
+    pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
         let item: DeliveryItem = from_item(item)?;
         let (seen, ended_at) = (item.place(), item.ended_at());
         let row = Delivery::try_from(item)?;

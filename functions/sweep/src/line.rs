@@ -1,0 +1,85 @@
+//! Lines of deliveries that wait for a free place at their receiver. Those who give places back wake them; the sweep looks after a line
+//! whose process died, or that was not seen in time, and lets it go once nothing limits it any more.
+
+use std::time::Duration;
+
+use aws::StoreError;
+use aws::ledger::{DueFlow, Receiver, Slot, Woken, Written};
+use aws::queue::Outgoing;
+use domain::breaker::{RUN, pace};
+use domain::delivery::OVERDUE_AFTER;
+use domain::flow::MOST_WOKEN;
+use domain::message::Message;
+use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+
+use crate::App;
+
+/// How many rows are moved at once.
+const CONCURRENCY: usize = 32;
+
+/// How many runs' worth of growth the pace has that a line goes at when nothing limits it: the fastest.
+const FULL_PACE: u32 = 10;
+
+/// What became of a line.
+pub(crate) enum Attended {
+    /// So many of its deliveries go.
+    Released(usize),
+    /// Another sweep has looked at it.
+    Taken,
+}
+
+/// Looks at a line: wakes as many as its receiver has free places. If it is empty, it is looked at more and more rarely.
+pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<Attended, StoreError> {
+    let again_at = now + RUN;
+    if app.ledger.postpone_flow(due, again_at).await? == Written::TooLate {
+        return Ok(Attended::Taken);
+    }
+    let webhook = app.registry.webhook(&due.tenant, due.webhook).await?.map(|record| record.webhook);
+    let sends = webhook.filter(|webhook| webhook.wants_events() && webhook.pause.is_none());
+    let limits = sends.map(|webhook| webhook.settings.limits()).filter(|limits| limits.concurrency.is_some());
+    let (many, apart) = pace(FULL_PACE);
+    let count = if limits.is_some() { 2 * MOST_WOKEN } else { many };
+    let line = app.ledger.line(due.webhook, count, now).await?;
+    if line.is_empty() {
+        app.ledger.rest_flow(due.webhook, again_at, now).await?;
+        return Ok(Attended::Released(0));
+    }
+    let outgoing = match limits {
+        Some(limits) => {
+            let receiver = Receiver { webhook: due.webhook, tenant: &due.tenant, limits };
+            let Woken { messages, fault, .. } = app.ledger.wake(receiver, &[], &line, now).await?;
+            if let Some(error) = fault {
+                tracing::warn!(webhook.id = %due.webhook, %error, "a delivery was not woken; a later sweep will");
+            }
+            messages.into_iter().map(|message| outgoing(message, Duration::ZERO)).collect()
+        }
+        // Nothing limits them any more, or they are to be parked or cancelled.
+        None => let_go(app, line, apart, now).await?,
+    };
+    let mut released = 0;
+    for sent in app.retries.send(outgoing).await {
+        match sent {
+            Ok(()) => released += 1,
+            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
+        }
+    }
+    Ok(Attended::Released(released))
+}
+
+async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+    let delays = (0_u32..).map(|number| apart * number);
+    let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(line.into_iter().zip(delays))
+        .map(|(message, delay)| async move {
+            let moved = app.ledger.leave_line(Slot::of(&message), now + delay + OVERDUE_AFTER, now).await?;
+            Ok((moved == Written::Yes).then(|| outgoing(message, delay)))
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
+    moved.into_iter().filter_map(Result::transpose).collect()
+}
+
+fn outgoing(message: Message, delay: Duration) -> Outgoing {
+    Outgoing { body: message.to_json(), tenant: Some(message.tenant), delay, cause: None }
+}

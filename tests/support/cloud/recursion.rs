@@ -1,0 +1,135 @@
+//! Lambda's detection of recursive loops. It counts how often a function was invoked in one chain of requests, by the lineage in the
+//! trace header: Lambda adds to it, the SDK sends it along, and a queue keeps it with the message. After about 16 invocations the
+//! next one is refused, unless the function's `RecursiveLoop` is `Allow`. DynamoDB streams and schedules begin new chains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Letter;
+use super::tables::template;
+
+/// The function that every queue of a [`Cloud`](super::Cloud) invokes, by its name in the template.
+pub const DELIVER: &str = "DeliverFunction";
+
+/// How often a function is invoked in one chain before Lambda takes that for a loop.
+const MOST_INVOCATIONS: u32 = 16;
+
+/// Returns how often a function was invoked in the chain that a trace header is of.
+#[must_use]
+pub fn invocations(function: &str, trace: Option<&str>) -> u32 {
+    lineage(trace).get(function).copied().unwrap_or(0)
+}
+
+/// Returns the trace header with which Lambda invokes a function for a batch: that of the message with the longest chain, one longer.
+#[must_use]
+pub fn invoked(function: &str, letters: &[Letter]) -> String {
+    let traces = letters.iter().map(|letter| letter.trace.as_deref());
+    let mut lineage = lineage(traces.max_by_key(|trace| invocations(function, *trace)).flatten());
+    *lineage.entry(function.to_owned()).or_default() += 1;
+    let lineage: Vec<_> = lineage.iter().map(|(function, count)| format!("{function}:{count}")).collect();
+    format!("Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=d6bae06f8dfc4cbf;Sampled=0;Lineage={}", lineage.join("|"))
+}
+
+fn lineage(trace: Option<&str>) -> BTreeMap<String, u32> {
+    let parts = trace.unwrap_or_default().split(';').find_map(|part| part.strip_prefix("Lineage="));
+    let counts = parts.unwrap_or_default().split('|').filter_map(|part| part.split_once(':'));
+    counts.map(|(function, count)| (function.to_owned(), count.parse().unwrap())).collect()
+}
+
+/// Says whether Lambda takes one more invocation in that chain for a loop, and refuses it.
+pub(super) fn is_refused(trace: Option<&str>) -> bool {
+    invocations(DELIVER, trace) >= MOST_INVOCATIONS && !allows_loops(DELIVER)
+}
+
+/// Says whether the template lets a function be invoked in loops.
+#[must_use]
+pub fn allows_loops(function: &str) -> bool {
+    template()["Resources"][function]["Properties"]["RecursiveLoop"] == "Allow"
+}
+
+/// Returns the functions of the template that may send to a queue that invokes them, be it by way of others.
+#[must_use]
+pub fn in_loops() -> BTreeSet<String> {
+    let resources = template()["Resources"].as_object().unwrap();
+    let reference = |value: &Value| value.as_str().and_then(|text| text.strip_suffix(".Arn")).map(str::to_owned);
+    let mut sends: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
+    let mut invokes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, resource) in resources {
+        let properties = &resource["Properties"];
+        match resource["Type"].as_str().unwrap_or_default() {
+            "AWS::Lambda::EventSourceMapping" => {
+                let function = properties["FunctionName"].as_str().unwrap().to_owned();
+                invokes
+                    .extend(reference(&properties["EventSourceArn"]).map(|queue| (queue, BTreeSet::from([function]))));
+            }
+            "AWS::Serverless::Function" => {
+                let role = reference(&properties["Role"]).unwrap();
+                let policies = resources[&role]["Properties"]["Policies"].as_array().into_iter().flatten();
+                let statements = policies.flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap());
+                let queues = statements.filter(|statement| many(&statement["Action"]).contains("sqs:SendMessage"));
+                let queues = queues.flat_map(|statement| many(&statement["Resource"]));
+                sends.insert(name, queues.filter_map(|arn| arn.strip_suffix(".Arn").map(str::to_owned)).collect());
+            }
+            _ => {}
+        }
+    }
+    let next = |function: &String| -> BTreeSet<String> {
+        let queues = sends.get(function).into_iter().flatten();
+        queues.filter_map(|queue| invokes.get(queue)).flatten().cloned().collect()
+    };
+    let reaches_itself = |function: &&String| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![(*function).clone()]);
+        while let Some(one) = open.pop() {
+            open.extend(next(&one).into_iter().filter(|next| seen.insert(next.clone())));
+        }
+        seen.contains(*function)
+    };
+    sends.keys().copied().filter(reaches_itself).cloned().collect()
+}
+
+/// One text or a list of them.
+fn many(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(all) => all.iter().flat_map(many).collect(),
+        one => one.as_str().map(str::to_owned).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(trace: Option<&str>) -> Letter {
+        let trace = trace.map(str::to_owned);
+        Letter {
+            id: 1,
+            body: String::new(),
+            message: None,
+            due: jiff::Timestamp::UNIX_EPOCH,
+            receives: 0,
+            group: None,
+            cause: None,
+            trace,
+        }
+    }
+
+    #[test]
+    fn a_chain_grows_by_each_invocation_and_a_batch_is_of_its_longest() {
+        let first = invoked(DELIVER, &[letter(None), letter(Some("Root=1-2-3"))]);
+        assert_eq!(invocations(DELIVER, Some(&first)), 1);
+        let second = invoked(DELIVER, &[letter(None), letter(Some(&first))]);
+        assert_eq!(invocations(DELIVER, Some(&second)), 2);
+        assert_eq!(invocations("Other", Some("Root=1-2-3;Lineage=Deliver:9|Other:4;Sampled=0")), 4);
+    }
+
+    /// What sends to the queue that invokes it is stopped after 16 times, unless the template says that it may. Deliver does: retries,
+    /// drains of chains, and lines of deliveries that wait for a place. Any other function in a loop is a mistake.
+    #[test]
+    fn the_functions_in_loops_are_those_that_may_be() {
+        assert_eq!(in_loops(), BTreeSet::from([DELIVER.to_owned()]));
+        let functions = template()["Resources"].as_object().unwrap().keys();
+        let allowed: BTreeSet<String> = functions.filter(|name| allows_loops(name)).cloned().collect();
+        assert_eq!(allowed, in_loops());
+    }
+}
