@@ -234,6 +234,30 @@ async fn no_more_are_under_way_than_a_webhook_takes() {
     assert_eq!(most.load(Ordering::Relaxed), 2);
 }
 
+/// Nobody asks again and again whether a place is free: six requests of half a second take three, and not ten.
+#[tokio::test]
+async fn a_delivery_that_has_ended_wakes_the_next_one() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|_| Answer::After(Duration::from_millis(500), 204)).await;
+    let webhook = tenant.webhook(&receiver.url, json!({"max_concurrency": 1})).await;
+    for item in 0..6 {
+        tenant.put(&format!("i{item}"), &[]).await;
+    }
+    let waiting = eventually("deliveries that wait for a place", async || {
+        let deliveries = tenant.deliveries(&webhook).await;
+        deliveries.into_iter().find(|delivery| delivery["state"] == "pending")
+    })
+    .await;
+    assert_eq!((&waiting["next_at"], &waiting["attempts"]), (&Value::Null, &json!([])));
+    wait_for_states(&tenant, &webhook, 6, "delivered").await;
+    let times: Vec<_> = receiver.received().iter().map(|request| request.at).collect();
+    assert_eq!(times.len(), 6, "each once");
+    let first_to_last = times[5].duration_since(times[0]);
+    assert!(first_to_last >= Duration::from_millis(2_400), "one at a time: {first_to_last:?}");
+    assert!(first_to_last < Duration::from_secs(8), "{first_to_last:?}");
+}
+
 #[tokio::test]
 async fn a_receiver_that_is_slow_has_a_queue_of_its_own() {
     let stack = Stack::connect().await;

@@ -21,6 +21,7 @@ mod ledger;
 mod move_tasks;
 mod operational;
 mod ordering;
+mod recursion;
 mod secrets;
 mod signatures;
 mod sweep;

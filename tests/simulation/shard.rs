@@ -54,6 +54,7 @@ async fn no_delivery_waits_for_an_archive_that(#[case] full: &str, #[case] slown
 async fn an_archive_that_is_slow_for_a_moment_gets_all_events() {
     let mut bench = Bench::start_with(&[("PAYLOAD_RETENTION_DAYS", "7")]).await;
     *bench.fake.full.lock().await = Some("acme".to_owned());
+    bench.fake.sluggishness.store(500, Ordering::Relaxed);
     bench.function.send(of_two_tenants(0)).await;
     tests::eventually("the other tenant's events", async || {
         (bench.fake.archived.lock().await.len() >= 50).then_some(())

@@ -43,7 +43,8 @@ pub const EARLIER_ATTEMPTS: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It waits for its turn: sent again after it ended and not attempted since, or at `next_at` where its webhook takes no more at once.
+    /// It waits for its turn: sent again after it ended and not attempted since; until `next_at` where its webhook takes no more in a
+    /// second; or, without a time, where it takes no more at once, until one of those under way has ended.
     Pending,
     /// The last attempt failed; another follows at `next_at`.
     Retrying,

@@ -2,13 +2,17 @@
 //! happens to who should wake them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use domain::delivery::State;
-use domain::id::WebhookId;
+use domain::flow::{Ask, Turn};
+use domain::id::{DeliveryId, WebhookId};
 use domain::time::Clock as _;
+use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::cloud::Fault;
+use tests::cloud::{Fault, Weather};
 
 use super::model::Mood;
 use super::process::Plan;
@@ -87,7 +91,7 @@ async fn work_off(world: &mut World) -> (usize, SignedDuration) {
     panic!("it never ends: {:?}", states(world));
 }
 
-/// Asking again every two seconds, as they once did, was six messages each here, and one more for each two seconds that it took.
+/// Nobody asks again and again: the first message of each, and one that wakes it, however long it waits.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_that_wait_cost_one_message_more_each() {
     let (mut world, _) = world_with(json!({"max_concurrency": 5}), 1000).await;
@@ -226,6 +230,32 @@ async fn a_rate_and_a_number_at_once_hold_together() {
     assert!(took >= SignedDuration::from_millis(13_500), "60 in {took:#}, four a second");
     assert!(took <= SignedDuration::from_secs(60), "60 in {took:#}, four a second");
     assert!(received <= 240, "{received} messages");
+}
+
+/// Forty processes at once, each of which takes a turn and gives it back: all of them write one row.
+#[tokio::test(start_paused = true)]
+async fn many_processes_at_once_take_their_turns() {
+    let (world, webhook) = world_with(json!({"max_concurrency": 20}), 0).await;
+    let tenant = TENANT.parse().unwrap();
+    let limits = domain::flow::Limits { rate: None, concurrency: Some(20) };
+    let receiver = aws::ledger::Receiver { webhook, tenant: &tenant, limits };
+    let at = world.ground.time.now();
+    let cloud = &world.ground.cloud;
+    let processes = (0..40_u32).map(|number| async move {
+        let slow = move |_: &str, call: usize| {
+            let milliseconds = 3 + (call + usize::try_from(number).unwrap()) % 7;
+            Weather { delay: Duration::from_millis(u64::try_from(milliseconds).unwrap()), fault: None }
+        };
+        let ledger = cloud.line(Arc::new(slow)).aws().await.ledger("deliveries".to_owned());
+        let ask = Ask { delivery: DeliveryId::from_parts(at, number.into()), had_turn: false };
+        let holder = format!("{:08x}", number.wrapping_mul(0x9e37_79b9));
+        let turns = ledger.take_turns(receiver, &[ask], &holder, at + Duration::from_mins(1), at).await;
+        let given = ledger.wake(receiver, &[holder], &[], at).await;
+        (turns.map(|turns| matches!(turns[0], Turn::At(_))), given.map(|woken| woken.messages.len()))
+    });
+    let all = join_all(processes).await;
+    assert!(all.iter().all(|(turns, given)| turns.is_ok() && given.is_ok()), "{all:?}");
+    assert!(all.iter().filter(|(turns, _)| matches!(turns, Ok(true))).count() >= 20);
 }
 
 /// A delivery that is sent again while all places are taken waits in its turn too, with its body.

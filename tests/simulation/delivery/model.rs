@@ -84,6 +84,8 @@ pub(super) struct Model {
     pub(super) by_event: BTreeMap<(WebhookId, String), DeliveryId>,
     /// The deliveries of the requests that were made, in their order.
     pub(super) requests: Vec<DeliveryId>,
+    /// How often a delivery joined a line.
+    pub(super) joined: usize,
     /// The texts that are no messages.
     pub(super) poison: BTreeSet<String>,
     /// When the sweep should look at rows that are no deliveries.
@@ -210,6 +212,7 @@ impl Model {
             assert!(slot.1 <= hook.max_attempts, "{id}: attempt {slot:?} of {}", hook.max_attempts);
         }
         assert!(row.attempt <= hook.max_attempts, "{id}: waits for attempt {} of {}", row.attempt, hook.max_attempts);
+        self.joined += usize::from(row.is_in_line && !known.row.as_ref().is_some_and(|before| before.is_in_line));
         known.slots.extend(seen);
         known.row = Some(row);
         Some(id)

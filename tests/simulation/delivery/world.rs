@@ -223,6 +223,8 @@ impl World {
             let times = QUEUES.iter().map(|queue| queues.next_due(queue)).chain([self.model().next_due()]);
             let Some(next) = times.flatten().min() else {
                 let states = self.model().ended(queues);
+                let joined = self.model().joined;
+                self.counts.insert("joined a line", joined);
                 self.counts.extend(states);
                 return;
             };

@@ -113,7 +113,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Vec<Turn>, StoreError> {
         for round in 0..ROUNDS {
-            pause(round, holder).await;
+            tokio::time::sleep(pause(round, holder)).await;
             let mut read = self.flow(receiver.webhook).await?;
             let before = read.flow.clone();
             let turns = read.flow.take(receiver.limits, asks, holder, until, now);
@@ -175,7 +175,7 @@ impl Ledger {
     ) -> Result<(Vec<Message>, bool), StoreError> {
         let salt = holders.first().map_or("", String::as_str);
         for round in 0..ROUNDS {
-            pause(round, salt).await;
+            tokio::time::sleep(pause(round, salt)).await;
             let mut read = self.flow(receiver.webhook).await?;
             let before = read.flow.clone();
             read.flow.release(holders.iter().map(String::as_str), now);
@@ -400,15 +400,27 @@ fn of_line(update: UpdateItemFluentBuilder, slot: Slot) -> UpdateItemFluentBuild
         .expression_attribute_values(":lane", text(waiting_lane(slot.webhook, slot.delivery.shard(PARKED_SHARDS))))
 }
 
-/// Waits before another round: twice as long each time, and for another part of it than others, which is what the holder's name is
-/// drawn for. Processes that come first together would otherwise do so again.
-async fn pause(round: u32, holder: &str) {
+/// Returns how long to wait before a round: twice as long as before the last one, and for a part of it that is another one for each
+/// holder, whose name is drawn. Processes that come together once would otherwise do so again.
+fn pause(round: u32, holder: &str) -> Duration {
     if round == 0 {
-        return;
+        return Duration::ZERO;
     }
     let longest = Duration::from_millis(5 << round).min(LONGEST_PAUSE);
-    let bytes = holder.as_bytes();
-    let at = usize::try_from(round).unwrap_or_default() * 2 % bytes.len().max(1);
-    let draw = bytes.iter().cycle().skip(at).take(2).fold(0_u32, |sum, byte| sum * 31 + u32::from(*byte)) % 64;
-    tokio::time::sleep(longest * (64 + draw) / 128).await;
+    let hash = holder.bytes().fold(round, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    longest / 2 + longest / 2 * (hash % 64) / 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_short_and_each_holder_has_its_own() {
+        let of = |holder: &str| (0..ROUNDS).map(|round| pause(round, holder)).collect::<Vec<_>>();
+        let (one, other) = (of("0f3a"), of("91bc"));
+        assert!(one.iter().sum::<Duration>() < Duration::from_secs(5));
+        assert_eq!(one.first(), Some(&Duration::ZERO), "nobody waits before the first round");
+        assert!(one.iter().zip(&other).skip(1).all(|(one, other)| one != other), "{one:?} {other:?}");
+    }
 }
