@@ -54,6 +54,12 @@ def test() -> int:
     parts = Parts()
     parts.run("the Python tests of infra", python_tests)
     parts.run("the gate's own tests: policies as AWS evaluates them, and what each call needs", check_gate)
+    parts.run("the stack is built, deployed and stopped", end_to_end, parts)
+    return parts.report()
+
+
+def end_to_end(parts: Parts) -> None:
+    """Runs the parts that need a stack."""
     with Stack("test", free_port()) as stack:
         parts.run("make source explains what AWS would refuse", check_source, stack)
         prepare(stack)
@@ -72,8 +78,7 @@ def test() -> int:
             receiver.close()
         parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000)
         parts.run("the roles of the functions allow their calls, and no more", check_access, stack)
-    print(f"\nthe functions' log is {stack.folder / 'emulator.log'}")
-    return parts.report()
+        print(f"\nthe functions' log is {stack.folder / 'emulator.log'}")
 
 
 def faults() -> int:

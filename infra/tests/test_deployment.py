@@ -213,7 +213,10 @@ class Template(unittest.TestCase):
     """What a stack leaves behind, and what would be in the way of the next one."""
 
     # Properties that fix a physical name which an account or region has once.
-    NAMES = ("AlarmName", "BucketName", "FunctionName", "LogGroupName", "Name", "PolicyName", "QueueName", "RoleName", "RuleName", "TableName", "TopicName")
+    NAMES = (
+        *("AlarmName", "BucketName", "FunctionName", "LogGroupName", "Name", "PolicyName"),
+        *("QueueName", "RoleName", "RuleName", "TableName", "TopicName"),
+    )
     # These are names within another resource of the stack, a reference to one, or need not be unique.
     HARMLESS = {
         "AWS::ApiGatewayV2::Api": {"Name"},
