@@ -62,7 +62,7 @@ impl Queue {
 }
 
 /// A message as Lambda hands it over.
-fn event(body: &str) -> Value {
+pub(crate) fn event(body: &str) -> Value {
     batch(&[body.to_owned()])
 }
 
@@ -95,7 +95,7 @@ struct Scene {
     message: Message,
     proxy: Proxy,
     retries: Queue,
-    dead_letters: Queue,
+    exhausted: Queue,
 }
 
 impl Scene {
@@ -108,15 +108,15 @@ impl Scene {
         let webhook = tenant.webhook(&receiver.url, policy).await;
         let message = first_message(&tenant.name, &webhook);
         let (proxy, retries) = (Proxy::start().await, Queue::create(&stack).await);
-        let dead_letters = Queue::create(&stack).await;
-        Self { stack, tenant, receiver, webhook, message, proxy, retries, dead_letters }
+        let exhausted = Queue::create(&stack).await;
+        Self { stack, tenant, receiver, webhook, message, proxy, retries, exhausted }
     }
 
     async fn function(&self, name: &str) -> Function {
         let environment = [
             ("AWS_ENDPOINT_URL", self.proxy.url.as_str()),
             ("RETRIES_QUEUE_URL", &self.retries.url),
-            ("DEAD_LETTER_QUEUE_URL", &self.dead_letters.url),
+            ("EXHAUSTED_QUEUE_URL", &self.exhausted.url),
         ];
         Function::start(&self.stack, name, &environment).await
     }

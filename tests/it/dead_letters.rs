@@ -1,11 +1,15 @@
 //! Dead letters: seen, filtered, sent again one by one, and from SQS's own console too.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
-use domain::delivery::EARLIER_ATTEMPTS;
+use domain::delivery::{EARLIER_ATTEMPTS, dead_letter};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Receiver, Stack, Tenant, eventually, path, row_key};
+use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, path, row_key};
+
+use crate::crash::{event, first_message};
 
 fn attempts(count: u32) -> Value {
     json!({"retry_policy": {"maxAttempts": count, "backoff": "exponential", "timeoutMs": 1000}})
@@ -30,15 +34,19 @@ async fn redeliver(tenant: &Tenant, webhook: &Value, delivery: &Value) -> (Statu
     tenant.call(Method::POST, &path(webhook, &rest), None).await
 }
 
-/// The delivery's message in the dead-letter queue.
-async fn in_queue(stack: &Stack, id: &str) -> Message {
-    eventually("the message in the dead-letter queue", async || {
-        let url = stack.output("DeadLetterQueueUrl");
-        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
-        let answer = request.send().await.unwrap();
-        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(id))
-    })
-    .await
+/// Makes a queue of the test's own; returns its URL.
+async fn queue(stack: &Stack) -> String {
+    stack.sqs.create_queue().queue_name(tests::unique("letters")).send().await.unwrap().queue_url.unwrap()
+}
+
+/// What is in a queue now, with the attribute `cause`; it is visible again after a second.
+async fn look(stack: &Stack, url: &str) -> Vec<Message> {
+    let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
+    request.message_attribute_names("cause").send().await.unwrap().messages.unwrap_or_default()
+}
+
+fn cause(letter: &Message) -> &str {
+    letter.message_attributes.as_ref().unwrap()["cause"].string_value().unwrap()
 }
 
 #[tokio::test]
@@ -87,7 +95,7 @@ async fn is_sent_again_with_the_same_bytes_and_its_copy_in_the_queue_is_stale_th
     let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
     tenant.put("i1", &[]).await;
     let delivery = letters_are(&tenant, 1).await[0]["delivery"].clone();
-    let letter = in_queue(&stack, delivery["id"].as_str().unwrap()).await;
+    let letter = crate::delivery::letter(&stack, &webhook, delivery["id"].as_str().unwrap()).await;
 
     let (status, started) = redeliver(&tenant, &webhook, &delivery).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{started}");
@@ -100,11 +108,11 @@ async fn is_sent_again_with_the_same_bytes_and_its_copy_in_the_queue_is_stale_th
 
     // SQS's own redrive, as the console does it: the same body, back on the queue. It asks for the cycle that was.
     let back = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
-    back.message_body(letter.body.unwrap()).send().await.unwrap();
+    back.message_body(letter).send().await.unwrap();
     // What is sent after it arrives after it, more or less: a change that goes through says that the copy was looked at.
     tenant.put("i2", &[]).await;
     receiver.wait_for(3).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(receiver.received().len(), 3, "the copy asked for nothing");
 }
 
@@ -178,7 +186,7 @@ async fn one_that_waits_is_attempted_now_and_once() {
     let delivered = tenant.delivery(&webhook, "delivered").await;
     assert_eq!(delivered["attempts"][1]["number"], 2);
     // The retry that was under way finds its attempt made.
-    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     assert!(receiver.received().len() <= 3, "{}", receiver.received().len());
 }
 
@@ -213,13 +221,55 @@ async fn a_message_that_nobody_can_read_keeps_its_cause() {
     let send = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
     send.message_body(format!("{{{poison}")).send().await.unwrap();
     let letter = eventually("the poison", async || {
-        let url = stack.output("DeadLetterQueueUrl");
-        let request = stack.sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(1);
-        let answer = request.message_attribute_names("cause").send().await.unwrap();
-        answer.messages.unwrap_or_default().into_iter().find(|message| message.body().unwrap().contains(&poison))
+        let letters = look(&stack, stack.output("DeadLetterQueueUrl")).await;
+        letters.into_iter().find(|message| message.body().unwrap().contains(&poison))
     })
     .await;
-    assert_eq!(letter.body.unwrap(), format!("{{{poison}"));
-    let cause = letter.message_attributes.unwrap()["cause"].string_value.clone().unwrap();
-    assert!(cause.starts_with("not a delivery message: "), "{cause}");
+    assert_eq!(letter.body().unwrap(), format!("{{{poison}"));
+    assert!(cause(&letter).starts_with("not a delivery message: "), "{}", cause(&letter));
+}
+
+/// Exhausted deliveries are in a queue of their own; the one that is alarmed has none of them.
+#[tokio::test]
+async fn an_exhausted_delivery_is_a_letter_that_says_why() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::start(|_| Answer::Status(404)).await;
+    let webhook = tenant.webhook(&receiver.url, attempts(1)).await;
+    let (exhausted, dead) = (queue(&stack).await, queue(&stack).await);
+    let environment = [("EXHAUSTED_QUEUE_URL", &*exhausted), ("DEAD_LETTER_QUEUE_URL", &*dead)];
+    let mut deliver = Function::start(&stack, "DeliverFunction", &environment).await;
+    let message = first_message(&tenant.name, &webhook);
+    assert_eq!(deliver.invoke(event(&message.to_json())).await, json!({"batchItemFailures": []}));
+    let letters = look(&stack, &exhausted).await;
+    let [letter] = &letters[..] else { panic!("one letter: {letters:?}") };
+    let expected = crate::delivery::letter(&stack, &webhook, &message.delivery.to_string()).await;
+    assert_eq!(
+        (letter.body(), cause(letter)),
+        (Some(&*expected), "exhausted after 1 attempts; the last got status 404")
+    );
+    assert_eq!(look(&stack, &dead).await, []);
+}
+
+/// What the sweep asks of SQS: letters are received and hidden, and those that are removed do not come again.
+#[tokio::test]
+async fn letters_are_received_and_removed() {
+    let stack = Stack::connect().await;
+    let url = queue(&stack).await;
+    let [events, deliveries] = ["EventsTable", "DeliveriesTable"].map(|table| stack.output(table).to_owned());
+    let exhausted = stack.aws.exhausted(url.clone(), events, deliveries);
+    let tenant = stack.tenant();
+    let webhook = tenant.webhook("http://127.0.0.1:9/", json!({})).await;
+    let letter = dead_letter(first_message(&tenant.name, &webhook));
+    for text in [letter.to_json(), "no letter".to_owned()] {
+        stack.sqs.send_message().queue_url(&url).message_body(text).send().await.unwrap();
+    }
+    let received = eventually("the letter", async || {
+        Some(exhausted.receive(Duration::from_mins(1)).await.unwrap()).filter(|letters| !letters.is_empty())
+    })
+    .await;
+    assert_eq!(received.iter().map(|letter| &letter.message).collect::<Vec<_>>(), [&letter]);
+    assert_eq!(exhausted.remove(received).await, 1);
+    let visible = stack.sqs.receive_message().queue_url(&url).send().await.unwrap();
+    assert_eq!(visible.messages, None, "what is no letter is hidden, and stays");
 }

@@ -159,9 +159,11 @@ async fn a_moved_letter_is_delivered() {
 #[tokio::test]
 async fn the_dead_letter_queues_of_the_template_are_sources() {
     let stack = Stack::connect().await;
-    for (letters, queue) in
-        [("DeadLetterQueueUrl", "DeliveriesQueueUrl"), ("OrderedDeadLetterQueueUrl", "OrderedQueueUrl")]
-    {
+    for (letters, queue) in [
+        ("DeadLetterQueueUrl", "DeliveriesQueueUrl"),
+        ("OrderedDeadLetterQueueUrl", "OrderedQueueUrl"),
+        ("ExhaustedQueueUrl", "ExhaustedSourceQueueUrl"),
+    ] {
         let policy = QueueAttributeName::RedrivePolicy;
         let asked = stack.sqs.get_queue_attributes().queue_url(stack.output(queue)).attribute_names(policy.clone());
         let attributes = asked.send().await.unwrap().attributes.unwrap();

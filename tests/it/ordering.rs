@@ -92,7 +92,7 @@ async fn an_exhausted_delivery_halts_its_entity_until_it_arrives() {
     changes(&tenant, "i1", 2..=3).await;
     let deliveries = wait_for(&tenant, &webhook, &["exhausted", "held", "held"]).await;
     assert_eq!(receiver.received().len(), 1);
-    let letter = crate::delivery::dead_letter(&stack, &of(&deliveries, "exhausted")).await.body.unwrap();
+    let letter = crate::delivery::letter(&stack, &webhook, &of(&deliveries, "exhausted")).await;
     let back = stack.sqs.send_message().queue_url(stack.output("DeliveriesQueueUrl"));
     back.message_body(letter).send().await.unwrap();
     wait_for(&tenant, &webhook, &["delivered"; 3]).await;

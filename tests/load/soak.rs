@@ -83,7 +83,7 @@ pub(crate) async fn soak() {
         sent.remove(&text(&row["delivery"]));
         *states.entry(text(&row["delivery_state"])).or_default() += 1;
     }
-    let letters = ground.cloud.queues.len("dead-letters");
+    let letters = ground.cloud.queues.len("exhausted");
     println!("{states:?}, {letters} dead letters, {} lost", sent.len());
     assert!(sent.is_empty(), "lost: {:?}", sent.iter().take(5).collect::<Vec<_>>());
     assert!(states.keys().all(|state| state == "delivered" || state == "exhausted"), "every delivery has ended");

@@ -11,6 +11,7 @@
 mod lines;
 mod model;
 mod operations;
+mod outages;
 mod process;
 mod reproductions;
 mod world;

@@ -106,6 +106,7 @@ impl World {
             deliveries_table: "deliveries".to_owned(),
             retries_queue_url: url("retries"),
             slow_queue_url: url("slow"),
+            exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::target::TargetPolicy::default(),
@@ -119,7 +120,7 @@ impl World {
             deliveries_table: "deliveries".to_owned(),
             events_table: "events".to_owned(),
             retries_queue_url: url("retries"),
-            dead_letter_queue_url: url("dead-letters"),
+            exhausted_queue_url: url("exhausted"),
         };
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
         let queue = vec![VecDeque::new(); ENTITIES];
@@ -227,7 +228,7 @@ impl World {
                 }
             }
             15 => {
-                self.cloud.queues.redrive("dead-letters", "retries", 5);
+                self.cloud.queues.redrive("exhausted", "retries", 5);
             }
             16..18 => {
                 self.line.invoked_with(None);
@@ -279,7 +280,7 @@ async fn run(max_concurrency: Option<u32>) {
         world.line.invoked_with(None);
         let deadline = world.deadline();
         world.run(sweep::run(&world.sweep, deadline)).await;
-        world.cloud.queues.redrive("dead-letters", "retries", 10);
+        world.cloud.queues.redrive("exhausted", "retries", 10);
         world.first_attempts().await;
         world.later_attempts("retries").await;
         world.later_attempts("slow").await;

@@ -228,7 +228,7 @@ impl Line {
     fn answer_some(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let mut request: Value = serde_json::from_slice(body).unwrap();
         let (path, refusal) = match target.split_once('.').map(|(_, operation)| operation) {
-            Some("SendMessageBatch") => ("Entries", "Failed"),
+            Some("SendMessageBatch" | "DeleteMessageBatch") => ("Entries", "Failed"),
             Some("BatchGetItem") => ("RequestItems", "UnprocessedKeys"),
             Some("BatchWriteItem") => ("RequestItems", "UnprocessedItems"),
             _ => return self.cloud.answer(target, body, trace),

@@ -118,6 +118,7 @@ impl Stack {
             ("ORDERED_QUEUE_URL", "OrderedQueueUrl"),
             ("RETRIES_QUEUE_URL", "RetriesQueueUrl"),
             ("SLOW_QUEUE_URL", "SlowQueueUrl"),
+            ("EXHAUSTED_QUEUE_URL", "ExhaustedQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "DeadLetterQueueUrl"),
             ("STREAM_FAILURES_QUEUE_URL", "StreamFailuresQueueUrl"),
             ("FINGERPRINT_KEY_ARN", "FingerprintKeyArn"),

@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Events, Keyring, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, Exhausted, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
 use runtime::SystemClock;
@@ -17,9 +17,9 @@ pub struct App {
     pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
     pub(crate) bodies: Bodies,
-    pub(crate) events: Events,
     pub(crate) retries: Queue,
     pub(crate) slow: Queue,
+    pub(crate) exhausted: Exhausted,
     pub(crate) dead_letters: Queue,
     pub(crate) keyring: Keyring,
     pub(crate) tokens: Tokens,
@@ -53,11 +53,11 @@ impl App {
                 .registry(config.registry_table)
                 .publishing(config.events_table.clone(), runtime::random::bits)
                 .draining(config.deliveries_table.clone()),
-            ledger: aws.ledger(config.deliveries_table),
+            ledger: aws.ledger(config.deliveries_table.clone()),
             bodies: aws.bodies(config.events_table.clone()),
-            events: aws.events(config.events_table),
             retries: aws.queue(config.retries_queue_url),
             slow: aws.queue(config.slow_queue_url),
+            exhausted: aws.exhausted(config.exhausted_queue_url, config.events_table, config.deliveries_table),
             dead_letters: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             tokens: Tokens::default(),

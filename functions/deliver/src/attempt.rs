@@ -8,7 +8,7 @@ use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
 use domain::breaker::{SLOW, is_slow};
 use domain::delivery::{
-    Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
+    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
 };
 use domain::flow::Turn;
 use domain::message::{Body, Message};
@@ -78,6 +78,8 @@ pub struct Settled {
     pub progress: Progress,
     /// Whether it was the probe of its webhook's breaker.
     pub probe: bool,
+    /// Whether it was put off for a fault of ours.
+    pub put_off: bool,
 }
 
 /// Plans a message, given all that the tables know.
@@ -309,6 +311,16 @@ fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<D
 }
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
+    Done::Settled(Box::new(settled(message, admission, attempt, progress, probe)))
+}
+
+fn settled(
+    message: &Message,
+    admission: Admission,
+    attempt: Option<Attempt>,
+    progress: Progress,
+    probe: bool,
+) -> Settled {
     let row = if admission == Admission::First {
         let attempts = attempt.iter().cloned().collect();
         Some(Delivery { attempts, ..Delivery::first(message.clone(), progress) })
@@ -316,7 +328,25 @@ fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progr
         None
     };
     let message = Message { body: None, ..message.clone() };
-    Done::Settled(Box::new(Settled { message, row, attempt, progress, probe }))
+    Settled { message, row, attempt, progress, probe, put_off: false }
+}
+
+/// Puts off a delivery that could not be attempted, unless its message has to go back to the queue.
+///
+/// # Errors
+///
+/// The fault, if it has to.
+pub(crate) fn put_off(
+    app: &App,
+    message: &Message,
+    admission: Admission,
+    fault: StoreError,
+) -> Result<Done, StoreError> {
+    let Some(progress) = delivery::put_off(admission, message, app.clock.now()) else { return Err(fault) };
+    let next_at = progress.next_at.map(field::display);
+    tracing::error!(delivery.id = %message.delivery, delivery.next_at = next_at, error = %fault, "delivery is put off");
+    let settled = settled(message, admission, None, progress, false);
+    Ok(Done::Settled(Box::new(Settled { put_off: true, ..settled })))
 }
 
 /// The one line of an attempt. Its own fields stand in it, not in the span: that would be read and written anew for each.

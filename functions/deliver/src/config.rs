@@ -16,7 +16,9 @@ pub struct Config {
     pub retries_queue_url: String,
     /// `SLOW_QUEUE_URL`.
     pub slow_queue_url: String,
-    /// `DEAD_LETTER_QUEUE_URL`.
+    /// `EXHAUSTED_QUEUE_URL`: deliveries whose last attempt failed.
+    pub exhausted_queue_url: String,
+    /// `DEAD_LETTER_QUEUE_URL`: messages that cannot be read.
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
@@ -37,6 +39,7 @@ impl Config {
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
         let slow_queue_url = env.required("SLOW_QUEUE_URL");
+        let exhausted_queue_url = env.required("EXHAUSTED_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
@@ -47,6 +50,7 @@ impl Config {
                 deliveries_table: deliveries_table?,
                 retries_queue_url: retries_queue_url?,
                 slow_queue_url: slow_queue_url?,
+                exhausted_queue_url: exhausted_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,

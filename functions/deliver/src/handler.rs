@@ -1,5 +1,6 @@
 //! A batch of messages: attempts overlap, outcomes are written as they come.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
@@ -8,13 +9,14 @@ use aws::StoreError;
 use aws::ledger::{Loaded, ROWS_A_CALL};
 use aws::queue::Outgoing;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use domain::delivery::{Wave, is_redundant, wave};
 use domain::message::Message;
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{Done, Plan, attempt, plan};
+use crate::attempt::{Done, Plan, attempt, plan, put_off};
 use crate::ordered;
 use crate::record::record;
 use crate::turns;
@@ -67,7 +69,12 @@ fn failure(message_id: String) -> BatchItemFailure {
 }
 
 fn read(record: &SqsMessage) -> Result<Message, String> {
-    Message::from_json(record.body.as_deref().unwrap_or_default()).map_err(|error| error.to_string())
+    let message = Message::from_json(record.body.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
+    Ok(Message { receives: receives(record), ..message })
+}
+
+fn receives(record: &SqsMessage) -> u32 {
+    record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// Moves a message that nobody can read to the dead-letter queue, as it is and with the reason.
@@ -92,7 +99,29 @@ async fn deliver(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(
         }
     };
     let plans = messages.iter().map(|message| plan(&loaded, message, now)).collect();
-    carry_out(app, &loaded, plans, deadline).await
+    in_waves(app, &loaded, plans, deadline).await
+}
+
+/// Does what is planned, last that of which a process may have died: whatever it takes with it then, the outcomes of the others are
+/// written. Returns the faults.
+async fn in_waves(app: &App, loaded: &Loaded, plans: Vec<Plan<'_>>, deadline: Timestamp) -> Vec<(usize, StoreError)> {
+    let now = app.clock.now();
+    let mut waves: BTreeMap<Wave, Vec<(usize, Plan<'_>)>> = BTreeMap::new();
+    for (index, plan) in plans.into_iter().enumerate() {
+        if is_redundant(plan.admission, plan.message) {
+            tracing::warn!(delivery.id = %plan.message.delivery, "message came back too often; the sweep sends another");
+            continue;
+        }
+        let row = loaded.rows.get(&plan.message.delivery);
+        waves.entry(wave(plan.message, row, now)).or_default().push((index, plan));
+    }
+    let mut faults = Vec::new();
+    for plans in waves.into_values() {
+        let (indexes, plans): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+        let found = carry_out(app, loaded, plans, deadline).await;
+        faults.extend(found.into_iter().map(|(index, error)| (indexes[index], error)));
+    }
+    faults
 }
 
 /// Does all that is planned at once. Returns the faults.
@@ -103,18 +132,21 @@ pub(crate) async fn carry_out(
     deadline: Timestamp,
 ) -> Vec<(usize, StoreError)> {
     let count = plans.len();
+    let asked: Vec<_> = plans.iter().map(|plan| (plan.message, plan.admission)).collect();
     let (plans, taken) = turns::take(app, loaded, plans, deadline).await;
     let attempts: FuturesUnordered<_> = plans
         .into_iter()
+        .zip(asked)
         .enumerate()
-        .map(|(index, plan)| {
+        .map(|(index, (plan, (message, admission)))| {
             async move {
                 let done = match plan {
                     // A panic in one attempt is a fault of ours like any other, and leaves the others alone.
                     Ok(plan) => AssertUnwindSafe(attempt(app, loaded, plan, deadline)).catch_unwind().await,
                     Err(error) => Ok(Err(error)),
                 };
-                (index, done.unwrap_or_else(|_| Err(StoreError::Unavailable("the attempt panicked".to_owned()))))
+                let done = done.unwrap_or_else(|_| Err(StoreError::Unavailable("the attempt panicked".to_owned())));
+                (index, done.or_else(|fault| put_off(app, message, admission, fault)))
             }
         })
         .collect();

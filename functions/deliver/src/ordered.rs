@@ -10,6 +10,7 @@ use aws::StoreError;
 use aws::ledger::{Advance, Written};
 use aws::queue::Outgoing;
 use domain::chain::{Place, place};
+use domain::delivery::{Wave, wave};
 use domain::message::Message;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -21,20 +22,35 @@ use crate::handler::carry_out;
 /// How often a chain that others changed meanwhile is looked at again.
 const ROUNDS: usize = 5;
 
+/// Messages of one entity, with their places in the batch.
+type Group<'a> = Vec<(usize, &'a Message)>;
+
 /// Works on messages that come with their places in the batch. Returns the faults.
 pub(crate) async fn deliver(
     app: &App,
     messages: Vec<(usize, &Message)>,
     deadline: Timestamp,
 ) -> Vec<(usize, StoreError)> {
-    let mut groups: BTreeMap<Option<String>, Vec<(usize, &Message)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Option<String>, Group<'_>> = BTreeMap::new();
     for (index, message) in messages {
         groups.entry(message.group()).or_default().push((index, message));
     }
-    join_all(groups.into_values().map(|group| in_turn(app, group, deadline))).await.into_iter().flatten().collect()
+    // Entities of which a process may have died come after the others, each as a whole.
+    let now = app.clock.now();
+    let mut waves: BTreeMap<Option<Wave>, Vec<Group<'_>>> = BTreeMap::new();
+    for group in groups.into_values() {
+        let last = group.iter().map(|(_, message)| wave(message, None, now)).max();
+        waves.entry(last).or_default().push(group);
+    }
+    let mut faults = Vec::new();
+    for groups in waves.into_values() {
+        let found = join_all(groups.into_iter().map(|group| in_turn(app, group, deadline))).await;
+        faults.extend(found.into_iter().flatten());
+    }
+    faults
 }
 
-async fn in_turn(app: &App, group: Vec<(usize, &Message)>, deadline: Timestamp) -> Vec<(usize, StoreError)> {
+async fn in_turn(app: &App, group: Group<'_>, deadline: Timestamp) -> Vec<(usize, StoreError)> {
     let mut faults: Vec<(usize, StoreError)> = Vec::new();
     for (index, message) in group {
         if let Some((_, first)) = faults.first() {
@@ -88,9 +104,7 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
 
 /// Sends the message of a delivery that may go. A failure is logged and no more: its row is due.
 async fn send(app: &App, next: &Message) {
-    let (body, tenant) = (next.to_json(), Some(next.tenant.clone()));
-    let message = Outgoing { body, tenant, delay: Duration::ZERO, cause: None };
-    if let Err(error) = app.retries.send(vec![message]).await.remove(0) {
+    if let Err(error) = app.retries.send(vec![Outgoing::of(next, Duration::ZERO)]).await.remove(0) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }
 }

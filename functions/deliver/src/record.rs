@@ -7,13 +7,11 @@ use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
 use aws::queue::Outgoing;
 use domain::breaker::is_slow;
+use domain::burial::Burial;
 use domain::chain::lets_go;
-use domain::delivery::{Attempt, Progress, State, Verdict, dead_letter, is_short};
-use domain::event::Event;
+use domain::delivery::{Attempt, Progress, State, Verdict, is_short};
 use domain::id::WebhookId;
 use domain::message::Message;
-use domain::operational::exhausted_event;
-use domain::tenant::TenantId;
 use domain::webhook::{Statistics, Tally};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -75,7 +73,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     for (index, done) in detoured.into_iter().chain(joined) {
         results[index] = done;
     }
-    send(app, follow_ups, now).await;
+    send(app, follow_ups).await;
     let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {
         let statistics = counted.get(&webhook).cloned().unwrap_or_default();
         async move { follow(app, loaded, webhook, &statistics, seen).await }
@@ -132,7 +130,7 @@ async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId,
 /// Sends messages to the queue of slow receivers, where nobody else waits behind them.
 async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Result<(), StoreError>)> {
     let (indexes, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
-    let messages = messages.into_iter().map(|message: Message| outgoing(&message, Duration::ZERO, None));
+    let messages = messages.iter().map(|message| Outgoing::of(message, Duration::ZERO));
     indexes.into_iter().zip(app.slow.send(messages.collect()).await).collect()
 }
 
@@ -143,16 +141,8 @@ enum FollowUp {
     Bury(Burial),
 }
 
-/// A dead letter, and the event that there is one.
-struct Burial {
-    grave: Slot,
-    tenant: TenantId,
-    letter: Outgoing,
-    event: Option<Box<Event>>,
-}
-
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
-    let Settled { message, row, attempt, progress, .. } = settled;
+    let Settled { message, row, attempt, progress, put_off, .. } = settled;
     let ledger = &app.ledger;
     let verdict = attempt.as_ref().map(|attempt| attempt.outcome.verdict);
     let (written, next) = match (row, &message.entity) {
@@ -160,6 +150,7 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
             (ledger.record_head(&row, entity, now).await?, None)
         }
         (Some(row), _) => (ledger.record_first(&row, now).await?, None),
+        (None, _) if put_off => (ledger.put_off(Slot::of(&message), &progress, now).await?, None),
         (None, Some(entity)) if goes_on(loaded, &message, &progress, verdict) => {
             ledger.record_end(Slot::of(&message), entity, attempt.as_ref(), &progress, now).await?
         }
@@ -183,7 +174,7 @@ fn goes_on(loaded: &Loaded, message: &Message, progress: &Progress, verdict: Opt
 }
 
 fn retry(message: &Message, delay: Duration) -> FollowUp {
-    let next = outgoing(message, delay, None);
+    let next = Outgoing::of(message, delay);
     if message.slow { FollowUp::SlowRetry(next) } else { FollowUp::Retry(next) }
 }
 
@@ -200,55 +191,24 @@ fn follow_up(
             let next = Message { attempt: progress.attempt, body: None, slow, ..message };
             Some(retry(&next, wait.unwrap_or_default()))
         }
-        (State::Exhausted, _) => {
-            let event = exhausted_event(&message, progress.attempt, status, now).map(Box::new);
-            let status = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
-            let cause = format!("exhausted after {} attempts; the last got {status}", progress.attempt);
-            let (grave, tenant) = (Slot::of(&message), message.tenant.clone());
-            let letter = outgoing(&dead_letter(message), Duration::ZERO, Some(cause));
-            Some(FollowUp::Bury(Burial { grave, tenant, letter, event }))
-        }
+        (State::Exhausted, _) => Some(FollowUp::Bury(Burial { message, last_status: status, ended_at: now })),
         _ => None,
     }
 }
 
-fn outgoing(message: &Message, delay: Duration, cause: Option<String>) -> Outgoing {
-    Outgoing { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause }
-}
-
 /// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
-async fn send(app: &App, follow_ups: Vec<FollowUp>, now: Timestamp) {
-    let mut retries = Vec::new();
-    let mut slow = Vec::new();
-    let mut buried = Vec::new();
-    let mut dead_letters = Vec::new();
-    let mut events = Vec::new();
+async fn send(app: &App, follow_ups: Vec<FollowUp>) {
+    let (mut retries, mut slow, mut burials) = (Vec::new(), Vec::new(), Vec::new());
     for follow_up in follow_ups {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
             FollowUp::SlowRetry(message) => slow.push(message),
-            FollowUp::Bury(burial) => {
-                buried.push((burial.grave, burial.tenant));
-                dead_letters.push(burial.letter);
-                events.extend(burial.event.map(|event| *event));
-            }
+            FollowUp::Bury(burial) => burials.push(burial),
         }
     }
-    // The event first: once a row is buried nobody looks at it again.
-    if let Err(error) = app.events.publish(&events, app.clock.now()).await {
-        tracing::warn!(%error, "events of exhausted deliveries were not published; the sweep will");
-        buried.clear();
-        dead_letters.clear();
-    }
-    let (sent, slowly, dead) =
-        tokio::join!(app.retries.send(retries), app.slow.send(slow), app.dead_letters.send(dead_letters));
-    for error in sent.iter().chain(&slowly).chain(&dead).filter_map(|result| result.as_ref().err()) {
+    let (sent, slowly, buried) =
+        tokio::join!(app.retries.send(retries), app.slow.send(slow), app.exhausted.bury(&burials, app.clock.now()));
+    for error in sent.iter().chain(&slowly).chain(&buried).filter_map(|result| result.as_ref().err()) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
-    }
-    let in_queue = buried.iter().zip(dead).filter(|(_, result)| result.is_ok());
-    for result in join_all(in_queue.map(|((grave, tenant), _)| app.ledger.buried(*grave, tenant, now))).await {
-        if let Err(error) = result {
-            tracing::warn!(%error, "a dead letter may be sent twice");
-        }
     }
 }

@@ -170,10 +170,7 @@ async fn wake(
     let now = app.clock.now();
     let Woken { messages, look_again, fault } = app.ledger.wake(receiver, holders, joined, now).await?;
     let slow = is_slow(loaded.breakers.get(&receiver.webhook), now);
-    let messages = messages.into_iter().map(|message| {
-        let message = Message { slow, ..message };
-        Outgoing { body: message.to_json(), tenant: Some(message.tenant), delay: Duration::ZERO, cause: None }
-    });
+    let messages = messages.into_iter().map(|message| Outgoing::of(&Message { slow, ..message }, Duration::ZERO));
     let queue = if slow { &app.slow } else { &app.retries };
     let sent = queue.send(messages.collect()).await;
     for error in sent.iter().filter_map(|result| result.as_ref().err()).chain(&fault) {

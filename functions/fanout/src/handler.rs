@@ -210,7 +210,7 @@ impl Chunk {
                     let id = message.delivery.to_string();
                     self.ordered.push((record, InOrder { body: message.to_json(), group, id }));
                 }
-                None => self.deliveries.push((record, outgoing(message))),
+                None => self.deliveries.push((record, Outgoing::of(message, Duration::ZERO))),
             }
         }
     }
@@ -247,8 +247,4 @@ impl Chunk {
         unsent.extend(bury(app, records, refused.into_iter().collect()).await);
         unsent.into_iter().min()
     }
-}
-
-fn outgoing(message: &Message) -> Outgoing {
-    Outgoing { body: message.to_json(), tenant: Some(message.tenant.clone()), delay: Duration::ZERO, cause: None }
 }

@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Events, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, Events, Exhausted, Ledger, Queue, Registry};
 use domain::time::Clock;
 use runtime::SystemClock;
 
@@ -13,7 +13,7 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) retries: Queue,
-    pub(crate) dead_letters: Queue,
+    pub(crate) exhausted: Exhausted,
     pub(crate) clock: Box<dyn Clock>,
 }
 
@@ -28,11 +28,11 @@ impl App {
     pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         Self {
             registry: aws.registry(config.registry_table),
-            ledger: aws.ledger(config.deliveries_table),
+            ledger: aws.ledger(config.deliveries_table.clone()),
             bodies: aws.bodies(config.events_table.clone()),
-            events: aws.events(config.events_table),
+            events: aws.events(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),
-            dead_letters: aws.queue(config.dead_letter_queue_url),
+            exhausted: aws.exhausted(config.exhausted_queue_url, config.events_table, config.deliveries_table),
             clock,
         }
     }

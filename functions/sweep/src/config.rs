@@ -13,8 +13,8 @@ pub struct Config {
     pub events_table: String,
     /// `RETRIES_QUEUE_URL`.
     pub retries_queue_url: String,
-    /// `DEAD_LETTER_QUEUE_URL`.
-    pub dead_letter_queue_url: String,
+    /// `EXHAUSTED_QUEUE_URL`.
+    pub exhausted_queue_url: String,
 }
 
 impl Config {
@@ -29,14 +29,14 @@ impl Config {
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
-        let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
+        let exhausted_queue_url = env.required("EXHAUSTED_QUEUE_URL");
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
                 deliveries_table: deliveries_table?,
                 events_table: events_table?,
                 retries_queue_url: retries_queue_url?,
-                dead_letter_queue_url: dead_letter_queue_url?,
+                exhausted_queue_url: exhausted_queue_url?,
             })
         };
         let config = config();

@@ -100,12 +100,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
     let count = page.messages.len();
     let turns = job.take_turns(count, now);
     if !job.dry_run {
-        let outgoing = page.messages.into_iter().zip(turns).map(|(message, delay)| Outgoing {
-            body: message.to_json(),
-            tenant: Some(message.tenant),
-            delay,
-            cause: None,
-        });
+        let outgoing = page.messages.iter().zip(turns).map(|(message, delay)| Outgoing::of(message, delay));
         // All or none of a page: what was sent of it is sent again with the rest, and told by the ledger.
         app.retries.send(outgoing.collect()).await.into_iter().collect::<Result<(), _>>()?;
     }

@@ -1,10 +1,12 @@
-//! The sweep function: wakes every delivery that is due, overdue or stranded, and works at the jobs.
+//! The sweep function: wakes every delivery that is due, overdue or stranded, works at the jobs, and removes letters that stand for
+//! nothing any more.
 //!
 //! Runs every minute, and may run twice at once: who moves a row's due time sends its message, and nobody else does.
 
 mod app;
 mod config;
 mod job;
+mod letters;
 mod line;
 mod run;
 mod sweep;

@@ -52,7 +52,7 @@ pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<A
             if let Some(error) = fault {
                 tracing::warn!(webhook.id = %due.webhook, %error, "a delivery was not woken; a later sweep will");
             }
-            messages.into_iter().map(|message| outgoing(message, Duration::ZERO)).collect()
+            messages.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect()
         }
         // Nothing limits them any more, or they are to be parked or cancelled.
         None => let_go(app, line, apart, now).await?,
@@ -72,14 +72,10 @@ async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp) 
     let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(line.into_iter().zip(delays))
         .map(|(message, delay)| async move {
             let moved = app.ledger.leave_line(Slot::of(&message), now + delay + OVERDUE_AFTER, now).await?;
-            Ok((moved == Written::Yes).then(|| outgoing(message, delay)))
+            Ok((moved == Written::Yes).then(|| Outgoing::of(&message, delay)))
         })
         .buffered(CONCURRENCY)
         .collect()
         .await;
     moved.into_iter().filter_map(Result::transpose).collect()
-}
-
-fn outgoing(message: Message, delay: Duration) -> Outgoing {
-    Outgoing { body: message.to_json(), tenant: Some(message.tenant), delay, cause: None }
 }

@@ -1,4 +1,4 @@
-//! One run: what is due, and the jobs beside it.
+//! One run: what is due, and beside it the jobs and the letters of exhausted deliveries.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use aws::StoreError;
 use serde::Serialize;
 
 use crate::sweep::sweep;
-use crate::{App, Swept, job};
+use crate::{App, Swept, job, letters};
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -16,15 +16,22 @@ pub struct Ran {
     pub swept: Swept,
     /// Deliveries that jobs sent.
     pub sent: usize,
+    /// Letters that were removed, as their deliveries are exhausted no longer.
+    pub removed: usize,
 }
 
-/// Wakes what is due and works at the jobs, both at once: neither waits for the other. `deadline` is the end of the invocation.
+/// Wakes what is due, works at the jobs and removes letters, all at once: none waits for another. `deadline` is the end of the
+/// invocation.
 ///
 /// # Errors
 ///
-/// If the ledger is unavailable; the next run goes on.
+/// If the ledger or a queue is unavailable; the next run goes on.
 pub async fn run(app: &App, deadline: SystemTime) -> Result<Ran, StoreError> {
     // Boxed: the type of all that happens below is too deep for the compiler.
-    let (swept, sent) = tokio::join!(Box::pin(sweep(app, deadline)), Box::pin(job::work(app, deadline)));
-    Ok(Ran { swept: swept?, sent: sent? })
+    let (swept, sent, removed) = tokio::join!(
+        Box::pin(sweep(app, deadline)),
+        Box::pin(job::work(app, deadline)),
+        Box::pin(letters::remove(app, deadline))
+    );
+    Ok(Ran { swept: swept?, sent: sent?, removed: removed? })
 }

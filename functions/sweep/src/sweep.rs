@@ -3,14 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Slot, Written};
+use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
 use aws::queue::Outgoing;
 use domain::breaker::{BreakerState, RUN, next_look, pace};
-use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, dead_letter, wake};
-use domain::event::Event;
-use domain::message::Message;
-use domain::operational::exhausted_event;
-use domain::tenant::TenantId;
+use domain::burial::Burial;
+use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD, Wake, wake};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -35,7 +32,7 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 pub struct Swept {
     /// Deliveries whose next attempt was asked for.
     pub woken: usize,
-    /// Exhausted deliveries that were missing in the dead-letter queue.
+    /// Exhausted deliveries whose letter was missing.
     pub buried: usize,
     /// Breakers and lines that were looked at.
     pub attended: usize,
@@ -111,7 +108,7 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
     let moved = stream::iter(parked.into_iter().zip(delays))
         .map(|(due, delay)| async move {
             match app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await? {
-                Written::Yes => Ok(Claimed::Retry(retry(due.message, delay))),
+                Written::Yes => Ok(Claimed::Retry(Outgoing::of(&due.message, delay))),
                 Written::TooLate => Ok(Claimed::Taken),
             }
         })
@@ -144,17 +141,8 @@ async fn attend_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut 
 /// What is to be sent for a row.
 enum Claimed {
     Retry(Outgoing),
-    DeadLetter(Box<Burial>),
+    Bury(Box<Burial>),
     Taken,
-}
-
-/// A dead letter that is missing, and the event that there is one.
-struct Burial {
-    slot: Slot,
-    tenant: TenantId,
-    ended_at: Timestamp,
-    letter: Outgoing,
-    event: Option<Event>,
 }
 
 /// Moves a row's due time, and says what whoever moved it has to send.
@@ -169,48 +157,22 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
         return Ok(Claimed::Taken);
     }
     Ok(match wake {
-        Wake::Send { delay, .. } => Claimed::Retry(retry(due.message, delay)),
+        Wake::Send { delay, .. } => Claimed::Retry(Outgoing::of(&due.message, delay)),
         Wake::DeadLetter => {
             let ended_at = due.ended_at.unwrap_or(now);
-            let event = exhausted_event(&due.message, due.progress.attempt, None, ended_at);
-            let (slot, tenant) = (Slot::of(&due.message), due.message.tenant.clone());
-            Claimed::DeadLetter(Box::new(Burial { slot, tenant, ended_at, letter: bury(due.message), event }))
+            Claimed::Bury(Box::new(Burial { message: due.message, last_status: None, ended_at }))
         }
     })
 }
 
-fn retry(message: Message, delay: Duration) -> Outgoing {
-    Outgoing { body: message.to_json(), tenant: Some(message.tenant), delay, cause: None }
-}
-
-fn bury(message: Message) -> Outgoing {
-    let tenant = Some(message.tenant.clone());
-    let cause = Some("exhausted".to_owned());
-    Outgoing { body: dead_letter(message).to_json(), tenant, delay: Duration::ZERO, cause }
-}
-
 async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) -> Result<(), StoreError> {
-    let mut retries = Vec::new();
-    let mut graves = Vec::new();
-    let mut dead_letters = Vec::new();
-    let mut events = Vec::new();
+    let (mut retries, mut burials) = (Vec::new(), Vec::new());
     for claimed in claimed {
         match claimed? {
             Claimed::Retry(message) => retries.push(message),
-            Claimed::DeadLetter(burial) => {
-                let Burial { slot, tenant, ended_at, letter, event } = *burial;
-                graves.push((slot, tenant, ended_at));
-                dead_letters.push(letter);
-                events.extend(event);
-            }
+            Claimed::Bury(burial) => burials.push(*burial),
             Claimed::Taken => swept.taken += 1,
         }
-    }
-    // Before the letters: once a row is buried nobody looks at it again.
-    if let Err(error) = app.events.publish(&events, app.clock.now()).await {
-        tracing::warn!(%error, "events of exhausted deliveries were not published; a later sweep will");
-        graves.clear();
-        dead_letters.clear();
     }
     for sent in app.retries.send(retries).await {
         match sent {
@@ -218,13 +180,10 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
-    for ((slot, tenant, ended_at), sent) in graves.into_iter().zip(app.dead_letters.send(dead_letters).await) {
-        match sent {
-            Ok(()) => {
-                app.ledger.buried(slot, &tenant, ended_at).await?;
-                swept.buried += 1;
-            }
-            Err(error) => tracing::warn!(%error, "a dead letter was not sent; a later sweep will"),
+    for buried in app.exhausted.bury(&burials, app.clock.now()).await {
+        match buried {
+            Ok(()) => swept.buried += 1,
+            Err(error) => tracing::warn!(%error, "a delivery was not buried; a later sweep will"),
         }
     }
     Ok(())

@@ -25,8 +25,17 @@ pub(crate) async fn get(
     client: &Client,
     wanted: Vec<(String, Item)>,
 ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
+    get_some_of(client, wanted, None).await
+}
+
+/// Reads as [`get`] does, of each item only the attributes that `projection` names, between commas.
+pub(crate) async fn get_some_of(
+    client: &Client,
+    wanted: Vec<(String, Item)>,
+    projection: Option<&str>,
+) -> Result<HashMap<String, Vec<Item>>, StoreError> {
     let mut found: HashMap<String, Vec<Item>> = HashMap::new();
-    let calls = wanted.chunks(MAX_KEYS).map(|keys| get_few(client, keys));
+    let calls = wanted.chunks(MAX_KEYS).map(|keys| get_few(client, keys, projection));
     for (table, items) in try_join_all(calls).await?.into_iter().flatten() {
         found.entry(table).or_default().extend(items);
     }
@@ -34,7 +43,11 @@ pub(crate) async fn get(
 }
 
 /// Reads as many items as one call takes; a table may come several times.
-async fn get_few(client: &Client, wanted: &[(String, Item)]) -> Result<Vec<(String, Vec<Item>)>, StoreError> {
+async fn get_few(
+    client: &Client,
+    wanted: &[(String, Item)],
+    projection: Option<&str>,
+) -> Result<Vec<(String, Vec<Item>)>, StoreError> {
     let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
     for (table, key) in wanted {
         keys.entry(table.clone()).or_default().push(key.clone());
@@ -42,7 +55,8 @@ async fn get_few(client: &Client, wanted: &[(String, Item)]) -> Result<Vec<(Stri
     let mut request: HashMap<_, _> = keys
         .into_iter()
         .map(|(table, keys)| {
-            Ok((table, KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?))
+            let attributes = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true);
+            Ok((table, attributes.set_projection_expression(projection.map(str::to_owned)).build()?))
         })
         .collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>()
         .map_err(|error| StoreError::inconsistent("a batch of keys", error))?;

@@ -196,6 +196,20 @@ impl Ledger {
         written(self.outcome(slot, attempt, progress, now)?).await
     }
 
+    /// Puts a delivery off to the time of `progress`, unless it went on meanwhile or a process is at it.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn put_off(&self, slot: Slot, progress: &Progress, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self.outcome(slot, None, progress, now)?;
+        let waits = update.get_condition_expression().clone().unwrap_or_default();
+        let update = update
+            .condition_expression(format!("{waits} AND (attribute_not_exists(lease_until) OR lease_until <= :now)"))
+            .expression_attribute_values(":now", number(now.as_millisecond()));
+        written(update).await
+    }
+
     /// Returns the write of [`record`](Self::record).
     fn outcome(
         &self,

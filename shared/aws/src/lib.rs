@@ -8,6 +8,7 @@ mod batch;
 pub mod bodies;
 mod error;
 pub mod events;
+pub mod exhausted;
 mod items;
 pub mod keyring;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod secrets;
 pub use bodies::Bodies;
 pub use error::StoreError;
 pub use events::Events;
+pub use exhausted::Exhausted;
 pub use keyring::Keyring;
 pub use ledger::Ledger;
 pub use queue::Queue;
@@ -83,6 +85,12 @@ impl Aws {
     #[must_use]
     pub fn bodies(&self, table: String) -> Bodies {
         Bodies::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns the queue of exhausted deliveries with that URL, with the tables where it is written that one is there.
+    #[must_use]
+    pub fn exhausted(&self, url: String, events_table: String, deliveries_table: String) -> Exhausted {
+        Exhausted::new(self.queue(url), self.events(events_table), self.ledger(deliveries_table))
     }
 
     /// Returns the queue with that URL.

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry};
+use domain::message::Message;
 use domain::tenant::TenantId;
+use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 
 use crate::StoreError;
 
-/// The most messages that one `SendMessageBatch` takes.
+/// The most messages that one call sends, receives or deletes.
 const MAX_ENTRIES: usize = 10;
+const MAX_RECEIVED: i32 = 10;
 
 /// The most bytes that one call takes: 1 MiB, less what the attributes need.
 const MAX_BYTES: usize = 1024 * 1024 - 16 * 1024;
@@ -23,7 +26,7 @@ const CONCURRENCY: usize = 8;
 /// How often refused entries are sent again.
 const ROUNDS: u32 = 3;
 
-/// A queue to send to.
+/// A queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -42,6 +45,25 @@ pub struct Outgoing {
     /// Why it is where it is, for the operator.
     pub cause: Option<String>,
 }
+
+impl Outgoing {
+    /// Returns the message of a delivery, to be received after that delay.
+    #[must_use]
+    pub fn of(message: &Message, delay: Duration) -> Self {
+        Self { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause: None }
+    }
+}
+
+/// A message that was received.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) body: String,
+    pub(crate) receipt: Receipt,
+}
+
+/// By which a received message is deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt(String);
 
 /// A message to a queue that keeps the order of each group.
 #[derive(Debug, Clone)]
@@ -122,6 +144,52 @@ impl Queue {
             }
         }
         results
+    }
+
+    /// Receives what is there, up to ten messages, and hides them for that long. It waits for none: an empty answer means that
+    /// there are few, or none.
+    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, StoreError> {
+        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(MAX_RECEIVED);
+        let request = request.wait_time_seconds(0);
+        let request = request.visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX));
+        let answer =
+            request.send().await.map_err(|error| StoreError::Unavailable(DisplayErrorContext(error).to_string()))?;
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        let received = messages.filter_map(|message| {
+            let receipt = Receipt(message.receipt_handle?);
+            Some(Received { body: message.body.unwrap_or_default(), receipt })
+        });
+        Ok(received.collect())
+    }
+
+    /// Deletes messages that were received, and returns what became of each, in the same order.
+    pub(crate) async fn delete(&self, receipts: Vec<Receipt>) -> Vec<Result<(), StoreError>> {
+        let calls = receipts.chunks(MAX_ENTRIES).map(|call| self.delete_batch(call));
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    async fn delete_batch(&self, call: &[Receipt]) -> Vec<Result<(), StoreError>> {
+        let all = |why: String| call.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
+        let entry = |(index, Receipt(handle)): (usize, &Receipt)| {
+            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build()
+        };
+        let entries = match call.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>() {
+            Ok(entries) => entries,
+            Err(error) => return all(error.to_string()),
+        };
+        match self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await {
+            Ok(answer) => {
+                let mut results: Vec<Result<(), StoreError>> = call.iter().map(|_| Ok(())).collect();
+                for failed in answer.failed {
+                    let place = failed.id.parse().ok().and_then(|index: usize| results.get_mut(index));
+                    if let Some(result) = place {
+                        *result = Err(StoreError::Unavailable(format!("{}: refused by SQS", failed.code)));
+                    }
+                }
+                results
+            }
+            Err(error) => all(DisplayErrorContext(error).to_string()),
+        }
     }
 
     async fn send_all(&self, messages: Vec<Entry>) -> Vec<Result<(), StoreError>> {

@@ -20,8 +20,10 @@ use crate::sent::SentHeaders;
 use crate::tenant::{AppId, TenantId};
 
 mod decide;
+mod fault;
 
 pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
+pub use fault::{PATIENCE, PUT_OFF_AT_LEAST, PUT_OFF_AT_MOST, Wave, is_redundant, put_off, wave};
 
 /// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
 pub const SHORT_WAIT: Duration = Duration::from_mins(15);
@@ -46,7 +48,7 @@ pub enum State {
     /// It waits for its turn: sent again after it ended and not attempted since; until `next_at` where its webhook takes no more in a
     /// second; or, without a time, where it takes no more at once, until one of those under way has ended.
     Pending,
-    /// The last attempt failed; another follows at `next_at`.
+    /// The last attempt failed, or a fault of the service kept it from being made; another follows at `next_at`.
     Retrying,
     /// The webhook is paused, or its receiver down; the delivery goes on when it is not any more.
     Parked,
@@ -307,6 +309,7 @@ impl Delivery {
             content_type,
             test: false,
             slow: false,
+            receives: 0,
         }
     }
 }
@@ -328,7 +331,7 @@ impl Progress {
     /// Returns where the row waits to be found, or `None` once nothing more is to do.
     ///
     /// A short wait is on a queue already, so the sweep comes only when that message is overdue. An exhausted delivery is due
-    /// until it is known to stand in the dead-letter queue.
+    /// until its letter is known to be in the queue of exhausted deliveries.
     #[must_use]
     pub fn waits(&self, now: Timestamp) -> Option<Waits> {
         match self.state {

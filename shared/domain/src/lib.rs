@@ -6,12 +6,14 @@
 //! Read in the order of an event's way: [`source`] maps a table's [`change`](source::Change) to an [`event`],
 //! [`matcher`] finds the webhooks that want it, [`payload`] renders the body, [`delivery`] decides what to do with it,
 //! [`target`] says where it may go, [`request`] makes the request, which [`signature`] signs, [`answer`] says what the receiver's
-//! answer means, and [`retry`] when to try again. [`redelivery`] and [`job`] send again what has ended.
+//! answer means, and [`retry`] when to try again. [`burial`] keeps the letters of what is exhausted;
+//! [`redelivery`] and [`job`] send again what has ended.
 
 pub mod answer;
 pub mod api_key;
 pub mod authorization;
 pub mod breaker;
+pub mod burial;
 pub mod caller;
 pub mod catalog;
 pub mod chain;

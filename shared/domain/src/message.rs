@@ -66,6 +66,9 @@ pub struct Message {
     /// Whether it stands in the queue of slow receivers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub slow: bool,
+    /// How often its queue has handed it over, as far as is known: no part of the wire form.
+    #[serde(skip)]
+    pub receives: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -98,6 +101,7 @@ impl Message {
             content_type: ContentType::Json,
             test: false,
             slow: false,
+            receives: 0,
         }
     }
 

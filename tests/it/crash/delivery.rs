@@ -6,7 +6,7 @@ use aws::ledger::Due;
 use domain::message::Message;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Cut, Proxy, eventually, now, path};
+use tests::{Answer, Cut, eventually, now, path};
 
 use super::{DONE, Queue, Scene, batch, event};
 
@@ -230,7 +230,7 @@ async fn crash_point_19_exhausted_and_not_buried() {
         (letters["data"][0]["delivery"]["id"] == scene.message.delivery.to_string()).then_some(())
     })
     .await;
-    if let Some(letter) = scene.dead_letters.look().await {
+    if let Some(letter) = scene.exhausted.look().await {
         assert_eq!((letter.delivery, letter.cycle, letter.attempt), (scene.message.delivery, 1, 1));
     }
 }
@@ -283,21 +283,27 @@ async fn crash_point_23_paused_or_deleted_between_attempts() {
     }
 }
 
-/// Received too often, and moved to the dead-letter queue by SQS itself: a first attempt has no other holder, and is made when
-/// the message is moved back.
+/// Received again and again for a fault of ours: from the third time on its row holds it, its tenant sees it, and it is made once the
+/// fault has ended.
 #[tokio::test]
 async fn crash_point_24_received_too_often() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
-    let proxy = Proxy::start().await;
-    proxy.cut("GetSecretValue", Cut::Throttle);
-    let mut broken = tests::Function::start(&scene.stack, "DeliverFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
-    for _ in 0..3 {
-        assert_ne!(broken.invoke(scene.first()).await, DONE());
+    scene.proxy.cut("GetSecretValue", Cut::Throttle);
+    let mut deliver = scene.deliver().await;
+    for receives in 1..=3 {
+        let mut event = scene.first();
+        event["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!(receives.to_string());
+        assert_eq!(deliver.invoke(event).await == DONE(), receives == 3, "{receives} receives");
+        assert_eq!(scene.deliveries().await.len(), usize::from(receives == 3));
     }
-    assert_eq!(scene.deliveries().await, [] as [Value; 0], "the letter is all that there is");
-    scene.dead_letters.send(&scene.message).await;
-    let (letter, _) = scene.dead_letters.receive().await;
-    assert_eq!(scene.deliver().await.invoke(letter).await, DONE());
+    let delivery = &scene.deliveries().await[0];
+    assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("retrying"), &json!([])));
+    assert!(delivery["next_at"].is_string(), "{delivery}");
+    let again = event(&Message { body: None, ..scene.message.clone() }.to_json());
+    assert_eq!(deliver.invoke(again.clone()).await, DONE(), "its row holds it, however often its message comes");
+    assert_eq!(scene.state().await, "retrying");
+    scene.proxy.mend();
+    assert_eq!(deliver.invoke(again).await, DONE());
     scene.assert_received(1);
     assert_eq!(scene.state().await, "delivered");
 }

@@ -25,6 +25,8 @@ pub(super) enum Mood {
     Throttling,
     Unavailable,
     Gone,
+    /// It answers so that the process dies.
+    Killing,
 }
 
 /// A webhook, as the test has set it.
@@ -102,7 +104,7 @@ fn may_follow(before: &Row, after: &Row) -> bool {
     match before.state {
         State::Delivered => after.state == State::Delivered || is_redrive,
         State::Exhausted => {
-            // Only when somebody should look at it may change, until it is in the dead-letter queue.
+            // Only when somebody should look at it may change, until its letter is there.
             let is_same = Row { lane_at: after.lane_at, is_due: after.is_due, ..before.clone() } == *after;
             is_same || is_redrive || is_first_taken
         }
@@ -234,7 +236,7 @@ impl Model {
                     self.others_due.contains_key(&(format!("W#{}", known.message.webhook), "FLOW".to_owned()))
                 }
                 State::Pending | State::Retrying | State::Parked => row.lane_at.is_some(),
-                // In the dead-letter queue, or on its way back from there.
+                // Its letter is there, or on its way back.
                 State::Exhausted => {
                     row.lane_at.is_some()
                         || letter(&|_, message| (message.cycle, message.attempt) == (row.cycle + 1, 1))
@@ -267,6 +269,33 @@ impl Model {
         }
     }
 
+    /// Letters were removed: every exhausted delivery is held all the same.
+    pub(super) fn removed(&self, queues: &Queues) {
+        let exhausted = self
+            .deliveries
+            .iter()
+            .filter(|(_, known)| known.row.as_ref().is_some_and(|row| row.state == State::Exhausted));
+        for (id, _) in exhausted {
+            self.assert_held(*id, queues, "a removal of letters");
+        }
+    }
+
+    /// Returns the first letter whose delivery is exhausted no longer.
+    pub(super) fn obsolete(&self, queues: &Queues) -> Option<Message> {
+        let mut found = None;
+        queues.any(|queue, letter| {
+            let message = letter.message.as_ref().filter(|_| queue == "exhausted");
+            found = message
+                .filter(|message| {
+                    let row = self.deliveries[&message.delivery].row.as_ref().unwrap();
+                    row.state != State::Exhausted || row.cycle + 1 != message.cycle
+                })
+                .cloned();
+            found.is_some()
+        });
+        found
+    }
+
     /// Returns when the next row is due.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let times = self.deliveries.values().filter_map(|known| known.row.as_ref().filter(|row| row.is_due)?.lane_at);
@@ -284,7 +313,7 @@ impl Model {
                 State::Exhausted => {
                     let is_letter = |queue: &str, letter: &Letter| {
                         let message = letter.message.as_ref();
-                        queue == "dead-letters" && message.is_some_and(|message| message.delivery == *id)
+                        queue == "exhausted" && message.is_some_and(|message| message.delivery == *id)
                     };
                     assert!(queues.any(is_letter), "{id} is exhausted, and no dead letter says so: {known:?}");
                 }

@@ -226,7 +226,8 @@ impl World {
 
     /// Somebody moves dead letters back, as the console does: to where they came from or to the other queue.
     fn redrive(&mut self) {
-        let moved = self.ground.cloud.queues.redrive("dead-letters", QUEUES[self.roll(2)], 1 + self.roll(40));
+        let from = if self.roll(10) == 0 { "dead-letters" } else { "exhausted" };
+        let moved = self.ground.cloud.queues.redrive(from, QUEUES[self.roll(2)], 1 + self.roll(40));
         if !moved.is_empty() {
             self.count("redrives");
         }

@@ -69,6 +69,24 @@ pub(super) struct Plan {
     pub(super) met: BTreeMap<&'static str, usize>,
 }
 
+/// What of AWS fails, every call of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outage {
+    Secrets,
+    Tables,
+}
+
+impl Outage {
+    fn hits(self, operation: &str) -> bool {
+        let is_of_secrets = operation == "GetSecretValue";
+        let is_of_queues = ["SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"].contains(&operation);
+        match self {
+            Self::Secrets => is_of_secrets,
+            Self::Tables => !is_of_secrets && !is_of_queues,
+        }
+    }
+}
+
 /// What all processes have in common.
 #[derive(Clone)]
 pub(super) struct Ground {
@@ -76,6 +94,7 @@ pub(super) struct Ground {
     pub(super) time: Arc<Time>,
     pub(super) cloud: Arc<Cloud>,
     pub(super) model: Shared<Model>,
+    pub(super) outage: Shared<Option<Outage>>,
     /// Made once: it reads the system's certificates.
     pub(super) client: Client,
 }
@@ -87,14 +106,17 @@ pub(super) struct Process<A> {
     line: Line,
 }
 
-fn forecast(plan: &Shared<Plan>, random: &Shared<StdRng>) -> Forecast {
-    let (plan, random) = (Arc::clone(plan), Arc::clone(random));
+fn forecast(plan: &Shared<Plan>, ground: &Ground) -> Forecast {
+    let (plan, random, outage) = (Arc::clone(plan), Arc::clone(&ground.random), Arc::clone(&ground.outage));
     Arc::new(move |operation, _| {
         let (mut plan, mut random) = (plan.lock().unwrap(), random.lock().unwrap());
         plan.calls += 1;
         let delay = Duration::from_millis(random.random_range(0..15));
         let fault = match plan.dies {
             Some((call, fault)) if call == plan.calls => Some(fault),
+            _ if outage.lock().unwrap().is_some_and(|outage| outage.hits(operation)) => {
+                Some(*[Fault::Throttle, Fault::HangBefore].choose(&mut *random).unwrap())
+            }
             _ if plan.gloomy && random.random_ratio(1, 4) => {
                 let faults =
                     [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter];
@@ -127,7 +149,7 @@ async fn connect(ground: &Ground) -> (Shared<Plan>, Arc<Skewed>, Line, aws::Aws)
     let plan = Shared::<Plan>::default();
     let skew = ground.random.lock().unwrap().random_range(-1500..1500);
     let clock = Arc::new(Skewed(Arc::clone(&ground.time), SignedDuration::from_millis(skew)));
-    let line = ground.cloud.line(forecast(&plan, &ground.random));
+    let line = ground.cloud.line(forecast(&plan, ground));
     let aws = line.aws().await;
     (plan, clock, line, aws)
 }
@@ -174,6 +196,7 @@ impl Process<deliver::App> {
             deliveries_table: "deliveries".to_owned(),
             retries_queue_url: url("retries"),
             slow_queue_url: url("slow"),
+            exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::target::TargetPolicy::default(),
@@ -202,16 +225,15 @@ impl Process<sweep::App> {
             deliveries_table: "deliveries".to_owned(),
             events_table: "events".to_owned(),
             retries_queue_url: url("retries"),
-            dead_letter_queue_url: url("dead-letters"),
+            exhausted_queue_url: url("exhausted"),
         };
         let app = sweep::App::new(config, &aws, Box::new(Of(Arc::clone(&clock))));
         Self { app, plan, clock, line }
     }
 
     /// Runs it once; `None` if it died or failed.
-    pub(super) async fn sweep(&self) -> Option<sweep::Swept> {
-        let ran = self.run(sweep::run(&self.app, self.deadline())).await?.ok()?;
-        Some(ran.swept)
+    pub(super) async fn sweep(&self) -> Option<sweep::Ran> {
+        self.run(sweep::run(&self.app, self.deadline())).await?.ok()
     }
 }
 
@@ -252,6 +274,9 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
         *plan.lock().unwrap().met.entry("died at a request").or_default() += 1;
         return line.die().await;
     }
+    if mood == Mood::Killing {
+        return line.die().await;
+    }
     tokio::time::sleep(Duration::from_millis(wait)).await;
     let answered =
         |verdict, status| Outcome { status: Some(status), ..Outcome::unanswered(verdict, "so it is told to") };
@@ -269,7 +294,7 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
             answered(Verdict::Gone, 410)
         }
         Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nobody listens"),
-        Mood::Slow => {
+        Mood::Slow | Mood::Killing => {
             tokio::time::sleep(request.timeout).await;
             Outcome::unanswered(Verdict::TimedOut, "no complete answer within the timeout")
         }

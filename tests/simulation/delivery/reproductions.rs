@@ -44,7 +44,7 @@ async fn an_exhausted_delivery_is_redriven() {
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
     world.publish(webhook);
     batch(&mut world, "deliveries", Plan::default()).await;
-    assert_eq!(world.ground.cloud.queues.redrive("dead-letters", "retries", 10).len(), 1);
+    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
     world.drain().await;
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().cycle == 1));
 }
@@ -79,4 +79,77 @@ async fn a_body_that_has_expired_ends_its_delivery() {
     let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
     assert_eq!(row["delivery_state"]["S"], "exhausted");
     assert!(row["attempts"].to_string().contains("its payload is kept no longer"), "{row}");
+}
+
+/// Of two exhausted deliveries one is sent again and arrives: its letter goes, and no other.
+#[tokio::test(start_paused = true)]
+async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
+    let (mut world, webhook) = world_with(1).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+    for _ in 0..2 {
+        world.publish(webhook);
+        batch(&mut world, "deliveries", Plan::default()).await;
+    }
+    let queues = &world.ground.cloud.queues;
+    assert_eq!(queues.len("exhausted"), 2);
+    // By the API, which leaves the letter where it is.
+    let again = domain::delivery::dead_letter(world.model().deliveries.values().next().unwrap().message.clone());
+    queues.send("retries", again.to_json(), Duration::ZERO, None, None);
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
+    batch(&mut world, "retries", Plan::default()).await;
+    world.look_through_letters().await;
+    let queues = &world.ground.cloud.queues;
+    assert_eq!((queues.len("exhausted"), world.model().obsolete(queues)), (1, None));
+    // What stays is visible again when the quarter hour is over, and can be moved back.
+    world.ground.time.jump(jiff::SignedDuration::from_mins(15));
+    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
+}
+
+/// A webhook whose receiver kills the process, and nine deliveries beside the one to it.
+async fn world_with_a_killer(others: Mood, killer: Mood) -> (World, domain::id::WebhookId, domain::id::WebhookId) {
+    let (mut world, webhook) = world_with(4).await;
+    let kills = world.register_with(json!({"retry_policy": {"maxAttempts": 4, "timeoutMs": 5000}}), 4).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = others;
+    world.model().hooks.get_mut(&kills).unwrap().mood = killer;
+    for number in 0..10 {
+        world.publish(if number == 4 { kills } else { webhook });
+    }
+    (world, webhook, kills)
+}
+
+fn delivered(world: &World, webhook: domain::id::WebhookId) -> usize {
+    let model = world.model();
+    let of = model.deliveries.values().filter(|known| known.message.webhook == webhook);
+    of.filter(|known| known.row.as_ref().is_some_and(|row| row.state == State::Delivered)).count()
+}
+
+/// Ten messages that come back together are received together: the nine others are done although one kills each process.
+#[tokio::test(start_paused = true)]
+async fn a_first_message_that_kills_does_not_take_its_batch_with_it() {
+    let (mut world, webhook, _) = world_with_a_killer(Mood::Up, Mood::Killing).await;
+    for _ in 0..20 {
+        batch(&mut world, "deliveries", Plan::default()).await;
+        world.ground.time.jump(jiff::SignedDuration::from_mins(6));
+    }
+    assert_eq!(delivered(&world, webhook), 9);
+}
+
+/// So with later attempts, of which the sweep sends another message each time that a lease ends: those that come back go.
+#[tokio::test(start_paused = true)]
+async fn a_later_message_that_kills_leaves_the_others_alone_and_does_not_multiply() {
+    let (mut world, webhook, kills) = world_with_a_killer(Mood::Failing, Mood::Failing).await;
+    batch(&mut world, "deliveries", Plan::default()).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
+    world.model().hooks.get_mut(&kills).unwrap().mood = Mood::Killing;
+    world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+    for _ in 0..90 {
+        for queue in ["retries", "slow"] {
+            batch(&mut world, queue, Plan::default()).await;
+        }
+        world.run(vec![Work::Sweep(Plan::default())]).await;
+        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+    }
+    assert_eq!(delivered(&world, webhook), 9);
+    let messages = world.ground.cloud.queues.len("retries");
+    assert!(messages <= 10, "{messages} messages of one delivery");
 }

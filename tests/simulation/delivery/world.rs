@@ -49,7 +49,7 @@ impl World {
         cloud.tables.keep_journal();
         let hooks = Hooks::new(&cloud).await;
         let client = outbound::Client::new(domain::target::TargetPolicy::default()).unwrap();
-        let ground = Ground { random, time, cloud, model: Arc::default(), client };
+        let ground = Ground { random, time, cloud, model: Arc::default(), outage: Arc::default(), client };
         let (mut delivers, mut sweeps) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
             delivers.push(Process::<deliver::App>::start(&ground).await);
@@ -138,6 +138,7 @@ impl World {
             }
             self.settle(queue, letters, back);
         }
+        let mut removed = 0;
         for (index, swept) in swept.into_iter().enumerate() {
             let met = std::mem::take(&mut self.sweeps[index].plan.lock().unwrap().met);
             self.note(&[], &met, false);
@@ -145,8 +146,13 @@ impl World {
                 self.count("sweeps that died or failed");
                 self.sweeps[index] = Process::<sweep::App>::start(&self.ground).await;
             }
+            removed += swept.map_or(0, |ran| ran.removed);
         }
         self.check("a run");
+        if removed > 0 {
+            *self.counts.entry("letters removed").or_default() += removed;
+            self.model().removed(&self.ground.cloud.queues);
+        }
     }
 
     /// Takes note that first messages were handed out.
@@ -194,6 +200,17 @@ impl World {
         }
     }
 
+    /// Lets the sweep look through the queue of exhausted deliveries, as it does in the first minutes of an hour.
+    pub(super) async fn look_through_letters(&mut self) {
+        let into_the_hour = self.ground.time.now().as_second() % 3600;
+        // Later than the hour by any clock.
+        self.ground.time.jump(SignedDuration::from_secs(3600 - into_the_hour + 2));
+        for _ in 0..=self.ground.cloud.queues.len("exhausted") / 100 {
+            self.run(vec![Work::Sweep(Plan::default())]).await;
+            self.ground.time.jump(SignedDuration::from_secs(50));
+        }
+    }
+
     /// Lets everything end: receivers are up, nothing is paused, nothing fails.
     pub(super) async fn drain(&mut self) {
         // Those too whose receivers wanted no more: the process that was told so may have died before it wrote it.
@@ -226,6 +243,9 @@ impl World {
                 let joined = self.model().joined;
                 self.counts.insert("joined a line", joined);
                 self.counts.extend(states);
+                self.look_through_letters().await;
+                let obsolete = self.model().obsolete(&self.ground.cloud.queues);
+                assert_eq!(obsolete, None, "its delivery is exhausted no longer");
                 return;
             };
             self.ground.time.jump(next.duration_since(before).max(SignedDuration::from_secs(20)));

@@ -11,13 +11,42 @@ use serde_json::{Value, json};
 
 use super::Reply;
 use super::recursion::is_refused;
+use super::tables::template;
 
-/// How long a message that was received stays hidden, and how often it may be received, as in `infra/template.yaml`.
-const VISIBILITY: Duration = Duration::from_mins(6);
-const MAX_RECEIVES: u32 = 10;
+/// The queues of the deployment, by the names that they have here.
+const QUEUES: [(&str, &str); 5] = [
+    ("DeliveriesQueue", "deliveries"),
+    ("RetriesQueue", "retries"),
+    ("SlowQueue", "slow"),
+    ("ExhaustedQueue", "exhausted"),
+    ("DeadLetterQueue", "dead-letters"),
+];
 
-/// Where messages go that were received too often.
-const DEAD_LETTERS: &str = "dead-letters";
+/// How long a received message is invisible where the template does not say.
+const VISIBILITY: Duration = Duration::from_secs(30);
+
+/// What `infra/template.yaml` says of a queue.
+#[derive(Debug, Clone, Copy)]
+struct Policy {
+    visibility: Duration,
+    /// How often a message may be received, and to which queue SQS moves it afterwards.
+    redrive: Option<(u32, &'static str)>,
+}
+
+impl Policy {
+    fn of(queue: &str) -> Self {
+        let (logical_id, _) = QUEUES.into_iter().find(|(_, name)| *name == queue).expect("a queue of the template");
+        let properties = &template()["Resources"][logical_id]["Properties"];
+        let redrive = properties["RedrivePolicy"].as_object().map(|policy| {
+            let max = policy["maxReceiveCount"].as_u64().and_then(|max| u32::try_from(max).ok()).unwrap();
+            let target = policy["deadLetterTargetArn"].as_str().unwrap();
+            let is_target = |(id, _): &(&str, &str)| target.strip_suffix(".Arn") == Some(*id);
+            (max, QUEUES.into_iter().find(is_target).unwrap().1)
+        });
+        let visibility = properties["VisibilityTimeout"].as_u64().map_or(VISIBILITY, Duration::from_secs);
+        Self { visibility, redrive }
+    }
+}
 
 /// A message in a queue.
 #[derive(Debug, Clone)]
@@ -86,9 +115,27 @@ impl Queues {
         state.queues.entry(queue.to_owned()).or_default().push(letter);
     }
 
+    /// Returns how often a message of a queue may be received before SQS moves it away, if it ever does.
+    #[must_use]
+    pub fn max_receives(&self, queue: &str) -> Option<u32> {
+        Policy::of(queue).redrive.map(|(max, _)| max)
+    }
+
     /// Receives what is due of a queue, up to `limit` messages, those first that `order` puts first. What was received too
-    /// often moves to the dead-letter queue.
-    pub fn receive<K: Ord>(&self, queue: &str, limit: usize, mut order: impl FnMut(&Letter) -> K) -> Vec<Letter> {
+    /// often moves to the queue's dead-letter queue.
+    pub fn receive<K: Ord>(&self, queue: &str, limit: usize, order: impl FnMut(&Letter) -> K) -> Vec<Letter> {
+        self.receive_for(queue, limit, order, None)
+    }
+
+    /// Receives, and hides what was received for as long as the caller says.
+    fn receive_for<K: Ord>(
+        &self,
+        queue: &str,
+        limit: usize,
+        mut order: impl FnMut(&Letter) -> K,
+        visibility: Option<Duration>,
+    ) -> Vec<Letter> {
+        let policy = Policy::of(queue);
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         let letters = state.queues.entry(queue.to_owned()).or_default();
@@ -96,14 +143,14 @@ impl Queues {
         for mut letter in std::mem::take(letters) {
             if letter.due > now {
                 letters.push(letter);
-            } else if letter.receives < MAX_RECEIVES && is_refused(letter.trace.as_deref()) {
-                // The mapping's call is refused, and the message comes again: in vain.
-                letter.receives += 1;
-                letter.due = now + VISIBILITY;
-                letters.push(letter);
-            } else if letter.receives >= MAX_RECEIVES {
+            } else if policy.redrive.is_some_and(|(max, _)| letter.receives >= max) {
                 letter.receives = 0;
                 dead.push(letter);
+            } else if is_refused(letter.trace.as_deref()) {
+                // The mapping's call is refused, and the message comes again: in vain.
+                letter.receives += 1;
+                letter.due = now + policy.visibility;
+                letters.push(letter);
             } else {
                 due.push(letter);
             }
@@ -112,11 +159,13 @@ impl Queues {
         let rest = due.split_off(limit.min(due.len()));
         for letter in &mut due {
             letter.receives += 1;
-            letter.due = now + VISIBILITY;
+            letter.due = now + visibility.unwrap_or(policy.visibility);
         }
         letters.extend(rest);
         letters.extend(due.iter().cloned());
-        state.queues.entry(DEAD_LETTERS.to_owned()).or_default().extend(dead);
+        if let Some((_, target)) = policy.redrive {
+            state.queues.entry(target.to_owned()).or_default().extend(dead);
+        }
         due
     }
 
@@ -156,12 +205,15 @@ impl Queues {
         message
     }
 
-    /// Moves messages from one queue to another, as the console's redrive does.
+    /// Moves messages from one queue to another, as the console's redrive does: those that are visible.
     pub fn redrive(&self, from: &str, to: &str, limit: usize) -> Vec<Letter> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         let letters = state.queues.entry(from.to_owned()).or_default();
-        let mut moved: Vec<_> = letters.drain(..limit.min(letters.len())).collect();
+        let (mut moved, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(letters).into_iter().partition(|letter| letter.due <= now);
+        letters.extend(rest);
+        letters.extend(moved.split_off(limit.min(moved.len())));
         for letter in &mut moved {
             (letter.due, letter.receives) = (now, 0);
         }
@@ -188,8 +240,41 @@ impl Queues {
     }
 
     pub(super) fn answer(&self, operation: &str, request: &Value, trace: Option<&str>) -> Reply {
-        assert_eq!(operation, "SendMessageBatch", "nobody expects anything else of a queue here");
         let (_, queue) = request["QueueUrl"].as_str().unwrap().rsplit_once('/').unwrap();
+        match operation {
+            "SendMessageBatch" => self.sent(queue, request),
+            "ReceiveMessage" => self.received(queue, request),
+            "DeleteMessageBatch" => self.deleted(queue, request),
+            other => panic!("nobody expects {other} of a queue here"),
+        }
+    }
+
+    /// The oldest first, more or less as SQS does. The receipt names the receive: a later one makes it stale.
+    fn received(&self, queue: &str, request: &Value) -> Reply {
+        let limit = request["MaxNumberOfMessages"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(1);
+        assert!(limit <= 10, "SQS gives ten messages at most");
+        let visibility = request["VisibilityTimeout"].as_u64().map(Duration::from_secs);
+        let letters = self.receive_for(queue, limit, |letter| letter.id, visibility);
+        let message = |letter: &Letter| {
+            let receipt = format!("{}/{}", letter.id, letter.receives);
+            json!({"MessageId": letter.id.to_string(), "ReceiptHandle": receipt, "Body": letter.body})
+        };
+        Reply::ok(&json!({"Messages": letters.iter().map(message).collect::<Vec<_>>()}))
+    }
+
+    /// Whoever brings a stale receipt is told that all is well, as SQS does, and nothing is deleted.
+    fn deleted(&self, queue: &str, request: &Value) -> Reply {
+        let entries = request["Entries"].as_array().unwrap();
+        assert!((1..=10).contains(&entries.len()), "SQS deletes ten messages at most");
+        let receipts: Vec<&str> = entries.iter().map(|entry| entry["ReceiptHandle"].as_str().unwrap()).collect();
+        if let Some(letters) = self.state.lock().unwrap().queues.get_mut(queue) {
+            letters.retain(|letter| !receipts.contains(&&*format!("{}/{}", letter.id, letter.receives)));
+        }
+        let successful: Vec<_> = entries.iter().map(|entry| json!({"Id": entry["Id"]})).collect();
+        Reply::ok(&json!({"Successful": successful, "Failed": []}))
+    }
+
+    fn sent(&self, queue: &str, request: &Value) -> Reply {
         let mut successful = Vec::new();
         for entry in request["Entries"].as_array().unwrap() {
             let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -118,13 +118,61 @@ async fn messages_wait_come_again_and_are_given_up() {
     cloud.queues.send("retries", "text".to_owned(), Duration::from_mins(1), None, None);
     assert!(cloud.queues.receive("retries", 10, all).is_empty(), "it waits");
     *hand.0.lock().unwrap() = SignedDuration::from_secs(60);
-    for receives in 1..=10 {
+    let max = cloud.queues.max_receives("retries").unwrap();
+    for receives in 1..=max {
         assert_eq!(cloud.queues.receive("retries", 10, all)[0].receives, receives);
         assert!(cloud.queues.receive("retries", 10, all).is_empty(), "it is hidden");
         *hand.0.lock().unwrap() += SignedDuration::from_mins(6);
     }
     assert!(cloud.queues.receive("retries", 10, all).is_empty());
     assert_eq!((cloud.queues.len("retries"), cloud.queues.len("dead-letters")), (0, 1));
+}
+
+/// Every queue that deliver reads keeps a message as long as SQS lets it.
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_days_moves_nothing_to_the_dead_letter_queue() {
+    let (cloud, _, _) = cloud().await;
+    for queue in ["deliveries", "retries", "slow"] {
+        assert_eq!(cloud.queues.max_receives(queue), Some(1000), "{queue}");
+    }
+    assert_eq!(cloud.queues.max_receives("exhausted"), None);
+}
+
+/// What is removed is what was received, and only by the last receipt.
+#[tokio::test(start_paused = true)]
+async fn letters_are_hidden_and_removed() {
+    let (cloud, hand, webhook) = cloud().await;
+    let aws = cloud.line(fares(None)).aws().await;
+    let url = "https://sqs.us-east-1.amazonaws.com/000000000000/exhausted".to_owned();
+    let exhausted = aws.exhausted(url, "events".to_owned(), "deliveries".to_owned());
+    for number in 1..=11 {
+        cloud.queues.send("exhausted", message(&webhook, number).to_json(), Duration::ZERO, None, None);
+    }
+    let minute = Duration::from_mins(1);
+    let first = exhausted.receive(minute).await.unwrap();
+    assert_eq!((first.len(), exhausted.receive(minute).await.unwrap().len()), (10, 1));
+    assert!(exhausted.receive(minute).await.unwrap().is_empty(), "all are hidden");
+    *hand.0.lock().unwrap() += SignedDuration::from_mins(1);
+    let again = exhausted.receive(minute).await.unwrap();
+    assert_eq!(exhausted.remove(first).await, 10, "SQS says nothing of a stale receipt");
+    assert_eq!(cloud.queues.len("exhausted"), 11);
+    exhausted.remove(again).await;
+    assert_eq!(cloud.queues.len("exhausted"), 1);
+}
+
+/// What the ledger says of letters: of two of one delivery once, and of one that has expired nothing.
+#[tokio::test(start_paused = true)]
+async fn the_ledger_tells_where_the_deliveries_of_letters_stand() {
+    let (cloud, _, webhook) = cloud().await;
+    let ledger = cloud.line(fares(None)).aws().await.ledger("deliveries".to_owned());
+    let (known, unknown) = (message(&webhook, 1), message(&webhook, 2));
+    let now = Timestamp::UNIX_EPOCH;
+    ledger.record_first(&row(&webhook, &known), now).await.unwrap();
+    let standings = ledger.standings([&known, &unknown, &known].into_iter(), now).await.unwrap();
+    let standing = domain::burial::Standing { state: State::Retrying, cycle: 0 };
+    assert_eq!(standings.into_iter().collect::<Vec<_>>(), [(known.delivery, standing)]);
+    let later = now + domain::delivery::KEPT + Duration::from_secs(1);
+    assert!(ledger.standings([&known].into_iter(), later).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

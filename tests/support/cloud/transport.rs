@@ -89,6 +89,7 @@ pub fn delivery_environment(url: &str) -> HashMap<String, String> {
         ("DELIVERIES_TABLE", "deliveries".to_owned()),
         ("RETRIES_QUEUE_URL", queue("retries")),
         ("SLOW_QUEUE_URL", queue("slow")),
+        ("EXHAUSTED_QUEUE_URL", queue("exhausted")),
         ("DEAD_LETTER_QUEUE_URL", queue("dead-letters")),
         ("FINGERPRINT_KEY_ARN", "/test/fingerprint-key".to_owned()),
         ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8".to_owned()),

@@ -220,12 +220,10 @@ pub(super) async fn skip(
         Advance::TooLate => return Err(Problem::Conflict("it is being attempted; try again in a minute".to_owned())),
     };
     tracing::info!(delivery.id = %delivery.id, webhook.id = %webhook.id, by = admin.subject, "delivery skipped");
-    if let Some(next) = next {
-        let (body, tenant) = (next.to_json(), Some(next.tenant));
-        let message = Outgoing { body, tenant, delay: Duration::ZERO, cause: None };
-        if let Err(error) = app.deliveries.send(vec![message]).await.remove(0) {
-            tracing::warn!(%error, "a message was not sent; the sweep will");
-        }
+    if let Some(next) = next
+        && let Err(error) = app.deliveries.send(vec![Outgoing::of(&next, Duration::ZERO)]).await.remove(0)
+    {
+        tracing::warn!(%error, "a message was not sent; the sweep will");
     }
     delivery.progress = Progress { state: DeliveryState::Cancelled, next_at: None, ..delivery.progress };
     Ok(Json(delivery.into()))

@@ -39,9 +39,7 @@ pub(super) async fn redeliver(
         Plan::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
     };
     let progress = started(&row.progress, &message);
-    let tenant = Some(webhook.tenant);
-    let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
-    app.deliveries.send(vec![outgoing]).await.remove(0)?;
+    app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;
     tracing::info!(delivery.id = %row.id, webhook.id = %webhook.id, by = admin.subject, "delivery sent again");
     Ok((StatusCode::ACCEPTED, Json(Delivery { progress, ..row }.into())))
 }

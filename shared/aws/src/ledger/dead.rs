@@ -1,20 +1,23 @@
 //! Deliveries that have ended: the lane of dead letters, and what starts them anew.
 
+use std::collections::HashMap;
+
+use domain::burial::Standing;
 use domain::delivery::{EARLIER_ATTEMPTS, State};
 use domain::event::EventType;
 use domain::id::{DeliveryId, WebhookId};
 use domain::job::Place;
-use domain::message::Body;
+use domain::message::{Body, Message};
 use domain::payload::ContentType;
 use domain::tenant::{AppId, TenantId};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::delivery_item::{DEAD_SHARDS, DUE_SHARDS, dead_lane, due_lane, stored};
+use super::delivery_item::{DEAD_SHARDS, DUE_SHARDS, dead_lane, due_lane, item_key, stored};
 use super::{Ledger, Loaded, Slot, Written, state, with_lease, written};
-use crate::items::{IS_LIVE, from_item, live_at, number, text};
-use crate::{Registry, StoreError};
+use crate::items::{IS_LIVE, from_item, is_live, live_at, number, text};
+use crate::{Registry, StoreError, batch};
 
 /// How many dead letters are looked at for a page, at most: it may be short, or empty, and still not the last one.
 const MAX_LOOKED_AT: usize = 1000;
@@ -71,6 +74,16 @@ struct LetterItem {
     #[serde(default)]
     app: Option<AppId>,
     event_type: EventType,
+}
+
+/// Which attributes [`StandingItem`] has.
+const STANDING: &str = "delivery, delivery_state, delivery_cycle, expires_at";
+
+#[derive(Debug, Deserialize)]
+struct StandingItem {
+    delivery: DeliveryId,
+    delivery_state: State,
+    delivery_cycle: u32,
 }
 
 impl Letters<'_> {
@@ -154,8 +167,8 @@ impl Ledger {
         written(with_lease(update.update_expression(expression), slot, until)).await
     }
 
-    /// Puts an exhausted delivery among its tenant's dead letters: it stands in the dead-letter queue, and the sweep is done
-    /// with it.
+    /// Puts an exhausted delivery among its tenant's dead letters: its letter is in the queue of exhausted deliveries, and the sweep is
+    /// done with it.
     ///
     /// # Errors
     ///
@@ -171,6 +184,30 @@ impl Ledger {
             .expression_attribute_values(":dead", text(dead_lane(tenant, slot.delivery.shard(DEAD_SHARDS))))
             .expression_attribute_values(":at", number(exhausted_at.as_millisecond()));
         written(update).await
+    }
+
+    /// Reads, consistently, where the deliveries of letters stand; one that is not there, or has expired, has no row.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn standings(
+        &self,
+        letters: impl Iterator<Item = &Message>,
+        now: Timestamp,
+    ) -> Result<HashMap<DeliveryId, Standing>, StoreError> {
+        // By delivery, as there may be several letters of one and a call takes no key twice.
+        let keys: HashMap<_, _> =
+            letters.map(|letter| (letter.delivery, item_key(letter.webhook, letter.delivery))).collect();
+        let wanted = keys.into_values().map(|key| (self.table.clone(), key)).collect();
+        let mut found = batch::get_some_of(&self.client, wanted, Some(STANDING)).await?;
+        let items = found.remove(&self.table).unwrap_or_default().into_iter().filter(|item| is_live(item, now));
+        let items = items.map(from_item::<StandingItem>);
+        let standings = items.map(|item| {
+            let StandingItem { delivery, delivery_state: state, delivery_cycle: cycle } = item?;
+            Ok((delivery, Standing { state, cycle }))
+        });
+        standings.collect()
     }
 
     /// Lists those of a tenant's dead letters that `wanted` says. The lane lags the table a little: [`rows`](Self::rows) says

@@ -176,7 +176,7 @@ pub enum Wake {
         /// When to look again, should the message be lost.
         due_at: Timestamp,
     },
-    /// Send it to the dead-letter queue.
+    /// Send its letter to the queue of exhausted deliveries.
     DeadLetter,
 }
 
@@ -195,7 +195,7 @@ pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
     }
 }
 
-/// Returns the message that stands for an exhausted delivery in the dead-letter queue.
+/// Returns the letter of an exhausted delivery, the message that is kept in the queue of those.
 ///
 /// It asks for the first attempt of the next cycle: moved back to a queue, as the console's redrive does, it starts the
 /// delivery anew.

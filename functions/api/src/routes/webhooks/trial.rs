@@ -113,9 +113,7 @@ pub(crate) async fn test(
     let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
     let sequence = Some(event.sequence.clone());
     let message = Message { sequence, content_type: rendering.content_type(), test: true, ..first };
-    let tenant = Some(webhook.tenant);
-    let outgoing = Outgoing { body: message.to_json(), tenant, delay: Duration::ZERO, cause: None };
-    app.deliveries.send(vec![outgoing]).await.remove(0)?;
+    app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;
     let wait = (webhook.settings.retry_policy.timeout() + QUEUE_TIME).min(MAX_WAIT);
     let deadline = app.clock.now() + wait;
     while app.clock.now() < deadline {

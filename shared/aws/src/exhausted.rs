@@ -1,0 +1,83 @@
+//! Exhausted deliveries: the letter of each in a queue of their own, with the event and the row that go with it.
+
+use domain::burial::Burial;
+use domain::event::Event;
+use domain::message::Message;
+use futures::future::join_all;
+use jiff::Timestamp;
+use std::time::Duration;
+
+use crate::ledger::Slot;
+use crate::queue::{Outgoing, Receipt};
+use crate::{Events, Ledger, Queue, StoreError};
+
+/// The queue of exhausted deliveries, and where it is written that one is there.
+#[derive(Debug, Clone)]
+pub struct Exhausted {
+    queue: Queue,
+    events: Events,
+    ledger: Ledger,
+}
+
+/// A letter that was received.
+#[derive(Debug)]
+pub struct Letter {
+    /// The message that starts its delivery anew.
+    pub message: Message,
+    receipt: Receipt,
+}
+
+impl Exhausted {
+    pub(crate) fn new(queue: Queue, events: Events, ledger: Ledger) -> Self {
+        Self { queue, events, ledger }
+    }
+
+    /// Buries deliveries, whoever finds them exhausted, and returns what became of each, in the same order. A failure leaves the row
+    /// due: the sweep does it again, and at worst there are two letters.
+    ///
+    /// The event first, then the letter, and the row last: once that says that its letter is there nobody looks at it again.
+    pub async fn bury(&self, burials: &[Burial], now: Timestamp) -> Vec<Result<(), StoreError>> {
+        let events: Vec<Event> = burials.iter().filter_map(Burial::event).collect();
+        if let Err(error) = self.events.publish(&events, now).await {
+            let why = error.to_string();
+            return burials.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
+        }
+        let letters = burials
+            .iter()
+            .map(|burial| Outgoing { cause: Some(burial.cause()), ..Outgoing::of(&burial.letter(), Duration::ZERO) });
+        let sent = self.queue.send(letters.collect()).await;
+        let rows = burials.iter().zip(sent).map(|(burial, sent)| async move {
+            sent?;
+            let Burial { message, ended_at, .. } = burial;
+            self.ledger.buried(Slot::of(message), &message.tenant, *ended_at).await.map(|_| ())
+        });
+        join_all(rows).await
+    }
+
+    /// Receives some letters, up to ten, and hides them for a while; none if the queue has none to give now. What is no letter is
+    /// left there, and logged.
+    ///
+    /// # Errors
+    ///
+    /// If the queue is unavailable.
+    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Letter>, StoreError> {
+        let received = self.queue.receive(hidden_for).await?.into_iter();
+        let letters = received.filter_map(|received| match Message::from_json(&received.body) {
+            Ok(message) => Some(Letter { message, receipt: received.receipt }),
+            Err(error) => {
+                tracing::error!(%error, "a message in the queue of exhausted deliveries is no letter");
+                None
+            }
+        });
+        Ok(letters.collect())
+    }
+
+    /// Removes letters, and returns how many are removed. One that is not comes again.
+    pub async fn remove(&self, letters: Vec<Letter>) -> usize {
+        let removed = self.queue.delete(letters.into_iter().map(|letter| letter.receipt).collect()).await;
+        for error in removed.iter().filter_map(|result| result.as_ref().err()) {
+            tracing::warn!(%error, "a letter was not removed; a later sweep will");
+        }
+        removed.iter().filter(|result| result.is_ok()).count()
+    }
+}
