@@ -3,6 +3,7 @@
 //! One test a point; the numbers are those of the table in docs/RUNBOOK.md. Those of fan-out, up to its last send, are in the
 //! simulation's `faults`.
 
+mod copies;
 mod delivery;
 mod publish;
 mod sweeping;

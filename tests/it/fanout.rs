@@ -48,6 +48,35 @@ async fn a_replayed_batch_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_record_that_comes_twice_in_a_batch_is_fanned_out_once() {
+    let stack = Stack::connect().await;
+    for order in [["1", "1", "2"], ["1", "2", "1"], ["2", "1", "1"]] {
+        let tenant = stack.tenant();
+        let receiver = Receiver::accepting().await;
+        let webhook = tenant.webhook(&receiver.url, json!({})).await;
+        // A queue that nobody reads but the test.
+        let queue =
+            stack.sqs.create_queue().queue_name(tests::unique("copies")).send().await.unwrap().queue_url.unwrap();
+        let mut fanout = Function::start(&stack, "FanoutFunction", &[("DELIVERIES_QUEUE_URL", &queue)]).await;
+        let records = order.map(|number| record(&tenant, number, json!({"item_id": {"S": format!("i{number}")}})));
+        let response = fanout.invoke(json!({"Records": records})).await;
+        assert_eq!(response, json!({"batchItemFailures": []}), "{order:?}");
+        let mut sent = Vec::new();
+        let receive = || stack.sqs.receive_message().queue_url(&queue).max_number_of_messages(10).send();
+        while let Some(messages) = receive().await.unwrap().messages.filter(|messages| !messages.is_empty()) {
+            sent.extend(
+                messages
+                    .into_iter()
+                    .map(|message| domain::message::Message::from_json(&message.body.unwrap()).unwrap()),
+            );
+        }
+        let webhooks: Vec<_> = sent.iter().map(|message| message.webhook.to_string()).collect();
+        assert_eq!(webhooks, [webhook["id"].as_str().unwrap(); 2], "{order:?}");
+        assert_ne!(sent[0].delivery, sent[1].delivery, "{order:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_mapped_does_not_stop_the_others() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

@@ -66,6 +66,14 @@ impl Bench {
         std::mem::replace(&mut self.function, next).kill().await;
     }
 
+    /// Starts the function again, and lets it keep events.
+    async fn keep_events(&mut self) {
+        let mut environment = fanout_environment(&self.url);
+        environment.insert("PAYLOAD_RETENTION_DAYS".to_owned(), "7".to_owned());
+        let next = Function::spawn(&binary("FanoutFunction"), environment).await;
+        std::mem::replace(&mut self.function, next).kill().await;
+    }
+
     async fn fail(&self, fault: Fault) {
         *self.fake.fault.lock().await = Some(fault);
     }
@@ -118,6 +126,23 @@ async fn crash_point_03_and_04_a_process_that_is_killed_in_a_send_loses_nothing(
     bench.restart().await;
     assert_eq!(bench.function.invoke(batch(25)).await, DONE());
     bench.all_sent(25).await;
+}
+
+/// A record comes twice in one batch, wherever its copy stands: it is kept once, sent once and holds nothing up. So does one that
+/// cannot be mapped.
+#[tokio::test]
+async fn crash_point_04_a_record_that_comes_twice_in_a_batch_is_sent_once() {
+    for order in [[1, 1, 2], [1, 2, 1], [2, 1, 1]] {
+        let mut bench = Bench::start().await;
+        bench.keep_events().await;
+        let poison = json!({"eventID": "e3", "dynamodb": {"SequenceNumber": "3", "NewImage": []}});
+        let mut records = order.map(|number| record(number, &json!({}))).to_vec();
+        records.extend([poison.clone(), poison]);
+        assert_eq!(bench.function.invoke(json!({"Records": records})).await, DONE(), "{order:?}");
+        assert_eq!(bench.fake.deliveries.lock().await.len(), 4, "{order:?}");
+        bench.all_sent(2).await;
+        assert_eq!(bench.fake.failures.lock().await.len(), 1, "{order:?}");
+    }
 }
 
 /// Killed after the last send and before the batch is acknowledged: it comes again, whole.

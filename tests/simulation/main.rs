@@ -280,7 +280,15 @@ impl Simulation {
         if size == 0 {
             return;
         }
-        let batch: Vec<Value> = self.stream[..size].iter().map(|record| record.wire.clone()).collect();
+        let mut batch: Vec<Value> = self.stream[..size].iter().map(|record| record.wire.clone()).collect();
+        let copies = if self.random.random_ratio(1, 3) { self.random.random_range(1..5) } else { 0 };
+        for _ in 0..copies {
+            // Anywhere behind the record itself.
+            let of = self.random.random_range(0..batch.len());
+            let at = self.random.random_range(of..batch.len()) + 1;
+            batch.insert(at, batch[of].clone());
+            self.count("copies of a record");
+        }
         *self.fake.fault.lock().await = fault.map(|(fault, _)| fault);
         self.function.send(json!({"Records": batch})).await;
         let done = if matches!(fault, Some((Fault::HangBefore | Fault::HangAfter, _))) {
@@ -305,10 +313,13 @@ impl Simulation {
             }
             Some(response) => match response["batchItemFailures"][0]["itemIdentifier"].as_str() {
                 None => size,
-                Some(first) => batch.iter().position(|record| record["dynamodb"]["SequenceNumber"] == first).unwrap(),
+                Some(first) => {
+                    let is_first = |record: &Record| record.wire["dynamodb"]["SequenceNumber"] == first;
+                    self.stream.iter().position(is_first).unwrap()
+                }
             },
         };
-        self.look_at_messages().await;
+        self.look_at_messages(fault.is_none()).await;
         let acknowledged: Vec<Record> = self.stream.drain(..acknowledged).collect();
         for record in acknowledged {
             for ((event, may), must) in record.events.iter().zip(&record.may).zip(&record.must) {
@@ -326,10 +337,13 @@ impl Simulation {
         }
     }
 
-    async fn look_at_messages(&mut self) {
+    /// Looks at what a batch has sent: each delivery once, unless a fault made somebody send again.
+    async fn look_at_messages(&mut self, undisturbed: bool) {
+        let mut once = BTreeSet::new();
         for text in std::mem::take(&mut *self.fake.deliveries.lock().await) {
             self.seen += 1;
             let message = Message::from_json(&text).unwrap();
+            assert!(once.insert(message.delivery) || !undisturbed, "{} leaves twice", message.delivery);
             let pair = (message.event.to_string(), message.webhook.to_string());
             let acknowledged =
                 !self.stream.iter().any(|record| record.events.iter().any(|event| event.id == message.event));

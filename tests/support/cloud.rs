@@ -15,6 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::refusals::{Refusal, refusal};
+
 mod queues;
 pub mod recursion;
 mod secrets;
@@ -48,6 +50,8 @@ pub enum Fault {
     DieAfter,
     /// A query is answered as it was the last time, if that is not too long ago: an index that lags.
     Stale,
+    /// A query of an index is answered with each of its items twice: they move in the index while it is read.
+    Repeat,
 }
 
 /// How a call fares.
@@ -78,6 +82,10 @@ impl Reply {
 
     fn error(status: u16, kind: &str) -> Self {
         Self { status, body: json!({"__type": kind, "message": "a fault of the test"}).to_string() }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self { status: 400, body: json!({"__type": refusal.kind, "message": refusal.message}).to_string() }
     }
 }
 
@@ -155,6 +163,9 @@ impl Cloud {
     fn answer(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let (service, operation) = target.split_once('.').expect("a target names a service and an operation");
         *self.calls.lock().unwrap().entry(operation.to_owned()).or_default() += 1;
+        if let Some(refusal) = refusal(operation, body) {
+            return Reply::refused(refusal);
+        }
         if service.starts_with("DynamoDB") {
             return self.tables.answer(operation, body);
         }
@@ -207,6 +218,7 @@ impl Line {
                 let (now, before) = self.remember(body, answer());
                 before.unwrap_or(now)
             }
+            Some(Fault::Repeat) => repeated(body, self.remember(body, answer()).0),
         }
     }
 
@@ -266,6 +278,19 @@ fn every_second(entries: &mut Vec<Value>) -> Vec<Value> {
     }
     *entries = left;
     taken
+}
+
+/// Repeats each item of an answer to a query of an index; a table itself holds each once.
+fn repeated(body: &[u8], reply: Reply) -> Reply {
+    let request: Value = serde_json::from_slice(body).unwrap();
+    let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
+    match answer["Items"].as_array_mut() {
+        Some(items) if request["IndexName"] == "lanes" => {
+            *items = std::mem::take(items).into_iter().flat_map(|item| [item.clone(), item]).collect();
+        }
+        _ => return reply,
+    }
+    Reply { status: reply.status, body: answer.to_string() }
 }
 
 /// Returns what tells queries apart, whatever time they name.

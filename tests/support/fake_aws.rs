@@ -18,6 +18,8 @@ use tokio::sync::{Mutex, Notify};
 
 mod way;
 
+use crate::refusals::refusal;
+
 pub use way::Trap;
 
 /// How a message is refused for what it holds.
@@ -273,6 +275,9 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
     let (_, operation) = target.split_once('.').unwrap();
     *fake.calls.lock().await.entry(operation.to_owned()).or_default() += 1;
     let request: Value = serde_json::from_slice(&body).unwrap();
+    if let Some(crate::refusals::Refusal { kind, message }) = refusal(operation, &body) {
+        return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": message}))).into_response();
+    }
     let answer = match operation {
         "BatchGetItem" if fake.is_throttled().await => return throttled(),
         "BatchGetItem" => fake.batch_get(&request).await,

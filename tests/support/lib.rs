@@ -10,6 +10,7 @@ mod hooks;
 mod lambda;
 mod proxy;
 mod receiver;
+mod refusals;
 mod stack;
 mod tokens;
 

@@ -1,6 +1,6 @@
 //! A batch of messages: attempts overlap, outcomes are written as they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use aws::ledger::{Loaded, ROWS_A_CALL};
 use aws::queue::Outgoing;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::delivery::{Wave, is_redundant, wave};
-use domain::message::Message;
+use domain::message::{Copies, Message, by_attempt};
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
@@ -51,14 +51,17 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
     let (in_order, others): (Vec<_>, Vec<_>) =
         messages.iter().enumerate().partition(|(_, message)| message.group().is_some());
     let (indexes, others): (Vec<usize>, Vec<&Message>) = others.into_iter().unzip();
-    let (waiting, faults) = tokio::join!(ordered::deliver(app, in_order, deadline), deliver(app, &others, deadline));
+    let (waiting, faults) =
+        tokio::join!(ordered::deliver(app, in_order, deadline), deliver_once(app, &others, deadline));
     let faults = faults.into_iter().map(|(index, error)| (indexes[index], error));
     for (index, error) in faults.chain(waiting) {
         tracing::error!(delivery.id = %messages[index].delivery, %error, "message goes back to the queue");
         failed.push(ids[index].clone());
     }
+    // One id may stand in a batch twice.
+    let failed: BTreeSet<String> = failed.into_iter().flatten().collect();
     let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failed.into_iter().flatten().map(failure).collect();
+    response.batch_item_failures = failed.into_iter().map(failure).collect();
     response
 }
 
@@ -83,6 +86,25 @@ async fn bury(app: &App, record: SqsMessage, why: String) -> Result<(), StoreErr
     let cause = Some(format!("not a delivery message: {why}"));
     let letter = Outgoing { body, tenant: None, delay: Duration::ZERO, cause };
     app.dead_letters.send(vec![letter]).await.remove(0)
+}
+
+/// Makes each attempt of a batch once, whatever copies of its message there are. Returns the faults.
+///
+/// Before an attempt is made nothing in the ledger tells its copies apart. They share its fate. When it is done all of them are
+/// acknowledged, as each would find the row of the others. When a fault of ours prevents it all of them go back: until there is a
+/// row the messages are all that holds the delivery, and nothing says which copy is received again. One may be at its last
+/// receive, or its receipt too old, while another has its whole life before it.
+async fn deliver_once(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
+    let attempts = by_attempt(messages);
+    let chosen: Vec<&Message> = attempts.iter().map(|copies| messages[copies.chosen]).collect();
+    let mut faults = Vec::new();
+    for (index, error) in deliver(app, &chosen, deadline).await {
+        let Copies { chosen, others } = &attempts[index];
+        let why = format!("its copy goes back: {error}");
+        faults.push((*chosen, error));
+        faults.extend(others.iter().map(|other| (*other, StoreError::Unavailable(why.clone()))));
+    }
+    faults
 }
 
 /// Attempts all messages at once and writes what is done while others still wait for their receivers. Returns the faults.

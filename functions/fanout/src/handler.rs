@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use crate::App;
 use crate::app::Cache;
 use crate::archive;
+use crate::copies::once;
 use crate::failure::{bury, failed};
 use crate::isolation::isolate;
 use crate::record::{read, sequence_number};
@@ -134,7 +135,7 @@ async fn send_all(
     Ok(None)
 }
 
-/// Maps all records, by their place in the batch; `None` if it gets late before.
+/// Maps all records, by their place in the batch, each event of them once; `None` if it gets late before.
 async fn map_all(
     app: &App,
     cache: &mut Cache,
@@ -159,6 +160,7 @@ async fn map_all(
         let Some(events) = map(app, cache, &table, &changes, is_late).await? else { return Ok(None) };
         mapped.extend(indexes.into_iter().zip(events));
     }
+    once(records, &mut mapped);
     Ok(Some(mapped))
 }
 

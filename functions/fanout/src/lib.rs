@@ -7,6 +7,7 @@
 mod app;
 mod archive;
 mod config;
+mod copies;
 mod failure;
 mod handler;
 mod isolation;

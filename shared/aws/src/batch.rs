@@ -1,6 +1,8 @@
 //! Batched reads and writes, to the last unprocessed key.
+//!
+//! DynamoDB refuses a whole call in which a key stands twice. No caller can make such a call: here each key is taken once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -8,7 +10,7 @@ use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
 use futures::future::try_join_all;
 
 use crate::StoreError;
-use crate::items::Item;
+use crate::items::{Item, identity};
 
 /// How often what DynamoDB left unprocessed is asked for again.
 const ROUNDS: u32 = 5;
@@ -19,8 +21,8 @@ const MAX_KEYS: usize = 100;
 /// The most items that one `BatchWriteItem` takes.
 pub(crate) const MAX_WRITES: usize = 25;
 
-/// Reads items of several tables, consistently, with as few calls as there can be, all at once. Returns the items by table; a key
-/// that has no item is not there.
+/// Reads items of several tables, consistently, with as few calls as there can be, all at once. Returns the items by table, each once
+/// however often its key is wanted; a key that has no item is not there.
 pub(crate) async fn get(
     client: &Client,
     wanted: Vec<(String, Item)>,
@@ -34,6 +36,7 @@ pub(crate) async fn get_some_of(
     wanted: Vec<(String, Item)>,
     projection: Option<&str>,
 ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
+    let wanted = each_key_once(wanted)?;
     let mut found: HashMap<String, Vec<Item>> = HashMap::new();
     let calls = wanted.chunks(MAX_KEYS).map(|keys| get_few(client, keys, projection));
     for (table, items) in try_join_all(calls).await?.into_iter().flatten() {
@@ -77,8 +80,9 @@ async fn get_few(
     Ok(found)
 }
 
-/// Puts items, each whatever was there before.
+/// Puts items, each whatever was there before. Of several with one key the last one is put, as if they were put one by one.
 pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
+    let items = last_of_each_key(items)?;
     for chunk in items.chunks(MAX_WRITES) {
         let writes = chunk
             .iter()
@@ -105,6 +109,18 @@ pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Resul
     Ok(())
 }
 
+/// Leaves each key of a table once.
+fn each_key_once(wanted: Vec<(String, Item)>) -> Result<Vec<(String, Item)>, StoreError> {
+    let keys = wanted.into_iter().map(|(table, key)| Ok(((table.clone(), identity(&key)?), (table, key))));
+    Ok(keys.collect::<Result<BTreeMap<_, _>, StoreError>>()?.into_values().collect())
+}
+
+/// Leaves the last item of each key, in the order of their keys: the same items make the same calls.
+fn last_of_each_key(items: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+    let items = items.into_iter().map(|item| Ok((identity(&item)?, item)));
+    Ok(items.collect::<Result<BTreeMap<_, _>, StoreError>>()?.into_values().collect())
+}
+
 /// Waits before another round: 50 ms, 100 ms, 200 ms …
 pub(crate) async fn pause(round: u32) -> Result<(), StoreError> {
     match round {
@@ -113,4 +129,42 @@ pub(crate) async fn pause(round: u32) -> Result<(), StoreError> {
         _ => return Err(StoreError::Unavailable(format!("still throttled after {ROUNDS} rounds of a batch"))),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::items::{key, number};
+
+    fn item(pk: u8, sk: u8, value: usize) -> Item {
+        let mut item = key(&pk.to_string(), &sk.to_string());
+        item.insert("value".to_owned(), number(i128::try_from(value).unwrap()));
+        item
+    }
+
+    proptest! {
+        #[test]
+        fn no_call_has_a_key_twice(keys in proptest::collection::vec((0_u8..3, 0_u8..3, 0_u8..3), 0..30)) {
+            let items: Vec<Item> = keys.iter().enumerate().map(|(value, (pk, sk, _))| item(*pk, *sk, value)).collect();
+            let mut one_by_one = BTreeMap::new();
+            for item in items.clone() {
+                one_by_one.insert(identity(&item).unwrap(), item);
+            }
+            prop_assert_eq!(last_of_each_key(items).unwrap(), one_by_one.into_values().collect::<Vec<_>>());
+
+            let wanted = keys.iter().map(|(pk, sk, table)| (table.to_string(), key(&pk.to_string(), &sk.to_string())));
+            let wanted: Vec<_> = wanted.collect();
+            let read = each_key_once(wanted.clone()).unwrap();
+            prop_assert!(wanted.iter().all(|one| read.contains(one)), "nothing is left out");
+            let distinct = read.iter().enumerate().all(|(index, one)| !read[..index].contains(one));
+            prop_assert!(distinct, "nothing is read twice");
+        }
+    }
+
+    #[test]
+    fn an_item_without_a_key_is_an_error_of_ours() {
+        assert!(matches!(last_of_each_key(vec![Item::new()]), Err(StoreError::Inconsistent { .. })));
+    }
 }

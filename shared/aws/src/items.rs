@@ -68,6 +68,15 @@ pub(crate) fn key(pk: &str, sk: &str) -> Item {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
+/// Returns what tells an item from all others of its table.
+pub(crate) fn identity(item: &Item) -> Result<(String, String), StoreError> {
+    let part = |name: &str| match item.get(name) {
+        Some(AttributeValue::S(text)) => Ok(text.clone()),
+        _ => Err(StoreError::inconsistent("an item of a batch", format!("it has no {name}"))),
+    };
+    Ok((part("pk")?, part("sk")?))
+}
+
 /// A string attribute.
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())

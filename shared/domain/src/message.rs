@@ -9,6 +9,10 @@ use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::payload::ContentType;
 use crate::tenant::{AppId, TenantId};
 
+mod copies;
+
+pub use copies::{Copies, by_attempt};
+
 /// Up to how many bytes a body travels in its message; a larger one by reference.
 ///
 /// With it a batch of ten stays well under the 1 MiB that SQS takes, even when escaping doubles it.

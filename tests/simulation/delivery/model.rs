@@ -69,10 +69,10 @@ pub(super) struct Known {
     /// Whether the receiver ever took it.
     accepted: bool,
     /// The requests that were made.
-    posts: usize,
+    pub(super) posts: usize,
     /// The attempts that were ever in its log.
     slots: BTreeSet<(u32, u32)>,
-    /// How often its first message was received.
+    /// The batches that its first message was in.
     pub(super) firsts: usize,
     /// The invocations with it that died or met a fault of ours.
     pub(super) disturbed: usize,

@@ -9,7 +9,7 @@ use domain::webhook::Pause;
 use jiff::SignedDuration;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
-use tests::cloud::Fault;
+use tests::cloud::{Fault, Letter};
 
 use super::model::Mood;
 use super::process::Plan;
@@ -85,9 +85,11 @@ impl World {
             let queue = QUEUES[self.roll(4).saturating_sub(1)];
             let random = &self.ground.random;
             // In any order.
-            let order = |_: &tests::cloud::Letter| random.lock().unwrap().random::<u32>();
-            let letters = self.ground.cloud.queues.receive(queue, 10, order);
+            let order = |_: &Letter| random.lock().unwrap().random::<u32>();
+            let copies = [0, 0, 1, 2, 4, 9][self.roll(6)];
+            let letters = self.ground.cloud.queues.receive(queue, 10 - copies, order);
             if !letters.is_empty() {
+                let letters = self.with_copies(queue, letters, copies);
                 work.push(Work::Batch(queue, letters, self.fate()));
                 self.count("batches");
             }
@@ -97,6 +99,16 @@ impl World {
             self.count("sweeps");
         }
         self.run(work).await;
+    }
+
+    /// Puts copies of a batch's messages into it, anywhere.
+    fn with_copies(&mut self, queue: &str, mut letters: Vec<Letter>, copies: usize) -> Vec<Letter> {
+        for _ in 0..copies {
+            let copy = self.ground.cloud.queues.receive_copy(queue, letters[self.roll(letters.len())].id);
+            letters.insert(self.roll(letters.len() + 1), copy);
+            self.count("copies in a batch");
+        }
+        letters
     }
 
     async fn sweep(&mut self) {

@@ -59,6 +59,8 @@ impl Clock for Skewed {
 pub(super) struct Plan {
     /// Whether calls fail now and then.
     pub(super) gloomy: bool,
+    /// Whether each index that is queried repeats its items.
+    pub(super) repeats: bool,
     /// At which call the process dies, and how.
     pub(super) dies: Option<(usize, Fault)>,
     /// Whether the process dies when its next request has arrived.
@@ -117,10 +119,12 @@ fn forecast(plan: &Shared<Plan>, ground: &Ground) -> Forecast {
             _ if outage.lock().unwrap().is_some_and(|outage| outage.hits(operation)) => {
                 Some(*[Fault::Throttle, Fault::HangBefore].choose(&mut *random).unwrap())
             }
+            _ if plan.repeats && operation == "Query" => Some(Fault::Repeat),
             _ if plan.gloomy && random.random_ratio(1, 4) => {
                 let faults =
                     [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter];
-                let fault = if operation == "Query" { Fault::Stale } else { *faults.choose(&mut *random).unwrap() };
+                let faults = if operation == "Query" { &[Fault::Stale, Fault::Repeat][..] } else { &faults[..] };
+                let fault = *faults.choose(&mut *random).unwrap();
                 Some(fault)
             }
             _ => None,
@@ -142,6 +146,7 @@ fn name(fault: Fault) -> &'static str {
         Fault::DieBefore => "died before a call",
         Fault::DieAfter => "died after a call",
         Fault::Stale => "lagged",
+        Fault::Repeat => "repeated items",
     }
 }
 

@@ -1,15 +1,19 @@
 //! What runs have found, and what is best seen on a clock that stands still, each as a plain test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::State;
+use domain::id::JobId;
+use domain::job::{Job, Kind, Progress, Scope};
 use domain::message::Body;
+use domain::time::Clock as _;
 use serde_json::json;
-use tests::cloud::Fault;
+use tests::cloud::{Fault, Weather};
 
 use super::model::Mood;
 use super::process::Plan;
-use super::world::{Work, World, dies};
+use super::world::{TENANT, Work, World, dies};
 
 async fn world_with(max_attempts: u32) -> (World, domain::id::WebhookId) {
     let mut world = World::new(1).await;
@@ -152,4 +156,126 @@ async fn a_later_message_that_kills_leaves_the_others_alone_and_does_not_multipl
     assert_eq!(delivered(&world, webhook), 9);
     let messages = world.ground.cloud.queues.len("retries");
     assert!(messages <= 10, "{messages} messages of one delivery");
+}
+
+/// Runs a batch of two deliveries, the first of them with a copy, in this order of their messages; returns the webhooks' requests.
+async fn copied(world: &mut World, queue: &'static str, order: [usize; 3]) -> Vec<usize> {
+    let queues = Arc::clone(&world.ground.cloud);
+    let originals = queues.queues.receive(queue, 2, |letter| letter.id);
+    let copy = queues.queues.receive_copy(queue, originals[0].id);
+    let [first, second] = &originals[..] else { panic!("two messages") };
+    let letters = [first.clone(), copy, second.clone()];
+    let letters = order.map(|place| letters[place].clone()).to_vec();
+    world.run(vec![Work::Batch(queue, letters, Plan::default())]).await;
+    world.model().deliveries.values().map(|known| known.posts).collect()
+}
+
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [2, 0, 1], [1, 0, 2], [1, 2, 0], [2, 1, 0]];
+
+/// SQS hands over a first message twice in one batch, beside another: one request and one row each, and nothing comes back.
+#[tokio::test(start_paused = true)]
+async fn copies_of_a_first_message_in_one_batch_are_one_delivery() {
+    for order in ORDERS {
+        let (mut world, webhook) = world_with(3).await;
+        world.publish(webhook);
+        world.publish(webhook);
+        assert_eq!(copied(&mut world, "deliveries", order).await, [1, 1], "{order:?}");
+        assert_eq!(world.ground.cloud.queues.len("deliveries"), 0, "{order:?}: nothing comes back");
+        let rows: Vec<_> = world.model().deliveries.values().map(|known| known.row.clone().unwrap().state).collect();
+        assert_eq!(rows, [State::Delivered; 2], "{order:?}");
+    }
+}
+
+/// So with later attempts, and with dead letters that come back: one request for all copies.
+#[tokio::test(start_paused = true)]
+async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
+    for order in ORDERS {
+        let (mut world, webhook) = world_with(2).await;
+        world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+        world.publish(webhook);
+        world.publish(webhook);
+        batch(&mut world, "deliveries", Plan::default()).await;
+        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+        assert_eq!(copied(&mut world, "retries", order).await, [2, 2], "{order:?}");
+        assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 2, "{order:?}");
+        assert_eq!(copied(&mut world, "retries", order).await, [3, 3], "{order:?}");
+    }
+}
+
+/// A first message beside the retry that came of it, which it is a late copy of: the row says which of the two is due.
+#[tokio::test(start_paused = true)]
+async fn a_late_copy_beside_the_retry_does_nothing() {
+    for late_first in [true, false] {
+        let (mut world, webhook) = world_with(3).await;
+        world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+        world.publish(webhook);
+        world.ground.cloud.queues.duplicate("deliveries", 0).unwrap();
+        let queues = Arc::clone(&world.ground.cloud);
+        let late = queues.queues.receive("deliveries", 1, |letter| std::cmp::Reverse(letter.id));
+        batch(&mut world, "deliveries", Plan::default()).await;
+        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+        let mut letters = queues.queues.receive("retries", 1, |letter| letter.id);
+        letters.insert(usize::from(!late_first), late[0].clone());
+        world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
+        world.run(vec![Work::Batch("retries", letters, Plan::default())]).await;
+        let known =
+            world.model().deliveries.values().map(|known| (known.posts, known.row.clone().unwrap())).next().unwrap();
+        assert_eq!((known.0, known.1.state, known.1.attempts), (2, State::Delivered, vec![(0, 1), (0, 2)]));
+    }
+}
+
+/// An index hands out its items twice, because they move while it is read: sweep and jobs send each delivery once.
+#[tokio::test(start_paused = true)]
+async fn what_an_index_repeats_is_sent_once() {
+    let (mut world, webhook) = world_with(1).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+    world.publish(webhook);
+    world.publish(webhook);
+    batch(&mut world, "deliveries", Plan::default()).await;
+    let cloud = Arc::clone(&world.ground.cloud);
+    assert_eq!(cloud.queues.len("exhausted"), 2);
+    // Further than the clocks of two processes are apart.
+    world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+
+    let ledger = cloud.line(Arc::new(|_, _| Weather::default())).aws().await.ledger("deliveries".to_owned());
+    let now = world.ground.time.now();
+    let job = Job {
+        id: JobId::from_parts(now, 1),
+        tenant: TENANT.parse().unwrap(),
+        app: None,
+        kind: Kind::Redrive,
+        scope: Scope { webhook: None, event_types: Vec::new(), from: None, to: now },
+        rate: 10,
+        dry_run: false,
+        state: domain::job::State::Running,
+        reason: None,
+        progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now },
+        created_at: now,
+        created_by: "ada".to_owned(),
+        updated_at: now,
+    };
+    let (tenant, id) = (job.tenant.clone(), job.id);
+    ledger.start_job(job, now).await.unwrap();
+    world.run(vec![Work::Sweep(Plan { repeats: true, ..Plan::default() })]).await;
+    let job = ledger.job(&tenant, id, now).await.unwrap().unwrap();
+    assert_eq!((job.state, job.progress.looked_at, job.progress.sent), (domain::job::State::Done, 2, 2));
+    assert_eq!(cloud.queues.len("retries"), 2, "one message for each letter");
+}
+
+/// So with rows that are due, whose messages were lost.
+#[tokio::test(start_paused = true)]
+async fn a_due_row_that_an_index_repeats_is_woken_once() {
+    let (mut world, webhook) = world_with(6).await;
+    world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+    world.publish(webhook);
+    world.publish(webhook);
+    batch(&mut world, "deliveries", Plan::default()).await;
+    let cloud = Arc::clone(&world.ground.cloud);
+    world.ground.time.jump(jiff::SignedDuration::from_mins(5));
+    let lost: Vec<u64> =
+        cloud.queues.receive("retries", 10, |letter| letter.id).iter().map(|letter| letter.id).collect();
+    cloud.queues.delete("retries", &lost);
+    assert_eq!((lost.len(), cloud.queues.len("retries")), (2, 0));
+    world.run(vec![Work::Sweep(Plan { repeats: true, ..Plan::default() })]).await;
+    assert_eq!(cloud.queues.len("retries"), 2, "one message for each row");
 }

@@ -1,6 +1,6 @@
 //! The world of a run: what there is, and how work is done in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use domain::id::{DeliveryId, WebhookId};
@@ -136,7 +136,7 @@ impl World {
                 self.count("batches that died");
                 self.delivers[index] = Process::<deliver::App>::start(&self.ground).await;
             }
-            self.settle(queue, letters, back);
+            self.settle(queue, letters, back, &met);
         }
         let mut removed = 0;
         for (index, swept) in swept.into_iter().enumerate() {
@@ -155,13 +155,13 @@ impl World {
         }
     }
 
-    /// Takes note that first messages were handed out.
+    /// Takes note that first messages were handed out: copies in one batch are as one, and explain one request.
     fn received(&self, letters: &[Letter]) {
         let mut model = self.model();
-        for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
-            if (message.cycle, message.attempt) == (0, 1) {
-                model.deliveries.get_mut(&message.delivery).unwrap().firsts += 1;
-            }
+        let messages = letters.iter().filter_map(|letter| letter.message.as_ref());
+        let firsts = messages.filter(|message| (message.cycle, message.attempt) == (0, 1));
+        for delivery in firsts.map(|message| message.delivery).collect::<BTreeSet<_>>() {
+            model.deliveries.get_mut(&delivery).unwrap().firsts += 1;
         }
     }
 
@@ -172,15 +172,17 @@ impl World {
         }
         if died || !met.is_empty() {
             let mut model = self.model();
-            for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
-                model.deliveries.get_mut(&message.delivery).unwrap().disturbed += 1;
+            let messages = letters.iter().filter_map(|letter| letter.message.as_ref());
+            for delivery in messages.map(|message| message.delivery).collect::<BTreeSet<_>>() {
+                model.deliveries.get_mut(&delivery).unwrap().disturbed += 1;
             }
         }
     }
 
     /// Does what Lambda does with a batch: removes what was not handed back; all of it comes again if the process died.
-    fn settle(&mut self, queue: &str, letters: Vec<Letter>, back: Option<Vec<u64>>) {
+    fn settle(&mut self, queue: &str, letters: Vec<Letter>, back: Option<Vec<u64>>, met: &BTreeMap<&str, usize>) {
         let Some(back) = back else { return };
+        assert!(back.is_empty() || !met.is_empty(), "nothing failed, and {back:?} of {letters:?} go back");
         let done: Vec<Letter> = letters.into_iter().filter(|letter| !back.contains(&letter.id)).collect();
         let ids: Vec<u64> = done.iter().map(|letter| letter.id).collect();
         self.ground.cloud.queues.delete(queue, &ids);

@@ -205,6 +205,21 @@ impl Queues {
         message
     }
 
+    /// Makes another copy of a message that was received, and hands it out too: a standard queue may do so at once.
+    ///
+    /// # Panics
+    ///
+    /// If the queue has no such message.
+    pub fn receive_copy(&self, queue: &str, id: u64) -> Letter {
+        let mut state = self.state.lock().unwrap();
+        state.next_id += 1;
+        let copy_id = state.next_id;
+        let letters = state.queues.get_mut(queue).unwrap();
+        let copy = Letter { id: copy_id, ..letters.iter().find(|letter| letter.id == id).unwrap().clone() };
+        letters.push(copy.clone());
+        copy
+    }
+
     /// Moves messages from one queue to another, as the console's redrive does: those that are visible.
     pub fn redrive(&self, from: &str, to: &str, limit: usize) -> Vec<Letter> {
         let now = self.clock.now();
@@ -242,7 +257,7 @@ impl Queues {
     pub(super) fn answer(&self, operation: &str, request: &Value, trace: Option<&str>) -> Reply {
         let (_, queue) = request["QueueUrl"].as_str().unwrap().rsplit_once('/').unwrap();
         match operation {
-            "SendMessageBatch" => self.sent(queue, request),
+            "SendMessageBatch" => self.sent(queue, request, trace),
             "ReceiveMessage" => self.received(queue, request),
             "DeleteMessageBatch" => self.deleted(queue, request),
             other => panic!("nobody expects {other} of a queue here"),
@@ -274,7 +289,7 @@ impl Queues {
         Reply::ok(&json!({"Successful": successful, "Failed": []}))
     }
 
-    fn sent(&self, queue: &str, request: &Value) -> Reply {
+    fn sent(&self, queue: &str, request: &Value, trace: Option<&str>) -> Reply {
         let mut successful = Vec::new();
         for entry in request["Entries"].as_array().unwrap() {
             let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -189,3 +189,38 @@ async fn secrets_are_found_by_id_and_by_label() {
     assert_eq!(secret(json!({"SecretId": "/a", "VersionId": "1"})).as_deref(), Some("whsec_first"));
     assert_eq!(secret(json!({"SecretId": "/b"})), None);
 }
+
+/// As on AWS: a call with two parts about one item, or with one id twice, is not done at all.
+#[tokio::test(start_paused = true)]
+async fn copies_in_one_call_are_refused_whole() {
+    let (cloud, _, _) = cloud().await;
+    let put = |sk: &str| json!({"PutRequest": {"Item": {"pk": {"S": "a"}, "sk": {"S": sk}}}});
+    let write = json!({"RequestItems": {"deliveries": [put("1"), put("2"), put("1")]}});
+    let entry = |id: &str| json!({"Id": id, "MessageBody": "text"});
+    let send = json!({"QueueUrl": "https://sqs/0/retries", "Entries": [entry("1"), entry("2"), entry("1")]});
+    for (target, request) in [("DynamoDB_20120810.BatchWriteItem", write), ("AmazonSQS.SendMessageBatch", send)] {
+        let reply = cloud.answer(target, request.to_string().as_bytes(), None);
+        assert_eq!(reply.status, 400, "{target}: {}", reply.body);
+    }
+    assert_eq!((cloud.tables.items("deliveries").len(), cloud.queues.len("retries")), (0, 0));
+}
+
+/// The engine refuses on its own too, for whoever calls it without the cloud.
+#[test]
+fn the_tables_refuse_two_parts_about_one_item() {
+    let tables = Tables::of_the_template();
+    let key = json!({"pk": {"S": "a"}, "sk": {"S": "b"}});
+    let update = json!({"Update": {"TableName": "deliveries", "Key": key, "UpdateExpression": "REMOVE lane"}});
+    for (operation, request) in [
+        ("BatchGetItem", json!({"RequestItems": {"deliveries": {"Keys": [key, key]}}})),
+        (
+            "BatchWriteItem",
+            json!({"RequestItems": {"deliveries": [{"PutRequest": {"Item": key}}, {"DeleteRequest": {"Key": key}}]}}),
+        ),
+        ("TransactWriteItems", json!({"TransactItems": [update, update]})),
+    ] {
+        let reply = tables.answer(operation, request.to_string().as_bytes());
+        assert_eq!(reply.status, 400, "{operation}: {}", reply.body);
+        assert!(reply.body.contains("ValidationException"), "{operation}: {}", reply.body);
+    }
+}

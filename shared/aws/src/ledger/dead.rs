@@ -1,6 +1,6 @@
 //! Deliveries that have ended: the lane of dead letters, and what starts them anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::burial::Standing;
 use domain::delivery::{EARLIER_ATTEMPTS, State};
@@ -210,7 +210,7 @@ impl Ledger {
         standings.collect()
     }
 
-    /// Lists those of a tenant's dead letters that `wanted` says. The lane lags the table a little: [`rows`](Self::rows) says
+    /// Lists those of a tenant's dead letters that `wanted` says, each once. The lane lags the table a little: [`rows`](Self::rows) says
     /// what each of them is by now.
     ///
     /// # Errors
@@ -223,13 +223,18 @@ impl Ledger {
         wanted: impl Fn(&Letter) -> bool,
     ) -> Result<LetterPage, StoreError> {
         let (mut letters, mut looked_at) = (Vec::new(), 0);
+        // A letter moves in the index when it is exhausted once more, and may be seen at both places.
+        let mut seen = HashSet::new();
         loop {
             let count = limit.max(CHUNK);
             let found = self.next_letters(which, count).await?;
             let is_last = found.len() < count;
             for letter in found {
-                looked_at += 1;
                 which.after = Some(letter.place);
+                if !seen.insert(letter.place.delivery) {
+                    continue;
+                }
+                looked_at += 1;
                 if wanted(&letter) {
                     letters.push(letter);
                 }
