@@ -14,7 +14,7 @@ demo: ## The same, but end after the first delivery
 source: ## Make a table of the running stack a source: TABLE=orders MAPPING=orders.json
 	@TABLE="$(TABLE)" MAPPING="$(MAPPING)" $(LOCAL) source
 
-replay-failures: ## Replay the records that fan-out of the running stack could not do
+replay-failures: ## Replay the records that fan-out of the running stack could not process
 	@$(LOCAL) replay-failures
 
 smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now and then

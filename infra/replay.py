@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Hands records that fan-out could not do to it again: from the queue stream-failures, and from the bucket of batches that Lambda gave up.
+"""Replays records that fan-out could not process: those of the queue stream-failures, and the batches that Lambda gave up and wrote to the bucket.
 
     pip install boto3 zstandard
     python3 infra/replay.py --stack-name dynahook [--dry-run]
 
-The credentials and the region are those of every AWS tool. Events and deliveries have the ids that they would have had, so that replaying
-something twice, or what was delivered meanwhile, is harmless. What is done is deleted from where it was; what is not stays. The exit code is
-1 if something stays.
+The credentials and the region are those of every AWS tool. Event and delivery ids are derived from the
+record, so replaying one twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and the bucket,
+the others stay. The exit code is 1 if any stay.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PATIENCE = Config(read_timeout=90, retries={"mode": "standard", "max_attempts": 
 
 
 class ReplayError(Exception):
-    """Something that a person can mend; its text is the whole message."""
+    """A fault that the operator can fix; its text is the whole message."""
 
 
 class Replay:
@@ -178,10 +178,10 @@ class Replay:
         batches = []
         for key in keys:
             try:
-                told = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+                content = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
                 # The event as the function got it, as text within the JSON.
-                records = json.loads(told["payload"])["Records"]
-                first = int(told["DDBStreamBatchInfo"]["startSequenceNumber"])
+                records = json.loads(content["payload"])["Records"]
+                first = int(content["DDBStreamBatchInfo"]["startSequenceNumber"])
                 if not isinstance(records, list):
                     raise TypeError("its records are no list")
             except (ValueError, KeyError, TypeError) as error:
@@ -242,7 +242,7 @@ def unpack(packed: bytes) -> bytes:
 
 def main() -> int:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(description="Hands records that fan-out could not do to it again.")
+    parser = argparse.ArgumentParser(description="Replays the records that fan-out could not process.")
     parser.add_argument("--stack-name", default="dynahook", help="the main stack (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="only list what would be replayed")
     arguments = parser.parse_args()

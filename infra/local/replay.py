@@ -107,7 +107,7 @@ def record(tenant: str, number: int) -> dict:
 def put(s3, bucket: str, records: list[dict], name: str, second: int = 49) -> str:
     """Writes an object as Lambda does when it gives a batch up, by its documentation; returns the key."""
     numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-    told = {
+    content = {
         "requestContext": {
             "requestId": str(uuid.uuid4()),
             "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:fanout",
@@ -129,7 +129,7 @@ def put(s3, bucket: str, records: list[dict], name: str, second: int = 49) -> st
         "payload": json.dumps({"Records": records}),
     }
     key = f"aws/lambda/6f1a7b4e-0000-4000-8000-000000000000/{SHARD}/2026/11/28/2026-11-28T00.13.{second}-{name}"
-    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(told).encode())
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(content).encode())
     return key
 
 

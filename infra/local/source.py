@@ -112,7 +112,7 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         if stack.client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyManager"] == "AWS":
             return None
     except ClientError:
-        # Whoever may not look at the key is told of it all the same.
+        # The key cannot be looked at: then it is taken for a customer-managed one.
         pass
     return (
         f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
@@ -177,7 +177,13 @@ def attach(stack: Stack, table: str) -> None:
 
 
 def check_source(stack: Stack) -> None:
-    """A stream that has its readers already is refused, and a key that fan-out may not use is named."""
+    """A stream that has its readers already is refused, a key that fan-out may not use is named, and a source costs fan-out's role nothing.
+
+    Needs the table of the end-to-end tests."""
+    role = stack.outputs["FanoutRole"]
+    policies = stack.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
+    if len(policies) != 1:
+        raise StackError(f"the policies of a role share 10,240 characters, and sources added some to fan-out's: {policies}")
     dynamodb, functions = stack.client("dynamodb"), stack.client("lambda")
     key = stack.client("kms").create_key()["KeyMetadata"]["Arn"]
     described = dynamodb.create_table(

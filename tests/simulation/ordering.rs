@@ -254,13 +254,13 @@ fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_and_everything_arrives() {
-    run(None).await;
+    Box::pin(run(None)).await;
 }
 
 /// Entities wait for each other, and keep their orders while they do.
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_and_everything_arrives_one_request_at_a_time() {
-    run(Some(1)).await;
+    Box::pin(run(Some(1))).await;
 }
 
 async fn run(max_concurrency: Option<u32>) {

@@ -1,4 +1,4 @@
-//! Events on their way into the archive, beside the deliveries: the archive may be slow or throttled, and no delivery waits for it.
+//! Archives events in parallel with the deliveries: the archive may be slow or throttled, and no delivery waits for it.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -21,12 +21,12 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 /// Returns the events that are archived: those of tenants that have, or had, webhooks. A published one is in the table already.
 pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, Mapped>) -> Archiving<'a> {
     let has_webhooks = |event: &Event| cache.matchers.peek(&event.tenant).is_some_and(|known| known.generation > 0);
-    let told = |event: &Event| event.source == PUBLISHED || event.source == OPERATIONAL;
+    let is_published = |event: &Event| event.source == PUBLISHED || event.source == OPERATIONAL;
     let events = mapped.values().flatten().flatten();
-    Archiving::new(events.filter(|event| app.retention.is_some() && has_webhooks(event) && !told(event)))
+    Archiving::new(events.filter(|event| app.retention.is_some() && has_webhooks(event) && !is_published(event)))
 }
 
-/// Does the work and archives events meanwhile, and for `patience` afterwards. Returns what came of the work, and the patience
+/// Does the work and archives events in parallel, and for `patience` afterwards. Returns the result of the work, and the patience
 /// for the next batch.
 ///
 /// What is not archived then is missing in the archive, and nowhere else: deliveries have their bodies with them.

@@ -1,4 +1,4 @@
-//! Records that fan-out cannot do, kept in the queue stream-failures: whole, and with the reason.
+//! Records that fan-out cannot process, kept in the queue stream-failures: whole, and with the reason.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 900 * 1024;
 /// The longest reason that also is a message attribute, in characters.
 const MAX_CAUSE: usize = 1_000;
 
-/// A record that could not be done, as it stands in stream-failures.
+/// A record that could not be processed, in the form of a message to stream-failures.
 #[derive(Debug, Serialize)]
 struct StreamFailure<'a> {
     reason: &'a str,

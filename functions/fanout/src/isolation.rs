@@ -13,7 +13,7 @@ use crate::failure::bury;
 use crate::handler::{RESERVE, fan_out};
 use crate::record::sequence_number;
 
-/// What stands in stream-failures. What a panic says may quote a value, so that only the place of it is told, in the log.
+/// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its place is logged.
 const REASON: &str = "fan-out panicked when it worked on this record; its log says where";
 
 /// Fans out a batch; if that panics, each of its records alone. Returns the first record that is not done, if one is not.

@@ -1,8 +1,8 @@
 //! The fanout function: stream records in, one message a delivery out. It remembers nothing.
 //!
 //! [`record`] reads a stream record; [`route`] turns a table's changes into deliveries; [`handle`] does both for a batch
-//! and sends what comes of it. [`isolation`] and [`failure`] keep a record that cannot be done from stopping its shard, and
-//! [`archive`] keeps events meanwhile.
+//! and sends what comes of it. [`isolation`] and [`failure`] keep a record that cannot be processed from stopping its shard, and
+//! [`archive`] keeps events in parallel.
 
 mod app;
 mod archive;

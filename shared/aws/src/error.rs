@@ -54,7 +54,7 @@ impl StoreError {
         R: fmt::Debug,
     {
         match error.as_service_error().and_then(ProvideErrorMetadata::code) {
-            // The message of AWS may quote a value, so that only its name is told.
+            // AWS's own message may quote a value, so only the code is kept.
             Some(code @ "ValidationException") => Self::Refused(format!("{code} of DynamoDB")),
             _ => Self::unavailable(error),
         }

@@ -90,10 +90,10 @@ pub fn in_loops() -> BTreeSet<String> {
 
 /// One text or a list of them.
 fn many(value: &Value) -> BTreeSet<String> {
-    match value {
-        Value::Array(all) => all.iter().flat_map(many).collect(),
-        one => one.as_str().map(str::to_owned).into_iter().collect(),
+    if let Some(all) = value.as_array() {
+        return all.iter().flat_map(many).collect();
     }
+    value.as_str().map(str::to_owned).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Events {
         }
     }
 
-    /// Makes an item; what is too large for one is stored beside it.
+    /// Makes an item; an event that is too large for one is stored as a body, to which the item refers.
     async fn archived(&self, event: &Event, now: Timestamp, expires_at: Timestamp) -> Result<Item, StoreError> {
         let (json, packed) = pack(event)?;
         if packed.len() <= CHUNK_BYTES {

@@ -218,7 +218,7 @@ proptest! {
                     batches.retain(|(.., until)| *until > at);
                     Vec::new()
                 }
-                _ => Vec::new(),
+                Op::End(_) | Op::Die(_) | Op::Woken(_) | Op::Lost(_) | Op::Look => Vec::new(),
             };
             if !asked.is_empty() {
                 let (holder, until) = (format!("batch {number} {}", batches.len()), at + Duration::from_mins(1));
