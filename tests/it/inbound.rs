@@ -21,6 +21,8 @@ impl Sender {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let (status, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
         assert_eq!(status, StatusCode::CREATED, "{webhook}");
+        let vault_path = format!("{}/{}/", stack.output("InboundSecretsPrefix"), tenant.name);
+        assert!(webhook["vault_path"].as_str().unwrap().starts_with(&vault_path), "{}", webhook["vault_path"]);
         let url = webhook["url"].as_str().unwrap();
         let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
         assert!(url.starts_with("http") && url.ends_with(&path), "{url}");

@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod deliveries;
 mod delivery;
+mod egress_addresses;
 mod events;
 mod expiry;
 mod fanout;

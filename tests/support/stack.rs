@@ -123,6 +123,7 @@ impl Stack {
             ("STREAM_FAILURES_QUEUE_URL", "StreamFailuresQueueUrl"),
             ("FINGERPRINT_KEY_ARN", "FingerprintKeyArn"),
             ("SECRETS_PREFIX", "SecretsPrefix"),
+            ("INBOUND_SECRETS_PREFIX", "InboundSecretsPrefix"),
         ];
         let outputs = outputs.map(|(name, output)| (name.to_owned(), self.output(output).to_owned()));
         let fixed = [

@@ -37,6 +37,12 @@ impl Claims {
         self.sign(Algorithm::RS256, "rsa", &EncodingKey::from_rsa_pem(&key("rsa")).unwrap())
     }
 
+    /// Signs with the issuer's RSA key, naming another one.
+    #[must_use]
+    pub fn rs256_by(&self, kid: &str) -> String {
+        self.sign(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(&key("rsa")).unwrap())
+    }
+
     /// Signs with the issuer's EC key.
     #[must_use]
     pub fn es256(&self) -> String {

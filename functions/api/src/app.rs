@@ -2,8 +2,9 @@
 
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError};
 use domain::secret::FingerprintKey;
-use domain::target::TargetPolicy;
+use domain::target::{Network, TargetPolicy};
 use domain::time::Clock;
+use domain::webhook::SecretsPrefixes;
 use runtime::SystemClock;
 use tokio::sync::OnceCell;
 
@@ -17,7 +18,8 @@ pub struct App {
     pub(crate) ledger: Ledger,
     pub(crate) deliveries: Queue,
     pub(crate) secrets: Secrets,
-    pub(crate) secrets_prefix: String,
+    pub(crate) secrets_prefixes: SecretsPrefixes,
+    pub(crate) egress_addresses: Vec<Network>,
     pub(crate) public_url: String,
     pub(crate) max_webhooks: u64,
     pub(crate) limits: Limits,
@@ -40,7 +42,8 @@ impl App {
             ledger: aws.ledger(config.deliveries_table),
             deliveries: aws.queue(config.deliveries_queue_url),
             secrets: aws.secrets(),
-            secrets_prefix: config.secrets_prefix,
+            secrets_prefixes: config.secrets_prefixes,
+            egress_addresses: config.egress_addresses,
             public_url: config.public_url,
             max_webhooks: config.max_webhooks,
             limits: Limits::new(config.tenant_rate_limit),

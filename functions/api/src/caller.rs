@@ -31,6 +31,25 @@ pub struct Operator {
     pub subject: String,
 }
 
+/// A caller with a valid token or API key, whatever its role, tenant and scopes.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller;
+
+impl<S> FromRequestParts<S> for Caller
+where
+    Arc<App>: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let app = Arc::from_ref(state);
+        let (_, context) = identity(parts, &app)?;
+        context.tenant.map_or(Ok(()), |tenant| app.limits.take(&tenant))?;
+        Ok(Self)
+    }
+}
+
 impl<S> FromRequestParts<S> for Admin
 where
     Arc<App>: FromRef<S>,

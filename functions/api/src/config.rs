@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use domain::target::TargetPolicy;
+use domain::target::{Network, TargetPolicy};
+use domain::webhook::SecretsPrefixes;
 use runtime::config::{ConfigError, Reader};
 
 /// How many webhooks a tenant may have unless the deployment says otherwise.
@@ -28,8 +29,10 @@ pub struct Config {
     pub max_webhooks: u64,
     /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make of one execution environment.
     pub tenant_rate_limit: NonZeroU32,
-    /// `SECRETS_PREFIX`: the path under which webhooks' secrets live.
-    pub secrets_prefix: String,
+    /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the paths under which webhooks' secrets live.
+    pub secrets_prefixes: SecretsPrefixes,
+    /// `EGRESS_ADDRESSES`: the networks that deliveries come from; none if they are not fixed.
+    pub egress_addresses: Vec<Network>,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
@@ -51,7 +54,9 @@ impl Config {
         let public_url = env.required("PUBLIC_URL");
         let max_webhooks = env.optional("MAX_WEBHOOKS").unwrap_or(DEFAULT_MAX_WEBHOOKS);
         let tenant_rate_limit = env.optional("TENANT_RATE_LIMIT").unwrap_or(DEFAULT_TENANT_RATE_LIMIT);
-        let secrets_prefix = env.required("SECRETS_PREFIX");
+        let outbound = env.required("SECRETS_PREFIX");
+        let inbound = env.required("INBOUND_SECRETS_PREFIX");
+        let egress_addresses = env.list("EGRESS_ADDRESSES");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
         let config = || {
@@ -63,7 +68,8 @@ impl Config {
                 public_url: public_url?,
                 max_webhooks,
                 tenant_rate_limit,
-                secrets_prefix: secrets_prefix?,
+                secrets_prefixes: SecretsPrefixes { outbound: outbound?, inbound: inbound? },
+                egress_addresses,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
             })

@@ -41,6 +41,7 @@ mod described;
         (name = "Event types", description = "The catalog of what may happen. Needs the role ADMIN; applications may only read it."),
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
         (name = "Signing keys", description = "The tenant's own key pair, for signatures that anybody can verify. Needs the role ADMIN, and no application's token."),
+        (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
         (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. Takes no token: a call proves by its signature who makes it."),
         (name = "Keys", description = "Public keys, by which receivers verify `standard-webhooks-ed25519`. For everybody."),

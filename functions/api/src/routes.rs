@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +19,7 @@ use crate::{App, idempotency};
 pub mod api_keys;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod egress_addresses;
 pub mod event_types;
 pub mod events;
 pub mod jobs;
@@ -67,6 +71,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(signing_keys::rotate))
+        .routes(routes!(egress_addresses::get))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::put, sources::delete))
 }
@@ -88,4 +93,37 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(from_fn(preflight))
+}
+
+/// Answers a browser's preflight request, which has no token. API Gateway adds the headers that allow or forbid the request itself;
+/// they count only on a success.
+async fn preflight(request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_preflight_request_succeeds_without_a_token() {
+        let router = Router::new()
+            .fallback(async || Problem::NotFound("path"))
+            .route("/webhooks", get(async || StatusCode::UNAUTHORIZED))
+            .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+            .layer(from_fn(preflight));
+        for (method, path, status) in [
+            (Method::OPTIONS, "/webhooks", StatusCode::NO_CONTENT),
+            (Method::OPTIONS, "/elsewhere", StatusCode::NO_CONTENT),
+            (Method::GET, "/webhooks", StatusCode::UNAUTHORIZED),
+            (Method::PUT, "/webhooks", StatusCode::METHOD_NOT_ALLOWED),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            assert_eq!(router.clone().oneshot(request).await.unwrap().status(), status, "{path}");
+        }
+    }
 }

@@ -1,9 +1,19 @@
 //! What the authorizer function is told by its environment.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
+use jiff::SignedDuration;
 use jsonwebtoken::jwk::JwkSet;
 use runtime::config::{ConfigError, Reader};
+
+use crate::key_set::{self, KeySetError};
+
+/// How long fetched keys are used while the issuer does not answer, in hours, unless the deployment says otherwise.
+const DEFAULT_MAX_STALE_HOURS: u32 = 24;
+
+/// The longest that they may be used, in hours: a week.
+const MAX_STALE_HOURS: u32 = 168;
 
 /// The configuration.
 #[derive(Debug, Clone)]
@@ -16,6 +26,8 @@ pub struct Config {
     pub audience: String,
     /// `JWKS` or `JWKS_URL`: the keys that tokens are signed with.
     pub keys: KeySource,
+    /// `JWKS_MAX_STALE_HOURS`: how long fetched keys are used while the issuer does not answer.
+    pub max_stale: SignedDuration,
     /// `JWT_TENANT_CLAIM`, `JWT_APP_CLAIM` and `JWT_ROLES_CLAIM`.
     pub claims: ClaimNames,
 }
@@ -24,7 +36,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub enum KeySource {
     /// In the configuration.
-    Inline(JwkSet),
+    Inline(Arc<JwkSet>),
     /// At a URL.
     Url(String),
 }
@@ -49,10 +61,10 @@ impl Default for ClaimNames {
 struct InlineKeys(JwkSet);
 
 impl FromStr for InlineKeys {
-    type Err = serde_json::Error;
+    type Err = KeySetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_str(text).map(Self)
+        key_set::read(text.as_bytes()).map(Self)
     }
 }
 
@@ -67,11 +79,16 @@ impl Config {
         let registry_table = env.required("REGISTRY_TABLE");
         let issuer = env.required("JWT_ISSUER");
         let audience = env.required("JWT_AUDIENCE");
-        let inline = env.optional::<InlineKeys>("JWKS").map(|keys| KeySource::Inline(keys.0));
+        let inline = env.optional::<InlineKeys>("JWKS").map(|keys| KeySource::Inline(Arc::new(keys.0)));
         let keys = inline.or_else(|| env.optional("JWKS_URL").map(KeySource::Url));
         if keys.is_none() {
             env.fault("one of JWKS and JWKS_URL must be set");
         }
+        let max_stale = env.optional("JWKS_MAX_STALE_HOURS").unwrap_or(DEFAULT_MAX_STALE_HOURS);
+        if !(1..=MAX_STALE_HOURS).contains(&max_stale) {
+            env.fault(format!("JWKS_MAX_STALE_HOURS must be 1 to {MAX_STALE_HOURS}"));
+        }
+        let max_stale = SignedDuration::from_hours(max_stale.into());
         let names = ClaimNames::default();
         let claims = ClaimNames {
             tenant: env.optional("JWT_TENANT_CLAIM").unwrap_or(names.tenant),
@@ -79,7 +96,8 @@ impl Config {
             roles: env.optional("JWT_ROLES_CLAIM").unwrap_or(names.roles),
         };
         let config = || {
-            Some(Self { registry_table: registry_table?, issuer: issuer?, audience: audience?, keys: keys?, claims })
+            let registry_table = registry_table?;
+            Some(Self { registry_table, issuer: issuer?, audience: audience?, keys: keys?, max_stale, claims })
         };
         let config = config();
         env.finish(config)
@@ -108,6 +126,10 @@ mod tests {
     #[case::neither(&[], "the configuration is not complete: one of JWKS and JWKS_URL must be set")]
     #[case::no_key_set(&[("JWKS", "keys")], "the configuration is not complete: JWKS: expected value at line 1 column 1; \
         one of JWKS and JWKS_URL must be set")]
+    #[case::no_time(&[("JWKS_URL", "https://issuer.example/jwks"), ("JWKS_MAX_STALE_HOURS", "0")],
+        "the configuration is not complete: JWKS_MAX_STALE_HOURS must be 1 to 168")]
+    #[case::too_long(&[("JWKS_URL", "https://issuer.example/jwks"), ("JWKS_MAX_STALE_HOURS", "169")],
+        "the configuration is not complete: JWKS_MAX_STALE_HOURS must be 1 to 168")]
     fn says_what_is_missing(#[case] variables: &[(&str, &str)], #[case] fault: &str) {
         assert_eq!(config(variables).unwrap_err(), fault);
     }
@@ -119,5 +141,16 @@ mod tests {
         let fetched = config(&[("JWKS_URL", "https://issuer.example/jwks"), ("JWT_TENANT_CLAIM", "org")]).unwrap();
         assert!(matches!(fetched.keys, KeySource::Url(url) if url == "https://issuer.example/jwks"));
         assert_eq!(fetched.claims.tenant, "org");
+        assert_eq!(fetched.max_stale, SignedDuration::from_hours(24));
+        let brief = config(&[("JWKS_URL", "https://issuer.example/jwks"), ("JWKS_MAX_STALE_HOURS", "1")]).unwrap();
+        assert_eq!(brief.max_stale, SignedDuration::from_hours(1));
+    }
+
+    #[test]
+    fn a_malformed_key_in_the_configuration_does_not_cost_the_others() {
+        let keys = r#"{"keys": [{"kty": "RSA", "kid": 7, "n": "u1SU", "e": "AQAB"}, {"kty": "RSA", "kid": "good", "n": "u1SU", "e": "AQAB"}]}"#;
+        let KeySource::Inline(keys) = config(&[("JWKS", keys)]).unwrap().keys else { panic!("the keys are inline") };
+        assert_eq!(keys.keys.len(), 1);
+        assert!(keys.find("good").is_some());
     }
 }

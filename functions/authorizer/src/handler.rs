@@ -5,14 +5,14 @@ use aws_lambda_events::event::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse, ApiGatewayV2CustomAuthorizerV2Request,
 };
 use domain::api_key::{KeyText, Scope};
-use domain::caller::CallerContext;
+use domain::caller::{CallerContext, for_log};
 use domain::time::Clock;
 use jiff::Timestamp;
 use runtime::SystemClock;
 
 use crate::config::Config;
 use crate::keys::{Keys, KeysError};
-use crate::token::{Identity, TokenError, key_id, verify};
+use crate::token::{Identity, KeyName, TokenError, verify};
 
 /// How long an answer about an API key stands, in seconds: longer than API Gateway keeps it, which is what decides.
 const API_KEY_SECONDS: i64 = 120;
@@ -40,7 +40,13 @@ impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
         let registry = Aws::connect().await.registry(config.registry_table.clone());
-        Self { keys: Keys::new(config.keys.clone()), config, registry, clock: Box::new(SystemClock) }
+        let keys = Keys::new(config.keys.clone(), config.max_stale);
+        Self { keys, config, registry, clock: Box::new(SystemClock) }
+    }
+
+    /// Does what no answer waits for. To be called when one is out, before the process is frozen.
+    pub async fn after_answer(&self) {
+        self.keys.refresh(self.clock.as_ref()).await;
     }
 }
 
@@ -59,6 +65,8 @@ pub async fn handle(
     response.is_authorized = true;
     response.context = match identify(app, header).await? {
         Ok(identity) => CallerContext {
+            log_subject: Some(for_log(&identity.subject)),
+            log_tenant: identity.tenant.as_deref().map(for_log),
             subject: Some(identity.subject),
             tenant: identity.tenant,
             app: identity.app,
@@ -85,11 +93,11 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, To
         Ok(token) => token,
         Err(error) => return Ok(Err(error)),
     };
-    let kid = match key_id(token) {
-        Ok(kid) => kid,
+    let name = match KeyName::of(token) {
+        Ok(name) => name,
         Err(error) => return Ok(Err(error)),
     };
-    let keys = app.keys.containing(kid.as_deref(), app.clock.as_ref()).await?;
+    let keys = app.keys.containing(|keys| name.find(keys).is_some(), app.clock.as_ref()).await?;
     Ok(verify(token, &keys, &app.config))
 }
 

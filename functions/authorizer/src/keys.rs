@@ -1,4 +1,7 @@
 //! The issuer's keys: from the configuration, or fetched and kept.
+//!
+//! Keys that were fetched once outlive an outage of the issuer. No request that they can serve waits for a fetch: keys that are due are
+//! fetched after the answer is out (see [`Keys::refresh`]).
 
 use std::sync::Arc;
 
@@ -9,13 +12,13 @@ use outbound::FetchError;
 use tokio::sync::Mutex;
 
 use crate::config::KeySource;
+use crate::key_set::{self, KeySetError};
 
-/// How long fetched keys are used: a key that the issuer withdrew is refused after this.
-const KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// The age at which fetched keys are due to be fetched again: while the issuer answers, a key that it withdrew is refused after this.
+const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
-/// How soon keys are fetched again for a token whose key is not among them: a new key works at once, and a stranger's
-/// tokens do not become a load on the issuer.
-const REFETCH_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// The least time between two fetches, successful or not, so that neither an outage nor forged tokens become a load on the issuer.
+const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -23,45 +26,142 @@ pub enum KeysError {
     /// The key set could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What was fetched is not a key set.
-    #[error("the key set is not one: {0}")]
-    Malformed(#[from] serde_json::Error),
+    /// The document is no key set.
+    #[error("the document at JWKS_URL is not a key set: {0}")]
+    Malformed(#[from] KeySetError),
+    /// The key set has no key for RS256 or ES256.
+    #[error("no key of the key set can verify RS256 or ES256")]
+    Empty,
+    /// A fetch failed less than a minute ago.
+    #[error("the key set could not be fetched; the next attempt is a minute after the last one")]
+    Pause,
+}
+
+/// What to do for a request, before it is answered or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Answer with the known keys.
+    Answer,
+    /// Answer with the known keys, then fetch.
+    AnswerThenFetch,
+    /// Fetch, then answer with what is known.
+    Fetch,
+    /// Fail: no keys are known, and it is too early to fetch.
+    Fail,
+}
+
+/// When keys were fetched, and when that was last attempted.
+#[derive(Debug, Clone, Copy, Default)]
+struct History {
+    fetched_at: Option<Timestamp>,
+    attempted_at: Option<Timestamp>,
+}
+
+impl History {
+    /// Says whether the known keys may still be used.
+    fn is_usable(self, now: Timestamp, max_stale: SignedDuration) -> bool {
+        self.fetched_at.is_some_and(|at| now.duration_since(at) < max_stale)
+    }
+
+    /// `has_key`: whether the key that the request needs is among the known ones.
+    fn step(self, now: Timestamp, has_key: bool, max_stale: SignedDuration) -> Step {
+        // A time that lies ahead is of a clock that was set back since: it must not put a fetch off.
+        let within = |at: Option<Timestamp>, age| {
+            at.is_some_and(|at| (SignedDuration::ZERO..age).contains(&now.duration_since(at)))
+        };
+        let may_fetch = !within(self.attempted_at, PAUSE);
+        match (self.is_usable(now, max_stale), has_key) {
+            (true, true) if may_fetch && !within(self.fetched_at, FRESH) => Step::AnswerThenFetch,
+            (true, true) => Step::Answer,
+            (_, _) if may_fetch => Step::Fetch,
+            (true, false) => Step::Answer,
+            (false, _) => Step::Fail,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Option<Arc<JwkSet>>,
+    history: History,
 }
 
 /// The issuer's keys.
 pub struct Keys {
     source: KeySource,
-    fetched: Mutex<Option<(Arc<JwkSet>, Timestamp)>>,
+    max_stale: SignedDuration,
+    known: Mutex<Known>,
 }
 
 impl Keys {
-    /// Takes keys from a source; nothing is fetched yet.
+    /// Takes keys from a source; nothing is fetched yet. Fetched keys are used until they are as old as `max_stale`.
     #[must_use]
-    pub fn new(source: KeySource) -> Self {
-        Self { source, fetched: Mutex::default() }
+    pub fn new(source: KeySource, max_stale: SignedDuration) -> Self {
+        Self { source, max_stale, known: Mutex::default() }
     }
 
-    /// Returns the key set, fetched again if it is old, or if it lacks the key that is wanted.
+    /// Returns the known keys; fetches them before if none are known, or if they lack the key that is needed.
+    ///
+    /// The key may be missing from them nevertheless.
     ///
     /// # Errors
     ///
-    /// If it cannot be fetched and was never fetched before.
-    pub async fn containing(&self, kid: Option<&str>, clock: &dyn Clock) -> Result<Arc<JwkSet>, KeysError> {
+    /// If no keys are known, and they cannot be fetched now.
+    pub async fn containing(
+        &self,
+        is_there: impl Fn(&JwkSet) -> bool,
+        clock: &dyn Clock,
+    ) -> Result<Arc<JwkSet>, KeysError> {
         let url = match &self.source {
-            KeySource::Inline(keys) => return Ok(Arc::new(keys.clone())),
+            KeySource::Inline(keys) => return Ok(Arc::clone(keys)),
             KeySource::Url(url) => url,
         };
-        let mut fetched = self.fetched.lock().await;
+        let mut known = self.known.lock().await;
         let now = clock.now();
-        if let Some((keys, at)) = fetched.as_ref() {
-            let age = now.duration_since(*at);
-            let has_it = kid.is_none_or(|kid| keys.find(kid).is_some());
-            if age < REFETCH_AFTER || (has_it && age < KEPT) {
-                return Ok(Arc::clone(keys));
-            }
+        let has_key = known.keys.as_deref().is_some_and(is_there);
+        match known.history.step(now, has_key, self.max_stale) {
+            Step::Answer | Step::AnswerThenFetch => {}
+            Step::Fail => return Err(KeysError::Pause),
+            Step::Fetch => match known.fetch(url, now).await {
+                Err(error) if !known.history.is_usable(now, self.max_stale) => return Err(error),
+                Ok(()) | Err(_) => {}
+            },
         }
-        let keys = Arc::new(serde_json::from_slice::<JwkSet>(&outbound::fetch(url).await?)?);
-        *fetched = Some((Arc::clone(&keys), now));
-        Ok(keys)
+        known.keys.clone().ok_or(KeysError::Pause)
+    }
+
+    /// Fetches the keys if they are due. Call it after the answer is out. A failure is logged, and the known keys stay.
+    pub async fn refresh(&self, clock: &dyn Clock) {
+        let KeySource::Url(url) = &self.source else { return };
+        let mut known = self.known.lock().await;
+        let now = clock.now();
+        if known.history.step(now, known.keys.is_some(), self.max_stale) == Step::AnswerThenFetch {
+            // Logged by `fetch`.
+            let _ = known.fetch(url, now).await;
+        }
     }
 }
+
+impl Known {
+    async fn fetch(&mut self, url: &str, now: Timestamp) -> Result<(), KeysError> {
+        // Before the attempt: one that is cut short counts too.
+        self.history.attempted_at = Some(now);
+        let keys = load(url).await.inspect_err(|error| {
+            let age_s = self.history.fetched_at.map(|at| now.duration_since(at).as_secs());
+            tracing::warn!(%error, age_s, "the issuer's keys cannot be fetched; known ones are used until they are too old");
+        })?;
+        tracing::info!(keys = keys.keys.len(), "the issuer's keys were fetched");
+        self.keys = Some(Arc::new(keys));
+        self.history.fetched_at = Some(now);
+        Ok(())
+    }
+}
+
+/// Fetches a key set. One without a key that can be used is an error: it would refuse every token.
+async fn load(url: &str) -> Result<JwkSet, KeysError> {
+    let keys = key_set::read(&outbound::fetch(url).await?)?;
+    if keys.keys.is_empty() { Err(KeysError::Empty) } else { Ok(keys) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 
+use authorizer::after::followed_by;
 use authorizer::{App, Config, handle};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use runtime::config::environment;
+use tower::layer::layer_fn;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     runtime::telemetry::init();
     let app = Arc::new(App::connect(Config::from_lookup(environment)?).await);
-    run(service_fn(move |event: LambdaEvent<_>| {
-        let app = Arc::clone(&app);
+    let handler = Arc::clone(&app);
+    let handler = service_fn(move |event: LambdaEvent<_>| {
+        let app = Arc::clone(&handler);
         // Boxed: the type of all that happens below is too deep for the compiler.
         async move { Box::pin(handle(&app, event.payload)).await.map_err(Error::from) }
-    }))
-    .await
+    });
+    let after_answer = || async { app.after_answer().await };
+    let runtime = Runtime::new(handler).layer(TracingLayer::new());
+    runtime.layer(layer_fn(|invocation| followed_by(invocation, after_answer))).run().await
 }

@@ -1,8 +1,9 @@
 //! A token: is it the issuer's, for us, and still good; and what it says of its bearer.
 
 use domain::api_key::Scope;
+use jiff::SignedDuration;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
@@ -63,14 +64,46 @@ pub enum TokenError {
     Claim(String),
 }
 
-/// Returns the id of the key that a token says it is signed with.
-///
-/// # Errors
-///
-/// If it is not a JWT, or signed with another algorithm than RS256 and ES256.
-pub fn key_id(token: &str) -> Result<Option<String>, TokenError> {
-    let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
-    if matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) { Ok(header.kid) } else { Err(TokenError::Algorithm) }
+/// The key that a token says it is signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyName {
+    algorithm: Algorithm,
+    id: Option<String>,
+}
+
+impl KeyName {
+    /// Reads the head of a token; its signature is not checked.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a JWT, or signed with another algorithm than RS256 and ES256.
+    pub fn of(token: &str) -> Result<Self, TokenError> {
+        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+        if matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
+            Ok(Self { algorithm: header.alg, id: header.kid })
+        } else {
+            Err(TokenError::Algorithm)
+        }
+    }
+
+    /// Finds the key. Without an id a token can only mean the only key of its type.
+    #[must_use]
+    pub fn find<'a>(&self, keys: &'a JwkSet) -> Option<&'a Jwk> {
+        let mut of_type = keys.keys.iter().filter(|key| self.fits(key));
+        match &self.id {
+            Some(_) => of_type.find(|key| key.common.key_id == self.id),
+            None => of_type.next().filter(|_| of_type.next().is_none()),
+        }
+    }
+
+    /// Keys of different types may share an id.
+    fn fits(&self, key: &Jwk) -> bool {
+        if self.algorithm == Algorithm::RS256 {
+            matches!(key.algorithm, AlgorithmParameters::RSA(_))
+        } else {
+            matches!(key.algorithm, AlgorithmParameters::EllipticCurve(_))
+        }
+    }
 }
 
 /// Checks a token and reads its claims.
@@ -79,10 +112,10 @@ pub fn key_id(token: &str) -> Result<Option<String>, TokenError> {
 ///
 /// The first thing that is wrong with it.
 pub fn verify(token: &str, keys: &JwkSet, config: &Config) -> Result<Identity, TokenError> {
-    let algorithm = decode_header(token).map_err(|_| TokenError::Malformed)?.alg;
-    let key = find(keys, key_id(token)?.as_deref()).ok_or(TokenError::Signature)?;
+    let name = KeyName::of(token)?;
+    let key = name.find(keys).ok_or(TokenError::Signature)?;
     let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
-    let mut validation = Validation::new(algorithm);
+    let mut validation = Validation::new(name.algorithm);
     validation.leeway = LEEWAY_SECONDS;
     validation.validate_nbf = true;
     validation.set_issuer(&[&config.issuer]);
@@ -90,15 +123,6 @@ pub fn verify(token: &str, keys: &JwkSet, config: &Config) -> Result<Identity, T
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     let claims = decode::<Map<String, Value>>(token, &key, &validation).map_err(|error| refusal(error.kind()))?.claims;
     identity(&claims, config)
-}
-
-/// Without a key id a token can only mean the only key.
-fn find<'a>(keys: &'a JwkSet, kid: Option<&str>) -> Option<&'a Jwk> {
-    match (kid, &keys.keys[..]) {
-        (Some(kid), _) => keys.find(kid),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and open")]
@@ -138,6 +162,11 @@ fn identity(claims: &Map<String, Value>, config: &Config) -> Result<Identity, To
         app: text(&names.app)?,
         roles,
         scopes: Vec::new(),
-        expires_at: claims.get("exp").and_then(Value::as_i64).ok_or_else(|| TokenError::Claim("exp".to_owned()))?,
+        expires_at: claims.get("exp").and_then(seconds).ok_or_else(|| TokenError::Claim("exp".to_owned()))?,
     })
+}
+
+/// Reads a time as RFC 7519 has it: seconds since 1970, perhaps with a fraction, which is cut off.
+fn seconds(time: &Value) -> Option<i64> {
+    time.as_i64().or_else(|| SignedDuration::try_from_secs_f64(time.as_f64()?).ok().map(|time| time.as_secs()))
 }

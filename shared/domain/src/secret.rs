@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::id::WebhookId;
 use crate::tenant::TenantId;
 
 /// How many random bytes a generated secret has.
@@ -168,14 +167,6 @@ impl FingerprintKey {
     }
 }
 
-/// Returns the path of a webhook's secret, `<prefix>/<tenant>/<webhook>`.
-///
-/// Built here and never taken from a request: the role that reads secrets may read every tenant's.
-#[must_use]
-pub fn vault_path(prefix: &str, tenant: &TenantId, webhook: WebhookId) -> String {
-    format!("{prefix}/{tenant}/{webhook}")
-}
-
 /// Returns the path of a tenant's own key, `<prefix>/<tenant>/signing-key`, beside those of its webhooks' secrets: whoever may
 /// read these may read it. No id of a webhook reads so.
 #[must_use]
@@ -188,6 +179,7 @@ pub(crate) mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::id::WebhookId;
 
     /// Returns a fingerprint of some secret; another one for another number.
     pub(crate) fn fingerprint(number: u8) -> Fingerprint {

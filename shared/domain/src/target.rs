@@ -1,5 +1,6 @@
 //! Where a delivery may go: which URLs, and which addresses behind their names.
 
+mod network;
 mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,6 +9,7 @@ use std::sync::LazyLock;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
+pub use network::{Network, ParseNetworkError};
 pub use ports::{ParsePortRangeError, PortRange};
 
 /// The longest URL that is accepted, in bytes.

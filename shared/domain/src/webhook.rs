@@ -61,6 +61,30 @@ pub struct SecretReference {
     pub previous: Option<PreviousSecret>,
 }
 
+/// Where webhooks' secrets live. Each direction has a path of its own, so that the function that is called without a token can read
+/// the secrets of inbound webhooks only, and the one that delivers none of those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsPrefixes {
+    /// Of webhooks that are delivered to, and of tenants' own keys.
+    pub outbound: String,
+    /// Of webhooks that others call.
+    pub inbound: String,
+}
+
+impl SecretsPrefixes {
+    /// Returns the path of a webhook's secret, `<prefix>/<tenant>/<webhook>`.
+    ///
+    /// Built here and never taken from a request: the roles that read secrets may read every tenant's.
+    #[must_use]
+    pub fn vault_path(&self, direction: Direction, tenant: &TenantId, webhook: WebhookId) -> String {
+        let prefix = match direction {
+            Direction::Outbound => &self.outbound,
+            Direction::Inbound => &self.inbound,
+        };
+        format!("{prefix}/{tenant}/{webhook}")
+    }
+}
+
 /// A secret that was rotated away and signs beside its successor for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
@@ -240,6 +264,15 @@ pub(crate) mod tests {
             pause: None,
             audit: Audit::created(at, "anna"),
         }
+    }
+
+    #[test]
+    fn each_direction_has_a_path_of_its_own() {
+        let prefixes = SecretsPrefixes { outbound: "/dev/webhooks".to_owned(), inbound: "/dev/inbound".to_owned() };
+        let webhook = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK";
+        let path = |direction| prefixes.vault_path(direction, &"acme".parse().unwrap(), webhook.parse().unwrap());
+        assert_eq!(path(Direction::Outbound), format!("/dev/webhooks/acme/{webhook}"));
+        assert_eq!(path(Direction::Inbound), format!("/dev/inbound/acme/{webhook}"));
     }
 
     #[rstest]

@@ -102,7 +102,7 @@ pub(super) async fn ensure(app: &App, tenant: &TenantId) -> Result<(), StoreErro
         return Ok(());
     }
     let key = SigningKey::from_random(runtime::random::bytes());
-    let path = signing_key_path(&app.secrets_prefix, tenant);
+    let path = signing_key_path(&app.secrets_prefixes.outbound, tenant);
     let staged = match app.secrets.create_signing_key(&path, &key, tenant).await {
         Err(StoreError::Conflict { .. }) => Some(app.secrets.stage_signing_key(&path, None, &key).await?),
         created => created.map(|()| None)?,

@@ -15,7 +15,7 @@ use axum::{Extension, Json};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::operational::happenings;
-use domain::secret::{SecretFormat, WebhookSecret, vault_path};
+use domain::secret::{SecretFormat, WebhookSecret};
 use domain::signature::SignatureScheme;
 use domain::tenant::AppId;
 use domain::webhook::{Audit, Direction, SecretReference, Settings, Statistics, Webhook};
@@ -132,7 +132,7 @@ pub(super) async fn create(
     let mut webhook = Webhook {
         id,
         secret: SecretReference {
-            vault_path: vault_path(&app.secrets_prefix, &admin.tenant, id),
+            vault_path: app.secrets_prefixes.vault_path(settings.direction, &admin.tenant, id),
             fingerprint: app.fingerprint_key().await?.fingerprint(&secret),
             format: secret.format(),
             previous: None,

@@ -1,0 +1,44 @@
+//! Work that no answer waits for.
+
+use lambda_runtime::Error;
+use tower::{Service, ServiceExt as _};
+
+/// Does some work after each invocation, whatever came of it.
+///
+/// As the outermost service of a Lambda runtime: the inner ones have posted the answer by then, which Lambda hands on at once, and the
+/// runtime asks for the next invocation only afterwards, until when the process is not frozen.
+pub fn followed_by<R, S, W, F>(service: S, work: W) -> impl Service<R, Response = (), Error = Error>
+where
+    S: Service<R, Response = (), Error = Error>,
+    W: FnOnce() -> F + Clone,
+    F: Future<Output = ()>,
+{
+    service.then(|posted: Result<(), Error>| async move {
+        work().await;
+        posted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_follows_each_answer() {
+        let done = Mutex::new(Vec::new());
+        let note = |what: String| done.lock().unwrap().push(what);
+        let posting = service_fn(|answer: &str| {
+            note(format!("{answer} posted"));
+            let answer = if answer == "fault" { Err(Error::from(answer)) } else { Ok(()) };
+            async move { answer }
+        });
+        let mut service = followed_by(posting, || async { note("work".to_owned()) });
+        assert!(service.call("yes").await.is_ok());
+        assert_eq!(service.call("fault").await.unwrap_err().to_string(), "fault");
+        assert_eq!(*done.lock().unwrap(), ["yes posted", "work", "fault posted", "work"]);
+    }
+}

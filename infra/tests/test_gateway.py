@@ -1,0 +1,112 @@
+"""The HTTP API of infra/template.yaml: its access log, and what browsers may do."""
+
+from __future__ import annotations
+
+import json
+import re
+import unittest
+
+from resolved import TEMPLATE, Resolved
+
+# Unescaped, this value ends its JSON string.
+HOSTILE = 'x","status":"200","y":"\\'
+
+# Variables whose values have no quote, no backslash and no control character, with one that API Gateway writes.
+SAFE = {
+    "requestId": "JKJaXmPLvHcESHA=",
+    "requestTime": "28/Nov/2026:18:40:57 +0000",
+    "identity.sourceIp": "2001:db8::7",
+    "httpMethod": "GET",
+    "routeKey": "ANY /api/{proxy+}",
+    "protocol": "HTTP/1.1",
+    "status": "200",
+    "error.responseType": "UNAUTHORIZED",
+    "responseLatency": "12",
+    "integrationLatency": "9",
+    "integrationStatus": "200",
+    "responseLength": "1337",
+    # Made safe by the authorizer: domain::caller::for_log.
+    "authorizer.log_tenant": "acme",
+    "authorizer.log_subject": "auth0|5f7c8ec7c33c6c004bbafe82",
+}
+
+VARIABLE = re.compile(r"\$context\.([A-Za-z0-9_.]+)")
+CORS = "https://console.example.com,http://localhost:5173"
+
+
+class AccessLog(unittest.TestCase):
+    """The format of the access log, filled as API Gateway fills it: each variable by its value, `-` if it has none."""
+
+    def setUp(self) -> None:
+        self.format = Resolved().resource("HttpStage")["AccessLogSettings"]["Format"]
+
+    def fill(self, values: dict[str, str], otherwise: str) -> dict:
+        return json.loads(VARIABLE.sub(lambda found: values.get(found[1], otherwise), self.format))
+
+    def test_is_json_whatever_a_request_holds(self) -> None:
+        line = self.fill(SAFE, HOSTILE)
+        self.assertEqual(line["status"], SAFE["status"])
+        self.assertEqual((line["sourceIp"], line["tenant"]), ("2001:db8::7", "acme"))
+
+    def test_is_json_where_nothing_is_known(self) -> None:
+        self.assertEqual(set(self.fill({}, "-").values()), {"-"})
+
+    def test_is_one_line(self) -> None:
+        self.assertNotIn("\n", self.format)
+
+    def test_a_format_with_a_users_text_would_not_pass(self) -> None:
+        for variable in ("path", "identity.userAgent", "error.message", "authorizer.subject"):
+            self.format = '{"value":"$context.%s","status":"$context.status"}' % variable
+            try:
+                line = self.fill(SAFE, HOSTILE)
+            except ValueError:
+                continue
+            self.assertNotEqual(line.get("status"), SAFE["status"], variable)
+
+
+class Browsers(unittest.TestCase):
+    """Calls from web pages of other origins."""
+
+    def test_are_not_allowed_unless_origins_are_named(self) -> None:
+        plain = Resolved()
+        self.assertNotIn("CorsConfiguration", plain.resource("HttpApi"))
+        self.assertIsNone(plain.resource("PreflightRoute"))
+
+    def test_are_allowed_for_the_origins_that_are_named(self) -> None:
+        cors = Resolved(CorsAllowedOrigins=CORS).resource("HttpApi")["CorsConfiguration"]
+        self.assertEqual(cors["AllowOrigins"], CORS.split(","))
+        self.assertNotIn("AllowCredentials", cors)
+        self.assertLessEqual({"authorization", "content-type", "idempotency-key", "if-match"}, set(cors["AllowHeaders"]))
+        self.assertLessEqual({"etag", "location", "retry-after", "idempotent-replayed"}, set(cors["ExposeHeaders"]))
+        self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, set(cors["AllowMethods"]))
+
+    def test_a_preflight_request_needs_no_token(self) -> None:
+        """A route for any method takes preflight requests too; one for OPTIONS comes before it."""
+        routes = {route["RouteKey"]: route for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()}
+        asking = [key for key, route in routes.items() if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"]
+        self.assertTrue(asking)
+        for key in asking:
+            preflight = routes[key.replace("ANY ", "OPTIONS ")]
+            self.assertEqual(preflight["AuthorizationType"], "NONE")
+            self.assertNotIn("AuthorizerId", preflight)
+
+    def test_origins_are_named_one_by_one(self) -> None:
+        pattern = re.compile(TEMPLATE["Parameters"]["CorsAllowedOrigins"]["AllowedPattern"])
+        for good in ("", CORS, "https://a.example:8443"):
+            self.assertTrue(pattern.fullmatch(good), good)
+        for bad in ("*", "https://*.example.com", "https://a.example/", "https://a.example, https://b.example", "a.example", "null"):
+            self.assertFalse(pattern.fullmatch(bad), bad)
+
+
+class Concurrency(unittest.TestCase):
+    """Executions that are reserved."""
+
+    def test_is_reserved_only_where_a_number_is_given(self) -> None:
+        for function in ("Api", "Authorizer"):
+            self.assertNotIn("ReservedConcurrentExecutions", Resolved().resource(f"{function}Function"))
+            reserved = Resolved(**{f"{function}ReservedConcurrency": "20"}).resource(f"{function}Function")
+            self.assertEqual(reserved["ReservedConcurrentExecutions"], "20")
+
+
+if __name__ == "__main__":
+    unittest.main()

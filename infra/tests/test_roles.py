@@ -1,0 +1,128 @@
+"""The functions' roles and network in infra/template.yaml."""
+
+from __future__ import annotations
+
+import re
+import unittest
+from fnmatch import fnmatchcase
+
+from resolved import TEMPLATE, Resolved
+
+VPC = {"VpcSubnetIds": "subnet-0a1b2c3d,subnet-0a1b2c3e", "VpcSecurityGroupIds": "sg-0a1b2c3d"}
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:/dev/"
+READ = "secretsmanager:GetSecretValue"
+
+
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: str, **parameters: str) -> list[dict]:
+    """Returns the statements of a role's policies."""
+    policies = Resolved(Stage="dev", **parameters).resource(role)["Policies"]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def allows(role: str, action: str, resource: str) -> bool:
+    """Says whether a role allows an action on a resource, conditions left aside."""
+    return any(
+        statement["Effect"] == "Allow"
+        and any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
+        and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        for statement in statements(role)
+    )
+
+
+class Conditions(unittest.TestCase):
+    """Conditions on the keys of items."""
+
+    def test_do_not_hold_for_a_request_without_keys(self) -> None:
+        """`ForAllValues` holds where the request has no value at all, so each condition also checks that there is one."""
+        found = 0
+        for role in Resolved().resources("AWS::IAM::Role"):
+            for statement in statements(role):
+                for operator, keys in statement.get("Condition", {}).items():
+                    if operator.startswith("ForAllValues:"):
+                        found += 1
+                        for key in keys:
+                            self.assertEqual(statement["Condition"].get("Null", {}).get(key), "false", f"{role}: {statement}")
+        self.assertGreater(found, 5)
+
+
+class Secrets(unittest.TestCase):
+    """Who reads which secrets."""
+
+    def test_of_inbound_webhooks_are_read_by_inbound_alone(self) -> None:
+        readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + "inbound/acme/whk_1-AbCdEf")}
+        self.assertEqual(readers, {"InboundRole"})
+
+    def test_of_other_webhooks_are_read_by_deliver_alone(self) -> None:
+        for path in ("webhooks/acme/whk_1-AbCdEf", "webhooks/acme/whk_1/authorization-AbCdEf", "webhooks/acme/signing-key-AbCdEf"):
+            readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + path)}
+            self.assertEqual(readers, {"DeliverRole"})
+
+    def test_are_written_by_the_api_and_not_read(self) -> None:
+        for path in ("webhooks/acme/whk_1-AbCdEf", "inbound/acme/whk_1-AbCdEf"):
+            self.assertTrue(allows("ApiRole", "secretsmanager:CreateSecret", SECRET + path))
+            self.assertFalse(allows("ApiRole", READ, SECRET + path))
+            self.assertFalse(allows("InboundRole", "secretsmanager:PutSecretValue", SECRET + path))
+
+    def test_the_api_puts_them_where_they_are_read(self) -> None:
+        variables = Resolved(Stage="dev").resource("ApiFunction")["Environment"]["Variables"]
+        self.assertEqual((variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound"))
+
+
+class Network(unittest.TestCase):
+    """Functions in a VPC, and the addresses that deliveries come from."""
+
+    def in_vpc(self, **parameters: str) -> set[str]:
+        functions = Resolved(**parameters).resources("AWS::Serverless::Function")
+        return {name for name, function in functions.items() if "VpcConfig" in function}
+
+    def test_no_function_is_in_a_vpc_by_default(self) -> None:
+        self.assertEqual(self.in_vpc(), set())
+        for role in Resolved().resources("AWS::IAM::Role"):
+            self.assertFalse([one for one in statements(role) if any(action.startswith("ec2:") for action in listed(one["Action"]))])
+
+    def test_the_functions_that_call_out_are(self) -> None:
+        self.assertEqual(self.in_vpc(**VPC), {"DeliverFunction", "AuthorizerFunction"})
+        self.assertEqual(self.in_vpc(**VPC, JwksUrl="", Jwks='{"keys":[]}'), {"DeliverFunction"})
+        config = Resolved(**VPC).resource("DeliverFunction")["VpcConfig"]
+        self.assertEqual(config, {"SubnetIds": ["subnet-0a1b2c3d", "subnet-0a1b2c3e"], "SecurityGroupIds": ["sg-0a1b2c3d"]})
+
+    def test_their_roles_let_lambda_connect_them_and_their_code_not(self) -> None:
+        for role in ("DeliverRole", "AuthorizerRole"):
+            found = {one["Effect"]: one for one in statements(role, **VPC) if any(action.startswith("ec2:") for action in listed(one["Action"]))}
+            self.assertIn("ec2:CreateNetworkInterface", found["Allow"]["Action"])
+            self.assertIn("lambda:SourceFunctionArn", found["Deny"]["Condition"]["ArnLike"])
+
+    def test_half_of_a_vpc_is_refused(self) -> None:
+        whole = "VpcSubnetIds and VpcSecurityGroupIds must be set both, or neither"
+        self.assertEqual(Resolved(VpcSubnetIds=VPC["VpcSubnetIds"]).violated(), [whole])
+        self.assertEqual(Resolved(VpcSecurityGroupIds=VPC["VpcSecurityGroupIds"]).violated(), [whole])
+        self.assertEqual(Resolved(**VPC).violated(), [])
+        self.assertEqual(Resolved().violated(), [])
+
+    def test_fixed_addresses_need_a_vpc(self) -> None:
+        refused = Resolved(EgressAddresses="203.0.113.7").violated()
+        self.assertEqual(refused, ["EgressAddresses needs VpcSubnetIds, because functions outside a VPC have no fixed addresses"])
+        known = Resolved(EgressAddresses="203.0.113.7", **VPC)
+        self.assertEqual(known.violated(), [])
+        self.assertEqual(known.resource("ApiFunction")["Environment"]["Variables"]["EGRESS_ADDRESSES"], "203.0.113.7")
+        self.assertEqual(TEMPLATE["Outputs"]["EgressAddresses"]["Condition"], "HasEgressAddresses")
+
+    def test_lists_are_checked_before_anything_is_changed(self) -> None:
+        for name, good, bad in (
+            ("VpcSubnetIds", ("", VPC["VpcSubnetIds"]), ("subnet-0a1b2c3d, subnet-0a1b2c3e", "vpc-0a1b2c3d", "subnet-")),
+            ("VpcSecurityGroupIds", ("", "sg-0a1b2c3d"), ("default", "sg-0a1b2c3d,")),
+            ("EgressAddresses", ("", "203.0.113.7,2001:db8::/56"), ("nat.example.com", "203.0.113.7 203.0.113.8")),
+        ):
+            pattern = re.compile(TEMPLATE["Parameters"][name]["AllowedPattern"])
+            for text in good:
+                self.assertTrue(pattern.fullmatch(text), text)
+            for text in bad:
+                self.assertFalse(pattern.fullmatch(text), text)
+
+
+if __name__ == "__main__":
+    unittest.main()
