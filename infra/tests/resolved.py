@@ -27,9 +27,11 @@ class Resolved:
     """The template with these parameters; the others have their defaults."""
 
     def __init__(self, **parameters: str) -> None:
-        defaults = {name: parameter["Default"] for name, parameter in TEMPLATE["Parameters"].items() if "Default" in parameter}
+        declared = TEMPLATE["Parameters"].items()
+        defaults = {name: parameter["Default"] for name, parameter in declared if "Default" in parameter}
         # CloudFormation compares numbers as texts.
-        self.values = {name: str(value) if isinstance(value, int) else value for name, value in {**defaults, **GIVEN, **parameters}.items()}
+        values = {**defaults, **GIVEN, **parameters}
+        self.values = {name: str(value) if isinstance(value, int) else value for name, value in values.items()}
 
     def resource(self, name: str) -> dict | None:
         """Returns a resource's properties, or nothing if a condition leaves it out."""
@@ -62,7 +64,9 @@ class Resolved:
         if not isinstance(value, dict):
             return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         function = next(iter(value), "")
-        if len(value) == 1 and (function == "Ref" or function.startswith("Fn::") or (function == "Condition" and isinstance(value[function], str))):
+        # `Condition` is a function where it names one, and a part of a policy where it is an object.
+        names_condition = function == "Condition" and isinstance(value[function], str)
+        if len(value) == 1 and (function == "Ref" or function.startswith("Fn::") or names_condition):
             return self.call(function, value[function])
         resolved = {name: self.resolve(one) for name, one in value.items()}
         return {name: one for name, one in resolved.items() if one is not NOTHING}
@@ -70,7 +74,9 @@ class Resolved:
     def call(self, function: str, argument):
         """Resolves one function."""
         if function == "Ref":
-            return self.values.get(argument, f"<{argument}>")
+            value = self.values.get(argument, f"<{argument}>")
+            is_list = TEMPLATE["Parameters"].get(argument, {}).get("Type") == "CommaDelimitedList"
+            return [one.strip() for one in value.split(",")] if is_list else value
         if function == "Condition":
             return self.condition(argument)
         if function == "Fn::If":
@@ -78,7 +84,11 @@ class Resolved:
         if function == "Fn::GetAtt":
             return f"<{'.'.join(argument)}>"
         if function == "Fn::Sub":
-            return re.sub(r"\$\{([^}]+)\}", lambda found: str(self.values.get(found[1], f"<{found[1]}>")), argument)
+            text, more = argument if isinstance(argument, list) else (argument, {})
+            known = {**self.values, **{name: self.resolve(one) for name, one in more.items()}}
+            return re.sub(r"\$\{([^}]+)\}", lambda found: str(known.get(found[1], f"<{found[1]}>")), text)
+        if function == "Fn::Join":
+            return argument[0].join(self.resolve(argument[1]))
         if function == "Fn::Split":
             return self.resolve(argument[1]).split(argument[0])
         arguments = [self.resolve(one) for one in argument]

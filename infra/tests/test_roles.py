@@ -33,6 +33,11 @@ def allows(role: str, action: str, resource: str) -> bool:
     )
 
 
+def of_the_network(statement: dict) -> bool:
+    """Says whether a statement is about network interfaces."""
+    return any(action.startswith("ec2:") for action in listed(statement["Action"]))
+
+
 class Conditions(unittest.TestCase):
     """Conditions on the keys of items."""
 
@@ -82,7 +87,7 @@ class Network(unittest.TestCase):
     def test_no_function_is_in_a_vpc_by_default(self) -> None:
         self.assertEqual(self.in_vpc(), set())
         for role in Resolved().resources("AWS::IAM::Role"):
-            self.assertFalse([one for one in statements(role) if any(action.startswith("ec2:") for action in listed(one["Action"]))])
+            self.assertFalse([one for one in statements(role) if of_the_network(one)])
 
     def test_the_functions_that_call_out_are(self) -> None:
         self.assertEqual(self.in_vpc(**VPC), {"DeliverFunction", "AuthorizerFunction"})
@@ -92,7 +97,7 @@ class Network(unittest.TestCase):
 
     def test_their_roles_let_lambda_connect_them_and_their_code_not(self) -> None:
         for role in ("DeliverRole", "AuthorizerRole"):
-            found = {one["Effect"]: one for one in statements(role, **VPC) if any(action.startswith("ec2:") for action in listed(one["Action"]))}
+            found = {one["Effect"]: one for one in statements(role, **VPC) if of_the_network(one)}
             self.assertIn("ec2:CreateNetworkInterface", found["Allow"]["Action"])
             self.assertIn("lambda:SourceFunctionArn", found["Deny"]["Condition"]["ArnLike"])
 

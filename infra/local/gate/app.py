@@ -102,6 +102,10 @@ def read(method: str, path: str, query: str, headers: dict[str, str], body: byte
         return Call(service, operation, json.loads(body or b"{}"))
     match = SCOPE.search(headers.get("authorization", ""))
     service = match.group(2) if match else "unknown"
+    if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        # The query protocol of the older services.
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        return Call(service, form.pop("Action", method), form)
     bucket, _, key = unquote(path).lstrip("/").partition("/")
     prefix = parse_qs(query).get("prefix", [None])[0]
     return Call(service, method, bucket=bucket, key=key, prefix=prefix)

@@ -13,6 +13,8 @@ KEYS = frozenset(
         "dynamodb:enclosingoperation",
         "secretsmanager:name",
         "s3:prefix",
+        "s3:resourceaccount",
+        "aws:resourceaccount",
         "aws:tagkeys",
         "aws:principalarn",
         "aws:principalaccount",

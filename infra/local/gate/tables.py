@@ -13,6 +13,9 @@ from gate.calls import Call, Need, UnknownCall
 
 ITEM_ACTIONS = {"GetItem", "PutItem", "UpdateItem", "DeleteItem"}
 
+# Operations on a table itself, which name no items.
+TABLE_ACTIONS = {"DescribeTable", "UpdateTable"}
+
 # What a transaction does with an item is allowed like that operation alone; there is no action for the transaction.
 TRANSACTION_ACTIONS = {
     "Get": "GetItem",
@@ -30,6 +33,8 @@ def table_needs(call: Call) -> list[Need]:
     data = call.data
     if call.operation in ITEM_ACTIONS:
         return [item_need(call.operation, data)]
+    if call.operation in TABLE_ACTIONS:
+        return [Need(f"dynamodb:{call.operation}", table_arn(data["TableName"]))]
     if call.operation in ("Query", "Scan"):
         index = data.get("IndexName")
         resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")

@@ -267,7 +267,7 @@ async fn a_delivery_that_is_sent_again_waits_too() {
     work_off(&mut world).await;
     assert_eq!(states(&world), BTreeMap::from([("exhausted", 3)]));
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
-    assert_eq!(world.ground.cloud.queues.redrive("dead-letters", "retries", 10).len(), 3);
+    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 3);
     batch(&mut world, "retries", Plan::default()).await;
     assert!(in_line(&world) >= 1);
     world.drain().await;

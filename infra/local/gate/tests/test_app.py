@@ -8,7 +8,7 @@ from unittest import mock
 
 from ministack.core.iam_evaluator import parse_policy_document
 
-from gate.app import Gate
+from gate.app import Gate, read
 from gate.callers import Caller, name
 
 ROLE = "arn:aws:sts::000000000000:assumed-role/r"
@@ -91,6 +91,14 @@ class App(unittest.TestCase):
         status, _, body = self.send(action="PurgeQueue")
         self.assertEqual(status, 403)
         self.assertIn("the gate does not know sqs:PurgeQueue", body["message"])
+
+    def test_the_query_protocol_names_its_operation_in_the_body(self):
+        headers = {
+            "authorization": "AWS4-HMAC-SHA256 Credential=ASIA/20261128/us-east-1/cloudformation/aws4_request, Signature=0",
+            "content-type": "application/x-www-form-urlencoded; charset=utf-8",
+        }
+        call = read("POST", "/", "", headers, b"Action=DescribeStacks&StackName=arn%3Aaws%3Acloudformation")
+        self.assertEqual((call.title, call.data), ("cloudformation:DescribeStacks", {"StackName": "arn:aws:cloudformation"}))
 
     def test_an_unknown_key_is_refused(self):
         self.assertEqual(self.send(key="ASIANOBODY")[0], 403)

@@ -75,6 +75,8 @@ CASES = [
     ("an unknown condition of another action", [statement(), statement(action="kms:*", StringEquals={"aws:SourceVpc": "v"})], keyed("T#1"), True),
     ("a deny whose key is absent", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], keyed("T#1"), True),
     ("a deny whose key is there", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], Need("dynamodb:Scan", TABLE, {SOURCE.lower(): "arn:a"}), False),
+    ("a resource of this account", [statement(StringEquals={"aws:ResourceAccount": "000000000000"})], keyed("T#1"), True),
+    ("a resource of another account", [statement(StringEquals={"s3:ResourceAccount": "111111111111"})], keyed("T#1"), False),
     ("a variable", [statement(ForAllValues__StringLike={KEYS: "${aws:userid}"})], keyed("${aws:userid}"), False),
     ("a queue of another name", [statement(action="sqs:SendMessage", resource=f"{QUEUE}s")], Need("sqs:SendMessage", QUEUE), False),
     ("not action", [{"Effect": "Allow", "NotAction": "sqs:*", "Resource": "*"}], keyed("T#1"), True),

@@ -19,6 +19,10 @@ use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+mod rounds;
+
+use rounds::{ROUNDS, pause};
+
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
 use super::lanes::DueDelivery;
 use super::{Ledger, Slot, Written, state, written};
@@ -26,14 +30,8 @@ use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
-/// How often a change is tried again because others came first.
-const ROUNDS: u32 = 12;
-
 /// How often the line is looked at anew because deliveries that it showed wait there no more.
 const LOOKS: u32 = 3;
-
-/// The longest pause before it is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What tells the row from deliveries in the lane that both wait in.
 pub(super) const KIND: &str = "flow";
@@ -398,29 +396,4 @@ fn of_line(update: UpdateItemFluentBuilder, slot: Slot) -> UpdateItemFluentBuild
     update
         .expression_attribute_values(":pending", state(State::Pending))
         .expression_attribute_values(":lane", text(waiting_lane(slot.webhook, slot.delivery.shard(PARKED_SHARDS))))
-}
-
-/// Returns how long to wait before a round: twice as long as before the last one, and for a part of it that is another one for each
-/// holder, whose name is drawn. Processes that come together once would otherwise do so again.
-fn pause(round: u32, holder: &str) -> Duration {
-    if round == 0 {
-        return Duration::ZERO;
-    }
-    let longest = Duration::from_millis(5 << round).min(LONGEST_PAUSE);
-    let hash = holder.bytes().fold(round, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
-    longest / 2 + longest / 2 * (hash % 64) / 64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_are_short_and_each_holder_has_its_own() {
-        let of = |holder: &str| (0..ROUNDS).map(|round| pause(round, holder)).collect::<Vec<_>>();
-        let (one, other) = (of("0f3a"), of("91bc"));
-        assert!(one.iter().sum::<Duration>() < Duration::from_secs(5));
-        assert_eq!(one.first(), Some(&Duration::ZERO), "nobody waits before the first round");
-        assert!(one.iter().zip(&other).skip(1).all(|(one, other)| one != other), "{one:?} {other:?}");
-    }
 }

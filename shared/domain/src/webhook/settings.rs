@@ -138,7 +138,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub rate_limit: Option<u32>,
-    /// How many requests at once it takes at most: 1 to 1,000. Others wait in line, the oldest first.
+    /// How many requests at once it takes at most: 1 to 1,000.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub max_concurrency: Option<u32>,

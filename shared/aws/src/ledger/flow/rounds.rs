@@ -1,0 +1,34 @@
+//! How a change of a row that many processes write at once is tried again.
+
+use std::time::Duration;
+
+/// How often it is tried because others came first.
+pub(super) const ROUNDS: u32 = 12;
+
+/// The longest pause before it is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Returns how long to wait before a round: twice as long as before the last one, and for a part of it that is another one for each
+/// holder, whose name is drawn. Processes that come together once would otherwise do so again.
+pub(super) fn pause(round: u32, holder: &str) -> Duration {
+    if round == 0 {
+        return Duration::ZERO;
+    }
+    let longest = Duration::from_millis(5 << round).min(LONGEST_PAUSE);
+    let hash = holder.bytes().fold(round, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    longest / 2 + longest / 2 * (hash % 64) / 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_short_and_each_holder_has_its_own() {
+        let of = |holder: &str| (0..ROUNDS).map(|round| pause(round, holder)).collect::<Vec<_>>();
+        let (one, other) = (of("0f3a"), of("91bc"));
+        assert!(one.iter().sum::<Duration>() < Duration::from_secs(5));
+        assert_eq!(one.first(), Some(&Duration::ZERO), "nobody waits before the first round");
+        assert!(one.iter().zip(&other).skip(1).all(|(one, other)| one != other), "{one:?} {other:?}");
+    }
+}
