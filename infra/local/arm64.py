@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 from pathlib import Path
 
 from parts import Parts
-from stack import ARCHITECTURES, LOCAL, StackError, build
+from stack import ARCHITECTURES, LOCAL, ROOT, StackError, build, step
 from starts import check_starts
 
 # Where Debian keeps the C library of arm64; the packages of all that is needed.
@@ -15,10 +16,14 @@ SYSROOT = Path("/usr/aarch64-linux-gnu")
 LOADER = SYSROOT / "lib" / "ld-linux-aarch64.so.1"
 PACKAGES = "qemu-user libc6-arm64-cross libgcc-s1-arm64-cross"
 
+# What Rust calls it.
+TARGET = "aarch64-unknown-linux-gnu"
+
 
 def arm64() -> int:
     """Builds each function as `sam build` does by default, though sooner, and lets it answer one event."""
     runner = emulator()
+    add_target()
     folder = LOCAL / "arm64" / "build"
     build("arm64", folder)
     parts = Parts()
@@ -35,3 +40,14 @@ def emulator() -> tuple[str, ...]:
         what = "qemu-aarch64 is not on the PATH" if qemu is None else f"{LOADER} is missing"
         raise StackError(f"{what}: install what runs binaries of arm64, on Debian with\n  apt-get install {PACKAGES}")
     return (qemu, "-L", str(SYSROOT))
+
+
+def add_target() -> None:
+    """Adds the standard library for arm64 to the toolchain of this project, if rustup keeps it."""
+    if shutil.which("rustup") is None:
+        return
+    listed = subprocess.run(["rustup", "target", "list", "--installed"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if TARGET not in listed.stdout.split():
+        step(f"rustup target add {TARGET}")
+        if subprocess.run(["rustup", "target", "add", TARGET], cwd=ROOT, check=False).returncode != 0:
+            raise StackError(f"rustup cannot add {TARGET}; its last lines say why")

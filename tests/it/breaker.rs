@@ -8,7 +8,7 @@ use aws::ledger::Range;
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, path};
+use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, now, path};
 
 /// A receiver that answers 500 until it is told to be up.
 async fn down() -> (Receiver, Arc<AtomicBool>) {
@@ -168,8 +168,7 @@ async fn what_waits_for_a_webhook_that_is_deleted_is_cancelled() {
     let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
     let id = webhook["id"].as_str().unwrap().parse().unwrap();
     eventually("a delivery that is cancelled", async || {
-        let row =
-            ledger.deliveries(id, Range::all(jiff::Timestamp::now()), 1, |_| true).await.unwrap().deliveries.remove(0);
+        let row = ledger.deliveries(id, Range::all(now()), 1, |_| true).await.unwrap().deliveries.remove(0);
         (row.progress.state == domain::delivery::State::Cancelled).then_some(())
     })
     .await;

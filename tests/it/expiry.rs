@@ -15,7 +15,7 @@ use domain::message::{Body, Message};
 use domain::tenant::TenantId;
 use jiff::Timestamp;
 use serde_json::json;
-use tests::{Stack, unique};
+use tests::{Stack, now, unique};
 
 /// When the items were written, while they are valid, and when they have expired.
 struct Times {
@@ -25,7 +25,7 @@ struct Times {
 }
 
 fn times() -> Times {
-    let expired = Timestamp::now();
+    let expired = now();
     let written = expired - KEPT - Duration::from_hours(1);
     Times { written, valid: written + Duration::from_hours(1), expired }
 }
@@ -89,7 +89,7 @@ async fn nothing_that_has_expired_is_woken() {
         ledger.record_first(row, written).await.unwrap();
     }
     let fresh = row(&message(&name, 6, written + Duration::from_secs(1)), State::Parked, None);
-    ledger.record_first(&fresh, valid).await.unwrap();
+    ledger.record_first(&fresh, valid + Duration::from_hours(1)).await.unwrap();
     let find = async |now| {
         let all = ledger.due(valid, 10_000, now).await.unwrap().into_iter();
         all.filter_map(|found| if let Due::Delivery(found) = found { Some(found) } else { None })

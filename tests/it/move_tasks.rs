@@ -155,7 +155,8 @@ async fn a_moved_letter_is_delivered() {
     eventually("the request", async || (!receiver.received().is_empty()).then_some(())).await;
 }
 
-/// The runbook's redrives start from these queues, and AWS takes none as a source that is not some queue's dead-letter queue.
+/// The runbook's redrives start from these queues, and AWS takes no queue as a source that is not the dead-letter queue of
+/// another.
 #[tokio::test]
 async fn the_dead_letter_queues_of_the_template_are_sources() {
     let stack = Stack::connect().await;

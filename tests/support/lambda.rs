@@ -22,7 +22,7 @@ use crate::Stack;
 use crate::stack::variable;
 
 /// How variables end that name what a role allows.
-const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_PATH", "_PREFIX"];
+const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_ARN", "_PREFIX"];
 
 /// How long an invocation may take, unless it is told.
 const TIMEOUT: Duration = Duration::from_mins(1);

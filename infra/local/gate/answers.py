@@ -31,6 +31,8 @@ def denied(call: Call, message: str) -> Answer:
     """Returns the answer to a call that the role does not allow."""
     if call.service == "s3":
         return xml("AccessDenied", message, 403)
+    if call.service == "cloudformation":
+        return xml("AccessDenied", message, 403, "<ErrorResponse>{}</ErrorResponse>")
     status, kind, error = DENIED.get(call.service, (403, "application/x-amz-json-1.1", "AccessDeniedException"))
     return answer(status, kind, error, message, "AccessDenied")
 
@@ -52,7 +54,7 @@ def answer(status: int, kind: str, error: str, message: str, legacy: str) -> Ans
     return status, headers, json.dumps({"__type": error, "message": message, "Message": message}).encode()
 
 
-def xml(error: str, message: str, status: int) -> Answer:
-    """Returns an error of S3."""
-    body = f"<?xml version='1.0'?><Error><Code>{error}</Code><Message>{escape(message)}</Message></Error>"
-    return status, {"content-type": "application/xml"}, body.encode()
+def xml(error: str, message: str, status: int, envelope: str = "<?xml version='1.0'?>{}") -> Answer:
+    """Returns an error of S3, or of a query protocol with its envelope."""
+    body = f"<Error><Code>{error}</Code><Message>{escape(message)}</Message></Error>"
+    return status, {"content-type": "application/xml"}, envelope.format(body).encode()

@@ -37,11 +37,6 @@ def secret_arn(secret: str) -> str | None:
     return next((found["ARN"] for name, found in known if secret in (name, found["ARN"])), None)
 
 
-def stack_arn(stack: str) -> str:
-    """Returns the ARN of a stack that is named by its ARN, or by its name alone."""
-    return stack if stack.startswith("arn:") else f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/*"
-
-
 def mappings() -> list[dict]:
     """Returns the event source mappings, as Lambda's API describes them."""
     return [mapping for _, mapping in lambda_svc._esms.items_scoped(ACCOUNT, REGION)]

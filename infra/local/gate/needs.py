@@ -48,9 +48,8 @@ def needs(call: Call) -> list[Need]:
         return secret_needs(call)
     if call.service == "s3":
         return object_needs(call)
-    if call.service == "cloudformation" and call.operation == "DescribeStacks":
-        # Without a name it would be of all stacks.
-        return [Need("cloudformation:DescribeStacks", cloud.stack_arn(call.data.get("StackName", "*")))]
+    if call.title == "cloudformation:DescribeStacks" and call.data.get("StackName", "").startswith("arn:"):
+        return [Need("cloudformation:DescribeStacks", call.data["StackName"])]
     raise UnknownCall(call.title)
 
 

@@ -11,10 +11,10 @@ import re
 from gate import cloud
 from gate.calls import Call, Need, UnknownCall
 
-ITEM_ACTIONS = {"GetItem", "PutItem", "UpdateItem", "DeleteItem"}
-
-# Operations on a table itself, which name no items.
+# What is done with a table itself, and with no item.
 TABLE_ACTIONS = {"DescribeTable", "UpdateTable"}
+
+ITEM_ACTIONS = {"GetItem", "PutItem", "UpdateItem", "DeleteItem"}
 
 # What a transaction does with an item is allowed like that operation alone; there is no action for the transaction.
 TRANSACTION_ACTIONS = {
@@ -31,10 +31,10 @@ EQUALS = re.compile(r"([#\w.-]+)\s*=\s*(:\w+)")
 def table_needs(call: Call) -> list[Need]:
     """Returns what a call of DynamoDB needs."""
     data = call.data
-    if call.operation in ITEM_ACTIONS:
-        return [item_need(call.operation, data)]
     if call.operation in TABLE_ACTIONS:
         return [Need(f"dynamodb:{call.operation}", table_arn(data["TableName"]))]
+    if call.operation in ITEM_ACTIONS:
+        return [item_need(call.operation, data)]
     if call.operation in ("Query", "Scan"):
         index = data.get("IndexName")
         resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")

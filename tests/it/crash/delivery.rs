@@ -144,8 +144,9 @@ async fn crash_point_15_written_and_the_retry_not_sent() {
     let mut deliver = scene.deliver().await;
     eventually("the second attempt", async || {
         if let Some(retry) = scene.retries.look().await {
-            assert_eq!((retry.delivery, retry.attempt), (scene.message.delivery, 2));
-            assert_eq!(deliver.invoke(event(&retry.to_json())).await, DONE());
+            // The sweep may have sent what is due of another test too: its attempt is made here as well as anywhere.
+            let is_done = deliver.invoke(event(&retry.to_json())).await == DONE();
+            assert!(retry.delivery != scene.message.delivery || (retry.attempt == 2 && is_done), "{retry:?}");
         }
         (scene.receiver.received().len() == 2).then_some(())
     })

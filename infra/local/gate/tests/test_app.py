@@ -87,6 +87,12 @@ class App(unittest.TestCase):
         self.assertIn("dynamodb:GetItem on resource: arn:aws:dynamodb:us-east-1:000000000000:table/t", body["message"])
         self.assertEqual(self.gate.record.report()["refused"][0]["keys"], "dynamodb:leadingkeys = ['K#1']")
 
+    def test_a_query_protocol_is_read_from_its_form(self):
+        headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+        headers["authorization"] = "AWS4-HMAC-SHA256 Credential=A/20261128/us-east-1/cloudformation/aws4_request, Signature=0"
+        call = read("POST", "/", "", headers, b"Action=DescribeStacks&StackName=arn%3Aaws%3As")
+        self.assertEqual((call.title, call.data), ("cloudformation:DescribeStacks", {"StackName": "arn:aws:s"}))
+
     def test_an_unknown_operation_is_refused(self):
         status, _, body = self.send(action="PurgeQueue")
         self.assertEqual(status, 403)

@@ -11,8 +11,8 @@ ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/Games"
 OTHER = "arn:aws:dynamodb:us-east-1:000000000000:table/Scores"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:orders.fifo"
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
-STACKS = "arn:aws:cloudformation:us-east-1:000000000000:stack"
-STACK = f"{STACKS}/dynahook/51af3dc0"
+
+STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/local/1"
 
 PARTITION_KEYS = {("Games", None): "pk", ("Scores", None): "pk", ("Games", "lanes"): "lane"}
 SECRETS = {"/local/webhooks/a/b": f"{SECRET}/local/webhooks/a/b-x1y2z3"}
@@ -103,10 +103,8 @@ CASES = [
             ("secretsmanager:GetSecretValue", f"{SECRET}/local/webhooks/a/b-x1y2z3", None),
         ],
     ),
-    (dynamodb("DescribeTable", TableName="Games"), [("dynamodb:DescribeTable", ARN, None)]),
-    (dynamodb("UpdateTable", TableName=ARN, DeletionProtectionEnabled=True), [("dynamodb:UpdateTable", ARN, None)]),
+    (dynamodb("UpdateTable", TableName="Games", DeletionProtectionEnabled=True), [("dynamodb:UpdateTable", ARN, None)]),
     (Call("cloudformation", "DescribeStacks", {"StackName": STACK}), [("cloudformation:DescribeStacks", STACK, None)]),
-    (Call("cloudformation", "DescribeStacks"), [("cloudformation:DescribeStacks", f"{STACKS}/*/*", None)]),
     (Call("s3", "PUT", bucket="kept", key="a/b.json"), [("s3:PutObject", "arn:aws:s3:::kept/a/b.json", None)]),
     (Call("s3", "GET", bucket="kept", prefix="a/"), [("s3:ListBucket", "arn:aws:s3:::kept", None)]),
 ]
@@ -119,6 +117,8 @@ UNKNOWN = [
     Call("secretsmanager", "ListSecrets"),
     Call("s3", "DELETE", bucket="kept"),
     Call("sns", "Publish"),
+    Call("cloudformation", "DescribeStacks", {"StackName": "by-name"}),
+    Call("cloudformation", "DeleteStack", {"StackName": STACK}),
 ]
 
 

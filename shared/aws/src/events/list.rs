@@ -52,6 +52,13 @@ enum Order {
     OldestFirst,
 }
 
+/// Where a walk looks, and in which order: the days between two times, and in each the ids between two texts, both inclusive.
+struct Walk {
+    days: (Timestamp, Timestamp),
+    ids: (String, String),
+    order: Order,
+}
+
 impl Events {
     /// Lists those of the tenant's events that `wanted` says, the newest first: no more than `limit`, nor than an answer may hold.
     ///
@@ -70,8 +77,8 @@ impl Events {
             _ => EventId::from_parts(range.to, 0),
         };
         let from = EventId::from_parts(range.from, 0).to_string();
-        let days = (range.from, below.timestamp());
-        self.walk(tenant, days, (from, just_below(below)), Order::NewestFirst, limit, range.now, wanted).await
+        let (days, ids) = ((range.from, below.timestamp()), (from, just_below(below)));
+        self.walk(tenant, Walk { days, ids, order: Order::NewestFirst }, limit, range.now, wanted).await
     }
 
     /// Lists those of the tenant's events that `wanted` says, the oldest first: from `from` on, beyond `after`, before `to`.
@@ -93,16 +100,14 @@ impl Events {
             _ => (from, EventId::from_parts(from, 0).to_string()),
         };
         let last = just_below(EventId::from_parts(to, 0));
-        self.walk(tenant, (start, to), (first, last), Order::OldestFirst, limit, now, wanted).await
+        let walk = Walk { days: (start, to), ids: (first, last), order: Order::OldestFirst };
+        self.walk(tenant, walk, limit, now, wanted).await
     }
 
-    /// Goes through the days between two times, and in each through the ids between two texts, both inclusive.
     async fn walk(
         &self,
         tenant: &TenantId,
-        (from, to): (Timestamp, Timestamp),
-        (first, last): (String, String),
-        order: Order,
+        Walk { days: (from, to), ids: (first, last), order }: Walk,
         limit: usize,
         now: Timestamp,
         wanted: impl Fn(&Event) -> bool,
