@@ -1,4 +1,4 @@
-"""`make arm64`: the functions for the processor that they have on AWS unless told, built and started under an emulator of it."""
+"""`make arm64`: the functions for the default processor on AWS, built and started under an emulator of it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from samcli.yamlhelper import yaml_parse
 
 from stack import ROOT, Stack, StackError
 
-# A stack beside the one of this machine.
+# A second stack on the same emulator.
 NAME = "dynahook-begins-and-ends"
 STAGE = "begins-and-ends"
 

@@ -298,7 +298,7 @@ def architecture() -> str:
 
 
 def build(processor: str | None = None, folder: Path = BUILD, as_deployed: bool = False) -> None:
-    """Builds the functions, for this machine unless told, and sooner unless they are to be what is deployed. Cargo decides what is to be done."""
+    """Builds the functions, by default for this machine and with a faster profile than the deployed one. Cargo decides what is to be done."""
     processor = processor or architecture()
     target = {"x86_64": "x86_64", "arm64": "aarch64"}[processor] + "-unknown-linux-gnu"
     cold = not (ROOT / "target" / target / "release").exists()

@@ -258,5 +258,5 @@ def of_lambda(name: str) -> dict[str, str]:
     }
 
 
-# Nobody listens there.
+# A port without a listener.
 CLOSED = free_port()

@@ -22,10 +22,10 @@ def weigh() -> int:
     build(as_deployed=True)
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
-    told = environments('{"keys":[]}')
+    variables = environments('{"keys":[]}')
     for binary in sorted(BUILD.glob("*/bootstrap")):
         size, zipped = binary.stat().st_size / 1e6, zipped_bytes(binary) / 1e6
-        runs = [start(binary, told[binary.parent.name]) for _ in range(RUNS)]
+        runs = [start(binary, variables[binary.parent.name]) for _ in range(RUNS)]
         milliseconds = statistics.median(run[0] for run in runs) * 1000
         peak = max(run[1] for run in runs) / 1e6
         print(f"{binary.parent.name:22}{size:8.1f}{zipped:12.1f}{milliseconds:10.1f}{peak:10.1f}")
@@ -40,7 +40,7 @@ def zipped_bytes(binary: Path) -> int:
     return len(archive.getvalue())
 
 
-def start(binary: Path, told: dict[str, str]) -> tuple[float, int]:
+def start(binary: Path, variables: dict[str, str]) -> tuple[float, int]:
     """Starts a function beside a runtime API; returns the seconds until it asks for work, and its peak memory."""
     asked = threading.Event()
 
@@ -56,7 +56,7 @@ def start(binary: Path, told: dict[str, str]) -> tuple[float, int]:
 
     server = HTTPServer(("127.0.0.1", 0), Runtime)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {**told, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
+    environment = {**variables, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
     started = time.monotonic()
     process = subprocess.Popen([binary], env=environment, stdout=subprocess.DEVNULL)
     if not asked.wait(10):

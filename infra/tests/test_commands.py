@@ -125,7 +125,7 @@ class Commands(unittest.TestCase):
             result = CliRunner().invoke(cli, words)
         self.assertEqual(result.exit_code, 0, f"{command}: {result.output} {result.exception!r}")
         for template in built:
-            # What `sam deploy` takes unless told.
+            # What `sam deploy` takes by default.
             target = project / ".aws-sam" / "build" / "template.yaml"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / template, target)

@@ -233,7 +233,7 @@ async fn no_more_are_under_way_than_a_webhook_takes() {
     assert_eq!(most.load(Ordering::Relaxed), 2);
 }
 
-/// Nobody asks again and again whether a place is free: six requests of half a second take three, and not ten.
+/// No delivery polls for a free place: six requests of half a second take three, and not ten.
 #[tokio::test]
 async fn a_delivery_that_has_ended_wakes_the_next_one() {
     let stack = Stack::connect().await;

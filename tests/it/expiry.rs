@@ -75,7 +75,11 @@ async fn a_delivery_is_gone_when_it_has_expired() {
         assert_eq!(ledger.load(&registry, &[&message], now).await.unwrap().rows.len(), usize::from(there));
     }
     assert_eq!(ledger.record_first(&row, valid).await.unwrap(), Written::TooLate);
-    assert_eq!(ledger.record_first(&row, expired).await.unwrap(), Written::Yes, "an expired row is in nobody's way");
+    assert_eq!(
+        ledger.record_first(&row, expired).await.unwrap(),
+        Written::Yes,
+        "an expired row does not block a new one"
+    );
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn a_record_that_comes_twice_in_a_batch_is_fanned_out_once() {
         let tenant = stack.tenant();
         let receiver = Receiver::accepting().await;
         let webhook = tenant.webhook(&receiver.url, json!({})).await;
-        // A queue that nobody reads but the test.
+        // A queue that only the test reads.
         let queue =
             stack.sqs.create_queue().queue_name(tests::unique("copies")).send().await.unwrap().queue_url.unwrap();
         let mut fanout = Function::start(&stack, "FanoutFunction", &[("DELIVERIES_QUEUE_URL", &queue)]).await;

@@ -337,7 +337,7 @@ impl Simulation {
         }
     }
 
-    /// Looks at what a batch has sent: each delivery once, unless a fault made somebody send again.
+    /// Looks at what a batch has sent: each delivery once, unless a fault made a sender repeat it.
     async fn look_at_messages(&mut self, undisturbed: bool) {
         let mut once = BTreeSet::new();
         for text in std::mem::take(&mut *self.fake.deliveries.lock().await) {

@@ -76,7 +76,7 @@ pub struct FakeAws {
     pub slowness: AtomicU64,
     /// How many milliseconds a call with messages takes.
     pub sluggishness: AtomicU64,
-    /// The tenant whose archive is throttled until somebody says otherwise; `*` stands for all, and then the calls fail.
+    /// The tenant whose archive is throttled until a test says otherwise; `*` stands for all, and then the calls fail.
     pub full: Mutex<Option<String>>,
     /// The keys of the archived events, partition and sort key.
     pub archived: Mutex<Vec<(String, String)>>,

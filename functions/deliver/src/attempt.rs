@@ -160,7 +160,7 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
     Ok(done(message, admission, attempt, progress, probe))
 }
 
-/// Lets a delivery wait for a free place. One that is sent again starts its cycle first, so that nobody else starts it.
+/// Lets a delivery wait for a free place. One that is sent again starts its cycle first, so that no other process starts it.
 async fn wait_in_line(
     app: &App,
     loaded: &Loaded,

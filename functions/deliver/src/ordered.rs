@@ -1,6 +1,6 @@
 //! First messages of deliveries that keep an order: one after another within an entity, entities at once.
 //!
-//! Each sees what the one before it wrote, so that a copy in the same batch is told by the row of the first. A fault of ours ends the
+//! Each sees what the one before it wrote, so that a copy in the same batch is recognised by the row of the first. A fault of ours ends the
 //! turn of its entity: its message goes back to the queue, and those after it go with it, as the queue hands them over in order
 //! again. What [`domain::chain`] says to wait becomes a row.
 

@@ -1,4 +1,4 @@
-//! Turns for receivers that take only so much: taken for a batch before its requests, given back after them. Whoever gives places
+//! Turns for receivers that take only so much: taken for a batch before its requests, given back after them. A process that gives places
 //! back wakes the deliveries that wait for them.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub(crate) struct Taken {
 struct Places {
     /// Deliveries that places may be kept for, which have made no request.
     unused: Vec<String>,
-    /// Deliveries that were told to wait: the index may not show them when this process looks.
+    /// Deliveries that have to wait: the index may not show them when this process looks.
     joined: Vec<Message>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, M
 /// for the next batch.
 ///
 /// What is not archived then is missing in the archive, and nowhere else: deliveries have their bodies with them.
-pub(crate) async fn beside<T>(
+pub(crate) async fn alongside<T>(
     app: &App,
     mut archiving: Archiving<'_>,
     patience: Duration,

@@ -11,7 +11,7 @@ use crate::route::Mapped;
 /// first of those that are the same to the byte is kept.
 ///
 /// An event's id is derived from its record, and a delivery's from its event: without a second event no delivery leaves twice, and
-/// nothing is kept twice under one key, which DynamoDB refuses together with all that is kept beside it.
+/// nothing is kept twice under one key, which DynamoDB refuses together with the rest of its batch.
 pub(crate) fn once(records: &[Box<RawValue>], mapped: &mut BTreeMap<usize, Mapped>) {
     let mut events: HashSet<EventId> = HashSet::new();
     let mut unmapped: HashSet<&str> = HashSet::new();

@@ -79,7 +79,7 @@ pub(crate) async fn fan_out(
     let kept = archive::wanted(app, cache, &mapped);
     let patience = cache.patience;
     let work = send_all(app, cache, records, &mapped, deadline, done);
-    let (first, patience) = Box::pin(archive::beside(app, kept, patience, work)).await;
+    let (first, patience) = Box::pin(archive::alongside(app, kept, patience, work)).await;
     cache.patience = patience;
     if first.as_ref().is_ok_and(Option::is_none) {
         record_types(app, cache, types).await;

@@ -1,4 +1,4 @@
-//! One run: what is due, and beside it the jobs and the letters of exhausted deliveries.
+//! One run: what is due, the jobs, and the letters of exhausted deliveries.
 
 use std::time::SystemTime;
 

@@ -1,6 +1,6 @@
 """What stands between the functions and the emulator: AWS where the emulator is laxer than AWS.
 
-The emulator serves every call, whoever makes it. The gate runs in the emulator's own process, in front of its application, and
+The emulator serves every call of every caller. The gate runs in the emulator's own process, in front of its application, and
 
 * finds the function that makes a call (callers.py),
 * derives what AWS would ask of that function's role: action, resource and condition keys (needs.py, tables.py),

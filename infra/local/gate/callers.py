@@ -21,7 +21,7 @@ ON_PURPOSE = "on-purpose"
 
 @dataclass(frozen=True)
 class Caller:
-    """A session of a role: a function, or whoever assumed its role."""
+    """A session of a role: a function, or a test that assumed its role."""
 
     name: str
     arn: str

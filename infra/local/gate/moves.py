@@ -1,7 +1,7 @@
 """SQS's message move tasks, which the emulator lacks: the redrive of dead letters.
 
 A task takes messages from a dead-letter queue, oldest first, either to one destination or each back to the queue that SQS's redrive
-policy took it from. A message that somebody sent to the dead-letter queue came from no queue: without a destination the task ends
+policy took it from. A message that was sent to the dead-letter queue came from no queue: without a destination the task ends
 there, FAILED with CouldNotDetermineMessageSource. What is moved is a new message.
 """
 
@@ -107,7 +107,7 @@ def cancel(data: dict, _url: str) -> dict:
 
 
 async def run(task: Task) -> None:
-    """Moves messages until there is none left, one has nowhere to go, or somebody cancels it."""
+    """Moves messages until there is none left, one has nowhere to go, or the task is cancelled."""
     pause = 1 / (task.rate or RATE)
     # A client that lists tasks at once sees it running, as on AWS.
     await asyncio.sleep(0.2)
@@ -144,7 +144,7 @@ def move(task: Task) -> bool:
 
 
 def copy(message: dict, destination: dict) -> dict:
-    """Returns the request that sends a message anew."""
+    """Returns the request that sends a message again."""
     request = {"MessageBody": message["body"], "MessageAttributes": message["message_attributes"], "QueueUrl": destination["url"]}
     if message["group_id"]:
         request["MessageGroupId"] = message["group_id"]

@@ -1,6 +1,6 @@
 """What a call needs: IAM actions on resources, with the condition keys that the request sets.
 
-The names are those of AWS's service authorization reference. An operation that is not here is refused: whoever makes a function
+The names are those of AWS's service authorization reference. An operation that is not here is refused: a change that makes a function
 call it adds it, and so has to look up what it needs.
 """
 

@@ -22,7 +22,7 @@ pub struct Exhausted {
 /// A letter that was received.
 #[derive(Debug)]
 pub struct Letter {
-    /// The message that starts its delivery anew.
+    /// The message that starts the next cycle of its delivery.
     pub message: Message,
     receipt: Receipt,
 }
@@ -32,10 +32,10 @@ impl Exhausted {
         Self { queue, events, ledger }
     }
 
-    /// Buries deliveries, whoever finds them exhausted, and returns what became of each, in the same order. A failure leaves the row
+    /// Buries exhausted deliveries and returns what became of each, in the same order. A failure leaves the row
     /// due: the sweep does it again, and at worst there are two letters.
     ///
-    /// The event first, then the letter, and the row last: once that says that its letter is there nobody looks at it again.
+    /// The event first, then the letter, and the row last: once the row says that its letter is there, no process looks at it again.
     pub async fn bury(&self, burials: &[Burial], now: Timestamp) -> Vec<Result<(), StoreError>> {
         let events: Vec<Event> = burials.iter().filter_map(Burial::event).collect();
         if let Err(error) = self.events.publish(&events, now).await {

@@ -3,7 +3,7 @@
 //! The rate is a [leaky bucket as a meter of arrivals][1]: each request takes the next turn, so that none has to ask twice and
 //! none is passed over. Requests that are under way hold places, which end by themselves should their process die.
 //!
-//! A delivery that finds no free place waits in its webhook's line, without a message. Whoever gives places back keeps them for the
+//! A delivery that finds no free place waits in its webhook's line, without a message. A process that gives places back keeps them for the
 //! oldest deliveries of the line and sends their messages, so that each waiting delivery costs one message and never polls. A
 //! place that is kept counts as taken: a delivery that came later cannot take it.
 //!
@@ -169,7 +169,7 @@ impl Flow {
         self.waited
     }
 
-    /// Says whether whoever gives places back is to look who waits: a receiver that takes all that comes has no line to look at.
+    /// Says whether a process that gives places back reads the line: a receiver that takes all that comes has no line to look at.
     #[must_use]
     pub fn may_have_line(&self, now: Timestamp) -> bool {
         self.waited.is_some_and(|waited| now <= waited + LOOKS_FOR)

@@ -31,7 +31,7 @@ fn ids(response: &Value) -> Vec<&str> {
     ids
 }
 
-/// A first message beside its copy and another one: one request and one row for each of the two, and nothing comes back.
+/// A first message with its copy and another one: one request and one row for each of the two, and nothing comes back.
 #[tokio::test]
 async fn crash_point_08_copies_in_one_batch_are_one_delivery() {
     for order in ORDERS {
@@ -49,7 +49,7 @@ async fn crash_point_08_copies_in_one_batch_are_one_delivery() {
     }
 }
 
-/// A retry beside its copy and a late first message: one request.
+/// A retry with its copy and a late first message: one request.
 #[tokio::test]
 async fn crash_point_08_copies_of_a_retry_in_one_batch_are_one_attempt() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;

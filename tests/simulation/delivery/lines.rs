@@ -91,7 +91,7 @@ async fn work_off(world: &mut World) -> (usize, SignedDuration) {
     panic!("it never ends: {:?}", states(world));
 }
 
-/// Nobody asks again and again: the first message of each, and one that wakes it, however long it waits.
+/// No delivery polls: the first message of each, and one that wakes it, however long it waits.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_that_wait_cost_one_message_more_each() {
     let (mut world, _) = world_with(json!({"max_concurrency": 5}), 1000).await;
@@ -126,7 +126,7 @@ async fn the_oldest_goes_first() {
     assert!(requests.is_sorted(), "{requests:?}");
 }
 
-/// Whoever should wake the next one dies: at any call, before it and after it. The next one waits for two minutes or so, and not for
+/// The process that should wake the next one dies: at any call, before it and after it. The next one waits for two minutes or so, and not for
 /// ever.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_leaves_nobody_waiting() {

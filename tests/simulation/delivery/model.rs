@@ -104,7 +104,7 @@ fn may_follow(before: &Row, after: &Row) -> bool {
     match before.state {
         State::Delivered => after.state == State::Delivered || is_redrive,
         State::Exhausted => {
-            // Only when somebody should look at it may change, until its letter is there.
+            // Only the time of the next look may change, until its letter is there.
             let is_same = Row { lane_at: after.lane_at, is_due: after.is_due, ..before.clone() } == *after;
             is_same || is_redrive || is_first_taken
         }
@@ -167,7 +167,7 @@ impl Model {
         let hook = self.hooks.get_mut(&webhook).unwrap();
         assert!(!hook.deleted, "{id}: a deleted webhook is called");
         assert!(!hook.paused || known.message.test, "{id}: a paused webhook is called");
-        // Tests ask nobody, and count for nothing.
+        // Tests take no place, and count for nothing.
         if !known.message.test {
             hook.under_way += 1;
             let (count, most) = (hook.under_way, hook.max_concurrency);
@@ -231,7 +231,7 @@ impl Model {
         match &known.row {
             None => letter(&|_, message| (message.cycle, message.attempt) == (0, 1) && message.body.is_some()),
             Some(row) => match row.state {
-                // Nobody looks into a line but for its flow's row.
+                // A line is read only because of its flow's row.
                 State::Pending if row.is_in_line => {
                     self.others_due.contains_key(&(format!("W#{}", known.message.webhook), "FLOW".to_owned()))
                 }
@@ -248,14 +248,14 @@ impl Model {
         }
     }
 
-    /// Nobody looks into a line any more: it has to be empty.
+    /// No process reads a line any more: it has to be empty.
     fn assert_no_line(&self, pk: &str) {
         let in_line = self.deliveries.iter().find(|(_, known)| {
             let row = known.row.as_ref();
             row.is_some_and(|row| row.is_in_line) && format!("W#{}", known.message.webhook) == pk
         });
         let is_looked_at = self.others_due.contains_key(&(pk.to_owned(), "FLOW".to_owned()));
-        assert!(is_looked_at || in_line.is_none(), "{in_line:?} waits in a line that nobody looks into");
+        assert!(is_looked_at || in_line.is_none(), "{in_line:?} waits in a line that no process reads");
     }
 
     pub(super) fn assert_held(&self, id: DeliveryId, queues: &Queues, after: &str) {

@@ -109,7 +109,7 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
 }
 
-/// A webhook whose receiver kills the process, and nine deliveries beside the one to it.
+/// A webhook whose receiver kills the process, and nine deliveries in the same batch.
 async fn world_with_a_killer(others: Mood, killer: Mood) -> (World, domain::id::WebhookId, domain::id::WebhookId) {
     let (mut world, webhook) = world_with(4).await;
     let kills = world.register_with(json!({"retry_policy": {"maxAttempts": 4, "timeoutMs": 5000}}), 4).await;
@@ -172,7 +172,7 @@ async fn copied(world: &mut World, queue: &'static str, order: [usize; 3]) -> Ve
 
 const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [2, 0, 1], [1, 0, 2], [1, 2, 0], [2, 1, 0]];
 
-/// SQS hands over a first message twice in one batch, beside another: one request and one row each, and nothing comes back.
+/// SQS hands over a first message twice in one batch, with another: one request and one row each, and nothing comes back.
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_first_message_in_one_batch_are_one_delivery() {
     for order in ORDERS {
@@ -202,7 +202,7 @@ async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
     }
 }
 
-/// A first message beside the retry that came of it, which it is a late copy of: the row says which of the two is due.
+/// A first message with the retry that came of it, which it is a late copy of: the row says which of the two is due.
 #[tokio::test(start_paused = true)]
 async fn a_late_copy_beside_the_retry_does_nothing() {
     for late_first in [true, false] {

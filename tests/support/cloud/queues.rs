@@ -260,7 +260,7 @@ impl Queues {
             "SendMessageBatch" => self.sent(queue, request, trace),
             "ReceiveMessage" => self.received(queue, request),
             "DeleteMessageBatch" => self.deleted(queue, request),
-            other => panic!("nobody expects {other} of a queue here"),
+            other => panic!("no test expects {other} of a queue"),
         }
     }
 
@@ -277,7 +277,7 @@ impl Queues {
         Reply::ok(&json!({"Messages": letters.iter().map(message).collect::<Vec<_>>()}))
     }
 
-    /// Whoever brings a stale receipt is told that all is well, as SQS does, and nothing is deleted.
+    /// A stale receipt is answered with success, as SQS does, and nothing is deleted.
     fn deleted(&self, queue: &str, request: &Value) -> Reply {
         let entries = request["Entries"].as_array().unwrap();
         assert!((1..=10).contains(&entries.len()), "SQS deletes ten messages at most");

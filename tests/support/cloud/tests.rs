@@ -205,7 +205,7 @@ async fn copies_in_one_call_are_refused_whole() {
     assert_eq!((cloud.tables.items("deliveries").len(), cloud.queues.len("retries")), (0, 0));
 }
 
-/// The engine refuses on its own too, for whoever calls it without the cloud.
+/// The engine refuses on its own too, for callers without the cloud.
 #[test]
 fn the_tables_refuse_two_parts_about_one_item() {
     let tables = Tables::of_the_template();

@@ -1,9 +1,9 @@
-//! What is on its way to receivers that take only so much, in a row beside the webhook's deliveries; and the line of those that wait
+//! What is on its way to receivers that take only so much, in a row next to the webhook's deliveries; and the line of those that wait
 //! for a free place there.
 //!
 //! A delivery that waits is a row in a lane of its webhook, without a message. The flow's row is what drives the line: while there
 //! may be one, it is due, and the sweep looks at the line every minute. It is written before any row that joins, so that no process
-//! that dies leaves a delivery waiting that nobody looks for.
+//! that dies leaves a delivery waiting that no process looks for.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
-/// How often the line is looked at anew because deliveries that it showed wait there no more.
+/// How often the line is read again because deliveries that it showed no longer wait there.
 const LOOKS: u32 = 3;
 
 /// What tells the row from deliveries in the lane that both wait in.
@@ -63,7 +63,7 @@ pub struct Receiver<'a> {
 pub struct Woken {
     /// The messages of the deliveries that places are kept for, the oldest first: they are to be sent.
     pub messages: Vec<Message>,
-    /// Whether places are left although deliveries were told to wait just now: the index may not show them yet.
+    /// Whether places are left although deliveries began to wait just now: the index may not show them yet.
     pub look_again: bool,
     /// What went wrong with others. They wait on, or are due.
     pub fault: Option<StoreError>,
@@ -115,7 +115,7 @@ impl Ledger {
             let mut read = self.flow(receiver.webhook).await?;
             let before = read.flow.clone();
             let turns = read.flow.take(receiver.limits, asks, holder, until, now);
-            // Whoever is told to wait may rely on the sweep.
+            // A delivery that has to wait may rely on the sweep.
             let is_due = !turns.contains(&Turn::Wait) || read.is_due_by(now + RUN);
             if (is_due && read.flow == before) || self.write_flow(receiver, &read, now).await? == Written::Yes {
                 return Ok(turns);
@@ -125,7 +125,7 @@ impl Ledger {
     }
 
     /// Gives back the places of `holders`, keeps those that are free for the oldest deliveries that wait, and takes these out of the
-    /// line: whoever calls it sends their messages, and nobody else does. `joined` are some that wait too, should the index not show
+    /// line: the caller sends their messages, and no one else does. `joined` are some that wait too, should the index not show
     /// them yet.
     ///
     /// # Errors
@@ -300,7 +300,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Says when the sweep looks again at a line that it has found empty (perhaps no more), unless somebody was told to wait since the
+    /// Says when the sweep looks again at a line that it has found empty (perhaps no more), unless a delivery had to wait since the
     /// sweep moved it to `moved_to`, or places changed hands.
     ///
     /// # Errors
@@ -335,13 +335,13 @@ impl Ledger {
         let item = get.send().await.map_err(|error| StoreError::unavailable(&error))?.item.unwrap_or_default();
         let number = |name: &str| item.get(name).and_then(|value| value.as_n().ok()).cloned();
         let json = item.get("flow").and_then(|flow| flow.as_s().ok());
-        // A row that cannot be read is no reason to send nothing: it begins anew.
+        // A row that cannot be read is no reason to send nothing: an empty flow replaces it.
         let flow = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let lane_at = number("lane_at").filter(|_| item.contains_key("lane")).and_then(|at| at.parse().ok());
         Ok(Read { flow, version: number("version"), lane_at })
     }
 
-    /// Writes a flow, unless others wrote it since it was read; if somebody may wait, it is due within the time of a run.
+    /// Writes a flow, unless others wrote it since it was read; if a delivery may wait, it is due within the time of a run.
     async fn write_flow(&self, receiver: Receiver<'_>, read: &Read, now: Timestamp) -> Result<Written, StoreError> {
         let Receiver { webhook, tenant, .. } = receiver;
         let json = serde_json::to_string(&read.flow).map_err(|error| StoreError::inconsistent(webhook, error))?;
@@ -378,7 +378,7 @@ impl Ledger {
     }
 }
 
-/// How long after somebody was told to wait the index may not show it.
+/// How long after a delivery began to wait the index may not show it.
 const RECENTLY: Duration = Duration::from_secs(2);
 
 impl Read {

@@ -21,7 +21,7 @@ pub const PUT_OFF_AT_MOST: Duration = Duration::from_mins(30);
 /// Says where a delivery stands that could not be attempted for a fault of ours, or `None` if its message has to go back to the
 /// queue, because that message is all that holds it.
 ///
-/// A delivery that has a row is put off at once: the row holds it, and a message that went back would come again beside those that
+/// A delivery that has a row is put off at once: the row holds it, and a message that went back would come again next to those that
 /// the sweep sends. A first attempt has no row; after some receives it gets one, so that its tenant sees it. It is
 /// [retrying](State::Retrying), because a pending delivery with a time has had its turn at a receiver that takes only so much.
 ///
@@ -30,7 +30,7 @@ pub const PUT_OFF_AT_MOST: Duration = Duration::from_mins(30);
 #[must_use]
 pub fn put_off(admission: Admission, message: &Message, now: Timestamp) -> Option<Progress> {
     let has_holder = match admission {
-        // Nobody waits for a test that is made later, and the sweep would make a delivery of it.
+        // No one waits for a test that is made later, and the sweep would make a delivery of it.
         _ if message.test => false,
         Admission::First => message.receives >= PATIENCE,
         Admission::Again => true,

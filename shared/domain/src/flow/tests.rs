@@ -72,7 +72,7 @@ fn a_place_that_is_given_back_is_kept_for_the_oldest_that_waits() {
     flow.release(["a"], now());
     assert_eq!(flow.keep(takes(1), &[delivery(2), delivery(3)], now()), [delivery(2)]);
     let newcomer = flow.take(takes(1), &asks([4]), "b", in_ms(60_000), now());
-    assert_eq!(newcomer, [Turn::Wait], "whoever comes later takes no place that is kept");
+    assert_eq!(newcomer, [Turn::Wait], "a later delivery takes no place that is kept");
     assert_eq!(flow.keep(takes(1), &[delivery(2), delivery(3)], now()), [], "the index may still show who was woken");
     assert_eq!(may_go(&flow.take(takes(1), &asks([2]), "c", in_ms(60_000), now())), 1);
     assert_eq!(flow.free(takes(1)), 0, "the place has changed hands");
@@ -116,7 +116,7 @@ fn a_delivery_whose_turn_of_the_rate_is_late_holds_no_place() {
 fn the_line_is_looked_at_while_somebody_may_wait_there() {
     let mut flow = Flow::default();
     flow.take(takes(1), &asks([1]), "a", in_ms(60_000), now());
-    assert!(!flow.may_have_line(now()), "nobody was told to wait");
+    assert!(!flow.may_have_line(now()), "no delivery had to wait");
     flow.take(takes(1), &asks([2]), "b", in_ms(60_000), now());
     assert!(flow.may_have_line(in_ms(180_000)) && !flow.may_have_line(in_ms(180_001)));
     flow.release(["a"], in_ms(170_000));
@@ -164,7 +164,7 @@ enum Op {
     Woken(usize),
     /// It is lost.
     Lost(usize),
-    /// Somebody looks at the line.
+    /// A process reads the line.
     Look,
     /// So many seconds pass.
     Pass(u64),
@@ -183,7 +183,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Whatever happens, no more requests are under way than the receiver takes, nobody who waits is passed over by who came later,
+    /// Whatever happens, no more requests are under way than the receiver takes, no waiting delivery is passed over by a later one,
     /// and a line that is looked at gets every place that is free.
     #[test]
     fn places_are_kept_in_order(most in 1_u32..5, ops in prop::collection::vec(op(), 1..80)) {
@@ -209,7 +209,7 @@ proptest! {
                     Vec::new()
                 }
                 Op::Lost(which) if !woken.is_empty() => {
-                    // Its row is due, and the sweep sends it again: then it asks anew.
+                    // Its row is due, and the sweep sends it again: then it asks again.
                     line.insert(woken.swap_remove(which % woken.len()));
                     Vec::new()
                 }
@@ -246,7 +246,7 @@ proptest! {
 }
 
 proptest! {
-    /// Whoever asks when, no second sees more requests than twice the rate, and none is refused.
+    /// Whatever the order of the asks, no second sees more requests than twice the rate, and none is refused.
     #[test]
     fn the_rate_holds_over_all_processes(rate in 1_u32..50, arrivals in prop::collection::vec((0_u64..5000, 1_u128..20), 1..20)) {
         let limits = Limits { rate: Some(rate), concurrency: None };

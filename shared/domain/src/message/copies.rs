@@ -1,6 +1,6 @@
 //! Copies in one batch.
 //!
-//! A queue delivers at least once, and whoever sends repeats a call whose answer was lost: there can be several messages that ask
+//! A queue delivers at least once, and a sender repeats a call whose answer was lost: there can be several messages that ask
 //! for the same attempt, and when there is a backlog one batch holds them side by side. Nothing in the ledger tells them apart
 //! before the attempt is made, so a batch makes each attempt once, on behalf of all its copies.
 

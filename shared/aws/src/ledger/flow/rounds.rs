@@ -28,7 +28,7 @@ mod tests {
         let of = |holder: &str| (0..ROUNDS).map(|round| pause(round, holder)).collect::<Vec<_>>();
         let (one, other) = (of("0f3a"), of("91bc"));
         assert!(one.iter().sum::<Duration>() < Duration::from_secs(5));
-        assert_eq!(one.first(), Some(&Duration::ZERO), "nobody waits before the first round");
+        assert_eq!(one.first(), Some(&Duration::ZERO), "the first round has no wait");
         assert!(one.iter().zip(&other).skip(1).all(|(one, other)| one != other), "{one:?} {other:?}");
     }
 }
