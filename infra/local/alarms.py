@@ -8,7 +8,7 @@ from stack import ALARM_TOPIC, ROOT, Stack, StackError
 
 # The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
-OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "IteratorAge", "RecursiveInvocationsDropped")
+OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "IteratorAge", "RecursiveInvocationsDropped", "Throttles")
 
 
 # The logical id and the type of a resource of a template.

@@ -233,7 +233,7 @@ class Template(unittest.TestCase):
             self.assertFalse(named, f"{name} sets {named}: what a deleted stack has kept blocks the next one")
 
     def test_what_is_retained_goes_when_a_first_deployment_is_rolled_back(self) -> None:
-        kept = {"AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"}
+        kept = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret"}
         for name, resource in RESOURCES.items():
             policies = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
             if resource["Type"] in kept or any(policies):

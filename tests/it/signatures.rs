@@ -122,15 +122,21 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
     }
 }
 
+/// What is at the path is not the tenant's key: it was left by a process that died, or by a deployment whose secrets were deleted.
+#[rstest]
+#[case::left_there(false)]
+#[case::in_its_recovery_window(true)]
 #[tokio::test]
-async fn a_key_whose_maker_died_half_way_takes_nobodys_place() {
+async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let name = tenant.name.parse().unwrap();
-    // What dies after the private half is kept leaves it there, and nobody names it.
     let path = signing_key_path(stack.output("SecretsPrefix"), &name);
     let left = SigningKey::from_random([7; 32]);
     stack.aws.secrets().create_signing_key(&path, &left, &name).await.unwrap();
+    if deleted {
+        stack.aws.secrets().delete(&path).await.unwrap();
+    }
 
     let receiver = Receiver::accepting().await;
     tenant.webhook(&receiver.url, json!({"signature_scheme": ED25519})).await;

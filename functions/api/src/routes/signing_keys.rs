@@ -104,7 +104,11 @@ pub(super) async fn ensure(app: &App, tenant: &TenantId) -> Result<(), StoreErro
     let key = SigningKey::from_random(runtime::random::bytes());
     let path = signing_key_path(&app.secrets_prefixes.outbound, tenant);
     let staged = match app.secrets.create_signing_key(&path, &key, tenant).await {
-        Err(StoreError::Conflict { .. }) => Some(app.secrets.stage_signing_key(&path, None, &key).await?),
+        Err(StoreError::Conflict { .. }) => {
+            // An earlier deployment's key may be in its recovery window, where nothing can be put.
+            app.secrets.restore(&path, None).await?;
+            Some(app.secrets.stage_signing_key(&path, None, &key).await?)
+        }
         created => created.map(|()| None)?,
     };
     let keys = SigningKeys::first(path, key.public(), app.clock.now());
