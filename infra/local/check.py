@@ -18,9 +18,9 @@ from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
+from failures import check_replay
 from parts import Parts, failing_tests
 from receiver import Receiver
-from replay import check_replay
 from source import check_source
 from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
 from starts import check_starts

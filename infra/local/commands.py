@@ -9,9 +9,9 @@ import arm64
 import bench
 import check
 import demo
+import failures
 import fuzz
 import latency
-import replay
 import smoke
 import source
 import weigh
@@ -21,7 +21,7 @@ COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
     "source": source.source,
-    "replay-failures": replay.replay_failures,
+    "replay-failures": failures.replay_failures,
     "smoke": smoke.smoke,
     "test": check.test,
     "arm64": arm64.arm64,

@@ -128,6 +128,9 @@ async fn a_row_is_kept_from_when_it_was_last_touched() {
     let hours = |count| now() + Duration::from_hours(count);
     ledger.record_first(&delivery, hours(0)).await.unwrap();
     assert_eq!(kept_until().await, hours(0) + KEPT);
+    let put_off = Progress { state: State::Retrying, cycle: 0, attempt: 2, next_at: Some(hours(2)) };
+    assert_eq!(ledger.put_off(slot(&delivery, 0, 2), &put_off, hours(1)).await.unwrap(), Written::Yes);
+    assert_eq!(kept_until().await, hours(0) + KEPT, "a fault that never ends keeps no row for ever");
     ledger.lease(slot(&delivery, 0, 2), hours(2), hours(1)).await.unwrap();
     assert_eq!(kept_until().await, hours(2) + KEPT, "it must not go while an attempt is made");
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };

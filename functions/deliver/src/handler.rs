@@ -24,6 +24,12 @@ use crate::turns;
 /// How long outcomes wait for others to be written with them, unless there are as many as one call writes.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// How much time a further wave of a batch must have.
+const A_WAVE_TAKES: Duration = Duration::from_secs(8);
+
+/// What an invocation keeps of its time to answer.
+const LAST_SECOND: Duration = Duration::from_secs(1);
+
 /// Delivers a batch; `deadline` is the end of the invocation.
 ///
 /// What a receiver does is an outcome, written to the ledger. Only faults of ours are reported as failures: their messages
@@ -138,8 +144,14 @@ async fn in_waves(app: &App, loaded: &Loaded, plans: Vec<Plan<'_>>, deadline: Ti
         waves.entry(wave(plan.message, row, now)).or_default().push((index, plan));
     }
     let mut faults = Vec::new();
-    for plans in waves.into_values() {
+    for (wave, plans) in waves {
         let (indexes, plans): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+        // The first wave is what the invocation is for.
+        if wave != Wave::First && app.clock.now() + A_WAVE_TAKES > deadline {
+            let late = || StoreError::Unavailable("the invocation has no time left for its last messages".to_owned());
+            faults.extend(indexes.into_iter().map(|index| (index, late())));
+            continue;
+        }
         let found = carry_out(app, loaded, plans, deadline).await;
         faults.extend(found.into_iter().map(|(index, error)| (indexes[index], error)));
     }
@@ -176,7 +188,14 @@ pub(crate) async fn carry_out(
     let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, ROWS_A_CALL, GATHER));
     let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
     let faults: Vec<Vec<_>> = written.collect().await;
-    turns::give_back(app, loaded, taken, deadline).await;
+    // A process that is killed while it gives places back would have its whole batch repeated.
+    let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default();
+    if tokio::time::timeout(left.saturating_sub(LAST_SECOND), turns::give_back(app, loaded, taken, deadline))
+        .await
+        .is_err()
+    {
+        tracing::warn!("turns were not given back in time; they end by themselves");
+    }
     faults.into_iter().flatten().collect()
 }
 

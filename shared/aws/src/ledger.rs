@@ -193,16 +193,17 @@ impl Ledger {
         progress: &Progress,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
-        written(self.outcome(slot, attempt, progress, now)?).await
+        written(self.outcome(slot, attempt, progress, Some(expires_at(now)), now)?).await
     }
 
-    /// Puts a delivery off to the time of `progress`, unless it went on meanwhile or a process is at it.
+    /// Puts a delivery off to the time of `progress`, unless it went on meanwhile or a process is at it. It expires when it would have:
+    /// a delivery whose fault never ends is not kept for ever.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
     pub async fn put_off(&self, slot: Slot, progress: &Progress, now: Timestamp) -> Result<Written, StoreError> {
-        let update = self.outcome(slot, None, progress, now)?;
+        let update = self.outcome(slot, None, progress, None, now)?;
         let waits = update.get_condition_expression().clone().unwrap_or_default();
         let update = update
             .condition_expression(format!("{waits} AND (attribute_not_exists(lease_until) OR lease_until <= :now)"))
@@ -210,15 +211,16 @@ impl Ledger {
         written(update).await
     }
 
-    /// Returns the write of [`record`](Self::record).
+    /// Returns the write of [`record`](Self::record), which renews the time at which the row expires.
     fn outcome(
         &self,
         slot: Slot,
         attempt: Option<&Attempt>,
         progress: &Progress,
+        expires_at: Option<i64>,
         now: Timestamp,
     ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let mut set = vec!["delivery_state = :state", "next_attempt = :next", "expires_at = :expires"];
+        let mut set = vec!["delivery_state = :state", "next_attempt = :next"];
         let mut remove = vec!["lease_until"];
         let mut update = self
             .update(slot)
@@ -231,8 +233,11 @@ impl Ledger {
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked))
             .expression_attribute_values(":state", state(progress.state))
-            .expression_attribute_values(":next", number(progress.attempt))
-            .expression_attribute_values(":expires", number(expires_at(now)));
+            .expression_attribute_values(":next", number(progress.attempt));
+        if let Some(expires_at) = expires_at {
+            set.push("expires_at = :expires");
+            update = update.expression_attribute_values(":expires", number(expires_at));
+        }
         if let Some(attempt) = attempt {
             let attempt = serde_dynamo::to_attribute_value(attempt)
                 .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;

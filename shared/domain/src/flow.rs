@@ -175,6 +175,12 @@ impl Flow {
         self.waited.is_some_and(|waited| now <= waited + LOOKS_FOR)
     }
 
+    /// Says whether a delivery may have begun to wait within that time: when one did is written only every ten seconds.
+    #[must_use]
+    pub fn may_have_joined(&self, within: Duration, now: Timestamp) -> bool {
+        self.waited.is_some_and(|waited| now <= waited + REFRESH + within)
+    }
+
     /// Takes note that deliveries wait.
     pub fn see_waiting(&mut self, now: Timestamp) {
         if self.waited.is_none_or(|waited| waited + REFRESH <= now) {

@@ -20,6 +20,9 @@ use crate::{StoreError, batch};
 /// How often a chain that somebody else changed is read again.
 const ROUNDS: u32 = 5;
 
+/// How many pointers are read to find the first that has not expired.
+const FIRST: i32 = 10;
+
 /// The sort key of a chain.
 const CHAIN: &str = "CHAIN";
 
@@ -154,7 +157,7 @@ impl Ledger {
         progress: &Progress,
         now: Timestamp,
     ) -> Result<(Written, Option<Box<Message>>), StoreError> {
-        let row = self.outcome(slot, attempt, progress, now)?;
+        let row = self.outcome(slot, attempt, progress, Some(expires_at(now)), now)?;
         match self.end(slot.webhook, entity, slot.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
             Advance::NotHead => Ok((written(row).await?, None)),
@@ -261,7 +264,7 @@ impl Ledger {
             .expression_attribute_values(":waits", text("WAIT#"))
             .filter_expression(IS_LIVE)
             .expression_attribute_values(":live_at", live_at(now))
-            .limit(1);
+            .limit(FIRST);
         let first = query.into_paginator().items().send().next().await.transpose();
         first.map_err(|error| StoreError::unavailable(&error))?.map(from_item).transpose()
     }

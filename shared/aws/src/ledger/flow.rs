@@ -15,7 +15,7 @@ use domain::flow::{Ask, Flow, Limits, MOST_WOKEN, Turn};
 use domain::id::{DeliveryId, WebhookId};
 use domain::message::Message;
 use domain::tenant::TenantId;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -24,7 +24,6 @@ mod rounds;
 use rounds::{ROUNDS, pause};
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
-use super::lanes::DueDelivery;
 use super::{Ledger, Slot, Written, state, written};
 use crate::StoreError;
 use crate::error::is_conflict;
@@ -110,9 +109,13 @@ impl Ledger {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<Turn>, StoreError> {
+        let mut tried = None;
         for round in 0..ROUNDS {
             tokio::time::sleep(pause(round, holder)).await;
             let mut read = self.flow(receiver.webhook).await?;
+            if let Some(turns) = written_before(tried.take(), &read.flow) {
+                return Ok(turns);
+            }
             let before = read.flow.clone();
             let turns = read.flow.take(receiver.limits, asks, holder, until, now);
             // A delivery that has to wait may rely on the sweep.
@@ -120,6 +123,7 @@ impl Ledger {
             if (is_due && read.flow == before) || self.write_flow(receiver, &read, now).await? == Written::Yes {
                 return Ok(turns);
             }
+            tried = Some((read.flow, turns));
         }
         Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
     }
@@ -172,9 +176,13 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(Vec<Message>, bool), StoreError> {
         let salt = holders.first().map_or("", String::as_str);
+        let mut tried = None;
         for round in 0..ROUNDS {
             tokio::time::sleep(pause(round, salt)).await;
             let mut read = self.flow(receiver.webhook).await?;
+            if let Some(woken) = written_before(tried.take(), &read.flow) {
+                return Ok(woken);
+            }
             let before = read.flow.clone();
             read.flow.release(holders.iter().map(String::as_str), now);
             if !joined.is_empty() {
@@ -192,12 +200,12 @@ impl Ledger {
             }
             let ids: Vec<_> = line.iter().map(|message| message.delivery).collect();
             let woken = read.flow.keep(receiver.limits, &ids, now);
-            let just_now = read.flow.waited().is_some_and(|waited| now <= waited + RECENTLY);
-            let look_again = just_now && woken.len() < free;
+            let look_again = read.flow.may_have_joined(RECENTLY, now) && woken.len() < free;
+            line.retain(|message| woken.contains(&message.delivery));
             if read.flow == before || self.write_flow(receiver, &read, now).await? == Written::Yes {
-                line.retain(|message| woken.contains(&message.delivery));
                 return Ok((line, look_again));
             }
+            tried = Some((read.flow, (line, look_again)));
         }
         Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
     }
@@ -209,13 +217,8 @@ impl Ledger {
     ///
     /// If the table is unavailable or an item cannot be read.
     pub async fn line(&self, webhook: WebhookId, limit: usize, now: Timestamp) -> Result<Vec<Message>, StoreError> {
-        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(waiting_lane(webhook, shard), None, limit, now));
-        let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
-        let found = found.map(|due| due.map(|due| due.message));
-        let mut line = found.collect::<Result<Vec<_>, _>>()?;
-        line.sort_by_key(|message| message.delivery);
-        line.truncate(limit);
-        Ok(line)
+        let line = self.oldest(|shard| waiting_lane(webhook, shard), limit, now).await?;
+        Ok(line.into_iter().map(|due| due.message).collect())
     }
 
     /// Writes the row of a delivery that waits for a free place since its first message, unless there is a row already. One that keeps
@@ -385,6 +388,11 @@ impl Read {
     fn is_due_by(&self, by: Timestamp) -> bool {
         self.lane_at.is_some_and(|at| at <= by.as_millisecond())
     }
+}
+
+/// Returns the result of the last write if it is what is read now: it was made, and its answer was lost.
+fn written_before<T>(tried: Option<(Flow, T)>, read: &Flow) -> Option<T> {
+    tried.filter(|(flow, _)| flow == read).map(|(_, result)| result)
 }
 
 fn contains(line: &[Message], delivery: DeliveryId) -> bool {

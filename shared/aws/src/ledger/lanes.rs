@@ -13,6 +13,12 @@ use super::{Ledger, Slot, Written, written};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, from_item, live_at, number, text};
 
+/// Up to how many deliveries each shard is asked for all of them.
+const FEW: usize = 1_000;
+
+/// How many items of a lane a call reads when it passes over expired ones. They have no bodies, so this is less than a page.
+const MANY: usize = 500;
+
 /// What the sweep should look at.
 #[derive(Debug, Clone)]
 pub enum Due {
@@ -75,16 +81,29 @@ impl Ledger {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<DueDelivery>, StoreError> {
-        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(parked_lane(webhook, shard), None, limit, now));
+        self.oldest(|shard| parked_lane(webhook, shard), limit, now).await
+    }
+
+    /// Returns the oldest `limit` deliveries of the lanes of a webhook, one for each shard.
+    pub(super) async fn oldest(
+        &self,
+        lane: impl Fn(u8) -> String,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        // Deliveries spread evenly: of many, twice a shard's share is enough, and takes less memory.
+        let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
+        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now));
         let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
-        let mut parked = found.collect::<Result<Vec<_>, _>>()?;
-        parked.sort_by_key(|due| due.message.delivery);
-        parked.truncate(limit);
-        Ok(parked)
+        let mut oldest = found.collect::<Result<Vec<_>, _>>()?;
+        oldest.sort_by_key(|due| due.message.delivery);
+        oldest.truncate(limit);
+        Ok(oldest)
     }
 
     /// Returns the first `limit` live items of a lane. Expired ones would otherwise stand in front of the others, for as long as
-    /// DynamoDB takes to delete them.
+    /// DynamoDB takes to delete them. The first call reads no more than is wanted; if expired items leave too few, further calls read
+    /// many at a time, as there may be thousands of them.
     pub(super) async fn lane(
         &self,
         lane: String,
@@ -94,7 +113,6 @@ impl Ledger {
     ) -> Result<Vec<Item>, StoreError> {
         let query = self.client.query().table_name(&self.table).index_name("lanes");
         let query = query
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .filter_expression(IS_LIVE)
             .expression_attribute_values(":live_at", live_at(now))
             .expression_attribute_values(":lane", text(lane));
@@ -104,14 +122,18 @@ impl Ledger {
                 .expression_attribute_values(":until", number(until.as_millisecond())),
             None => query.key_condition_expression("lane = :lane"),
         };
-        let mut pages = query.into_paginator().items().send();
-        let mut items = Vec::new();
-        while items.len() < limit
-            && let Some(item) = pages.next().await
-        {
-            items.push(item.map_err(|error| StoreError::unavailable(&error))?);
+        let (mut items, mut page, mut from) = (Vec::new(), limit, None);
+        loop {
+            let call = query.clone().limit(i32::try_from(page).unwrap_or(i32::MAX)).set_exclusive_start_key(from);
+            let answer = call.send().await.map_err(|error| StoreError::unavailable(&error))?;
+            items.extend(answer.items.unwrap_or_default());
+            from = answer.last_evaluated_key;
+            page = limit.max(MANY);
+            if from.is_none() || items.len() >= limit {
+                items.truncate(limit);
+                return Ok(items);
+            }
         }
-        Ok(items)
     }
 
     /// Moves a waiting delivery, due or parked, to what is due at `until`, unless another sweep or an attempt came first. Who

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Ledger;
 use super::delivery_item::{DeliveryItem, SHARDS, shard_pk};
 use crate::StoreError;
-use crate::items::{IS_LIVE, from_item, live_at, text};
+use crate::items::{from_item, is_live, text};
 
 /// How many deliveries a page looks at in a shard, at most: it may be short, or empty, and still not the last one.
 const MAX_LOOKED_AT: usize = 1000 / SHARDS as usize;
@@ -96,21 +96,21 @@ impl Ledger {
             .expression_attribute_values(":pk", text(pk))
             .expression_attribute_values(":from", text(from.to_string()))
             .expression_attribute_values(":below", text(below.to_string()))
-            .filter_expression(IS_LIVE)
-            .expression_attribute_values(":live_at", live_at(now))
             .limit(i32::try_from(limit + 2).unwrap_or(i32::MAX));
         let mut items = query.into_paginator().items().send();
         let mut found = Found { wanted: Vec::new(), stopped_at: None };
         let mut looked_at = 0;
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            // Not by a filter: what is passed over is work too, and counts.
+            let is_live = is_live(&item, now);
             let delivery = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
             if delivery.id >= below {
                 continue;
             }
             let id = delivery.id;
             looked_at += 1;
-            if wanted(&delivery) {
+            if is_live && wanted(&delivery) {
                 found.wanted.push(delivery);
             }
             if found.wanted.len() > limit || looked_at == MAX_LOOKED_AT {

@@ -182,6 +182,20 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// When a delivery last had to wait is written every ten seconds: one that came since then counts too.
+#[test]
+fn a_delivery_may_have_joined_since_that_was_last_written() {
+    let mut flow = Flow::default();
+    let within = Duration::from_secs(2);
+    assert!(!flow.may_have_joined(within, now()));
+    flow.see_waiting(now());
+    flow.see_waiting(in_ms(5_000));
+    assert_eq!(flow.waited(), Some(now()), "not written again so soon");
+    assert!(flow.may_have_joined(within, in_ms(5_000)));
+    assert!(flow.may_have_joined(within, in_ms(12_000)));
+    assert!(!flow.may_have_joined(within, in_ms(12_001)));
+}
+
 proptest! {
     /// Whatever happens, no more requests are under way than the receiver takes, no waiting delivery is passed over by a later one,
     /// and a line that is looked at gets every place that is free.
