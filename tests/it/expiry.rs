@@ -43,7 +43,7 @@ async fn stores() -> (Ledger, Events, aws::Registry) {
 /// The first message of a delivery of a tenant, a webhook and an entity of its own.
 fn message(name: &str, number: u32, at: Timestamp) -> Message {
     let event = EventId::derive(at, &[name, &number.to_string()]);
-    let webhook = WebhookId::derive(at, &[name]);
+    let webhook = WebhookId::derive(Timestamp::UNIX_EPOCH, &[name]);
     let body = Body::Inline("{}".to_owned());
     let first = Message::first(event, "item.created".parse().unwrap(), webhook, name.parse().unwrap(), body);
     Message { entity: Some(format!("{name}/1")), ..first }
