@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::breaker::{RUN, next_look};
 use domain::delivery::{Delivery, OVERDUE_AFTER, State};
 use domain::flow::{Ask, Flow, Limits, MOST_WOKEN, Turn};
-use domain::id::{DeliveryId, WebhookId};
+use domain::id::WebhookId;
 use domain::message::Message;
 use domain::tenant::TenantId;
 use futures::future::join_all;
@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 mod rounds;
 
-use rounds::{ROUNDS, pause};
+use rounds::{ROUNDS, pause, written_before};
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
 use super::{Ledger, Slot, Written, state, written};
@@ -193,10 +193,9 @@ impl Ledger {
             if free > 0 && read.flow.may_have_line(now) {
                 // One more than can be woken, to see whether others are left; and some that may be on their way already.
                 line = self.line(receiver.webhook, 2 * free + 1, now).await?;
-                line.extend(
-                    joined.iter().filter(|message| !contains(&line, message.delivery)).cloned().collect::<Vec<_>>(),
-                );
+                line.extend_from_slice(joined);
                 line.sort_by_key(|message| message.delivery);
+                line.dedup_by_key(|message| message.delivery);
             }
             let ids: Vec<_> = line.iter().map(|message| message.delivery).collect();
             let woken = read.flow.keep(receiver.limits, &ids, now);
@@ -388,15 +387,6 @@ impl Read {
     fn is_due_by(&self, by: Timestamp) -> bool {
         self.lane_at.is_some_and(|at| at <= by.as_millisecond())
     }
-}
-
-/// Returns the result of the last write if it is what is read now: it was made, and its answer was lost.
-fn written_before<T>(tried: Option<(Flow, T)>, read: &Flow) -> Option<T> {
-    tried.filter(|(flow, _)| flow == read).map(|(_, result)| result)
-}
-
-fn contains(line: &[Message], delivery: DeliveryId) -> bool {
-    line.iter().any(|message| message.delivery == delivery)
 }
 
 /// What the writes that are about a line have in common.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use domain::flow::Flow;
+
 /// How often it is tried because others came first.
 pub(super) const ROUNDS: u32 = 12;
 
@@ -19,6 +21,11 @@ pub(super) fn pause(round: u32, holder: &str) -> Duration {
     longest / 2 + longest / 2 * (hash % 64) / 64
 }
 
+/// Returns the result of the last try if its flow is what is read now: it was written, and the answer to the write was lost.
+pub(super) fn written_before<T>(tried: Option<(Flow, T)>, read: &Flow) -> Option<T> {
+    tried.filter(|(flow, _)| flow == read).map(|(_, result)| result)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +37,14 @@ mod tests {
         assert!(one.iter().sum::<Duration>() < Duration::from_secs(5));
         assert_eq!(one.first(), Some(&Duration::ZERO), "the first round has no wait");
         assert!(one.iter().zip(&other).skip(1).all(|(one, other)| one != other), "{one:?} {other:?}");
+    }
+
+    #[test]
+    fn a_write_whose_answer_was_lost_is_recognised_and_another_is_not() {
+        let mut written = Flow::default();
+        written.see_waiting(jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(written_before(Some((written.clone(), "ours")), &written), Some("ours"));
+        assert_eq!(written_before(Some((written, "ours")), &Flow::default()), None);
+        assert_eq!(written_before::<()>(None, &Flow::default()), None);
     }
 }
