@@ -50,14 +50,14 @@ pub struct Exceeded {
 impl Rate {
     /// Returns the window of a time.
     #[must_use]
-    pub fn window(&self, now: Timestamp) -> Window {
+    pub fn window(self, now: Timestamp) -> Window {
         let length = i64::from(self.window_seconds.get());
         let start = now.as_second().div_euclid(length) * length;
         Window { start, end: start + length }
     }
 
     /// Returns the refusal at a time in a window.
-    fn exceeded(&self, window: Window, now: Timestamp) -> Exceeded {
+    fn exceeded(self, window: Window, now: Timestamp) -> Exceeded {
         let ends = Timestamp::from_second(window.end).unwrap_or(now);
         let wait = ends.duration_since(now).max(SignedDuration::ZERO);
         let partial = u64::from(wait.subsec_nanos() > 0);
