@@ -112,7 +112,7 @@ pub enum Verdict {
     Redirected,
     /// No answer in time.
     TimedOut,
-    /// The name did not resolve.
+    /// The name did not resolve, or not to addresses that policy allows: which of them, the owner of a webhook is not told.
     DnsFailed,
     /// The connection failed.
     ConnectFailed,
@@ -120,7 +120,7 @@ pub enum Verdict {
     TlsFailed,
     /// The connection broke, or what came was not HTTP.
     ProtocolFailed,
-    /// Policy forbids the address behind the name, or the URL.
+    /// Policy forbids the URL: its port, or the address that it names.
     Forbidden,
     /// There was nothing to send: the webhook's template made no payload of the event.
     Unrendered,
