@@ -34,6 +34,10 @@ pub(crate) async fn header(
     timeout: Duration,
 ) -> Result<Result<Option<SecretString>, Outcome>, StoreError> {
     let Some(authorization) = &webhook.authorization else { return Ok(Ok(None)) };
+    // The API refuses a URL that leads elsewhere; a row that holds one all the same gets no credential read for it.
+    if let Err(other) = authorization.allows(&webhook.settings.url) {
+        return Ok(Err(Outcome::unanswered(Verdict::Unauthorized, other.to_string())));
+    }
     let Method::OAuth2(client) = &authorization.method else {
         let secret = app.keyring.authorizing(authorization).await?;
         return Ok(Ok(authorization.method.header(secret.to_text())));
