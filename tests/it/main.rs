@@ -22,6 +22,7 @@ mod ledger;
 mod move_tasks;
 mod operational;
 mod ordering;
+mod rates;
 mod recursion;
 mod secrets;
 mod signatures;
