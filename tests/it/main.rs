@@ -19,6 +19,7 @@ mod fanout;
 mod inbound;
 mod jobs;
 mod ledger;
+mod loops;
 mod move_tasks;
 mod operational;
 mod ordering;

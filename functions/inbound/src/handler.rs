@@ -1,6 +1,8 @@
 //! One call: who calls whom, is it true, and what does it become.
 
 use aws::StoreError;
+use domain::event::Event;
+use domain::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
 use domain::inbound::{Call, MAX_BODY_BYTES, read};
 use domain::signature::{VerifyError, verify};
@@ -27,6 +29,9 @@ enum Refusal {
     /// The caller does not know the secret, or plays an old call again.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
+    /// The call is part of a circle of webhooks.
+    #[error("{0}")]
+    Loop(#[from] HopsError),
     /// The webhook is disabled.
     #[error("the webhook is disabled")]
     Disabled,
@@ -41,6 +46,7 @@ impl Refusal {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Unverified(_) => (StatusCode::UNAUTHORIZED, "unverified", "Signature not verified"),
+            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
@@ -83,6 +89,7 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let (tenant, id) = address(request.uri().path()).ok_or(Refusal::NotFound)?;
     let span = tracing::Span::current();
     span.record("tenant.id", tracing::field::display(&tenant)).record("webhook.id", tracing::field::display(id));
+    let hops = Hops::read(request.headers().get_all(HEADER).iter().map(|value| value.to_str().ok()))?;
     let body: &[u8] = request.body();
     if body.len() > MAX_BODY_BYTES {
         return Err(Refusal::TooLarge);
@@ -106,6 +113,7 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let event_type = fact.event_type.clone();
     let collection = fact.collection.clone();
     let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
+    let event = Event { hops, ..event };
     let event = app.events.publish_once(&event, (&collection, &once), now).await?;
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %event_type, "call taken");
