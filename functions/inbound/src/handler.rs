@@ -8,8 +8,9 @@ use domain::inbound::{Call, MAX_BODY_BYTES, read};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
-use lambda_http::http::StatusCode;
+use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
+use runtime::headers::SECURITY;
 use serde_json::json;
 
 use crate::App;
@@ -77,9 +78,10 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
     tracing::Span::current().record("http.response.status_code", status.as_u16());
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", lambda_http::http::HeaderValue::from_static(content_type));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", lambda_http::http::HeaderValue::from_static("1"));
+    let common = [("content-type", content_type), ("cache-control", "no-store")];
+    let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(("retry-after", "1"));
+    for (name, value) in common.into_iter().chain(SECURITY).chain(again) {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -10,6 +10,7 @@ use crate::source::tests::{change as stream_change, films};
 use crate::value::tests::map;
 use crate::value::{Map, changed_paths};
 
+mod depth;
 mod diff;
 mod template;
 mod wire;
