@@ -60,6 +60,9 @@ pub enum Problem {
     /// A store cannot be reached just now.
     #[error("try again in a moment")]
     Unavailable(#[source] StoreError),
+    /// The authorizer's answer, which API Gateway keeps for a minute, is of another version than this function.
+    #[error("Dynahook is being updated; try again in a minute")]
+    Updating,
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] StoreError),
@@ -194,7 +197,9 @@ impl Problem {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+            Self::Unavailable(_) | Self::Updating => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
+            }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -205,6 +210,7 @@ impl Problem {
         Some(match self {
             Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
             Self::TooManyRequests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Stale { current } => (header::ETAG, value(format!("\"{current}\""))?),
             Self::Forbidden(_)
@@ -288,6 +294,7 @@ mod tests {
             Problem::Malformed(text()),
             Problem::Invalid(Vec::new()),
             Problem::Unavailable(store()),
+            Problem::Updating,
             Problem::Internal(store()),
         ];
         for problem in all {

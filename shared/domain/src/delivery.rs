@@ -112,7 +112,7 @@ pub enum Verdict {
     Redirected,
     /// No answer in time.
     TimedOut,
-    /// The name did not resolve.
+    /// The name did not resolve, or not to addresses that policy allows: which of them, the owner of a webhook is not told.
     DnsFailed,
     /// The connection failed.
     ConnectFailed,
@@ -120,7 +120,7 @@ pub enum Verdict {
     TlsFailed,
     /// The connection broke, or what came was not HTTP.
     ProtocolFailed,
-    /// Policy forbids the address behind the name, or the URL.
+    /// Policy forbids the URL: its port, or the address that it names.
     Forbidden,
     /// There was nothing to send: the webhook's template made no payload of the event.
     Unrendered,
@@ -173,7 +173,7 @@ pub struct Outcome {
     /// The start of the answer's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
-    /// From the start of the request to the end of the answer, in milliseconds.
+    /// From the start of the request to the end of the answer, in milliseconds, with the wait for an authorization server's token.
     pub duration_ms: u32,
     /// What of that time went where.
     #[serde(default, skip_serializing_if = "Timing::is_empty")]
@@ -191,11 +191,23 @@ impl Outcome {
         let error = Some(error.into());
         Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
     }
+
+    /// Counts the wait for a token to the attempt.
+    #[must_use]
+    pub fn after_token(mut self, waited: Duration) -> Self {
+        let waited = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
+        self.timing.token_ms = Some(waited);
+        self.duration_ms = self.duration_ms.saturating_add(waited);
+        self
+    }
 }
 
 /// How long the parts of a request took, in milliseconds; nothing where there was none, as on a connection that is used again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timing {
+    /// Waiting for a token of the webhook's authorization server, before the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ms: Option<u32>,
     /// Resolving the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_ms: Option<u32>,

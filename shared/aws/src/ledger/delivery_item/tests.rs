@@ -20,7 +20,13 @@ fn delivered() -> Delivery {
         ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let timing = Timing { dns_ms: Some(12), connect_ms: Some(14), tls_ms: Some(35), first_byte_ms: Some(141) };
+    let timing = Timing {
+        dns_ms: Some(12),
+        connect_ms: Some(14),
+        tls_ms: Some(35),
+        first_byte_ms: Some(141),
+        ..Timing::default()
+    };
     let outcome = Outcome {
         verdict: Verdict::Accepted,
         status: Some(200),
