@@ -1,4 +1,4 @@
-//! A tenant with very many templates beside one with few: what of it stays in the shard, what goes into slices, and that nothing is
+//! A tenant with very many templates next to one with few: what of it stays in the shard, what goes into slices, and that nothing is
 //! lost, doubled or out of order.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -232,16 +232,16 @@ impl Chunk {
     async fn send(self, app: &App, records: &[Box<RawValue>]) -> Option<usize> {
         let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
         let (indexes, messages): (Vec<_>, Vec<_>) = self.deliveries.into_iter().unzip();
-        let (sliced, slices): (Vec<_>, Vec<_>) = self.slices.into_iter().unzip();
-        let (deliveries, in_order, slices, mut unsent) = tokio::join!(
+        let (rest, renderings): (Vec<_>, Vec<_>) = self.slices.into_iter().unzip();
+        let (deliveries, in_order, renderings, mut unsent) = tokio::join!(
             app.deliveries.send(messages),
             app.ordered.send_in_order(in_order),
-            app.renderings.send(slices),
+            app.renderings.send(renderings),
             bury(app, records, self.failures)
         );
         let mut refused = BTreeMap::new();
         let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
-        for (index, result) in results.chain(sliced.into_iter().zip(slices)) {
+        for (index, result) in results.chain(rest.into_iter().zip(renderings)) {
             match result {
                 Ok(()) => {}
                 Err(StoreError::Refused(why)) => {
