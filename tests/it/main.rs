@@ -31,4 +31,5 @@ mod signatures;
 mod sweep;
 mod tenancy;
 mod trial;
+mod usage;
 mod webhooks;

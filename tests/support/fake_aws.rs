@@ -175,7 +175,9 @@ impl FakeAws {
     /// The subscriptions of a tenant above a generation.
     async fn query(&self, request: &Value) -> Value {
         let values = &request["ExpressionAttributeValues"];
-        let tenant = values[":pk"]["S"].as_str().unwrap().strip_prefix("S#").unwrap();
+        let pk = values[":pk"]["S"].as_str().unwrap();
+        // No tenant has used anything of its budgets.
+        let Some(tenant) = pk.strip_prefix("S#") else { return json!({"Count": 0, "ScannedCount": 0, "Items": []}) };
         let seen: u64 = values[":seen"]["N"].as_str().unwrap().parse().unwrap();
         let tenants = self.tenants.lock().await;
         let rows = tenants.get(tenant).into_iter().flatten().filter(|row| row.generation > seen);

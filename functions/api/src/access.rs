@@ -101,7 +101,7 @@ fn whose(method: &Method, route: &str) -> For {
     let writes = writes(method, route);
     match route {
         "/egress-addresses" => For::Everyone,
-        _ if route.starts_with("/sources") => For::Operators,
+        _ if route.starts_with("/sources") || route.starts_with("/tenants") => For::Operators,
         _ if route.starts_with("/api-keys") || route.starts_with("/signing-keys") => For::TenantAdmins,
         _ if writes && route.starts_with("/event-types") => For::TenantAdmins,
         _ => For::Admins,
@@ -192,6 +192,7 @@ mod tests {
     #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
     #[case::publish(Method::POST, "/events", "events:write")]
     #[case::publish_about(Method::POST, "/webhooks/{id}/{entity}", "events:write")]
+    #[case::usage(Method::GET, "/usage", "webhooks:read")]
     #[case::events(Method::GET, "/events/{event_id}", "events:read")]
     #[case::catalog(Method::GET, "/event-types", "events:read")]
     #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
@@ -261,7 +262,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operators, tenant_admins, everyone), (5, 7, 1), "a new route is in `whose`");
+        assert_eq!((operators, tenant_admins, everyone), (8, 7, 1), "a new route is in `whose`");
     }
 
     #[test]

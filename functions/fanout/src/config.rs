@@ -1,5 +1,6 @@
 //! What the fanout function is told by its environment.
 
+use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.
@@ -17,6 +18,8 @@ pub struct Config {
     pub stream_failures_queue_url: String,
     /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
     pub payload_retention_days: u8,
+    /// `BUDGETS`: the deployment's defaults.
+    pub budgets: Budgets,
 }
 
 impl Config {
@@ -33,6 +36,7 @@ impl Config {
         let ordered_queue_url = env.required("ORDERED_QUEUE_URL");
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -41,6 +45,7 @@ impl Config {
                 ordered_queue_url: ordered_queue_url?,
                 stream_failures_queue_url: stream_failures_queue_url?,
                 payload_retention_days,
+                budgets,
             })
         };
         let config = config();

@@ -12,6 +12,7 @@ use domain::tenant::TenantId;
 
 use crate::App;
 use crate::app::{Cache, Known};
+use crate::budget;
 use crate::published;
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
@@ -118,14 +119,15 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
             body
         };
         let first = Message::first(event.id, event_type, subscription.webhook, event.tenant.clone(), body);
-        messages.push(Message {
+        let message = Message {
             app: subscription.app.clone(),
             sequence: Some(event.sequence.clone()),
             hops: event.hops,
             entity: subscription.ordered.then(|| entity(&event.entity.path())),
             content_type: rendering.content_type(),
             ..first
-        });
+        };
+        messages.push(budget::deliver(app, event, message));
     }
     Ok(messages)
 }

@@ -1,10 +1,12 @@
 //! One call: who calls whom, is it true, and what does it become.
 
 use aws::StoreError;
+use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
 use domain::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
 use domain::inbound::{Call, MAX_BODY_BYTES, read};
+use domain::rate::{Exceeded as RateExceeded, RateKey};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
@@ -33,6 +35,12 @@ enum Refusal {
     /// The call is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
+    /// The webhook is called more often than it may be.
+    #[error("{0}")]
+    TooMany(#[from] RateExceeded),
+    /// The tenant has used up a budget.
+    #[error("{0}")]
+    Budget(Box<Exceeded>),
     /// The webhook is disabled.
     #[error("the webhook is disabled")]
     Disabled,
@@ -42,12 +50,24 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// Returns how many seconds a caller should wait, if that helps.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable(_) => Some(1),
+            Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
+            Self::Budget(exceeded) => Some(exceeded.wait_seconds),
+            Self::NotFound | Self::TooLarge | Self::Unverified(_) | Self::Loop(_) | Self::Disabled => None,
+        }
+    }
+
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Unverified(_) => (StatusCode::UNAUTHORIZED, "unverified", "Signature not verified"),
-            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
+            Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
@@ -57,10 +77,10 @@ impl Refusal {
 /// Takes a call: 202 with the id of the event that it became, the same however often it is sent.
 #[tracing::instrument(name = "inbound.call", skip_all, fields(tenant.id, webhook.id, event.id, http.response.status_code))]
 pub async fn handle(app: &App, request: Request) -> Response<Body> {
-    let (status, content_type, body) = match take(app, &request).await {
+    let (status, content_type, body, retry_after) = match take(app, &request).await {
         Ok(event) => {
             let stored = event.is_some();
-            (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}))
+            (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}), None)
         }
         Err(refusal) => {
             if let Refusal::Unavailable(error) = &refusal {
@@ -72,16 +92,18 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
             let r#type = format!("urn:dynahook:problem:{code}");
             let body =
                 json!({"type": r#type, "title": title, "status": status.as_u16(), "detail": refusal.to_string()});
-            (status, "application/problem+json", body)
+            (status, "application/problem+json", body, refusal.retry_after())
         }
     };
     tracing::Span::current().record("http.response.status_code", status.as_u16());
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     let common = [("content-type", content_type), ("cache-control", "no-store")];
-    let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(("retry-after", "1"));
-    for (name, value) in common.into_iter().chain(SECURITY).chain(again) {
+    for (name, value) in common.into_iter().chain(SECURITY) {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
     }
     response
 }
@@ -107,6 +129,9 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     if !webhook.settings.enabled {
         return Err(Refusal::Disabled);
     }
+    // After the signature: a caller who does not know the secret uses up nothing of the rate.
+    let key = RateKey::new("inbound", &[tenant.as_str(), &id.to_string()]);
+    app.rates.take(&key, app.rate, now).await?;
     let Some(Call { fact, once }) = read(&webhook, signed_id, header, body) else { return Ok(None) };
     // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
     if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
@@ -116,6 +141,9 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let collection = fact.collection.clone();
     let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
     let event = Event { hops, ..event };
+    let published_bytes = serde_json::to_string(&event).map_or(0, |json| json.len() as u64);
+    let more = Counts { events: 1, published_bytes, ..Counts::default() };
+    app.usage.spend(&event.tenant, more, now).await.map_err(|exceeded| Refusal::Budget(Box::new(exceeded)))?;
     let event = app.events.publish_once(&event, (&collection, &once), now).await?;
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %event_type, "call taken");
