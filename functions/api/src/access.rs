@@ -191,6 +191,7 @@ mod tests {
     #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
     #[case::publish(Method::POST, "/events", "events:write")]
     #[case::publish_about(Method::POST, "/webhooks/{id}/{entity}", "events:write")]
+    #[case::usage(Method::GET, "/usage", "webhooks:read")]
     #[case::events(Method::GET, "/events/{event_id}", "events:read")]
     #[case::catalog(Method::GET, "/event-types", "events:read")]
     #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
@@ -255,6 +256,25 @@ mod tests {
     #[case::addresses(Method::GET, "/egress-addresses", For::Everyone)]
     fn a_request_is_for(#[case] method: Method, #[case] route: &str, #[case] expected: For) {
         assert_eq!(whose(&method, route), expected);
+    }
+
+    /// By what their descriptions and their handlers say.
+    #[test]
+    fn every_operation_of_the_contract_is_for_the_right_callers() {
+        let contract = serde_json::to_value(crate::openapi()).unwrap();
+        let (mut operators, mut tenant_admins, mut everyone) = (0, 0, 0);
+        for (route, item) in contract["paths"].as_object().unwrap() {
+            for method in item.as_object().unwrap().keys().filter(|_| item.get("servers").is_none()) {
+                let method: Method = method.to_uppercase().parse().unwrap();
+                match whose(&method, route) {
+                    For::Operators => operators += 1,
+                    For::TenantAdmins => tenant_admins += 1,
+                    For::Everyone => everyone += 1,
+                    For::Admins => {}
+                }
+            }
+        }
+        assert_eq!((operators, tenant_admins, everyone), (8, 7, 1), "a new route is in `whose`");
     }
 
     #[test]
