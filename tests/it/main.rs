@@ -20,6 +20,7 @@ mod fanout;
 mod inbound;
 mod jobs;
 mod ledger;
+mod loops;
 mod move_tasks;
 mod operational;
 mod ordering;

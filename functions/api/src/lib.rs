@@ -10,6 +10,7 @@ mod body;
 pub mod caller;
 mod config;
 mod etag;
+mod hops;
 mod idempotency;
 mod limits;
 mod openapi;

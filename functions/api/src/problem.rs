@@ -5,6 +5,7 @@
 use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::hops::HopsError;
 use domain::webhook::FieldError;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -45,6 +46,9 @@ pub enum Problem {
     /// The request with that idempotency key is still running.
     #[error("the request with this Idempotency-Key is still running; try again in a moment")]
     KeyInUse,
+    /// The request is part of a circle of webhooks.
+    #[error("{0}")]
+    Loop(#[from] HopsError),
     /// Too many requests of one tenant.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
@@ -193,6 +197,7 @@ impl Problem {
             }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
+            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
             Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
@@ -220,6 +225,7 @@ impl Problem {
             | Self::Limit(_)
             | Self::PreconditionRequired
             | Self::KeyReused
+            | Self::Loop(_)
             | Self::TooLarge(_)
             | Self::Malformed(_)
             | Self::Invalid(_)
@@ -289,6 +295,7 @@ mod tests {
             Problem::PreconditionRequired,
             Problem::KeyReused,
             Problem::KeyInUse,
+            Problem::Loop(HopsError::Unreadable),
             Problem::TooManyRequests(1),
             Problem::TooLarge(1),
             Problem::Malformed(text()),

@@ -21,6 +21,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod flow;
+pub mod hops;
 pub mod id;
 pub mod inbound;
 pub mod job;

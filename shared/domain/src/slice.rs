@@ -94,6 +94,7 @@ impl Part {
             Message {
                 app: wanting.app.clone(),
                 sequence: Some(event.sequence.clone()),
+                hops: event.hops,
                 entity: wanting.ordered.then(|| entity(&event.entity.path())),
                 content_type: self.rendering.content_type(),
                 ..Message::first(event.id, event_type, wanting.webhook, tenant, body.clone())

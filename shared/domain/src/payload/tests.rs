@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::{Entity, Operation, Removal, State};
+use crate::hops::Hops;
 use crate::id::EventId;
 use crate::source::Images;
 use crate::source::tests::{change as stream_change, films};
@@ -61,6 +62,7 @@ pub(super) fn event(operation: Operation) -> Event {
         new,
         update_mask: masked.then(|| changed_paths(&packet(false), &packet(true))),
         removal: None,
+        hops: Hops::NONE,
     }
 }
 

@@ -14,7 +14,7 @@ use super::*;
 /// Loopback and plain HTTP, as a local deployment allows.
 pub(super) fn local() -> TargetPolicy {
     let ports = vec!["1-65535".parse().unwrap()];
-    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports }
+    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports, own: Vec::new() }
 }
 
 /// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
