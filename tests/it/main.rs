@@ -32,4 +32,5 @@ mod slices;
 mod sweep;
 mod tenancy;
 mod trial;
+mod usage;
 mod webhooks;

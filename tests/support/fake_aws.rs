@@ -186,7 +186,8 @@ impl FakeAws {
             let items: Vec<&Value> = bodies.iter().filter(|(key, _)| key.0 == pk).map(|(_, item)| item).collect();
             return json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items});
         }
-        let tenant = pk.strip_prefix("S#").unwrap();
+        // No tenant has used anything of its budgets.
+        let Some(tenant) = pk.strip_prefix("S#") else { return json!({"Count": 0, "ScannedCount": 0, "Items": []}) };
         let seen: u64 = values[":seen"]["N"].as_str().unwrap().parse().unwrap();
         let tenants = self.tenants.lock().await;
         let rows = tenants.get(tenant).into_iter().flatten().filter(|row| row.generation > seen);

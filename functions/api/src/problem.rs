@@ -5,8 +5,10 @@
 use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::budget::{Budget, Exceeded};
 use domain::hops::HopsError;
 use domain::webhook::FieldError;
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -49,6 +51,9 @@ pub enum Problem {
     /// The request is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
+    /// The tenant has used up a budget.
+    #[error("{0}")]
+    Budget(Box<Exceeded>),
     /// Too many requests of one tenant.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
@@ -136,6 +141,18 @@ struct Details<'a> {
     detail: String,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
+    #[serde(flatten)]
+    budget: Option<BudgetDetails>,
+}
+
+/// Which budget is used up.
+#[derive(Serialize)]
+struct BudgetDetails {
+    budget: Budget,
+    used: u64,
+    needed: u64,
+    limit: u64,
+    resets_at: Timestamp,
 }
 
 /// What every error is answered with: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
@@ -154,6 +171,17 @@ pub struct ProblemBody {
     detail: String,
     /// Each field, parameter or header that is not as it must be.
     errors: Option<Vec<Fault>>,
+    /// Of `budget-exceeded`: which budget is used up.
+    budget: Option<Budget>,
+    /// How much of it is used.
+    used: Option<u64>,
+    /// How much the request needs.
+    needed: Option<u64>,
+    /// How much there is.
+    limit: Option<u64>,
+    /// When there is something again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resets_at: Option<Timestamp>,
 }
 
 impl Problem {
@@ -197,7 +225,8 @@ impl Problem {
             }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
-            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
+            Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
+            Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
@@ -217,6 +246,7 @@ impl Problem {
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
             Self::TooManyRequests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
+            Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
             Self::Stale { current } => (header::ETAG, value(format!("\"{current}\""))?),
             Self::Forbidden(_)
             | Self::NotFound(_)
@@ -231,6 +261,19 @@ impl Problem {
             | Self::Invalid(_)
             | Self::Internal(_) => return None,
         })
+    }
+}
+
+impl From<&Exceeded> for BudgetDetails {
+    fn from(exceeded: &Exceeded) -> Self {
+        let Exceeded { budget, used, needed, limit, resets_at, .. } = *exceeded;
+        Self { budget, used, needed, limit, resets_at }
+    }
+}
+
+impl From<Exceeded> for Problem {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Budget(Box::new(exceeded))
     }
 }
 
@@ -258,6 +301,7 @@ impl Serialize for Problem {
             status: status.as_u16(),
             detail: self.to_string(),
             errors,
+            budget: if let Self::Budget(exceeded) = self { Some(BudgetDetails::from(&**exceeded)) } else { None },
         };
         details.serialize(serializer)
     }
@@ -284,6 +328,9 @@ mod tests {
     fn every_problem_has_a_page() {
         let text = || "why".to_owned();
         let store = || StoreError::Unavailable(text());
+        let resets_at = Timestamp::UNIX_EPOCH;
+        let exceeded =
+            Exceeded { budget: Budget::JobsPerDay, used: 1, needed: 1, limit: 1, resets_at, wait_seconds: 1 };
         let all = [
             Problem::Unauthenticated(text()),
             Problem::Forbidden(text()),
@@ -296,6 +343,7 @@ mod tests {
             Problem::KeyReused,
             Problem::KeyInUse,
             Problem::Loop(HopsError::Unreadable),
+            Problem::Budget(Box::new(exceeded)),
             Problem::TooManyRequests(1),
             Problem::TooLarge(1),
             Problem::Malformed(text()),

@@ -1,5 +1,6 @@
 //! What the fanout function is told by its environment.
 
+use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.
@@ -19,6 +20,8 @@ pub struct Config {
     pub stream_failures_queue_url: String,
     /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
     pub payload_retention_days: u8,
+    /// `BUDGETS`: the deployment's defaults.
+    pub budgets: Budgets,
 }
 
 impl Config {
@@ -36,6 +39,7 @@ impl Config {
         let renderings_queue_url = env.required("RENDERINGS_QUEUE_URL");
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -45,6 +49,7 @@ impl Config {
                 renderings_queue_url: renderings_queue_url?,
                 stream_failures_queue_url: stream_failures_queue_url?,
                 payload_retention_days,
+                budgets,
             })
         };
         let config = config();

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::app::Cache;
+use crate::budget;
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
 const MANY: usize = 200;
@@ -63,15 +64,16 @@ pub(crate) async fn deliveries(
     let wanted = known.matcher.matching(event);
     let inline = inline_bytes(wanted.len());
     let batch = left.entry(event.tenant.clone()).or_insert(BATCH_WORK);
-    let mut budget = EventBudget::default();
+    let mut room = EventBudget::default();
     let (mut messages, mut rest) = (Vec::with_capacity(wanted.len()), Vec::new());
-    for part in parts(event, &wanted) {
-        match budget.decide(&part, event, *batch) {
+    for mut part in parts(event, &wanted) {
+        budget::take_turns(app, event, &mut part);
+        match room.decide(&part, event, *batch) {
             // What keeps an order is made however late it is, and is little.
             Verdict::Here if is_late() && !part.is_ordered() => rest.push(part),
             Verdict::Here => {
                 let (made, work) = render(&app.bodies, event, &part, inline, app.clock.now()).await?;
-                budget.spend(&part, work, batch);
+                room.spend(&part, work, batch);
                 messages.extend(made);
             }
             Verdict::InASlice => rest.push(part),

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use crate::App;
 use crate::app::Cache;
 use crate::archive;
+use crate::budget;
 use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{bury, failed};
@@ -76,11 +77,13 @@ pub(crate) async fn fan_out(
         return Ok(Some(0));
     };
     let types = new_types(cache, &mapped);
+    budget::begin(app, mapped.values().flatten().flatten(), app.retention.is_some(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
     let patience = cache.patience;
     let work = send_all(app, cache, records, &mapped, deadline, done);
     let (first, patience) = Box::pin(archive::alongside(app, kept, patience, work)).await;
     cache.patience = patience;
+    app.usage.flush(app.clock.now()).await;
     if first.as_ref().is_ok_and(Option::is_none) {
         record_types(app, cache, types).await;
     }

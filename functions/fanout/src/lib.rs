@@ -7,6 +7,7 @@
 
 mod app;
 mod archive;
+mod budget;
 mod config;
 mod copies;
 mod deliveries;

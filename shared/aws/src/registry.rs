@@ -22,12 +22,14 @@ mod rates;
 mod signing_keys;
 mod sources;
 mod statistics;
+mod usage;
 mod webhook_item;
 mod webhooks;
 
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use rates::Rates;
+pub use usage::{Counted, UsageRows};
 pub use webhooks::{WebhookPage, WebhookRecord};
 
 /// The Registry table.

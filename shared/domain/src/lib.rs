@@ -13,6 +13,7 @@ pub mod answer;
 pub mod api_key;
 pub mod authorization;
 pub mod breaker;
+pub mod budget;
 pub mod burial;
 pub mod caller;
 pub mod catalog;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Deferral;
 use crate::chain::entity;
 use crate::event::{Event, EventType};
 use crate::id::WebhookId;
@@ -63,6 +64,9 @@ pub struct Wanting {
     /// Whether it wants the deliveries of an entity in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ordered: bool,
+    /// When its turn comes, if its tenant's budget for the day is used up: decided once, before the rendering is put into a slice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
 }
 
 impl Part {
@@ -95,6 +99,7 @@ impl Part {
                 app: wanting.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
+                deferral: wanting.deferral,
                 entity: wanting.ordered.then(|| entity(&event.entity.path())),
                 content_type: self.rendering.content_type(),
                 ..Message::first(event.id, event_type, wanting.webhook, tenant, body.clone())
@@ -120,7 +125,7 @@ pub fn parts(event: &Event, wanted: &[Arc<Subscription>]) -> Vec<Part> {
         if place == parts.len() {
             parts.push(Part { rendering: rendering.clone(), event_type, webhooks: Vec::new() });
         }
-        parts[place].webhooks.push(Wanting { webhook: *webhook, app: app.clone(), ordered: *ordered });
+        parts[place].webhooks.push(Wanting { webhook: *webhook, app: app.clone(), ordered: *ordered, deferral: None });
     }
     parts.sort_by_key(|part| (part.is_template(), !part.is_ordered()));
     parts
