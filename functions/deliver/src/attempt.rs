@@ -7,7 +7,7 @@ use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
 use domain::breaker::SLOW;
 use domain::delivery::{
-    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
+    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, hops, settle, to_send,
 };
 use domain::flow::Turn;
 use domain::message::{Body, Message};
@@ -121,8 +121,8 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
-        (Decision::GiveUp(why), _, Some(webhook)) => {
-            let attempt = made(app, message, webhook, Outcome::unanswered(Verdict::Unrendered, why));
+        (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
+            let attempt = made(app, message, webhook, Outcome::unanswered(verdict, why));
             (stopped(given_up(message), None), Some(attempt), false)
         }
         (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
@@ -220,7 +220,8 @@ async fn send(
         return Ok(Some(made(app, message, webhook, outcome)));
     };
     let at = app.clock.now();
-    let mut request = signers.request(webhook, message, Payload { body: &body, content_type }, at, timeout);
+    let mut request =
+        signers.request(webhook, message, Payload { body: &body, content_type, hops: hops(message, row) }, at, timeout);
     // The request has its own, and a batch of large ones waits long.
     drop(body);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);

@@ -112,6 +112,11 @@ pub(super) fn add(openapi: &mut OpenApi) {
         ),
         ("413", "`urn:dynahook:problem:too-large`: the body is larger than an event may be", &[OURS]),
         ("503", "`urn:dynahook:problem:unavailable`: try again in a moment", &[OURS, GATEWAYS]),
+        (
+            "508",
+            "`urn:dynahook:problem:loop`: more than five deliveries led to the call, or `webhook-hops` is not a number",
+            &[OURS],
+        ),
     ];
     let of_keys = [
         ("404", "`urn:dynahook:problem:not-found`: there is no key", &[OURS, GATEWAYS][..]),

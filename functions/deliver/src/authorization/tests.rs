@@ -56,7 +56,7 @@ thread_local! {
     /// Made once a test, as once a process: it reads all certificates.
     static CLIENT: outbound::Client = {
         let (allowed, ports) = (vec!["127.0.0.0/8".parse().unwrap()], vec!["1-65535".parse().unwrap()]);
-        outbound::Client::new(TargetPolicy { allowed, allow_http: true, ports }).unwrap()
+        outbound::Client::new(TargetPolicy { allowed, allow_http: true, ports, own: Vec::new() }).unwrap()
     };
 }
 

@@ -44,6 +44,7 @@ fn delivered() -> Delivery {
         tenant: "0d9f1c4e-6f0a-4b60-9d6f-2f6f5f0a7c11".parse().unwrap(),
         app: Some("application-1".parse().unwrap()),
         entity: None,
+        hops: Hops::NONE,
         sequence: Some("000000000000040000000000000000000123456".to_owned()),
         progress: Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None },
         lease_until: None,
