@@ -5,7 +5,7 @@ use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
 use domain::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
-use domain::inbound::{Call, MAX_BODY_BYTES, read};
+use domain::inbound::{Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
 use domain::rate::{Exceeded as RateExceeded, RateKey};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
@@ -32,6 +32,17 @@ enum Refusal {
     /// The caller does not know the secret, or plays an old call again.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
+    /// A header that is not signed says what the body contradicts.
+    #[error("{0}")]
+    Contradicted(#[from] Contradiction),
+    /// The same signed bytes came before, with another header, and were not stored.
+    #[error(
+        "the same signed body came before with another type in its header, which is not signed, and was not stored"
+    )]
+    SaidOtherwise,
+    /// The webhook names types, and this is none of them: no fault of the caller's.
+    #[error("the webhook takes no calls of this type")]
+    NotNamed,
     /// The call is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
@@ -56,7 +67,14 @@ impl Refusal {
             Self::Unavailable(_) => Some(1),
             Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
             Self::Budget(exceeded) => Some(exceeded.wait_seconds),
-            Self::NotFound | Self::TooLarge | Self::Unverified(_) | Self::Loop(_) | Self::Disabled => None,
+            Self::NotFound
+            | Self::TooLarge
+            | Self::Unverified(_)
+            | Self::Contradicted(_)
+            | Self::SaidOtherwise
+            | Self::NotNamed
+            | Self::Loop(_)
+            | Self::Disabled => None,
         }
     }
 
@@ -64,11 +82,14 @@ impl Refusal {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
-            Self::Unverified(_) => (StatusCode::UNAUTHORIZED, "unverified", "Signature not verified"),
+            Self::Unverified(_) | Self::Contradicted(_) | Self::SaidOtherwise => {
+                (StatusCode::UNAUTHORIZED, "unverified", "Call not verified")
+            }
             Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
+            Self::NotNamed => (StatusCode::ACCEPTED, "not-named", "Type not named"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
     }
@@ -126,25 +147,37 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let signature = webhook.settings.signatures().swap_remove(0);
     let signed_id = verify(&signature, &secrets, header, body, now)?;
-    if !webhook.settings.enabled {
-        return Err(Refusal::Disabled);
-    }
     // After the signature: a caller who does not know the secret uses up nothing of the rate.
     let key = RateKey::new("inbound", &[tenant.as_str(), &id.to_string()]);
     app.rates.take(&key, app.rate, now).await?;
-    let Some(Call { fact, once }) = read(&webhook, signed_id, header, body) else { return Ok(None) };
+    let Call { fact, once, said } = read(&webhook, signed_id, header, body);
+    let collection = collection(&webhook);
+    let fact = match fact {
+        _ if !webhook.settings.enabled => Err(Refusal::Disabled),
+        Ok(fact) => Ok(fact),
+        Err(Unstored::NotNamed) => Err(Refusal::NotNamed),
+        Err(Unstored::Contradicted(contradiction)) => Err(contradiction.into()),
+    };
+    // Before the answer: the same signed bytes do not become an event later under another header.
+    if let (Err(_), Some(said)) = (&fact, &said) {
+        app.events.note_call((&collection, &once), said, now).await?;
+    }
+    let fact = match fact {
+        Err(Refusal::NotNamed) => return Ok(None),
+        fact => fact?,
+    };
     // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
     if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
         return Err(Refusal::TooLarge);
     }
     let event_type = fact.event_type.clone();
-    let collection = fact.collection.clone();
     let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
     let event = Event { hops, ..event };
     let published_bytes = serde_json::to_string(&event).map_or(0, |json| json.len() as u64);
     let more = Counts { events: 1, published_bytes, ..Counts::default() };
     app.usage.spend(&event.tenant, more, now).await.map_err(|exceeded| Refusal::Budget(Box::new(exceeded)))?;
-    let event = app.events.publish_once(&event, (&collection, &once), now).await?;
+    let event = app.events.publish_call(&event, (&collection, &once), said.as_deref(), now).await?;
+    let event = event.ok_or(Refusal::SaidOtherwise)?;
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %event_type, "call taken");
     Ok(Some(event))

@@ -87,7 +87,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
     let of_calls = [
         (
             "401",
-            "`urn:dynahook:problem:unverified`: a header is missing, the signature does not match, or it was made too long ago",
+            "`urn:dynahook:problem:unverified`: a header is missing, the signature does not match, it was made too long ago, or a header that is not signed contradicts the body",
             &[OURS][..],
         ),
         ("403", "`urn:dynahook:problem:disabled`: the call is signed, and the webhook is disabled", &[OURS]),
