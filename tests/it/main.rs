@@ -28,6 +28,7 @@ mod rates;
 mod recursion;
 mod secrets;
 mod signatures;
+mod slices;
 mod sweep;
 mod tenancy;
 mod trial;

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 
+use aws::Usage;
 use domain::budget::Counts;
 use domain::event::Event;
 use domain::message::Message;
@@ -29,8 +30,8 @@ pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>
 
 /// Counts a delivery, and lets it wait if it is over the budget. What the deployment itself tells, such as that a budget is used up, is
 /// counted and does not wait.
-pub(crate) fn deliver(app: &App, event: &Event, message: Message) -> Message {
-    let deferral = app.usage.deliver(&event.tenant).filter(|_| event.source != OPERATIONAL);
+pub(crate) fn deliver(usage: &Usage, event: &Event, message: Message) -> Message {
+    let deferral = usage.deliver(&event.tenant).filter(|_| event.source != OPERATIONAL);
     Message { deferral, ..message }
 }
 

@@ -7,7 +7,6 @@ use aws::StoreError;
 use aws::queue::{InOrder, Outgoing};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::event::EventType;
-use domain::message::Message;
 use domain::operational::OPERATIONAL;
 use domain::source::Change;
 use domain::tenant::TenantId;
@@ -20,10 +19,11 @@ use crate::app::Cache;
 use crate::archive;
 use crate::budget;
 use crate::copies::once;
+use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{bury, failed};
 use crate::isolation::isolate;
 use crate::record::{read, sequence_number};
-use crate::route::{Mapped, deliveries, map};
+use crate::route::{Mapped, map};
 
 /// What DynamoDB Streams hands over: records that are read one by one, so that a bad one spoils none of the others.
 #[derive(Debug, Deserialize)]
@@ -100,7 +100,9 @@ async fn send_all(
     done: &mut usize,
 ) -> Result<Option<usize>, StoreError> {
     let is_up = || app.clock.now() + RESERVE > deadline;
+    let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let mut chunk = Chunk::default();
+    let mut left = Left::new();
     let mut sent = 0;
     for index in 0..records.len() {
         // One at least, or a slow batch would never end.
@@ -112,8 +114,8 @@ async fn send_all(
             None => {}
             Some(Ok(events)) => {
                 for event in events {
-                    match deliveries(app, cache, event).await {
-                        Ok(messages) => chunk.add(index, &messages),
+                    match deliveries(app, cache, event, &mut left, &is_late).await {
+                        Ok(routed) => chunk.add(index, routed),
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
                         Err(error) => return Err(error),
                     }
@@ -134,7 +136,7 @@ async fn send_all(
             *done = index + 1;
         }
     }
-    tracing::info!(deliveries = sent, "batch fanned out");
+    tracing::info!(messages = sent, "batch fanned out");
     Ok(None)
 }
 
@@ -202,14 +204,17 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(15);
 struct Chunk {
     deliveries: Vec<(usize, Outgoing)>,
     ordered: Vec<(usize, InOrder)>,
+    /// Renderings that have no room in the shard.
+    slices: Vec<(usize, Outgoing)>,
     /// Records that go to stream-failures, and why.
     failures: Vec<(usize, String)>,
 }
 
 impl Chunk {
     /// Adds the messages of a record.
-    fn add(&mut self, record: usize, messages: &[Message]) {
-        for message in messages {
+    fn add(&mut self, record: usize, Routed { messages, slices }: Routed) {
+        self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
+        for message in &messages {
             match message.group() {
                 Some(group) => {
                     let id = message.delivery.to_string();
@@ -220,9 +225,9 @@ impl Chunk {
         }
     }
 
-    /// Returns how many deliveries there are.
+    /// Returns how many messages there are.
     fn len(&self) -> usize {
-        self.deliveries.len() + self.ordered.len()
+        self.deliveries.len() + self.ordered.len() + self.slices.len()
     }
 
     /// Returns the first record of which something was not sent. A record of which AWS will never take a message goes to
@@ -230,13 +235,16 @@ impl Chunk {
     async fn send(self, app: &App, records: &[Box<RawValue>]) -> Option<usize> {
         let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
         let (indexes, messages): (Vec<_>, Vec<_>) = self.deliveries.into_iter().unzip();
-        let (deliveries, in_order, mut unsent) = tokio::join!(
+        let (rest, renderings): (Vec<_>, Vec<_>) = self.slices.into_iter().unzip();
+        let (deliveries, in_order, renderings, mut unsent) = tokio::join!(
             app.deliveries.send(messages),
             app.ordered.send_in_order(in_order),
+            app.renderings.send(renderings),
             bury(app, records, self.failures)
         );
         let mut refused = BTreeMap::new();
-        for (index, result) in indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order)) {
+        let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
+        for (index, result) in results.chain(rest.into_iter().zip(renderings)) {
             match result {
                 Ok(()) => {}
                 Err(StoreError::Refused(why)) => {

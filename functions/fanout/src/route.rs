@@ -1,22 +1,15 @@
-//! From a table's changes to deliveries, with the Registry as it stands now.
+//! From a table's changes to events, with the Registry as it stands now.
 
 use std::collections::HashSet;
 
 use aws::StoreError;
-use domain::chain::entity;
-use domain::event::{Event, EventType};
-use domain::message::{Body, MAX_INLINE_BYTES, Message};
-use domain::payload::Rendering;
+use domain::event::Event;
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
 use crate::app::{Cache, Known};
-use crate::budget;
 use crate::published;
-
-/// From how many webhooks on the body of an event is stored rather than repeated.
-const MANY: usize = 200;
 
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
@@ -91,43 +84,4 @@ async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u6
         known.generation = generation;
     }
     Ok(is_newer)
-}
-
-/// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
-/// once if it is large.
-///
-/// What many webhooks get is stored even if it is small, so that their messages together are not too much to hold.
-pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> Result<Vec<Message>, StoreError> {
-    let Some(known) = cache.matchers.get_mut(&event.tenant) else { return Ok(Vec::new()) };
-    let wanted = known.matcher.matching(event);
-    let inline = if wanted.len() > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES };
-    let mut messages = Vec::with_capacity(wanted.len());
-    let mut rendered: Vec<(&Rendering, EventType, Body)> = Vec::new();
-    for subscription in &wanted {
-        // It wants the event, so it asks for a type of it.
-        let event_type = subscription.type_for(event).unwrap_or_else(|| event.event_type.clone());
-        let rendering = &subscription.rendering;
-        let same = rendered.iter().find(|(other, shown_as, _)| *other == rendering && *shown_as == event_type);
-        let body = if let Some((_, _, body)) = same {
-            body.clone()
-        } else {
-            let body = app.bodies.render(rendering, event, &event_type, inline, app.clock.now()).await?;
-            if let Body::Failed(error) = &body {
-                tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, error, "no payload was made");
-            }
-            rendered.push((rendering, event_type.clone(), body.clone()));
-            body
-        };
-        let first = Message::first(event.id, event_type, subscription.webhook, event.tenant.clone(), body);
-        let message = Message {
-            app: subscription.app.clone(),
-            sequence: Some(event.sequence.clone()),
-            hops: event.hops,
-            entity: subscription.ordered.then(|| entity(&event.entity.path())),
-            content_type: rendering.content_type(),
-            ..first
-        };
-        messages.push(budget::deliver(app, event, message));
-    }
-    Ok(messages)
 }

@@ -44,6 +44,7 @@ pub mod sample;
 pub mod secret;
 pub mod sent;
 pub mod signature;
+pub mod slice;
 pub mod source;
 pub mod subscription;
 pub mod target;

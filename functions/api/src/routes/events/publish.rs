@@ -13,6 +13,7 @@ use domain::budget::Counts;
 use domain::event::{Event, EventType};
 use domain::hops::Hops;
 use domain::id::EventId;
+use domain::joined;
 use domain::published::{Draft, MAX_EVENT_BYTES};
 use domain::value::Map;
 use futures::future::try_join_all;
@@ -335,7 +336,7 @@ impl<'a> Publisher<'a> {
         }
         // No application is named by nothing.
         let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
-        let scope = &format!("T#{}#{app}", self.admin.tenant);
+        let scope = &joined::key(&["T", self.admin.tenant.as_str(), app]);
         let mut ids = HashMap::new();
         for some in once.chunks(AT_ONCE) {
             let publishing = some.iter().map(|(own_id, event)| async move {
