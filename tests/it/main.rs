@@ -29,3 +29,4 @@ mod sweep;
 mod tenancy;
 mod trial;
 mod webhooks;
+mod weight;

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use aws::StoreError;
 use domain::chain::entity;
 use domain::event::{Event, EventType};
+use domain::matcher::Found;
 use domain::message::{Body, MAX_INLINE_BYTES, Message};
 use domain::payload::Rendering;
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
-use crate::app::{Cache, Known};
+use crate::cache::{Cache, Known};
 use crate::published;
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
@@ -53,12 +54,15 @@ pub(crate) async fn map(
             };
             continue;
         }
-        for (tenant, generation) in glance.generations {
-            let known = cache.matchers.get_or_insert_mut(tenant.clone(), Known::default);
-            if refresh(app, known, &tenant, generation).await? && is_late() {
-                return Ok(None);
+        for (tenant, generation) in &glance.generations {
+            if cache.matchers.of(tenant, *generation).is_none() {
+                refresh(app, cache, tenant, *generation).await?;
+                if is_late() {
+                    return Ok(None);
+                }
             }
         }
+        cache.generations.extend(glance.generations);
         for event in events.iter_mut().flatten().flatten() {
             event.name_states(glance.state_keys.get(&event.tenant));
         }
@@ -76,29 +80,47 @@ fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mappe
     changes.iter().map(map).collect()
 }
 
-/// Brings a tenant's matcher to the generation; reads only what is newer, and nothing if nothing is. Says whether it read.
-async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u64) -> Result<bool, StoreError> {
+/// Brings a tenant's matcher to the generation; reads only what is newer.
+async fn refresh(app: &App, cache: &mut Cache, tenant: &TenantId, generation: u64) -> Result<(), StoreError> {
+    let mut known = cache.matchers.take(tenant);
     if known.generation > generation {
         // The table was restored to an earlier state: what is known never happened.
-        *known = Known::default();
+        known = Known::default();
     }
-    let is_newer = known.generation < generation;
-    if is_newer {
+    if known.generation < generation {
         for change in app.registry.subscriptions_since(tenant, known.generation).await? {
             known.matcher.apply(change);
         }
         known.generation = generation;
     }
-    Ok(is_newer)
+    cache.matchers.put(tenant.clone(), known);
+    Ok(())
+}
+
+/// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
+async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, StoreError> {
+    let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
+    if let Some(found) = cache.matchers.matching(event, generation) {
+        return Ok(found);
+    }
+    refresh(app, cache, &event.tenant, generation).await?;
+    Ok(cache.matchers.matching(event, generation).unwrap_or_default())
+}
+
+/// The messages of an event.
+pub(crate) struct Routed {
+    pub(crate) messages: Vec<Message>,
+    /// Why there are not all, if they are not.
+    pub(crate) missing: Option<String>,
 }
 
 /// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
 /// once if it is large.
 ///
 /// What many webhooks get is stored even if it is small, so that their messages together are not too much to hold.
-pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> Result<Vec<Message>, StoreError> {
-    let Some(known) = cache.matchers.get_mut(&event.tenant) else { return Ok(Vec::new()) };
-    let wanted = known.matcher.matching(event);
+pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> Result<Routed, StoreError> {
+    let Found { wanted, not_judged } = wanting(app, cache, event).await?;
+    let missing = (not_judged > 0).then(|| too_much(not_judged, event));
     let inline = if wanted.len() > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES };
     let mut messages = Vec::with_capacity(wanted.len());
     let mut rendered: Vec<(&Rendering, EventType, Body)> = Vec::new();
@@ -126,5 +148,16 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
             ..first
         });
     }
-    Ok(messages)
+    Ok(Routed { messages, missing })
+}
+
+/// Says why not every webhook of the tenant was asked whether it wants the event.
+fn too_much(not_judged: usize, event: &Event) -> String {
+    let reason = format!(
+        "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks, those with the highest \
+         ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay the record",
+        event.tenant, event.id
+    );
+    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "an event takes too much matching");
+    reason
 }

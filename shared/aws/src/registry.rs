@@ -21,11 +21,13 @@ mod idempotency;
 mod signing_keys;
 mod sources;
 mod statistics;
+mod tests_running;
 mod webhook_item;
 mod webhooks;
 
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
+pub use tests_running::{RunningTest, TEST_PLACES};
 pub use webhooks::{WebhookPage, WebhookRecord};
 
 /// The Registry table.
@@ -58,6 +60,10 @@ struct MetaItem {
     /// How many webhooks the tenant has, deleted ones not counted.
     #[serde(default)]
     webhooks: u64,
+    /// What the subscriptions of its webhooks take in fan-out at most, in bytes; those that were written before it was counted add
+    /// nothing.
+    #[serde(default)]
+    weight: u64,
     /// Drawn with the first webhook.
     #[serde(default)]
     state_key: Option<StateKey>,
@@ -116,11 +122,6 @@ impl Registry {
     #[must_use]
     pub fn draining(self, deliveries_table: String) -> Self {
         Self { deliveries_table: Some(deliveries_table), ..self }
-    }
-
-    async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {
-        let item = self.get(&tenant_pk(tenant), "META").await?;
-        Ok(item.map(from_item).transpose()?.unwrap_or_default())
     }
 
     async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {
