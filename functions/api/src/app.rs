@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::Config;
 use crate::limits::Limits;
+use crate::schema::Compiled;
 
 /// The clients of an execution environment.
 pub struct App {
@@ -23,6 +24,7 @@ pub struct App {
     pub(crate) public_url: String,
     pub(crate) max_webhooks: u64,
     pub(crate) limits: Limits,
+    pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
     pub(crate) clock: Box<dyn Clock>,
     fingerprint_key_arn: String,
@@ -47,6 +49,7 @@ impl App {
             public_url: config.public_url,
             max_webhooks: config.max_webhooks,
             limits: Limits::new(config.tenant_rate_limit),
+            schemas: Compiled::default(),
             targets: config.targets,
             clock: Box::new(SystemClock),
             fingerprint_key_arn: config.fingerprint_key_arn,

@@ -6,6 +6,7 @@
 
 mod app;
 mod body;
+mod cacheable;
 pub mod caller;
 mod config;
 mod etag;

@@ -12,6 +12,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::cacheable::cacheable;
 use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
 use crate::{App, idempotency};
@@ -86,9 +87,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(app: Arc<App>) -> Router {
     let (integration, openapi) = integration().split_for_parts();
     let integration = integration.layer(from_fn_with_state(Arc::clone(&app), idempotency::layer));
+    let keys = Router::new().route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published));
     Router::new()
         .nest("/api/v1/integration", integration)
-        .route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published))
+        .merge(cacheable(keys))
         .with_state(app)
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))
