@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source replay-failures smoke test arm64 faults lint weigh bench soak fuzz latency openapi down
+.PHONY: help run demo source replay-failures smoke test arm64 faults lint weigh bench soak fuzz latency openapi requirements down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -53,3 +53,8 @@ latency: ## Show how long each route of the API takes
 openapi: ## Write infra/openapi.json anew, from the code
 	@cargo run --quiet --package api --example openapi > infra/openapi.json.new
 	@mv infra/openapi.json.new infra/openapi.json
+
+requirements: ## Pin the Python packages of infra/local/requirements/*.in, with their hashes; the versions stay unless a .in says otherwise
+	@for name in tools emulator contract data; do .local/venv/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --custom-compile-command "make requirements" \
+	  infra/local/requirements/$$name.in -o infra/local/requirements/$$name.txt || exit 1; done

@@ -177,11 +177,24 @@ def lint() -> int:
     check_links()
     step("alarms and mappings in docs/RUNBOOK.md")
     check_runbook()
-    execute("licences and sources of dependencies", [cargo_tool("cargo-deny", CARGO_DENY), "check", "bans", "licenses", "sources"])
+    deny = cargo_tool("cargo-deny", CARGO_DENY)
+    execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
+    check_advisories(deny)
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
     return 0
+
+
+def check_advisories(deny: str) -> None:
+    """Checks the dependencies for known weaknesses. Without the database, which is fetched from GitHub, nothing is checked, and it says so."""
+    step("advisories: fetching the RustSec database")
+    try:
+        subprocess.run([deny, "fetch", "db"], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        print("not checked: the database cannot be fetched from here. Run make lint where GitHub can be reached.", flush=True)
+        return
+    execute("advisories of dependencies", [deny, "check", "--disable-fetch", "advisories"])
 
 
 def check_purity() -> None:

@@ -37,13 +37,17 @@ ENVIRONMENTS = {
     "down": ("tools",),
 }
 
+# Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is complete: pip takes
+# no dependency on top.
+LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+
 
 def main() -> int:
     """Checks the machine, makes the environments and starts the command."""
     if len(sys.argv) != 2 or sys.argv[1] not in ENVIRONMENTS:
         return fail(f"usage: python3 infra/local/main.py {'|'.join(ENVIRONMENTS)}")
-    if sys.version_info < (3, 10):
-        return fail(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}")
+    if sys.version_info < (3, 11):
+        return fail(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
     if not sys.platform.startswith("linux"):
         return fail("the local stack needs Linux: the emulator runs the functions' Linux binaries directly")
     if not shutil.which("cargo"):
@@ -77,7 +81,7 @@ def make_environment(name: str) -> None:
     print(f"· installing the pinned {name} (once, a minute or so)", flush=True)
     venv.create(folder, clear=True, with_pip=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--requirement", requirements], check=True)
+    subprocess.run([*pip, *LOCKED, "--requirement", requirements], check=True)
     mark.write_text(digest)
 
 

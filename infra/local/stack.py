@@ -246,6 +246,8 @@ class Stack:
             "TargetAllowHttp": "true",
             "TargetAllowedPorts": "1-65535",
             "AlarmTopicArn": ALARM_TOPIC,
+            # Schemathesis and the measurements ask as one tenant, and as fast as this machine answers.
+            "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
         self._sam_deploy(STACK, parameters)

@@ -98,6 +98,32 @@ class Browsers(unittest.TestCase):
             self.assertFalse(pattern.fullmatch(bad), bad)
 
 
+class Throttles(unittest.TestCase):
+    """How many requests API Gateway lets through, route by route."""
+
+    def test_each_route_without_a_token_has_one_of_its_own(self) -> None:
+        for parameters in ({}, {"CorsAllowedOrigins": CORS}):
+            resolved = Resolved(**parameters)
+            routes = resolved.resources("AWS::ApiGatewayV2::Route").values()
+            public = {route["RouteKey"] for route in routes if "AuthorizerId" not in route}
+            stage = resolved.resource("HttpStage")
+            self.assertEqual(set(stage["RouteSettings"]), public)
+            for route, settings in stage["RouteSettings"].items():
+                for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+                    self.assertLess(int(settings[limit]), int(stage["DefaultRouteSettings"][limit]), route)
+
+    def test_routes_are_there_before_their_settings(self) -> None:
+        """API Gateway refuses a stage with settings of a route that it does not know."""
+        routes = {name: each["Properties"] for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::ApiGatewayV2::Route"}
+        public = {name for name, route in routes.items() if "AuthorizerId" not in route}
+        self.assertEqual(set(TEMPLATE["Resources"]["HttpStage"]["DependsOn"]), public)
+
+    def test_one_tenant_leaves_room_for_others(self) -> None:
+        defaults = {name: parameter.get("Default") for name, parameter in TEMPLATE["Parameters"].items()}
+        self.assertGreaterEqual(defaults["ApiRateLimit"], 10 * defaults["TenantRateLimit"])
+        self.assertGreaterEqual(defaults["ApiBurstLimit"], 2 * defaults["ApiRateLimit"])
+
+
 class Concurrency(unittest.TestCase):
     """Executions that are reserved."""
 

@@ -111,6 +111,9 @@ async fn an_application_sees_its_own_webhooks_only() {
 #[case::no_expiry(json!({"exp": null}), "the token has no usable exp claim")]
 #[case::no_subject(json!({"sub": null}), "the token has no usable sub claim")]
 #[case::strange_roles(json!({"roles": 7}), "the token has no usable roles claim")]
+#[case::a_role_within_a_member(json!({"roles": ["not ADMIN"]}), "each member of the token's roles claim must be one role, without spaces")]
+#[case::issuers(json!({"iss": ["https://issuer.dynahook.local"]}), "the token has no usable iss claim")]
+#[case::id_token(json!({"token_use": "id"}), "the token is not an access token")]
 #[tokio::test]
 async fn a_token_that_is_not_good_is_refused(#[case] claims: Value, #[case] detail: &str) {
     let stack = Stack::connect().await;
@@ -142,6 +145,17 @@ async fn only_the_issuers_keys_and_algorithms_count() {
     assert_eq!(stack.call(Method::GET, "/webhooks", None, None).await.0, StatusCode::UNAUTHORIZED);
 }
 
+/// The authorizer and the api differ by no leeway: what one lets in the other does not refuse.
+#[tokio::test]
+async fn a_token_is_good_until_the_leeway_ends() {
+    let stack = Stack::connect().await;
+    let now = tests::now().as_second();
+    for (ended, status) in [(15, StatusCode::OK), (31, StatusCode::UNAUTHORIZED)] {
+        let token = Claims::new(&unique("tenant"), &["ADMIN"]).with("exp", json!(now - ended)).rs256();
+        assert_eq!(stack.call(Method::GET, "/webhooks", Some(&token), None).await.0, status, "{ended} s");
+    }
+}
+
 #[tokio::test]
 async fn a_role_is_needed() {
     let stack = Stack::connect().await;
@@ -151,6 +165,8 @@ async fn a_role_is_needed() {
     assert_eq!(problem["detail"], "this needs the role ADMIN");
     let admin = Claims::new(&unique("tenant"), &["ADMIN"]).rs256();
     assert_eq!(stack.call(Method::GET, "/sources", Some(&admin), None).await.0, StatusCode::FORBIDDEN);
+    let joined = Claims::new(&unique("tenant"), &[]).with("roles", json!(["No OPERATOR rights"])).rs256();
+    assert_eq!(stack.call(Method::GET, "/sources", Some(&joined), None).await.0, StatusCode::UNAUTHORIZED);
     let nobodys = Claims::new("", &["ADMIN"]).with("tenant_id", Value::Null).rs256();
     assert_eq!(stack.call(Method::GET, "/webhooks", Some(&nobodys), None).await.0, StatusCode::FORBIDDEN);
 }

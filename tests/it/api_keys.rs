@@ -86,7 +86,7 @@ async fn a_key_that_is_not_good_is_refused() {
         let answer = authorizer.invoke(request).await;
         answer["context"]["refusal"].as_str().map(str::to_owned)
     };
-    let not_good = Some("the API key is not good (any more)".to_owned());
+    let not_good = Some("the API key is invalid, expired or revoked".to_owned());
     let created = key(&tenant, json!({"expires_at": tests::now() + std::time::Duration::from_secs(2)})).await;
     assert_eq!(refusal(text(&created)).await, None);
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
@@ -98,13 +98,63 @@ async fn a_key_that_is_not_good_is_refused() {
     assert_eq!(refusal(&format!("{id}{}", rest.to_uppercase())).await, not_good, "the id alone is nothing");
     assert_eq!(refusal("key_").await, not_good);
     let path = format!("/api-keys/{}", created["id"].as_str().unwrap());
-    assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
+    let (status, revoked) = tenant.call(Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::OK, "{revoked}");
+    let at = |name: &str| revoked[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(at("ends_at").duration_since(at("revoked_at")).as_secs(), 60);
+    assert_eq!((&revoked["id"], &revoked["key"]), (&created["id"], &Value::Null));
     assert_eq!(refusal(text(&created)).await, not_good, "it is revoked");
     assert_eq!(tenant.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
     assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
     let (_, all) = tenant.call(Method::GET, "/api-keys?include_revoked=true", None).await;
     let revoked = all["data"].as_array().unwrap().iter().filter(|key| key["revoked_at"].is_string()).count();
     assert_eq!((all["data"].as_array().unwrap().len(), revoked), (2, 1));
+}
+
+/// API Gateway keeps what the authorizer said for a minute: reading may go on for as long, and writing may not.
+#[tokio::test]
+async fn a_revoked_key_writes_nothing_more() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let soon = tests::now() + std::time::Duration::from_secs(3);
+    let (revoked, ended) = (key(&tenant, json!({})).await, key(&tenant, json!({"expires_at": soon})).await);
+    for key in [&revoked, &ended] {
+        // So that the gateway knows the key.
+        assert_eq!(stack.call(Method::GET, "/webhooks", Some(text(key)), None).await.0, StatusCode::OK);
+        let (status, webhook) = stack.call(Method::POST, "/webhooks", Some(text(key)), Some(WEBHOOK)).await;
+        assert_eq!(status, StatusCode::CREATED, "{webhook}");
+    }
+    let path = format!("/api-keys/{}", revoked["id"].as_str().unwrap());
+    assert_eq!(tenant.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    tests::eventually("the end of the other", async || (tests::now() > soon).then_some(())).await;
+    let (_, list) = tenant.call(Method::GET, "/webhooks", None).await;
+    let webhook = format!("/webhooks/{}", list["data"][0]["id"].as_str().unwrap());
+    for key in [&revoked, &ended] {
+        for (method, path, body) in [
+            (Method::POST, "/webhooks", WEBHOOK),
+            (Method::POST, "/events", r#"{"event_type": "a.b", "data": {}}"#),
+            (Method::PATCH, &webhook, r#"{"name": "m"}"#),
+            (Method::DELETE, &webhook, ""),
+        ] {
+            let (status, problem) = stack.call(method, path, Some(text(key)), Some(body)).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}: {problem}");
+        }
+    }
+    assert_eq!(tenant.call(Method::GET, "/webhooks", None).await.1, list, "nothing was written");
+}
+
+#[tokio::test]
+async fn what_has_a_secret_is_kept_by_no_cache() {
+    let tenant = Stack::connect().await.tenant();
+    let webhook = tenant.webhook("https://example.com/", json!({})).await;
+    let rotate = format!("/webhooks/{}/secret/rotate", webhook["id"].as_str().unwrap());
+    let (whole, app) = (serde_json::from_str(WEBHOOK).unwrap(), json!({"name": "k", "app_id": "crm"}));
+    for (path, body) in [("/webhooks", &whole), (rotate.as_str(), &json!({})), ("/api-keys", &app)] {
+        let response = tenant.send(Method::POST, path, &[], body).await;
+        assert!(response.status().is_success(), "{path}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
+    }
 }
 
 #[rstest]

@@ -216,14 +216,119 @@ async fn it_has_the_webhooks_version_and_is_nobody_elses() {
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         assert_eq!(stranger.call(method, &path, Some(&body)).await.0, StatusCode::NOT_FOUND);
     }
-    let (_, problem) = tenant
-        .call(Method::PATCH, path.trim_end_matches("/authorization"), Some(&json!({"authorization": null})))
-        .await;
-    let detail = "cannot be set here; use PUT or DELETE /webhooks/{id}/authorization";
-    assert_eq!(problem["errors"], json!([{"pointer": "#/authorization", "detail": detail}]));
+    let whole = path.trim_end_matches("/authorization");
+    let (_, shown) = tenant.call(Method::GET, whole, None).await;
+    // What was read can be sent back; null removes it.
+    let (status, same) =
+        tenant.call(Method::PATCH, whole, Some(&json!({"authorization": shown["authorization"]}))).await;
+    assert_eq!((status, &same["authorization"]["for_origin"]), (StatusCode::OK, &json!("https://example.com")));
+    let (status, without) = tenant.call(Method::PATCH, whole, Some(&json!({"authorization": null}))).await;
+    assert_eq!((status, &without["authorization"]), (StatusCode::OK, &Value::Null));
+    assert_eq!(tenant.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
     let inbound = json!({"name": "n", "direction": "inbound", "authorization": body});
     let (_, problem) = tenant.call(Method::POST, "/webhooks", Some(&inbound)).await;
     assert_eq!(problem["errors"][0]["pointer"], "#/authorization");
+}
+
+/// The attack: an application points its webhook, for which an admin has set a password, at itself and has a test sent there.
+#[tokio::test]
+async fn an_application_does_not_get_an_admins_password_by_moving_the_url() {
+    let tenant = Stack::connect().await.tenant();
+    let application = tenant.application("crm");
+    let (receiver, thief) = (Receiver::accepting().await, Receiver::accepting().await);
+    let password = unique("canary");
+    let webhook = application.webhook(&receiver.url, json!({})).await;
+    let basic = json!({"type": "basic", "username": "anna", "password": password});
+    let shown = set(&tenant, &webhook, basic.clone()).await;
+    assert_eq!((&shown["for_origin"], &shown["set_by"]), (&json!(receiver.url), &json!("tenant")));
+
+    let (_, current) = application.call(Method::GET, &path(&webhook, ""), None).await;
+    let mut whole = current.clone();
+    whole["url"] = json!(thief.url);
+    let tag = format!("\"{}\"", current["version"]);
+    for (by, field) in [(&application, "#/url"), (&tenant, "#/url")] {
+        let moved = json!({"url": thief.url});
+        let (status, problem) = by.call(Method::PATCH, &path(&webhook, ""), Some(&moved)).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)));
+        let (_, problem) = by.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"target_url": thief.url}))).await;
+        assert_eq!(problem["errors"][0]["pointer"], field);
+        let put = by.send(Method::PUT, &path(&webhook, ""), &[("if-match", &tag)], &whole).await;
+        assert_eq!(put.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    // Nor does a request of its own making go out under it.
+    for more in [
+        json!({"url": format!("{}/admin/delete", receiver.url)}),
+        json!({"headers": {"X-Action": "delete"}}),
+        json!({"payload_format": "template", "template": "{\"grant\": \"all\"}"}),
+        json!({"properties": {"grant": "all"}}),
+    ] {
+        let (status, _) = application.call(Method::PATCH, &path(&webhook, ""), Some(&more)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{more}");
+    }
+    // What a deletion and a restoration bring back is bound as before.
+    assert_eq!(application.call(Method::DELETE, &path(&webhook, ""), None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(application.call(Method::POST, &path(&webhook, "/restore"), None).await.0, StatusCode::OK);
+    let (status, _) = application.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"url": thief.url}))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    // With one of its own it may go where it likes, and the admin's is gone.
+    let own = json!({"url": thief.url, "authorization": {"type": "bearer", "token": "own"}});
+    let (status, moved) = application.call(Method::PATCH, &path(&webhook, ""), Some(&own)).await;
+    assert_eq!((status, &moved["authorization"]["set_by"]), (StatusCode::OK, &json!("application")), "{moved}");
+    assert_eq!(application.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(headers(&thief), ["Bearer own"]);
+    assert_eq!(receiver.received().len(), 0);
+
+    // An admin moves the URL and the credential in one request, or removes it.
+    let both = json!({"url": receiver.url, "authorization": basic});
+    let (status, moved) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&both)).await;
+    assert_eq!((status, &moved["authorization"]["for_origin"]), (StatusCode::OK, &json!(receiver.url)), "{moved}");
+    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(headers(&receiver), [format!("Basic {}", base64(&format!("anna:{password}")))]);
+    let gone = json!({"url": thief.url, "authorization": null});
+    let (status, moved) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&gone)).await;
+    assert_eq!((status, &moved["authorization"]), (StatusCode::OK, &Value::Null));
+    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(headers(&thief), ["Bearer own", ""]);
+}
+
+/// A row that no write of ours leaves behind: `deliver` sends the credential nowhere, and says why.
+#[tokio::test]
+async fn deliver_sends_no_credential_to_another_origin() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    let token = unique("canary");
+    let bearer = json!({"authorization": {"type": "bearer", "token": token}});
+    let webhook = tenant.webhook(&receiver.url, bearer).await;
+    let key = [
+        ("pk", AttributeValue::S(format!("T#{}", tenant.name))),
+        ("sk", AttributeValue::S(format!("WEBHOOK#{}", webhook["id"].as_str().unwrap()))),
+    ];
+    let write = async |update: &str, values: &[(&str, &str)]| {
+        let mut request = stack.dynamodb.update_item().table_name(stack.output("RegistryTable"));
+        request = key.iter().fold(request, |request, (name, value)| request.key(*name, value.clone()));
+        request = request.update_expression(update).expression_attribute_names("#a", "authorization");
+        for (name, value) in values {
+            request = request.expression_attribute_values(*name, AttributeValue::S((*value).to_owned()));
+        }
+        request.send().await.unwrap();
+    };
+    write("SET #a.for_origin = :origin", &[(":origin", "https://elsewhere.example")]).await;
+    let (_, test) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    let attempt = &test["attempts"][0];
+    assert_eq!((&test["state"], &attempt["verdict"]), (&json!("failed"), &json!("unauthorized")), "{test}");
+    assert!(attempt["error"].as_str().unwrap().contains("was given for https://elsewhere.example"), "{test}");
+    assert_eq!(receiver.received().len(), 0);
+
+    // As the version before wrote it: it goes to the URL that the webhook has, and the next write binds it to that.
+    write("REMOVE #a.for_origin, #a.set_by", &[]).await;
+    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(headers(&receiver), [format!("Bearer {token}")]);
+    let moved = json!({"url": "https://elsewhere.example/"});
+    let (status, _) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&moved)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, renamed) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&json!({"name": "other"}))).await;
+    assert_eq!(renamed["authorization"]["for_origin"], receiver.url);
 }
 
 fn base64(text: &str) -> String {

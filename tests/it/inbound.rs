@@ -54,7 +54,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 #[rstest]
 #[case::standard_webhooks("standard-webhooks", r#"{"type":"invoice.paid","amount":1.50}"#, &[], "invoice.paid", "msg_1")]
 #[case::stripe("stripe", r#"{"id":"evt_9","type":"invoice.paid"}"#, &[], "invoice.paid", "evt_9")]
-#[case::github("github", r#"{"action":"opened"}"#,
+#[case::github("github", r#"{"action":"opened","issue":{}}"#,
     &[("x-github-event", "issues"), ("x-github-delivery", "72d3162e")], "issues.opened", "72d3162e")]
 #[case::superoffice("superoffice", r#"{"EventId":"88f91933","Event":"contact.changed"}"#, &[], "contact.changed",
     "d1ad16c74569b16c262e60a50e1a95e4c86b89725b937468b3f37866a8ff4106")]
@@ -142,4 +142,54 @@ async fn only_what_is_there_can_be_called() {
     for path in [foreign, outbound, format!("/api/v1/inbound/{}/whk_x", tenant.name)] {
         assert_eq!(answer(stack.to(Method::POST, &path).body("{}")).await, gone, "{path}");
     }
+}
+
+/// Only the body is signed: whoever has seen a call has its signature, and could send it under another header.
+#[tokio::test]
+async fn a_call_that_was_refused_is_not_stored_under_another_header() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let named = json!({"event_types": ["issues.opened", "milestone.opened", "issue_types.opened"]});
+    let sender = Sender::new(&stack, &tenant, json!("github"), named).await;
+    let call = async |event: &str, body: &str| sender.call("m", body, &[("x-github-event", event)]).await;
+    let unsaid = json!({"event_id": null, "stored": false});
+
+    // The body is an issue's, so another header contradicts it; and then the right one comes too late.
+    let body = r#"{"action":"opened","issue":{"number":1}}"#;
+    let (status, problem) = call("milestone", body).await;
+    assert_eq!((status, &problem["type"]), (StatusCode::UNAUTHORIZED, &json!("urn:dynahook:problem:unverified")));
+    assert_eq!(problem["detail"], "the header x-github-event is not signed, and does not fit the body, which is");
+    assert_eq!(call("issues", body).await.0, StatusCode::UNAUTHORIZED);
+
+    // The body tells nothing of this one's type, which the webhook does not name; under one that it names it is not stored either.
+    let body = r#"{"action":"opened","number":2}"#;
+    assert_eq!(call("watch", body).await, (StatusCode::ACCEPTED, unsaid.clone()));
+    let (status, problem) = call("issue_types", body).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{problem}");
+    assert_eq!(call("watch", body).await, (StatusCode::ACCEPTED, unsaid));
+    // Nor is one that came while the webhook was disabled.
+    let id = sender.path.rsplit('/').next().unwrap();
+    let post = async |what: &str| tenant.call(Method::POST, &format!("/webhooks/{id}/{what}"), None).await.0;
+    let disabled = r#"{"action":"opened","number":3}"#;
+    assert_eq!(post("disable").await, StatusCode::OK);
+    assert_eq!(call("watch", disabled).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(post("enable").await, StatusCode::OK);
+    assert_eq!(call("issue_types", disabled).await.0, StatusCode::UNAUTHORIZED);
+    // Once the webhook names what it said at first it is stored, when its sender sends it again.
+    let named = json!({"event_types": ["watch.opened", "issues.opened", "milestone.opened", "issue_types.opened"]});
+    assert_eq!(tenant.call(Method::PATCH, &format!("/webhooks/{id}"), Some(&named)).await.0, StatusCode::OK);
+    let (_, stored) = call("watch", body).await;
+    assert_eq!(stored["stored"], true, "{stored}");
+    // What is stored is the same event under any header.
+    assert_eq!(call("issue_types", body).await.1, stored);
+}
+
+#[tokio::test]
+async fn an_id_has_no_dots() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("standard-webhooks"), json!({})).await;
+    let (status, problem) = sender.call("msg_1.1700000000", "{}", &[]).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(problem["detail"], "the header webhook-id is missing or malformed");
 }

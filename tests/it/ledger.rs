@@ -52,6 +52,7 @@ fn retrying() -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        hops: domain::hops::Hops::NONE,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

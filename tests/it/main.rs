@@ -1,6 +1,7 @@
 //! End to end, against the deployed stack: `make test` brings it up.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod access;
 mod answers;
 mod api;
 mod api_function;
@@ -19,9 +20,11 @@ mod fanout;
 mod inbound;
 mod jobs;
 mod ledger;
+mod loops;
 mod move_tasks;
 mod operational;
 mod ordering;
+mod rates;
 mod recursion;
 mod secrets;
 mod signatures;

@@ -26,6 +26,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         app: None,
         sequence: None,
         entity: None,
+        hops: domain::hops::Hops::NONE,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

@@ -14,6 +14,7 @@ mod operations;
 mod outages;
 mod process;
 mod reproductions;
+mod tokens;
 mod world;
 
 use std::collections::BTreeMap;

@@ -63,6 +63,21 @@ impl Hooks {
         self.registry.update_webhook(&webhook, &[]).await.unwrap();
     }
 
+    /// Lets a webhook fetch tokens at that URL.
+    pub async fn authorize(&self, tenant: &TenantId, id: WebhookId, token_url: &str) {
+        let secret = secret(7);
+        let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);
+        self.change(tenant, id, Timestamp::UNIX_EPOCH, |webhook| {
+            let vault_path = webhook.secret.authorization_path();
+            self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
+            let stored = json!({
+                "type": "oauth2", "token_url": token_url, "client_id": "c", "vault_path": vault_path, "fingerprint": fingerprint,
+            });
+            webhook.authorization = Some(serde_json::from_value(stored).unwrap());
+        })
+        .await;
+    }
+
     /// Deletes a webhook.
     pub async fn delete(&self, tenant: &TenantId, id: WebhookId, now: Timestamp) {
         let mut webhook = self.read(tenant, id).await;

@@ -164,6 +164,13 @@ pub fn keep(method: &str, path: &str, headers: &str, body: &str) {
 }
 
 impl Tenant {
+    /// Returns one of its applications, with a token of its own.
+    #[must_use]
+    pub fn application(&self, app: &str) -> Self {
+        let token = Claims::new(&self.name, &["ADMIN"]).with("app_id", json!(app)).rs256();
+        Self { name: self.name.clone(), token, stack: self.stack.clone() }
+    }
+
     /// Registers a webhook for the events of `item`, with `more` in its body, and returns it with its secret.
     pub async fn webhook(&self, url: &str, more: Value) -> Value {
         let mut body = json!({

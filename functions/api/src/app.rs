@@ -1,5 +1,6 @@
 //! What survives between requests.
 
+use aws::registry::Rates;
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError};
 use domain::secret::FingerprintKey;
 use domain::target::{Network, TargetPolicy};
@@ -35,6 +36,7 @@ impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
+        let rates = Rates::new(aws.registry(config.registry_table.clone()));
         Self {
             registry: aws
                 .registry(config.registry_table)
@@ -48,7 +50,7 @@ impl App {
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,
             max_webhooks: config.max_webhooks,
-            limits: Limits::new(config.tenant_rate_limit),
+            limits: Limits::new(config.tenant_rate_limit, rates),
             schemas: Compiled::default(),
             targets: config.targets,
             clock: Box::new(SystemClock),

@@ -27,7 +27,7 @@ pub struct Config {
     pub public_url: String,
     /// `MAX_WEBHOOKS`: how many a tenant may have.
     pub max_webhooks: u64,
-    /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make of one execution environment.
+    /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make, over all execution environments.
     pub tenant_rate_limit: NonZeroU32,
     /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the paths under which webhooks' secrets live.
     pub secrets_prefixes: SecretsPrefixes,
@@ -35,7 +35,8 @@ pub struct Config {
     pub egress_addresses: Vec<Network>,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
-    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, where this deployment
+    /// answers.
     pub targets: TargetPolicy,
 }
 

@@ -9,13 +9,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::id::{EventId, JobId, WebhookId};
+use domain::joined::digest;
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::App;
+use crate::access::Allowed;
 use crate::body::MAX_BODY_BYTES;
-use crate::caller::{identity, route};
+use crate::caller::route;
 use crate::problem::{Fault, Problem};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -81,7 +82,7 @@ impl<T: Serialize, R: Serialize> IntoResponse for Once<T, R> {
     }
 }
 
-/// Does a POST with a key once.
+/// Does a POST with a key once. Within [`access`](crate::access): only a caller who may make the request gets the answer that is kept.
 pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let key = match key(request.headers()) {
         Ok(Some(key)) if request.method() == Method::POST => key,
@@ -92,17 +93,19 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     if LOOKS.contains(&route(&parts)) {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    let Ok((subject, context)) = identity(&parts, &app) else {
-        // Whoever is nobody has no keys; the handler says so.
+    let Some(Allowed(caller)) = parts.extensions.get::<Allowed>() else {
+        // Without a caller there are no keys, and the handler answers 401.
         return next.run(Request::from_parts(parts, body)).await;
     };
+    // Each part after its length, so that no two callers have the same scope. The same for years: a retry may come after an update.
+    let caller = [caller.tenant.as_deref(), caller.app.as_deref(), Some(caller.subject.as_str())];
+    let scope = digest(&caller.map(Option::unwrap_or_default));
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
         return Problem::TooLarge(MAX_BODY_BYTES).into_response();
     };
     let path = parts.uri.path().to_owned();
-    let caller = [context.tenant, context.app, Some(subject)].map(Option::unwrap_or_default);
     let claimed = IdempotencyKey {
-        scope: digest(&[&caller[0], &caller[1], &caller[2]]),
+        scope,
         key: digest(&[&path, &key]),
         // Keyed, as a fingerprint is: the body may hold a secret that can be guessed.
         request: match app.fingerprint_key().await {
@@ -135,19 +138,10 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Err(Problem::Invalid(vec![Fault::header("Idempotency-Key", detail)]))
 }
 
-/// Length by length, so that no two lists of parts are one text.
-fn digest(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hex::encode(hash.finalize())
-}
-
 /// Keeps the answer of what was done; gives the key back if it is certain that nothing was.
 async fn keep(app: &App, claimed: &IdempotencyKey, response: Response) -> Response {
-    if response.status().is_server_error() {
+    // A loop is refused before anything is done.
+    if response.status().is_server_error() && response.status() != StatusCode::LOOP_DETECTED {
         // Perhaps it was done after all: the key stays with it, and the next try finds what this one made.
         return response;
     }

@@ -1,15 +1,17 @@
 //! The api function: the HTTP API under `/api/v1/integration`.
 //!
-//! One file a resource in [`routes`]; [`caller`] says who may call, [`problem`] how anything that goes wrong looks.
+//! One file a resource in [`routes`]; `access` decides who may call, [`caller`] hands that on, [`problem`] how anything that goes wrong looks.
 
 #![expect(unused_qualifications, reason = "the macros of utoipa write them")]
 
+mod access;
 mod app;
 mod body;
 mod cacheable;
 pub mod caller;
 mod config;
 mod etag;
+mod hops;
 mod idempotency;
 mod limits;
 mod openapi;
@@ -17,6 +19,7 @@ mod page;
 pub mod problem;
 pub mod routes;
 mod schema;
+mod security;
 
 pub use app::App;
 pub use config::Config;

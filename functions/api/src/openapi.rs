@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use domain::webhook::Settings;
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder};
@@ -49,7 +50,7 @@ mod described;
         (name = "Contract", description = "This document, and a page that shows it. For everybody."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, beside::Taken)),
+    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, Settings, beside::Taken)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
@@ -146,9 +147,14 @@ fn derive_bodies(components: &mut Components) {
     let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
     let mut new = settings.clone();
     new.description = Some("A new webhook: what can be set, and perhaps a secret.".to_owned());
+    let authorization = more.properties.get("authorization").cloned();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let mut patch = settings;
+    patch.properties.extend(authorization.map(|schema| ("authorization".to_owned(), schema)));
+    let mut replacement = patch.clone();
+    replacement.description =
+        Some("A webhook's settings, and perhaps another authorization; `null` removes it.".to_owned());
     patch.description = Some("A JSON merge patch of a webhook's settings: `null` sets a field back.".to_owned());
     patch.required.clear();
     for property in patch.properties.values_mut() {
@@ -158,6 +164,7 @@ fn derive_bodies(components: &mut Components) {
     patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
+    components.schemas.insert("WebhookReplacement".to_owned(), RefOr::T(Schema::Object(replacement)));
     components.schemas.insert("WebhookPatch".to_owned(), RefOr::T(Schema::Object(patch)));
 }
 

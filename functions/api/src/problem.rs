@@ -5,6 +5,7 @@
 use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::hops::HopsError;
 use domain::webhook::FieldError;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -45,6 +46,9 @@ pub enum Problem {
     /// The request with that idempotency key is still running.
     #[error("the request with this Idempotency-Key is still running; try again in a moment")]
     KeyInUse,
+    /// The request is part of a circle of webhooks.
+    #[error("{0}")]
+    Loop(#[from] HopsError),
     /// Too many requests of one tenant.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
@@ -65,6 +69,9 @@ pub enum Problem {
     /// A store cannot be reached just now.
     #[error("try again in a moment")]
     Unavailable(#[source] StoreError),
+    /// The authorizer's answer, which API Gateway keeps for a minute, is of another version than this function.
+    #[error("Dynahook is being updated; try again in a minute")]
+    Updating,
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] StoreError),
@@ -195,13 +202,16 @@ impl Problem {
             }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
+            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
             Self::TooManyRequests(_) | Self::TooManyTests(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
             }
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+            Self::Unavailable(_) | Self::Updating => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
+            }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -212,6 +222,7 @@ impl Problem {
         Some(match self {
             Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
             Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
                 (header::RETRY_AFTER, value(seconds.to_string())?)
             }
@@ -223,6 +234,7 @@ impl Problem {
             | Self::Limit(_)
             | Self::PreconditionRequired
             | Self::KeyReused
+            | Self::Loop(_)
             | Self::TooLarge(_)
             | Self::Malformed(_)
             | Self::Invalid(_)
@@ -299,12 +311,14 @@ mod tests {
             Problem::PreconditionRequired,
             Problem::KeyReused,
             Problem::KeyInUse,
+            Problem::Loop(HopsError::Unreadable),
             Problem::TooManyRequests(1),
             Problem::TooManyTests(1),
             Problem::TooLarge(1),
             Problem::Malformed(text()),
             Problem::Invalid(Vec::new()),
             Problem::Unavailable(store()),
+            Problem::Updating,
             Problem::Internal(store()),
         ];
         for problem in all {

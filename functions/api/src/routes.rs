@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::cacheable::cacheable;
 use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
-use crate::{App, idempotency};
+use crate::{App, access, idempotency, security};
 
 pub mod api_keys;
 pub mod dead_letters;
@@ -86,7 +86,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Returns the API.
 pub fn router(app: Arc<App>) -> Router {
     let (integration, openapi) = integration().split_for_parts();
-    let integration = integration.layer(from_fn_with_state(Arc::clone(&app), idempotency::layer));
+    let integration = integration
+        .layer(from_fn_with_state(Arc::clone(&app), idempotency::layer))
+        .layer(from_fn_with_state(Arc::clone(&app), access::layer));
     let keys = Router::new().route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published));
     Router::new()
         .nest("/api/v1/integration", integration)
@@ -96,6 +98,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(from_fn(preflight))
+        .layer(from_fn(security::layer))
 }
 
 /// Answers a browser's preflight request, which has no token. API Gateway adds the headers that allow or forbid the request itself;

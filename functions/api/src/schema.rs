@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::catalog::{SchemaSize, check_schema};
-use domain::value::{Map, Value as DataValue, bytes};
+use domain::value::{Map, Value as DataValue};
 use jsonschema::{PatternOptions, Validator};
 use lru::LruCache;
 use serde_json::Value;
@@ -113,7 +113,8 @@ impl Schema {
 
     /// Names what of the data is not as the schema says, below the pointer; or that to check it takes more than there is left.
     pub(crate) fn faults(&self, data: &Map, pointer: &str, budget: &mut Budget) -> Vec<Fault> {
-        let work = self.size.work(values(data), bytes(data));
+        let Extent { values, bytes } = Extent::of_map(data);
+        let work = self.size.work(values, bytes);
         let Some(left) = budget.work.checked_sub(work) else {
             let detail = if work > WORK {
                 "has too many values to be checked by the schema of its type; send less at once, or simplify the schema"
@@ -132,16 +133,36 @@ impl Schema {
     }
 }
 
-/// Returns how many values there are in a map, those in others included.
-fn values(map: &Map) -> usize {
-    fn of(value: &DataValue) -> usize {
-        1 + match value {
-            DataValue::List(members) => members.iter().map(of).sum(),
-            DataValue::Map(map) => map.values().map(of).sum(),
-            DataValue::Null | DataValue::Bool(_) | DataValue::Number(_) | DataValue::String(_) => 0,
+/// How many values there are, and how many bytes their texts and names have.
+#[derive(Debug, Default)]
+struct Extent {
+    values: usize,
+    bytes: usize,
+}
+
+impl Extent {
+    fn of_map(map: &Map) -> Self {
+        let mut extent = Self { values: 1, bytes: 0 };
+        extent.add_map(map);
+        extent
+    }
+
+    fn add_map(&mut self, map: &Map) {
+        for (name, value) in map {
+            self.bytes += name.len();
+            self.add(value);
         }
     }
-    1 + map.values().map(of).sum::<usize>()
+
+    fn add(&mut self, value: &DataValue) {
+        self.values += 1;
+        match value {
+            DataValue::List(members) => members.iter().for_each(|member| self.add(member)),
+            DataValue::Map(map) => self.add_map(map),
+            DataValue::String(text) => self.bytes += text.len(),
+            DataValue::Null | DataValue::Bool(_) | DataValue::Number(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,11 +228,11 @@ mod tests {
     #[case::many_parts_for_many_members(
         json!({"properties": {"l": {"items": {"allOf": vec![json!({"not": {"const": "x"}}); 1_200]}}}}), json!({"l": vec![1; 50_000]}))]
     #[case::patterns_over_a_text(
-        json!({"properties": {"t": {"allOf": (0..40).map(|n| json!({"pattern": format!("(\\w{{1,{n}}}x)+$")})).collect::<Vec<_>>()}}}),
+        json!({"properties": {"t": {"allOf": (1..40).map(|n| json!({"pattern": format!("([a-z]{{1,{n}}}x)+$")})).collect::<Vec<_>>()}}}),
         json!({"t": "w".repeat(240_000)}))]
     #[case::unevaluated_in_unevaluated(
-        (0..25).fold(json!({"type": "number"}), |inner, _| json!({"allOf": [{"properties": {"a": inner}}], "unevaluatedProperties": false})),
-        (0..25).fold(json!("x"), |inner, _| json!({"a": inner})))]
+        (0..16).fold(json!({"type": "number"}), |inner, _| json!({"allOf": [{"properties": {"a": inner}}], "unevaluatedProperties": false})),
+        (0..16).fold(json!("x"), |inner, _| json!({"a": inner})))]
     #[case::alternatives_in_alternatives(
         (0..9).fold(json!({"type": "number"}), |inner, _| json!({"properties": {"a": {"anyOf": [inner, {"const": 1}, inner]}}})),
         (0..9).fold(json!("x"), |inner, _| json!({"a": inner})))]

@@ -4,15 +4,15 @@ use aws::{Aws, Registry, StoreError};
 use aws_lambda_events::event::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse, ApiGatewayV2CustomAuthorizerV2Request,
 };
-use domain::api_key::{KeyText, Scope};
-use domain::caller::{CallerContext, for_log};
+use domain::api_key::KeyText;
+use domain::caller::{CallerContext, Identity};
 use domain::time::Clock;
 use jiff::Timestamp;
 use runtime::SystemClock;
 
 use crate::config::Config;
 use crate::keys::{Keys, KeysError};
-use crate::token::{Identity, KeyName, TokenError, verify};
+use crate::token::{TokenError, Unverified};
 
 /// How long an answer about an API key stands, in seconds: longer than API Gateway keeps it, which is what decides.
 const API_KEY_SECONDS: i64 = 120;
@@ -54,7 +54,8 @@ impl App {
 ///
 /// # Errors
 ///
-/// If there is nothing to check the token with: a fault of ours, not of the token.
+/// If there is nothing to check the token with: a fault of ours, not of the token. API Gateway answers 500 then and, other than an
+/// answer, keeps nothing of it: the same token is looked at again with the next request.
 #[tracing::instrument(name = "authorizer.request", skip_all)]
 pub async fn handle(
     app: &App,
@@ -64,27 +65,13 @@ pub async fn handle(
     let mut response = ApiGatewayV2CustomAuthorizerSimpleResponse::<CallerContext>::default();
     response.is_authorized = true;
     response.context = match identify(app, header).await? {
-        Ok(identity) => CallerContext {
-            log_subject: Some(for_log(&identity.subject)),
-            log_tenant: identity.tenant.as_deref().map(for_log),
-            subject: Some(identity.subject),
-            tenant: identity.tenant,
-            app: identity.app,
-            roles: Some(identity.roles.join(" ")),
-            scopes: (!identity.scopes.is_empty()).then(|| join(&identity.scopes)),
-            expires_at: Some(identity.expires_at),
-            refusal: None,
-        },
+        Ok(identity) => CallerContext::of(identity),
         Err(error) => {
             tracing::info!(reason = %error, "token refused");
-            CallerContext { refusal: Some(error.to_string()), ..CallerContext::default() }
+            CallerContext::refusing(error.to_string())
         }
     };
     Ok(response)
-}
-
-fn join(scopes: &[Scope]) -> String {
-    scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, TokenError>, AuthorizerError> {
@@ -93,12 +80,12 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, To
         Ok(token) => token,
         Err(error) => return Ok(Err(error)),
     };
-    let name = match KeyName::of(token) {
-        Ok(name) => name,
+    let unverified = match Unverified::read(token, &app.config, app.clock.now()) {
+        Ok(unverified) => unverified,
         Err(error) => return Ok(Err(error)),
     };
-    let keys = app.keys.containing(|keys| name.find(keys).is_some(), app.clock.as_ref()).await?;
-    Ok(verify(token, &keys, &app.config))
+    let keys = app.keys.containing(|keys| unverified.key(keys).is_some(), app.clock.as_ref()).await?;
+    Ok(unverified.verify(&keys, &app.config))
 }
 
 /// Returns whom an API key stands for: its application, as an admin, for as long as nobody revokes it.
@@ -116,6 +103,7 @@ async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> 
         app: Some(key.app.to_string()),
         roles: vec!["ADMIN".to_owned()],
         scopes: key.scopes,
+        api_key: Some(key.id),
         expires_at: ends.min(now.as_second() + API_KEY_SECONDS),
     }))
 }

@@ -8,6 +8,7 @@ mod config;
 mod handler;
 pub mod key_set;
 pub mod keys;
+mod members;
 pub mod token;
 
 pub use config::Config;

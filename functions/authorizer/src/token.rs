@@ -1,33 +1,34 @@
 //! A token: is it the issuer's, for us, and still good; and what it says of its bearer.
 
-use domain::api_key::Scope;
-use jiff::SignedDuration;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use domain::caller::Identity;
+use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::config::Config;
+use crate::members::Members;
 
-/// How far clocks may differ, in seconds.
-const LEEWAY_SECONDS: u64 = 30;
+/// How far clocks may differ, in seconds. Nothing else adds to it: [`Identity::expires_at`] has it already.
+const LEEWAY_SECONDS: i64 = 30;
 
-/// Who bears a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The subject: a person, or a service.
-    pub subject: String,
-    /// The tenant, if the token names one.
-    pub tenant: Option<String>,
-    /// The application, if the token is one's.
-    pub app: Option<String>,
-    /// The roles.
-    pub roles: Vec<String>,
-    /// What an API key is narrowed to; nothing if it is not.
-    pub scopes: Vec<Scope>,
-    /// When the token ends, in seconds since 1970.
-    pub expires_at: i64,
-}
+/// The longest token that is read, in bytes: all headers of a request may have 10 KB at API Gateway.
+const MAX_TOKEN_BYTES: usize = 10 * 1024;
+
+/// The longest time that an identity is passed on for, in seconds. Longer than API Gateway keeps it, and short enough for every number
+/// of JSON.
+const MAX_IDENTITY_SECONDS: i64 = 24 * 3600;
+
+/// What `typ` of an access token says: [RFC 9068][1], or what most issuers write, which some write nothing instead of.
+///
+/// [1]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
+const TYPES: [&str; 2] = ["JWT", "at+jwt"];
+
+/// What the claims `token_use` (Amazon Cognito) and `typ` (Keycloak) say of a token that is no access token.
+const OTHER_USES: [&str; 5] = ["id", "refresh", "offline", "logout", "logout+jwt"];
 
 /// Why a token is refused. Says nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,18 @@ pub enum TokenError {
     /// It is not a JWT.
     #[error("the token is neither a JWT nor an API key")]
     Malformed,
+    /// It is longer than any token may be.
+    #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
+    TooLong,
+    /// A member of its header, or a claim, is there twice: which of them counts would depend on who reads it.
+    #[error("the token's header or claims have a member twice")]
+    Twice,
+    /// It asks for an extension of the standard that this version does not know.
+    #[error("the token's header has crit, which is not supported")]
+    Critical,
+    /// It is an ID token, a logout token or another kind.
+    #[error("the token is not an access token")]
+    Kind,
     /// It is signed neither with RS256 nor with ES256.
     #[error("the token must be signed with RS256 or ES256")]
     Algorithm,
@@ -53,45 +66,65 @@ pub enum TokenError {
     /// It is another issuer's.
     #[error("the token's issuer is another one")]
     Issuer,
-    /// It is for somebody else.
+    /// It is for another recipient.
     #[error("the token's audience is another one")]
     Audience,
     /// It is no API key, or one that was revoked or has ended.
-    #[error("the API key is not good (any more)")]
+    #[error("the API key is invalid, expired or revoked")]
     ApiKey,
     /// It lacks a claim, or has one of the wrong type.
     #[error("the token has no usable {0} claim")]
     Claim(String),
+    /// A list of roles has a member that is empty or has a space in it.
+    #[error("each member of the token's {0} claim must be one role, without spaces")]
+    Role(String),
 }
 
-/// The key that a token says it is signed with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyName {
+/// A token that says what a good one says. Its signature is not checked.
+#[derive(Debug)]
+pub struct Unverified<'a> {
+    token: &'a str,
     algorithm: Algorithm,
-    id: Option<String>,
+    key_id: Option<String>,
+    identity: Identity,
 }
 
-impl KeyName {
-    /// Reads the head of a token; its signature is not checked.
+impl<'a> Unverified<'a> {
+    /// Reads a token and checks all that needs no key, so that no key is fetched for a token that would be refused anyway.
     ///
     /// # Errors
     ///
-    /// If it is not a JWT, or signed with another algorithm than RS256 and ES256.
-    pub fn of(token: &str) -> Result<Self, TokenError> {
-        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
-        if matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
-            Ok(Self { algorithm: header.alg, id: header.kid })
-        } else {
-            Err(TokenError::Algorithm)
+    /// The first thing that is wrong with it.
+    pub fn read(token: &'a str, config: &Config, now: Timestamp) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
         }
+        let mut parts = token.split('.');
+        let (Some(header), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::Malformed);
+        };
+        let (header_members, claims) = (members(header)?, members(claims)?);
+        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+        if header_members.contains_key("crit") {
+            return Err(TokenError::Critical);
+        }
+        if header.typ.as_deref().is_some_and(|kind| !is_access_token(kind)) {
+            return Err(TokenError::Kind);
+        }
+        if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
+            return Err(TokenError::Algorithm);
+        }
+        let identity = identity(&claims, config, now)?;
+        Ok(Self { token, algorithm: header.alg, key_id: header.kid, identity })
     }
 
-    /// Finds the key. Without an id a token can only mean the only key of its type.
+    /// Finds the key that the token says it is signed with. Without an id a token can only mean the only key of its type.
     #[must_use]
-    pub fn find<'a>(&self, keys: &'a JwkSet) -> Option<&'a Jwk> {
+    pub fn key<'k>(&self, keys: &'k JwkSet) -> Option<&'k Jwk> {
         let mut of_type = keys.keys.iter().filter(|key| self.fits(key));
-        match &self.id {
-            Some(_) => of_type.find(|key| key.common.key_id == self.id),
+        match &self.key_id {
+            Some(_) => of_type.find(|key| key.common.key_id == self.key_id),
             None => of_type.next().filter(|_| of_type.next().is_none()),
         }
     }
@@ -104,32 +137,44 @@ impl KeyName {
             matches!(key.algorithm, AlgorithmParameters::EllipticCurve(_))
         }
     }
+
+    /// Checks the signature, and with the library what was checked before.
+    ///
+    /// # Errors
+    ///
+    /// If none of the keys signed it.
+    pub fn verify(self, keys: &JwkSet, config: &Config) -> Result<Identity, TokenError> {
+        let key = self.key(keys).ok_or(TokenError::Signature)?;
+        let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
+        let mut validation = Validation::new(self.algorithm);
+        // Times were compared with the clock of this function; the library would ask another one.
+        validation.validate_exp = false;
+        validation.set_issuer(&[&config.issuer]);
+        validation.set_audience(&[&config.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        decode::<Map<String, Value>>(self.token, &key, &validation).map_err(|error| refusal(error.kind()))?;
+        Ok(self.identity)
+    }
 }
 
-/// Checks a token and reads its claims.
+fn members(part: &str) -> Result<Map<String, Value>, TokenError> {
+    let json = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
+    let Members { members, has_twins } = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    if has_twins { Err(TokenError::Twice) } else { Ok(members) }
+}
+
+/// Compares a media type as [RFC 7515][1] says: in any case, and `application/` may be left out.
 ///
-/// # Errors
-///
-/// The first thing that is wrong with it.
-pub fn verify(token: &str, keys: &JwkSet, config: &Config) -> Result<Identity, TokenError> {
-    let name = KeyName::of(token)?;
-    let key = name.find(keys).ok_or(TokenError::Signature)?;
-    let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
-    let mut validation = Validation::new(name.algorithm);
-    validation.leeway = LEEWAY_SECONDS;
-    validation.validate_nbf = true;
-    validation.set_issuer(&[&config.issuer]);
-    validation.set_audience(&[&config.audience]);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    let claims = decode::<Map<String, Value>>(token, &key, &validation).map_err(|error| refusal(error.kind()))?.claims;
-    identity(&claims, config)
+/// [1]: https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9
+fn is_access_token(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+    TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and open")]
 fn refusal(kind: &ErrorKind) -> TokenError {
     match kind {
-        ErrorKind::ExpiredSignature => TokenError::Expired,
-        ErrorKind::ImmatureSignature => TokenError::NotYet,
         ErrorKind::InvalidIssuer => TokenError::Issuer,
         ErrorKind::InvalidAudience => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
@@ -140,33 +185,78 @@ fn refusal(kind: &ErrorKind) -> TokenError {
     }
 }
 
-fn identity(claims: &Map<String, Value>, config: &Config) -> Result<Identity, TokenError> {
-    let names = &config.claims;
+/// Reads the claims, and checks those that say for whom and for how long they are.
+fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Result<Identity, TokenError> {
+    let bad = |claim: &str| TokenError::Claim(claim.to_owned());
     let text = |claim: &str| match claims.get(claim) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
-        Some(_) => Err(TokenError::Claim(claim.to_owned())),
+        Some(_) => Err(bad(claim)),
     };
-    let roles = match claims.get(&names.roles) {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(roles)) => roles.split_whitespace().map(str::to_owned).collect(),
-        Some(Value::Array(roles)) => roles
-            .iter()
-            .map(|role| role.as_str().map(str::to_owned).ok_or_else(|| TokenError::Claim(names.roles.clone())))
-            .collect::<Result<_, _>>()?,
-        Some(_) => return Err(TokenError::Claim(names.roles.clone())),
-    };
+    let now = now.as_second();
+    let exp = claims.get("exp").and_then(seconds).ok_or_else(|| bad("exp"))?;
+    if exp.saturating_add(LEEWAY_SECONDS) <= now {
+        return Err(TokenError::Expired);
+    }
+    let nbf = claims.get("nbf").filter(|nbf| !nbf.is_null());
+    let nbf = nbf.map(|nbf| seconds(nbf).ok_or_else(|| bad("nbf"))).transpose()?;
+    if nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY_SECONDS) > now) {
+        return Err(TokenError::NotYet);
+    }
+    // A text and nothing else: the library takes a list too, of which one member would do.
+    if text("iss")?.ok_or_else(|| bad("iss"))? != config.issuer {
+        return Err(TokenError::Issuer);
+    }
+    let is_ours = |audience: &Value| audience.as_str() == Some(&config.audience);
+    match claims.get("aud") {
+        Some(Value::String(audience)) if *audience == config.audience => {}
+        Some(Value::Array(audiences)) if audiences.iter().any(is_ours) => {}
+        Some(Value::String(_) | Value::Array(_)) => return Err(TokenError::Audience),
+        _ => return Err(bad("aud")),
+    }
+    for claim in ["token_use", "typ"] {
+        let says = claims.get(claim).and_then(Value::as_str).unwrap_or_default();
+        if OTHER_USES.iter().any(|other| says.eq_ignore_ascii_case(other)) {
+            return Err(TokenError::Kind);
+        }
+    }
+    let names = &config.claims;
     Ok(Identity {
-        subject: text("sub")?.ok_or_else(|| TokenError::Claim("sub".to_owned()))?,
+        subject: text("sub")?.ok_or_else(|| bad("sub"))?,
         tenant: text(&names.tenant)?,
         app: text(&names.app)?,
-        roles,
+        roles: roles(claims.get(&names.roles), &names.roles)?,
         scopes: Vec::new(),
-        expires_at: claims.get("exp").and_then(seconds).ok_or_else(|| TokenError::Claim("exp".to_owned()))?,
+        api_key: None,
+        expires_at: exp.saturating_add(LEEWAY_SECONDS).min(now.saturating_add(MAX_IDENTITY_SECONDS)),
     })
+}
+
+/// Reads roles: a list of texts, or one text with spaces in between. A member of a list is one role, and never two.
+fn roles(claim: Option<&Value>, name: &str) -> Result<Vec<String>, TokenError> {
+    let mut roles: Vec<String> = match claim {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => text.split(' ').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
+        Some(Value::Array(members)) => {
+            let text =
+                |member: &Value| member.as_str().map(str::to_owned).ok_or_else(|| TokenError::Claim(name.to_owned()));
+            members.iter().map(text).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(TokenError::Claim(name.to_owned())),
+    };
+    let blank = |character: char| character.is_whitespace() || character.is_control();
+    if roles.iter().any(|role| role.is_empty() || role.contains(blank)) {
+        return Err(TokenError::Role(name.to_owned()));
+    }
+    roles.sort();
+    roles.dedup();
+    Ok(roles)
 }
 
 /// Reads a time as RFC 7519 has it: seconds since 1970, perhaps with a fraction, which is cut off.
 fn seconds(time: &Value) -> Option<i64> {
     time.as_i64().or_else(|| SignedDuration::try_from_secs_f64(time.as_f64()?).ok().map(|time| time.as_secs()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,7 @@ async fn main() {
         allowed: vec!["127.0.0.0/8".parse().unwrap()],
         allow_http: true,
         ports: vec!["1-65535".parse().unwrap()],
+        own: Vec::new(),
     };
     let client = Client::new(policy).unwrap();
     let settings: Settings = serde_json::from_value(serde_json::json!({"name": "bare", "url": url})).unwrap();
@@ -95,7 +96,9 @@ async fn main() {
             let requests = messages.iter().map(|message| {
                 let at = SystemClock.now();
                 let (event, event_type, content_type) = (message.event, &message.event_type, ContentType::Json);
-                let sending = Sending { event, event_type, sequence: None, attempt: 1, content_type, body: &body, at };
+                let hops = message.hops;
+                let sending =
+                    Sending { event, event_type, sequence: None, hops, attempt: 1, content_type, body: &body, at };
                 let made = request(&settings, Keys { secrets: &[&secret], signing_keys: &[] }, &sending);
                 let (url, timeout, success) = (url.clone(), Duration::from_secs(15), Vec::new());
                 let (headers, authorization, body) = (made.headers, None, made.body);

@@ -1,14 +1,13 @@
 //! One attempt, from the message to its outcome. The steps are separate, so that a test can stop between any two.
 
 use std::borrow::Cow;
-use std::pin::pin;
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
-use domain::breaker::{SLOW, is_slow};
+use domain::breaker::SLOW;
 use domain::delivery::{
-    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, settle, to_send,
+    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, hops, settle, to_send,
 };
 use domain::flow::Turn;
 use domain::message::{Body, Message};
@@ -19,8 +18,9 @@ use outbound::Place;
 use tracing::field;
 
 use crate::App;
-use crate::authorization;
+use crate::authorization::{self, Authorized};
 use crate::request::{Payload, Signers};
+use crate::watch::Watch;
 
 /// What an invocation keeps of its time to write outcomes.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -121,8 +121,8 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
-        (Decision::GiveUp(why), _, Some(webhook)) => {
-            let attempt = made(app, message, webhook, Outcome::unanswered(Verdict::Unrendered, why));
+        (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
+            let attempt = made(app, message, webhook, Outcome::unanswered(verdict, why));
             (stopped(given_up(message), None), Some(attempt), false)
         }
         (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
@@ -200,10 +200,17 @@ async fn send(
         Some(body) => text(app, body).await?,
         None => None,
     };
-    let place = place(app, &webhook.settings.url, deadline).await?;
+    // The token first: a slow authorization server holds no place at the receiver's host, where others would wait for it.
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
-    let authorization = authorization::header(app, webhook, timeout / 2).await?;
-    let timeout = time_left(app.clock.now(), deadline, webhook)?;
+    let watch = Watch { app, loaded, message };
+    let Authorized { header, waited } = authorization::header(app, webhook, timeout, &watch).await?;
+    let waited_for_token = waited.unwrap_or_default();
+    let authorized = match header {
+        Ok(header) => Ok((header, place(app, &webhook.settings.url, deadline).await?)),
+        Err(outcome) => Err(outcome),
+    };
+    let timeout = time_left(app.clock.now(), deadline, webhook)?
+        .min(webhook.settings.retry_policy.timeout().saturating_sub(waited_for_token));
     if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
         return Ok(None);
     }
@@ -213,21 +220,27 @@ async fn send(
         return Ok(Some(made(app, message, webhook, outcome)));
     };
     let at = app.clock.now();
-    let mut request = signers.request(webhook, message, Payload { body: &body, content_type }, at, timeout);
+    let mut request =
+        signers.request(webhook, message, Payload { body: &body, content_type, hops: hops(message, row) }, at, timeout);
     // The request has its own, and a batch of large ones waits long.
     drop(body);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);
-    let outcome = match authorization {
-        Ok(authorization) => {
+    let outcome = match authorized {
+        Ok((authorization, place)) => {
             if let Some(header) = &authorization {
                 sent = sent.and_authorization(header);
             }
             request.authorization.clone_from(&authorization);
-            let outcome = answer(app, loaded, message, app.receivers.post(request, place)).await;
+            let patience = SLOW.saturating_sub(waited_for_token);
+            let outcome = watch.wait(patience, app.receivers.post(request, place)).await;
             authorization::answered(app, webhook, authorization.as_ref(), &outcome);
             sent.conceal(outcome)
         }
         Err(outcome) => outcome,
+    };
+    let outcome = match waited {
+        Some(waited) => outcome.after_token(waited),
+        None => outcome,
     };
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
 }
@@ -242,23 +255,6 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
         Err(StoreError::Missing { .. }) => Ok(None),
         text => text.map(Some),
     }
-}
-
-/// Waits for an answer. If that takes long, others learn at once that the receiver is slow: none of them shall wait behind it.
-async fn answer(app: &App, loaded: &Loaded, message: &Message, request: impl Future<Output = Outcome>) -> Outcome {
-    let mut request = pin!(request);
-    if let Ok(outcome) = tokio::time::timeout(SLOW, &mut request).await {
-        return outcome;
-    }
-    let now = app.clock.now();
-    if message.test || is_slow(loaded.breakers.get(&message.webhook), now) {
-        return request.await;
-    }
-    let (marked, outcome) = tokio::join!(app.ledger.mark_slow(message.webhook, now), request);
-    if let Err(error) = marked {
-        tracing::warn!(%error, "a slow receiver was not noted");
-    }
-    outcome
 }
 
 /// Waits for a place at the receiver's host. The wait is none of the receiver's doing, so whoever gets none in time has attempted

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws::StoreError;
 use domain::authorization::{Authorization, Method, Token, bearer};
+use domain::breaker::SLOW;
 use domain::delivery::{Outcome, Verdict};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use outbound::TokenError;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::App;
+use crate::watch::Watch;
 
 /// The longest that a token is waited for: the receiver must have its time too.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,9 +24,25 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many webhooks' tokens are kept; all are forgotten when there are more.
 const CAPACITY: usize = 10_000;
 
-/// Returns the header, if the webhook has one; or, if its authorization server gives no token, the outcome of the attempt.
+/// What an attempt needs to be authorized, and what that took.
+#[derive(Debug)]
+pub(crate) struct Authorized {
+    /// The header, if the webhook has one; or, if it may not be sent or there is no token, the outcome of the attempt.
+    pub(crate) header: Result<Option<SecretString>, Outcome>,
+    /// How long its authorization server was waited for, if it was: part of the attempt.
+    pub(crate) waited: Option<Duration>,
+}
+
+impl Authorized {
+    fn at_once(header: Result<Option<SecretString>, Outcome>) -> Self {
+        Self { header, waited: None }
+    }
+}
+
+/// Returns the header of a webhook's request.
 ///
-/// `timeout` is what the attempt may take.
+/// `timeout` is what the attempt may take: a token is waited for for half of it at most, so that the receiver has the other half.
+/// While that takes long, `watch` notes that the receiver is slow.
 ///
 /// # Errors
 ///
@@ -32,22 +51,31 @@ pub(crate) async fn header(
     app: &App,
     webhook: &Webhook,
     timeout: Duration,
-) -> Result<Result<Option<SecretString>, Outcome>, StoreError> {
-    let Some(authorization) = &webhook.authorization else { return Ok(Ok(None)) };
+    watch: &Watch<'_>,
+) -> Result<Authorized, StoreError> {
+    let Some(authorization) = &webhook.authorization else { return Ok(Authorized::at_once(Ok(None))) };
+    // The API refuses a URL that leads elsewhere; a row that holds one all the same gets no credential read for it.
+    if let Err(other) = authorization.allows(&webhook.settings.url) {
+        return Ok(Authorized::at_once(Err(Outcome::unanswered(Verdict::Unauthorized, other.to_string()))));
+    }
     let Method::OAuth2(client) = &authorization.method else {
         let secret = app.keyring.authorizing(authorization).await?;
-        return Ok(Ok(authorization.method.header(secret.to_text())));
+        return Ok(Authorized::at_once(Ok(authorization.method.header(secret.to_text()))));
     };
-    let (started, now) = (Instant::now(), app.clock.now());
+    let now = app.clock.now();
+    if let Some(header) = app.tokens.kept(authorization, now) {
+        return Ok(Authorized::at_once(Ok(Some(header))));
+    }
+    // Read only now: while there is a token nothing needs the secret. Before the clock starts: the wait for AWS is not the server's.
+    let secret = app.keyring.authorizing(authorization).await?;
+    let started = Instant::now();
     let fetch = async || {
-        // Asked for only now: while there is a token nobody needs the secret, nor Secrets Manager.
-        let secret = app.keyring.authorizing(authorization).await?;
-        Ok(app.receivers.token(&client.request(secret.to_text()), timeout.min(TOKEN_TIMEOUT)).await)
+        let (request, timeout) = (client.request(secret.to_text()), TOKEN_TIMEOUT.min(timeout / 2));
+        Ok(watch.wait(SLOW, app.receivers.token(&request, timeout)).await)
     };
-    Ok(app.tokens.header(authorization, now, fetch).await?.map(Some).map_err(|error| {
-        let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        Outcome { duration_ms, ..Outcome::unanswered(Verdict::Unauthorized, error.to_string()) }
-    }))
+    let header = app.tokens.header(authorization, now, fetch).await?.map(Some);
+    let header = header.map_err(|error| Outcome::unanswered(Verdict::Unauthorized, error.to_string()));
+    Ok(Authorized { header, waited: Some(started.elapsed()) })
 }
 
 /// Notes what a receiver said to the header: a token that it does not take is used no more, and the next attempt fetches another.
@@ -90,6 +118,13 @@ impl Tokens {
         let fetched = self.fetch(authorization, now);
         let held = fetched.get_or_try_init(held).await?;
         Ok(held.as_ref().map(|held| held.header.clone()).map_err(Clone::clone))
+    }
+
+    /// Returns the header of a token that was fetched before and is still good.
+    fn kept(&self, authorization: &Authorization, now: Timestamp) -> Option<SecretString> {
+        let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = fetches.get(authorization)?.get()?.as_ref().ok().filter(|held| held.until > now)?;
+        Some(held.header.clone())
     }
 
     /// Returns the fetch that is under way, or one whose token is still good, or a new one.

@@ -22,7 +22,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
-    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, where this deployment
+    /// answers.
     pub targets: TargetPolicy,
 }
 

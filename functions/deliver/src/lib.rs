@@ -1,8 +1,8 @@
 //! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
 //!
 //! [`handle`] works on a batch, and [`ordered`] on what of it keeps an order; [`turns`] asks how much its receivers take; [`attempt`]
-//! makes one attempt, with the header of [`authorization`]; [`record`] writes what came of those that are done, and [`reaction`] what that means for their webhooks. What to
-//! do is decided by [`domain::delivery`] and [`domain::breaker`].
+//! makes one attempt, with the header of [`authorization`], and `watch` waits for it; [`record`] writes the outcomes, and [`reaction`]
+//! what they mean for their webhooks. What to do is decided by [`domain::delivery`] and [`domain::breaker`].
 
 mod app;
 pub mod attempt;
@@ -14,6 +14,7 @@ mod reaction;
 pub mod record;
 mod request;
 mod turns;
+mod watch;
 
 pub use app::{App, Draw};
 pub use config::Config;

@@ -9,7 +9,7 @@ use aws::queue::Outgoing;
 use domain::breaker::is_slow;
 use domain::burial::Burial;
 use domain::chain::lets_go;
-use domain::delivery::{Attempt, Progress, State, Verdict, is_short};
+use domain::delivery::{Attempt, Progress, State, Verdict, hops, is_short};
 use domain::id::WebhookId;
 use domain::message::Message;
 use domain::webhook::{Statistics, Tally};
@@ -143,6 +143,7 @@ enum FollowUp {
 
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
     let Settled { message, row, attempt, progress, put_off, .. } = settled;
+    let message = Message { hops: hops(&message, loaded.rows.get(&message.delivery)), ..message };
     let ledger = &app.ledger;
     let verdict = attempt.as_ref().map(|attempt| attempt.outcome.verdict);
     let (written, next) = match (row, &message.entity) {

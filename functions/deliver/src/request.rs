@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::StoreError;
+use domain::hops::Hops;
 use domain::message::Message;
 use domain::payload::ContentType;
 use domain::request::{Sending, request};
@@ -27,6 +28,8 @@ pub(crate) struct Signers {
 pub(crate) struct Payload<'a> {
     pub(crate) body: &'a str,
     pub(crate) content_type: ContentType,
+    /// How many deliveries led to the event.
+    pub(crate) hops: Hops,
 }
 
 impl Signers {
@@ -57,6 +60,8 @@ impl Signers {
             event: message.event,
             event_type: &message.event_type,
             sequence: message.sequence.as_deref(),
+            // A delivery whose event has made too many is given up before.
+            hops: payload.hops.next().unwrap_or(payload.hops),
             attempt: message.attempt,
             content_type: payload.content_type,
             body: payload.body,

@@ -112,7 +112,7 @@ fn asks(plan: &Plan<'_>) -> bool {
 /// Says whether a place may be kept for a delivery that makes no request after all, since its webhook is paused or gone meanwhile. One
 /// that goes by the queue of slow receivers needs its place there.
 fn may_be_kept(loaded: &Loaded, plan: &Plan<'_>) -> bool {
-    let ends = matches!(plan.decision, Decision::Park | Decision::Cancel | Decision::GiveUp(_));
+    let ends = matches!(plan.decision, Decision::Park | Decision::Cancel | Decision::GiveUp(..));
     let row = loaded.rows.get(&plan.message.delivery);
     ends && row.is_some_and(|row| row.progress.state == State::Pending && row.progress.next_at.is_none())
 }

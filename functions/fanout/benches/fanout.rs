@@ -22,6 +22,7 @@ fn main() {
     memory();
     matching();
     records();
+    templates();
 }
 
 /// The shortest of several rounds: what the work takes when nothing else runs.
@@ -198,4 +199,63 @@ fn records() {
     }
     let json: f64 = parts[..3].iter().map(|(_, part)| part.as_secs_f64()).sum();
     println!("{:48} {:>17.0} %", "share of JSON", 100.0 * json / whole.as_secs_f64());
+}
+
+/// Templates that are accepted, and take as long as one may: each of them is the worst of its kind that was found.
+fn templates() {
+    println!("\nthe worst accepted templates, for an event with fields of up to 400 KB");
+    println!("{:48} {:>10} {:>12} {:>8}", "what they do", "time", "work", "result");
+    let numbers: Vec<Value> = (0..100_000).map(|number| json!({"N": format!("{}.5", number % 10)})).collect();
+    let (few, lines): (Vec<Value>, Vec<Value>) = (numbers[..4_000].to_vec(), numbers[..200].to_vec());
+    let entries: serde_json::Map<_, _> = (0..2_000).map(|number| (format!("k{number}"), json!({"S": "v"}))).collect();
+    let large = json!({"numbers": {"L": numbers}, "text": {"S": "a".repeat(100)}});
+    let small = json!({
+        "text": {"S": "a".repeat(300)}, "long": {"S": "ä".repeat(10_000)}, "few": {"L": few}, "lines": {"L": lines}, "map": {"M": entries},
+        "quotes": {"S": "\"\u{1}".repeat(500)},
+    });
+    let repeat = |body: &str, times: usize| format!("[{}1]", body.repeat(times));
+    let looped = |body: &str| {
+        format!("[{{% for a in value.text %}}{{% for b in value.text %}}{body}{{% endfor %}}{{% endfor %}}1]")
+    };
+    let worst = [
+        ("steps that do nothing", &small, looped("")),
+        ("steps through paths", &small, looped("{% if value.map.k1.x.y.z %}{% endif %}")),
+        ("comparing lists", &small, looped("{% if value.few == value.few %}{% endif %}")),
+        ("looking for a number in a list", &small, looped("{% if 11 in value.few %}{% endif %}")),
+        ("looking for a text in a text", &small, looped("{% if 'äää1' in value.long %}{% endif %}")),
+        (
+            "joining texts",
+            &small,
+            looped(&format!("{{% if ('' {})|length == 1 %}}{{% endif %}}", "~ value.text".repeat(32))),
+        ),
+        ("cutting texts", &small, looped("{% if value.long[9998:] == 'x' %}{% endif %}")),
+        (
+            "cutting lists again and again",
+            &small,
+            looped(&format!("{{% for c in value.lines{} %}}{{% endfor %}}", "[1:]".repeat(60))),
+        ),
+        ("upper case", &small, looped("{% if value.long|upper == 'x' %}{% endif %}")),
+        ("JSON of a list", &small, looped("{% if value.lines|tojson == 'x' %}{% endif %}")),
+        ("items of a map", &small, looped("{% if value.map|items|first == 'x' %}{% endif %}")),
+        ("the length of a text", &small, looped("{% if value.long|length == 1 %}{% endif %}")),
+        ("a long name", &small, looped(&format!("{{% if value.map.{} %}}{{% endif %}}", "k".repeat(15_000)))),
+        ("printing what is escaped", &small, repeat("{{ value.quotes }},", 85)),
+        ("as many expressions as there is room for", &small, repeat("{{a|default(1)}},", 900)),
+        ("a list of 100,000 numbers", &large, "{{ value.numbers|length }}".to_owned()),
+        ("all of it at once", &large, looped("{% if value.numbers == oldValue.numbers %}{% endif %}")),
+    ];
+    for (name, attributes, template) in worst {
+        let mut record: Value = serde_json::from_str(record(1).get()).unwrap();
+        for image in ["OldImage", "NewImage"] {
+            record["dynamodb"][image].as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+        }
+        let record = to_raw_value(&record).unwrap();
+        let event = source().events(read(&record).unwrap().change).unwrap().remove(0);
+        let rendering: Rendering = serde_json::from_value(json!({"format": "template", "template": template})).unwrap();
+        assert_eq!(rendering.check(), [], "{name}: it is accepted");
+        let (result, work) = rendering.render_metered(&event, &event.event_type);
+        let result = result.map_or_else(|error| error.to_string(), |body| format!("{} bytes", body.len()));
+        let took = time(3, || drop(black_box(rendering.render_metered(&event, &event.event_type))));
+        println!("{name:48} {took:>10.1?} {:>12} {result}", work.units());
+    }
 }

@@ -143,6 +143,7 @@ pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> R
         messages.push(Message {
             app: subscription.app.clone(),
             sequence: Some(event.sequence.clone()),
+            hops: event.hops,
             entity: subscription.ordered.then(|| entity(&event.entity.path())),
             content_type: rendering.content_type(),
             ..first

@@ -1,13 +1,16 @@
 //! One call: who calls whom, is it true, and what does it become.
 
 use aws::StoreError;
+use domain::event::Event;
+use domain::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
-use domain::inbound::{Call, MAX_BODY_BYTES, read};
+use domain::inbound::{Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
-use lambda_http::http::StatusCode;
+use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
+use runtime::headers::SECURITY;
 use serde_json::json;
 
 use crate::App;
@@ -27,6 +30,20 @@ enum Refusal {
     /// The caller does not know the secret, or plays an old call again.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
+    /// A header that is not signed says what the body contradicts.
+    #[error("{0}")]
+    Contradicted(#[from] Contradiction),
+    /// The same signed bytes came before, with another header, and were not stored.
+    #[error(
+        "the same signed body came before with another type in its header, which is not signed, and was not stored"
+    )]
+    SaidOtherwise,
+    /// The webhook names types, and this is none of them: no fault of the caller's.
+    #[error("the webhook takes no calls of this type")]
+    NotNamed,
+    /// The call is part of a circle of webhooks.
+    #[error("{0}")]
+    Loop(#[from] HopsError),
     /// The webhook is disabled.
     #[error("the webhook is disabled")]
     Disabled,
@@ -40,8 +57,12 @@ impl Refusal {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
-            Self::Unverified(_) => (StatusCode::UNAUTHORIZED, "unverified", "Signature not verified"),
+            Self::Unverified(_) | Self::Contradicted(_) | Self::SaidOtherwise => {
+                (StatusCode::UNAUTHORIZED, "unverified", "Call not verified")
+            }
+            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
+            Self::NotNamed => (StatusCode::ACCEPTED, "not-named", "Type not named"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
     }
@@ -71,9 +92,10 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
     tracing::Span::current().record("http.response.status_code", status.as_u16());
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", lambda_http::http::HeaderValue::from_static(content_type));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", lambda_http::http::HeaderValue::from_static("1"));
+    let common = [("content-type", content_type), ("cache-control", "no-store")];
+    let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(("retry-after", "1"));
+    for (name, value) in common.into_iter().chain(SECURITY).chain(again) {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -83,6 +105,7 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let (tenant, id) = address(request.uri().path()).ok_or(Refusal::NotFound)?;
     let span = tracing::Span::current();
     span.record("tenant.id", tracing::field::display(&tenant)).record("webhook.id", tracing::field::display(id));
+    let hops = Hops::read(request.headers().get_all(HEADER).iter().map(|value| value.to_str().ok()))?;
     let body: &[u8] = request.body();
     if body.len() > MAX_BODY_BYTES {
         return Err(Refusal::TooLarge);
@@ -95,18 +118,31 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let signature = webhook.settings.signatures().swap_remove(0);
     let signed_id = verify(&signature, &secrets, header, body, now)?;
-    if !webhook.settings.enabled {
-        return Err(Refusal::Disabled);
+    let Call { fact, once, said } = read(&webhook, signed_id, header, body);
+    let collection = collection(&webhook);
+    let fact = match fact {
+        _ if !webhook.settings.enabled => Err(Refusal::Disabled),
+        Ok(fact) => Ok(fact),
+        Err(Unstored::NotNamed) => Err(Refusal::NotNamed),
+        Err(Unstored::Contradicted(contradiction)) => Err(contradiction.into()),
+    };
+    // Before the answer: the same signed bytes do not become an event later under another header.
+    if let (Err(_), Some(said)) = (&fact, &said) {
+        app.events.note_call((&collection, &once), said, now).await?;
     }
-    let Some(Call { fact, once }) = read(&webhook, signed_id, header, body) else { return Ok(None) };
+    let fact = match fact {
+        Err(Refusal::NotNamed) => return Ok(None),
+        fact => fact?,
+    };
     // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
     if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
         return Err(Refusal::TooLarge);
     }
     let event_type = fact.event_type.clone();
-    let collection = fact.collection.clone();
     let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
-    let event = app.events.publish_once(&event, (&collection, &once), now).await?;
+    let event = Event { hops, ..event };
+    let event = app.events.publish_call(&event, (&collection, &once), said.as_deref(), now).await?;
+    let event = event.ok_or(Refusal::SaidOtherwise)?;
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %event_type, "call taken");
     Ok(Some(event))

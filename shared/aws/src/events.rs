@@ -1,8 +1,9 @@
 //! The Events table: published events, whose stream wakes fan-out, and the archive of all that happened.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use domain::delivery::KEPT;
 use domain::event::{Event, EventType};
 use domain::id::EventId;
@@ -25,6 +26,24 @@ mod list;
 
 pub use archive::Archiving;
 pub use list::{EventPage, Range};
+
+/// Returns the item that stands for what came once; `once` is a scope and what is unique within it.
+fn once_item(
+    (scope, id): (&str, &str),
+    event: Option<EventId>,
+    said: Option<&str>,
+    now: Timestamp,
+) -> Result<Item, StoreError> {
+    to_item(&OnceItem {
+        pk: format!("ONCE#{scope}"),
+        sk: hex::encode(Sha256::digest(id)),
+        v: 1,
+        kind: "once".to_owned(),
+        event,
+        said: said.map(str::to_owned),
+        expires_at: (now + KEPT).as_second(),
+    })
+}
 
 /// Over how many partitions the events of a tenant and a day spread.
 const SHARDS: u8 = 4;
@@ -57,14 +76,18 @@ struct EventItem {
     expires_at: i64,
 }
 
-/// That something was published, and as which event.
+/// That something was published, and as which event; or that a call came and became none.
 #[derive(Debug, Serialize, Deserialize)]
 struct OnceItem {
     pk: String,
     sk: String,
     v: u8,
     kind: String,
-    event: EventId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<EventId>,
+    /// What the call said of itself in a header that is not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    said: Option<String>,
     expires_at: i64,
 }
 
@@ -153,23 +176,41 @@ impl Events {
     ///
     /// If the table is unavailable or an item cannot be read.
     pub async fn publish_once(&self, event: &Event, once: (&str, &str), now: Timestamp) -> Result<EventId, StoreError> {
-        let once = to_item(&OnceItem {
-            pk: format!("ONCE#{}", once.0),
-            sk: hex::encode(Sha256::digest(once.1)),
-            v: 1,
-            kind: "once".to_owned(),
-            event: event.id,
-            expires_at: (now + KEPT).as_second(),
-        })?;
+        let published = self.publish_call(event, once, None, now).await?;
+        published.ok_or_else(|| StoreError::inconsistent(once.0, "what came once became no event"))
+    }
+
+    /// Publishes a call, once for what is signed of it. `said` is what it says of itself in a header that is not signed.
+    ///
+    /// Returns the event, also of a call that came before; `None` if the same signed bytes came before with another `said`, and became
+    /// no event then.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn publish_call(
+        &self,
+        event: &Event,
+        once: (&str, &str),
+        said: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<EventId>, StoreError> {
         let once = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(once))
-            .condition_expression(IS_NEW)
+            .set_item(Some(once_item(once, Some(event.id), said, now)?))
             .expression_attribute_values(":live_at", live_at(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let once = match said {
+            // One that became no event may become one later, when the webhook names its type by then: as what it said at first.
+            Some(said) => once
+                .condition_expression(format!("{IS_NEW} OR (attribute_not_exists(#event) AND said = :said)"))
+                .expression_attribute_names("#event", "event")
+                .expression_attribute_values(":said", AttributeValue::S(said.to_owned())),
+            None => once.condition_expression(IS_NEW),
+        };
         let request = self.client.transact_write_items().transact_items(put(once)?);
         let request = request.transact_items(publication(&self.table, event, now)?);
-        let Err(error) = request.send().await else { return Ok(event.id) };
+        let Err(error) = request.send().await else { return Ok(Some(event.id)) };
         let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
             return Err(StoreError::unavailable(&error));
         };
@@ -177,6 +218,24 @@ impl Events {
             Some(first) => Ok(from_item::<OnceItem>(first)?.event),
             // Two at once: the other one wins, and this one comes again.
             None => Err(StoreError::unavailable(&error)),
+        }
+    }
+
+    /// Notes what a verified call said of itself that became no event, unless the same signed bytes came before.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn note_call(&self, once: (&str, &str), said: &str, now: Timestamp) -> Result<(), StoreError> {
+        let put =
+            self.client.put_item().table_name(&self.table).set_item(Some(once_item(once, None, Some(said), now)?));
+        let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
+        match put.send().await {
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            Err(error) => Err(StoreError::unavailable(&error)),
+            Ok(_) => Ok(()),
         }
     }
 

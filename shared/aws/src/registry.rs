@@ -18,6 +18,7 @@ use crate::{StoreError, batch};
 mod api_keys;
 mod event_types;
 mod idempotency;
+mod rates;
 mod signing_keys;
 mod sources;
 mod statistics;
@@ -27,6 +28,7 @@ mod webhooks;
 
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
+pub use rates::Rates;
 pub use tests_running::{RunningTest, TEST_PLACES};
 pub use webhooks::{WebhookPage, WebhookRecord};
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +17,9 @@ use crate::tenant::{AppId, TenantId};
 
 /// How many random bytes a key has: so many that its hash needs no salt and no stretching.
 const KEY_BYTES: usize = 32;
+
+/// How long API Gateway keeps what the authorizer said of a key: `AuthorizerResultTtlInSeconds` of the template.
+const KEPT: SignedDuration = SignedDuration::from_secs(60);
 
 /// An API key of an application; never its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,14 @@ impl ApiKey {
     #[must_use]
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|until| until > now)
+    }
+
+    /// Returns when a key that is revoked now opens nothing any more: what the authorizer said of it may be kept until then, but not
+    /// beyond its own end.
+    #[must_use]
+    pub fn ends_at(&self, revoked_at: Timestamp) -> Timestamp {
+        let kept = revoked_at.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
+        self.expires_at.map_or(kept, |until| until.clamp(revoked_at.min(kept), kept))
     }
 }
 
@@ -165,6 +176,20 @@ mod tests {
         KeyText::from_random(ApiKeyId::from_parts(Timestamp::UNIX_EPOCH, 1), [byte; KEY_BYTES])
     }
 
+    fn api_key() -> ApiKey {
+        ApiKey {
+            id: key(1).id(),
+            tenant: "acme".parse().unwrap(),
+            app: "crm".parse().unwrap(),
+            name: "crm".to_owned(),
+            scopes: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            created_by: "anna".to_owned(),
+            expires_at: None,
+            revoked_at: None,
+        }
+    }
+
     #[test]
     fn a_key_is_found_by_its_id_and_known_by_its_hash() {
         let text = key(1).text().expose_secret().to_owned();
@@ -187,23 +212,30 @@ mod tests {
     }
 
     #[rstest]
+    #[case::kept_for_a_minute(None, 70)]
+    #[case::lasts_longer(Some(100), 70)]
+    #[case::ends_before(Some(40), 40)]
+    #[case::has_ended(Some(5), 10)]
+    fn a_revoked_key_opens_nothing_after_a_minute(#[case] expires: Option<i64>, #[case] ends: i64) {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let key = ApiKey { expires_at: expires.map(at), ..api_key() };
+        assert_eq!(key.ends_at(at(10)), at(ends));
+    }
+
+    #[test]
+    fn the_template_keeps_what_the_authorizer_said_for_as_long() {
+        let template = include_str!("../../../infra/template.yaml");
+        assert!(template.contains(&format!("AuthorizerResultTtlInSeconds: {}\n", KEPT.as_secs())));
+    }
+
+    #[rstest]
     #[case::good(None, None, true)]
     #[case::not_yet_over(Some(11), None, true)]
     #[case::over(Some(10), None, false)]
     #[case::revoked(None, Some(3), false)]
     fn ends(#[case] expires: Option<i64>, #[case] revoked: Option<i64>, #[case] good: bool) {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let key = ApiKey {
-            id: key(1).id(),
-            tenant: "acme".parse().unwrap(),
-            app: "crm".parse().unwrap(),
-            name: "crm".to_owned(),
-            scopes: Vec::new(),
-            created_at: at(0),
-            created_by: "anna".to_owned(),
-            expires_at: expires.map(at),
-            revoked_at: revoked.map(at),
-        };
+        let key = ApiKey { expires_at: expires.map(at), revoked_at: revoked.map(at), ..api_key() };
         assert_eq!(key.is_good(at(10)), good);
     }
 }

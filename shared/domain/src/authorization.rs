@@ -12,8 +12,10 @@ use utoipa::ToSchema;
 use crate::secret::{Fingerprint, WebhookSecret};
 
 mod input;
+mod origin;
 mod token;
 
+pub use origin::{Origin, OtherOrigin, SetBy};
 pub use token::{Token, TokenFault, TokenRequest, refusal};
 
 /// How a webhook's requests are authorized, and where the secret of it lives; never the secret itself.
@@ -27,6 +29,15 @@ pub struct Authorization {
     /// Which secret that is: a keyed hash.
     #[schema(value_type = String)]
     pub fingerprint: Fingerprint,
+    /// The scheme, host and port that it was given for: it is sent to no other. `null` for one that was set before this was noted,
+    /// which is bound to the webhook's URL.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required, examples("https://example.com"))]
+    pub for_origin: Option<Origin>,
+    /// Who gave it: an admin of the tenant, or the webhook's application.
+    #[serde(default)]
+    #[schema(inline, required)]
+    pub set_by: SetBy,
 }
 
 /// What is sent, without what is secret of it.
@@ -157,8 +168,13 @@ mod tests {
             "type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "scope": "events",
         }))
         .unwrap();
-        let kept =
-            Authorization { method, vault_path: vault_path("/local/webhooks/acme/whk_1"), fingerprint: fingerprint(1) };
+        let kept = Authorization {
+            method,
+            vault_path: vault_path("/local/webhooks/acme/whk_1"),
+            fingerprint: fingerprint(1),
+            for_origin: Origin::of("https://b.example/hook"),
+            set_by: SetBy::Application,
+        };
         let text = serde_json::to_value(&kept).unwrap();
         assert_eq!(
             text,
@@ -166,8 +182,14 @@ mod tests {
                 "type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "scope": "events",
                 "audience": null, "client_authentication": "basic",
                 "vault_path": "/local/webhooks/acme/whk_1/authorization", "fingerprint": fingerprint(1).as_str(),
+                "for_origin": "https://b.example", "set_by": "application",
             })
         );
-        assert_eq!(serde_json::from_value::<Authorization>(text).unwrap(), kept);
+        assert_eq!(serde_json::from_value::<Authorization>(text.clone()).unwrap(), kept);
+        // As the version before wrote it.
+        let mut text = text;
+        text.as_object_mut().unwrap().retain(|name, _| name != "for_origin" && name != "set_by");
+        let read: Authorization = serde_json::from_value(text).unwrap();
+        assert_eq!((read.for_origin, read.set_by), (None, SetBy::Tenant));
     }
 }

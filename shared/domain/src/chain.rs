@@ -87,12 +87,15 @@ pub fn place(
 
 /// Says whether a delivery that stands there, and whose last request ended so, lets the next one of its entity go.
 ///
-/// A receiver that wants the event no more, or none at all, does not wait for it.
+/// A receiver that wants the event no more, or none at all, does not wait for it; nor does one that is never sent it, because it goes
+/// round in a circle.
 #[must_use]
 pub fn lets_go(state: State, last: Option<Verdict>, webhook: Option<&Webhook>) -> bool {
     match state {
         State::Delivered | State::Cancelled | State::Failed => true,
-        State::Exhausted => !webhook.is_some_and(halts) || matches!(last, Some(Verdict::Aborted | Verdict::Gone)),
+        State::Exhausted => {
+            !webhook.is_some_and(halts) || matches!(last, Some(Verdict::Aborted | Verdict::Gone | Verdict::Looped))
+        }
         State::Pending | State::Retrying | State::Parked | State::Held => false,
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::event::EventType;
+use crate::hops::Hops;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::message::{Body, Message};
 use crate::payload::ContentType;
@@ -22,7 +23,7 @@ use crate::tenant::{AppId, TenantId};
 mod decide;
 mod fault;
 
-pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
+pub use decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, hops, settle, to_send, wake};
 pub use fault::{PATIENCE, PUT_OFF_AT_LEAST, PUT_OFF_AT_MOST, Wave, is_redundant, put_off, wave};
 
 /// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
@@ -112,7 +113,7 @@ pub enum Verdict {
     Redirected,
     /// No answer in time.
     TimedOut,
-    /// The name did not resolve.
+    /// The name did not resolve, or not to addresses that policy allows: which of them, the owner of a webhook is not told.
     DnsFailed,
     /// The connection failed.
     ConnectFailed,
@@ -120,12 +121,14 @@ pub enum Verdict {
     TlsFailed,
     /// The connection broke, or what came was not HTTP.
     ProtocolFailed,
-    /// Policy forbids the address behind the name, or the URL.
+    /// Policy forbids the URL: its port, or the address that it names.
     Forbidden,
     /// There was nothing to send: the webhook's template made no payload of the event.
     Unrendered,
     /// The webhook's authorization server gave no token.
     Unauthorized,
+    /// The event goes round in a circle: [so many](crate::hops::MAX_HOPS) deliveries led to it. No request is made.
+    Looped,
 }
 
 impl Verdict {
@@ -149,13 +152,14 @@ impl Verdict {
             Self::Forbidden => "forbidden",
             Self::Unrendered => "unrendered",
             Self::Unauthorized => "unauthorized",
+            Self::Looped => "looped",
         }
     }
 
-    /// Says whether it tells how the receiver is: it does not if there was nothing to send.
+    /// Says whether it tells how the receiver is: it does not if no request was made.
     #[must_use]
     pub fn tells_of_receiver(self) -> bool {
-        self != Self::Unrendered
+        !matches!(self, Self::Unrendered | Self::Looped)
     }
 }
 
@@ -173,7 +177,7 @@ pub struct Outcome {
     /// The start of the answer's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
-    /// From the start of the request to the end of the answer, in milliseconds.
+    /// From the start of the request to the end of the answer, in milliseconds, with the wait for an authorization server's token.
     pub duration_ms: u32,
     /// What of that time went where.
     #[serde(default, skip_serializing_if = "Timing::is_empty")]
@@ -191,11 +195,23 @@ impl Outcome {
         let error = Some(error.into());
         Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
     }
+
+    /// Counts the wait for a token to the attempt.
+    #[must_use]
+    pub fn after_token(mut self, waited: Duration) -> Self {
+        let waited = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
+        self.timing.token_ms = Some(waited);
+        self.duration_ms = self.duration_ms.saturating_add(waited);
+        self
+    }
 }
 
 /// How long the parts of a request took, in milliseconds; nothing where there was none, as on a connection that is used again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timing {
+    /// Waiting for a token of the webhook's authorization server, before the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ms: Option<u32>,
     /// Resolving the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_ms: Option<u32>,
@@ -253,6 +269,8 @@ pub struct Delivery {
     pub sequence: Option<String>,
     /// The entity that it is about, if its webhook wants the deliveries of one in order.
     pub entity: Option<String>,
+    /// How many deliveries led to its event.
+    pub hops: Hops,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.
@@ -269,8 +287,20 @@ impl Delivery {
     /// Returns the delivery that a first message asks for, and where it stands now.
     #[must_use]
     pub fn first(message: Message, progress: Progress) -> Self {
-        let Message { delivery, event, event_type, webhook, tenant, app, sequence, entity, body, content_type, .. } =
-            message;
+        let Message {
+            delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            entity,
+            hops,
+            body,
+            content_type,
+            ..
+        } = message;
         Self {
             id: delivery,
             event,
@@ -280,6 +310,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            hops,
             progress,
             lease_until: None,
             body: body.filter(|_| progress.needs_body()),
@@ -291,8 +322,9 @@ impl Delivery {
     /// Returns the message that asks for its next attempt. Without a body: the row has it.
     #[must_use]
     pub fn next_message(&self) -> Message {
-        let Self { id, event, event_type, webhook, tenant, app, sequence, entity, progress, content_type, .. } =
-            self.clone();
+        let Self {
+            id, event, event_type, webhook, tenant, app, sequence, entity, hops, progress, content_type, ..
+        } = self.clone();
         let Progress { cycle, attempt, .. } = progress;
         Message {
             delivery: id,
@@ -303,6 +335,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            hops,
             cycle,
             attempt,
             body: None,

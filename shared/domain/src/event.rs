@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
+use crate::hops::Hops;
 use crate::id::EventId;
 use crate::operational::{self, OPERATIONAL};
 use crate::path::FieldPath;
@@ -281,6 +282,9 @@ pub struct Event {
     /// How the entity went, if the change is a deletion and not a plain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<Removal>,
+    /// How many deliveries led to it.
+    #[serde(default, skip_serializing_if = "Hops::is_none")]
+    pub hops: Hops,
 }
 
 impl Event {

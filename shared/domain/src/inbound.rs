@@ -12,6 +12,11 @@ use crate::signature::SignatureScheme;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
 
+mod claims;
+
+use claims::Claim;
+pub use claims::Contradiction;
+
 /// The largest body that is taken, in bytes: with its surroundings it must fit an item.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -21,16 +26,35 @@ const DEFAULT_TYPE: &str = "inbound.received";
 /// A call, as what it tells and by what it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// What it tells. The entity is the call itself, in the collection `inbound/<webhook>`.
-    pub fact: Fact,
+    /// What it tells, or why it becomes no event. The entity is the call itself, in the collection `inbound/<webhook>`.
+    pub fact: Result<Fact, Unstored>,
     /// By what a call that is sent again is known. Only what is signed counts, or an old call could be played as a new one.
     pub once: String,
+    /// What it says of its type in a header that is not signed. The first that the same signed bytes come with counts, even if the call
+    /// becomes no event; otherwise a call of one type could be played again as one of another.
+    pub said: Option<String>,
 }
 
-/// Reads a verified call; `None` if the webhook names types and the call is of another one.
+/// Why a verified call becomes no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unstored {
+    /// The webhook names types, and this is none of them.
+    NotNamed,
+    /// A header that is not signed contradicts the body.
+    Contradicted(Contradiction),
+}
+
+/// Returns the collection of a webhook's calls, within which they are known by what is signed.
+#[must_use]
+pub fn collection(webhook: &Webhook) -> String {
+    format!("inbound/{}", webhook.id)
+}
+
+/// Reads a verified call.
 ///
 /// The type is the sender's word for it: GitHub's header and action, Shopify's topic, SuperOffice's `Event`, or the `type` of
-/// Standard Webhooks, Stripe and CloudEvents. A call that has none is of the first type that the webhook names.
+/// Standard Webhooks, Stripe and CloudEvents. A call that has none is of the first type that the webhook names. The headers of GitHub and
+/// Shopify are not signed, so they are read with their schemes only, and compared with the body.
 ///
 /// `signed_id` is the sender's id of the call, the same whenever it sends it again, if the scheme signs one. Stripe and
 /// SuperOffice sign one in the body; of anybody else's calls only the body as a whole is known to be the same.
@@ -40,38 +64,45 @@ pub fn read<'a>(
     signed_id: Option<String>,
     header: impl Fn(&'static str) -> Option<&'a str>,
     body: &[u8],
-) -> Option<Call> {
-    let data = data(body);
+) -> Call {
     let scheme = webhook.settings.signature_scheme;
-    let said = event_type(scheme, &data, &header);
-    let named = &webhook.settings.event_types;
-    let event_type = match said {
-        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.matches(&said)) => said,
-        Some(_) => return None,
-        None => match named.first().and_then(EventPattern::exact) {
-            Some(first) => first,
-            None => DEFAULT_TYPE.parse().ok()?,
-        },
-    };
+    let (data, is_object) = data(body);
+    let claim = Claim::read(scheme, &header);
     let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
     let digest = || hex::encode(Sha256::digest(body));
-    let id_in_body = || match scheme {
-        SignatureScheme::Stripe => text("id"),
-        SignatureScheme::SuperOffice => text("EventId"),
-        SignatureScheme::StandardWebhooks
-        | SignatureScheme::StandardWebhooksEd25519
-        | SignatureScheme::HmacSha256
-        | SignatureScheme::Github
-        | SignatureScheme::Shopify => None,
+    let (id_in_body, delivery) = match scheme {
+        SignatureScheme::Stripe => (text("id"), None),
+        SignatureScheme::SuperOffice => (text("EventId"), None),
+        SignatureScheme::Github => (None, header("x-github-delivery")),
+        SignatureScheme::Shopify => (None, header("x-shopify-webhook-id")),
+        SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksEd25519 | SignatureScheme::HmacSha256 => {
+            (None, None)
+        }
     };
-    let once = signed_id.clone().or_else(id_in_body).unwrap_or_else(digest);
-    let is_shopify = scheme == SignatureScheme::Shopify;
-    let delivery = header(if is_shopify { "x-shopify-webhook-id" } else { "x-github-delivery" }).map(str::to_owned);
+    let once = signed_id.clone().or(id_in_body).unwrap_or_else(digest);
+    let said = claim.map(|claim| claim.said.to_owned());
+    let contradicted = claim.filter(|_| is_object).and_then(|claim| claim.compare(&data).err());
+    if let Some(contradiction) = contradicted {
+        return Call { fact: Err(Unstored::Contradicted(contradiction)), once, said };
+    }
+    let Some(event_type) = named_type(webhook, event_type(scheme, claim, &data)) else {
+        return Call { fact: Err(Unstored::NotNamed), once, said };
+    };
+    let delivery = delivery.map(str::to_owned);
     let entity_id = signed_id.or(delivery).or_else(|| text("id")).filter(|id| is_id(id)).unwrap_or_else(digest);
-    let collection = format!("inbound/{}", webhook.id);
-    let fact =
-        Fact { event_type, entity_id, entity_key: None, collection, app: webhook.app.clone(), data, old_data: None };
-    Some(Call { fact, once })
+    let (collection, app) = (collection(webhook), webhook.app.clone());
+    let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data: None };
+    Call { fact: Ok(fact), once, said }
+}
+
+/// Returns the type of a call that says so, or nothing; `None` if the webhook names types and this is none of them.
+fn named_type(webhook: &Webhook, said: Option<EventType>) -> Option<EventType> {
+    let named = &webhook.settings.event_types;
+    match said {
+        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.matches(&said)) => Some(said),
+        Some(_) => None,
+        None => named.first().and_then(EventPattern::exact).or_else(|| DEFAULT_TYPE.parse().ok()),
+    }
 }
 
 /// Short, and in characters that can stand in a path.
@@ -79,38 +110,28 @@ fn is_id(id: &str) -> bool {
     (1..=255).contains(&id.len()) && !id.chars().any(|c| c.is_control() || c == '/')
 }
 
-/// The body as properties. What is no JSON object is a property itself: nothing that was sent is lost.
-fn data(body: &[u8]) -> Map {
-    let alone = |value| Map::from([("body".to_owned(), value)]);
+/// The body as properties, and whether it is a JSON object. What is none is a property itself: nothing that was sent is lost.
+fn data(body: &[u8]) -> (Map, bool) {
+    let alone = |value| (Map::from([("body".to_owned(), value)]), false);
     let Ok(text) = str::from_utf8(body) else {
-        return Map::from([("body_base64".to_owned(), Value::String(BASE64.encode(body)))]);
+        return (Map::from([("body_base64".to_owned(), Value::String(BASE64.encode(body)))]), false);
     };
     match text.parse::<Value>() {
-        Ok(Value::Map(map)) => map,
+        Ok(Value::Map(map)) => (map, true),
         Ok(other) => alone(other),
         Err(_) => alone(Value::String(text.to_owned())),
     }
 }
 
-fn event_type<'a>(
-    scheme: SignatureScheme,
-    data: &Map,
-    header: impl Fn(&'static str) -> Option<&'a str>,
-) -> Option<EventType> {
+fn event_type(scheme: SignatureScheme, claim: Option<Claim<'_>>, data: &Map) -> Option<EventType> {
     let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
-    let shopify = || Some(header("x-shopify-topic")?.replace('/', "."));
-    let github = || {
-        let event = header("x-github-event")?;
-        Some(text("action").map_or_else(|| event.to_owned(), |action| format!("{event}.{action}")))
-    };
-    let said = match scheme {
-        SignatureScheme::SuperOffice => text("Event"),
-        SignatureScheme::Shopify => shopify(),
-        SignatureScheme::StandardWebhooks
-        | SignatureScheme::StandardWebhooksEd25519
-        | SignatureScheme::HmacSha256
-        | SignatureScheme::Github
-        | SignatureScheme::Stripe => github(),
+    let said = match (scheme, claim) {
+        (SignatureScheme::SuperOffice, _) => text("Event"),
+        (SignatureScheme::Shopify, Some(claim)) => Some(claim.said.replace('/', ".")),
+        (_, Some(Claim { said, .. })) => {
+            Some(text("action").map_or_else(|| said.to_owned(), |action| format!("{said}.{action}")))
+        }
+        (_, None) => None,
     };
     // What only the service tells is not the sender's to tell.
     said.or_else(|| text("type"))?.parse().ok().filter(|said| !is_reserved(said))
@@ -133,8 +154,9 @@ mod tests {
 
     #[rstest]
     #[case::standard(&[], None, r#"{"type":"invoice.paid","data":{}}"#, Some("invoice.paid"))]
-    #[case::github(&[], Some("pull_request"), r#"{"action":"opened"}"#, Some("pull_request.opened"))]
-    #[case::github_without_action(&[], Some("push"), r#"{"ref":"main"}"#, Some("push"))]
+    #[case::github(&[], Some("issues"), r#"{"action":"opened","issue":{}}"#, Some("issues.opened"))]
+    #[case::github_without_action(&[], Some("public"), r#"{"repository":{}}"#, Some("public"))]
+    #[case::github_form(&[], Some("push"), "payload=%7B%7D", Some("push"))]
     #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
     #[case::says_nothing(&["lead.created"], None, r#"{"name":"Anna"}"#, Some("lead.created"))]
@@ -148,8 +170,13 @@ mod tests {
         #[case] found: Option<&str>,
     ) {
         let header = |name: &'static str| github.filter(|_| name == "x-github-event");
-        let published = read(&inbound(named), None, header, body.as_bytes());
-        assert_eq!(published.as_ref().map(|call| call.fact.event_type.as_str()), found);
+        let mut webhook = inbound(named);
+        if github.is_some() {
+            webhook.settings.signature_scheme = SignatureScheme::Github;
+        }
+        let call = read(&webhook, None, header, body.as_bytes());
+        assert_eq!(call.fact.as_ref().map(|fact| fact.event_type.as_str()), found.ok_or(&Unstored::NotNamed));
+        assert_eq!(call.said.as_deref(), github);
     }
 
     #[rstest]
@@ -164,8 +191,39 @@ mod tests {
         let mut webhook = inbound(&[]);
         webhook.settings.signature_scheme = scheme;
         let header = |name: &'static str| (name == "x-shopify-topic").then_some("orders/create");
-        let call = read(&webhook, None, header, body.as_bytes()).unwrap();
-        assert_eq!(call.fact.event_type.as_str(), found);
+        let call = read(&webhook, None, header, body.as_bytes());
+        assert_eq!(call.fact.unwrap().event_type.as_str(), found);
+    }
+
+    /// Headers that a scheme neither signs nor knows say nothing.
+    #[rstest]
+    #[case::standard_webhooks(SignatureScheme::StandardWebhooks)]
+    #[case::stripe(SignatureScheme::Stripe)]
+    #[case::hmac(SignatureScheme::HmacSha256)]
+    #[case::superoffice(SignatureScheme::SuperOffice)]
+    fn a_header_of_another_vendor_is_not_believed(#[case] scheme: SignatureScheme) {
+        let mut webhook = inbound(&[]);
+        webhook.settings.signature_scheme = scheme;
+        let call = read(
+            &webhook,
+            None,
+            |_| Some("invoice.voided"),
+            br#"{"id":"evt_2","type":"invoice.paid","Event":"invoice.paid"}"#,
+        );
+        let fact = call.fact.unwrap();
+        assert_eq!((fact.event_type.as_str(), call.said), ("invoice.paid", None));
+        assert_eq!(fact.entity_id, "evt_2");
+    }
+
+    #[test]
+    fn a_header_that_contradicts_the_body_makes_no_event() {
+        let mut webhook = inbound(&[]);
+        webhook.settings.signature_scheme = SignatureScheme::Github;
+        let body = br#"{"action":"opened","issue":{}}"#;
+        let [issue, push] = ["issues", "push"]
+            .map(|event| read(&webhook, None, |name| (name == "x-github-event").then_some(event), body));
+        assert_eq!(push.fact, Err(Unstored::Contradicted(Contradiction("x-github-event"))));
+        assert!(issue.fact.is_ok() && issue.once == push.once && issue.said != push.said);
     }
 
     #[rstest]
@@ -175,9 +233,9 @@ mod tests {
     #[case::none(None, "{}", None)]
     #[case::one_that_is_no_path(None, r#"{"id":"a/b"}"#, None)]
     fn finds_the_id(#[case] sender: Option<&str>, #[case] body: &str, #[case] id: Option<&str>) {
-        let published = read(&inbound(&[]), sender.map(str::to_owned), |_| None, body.as_bytes()).unwrap();
+        let published = read(&inbound(&[]), sender.map(str::to_owned), |_| None, body.as_bytes());
         let digest = hex::encode(Sha256::digest(body.as_bytes()));
-        assert_eq!(published.fact.entity_id, id.unwrap_or(&digest));
+        assert_eq!(published.fact.unwrap().entity_id, id.unwrap_or(&digest));
     }
 
     #[rstest]
@@ -194,10 +252,11 @@ mod tests {
         let mut webhook = inbound(&[]);
         webhook.settings.signature_scheme = scheme;
         let header = |name: &'static str| (name == "x-github-delivery").then_some("72d3162e");
-        let published = read(&webhook, signed.map(str::to_owned), header, br#"{"id":7}"#).unwrap();
+        let published = read(&webhook, signed.map(str::to_owned), header, br#"{"id":7}"#);
         let digest = hex::encode(Sha256::digest(br#"{"id":7}"#));
         assert_eq!(published.once, once.unwrap_or(&digest));
-        assert_eq!(published.fact.entity_id, signed.unwrap_or("72d3162e"));
+        let delivery = if scheme == SignatureScheme::Github { "72d3162e" } else { "7" };
+        assert_eq!(published.fact.unwrap().entity_id, signed.unwrap_or(delivery));
     }
 
     #[rstest]
@@ -207,7 +266,7 @@ mod tests {
     #[case::empty("", r#"{"body":""}"#)]
     #[case::binary([0xff, 0x00], r#"{"body_base64":"/wA="}"#)]
     fn keeps_what_was_sent(#[case] body: impl AsRef<[u8]>, #[case] data: &str) {
-        let published = read(&inbound(&[]), None, |_| None, body.as_ref()).unwrap();
-        assert_eq!(serde_json::to_string(&published.fact.data).unwrap(), data);
+        let published = read(&inbound(&[]), None, |_| None, body.as_ref());
+        assert_eq!(serde_json::to_string(&published.fact.unwrap().data).unwrap(), data);
     }
 }

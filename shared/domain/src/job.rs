@@ -319,6 +319,7 @@ impl Job {
                 delivery,
                 app: subscription.app.clone(),
                 sequence: Some(event.sequence.clone()),
+                hops: event.hops,
                 content_type: subscription.rendering.content_type(),
                 body: None,
                 ..first

@@ -5,6 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventType;
+use crate::hops::Hops;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::payload::ContentType;
 use crate::tenant::{AppId, TenantId};
@@ -54,6 +55,9 @@ pub struct Message {
     /// The entity that its event is about, if the webhook wants the deliveries of one in order: a hash of its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<String>,
+    /// How many deliveries led to its event.
+    #[serde(default, skip_serializing_if = "Hops::is_none")]
+    pub hops: Hops,
     /// Counts the redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
@@ -99,6 +103,7 @@ impl Message {
             app: None,
             sequence: None,
             entity: None,
+            hops: Hops::NONE,
             cycle: 0,
             attempt: 1,
             body: Some(body),

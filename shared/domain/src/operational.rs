@@ -112,7 +112,9 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, en
     let id = EventId::derive(ended_at, &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
     let collection = format!("webhooks/{webhook}/deliveries");
     let about = About { entity_id: delivery, collection, app: message.app.clone() };
-    about.event(EXHAUSTED, id, message.tenant.clone(), ended_at, &data)
+    // With the hops of what was delivered: it may be a relay for these events that keeps the circle going.
+    let event = about.event(EXHAUSTED, id, message.tenant.clone(), ended_at, &data)?;
+    Some(Event { hops: message.hops, ..event })
 }
 
 /// That a delivery is given up.

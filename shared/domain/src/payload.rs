@@ -18,11 +18,13 @@ mod standard;
 mod superoffice;
 mod template;
 mod view;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
 pub use template::MAX_TEMPLATE_BYTES;
+pub use work::Work;
 
 use view::View;
 
@@ -149,21 +151,21 @@ pub enum RenderError {
         reason: String,
     },
     /// The template takes too many steps.
-    #[error("line {line} of the template: it takes more than {steps} steps{}", for_size(*seen))]
+    #[error("line {line} of the template: it takes more than {steps} steps{}", for_names(*longest))]
     TooLong {
         /// Where.
         line: usize,
         /// How many are allowed.
         steps: u64,
-        /// How many bytes the event has to look at, if there are fewer steps for it.
-        seen: usize,
+        /// How long the longest name or literal of the template is, in bytes, if there are fewer steps for it.
+        longest: usize,
     },
-    /// The filters of the template read and make too much.
-    #[error("line {line} of the template: its filters take more than {limit} bytes")]
+    /// The filters and operators of the template read and make too much.
+    #[error("line {line} of the template: its filters and operators take more than {limit} units of work")]
     TooMuch {
         /// Where.
         line: usize,
-        /// How many are allowed.
+        /// How much is allowed, in units of [`Work`].
         limit: usize,
     },
     /// What the template made is not JSON.
@@ -196,8 +198,8 @@ impl RenderError {
     }
 }
 
-fn for_size(seen: usize) -> String {
-    if seen == 0 { String::new() } else { format!(" for {seen} bytes to look at; exclude long fields") }
+fn for_names(longest: usize) -> String {
+    if longest == 0 { String::new() } else { format!(" with a name or literal of {longest} bytes") }
 }
 
 impl Rendering {
@@ -209,8 +211,14 @@ impl Rendering {
     ///
     /// Only for a template: if it fails, or makes no JSON, or too much.
     pub fn render(&self, event: &Event, event_type: &EventType) -> Result<String, RenderError> {
+        self.render_metered(event, event_type).0
+    }
+
+    /// Returns what [`render`](Self::render) does, and the work that it took: the same for the same event, wherever it runs.
+    pub fn render_metered(&self, event: &Event, event_type: &EventType) -> (Result<String, RenderError>, Work) {
         let view = View::of(self, event, event_type);
-        Ok(match self.format {
+        let least = Work::of_event(event);
+        let text = match self.format {
             PayloadFormat::Change => json::text(&change::Payload(&view)),
             PayloadFormat::Standard => json::text(&standard::Payload(&view)),
             PayloadFormat::CloudEvents => json::text(&cloudevents::Payload(&view)),
@@ -218,9 +226,13 @@ impl Rendering {
             PayloadFormat::Slack => json::text(&chat::Slack(&view)),
             PayloadFormat::Teams => json::text(&chat::Teams(&view)),
             PayloadFormat::Template => {
-                return template::render(self.template.as_deref().ok_or(RenderError::NoTemplate)?, &view);
+                let Some(template) = self.template.as_deref() else { return (Err(RenderError::NoTemplate), least) };
+                let (result, work) = template::render(template, &view);
+                return (result, least + work);
             }
-        })
+        };
+        let work = least + Work::of_text(text.len());
+        (Ok(text), work)
     }
 
     /// Returns what the bodies are.

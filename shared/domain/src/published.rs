@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::event::{Entity, Event, EventType, Operation, State, sequence};
+use crate::hops::Hops;
 use crate::id::EventId;
 use crate::operational::is_reserved;
 use crate::source::rfc3339;
@@ -70,6 +71,7 @@ impl Fact {
             entity,
             update_mask,
             removal: None,
+            hops: Hops::NONE,
         }
     }
 }

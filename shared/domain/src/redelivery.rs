@@ -128,6 +128,7 @@ mod tests {
             app: None,
             sequence: Some("s".to_owned()),
             entity: None,
+            hops: first.hops,
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::event::EventType;
+use crate::hops::{self, Hops};
 use crate::id::EventId;
 use crate::payload::ContentType;
 use crate::signature::{Header, Keys, Signed, sign};
@@ -51,6 +52,8 @@ pub struct Sending<'a> {
     pub event_type: &'a EventType,
     /// Where it stands in the order of the entity's changes, if that is known.
     pub sequence: Option<&'a str>,
+    /// How many deliveries led to this one, itself included.
+    pub hops: Hops,
     /// The number of the attempt within its cycle, as the log of attempts has it: the first is 1, and so is that of a redrive.
     pub attempt: u32,
     /// What the body is.
@@ -84,6 +87,7 @@ pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Re
         ("user-agent", Some(USER_AGENT)),
         ("webhook-attempt", Some(attempt.to_string().as_str())),
         ("webhook-sequence", sending.sequence),
+        (hops::HEADER, Some(sending.hops.get().to_string().as_str())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
@@ -115,6 +119,7 @@ mod tests {
             event: EventId::from_parts(at(), 1),
             event_type: &event_type,
             sequence: Some("0001"),
+            hops: Hops::NONE.next().unwrap(),
             attempt: 3,
             content_type: ContentType::Json,
             body,
@@ -135,6 +140,7 @@ mod tests {
         user-agent: Dynahook/0.1.0
         webhook-attempt: 3
         webhook-sequence: 0001
+        webhook-hops: 1
         webhook-id: evt_01M7YRRT800000000000000001
         webhook-timestamp: 1795255200
         webhook-signature: v1,jHHmR/8sRj9sWCcEeQ7ES0rcROQz7jPwXtjHjlhQvRU=

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::Outcome;
 
 /// What says who sends what, and proves nothing.
-const SHOWN: [&str; 12] = [
+const SHOWN: [&str; 13] = [
     "content-encoding",
     "content-type",
     "user-agent",
     "webhook-attempt",
+    "webhook-hops",
     "webhook-id",
     "webhook-sequence",
     "webhook-timestamp",

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::event::{Entity, Event, EventType, Operation, Removal};
+use crate::hops::Hops;
 use crate::id::EventId;
 use crate::tenant::{AppId, NameError, TenantId};
 use crate::value::{Map, Value, changed_paths};
@@ -211,6 +212,7 @@ impl Source {
             new: None,
             update_mask: None,
             removal: None,
+            hops: Hops::NONE,
         }
     }
 }

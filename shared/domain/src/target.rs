@@ -1,6 +1,7 @@
 //! Where a delivery may go: which URLs, and which addresses behind their names.
 
 mod network;
+mod own;
 mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
 pub use network::{Network, ParseNetworkError};
+pub use own::{Own, ParseOwnError};
 pub use ports::{ParsePortRangeError, PortRange};
 
 /// The longest URL that is accepted, in bytes.
@@ -24,6 +26,8 @@ pub struct TargetPolicy {
     pub allow_http: bool,
     /// The ports that may be called: if none is named, 443 and 8443, and with `http:` 80 and 8080 too.
     pub ports: Vec<PortRange>,
+    /// Where this deployment answers itself: never a target.
+    pub own: Vec<Own>,
 }
 
 /// Why a URL cannot be a target.
@@ -61,6 +65,12 @@ pub enum TargetError {
     /// A name that can lead nowhere else.
     #[error("must not name a host of a private network ({0}): use a name of the public internet")]
     LocalName(&'static str),
+    /// This deployment.
+    #[error(
+        "must not lead back to this deployment, or deliveries would go round in a circle; events reach every webhook of the tenant that \
+         names their types"
+    )]
+    Own,
 }
 
 /// The ports of the defaults, and those that come with plain HTTP.
@@ -194,6 +204,9 @@ impl TargetPolicy {
         }
         if url.fragment().is_some() {
             return Err(TargetError::Fragment);
+        }
+        if self.own.iter().any(|own| own.is(url.host_str().unwrap_or_default(), url.path())) {
+            return Err(TargetError::Own);
         }
         let address = match url.host() {
             Some(Host::Domain(name)) => {

@@ -42,24 +42,6 @@ impl Value {
             Self::Null | Self::Bool(_) | Self::List(_) | Self::Map(_) => None,
         }
     }
-
-    /// Returns about how many bytes there are to look at.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Null | Self::Bool(_) => 4,
-            Self::Number(number) => number.0.len(),
-            Self::String(text) => text.len(),
-            Self::List(values) => values.iter().map(|value| value.bytes() + 1).sum(),
-            Self::Map(map) => bytes(map),
-        }
-    }
-}
-
-/// Returns about how many bytes there are to look at in a map.
-#[must_use]
-pub fn bytes(map: &Map) -> usize {
-    map.iter().map(|(name, value)| name.len() + value.bytes() + 1).sum()
 }
 
 /// How deep lists and maps may stand in one another.

@@ -40,14 +40,12 @@ pub(crate) enum DialError {
     /// The port is not allowed.
     #[error("port {0} is not allowed")]
     Port(u16),
-    /// The name does not resolve.
-    #[error("the name does not resolve: {0}")]
-    Unresolved(io::Error),
-    /// The name has no address.
-    #[error("the name has no address")]
-    NoAddress,
-    /// An address is not allowed.
-    #[error("the name leads to a private, local or reserved address")]
+    /// The name does not exist, has no address, or has one that is not allowed. One error for all three: with different ones, anybody who
+    /// may register a webhook could ask which names exist in the network that deliveries come from.
+    #[error("the name does not resolve to addresses that may be called")]
+    Unresolved,
+    /// An address that the URL names itself is not allowed.
+    #[error("the URL names a private, local or reserved address")]
     Forbidden,
     /// Nobody listens, or nobody can be reached.
     #[error("{0}")]
@@ -95,21 +93,26 @@ impl Dialer {
         if !self.policy.permits_port(port) {
             return Err(DialError::Port(port));
         }
-        let found = match host.parse::<IpAddr>() {
-            Ok(literal) => vec![SocketAddr::new(literal, port)],
-            Err(_) => trace.measure(Part::Dns, self.names.lookup(host, port)).await.map_err(DialError::Unresolved)?,
-        };
+        if let Ok(literal) = host.parse::<IpAddr>() {
+            let address = SocketAddr::new(literal, port);
+            return if self.policy.permits(literal) { Ok(vec![address]) } else { Err(DialError::Forbidden) };
+        }
+        let found = trace.measure(Part::Dns, self.names.lookup(host, port)).await;
+        let found =
+            found.inspect_err(|error| tracing::info!(host, %error, "a name does not resolve")).unwrap_or_default();
         // One bad address spoils the name: which one is dialled would be up to the name's owner.
         if found.iter().any(|address| !self.policy.permits(address.ip())) {
-            return Err(DialError::Forbidden);
+            // For the operator alone.
+            tracing::info!(host, "a name leads to an address that policy forbids");
+            return Err(DialError::Unresolved);
         }
-        if found.is_empty() { Err(DialError::NoAddress) } else { Ok(found) }
+        if found.is_empty() { Err(DialError::Unresolved) } else { Ok(found) }
     }
 }
 
 /// Connects to the first address that answers. They share the time that is left, so that a dead one leaves some for the next.
 async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
-    let mut last = DialError::NoAddress;
+    let mut last = DialError::Unresolved;
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);

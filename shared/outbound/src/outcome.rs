@@ -21,7 +21,7 @@ pub(crate) fn classify(error: &hyper_util::client::legacy::Error) -> (Verdict, S
 fn verdict(error: &DialError) -> Verdict {
     match error {
         DialError::NoHost | DialError::Port(_) | DialError::Forbidden => Verdict::Forbidden,
-        DialError::Unresolved(_) | DialError::NoAddress => Verdict::DnsFailed,
+        DialError::Unresolved => Verdict::DnsFailed,
         DialError::Connect(_) => Verdict::ConnectFailed,
         DialError::Tls(_) => Verdict::TlsFailed,
         DialError::TooSlow => Verdict::TimedOut,

@@ -4,26 +4,44 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use domain::authorization::Token;
 use domain::delivery::Outcome;
 
-use crate::Request;
+use crate::{Request, TokenError};
 
-type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Answers<R, T> = Arc<dyn Fn(R) -> Answer<T> + Send + Sync>;
 
 /// Says what comes of each request.
 #[derive(Clone)]
-pub struct Script(Arc<dyn Fn(Request) -> Answer + Send + Sync>);
+pub struct Script {
+    receivers: Answers<Request, Outcome>,
+    token_servers: Option<Answers<String, Result<Token, TokenError>>>,
+}
 
 impl Script {
     /// Makes a script of a function.
     pub fn new<F: Future<Output = Outcome> + Send + 'static>(
         answer: impl Fn(Request) -> F + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(move |request| Box::pin(answer(request))))
+        Self { receivers: Arc::new(move |request| Box::pin(answer(request))), token_servers: None }
     }
 
-    pub(crate) fn answer(&self, request: Request) -> Answer {
-        (self.0)(request)
+    /// Plays the authorization servers too, each known by its token URL.
+    #[must_use]
+    pub fn with_token_servers<F: Future<Output = Result<Token, TokenError>> + Send + 'static>(
+        self,
+        answer: impl Fn(String) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self { token_servers: Some(Arc::new(move |request| Box::pin(answer(request)))), ..self }
+    }
+
+    pub(crate) fn answer(&self, request: Request) -> Answer<Outcome> {
+        (self.receivers)(request)
+    }
+
+    pub(crate) fn token(&self, url: &str) -> Option<Answer<Result<Token, TokenError>>> {
+        self.token_servers.as_ref().map(|answer| answer(url.to_owned()))
     }
 }
 

@@ -52,13 +52,14 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         parts.filter_map(|part| self.parse(key, part)).collect()
     }
 
-    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, `TARGET_ALLOW_HTTP`, and `TARGET_ALLOWED_PORTS`,
-    /// ports and ranges between commas.
+    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`,
+    /// ports and ranges between commas; and where they may not, as the deployment itself answers there: `API_ID` and `PUBLIC_URL`.
     pub fn target_policy(&mut self) -> TargetPolicy {
         TargetPolicy {
             allowed: self.list("TARGET_ALLOWED_CIDRS"),
             allow_http: self.optional("TARGET_ALLOW_HTTP").unwrap_or(false),
             ports: self.list("TARGET_ALLOWED_PORTS"),
+            own: ["API_ID", "PUBLIC_URL"].into_iter().filter_map(|key| self.optional(key)).collect(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! decides it.
 
 pub mod config;
+pub mod headers;
 pub mod random;
 pub mod telemetry;
 mod time;

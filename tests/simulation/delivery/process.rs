@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use domain::authorization::Token;
 use domain::delivery::{Outcome, Verdict};
 use domain::id::WebhookId;
 use domain::time::Clock;
 use jiff::{SignedDuration, Timestamp};
-use outbound::{Client, Request, Script};
+use outbound::{Client, Request, Script, TokenError};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -246,6 +247,14 @@ impl Process<sweep::App> {
 fn script(ground: &Ground, plan: &Shared<Plan>, line: &Line) -> Script {
     let (ground, plan, line) = (ground.clone(), Arc::clone(plan), line.clone());
     Script::new(move |request| receive(ground.clone(), Arc::clone(&plan), line.clone(), request))
+        .with_token_servers(token)
+}
+
+/// An authorization server. Its URL ends with the seconds after which it answers.
+async fn token(url: String) -> Result<Token, TokenError> {
+    let (_, seconds) = url.rsplit_once('/').unwrap();
+    tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await;
+    Ok(Token { text: "token".to_owned().into(), lifetime: Duration::from_mins(5) })
 }
 
 /// A request that is under way, until it has ended or its process has died.

@@ -57,6 +57,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        hops: domain::hops::Hops::NONE,
         progress,
         lease_until: None,
         body,

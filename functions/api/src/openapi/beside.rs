@@ -87,7 +87,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
     let of_calls = [
         (
             "401",
-            "`urn:dynahook:problem:unverified`: a header is missing, the signature does not match, or it was made too long ago",
+            "`urn:dynahook:problem:unverified`: a header is missing, the signature does not match, it was made too long ago, or a header that is not signed contradicts the body",
             &[OURS][..],
         ),
         ("403", "`urn:dynahook:problem:disabled`: the call is signed, and the webhook is disabled", &[OURS]),
@@ -98,6 +98,11 @@ pub(super) fn add(openapi: &mut OpenApi) {
         ),
         ("413", "`urn:dynahook:problem:too-large`: the body is larger than an event may be", &[OURS]),
         ("503", "`urn:dynahook:problem:unavailable`: try again in a moment", &[OURS, GATEWAYS]),
+        (
+            "508",
+            "`urn:dynahook:problem:loop`: more than five deliveries led to the call, or `webhook-hops` is not a number",
+            &[OURS],
+        ),
     ];
     let of_keys = [
         ("404", "`urn:dynahook:problem:not-found`: the tenant has no key", &[OURS, GATEWAYS][..]),

@@ -178,21 +178,35 @@ pub(super) async fn get(
     Ok(Json(find(&app, &admin, &id).await?.into()))
 }
 
+/// A revoked key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RevokedApiKey {
+    #[serde(flatten)]
+    api_key: ApiKeyBody,
+    /// When the last request that only reads is let in: API Gateway keeps what the authorizer said of the key for a minute. Requests
+    /// that change something are refused from `revoked_at` on.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Timestamp,
+}
+
 /// Revokes an API key
 ///
-/// It is refused from then on; an answer that API Gateway keeps can let it in for another minute.
+/// Requests that change something are refused at once. Requests that only read are refused from `ends_at` on, a minute later at most:
+/// until then API Gateway may keep what the authorizer said of the key.
 #[utoipa::path(delete, path = "/api-keys/{id}", tag = "API keys", params(ApiKeyPath),
-    responses((status = 204, description = "It is revoked")))]
+    responses((status = 200, description = "It is revoked", body = RevokedApiKey)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     admin: Admin,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Json<RevokedApiKey>, Problem> {
     let mut key = find(&app, &admin, &id).await?;
-    key.revoked_at = Some(app.clock.now());
+    let now = app.clock.now();
+    key.revoked_at = Some(now);
     app.registry.revoke_api_key(&key).await?;
     tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = admin.subject, "API key revoked");
-    Ok(StatusCode::NO_CONTENT)
+    let ends_at = key.ends_at(now);
+    Ok(Json(RevokedApiKey { api_key: key.into(), ends_at }))
 }
 
 async fn find(app: &App, admin: &Admin, id: &str) -> Result<ApiKey, Problem> {

@@ -7,6 +7,7 @@ use aws::events::Range;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::event::{Entity, Event, EventType, Operation, Removal, State as EntityState};
+use domain::hops::Hops;
 use domain::id::EventId;
 use domain::pattern::EventPattern;
 use domain::tenant::AppId;
@@ -60,6 +61,9 @@ pub struct EventBody {
     state_id: Option<String>,
     /// Names the state before.
     previous_state_id: Option<String>,
+    /// How many deliveries led to it: 0, unless it was made of a delivery. At most 5; then it is delivered no further.
+    #[schema(value_type = u8, minimum = 0, maximum = 5)]
+    hops: Hops,
     /// The paths at which the two differ, if there are two.
     update_mask: Option<Vec<String>>,
     /// `soft` or `expired`, of a deletion that is not a plain one.
@@ -97,7 +101,20 @@ impl From<Event> for EventBody {
     fn from(event: Event) -> Self {
         let path = event.entity.path();
         let Event {
-            id, source, event_type, operation, at, app, entity, sequence, old, new, update_mask, removal, ..
+            id,
+            source,
+            event_type,
+            operation,
+            at,
+            app,
+            entity,
+            sequence,
+            old,
+            new,
+            update_mask,
+            removal,
+            hops,
+            ..
         } = event;
         let Entity { id: entity_id, key, collection, .. } = entity;
         let state_id =
@@ -113,6 +130,7 @@ impl From<Event> for EventBody {
             sequence,
             state_id: state_id(&new),
             previous_state_id: state_id(&old),
+            hops,
             update_mask,
             removal,
             data: DataBody { value: new.map(|state| state.properties), old_value: old.map(|state| state.properties) },

@@ -40,6 +40,7 @@ pub mod representation;
 pub mod statistics;
 pub mod trial;
 
+use authorization::{Brought, change_bringing};
 use input::Input;
 use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
 
@@ -124,7 +125,7 @@ pub(super) async fn create(
     let mut settings = input::create(&app, &admin, input)?;
     let secret = secret_for(secret, &mut settings, scheme_given)?;
     let new = given.map(|given| authorization::read(&app, settings.direction, given, "/authorization")).transpose()?;
-    let now = app.clock.now();
+    let (now, by) = (app.clock.now(), authorization::by(&admin));
     let id = match &first_try {
         Some(Extension(first_try)) => first_try.webhook_id(),
         None => WebhookId::from_parts(now, runtime::random::bits()),
@@ -149,7 +150,7 @@ pub(super) async fn create(
     }
     let mut authorizing = None;
     if let Some(new) = new {
-        let (named, secret) = authorization::named(&app, &webhook, new).await?;
+        let (named, secret) = authorization::named(&app, by, &webhook, new).await?;
         (webhook.authorization, authorizing) = (Some(named), Some(secret));
     }
     let webhook = store(&app, webhook, &secret, authorizing.as_ref(), first_try.as_deref()).await?;
@@ -323,7 +324,8 @@ pub(super) fn changed(app: &App, record: WebhookRecord) -> Changed {
 /// Changes a webhook
 ///
 /// A JSON merge patch (RFC 7396): what is not named stays, `null` sets a field back. Without `If-Match` the change is made to
-/// whatever the current version is, and nobody's update is lost.
+/// whatever the current version is, and nobody's update is lost. A `url` at another scheme, host or port is refused while there is an
+/// `authorization` that was given for the one before: send `authorization` again with the change, or `null` to remove it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body(content = ref("#/components/schemas/WebhookPatch"), example = json!({"enabled": false})),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
@@ -332,9 +334,10 @@ pub(super) async fn patch(
     admin: Admin,
     if_match: IfMatch,
     Path(id): Path<String>,
-    JsonBody(input): JsonBody<Input>,
+    JsonBody(mut input): JsonBody<Input>,
 ) -> Result<Changed, Problem> {
-    let record = change(&app, &admin, &id, if_match, |record, app| {
+    let brought = Brought::take(&app, &admin, &id, &mut input).await?;
+    let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
         record.webhook.settings = input::merge(app, &record.webhook, &current, input.clone())?;
         if input::activates(&input) {
@@ -347,23 +350,24 @@ pub(super) async fn patch(
 
 /// Replaces a webhook's settings
 ///
-/// What is not named is set to its default. `If-Match` is needed: a replacement without it would undo what somebody else
+/// What is not named is set to its default; `authorization` alone stays as it is, and is bound to its origin as for `PATCH`. `If-Match` is needed: a replacement without it would undo what somebody else
 /// wrote. What `GET` answered can be sent back as it is.
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
-    request_body = Settings,
+    request_body = ref("#/components/schemas/WebhookReplacement"),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     admin: Admin,
     if_match: IfMatch,
     Path(id): Path<String>,
-    JsonBody(input): JsonBody<Input>,
+    JsonBody(mut input): JsonBody<Input>,
 ) -> Result<Changed, Problem> {
     if if_match == (IfMatch::Any { given: false }) {
         visible(&app, &admin, &id).await?;
         return Err(Problem::PreconditionRequired);
     }
-    let record = change(&app, &admin, &id, if_match, |record, app| {
+    let brought = Brought::take(&app, &admin, &id, &mut input).await?;
+    let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
         record.webhook.settings = input::replace(app, &record.webhook, &current, input.clone())?;
         if input::activates(&input) {
@@ -428,6 +432,8 @@ pub(super) async fn change(
         if apply(&mut record, app)? == Write::Nothing {
             return Ok(record);
         }
+        let kept = record.webhook.keep_credentials(&before, authorization::by(admin));
+        kept.map_err(|fault| Problem::Invalid(vec![fault.into()]))?;
         if record.webhook.settings.signs_with_tenants_key() && !before.settings.signs_with_tenants_key() {
             signing_keys::ensure(app, &record.webhook.tenant).await?;
         }

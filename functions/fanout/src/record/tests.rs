@@ -64,3 +64,24 @@ fn a_reason_never_quotes_a_value() {
     assert!(error.starts_with("not a DynamoDB stream record"), "{error}");
     assert!(!error.contains("s3cret"), "{error}");
 }
+
+/// DynamoDB nests 32 levels. A record with more is one that cannot be read, and no reason to end the process.
+#[rstest]
+#[case::as_deep_as_dynamodb_takes(32, true)]
+#[case::deeper(64, false)]
+#[case::as_deep_as_a_batch_allows(300_000, false)]
+fn a_deep_image_does_not_overflow_a_small_stack(#[case] levels: usize, #[case] is_read: bool) {
+    let read_deep = move |open: &str, close: &str| {
+        let value = format!("{}{}{}", open.repeat(levels - 1), r#"{"S":"x"}"#, close.repeat(levels - 1));
+        let mut record: serde_json::Value = serde_json::from_str(records()[0].get()).unwrap();
+        record["dynamodb"]["NewImage"] = json!({"Id": {"S": "1"}, "deep": "here"});
+        let raw = RawValue::from_string(record.to_string().replace(r#""here""#, &value)).unwrap();
+        read(&raw).map(drop).map_err(|error| error.to_string())
+    };
+    let thread = std::thread::Builder::new().stack_size(512 * 1024);
+    let results = thread.spawn(move || [read_deep(r#"{"L":["#, "]}"), read_deep(r#"{"M":{"a":"#, "}}")]).unwrap();
+    for result in results.join().unwrap() {
+        assert_eq!(result.is_ok(), is_read, "{result:?}");
+        assert!(result.err().is_none_or(|error| error.starts_with("not a DynamoDB stream record")));
+    }
+}

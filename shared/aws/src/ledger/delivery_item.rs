@@ -2,6 +2,7 @@
 
 use domain::delivery::{Attempt, Delivery, KEPT, Progress, State, Waits};
 use domain::event::EventType;
+use domain::hops::Hops;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::message::Body;
 use domain::payload::ContentType;
@@ -36,6 +37,8 @@ pub(super) struct DeliveryItem {
     sequence: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entity: Option<String>,
+    #[serde(default, skip_serializing_if = "Hops::is_none")]
+    hops: Hops,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -145,6 +148,7 @@ impl DeliveryItem {
             app: app.clone(),
             sequence: delivery.sequence.clone(),
             entity: delivery.entity.clone(),
+            hops: delivery.hops,
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -209,6 +213,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             app: item.app,
             sequence: item.sequence,
             entity: item.entity,
+            hops: item.hops,
             progress,
             lease_until,
             body,

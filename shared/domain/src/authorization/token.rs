@@ -13,6 +13,12 @@ use super::{ClientAuthentication, OAuth2, is_token};
 /// How long a token is used whose server does not say how long it is good.
 const LIFETIME_UNLESS_SAID: Duration = Duration::from_mins(5);
 
+/// How long a token is used whose server says that it has ended already: otherwise each delivery would ask for one.
+const LIFETIME_IF_NONE: Duration = Duration::from_mins(1);
+
+/// How long a token is used at least. A receiver that refuses it sooner answers 401, and the next attempt asks for another.
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
+
 /// How long a token is used at most, whatever its server says.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
@@ -74,7 +80,7 @@ impl OAuth2 {
 pub struct Token {
     /// The text.
     pub text: SecretString,
-    /// How long it may be used; nothing if just once.
+    /// How long it may be used: at least ten seconds.
     pub lifetime: Duration,
 }
 
@@ -127,8 +133,11 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     });
     let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else { return LIFETIME_UNLESS_SAID };
-    let said = Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())).unwrap_or_default();
-    said.saturating_sub(MARGIN.min(said / 10))
+    if seconds <= 0.0 {
+        return LIFETIME_IF_NONE;
+    }
+    let said = Duration::try_from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())).unwrap_or_default();
+    said.saturating_sub(MARGIN.min(said / 10)).max(MIN_LIFETIME)
 }
 
 /// Returns the error that a refusal names, if it is one that the RFC knows.
@@ -199,8 +208,10 @@ mod tests {
     #[case::in_a_text(r#"{"access_token":"abc","expires_in":"3600"}"#, Ok(("abc", 3540)))]
     #[case::not_said(r#"{"access_token":"abc","token_type":"Bearer"}"#, Ok(("abc", 300)))]
     #[case::nonsense(r#"{"access_token":"abc","expires_in":"soon"}"#, Ok(("abc", 300)))]
-    #[case::at_once(r#"{"access_token":"abc","expires_in":0}"#, Ok(("abc", 0)))]
-    #[case::before(r#"{"access_token":"abc","expires_in":-5}"#, Ok(("abc", 0)))]
+    #[case::at_once(r#"{"access_token":"abc","expires_in":0}"#, Ok(("abc", 60)))]
+    #[case::before(r#"{"access_token":"abc","expires_in":-5}"#, Ok(("abc", 60)))]
+    #[case::a_moment(r#"{"access_token":"abc","expires_in":0.5}"#, Ok(("abc", 10)))]
+    #[case::half_a_minute(r#"{"access_token":"abc","expires_in":30}"#, Ok(("abc", 27)))]
     #[case::for_ever(r#"{"access_token":"abc","expires_in":1e300}"#, Ok(("abc", 86_340)))]
     #[case::odd_but_fine(r#"{"access_token":"a|b{}\"~"}"#, Ok((r#"a|b{}"~"#, 300)))]
     #[case::two_lines(r#"{"access_token":"abc\r\nX-A: b"}"#, Err(TokenFault::OddToken))]
@@ -233,7 +244,7 @@ mod tests {
         fn a_token_ends_before_its_server_says(seconds in 0_u32..100_000) {
             let answer = format!(r#"{{"access_token":"abc","expires_in":{seconds}}}"#);
             let (said, used) = (Duration::from_secs(seconds.into()), Token::read(answer.as_bytes()).unwrap().lifetime);
-            prop_assert!(used < said || said.is_zero());
+            prop_assert!(used < said || used == MIN_LIFETIME || (said.is_zero() && used == LIFETIME_IF_NONE));
             // And is used for most of its time.
             prop_assert!(used >= said.min(MAX_LIFETIME) / 10 * 8);
         }

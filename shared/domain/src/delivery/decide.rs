@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Delivery, OVERDUE_AFTER, Outcome, Progress, SHORT_WAIT, State, Verdict};
 use crate::breaker::{Breaker, Gate, gate, is_slow};
+use crate::hops::{Hops, MAX_HOPS};
 use crate::message::{Body, Message};
 use crate::payload::ContentType;
 use crate::retry::RetryPolicy;
@@ -76,8 +77,8 @@ pub enum Decision {
     Drop(Stale),
     /// Its webhook is gone or disabled: so is the delivery.
     Cancel,
-    /// There is nothing to send, for this reason: give it up.
-    GiveUp(String),
+    /// There is nothing to send, or it must not be sent, for this reason: give it up without a request.
+    GiveUp(Verdict, String),
     /// Let it wait until its webhook's deliveries are let go.
     Park,
     /// Send the message to the queue of slow receivers.
@@ -107,8 +108,8 @@ pub fn decide(
     let decision = match (admission, webhook.filter(wanted)) {
         (Admission::Stale(why), _) => Decision::Drop(why),
         (_, None) => Decision::Cancel,
-        (_, Some(webhook)) => match (never_made(message, row), gate(webhook, breaker, now)) {
-            (Some(why), _) => Decision::GiveUp(why),
+        (_, Some(webhook)) => match (hopeless(message, row), gate(webhook, breaker, now)) {
+            (Some((verdict, why)), _) => Decision::GiveUp(verdict, why),
             (None, _) if message.test => Decision::Attempt { probe: false, had_turn: true },
             (None, Gate::Park) => Decision::Park,
             (None, _) if is_slow(breaker, now) && !message.slow => Decision::Detour,
@@ -125,6 +126,25 @@ pub fn to_send<'a>(message: &'a Message, row: Option<&'a Delivery>) -> (Option<&
         Some(row) if row.body.is_some() || message.body.is_none() => (row.body.as_ref(), row.content_type),
         Some(_) | None => (message.body.as_ref(), message.content_type),
     }
+}
+
+/// Returns how many deliveries led to the event. A message that the sweep sends is made of an index that does not have the count; the
+/// row does.
+#[must_use]
+pub fn hops(message: &Message, row: Option<&Delivery>) -> Hops {
+    row.map_or(message.hops, |row| row.hops.max(message.hops))
+}
+
+/// Says why no request is to be made, now or ever, if none is.
+fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, String)> {
+    if hops(message, row).next().is_none() {
+        let why = format!(
+            "the event goes round in a circle: {MAX_HOPS} deliveries led to it, each to the next; remove one of the webhooks that lead to \
+             each other"
+        );
+        return Some((Verdict::Looped, why));
+    }
+    never_made(message, row).map(|why| (Verdict::Unrendered, why))
 }
 
 /// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.

@@ -3,6 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::breaker::{Breaker, BreakerState};
+use crate::hops::{Hops, MAX_HOPS};
 use crate::message::Message;
 use crate::retry::RetryPolicy;
 use crate::webhook::tests::webhook;
@@ -39,6 +40,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        hops: Hops::NONE,
         content_type: ContentType::Json,
         attempts: vec![],
     }
@@ -97,6 +99,44 @@ fn respects_a_lease(#[case] seconds: u64, #[case] expected: Admission) {
     let lease_until = Some(now() + Duration::from_secs(seconds));
     let row = Delivery { lease_until, ..row(State::Retrying, 0, 2) };
     assert_eq!(admit(&message(0, 2), Some(&row), now()), expected);
+}
+
+/// Whether the message knows the count or only the row does, as when the sweep sent it: no request is made beyond the limit, and one is
+/// made below it.
+#[rstest]
+#[case::none(0, None, false)]
+#[case::the_last_hop(4, None, false)]
+#[case::too_many(5, None, true)]
+#[case::the_row_knows(0, Some(5), true)]
+#[case::both_know(3, Some(3), false)]
+fn a_circle_is_given_up_before_its_request(
+    #[case] message_hops: u8,
+    #[case] row_hops: Option<u8>,
+    #[case] looped: bool,
+) {
+    let hops = |count: u8| (0..count).fold(Hops::NONE, |hops, _| hops.next().unwrap());
+    let row = row_hops.map(|count| Delivery {
+        hops: hops(count),
+        body: Some(Body::Inline(String::new())),
+        ..row(State::Retrying, 0, 2)
+    });
+    let message = Message { hops: hops(message_hops), ..if row.is_some() { message(0, 2) } else { message(0, 1) } };
+    let (_, decision) = decide(&message, row.as_ref(), Some(&webhook()), None, now());
+    assert_eq!(matches!(decision, Decision::GiveUp(Verdict::Looped, _)), looped, "{decision:?}");
+    assert_eq!(matches!(decision, Decision::Attempt { .. }), !looped, "{decision:?}");
+    let row = row.unwrap_or_else(|| {
+        Delivery::first(message.clone(), Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None })
+    });
+    assert_eq!(dead_letter(row.next_message()).hops, row.hops, "what is sent again keeps the count");
+}
+
+#[test]
+fn a_circle_ends_at_once_and_is_no_failure_of_its_receiver() {
+    let outcome = Outcome::unanswered(Verdict::Looped, "");
+    let settled = settle(0, 1, &outcome, &RetryPolicy::default(), now(), 0.5);
+    assert_eq!(settled, Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
+    assert!(!Verdict::Looped.tells_of_receiver());
+    assert_eq!(MAX_HOPS, 5, "docs/DELIVERY.md names it");
 }
 
 #[test]
@@ -215,7 +255,7 @@ fn paused(webhook: &mut Webhook) {
 #[case::test_of_a_paused_one(Message { test: true, ..message(0, 1) }, paused, None, Decision::Attempt { probe: false, had_turn: true })]
 #[case::no_payload(
     Message { body: Some(Body::Failed("x".to_owned())), ..message(0, 1) }, paused, None,
-    Decision::GiveUp("the template made no payload: x".to_owned())
+    Decision::GiveUp(Verdict::Unrendered, "the template made no payload: x".to_owned())
 )]
 fn decides(
     #[case] message: Message,

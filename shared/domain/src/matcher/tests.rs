@@ -7,6 +7,7 @@ use super::*;
 use crate::source::Images;
 use crate::source::tests::change;
 use crate::subscription::tests::{event, subscription};
+use crate::value::Map;
 use crate::value::tests::map;
 
 fn webhook(number: u128) -> WebhookId {

@@ -3,12 +3,14 @@ use serde_json::json;
 
 use super::*;
 use crate::event::{Entity, Operation, Removal, State};
+use crate::hops::Hops;
 use crate::id::EventId;
 use crate::source::Images;
 use crate::source::tests::{change as stream_change, films};
 use crate::value::tests::map;
 use crate::value::{Map, changed_paths};
 
+mod depth;
 mod diff;
 mod template;
 mod wire;
@@ -60,6 +62,7 @@ pub(super) fn event(operation: Operation) -> Event {
         new,
         update_mask: masked.then(|| changed_paths(&packet(false), &packet(true))),
         removal: None,
+        hops: Hops::NONE,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Detail, Properties, Rendering};
 use crate::event::{Event, EventType, Operation, Removal, State};
 use crate::path::FieldPath;
 use crate::source::rfc3339;
-use crate::value::{Map, Value, bytes, changed_paths, changes};
+use crate::value::{Map, Value, changed_paths, changes};
 
 /// An event, less what the webhook does not want to see. Borrows what it can: most webhooks want everything.
 pub(super) struct View<'a> {
@@ -67,15 +67,6 @@ impl<'a> View<'a> {
             update_mask,
             properties: &rendering.properties,
         }
-    }
-
-    /// Returns about how many bytes there are to look at.
-    pub(super) fn bytes(&self) -> usize {
-        let states = [self.value(), self.old_value()].into_iter().flatten().map(bytes).sum::<usize>();
-        let both = |field: FieldChange<'_>| field.old.into_iter().chain(field.new).map(Value::bytes).sum::<usize>();
-        let changes = self.changes().into_iter().flatten().map(both).sum::<usize>();
-        let mask = self.update_mask.iter().flat_map(|mask| mask.iter()).map(String::len).sum::<usize>();
-        states + changes + mask + bytes(&self.related) + super::json::text(self.properties).len()
     }
 
     /// Names the state after the change.

@@ -51,6 +51,10 @@ pub fn verify<'a>(
     match signature.scheme {
         SignatureScheme::StandardWebhooks => {
             let (id, timestamp) = (need("webhook-id")?, need("webhook-timestamp")?);
+            // The parts are joined by dots. With one in the id the same bytes would be signed for another time and another body.
+            if id.is_empty() || id.contains('.') {
+                return Err(VerifyError::Header("webhook-id".to_owned()));
+            }
             let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
             let versions = need(&name)?.split(' ').filter_map(|version| version.strip_prefix("v1,"));
             let given: Vec<Vec<u8>> = versions.filter_map(|encoded| BASE64.decode(encoded).ok()).collect();
@@ -192,6 +196,23 @@ mod tests {
         };
         assert_eq!(answer(SignatureScheme::StandardWebhooks), expected);
         assert_eq!(answer(SignatureScheme::Stripe), expected.map(|_| None));
+    }
+
+    /// The bytes `msg_1.1700000000.1700000060.{}` are signed once, and could be read in two ways.
+    #[rstest]
+    #[case::moved("msg_1.1700000000", "1700000060", "{}")]
+    #[case::empty("", "1700000000", "1700000060.{}")]
+    fn bytes_do_not_move_between_the_parts(#[case] id: &str, #[case] timestamp: &str, #[case] body: &str) {
+        let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let mac = secret.hmac_decoded(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body.as_bytes()]);
+        let headers = [
+            ("webhook-id".to_owned(), id.to_owned()),
+            ("webhook-timestamp".to_owned(), timestamp.to_owned()),
+            ("webhook-signature".to_owned(), format!("v1,{}", BASE64.encode(mac))),
+        ];
+        let answer =
+            check(&SignatureScheme::StandardWebhooks.into(), &[&secret], &headers, body.as_bytes(), at(1_700_000_030));
+        assert_eq!(answer, Err(VerifyError::Header("webhook-id".to_owned())));
     }
 
     #[test]

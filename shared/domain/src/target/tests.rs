@@ -4,7 +4,7 @@ use rstest::rstest;
 use super::*;
 
 fn local() -> TargetPolicy {
-    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports: Vec::new() }
+    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports: Vec::new(), own: Vec::new() }
 }
 
 #[rstest]

@@ -14,7 +14,7 @@ use super::*;
 /// Loopback and plain HTTP, as a local deployment allows.
 pub(super) fn local() -> TargetPolicy {
     let ports = vec!["1-65535".parse().unwrap()];
-    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports }
+    TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports, own: Vec::new() }
 }
 
 /// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
@@ -120,18 +120,20 @@ async fn reads_no_more_of_an_answer_than_it_needs(#[case] byte: u8, #[case] kept
 }
 
 #[rstest]
-#[case::literal("http://127.0.0.1:PORT/")]
-#[case::literal_v6("http://[::ffff:127.0.0.1]:PORT/")]
-#[case::decimal("http://2130706433:PORT/")]
-// A name is resolved, and what it leads to is what counts.
-#[case::name("http://localhost:PORT/")]
+#[case::literal("http://127.0.0.1:PORT/", "the URL must not name a private, local or reserved address")]
+#[case::literal_v6("http://[::ffff:127.0.0.1]:PORT/", "the URL must not name a private, local or reserved address")]
+#[case::decimal("http://2130706433:PORT/", "the URL must not name a private, local or reserved address")]
+#[case::name(
+    "http://localhost:PORT/",
+    "the URL must not name a host of a private network (localhost): use a name of the public internet"
+)]
 #[tokio::test]
-async fn nobody_is_called_whom_policy_forbids(#[case] url: &str) {
+async fn nobody_is_called_whom_policy_forbids(#[case] url: &str, #[case] why: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = url.replace("PORT", &listener.local_addr().unwrap().port().to_string());
     let policy = TargetPolicy { allowed: Vec::new(), ..local() };
     let outcome = post(policy, &url).await;
-    assert_eq!(outcome.verdict, Verdict::Forbidden, "{:?}", outcome.error);
+    assert_eq!((outcome.verdict, outcome.error.as_deref()), (Verdict::Forbidden, Some(why)));
     let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     assert!(nobody.is_err(), "a connection was made");
 }

@@ -53,6 +53,11 @@ impl Client {
     ///
     /// What the server did, or why it was not asked.
     pub async fn token(&self, request: &TokenRequest, timeout: Duration) -> Result<Token, TokenError> {
+        #[cfg(feature = "scripted")]
+        if let Some(answer) = self.script.as_ref().and_then(|script| script.token(&request.url)) {
+            let late = |_| Err(TokenError::Unanswered("no complete answer within the timeout".to_owned()));
+            return tokio::time::timeout(timeout, answer).await.unwrap_or_else(late);
+        }
         let (status, answer) = self.ask(request, timeout).await?;
         match status {
             200..=299 => Ok(Token::read(&answer)?),

@@ -163,6 +163,7 @@ mod tests {
             app: None,
             sequence: None,
             entity: None,
+            hops: domain::hops::Hops::NONE,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,

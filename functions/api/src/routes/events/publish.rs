@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use domain::event::{Event, EventType};
+use domain::hops::Hops;
 use domain::id::EventId;
 use domain::published::{Draft, MAX_EVENT_BYTES};
 use domain::value::Map;
@@ -24,6 +25,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use crate::App;
 use crate::body::{RawBody, object, optional_object, parse_object};
 use crate::caller::Admin;
+use crate::hops::RequestHops;
 use crate::idempotency::FirstTry;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::schema::{Budget, Schema, Unusable};
@@ -152,19 +154,21 @@ impl From<Result<Published, Problem>> for PublicationResult {
 /// One, or up to 100: then a bad one does not stop the others, and the answer is 207 and says what became of each. They go to every
 /// webhook that wants them, as a table's changes do. If the answer is a 503 some may be published: send the request again, with the
 /// same `Idempotency-Key` or with the same `id`s, and none is published twice.
-#[utoipa::path(post, path = "/events", tag = "Events", request_body(content = inline(NewEvents)),
+#[utoipa::path(post, path = "/events", tag = "Events", params(RequestHops), request_body(content = inline(NewEvents)),
     responses(
         (status = 202, description = "It is published", body = Published),
         (status = 207, description = "What became of each", body = PublicationResults),
         (status = 409, description = "The idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 508, description = "More than five deliveries led to it", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
+    hops: RequestHops,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let publisher = Publisher::new(&app, admin, first_try);
+    let publisher = Publisher::new(&app, admin, first_try, hops);
     if !body.get().starts_with('[') {
         let new = parse_object(body.get().as_bytes())?;
         return Ok((StatusCode::ACCEPTED, Json(publisher.publish_one(new).await?)).into_response());
@@ -195,14 +199,18 @@ pub struct AboutPath {
 /// Publishes an event, in SuperOffice's form
 ///
 /// The body is its data.
-#[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
+#[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath, RequestHops),
     request_body(content = serde_json::Map<String, serde_json::Value>),
-    responses((status = 202, description = "It is published", body = Published)))]
+    responses(
+        (status = 202, description = "It is published", body = Published),
+        (status = 508, description = "More than five deliveries led to it", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub(crate) async fn publish_about(
     State(app): State<Arc<App>>,
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
     Path((event_type, entity)): Path<(String, String)>,
+    hops: RequestHops,
     RawBody(body): RawBody,
 ) -> Result<(StatusCode, Json<Published>), Problem> {
     // Every other path below a webhook's id is an action, and a misspelt one must not become an event.
@@ -218,7 +226,7 @@ pub(crate) async fn publish_about(
         old_data: None,
         id: None,
     };
-    match Publisher::new(&app, admin, first_try).publish_one(new).await {
+    match Publisher::new(&app, admin, first_try, hops).publish_one(new).await {
         Ok(published) => Ok((StatusCode::ACCEPTED, Json(published))),
         Err(Problem::Invalid(faults)) if faults.iter().any(|fault| fault.pointer == "#/entity_id") => {
             Err(Problem::NotFound("path"))
@@ -233,6 +241,7 @@ struct Publisher<'a> {
     admin: Admin,
     first_try: Option<FirstTry>,
     at: Timestamp,
+    hops: Hops,
 }
 
 /// The schemas of a request's types; none of a type whose schema was one too many.
@@ -248,10 +257,10 @@ struct Ready {
 }
 
 impl<'a> Publisher<'a> {
-    fn new(app: &'a App, admin: Admin, first_try: Option<Extension<FirstTry>>) -> Self {
+    fn new(app: &'a App, admin: Admin, first_try: Option<Extension<FirstTry>>, RequestHops(hops): RequestHops) -> Self {
         let first_try = first_try.map(|Extension(first_try)| first_try);
         let at = first_try.as_ref().map_or_else(|| app.clock.now(), FirstTry::at);
-        Self { app, admin, first_try, at }
+        Self { app, admin, first_try, at, hops }
     }
 
     async fn publish_one(&self, new: NewEvent) -> Result<Published, Problem> {
@@ -303,6 +312,7 @@ impl<'a> Publisher<'a> {
             None => EventId::from_parts(self.at, runtime::random::bits()),
         };
         let event = draft.event(id, self.admin.tenant.clone(), self.admin.app.clone(), self.at);
+        let event = Event { hops: self.hops, ..event };
         if serde_json::to_string(&event).map_or(true, |json| json.len() > MAX_EVENT_BYTES) {
             faults.push(Fault::field("", format!("is larger than {MAX_EVENT_BYTES} bytes as an event")));
         }

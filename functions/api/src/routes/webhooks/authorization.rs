@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aws::StoreError;
+use aws::registry::WebhookRecord;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use domain::authorization::{Authorization, ClientAuthentication, NewAuthorization};
+use domain::authorization::{Authorization, ClientAuthentication, NewAuthorization, Origin, SetBy};
 use domain::secret::{Fingerprint, WebhookSecret};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::input::Input;
 use super::{IfMatchHeader, WebhookPath, Write, change, visible};
 use crate::App;
 use crate::body::JsonBody;
@@ -75,15 +77,120 @@ pub(super) fn read(app: &App, direction: Direction, given: Value, pointer: &str)
         .map_err(|faults| Problem::Invalid(faults.into_iter().map(|fault| Fault::from(fault).below(pointer)).collect()))
 }
 
-/// Says what a webhook is to name, and where its secret is to be.
+/// Says what a webhook is to name, and where its secret is to be. It is given for the origin of the URL that the webhook has here.
 pub(super) async fn named(
     app: &App,
+    set_by: SetBy,
     webhook: &Webhook,
     new: NewAuthorization,
 ) -> Result<(Authorization, WebhookSecret), Problem> {
     let fingerprint = app.fingerprint_key().await?.fingerprint(&new.secret);
     let vault_path = webhook.secret.authorization_path();
-    Ok((Authorization { method: new.method, vault_path, fingerprint }, new.secret))
+    let for_origin = Origin::of(&webhook.settings.url);
+    Ok((Authorization { method: new.method, vault_path, fingerprint, for_origin, set_by }, new.secret))
+}
+
+/// Says who gives what the caller brings.
+pub(super) fn by(admin: &Admin) -> SetBy {
+    if admin.app.is_some() { SetBy::Application } else { SetBy::Tenant }
+}
+
+/// What a change of a webhook says of its authorization.
+#[derive(Debug)]
+pub(super) enum Brought {
+    /// Nothing: it stays, if the rest of the change lets it.
+    Nothing,
+    /// It is removed.
+    Removed,
+    /// Another one, or the same one once more.
+    New(NewAuthorization),
+}
+
+impl Brought {
+    /// Takes it out of the body of a change. What `GET` showed says nothing when it comes back.
+    pub(super) async fn take(app: &App, admin: &Admin, id: &str, input: &mut Input) -> Result<Self, Problem> {
+        let Some(given) = input.remove("authorization") else { return Ok(Self::Nothing) };
+        let webhook = visible(app, admin, id).await?.webhook;
+        if serde_json::to_value(&webhook.authorization).is_ok_and(|shown| shown == given) {
+            Ok(Self::Nothing)
+        } else if given.is_null() {
+            Ok(Self::Removed)
+        } else {
+            read(app, webhook.settings.direction, given, "/authorization").map(Self::New)
+        }
+    }
+}
+
+/// Changes a webhook, and in the same write its authorization as the caller says.
+pub(super) async fn change_bringing(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    brought: Brought,
+    apply: impl Fn(&mut WebhookRecord, &App) -> Result<Write, Problem>,
+) -> Result<WebhookRecord, Problem> {
+    match brought {
+        Brought::Nothing => change(app, admin, id, if_match, apply).await,
+        Brought::New(new) => set(app, admin, id, if_match, new, apply).await,
+        Brought::Removed => {
+            let record = change(app, admin, id, if_match, |record, app| {
+                let written = apply(record, app)?;
+                Ok(if record.webhook.authorization.take().is_some() { Write::Webhook } else { written })
+            });
+            let record = record.await?;
+            forget(app, &record.webhook).await?;
+            Ok(record)
+        }
+    }
+}
+
+/// Changes a webhook, and gives it an authorization in the same write.
+async fn set(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    new: NewAuthorization,
+    apply: impl Fn(&mut WebhookRecord, &App) -> Result<Write, Problem>,
+) -> Result<WebhookRecord, Problem> {
+    let mut record = visible(app, admin, id).await?;
+    if_match.check(record.webhook.audit.version)?;
+    let before = record.webhook.authorization.as_ref().map(|before| before.fingerprint.clone());
+    // Tried before anything is stored; and the credential is given for the URL that this change leaves. If another request moves the
+    // URL meanwhile, `change` refuses this one.
+    apply(&mut record, app)?;
+    let webhook = record.webhook;
+    let (authorization, secret) = named(app, by(admin), &webhook, new).await?;
+    let (path, kept) = (&authorization.vault_path, (&authorization.fingerprint, &secret));
+    // The secret first, and beside the one that is named: whichever of them the webhook names, it is there.
+    let staged = app.secrets.stage_anyway(path, before.as_ref(), kept, &webhook.tenant).await?;
+    let record = change(app, admin, id, if_match, |record, app| {
+        let written = apply(record, app)?;
+        let before = record.webhook.authorization.replace(authorization.clone());
+        Ok(if before.as_ref() == Some(&authorization) { written } else { Write::Webhook })
+    });
+    let record = record.await?;
+    // Whoever removed the one before at the same time may have deleted its secret only now.
+    app.secrets.restore(path, None).await?;
+    if let Err(error) = app.secrets.promote(staged).await {
+        // It is found where it waits, and the next one that is set does this first.
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret was not made the current one");
+    }
+    Ok(record)
+}
+
+/// Deletes the secret of an authorization that the webhook does not name any more.
+async fn forget(app: &App, webhook: &Webhook) -> Result<(), Problem> {
+    let path = webhook.secret.authorization_path();
+    // Even if nothing named it: perhaps a request died before it came to this.
+    app.secrets.delete(&path).await?;
+    let now = app.registry.webhook(&webhook.tenant, webhook.id).await?.map(|record| record.webhook);
+    if now.is_some_and(|now| now.authorization.is_some() && !now.is_deleted()) {
+        // Another request set another one meanwhile, and its secret must not go.
+        app.secrets.restore(&path, None).await?;
+    }
+    Ok(())
 }
 
 /// Keeps the first secret at a path of a new webhook. If a try before this one may have died after that, this one's takes its place.
@@ -119,7 +226,8 @@ fn shown(webhook: Webhook) -> Result<Shown, Problem> {
 /// Sets how a webhook's requests are authorized
 ///
 /// Deliver adds it to every request, from the next attempt on. Its secret is kept in Secrets Manager and never shown again; what was
-/// set before is replaced. It raises the webhook's version, unless nothing is new.
+/// set before is replaced. It raises the webhook's version, unless nothing is new. It is sent to the scheme, host and port of the
+/// webhook's `url` as it is now, and to no other: `PATCH` with `url` and `authorization` changes both at once.
 #[utoipa::path(put, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = AuthorizationWithSecret,
     responses((status = 200, description = "What is set, without its secret; the ETag is the webhook's version", body = Authorization)))]
@@ -133,23 +241,7 @@ pub(crate) async fn put_authorization(
     let webhook = visible(&app, &admin, &id).await?.webhook;
     if_match.check(webhook.audit.version)?;
     let new = read(&app, webhook.settings.direction, given, "")?;
-    let (authorization, secret) = named(&app, &webhook, new).await?;
-    let (path, kept) = (&authorization.vault_path, (&authorization.fingerprint, &secret));
-    let before = webhook.authorization.as_ref().map(|before| &before.fingerprint);
-    // The secret first, and beside the one that is named: whichever of them the webhook names, it is there.
-    let staged = app.secrets.stage_anyway(path, before, kept, &webhook.tenant).await?;
-    let record = change(&app, &admin, &id, if_match, |record, _| {
-        let before = record.webhook.authorization.replace(authorization.clone());
-        Ok(if before.as_ref() == Some(&authorization) { Write::Nothing } else { Write::Webhook })
-    });
-    let webhook = record.await?.webhook;
-    // Whoever removed the one before at the same time may have deleted its secret only now.
-    app.secrets.restore(path, None).await?;
-    if let Err(error) = app.secrets.promote(staged).await {
-        // It is found where it waits, and the next one that is set does this first.
-        tracing::warn!(webhook.id = %webhook.id, %error, "a new secret was not made the current one");
-    }
-    shown(webhook)
+    shown(set(&app, &admin, &id, if_match, new, |_, _| Ok(Write::Nothing)).await?.webhook)
 }
 
 /// Shows how a webhook's requests are authorized
@@ -182,14 +274,6 @@ pub(crate) async fn delete_authorization(
         there_was.store(removed, std::sync::atomic::Ordering::Relaxed);
         Ok(if removed { Write::Webhook } else { Write::Nothing })
     });
-    let webhook = record.await?.webhook;
-    let path = webhook.secret.authorization_path();
-    // Even if nothing named it: perhaps a request died before it came to this.
-    app.secrets.delete(&path).await?;
-    let now = app.registry.webhook(&webhook.tenant, webhook.id).await?.map(|record| record.webhook);
-    if now.is_some_and(|now| now.authorization.is_some() && !now.is_deleted()) {
-        // Somebody set another one meanwhile, and its secret must not go.
-        app.secrets.restore(&path, None).await?;
-    }
+    forget(&app, &record.await?.webhook).await?;
     if there_was.into_inner() { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::NotFound("authorization")) }
 }

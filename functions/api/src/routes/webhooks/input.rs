@@ -146,7 +146,6 @@ fn writable(input: Input, known: &Value) -> Result<Input, Problem> {
             "events" => split(&value).map(|types| ("event_types", types)),
             "state" => enabled(&value).map(|enabled| ("enabled", enabled)),
             "secret" => Err("cannot be set here; use POST /webhooks/{id}/secret/rotate"),
-            "authorization" => Err("cannot be set here; use PUT or DELETE /webhooks/{id}/authorization"),
             name if known.get(name).is_some() || is_ours(name) => Err("is set by Dynahook and cannot be set"),
             _ => Err("is not a field of a webhook"),
         };
@@ -258,10 +257,6 @@ mod tests {
     #[case::pointer(json!({"a/b": 1}), "#/a~1b is not a field of a webhook")]
     #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events says the same as event_types; send one of them")]
     #[case::secret(json!({"secret": "x"}), "#/secret cannot be set here; use POST /webhooks/{id}/secret/rotate")]
-    #[case::authorization(
-        json!({"authorization": {"type": "bearer", "token": "x"}}),
-        "#/authorization cannot be set here; use PUT or DELETE /webhooks/{id}/authorization"
-    )]
     #[case::no_events(json!({"events": " , "}), "#/events must name at least one event")]
     #[case::third_state(json!({"state": 3}), "#/state must be 1 (active) or 2 (stopped)")]
     #[case::stale(json!({"version": 2}), "#/version is set by Dynahook and cannot be set")]

@@ -20,7 +20,13 @@ fn delivered() -> Delivery {
         ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let timing = Timing { dns_ms: Some(12), connect_ms: Some(14), tls_ms: Some(35), first_byte_ms: Some(141) };
+    let timing = Timing {
+        dns_ms: Some(12),
+        connect_ms: Some(14),
+        tls_ms: Some(35),
+        first_byte_ms: Some(141),
+        ..Timing::default()
+    };
     let outcome = Outcome {
         verdict: Verdict::Accepted,
         status: Some(200),
@@ -38,6 +44,7 @@ fn delivered() -> Delivery {
         tenant: "0d9f1c4e-6f0a-4b60-9d6f-2f6f5f0a7c11".parse().unwrap(),
         app: Some("application-1".parse().unwrap()),
         entity: None,
+        hops: domain::hops::Hops::NONE,
         sequence: Some("000000000000040000000000000000000123456".to_owned()),
         progress: Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None },
         lease_until: None,

@@ -9,6 +9,7 @@ use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Slice, Spanned, Stmt};
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 
+use super::scan::{Scan, scan};
 use super::{RenderError, told};
 
 /// The filters that there are.
@@ -24,10 +25,12 @@ pub(in crate::payload) const TESTS: [&str; 8] =
 /// How often one expression may join texts, add, or cut: each copies what it is given.
 const MAX_JOINS: usize = 32;
 
-/// Finds the first thing that is not allowed.
-pub(super) fn check(source: &str) -> Result<(), RenderError> {
+/// Finds the first thing that is not allowed. How deep the template is comes first: all that follows recurses.
+pub(super) fn check(source: &str) -> Result<Scan, RenderError> {
+    let scan = scan(source)?;
     let template = parse(source, "template", SyntaxConfig::default()).map_err(|error| told(&error, None))?;
-    statement(&template)
+    statement(&template)?;
+    Ok(scan)
 }
 
 fn refused(line: u16, reason: &str) -> RenderError {

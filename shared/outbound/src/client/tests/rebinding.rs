@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use domain::delivery::Timing;
 use rstest::rstest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -43,6 +44,13 @@ impl Scene {
         send(&self.client, &self.url).await.verdict
     }
 
+    /// All that the owner of a webhook sees of it, but for how long it took.
+    async fn seen(&self) -> Outcome {
+        let outcome = send(&self.client, &self.url).await;
+        let timing = Timing { dns_ms: outcome.timing.dns_ms.map(|_| 0), ..outcome.timing };
+        Outcome { duration_ms: 0, timing, ..outcome }
+    }
+
     async fn nobody_called_the_victim(&self) {
         let called = tokio::time::timeout(Duration::from_millis(50), self.victim.accept()).await;
         assert!(called.is_err(), "the victim was called");
@@ -59,7 +67,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_called(#[case] later: I
     // Asked once: nothing between the check and the connection could have been answered otherwise.
     assert_eq!(scene.names.asked(), 1);
     // A new connection is a new question, and a new check.
-    assert_eq!(scene.send().await, Verdict::Forbidden);
+    assert_eq!(scene.send().await, Verdict::DnsFailed);
     assert_eq!(scene.names.asked(), 2);
     scene.nobody_called_the_victim().await;
 }
@@ -71,7 +79,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_called(#[case] later: I
 #[tokio::test]
 async fn one_bad_address_spoils_the_name(#[case] addresses: &[Ipv4Addr]) {
     let scene = Scene::with(&[addresses]).await;
-    assert_eq!(scene.send().await, Verdict::Forbidden);
+    assert_eq!(scene.send().await, Verdict::DnsFailed);
     scene.nobody_called_the_victim().await;
 }
 
@@ -80,12 +88,25 @@ async fn a_name_without_an_address_does_not_resolve() {
     assert_eq!(Scene::with(&[&[]]).await.send().await, Verdict::DnsFailed);
 }
 
+/// Otherwise anybody who registers webhooks could find out which names exist in a private network.
+#[tokio::test]
+async fn a_name_that_policy_forbids_and_one_that_does_not_exist_look_the_same() {
+    let none = Scene::with(&[&[]]).await.seen().await;
+    assert_eq!(none.error.as_deref(), Some("the name does not resolve to addresses that may be called"));
+    for addresses in [&[LOOPBACK][..], &[METADATA], &[PUBLIC, METADATA]] {
+        assert_eq!(Scene::with(&[addresses]).await.seen().await, none);
+    }
+    let client = Client::new(local()).unwrap();
+    let unknown = send(&client, "http://nowhere.invalid/").await;
+    assert_eq!((unknown.verdict, unknown.error), (none.verdict, none.error));
+}
+
 #[tokio::test]
 async fn a_name_that_alternates_gets_through_only_while_it_is_good() {
     let answers: Vec<&[Ipv4Addr]> = (0..20).map(|n| if n % 2 == 0 { &[PUBLIC][..] } else { &[LOOPBACK][..] }).collect();
     let scene = Scene::with(&answers).await;
     for n in 0..20 {
-        let expected = if n % 2 == 0 { Verdict::Accepted } else { Verdict::Forbidden };
+        let expected = if n % 2 == 0 { Verdict::Accepted } else { Verdict::DnsFailed };
         assert_eq!(scene.send().await, expected, "call {n}");
     }
     scene.nobody_called_the_victim().await;

@@ -1,0 +1,282 @@
+//! Whether a request may be made at all: who calls, the role, the scopes, the rate, and for a write whether the API key still is one.
+//!
+//! A layer around all routes, so that nothing else, such as an answer that is kept for an idempotency key, is looked up before.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use domain::api_key::Scope;
+use domain::caller::{CallerContext, Identity, NoIdentity};
+use domain::joined;
+use domain::rate::RateKey;
+use domain::tenant::TenantId;
+use lambda_http::request::RequestContext;
+
+use crate::App;
+use crate::caller::{Admin, route};
+use crate::idempotency::LOOKS;
+use crate::problem::Problem;
+
+/// The role that manages a tenant's webhooks.
+pub(crate) const ROLE_ADMIN: &str = "ADMIN";
+
+/// The role that runs the deployment.
+pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
+
+/// The caller of a request that may be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed(pub(crate) Identity);
+
+/// Who may make a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// A caller with any role, or none.
+    Everyone,
+    /// An admin of a tenant, or an application of it.
+    Admins,
+    /// An admin of a tenant who is no application.
+    TenantAdmins,
+    /// Who runs the deployment.
+    Operators,
+}
+
+/// Decides, and lets the request go on with its [`Allowed`] caller.
+pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match allow(&app, &parts).await {
+        Ok(identity) => {
+            parts.extensions.insert(Allowed(identity));
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What costs nothing is asked first, so that a flood of requests that are refused costs no calls.
+async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let now = app.clock.now();
+    let identity = identify(parts, now.as_second())?;
+    let (method, route) = (&parts.method, route(parts));
+    let whose = whose(method, route);
+    authorize(&identity, whose, scopes(method, route))?;
+    app.limits.take(&counted_as(&identity, whose), now).await?;
+    if writes(method, route)
+        && let Some(id) = identity.api_key
+    {
+        // The authorizer's answer may be a minute old.
+        let key = app.registry.api_key(&Admin::of(&identity)?.tenant, id).await?;
+        if !key.is_some_and(|key| key.is_good(now)) {
+            return Err(Problem::Unauthenticated("the API key is invalid, expired or revoked".to_owned()));
+        }
+    }
+    Ok(identity)
+}
+
+/// Returns the identity that the authorizer vouches for; nothing that the caller sends is believed.
+fn identify(parts: &Parts, now: i64) -> Result<Identity, Problem> {
+    let identity = context(parts).unwrap_or_default().identity().map_err(|error| match error {
+        NoIdentity::Refused(why) => Problem::Unauthenticated(why),
+        // For as long as API Gateway keeps it, after an update.
+        NoIdentity::OtherVersion => Problem::Updating,
+    })?;
+    if identity.expires_at <= now {
+        return Err(Problem::Unauthenticated("the token has expired".to_owned()));
+    }
+    Ok(identity)
+}
+
+fn context(parts: &Parts) -> Option<CallerContext> {
+    let RequestContext::ApiGatewayV2(gateway) = parts.extensions.get::<RequestContext>()? else { return None };
+    let fields = &gateway.authorizer.as_ref()?.fields;
+    let object = fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    serde_json::from_value(serde_json::Value::Object(object)).ok()
+}
+
+/// Says for whom a request is.
+fn whose(method: &Method, route: &str) -> For {
+    let writes = writes(method, route);
+    match route {
+        "/egress-addresses" => For::Everyone,
+        _ if route.starts_with("/sources") => For::Operators,
+        _ if route.starts_with("/api-keys") || route.starts_with("/signing-keys") => For::TenantAdmins,
+        _ if writes && route.starts_with("/event-types") => For::TenantAdmins,
+        _ => For::Admins,
+    }
+}
+
+fn authorize(identity: &Identity, whose: For, scopes: &[Scope]) -> Result<(), Problem> {
+    match whose {
+        For::Everyone => Ok(()),
+        For::Operators => require_role(identity, ROLE_OPERATOR),
+        For::Admins | For::TenantAdmins => {
+            require_role(identity, ROLE_ADMIN)?;
+            require_scopes(identity, scopes)?;
+            let admin = Admin::of(identity)?;
+            if whose == For::TenantAdmins { admin.of_the_tenant() } else { Ok(()) }
+        }
+    }
+}
+
+/// Checks a role.
+pub(crate) fn require_role(identity: &Identity, role: &str) -> Result<(), Problem> {
+    if identity.roles.iter().any(|has| has == role) {
+        Ok(())
+    } else {
+        Err(Problem::Forbidden(format!("this needs the role {role}")))
+    }
+}
+
+fn require_scopes(identity: &Identity, needed: &[Scope]) -> Result<(), Problem> {
+    match needed.iter().find(|scope| !identity.scopes.is_empty() && !identity.scopes.contains(scope)) {
+        None => Ok(()),
+        Some(missing) => Err(Problem::Forbidden(format!("this needs the scope {missing}"))),
+    }
+}
+
+/// Says whether a request may change something.
+fn writes(method: &Method, route: &str) -> bool {
+    method != Method::GET && method != Method::HEAD && !LOOKS.contains(&route)
+}
+
+/// Returns what a narrowed token must be narrowed to for a request.
+fn scopes(method: &Method, route: &str) -> &'static [Scope] {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match route {
+        "/webhooks/{id}/{entity}" => &[Scope::EventsWrite],
+        // They show what is in events, and change nothing.
+        "/webhooks/{id}/explain" | "/webhooks/{id}/dry-run" => &[Scope::WebhooksRead, Scope::EventsRead],
+        _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
+        _ if route.starts_with("/event") => &[Scope::EventsWrite],
+        _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
+        _ if reads && (route.starts_with("/dead-letters") || route.starts_with("/jobs")) => &[Scope::DeliveriesRead],
+        _ if reads => &[Scope::WebhooksRead],
+        _ => &[Scope::WebhooksWrite],
+    }
+}
+
+/// Returns whose rate a request counts towards: the tenant's, with all of its applications. An operator, and a caller without a
+/// tenant, has one alone.
+fn counted_as(identity: &Identity, whose: For) -> RateKey {
+    let tenant = identity.tenant.as_deref().and_then(|tenant| tenant.parse::<TenantId>().ok());
+    match tenant.filter(|_| whose != For::Operators) {
+        Some(tenant) => RateKey::new("api", &["tenant", tenant.as_str()]),
+        // A subject is any text, and a key of the table is not.
+        None => {
+            let subject = [identity.tenant.as_deref().unwrap_or_default(), identity.subject.as_str()];
+            RateKey::new("api", &["subject", &joined::digest(&subject)])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::list(Method::GET, "/webhooks", "webhooks:read")]
+    #[case::patch(Method::PATCH, "/webhooks/{id}", "webhooks:write")]
+    #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
+    #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
+    #[case::redeliver(Method::POST, "/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks:write")]
+    #[case::dead_letters(Method::GET, "/dead-letters", "deliveries:read")]
+    #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]
+    #[case::jobs(Method::GET, "/jobs/{id}", "deliveries:read")]
+    #[case::cancel(Method::POST, "/jobs/{id}/cancel", "webhooks:write")]
+    #[case::explain(Method::POST, "/webhooks/{id}/explain", "webhooks:read events:read")]
+    #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
+    #[case::publish(Method::POST, "/events", "events:write")]
+    #[case::publish_about(Method::POST, "/webhooks/{id}/{entity}", "events:write")]
+    #[case::events(Method::GET, "/events/{event_id}", "events:read")]
+    #[case::catalog(Method::GET, "/event-types", "events:read")]
+    #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
+    fn a_route_needs_scopes(#[case] method: Method, #[case] route: &str, #[case] needed: &str) {
+        let scopes: Vec<_> = scopes(&method, route).iter().map(ToString::to_string).collect();
+        assert_eq!(scopes.join(" "), needed);
+    }
+
+    fn identity(roles: &[&str]) -> Identity {
+        Identity {
+            subject: "anna".to_owned(),
+            tenant: Some("acme".to_owned()),
+            app: None,
+            roles: roles.iter().map(ToString::to_string).collect(),
+            scopes: Vec::new(),
+            api_key: None,
+            expires_at: 1,
+        }
+    }
+
+    #[rstest]
+    #[case::everyone(For::Everyone, &[], None)]
+    #[case::admin(For::Admins, &["USER", "ADMIN"], None)]
+    #[case::no_role(For::Admins, &["USER"], Some("this needs the role ADMIN"))]
+    #[case::role_within_a_text(For::Admins, &["not ADMIN", "ADMIN USER"], Some("this needs the role ADMIN"))]
+    #[case::operator_within_a_text(For::Operators, &["No OPERATOR rights"], Some("this needs the role OPERATOR"))]
+    #[case::operator(For::Operators, &["OPERATOR"], None)]
+    #[case::admin_is_no_operator(For::Operators, &["ADMIN"], Some("this needs the role OPERATOR"))]
+    #[case::operator_is_no_admin(For::TenantAdmins, &["OPERATOR"], Some("this needs the role ADMIN"))]
+    fn a_role_is_one_of_the_list(#[case] whose: For, #[case] roles: &[&str], #[case] refusal: Option<&str>) {
+        let refused = authorize(&identity(roles), whose, &[]).err().map(|problem| problem.to_string());
+        assert_eq!(refused.as_deref(), refusal);
+    }
+
+    #[test]
+    fn an_application_is_no_admin_of_its_tenant() {
+        let app = Identity { app: Some("crm".to_owned()), ..identity(&["ADMIN"]) };
+        assert!(authorize(&app, For::Admins, &[]).is_ok());
+        assert!(matches!(authorize(&app, For::TenantAdmins, &[]), Err(Problem::Forbidden(_))));
+    }
+
+    #[rstest]
+    #[case::not_narrowed(&[], None)]
+    #[case::has_all(&[Scope::EventsRead, Scope::WebhooksRead], None)]
+    #[case::lacks_one(&[Scope::WebhooksRead], Some("this needs the scope events:read"))]
+    #[case::has_another(&[Scope::EventsWrite], Some("this needs the scope webhooks:read"))]
+    fn scopes_narrow(#[case] has: &[Scope], #[case] refusal: Option<&str>) {
+        let narrowed = Identity { scopes: has.to_vec(), ..identity(&["ADMIN"]) };
+        let needed = [Scope::WebhooksRead, Scope::EventsRead];
+        let refused = authorize(&narrowed, For::Admins, &needed).err().map(|problem| problem.to_string());
+        assert_eq!(refused.as_deref(), refusal);
+    }
+
+    /// By what their descriptions and their handlers say.
+    #[test]
+    fn every_operation_of_the_contract_is_for_the_right_callers() {
+        let contract = serde_json::to_value(crate::openapi()).unwrap();
+        let (mut operators, mut tenant_admins, mut everyone) = (0, 0, 0);
+        for (route, item) in contract["paths"].as_object().unwrap() {
+            for method in item.as_object().unwrap().keys().filter(|_| item.get("servers").is_none()) {
+                let method: Method = method.to_uppercase().parse().unwrap();
+                match whose(&method, route) {
+                    For::Operators => operators += 1,
+                    For::TenantAdmins => tenant_admins += 1,
+                    For::Everyone => everyone += 1,
+                    For::Admins => {}
+                }
+            }
+        }
+        assert_eq!((operators, tenant_admins, everyone), (5, 7, 1), "a new route is in `whose`");
+    }
+
+    #[test]
+    fn a_tenants_callers_share_a_rate_and_others_have_their_own() {
+        let app = Identity { app: Some("crm".to_owned()), subject: "bob".to_owned(), ..identity(&[]) };
+        let of_tenant = counted_as(&identity(&[]), For::Admins);
+        assert_eq!(of_tenant, counted_as(&app, For::Admins));
+        assert_eq!(of_tenant.as_str(), "RATE#api#tenant#acme");
+        let operator = counted_as(&identity(&[]), For::Operators);
+        assert_ne!(of_tenant, operator);
+        // No name of a tenant can be another's, or too long for a key.
+        for tenant in [None, Some("acme#x".to_owned()), Some("a".repeat(3000))] {
+            let strange = counted_as(&Identity { tenant, ..identity(&[]) }, For::Everyone);
+            assert!(strange.as_str().starts_with("RATE#api#subject#") && strange.as_str().len() < 100);
+            assert_ne!(strange, of_tenant);
+        }
+    }
+}

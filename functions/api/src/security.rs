@@ -1,0 +1,78 @@
+//! Headers of every answer that tell browsers and caches what they must not do with it.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use runtime::headers::SECURITY;
+
+/// For pages: Swagger UI loads its files, the contract and the API from here and nowhere else, and sets styles of its own.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
+
+/// Sets the headers. What the API answers may be a tenant's, or a secret, and is kept by no cache; other routes say themselves how long
+/// an answer may be kept.
+pub(crate) async fn layer(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().contains("/api/v1/");
+    let mut response = next.run(request).await;
+    let is_page =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if is_page {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
+    if is_api && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn;
+    use axum::response::Html;
+    use axum::routing::{get, post};
+    use rstest::rstest;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::problem::Problem;
+
+    fn router() -> Router {
+        Router::new()
+            .route("/api/v1/integration/api-keys", post(async || (StatusCode::CREATED, "secret")))
+            .route("/api/v1/integration/kept", get(async || ([(header::CACHE_CONTROL, "max-age=60")], "kept")))
+            .route("/docs", get(async || Html("page")))
+            .route("/keys", get(async || ([(header::CACHE_CONTROL, "public, max-age=300")], "keys")))
+            .fallback(async || Problem::NotFound("path"))
+            .layer(from_fn(layer))
+    }
+
+    #[rstest]
+    #[case::secret("POST", "/api/v1/integration/api-keys", Some("no-store"))]
+    #[case::says_itself("GET", "/api/v1/integration/kept", Some("max-age=60"))]
+    #[case::problem("GET", "/prod/api/v1/integration/nothing", Some("no-store"))]
+    #[case::page("GET", "/docs", None)]
+    #[case::public_keys("GET", "/keys", Some("public, max-age=300"))]
+    #[case::wrong_method("PUT", "/docs", None)]
+    #[tokio::test]
+    async fn every_answer_has_them(#[case] method: &str, #[case] path: &str, #[case] cache: Option<&str>) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = router().oneshot(request).await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        for (name, value) in SECURITY.into_iter().filter(|(name, _)| *name != "content-security-policy") {
+            assert_eq!(header(name).as_deref(), Some(value), "{name}");
+        }
+        let policy = header("content-security-policy").unwrap();
+        assert!(policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'none'"), "{policy}");
+        let runs_scripts = policy.contains("script-src 'self'");
+        assert_eq!(runs_scripts, path == "/docs" && method == "GET", "{policy}");
+        assert_eq!(header("cache-control").as_deref(), cache);
+    }
+}

@@ -1,0 +1,213 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::config::{ClaimNames, KeySource};
+
+const NOW: i64 = 1_795_888_486;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+fn config() -> Config {
+    Config {
+        registry_table: "registry".to_owned(),
+        issuer: "https://issuer.example".to_owned(),
+        audience: "dynahook".to_owned(),
+        keys: KeySource::Inline(Arc::new(JwkSet { keys: Vec::new() })),
+        max_stale: SignedDuration::from_hours(24),
+        claims: ClaimNames::default(),
+    }
+}
+
+fn token(header: &str, claims: &str) -> String {
+    format!("{}.{}.c2lnbmF0dXJl", BASE64.encode(header), BASE64.encode(claims))
+}
+
+const HEADER: &str = r#"{"alg": "RS256", "kid": "rsa", "typ": "JWT"}"#;
+
+fn good() -> Value {
+    json!({
+        "iss": "https://issuer.example", "aud": "dynahook", "sub": "anna", "exp": NOW + 600, "tenant_id": "acme",
+        "roles": ["ADMIN"],
+    })
+}
+
+/// Good claims with others in their place; `"absent"` takes one away.
+fn with(more: &Value) -> String {
+    let mut claims = good();
+    let claims = claims.as_object_mut().unwrap();
+    claims.extend(more.as_object().unwrap().clone());
+    claims.retain(|_, value| value != "absent");
+    Value::Object(claims.clone()).to_string()
+}
+
+fn read(token: &str) -> Result<Identity, TokenError> {
+    Unverified::read(token, &config(), now()).map(|unverified| unverified.identity)
+}
+
+fn claim(name: &str) -> TokenError {
+    TokenError::Claim(name.to_owned())
+}
+
+#[rstest]
+#[case::expired(json!({"exp": NOW - 30}), TokenError::Expired)]
+#[case::expired_long_ago(json!({"exp": -1}), TokenError::Expired)]
+#[case::no_end(json!({"exp": "absent"}), claim("exp"))]
+#[case::end_is_a_text(json!({"exp": "2147483647"}), claim("exp"))]
+#[case::end_beyond_all_times(json!({"exp": 1e300}), claim("exp"))]
+#[case::not_yet(json!({"nbf": NOW + 31}), TokenError::NotYet)]
+#[case::begin_is_a_text(json!({"nbf": "0"}), claim("nbf"))]
+#[case::other_issuer(json!({"iss": "https://elsewhere.example"}), TokenError::Issuer)]
+#[case::issuer_with_a_slash(json!({"iss": "https://issuer.example/"}), TokenError::Issuer)]
+#[case::issuers(json!({"iss": ["https://issuer.example"]}), claim("iss"))]
+#[case::issuers_with_others(json!({"iss": ["https://elsewhere.example", "https://issuer.example"]}), claim("iss"))]
+#[case::no_issuer(json!({"iss": null}), claim("iss"))]
+#[case::other_audience(json!({"aud": "elsewhere"}), TokenError::Audience)]
+#[case::other_audiences(json!({"aud": ["elsewhere", "dynahook2"]}), TokenError::Audience)]
+#[case::no_audiences(json!({"aud": []}), TokenError::Audience)]
+#[case::no_audience(json!({"aud": "absent"}), claim("aud"))]
+#[case::no_subject(json!({"sub": "absent"}), claim("sub"))]
+#[case::empty_subject(json!({"sub": ""}), claim("sub"))]
+#[case::subjects(json!({"sub": ["anna"]}), claim("sub"))]
+#[case::tenants(json!({"tenant_id": ["acme", "globex"]}), claim("tenant_id"))]
+#[case::empty_app(json!({"app_id": ""}), claim("app_id"))]
+#[case::id_token_of_cognito(json!({"token_use": "id"}), TokenError::Kind)]
+#[case::id_token_of_keycloak(json!({"typ": "ID"}), TokenError::Kind)]
+#[case::refresh_token_of_keycloak(json!({"typ": "Refresh"}), TokenError::Kind)]
+#[case::roles_are_a_number(json!({"roles": 7}), claim("roles"))]
+#[case::a_role_is_a_list(json!({"roles": [["ADMIN"]]}), claim("roles"))]
+#[case::a_role_within_a_member(json!({"roles": ["not ADMIN"]}), TokenError::Role("roles".to_owned()))]
+#[case::a_role_among_words(json!({"roles": ["No OPERATOR rights"]}), TokenError::Role("roles".to_owned()))]
+#[case::a_line_break(json!({"roles": ["x\nADMIN"]}), TokenError::Role("roles".to_owned()))]
+#[case::a_space_that_is_not_ascii(json!({"roles": ["x\u{a0}ADMIN"]}), TokenError::Role("roles".to_owned()))]
+#[case::a_tab_in_a_text(json!({"roles": "USER\tADMIN"}), TokenError::Role("roles".to_owned()))]
+#[case::an_empty_member(json!({"roles": ["ADMIN", ""]}), TokenError::Role("roles".to_owned()))]
+fn claims_that_are_not_good_are_refused(#[case] claims: Value, #[case] error: TokenError) {
+    assert_eq!(read(&token(HEADER, &with(&claims))), Err(error));
+}
+
+#[rstest]
+#[case::ended_within_the_leeway(json!({"exp": NOW - 29}), NOW + 1)]
+#[case::begins_within_the_leeway(json!({"nbf": NOW + 30}), NOW + 630)]
+#[case::no_begin(json!({"nbf": null}), NOW + 630)]
+#[case::fraction(json!({"exp": 1_795_889_086.5}), NOW + 630)]
+#[case::one_of_the_audiences(json!({"aud": ["elsewhere", "dynahook"]}), NOW + 630)]
+#[case::for_ever(json!({"exp": i64::MAX}), NOW + 24 * 3600)]
+#[case::access_token_of_cognito(json!({"token_use": "access"}), NOW + 630)]
+#[case::access_token_of_keycloak(json!({"typ": "Bearer"}), NOW + 630)]
+fn the_identity_ends_with_the_token_and_the_leeway(#[case] claims: Value, #[case] ends: i64) {
+    assert_eq!(read(&token(HEADER, &with(&claims))).unwrap().expires_at, ends);
+}
+
+#[rstest]
+#[case::list(json!(["ADMIN", "USER"]), &["ADMIN", "USER"])]
+#[case::twice(json!(["USER", "ADMIN", "USER"]), &["ADMIN", "USER"])]
+#[case::text(json!("openid ADMIN"), &["ADMIN", "openid"])]
+#[case::text_with_more_spaces(json!("  ADMIN   USER "), &["ADMIN", "USER"])]
+#[case::another_role(json!(["ADMIN2", "admin", "NOT-ADMIN"]), &["ADMIN2", "NOT-ADMIN", "admin"])]
+#[case::none(json!([]), &[])]
+#[case::null(json!(null), &[])]
+#[case::empty_text(json!(""), &[])]
+fn roles_are_a_list_or_one_text(#[case] claim: Value, #[case] expected: &[&str]) {
+    assert_eq!(read(&token(HEADER, &with(&json!({"roles": claim})))).unwrap().roles, expected);
+}
+
+#[rstest]
+#[case::no_type(r#"{"alg": "RS256"}"#)]
+#[case::lower_case(r#"{"alg": "ES256", "typ": "jwt"}"#)]
+#[case::access_token(r#"{"alg": "RS256", "typ": "at+jwt"}"#)]
+#[case::access_token_in_full(r#"{"alg": "RS256", "typ": "application/at+JWT"}"#)]
+#[case::other_members(r#"{"alg": "RS256", "typ": "JWT", "x5t": "a", "new": [1]}"#)]
+#[case::no_key_id(r#"{"alg": "RS256", "kid": null}"#)]
+fn a_header_may_say(#[case] header: &str) {
+    assert!(read(&token(header, &with(&json!({})))).is_ok());
+}
+
+#[rstest]
+#[case::unknown_extension(r#"{"alg": "RS256", "crit": ["exp"], "exp": 1}"#, TokenError::Critical)]
+#[case::unencoded_payload(r#"{"alg": "RS256", "crit": ["b64"], "b64": false}"#, TokenError::Critical)]
+#[case::no_extension(r#"{"alg": "RS256", "crit": []}"#, TokenError::Critical)]
+#[case::no_list_of_extensions(r#"{"alg": "RS256", "crit": null}"#, TokenError::Critical)]
+#[case::id_token(r#"{"alg": "RS256", "typ": "id_token"}"#, TokenError::Kind)]
+#[case::logout_token(r#"{"alg": "RS256", "typ": "logout+jwt"}"#, TokenError::Kind)]
+#[case::proof(r#"{"alg": "ES256", "typ": "dpop+jwt"}"#, TokenError::Kind)]
+#[case::set(r#"{"alg": "ES256", "typ": "application/secevent+jwt"}"#, TokenError::Kind)]
+#[case::empty_type(r#"{"alg": "ES256", "typ": ""}"#, TokenError::Kind)]
+#[case::type_is_a_list(r#"{"alg": "RS256", "typ": ["JWT"]}"#, TokenError::Malformed)]
+#[case::unsigned(r#"{"alg": "none"}"#, TokenError::Malformed)]
+#[case::shared_secret(r#"{"alg": "HS256", "kid": "rsa"}"#, TokenError::Algorithm)]
+#[case::another_algorithm(r#"{"alg": "PS256"}"#, TokenError::Algorithm)]
+#[case::no_algorithm(r#"{"typ": "JWT"}"#, TokenError::Malformed)]
+#[case::key_id_is_a_number(r#"{"alg": "RS256", "kid": 7}"#, TokenError::Malformed)]
+#[case::key_id_is_an_object(r#"{"alg": "RS256", "kid": {"$ne": ""}}"#, TokenError::Malformed)]
+#[case::algorithm_twice(r#"{"alg": "RS256", "alg": "HS256"}"#, TokenError::Twice)]
+#[case::extension_twice(r#"{"alg": "RS256", "new": 1, "new": 2}"#, TokenError::Twice)]
+#[case::no_object("[]", TokenError::Malformed)]
+fn a_header_must_not_say(#[case] header: &str, #[case] error: TokenError) {
+    assert_eq!(read(&token(header, &with(&json!({})))), Err(error));
+}
+
+#[rstest]
+#[case::subject(r#""sub": "root""#)]
+#[case::issuer(r#""iss": "https://issuer.example""#)]
+#[case::tenant(r#""tenant_id": "globex""#)]
+#[case::end(r#""exp": 4102444800"#)]
+#[case::with_an_escape(r#""s\u0075b": "root""#)]
+#[case::not_read(r#""jti": 1, "jti": 1"#)]
+fn a_claim_that_is_there_twice_is_refused(#[case] more: &str) {
+    let claims = good().to_string();
+    let twice = format!("{},{more}}}", claims.strip_suffix('}').unwrap());
+    assert_eq!(read(&token(HEADER, &twice)), Err(TokenError::Twice));
+}
+
+#[rstest]
+#[case::one_part("token")]
+#[case::two_parts("e30.e30")]
+#[case::encrypted("e30.e30.e30.e30.e30")]
+#[case::nothing("..")]
+fn is_no_token(#[case] text: &str) {
+    assert_eq!(read(text), Err(TokenError::Malformed));
+}
+
+#[test]
+fn a_token_that_is_too_long_is_not_read() {
+    assert_eq!(read(&"a".repeat(MAX_TOKEN_BYTES + 1)), Err(TokenError::TooLong));
+    let long = with(&json!({"more": "a".repeat(7_000)}));
+    assert!(read(&token(HEADER, &long)).is_ok());
+}
+
+proptest! {
+    /// Only a member that is the role to the letter is the role.
+    #[test]
+    fn a_role_is_a_whole_member(members in prop::collection::vec("(ADMIN|OPERATOR|[ A-Z\u{a0},]{0,9}|not ADMIN)", 0..4)) {
+        let read = read(&token(HEADER, &with(&json!({"roles": members}))));
+        for role in ["ADMIN", "OPERATOR"] {
+            let has = read.as_ref().is_ok_and(|identity| identity.roles.iter().any(|has| has == role));
+            prop_assert!(!has || members.iter().any(|member| member == role));
+        }
+    }
+
+    /// What is refused is never said again: it may be a secret that was sent by mistake.
+    #[test]
+    fn no_refusal_repeats_the_token(secret in "[a-zA-Z0-9]{12,40}", place in 0..7_usize) {
+        let header = |text: &str| format!(r#"{{"alg": "RS256", "typ": "{text}"}}"#);
+        let text = match place {
+            0 => secret.clone(),
+            1 => token(&header(&secret), &with(&json!({}))),
+            2 => token(&format!(r#"{{"alg": "{secret}"}}"#), &with(&json!({}))),
+            3 => token(HEADER, &with(&json!({"iss": secret}))),
+            4 => token(HEADER, &with(&json!({"aud": secret}))),
+            5 => token(HEADER, &with(&json!({"roles": [format!("{secret} x")]}))),
+            _ => token(HEADER, &format!(r#"{{"{secret}": 1, "{secret}": 1}}"#)),
+        };
+        let refusal = read(&text).unwrap_err();
+        prop_assert!(!refusal.to_string().contains(&secret));
+        let debug = format!("{refusal:?}");
+        prop_assert!(!debug.contains(&secret));
+    }
+}

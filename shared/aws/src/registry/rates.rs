@@ -1,0 +1,100 @@
+//! Counters that all processes share: one for each key and window.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::ReturnValue;
+use domain::rate::{Exceeded, Rate, RateKey, Spent, Window};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Registry;
+use crate::StoreError;
+use crate::items::{key, number};
+
+/// How long a count may take: it stands in the way of a request.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long nothing is counted after a count has failed, so that an outage of the table does not make each request wait.
+const PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long a counter is kept after its window, in seconds. DynamoDB deletes it some time later.
+const KEPT_SECONDS: i64 = 60;
+
+/// Limits how often things happen over all processes, with what this process remembers of it.
+///
+/// A key that has reached its limit is refused without a call until its window ends. While the table does not answer, everything is
+/// allowed and a warning is logged: a request that needs the table fails by itself.
+#[derive(Debug)]
+pub struct Rates {
+    registry: Registry,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    spent: Spent,
+    failed_at: Option<Timestamp>,
+}
+
+impl Rates {
+    /// Counts in the Registry table; no call is made yet.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self { registry, known: Mutex::default() }
+    }
+
+    /// Takes one of what may happen in the current window. A call whose answer is lost, or that DynamoDB takes twice, counts: the limit
+    /// is never exceeded for it.
+    ///
+    /// # Errors
+    ///
+    /// If the limit is reached.
+    pub async fn take(&self, key: &RateKey, rate: Rate, now: Timestamp) -> Result<(), Exceeded> {
+        {
+            let known = self.known();
+            known.spent.check(key, rate, now)?;
+            let pauses = |at: Timestamp| (SignedDuration::ZERO..PAUSE).contains(&now.duration_since(at));
+            if known.failed_at.is_some_and(pauses) {
+                return Ok(());
+            }
+        }
+        match self.registry.count_in(key, rate.window(now)).await {
+            Ok(count) => self.known().spent.counted(key, rate, count, now),
+            Err(error) => {
+                tracing::warn!(%error, "a rate is not counted, and what it limits is allowed");
+                self.known().failed_at = Some(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// Counts once more in a window, and returns how often it was counted by then.
+    async fn count_in(&self, of: &RateKey, window: Window) -> Result<u64, StoreError> {
+        let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+        let brief = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(of.as_str(), &window.start.to_string())))
+            .update_expression("ADD taken :one SET expires_at = :expires_at")
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":expires_at", number(window.end + KEPT_SECONDS))
+            .return_values(ReturnValue::UpdatedNew)
+            .customize()
+            .config_override(brief);
+        let updated = update.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        let taken =
+            updated.attributes.as_ref().and_then(|attributes| attributes.get("taken")?.as_n().ok()?.parse().ok());
+        taken.ok_or_else(|| StoreError::inconsistent(of.as_str(), "it has no count"))
+    }
+}

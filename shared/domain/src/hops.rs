@@ -1,0 +1,124 @@
+//! Hops: how many deliveries led to an event, so that events that go round in a circle end.
+//!
+//! An event that a table's change or a caller of their own accord makes has none. Every delivery says in the header [`HEADER`] how many
+//! deliveries it ends, itself included. Who makes an event of a delivery and passes the header on gives that event the count: inbound
+//! webhooks and `POST /events` take it over. An event that has made [`MAX_HOPS`] hops is stored and shown, and delivered no further.
+//!
+//! A relay that drops the header starts counting again. The rate of each inbound webhook and the tenant's budgets bound that.
+
+use serde::{Deserialize, Serialize};
+
+/// How many deliveries may follow from each other.
+pub const MAX_HOPS: u8 = 5;
+
+/// The header of a delivery, and of a request that makes an event of it.
+pub const HEADER: &str = "webhook-hops";
+
+/// How many deliveries led to something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hops(u8);
+
+/// A request that is refused because of its header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HopsError {
+    /// The event goes round in a circle.
+    #[error(
+        "{HEADER} is {0}: the event has been delivered and published more than {MAX_HOPS} times in a row, which is a loop; remove one of \
+         the webhooks that lead to each other"
+    )]
+    TooMany(u64),
+    /// The header is not a number, or is there more than once.
+    #[error("{HEADER} must be one whole number from 0 to {MAX_HOPS}, as the delivery brought it")]
+    Unreadable,
+}
+
+impl Hops {
+    /// Nothing led to it.
+    pub const NONE: Self = Self(0);
+
+    /// Says whether nothing led to it; the count is then left out of messages, rows and events.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub fn is_none(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Returns the count that a delivery brings, or `None` if there have been [`MAX_HOPS`] and it must not be made.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        (self.0 < MAX_HOPS).then(|| Self(self.0 + 1))
+    }
+
+    /// Reads the values of the header in a request; without any there were no hops.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many hops, or the header is not one number.
+    pub fn read<'a>(mut values: impl Iterator<Item = Option<&'a str>>) -> Result<Self, HopsError> {
+        let Some(first) = values.next() else { return Ok(Self::NONE) };
+        let text =
+            first.map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        let (Some(text), None) = (text, values.next()) else { return Err(HopsError::Unreadable) };
+        // More digits than a number can have are too many hops all the same.
+        let count = text.parse().unwrap_or(u64::MAX);
+        match u8::try_from(count) {
+            Ok(hops) if hops <= MAX_HOPS => Ok(Self(hops)),
+            Ok(_) | Err(_) => Err(HopsError::TooMany(count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::none(&[], Ok(0))]
+    #[case::zero(&[Some("0")], Ok(0))]
+    #[case::some(&[Some(" 3 ")], Ok(3))]
+    #[case::the_last(&[Some("5")], Ok(5))]
+    #[case::too_many(&[Some("6")], Err(HopsError::TooMany(6)))]
+    #[case::more_than_a_byte(&[Some("256")], Err(HopsError::TooMany(256)))]
+    #[case::more_than_a_number(&[Some("99999999999999999999999")], Err(HopsError::TooMany(u64::MAX)))]
+    #[case::negative(&[Some("-1")], Err(HopsError::Unreadable))]
+    #[case::signed(&[Some("+1")], Err(HopsError::Unreadable))]
+    #[case::empty(&[Some("")], Err(HopsError::Unreadable))]
+    #[case::a_word(&[Some("one")], Err(HopsError::Unreadable))]
+    #[case::joined(&[Some("0, 5")], Err(HopsError::Unreadable))]
+    #[case::twice(&[Some("0"), Some("5")], Err(HopsError::Unreadable))]
+    #[case::not_text(&[None], Err(HopsError::Unreadable))]
+    fn reads_the_header(#[case] values: &[Option<&str>], #[case] read: Result<u8, HopsError>) {
+        assert_eq!(Hops::read(values.iter().copied()).map(Hops::get), read);
+    }
+
+    #[test]
+    fn a_circle_ends_after_the_limit() {
+        let (mut event, mut deliveries) = (Hops::NONE, 0);
+        while let Some(delivered) = event.next() {
+            deliveries += 1;
+            event = Hops::read(std::iter::once(Some(delivered.get().to_string().as_str()))).unwrap();
+        }
+        assert_eq!(deliveries, MAX_HOPS);
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_hops_has_none() {
+        #[derive(Serialize, Deserialize)]
+        struct Item {
+            #[serde(default, skip_serializing_if = "Hops::is_none")]
+            hops: Hops,
+        }
+        assert_eq!(serde_json::from_str::<Item>("{}").unwrap().hops, Hops::NONE);
+        assert_eq!(serde_json::to_string(&Item { hops: Hops::NONE }).unwrap(), "{}");
+        assert_eq!(serde_json::to_string(&Item { hops: Hops(2) }).unwrap(), r#"{"hops":2}"#);
+    }
+}

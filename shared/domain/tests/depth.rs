@@ -1,0 +1,119 @@
+//! Input that is as deep as its size allows, on a thread with little stack: it is refused before anything recurses over it, or is
+//! shallow enough.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use domain::catalog::check_schema;
+use domain::event::Event;
+use domain::filter::Filter;
+use domain::id::EventId;
+use domain::matcher::{Matcher, SubscriptionChange};
+use domain::path::FieldPath;
+use domain::payload::Rendering;
+use domain::source::Source;
+use domain::value::{Map, Value, changed_paths};
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+/// A quarter of what a thread of the API has, and a sixteenth of what Lambda gives the first one.
+const STACK: usize = 512 * 1024;
+
+/// As much as a request may have.
+const REQUEST: usize = 1024 * 1024;
+
+fn on_a_small_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap().join().unwrap()
+}
+
+fn nested(open: &str, middle: &str, close: &str, times: usize) -> String {
+    format!("{}{middle}{}", open.repeat(times), close.repeat(times))
+}
+
+/// Lists, maps, and both in turn, as deep as a request allows, and as deep as a value may be.
+#[test]
+fn json_is_refused_before_it_is_too_deep() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"a":"#, "}]")] {
+        on_a_small_stack(move || {
+            for times in [REQUEST / (open.len() + close.len()), 10_000, 1_000, 129, 101] {
+                let text = nested(open, "1", close, times);
+                assert!(text.parse::<Value>().is_err(), "{times} times {open}");
+                // Above its own limit of 128 levels.
+                assert!(times < 128 || serde_json::from_str::<Json>(&text).is_err(), "{times} times {open}");
+            }
+            let (levels, most) = (open.matches(['[', '{']).count(), 100);
+            let deepest: Value = nested(open, "1", close, (most - 1) / levels).parse().unwrap();
+            assert_eq!(serde_json::to_string(&deepest).unwrap().parse::<Value>().unwrap(), deepest);
+        });
+    }
+}
+
+/// An event with the deepest maps that there may be, in every format, with every filter on it.
+#[test]
+fn the_deepest_event_is_matched_and_shown() {
+    on_a_small_stack(|| {
+        let state = |end: &str| match nested(r#"{"a":"#, end, "}", 99).parse().unwrap() {
+            Value::Map(map) => map,
+            other => panic!("{other:?}"),
+        };
+        let (old, new): (Map, Map) = (state("1"), state("2"));
+        let mask = changed_paths(&old, &new);
+        assert_eq!(mask.len(), 1);
+        let event = |tenant: &str| -> Event {
+            let at = Timestamp::UNIX_EPOCH;
+            let state = |properties: &Map| json!({"id": "s", "properties": properties});
+            let event = json!({
+                "source": "orders", "id": EventId::from_parts(at, 1).to_string(), "tenant": tenant, "event_type": "order.updated",
+                "operation": "updated", "at": at, "sequence": "1", "update_mask": mask,
+                "entity": {"id": "o1", "key": "order", "collection": "orders"}, "old": state(&old), "new": state(&new),
+            });
+            serde_json::from_str(&event.to_string()).unwrap()
+        };
+        let event = event("acme");
+        for format in ["change", "standard", "cloudevents", "superoffice", "slack", "teams", "template"] {
+            for detail in ["full", "diff", "thin"] {
+                let mut rendering = json!({"format": format, "detail": detail, "include": ["a"], "exclude": ["b.c"]});
+                if format == "template" {
+                    rendering["template"] = json!(
+                        "{{ [value|default(1) == oldValue|default(2), value|default(1)|tojson|length, changes|default(2)|tojson|length] }}"
+                    );
+                }
+                let rendering: Rendering = serde_json::from_value(rendering).unwrap();
+                rendering.render(&event, &event.event_type).unwrap();
+            }
+        }
+        let mut matcher = Matcher::default();
+        for number in 0..40 {
+            let pattern = nested(r#"{"a":"#, &format!("[{{\"numeric\":[\">\",{number}]}}, 2]"), "}", 120);
+            let subscription = json!({"webhook": format!("whk_{number:026}"), "filter": {"value": serde_json::from_str::<Json>(&pattern).unwrap()}});
+            matcher.apply(SubscriptionChange::Wants(Box::new(serde_json::from_value(subscription).unwrap())));
+        }
+        assert!(matcher.matching(&event).is_empty());
+    });
+}
+
+/// What is read of JSON that was read already, and so has 128 levels at most.
+#[test]
+fn filters_schemas_and_mappings_are_no_deeper_than_json() {
+    on_a_small_stack(|| {
+        let deep = |open: &str, middle: &str, close: &str| -> Json {
+            serde_json::from_str(&nested(open, middle, close, 120 / open.matches(['[', '{']).count())).unwrap()
+        };
+        drop(serde_json::from_value::<Filter>(json!({"value": deep(r#"{"a":"#, "[1]", "}")})));
+        drop(serde_json::from_value::<Filter>(json!({"value": deep(r#"{"a":"#, "[[1]]", "}")})));
+        for schema in [
+            deep(r#"{"allOf":["#, "{}", "]}"),
+            deep(r#"{"properties":{"a":"#, "{}", "}}"),
+            deep(r#"{"not":"#, "{}", "}"),
+            json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
+            json!({"$ref": "#"}),
+        ] {
+            assert!(check_schema(&schema).is_err(), "{schema}");
+        }
+        let mapping = deep(r#"{"a":"#, "1", "}");
+        assert!(serde_json::from_value::<Source>(json!({"table": "orders", "entities": [mapping]})).is_err());
+        // A path is read in a loop, and a long one leads into as many levels as there are.
+        let path = vec!["a"; 100].join(".");
+        let found = path.parse::<FieldPath>().map(|path| path.get(&Map::new()).is_some());
+        assert!(!found.unwrap_or(false));
+    });
+}
