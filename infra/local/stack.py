@@ -96,6 +96,13 @@ class Stack:
         self._stop()
 
     @property
+    def pid(self) -> int:
+        """The emulator's process, which leads the session of the functions' processes."""
+        if self._process is None:
+            raise StackError("the emulator does not run")
+        return self._process.pid
+
+    @property
     def environment(self) -> dict[str, str]:
         """What points an AWS client at the emulator."""
         return {

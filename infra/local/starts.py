@@ -60,6 +60,7 @@ def trials(issuer: Issuer) -> dict[str, Trial]:
             lambda kind, body: kind == "response" and body["statusCode"] == 404,
         ),
         "FanoutFunction": no_records,
+        "RenderFunction": no_records,
         "DeliverFunction": no_records,
         # It reads a table at once, and no table answers.
         "SweepFunction": Trial({}, lambda kind, body: kind == "error" and "errorMessage" in body),

@@ -34,6 +34,10 @@ class Issuer:
             keys.append({**jwk, "kid": kid, "alg": algorithm, "use": "sig"})
         return json.dumps({"keys": keys}, separators=(",", ":"))
 
+    def signing_key(self, algorithm: str):
+        """Returns the id of a key, and the key itself: for tokens that are wrong on purpose."""
+        return self._keys[algorithm]
+
     def token(
         self,
         tenant: str | None,

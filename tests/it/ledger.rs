@@ -53,6 +53,7 @@ fn retrying() -> Delivery {
         sequence: None,
         entity: None,
         hops: domain::hops::Hops::NONE,
+        deferred_until: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

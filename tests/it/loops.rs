@@ -172,7 +172,7 @@ async fn a_request_that_is_part_of_a_circle_is_refused(#[case] hops: &str) {
     ] {
         let request = stack.to(Method::POST, path).bearer_auth(&tenant.token).header("webhook-hops", hops);
         let answer = ask(request.body(body.to_owned())).await;
-        assert_eq!(answer.status(), StatusCode::LOOP_DETECTED, "{path}");
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{path}");
         assert_eq!(answer.json::<Value>().await.unwrap()["type"], "urn:dynahook:problem:loop");
     }
     let (_, events) = tenant.call(Method::GET, "/events", None).await;

@@ -27,6 +27,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         sequence: None,
         entity: None,
         hops: domain::hops::Hops::NONE,
+        deferred_until: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

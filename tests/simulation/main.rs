@@ -9,6 +9,7 @@ mod delivery;
 mod faults;
 mod ordering;
 mod shard;
+mod slices;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

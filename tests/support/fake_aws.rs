@@ -1,6 +1,6 @@
 //! What fan-out asks of AWS, in memory: so that a hundred thousand records take seconds, and any answer can be made to fail.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -66,6 +66,10 @@ pub struct FakeAws {
     pub tenants: Mutex<HashMap<String, Vec<Row>>>,
     /// The bodies of messages in the deliveries queue.
     pub deliveries: Mutex<Vec<String>>,
+    /// The bodies of messages in the queue of renderings that had no room in their shard.
+    pub renderings: Mutex<Vec<String>>,
+    /// The items of stored bodies, by their keys.
+    pub bodies: Mutex<BTreeMap<(String, String), Value>>,
     /// The bodies of messages in stream-failures.
     pub failures: Mutex<Vec<String>>,
     /// The next fault.
@@ -111,6 +115,7 @@ pub fn fanout_environment(url: &str) -> HashMap<String, String> {
         ("EVENTS_TABLE", "events".to_owned()),
         ("DELIVERIES_QUEUE_URL", queue("deliveries")),
         ("ORDERED_QUEUE_URL", queue("ordered-deliveries")),
+        ("RENDERINGS_QUEUE_URL", queue("renderings")),
         ("STREAM_FAILURES_QUEUE_URL", queue("failures")),
         ("PAYLOAD_RETENTION_DAYS", "0".to_owned()),
     ];
@@ -175,7 +180,14 @@ impl FakeAws {
     /// The subscriptions of a tenant above a generation.
     async fn query(&self, request: &Value) -> Value {
         let values = &request["ExpressionAttributeValues"];
-        let tenant = values[":pk"]["S"].as_str().unwrap().strip_prefix("S#").unwrap();
+        let pk = values[":pk"]["S"].as_str().unwrap();
+        if pk.starts_with("BODY#") {
+            let bodies = self.bodies.lock().await;
+            let items: Vec<&Value> = bodies.iter().filter(|(key, _)| key.0 == pk).map(|(_, item)| item).collect();
+            return json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items});
+        }
+        // No tenant has used anything of its budgets.
+        let Some(tenant) = pk.strip_prefix("S#") else { return json!({"Count": 0, "ScannedCount": 0, "Items": []}) };
         let seen: u64 = values[":seen"]["N"].as_str().unwrap().parse().unwrap();
         let tenants = self.tenants.lock().await;
         let rows = tenants.get(tenant).into_iter().flatten().filter(|row| row.generation > seen);
@@ -190,9 +202,10 @@ impl FakeAws {
 
     async fn send(&self, request: &Value) -> Response {
         let entries = request["Entries"].as_array().unwrap();
-        let is_delivery = request["QueueUrl"].as_str().unwrap().ends_with("deliveries");
+        let url = request["QueueUrl"].as_str().unwrap();
+        let (is_rendering, is_delivery) = (url.ends_with("renderings"), url.ends_with("deliveries"));
         let kinds = [Fault::RefuseSome, Fault::LoseAnswer, Fault::HangBefore, Fault::HangAfter];
-        let fault = if is_delivery { self.take_fault(&kinds).await } else { None };
+        let fault = if is_delivery || is_rendering { self.take_fault(&kinds).await } else { None };
         tokio::time::sleep(Duration::from_millis(self.sluggishness.load(Ordering::Relaxed))).await;
         let forbidden = self.forbidden.lock().await.clone().filter(|_| is_delivery);
         let is_forbidden = |entry: &Value, how: Refusal| {
@@ -218,7 +231,11 @@ impl FakeAws {
                     json!({"Id": id, "MessageId": "5fea7756", "MD5OfMessageBody": "fafb00f5732ab283681e124bf8747ed1"}),
                 );
                 if !self.forgets.load(Ordering::Relaxed) {
-                    let queue = if is_delivery { &self.deliveries } else { &self.failures };
+                    let queue = match (is_delivery, is_rendering) {
+                        (true, _) => &self.deliveries,
+                        (_, true) => &self.renderings,
+                        _ => &self.failures,
+                    };
                     queue.lock().await.push(entry["MessageBody"].as_str().unwrap().to_owned());
                 }
             }
@@ -287,7 +304,12 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
             let kind = "com.amazon.coral.validate#ValidationException";
             return (StatusCode::BAD_REQUEST, axum::Json(json!({"__type": kind, "message": "no"}))).into_response();
         }
-        "PutItem" | "UpdateItem" => json!({}),
+        "PutItem" => {
+            let (item, key) = (&request["Item"], |name: &str| request["Item"][name]["S"].as_str().unwrap().to_owned());
+            fake.bodies.lock().await.insert((key("pk"), key("sk")), item.clone());
+            json!({})
+        }
+        "UpdateItem" => json!({}),
         "BatchWriteItem" => return fake.archive(&request).await,
         other => panic!("nobody expects {other} here"),
     };

@@ -116,6 +116,7 @@ impl Stack {
             ("DELIVERIES_TABLE", "DeliveriesTable"),
             ("DELIVERIES_QUEUE_URL", "DeliveriesQueueUrl"),
             ("ORDERED_QUEUE_URL", "OrderedQueueUrl"),
+            ("RENDERINGS_QUEUE_URL", "RenderingsQueueUrl"),
             ("RETRIES_QUEUE_URL", "RetriesQueueUrl"),
             ("SLOW_QUEUE_URL", "SlowQueueUrl"),
             ("EXHAUSTED_QUEUE_URL", "ExhaustedQueueUrl"),

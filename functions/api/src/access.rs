@@ -101,7 +101,8 @@ fn whose(method: &Method, route: &str) -> For {
     let writes = writes(method, route);
     match route {
         "/egress-addresses" => For::Everyone,
-        _ if route.starts_with("/sources") => For::Operators,
+        // What stands below a tenant's name is about any tenant.
+        _ if route.starts_with("/sources") || route.starts_with("/tenants/") => For::Operators,
         _ if route.starts_with("/api-keys") || route.starts_with("/signing-keys") => For::TenantAdmins,
         _ if writes && route.starts_with("/event-types") => For::TenantAdmins,
         _ => For::Admins,
@@ -162,14 +163,12 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
 /// tenant, has one alone.
 fn counted_as(identity: &Identity, whose: For) -> RateKey {
     let tenant = identity.tenant.as_deref().and_then(|tenant| tenant.parse::<TenantId>().ok());
-    match tenant.filter(|_| whose != For::Operators) {
-        Some(tenant) => RateKey::new("api", &["tenant", tenant.as_str()]),
-        // A subject is any text, and a key of the table is not.
-        None => {
-            let subject = [identity.tenant.as_deref().unwrap_or_default(), identity.subject.as_str()];
-            RateKey::new("api", &["subject", &joined::digest(&subject)])
-        }
+    if let Some(tenant) = tenant.filter(|_| whose != For::Operators) {
+        return RateKey::new("api", &["tenant", tenant.as_str()]);
     }
+    // A subject is any text, and a key of the table is not.
+    let subject = [identity.tenant.as_deref().unwrap_or_default(), identity.subject.as_str()];
+    RateKey::new("api", &["subject", &joined::digest(&subject)])
 }
 
 #[cfg(test)]
@@ -192,6 +191,7 @@ mod tests {
     #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
     #[case::publish(Method::POST, "/events", "events:write")]
     #[case::publish_about(Method::POST, "/webhooks/{id}/{entity}", "events:write")]
+    #[case::usage(Method::GET, "/usage", "webhooks:read")]
     #[case::events(Method::GET, "/events/{event_id}", "events:read")]
     #[case::catalog(Method::GET, "/event-types", "events:read")]
     #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
@@ -245,6 +245,19 @@ mod tests {
         assert_eq!(refused.as_deref(), refusal);
     }
 
+    #[rstest]
+    #[case::own_things(Method::POST, "/webhooks", For::Admins)]
+    #[case::catalog_is_read_by_applications(Method::GET, "/event-types/{type}", For::Admins)]
+    #[case::catalog_is_written_by_admins(Method::PUT, "/event-types/{type}", For::TenantAdmins)]
+    #[case::keys_of_applications(Method::GET, "/api-keys/{id}", For::TenantAdmins)]
+    #[case::signing_keys(Method::POST, "/signing-keys/rotate", For::TenantAdmins)]
+    #[case::tables(Method::GET, "/sources", For::Operators)]
+    #[case::any_tenant(Method::PUT, "/tenants/{tenant}/budgets", For::Operators)]
+    #[case::addresses(Method::GET, "/egress-addresses", For::Everyone)]
+    fn a_request_is_for(#[case] method: Method, #[case] route: &str, #[case] expected: For) {
+        assert_eq!(whose(&method, route), expected);
+    }
+
     /// By what their descriptions and their handlers say.
     #[test]
     fn every_operation_of_the_contract_is_for_the_right_callers() {
@@ -261,7 +274,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operators, tenant_admins, everyone), (5, 7, 1), "a new route is in `whose`");
+        assert_eq!((operators, tenant_admins, everyone), (8, 7, 1), "a new route is in `whose`");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What survives between requests.
 
 use aws::registry::Rates;
-use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError};
+use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError, Usage};
+use domain::budget::{Budgets, Counts};
 use domain::secret::FingerprintKey;
 use domain::target::{Network, TargetPolicy};
+use domain::tenant::TenantId;
 use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
 use runtime::SystemClock;
@@ -11,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::Config;
 use crate::limits::Limits;
+use crate::problem::Problem;
 use crate::schema::Compiled;
 
 /// The clients of an execution environment.
@@ -23,7 +26,9 @@ pub struct App {
     pub(crate) secrets_prefixes: SecretsPrefixes,
     pub(crate) egress_addresses: Vec<Network>,
     pub(crate) public_url: String,
-    pub(crate) max_webhooks: u64,
+    pub(crate) budgets: Budgets,
+    pub(crate) retention_days: u8,
+    pub(crate) usage: Usage,
     pub(crate) limits: Limits,
     pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
@@ -37,19 +42,23 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         let rates = Rates::new(aws.registry(config.registry_table.clone()));
+        let registry = aws
+            .registry(config.registry_table)
+            .publishing(config.events_table.clone(), runtime::random::bits)
+            .draining(config.deliveries_table.clone());
+        let events = aws.events(config.events_table);
         Self {
-            registry: aws
-                .registry(config.registry_table)
-                .publishing(config.events_table.clone(), runtime::random::bits)
-                .draining(config.deliveries_table.clone()),
-            events: aws.events(config.events_table),
+            usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.retention_days),
+            budgets: config.budgets,
+            retention_days: config.retention_days,
+            registry,
+            events,
             ledger: aws.ledger(config.deliveries_table),
             deliveries: aws.queue(config.deliveries_queue_url),
             secrets: aws.secrets(),
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,
-            max_webhooks: config.max_webhooks,
             limits: Limits::new(config.tenant_rate_limit, rates),
             schemas: Compiled::default(),
             targets: config.targets,
@@ -57,6 +66,12 @@ impl App {
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),
         }
+    }
+
+    /// Counts secrets that are about to be written.
+    pub(crate) async fn spend_secrets(&self, tenant: &TenantId, secrets: u64) -> Result<(), Problem> {
+        let more = Counts { secrets, ..Counts::default() };
+        Ok(self.usage.spend(tenant, more, self.clock.now()).await?)
     }
 
     /// Returns the key of fingerprints, read once.

@@ -107,9 +107,14 @@ pub(crate) fn typed<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, 
     serde_path_to_error::deserialize(value).map_err(|error| fault(&error))
 }
 
+/// Fields whose values no error repeats. A body as a whole is another one: it may be a secret that should have been in a field.
+const SECRETS: [&str; 5] = ["secret", "token", "password", "client_secret", "authorization"];
+
 /// Names the field, and says what it must be.
 fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let (pointer, detail) = (pointer(error.path()), in_words_of_json(&without_position(error.inner())));
+    let names_secret = pointer.rsplit('/').next().is_some_and(|name| name.is_empty() || SECRETS.contains(&name));
+    let detail = if names_secret { without_value(&detail) } else { detail };
     let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
         Some(field) => Fault::field(&format!("{pointer}{}", step(field)), "is missing"),
@@ -157,6 +162,13 @@ pub(crate) fn step(name: &str) -> String {
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+}
+
+/// Leaves the value out of what is wrong with its type.
+fn without_value(detail: &str) -> String {
+    let Some((found, expected)) = detail.rsplit_once(", expected ") else { return detail.to_owned() };
+    let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+    format!("{kind}, expected {expected}")
 }
 
 /// What is wrong with a type is told in serde's words, which are of Rust.
@@ -247,6 +259,35 @@ mod tests {
             A,
         }
         assert_eq!(parse::<Typed>(body.to_string().as_bytes()).unwrap_err().to_string(), detail);
+    }
+
+    #[rstest]
+    #[case::number(json!({"secret": 4_815_162_342_i64}), "#/secret invalid type: number, expected a string")]
+    #[case::fraction(json!({"inner": {"client_secret": 4_815_162_342.5}}), "#/inner/client_secret invalid type: number, expected a string")]
+    #[case::text_as_body(json!("whsec_4815162342, expected"), "# invalid type: string, expected an object")]
+    #[case::text_for_an_object(json!({"authorization": "4815162342"}), "#/authorization invalid type: string, expected an object")]
+    #[case::no_secret(json!({"name": 7}), "#/name invalid type: number `7`, expected a string")]
+    fn no_error_repeats_a_secret(#[case] body: serde_json::Value, #[case] detail: &str) {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Typed {
+            name: String,
+            secret: String,
+            #[serde(deserialize_with = "from_object")]
+            inner: Inner,
+            #[serde(deserialize_with = "from_object")]
+            authorization: Inner,
+        }
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Inner {
+            client_secret: String,
+        }
+        let read = parse_object::<Typed>(body.to_string().as_bytes());
+        let read = read.map(|Typed { name, secret, inner, authorization }| {
+            [name, secret, inner.client_secret, authorization.client_secret]
+        });
+        assert_eq!(read.unwrap_err().to_string(), detail);
     }
 
     #[tokio::test]

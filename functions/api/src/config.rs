@@ -2,12 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use domain::budget::Budgets;
 use domain::target::{Network, TargetPolicy};
 use domain::webhook::SecretsPrefixes;
 use runtime::config::{ConfigError, Reader};
-
-/// How many webhooks a tenant may have unless the deployment says otherwise.
-const DEFAULT_MAX_WEBHOOKS: u64 = 1000;
 
 /// How many requests a second a tenant may make unless the deployment says otherwise.
 const DEFAULT_TENANT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
@@ -25,8 +23,10 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `PUBLIC_URL`: where this API answers, without a slash at the end.
     pub public_url: String,
-    /// `MAX_WEBHOOKS`: how many a tenant may have.
-    pub max_webhooks: u64,
+    /// `BUDGETS`: what each tenant may use, unless the operator says something else of it.
+    pub budgets: Budgets,
+    /// `PAYLOAD_RETENTION_DAYS`: how long the events of tables are kept.
+    pub retention_days: u8,
     /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make, over all execution environments.
     pub tenant_rate_limit: NonZeroU32,
     /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the paths under which webhooks' secrets live.
@@ -53,7 +53,8 @@ impl Config {
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
         let public_url = env.required("PUBLIC_URL");
-        let max_webhooks = env.optional("MAX_WEBHOOKS").unwrap_or(DEFAULT_MAX_WEBHOOKS);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
+        let retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
         let tenant_rate_limit = env.optional("TENANT_RATE_LIMIT").unwrap_or(DEFAULT_TENANT_RATE_LIMIT);
         let outbound = env.required("SECRETS_PREFIX");
         let inbound = env.required("INBOUND_SECRETS_PREFIX");
@@ -67,7 +68,8 @@ impl Config {
                 deliveries_table: deliveries_table?,
                 deliveries_queue_url: deliveries_queue_url?,
                 public_url: public_url?,
-                max_webhooks,
+                budgets,
+                retention_days,
                 tenant_rate_limit,
                 secrets_prefixes: SecretsPrefixes { outbound: outbound?, inbound: inbound? },
                 egress_addresses,

@@ -140,8 +140,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 /// Keeps the answer of what was done; gives the key back if it is certain that nothing was.
 async fn keep(app: &App, claimed: &IdempotencyKey, response: Response) -> Response {
-    // A loop is refused before anything is done.
-    if response.status().is_server_error() && response.status() != StatusCode::LOOP_DETECTED {
+    if response.status().is_server_error() {
         // Perhaps it was done after all: the key stays with it, and the next try finds what this one made.
         return response;
     }

@@ -44,6 +44,7 @@ mod described;
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
         (name = "Signing keys", description = "The tenant's own key pair, for signatures that anybody can verify. Needs the role ADMIN, and no application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
+        (name = "Usage", description = "What a tenant uses of its budgets: needs the role ADMIN. Of any tenant, and how far its budgets go: needs the role OPERATOR."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
         (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. Takes no token: a call proves by its signature who makes it."),
         (name = "Keys", description = "Public keys, by which receivers verify `standard-webhooks-ed25519`. For everybody."),

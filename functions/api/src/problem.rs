@@ -5,8 +5,10 @@
 use aws::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::budget::{Budget, Exceeded};
 use domain::hops::HopsError;
 use domain::webhook::FieldError;
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -49,6 +51,9 @@ pub enum Problem {
     /// The request is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
+    /// The tenant has used up a budget.
+    #[error("{0}")]
+    Budget(Box<Exceeded>),
     /// Too many requests of one tenant.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
@@ -141,6 +146,18 @@ struct Details<'a> {
     detail: String,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
+    #[serde(flatten)]
+    budget: Option<BudgetDetails>,
+}
+
+/// Which budget is used up.
+#[derive(Serialize)]
+struct BudgetDetails {
+    budget: Budget,
+    used: u64,
+    needed: u64,
+    limit: u64,
+    resets_at: Timestamp,
 }
 
 /// What every error is answered with: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
@@ -159,6 +176,17 @@ pub struct ProblemBody {
     detail: String,
     /// Each field, parameter or header that is not as it must be.
     errors: Option<Vec<Fault>>,
+    /// Of `budget-exceeded`: which budget is used up.
+    budget: Option<Budget>,
+    /// How much of it is used.
+    used: Option<u64>,
+    /// How much the request needs.
+    needed: Option<u64>,
+    /// How much there is.
+    limit: Option<u64>,
+    /// When there is something again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resets_at: Option<Timestamp>,
 }
 
 impl Problem {
@@ -202,7 +230,8 @@ impl Problem {
             }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
-            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
+            Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
+            Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::TooManyRequests(_) | Self::TooManyTests(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
             }
@@ -223,6 +252,7 @@ impl Problem {
             Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
+            Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
             Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
                 (header::RETRY_AFTER, value(seconds.to_string())?)
             }
@@ -240,6 +270,19 @@ impl Problem {
             | Self::Invalid(_)
             | Self::Internal(_) => return None,
         })
+    }
+}
+
+impl From<&Exceeded> for BudgetDetails {
+    fn from(exceeded: &Exceeded) -> Self {
+        let Exceeded { budget, used, needed, limit, resets_at, .. } = *exceeded;
+        Self { budget, used, needed, limit, resets_at }
+    }
+}
+
+impl From<Exceeded> for Problem {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Budget(Box::new(exceeded))
     }
 }
 
@@ -274,6 +317,7 @@ impl Serialize for Problem {
             status: status.as_u16(),
             detail: self.to_string(),
             errors,
+            budget: if let Self::Budget(exceeded) = self { Some(BudgetDetails::from(&**exceeded)) } else { None },
         };
         details.serialize(serializer)
     }
@@ -300,6 +344,9 @@ mod tests {
     fn every_problem_has_a_page() {
         let text = || "why".to_owned();
         let store = || StoreError::Unavailable(text());
+        let resets_at = Timestamp::UNIX_EPOCH;
+        let exceeded =
+            Exceeded { budget: Budget::JobsPerDay, used: 1, needed: 1, limit: 1, resets_at, wait_seconds: 1 };
         let all = [
             Problem::Unauthenticated(text()),
             Problem::Forbidden(text()),
@@ -312,6 +359,7 @@ mod tests {
             Problem::KeyReused,
             Problem::KeyInUse,
             Problem::Loop(HopsError::Unreadable),
+            Problem::Budget(Box::new(exceeded)),
             Problem::TooManyRequests(1),
             Problem::TooManyTests(1),
             Problem::TooLarge(1),

@@ -27,6 +27,7 @@ pub mod jobs;
 pub mod redeliver;
 pub mod signing_keys;
 pub mod sources;
+pub mod usage;
 pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
@@ -75,6 +76,9 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(egress_addresses::get))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::put, sources::delete))
+        .routes(routes!(usage::get))
+        .routes(routes!(usage::of_tenant))
+        .routes(routes!(usage::get_budgets, usage::put_budgets))
 }
 
 /// Returns the contract, as `infra/openapi.json` holds it.

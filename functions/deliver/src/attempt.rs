@@ -121,6 +121,10 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
+        (Decision::Defer(until), ..) => {
+            tracing::info!(delivery.state = "pending", delivery.next_at = %until, "delivery is over its tenant's budget");
+            (stopped(State::Pending, Some(until)), None, false)
+        }
         (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
             let attempt = made(app, message, webhook, Outcome::unanswered(verdict, why));
             (stopped(given_up(message), None), Some(attempt), false)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws::{Aws, Bodies, Events, Queue, Registry};
+use aws::{Aws, Bodies, Events, Queue, Registry, Usage};
 use domain::time::Clock;
 use runtime::SystemClock;
 use tokio::sync::Mutex;
@@ -20,7 +20,9 @@ pub struct App {
     pub(crate) retention: Option<Duration>,
     pub(crate) deliveries: Queue,
     pub(crate) ordered: Queue,
+    pub(crate) renderings: Queue,
     pub(crate) stream_failures: Queue,
+    pub(crate) usage: Usage,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: Mutex<Cache>,
 }
@@ -35,14 +37,17 @@ impl App {
     #[must_use]
     pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         let days = u64::from(config.payload_retention_days);
+        let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table.clone()));
         Self {
-            registry: aws.registry(config.registry_table),
+            usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.payload_retention_days),
+            registry,
             bodies: aws.bodies(config.events_table.clone()),
-            events: aws.events(config.events_table.clone()),
+            events,
             events_table: config.events_table,
             retention: (days > 0).then(|| Duration::from_hours(24 * days)),
             deliveries: aws.queue(config.deliveries_queue_url),
             ordered: aws.queue(config.ordered_queue_url),
+            renderings: aws.queue(config.renderings_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             clock,
             cache: Mutex::default(),

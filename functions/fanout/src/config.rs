@@ -1,5 +1,6 @@
 //! What the fanout function is told by its environment.
 
+use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.
@@ -13,10 +14,14 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ORDERED_QUEUE_URL`: where deliveries go that keep an order.
     pub ordered_queue_url: String,
+    /// `RENDERINGS_QUEUE_URL`: where renderings go that have no room in the shard.
+    pub renderings_queue_url: String,
     /// `STREAM_FAILURES_QUEUE_URL`.
     pub stream_failures_queue_url: String,
     /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
     pub payload_retention_days: u8,
+    /// `BUDGETS`: the deployment's defaults.
+    pub budgets: Budgets,
 }
 
 impl Config {
@@ -31,18 +36,47 @@ impl Config {
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
         let ordered_queue_url = env.required("ORDERED_QUEUE_URL");
+        let renderings_queue_url = env.required("RENDERINGS_QUEUE_URL");
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
                 events_table: events_table?,
                 deliveries_queue_url: deliveries_queue_url?,
                 ordered_queue_url: ordered_queue_url?,
+                renderings_queue_url: renderings_queue_url?,
                 stream_failures_queue_url: stream_failures_queue_url?,
                 payload_retention_days,
+                budgets,
             })
         };
+        let config = config();
+        env.finish(config)
+    }
+}
+
+/// The configuration of the function that renders slices.
+#[derive(Debug, Clone)]
+pub struct RenderConfig {
+    /// `EVENTS_TABLE`.
+    pub events_table: String,
+    /// `DELIVERIES_QUEUE_URL`.
+    pub deliveries_queue_url: String,
+}
+
+impl RenderConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is missing or cannot be read.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Reader::new(lookup);
+        let events_table = env.required("EVENTS_TABLE");
+        let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
+        let config = || Some(Self { events_table: events_table?, deliveries_queue_url: deliveries_queue_url? });
         let config = config();
         env.finish(config)
     }

@@ -7,7 +7,6 @@ use aws::StoreError;
 use aws::queue::{InOrder, Outgoing};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::event::EventType;
-use domain::message::Message;
 use domain::operational::OPERATIONAL;
 use domain::source::Change;
 use domain::tenant::TenantId;
@@ -17,13 +16,15 @@ use serde_json::value::RawValue;
 
 use crate::App;
 use crate::archive;
+use crate::budget;
 use crate::cache::Cache;
 use crate::copies::once;
+use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{bury, failed};
 use crate::groups::groups;
 use crate::isolation::isolate;
 use crate::record::{read, sequence_number};
-use crate::route::{Mapped, deliveries, map};
+use crate::route::{Mapped, map};
 
 /// What DynamoDB Streams hands over: records that are read one by one, so that a bad one spoils none of the others.
 #[derive(Debug, Deserialize)]
@@ -117,11 +118,13 @@ async fn fan_out_group(
         return Ok(Some(0));
     };
     let types = new_types(cache, &mapped);
+    budget::begin(app, mapped.values().flatten().flatten(), app.retention.is_some(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
     let patience = cache.patience;
     let work = send_all(app, cache, records, &mapped, deadline, done);
     let (first, patience) = Box::pin(archive::alongside(app, kept, patience, work)).await;
     cache.patience = patience;
+    app.usage.flush(app.clock.now()).await;
     if first.as_ref().is_ok_and(Option::is_none) {
         record_types(app, cache, types).await;
     }
@@ -138,7 +141,9 @@ async fn send_all(
     done: &mut Within<'_>,
 ) -> Result<Option<usize>, StoreError> {
     let is_up = || app.clock.now() + RESERVE > deadline;
+    let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let mut chunk = Chunk::default();
+    let mut left = Left::new();
     let mut sent = 0;
     for index in 0..records.len() {
         // One at least, or a slow batch would never end.
@@ -150,11 +155,8 @@ async fn send_all(
             None => {}
             Some(Ok(events)) => {
                 for event in events {
-                    match deliveries(app, cache, event).await {
-                        Ok(routed) => {
-                            chunk.add(index, &routed.messages);
-                            chunk.failures.extend(routed.missing.map(|why| (index, why)));
-                        }
+                    match deliveries(app, cache, event, &mut left, &is_late).await {
+                        Ok(routed) => chunk.add(index, routed),
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
                         Err(error) => return Err(error),
                     }
@@ -175,7 +177,7 @@ async fn send_all(
             done.set(index + 1);
         }
     }
-    tracing::info!(deliveries = sent, "batch fanned out");
+    tracing::info!(messages = sent, "batch fanned out");
     Ok(None)
 }
 
@@ -245,6 +247,8 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(15);
 struct Chunk {
     deliveries: Vec<(usize, Outgoing)>,
     ordered: Vec<(usize, InOrder)>,
+    /// Renderings that have no room in the shard.
+    slices: Vec<(usize, Outgoing)>,
     /// Records that go to stream-failures, and why.
     failures: Vec<(usize, String)>,
     /// How long the messages are.
@@ -253,8 +257,11 @@ struct Chunk {
 
 impl Chunk {
     /// Adds the messages of a record.
-    fn add(&mut self, record: usize, messages: &[Message]) {
-        for message in messages {
+    fn add(&mut self, record: usize, Routed { messages, slices, missing }: Routed) {
+        self.failures.extend(missing.map(|why| (record, why)));
+        self.bytes += slices.iter().map(|slice| slice.body.len()).sum::<usize>();
+        self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
+        for message in &messages {
             match message.group() {
                 Some(group) => {
                     let id = message.delivery.to_string();
@@ -276,9 +283,9 @@ impl Chunk {
         self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }
 
-    /// Returns how many deliveries there are.
+    /// Returns how many messages there are.
     fn len(&self) -> usize {
-        self.deliveries.len() + self.ordered.len()
+        self.deliveries.len() + self.ordered.len() + self.slices.len()
     }
 
     /// Returns the first record of which something was not sent. A record of which AWS will never take a message goes to
@@ -286,13 +293,16 @@ impl Chunk {
     async fn send(self, app: &App, records: &[Box<RawValue>]) -> Option<usize> {
         let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
         let (indexes, messages): (Vec<_>, Vec<_>) = self.deliveries.into_iter().unzip();
-        let (deliveries, in_order, mut unsent) = tokio::join!(
+        let (rest, renderings): (Vec<_>, Vec<_>) = self.slices.into_iter().unzip();
+        let (deliveries, in_order, renderings, mut unsent) = tokio::join!(
             app.deliveries.send(messages),
             app.ordered.send_in_order(in_order),
+            app.renderings.send(renderings),
             bury(app, records, self.failures)
         );
         let mut refused = BTreeMap::new();
-        for (index, result) in indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order)) {
+        let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
+        for (index, result) in results.chain(rest.into_iter().zip(renderings)) {
             match result {
                 Ok(()) => {}
                 Err(StoreError::Refused(why)) => {

@@ -1,14 +1,23 @@
-//! Entry point of the fanout function: wiring only.
+//! Entry point of the fanout function, and of the render function: wiring only.
 
 use std::sync::Arc;
 
-use fanout::{App, Config, handle};
+use fanout::{App, Config, RenderConfig, Renderer, handle, render};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use runtime::config::environment;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     runtime::telemetry::init();
+    // What the template says which of the two functions this is.
+    if environment("FANOUT_INPUT").as_deref() == Some("renderings") {
+        let renderer = Arc::new(Renderer::connect(RenderConfig::from_lookup(environment)?).await);
+        return run(service_fn(move |event: LambdaEvent<_>| {
+            let renderer = Arc::clone(&renderer);
+            async move { Ok::<_, Error>(render(&renderer, event.payload, event.context.deadline()).await) }
+        }))
+        .await;
+    }
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await);
     run(service_fn(move |event: LambdaEvent<_>| {

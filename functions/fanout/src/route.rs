@@ -1,22 +1,16 @@
-//! From a table's changes to deliveries, with the Registry as it stands now.
+//! From a table's changes to events, with the Registry as it stands now.
 
 use std::collections::HashSet;
 
 use aws::StoreError;
-use domain::chain::entity;
-use domain::event::{Event, EventType};
+use domain::event::Event;
 use domain::matcher::Found;
-use domain::message::{Body, MAX_INLINE_BYTES, Message};
-use domain::payload::Rendering;
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
 use crate::cache::{Cache, Known};
 use crate::published;
-
-/// From how many webhooks on the body of an event is stored rather than repeated.
-const MANY: usize = 200;
 
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
@@ -98,7 +92,7 @@ async fn refresh(app: &App, cache: &mut Cache, tenant: &TenantId, generation: u6
 }
 
 /// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
-async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, StoreError> {
+pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, StoreError> {
     let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
     if let Some(found) = cache.matchers.matching(event, generation) {
         return Ok(found);
@@ -107,53 +101,8 @@ async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, S
     Ok(cache.matchers.matching(event, generation).unwrap_or_default())
 }
 
-/// The messages of an event.
-pub(crate) struct Routed {
-    pub(crate) messages: Vec<Message>,
-    /// Why there are not all, if they are not.
-    pub(crate) missing: Option<String>,
-}
-
-/// Returns one message for each webhook that wants the event. The body is rendered once for all that show it alike, and stored
-/// once if it is large.
-///
-/// What many webhooks get is stored even if it is small, so that their messages together are not too much to hold.
-pub(crate) async fn deliveries(app: &App, cache: &mut Cache, event: &Event) -> Result<Routed, StoreError> {
-    let Found { wanted, not_judged } = wanting(app, cache, event).await?;
-    let missing = (not_judged > 0).then(|| too_much(not_judged, event));
-    let inline = if wanted.len() > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES };
-    let mut messages = Vec::with_capacity(wanted.len());
-    let mut rendered: Vec<(&Rendering, EventType, Body)> = Vec::new();
-    for subscription in &wanted {
-        // It wants the event, so it asks for a type of it.
-        let event_type = subscription.type_for(event).unwrap_or_else(|| event.event_type.clone());
-        let rendering = &subscription.rendering;
-        let same = rendered.iter().find(|(other, shown_as, _)| *other == rendering && *shown_as == event_type);
-        let body = if let Some((_, _, body)) = same {
-            body.clone()
-        } else {
-            let body = app.bodies.render(rendering, event, &event_type, inline, app.clock.now()).await?;
-            if let Body::Failed(error) = &body {
-                tracing::warn!(webhook.id = %subscription.webhook, event.id = %event.id, error, "no payload was made");
-            }
-            rendered.push((rendering, event_type.clone(), body.clone()));
-            body
-        };
-        let first = Message::first(event.id, event_type, subscription.webhook, event.tenant.clone(), body);
-        messages.push(Message {
-            app: subscription.app.clone(),
-            sequence: Some(event.sequence.clone()),
-            hops: event.hops,
-            entity: subscription.ordered.then(|| entity(&event.entity.path())),
-            content_type: rendering.content_type(),
-            ..first
-        });
-    }
-    Ok(Routed { messages, missing })
-}
-
 /// Says why not every webhook of the tenant was asked whether it wants the event.
-fn too_much(not_judged: usize, event: &Event) -> String {
+pub(crate) fn too_much(not_judged: usize, event: &Event) -> String {
     let reason = format!(
         "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks, those with the highest \
          ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay the record",

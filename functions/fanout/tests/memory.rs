@@ -75,8 +75,8 @@ fn any_thousand_accepted_filters_and_the_largest_batch_fit() {
     let before = memory("VmRSS");
     let most = || memory("VmHWM").saturating_sub(before);
     for (name, shape) in WORST.into_iter().chain([MIXED]) {
-        // One tenant with all, many with a few, and four with as much as they may have.
-        for (tenants, each) in [(1, 1_000), (300, 4), (4, 1_000)] {
+        // Many tenants with a few, and four that have as much as they may.
+        for (tenants, each) in [(300, 4), (4, 1_000)] {
             load(&mut matchers, tenants, each, shape);
         }
         println!("{name:24} {} MB at most so far, {} MB are counted", most() / 1_000_000, matchers.bytes() / 1_000_000);

@@ -1,6 +1,10 @@
 //! What survives between calls.
 
-use aws::{Aws, Events, Keyring, Registry};
+use std::num::NonZeroU32;
+
+use aws::registry::Rates;
+use aws::{Aws, Events, Keyring, Registry, Usage};
+use domain::rate::Rate;
 use domain::time::Clock;
 use runtime::SystemClock;
 
@@ -11,6 +15,10 @@ pub struct App {
     pub(crate) registry: Registry,
     pub(crate) events: Events,
     pub(crate) keyring: Keyring,
+    /// How often each webhook is called in a second, over all processes.
+    pub(crate) rate: Rate,
+    pub(crate) rates: Rates,
+    pub(crate) usage: Usage,
     pub(crate) clock: Box<dyn Clock>,
 }
 
@@ -18,9 +26,13 @@ impl App {
     /// Makes the clients; no call is made.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
+        let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table));
         Self {
-            registry: aws.registry(config.registry_table),
-            events: aws.events(config.events_table),
+            rate: Rate { limit: config.rate_limit, window_seconds: NonZeroU32::MIN },
+            rates: Rates::new(registry.clone()),
+            usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.retention_days),
+            registry,
+            events,
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             clock: Box::new(SystemClock),
         }

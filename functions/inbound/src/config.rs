@@ -1,6 +1,12 @@
 //! What the inbound function is told by its environment.
 
+use std::num::NonZeroU32;
+
+use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
+
+/// How many calls a second an inbound webhook takes unless the deployment says otherwise.
+const DEFAULT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The configuration.
 #[derive(Debug, Clone)]
@@ -11,6 +17,12 @@ pub struct Config {
     pub events_table: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
+    /// `INBOUND_WEBHOOK_RATE_LIMIT`: how many calls a second each webhook takes.
+    pub rate_limit: NonZeroU32,
+    /// `BUDGETS`: the deployment's defaults.
+    pub budgets: Budgets,
+    /// `PAYLOAD_RETENTION_DAYS`: how long the events of tables are kept.
+    pub retention_days: u8,
 }
 
 impl Config {
@@ -24,11 +36,17 @@ impl Config {
         let registry_table = env.required("REGISTRY_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
+        let rate_limit = env.optional("INBOUND_WEBHOOK_RATE_LIMIT").unwrap_or(DEFAULT_RATE_LIMIT);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
+        let retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
                 events_table: events_table?,
                 fingerprint_key_arn: fingerprint_key_arn?,
+                rate_limit,
+                budgets,
+                retention_days,
             })
         };
         let config = config();

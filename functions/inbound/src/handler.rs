@@ -1,10 +1,12 @@
 //! One call: who calls whom, is it true, and what does it become.
 
 use aws::StoreError;
+use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
 use domain::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
 use domain::inbound::{Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
+use domain::rate::{Exceeded as RateExceeded, RateKey};
 use domain::signature::{VerifyError, verify};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Webhook};
@@ -44,6 +46,12 @@ enum Refusal {
     /// The call is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
+    /// The webhook is called more often than it may be.
+    #[error("{0}")]
+    TooMany(#[from] RateExceeded),
+    /// The tenant has used up a budget.
+    #[error("{0}")]
+    Budget(Box<Exceeded>),
     /// The webhook is disabled.
     #[error("the webhook is disabled")]
     Disabled,
@@ -53,6 +61,16 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// Returns how many seconds a caller should wait, if that helps.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable(_) => Some(1),
+            Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
+            Self::Budget(exceeded) => Some(exceeded.wait_seconds),
+            Self::NotFound | Self::TooLarge | Self::Unverified(_) | Self::Loop(_) | Self::Disabled => None,
+        }
+    }
+
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
@@ -60,7 +78,9 @@ impl Refusal {
             Self::Unverified(_) | Self::Contradicted(_) | Self::SaidOtherwise => {
                 (StatusCode::UNAUTHORIZED, "unverified", "Call not verified")
             }
-            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "loop", "Loop of webhooks"),
+            Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
             Self::NotNamed => (StatusCode::ACCEPTED, "not-named", "Type not named"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
@@ -71,10 +91,10 @@ impl Refusal {
 /// Takes a call: 202 with the id of the event that it became, the same however often it is sent.
 #[tracing::instrument(name = "inbound.call", skip_all, fields(tenant.id, webhook.id, event.id, http.response.status_code))]
 pub async fn handle(app: &App, request: Request) -> Response<Body> {
-    let (status, content_type, body) = match take(app, &request).await {
+    let (status, content_type, body, retry_after) = match take(app, &request).await {
         Ok(event) => {
             let stored = event.is_some();
-            (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}))
+            (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}), None)
         }
         Err(refusal) => {
             if let Refusal::Unavailable(error) = &refusal {
@@ -86,16 +106,18 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
             let r#type = format!("urn:dynahook:problem:{code}");
             let body =
                 json!({"type": r#type, "title": title, "status": status.as_u16(), "detail": refusal.to_string()});
-            (status, "application/problem+json", body)
+            (status, "application/problem+json", body, refusal.retry_after())
         }
     };
     tracing::Span::current().record("http.response.status_code", status.as_u16());
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     let common = [("content-type", content_type), ("cache-control", "no-store")];
-    let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(("retry-after", "1"));
-    for (name, value) in common.into_iter().chain(SECURITY).chain(again) {
+    for (name, value) in common.into_iter().chain(SECURITY) {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
     }
     response
 }
@@ -118,6 +140,9 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let signature = webhook.settings.signatures().swap_remove(0);
     let signed_id = verify(&signature, &secrets, header, body, now)?;
+    // After the signature: a caller who does not know the secret uses up nothing of the rate.
+    let key = RateKey::new("inbound", &[tenant.as_str(), &id.to_string()]);
+    app.rates.take(&key, app.rate, now).await?;
     let Call { fact, once, said } = read(&webhook, signed_id, header, body);
     let collection = collection(&webhook);
     let fact = match fact {
@@ -141,6 +166,9 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let event_type = fact.event_type.clone();
     let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
     let event = Event { hops, ..event };
+    let published_bytes = serde_json::to_string(&event).map_or(0, |json| json.len() as u64);
+    let more = Counts { events: 1, published_bytes, ..Counts::default() };
+    app.usage.spend(&event.tenant, more, now).await.map_err(|exceeded| Refusal::Budget(Box::new(exceeded)))?;
     let event = app.events.publish_call(&event, (&collection, &once), said.as_deref(), now).await?;
     let event = event.ok_or(Refusal::SaidOtherwise)?;
     span.record("event.id", tracing::field::display(event));

@@ -193,7 +193,7 @@ async fn events(
         let body = if job.dry_run {
             None
         } else {
-            Some(app.bodies.render(rendering, event, &message.event_type, MAX_INLINE_BYTES, now).await?)
+            Some(app.bodies.render(rendering, event, &message.event_type, MAX_INLINE_BYTES, now).await?.0)
         };
         messages.push(Message { body, ..message });
     }

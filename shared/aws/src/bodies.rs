@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use domain::delivery::KEPT;
 use domain::event::{Event, EventType};
 use domain::message::Body;
-use domain::payload::Rendering;
+use domain::payload::{Rendering, Work};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -74,7 +74,8 @@ impl Bodies {
         Ok(Body::Stored(key))
     }
 
-    /// Renders the body of an event as a message can carry it; a template that fails makes one that says why.
+    /// Renders the body of an event as a message can carry it; a template that fails makes one that says why. Returns the work that it
+    /// took, too.
     ///
     /// # Errors
     ///
@@ -86,11 +87,13 @@ impl Bodies {
         event_type: &EventType,
         inline: usize,
         now: Timestamp,
-    ) -> Result<Body, StoreError> {
-        match rendering.render(event, event_type) {
-            Ok(body) => self.carry(&event.id.to_string(), &body, inline, now).await,
-            Err(error) => Ok(Body::Failed(error.to_string())),
-        }
+    ) -> Result<(Body, Work), StoreError> {
+        let (result, work) = rendering.render_metered(event, event_type);
+        let body = match result {
+            Ok(body) => self.carry(&event.id.to_string(), &body, inline, now).await?,
+            Err(error) => Body::Failed(error.to_string()),
+        };
+        Ok((body, work))
     }
 
     /// Returns the text of a body, wherever it is.

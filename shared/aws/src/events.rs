@@ -270,7 +270,7 @@ impl Events {
         };
         let Some(event) = event else { return Ok(Err(Refusal::Expired)) };
         let rendering = webhook.settings.rendering();
-        let body = self.bodies.render(&rendering, &event, &message.event_type, MAX_INLINE_BYTES, now).await?;
+        let (body, _) = self.bodies.render(&rendering, &event, &message.event_type, MAX_INLINE_BYTES, now).await?;
         if matches!(body, Body::Failed(_)) {
             return Ok(Err(Refusal::Unrendered));
         }

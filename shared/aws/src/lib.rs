@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod queue;
 pub mod registry;
 pub mod secrets;
+pub mod usage;
 
 pub use bodies::Bodies;
 pub use error::StoreError;
@@ -25,6 +26,7 @@ pub use ledger::Ledger;
 pub use queue::Queue;
 pub use registry::Registry;
 pub use secrets::Secrets;
+pub use usage::Usage;
 
 use std::time::Duration;
 

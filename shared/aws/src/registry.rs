@@ -23,6 +23,7 @@ mod signing_keys;
 mod sources;
 mod statistics;
 mod tests_running;
+mod usage;
 mod webhook_item;
 mod webhooks;
 
@@ -30,6 +31,7 @@ pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use rates::Rates;
 pub use tests_running::{RunningTest, TEST_PLACES};
+pub use usage::{Counted, UsageRows};
 pub use webhooks::{WebhookPage, WebhookRecord};
 
 /// The Registry table.
@@ -124,6 +126,11 @@ impl Registry {
     #[must_use]
     pub fn draining(self, deliveries_table: String) -> Self {
         Self { deliveries_table: Some(deliveries_table), ..self }
+    }
+
+    async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {
+        let item = self.get(&tenant_pk(tenant), "META").await?;
+        Ok(item.map(from_item).transpose()?.unwrap_or_default())
     }
 
     async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {

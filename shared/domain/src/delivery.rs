@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::budget::Deferral;
 use crate::event::EventType;
 use crate::hops::Hops;
 use crate::id::{DeliveryId, EventId, WebhookId};
@@ -129,6 +130,9 @@ pub enum Verdict {
     Unauthorized,
     /// The event goes round in a circle: [so many](crate::hops::MAX_HOPS) deliveries led to it. No request is made.
     Looped,
+    /// The tenant's budget has no room for the delivery, today or within [some days](crate::budget::LONGEST_DEFERRAL_DAYS). No request
+    /// is made.
+    OverBudget,
 }
 
 impl Verdict {
@@ -153,13 +157,14 @@ impl Verdict {
             Self::Unrendered => "unrendered",
             Self::Unauthorized => "unauthorized",
             Self::Looped => "looped",
+            Self::OverBudget => "over_budget",
         }
     }
 
     /// Says whether it tells how the receiver is: it does not if no request was made.
     #[must_use]
     pub fn tells_of_receiver(self) -> bool {
-        !matches!(self, Self::Unrendered | Self::Looped)
+        !matches!(self, Self::Unrendered | Self::Looped | Self::OverBudget)
     }
 }
 
@@ -271,6 +276,8 @@ pub struct Delivery {
     pub entity: Option<String>,
     /// How many deliveries led to its event.
     pub hops: Hops,
+    /// Until when it waits or waited, if it was over its tenant's budget.
+    pub deferred_until: Option<Timestamp>,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.
@@ -297,10 +304,15 @@ impl Delivery {
             sequence,
             entity,
             hops,
+            deferral,
             body,
             content_type,
             ..
         } = message;
+        let deferred_until = match deferral {
+            Some(Deferral::Until(until)) => Some(until),
+            Some(Deferral::Never) | None => None,
+        };
         Self {
             id: delivery,
             event,
@@ -311,6 +323,7 @@ impl Delivery {
             sequence,
             entity,
             hops,
+            deferred_until,
             progress,
             lease_until: None,
             body: body.filter(|_| progress.needs_body()),
@@ -342,6 +355,7 @@ impl Delivery {
             content_type,
             test: false,
             slow: false,
+            deferral: None,
             receives: 0,
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Deferral;
 use crate::event::EventType;
 use crate::hops::Hops;
 use crate::id::{DeliveryId, EventId, WebhookId};
@@ -74,6 +75,9 @@ pub struct Message {
     /// Whether it stands in the queue of slow receivers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub slow: bool,
+    /// Until when its first attempt waits, if it is over its tenant's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
     /// How often its queue has handed it over, as far as is known: no part of the wire form.
     #[serde(skip)]
     pub receives: u32,
@@ -110,6 +114,7 @@ impl Message {
             content_type: ContentType::Json,
             test: false,
             slow: false,
+            deferral: None,
             receives: 0,
         }
     }

@@ -1,7 +1,8 @@
 //! Events about webhooks and deliveries themselves, for the tenant's webhooks that name their types.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::budget::{self, Budget};
 use crate::event::{Event, EventType};
 use crate::id::EventId;
 use crate::message::Message;
@@ -13,12 +14,13 @@ use crate::webhook::Webhook;
 /// The source of events about webhooks and deliveries themselves.
 pub const OPERATIONAL: &str = "dynahook";
 
-/// Says whether only the source of these events tells events of the type: all of webhooks, and that a delivery is given up. A
+/// Says whether only the source of these events tells events of the type: all of webhooks, that a delivery is given up, and what of a
+/// budget is used. A
 /// receiver of `webhook.paused` need not ask who says so.
 #[must_use]
 pub fn is_reserved(event_type: &EventType) -> bool {
     let text = event_type.as_str();
-    text == "webhook" || text.starts_with("webhook.") || is_about_exhaustion(text)
+    text == "webhook" || text.starts_with("webhook.") || text == budget::EVENT_TYPE || is_about_exhaustion(text)
 }
 
 /// By either name.
@@ -117,6 +119,29 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, en
     Some(Event { hops: message.hops, ..event })
 }
 
+/// Returns the event that a tenant has used a part of a budget. The same for the same part and day, whichever process sees it first.
+#[must_use]
+pub fn threshold_event(
+    tenant: &TenantId,
+    budget: Budget,
+    percent: u8,
+    (used, limit): (u64, u64),
+    now: Timestamp,
+) -> Option<Event> {
+    let (name, end) = (budget.as_str(), budget::resets_at(now));
+    let start = end - SignedDuration::from_hours(24);
+    let data = [
+        ("budget", text(name)),
+        ("percent", number(percent)),
+        ("used", number(used)),
+        ("limit", number(limit)),
+        ("resets_at", text(&end.to_string())),
+    ];
+    let id = EventId::derive(start, &[OPERATIONAL, "budget", tenant.as_str(), name, &percent.to_string()]);
+    let about = About { entity_id: format!("{name}-{percent}"), collection: "usage".to_owned(), app: None };
+    about.event(budget::EVENT_TYPE, id, tenant.clone(), now, &data)
+}
+
 /// That a delivery is given up.
 const EXHAUSTED: &str = "delivery.exhausted";
 
@@ -209,6 +234,8 @@ mod tests {
     #[case::not_yet_one("webhook.painted", true)]
     #[case::one_word("webhook", true)]
     #[case::given_up("delivery.exhausted", true)]
+    #[case::used_up("usage.threshold_reached", true)]
+    #[case::another_use("usage.counted", false)]
     #[case::superoffices("webhookwhk_00000000000000000000000003.errors", true)]
     #[case::another_word("webhooks.paused", false)]
     #[case::another_delivery("delivery.created", false)]

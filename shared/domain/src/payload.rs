@@ -168,6 +168,14 @@ pub enum RenderError {
         /// How much is allowed, in units of [`Work`].
         limit: usize,
     },
+    /// The webhooks that keep an order have templates that take more together than one event may.
+    #[error(
+        "the templates of webhooks with `ordering: entity` take more than {limit} units of work for one event; use fewer different ones"
+    )]
+    NoShare {
+        /// How much is allowed, in units of [`Work`].
+        limit: u64,
+    },
     /// What the template made is not JSON.
     #[error("what the template makes is not JSON: see its line {line}, column {column}")]
     NotJson {
@@ -193,7 +201,11 @@ impl RenderError {
     pub fn is_excess(&self) -> bool {
         match self {
             Self::TooLong { .. } | Self::TooMuch { .. } | Self::TooLarge { .. } => true,
-            Self::NoTemplate | Self::Template { .. } | Self::NotJson { .. } | Self::HardToRead => false,
+            Self::NoTemplate
+            | Self::Template { .. }
+            | Self::NoShare { .. }
+            | Self::NotJson { .. }
+            | Self::HardToRead => false,
         }
     }
 }

@@ -129,6 +129,7 @@ mod tests {
             sequence: Some("s".to_owned()),
             entity: None,
             hops: first.hops,
+            deferred_until: None,
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,

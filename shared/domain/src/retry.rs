@@ -130,7 +130,9 @@ impl RetryPolicy {
     pub fn wait(&self, attempt: u32, outcome: &Outcome, draw: f64) -> Option<Duration> {
         let least = match outcome.verdict {
             // The receiver wants it no more, or there is nothing to send: another try changes neither.
-            Verdict::Gone | Verdict::Aborted | Verdict::Unrendered | Verdict::Looped => return None,
+            Verdict::Gone | Verdict::Aborted | Verdict::Unrendered | Verdict::Looped | Verdict::OverBudget => {
+                return None;
+            }
             Verdict::Throttled | Verdict::Unavailable | Verdict::TimedOut if self.backoff == Backoff::Exponential => {
                 BREATHER.min(Duration::from_millis(self.cap_ms.into()))
             }

@@ -71,6 +71,7 @@ names! {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -84,5 +85,21 @@ mod tests {
     #[case::accent("acmé", false)]
     fn says_what_a_tenant_is(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(text.parse::<TenantId>().is_ok(), valid);
+    }
+
+    proptest! {
+        /// Keys of tables are made with `#` and paths of secrets with `/`: names with either would be two names, or part of another.
+        #[test]
+        fn keys_and_paths_of_different_names_differ(one in ("[a#/.%@-]{1,4}", "[a#/.%@-]{1,4}"), other in ("[a#/.%@-]{1,4}", "[a#/.%@-]{1,4}")) {
+            let names = |(tenant, app): &(String, String)| {
+                Some((tenant.parse::<TenantId>().ok()?, app.parse::<AppId>().ok()?))
+            };
+            if let (Some((tenant, app)), Some((other_tenant, other_app))) = (names(&one), names(&other)) {
+                for separator in ['#', '/'] {
+                    let key = format!("{tenant}{separator}{app}");
+                    prop_assert_eq!(key == format!("{other_tenant}{separator}{other_app}"), one == other);
+                }
+            }
+        }
     }
 }

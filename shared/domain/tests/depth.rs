@@ -51,9 +51,9 @@ fn json_is_refused_before_it_is_too_deep() {
 #[test]
 fn the_deepest_event_is_matched_and_shown() {
     on_a_small_stack(|| {
-        let state = |end: &str| match nested(r#"{"a":"#, end, "}", 99).parse().unwrap() {
-            Value::Map(map) => map,
-            other => panic!("{other:?}"),
+        let state = |end: &str| {
+            let Value::Map(map) = nested(r#"{"a":"#, end, "}", 99).parse().unwrap() else { panic!("a map") };
+            map
         };
         let (old, new): (Map, Map) = (state("1"), state("2"));
         let mask = changed_paths(&old, &new);

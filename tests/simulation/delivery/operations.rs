@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::budget::Deferral;
 use domain::id::{EventId, WebhookId};
 use domain::message::{Body, Message};
 use domain::time::Clock as _;
@@ -65,6 +66,12 @@ impl World {
         let mut message =
             Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
         message.test = self.roll(50) == 0;
+        if self.roll(40) == 0 {
+            self.count("over the budget");
+            let until =
+                self.ground.time.now() + SignedDuration::from_mins(i64::try_from(self.roll(3 * 24 * 60)).unwrap());
+            message.deferral = Some(Deferral::Until(until));
+        }
         self.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         self.model().publish(message, text);
     }

@@ -58,6 +58,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         sequence: None,
         entity: None,
         hops: domain::hops::Hops::NONE,
+        deferred_until: None,
         progress,
         lease_until: None,
         body,

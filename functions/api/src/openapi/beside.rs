@@ -97,9 +97,14 @@ pub(super) fn add(openapi: &mut OpenApi) {
             &[OURS, GATEWAYS],
         ),
         ("413", "`urn:dynahook:problem:too-large`: the body is larger than an event may be", &[OURS]),
+        (
+            "429",
+            "`urn:dynahook:problem:too-many-requests` or `budget-exceeded`: wait as `Retry-After` says",
+            &[OURS, GATEWAYS],
+        ),
         ("503", "`urn:dynahook:problem:unavailable`: try again in a moment", &[OURS, GATEWAYS]),
         (
-            "508",
+            "422",
             "`urn:dynahook:problem:loop`: more than five deliveries led to the call, or `webhook-hops` is not a number",
             &[OURS],
         ),
@@ -121,7 +126,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
                 body.required = Some(Required::False);
             }
             operation.security = Some(Vec::new());
-            for (status, description, forms) in own.iter().chain(&of_all) {
+            for (status, description, forms) in of_all.iter().chain(own) {
                 let answer = RefOr::T(answer(description, forms));
                 operation.responses.responses.insert((*status).to_owned(), answer);
             }

@@ -49,6 +49,9 @@ pub struct DeliveryBody {
     /// When it is attempted again.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
+    /// Until when its first attempt waits, or waited, because it was over the tenant's budget of deliveries.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deferred_until: Option<Timestamp>,
     /// The oldest first; of earlier cycles the last 20.
     attempts: Vec<AttemptBody>,
 }
@@ -105,6 +108,7 @@ impl From<RunningTest> for DeliveryBody {
             state: DeliveryState::Pending,
             cycle: 0,
             next_at: None,
+            deferred_until: None,
             attempts: Vec::new(),
         }
     }
@@ -120,6 +124,7 @@ impl From<Delivery> for DeliveryBody {
             state: delivery.progress.state,
             cycle: delivery.progress.cycle,
             next_at: delivery.progress.next_at,
+            deferred_until: delivery.deferred_until,
             attempts: delivery.attempts.into_iter().map(AttemptBody::from).collect(),
         }
     }

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::{Extension, Json};
+use domain::budget::Counts;
 use domain::id::{JobId, WebhookId};
 use domain::job::{Action, DEFAULT_RATE, Job, Kind, MAX_ACTIVE, MAX_RATE, Progress, Scope, State as JobState};
 use domain::pattern::EventPattern;
@@ -145,6 +146,7 @@ pub(super) async fn start(
         let detail = format!("{MAX_ACTIVE} jobs run or are paused already; wait for one of them, or cancel one");
         return Err(Problem::Conflict(detail));
     }
+    app.usage.spend(&admin.tenant, Counts { jobs: 1, ..Counts::default() }, now).await?;
     let id = first_try.map_or_else(|| JobId::from_parts(now, runtime::random::bits()), FirstTry::job_id);
     let job = Job {
         id,

@@ -162,6 +162,7 @@ pub(super) async fn rotate(
     admin.of_the_tenant()?;
     let overlap = overlap(rotation.overlap_seconds)?;
     let keys = app.registry.signing_keys(&admin.tenant).await?.ok_or(Problem::NotFound("signing key"))?;
+    app.spend_secrets(&admin.tenant, 1).await?;
     let key = SigningKey::from_random(runtime::random::bytes());
     // The private half first, and beside the one that signs: whichever of them the Registry names, it is there.
     let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;

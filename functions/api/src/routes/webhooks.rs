@@ -175,12 +175,14 @@ async fn store(
     authorizing: Option<&WebhookSecret>,
     first_try: Option<&FirstTry>,
 ) -> Result<Webhook, Problem> {
+    let limits = app.usage.limits(&webhook.tenant, app.clock.now()).await?;
+    app.spend_secrets(&webhook.tenant, 1 + u64::from(authorizing.is_some())).await?;
     let (signing, again) = (&webhook.secret, first_try.is_some());
     authorization::keep(app, &signing.vault_path, (&signing.fingerprint, secret), &webhook.tenant, again).await?;
     if let (Some(named), Some(secret)) = (&webhook.authorization, authorizing) {
         authorization::keep(app, &named.vault_path, (&named.fingerprint, secret), &webhook.tenant, again).await?;
     }
-    match app.registry.create_webhook(&webhook, app.max_webhooks).await {
+    match app.registry.create_webhook(&webhook, limits.webhooks).await {
         Ok(()) => Ok(webhook),
         Err(StoreError::Conflict { .. }) if first_try.is_some() => {
             let created = app.registry.webhook(&webhook.tenant, webhook.id).await?;

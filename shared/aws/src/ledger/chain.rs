@@ -130,7 +130,7 @@ impl Ledger {
             pk: pk(message.webhook, entity),
             sk: pointer_sk(chain.tail + 1),
             v: 1,
-            message: Message { body: None, ..message.clone() },
+            message: Message { body: None, deferral: None, ..message.clone() },
             expires_at: expires_at(now),
         };
         let longer = self

@@ -39,6 +39,9 @@ pub(super) struct DeliveryItem {
     entity: Option<String>,
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     hops: Hops,
+    /// Until when it waits, in milliseconds, if it is over its tenant's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deferred_until: Option<i64>,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -149,6 +152,7 @@ impl DeliveryItem {
             sequence: delivery.sequence.clone(),
             entity: delivery.entity.clone(),
             hops: delivery.hops,
+            deferred_until: delivery.deferred_until.map(Timestamp::as_millisecond),
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -203,7 +207,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             attempt: item.next_attempt,
             next_at: time(item.next_at)?,
         };
-        let lease_until = time(item.lease_until)?;
+        let (lease_until, deferred_until) = (time(item.lease_until)?, time(item.deferred_until)?);
         Ok(Self {
             id: item.delivery,
             event: item.event,
@@ -214,6 +218,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             sequence: item.sequence,
             entity: item.entity,
             hops: item.hops,
+            deferred_until,
             progress,
             lease_until,
             body,

@@ -244,7 +244,9 @@ impl World {
                 self.any_order.extend(next);
                 return false;
             }
-            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Detour => return false,
+            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Defer(_) | Decision::Detour => {
+                return false;
+            }
         }
         let until = self.now + Duration::from_mins(1);
         if let Some(row) = self.rows.get_mut(&message.delivery) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Delivery, OVERDUE_AFTER, Outcome, Progress, SHORT_WAIT, State, Verdict};
 use crate::breaker::{Breaker, Gate, gate, is_slow};
+use crate::budget::{Deferral, LONGEST_DEFERRAL_DAYS};
 use crate::hops::{Hops, MAX_HOPS};
 use crate::message::{Body, Message};
 use crate::payload::ContentType;
@@ -79,6 +80,8 @@ pub enum Decision {
     Cancel,
     /// There is nothing to send, or it must not be sent, for this reason: give it up without a request.
     GiveUp(Verdict, String),
+    /// Let it wait until then: it is over its tenant's budget.
+    Defer(Timestamp),
     /// Let it wait until its webhook's deliveries are let go.
     Park,
     /// Send the message to the queue of slow receivers.
@@ -111,6 +114,11 @@ pub fn decide(
         (_, Some(webhook)) => match (hopeless(message, row), gate(webhook, breaker, now)) {
             (Some((verdict, why)), _) => Decision::GiveUp(verdict, why),
             (None, _) if message.test => Decision::Attempt { probe: false, had_turn: true },
+            (None, _) if let Some(until) = deferred(message, now) => match admission {
+                Admission::First => Decision::Defer(until),
+                // A copy of its first message: the row has it wait.
+                Admission::Again | Admission::Redriven | Admission::Stale(_) => Decision::Drop(Stale::Superseded),
+            },
             (None, Gate::Park) => Decision::Park,
             (None, _) if is_slow(breaker, now) && !message.slow => Decision::Detour,
             (None, gate) => Decision::Attempt { probe: gate == Gate::Probe, had_turn: row.is_some_and(had_turn) },
@@ -144,6 +152,13 @@ fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, Strin
         );
         return Some((Verdict::Looped, why));
     }
+    if row.is_none() && message.deferral == Some(Deferral::Never) {
+        let why = format!(
+            "the tenant's budget of deliveries is used up for {LONGEST_DEFERRAL_DAYS} days ahead; send it again later, or ask the operator \
+             for a larger budget"
+        );
+        return Some((Verdict::OverBudget, why));
+    }
     never_made(message, row).map(|why| (Verdict::Unrendered, why))
 }
 
@@ -159,8 +174,19 @@ fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
     }
 }
 
+/// Returns until when a delivery waits that is over its tenant's budget. Only its first message says so: whoever sends it later has it
+/// attempted.
+fn deferred(message: &Message, now: Timestamp) -> Option<Timestamp> {
+    match message.deferral {
+        Some(Deferral::Until(until)) if until > now => Some(until),
+        Some(Deferral::Until(_) | Deferral::Never) | None => None,
+    }
+}
+
+/// Says whether it waited for a turn of its webhook's rate. One that only waited for its tenant's budget has had none.
 fn had_turn(row: &Delivery) -> bool {
-    row.progress.state == State::Pending && row.progress.next_at.is_some()
+    let Progress { state, next_at, .. } = row.progress;
+    state == State::Pending && next_at.is_some() && next_at != row.deferred_until
 }
 
 /// Says where a delivery stands after attempt number `attempt` of `cycle` ended as it did.
@@ -221,5 +247,5 @@ pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
 /// delivery anew.
 #[must_use]
 pub fn dead_letter(message: Message) -> Message {
-    Message { cycle: message.cycle + 1, attempt: 1, body: None, slow: false, ..message }
+    Message { cycle: message.cycle + 1, attempt: 1, body: None, slow: false, deferral: None, ..message }
 }

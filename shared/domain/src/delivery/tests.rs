@@ -3,6 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::breaker::{Breaker, BreakerState};
+use crate::budget::Deferral;
 use crate::hops::{Hops, MAX_HOPS};
 use crate::message::Message;
 use crate::retry::RetryPolicy;
@@ -41,6 +42,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         sequence: None,
         entity: None,
         hops: Hops::NONE,
+        deferred_until: None,
         content_type: ContentType::Json,
         attempts: vec![],
     }
@@ -128,6 +130,48 @@ fn a_circle_is_given_up_before_its_request(
         Delivery::first(message.clone(), Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None })
     });
     assert_eq!(dead_letter(row.next_message()).hops, row.hops, "what is sent again keeps the count");
+}
+
+#[rstest]
+#[case::within_the_budget(None, false, ATTEMPT)]
+#[case::over_it(Some(Deferral::Until(at(60))), false, Decision::Defer(at(60)))]
+#[case::its_turn_has_come(Some(Deferral::Until(now())), false, ATTEMPT)]
+#[case::a_copy(Some(Deferral::Until(at(60))), true, Decision::Drop(Stale::Superseded))]
+fn what_is_over_its_budget_waits_once(
+    #[case] deferral: Option<Deferral>,
+    #[case] has_row: bool,
+    #[case] expected: Decision,
+) {
+    let message = Message { deferral, ..message(0, 1) };
+    let row = has_row.then(|| {
+        let progress = Progress { state: State::Pending, cycle: 0, attempt: 1, next_at: Some(at(60)) };
+        Delivery::first(message.clone(), progress)
+    });
+    assert_eq!(decide(&message, row.as_ref(), Some(&webhook()), None, now()).1, expected);
+    if let Some(row) = &row {
+        // It takes a turn of its webhook's rate like any other.
+        let woken = decide(&row.next_message(), Some(row), Some(&webhook()), None, now()).1;
+        assert_eq!(woken, ATTEMPT, "whoever sends it later has it attempted");
+    }
+    assert_eq!(row.and_then(|row| row.deferred_until), has_row.then(|| at(60)));
+}
+
+#[test]
+fn what_has_no_turn_is_a_dead_letter_that_can_be_sent_again() {
+    let message = Message { deferral: Some(Deferral::Never), ..message(0, 1) };
+    let decision = decide(&message, None, Some(&webhook()), None, now()).1;
+    assert!(matches!(decision, Decision::GiveUp(Verdict::OverBudget, _)), "{decision:?}");
+    let row =
+        Delivery::first(message.clone(), Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
+    assert!(row.body.is_some());
+    for again in [dead_letter(message), dead_letter(row.next_message())] {
+        let (admission, decision) = decide(&again, Some(&row), Some(&webhook()), None, now());
+        assert_eq!((admission, decision), (Admission::Redriven, ATTEMPT));
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    now() + jiff::SignedDuration::from_secs(seconds)
 }
 
 #[test]

@@ -10,6 +10,7 @@ use minijinja::value::Value as Shown;
 use minijinja::{Error, ErrorKind, UndefinedBehavior};
 
 use super::view::View;
+use super::work::{BODY_BYTE, STEP};
 use super::{RenderError, Work};
 use crate::text::clip;
 use crate::value::Value;
@@ -39,6 +40,10 @@ const MAX_REASON_BYTES: usize = 500;
 
 /// How much its filters and operators may look at and make, in units of [`Work`].
 const MAX_READ: usize = 4_000_000;
+
+/// The most work that a template takes, without reading it and its event: its last operator may take more than there was left.
+pub(super) const MOST_OF_A_TEMPLATE: Work =
+    Work::new(MAX_READ as u64 + MAX_STEPS * STEP + MAX_OUTPUT_BYTES as u64 * BODY_BYTE);
 
 /// What a template may cost.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,8 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
+use super::Rendering;
+use super::template::MOST_OF_A_TEMPLATE;
 use crate::event::Event;
 use crate::value::{Map, Value};
 
@@ -18,11 +20,11 @@ const EVENT_BYTE: u64 = 2;
 const EVENT_ENTRY: u64 = 100;
 
 /// What it costs to write a byte of a body.
-const BODY_BYTE: u64 = 4;
+pub(super) const BODY_BYTE: u64 = 4;
 
 /// What it costs to read a template, for each byte of it, and to take one of its steps.
 const TEMPLATE_BYTE: u64 = 100;
-const STEP: u64 = 80;
+pub(super) const STEP: u64 = 40;
 
 impl Work {
     /// Returns so many units.
@@ -48,6 +50,17 @@ impl Work {
     pub fn of_event(event: &Event) -> Self {
         let states = [&event.old, &event.new].into_iter().flatten().map(|state| of_map(&state.properties));
         Self(EACH) + states.sum() + of_map(&event.entity.related)
+    }
+
+    /// Returns what a rendering of the event takes at most, however it is written.
+    #[must_use]
+    pub fn most(rendering: &Rendering, event: &Event) -> Self {
+        let event = Self::of_event(event);
+        match &rendering.template {
+            Some(template) => event + Self::of_template(template.len()) + MOST_OF_A_TEMPLATE,
+            // Numbers and names are written as they are; a byte of a text may take six.
+            None => event * 12,
+        }
     }
 
     pub(super) fn of_text(bytes: usize) -> Self {

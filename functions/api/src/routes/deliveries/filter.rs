@@ -164,6 +164,7 @@ mod tests {
             sequence: None,
             entity: None,
             hops: domain::hops::Hops::NONE,
+            deferred_until: None,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,

@@ -9,9 +9,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use domain::budget::Counts;
 use domain::event::{Event, EventType};
 use domain::hops::Hops;
 use domain::id::EventId;
+use domain::joined;
 use domain::published::{Draft, MAX_EVENT_BYTES};
 use domain::value::Map;
 use futures::future::try_join_all;
@@ -159,7 +161,6 @@ impl From<Result<Published, Problem>> for PublicationResult {
         (status = 202, description = "It is published", body = Published),
         (status = 207, description = "What became of each", body = PublicationResults),
         (status = 409, description = "The idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 508, description = "More than five deliveries led to it", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
@@ -203,7 +204,6 @@ pub struct AboutPath {
     request_body(content = serde_json::Map<String, serde_json::Value>),
     responses(
         (status = 202, description = "It is published", body = Published),
-        (status = 508, description = "More than five deliveries led to it", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn publish_about(
     State(app): State<Arc<App>>,
@@ -254,6 +254,8 @@ const TOO_MANY_SCHEMAS: &str =
 struct Ready {
     event: Event,
     own_id: Option<String>,
+    /// How long it is as JSON.
+    bytes: u64,
 }
 
 impl<'a> Publisher<'a> {
@@ -284,6 +286,11 @@ impl<'a> Publisher<'a> {
         let schemas: Schemas = schemas.collect::<Result<_, _>>()?;
         let ready = new.into_iter().enumerate();
         let ready: Vec<_> = ready.map(|(index, new)| self.ready(index, new?, &schemas, &mut budget)).collect();
+        // All of the request or nothing: a caller need not find out which of its events were over the budget.
+        let counts =
+            ready.iter().flatten().map(|ready| Counts { events: 1, published_bytes: ready.bytes, ..Counts::default() });
+        let more = counts.fold(Counts::default(), Counts::and);
+        self.app.usage.spend(&self.admin.tenant, more, self.app.clock.now()).await?;
         let ids = self.store(ready.iter().flatten().collect()).await?;
         tracing::info!(tenant.id = %self.admin.tenant, by = self.admin.subject, count = ids.len(), "events published");
         let mut ids = ids.into_iter();
@@ -313,10 +320,12 @@ impl<'a> Publisher<'a> {
         };
         let event = draft.event(id, self.admin.tenant.clone(), self.admin.app.clone(), self.at);
         let event = Event { hops: self.hops, ..event };
-        if serde_json::to_string(&event).map_or(true, |json| json.len() > MAX_EVENT_BYTES) {
+        let bytes = serde_json::to_string(&event).map_or(usize::MAX, |json| json.len());
+        if bytes > MAX_EVENT_BYTES {
             faults.push(Fault::field("", format!("is larger than {MAX_EVENT_BYTES} bytes as an event")));
         }
-        if faults.is_empty() { Ok(Ready { event, own_id }) } else { Err(Problem::Invalid(faults)) }
+        let bytes = bytes as u64;
+        if faults.is_empty() { Ok(Ready { event, own_id, bytes }) } else { Err(Problem::Invalid(faults)) }
     }
 
     /// Publishes events; returns the id of each, and whether it was published before.
@@ -329,7 +338,7 @@ impl<'a> Publisher<'a> {
         // The first of each id in the request; all further ones are that one again.
         let mut firsts: HashMap<&str, &Event> = HashMap::new();
         let mut once = Vec::new();
-        for Ready { event, own_id } in &ready {
+        for Ready { event, own_id, .. } in &ready {
             if let Some(own_id) = own_id
                 && let Entry::Vacant(vacant) = firsts.entry(own_id)
             {
@@ -339,7 +348,7 @@ impl<'a> Publisher<'a> {
         }
         // No application is named by nothing.
         let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
-        let scope = &format!("T#{}#{app}", self.admin.tenant);
+        let scope = &joined::key(&["T", self.admin.tenant.as_str(), app]);
         let mut ids = HashMap::new();
         for some in once.chunks(AT_ONCE) {
             let publishing = some.iter().map(|(own_id, event)| async move {
@@ -348,7 +357,7 @@ impl<'a> Publisher<'a> {
             });
             ids.extend(try_join_all(publishing).await?);
         }
-        let said = ready.iter().map(|Ready { event, own_id }| {
+        let said = ready.iter().map(|Ready { event, own_id, .. }| {
             let id = own_id.as_deref().and_then(|own_id| ids.get(own_id).copied()).unwrap_or(event.id);
             (id, id != event.id)
         });

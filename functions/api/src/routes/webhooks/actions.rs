@@ -140,7 +140,8 @@ pub(crate) async fn restore(
     };
     record.webhook.restore(app.clock.now(), &admin.subject);
     forgive(&app, &mut record).await?;
-    if let Err(error) = app.registry.restore_webhook(&record.webhook, app.max_webhooks).await {
+    let limits = app.usage.limits(&record.webhook.tenant, app.clock.now()).await?;
+    if let Err(error) = app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
         let contended = matches!(error, StoreError::Conflict { .. });
         if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
             // Certain that the webhook stays deleted, and so must its secrets. Of any other error that is not certain.
@@ -157,6 +158,7 @@ pub(crate) async fn restore(
 
 /// Makes a secret for a webhook that has none any more.
 async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, Problem> {
+    app.spend_secrets(&webhook.tenant, 1).await?;
     let secret = WebhookSecret::from_random(runtime::random::bytes());
     let reference = &mut webhook.secret;
     reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
@@ -212,6 +214,7 @@ pub(crate) async fn rotate(
     if_match.check(record.webhook.audit.version)?;
     let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    app.spend_secrets(&admin.tenant, 1).await?;
     // The secret first, and beside those that sign: whichever of them the webhook names, it is there.
     let reference = &record.webhook.secret;
     let named = Some(&reference.fingerprint);

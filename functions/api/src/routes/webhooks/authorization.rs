@@ -163,6 +163,7 @@ async fn set(
     let webhook = record.webhook;
     let (authorization, secret) = named(app, by(admin), &webhook, new).await?;
     let (path, kept) = (&authorization.vault_path, (&authorization.fingerprint, &secret));
+    app.spend_secrets(&webhook.tenant, 1).await?;
     // The secret first, and beside the one that is named: whichever of them the webhook names, it is there.
     let staged = app.secrets.stage_anyway(path, before.as_ref(), kept, &webhook.tenant).await?;
     let record = change(app, admin, id, if_match, |record, app| {

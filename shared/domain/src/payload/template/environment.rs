@@ -43,11 +43,12 @@ impl Budget {
 
 /// What an entry of a list or map costs those who go through it, and what a byte of a text costs those who go through its
 /// characters, in units. Four bytes that are copied or compared cost one.
-const ENTRY: usize = 24;
+const ENTRY: usize = 40;
 const CHARACTER: usize = 1;
 const BYTES_COPIED: usize = 4;
-/// What a byte of a text costs that is made upper or lower case.
+/// What a byte of a text costs that is made upper or lower case, and how much more it costs to write a value as JSON than to compare it.
 const CASE: usize = 4;
+const JSON: usize = 4;
 
 /// Returns what it costs to compare or copy a value as a whole; no more than a little above the limit.
 fn whole(value: &Shown, limit: usize) -> usize {
@@ -130,7 +131,9 @@ pub(super) fn environment(budget: &Budget) -> Environment<'static> {
     environment.add_filter("round", filters::round);
     let made = budget.clone();
     environment.add_filter("tojson", move |value: &Shown| {
-        json(value).and_then(|text| made.spend(2 * text.len()).map(|()| Shown::from_safe_string(text)))
+        let limit = made.left();
+        made.spend(whole(value, limit).saturating_mul(JSON))?;
+        json(value).and_then(|text| made.spend(text.len()).map(|()| Shown::from_safe_string(text)))
     });
     environment.add_filter("trim", of_text(budget, |text| text.trim().to_owned()));
     let made = budget.clone();

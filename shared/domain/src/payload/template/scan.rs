@@ -11,6 +11,10 @@ use minijinja::syntax::SyntaxConfig;
 
 use super::{RenderError, refused};
 
+mod level;
+
+use level::{COMPARES, Level, Operand, Test, Use};
+
 /// How many levels a template may have: blocks, each `elif` after an `if`, brackets, and the operators around a value. A level takes
 /// up to 2 KB of stack.
 pub(super) const MAX_LEVELS: usize = 100;
@@ -58,7 +62,7 @@ impl Scan {
                 Insert::Open => text.push('('),
                 Insert::CloseMetered => text.extend(["|", METER_OUTSIDE, ")"]),
                 Insert::Metered => text.extend(["|", METER_OUTSIDE]),
-                Insert::MeteredTimes(times) => text.push_str(&format!("|{METER}({times})")),
+                Insert::MeteredTimes(times) => text.extend(["|", METER, "(", &times.to_string(), ")"]),
             }
         }
         text.push_str(source.get(from..).unwrap_or_default());
@@ -79,74 +83,6 @@ pub(super) fn scan(source: &str) -> Result<Scan, RenderError> {
         }
     }
     Ok(Scan { longest: scanner.longest, inserts: scanner.inserts })
-}
-
-/// A value with what is written right after it: `.name`, `[…]`, `|filter`, `is test`.
-#[derive(Debug, Default)]
-struct Operand {
-    levels: usize,
-    start: usize,
-    end: usize,
-    tokens: usize,
-    /// Whether it is a literal, and a short one.
-    is_literal: bool,
-    is_plain: bool,
-    /// Whether a name follows, be it a word that is an operator elsewhere.
-    is_named_next: bool,
-    test: Test,
-}
-
-/// A minus or a bracket right after the name of a test is its argument.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Test {
-    #[default]
-    None,
-    Is,
-    Named,
-}
-
-/// What an operator does with its operands.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// It takes numbers, or only says which of them counts.
-    #[default]
-    Light,
-    /// It compares them: with a short literal that is soon done, however long the other one is.
-    Compares { with_plain: bool, left_meter: Option<usize> },
-    /// It looks through all of them.
-    Reads,
-    /// It copies all of them.
-    Joins,
-}
-
-const COMPARES: Use = Use::Compares { with_plain: false, left_meter: None };
-
-/// What stands between two brackets, or in a tag.
-#[derive(Debug, Default)]
-struct Level {
-    /// The levels of all around it.
-    around: usize,
-    /// The operators of the element so far. Each may have all that is left of it, or right of it, as its operand.
-    operators: usize,
-    /// Those of them that copy their operands.
-    joins: usize,
-    /// The levels of the deepest operand before this one, and of the deepest element before this one.
-    deepest: usize,
-    elements: usize,
-    operand: Operand,
-    /// What the operator before the operand does with it.
-    before: Use,
-    /// The meters of this element, by their places among the inserts.
-    meters: Vec<usize>,
-    /// For what is between the brackets of a subscript: where the value starts and ends that it is taken of.
-    subscript_of: Option<(usize, usize)>,
-    has_colon: bool,
-}
-
-impl Level {
-    fn element(&self) -> usize {
-        self.operators + self.deepest.max(self.operand.levels)
-    }
 }
 
 #[derive(Debug, Default)]

@@ -1,0 +1,148 @@
+//! `/usage`: what a tenant uses of its budgets; and for the operator `/tenants/{tenant}/budgets`, which sets them.
+
+use std::sync::Arc;
+
+use aws::registry::UsageRows;
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::budget::{Budget, Counts, Meter, Overrides, resets_at, today};
+use domain::tenant::TenantId;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::App;
+use crate::body::JsonBody;
+use crate::caller::{Admin, Operator};
+use crate::problem::{Fault, Problem};
+
+/// How many days are shown, today included.
+const DAYS: usize = 8;
+
+/// A budget, and what of it is used.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BudgetUse {
+    budget: Budget,
+    used: u64,
+    limit: u64,
+    /// When it is used anew; `null` for what is not counted by day.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resets_at: Option<Timestamp>,
+}
+
+/// What was counted in a day, in UTC.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DayOfUse {
+    #[schema(value_type = String, format = Date)]
+    day: Date,
+    /// Events that were published, and changes of tables.
+    events: u64,
+    /// The published ones, in bytes of JSON.
+    published_bytes: u64,
+    /// The changes of tables that are kept, in bytes of JSON.
+    archived_bytes: u64,
+    /// New deliveries.
+    deliveries: u64,
+    /// Secrets that were created, rotated or replaced.
+    secrets: u64,
+    /// Jobs that were started.
+    jobs: u64,
+}
+
+/// What a tenant uses.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub struct UsageBody {
+    budgets: Vec<BudgetUse>,
+    /// Today and the seven days before, the latest first; days on which nothing was counted are not among them.
+    days: Vec<DayOfUse>,
+}
+
+async fn usage_of(app: &App, tenant: &TenantId) -> Result<UsageBody, Problem> {
+    let now = app.clock.now();
+    let rows = app.registry.usage(tenant, true);
+    let (rows, webhooks) = tokio::try_join!(rows, app.registry.webhook_count(tenant))?;
+    let UsageRows { overrides, mut days } = rows;
+    let meter = Meter::new(app.budgets.with(&overrides), &days, app.retention_days, now);
+    let budgets = Budget::ALL.into_iter().map(|budget| BudgetUse {
+        budget,
+        used: if budget == Budget::Webhooks { webhooks } else { meter.used(budget) },
+        limit: meter.limits().of(budget),
+        resets_at: budget.is_daily().then(|| resets_at(now)),
+    });
+    days.retain(|(day, _)| *day <= today(now));
+    let days = days.into_iter().rev().take(DAYS).map(|(day, counts)| {
+        let Counts { events, published_bytes, archived_bytes, deliveries, secrets, jobs } = counts;
+        DayOfUse { day, events, published_bytes, archived_bytes, deliveries, secrets, jobs }
+    });
+    Ok(UsageBody { budgets: budgets.collect(), days: days.collect() })
+}
+
+/// Shows what the tenant uses
+///
+/// Each budget with what of it is used, and what was counted in the last days.
+#[utoipa::path(get, path = "/usage", tag = "Usage", responses((status = 200, description = "What is used", body = UsageBody)))]
+pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<UsageBody>, Problem> {
+    usage_of(&app, &admin.tenant).await.map(Json)
+}
+
+/// Whose.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "shows the form of a path")]
+pub struct TenantPath {
+    /// The tenant.
+    #[param(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")]
+    tenant: String,
+}
+
+fn read(tenant: &str) -> Result<TenantId, Problem> {
+    tenant.parse().map_err(|_| Problem::NotFound("tenant"))
+}
+
+/// Shows what a tenant uses
+///
+/// For the operator: the same as the tenant sees at `/usage`.
+#[utoipa::path(get, path = "/tenants/{tenant}/usage", tag = "Usage", params(TenantPath),
+    responses((status = 200, description = "What is used", body = UsageBody)))]
+pub(super) async fn of_tenant(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Path(tenant): Path<String>,
+) -> Result<Json<UsageBody>, Problem> {
+    usage_of(&app, &read(&tenant)?).await.map(Json)
+}
+
+/// Shows what the operator says of a tenant's budgets
+///
+/// `null` stands for the deployment's default.
+#[utoipa::path(get, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "get_budgets", params(TenantPath),
+    responses((status = 200, description = "What differs from the defaults", body = Overrides)))]
+pub(super) async fn get_budgets(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Path(tenant): Path<String>,
+) -> Result<Json<Overrides>, Problem> {
+    Ok(Json(app.registry.usage(&read(&tenant)?, true).await?.overrides))
+}
+
+/// Sets a tenant's budgets
+///
+/// In place of what was set before: a budget that is not named has the deployment's default. It holds within a minute.
+#[utoipa::path(put, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "put_budgets", params(TenantPath),
+    request_body = Overrides,
+    responses((status = 200, description = "What differs from the defaults now", body = Overrides)))]
+pub(super) async fn put_budgets(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(tenant): Path<String>,
+    JsonBody(given): JsonBody<serde_json::Map<String, serde_json::Value>>,
+) -> Result<Json<Overrides>, Problem> {
+    let tenant = read(&tenant)?;
+    let overrides =
+        Overrides::read(&given).map_err(|faults| Problem::Invalid(faults.into_iter().map(Fault::from).collect()))?;
+    app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;
+    tracing::info!(tenant.id = %tenant, by = operator.subject, ?overrides, "budgets set");
+    Ok(Json(overrides))
+}

@@ -1,0 +1,55 @@
+//! What a batch costs its tenants: events and deliveries are counted as they are made, and written once for each batch and tenant.
+//!
+//! A change of a table cannot be refused. Deliveries that are over the budget of their day carry the time of their turn, and `deliver`
+//! lets them wait until then.
+
+use std::collections::HashSet;
+use std::io;
+
+use domain::budget::Counts;
+use domain::event::Event;
+use domain::operational::OPERATIONAL;
+use domain::published::PUBLISHED;
+use domain::slice::Part;
+use jiff::Timestamp;
+
+use crate::App;
+
+/// Reads the budgets of the tenants of a batch, and counts the events of tables that are archived: those that are published were counted
+/// when they were. A batch that comes again is counted again.
+pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>, archives: bool, now: Timestamp) {
+    let events: Vec<_> = events.collect();
+    let tenants: HashSet<_> = events.iter().map(|event| &event.tenant).collect();
+    app.usage.prepare(tenants, now).await;
+    for event in events.into_iter().filter(|event| event.source != PUBLISHED && event.source != OPERATIONAL) {
+        let archived_bytes = if archives { bytes(event) } else { 0 };
+        app.usage.count(&event.tenant, Counts { events: 1, archived_bytes, ..Counts::default() });
+    }
+}
+
+/// Counts the deliveries of a rendering, those that are made in a slice too, and says of each when its turn comes if it is over the budget.
+/// What the deployment itself tells, such as that a budget is used up, is counted and does not wait.
+pub(crate) fn take_turns(app: &App, event: &Event, part: &mut Part) {
+    for wanting in &mut part.webhooks {
+        wanting.deferral = app.usage.deliver(&event.tenant).filter(|_| event.source != OPERATIONAL);
+    }
+}
+
+/// Returns how long an event is as JSON, without making the text.
+fn bytes(event: &Event) -> u64 {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, event).map_or(0, |()| length.0)
+}
+
+struct Length(u64);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

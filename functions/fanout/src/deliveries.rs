@@ -1,0 +1,123 @@
+//! From an event to its deliveries, as far as they fit into the shard, and to slices of the rest.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws::queue::Outgoing;
+use aws::{Bodies, StoreError};
+use domain::event::Event;
+use domain::matcher::Found;
+use domain::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
+use domain::payload::{RenderError, Work};
+use domain::slice::{BATCH_WORK, EventBudget, ORDERED_WORK, Part, SliceMessage, Verdict, parts, slices};
+use domain::tenant::TenantId;
+use jiff::Timestamp;
+
+use crate::App;
+use crate::budget;
+use crate::cache::Cache;
+use crate::route::{too_much, wanting};
+
+/// From how many webhooks on the body of an event is stored rather than repeated.
+const MANY: usize = 200;
+
+/// How much work is left to each tenant in a batch.
+pub(crate) type Left = HashMap<TenantId, Work>;
+
+/// What is made of an event.
+#[derive(Debug, Default)]
+pub(crate) struct Routed {
+    pub(crate) messages: Vec<Message>,
+    /// Messages to the queue `renderings`.
+    pub(crate) slices: Vec<Outgoing>,
+    /// Why there are not all, if they are not.
+    pub(crate) missing: Option<String>,
+}
+
+/// Returns up to how many bytes a body travels in its message. What many webhooks get is stored even if it is small, so that their
+/// messages together are not too much to hold.
+pub(crate) fn inline_bytes(webhooks: usize) -> usize {
+    if webhooks > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES }
+}
+
+/// Renders the event in one way. Returns a message for each webhook that wants it so, and the work that it took.
+pub(crate) async fn render(
+    bodies: &Bodies,
+    event: &Event,
+    part: &Part,
+    inline: usize,
+    now: Timestamp,
+) -> Result<(Vec<Message>, Work), StoreError> {
+    let (body, work) = bodies.render(&part.rendering, event, &part.event_type, inline, now).await?;
+    if let (Body::Failed(error), Some(first)) = (&body, part.webhooks.first()) {
+        tracing::warn!(webhook.id = %first.webhook, event.id = %event.id, error, "no payload was made");
+    }
+    Ok((part.messages(event, &body), work))
+}
+
+/// Returns one message for each webhook that wants the event, and slices of those whose renderings have no room in the shard, or no
+/// time. The body is rendered once for all that show it alike, and stored once if it is large.
+pub(crate) async fn deliveries(
+    app: &App,
+    cache: &mut Cache,
+    event: &Event,
+    left: &mut Left,
+    is_late: &impl Fn() -> bool,
+) -> Result<Routed, StoreError> {
+    let Found { wanted, not_judged } = wanting(app, cache, event).await?;
+    let missing = (not_judged > 0).then(|| too_much(not_judged, event));
+    let inline = inline_bytes(wanted.len());
+    let batch = left.entry(event.tenant.clone()).or_insert(BATCH_WORK);
+    let mut room = EventBudget::default();
+    let (mut messages, mut rest) = (Vec::with_capacity(wanted.len()), Vec::new());
+    for mut part in parts(event, &wanted) {
+        budget::take_turns(app, event, &mut part);
+        match room.decide(&part, event, *batch) {
+            // What keeps an order is made however late it is, and is little.
+            Verdict::Here if is_late() && !part.is_ordered() => rest.push(part),
+            Verdict::Here => {
+                let (made, work) = render(&app.bodies, event, &part, inline, app.clock.now()).await?;
+                room.spend(&part, work, batch);
+                messages.extend(made);
+            }
+            Verdict::InASlice => rest.push(part),
+            Verdict::Never => {
+                let (ordered, others) = part.by_order();
+                let why = RenderError::NoShare { limit: ORDERED_WORK.units() }.to_string();
+                tracing::warn!(event.id = %event.id, error = why, "no payload was made");
+                messages.extend(ordered.messages(event, &Body::Failed(why)));
+                rest.extend(others);
+            }
+        }
+    }
+    let slices = to_send(&app.bodies, event, slices(event, rest), app.clock.now()).await?;
+    if !slices.is_empty() {
+        tracing::info!(event.id = %event.id, slices = slices.len(), "the rest of the event's renderings goes into slices");
+    }
+    Ok(Routed { messages, slices, missing })
+}
+
+/// Returns the messages of slices. The event is stored once for all of them, if it is large.
+async fn to_send(
+    bodies: &Bodies,
+    event: &Event,
+    slices: Vec<Vec<Part>>,
+    now: Timestamp,
+) -> Result<Vec<Outgoing>, StoreError> {
+    if slices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let id = event.id.to_string();
+    let json = |error: serde_json::Error| StoreError::Refused(format!("a slice cannot be written: {error}"));
+    let carried = serde_json::to_string(event).map_err(json)?;
+    let carried = bodies.carry(&id, &carried, MAX_INLINE_BYTES, now).await?;
+    let mut messages = Vec::with_capacity(slices.len());
+    for slice in slices {
+        let parts = serde_json::to_string(&slice).map_err(json)?;
+        let parts = bodies.carry(&id, &parts, MAX_INLINE_BYTES, now).await?;
+        let message = SliceMessage { event: carried.clone(), parts };
+        let tenant = Some(event.tenant.clone());
+        messages.push(Outgoing { body: to_queue_json(&message), tenant, delay: Duration::ZERO, cause: None });
+    }
+    Ok(messages)
+}

@@ -1,0 +1,193 @@
+//! What tenants use: one row for each tenant and day, and one with what the operator says of its budgets.
+
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::budget::{Counts, Overrides};
+use domain::tenant::TenantId;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::Registry;
+use crate::StoreError;
+use crate::items::{Item, from_item, key, number, text, to_item};
+
+/// How long a count may take: it stands in the way of a request, or of a shard.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a day is kept: longer than its events.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 100);
+
+/// Renaming a field here is a migration.
+#[derive(Debug, Serialize, Deserialize)]
+struct BudgetsItem {
+    pk: String,
+    sk: String,
+    v: u8,
+    #[serde(flatten)]
+    overrides: Overrides,
+    updated_at: Timestamp,
+    updated_by: String,
+}
+
+/// What a tenant used, and what the operator says of its budgets.
+#[derive(Debug, Clone, Default)]
+pub struct UsageRows {
+    /// What differs from the deployment's defaults.
+    pub overrides: Overrides,
+    /// What was counted, by day, the oldest first.
+    pub days: Vec<(Date, Counts)>,
+}
+
+/// What became of a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It is written; the counters are these now.
+    Yes(Counts),
+    /// A counter had less room. Nothing is written; the counters are these, if the answer says so.
+    NoRoom(Option<Counts>),
+}
+
+const BUDGETS: &str = "BUDGETS";
+const DAY: &str = "DAY#";
+
+/// The partition of a tenant's use. One of its own: it is written with each request, and its webhooks are not.
+fn pk(tenant: &TenantId) -> String {
+    format!("U#{tenant}")
+}
+
+fn of(item: &Item) -> Counts {
+    serde_dynamo::from_item(item.clone()).unwrap_or_default()
+}
+
+/// The counters by their attributes. Renaming one is a migration.
+fn counters(counts: Counts) -> [(&'static str, u64); 6] {
+    let Counts { events, published_bytes, archived_bytes, deliveries, secrets, jobs } = counts;
+    [
+        ("events", events),
+        ("published_bytes", published_bytes),
+        ("archived_bytes", archived_bytes),
+        ("deliveries", deliveries),
+        ("secrets", secrets),
+        ("jobs", jobs),
+    ]
+}
+
+impl Registry {
+    /// Reads what a tenant used in the last 100 days, and what the operator says of it.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn usage(&self, tenant: &TenantId, consistent: bool) -> Result<UsageRows, StoreError> {
+        let query = self.client.query().table_name(&self.table).consistent_read(consistent);
+        let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(pk(tenant)));
+        let mut pages = query.into_paginator().items().send();
+        let mut rows = UsageRows::default();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+            if sk == BUDGETS {
+                rows.overrides = from_item::<BudgetsItem>(item)?.overrides;
+            } else if let Some(Ok(day)) = sk.strip_prefix(DAY).map(str::parse) {
+                rows.days.push((day, of(&item)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Returns how many webhooks a tenant has, without deleted ones.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn webhook_count(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        Ok(self.meta(tenant).await?.webhooks)
+    }
+
+    /// Writes what the operator says of a tenant's budgets.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn put_budgets(
+        &self,
+        tenant: &TenantId,
+        overrides: &Overrides,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let item = BudgetsItem {
+            pk: pk(tenant),
+            sk: BUDGETS.to_owned(),
+            v: 1,
+            overrides: *overrides,
+            updated_at: now,
+            updated_by: by.to_owned(),
+        };
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
+        put.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        Ok(())
+    }
+
+    /// Adds to a tenant's counters of a day, and returns what they are then; with `room` only if each counter is at most that before.
+    ///
+    /// DynamoDB takes a call whose answer is lost a second time: then there is counted too much, and never too little.
+    ///
+    /// # Errors
+    ///
+    /// If the table does not answer in time. It may have counted.
+    pub async fn add_usage(
+        &self,
+        tenant: &TenantId,
+        day: Date,
+        more: Counts,
+        room: Option<Counts>,
+        now: Timestamp,
+    ) -> Result<Counted, StoreError> {
+        let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+        let brief = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&pk(tenant), &format!("{DAY}{day}"))))
+            .expression_attribute_values(":expires_at", number((now + KEPT).as_second()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let (mut adds, mut conditions) = (Vec::new(), Vec::new());
+        let rooms = room.map(counters);
+        for (place, (name, added)) in counters(more).into_iter().enumerate().filter(|(_, (_, added))| *added > 0) {
+            adds.push(format!("{name} :{name}"));
+            update = update.expression_attribute_values(format!(":{name}"), number(added));
+            let room = rooms.and_then(|rooms| rooms.get(place).copied()).filter(|(_, room)| *room < u64::MAX);
+            // The counters that have no limit of their own at a door have no room to be asked for.
+            if let Some((_, room)) = room.filter(|_| name != "archived_bytes" && name != "deliveries") {
+                conditions.push(format!("(attribute_not_exists({name}) OR {name} <= :room_{name})"));
+                update = update.expression_attribute_values(format!(":room_{name}"), number(room));
+            }
+        }
+        let update = update.update_expression(format!("SET expires_at = :expires_at ADD {}", adds.join(", ")));
+        let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
+        match update.set_condition_expression(condition).customize().config_override(brief).send().await {
+            Ok(answer) => Ok(Counted::Yes(answer.attributes.as_ref().map(of).unwrap_or_default())),
+            Err(error) => match full(&error) {
+                Some(counts) => Ok(Counted::NoRoom(counts)),
+                None => Err(StoreError::unavailable(&error)),
+            },
+        }
+    }
+}
+
+/// Returns what the counters are, if one of them has no room and they are known.
+fn full<R>(error: &SdkError<UpdateItemError, R>) -> Option<Option<Counts>> {
+    match error.as_service_error()? {
+        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item().map(of)),
+        _ => None,
+    }
+}

@@ -1,0 +1,197 @@
+//! Tenants' budgets, held over all processes: what was counted is in the Registry, and this process remembers it for a minute.
+//!
+//! At a door one conditional write counts a request and refuses it, exactly. Fan-out counts for itself and writes once for each batch
+//! and tenant: processes that run at once may make a batch more than the budget, each.
+//!
+//! One row takes all counts of a tenant and day, about 1,000 a second. While DynamoDB throttles it or does not answer, everything is
+//! allowed and a warning is logged. What could not be written is kept and written with the next count; it is lost only with the process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::budget::{Budgets, Counts, Deferral, Exceeded, Meter, today};
+use domain::operational::threshold_event;
+use domain::tenant::TenantId;
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::registry::Counted;
+use crate::{Events, Registry, StoreError};
+
+/// Of how many tenants a process remembers what they use. When there are more it forgets those of which it has written everything.
+const MAX_TENANTS: usize = 10_000;
+
+/// What tenants use, and what they may.
+#[derive(Debug)]
+pub struct Usage {
+    registry: Registry,
+    events: Events,
+    defaults: Budgets,
+    retention_days: u8,
+    meters: Mutex<HashMap<TenantId, Meter>>,
+}
+
+impl Usage {
+    /// Begins to count; no call is made yet. `defaults` hold for tenants of which the operator says nothing, and `retention_days` is how
+    /// long the events of tables are kept.
+    #[must_use]
+    pub fn new(registry: Registry, events: Events, defaults: Budgets, retention_days: u8) -> Self {
+        Self { registry, events, defaults, retention_days, meters: Mutex::default() }
+    }
+
+    /// Returns the limits of a tenant.
+    ///
+    /// # Errors
+    ///
+    /// If they are not known here and the table is unavailable.
+    pub async fn limits(&self, tenant: &TenantId, now: Timestamp) -> Result<Budgets, StoreError> {
+        self.refresh(tenant, now).await?;
+        Ok(self.meters().get(tenant).map_or(self.defaults, |meter| *meter.limits()))
+    }
+
+    /// Counts what a request does, if the tenant's budgets allow all of it.
+    ///
+    /// # Errors
+    ///
+    /// Which budget is used up: nothing is counted then, and nothing is to be done.
+    pub async fn spend(&self, tenant: &TenantId, more: Counts, now: Timestamp) -> Result<(), Exceeded> {
+        if more.is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.refresh(tenant, now).await {
+            tracing::warn!(tenant.id = %tenant, %error, "a tenant's budgets are not known, and its request is allowed and not counted");
+            return Ok(());
+        }
+        let (room, pending) = {
+            let mut meters = self.meters();
+            let Some(meter) = meters.get_mut(tenant) else { return Ok(()) };
+            meter.check(more, now)?;
+            (meter.room(more, now)?, meter.take_pending())
+        };
+        // What could not be written earlier goes along without a condition: it was done already.
+        self.write(tenant, pending, now).await;
+        match self.registry.add_usage(tenant, today(now), more, Some(room), now).await {
+            Ok(Counted::Yes(counts)) => {
+                self.learn(tenant, counts);
+                self.tell(tenant, now).await;
+                Ok(())
+            }
+            Ok(Counted::NoRoom(counts)) => {
+                if let Some(counts) = counts {
+                    self.learn(tenant, counts);
+                }
+                self.tell(tenant, now).await;
+                let refusal = self.meters().get(tenant).and_then(|meter| meter.refusal(more, now));
+                refusal.map_or(Ok(()), Err)
+            }
+            Err(error) => {
+                tracing::warn!(tenant.id = %tenant, %error, "a tenant's use is not counted yet, and its request is allowed");
+                self.count(tenant, more);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads what tenants use, if that is not known or was read a minute ago. What cannot be read is allowed.
+    pub async fn prepare(&self, tenants: impl IntoIterator<Item = &TenantId>, now: Timestamp) {
+        let read = tenants.into_iter().map(|tenant| async move {
+            if let Err(error) = self.refresh(tenant, now).await {
+                tracing::warn!(tenant.id = %tenant, %error, "a tenant's budgets are not known, and its deliveries are not deferred");
+                let unknown = Meter::new(self.defaults, &[], self.retention_days, now);
+                self.meters().entry(tenant.clone()).or_insert(unknown);
+            }
+        });
+        join_all(read).await;
+    }
+
+    /// Counts a new delivery of a [prepared](Self::prepare) tenant, and says until when it waits, if it is over the budget. It is written
+    /// by the next [`flush`](Self::flush).
+    pub fn deliver(&self, tenant: &TenantId) -> Option<Deferral> {
+        self.meters().get_mut(tenant)?.deliver()
+    }
+
+    /// Counts something of a [prepared](Self::prepare) tenant that has happened. It is written by the next [`flush`](Self::flush).
+    pub fn count(&self, tenant: &TenantId, more: Counts) {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.count(more);
+        }
+    }
+
+    /// Writes what was counted, one call for each tenant.
+    pub async fn flush(&self, now: Timestamp) {
+        let pending: Vec<_> = {
+            let mut meters = self.meters();
+            let counted = meters.iter_mut().map(|(tenant, meter)| (tenant.clone(), meter.take_pending()));
+            counted.filter(|(_, pending)| !pending.is_none()).collect()
+        };
+        join_all(pending.into_iter().map(|(tenant, pending)| async move {
+            self.write(&tenant, pending, now).await;
+            self.tell(&tenant, now).await;
+        }))
+        .await;
+    }
+
+    /// Writes counts, or keeps them for later.
+    async fn write(&self, tenant: &TenantId, pending: Counts, now: Timestamp) {
+        if pending.is_none() {
+            return;
+        }
+        match self.registry.add_usage(tenant, today(now), pending, None, now).await {
+            Ok(Counted::Yes(counts)) => self.learn(tenant, counts),
+            // There was no condition.
+            Ok(Counted::NoRoom(_)) => {}
+            Err(error) => {
+                tracing::warn!(tenant.id = %tenant, %error, ?pending, "a tenant's use is counted later");
+                self.count(tenant, pending);
+            }
+        }
+    }
+
+    async fn refresh(&self, tenant: &TenantId, now: Timestamp) -> Result<(), StoreError> {
+        if self.meters().get(tenant).is_some_and(|meter| !meter.is_stale(now)) {
+            return Ok(());
+        }
+        let rows = self.registry.usage(tenant, false).await?;
+        let read = Meter::new(self.defaults.with(&rows.overrides), &rows.days, self.retention_days, now);
+        let mut meters = self.meters();
+        if meters.len() >= MAX_TENANTS {
+            meters.retain(|_, meter| !meter.is_stale(now) || meter.has_pending());
+        }
+        let read = match meters.remove(tenant) {
+            Some(known) => known.renewed(read),
+            None => read,
+        };
+        meters.insert(tenant.clone(), read);
+        Ok(())
+    }
+
+    fn learn(&self, tenant: &TenantId, counts: Counts) {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.learn(counts);
+        }
+    }
+
+    /// Publishes that a threshold is reached: the same event whichever process sees it, and in this one once a day.
+    async fn tell(&self, tenant: &TenantId, now: Timestamp) {
+        let (reached, limits) = {
+            let mut meters = self.meters();
+            let Some(meter) = meters.get_mut(tenant) else { return };
+            (meter.thresholds(), *meter.limits())
+        };
+        for (budget, percent, used) in reached {
+            let limit = limits.of(budget);
+            tracing::warn!(
+                tenant.id = %tenant, budget = budget.as_str(), budget_percent = percent, budget_used = used, budget_limit = limit,
+                "a tenant has used much of a budget"
+            );
+            let Some(event) = threshold_event(tenant, budget, percent, (used, limit), now) else { continue };
+            if let Err(error) = self.events.publish(&[event], now).await {
+                tracing::warn!(tenant.id = %tenant, %error, "a tenant was not told of its use; another process may");
+            }
+        }
+    }
+
+    fn meters(&self) -> MutexGuard<'_, HashMap<TenantId, Meter>> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

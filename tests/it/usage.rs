@@ -1,0 +1,253 @@
+//! Budgets: what is over them is refused at the door or waits, and the tenant sees and hears of it.
+
+use aws::Usage;
+use domain::budget::{Budgets, Counts};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::{Claims, Receiver, Stack, Tenant, ask, eventually};
+
+/// Sets a tenant's budgets, before it does anything: processes remember them for a minute.
+async fn set(stack: &Stack, tenant: &Tenant, budgets: Value) -> (StatusCode, Value) {
+    let operator = Claims::new("", &["OPERATOR"]).with("tenant_id", Value::Null).rs256();
+    let path = format!("/tenants/{}/budgets", tenant.name);
+    let (status, answer) = stack.call(Method::PUT, &path, Some(&operator), Some(&budgets.to_string())).await;
+    if status == StatusCode::OK {
+        let (_, read) = stack.call(Method::GET, &path, Some(&operator), None).await;
+        assert_eq!(read, answer);
+    }
+    (status, answer)
+}
+
+async fn budget(tenant: &Tenant, name: &str) -> Value {
+    let (status, usage) = tenant.call(Method::GET, "/usage", None).await;
+    assert_eq!(status, StatusCode::OK, "{usage}");
+    let found = usage["budgets"].as_array().unwrap().iter().find(|budget| budget["budget"] == name);
+    found.unwrap_or_else(|| panic!("{usage}")).clone()
+}
+
+fn event(number: usize) -> Value {
+    json!({"event_type": "invoice.paid", "entity_id": format!("in_{number}"), "data": {"n": number}})
+}
+
+#[tokio::test]
+async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    assert_eq!(set(&stack, &tenant, json!({"events_per_day": 5})).await.0, StatusCode::OK);
+    let three: Vec<_> = (0..3).map(event).collect();
+    let (status, answer) = tenant.call(Method::POST, "/events", Some(&json!(three))).await;
+    assert_eq!(status, StatusCode::MULTI_STATUS, "{answer}");
+    let answer = tenant.send(Method::POST, "/events", &[], &json!(three)).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: i64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&wait), "{wait}");
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:dynahook:problem:budget-exceeded");
+    let told = (&problem["budget"], &problem["used"], &problem["needed"], &problem["limit"]);
+    assert_eq!(told, (&json!("events_per_day"), &json!(3), &json!(3), &json!(5)));
+    let resets_at: Timestamp = problem["resets_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(resets_at.as_second() % 86_400, 0);
+    assert_eq!(
+        tenant.call(Method::GET, "/events", None).await.1["data"].as_array().unwrap().len(),
+        3,
+        "nothing of it is stored"
+    );
+    for number in 3..5 {
+        let (status, answer) = tenant.call(Method::POST, "/events", Some(&event(number))).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "there is room for two: {answer}");
+    }
+    let (status, _) = tenant.call(Method::POST, "/webhooks/invoice.paid/7", Some(&json!({}))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    let shown = budget(&tenant, "events_per_day").await;
+    assert_eq!((&shown["used"], &shown["limit"]), (&json!(5), &json!(5)));
+    let other = stack.tenant();
+    assert_eq!(other.call(Method::POST, "/events", Some(&event(0))).await.0, StatusCode::ACCEPTED, "others go on");
+}
+
+#[tokio::test]
+async fn what_is_stored_has_a_budget() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"stored_bytes": 2_000})).await;
+    let event = |bytes: usize| json!({"event_type": "note.taken", "data": {"text": "x".repeat(bytes)}});
+    assert_eq!(tenant.call(Method::POST, "/events", Some(&event(1_000))).await.0, StatusCode::ACCEPTED);
+    let (status, problem) = tenant.call(Method::POST, "/events", Some(&event(1_000))).await;
+    assert_eq!((status, &problem["budget"]), (StatusCode::TOO_MANY_REQUESTS, &json!("stored_bytes")), "{problem}");
+    let used = budget(&tenant, "stored_bytes").await;
+    assert!((1_000..2_000).contains(&used["used"].as_u64().unwrap()) && used["resets_at"].is_null(), "{used}");
+}
+
+#[tokio::test]
+async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"events_per_day": 1})).await;
+    let body = json!({"name": "in", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": "a secret that both sides know"});
+    let (_, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
+    let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
+    let secret = domain::secret::WebhookSecret::parse("a secret that both sides know").unwrap();
+    let call = async |number: usize| {
+        let body = json!({"n": number}).to_string();
+        let scheme = domain::signature::SignatureScheme::HmacSha256;
+        let headers = tests::signed(scheme, &[&secret], "m", tests::now(), body.as_bytes());
+        let request = stack.to(Method::POST, &path).body(body);
+        ask(headers.iter().fold(request, |request, (name, value)| request.header(name, value))).await
+    };
+    assert_eq!(call(1).await.status(), StatusCode::ACCEPTED);
+    let refused = call(2).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["type"], "urn:dynahook:problem:budget-exceeded");
+
+    // 50 a second, in windows of a second: of 150 at once some are over it, whatever the second is.
+    let many = futures::future::join_all((0..150).map(call)).await;
+    let mut kinds = Vec::new();
+    for answer in many {
+        kinds.push(answer.json::<Value>().await.unwrap()["type"].as_str().unwrap_or_default().to_owned());
+    }
+    assert!(kinds.iter().any(|kind| kind == "urn:dynahook:problem:too-many-requests"), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"deliveries_per_day": 4})).await;
+    let (receiver, told) = (Receiver::accepting().await, Receiver::accepting().await);
+    let ear = tenant
+        .webhook(&told.url, json!({"event_types": ["usage.threshold_reached"], "payload_format": "standard"}))
+        .await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid"], "ordering": "entity"})).await;
+    for _ in 0..6 {
+        let (status, _) = tenant.call(Method::POST, "/events", Some(&event(7))).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
+    }
+    let deliveries = eventually("six deliveries", async || {
+        let deliveries = tenant.deliveries(&webhook).await;
+        (deliveries.len() == 6).then_some(deliveries)
+    })
+    .await;
+    let midnight = SignedDuration::from_secs(86_400 - tests::now().as_second() % 86_400);
+    let tomorrow = Timestamp::from_second((tests::now() + midnight).as_second()).unwrap();
+    let waits = |delivery: &&Value| !delivery["deferred_until"].is_null();
+    let waiting: Vec<_> = deliveries.iter().filter(waits).collect();
+    // How many of the four the news of the budget took depends on when they came.
+    assert!((2..=4).contains(&waiting.len()), "{deliveries:#?}");
+    for delivery in &waiting {
+        assert!(["pending", "held"].contains(&delivery["state"].as_str().unwrap()), "{delivery}");
+        let until: Timestamp = delivery["deferred_until"].as_str().unwrap().parse().unwrap();
+        assert!(until >= tomorrow, "{delivery}");
+        assert_eq!(delivery["attempts"], json!([]));
+    }
+    // All of one entity: those that wait are the last ones, and only the first of them holds the entity.
+    let oldest_first: Vec<_> = deliveries.iter().rev().map(|delivery| delivery["state"].as_str().unwrap()).collect();
+    let done = oldest_first.iter().filter(|state| **state == "delivered").count();
+    assert_eq!(done + waiting.len(), 6, "{oldest_first:?}");
+    assert!(oldest_first[..done].iter().all(|state| *state == "delivered"), "{oldest_first:?}");
+    assert_eq!(receiver.received().len(), done);
+
+    let news = told.wait_for(2).await;
+    let mut percents: Vec<_> = news
+        .iter()
+        .map(|request| {
+            let body = request.json();
+            assert_eq!(body["type"], "usage.threshold_reached", "{body}");
+            body["data"]["value"]["properties"]["percent"].clone()
+        })
+        .map(|percent| percent.as_u64().unwrap_or_default())
+        .collect();
+    percents.sort_unstable();
+    assert_eq!(percents, [80, 100]);
+    assert_eq!(tenant.deliveries(&ear).await.len(), 2);
+    let used = budget(&tenant, "deliveries_per_day").await["used"].as_u64().unwrap();
+    assert!(used >= 8, "six, and the news: {used}");
+
+    // Nothing is lost: the tenant may send one now.
+    let head = deliveries.iter().find(|delivery| delivery["state"] == "pending").unwrap();
+    let path =
+        format!("/webhooks/{}/deliveries/{}/redeliver", webhook["id"].as_str().unwrap(), head["id"].as_str().unwrap());
+    assert_eq!(tenant.call(Method::POST, &path, None).await.0, StatusCode::ACCEPTED);
+    // Those that are held behind it follow it.
+    receiver.wait_for(6).await;
+    let order: Vec<String> =
+        receiver.received().iter().map(|request| request.header("webhook-sequence").to_owned()).collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[tokio::test]
+async fn without_any_budget_a_delivery_is_a_dead_letter_with_the_reason() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"deliveries_per_day": 0})).await;
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid"]})).await;
+    tenant.call(Method::POST, "/events", Some(&event(1))).await;
+    let delivery = tenant.delivery(&webhook, "exhausted").await;
+    assert_eq!(delivery["attempts"][0]["verdict"], "over_budget");
+    let path = format!(
+        "/webhooks/{}/deliveries/{}/redeliver",
+        webhook["id"].as_str().unwrap(),
+        delivery["id"].as_str().unwrap()
+    );
+    assert_eq!(tenant.call(Method::POST, &path, None).await.0, StatusCode::ACCEPTED);
+    receiver.wait_for(1).await;
+}
+
+#[tokio::test]
+async fn webhooks_secrets_and_jobs_have_budgets() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"webhooks": 1, "secrets_per_day": 3, "jobs_per_day": 1})).await;
+    let webhook = tenant.webhook("https://example.com/", json!({})).await;
+    let body = json!({"name": "second", "url": "https://example.com/"});
+    let (status, problem) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
+    assert_eq!((status, &problem["type"]), (StatusCode::CONFLICT, &json!("urn:dynahook:problem:limit-reached")));
+    let rotate = format!("/webhooks/{}/secret/rotate", webhook["id"].as_str().unwrap());
+    assert_eq!(tenant.call(Method::POST, &rotate, None).await.0, StatusCode::OK);
+    let (status, problem) = tenant.call(Method::POST, &rotate, None).await;
+    assert_eq!((status, &problem["budget"]), (StatusCode::TOO_MANY_REQUESTS, &json!("secrets_per_day")), "{problem}");
+    let redrive = async || tenant.call(Method::POST, "/dead-letters/redrive", Some(&json!({"dry_run": true}))).await;
+    assert_eq!(redrive().await.0, StatusCode::ACCEPTED);
+    let (status, problem) = redrive().await;
+    assert_eq!((status, &problem["budget"]), (StatusCode::TOO_MANY_REQUESTS, &json!("jobs_per_day")), "{problem}");
+    assert_eq!(budget(&tenant, "webhooks").await["used"], 1);
+}
+
+#[tokio::test]
+async fn budgets_are_the_operators_to_set() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let (status, problem) = set(&stack, &tenant, json!({"webhooks": -1, "jobs_per_day": "many", "wishes": 3})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 3, "{problem}");
+    for (method, path) in [(Method::GET, "budgets"), (Method::PUT, "budgets"), (Method::GET, "usage")] {
+        let path = format!("/tenants/{}/{path}", tenant.name);
+        assert_eq!(tenant.call(method, &path, Some(&json!({}))).await.0, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(tenant.application("crm").call(Method::GET, "/usage", None).await.0, StatusCode::OK);
+}
+
+/// Processes that count at once allow no more than the budget together.
+#[tokio::test]
+async fn a_budget_holds_over_all_processes() {
+    let stack = Stack::connect().await;
+    let aws = aws::Aws::connect().await;
+    let budgets = Budgets { jobs_per_day: 7, ..Budgets::default() };
+    let process = || {
+        let registry = aws.registry(stack.output("RegistryTable").to_owned());
+        Usage::new(registry, aws.events(stack.output("EventsTable").to_owned()), budgets, 7)
+    };
+    let (processes, tenant) = ([process(), process(), process()], stack.tenant().name.parse().unwrap());
+    let (more, now) = (Counts { jobs: 1, ..Counts::default() }, tests::now());
+    let spent = processes.iter().flat_map(|process| (0..10).map(|_| process.spend(&tenant, more, now)));
+    let spent = futures::future::join_all(spent).await;
+    assert_eq!(spent.iter().filter(|spent| spent.is_ok()).count(), 7);
+    // A count that is written later is not lost.
+    processes[0].prepare([&tenant], now).await;
+    processes[0].count(&tenant, Counts { deliveries: 5, ..Counts::default() });
+    processes[0].flush(now).await;
+    let registry = aws.registry(stack.output("RegistryTable").to_owned());
+    let days = registry.usage(&tenant, true).await.unwrap().days;
+    assert_eq!((days.len(), days[0].1.deliveries, days[0].1.jobs), (1, 5, 7));
+}
