@@ -31,7 +31,7 @@ from walkthrough import check_walkthroughs
 TABLE = "items"
 
 # The tests of the workspace, apart from those of its load.
-EVERY_TEST = ("--lib", "--test", "it", "--test", "simulation", "--test", "ssrf")
+EVERY_TEST = ("--lib", "--test", "it", "--test", "simulation", "--test", "ssrf", "--test", "memory")
 
 CARGO_DENY = "0.20.2"
 

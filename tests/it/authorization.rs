@@ -86,7 +86,7 @@ async fn a_token_that_is_refused_is_fetched_anew() {
     let secret = unique("canary");
     let webhook = tenant.webhook(&receiver.url, oauth2(&server, &secret)).await;
     // Tests, one after the other, so that the second finds the token of the first.
-    let test = async || tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"].clone();
+    let test = async || tenant.tested(&webhook, None).await["state"].clone();
     assert_eq!((test().await, test().await, test().await), (json!("delivered"), json!("failed"), json!("delivered")));
     let sent = headers(&receiver);
     // Each process that delivers has tokens of its own.

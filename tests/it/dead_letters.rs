@@ -206,7 +206,7 @@ async fn what_cannot_be_sent_now_is_refused_with_the_fix() {
         tenant.call(Method::POST, &path(&webhook, &format!("/{go_on}")), None).await;
     }
     // A test is made of an event that nobody keeps.
-    let (_, test) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    let test = tenant.tested(&webhook, None).await;
     let (status, problem) = redeliver(&tenant, &webhook, &test).await;
     assert_eq!(status, StatusCode::CONFLICT, "{problem}");
     let nobodys = json!({"id": "dlv_01JD1KXA00SRK4CNHMSET7SYG2"});

@@ -34,3 +34,4 @@ mod tenancy;
 mod trial;
 mod usage;
 mod webhooks;
+mod weight;

@@ -1,5 +1,7 @@
 //! Trying a webhook: tests, previews, and pausing.
 
+use std::time::{Duration, Instant};
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Function, Receiver, Stack, eventually, path};
@@ -13,15 +15,14 @@ async fn a_test_says_what_the_receiver_said() {
     // Disabled and paused: it can be tried before it is let loose.
     let webhook = tenant.webhook(&receiver.url, json!({"enabled": false, "properties": {"region": "eu"}})).await;
     tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
-    let (status, delivery) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
-    assert_eq!(status, StatusCode::OK, "{delivery}");
+    let delivery = tenant.tested(&webhook, None).await;
     assert_eq!((&delivery["state"], &delivery["attempts"][0]["status"]), (&json!("delivered"), &json!(204)));
     let request = receiver.wait_for(1).await.remove(0);
     request.verify(webhook["secret"].as_str().unwrap());
     assert_eq!((&request.json()["region"], &request.json()["entityKey"]), (&json!("eu"), &json!("item")));
 
     let sample = json!({"event_type": "packet.updated", "properties": {"a": 2}, "old_properties": {"a": 1}});
-    let (_, failed) = tenant.call(Method::POST, &path(&webhook, "/test"), Some(&sample)).await;
+    let failed = tenant.tested(&webhook, Some(&sample)).await;
     assert_eq!((&failed["state"], &failed["attempts"][0]["verdict"]), (&json!("failed"), &json!("refused")));
     assert_eq!(
         (&failed["event_type"], &failed["attempts"][0]["response_excerpt"]),
@@ -30,6 +31,40 @@ async fn a_test_says_what_the_receiver_said() {
     assert_eq!(receiver.received()[1].json()["data"]["updateMask"], json!(["a"]));
     let path = path(&webhook, &format!("/deliveries/{}", failed["id"].as_str().unwrap()));
     assert_eq!(tenant.call(Method::GET, &path, None).await, (StatusCode::OK, failed));
+}
+
+/// The API does not wait for a slow receiver; two tests of a tenant run at once, and a place is free again when its test has ended.
+#[tokio::test]
+async fn a_test_of_a_slow_receiver_is_answered_before_it_ends() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::start(|_| Answer::After(Duration::from_secs(4), 204)).await;
+    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    let to = path(&webhook, "/test");
+    let started = Instant::now();
+    let nothing = json!({});
+    let test = || tenant.send(Method::POST, &to, &[], &nothing);
+    let tests: [_; 2] = tokio::join!(test(), test()).into();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    let mut locations = Vec::new();
+    for test in tests {
+        assert_eq!(test.status(), StatusCode::ACCEPTED);
+        let location = test.headers()["location"].to_str().unwrap().to_owned();
+        assert_eq!(test.json::<Value>().await.unwrap()["state"], "pending");
+        locations.push(location.split_once("/integration").unwrap().1.to_owned());
+    }
+    let (status, pending) = tenant.call(Method::GET, &locations[0], None).await;
+    assert_eq!(status, StatusCode::OK, "{pending}");
+    let third = test().await;
+    assert_eq!(third.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(third.headers().contains_key("retry-after"));
+    assert!(third.json::<Value>().await.unwrap()["detail"].as_str().unwrap().contains("tests of this tenant"));
+    for location in &locations {
+        let delivered = eventually("the outcome", async || {
+            Some(tenant.call(Method::GET, location, None).await.1).filter(|delivery| delivery["state"] == "delivered")
+        });
+        delivered.await;
+    }
+    assert_eq!(tenant.call(Method::POST, &to, None).await.0, StatusCode::ACCEPTED, "the places are free again");
 }
 
 #[tokio::test]

@@ -204,6 +204,19 @@ impl Tenant {
         list["data"].as_array().unwrap().clone()
     }
 
+    /// Tests a webhook, and waits until it is known what came of it.
+    pub async fn tested(&self, webhook: &Value, sample: Option<&Value>) -> Value {
+        let path = format!("/webhooks/{}", webhook["id"].as_str().unwrap());
+        let (status, test) = self.call(Method::POST, &format!("{path}/test"), sample).await;
+        assert!(status.is_success(), "{test}");
+        let path = format!("{path}/deliveries/{}", test["id"].as_str().unwrap());
+        crate::eventually("the outcome of a test", async || {
+            let (_, delivery) = self.call(Method::GET, &path, None).await;
+            Some(delivery).filter(|delivery| delivery["state"] != "pending")
+        })
+        .await
+    }
+
     /// Waits until the webhook's only delivery is in that state, and returns it.
     pub async fn delivery(&self, webhook: &Value, state: &str) -> Value {
         crate::eventually(&format!("a delivery that is {state}"), async || {

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use crate::Config;
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::schema::Compiled;
 
 /// The clients of an execution environment.
 pub struct App {
@@ -29,6 +30,7 @@ pub struct App {
     pub(crate) retention_days: u8,
     pub(crate) usage: Usage,
     pub(crate) limits: Limits,
+    pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
     pub(crate) clock: Box<dyn Clock>,
     fingerprint_key_arn: String,
@@ -58,6 +60,7 @@ impl App {
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,
             limits: Limits::new(config.tenant_rate_limit, rates),
+            schemas: Compiled::default(),
             targets: config.targets,
             clock: Box::new(SystemClock),
             fingerprint_key_arn: config.fingerprint_key_arn,

@@ -7,6 +7,7 @@
 mod access;
 mod app;
 mod body;
+mod cacheable;
 pub mod caller;
 mod config;
 mod etag;

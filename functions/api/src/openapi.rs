@@ -18,6 +18,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, serve};
 
+use crate::cacheable::cacheable;
 use crate::idempotency::LOOKS;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::routes::webhooks::NewWebhookOnly;
@@ -213,10 +214,11 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
 pub(crate) fn pages(openapi: openapi::OpenApi) -> Router {
     let config = Arc::new(Config::from("/openapi.json"));
     let index = Arc::clone(&config);
-    Router::new()
+    let pages = Router::new()
         .route("/openapi.json", get(async move || Json(openapi)))
         .route("/docs", get(async move || page("index.html", index)))
-        .route("/docs/{file}", get(async move |Path(file): Path<String>| page(&file, config)))
+        .route("/docs/{file}", get(async move |Path(file): Path<String>| page(&file, config)));
+    cacheable(pages)
 }
 
 fn page(file: &str, config: Arc<Config<'static>>) -> Response {

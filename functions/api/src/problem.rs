@@ -57,6 +57,11 @@ pub enum Problem {
     /// Too many requests of one tenant.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
+    /// Too many tests of one tenant are running.
+    #[error(
+        "as many tests of this tenant are running as may run at once; try again in {0} s, or once one of them has ended"
+    )]
+    TooManyTests(u64),
     /// The body is larger than any valid one.
     #[error("the body must be at most {0} bytes")]
     TooLarge(usize),
@@ -227,7 +232,9 @@ impl Problem {
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
             Self::Loop(_) => (StatusCode::UNPROCESSABLE_ENTITY, "loop", "Loop of webhooks"),
             Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
-            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::TooManyRequests(_) | Self::TooManyTests(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
+            }
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
@@ -245,8 +252,10 @@ impl Problem {
             Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
-            Self::TooManyRequests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
+            Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
+                (header::RETRY_AFTER, value(seconds.to_string())?)
+            }
             Self::Stale { current } => (header::ETAG, value(format!("\"{current}\""))?),
             Self::Forbidden(_)
             | Self::NotFound(_)
@@ -282,6 +291,13 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Limit(limit) => Self::Limit(limit),
+            StoreError::TooHeavy { field, bytes, limit } => Self::Invalid(vec![Fault::field(
+                field,
+                format!(
+                    "takes too much: with it the webhooks of this tenant would take {bytes} of {limit} bytes of memory where events are \
+                     matched; shorten it (fewer alternatives, types or properties, a shorter template), or disable or delete other webhooks"
+                ),
+            )]),
             StoreError::Conflict { .. }
             | StoreError::Missing { .. }
             | StoreError::Refused(_)
@@ -345,6 +361,7 @@ mod tests {
             Problem::Loop(HopsError::Unreadable),
             Problem::Budget(Box::new(exceeded)),
             Problem::TooManyRequests(1),
+            Problem::TooManyTests(1),
             Problem::TooLarge(1),
             Problem::Malformed(text()),
             Problem::Invalid(Vec::new()),

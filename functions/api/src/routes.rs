@@ -12,6 +12,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::cacheable::cacheable;
 use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
 use crate::{App, access, idempotency, security};
@@ -93,10 +94,12 @@ pub fn router(app: Arc<App>) -> Router {
     let integration = integration
         .layer(from_fn_with_state(Arc::clone(&app), idempotency::layer))
         .layer(from_fn_with_state(Arc::clone(&app), access::layer));
+    let keys = Router::new()
+        .route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published))
+        .route("/.well-known/webhooks/{tenant}/{webhook}/keys.json", get(signing_keys::published_of_webhook));
     Router::new()
         .nest("/api/v1/integration", integration)
-        .route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published))
-        .route("/.well-known/webhooks/{tenant}/{webhook}/keys.json", get(signing_keys::published_of_webhook))
+        .merge(cacheable(keys))
         .with_state(app)
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))

@@ -1,44 +1,167 @@
 //! JSON Schemas that tenants bring: what they are, and whether an event keeps to its.
 
-use domain::catalog::check_schema;
-use domain::value::Map;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::catalog::{SchemaSize, check_schema};
+use domain::value::{Map, Value as DataValue};
 use jsonschema::{PatternOptions, Validator};
+use lru::LruCache;
 use serde_json::Value;
 
 use crate::problem::Fault;
 
-/// How much a compiled regular expression may take, in bytes. The engine has no backtracking: its time grows with the text alone.
-const MAX_PATTERN_BYTES: usize = 256 * 1024;
+/// How much a compiled regular expression may take, in bytes. The engine has no backtracking: its time grows with the text and the
+/// size of the expression. Schemas that an earlier version took may have larger ones.
+const MAX_PATTERN_BYTES: usize = 64 * 1024;
+const MAX_KEPT_PATTERN_BYTES: usize = 256 * 1024;
 
 /// How many violations are named.
 const MAX_FAULTS: usize = 10;
 
+/// The work of checking that one request may take, in the units of [`SchemaSize::work`]: about half a second of a whole core.
+const WORK: u64 = 10_000_000;
+
+/// How many parts of schemas one request may have compiled: two schemas as large as they may be. What is compiled stays compiled.
+const COMPILED_PARTS: usize = 10_000;
+
+/// How many compiled schemas are kept, and how many parts they have: of the largest regular expressions a hundred.
+const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+const KEPT_PARTS: usize = 10_000;
+
 /// A schema that data can be checked by.
-pub(crate) struct Schema(Validator);
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: Validator,
+    size: SchemaSize,
+}
+
+/// What checking the events of one request may still take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    work: u64,
+    parts: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { work: WORK, parts: COMPILED_PARTS }
+    }
+}
+
+/// Why a schema that was taken once cannot be used now.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// The request has had as many others compiled as it may.
+    TooMany,
+    /// It is none.
+    Broken(String),
+}
+
+/// The schemas that were compiled last. They are known by their text: tenants with the same one share it.
+#[derive(Debug)]
+pub(crate) struct Compiled(Mutex<LruCache<String, Arc<Schema>>>);
+
+impl Default for Compiled {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(KEPT)))
+    }
+}
+
+impl Compiled {
+    /// Returns a schema that was taken before, compiled.
+    pub(crate) fn get(&self, text: &str, budget: &mut Budget) -> Result<Arc<Schema>, Unusable> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = kept.get(text) {
+            return Ok(Arc::clone(schema));
+        }
+        let (value, size) = read(text).map_err(Unusable::Broken)?;
+        budget.parts = budget.parts.checked_sub(size.parts).ok_or(Unusable::TooMany)?;
+        let schema = Arc::new(Schema::build(&value, size, MAX_KEPT_PATTERN_BYTES).map_err(Unusable::Broken)?);
+        kept.put(text.to_owned(), Arc::clone(&schema));
+        while kept.iter().map(|(_, schema)| schema.size.parts).sum::<usize>() > KEPT_PARTS {
+            kept.pop_lru();
+        }
+        Ok(schema)
+    }
+}
+
+/// Reads a schema; says why it is none that is taken.
+fn read(text: &str) -> Result<(Value, SchemaSize), String> {
+    let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let size = check_schema(&schema).map_err(|fault| fault.to_string())?;
+    Ok((schema, size))
+}
 
 impl Schema {
-    /// Compiles a schema; says why it is none, or none that is taken.
+    /// Compiles a new schema; says why it is none, or none that is taken.
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
-        let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        check_schema(&schema).map_err(|fault| fault.to_string())?;
+        let (schema, size) = read(text)?;
+        Self::build(&schema, size, MAX_PATTERN_BYTES)
+    }
+
+    fn build(schema: &Value, size: SchemaSize, pattern_bytes: usize) -> Result<Self, String> {
         let options = jsonschema::options().offline();
-        let options = options.with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES));
-        let compiled = options.build(&schema).map_err(|error| {
+        let options = options.with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes));
+        let compiled = options.build(schema).map_err(|error| {
             let place = error.instance_path().as_str().to_owned();
             let at = if place.is_empty() { String::new() } else { format!("{place}: ") };
             format!("{at}{}", error.masked())
         });
-        compiled.map(Self)
+        compiled.map(|validator| Self { validator, size })
     }
 
-    /// Names what of the data is not as the schema says, below the pointer.
-    pub(crate) fn faults(&self, data: &Map, pointer: &str) -> Vec<Fault> {
+    /// Names what of the data is not as the schema says, below the pointer; or that to check it takes more than there is left.
+    pub(crate) fn faults(&self, data: &Map, pointer: &str, budget: &mut Budget) -> Vec<Fault> {
+        let Extent { values, bytes } = Extent::of_map(data);
+        let work = self.size.work(values, bytes);
+        let Some(left) = budget.work.checked_sub(work) else {
+            let detail = if work > WORK {
+                "has too many values to be checked by the schema of its type; send less at once, or simplify the schema"
+            } else {
+                "was not checked: the events before it took the time that one request has to check schemas; send it in another request"
+            };
+            return vec![Fault::field(pointer, detail)];
+        };
+        budget.work = left;
         let data = serde_json::to_string(data).and_then(|text| serde_json::from_str::<Value>(&text));
         let Ok(data) = data else {
             return vec![Fault::field(pointer, "has a number that is too large to be checked by the type's schema")];
         };
-        let faults = self.0.iter_errors(&data).take(MAX_FAULTS);
+        let faults = self.validator.iter_errors(&data).take(MAX_FAULTS);
         faults.map(|error| Fault::field(&format!("{pointer}{}", error.instance_path()), error.masked())).collect()
+    }
+}
+
+/// How many values there are, and how many bytes their texts and names have.
+#[derive(Debug, Default)]
+struct Extent {
+    values: usize,
+    bytes: usize,
+}
+
+impl Extent {
+    fn of_map(map: &Map) -> Self {
+        let mut extent = Self { values: 1, bytes: 0 };
+        extent.add_map(map);
+        extent
+    }
+
+    fn add_map(&mut self, map: &Map) {
+        for (name, value) in map {
+            self.bytes += name.len();
+            self.add(value);
+        }
+    }
+
+    fn add(&mut self, value: &DataValue) {
+        self.values += 1;
+        match value {
+            DataValue::List(members) => members.iter().for_each(|member| self.add(member)),
+            DataValue::Map(map) => self.add_map(map),
+            DataValue::String(text) => self.bytes += text.len(),
+            DataValue::Null | DataValue::Bool(_) | DataValue::Number(_) => {}
+        }
     }
 }
 
@@ -51,7 +174,8 @@ mod tests {
 
     fn faults(schema: &Value, data: &str) -> Vec<(String, String)> {
         let Ok(domain::value::Value::Map(data)) = data.parse() else { panic!("{data} is no object") };
-        let faults = Schema::compile(&schema.to_string()).unwrap().faults(&data, "/data");
+        let faults = Schema::compile(&schema.to_string()).unwrap();
+        let faults = faults.faults(&data, "/data", &mut Budget::default());
         faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect()
     }
 
@@ -97,5 +221,66 @@ mod tests {
         let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(98), "]".repeat(98));
         assert!(faults(&schema, &deep).is_empty());
         assert_eq!(faults(&schema, r#"{"a": 1}"#).len(), 1);
+    }
+
+    /// Whatever a tenant brings, one request is checked in good time; and says of what it did not check why.
+    #[rstest]
+    #[case::many_parts_for_many_members(
+        json!({"properties": {"l": {"items": {"allOf": vec![json!({"not": {"const": "x"}}); 1_200]}}}}), json!({"l": vec![1; 50_000]}))]
+    #[case::patterns_over_a_text(
+        json!({"properties": {"t": {"allOf": (1..40).map(|n| json!({"pattern": format!("([a-z]{{1,{n}}}x)+$")})).collect::<Vec<_>>()}}}),
+        json!({"t": "w".repeat(240_000)}))]
+    #[case::unevaluated_in_unevaluated(
+        (0..16).fold(json!({"type": "number"}), |inner, _| json!({"allOf": [{"properties": {"a": inner}}], "unevaluatedProperties": false})),
+        (0..16).fold(json!("x"), |inner, _| json!({"a": inner})))]
+    #[case::alternatives_in_alternatives(
+        (0..9).fold(json!({"type": "number"}), |inner, _| json!({"properties": {"a": {"anyOf": [inner, {"const": 1}, inner]}}})),
+        (0..9).fold(json!("x"), |inner, _| json!({"a": inner})))]
+    #[case::unique_items(json!({"properties": {"l": {"uniqueItems": true}}}), json!({"l": (0..40_000).map(|n| json!([n, {"a": n}])).collect::<Vec<_>>()}))]
+    fn is_checked_in_good_time(#[case] schema: Value, #[case] data: Value) {
+        let Ok(DataValue::Map(data)) = data.to_string().parse() else { panic!("no object") };
+        let (compiled, mut budget) = (Compiled::default(), Budget::default());
+        let started = std::time::Instant::now();
+        let mut ends = Vec::new();
+        for _ in 0..100 {
+            match compiled.get(&schema.to_string(), &mut budget) {
+                Ok(schema) => ends.push(schema.faults(&data, "/data", &mut budget)),
+                Err(unusable) => panic!("{unusable:?}"),
+            }
+        }
+        println!("{:?}, {:?}", started.elapsed(), ends.iter().find(|faults| !faults.is_empty()));
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+        assert_eq!(ends.len(), 100);
+    }
+
+    #[test]
+    fn what_is_too_much_is_said_and_not_checked() {
+        let data = |count: usize| match json!({"l": vec![1; count]}).to_string().parse() {
+            Ok(DataValue::Map(data)) => data,
+            _ => panic!("no object"),
+        };
+        let schema = json!({"properties": {"l": {"items": {"enum": (0..1_000).collect::<Vec<_>>()}}}}).to_string();
+        let schema = Schema::compile(&schema).unwrap();
+        let mut budget = Budget::default();
+        assert!(schema.faults(&data(5_000), "/data", &mut budget).is_empty());
+        let said = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.detail).collect::<String>();
+        assert!(said(schema.faults(&data(6_000), "/data", &mut budget)).starts_with("was not checked"));
+        assert!(said(schema.faults(&data(20_000), "/data", &mut budget)).starts_with("has too many values"));
+        assert!(schema.faults(&data(100), "/data", &mut budget).is_empty(), "what fits is still checked");
+    }
+
+    #[test]
+    fn a_request_has_few_schemas_compiled_and_the_next_goes_on() {
+        let text = |number: usize| {
+            json!({"$comment": format!("{number}"), "enum": (0..4_000).collect::<Vec<_>>()}).to_string()
+        };
+        let compiled = Compiled::default();
+        let mut budget = Budget::default();
+        assert!(compiled.get(&text(0), &mut budget).is_ok());
+        assert!(compiled.get(&text(1), &mut budget).is_ok());
+        assert!(matches!(compiled.get(&text(2), &mut budget), Err(Unusable::TooMany)));
+        assert!(compiled.get(&text(1), &mut budget).is_ok(), "it is compiled already");
+        assert!(compiled.get(&text(2), &mut Budget::default()).is_ok());
+        assert!(compiled.0.lock().unwrap().len() <= 2, "they are not kept for ever");
     }
 }

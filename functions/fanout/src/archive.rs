@@ -11,7 +11,7 @@ use domain::published::PUBLISHED;
 use futures::future::{Either, select};
 
 use crate::App;
-use crate::app::Cache;
+use crate::cache::Cache;
 use crate::route::Mapped;
 
 /// How long a batch may wait for its archive after its deliveries are sent: at most, and while the archive does not keep up.
@@ -20,7 +20,7 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Returns the events that are archived: those of tenants that have, or had, webhooks. A published one is in the table already.
 pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, Mapped>) -> Archiving<'a> {
-    let has_webhooks = |event: &Event| cache.matchers.peek(&event.tenant).is_some_and(|known| known.generation > 0);
+    let has_webhooks = |event: &Event| cache.generations.get(&event.tenant).is_some_and(|generation| *generation > 0);
     let is_published = |event: &Event| event.source == PUBLISHED || event.source == OPERATIONAL;
     let events = mapped.values().flatten().flatten();
     Archiving::new(events.filter(|event| app.retention.is_some() && has_webhooks(event) && !is_published(event)))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws::queue::Outgoing;
 use aws::{Bodies, StoreError};
 use domain::event::Event;
+use domain::matcher::Found;
 use domain::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
 use domain::payload::{RenderError, Work};
 use domain::slice::{BATCH_WORK, EventBudget, ORDERED_WORK, Part, SliceMessage, Verdict, parts, slices};
@@ -13,8 +14,9 @@ use domain::tenant::TenantId;
 use jiff::Timestamp;
 
 use crate::App;
-use crate::app::Cache;
 use crate::budget;
+use crate::cache::Cache;
+use crate::route::{too_much, wanting};
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
 const MANY: usize = 200;
@@ -28,6 +30,8 @@ pub(crate) struct Routed {
     pub(crate) messages: Vec<Message>,
     /// Messages to the queue `renderings`.
     pub(crate) slices: Vec<Outgoing>,
+    /// Why there are not all, if they are not.
+    pub(crate) missing: Option<String>,
 }
 
 /// Returns up to how many bytes a body travels in its message. What many webhooks get is stored even if it is small, so that their
@@ -60,8 +64,8 @@ pub(crate) async fn deliveries(
     left: &mut Left,
     is_late: &impl Fn() -> bool,
 ) -> Result<Routed, StoreError> {
-    let Some(known) = cache.matchers.get_mut(&event.tenant) else { return Ok(Routed::default()) };
-    let wanted = known.matcher.matching(event);
+    let Found { wanted, not_judged } = wanting(app, cache, event).await?;
+    let missing = (not_judged > 0).then(|| too_much(not_judged, event));
     let inline = inline_bytes(wanted.len());
     let batch = left.entry(event.tenant.clone()).or_insert(BATCH_WORK);
     let mut room = EventBudget::default();
@@ -90,7 +94,7 @@ pub(crate) async fn deliveries(
     if !slices.is_empty() {
         tracing::info!(event.id = %event.id, slices = slices.len(), "the rest of the event's renderings goes into slices");
     }
-    Ok(Routed { messages, slices })
+    Ok(Routed { messages, slices, missing })
 }
 
 /// Returns the messages of slices. The event is stored once for all of them, if it is large.

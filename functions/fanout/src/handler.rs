@@ -15,12 +15,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::app::Cache;
 use crate::archive;
 use crate::budget;
+use crate::cache::Cache;
 use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{bury, failed};
+use crate::groups::groups;
 use crate::isolation::isolate;
 use crate::record::{read, sequence_number};
 use crate::route::{Mapped, map};
@@ -62,16 +63,56 @@ fn failure(record: &RawValue) -> DynamoDbBatchItemFailure {
 
 /// Returns the first record that is not done, if one is not. `done` counts the records of which everything is sent.
 ///
-/// If it gets late while records are mapped, all come again, and what was read of the Registry is known then.
+/// A batch whose records take much memory is done in [`groups`], one after the other.
 pub(crate) async fn fan_out(
     app: &App,
     records: &[Box<RawValue>],
     deadline: Timestamp,
     done: &mut usize,
 ) -> Result<Option<usize>, StoreError> {
+    let mut from = 0;
+    for group in groups(records) {
+        // One at least, or a slow batch would never end.
+        if from > 0 && app.clock.now() + RESERVE > deadline {
+            tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
+            return Ok(Some(from));
+        }
+        let mut within = Within { done, from };
+        match fan_out_group(app, group, deadline, &mut within).await {
+            Ok(None) => from += group.len(),
+            Ok(Some(first)) => return Ok(Some(from + first)),
+            Err(error) if from > 0 => {
+                tracing::error!(%error, records = from, "the rest of the batch goes back to the stream");
+                return Ok(Some(from));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Counts the records of a group that are done among those of the batch.
+struct Within<'a> {
+    done: &'a mut usize,
+    from: usize,
+}
+
+impl Within<'_> {
+    fn set(&mut self, done: usize) {
+        *self.done = self.from + done;
+    }
+}
+
+/// If it gets late while records are mapped, all come again, and what was read of the Registry is known then.
+async fn fan_out_group(
+    app: &App,
+    records: &[Box<RawValue>],
+    deadline: Timestamp,
+    done: &mut Within<'_>,
+) -> Result<Option<usize>, StoreError> {
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let cache = &mut *app.cache.lock().await;
-    cache.trim();
+    cache.generations.clear();
     let Some(mapped) = map_all(app, cache, records, &is_late).await? else {
         tracing::warn!("it is late; the whole batch comes again");
         return Ok(Some(0));
@@ -97,7 +138,7 @@ async fn send_all(
     records: &[Box<RawValue>],
     mapped: &BTreeMap<usize, Mapped>,
     deadline: Timestamp,
-    done: &mut usize,
+    done: &mut Within<'_>,
 ) -> Result<Option<usize>, StoreError> {
     let is_up = || app.clock.now() + RESERVE > deadline;
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
@@ -128,12 +169,12 @@ async fn send_all(
             }
         }
         let is_last = index + 1 == records.len();
-        if is_last || chunk.len() >= CHUNK {
+        if is_last || chunk.is_full() {
             sent += chunk.len();
             if let Some(first) = std::mem::take(&mut chunk).send(app, records).await {
                 return Ok(Some(first));
             }
-            *done = index + 1;
+            done.set(index + 1);
         }
     }
     tracing::info!(messages = sent, "batch fanned out");
@@ -193,8 +234,10 @@ async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventT
     }
 }
 
-/// How many deliveries are sent before the next records are looked at.
+/// How many deliveries are sent before the next records are looked at, and how many bytes of messages: what is not sent is in
+/// memory.
 const CHUNK: usize = 1_000;
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What an invocation keeps of its time to send a chunk; and as much again to make the deliveries.
 pub(crate) const RESERVE: Duration = Duration::from_secs(15);
@@ -208,21 +251,36 @@ struct Chunk {
     slices: Vec<(usize, Outgoing)>,
     /// Records that go to stream-failures, and why.
     failures: Vec<(usize, String)>,
+    /// How long the messages are.
+    bytes: usize,
 }
 
 impl Chunk {
     /// Adds the messages of a record.
-    fn add(&mut self, record: usize, Routed { messages, slices }: Routed) {
+    fn add(&mut self, record: usize, Routed { messages, slices, missing }: Routed) {
+        self.failures.extend(missing.map(|why| (record, why)));
+        self.bytes += slices.iter().map(|slice| slice.body.len()).sum::<usize>();
         self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
         for message in &messages {
             match message.group() {
                 Some(group) => {
                     let id = message.delivery.to_string();
-                    self.ordered.push((record, InOrder { body: message.to_json(), group, id }));
+                    let body = message.to_json();
+                    self.bytes += body.len();
+                    self.ordered.push((record, InOrder { body, group, id }));
                 }
-                None => self.deliveries.push((record, Outgoing::of(message, Duration::ZERO))),
+                None => {
+                    let message = Outgoing::of(message, Duration::ZERO);
+                    self.bytes += message.body.len();
+                    self.deliveries.push((record, message));
+                }
             }
         }
+    }
+
+    /// Says whether it is to be sent before there is more of it.
+    fn is_full(&self) -> bool {
+        self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }
 
     /// Returns how many messages there are.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::app::Cache;
+use crate::cache::Cache;
 use crate::failure::bury;
 use crate::handler::{RESERVE, fan_out};
 use crate::record::sequence_number;

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use aws::StoreError;
 use domain::event::Event;
+use domain::matcher::Found;
 use domain::source::{Change, Source};
 use domain::tenant::TenantId;
 
 use crate::App;
-use crate::app::{Cache, Known};
+use crate::cache::{Cache, Known};
 use crate::published;
 
 /// How often a batch is mapped again because its source changed meanwhile.
@@ -47,12 +48,15 @@ pub(crate) async fn map(
             };
             continue;
         }
-        for (tenant, generation) in glance.generations {
-            let known = cache.matchers.get_or_insert_mut(tenant.clone(), Known::default);
-            if refresh(app, known, &tenant, generation).await? && is_late() {
-                return Ok(None);
+        for (tenant, generation) in &glance.generations {
+            if cache.matchers.of(tenant, *generation).is_none() {
+                refresh(app, cache, tenant, *generation).await?;
+                if is_late() {
+                    return Ok(None);
+                }
             }
         }
+        cache.generations.extend(glance.generations);
         for event in events.iter_mut().flatten().flatten() {
             event.name_states(glance.state_keys.get(&event.tenant));
         }
@@ -70,18 +74,40 @@ fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mappe
     changes.iter().map(map).collect()
 }
 
-/// Brings a tenant's matcher to the generation; reads only what is newer, and nothing if nothing is. Says whether it read.
-async fn refresh(app: &App, known: &mut Known, tenant: &TenantId, generation: u64) -> Result<bool, StoreError> {
+/// Brings a tenant's matcher to the generation; reads only what is newer.
+async fn refresh(app: &App, cache: &mut Cache, tenant: &TenantId, generation: u64) -> Result<(), StoreError> {
+    let mut known = cache.matchers.take(tenant);
     if known.generation > generation {
         // The table was restored to an earlier state: what is known never happened.
-        *known = Known::default();
+        known = Known::default();
     }
-    let is_newer = known.generation < generation;
-    if is_newer {
+    if known.generation < generation {
         for change in app.registry.subscriptions_since(tenant, known.generation).await? {
             known.matcher.apply(change);
         }
         known.generation = generation;
     }
-    Ok(is_newer)
+    cache.matchers.put(tenant.clone(), known);
+    Ok(())
+}
+
+/// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
+pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, StoreError> {
+    let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
+    if let Some(found) = cache.matchers.matching(event, generation) {
+        return Ok(found);
+    }
+    refresh(app, cache, &event.tenant, generation).await?;
+    Ok(cache.matchers.matching(event, generation).unwrap_or_default())
+}
+
+/// Says why not every webhook of the tenant was asked whether it wants the event.
+pub(crate) fn too_much(not_judged: usize, event: &Event) -> String {
+    let reason = format!(
+        "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks, those with the highest \
+         ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay the record",
+        event.tenant, event.id
+    );
+    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "an event takes too much matching");
+    reason
 }

@@ -93,7 +93,12 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
             job.reason = Some("something that it came to cannot be read; the operator's log says what".to_owned());
             return Ok(());
         }
-        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::Limit(_))) => {
+        Err(
+            error @ (StoreError::Unavailable(_)
+            | StoreError::Conflict { .. }
+            | StoreError::Limit(_)
+            | StoreError::TooHeavy { .. }),
+        ) => {
             return Err(error);
         }
     };

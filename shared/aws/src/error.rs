@@ -22,6 +22,16 @@ pub enum StoreError {
     /// There are as many as there may be.
     #[error("there are {0} already")]
     Limit(u64),
+    /// The tenant's webhooks would take more memory in fan-out than they may.
+    #[error("the tenant's webhooks would take {bytes} of at most {limit} bytes in fan-out")]
+    TooHeavy {
+        /// The field of the webhook that takes the most, as a JSON pointer.
+        field: &'static str,
+        /// How many bytes they would take.
+        bytes: u64,
+        /// How many they may take.
+        limit: u64,
+    },
     /// A throttle, a timeout or an outage: try again later.
     #[error("{0}")]
     Unavailable(String),

@@ -112,6 +112,12 @@ pub fn unpack(zstd: &[u8]) -> Result<Event, String> {
     parse(&bodies::unpack(zstd)?)
 }
 
+/// Returns how many bytes a packed event unpacks to, from its first bytes, if they say so.
+#[must_use]
+pub fn unpacked_bytes(header: &[u8]) -> Option<usize> {
+    usize::try_from(zstd::zstd_safe::get_frame_content_size(header).ok()??).ok()
+}
+
 /// Says where an event is not as it was written, without a value of it.
 fn parse(json: &str) -> Result<Event, String> {
     serde_json::from_str(json).map_err(|error| format!("{:?} error at column {}", error.classify(), error.column()))

@@ -22,6 +22,7 @@ mod rates;
 mod signing_keys;
 mod sources;
 mod statistics;
+mod tests_running;
 mod usage;
 mod webhook_item;
 mod webhooks;
@@ -29,6 +30,7 @@ mod webhooks;
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use rates::Rates;
+pub use tests_running::{RunningTest, TEST_PLACES};
 pub use usage::{Counted, UsageRows};
 pub use webhooks::{WebhookPage, WebhookRecord};
 
@@ -62,6 +64,10 @@ struct MetaItem {
     /// How many webhooks the tenant has, deleted ones not counted.
     #[serde(default)]
     webhooks: u64,
+    /// What the subscriptions of its webhooks take in fan-out at most, in bytes; those that were written before it was counted add
+    /// nothing.
+    #[serde(default)]
+    weight: u64,
     /// Drawn with the first webhook.
     #[serde(default)]
     state_key: Option<StateKey>,

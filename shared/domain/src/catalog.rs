@@ -74,14 +74,40 @@ pub enum SchemaFault {
     TooDeep,
 }
 
+/// How large a schema is, with each reference replaced by what it refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SchemaSize {
+    /// How many parts it has; a regular expression counts for a hundred.
+    pub parts: usize,
+    /// How many of them are regular expressions.
+    pub patterns: usize,
+    /// How often it asks for what no other part has looked at (`unevaluatedProperties`, `unevaluatedItems`). To know that, all of
+    /// what is below is checked a second time.
+    pub unevaluated: u32,
+}
+
+impl SchemaSize {
+    /// Returns the work of checking so many values that have so many bytes: about a comparison each unit. An upper bound, as if each
+    /// part looked at each value, and each regular expression at each byte.
+    #[must_use]
+    pub fn work(self, values: usize, bytes: usize) -> u64 {
+        let product = |one: usize, other: usize| u64::try_from(one.saturating_mul(other)).unwrap_or(u64::MAX);
+        let again = 1_u64.checked_shl(self.unevaluated.min(40)).unwrap_or(u64::MAX);
+        product(self.parts, values).saturating_mul(again).saturating_add(product(self.patterns, bytes))
+    }
+}
+
 /// Checks that whatever is checked by the schema is checked in good time and without asking anybody else: whoever writes a
 /// schema is not whoever pays for it.
 ///
 /// # Errors
 ///
 /// What is not allowed.
-pub fn check_schema(schema: &Json) -> Result<(), SchemaFault> {
-    Walk { root: schema, open: Vec::new(), left: MAX_PARTS }.part(schema, 0)
+pub fn check_schema(schema: &Json) -> Result<SchemaSize, SchemaFault> {
+    let mut walk = Walk { root: schema, open: Vec::new(), left: MAX_PARTS, patterns: 0, unevaluated: 0 };
+    walk.part(schema, 0)?;
+    let Walk { left, patterns, unevaluated, .. } = walk;
+    Ok(SchemaSize { parts: MAX_PARTS - left, patterns, unevaluated })
 }
 
 struct Walk<'a> {
@@ -89,6 +115,8 @@ struct Walk<'a> {
     /// The references that lead to where the walk is.
     open: Vec<&'a str>,
     left: usize,
+    patterns: usize,
+    unevaluated: u32,
 }
 
 impl<'a> Walk<'a> {
@@ -114,8 +142,9 @@ impl<'a> Walk<'a> {
             ("$schema", Json::String(text)) if depth > 0 || text.contains("draft-03") || text.contains("draft-04") => {
                 return Err(SchemaFault::Keyword(name.to_owned()));
             }
-            ("pattern", Json::String(_)) => self.take(PATTERN_PARTS)?,
-            ("patternProperties", Json::Object(patterns)) => self.take(PATTERN_PARTS * patterns.len())?,
+            ("pattern", Json::String(_)) => self.patterns(1)?,
+            ("patternProperties", Json::Object(patterns)) => self.patterns(patterns.len())?,
+            ("unevaluatedProperties" | "unevaluatedItems", _) => self.unevaluated += 1,
             _ => {}
         }
         self.part(value, depth + 1)
@@ -133,6 +162,11 @@ impl<'a> Walk<'a> {
         self.part(part, depth + 1)?;
         self.open.pop();
         Ok(())
+    }
+
+    fn patterns(&mut self, count: usize) -> Result<(), SchemaFault> {
+        self.patterns += count;
+        self.take(PATTERN_PARTS * count)
     }
 
     fn take(&mut self, parts: usize) -> Result<(), SchemaFault> {

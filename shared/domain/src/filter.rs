@@ -1,17 +1,21 @@
 //! Content filters: which events a webhook wants, by what is in them.
 
-use quamina::{Quamina, QuaminaError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value as Json};
 
-use crate::event::Event;
+use alternative::Alternative;
 
+use crate::effort::Effort;
+use crate::event::Event;
+use crate::weight::{heap, members};
+
+mod alternative;
 mod evaluate;
-mod set;
+mod sieve;
 mod syntax;
 
 pub(crate) use evaluate::is_same;
-pub(crate) use set::FilterSet;
+pub(crate) use sieve::{Sieve, bytes as bytes_in_sieve};
 
 /// A content filter in [EventBridge's pattern syntax][1], over an event's fields.
 ///
@@ -36,7 +40,7 @@ enum Asked {
     /// It holds fields that are so.
     Fields(Fields),
     /// It is one of these.
-    OneOf(Box<[Json]>),
+    OneOf(Box<[Alternative]>),
 }
 
 /// Why a pattern is refused: where, and what must be there.
@@ -86,7 +90,7 @@ impl Filter {
     /// Returns the fields that must have one of some texts: the names that lead to them, and the texts.
     pub(crate) fn exact_texts(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
         self.0.leaves().into_iter().filter_map(|(names, alternatives)| {
-            let texts: Option<Vec<&str>> = alternatives.iter().map(Json::as_str).collect();
+            let texts: Option<Vec<&str>> = alternatives.iter().map(Alternative::exact_text).collect();
             Some((names, texts?))
         })
     }
@@ -98,7 +102,18 @@ impl Filter {
     /// Says whether an event passes.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        evaluate::holds(&self.0, event)
+        self.matches_within(event, &Effort::unlimited())
+    }
+
+    /// Says whether an event passes. If the effort is spent, what it says means nothing.
+    #[must_use]
+    pub fn matches_within(&self, event: &Event, effort: &Effort) -> bool {
+        evaluate::holds(&self.0, event, effort)
+    }
+
+    /// Returns at most how many bytes the filter takes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 }
 
@@ -115,10 +130,8 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
             };
             return Err(fault(name, detail));
         }
-        syntax::check_fields(&pattern, "")?;
-        let filter = Self(Fields::new(pattern));
-        let text = Json::Object(filter.to_map()).to_string();
-        if text.len() > MAX_BYTES {
+        let filter = Self(Fields::read(pattern, "")?);
+        if Json::Object(filter.to_map()).to_string().len() > MAX_BYTES {
             return Err(fault("the filter", format!("must be at most {MAX_BYTES} bytes of JSON")));
         }
         let leaves = filter.0.leaves();
@@ -128,33 +141,29 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
         if leaves.iter().map(|(_, alternatives)| alternatives.len()).sum::<usize>() > MAX_ALTERNATIVES {
             return Err(fault("the filter", format!("must list at most {MAX_ALTERNATIVES} alternatives")));
         }
-        // What is left is what only the automaton knows: whether it becomes too large.
-        Quamina::new().add_pattern((), &text).map_err(|error| fault("the filter", refusal(&error)))?;
         Ok(filter)
     }
 }
 
 impl Fields {
-    /// Takes a pattern that was checked: a field is asked for fields, or for one of a list.
-    fn new(pattern: JsonMap<String, Json>) -> Self {
-        let asked = |asked: Json| match asked {
-            Json::Object(inner) => Asked::Fields(Self::new(inner)),
-            Json::Array(alternatives) => Asked::OneOf(alternatives.into()),
-            other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => Asked::OneOf([other].into()),
-        };
-        Self(pattern.into_iter().map(|(name, value)| (name.into(), asked(value))).collect())
-    }
-
     fn to_map(&self) -> JsonMap<String, Json> {
         let value = |asked: &Asked| match asked {
             Asked::Fields(fields) => Json::Object(fields.to_map()),
-            Asked::OneOf(alternatives) => Json::Array(alternatives.to_vec()),
+            Asked::OneOf(alternatives) => alternatives.iter().map(Alternative::to_json).collect(),
         };
         self.0.iter().map(|(name, asked)| (name.to_string(), value(asked))).collect()
     }
 
+    fn bytes(&self) -> usize {
+        let asked = |asked: &Asked| match asked {
+            Asked::Fields(fields) => fields.bytes(),
+            Asked::OneOf(alternatives) => members(alternatives, Alternative::bytes),
+        };
+        members(&self.0, |(name, of)| heap(name.len()) + asked(of))
+    }
+
     /// Returns the alternatives of every field.
-    fn leaves(&self) -> Vec<(Vec<&str>, &[Json])> {
+    fn leaves(&self) -> Vec<(Vec<&str>, &[Alternative])> {
         let mut found = Vec::new();
         for (name, asked) in &self.0 {
             match asked {
@@ -166,14 +175,6 @@ impl Fields {
             }
         }
         found
-    }
-}
-
-fn refusal(error: &QuaminaError) -> String {
-    match error {
-        QuaminaError::PatternTooComplex(_) => "is too complex; use fewer alternatives and wildcards".to_owned(),
-        QuaminaError::InvalidJson(detail) | QuaminaError::InvalidPattern(detail) => detail.clone(),
-        QuaminaError::InvalidUtf8 | QuaminaError::UnsupportedMediaType(_) => error.to_string(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a change of a webhook would have done to events that there were.
 
+use crate::effort::Effort;
 use crate::event::{Event, EventType};
 use crate::id::EventId;
-use crate::subscription::Subscription;
+use crate::subscription::{Seen, Subscription};
 
 /// How many events are named, and how many errors, at most. All events are counted.
 pub const MAX_NAMED: usize = 100;
@@ -63,9 +64,14 @@ pub struct Failed {
 impl Rehearsal {
     /// Looks at one more event. A webhook that wants nothing has no subscription.
     pub fn look_at(&mut self, event: &Event, before: Option<&Subscription>, after: Option<&Subscription>) {
-        let wanting = |side: Option<&'_ Subscription>| side.is_some_and(|subscription| subscription.wants(event));
-        let (was, is) = (before.filter(|_| wanting(before)), after.filter(|_| wanting(after)));
+        let (seen, effort) = (Seen::new(event), Effort::new(EFFORT));
+        let wanting = |side: &&Subscription| side.wants_within(&seen, &effort);
+        let (was, is) = (before.filter(wanting), after.filter(wanting));
         self.looked_at += 1;
+        if effort.is_spent() {
+            self.fail(event, "the conditions take more work than one event may".to_owned());
+            return;
+        }
         self.before += usize::from(was.is_some());
         self.after += usize::from(is.is_some());
         match (was, is) {
@@ -80,12 +86,7 @@ impl Rehearsal {
         let Some(is) = is else { return };
         let after = match render(is) {
             Ok(body) => body,
-            Err(error) => {
-                if self.errors.len() < MAX_NAMED {
-                    self.errors.push(Failed { id: event.id, detail: error.to_string() });
-                }
-                return;
-            }
+            Err(error) => return self.fail(event, error.to_string()),
         };
         // One that has no body now has nothing to compare with, and is mended.
         let Some(Ok(before)) = was.map(render) else { return };
@@ -96,7 +97,16 @@ impl Rehearsal {
             }
         }
     }
+
+    fn fail(&mut self, event: &Event, detail: String) {
+        if self.errors.len() < MAX_NAMED {
+            self.errors.push(Failed { id: event.id, detail });
+        }
+    }
 }
+
+/// The work that it may take to find out whether an event is wanted: as much as all webhooks of a tenant together.
+const EFFORT: u64 = 40_000_000;
 
 fn name(named: &mut Vec<Named>, event: &Event, side: &Subscription) {
     if named.len() < MAX_NAMED {

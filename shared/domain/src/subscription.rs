@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+use crate::effort::Effort;
 use crate::event::{Event, EventType, Operation};
 use crate::filter::{Filter, is_same, place};
 use crate::id::WebhookId;
@@ -13,6 +14,7 @@ use crate::pattern::EventPattern;
 use crate::payload::Rendering;
 use crate::tenant::AppId;
 use crate::value::Value;
+use crate::weight::{heap, json, json_map, members, texts};
 
 /// What fan-out needs to know of a webhook, and nothing more. An empty list is no condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,11 +94,15 @@ impl Transition {
     /// Says whether the event is such a transition.
     #[must_use]
     pub fn holds(&self, event: &Event) -> bool {
+        self.holds_within(event, &Effort::unlimited())
+    }
+
+    fn holds_within(&self, event: &Event, effort: &Effort) -> bool {
         let (before, after) = event.field(&self.field);
         let is = |asked: &Option<Json>, value: Option<&Value>| {
             asked.as_ref().is_none_or(|asked| is_same(asked, value.unwrap_or(&Value::Null)))
         };
-        before != after && is(&self.from, before) && is(&self.to, after)
+        is(&self.from, before) && is(&self.to, after) && differ(before, after, effort)
     }
 }
 
@@ -113,19 +119,50 @@ pub struct Verdict {
     pub detail: String,
 }
 
+/// An event, and what is asked of it for every webhook.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// The types that it has in addition to its own.
+    pub derived: Vec<EventType>,
+}
+
+impl<'a> Seen<'a> {
+    /// Looks at an event.
+    #[must_use]
+    pub fn new(event: &'a Event) -> Self {
+        Self { event, derived: event.derived_types().collect() }
+    }
+}
+
 impl Subscription {
     /// Says whether the webhook wants the event: whether every condition that it has holds.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
-        self.is_meant(event)
-            && self.type_for(event).is_some()
+        self.wants_within(&Seen::new(event), &Effort::unlimited())
+    }
+
+    /// Says whether the webhook wants the event. If the effort is spent, what it says means nothing.
+    #[must_use]
+    pub fn wants_within(&self, seen: &Seen<'_>, effort: &Effort) -> bool {
+        let event = seen.event;
+        let named = self.sources.len() + self.collections.len() + self.applications.len();
+        effort.spend(1 + named + self.event_types.len() * (1 + seen.derived.len()))
+            && self.is_meant(event, &seen.derived)
+            && self.has_type(seen)
             && holds(&self.sources, |source| *source == event.source)
             && holds(&self.collections, |collection| is_in(event, collection))
             && holds(&self.operations, |operation| *operation == event.operation)
             && holds(&self.applications, |app| event.app.as_ref() == Some(app))
-            && holds(&self.changed, |field| has_changed(event, field))
-            && holds(&self.transitions, |transition| transition.holds(event))
-            && self.filter.as_ref().is_none_or(|filter| filter.matches(event))
+            && holds(&self.changed, |field| has_changed(event, field, effort))
+            && holds(&self.transitions, |transition| transition.holds_within(event, effort))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches_within(event, effort))
+    }
+
+    fn has_type(&self, seen: &Seen<'_>) -> bool {
+        let asked = |event_type: &EventType| holds(&self.event_types, |pattern| pattern.matches(event_type));
+        asked(&seen.event.event_type) || seen.derived.iter().any(asked)
     }
 
     /// Returns the type under which the webhook gets the event: its own, or the derived one that the webhook asks for.
@@ -138,9 +175,34 @@ impl Subscription {
         event.derived_types().find(asked)
     }
 
+    /// Returns at most how many bytes the subscription takes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        let path = |path: &FieldPath| texts(path.names());
+        let transition = |transition: &Transition| {
+            let ends = [&transition.from, &transition.to].into_iter().flatten();
+            path(&transition.field) + ends.map(json).sum::<usize>()
+        };
+        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
+        self.app.iter().map(|app| heap(app.as_str().len())).sum::<usize>()
+            + members(&self.event_types, |pattern| heap(pattern.as_str().len()))
+            + texts(&self.sources)
+            + texts(&self.collections)
+            + members(&self.operations, |_| 0)
+            + members(&self.applications, |app| heap(app.as_str().len()))
+            + members(&self.changed, path)
+            + members(&self.transitions, transition)
+            + self.filter.as_ref().map_or(0, Filter::bytes)
+            + members(include, path)
+            + members(exclude, path)
+            + json_map(properties)
+            + optional(template)
+            + optional(webhook_name)
+    }
+
     /// What belongs to another application is not for one's webhooks. An operational event is for who names it, and never for
     /// the webhook that it is about: that could go on for ever.
-    fn is_meant(&self, event: &Event) -> bool {
+    fn is_meant(&self, event: &Event, derived: &[EventType]) -> bool {
         if !event.is_visible_to(self.app.as_ref()) {
             return false;
         }
@@ -150,7 +212,7 @@ impl Subscription {
         let is_named = |event_type: &EventType| {
             self.event_types.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(event_type))
         };
-        let named = is_named(&event.event_type) || event.derived_types().any(|derived| is_named(&derived));
+        let named = is_named(&event.event_type) || derived.iter().any(is_named);
         named && about(event) != Some(self.webhook.to_string().as_str())
     }
 
@@ -174,7 +236,7 @@ impl Subscription {
                 say("event_types", false, format!("{own}{also} is none of {}", list(&self.event_types)));
             }
         }
-        if !self.is_meant(event) {
+        if !self.is_meant(event, &Seen::new(event).derived) {
             let (condition, detail) = if event.is_visible_to(self.app.as_ref()) {
                 let detail =
                     "an operational event is for webhooks that name its type, and not for the one that it is about";
@@ -211,15 +273,19 @@ impl Subscription {
             app,
             list(&self.applications),
         );
-        for field in &self.changed {
-            let holds = has_changed(event, field);
+        let effort = Effort::new(EXPLAIN_EFFORT);
+        let changed: Vec<_> = self.changed.iter().map(|field| (field, has_changed(event, field, &effort))).collect();
+        let any_changed = changed.iter().any(|(_, holds)| *holds);
+        for (field, holds) in changed {
             // Any of them is enough.
-            if holds || !self.changed.iter().any(|field| has_changed(event, field)) {
+            if holds == any_changed {
                 say("changed", holds, format!("{field} {}", if holds { "changed" } else { "did not change" }));
             }
         }
-        if let Some(holds) = any(&self.transitions, |transition| transition.holds(event)) {
-            for transition in self.transitions.iter().filter(|transition| transition.holds(event) == holds) {
+        let transitions: Vec<_> =
+            self.transitions.iter().map(|transition| (transition, transition.holds_within(event, &effort))).collect();
+        if let Some(holds) = any(&transitions, |(_, holds)| *holds) {
+            for (transition, _) in transitions.iter().filter(|(_, one)| *one == holds) {
                 let (before, after) = event.field(&transition.field);
                 let shown = |value: Option<&Value>| value.map_or("nothing", kind).to_owned();
                 let went = if before == after { "did not change" } else { "changed" };
@@ -229,19 +295,27 @@ impl Subscription {
         }
         if let Some(filter) = &self.filter {
             let parts = filter.parts();
-            let parts: Vec<_> = parts.iter().map(|(names, part)| (names, part.matches(event))).collect();
+            let parts: Vec<_> =
+                parts.iter().map(|(names, part)| (names, part.matches_within(event, &effort))).collect();
             for (names, holds) in &parts {
                 let detail =
                     format!("{} {}", place(names), if *holds { "is as asked for" } else { "is not as asked for" });
                 say("filter", *holds, detail);
             }
-            if parts.iter().all(|(_, holds)| *holds) && !filter.matches(event) {
+            if parts.iter().all(|(_, holds)| *holds) && !filter.matches_within(event, &effort) {
                 say("filter", false, "its fields are as asked for, but not in the same member of a list".to_owned());
             }
+        }
+        if effort.is_spent() {
+            let detail = "the conditions take more work than one event may, so what is said of changes and the filter is not certain";
+            verdicts.push(Verdict { condition: "filter".to_owned(), holds: false, detail: detail.to_owned() });
         }
         verdicts
     }
 }
+
+/// The work that an explanation may take: as much as all webhooks of a tenant together for one event.
+const EXPLAIN_EFFORT: u64 = 40_000_000;
 
 fn holds<T>(wanted: &[T], is: impl Fn(&T) -> bool) -> bool {
     any(wanted, is).unwrap_or(true)
@@ -255,9 +329,30 @@ fn is_in(event: &Event, collection: &str) -> bool {
     event.entity.collection == collection || event.entity.collection_template.as_deref() == Some(collection)
 }
 
-fn has_changed(event: &Event, field: &FieldPath) -> bool {
+fn has_changed(event: &Event, field: &FieldPath, effort: &Effort) -> bool {
     let (before, after) = event.field(field);
-    before != after
+    differ(before, after, effort)
+}
+
+/// Says whether two values differ. To find that large ones do not takes a look at all of them.
+fn differ(before: Option<&Value>, after: Option<&Value>, effort: &Effort) -> bool {
+    match (before, after) {
+        (Some(Value::List(before)), Some(Value::List(after))) => {
+            let pairs = || before.iter().zip(after);
+            before.len() != after.len() || pairs().any(|(before, after)| differ(Some(before), Some(after), effort))
+        }
+        (Some(Value::Map(before)), Some(Value::Map(after))) => {
+            let pairs = || before.iter().zip(after);
+            let entries = |((name, before), (other, after)): ((&String, &Value), (&String, &Value))| {
+                name != other || differ(Some(before), Some(after), effort)
+            };
+            before.len() != after.len() || pairs().any(entries)
+        }
+        (Some(Value::String(before)), Some(Value::String(after))) => {
+            effort.spend(1 + before.len() / 64) && before != after
+        }
+        (before, after) => effort.spend(1) && before != after,
+    }
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

@@ -1,4 +1,4 @@
-//! A content filter that is taken is written as it was read, and the matcher, whose automaton looks at many at once, finds
+//! A content filter that is taken is written as it was read, and the matcher, whose sieve looks at many at once, finds
 //! exactly those webhooks whose filter holds when it is asked alone.
 //!
 //! Three lines: the pattern, the entity before, the entity after.
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
-/// From 32 filters of a kind on an automaton takes part.
+/// From 32 filters of a kind on a sieve takes part.
 const COPIES: u128 = 40;
 
 fn event(old: Option<Map>, new: Map) -> Event {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use aws::ledger::Advance;
 use aws::queue::Outgoing;
+use aws::registry::RunningTest;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::delivery::{Attempt, Delivery, Progress, State as DeliveryState, Timing, Verdict};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::message::Message;
 use domain::secret::Fingerprint;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -96,17 +96,17 @@ pub struct DeliveryList {
     next_cursor: Option<DeliveryId>,
 }
 
-impl DeliveryBody {
-    /// Returns a delivery that has not been attempted yet.
-    pub(super) fn on_its_way(message: Message) -> Self {
-        let Message { delivery, webhook, event, event_type, cycle, .. } = message;
+/// A test that has not been attempted yet.
+impl From<RunningTest> for DeliveryBody {
+    fn from(test: RunningTest) -> Self {
+        let RunningTest { delivery, webhook, event, event_type, expires_at: _ } = test;
         Self {
             id: delivery,
             webhook_id: webhook,
             event_id: event,
             event_type,
             state: DeliveryState::Pending,
-            cycle,
+            cycle: 0,
             next_at: None,
             deferred_until: None,
             attempts: Vec::new(),
@@ -183,6 +183,8 @@ pub struct DeliveryPath {
 }
 
 /// Reads a delivery
+///
+/// A delivery is there once it has been attempted; a test is there at once.
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "Deliveries", params(DeliveryPath),
     responses((status = 200, description = "The delivery, with its attempts", body = DeliveryBody)))]
 pub(super) async fn get(
@@ -191,7 +193,15 @@ pub(super) async fn get(
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<Json<DeliveryBody>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
-    Ok(Json(find(&app, &webhook, &delivery).await?.into()))
+    match find(&app, &webhook, &delivery).await {
+        Err(Problem::NotFound(what)) => {
+            let Ok(delivery) = delivery.parse() else { return Err(Problem::NotFound(what)) };
+            let test = app.registry.running_test(&webhook.tenant, delivery, app.clock.now()).await?;
+            let test = test.filter(|test| test.webhook == webhook.id).ok_or(Problem::NotFound(what))?;
+            Ok(Json(test.into()))
+        }
+        found => Ok(Json(found?.into())),
+    }
 }
 
 /// Returns a delivery to a webhook that the caller may see.

@@ -18,7 +18,7 @@ use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
 use crate::page::Page;
 use crate::problem::{Fault, Problem, ProblemBody};
-use crate::schema::Schema;
+use crate::schema::{Budget, Schema};
 
 /// What a caller says of an event type.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -174,7 +174,11 @@ fn faults(new: &NewEventType) -> Vec<Fault> {
     match schema.map(|(text, _)| Schema::compile(&text)) {
         Some(Err(why)) => faults.push(Fault::field("/schema", why)),
         Some(Ok(schema)) => {
-            faults.extend(example.into_iter().flat_map(|(_, example)| schema.faults(&example, "/example")));
+            faults.extend(
+                example
+                    .into_iter()
+                    .flat_map(|(_, example)| schema.faults(&example, "/example", &mut Budget::default())),
+            );
         }
         None => {}
     }

@@ -46,6 +46,7 @@ pub(super) async fn create(
             Problem::Conflict(format!("table {key} is registered already; change it with PUT"))
         }
         other @ (StoreError::Limit(_)
+        | StoreError::TooHeavy { .. }
         | StoreError::Missing { .. }
         | StoreError::Unavailable(_)
         | StoreError::Refused(_)

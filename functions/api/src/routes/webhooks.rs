@@ -196,7 +196,7 @@ async fn store(
                 written => Ok(written.map(|()| created)?),
             }
         }
-        Err(error @ StoreError::Limit(_)) => {
+        Err(error @ (StoreError::Limit(_) | StoreError::TooHeavy { .. })) => {
             authorization::delete_secrets(app, &webhook).await?;
             Err(error.into())
         }

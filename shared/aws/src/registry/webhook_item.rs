@@ -40,10 +40,13 @@ pub(super) struct WebhookItem {
     deleted_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted_by: Option<String>,
+    /// What it counts in the tenant's `weight`; not there if an earlier version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u64>,
 }
 
 impl WebhookItem {
-    pub(super) fn new(webhook: &Webhook, pk: String, sk: String) -> Self {
+    pub(super) fn new(webhook: &Webhook, weight: u64, pk: String, sk: String) -> Self {
         let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook.clone();
         let SecretReference { vault_path, fingerprint, format, previous } = secret;
         let Audit { version, created_at, created_by, updated_at, updated_by, deleted_at, deleted_by } = audit;
@@ -68,7 +71,13 @@ impl WebhookItem {
             updated_by,
             deleted_at,
             deleted_by,
+            weight: Some(weight),
         }
+    }
+
+    /// Returns what it counts in the tenant's weight.
+    pub(super) fn counted(&self) -> u64 {
+        self.weight.unwrap_or(0)
     }
 }
 

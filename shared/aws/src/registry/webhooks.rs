@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteIt
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use domain::event::{Event, StateKey};
 use domain::id::WebhookId;
+use domain::matcher::{MAX_TENANT_BYTES, heaviest, weight};
 use domain::tenant::TenantId;
 use domain::webhook::{Direction, Statistics, Webhook};
 use jiff::Timestamp;
@@ -20,6 +21,14 @@ use crate::{StoreError, batch};
 
 /// How often a write is tried again when other writers of the tenant come first.
 const WRITE_ROUNDS: u32 = 8;
+
+/// How much the subscriptions of a tenant may weigh.
+const LIMIT: u64 = MAX_TENANT_BYTES as u64;
+
+/// What a webhook counts in its tenant's weight: nothing if it gets no events.
+fn weight_of(webhook: &Webhook) -> u64 {
+    webhook.subscription().map_or(0, |subscription| u64::try_from(weight(&subscription)).unwrap_or(u64::MAX))
+}
 
 /// A webhook, and what its deliveries add up to.
 #[derive(Debug, Clone)]
@@ -53,7 +62,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many.
+    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many,
+    /// [`StoreError::TooHeavy`] if they would take too much memory.
     pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
@@ -63,7 +73,8 @@ impl Registry {
     /// # Errors
     ///
     /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Missing`] if there are events and
-    /// nowhere to publish them: see [`publishing`](Self::publishing).
+    /// nowhere to publish them: see [`publishing`](Self::publishing), [`StoreError::TooHeavy`] if it grew and the tenant's webhooks
+    /// would take too much memory.
     pub async fn update_webhook(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
         self.write_webhook(webhook, Count::Same, events).await
     }
@@ -81,7 +92,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many.
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many,
+    /// [`StoreError::TooHeavy`] if they would take too much memory.
     pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
@@ -97,18 +109,26 @@ impl Registry {
             beside.push(draining(table, webhook.id, webhook.audit.updated_at)?);
         }
         for _ in 0..WRITE_ROUNDS {
-            let meta = self.meta(&webhook.tenant).await?;
+            let (meta, before) = self.meta_and_webhook(webhook).await?;
             if let Count::Add(limit) = count
                 && meta.webhooks >= limit
             {
                 return Err(StoreError::Limit(limit));
             }
+            let own = weight_of(webhook);
+            let weight =
+                meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
+            // What does not grow is written: a pause must not wait for room.
+            let grows = before.is_none_or(|before| own > weight_of(&before.into()));
+            if let Some(subscription) = webhook.subscription().filter(|_| grows && weight > LIMIT) {
+                return Err(StoreError::TooHeavy { field: heaviest(&subscription), bytes: weight, limit: LIMIT });
+            }
             let request = self
                 .client
                 .transact_write_items()
-                .transact_items(self.put_webhook(webhook)?)
+                .transact_items(self.put_webhook(webhook, own)?)
                 .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
-                .transact_items(self.raise_generation(&webhook.tenant, &meta, count)?);
+                .transact_items(self.raise_generation(&webhook.tenant, &meta, count, weight)?);
             let request = beside.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
             let Err(error) = request.send().await else { return Ok(()) };
             match error.as_service_error() {
@@ -125,6 +145,17 @@ impl Registry {
         Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
     }
 
+    /// Reads what every write of a webhook changes: the tenant's counts, and the webhook as it was. Whoever writes either raises
+    /// the generation, so that a transaction that expects this one expects both.
+    async fn meta_and_webhook(&self, webhook: &Webhook) -> Result<(MetaItem, Option<WebhookItem>), StoreError> {
+        let meta = (self.table.clone(), key(&tenant_pk(&webhook.tenant), "META"));
+        let found = batch::get(&self.client, vec![meta, self.webhook_key(&webhook.tenant, webhook.id)]).await?;
+        let is_meta = |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == "META");
+        let (metas, webhooks): (Vec<_>, Vec<_>) = found.into_values().flatten().partition(is_meta);
+        let meta = metas.into_iter().next().map(from_item).transpose()?.unwrap_or_default();
+        Ok((meta, webhooks.into_iter().next().map(from_item).transpose()?))
+    }
+
     fn publications(&self, events: &[Event], now: Timestamp) -> Result<Vec<TransactWriteItem>, StoreError> {
         let publish = |event| {
             let table = self.events_table.as_ref();
@@ -135,9 +166,10 @@ impl Registry {
         events.iter().map(publish).collect()
     }
 
-    fn put_webhook(&self, webhook: &Webhook) -> Result<TransactWriteItem, StoreError> {
+    fn put_webhook(&self, webhook: &Webhook, weight: u64) -> Result<TransactWriteItem, StoreError> {
         let (pk, sk) = (tenant_pk(&webhook.tenant), webhook_sk(webhook.id));
-        let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&WebhookItem::new(webhook, pk, sk))?));
+        let put =
+            Put::builder().table_name(&self.table).set_item(Some(to_item(&WebhookItem::new(webhook, weight, pk, sk))?));
         let put = if webhook.audit.version == 1 {
             put.condition_expression("attribute_not_exists(pk)")
         } else {
@@ -165,6 +197,7 @@ impl Registry {
         tenant: &TenantId,
         read: &MetaItem,
         count: Count,
+        weight: u64,
     ) -> Result<TransactWriteItem, StoreError> {
         let webhooks = match count {
             Count::Add(_) => read.webhooks + 1,
@@ -174,7 +207,10 @@ impl Registry {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key(&tenant_pk(tenant), "META")))
-            .update_expression("SET generation = :to, webhooks = :webhooks, state_key = if_not_exists(state_key, :key)")
+            .update_expression(
+                "SET generation = :to, webhooks = :webhooks, weight = :weight, state_key = if_not_exists(state_key, :key)",
+            )
+            .expression_attribute_values(":weight", number(weight))
             .expression_attribute_values(":key", text(StateKey::new((self.draw)()).as_str()))
             .expression_attribute_values(":to", number(read.generation + 1))
             .expression_attribute_values(":webhooks", number(webhooks));

@@ -7,6 +7,7 @@ use super::*;
 use crate::source::Images;
 use crate::source::tests::change;
 use crate::subscription::tests::{event, subscription};
+use crate::value::Map;
 use crate::value::tests::map;
 
 fn webhook(number: u128) -> WebhookId {
@@ -61,7 +62,7 @@ fn images() -> impl Strategy<Value = Images> {
 
 proptest! {
     /// However its subscriptions came and went, a matcher finds what a look at each of them would find, and each once. With
-    /// many of a kind the automaton takes part.
+    /// many of a kind a sieve takes part.
     #[test]
     fn finds_exactly_those_that_want_the_event(
         changes in prop::collection::vec((0_u128..8, prop::option::of(wanted())), 0..30),
@@ -110,11 +111,36 @@ fn what_a_long_subscription_takes_is_counted() {
     assert!((16_000..50_000).contains(&(long - short)), "{long}");
 }
 
-/// How many webhooks an event is compared with: those that stand under one of its keys, or that the automaton names.
-fn candidates(matcher: &mut Matcher, event: &Event) -> usize {
-    let keys: HashSet<Key> = keys_of(event, &matcher.texts).into_iter().collect();
-    let buckets = keys.iter().filter_map(|key| matcher.index.get(key));
-    buckets.map(|bucket| if bucket.filtered.len() < MANY { bucket.len() } else { bucket.plain.len() }).sum()
+/// The field is named that is worth shortening.
+#[test]
+fn the_heaviest_field_is_named() {
+    let texts: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    let long = "a.".repeat(100) + "b";
+    for (wanted, field) in [
+        (json!({"event_types": ["film.*"], "filter": {"value": {"status": texts}}}), "/filter"),
+        (json!({"rendering": {"template": "x".repeat(10_000)}}), "/template"),
+        (json!({"rendering": {"properties": {"a": vec![json!({"b": 1}); 100]}}}), "/properties"),
+        (json!({"rendering": {"include": vec![long.clone(); 100]}}), "/include"),
+        (json!({"changed": [long]}), "/changed"),
+    ] {
+        assert_eq!(heaviest(&subscription(&wanted)), field);
+    }
+}
+
+/// How many webhooks an event is compared with: those that stand under one of its keys, or that a sieve names.
+fn candidates(matcher: &Matcher, event: &Event) -> usize {
+    let mut keys = BTreeSet::new();
+    for_each_key(&Seen::new(event), &matcher.texts, |key| _ = keys.insert(hashed(&key)));
+    let compared = |bucket: &Bucket| match bucket {
+        Bucket::Many(crowd) if crowd.sieve.is_some() => {
+            let mut named = 0;
+            let made = crowd.sieve.as_ref().unwrap();
+            made.sieve.candidates(event, &Effort::unlimited(), |_| named += 1);
+            crowd.plain.len() + named
+        }
+        Bucket::One(_) | Bucket::Many(_) => bucket.len(),
+    };
+    keys.iter().filter_map(|key| matcher.index.get(key)).map(compared).sum()
 }
 
 #[test]
@@ -135,6 +161,50 @@ fn those_that_want_something_else_are_not_looked_at() {
             matcher.apply(SubscriptionChange::Wants(Box::new(subscription)));
         }
         assert!(matcher.matching(&event).is_empty());
-        assert!(candidates(&mut matcher, &event) <= 1, "{}", shape(0));
+        assert!(candidates(&matcher, &event) <= 1, "{}", shape(0));
     }
+}
+
+/// A tenant whose webhooks all have the same types and filters that no key tells apart.
+fn crowd(count: u128, filter: impl Fn(u128) -> serde_json::Value) -> Matcher {
+    let mut matcher = Matcher::default();
+    for number in 0..count {
+        let wanted = subscription(&json!({"event_types": ["film.updated"], "filter": filter(number)}));
+        let wanted = Subscription { webhook: webhook(number), ..wanted };
+        matcher.apply(SubscriptionChange::Wants(Box::new(wanted)));
+    }
+    matcher
+}
+
+/// Without room for a sieve each filter is judged on its own, and the same webhooks are found.
+#[test]
+fn what_does_not_fit_is_judged_one_by_one() {
+    let mut matcher = crowd(100, |n| json!({"value": {"n": [{"numeric": [">", n]}]}}));
+    let event = event(&json!({"n": 1}), &json!({"n": 42}));
+    let before = matcher.bytes();
+    let limits = Limits { room: 1_000, ..Limits::none() };
+    assert_eq!(matcher.matching_within(&event, &limits).wanted.len(), 42);
+    assert_eq!(matcher.bytes(), before, "no sieve was made");
+    assert_eq!(matcher.matching(&event).len(), 42);
+    assert!(matcher.bytes() > before, "a sieve was made, and is counted");
+    matcher.shrink();
+    assert_eq!(matcher.bytes(), before);
+    // A change of one webhook gives the room of the sieves back that it is in.
+    matcher.matching(&event);
+    matcher.apply(SubscriptionChange::Ended(webhook(0)));
+    assert!(matcher.bytes() < before);
+    assert_eq!(matcher.matching(&event).len(), 41);
+}
+
+/// Filters that look through long texts and lists end when the effort is spent, and it says how many were not looked at.
+#[test]
+fn what_is_too_much_work_is_said() {
+    let stars = |n: u128| json!({"value": {"tags": (0..120).map(|m| json!({"wildcard": format!("*{n}x{m}*")})).collect::<Vec<_>>()}});
+    let mut matcher = crowd(200, stars);
+    let tags: Vec<_> = (0..10_000).map(|n| format!("t{n}")).collect();
+    let event = event(&json!({"n": 1}), &json!({"tags": tags}));
+    let started = std::time::Instant::now();
+    let found = matcher.matching_within(&event, &Limits { effort: Effort::new(20_000_000), ..Limits::none() });
+    assert!(found.wanted.is_empty() && (1..200).contains(&found.not_judged), "{}", found.not_judged);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }

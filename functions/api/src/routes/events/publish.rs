@@ -30,7 +30,7 @@ use crate::caller::Admin;
 use crate::hops::RequestHops;
 use crate::idempotency::FirstTry;
 use crate::problem::{Fault, Problem, ProblemBody};
-use crate::schema::Schema;
+use crate::schema::{Budget, Schema, Unusable};
 
 /// How many events one request may publish.
 const MAX_EVENTS: usize = 100;
@@ -244,6 +244,12 @@ struct Publisher<'a> {
     hops: Hops,
 }
 
+/// The schemas of a request's types; none of a type whose schema was one too many.
+type Schemas = HashMap<EventType, Option<Arc<Schema>>>;
+
+const TOO_MANY_SCHEMAS: &str =
+    "has a schema that is one too many for this request; send events of fewer types at once, or this one again";
+
 /// An event that may be published, and the caller's own id of it.
 struct Ready {
     event: Event,
@@ -268,14 +274,18 @@ impl<'a> Publisher<'a> {
     async fn publish(&self, new: Vec<Result<NewEvent, Problem>>) -> Result<Vec<Result<Published, Problem>>, Problem> {
         let types = new.iter().flatten().map(|new| &new.event_type).collect();
         let schemas = self.app.registry.schemas(&self.admin.tenant, types).await?;
-        let schemas = schemas.into_iter().map(|(event_type, text)| match Schema::compile(&text) {
-            Ok(schema) => Ok((event_type, schema)),
+        let mut budget = Budget::default();
+        let schemas = schemas.into_iter().map(|(event_type, text)| match self.app.schemas.get(&text, &mut budget) {
+            Ok(schema) => Ok((event_type, Some(schema))),
+            Err(Unusable::TooMany) => Ok((event_type, None)),
             // It was checked when it was written.
-            Err(why) => Err(StoreError::Inconsistent { key: format!("the schema of {event_type}"), why }),
+            Err(Unusable::Broken(why)) => {
+                Err(StoreError::Inconsistent { key: format!("the schema of {event_type}"), why })
+            }
         });
-        let schemas: HashMap<_, _> = schemas.collect::<Result<_, _>>()?;
+        let schemas: Schemas = schemas.collect::<Result<_, _>>()?;
         let ready = new.into_iter().enumerate();
-        let ready: Vec<_> = ready.map(|(index, new)| self.ready(index, new?, &schemas)).collect();
+        let ready: Vec<_> = ready.map(|(index, new)| self.ready(index, new?, &schemas, &mut budget)).collect();
         // All of the request or nothing: a caller need not find out which of its events were over the budget.
         let counts =
             ready.iter().flatten().map(|ready| Counts { events: 1, published_bytes: ready.bytes, ..Counts::default() });
@@ -292,15 +302,17 @@ impl<'a> Publisher<'a> {
         Ok(said.collect())
     }
 
-    fn ready(&self, index: usize, new: NewEvent, schemas: &HashMap<EventType, Schema>) -> Result<Ready, Problem> {
+    fn ready(&self, index: usize, new: NewEvent, schemas: &Schemas, budget: &mut Budget) -> Result<Ready, Problem> {
         let NewEvent { event_type, data, entity_id, entity_key, collection, old_data, id: own_id } = new;
         let draft = Draft { event_type, entity_id, entity_key, collection, data, old_data };
         let mut faults: Vec<_> = draft.check().into_iter().map(Fault::from).collect();
         if own_id.as_ref().is_some_and(|id| !(1..=MAX_ID_BYTES).contains(&id.len())) {
             faults.push(Fault::field("/id", format!("must be 1 to {MAX_ID_BYTES} bytes")));
         }
-        if let Some(schema) = schemas.get(&draft.event_type) {
-            faults.extend(schema.faults(&draft.data, "/data"));
+        match schemas.get(&draft.event_type) {
+            None => {}
+            Some(Some(schema)) => faults.extend(schema.faults(&draft.data, "/data", budget)),
+            Some(None) => faults.push(Fault::field("/event_type", TOO_MANY_SCHEMAS)),
         }
         let id = match &self.first_try {
             Some(first_try) => first_try.event_id(index),

@@ -145,7 +145,7 @@ pub(crate) async fn restore(
     let limits = app.usage.limits(&record.webhook.tenant, app.clock.now()).await?;
     if let Err(error) = app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
         let contended = matches!(error, StoreError::Conflict { .. });
-        if let StoreError::Limit(_) = error {
+        if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
             // Certain that the webhook stays deleted, and so must its secrets. Of any other error that is not certain.
             authorization::delete_secrets(&app, &record.webhook).await?;
         }

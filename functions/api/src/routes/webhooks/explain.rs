@@ -34,8 +34,8 @@ const MAX_EVENTS: usize = 1000;
 /// How many events are held at a time: each may be large.
 const AT_A_TIME: usize = 50;
 
-/// How long a dry run goes on; less than the function's timeout.
-const MAX_TIME: Duration = Duration::from_secs(20);
+/// How long a dry run goes on: it holds a process of all tenants meanwhile.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// The event that is to be explained: one that there was, or a sample.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -119,8 +119,11 @@ fn webhook_patch() -> Ref {
 /// What a change would have done.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DryRun {
-    /// How many events were looked at: less than asked for if there are no more, or there is no more time.
+    /// How many events were looked at: less than asked for if there are no more, or the time was up.
     looked_at: usize,
+    /// Whether all were looked at that were asked for and are kept. `false` if five seconds were not enough: then it is true of the
+    /// events that were looked at, the newest.
+    complete: bool,
     /// How many of them the webhook gets as it is.
     before: usize,
     /// How many it would get.
@@ -165,8 +168,8 @@ pub struct FailedPayload {
     detail: String,
 }
 
-impl From<Rehearsal> for DryRun {
-    fn from(rehearsal: Rehearsal) -> Self {
+impl DryRun {
+    fn new(rehearsal: Rehearsal, complete: bool) -> Self {
         let Rehearsal { looked_at, before, after, added, removed, changed_payloads, examples, errors } = rehearsal;
         let named = |named: Vec<Named>| {
             named.into_iter().map(|Named { id, event_type }| NamedEvent { id, event_type }).collect()
@@ -175,6 +178,7 @@ impl From<Rehearsal> for DryRun {
         let failed = |Failed { id, detail }| FailedPayload { id, detail };
         Self {
             looked_at,
+            complete,
             before,
             after,
             added: named(added),
@@ -189,7 +193,7 @@ impl From<Rehearsal> for DryRun {
 /// Tries a change of the webhook on events that there were
 ///
 /// Which of the latest events it would get and which not any more, and whether their bodies would be others. Nothing is written
-/// and nothing is sent.
+/// and nothing is sent. It ends after five seconds; `complete` says whether it came to all events.
 #[utoipa::path(post, path = "/webhooks/{id}/dry-run", tag = "Webhooks", params(WebhookPath), request_body = DryRunRequest,
     responses((status = 200, description = "What it would have done", body = DryRun)))]
 pub(crate) async fn dry_run(
@@ -211,18 +215,26 @@ pub(crate) async fn dry_run(
         input::merge(&app, &record.webhook, &current, request.webhook).map_err(|problem| problem.below("/webhook"))?;
     let (before, after) = (record.webhook.subscription(), changed.subscription());
     let started = app.clock.now();
+    let is_late = || app.clock.now() >= started + MAX_TIME;
     let (mut rehearsal, mut below) = (Rehearsal::default(), None);
-    while rehearsal.looked_at < wanted && app.clock.now() < started + MAX_TIME {
+    while rehearsal.looked_at < wanted {
         let few = AT_A_TIME.min(wanted - rehearsal.looked_at);
         let seen = |event: &Event| event.is_visible_to(admin.app.as_ref());
         let page = app.events.list(&admin.tenant, events::kept(started, below), few, seen).await?;
         for event in &page.events {
+            // One at least: an answer about nothing says nothing.
+            if rehearsal.looked_at > 0 && is_late() {
+                return Ok(Json(DryRun::new(rehearsal, false)));
+            }
             rehearsal.look_at(event, before.as_ref(), after.as_ref());
         }
         below = page.next;
         if below.is_none() {
             break;
         }
+        if rehearsal.looked_at < wanted && is_late() {
+            return Ok(Json(DryRun::new(rehearsal, false)));
+        }
     }
-    Ok(Json(rehearsal.into()))
+    Ok(Json(DryRun::new(rehearsal, true)))
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::queue::Outgoing;
+use aws::registry::{RunningTest, TEST_PLACES};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use domain::event::{Event, EventType};
 use domain::id::EventId;
 use domain::message::{Body, Message};
@@ -15,6 +18,7 @@ use domain::sample::Sample;
 use domain::secret::WebhookSecret;
 use domain::signature::Keys;
 use domain::signature::keys::SigningKey;
+use domain::tenant::TenantId;
 use domain::webhook::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,11 +33,11 @@ use crate::caller::Admin;
 use crate::problem::{Fault, Problem};
 use crate::routes::deliveries::DeliveryBody;
 
-/// How much longer than the webhook's own timeout a test is waited for.
+/// How much longer than the webhook's own timeout a test may take: it has ended after that, or will never be attempted.
 const QUEUE_TIME: Duration = Duration::from_secs(8);
 
-/// The longest that a test is waited for: less than the function's timeout.
-const MAX_WAIT: Duration = Duration::from_secs(24);
+/// How long a request waits for the outcome: it holds a process of all tenants meanwhile.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// How often the ledger is asked.
 const POLL: Duration = Duration::from_millis(100);
@@ -84,20 +88,23 @@ fn invalid(fault: Fault) -> Problem {
 /// Sends a test
 ///
 /// A real delivery, signed as any other, to a webhook that may be disabled or paused. It is attempted once. The answer says
-/// what the receiver said, or 202 that it has not yet: the delivery can then be read under its id.
+/// what the receiver said, or 202 if it has said nothing for two seconds: the delivery goes on, and `Location` is where its outcome
+/// can be read. Two tests of a tenant run at once.
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "Webhooks", params(WebhookPath),
     request_body = Option<SampleBody>,
     responses(
         (status = 200, description = "What came of it", body = DeliveryBody),
-        (status = 202, description = "It is still on its way", body = DeliveryBody),
+        (status = 202, description = "It is still on its way", body = DeliveryBody,
+            headers(("Location" = String, description = "Where the delivery can be read"))),
         (status = 409, description = "The webhook is an inbound one", body = super::ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Two tests are running", body = super::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
     admin: Admin,
     Path(id): Path<String>,
     OptionalJson(sample): OptionalJson<SampleBody>,
-) -> Result<(StatusCode, Json<DeliveryBody>), Problem> {
+) -> Result<Response, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
     if webhook.settings.direction == Direction::Inbound {
         return Err(Problem::Conflict("nothing is sent to an inbound webhook; call its url".to_owned()));
@@ -113,16 +120,61 @@ pub(crate) async fn test(
     let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
     let sequence = Some(event.sequence.clone());
     let message = Message { sequence, content_type: rendering.content_type(), test: true, ..first };
-    app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;
-    let wait = (webhook.settings.retry_policy.timeout() + QUEUE_TIME).min(MAX_WAIT);
-    let deadline = app.clock.now() + wait;
+    let running = RunningTest {
+        delivery: message.delivery,
+        webhook: webhook.id,
+        event: message.event,
+        event_type: message.event_type.clone(),
+        expires_at: (now + webhook.settings.retry_policy.timeout() + QUEUE_TIME).as_second(),
+    };
+    let place = take_place(&app, &webhook.tenant, &running).await?;
+    if let Err(error) = app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0) {
+        leave_place(&app, &webhook.tenant, place, &running).await;
+        return Err(error.into());
+    }
+    let deadline = now + MAX_WAIT;
     while app.clock.now() < deadline {
         if let Some(delivery) = app.ledger.delivery(webhook.id, message.delivery, app.clock.now()).await? {
-            return Ok((StatusCode::OK, Json(delivery.into())));
+            leave_place(&app, &webhook.tenant, place, &running).await;
+            return Ok((StatusCode::OK, Json(DeliveryBody::from(delivery))).into_response());
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok((StatusCode::ACCEPTED, Json(DeliveryBody::on_its_way(message))))
+    let location =
+        format!("{}/api/v1/integration/webhooks/{}/deliveries/{}", app.public_url, webhook.id, message.delivery);
+    let location = HeaderValue::from_str(&location).ok().map(|location| (LOCATION, location));
+    let mut response = (StatusCode::ACCEPTED, Json(DeliveryBody::from(running))).into_response();
+    response.headers_mut().extend(location);
+    Ok(response)
+}
+
+/// Takes one of the tenant's places for tests: a free one, or one whose test has ended without giving it back, because its process
+/// had answered already or died.
+async fn take_place(app: &App, tenant: &TenantId, test: &RunningTest) -> Result<u8, Problem> {
+    let now = app.clock.now();
+    let mut free_at = test.expires_at;
+    for place in 0..TEST_PLACES {
+        let mut instead_of = None;
+        // Twice: once, and once more if who holds it has ended.
+        for _ in 0..2 {
+            let Some(held) = app.registry.take_test_place(tenant, place, test, instead_of, now).await? else {
+                return Ok(place);
+            };
+            if app.ledger.delivery(held.webhook, held.delivery, now).await?.is_none() {
+                free_at = free_at.min(held.expires_at);
+                break;
+            }
+            instead_of = Some(held.delivery);
+        }
+    }
+    Err(Problem::TooManyTests(u64::try_from(free_at - now.as_second()).unwrap_or(0).max(1)))
+}
+
+/// Gives a place back. If that fails the place is free once its test is looked up, or expires.
+async fn leave_place(app: &App, tenant: &TenantId, place: u8, test: &RunningTest) {
+    if let Err(error) = app.registry.leave_test_place(tenant, place, test.delivery).await {
+        tracing::warn!(%error, "a place for a test was not given back");
+    }
 }
 
 /// What is to be previewed.

@@ -1,0 +1,177 @@
+//! What was read of the Registry, within the memory of the function. Never used without asking first whether it is still true.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use domain::effort::Effort;
+use domain::event::{Event, EventType};
+use domain::matcher::{Found, Limits, MAX_TENANT_BYTES, Matcher};
+use domain::source::Source;
+use domain::tenant::TenantId;
+use lru::LruCache;
+
+use crate::archive::PATIENCE;
+
+/// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
+/// used longest ago is forgotten first. A tenant takes at most [`MAX_TENANT_BYTES`], and its sieves
+/// [`domain::matcher::MAX_SIEVE_BYTES`].
+const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The work that finding the webhooks of one event may take: two seconds of the share of a core that a function of 256 MB has.
+const EFFORT: u64 = 40_000_000;
+
+/// How many types of events are remembered, those of all tenants together.
+const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// What was read of the Registry.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    pub(crate) sources: HashMap<String, Source>,
+    pub(crate) matchers: Matchers,
+    /// For each tenant of the batch, the count of its webhook writes.
+    pub(crate) generations: HashMap<TenantId, u64>,
+    /// The types of events that are known to have been seen.
+    pub(crate) seen: LruCache<(TenantId, EventType), ()>,
+    /// How long the next batch may wait for the archive.
+    pub(crate) patience: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            sources: HashMap::new(),
+            matchers: Matchers::default(),
+            generations: HashMap::new(),
+            seen: LruCache::new(MAX_SEEN),
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// A tenant's matcher, and the generation that it is of.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The count of the tenant's webhook writes when it was read.
+    pub generation: u64,
+    /// What the tenant's webhooks want.
+    pub matcher: Matcher,
+}
+
+/// The matchers of the tenants whose events came last, within [`MAX_BYTES`].
+#[derive(Debug)]
+pub struct Matchers {
+    known: LruCache<TenantId, Known>,
+    /// What all of them take.
+    bytes: usize,
+}
+
+impl Default for Matchers {
+    fn default() -> Self {
+        Self { known: LruCache::new(MAX_TENANTS), bytes: 0 }
+    }
+}
+
+impl Matchers {
+    /// Returns the tenant's matcher, if it is of that generation. One that was forgotten is to be read again.
+    pub fn of(&mut self, tenant: &TenantId, generation: u64) -> Option<&mut Known> {
+        self.known.get_mut(tenant).filter(|known| known.generation == generation)
+    }
+
+    /// Takes a tenant's matcher out, to be brought up to date and [put back](Self::put); an empty one if there is none, and then
+    /// there is room for as much as a tenant may have.
+    pub fn take(&mut self, tenant: &TenantId) -> Known {
+        if let Some(known) = self.known.pop(tenant) {
+            self.bytes -= known.matcher.bytes();
+            return known;
+        }
+        self.trim(MAX_BYTES - MAX_TENANT_BYTES, 0);
+        Known::default()
+    }
+
+    /// Keeps a tenant's matcher, and forgets what was used longest ago until the rest is not too much. The last one stays,
+    /// however large it is: its tenant's events must go on.
+    pub fn put(&mut self, tenant: TenantId, known: Known) {
+        self.bytes += known.matcher.bytes();
+        if let Some((_, forgotten)) = self.known.push(tenant, known) {
+            self.bytes -= forgotten.matcher.bytes();
+        }
+        self.trim(MAX_BYTES, 1);
+    }
+
+    /// Forgets what was used longest ago, until the rest is not too much or no more than so many are left.
+    fn trim(&mut self, bytes: usize, least: usize) {
+        while self.bytes > bytes
+            && self.known.len() > least
+            && let Some((_, forgotten)) = self.known.pop_lru()
+        {
+            self.bytes -= forgotten.matcher.bytes();
+        }
+    }
+
+    /// Returns the webhooks that want an event, within the room and the work that there is; `None` if the tenant's matcher is not
+    /// here, or is of another generation.
+    pub fn matching(&mut self, event: &Event, generation: u64) -> Option<Found> {
+        let room = MAX_BYTES.saturating_sub(self.bytes);
+        let matcher = &mut self.of(&event.tenant, generation)?.matcher;
+        let before = matcher.bytes();
+        let found = matcher.matching_within(event, &Limits { effort: Effort::new(EFFORT), room });
+        let after = matcher.bytes();
+        self.bytes = self.bytes + after - before;
+        Some(found)
+    }
+
+    /// Returns how many bytes all of them take at most.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns of how many tenants there is one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Says whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::matcher::SubscriptionChange;
+
+    use super::*;
+
+    /// A tenant with one webhook whose template is that long.
+    fn add(matchers: &mut Matchers, tenant: &str, bytes: usize) {
+        let id = format!("whk_{:026}", 1);
+        let subscription = serde_json::json!({"webhook": id, "rendering": {"template": "x".repeat(bytes)}});
+        let mut known = Known { generation: 1, ..Known::default() };
+        known.matcher.apply(SubscriptionChange::Wants(Box::new(serde_json::from_value(subscription).unwrap())));
+        matchers.put(tenant.parse().unwrap(), known);
+    }
+
+    fn names(matchers: &Matchers) -> Vec<String> {
+        matchers.known.iter().map(|(tenant, _)| tenant.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_when_the_rest_is_too_large() {
+        let mut matchers = Matchers::default();
+        for tenant in ["large", "small", "larger"] {
+            add(&mut matchers, tenant, if tenant == "small" { 10 } else { MAX_BYTES / 2 });
+        }
+        assert_eq!(names(&matchers), ["larger", "small"]);
+        assert!(matchers.of(&"large".parse().unwrap(), 1).is_none(), "it is to be read again");
+        assert!(matchers.of(&"small".parse().unwrap(), 2).is_none(), "it is to be brought up to date");
+        add(&mut matchers, "alone", MAX_BYTES);
+        assert_eq!(names(&matchers), ["alone"], "the events of one tenant must go on, however much it has");
+        matchers.take(&"alone".parse().unwrap());
+        assert_eq!(matchers.bytes(), 0);
+    }
+}
