@@ -10,7 +10,7 @@ use domain::tenant::{AppId, TenantId};
 use crate::access::{Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role};
 use crate::problem::Problem;
 
-/// Somebody who may manage the webhooks of a tenant: the role `ADMIN`.
+/// A caller who may manage the webhooks of a tenant: the role `ADMIN`.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// The tenant, from the token alone.
@@ -21,7 +21,7 @@ pub struct Admin {
     pub subject: String,
 }
 
-/// Somebody who runs the deployment: the role `OPERATOR`.
+/// A caller who runs the deployment: the role `OPERATOR`.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// The subject of the token.
@@ -88,7 +88,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
     }
 }
 
-/// Returns who was let in. A route that is not behind [`access`](crate::access) lets nobody in.
+/// Returns who was let in. A route that is not behind [`access`](crate::access) refuses every caller.
 fn allowed(parts: &Parts) -> Result<&Identity, Problem> {
     let allowed = parts.extensions.get::<Allowed>();
     allowed

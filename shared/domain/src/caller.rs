@@ -95,7 +95,7 @@ impl CallerContext {
         }
     }
 
-    /// Says why nobody is known.
+    /// Says why there is no identity.
     #[must_use]
     pub fn refusing(reason: String) -> Self {
         Self { refusal: Some(reason), ..Self::default() }
