@@ -31,9 +31,9 @@ pub const EVENT_WORK: Work = Work::new(10_000_000);
 /// See [`EVENT_WORK`].
 pub const BATCH_WORK: Work = Work::new(100_000_000);
 
-/// How much work the renderings for webhooks that keep an order may take, for one event: 0.35 s. They cannot go elsewhere, so what
+/// How much work the renderings for webhooks that keep an order may take, for one event: 0.14 s. They cannot go elsewhere, so what
 /// does not fit fails, and does so whenever the event is fanned out.
-pub const ORDERED_WORK: Work = Work::new(50_000_000);
+pub const ORDERED_WORK: Work = Work::new(20_000_000);
 
 /// The most work in a slice, should all of its renderings take as much as they may; one that may take more is alone.
 const SLICE_WORK: Work = Work::new(150_000_000);
