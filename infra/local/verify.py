@@ -27,14 +27,15 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
     """Verifies a delivery by every scheme that there is, and that another body is refused."""
     folder, environment = install()
     admin = stack.issuer.token(TENANT, ["ADMIN"])
-    secrets = {}
+    secrets, ids = {}, {}
     for number, settings in enumerate(SIGNED):
         path = f"/vendors/{number}"
         webhook = {"name": path, "url": receiver.url + path, "event_types": ["film.updated"], **settings}
-        secrets[path] = stack.expect(201, "POST", "/webhooks", admin, webhook)["secret"]
+        created = stack.expect(201, "POST", "/webhooks", admin, webhook)
+        secrets[path], ids[path] = created["secret"], created["id"]
     # By address, with the name as the host: not every resolver knows names under .localhost.
     host = {"Host": stack.api_url.removeprefix("http://")}
-    keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/keys.json", headers=host, timeout=10)
+    keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", headers=host, timeout=10)
     keys = keys.json()["keys"]
     stack.client("dynamodb").put_item(TableName=TABLE, Item={**FILM, "rating": {"N": "8.4"}})
     if not receiver.wait(lambda arrivals: secrets.keys() <= {arrival.path for arrival in arrivals}, 30):

@@ -62,7 +62,8 @@ class Secrets(unittest.TestCase):
         self.assertEqual(readers, {"InboundRole"})
 
     def test_of_other_webhooks_are_read_by_deliver_alone(self) -> None:
-        for path in ("webhooks/acme/whk_1-AbCdEf", "webhooks/acme/whk_1/authorization-AbCdEf", "webhooks/acme/signing-key-AbCdEf"):
+        for path in ("webhooks/acme/whk_1-AbCdEf", "webhooks/acme/whk_1/authorization-AbCdEf", "webhooks/acme/signing-key-AbCdEf",
+                     "webhooks/acme/whk_1/signing-key-AbCdEf"):
             readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + path)}
             self.assertEqual(readers, {"DeliverRole"})
 

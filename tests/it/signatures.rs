@@ -1,12 +1,11 @@
-//! Signatures: several on one request, the tenant's own key, and bodies that are compressed.
+//! Signatures: several on one request, the key pairs of webhooks and of tenants, and bodies that are compressed.
 
 use std::io::Read as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use domain::id::EventId;
-use domain::secret::signing_key_path;
-use domain::signature::keys::SigningKey;
+use domain::signature::keys::{KeyOwner, SigningKey};
 use ed25519_dalek::{Signature, VerifyingKey};
 use flate2::read::GzDecoder;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -26,9 +25,22 @@ fn mac(secret: impl AsRef<[u8]>, parts: &[&[u8]]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The tenant's public keys, as anybody reads them.
+/// The public keys of a tenant, as anybody reads them.
 async fn keys(stack: &Stack, tenant: &Tenant) -> Vec<Value> {
-    let path = format!("/.well-known/webhooks/{}/keys.json", tenant.name);
+    keys_at(stack, &tenant.name).await
+}
+
+/// The public keys of a webhook.
+async fn own_keys(stack: &Stack, webhook: &Value) -> Vec<Value> {
+    keys_at(stack, &owner(webhook)).await
+}
+
+fn owner(webhook: &Value) -> String {
+    format!("{}/{}", webhook["tenant_id"].as_str().unwrap(), webhook["id"].as_str().unwrap())
+}
+
+async fn keys_at(stack: &Stack, owner: &str) -> Vec<Value> {
+    let path = format!("/.well-known/webhooks/{owner}/keys.json");
     let answer = ask(stack.to(Method::GET, &path)).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
@@ -91,12 +103,13 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let receiver = Receiver::accepting().await;
-    let settings = json!({"further_signatures": [{"scheme": ED25519}]});
+    let settings = json!({"further_signatures": [{"scheme": ED25519}], "signing_key": "tenant"});
+    let shared = json!({"signature_scheme": ED25519, "signing_key": "tenant", "enabled": false});
     // At once, and they are one tenant's.
     let (webhook, other, _) = tokio::join!(
         tenant.webhook(&receiver.url, settings),
-        tenant.webhook("https://example.com/", json!({"signature_scheme": ED25519, "enabled": false})),
-        tenant.webhook("https://example.com/", json!({"signature_scheme": ED25519, "enabled": false})),
+        tenant.webhook("https://example.com/", shared.clone()),
+        tenant.webhook("https://example.com/", shared),
     );
     let first = keys(&stack, &tenant).await;
     assert_eq!(first.len(), 1);
@@ -122,6 +135,76 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
     }
 }
 
+/// The attack: what one receiver gets it shows to another one, which would take it for its own.
+#[tokio::test]
+async fn what_one_webhook_signs_verifies_at_no_other() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let (one, other) = (Receiver::accepting().await, Receiver::accepting().await);
+    let settings = json!({"signature_scheme": ED25519});
+    let first = tenant.webhook(&one.url, settings.clone()).await;
+    let second = tenant.webhook(&other.url, settings).await;
+    assert_eq!(first["signing_key"], "webhook");
+    assert!(first["signing_keys_url"].as_str().unwrap().ends_with(&format!("{}/keys.json", owner(&first))));
+    let (firsts, seconds) = (own_keys(&stack, &first).await, own_keys(&stack, &second).await);
+    tenant.put("i1", &[]).await;
+    let (at_one, at_other) = (one.wait_for(1).await.remove(0), other.wait_for(1).await.remove(0));
+    assert_eq!((verified(&at_one, &firsts), verified(&at_other, &seconds)), (vec![Some(0)], vec![Some(0)]));
+    assert_eq!((verified(&at_one, &seconds), verified(&at_other, &firsts)), (vec![None], vec![None]));
+    // The tenant has no key of its own for that.
+    let path = format!("/.well-known/webhooks/{}/keys.json", tenant.name);
+    assert_eq!(ask(stack.to(Method::GET, &path)).await.status(), StatusCode::NOT_FOUND);
+
+    // Rotated for this webhook alone, with an overlap.
+    let (status, rotated) = tenant.call(Method::POST, &tests::path(&first, "/signing-key/rotate"), None).await;
+    assert_eq!((status, &rotated["keys"][1]["kid"]), (StatusCode::OK, &firsts[0]["kid"]), "{rotated}");
+    assert_eq!(rotated["keys"], json!(own_keys(&stack, &first).await));
+    assert_eq!(own_keys(&stack, &second).await, seconds);
+    let stranger = stack.tenant();
+    for path in [tests::path(&first, "/signing-key/rotate"), tests::path(&first, "")] {
+        let method = if path.ends_with("rotate") { Method::POST } else { Method::GET };
+        assert_eq!(stranger.call(method, &path, None).await.0, StatusCode::NOT_FOUND);
+    }
+
+    // A deleted webhook has no page; restored it has the same keys.
+    assert_eq!(tenant.call(Method::DELETE, &tests::path(&first, ""), None).await.0, StatusCode::NO_CONTENT);
+    let path = format!("/.well-known/webhooks/{}/keys.json", owner(&first));
+    assert_eq!(ask(stack.to(Method::GET, &path)).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(tenant.call(Method::POST, &tests::path(&first, "/restore"), None).await.0, StatusCode::OK);
+    let shown = own_keys(&stack, &first).await;
+    assert_eq!(rotated["keys"], json!(shown));
+    tenant.put("i2", &[]).await;
+    let last = one.wait_for(2).await.remove(1);
+    assert!(verified(&last, &shown).iter().all(Option::is_some), "{:?}", last.headers);
+}
+
+/// The attack: an application registers a webhook of its own, publishes a body, and gets it signed with the tenant's key.
+#[tokio::test]
+async fn an_application_has_nothing_signed_with_the_tenants_key() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let application = tenant.application("crm");
+    let receiver = Receiver::accepting().await;
+    let shared = json!({"name": "n", "url": receiver.url, "event_types": ["a.b"], "signature_scheme": ED25519, "signing_key": "tenant"});
+    let (status, problem) = application.call(Method::POST, "/webhooks", Some(&shared)).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("#/signing_key")));
+    let (status, _) = tenant.call(Method::POST, "/webhooks", Some(&shared)).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let own = application.webhook(&receiver.url, json!({"signature_scheme": ED25519})).await;
+    let path = tests::path(&own, "");
+    let (status, _) = application.call(Method::PATCH, &path, Some(&json!({"signing_key": "tenant"}))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    // An admin may choose it. Then the application changes nothing of it but what moves it to a key of its own.
+    let (status, _) = tenant.call(Method::PATCH, &path, Some(&json!({"signing_key": "tenant"}))).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = application.call(Method::PATCH, &path, Some(&json!({"url": "https://example.com/other"}))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(application.call(Method::POST, &tests::path(&own, "/disable"), None).await.0, StatusCode::OK);
+    let (status, moved) = application.call(Method::PATCH, &path, Some(&json!({"signing_key": "webhook"}))).await;
+    assert_eq!((status, &moved["signing_key"]), (StatusCode::OK, &json!("webhook")), "{moved}");
+}
+
 /// What is at the path is not the tenant's key: it was left by a process that died, or by a deployment whose secrets were deleted.
 #[rstest]
 #[case::left_there(false)]
@@ -130,8 +213,8 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
 async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
-    let name = tenant.name.parse().unwrap();
-    let path = signing_key_path(stack.output("SecretsPrefix"), &name);
+    let name: domain::tenant::TenantId = tenant.name.parse().unwrap();
+    let path = KeyOwner { tenant: name.clone(), webhook: None }.path(stack.output("SecretsPrefix"));
     let left = SigningKey::from_random([7; 32]);
     stack.aws.secrets().create_signing_key(&path, &left, &name).await.unwrap();
     if deleted {
@@ -139,7 +222,7 @@ async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool
     }
 
     let receiver = Receiver::accepting().await;
-    tenant.webhook(&receiver.url, json!({"signature_scheme": ED25519})).await;
+    tenant.webhook(&receiver.url, json!({"signature_scheme": ED25519, "signing_key": "tenant"})).await;
     let shown = keys(&stack, &tenant).await;
     assert_ne!(shown[0]["whpk"], left.public().to_string());
     tenant.put("i1", &[]).await;
@@ -151,7 +234,7 @@ async fn whoever_asked_for_no_key_has_none() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let webhook = tenant.webhook("https://example.com/", json!({})).await;
-    for name in [tenant.name.as_str(), "no%20tenant"] {
+    for name in [tenant.name.as_str(), "no%20tenant", &owner(&webhook), &format!("{}/whk_1", tenant.name)] {
         let answer = ask(stack.to(Method::GET, &format!("/.well-known/webhooks/{name}/keys.json"))).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     }
@@ -160,9 +243,9 @@ async fn whoever_asked_for_no_key_has_none() {
     let path = tests::path(&webhook, "");
     let (status, _) = tenant.call(Method::PATCH, &path, Some(&json!({"signature_scheme": ED25519}))).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(keys(&stack, &tenant).await.len(), 1);
-    let (status, problem) =
-        tenant.call(Method::POST, "/signing-keys/rotate", Some(&json!({"overlap_seconds": 604_801}))).await;
+    assert_eq!(own_keys(&stack, &webhook).await.len(), 1);
+    let rotate = tests::path(&webhook, "/signing-key/rotate");
+    let (status, problem) = tenant.call(Method::POST, &rotate, Some(&json!({"overlap_seconds": 604_801}))).await;
     assert_eq!(
         (status, &problem["errors"][0]["pointer"]),
         (StatusCode::UNPROCESSABLE_ENTITY, &json!("#/overlap_seconds"))

@@ -42,7 +42,7 @@ mod described;
         (name = "Events", description = "What happened, and how to say that something did. Needs the role ADMIN."),
         (name = "Event types", description = "The catalog of what may happen. Needs the role ADMIN; applications may only read it."),
         (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
-        (name = "Signing keys", description = "The tenant's own key pair, for signatures that anybody can verify. Needs the role ADMIN, and no application's token."),
+        (name = "Signing keys", description = "The key pair that webhooks of a tenant may share, for signatures that anybody can verify. Needs the role ADMIN, and no application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
         (name = "Usage", description = "What a tenant uses of its budgets: needs the role ADMIN. Of any tenant, and how far its budgets go: needs the role OPERATOR."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
@@ -90,7 +90,10 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
             if let Some(operation) = operation {
                 add_problems(operation, named, writes);
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
-                    let optional = matches!(operation.operation_id.as_deref(), Some("rotate" | "test" | "redrive"));
+                    let optional = matches!(
+                        operation.operation_id.as_deref(),
+                        Some("rotate" | "rotate_signing_key" | "test" | "redrive")
+                    );
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }
                 operation.operation_id = operation.operation_id.take().map(|name| format!("{}.{name}", resource(path)));

@@ -73,6 +73,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(signing_keys::rotate))
+        .routes(routes!(signing_keys::rotate_of_webhook))
         .routes(routes!(egress_addresses::get))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::put, sources::delete))
@@ -93,7 +94,9 @@ pub fn router(app: Arc<App>) -> Router {
     let integration = integration
         .layer(from_fn_with_state(Arc::clone(&app), idempotency::layer))
         .layer(from_fn_with_state(Arc::clone(&app), access::layer));
-    let keys = Router::new().route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published));
+    let keys = Router::new()
+        .route("/.well-known/webhooks/{tenant}/keys.json", get(signing_keys::published))
+        .route("/.well-known/webhooks/{tenant}/{webhook}/keys.json", get(signing_keys::published_of_webhook));
     Router::new()
         .nest("/api/v1/integration", integration)
         .merge(cacheable(keys))

@@ -36,10 +36,9 @@ impl Signers {
     /// Reads what signs; most often it is known already.
     pub(crate) async fn of(app: &App, webhook: &Webhook, now: Timestamp) -> Result<Self, StoreError> {
         let secrets = app.keyring.secrets(webhook, now).await?;
-        let signing_keys = if webhook.settings.signs_with_tenants_key() {
-            app.keyring.signing_keys(&app.registry, &webhook.tenant, now).await?
-        } else {
-            Vec::new()
+        let signing_keys = match webhook.key_owner() {
+            Some(owner) => app.keyring.signing_keys(&app.registry, &owner, now).await?,
+            None => Vec::new(),
         };
         Ok(Self { secrets, signing_keys })
     }

@@ -40,9 +40,6 @@ enum Refusal {
         "the same signed body came before with another type in its header, which is not signed, and was not stored"
     )]
     SaidOtherwise,
-    /// The webhook names types, and this is none of them: no fault of the caller's.
-    #[error("the webhook takes no calls of this type")]
-    NotNamed,
     /// The call is part of a circle of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
@@ -67,7 +64,13 @@ impl Refusal {
             Self::Unavailable(_) => Some(1),
             Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
             Self::Budget(exceeded) => Some(exceeded.wait_seconds),
-            Self::NotFound | Self::TooLarge | Self::Unverified(_) | Self::Loop(_) | Self::Disabled => None,
+            Self::NotFound
+            | Self::TooLarge
+            | Self::Unverified(_)
+            | Self::Contradicted(_)
+            | Self::SaidOtherwise
+            | Self::Loop(_)
+            | Self::Disabled => None,
         }
     }
 
@@ -82,7 +85,6 @@ impl Refusal {
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::Budget(_) => (StatusCode::TOO_MANY_REQUESTS, "budget-exceeded", "Budget used up"),
             Self::Disabled => (StatusCode::FORBIDDEN, "disabled", "Webhook disabled"),
-            Self::NotNamed => (StatusCode::ACCEPTED, "not-named", "Type not named"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         }
     }
@@ -145,19 +147,18 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     app.rates.take(&key, app.rate, now).await?;
     let Call { fact, once, said } = read(&webhook, signed_id, header, body);
     let collection = collection(&webhook);
-    let fact = match fact {
-        _ if !webhook.settings.enabled => Err(Refusal::Disabled),
-        Ok(fact) => Ok(fact),
-        Err(Unstored::NotNamed) => Err(Refusal::NotNamed),
-        Err(Unstored::Contradicted(contradiction)) => Err(contradiction.into()),
-    };
     // Before the answer: the same signed bytes do not become an event later under another header.
-    if let (Err(_), Some(said)) = (&fact, &said) {
+    if let (true, Some(said)) = (fact.is_err() || !webhook.settings.enabled, &said) {
         app.events.note_call((&collection, &once), said, now).await?;
     }
+    if !webhook.settings.enabled {
+        return Err(Refusal::Disabled);
+    }
     let fact = match fact {
-        Err(Refusal::NotNamed) => return Ok(None),
-        fact => fact?,
+        Ok(fact) => fact,
+        // No fault of the caller's.
+        Err(Unstored::NotNamed) => return Ok(None),
+        Err(Unstored::Contradicted(contradiction)) => return Err(contradiction.into()),
     };
     // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
     if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {

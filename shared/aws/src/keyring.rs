@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use domain::authorization::Authorization;
 use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
-use domain::signature::keys::{PublicKey, SigningKey, SigningKeys};
-use domain::tenant::TenantId;
+use domain::signature::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -20,7 +19,7 @@ use crate::{Registry, Secrets, StoreError};
 /// How many secrets are kept; all are forgotten when there are more.
 const CAPACITY: usize = 10_000;
 
-/// For how long it is not asked again which keys of a tenant sign. A rotation is seen that much later; until then the old key signs.
+/// For how long it is not asked again which keys sign. A rotation is seen that much later; until then the old key signs.
 const KEYS_KNOWN_FOR: Duration = Duration::from_mins(1);
 
 type Slot<T> = Arc<OnceCell<Arc<T>>>;
@@ -28,7 +27,7 @@ type Slot<T> = Arc<OnceCell<Arc<T>>>;
 /// What is kept, and forgotten as a whole when it is too much.
 type Slots<K, V> = Mutex<HashMap<K, V>>;
 
-/// Which keys of a tenant sign, and when that was read. Locked while it is read, so that deliveries that ask at once share it.
+/// Which keys of an owner sign, and when that was read. Locked while it is read, so that deliveries that ask at once share it.
 type Known = Arc<AsyncMutex<Option<(Timestamp, SigningKeys)>>>;
 
 /// A cache by path and fingerprint. It cannot be stale: a webhook whose secret was rotated or replaced names another fingerprint.
@@ -39,7 +38,7 @@ pub struct Keyring {
     key: OnceCell<FingerprintKey>,
     slots: Slots<(String, Fingerprint), Slot<WebhookSecret>>,
     signing: Slots<PublicKey, Slot<SigningKey>>,
-    tenants: Slots<TenantId, Known>,
+    owners: Slots<KeyOwner, Known>,
 }
 
 fn slot<K: Eq + Hash, V: Clone + Default>(slots: &Slots<K, V>, key: K) -> V {
@@ -54,8 +53,8 @@ impl Keyring {
     /// Reads nothing yet; `key_arn` is the ARN of the deployment's fingerprint key.
     #[must_use]
     pub fn new(secrets: Secrets, key_arn: String) -> Self {
-        let (slots, signing, tenants) = Default::default();
-        Self { secrets, key_arn, key: OnceCell::new(), slots, signing, tenants }
+        let (slots, signing, owners) = Default::default();
+        Self { secrets, key_arn, key: OnceCell::new(), slots, signing, owners }
     }
 
     /// Returns the secrets that the webhook signs with, the current one first; for a while after a rotation these are two.
@@ -115,7 +114,7 @@ impl Keyring {
         Err(StoreError::Inconsistent { key: path.to_owned(), why })
     }
 
-    /// Returns the keys that a tenant signs with, the current one first; for a while after a rotation these are two.
+    /// Returns the keys that a webhook's or a tenant's deliveries are signed with, the current one first; for a while after a rotation these are two.
     ///
     /// # Errors
     ///
@@ -123,17 +122,17 @@ impl Keyring {
     pub async fn signing_keys(
         &self,
         registry: &Registry,
-        tenant: &TenantId,
+        owner: &KeyOwner,
         now: Timestamp,
     ) -> Result<Vec<Arc<SigningKey>>, StoreError> {
-        let known = slot(&self.tenants, tenant.clone());
+        let known = slot(&self.owners, owner.clone());
         let keys = {
             let mut known = known.lock().await;
             match &*known {
                 Some((read_at, keys)) if now < *read_at + KEYS_KNOWN_FOR => keys.clone(),
                 Some(_) | None => {
-                    let keys = registry.signing_keys(tenant).await?;
-                    let keys = keys.ok_or_else(|| StoreError::Missing { key: format!("the key of {tenant}") })?;
+                    let keys = registry.signing_keys(owner).await?;
+                    let keys = keys.ok_or_else(|| StoreError::Missing { key: format!("the key of {owner}") })?;
                     *known = Some((now, keys.clone()));
                     keys
                 }
@@ -148,7 +147,7 @@ impl Keyring {
                 Ok(private) => signing.push(Arc::clone(private)),
                 // A second rotation took its place: the overlap has ended early, and the current one still signs.
                 Err(StoreError::Inconsistent { .. }) if key != keys.current => {
-                    tracing::warn!(tenant.id = %tenant, "the previous key is gone before its time");
+                    tracing::warn!(key.owner = %owner, "the previous key is gone before its time");
                 }
                 Err(error) => return Err(error),
             }

@@ -186,7 +186,7 @@ impl Usage {
             );
             let Some(event) = threshold_event(tenant, budget, percent, (used, limit), now) else { continue };
             if let Err(error) = self.events.publish(&[event], now).await {
-                tracing::warn!(tenant.id = %tenant, %error, "a tenant was not told of its use; another process may");
+                tracing::warn!(tenant.id = %tenant, %error, "an event about a tenant's use was not published; another process may");
             }
         }
     }

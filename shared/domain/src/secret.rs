@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::tenant::TenantId;
-
 /// How many random bytes a generated secret has.
 pub const GENERATED_BYTES: usize = 32;
 
@@ -167,19 +165,11 @@ impl FingerprintKey {
     }
 }
 
-/// Returns the path of a tenant's own key, `<prefix>/<tenant>/signing-key`, beside those of its webhooks' secrets: whoever may
-/// read these may read it. No id of a webhook reads so.
-#[must_use]
-pub fn signing_key_path(prefix: &str, tenant: &TenantId) -> String {
-    format!("{prefix}/{tenant}/signing-key")
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::id::WebhookId;
 
     /// Returns a fingerprint of some secret; another one for another number.
     pub(crate) fn fingerprint(number: u8) -> Fingerprint {
@@ -220,13 +210,6 @@ pub(crate) mod tests {
         assert_eq!(again.to_text().expose_secret(), text);
         assert_eq!(again.format(), SecretFormat::Whsec);
         assert!(!format!("{secret:?}").contains(text));
-    }
-
-    #[test]
-    fn the_tenants_key_lives_where_no_webhooks_secret_does() {
-        let path = signing_key_path("/dev/webhooks", &"acme".parse().unwrap());
-        let name = path.strip_prefix("/dev/webhooks/acme/").unwrap();
-        assert!(name.parse::<WebhookId>().is_err(), "{name}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::tenant::{AppId, TenantId};
 mod explain;
 mod headers;
 mod hours;
+mod keys;
 mod limits;
 mod settings;
 mod signing;
@@ -21,7 +22,7 @@ mod statistics;
 pub use explain::Explanation;
 pub use hours::{HOURS, Hour, Hours, Sums, Turn};
 pub use limits::AutoPause;
-pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SourceType};
+pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SigningKeyOf, SourceType};
 pub use statistics::{Statistics, Tally};
 
 /// The version of the resource's form: raised when a reader of the old one could not read the new one.

@@ -52,14 +52,28 @@ fn call() {}
 
 /// Shows a tenant's public keys
 ///
-/// By these anybody verifies a signature of `standard-webhooks-ed25519`; a receiver trusts the keys of the tenant that it expects
-/// deliveries of, and no others. Two while a rotation overlaps, and a little longer. May be kept for five minutes. A tenant of
-/// which no webhook has asked for the scheme has none.
+/// By these anybody verifies a signature of `standard-webhooks-ed25519` of the webhooks whose `signing_key` is `tenant`. Two while a
+/// rotation overlaps, and a little longer. May be kept for five minutes. What one receiver gets verifies at every other receiver of the
+/// tenant: a webhook's own key pair is the better choice.
 #[utoipa::path(get, path = "/.well-known/webhooks/{tenant}/keys.json", operation_id = "keys.get", tag = "Keys",
     params(("tenant" = String, Path, description = "The tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")),
     responses((status = 200, description = "A JSON Web Key Set", body = JwkSet, headers(("Cache-Control" = String)))))]
 #[expect(dead_code, reason = "describes a route of the router")]
 fn keys() {}
+
+/// Shows a webhook's public keys
+///
+/// By these anybody verifies a signature of `standard-webhooks-ed25519` of this webhook, and of no other. Two while a rotation overlaps, and
+/// a little longer. May be kept for five minutes. A webhook that has never asked for the scheme has none, nor has a deleted one.
+#[utoipa::path(get, path = "/.well-known/webhooks/{tenant}/{webhook}/keys.json", operation_id = "keys.get_of_webhook", tag = "Keys",
+    params(
+        ("tenant" = String, Path, description = "The webhook's tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme"),
+        ("webhook" = String, Path, description = "`whk_` and a ULID",
+            pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"),
+    ),
+    responses((status = 200, description = "A JSON Web Key Set", body = JwkSet, headers(("Cache-Control" = String)))))]
+#[expect(dead_code, reason = "describes a route of the router")]
+fn keys_of_webhook() {}
 
 /// Shows the contract
 ///
@@ -78,7 +92,7 @@ fn get() {}
 fn docs() {}
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(call, keys, get, docs))]
+#[openapi(paths(call, keys, keys_of_webhook, get, docs))]
 struct Beside;
 
 /// Adds the paths, each with the root for its server, and with no security.
@@ -110,7 +124,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
         ),
     ];
     let of_keys = [
-        ("404", "`urn:dynahook:problem:not-found`: the tenant has no key", &[OURS, GATEWAYS][..]),
+        ("404", "`urn:dynahook:problem:not-found`: there is no key", &[OURS, GATEWAYS][..]),
         ("503", "Try again in a moment", &[OURS, GATEWAYS]),
     ];
     let of_pages = [("503", "Try again in a moment", &[GATEWAYS][..])];

@@ -1,6 +1,8 @@
-//! `/signing-keys`, and the page of public keys: a tenant's own key pair, with which the scheme `standard-webhooks-ed25519` signs.
+//! The pages of public keys, and how keys are rotated: each webhook's own key pair, with which the scheme `standard-webhooks-ed25519`
+//! signs, and the one that webhooks of a tenant may share (`/signing-keys`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws::StoreError;
 use aws::secrets::Staged;
@@ -8,14 +10,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
-use domain::secret::signing_key_path;
-use domain::signature::keys::{PublicKey, SigningKey, SigningKeys};
-use domain::tenant::TenantId;
+use domain::signature::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
+use domain::webhook::Webhook;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::webhooks::actions::overlap;
+use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::OptionalJson;
 use crate::caller::Admin;
@@ -68,7 +70,7 @@ impl Jwk {
     }
 }
 
-/// A tenant's public keys, as a JSON Web Key Set: the one that signs first.
+/// Public keys, as a JSON Web Key Set: the one that signs first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
@@ -82,28 +84,62 @@ impl JwkSet {
 }
 
 /// Answers with a tenant's public keys, without asking who wants them.
-pub(crate) async fn published(
+pub(crate) async fn published(State(app): State<Arc<App>>, Path(tenant): Path<String>) -> Result<Page, Problem> {
+    let tenant = tenant.parse().map_err(|_| Problem::NotFound("key"))?;
+    page(&app, &KeyOwner { tenant, webhook: None }).await
+}
+
+/// Answers with a webhook's public keys, without asking who wants them. A deleted webhook has none: it sends nothing any more.
+pub(crate) async fn published_of_webhook(
     State(app): State<Arc<App>>,
-    Path(tenant): Path<String>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<JwkSet>), Problem> {
+    Path((tenant, webhook)): Path<(String, String)>,
+) -> Result<Page, Problem> {
     let not_found = || Problem::NotFound("key");
-    let tenant: TenantId = tenant.parse().map_err(|_| not_found())?;
-    let keys = app.registry.signing_keys(&tenant).await?.ok_or_else(not_found)?;
+    let (tenant, id) = (tenant.parse().map_err(|_| not_found())?, webhook.parse().map_err(|_| not_found())?);
+    let webhook = app.registry.webhook(&tenant, id).await?.ok_or_else(not_found)?.webhook;
+    if webhook.is_deleted() { Err(not_found()) } else { page(&app, &webhook.own_key_owner()).await }
+}
+
+type Page = ([(HeaderName, HeaderValue); 1], Json<JwkSet>);
+
+async fn page(app: &App, owner: &KeyOwner) -> Result<Page, Problem> {
+    let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("key"))?;
     Ok(([(CACHE_CONTROL, CACHE)], Json(JwkSet::new(&keys, app.clock.now()))))
 }
 
-/// Makes the tenant's key, if it has none yet.
+/// Makes the key of a tenant or a webhook, if it has none yet.
 ///
 /// The private half first, and the Registry decides: of two that make one at once, the one that is written there first is the
-/// tenant's, whichever came to the path first; and what a try that died has left at the path is named nowhere, and so takes
+/// owner's, whichever came to the path first; and what a try that died has left at the path is named nowhere, and so takes
 /// nobody's place.
-pub(super) async fn ensure(app: &App, tenant: &TenantId) -> Result<(), StoreError> {
-    if app.registry.signing_keys(tenant).await?.is_some() {
-        return Ok(());
+pub(super) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), StoreError> {
+    match app.registry.signing_keys(owner).await? {
+        Some(_) => Ok(()),
+        None => make(app, owner, None).await,
     }
+}
+
+/// Restores the key pair of a webhook that was deleted, or makes another one if the private half is gone for good: receivers find its
+/// public half on the webhook's page.
+pub(super) async fn restore(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
+    let owner = webhook.own_key_owner();
+    let Some(keys) = app.registry.signing_keys(&owner).await? else { return Ok(()) };
+    match app.secrets.restore(&keys.vault_path, webhook.audit.deleted_at).await {
+        Err(StoreError::Missing { .. }) if webhook.is_deleted() => make(app, &owner, Some(&keys)).await,
+        restored => restored,
+    }
+}
+
+/// Returns where the private half of a webhook's own key pair is, if it has one.
+pub(super) fn own_path(app: &App, webhook: &Webhook) -> String {
+    webhook.own_key_owner().path(&app.secrets_prefixes.outbound)
+}
+
+/// Makes a key, the first one or in the place of those that are gone.
+async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result<(), StoreError> {
     let key = SigningKey::from_random(runtime::random::bytes());
-    let path = signing_key_path(&app.secrets_prefixes.outbound, tenant);
-    let staged = match app.secrets.create_signing_key(&path, &key, tenant).await {
+    let path = owner.path(&app.secrets_prefixes.outbound);
+    let staged = match app.secrets.create_signing_key(&path, &key, &owner.tenant).await {
         Err(StoreError::Conflict { .. }) => {
             // An earlier deployment's key may be in its recovery window, where nothing can be put.
             app.secrets.restore(&path, None).await?;
@@ -111,24 +147,28 @@ pub(super) async fn ensure(app: &App, tenant: &TenantId) -> Result<(), StoreErro
         }
         created => created.map(|()| None)?,
     };
-    let keys = SigningKeys::first(path, key.public(), app.clock.now());
-    match app.registry.write_signing_keys(tenant, &keys).await {
-        // Another one's is the tenant's now.
+    let now = app.clock.now();
+    let keys = match gone {
+        Some(gone) => gone.rotated(key.public(), Duration::ZERO, now),
+        None => SigningKeys::first(path, key.public(), now),
+    };
+    match app.registry.write_signing_keys(owner, &keys).await {
+        // Another request's is the owner's now.
         Err(StoreError::Conflict { .. }) => return Ok(()),
         written => written?,
     }
-    tracing::info!(tenant.id = %tenant, "signing key made");
+    tracing::info!(key.owner = %owner, "signing key made");
     if let Some(staged) = staged {
-        promote(app, tenant, staged).await;
+        promote(app, owner, staged).await;
     }
     Ok(())
 }
 
 /// Makes the key that the Registry names the current one. Until that is done it is found where it waits, and the next rotation does
 /// this first.
-async fn promote(app: &App, tenant: &TenantId, staged: Staged) {
+async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
     if let Err(error) = app.secrets.promote(staged).await {
-        tracing::warn!(tenant.id = %tenant, %error, "a new key was not made the current one");
+        tracing::warn!(key.owner = %owner, %error, "a new key was not made the current one");
     }
 }
 
@@ -142,16 +182,16 @@ pub struct KeyRotation {
     overlap_seconds: Option<u64>,
 }
 
-/// Rotates the tenant's signing key
+/// Rotates the key that webhooks of the tenant share
 ///
 /// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/keys.json` beside the old one. Both sign until
 /// the overlap ends, so that receivers that have only the old one verify until they have looked again. Every webhook of the tenant
-/// whose deliveries carry `standard-webhooks-ed25519` is meant. The old key may sign for another minute, and stops at once on that
-/// page if there is no overlap. A tenant gets its first key with the first webhook that asks for the scheme.
+/// whose `signing_key` is `tenant` is meant. The old key may sign for another minute, and stops at once on that page if there is no
+/// overlap. A tenant gets its first key with the first webhook that asks for it.
 #[utoipa::path(post, path = "/signing-keys/rotate", tag = "Signing keys", request_body = Option<KeyRotation>,
     responses(
         (status = 200, description = "The public keys as they are now", body = JwkSet),
-        (status = 404, description = "No webhook has asked for the scheme yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No webhook has asked for the key yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "Others rotate it at the same time, or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn rotate(
@@ -160,29 +200,50 @@ pub(super) async fn rotate(
     OptionalJson(rotation): OptionalJson<KeyRotation>,
 ) -> Result<Json<JwkSet>, Problem> {
     admin.of_the_tenant()?;
+    let owner = KeyOwner { tenant: admin.tenant.clone(), webhook: None };
+    rotate_of(&app, &admin, &owner, rotation).await
+}
+
+/// Rotates a webhook's signing key
+///
+/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` beside the old one. Both sign
+/// until the overlap ends. The old key may sign for another minute, and stops at once on that page if there is no overlap. A webhook gets
+/// its first key when it asks for `standard-webhooks-ed25519`.
+#[utoipa::path(post, path = "/webhooks/{id}/signing-key/rotate", tag = "Webhooks", params(WebhookPath),
+    operation_id = "rotate_signing_key", request_body = Option<KeyRotation>,
+    responses((status = 200, description = "The webhook's public keys as they are now", body = JwkSet)))]
+pub(super) async fn rotate_of_webhook(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+    OptionalJson(rotation): OptionalJson<KeyRotation>,
+) -> Result<Json<JwkSet>, Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    rotate_of(&app, &admin, &webhook.own_key_owner(), rotation).await
+}
+
+async fn rotate_of(app: &App, admin: &Admin, owner: &KeyOwner, rotation: KeyRotation) -> Result<Json<JwkSet>, Problem> {
     let overlap = overlap(rotation.overlap_seconds)?;
-    let keys = app.registry.signing_keys(&admin.tenant).await?.ok_or(Problem::NotFound("signing key"))?;
+    let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("signing key"))?;
     app.spend_secrets(&admin.tenant, 1).await?;
     let key = SigningKey::from_random(runtime::random::bytes());
     // The private half first, and beside the one that signs: whichever of them the Registry names, it is there.
     let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;
     let now = app.clock.now();
     let keys = keys.rotated(key.public(), overlap, now);
-    match app.registry.write_signing_keys(&admin.tenant, &keys).await {
+    match app.registry.write_signing_keys(owner, &keys).await {
         Err(StoreError::Conflict { .. }) => {
             return Err(Problem::Conflict("others rotate the key at the same time; try again".to_owned()));
         }
         written => written?,
     }
-    promote(&app, &admin.tenant, staged).await;
-    tracing::info!(tenant.id = %admin.tenant, by = admin.subject, "signing key rotated");
+    promote(app, owner, staged).await;
+    tracing::info!(key.owner = %owner, by = admin.subject, "signing key rotated");
     Ok(Json(JwkSet::new(&keys, now)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

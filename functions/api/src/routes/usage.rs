@@ -26,7 +26,7 @@ pub struct BudgetUse {
     budget: Budget,
     used: u64,
     limit: u64,
-    /// When it is used anew; `null` for what is not counted by day.
+    /// When it starts again; `null` for what is not counted by day.
     #[schema(value_type = Option<String>, format = DateTime)]
     resets_at: Option<Timestamp>,
 }

@@ -145,8 +145,9 @@ pub(super) async fn create(
         pause: None,
         audit: Audit::created(now, &admin.subject),
     };
-    if webhook.settings.signs_with_tenants_key() {
-        signing_keys::ensure(&app, &webhook.tenant).await?;
+    webhook.check_key_owner(None, by).map_err(|fault| Problem::Invalid(vec![fault.into()]))?;
+    if let Some(owner) = webhook.key_owner() {
+        signing_keys::ensure(&app, &owner).await?;
     }
     let mut authorizing = None;
     if let Some(new) = new {
@@ -436,8 +437,10 @@ pub(super) async fn change(
         }
         let kept = record.webhook.keep_credentials(&before, authorization::by(admin));
         kept.map_err(|fault| Problem::Invalid(vec![fault.into()]))?;
-        if record.webhook.settings.signs_with_tenants_key() && !before.settings.signs_with_tenants_key() {
-            signing_keys::ensure(app, &record.webhook.tenant).await?;
+        let checked = record.webhook.check_key_owner(Some(&before), authorization::by(admin));
+        checked.map_err(|fault| Problem::Invalid(vec![fault.into()]))?;
+        if let Some(owner) = record.webhook.key_owner().filter(|owner| before.key_owner().as_ref() != Some(owner)) {
+            signing_keys::ensure(app, &owner).await?;
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
         let happened = happenings(&before, &record.webhook);

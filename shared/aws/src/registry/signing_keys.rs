@@ -1,7 +1,6 @@
-//! Tenants' keys: which sign, and which are shown. The private halves live in Secrets Manager.
+//! Keys of webhooks and tenants: which sign, and which are shown. The private halves live in Secrets Manager.
 
-use domain::signature::keys::{PreviousKey, PublicKey, SigningKeys};
-use domain::tenant::TenantId;
+use domain::signature::keys::{KeyOwner, PreviousKey, PublicKey, SigningKeys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +10,11 @@ use crate::items::{from_item, key, number, to_item};
 use crate::{StoreError, batch};
 
 const SK: &str = "SIGNINGKEYS";
+
+fn key_of(owner: &KeyOwner) -> (String, String) {
+    let sk = owner.webhook.map_or_else(|| SK.to_owned(), |webhook| format!("{SK}#{webhook}"));
+    (tenant_pk(&owner.tenant), sk)
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SigningKeysItem {
@@ -33,26 +37,27 @@ impl From<SigningKeysItem> for SigningKeys {
 }
 
 impl Registry {
-    /// Returns a tenant's keys, if it has any.
+    /// Returns an owner's keys, if it has any.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
-    pub async fn signing_keys(&self, tenant: &TenantId) -> Result<Option<SigningKeys>, StoreError> {
+    pub async fn signing_keys(&self, owner: &KeyOwner) -> Result<Option<SigningKeys>, StoreError> {
         // Batched, as deliver's role reads nothing of the table in another way.
-        let found = batch::get(&self.client, vec![(self.table.clone(), key(&tenant_pk(tenant), SK))]).await?;
+        let (pk, sk) = key_of(owner);
+        let found = batch::get(&self.client, vec![(self.table.clone(), key(&pk, &sk))]).await?;
         let item = found.into_values().flatten().next();
         Ok(item.map(from_item::<SigningKeysItem>).transpose()?.map(SigningKeys::from))
     }
 
-    /// Writes a tenant's first keys, or those that follow from what was read.
+    /// Writes an owner's first keys, or those that follow from what was read.
     ///
     /// # Errors
     ///
     /// [`StoreError::Conflict`] if somebody else wrote them meanwhile.
-    pub async fn write_signing_keys(&self, tenant: &TenantId, keys: &SigningKeys) -> Result<(), StoreError> {
+    pub async fn write_signing_keys(&self, owner: &KeyOwner, keys: &SigningKeys) -> Result<(), StoreError> {
         let SigningKeys { vault_path, version, current, since, previous } = keys.clone();
-        let (pk, sk) = (tenant_pk(tenant), SK.to_owned());
+        let (pk, sk) = key_of(owner);
         let item = SigningKeysItem { pk, sk, v: 1, version, vault_path, current, since, previous };
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
         let put = match version {
@@ -61,7 +66,7 @@ impl Registry {
         };
         put.send().await.map_err(|error| {
             if is_conflict(&error) {
-                StoreError::Conflict { key: format!("the keys of {tenant}") }
+                StoreError::Conflict { key: format!("the keys of {owner}") }
             } else {
                 StoreError::unavailable(&error)
             }

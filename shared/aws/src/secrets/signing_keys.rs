@@ -1,4 +1,4 @@
-//! The private halves of tenants' keys: a version's id is the public half, in hexadecimal.
+//! The private halves of key pairs: a version's id is the public half, in hexadecimal.
 
 use domain::signature::keys::{PublicKey, SigningKey};
 use domain::tenant::TenantId;
@@ -8,7 +8,7 @@ use super::{Secrets, Staged, Version};
 use crate::StoreError;
 
 impl Secrets {
-    /// Keeps a tenant's first key.
+    /// Keeps the first key of a tenant, or of a webhook of the tenant.
     ///
     /// # Errors
     ///

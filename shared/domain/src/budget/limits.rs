@@ -52,7 +52,7 @@ impl Budget {
         }
     }
 
-    /// Says whether it is used anew each day.
+    /// Says whether it starts again each day.
     #[must_use]
     pub const fn is_daily(self) -> bool {
         !matches!(self, Self::Webhooks | Self::StoredBytes)

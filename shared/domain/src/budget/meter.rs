@@ -12,7 +12,7 @@ use super::{Budget, Budgets, KNOWN_FOR_SECONDS, PUBLISHED_KEPT_DAYS};
 /// How many days a delivery is deferred at most. One that would have to wait for longer is given up, and is a dead letter.
 pub const LONGEST_DEFERRAL_DAYS: u64 = 7;
 
-/// The parts of a budget, in percent, at which the tenant is told.
+/// The parts of a budget, in percent, at which the tenant gets an event.
 pub const THRESHOLDS: [u8; 2] = [80, 100];
 
 const SECONDS_A_DAY: u64 = 86_400;
@@ -170,7 +170,7 @@ impl Meter {
         }
     }
 
-    /// Takes what was read anew, and keeps what is not written yet.
+    /// Takes what was read again, and keeps what is not written yet.
     #[must_use]
     pub fn renewed(self, read: Self) -> Self {
         let told = if self.day == read.day { self.told } else { BTreeSet::new() };

@@ -1,4 +1,4 @@
-//! Key pairs of tenants: the private half signs, and anybody who has the public one can verify.
+//! Key pairs of webhooks and of tenants: the private half signs, and anybody who has the public one can verify.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +12,9 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::id::WebhookId;
+use crate::tenant::TenantId;
 
 /// How long a key is shown after it has stopped signing: what it signed last may only just have arrived, or wait at the receiver.
 const SHOWN_AFTERWARDS: Duration = Duration::from_mins(5);
@@ -128,7 +131,37 @@ impl From<PublicKey> for String {
     }
 }
 
-/// A tenant's keys: which sign, and which are shown. Never the private halves.
+/// Whose key pair it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyOwner {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tenant's webhook; `None` for the key pair that the tenant's webhooks share.
+    pub webhook: Option<WebhookId>,
+}
+
+impl KeyOwner {
+    /// Returns the path of the private half: `<prefix>/<tenant>/signing-key`, or `<prefix>/<tenant>/<webhook>/signing-key`, beside the
+    /// webhook's secret. No id of a webhook reads so.
+    #[must_use]
+    pub fn path(&self, prefix: &str) -> String {
+        match self.webhook {
+            Some(webhook) => format!("{prefix}/{}/{webhook}/signing-key", self.tenant),
+            None => format!("{prefix}/{}/signing-key", self.tenant),
+        }
+    }
+}
+
+impl fmt::Display for KeyOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.webhook {
+            Some(webhook) => write!(f, "{}/{webhook}", self.tenant),
+            None => self.tenant.fmt(f),
+        }
+    }
+}
+
+/// An owner's keys: which sign, and which are shown. Never the private halves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
     /// Where in Secrets Manager the private halves live.
@@ -153,7 +186,7 @@ pub struct PreviousKey {
 }
 
 impl SigningKeys {
-    /// Returns a tenant's first key.
+    /// Returns an owner's first key.
     #[must_use]
     pub fn first(vault_path: String, key: PublicKey, at: Timestamp) -> Self {
         Self { vault_path, version: 1, current: key, since: at, previous: None }
@@ -218,6 +251,16 @@ mod tests {
         let error = SigningKey::parse(text).unwrap_err();
         assert_eq!(error.to_string(), "must be whsk_ followed by an Ed25519 key in base64");
         assert!(text.parse::<PublicKey>().is_err());
+    }
+
+    #[test]
+    fn each_owner_has_a_path_of_its_own() {
+        let (tenant, id) = ("acme".parse().unwrap(), "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK");
+        let shared = KeyOwner { tenant, webhook: None };
+        let own = KeyOwner { webhook: Some(id.parse().unwrap()), ..shared.clone() };
+        assert_eq!(shared.path("/dev/webhooks"), "/dev/webhooks/acme/signing-key");
+        assert_eq!(own.path("/dev/webhooks"), format!("/dev/webhooks/acme/{id}/signing-key"));
+        assert!("signing-key".parse::<WebhookId>().is_err());
     }
 
     #[test]

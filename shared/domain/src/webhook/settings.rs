@@ -114,6 +114,11 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub signature_scheme: SignatureScheme,
+    /// Whose key pair signs `standard-webhooks-ed25519`: `webhook`, its own, or `tenant`, which all webhooks of the tenant share and which
+    /// only admins of the tenant may choose. Unless given it stays what it was, and is `webhook` at first.
+    #[serde(default)]
+    #[schema(inline)]
+    pub signing_key: Option<SigningKeyOf>,
     /// Headers that are added to every delivery. Not secret: they are kept in clear.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, String>)]
@@ -197,6 +202,16 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub source_type: SourceType,
+}
+
+/// Whose key pair signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SigningKeyOf {
+    /// The webhook's own.
+    Webhook,
+    /// The tenant's, which its webhooks share: what one receiver gets verifies at every other.
+    Tenant,
 }
 
 /// Which way events go.

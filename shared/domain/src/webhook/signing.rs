@@ -1,7 +1,7 @@
 //! Which signatures a webhook's deliveries carry, and which of them can stand together.
 
 use super::headers::{SECRET, is_ours, is_token};
-use super::{Direction, FieldError, Settings};
+use super::{Direction, FieldError, Settings, SigningKeyOf};
 use crate::secret::SecretFormat;
 use crate::signature::{Encoding, Signature, SignatureScheme};
 
@@ -20,9 +20,22 @@ impl Settings {
         std::iter::once(first).chain(self.further_signatures.iter().cloned()).collect()
     }
 
-    /// Says whether the tenant's own key signs.
+    /// Returns whose key pair signs where one does. Those that earlier versions wrote do not say: receivers have the tenant's key.
     #[must_use]
-    pub fn signs_with_tenants_key(&self) -> bool {
+    pub fn signing_key(&self) -> SigningKeyOf {
+        let legacy = if self.signs_with_key_pair() { SigningKeyOf::Tenant } else { SigningKeyOf::Webhook };
+        self.signing_key.unwrap_or(legacy)
+    }
+
+    /// Says whose key pair is to sign, if the caller does not: the one that did before, or at first the webhook's own.
+    pub fn resolve_signing_key(&mut self, before: Option<&Self>) {
+        let default = before.map_or(SigningKeyOf::Webhook, Self::signing_key);
+        self.signing_key.get_or_insert(default);
+    }
+
+    /// Says whether a key pair signs.
+    #[must_use]
+    pub fn signs_with_key_pair(&self) -> bool {
         self.signatures().iter().any(|signature| signature.scheme == SignatureScheme::StandardWebhooksEd25519)
     }
 

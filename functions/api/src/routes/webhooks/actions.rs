@@ -23,6 +23,7 @@ use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
 use crate::idempotency::Once;
 use crate::problem::{Fault, Problem};
+use crate::routes::signing_keys;
 
 /// How long an old secret signs beside the new one unless the caller says otherwise.
 const OVERLAP_SECONDS: u64 = 24 * 3600;
@@ -131,6 +132,7 @@ pub(crate) async fn restore(
             restored => restored?,
         }
     }
+    signing_keys::restore(&app, &record.webhook).await?;
     let made = match app.secrets.restore(&record.webhook.secret.vault_path, deleted_at).await {
         // A delete and a restore at once may have left its secret in the recovery window.
         Ok(()) if deleted_at.is_none() => return Ok(changed(&app, record).into_response()),

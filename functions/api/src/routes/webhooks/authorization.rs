@@ -22,6 +22,7 @@ use crate::body::JsonBody;
 use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
 use crate::problem::{Fault, Problem};
+use crate::routes::signing_keys;
 
 /// An authorization, with its secret: shows the form. The domain reads it, so that no error shows a value.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -208,9 +209,13 @@ pub(super) async fn keep(
     }
 }
 
-/// Deletes the secrets that a webhook names: the one that signs, and the one that authorizes.
+/// Deletes the secrets of a webhook: those that sign, and the one that authorizes.
 pub(super) async fn delete_secrets(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
     app.secrets.delete(&webhook.secret.vault_path).await?;
+    if webhook.settings.direction == Direction::Outbound {
+        // Whether it signs with one now or did before: there may be one.
+        app.secrets.delete(&signing_keys::own_path(app, webhook)).await?;
+    }
     match &webhook.authorization {
         Some(authorization) => app.secrets.delete(&authorization.vault_path).await,
         None => Ok(()),

@@ -13,7 +13,7 @@ use crate::problem::{Fault, Problem};
 pub(super) type Input = Map<String, Value>;
 
 /// The fields that a caller can set.
-const WRITABLE: [&str; 37] = [
+const WRITABLE: [&str; 38] = [
     "name",
     "type",
     "direction",
@@ -32,6 +32,7 @@ const WRITABLE: [&str; 37] = [
     "exclude",
     "template",
     "signature_scheme",
+    "signing_key",
     "headers",
     "properties",
     "enabled",
@@ -70,7 +71,9 @@ pub(super) fn create(app: &App, admin: &Admin, input: Input) -> Result<Settings,
         "tenant_id": admin.tenant, "company_id": admin.tenant,
         "app_id": admin.app, "application_id": admin.app, "application_token": admin.app,
     });
-    checked(app, parse(writable(input, &known)?)?)
+    let mut settings = parse(writable(input, &known)?)?;
+    settings.resolve_signing_key(None);
+    checked(app, settings)
 }
 
 /// Reads the settings that replace a webhook's.
@@ -102,8 +105,9 @@ fn known(current: &WebhookBody) -> Value {
     known
 }
 
-fn updated(app: &App, webhook: &Webhook, settings: Settings) -> Result<Settings, Problem> {
+fn updated(app: &App, webhook: &Webhook, mut settings: Settings) -> Result<Settings, Problem> {
     let before = &webhook.settings;
+    settings.resolve_signing_key(Some(before));
     let settings = checked(app, settings)?;
     let mut faults = Vec::new();
     if settings.direction != before.direction {
@@ -168,7 +172,7 @@ fn is_writable(name: &str) -> bool {
 
 /// A field of a webhook that there is not yet.
 fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 29] = [
+    const OURS: [&str; 30] = [
         "id",
         "webhook_id",
         "created_at",
@@ -198,6 +202,7 @@ fn is_ours(name: &str) -> bool {
         "updated_associate_id",
         "updatedCount",
         "application_token",
+        "signing_keys_url",
     ];
     OURS.contains(&name)
 }

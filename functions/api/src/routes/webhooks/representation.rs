@@ -19,7 +19,7 @@ use domain::secret::Fingerprint;
 use domain::signature::{Encoding, Signature, SignatureScheme};
 use domain::subscription::Transition;
 use domain::tenant::{AppId, TenantId};
-use domain::webhook::{AutoPause, Direction, SCHEMA_VERSION, Settings, SourceType, Statistics, Webhook};
+use domain::webhook::{AutoPause, Direction, SCHEMA_VERSION, Settings, SigningKeyOf, SourceType, Statistics, Webhook};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -71,6 +71,11 @@ pub struct WebhookBody {
     template: Option<String>,
     #[schema(inline)]
     signature_scheme: SignatureScheme,
+    /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own, or the one that webhooks of the tenant share.
+    #[schema(inline)]
+    signing_key: SigningKeyOf,
+    /// Where the public halves are, if a key pair signs.
+    signing_keys_url: Option<String>,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: BTreeMap<String, String>,
     #[schema(value_type = Object)]
@@ -174,6 +179,9 @@ impl WebhookBody {
         let WebhookRecord { webhook, statistics } = record;
         let (is_active, is_deleted, state) = (webhook.is_active(), webhook.is_deleted(), webhook.state() as u8);
         let url = callback_url(&webhook, public_url);
+        let signing_key = webhook.settings.signing_key();
+        let signing_keys_url =
+            webhook.key_owner().map(|owner| format!("{public_url}/.well-known/webhooks/{owner}/keys.json"));
         let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook;
         let Settings { name, kind, direction, url: target, event_types, sources, collections, operations, .. } =
             settings;
@@ -208,6 +216,8 @@ impl WebhookBody {
             exclude,
             template,
             signature_scheme,
+            signing_key,
+            signing_keys_url,
             headers,
             properties,
             enabled,
