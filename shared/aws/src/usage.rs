@@ -158,7 +158,7 @@ impl Usage {
             meters.retain(|_, meter| !meter.is_stale(now) || meter.has_pending());
         }
         let read = match meters.remove(tenant) {
-            Some(known) => known.renewed(read),
+            Some(known) => known.renewed(&read),
             None => read,
         };
         meters.insert(tenant.clone(), read);

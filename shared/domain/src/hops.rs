@@ -39,7 +39,6 @@ impl Hops {
 
     /// Says whether nothing led to it; the count is then left out of messages, rows and events.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_none(&self) -> bool {
         self.0 == 0
     }

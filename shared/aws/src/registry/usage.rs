@@ -176,18 +176,13 @@ impl Registry {
         let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
         match update.set_condition_expression(condition).customize().config_override(brief).send().await {
             Ok(answer) => Ok(Counted::Yes(answer.attributes.as_ref().map(of).unwrap_or_default())),
-            Err(error) => match full(&error) {
-                Some(counts) => Ok(Counted::NoRoom(counts)),
-                None => Err(StoreError::unavailable(&error)),
-            },
+            Err(error) => full(&error).ok_or_else(|| StoreError::unavailable(&error)),
         }
     }
 }
 
-/// Returns what the counters are, if one of them has no room and they are known.
-fn full<R>(error: &SdkError<UpdateItemError, R>) -> Option<Option<Counts>> {
-    match error.as_service_error()? {
-        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item().map(of)),
-        _ => None,
-    }
+/// Says that a counter has no room, if that is why the write was refused.
+fn full<R>(error: &SdkError<UpdateItemError, R>) -> Option<Counted> {
+    let UpdateItemError::ConditionalCheckFailedException(failed) = error.as_service_error()? else { return None };
+    Some(Counted::NoRoom(failed.item().map(of)))
 }

@@ -227,7 +227,7 @@ pub(super) mod tests {
         }
     }
 
-    fn read(value: serde_json::Value) -> Result<Overrides, Vec<(String, String)>> {
+    fn read(value: &serde_json::Value) -> Result<Overrides, Vec<(String, String)>> {
         let faults = |faults: Vec<FieldError>| faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect();
         Overrides::read(value.as_object().unwrap()).map_err(faults)
     }
@@ -235,14 +235,14 @@ pub(super) mod tests {
     #[test]
     fn every_budget_can_be_overridden_and_has_its_own_name() {
         for budget in Budget::ALL {
-            let overrides = read(json!({budget.as_str(): 7})).unwrap();
+            let overrides = read(&json!({budget.as_str(): 7})).unwrap();
             let limits = limits(3).with(&overrides);
             for other in Budget::ALL {
                 assert_eq!(limits.of(other), if other == budget { 7 } else { 3 }, "{other}");
             }
             assert_eq!(serde_json::to_value(budget).unwrap(), budget.as_str());
         }
-        assert_eq!(read(json!({"webhooks": null})).unwrap(), Overrides::default());
+        assert_eq!(read(&json!({"webhooks": null})).unwrap(), Overrides::default());
     }
 
     #[test]
@@ -256,7 +256,7 @@ pub(super) mod tests {
 
     #[test]
     fn all_faults_are_named_at_once() {
-        let faults = read(json!({"webhooks": -1, "jobs_per_day": "many", "stored_bytes": MAX_LIMIT + 1, "wishes": 3}));
+        let faults = read(&json!({"webhooks": -1, "jobs_per_day": "many", "stored_bytes": MAX_LIMIT + 1, "wishes": 3}));
         let pointers: Vec<_> = faults.unwrap_err().into_iter().map(|(pointer, _)| pointer).collect();
         assert_eq!(pointers.len(), 4);
         for pointer in ["/webhooks", "/jobs_per_day", "/stored_bytes", "/wishes"] {

@@ -172,9 +172,9 @@ impl Meter {
 
     /// Takes what was read again, and keeps what is not written yet.
     #[must_use]
-    pub fn renewed(self, read: Self) -> Self {
+    pub fn renewed(self, read: &Self) -> Self {
         let told = if self.day == read.day { self.told } else { BTreeSet::new() };
-        Self { pending: self.pending, told, ..read }
+        Self { pending: self.pending, told, ..read.clone() }
     }
 
     /// Says whether it is to be read again.

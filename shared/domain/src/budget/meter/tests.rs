@@ -108,7 +108,7 @@ fn thresholds_are_told_once(#[case] used: u64, #[case] percents: &[u8]) {
     assert_eq!(told(&mut meter), percents);
     assert_eq!(told(&mut meter), [0_u8; 0]);
     let read = meter.clone();
-    assert_eq!(told(&mut meter.renewed(read)), [0_u8; 0], "nor after the next read");
+    assert_eq!(told(&mut meter.renewed(&read)), [0_u8; 0], "nor after the next read");
 }
 
 #[test]
