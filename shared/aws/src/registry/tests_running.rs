@@ -97,7 +97,7 @@ impl Registry {
         match delete.send().await {
             Ok(_) => Ok(()),
             Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(())
             }
