@@ -248,9 +248,9 @@ mod tests {
                 Err(unusable) => panic!("{unusable:?}"),
             }
         }
-        println!("{:?}, {:?}", started.elapsed(), ends.iter().find(|faults| !faults.is_empty()));
-        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
         assert_eq!(ends.len(), 100);
+        // No measurement: what is not bounded takes hours, and what is bounded takes seconds on any machine.
+        assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
     }
 
     #[test]

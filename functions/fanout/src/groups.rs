@@ -23,6 +23,7 @@ const PACKED: &str = r#""zstd":{"B":""#;
 const HEADER: usize = 24;
 
 /// Divides a batch into groups, in its order.
+#[must_use]
 pub fn groups(records: &[Box<RawValue>]) -> Vec<&[Box<RawValue>]> {
     let mut groups = Vec::new();
     let (mut from, mut bytes) = (0, 0);

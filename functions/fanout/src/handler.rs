@@ -262,18 +262,15 @@ impl Chunk {
         self.bytes += slices.iter().map(|slice| slice.body.len()).sum::<usize>();
         self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
         for message in &messages {
-            match message.group() {
-                Some(group) => {
-                    let id = message.delivery.to_string();
-                    let body = message.to_json();
-                    self.bytes += body.len();
-                    self.ordered.push((record, InOrder { body, group, id }));
-                }
-                None => {
-                    let message = Outgoing::of(message, Duration::ZERO);
-                    self.bytes += message.body.len();
-                    self.deliveries.push((record, message));
-                }
+            if let Some(group) = message.group() {
+                let id = message.delivery.to_string();
+                let body = message.to_json();
+                self.bytes += body.len();
+                self.ordered.push((record, InOrder { body, group, id }));
+            } else {
+                let message = Outgoing::of(message, Duration::ZERO);
+                self.bytes += message.body.len();
+                self.deliveries.push((record, message));
             }
         }
     }

@@ -37,7 +37,9 @@ fn load(matchers: &mut Matchers, tenants: usize, each: usize, shape: Shape) {
         let tenant: TenantId = format!("tenant-{number}").parse().unwrap();
         let mut known = Known { generation: 1, ..matchers.take(&tenant) };
         let wanted = accepted((number * each..(number + 1) * each).map(shape)).0;
-        wanted.into_iter().for_each(|change| known.matcher.apply(change));
+        for change in wanted {
+            known.matcher.apply(change);
+        }
         matchers.put(tenant.clone(), known);
         assert_eq!(matchers.matching(&event(&tenant), 1).unwrap().not_judged, 0);
     }

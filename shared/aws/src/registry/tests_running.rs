@@ -1,5 +1,6 @@
 //! The tests of webhooks that are running: a tenant has a few places for them, whichever processes they were started in.
 
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use domain::event::EventType;

@@ -202,7 +202,7 @@ proptest! {
     #[test]
     fn places_are_kept_in_order(most in 1_u32..5, ops in prop::collection::vec(op(), 1..80)) {
         let limits = takes(most);
-        let (mut flow, mut at, mut number) = (Flow::default(), now(), 0);
+        let (mut flow, mut at, mut number, mut asked_so_often) = (Flow::default(), now(), 0, 0_u32);
         let mut line: std::collections::BTreeSet<DeliveryId> = std::collections::BTreeSet::new();
         let (mut woken, mut batches): (Vec<DeliveryId>, Vec<(String, u32, Timestamp)>) = (Vec::new(), Vec::new());
         for op in ops {
@@ -235,7 +235,9 @@ proptest! {
                 Op::End(_) | Op::Die(_) | Op::Woken(_) | Op::Lost(_) | Op::Look => Vec::new(),
             };
             if !asked.is_empty() {
-                let (holder, until) = (format!("batch {number} {}", batches.len()), at + Duration::from_mins(1));
+                // No two batches have one name: the places of the second would take those of the first away.
+                asked_so_often += 1;
+                let (holder, until) = (format!("batch {asked_so_often}"), at + Duration::from_mins(1));
                 let turns = flow.take(limits, &asked, &holder, until, at);
                 let count = may_go(&turns);
                 line.extend(asked.iter().zip(&turns).filter(|(_, turn)| **turn == Turn::Wait).map(|(ask, _)| ask.delivery));

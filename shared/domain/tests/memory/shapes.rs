@@ -30,7 +30,7 @@ pub(crate) fn list(count: usize, member: impl Fn(usize) -> Json) -> Json {
     (0..count).map(member).collect()
 }
 
-pub(crate) fn filter(of: Json) -> Json {
+pub(crate) fn filter(of: &Json) -> Json {
     json!({"filter": {"value": {"a": of}}})
 }
 
@@ -59,16 +59,16 @@ pub(crate) type Shape = fn(usize) -> Json;
 
 /// One member of each kind of filter, and of what else a webhook may ask for, each as large as it may be.
 pub(crate) const WORST: [(&str, Shape); 14] = [
-    ("wildcards", |n| filter(list(180, |m| json!({"wildcard": format!("*{n}{m}")})))),
-    ("one wildcard", |n| filter(json!([{"wildcard": format!("{n}*{}", "a*".repeat(1_900))}]))),
-    ("prefixes", |n| filter(list(200, |m| json!({"prefix": format!("{}", n * 200 + m)})))),
-    ("few prefixes", |n| filter(list(32, |m| json!({"prefix": format!("{n}-{m}-{}", "x".repeat(90))})))),
-    ("ranges", |n| filter(list(100, |m| json!({"numeric": [">", n, "<", n + m]})))),
-    ("anything but", |n| filter(json!([{"anything-but": list(350, |m| json!(format!("{n}-{m}")))}]))),
-    ("many anything but", |n| filter(list(150, |m| json!({"anything-but": [n, m]})))),
-    ("networks", |n| filter(list(130, |m| json!({"cidr": format!("10.{}.{m}.0/24", n % 256)})))),
-    ("other letters", |n| filter(list(80, |m| json!({"equals-ignore-case": format!("k\u{212a}{n}-{m}")})))),
-    ("texts", |n| filter(list(200, |m| json!(format!("{n}-{m}"))))),
+    ("wildcards", |n| filter(&list(180, |m| json!({"wildcard": format!("*{n}{m}")})))),
+    ("one wildcard", |n| filter(&json!([{"wildcard": format!("{n}*{}", "a*".repeat(1_900))}]))),
+    ("prefixes", |n| filter(&list(200, |m| json!({"prefix": format!("{}", n * 200 + m)})))),
+    ("few prefixes", |n| filter(&list(32, |m| json!({"prefix": format!("{n}-{m}-{}", "x".repeat(90))})))),
+    ("ranges", |n| filter(&list(100, |m| json!({"numeric": [">", n, "<", n + m]})))),
+    ("anything but", |n| filter(&json!([{"anything-but": list(350, |m| json!(format!("{n}-{m}")))}]))),
+    ("many anything but", |n| filter(&list(150, |m| json!({"anything-but": [n, m]})))),
+    ("networks", |n| filter(&list(130, |m| json!({"cidr": format!("10.{}.{m}.0/24", n % 256)})))),
+    ("other letters", |n| filter(&list(80, |m| json!({"equals-ignore-case": format!("k\u{212a}{n}-{m}")})))),
+    ("texts", |n| filter(&list(200, |m| json!(format!("{n}-{m}"))))),
     (
         "texts below a long name",
         |n| json!({"filter": {"value": {"n".repeat(2_000): list(200, |m| json!(format!("{:x}", n * 200 + m)))}}}),
