@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from access import check_access, check_gate, credentials
+from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
 from canary import check_secrets
 from contract import check_contract
@@ -71,6 +72,7 @@ def end_to_end(parts: Parts) -> None:
             parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
             parts.run("the walkthroughs of docs/API.md and docs/RUNBOOK.md", check_walkthroughs, stack)
             parts.run("what fan-out could not do is replayed", check_replay, stack)
+            parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
@@ -175,8 +177,9 @@ def lint() -> int:
     check_purity()
     step("links in README.md, CONTRIBUTING.md and docs")
     check_links()
-    step("alarms and mappings in docs/RUNBOOK.md")
+    step("alarms and mappings in docs/RUNBOOK.md, and tests in docs/THREAT-MODEL.md")
     check_runbook()
+    check_threats()
     deny = cargo_tool("cargo-deny", CARGO_DENY)
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
     check_advisories(deny)
@@ -230,6 +233,17 @@ def check_links() -> None:
                 broken.append(f"{document.relative_to(ROOT)}: {target}")
     if broken:
         raise StackError("these links lead nowhere:\n" + "\n".join(broken))
+
+
+def check_threats() -> None:
+    """Every test that docs/THREAT-MODEL.md names in the last column of a table is there."""
+    rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (ROOT / "docs" / "THREAT-MODEL.md").read_text(), re.MULTILINE)
+    named = {name for cell in rows for name in re.findall(r"`([a-z0-9_]+)`", cell)}
+    folders = [ROOT / name for name in ("functions", "shared", "tests", "infra")]
+    code = "\n".join(file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}"))
+    missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
+    if not named or missing:
+        raise StackError(f"docs/THREAT-MODEL.md names tests that are not there: {', '.join(missing)}")
 
 
 def slugs(markdown: str) -> set[str]:

@@ -95,13 +95,13 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     assert_eq!(status, 201, "{first}");
     let _ = proxy.calls();
     let path = |rest: &str| format!("/webhooks/{}{rest}", first["id"].as_str().unwrap());
-    let write: &[&str] = &["BatchGetItem", "GetItem", "TransactWriteItems"];
+    let write: &[&str] = &["BatchGetItem", "BatchGetItem", "TransactWriteItems"];
     for (method, path, body, calls) in [
         (
             Method::POST,
             "/webhooks".to_owned(),
             webhook(),
-            &["UpdateItem", "CreateSecret", "GetItem", "TransactWriteItems"][..],
+            &["UpdateItem", "CreateSecret", "BatchGetItem", "TransactWriteItems"][..],
         ),
         (Method::GET, path(""), json!({}), &["BatchGetItem"]),
         // One for the webhooks, one for what stands beside them.
@@ -120,7 +120,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
                 "DescribeSecret",
                 "PutSecretValue",
                 "BatchGetItem",
-                "GetItem",
+                "BatchGetItem",
                 "TransactWriteItems",
                 "UpdateSecretVersionStage",
             ],
@@ -144,12 +144,12 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         (Method::GET, "/event-types/a.b".to_owned(), json!({}), &["GetItem"]),
         (Method::GET, "/event-types".to_owned(), json!({}), &["Query"]),
         (Method::DELETE, "/event-types/a.b".to_owned(), json!({}), &["TransactWriteItems"]),
-        (Method::DELETE, path(""), json!({}), &["BatchGetItem", "GetItem", "TransactWriteItems", "DeleteSecret"]),
+        (Method::DELETE, path(""), json!({}), &["BatchGetItem", "BatchGetItem", "TransactWriteItems", "DeleteSecret"]),
         (
             Method::POST,
             path("/restore"),
             json!({}),
-            &["BatchGetItem", "RestoreSecret", "GetItem", "TransactWriteItems"],
+            &["BatchGetItem", "RestoreSecret", "BatchGetItem", "TransactWriteItems"],
         ),
     ] {
         let (status, _, answer) = api.call(method.clone(), &path, &body).await;
@@ -389,7 +389,7 @@ async fn a_webhook_whose_secret_is_gone_for_good_comes_back_with_a_new_one() {
 #[tokio::test]
 async fn a_tenant_has_as_many_webhooks_as_it_may() {
     let stack = Stack::connect().await;
-    let mut api = Api::start(&stack, &[("MAX_WEBHOOKS", "2")]).await;
+    let mut api = Api::start(&stack, &[("BUDGETS", "webhooks=2")]).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
         let (status, _, webhook) = api.call(Method::POST, "/webhooks", &webhook()).await;

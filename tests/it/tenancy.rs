@@ -139,9 +139,9 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
                 let with_nobodys = answer(&stack, &caller.token, &method, &nobodys, body.as_ref()).await;
-                // Applications have no keys of the API to themselves, foreign or not.
-                let refused =
-                    template.starts_with("/api-keys") && (caller.token == app.token || caller.token == other_app.token);
+                // Applications have no keys of the API to themselves, foreign or not, and what stands below a tenant's name is the operators'.
+                let is_app = caller.token == app.token || caller.token == other_app.token;
+                let refused = template.starts_with("/tenants/") || (template.starts_with("/api-keys") && is_app);
                 let expected = if refused { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
                 assert_eq!(with_foreign.0, expected, "{method} {foreign}: {}", with_foreign.2);
                 assert_eq!(with_foreign, with_nobodys, "{method} {foreign}");

@@ -153,7 +153,7 @@ async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
         .map(|request| {
             let body = request.json();
             assert_eq!(body["type"], "usage.threshold_reached", "{body}");
-            body["data"]["value"]["properties"]["percent"].clone()
+            body["data"]["value"]["percent"].clone()
         })
         .map(|percent| percent.as_u64().unwrap_or_default())
         .collect();

@@ -6,10 +6,10 @@ use tests::{Stack, path};
 
 /// A webhook that is as large as it may be: about a thirtieth of what a tenant may have.
 fn heavy() -> Value {
-    let paths = |count: usize| (0..count).map(|n| format!("{}f{n}", "a.".repeat(120))).collect::<Vec<_>>();
+    let paths = |name: &str, count: usize| (0..count).map(|n| format!("{}f{n}", name.repeat(120))).collect::<Vec<_>>();
     json!({
-        "name": "heavy", "url": "https://example.com/hook", "event_types": ["item.created"], "changed": paths(50),
-        "include": paths(100), "exclude": paths(90),
+        "name": "heavy", "url": "https://example.com/hook", "event_types": ["item.created"], "changed": paths("a.", 50),
+        "include": paths("a.", 100), "exclude": paths("b.", 90),
     })
 }
 

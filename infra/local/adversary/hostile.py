@@ -1,0 +1,80 @@
+"""A hostile tenant: an ordinary account with an admin's and an application's token, and receivers of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+import requests
+
+from receiver import Arrival, Receiver
+from stack import Stack
+
+
+class Hostile:
+    """Calls the API as one tenant does, and counts what it was answered."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self.stack = stack
+        self.tenant = f"{name}-{uuid.uuid4().hex[:8]}"
+        self.admin = stack.issuer.token(self.tenant, ["ADMIN"])
+        self.answers: Counter[tuple[str, int]] = Counter()
+
+    def call(self, what: str, method: str, path: str, body: object = None, token: str | None = None, **headers: str) -> requests.Response:
+        """Calls the API; the answer counts under `what`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.stack.call(method, path, token or self.admin, body, named)
+        self.answers[what, answer.status_code] += 1
+        return answer
+
+    def webhook(self, what: str, url: str, **settings: object) -> requests.Response:
+        """Registers a webhook."""
+        return self.call(what, "POST", "/webhooks", {"name": what, "url": url, **settings})
+
+    def change(self, **attributes: str) -> None:
+        """Creates an item in the table that the healthy tenant's items are in, too."""
+        item = {"tenant_id": self.tenant, "item_id": uuid.uuid4().hex, **attributes}
+        self.stack.client("dynamodb").put_item(TableName="items", Item={name: {"S": text} for name, text in item.items()})
+
+
+class Load:
+    """An attack that goes on: calls `strike` so many times a second, in a thread of its own, until it is stopped."""
+
+    def __init__(self, name: str, rate: float, strike: Callable[[], object]) -> None:
+        self.name, self.strikes, self.errors = name, 0, Counter()
+        self._rate, self._strike = rate, strike
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ends.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ends.is_set():
+            try:
+                self._strike()
+            except Exception as error:
+                # An attack may be cut off in any way; how often it was is reported.
+                self.errors[type(error).__name__] += 1
+            self.strikes += 1
+            # What takes longer than its turn is not made up for.
+            due = max(due + 1 / self._rate, time.monotonic())
+            self._ends.wait(max(0.0, due - time.monotonic()))
+
+
+def hanging(seconds: float) -> Receiver:
+    """Returns a receiver that answers after so many seconds."""
+
+    def wait(_: Arrival) -> int:
+        time.sleep(seconds)
+        return 204
+
+    return Receiver(0, wait)
