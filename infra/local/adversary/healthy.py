@@ -63,6 +63,11 @@ class Healthy:
         with self._lock:
             return sorted(self._arrived[item] - self._written[item] for item in items if item in self._arrived)
 
+    def missing(self) -> list[str]:
+        """Returns the items that have not arrived."""
+        with self._lock:
+            return sorted(self._written.keys() - self._arrived.keys())
+
 
 def percentile(sorted_values: list[float], percent: float) -> float:
     """Returns a percentile by the nearest rank."""

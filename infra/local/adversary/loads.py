@@ -1,7 +1,8 @@
 """Attacks that go on while the healthy tenant's deliveries are timed, by two tenants at once.
 
 Each request is expensive for the process that serves it. There are few of them: the emulator is one process for all services, and its
-queues are not fair between tenants, so that a flood would measure the emulator."""
+queues are not fair between tenants, so that a flood would measure the emulator. For the same reason each attack has a calm twin: the same
+requests as often, and nothing in them that is expensive. What differs between the two is what the attack costs."""
 
 from __future__ import annotations
 
@@ -24,24 +25,25 @@ WILDCARDS, UNLISTED, TEMPLATES = 40, 40, 60
 
 
 class Burner:
-    """A tenant whose webhooks are expensive to match and to render."""
+    """A tenant whose webhooks are expensive to match and to render, unless it is calm."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, calm: bool) -> None:
         self.hostile = Hostile(stack, "burner")
+        self._calm = calm
         self.receiver = Receiver(0)
 
     def prepare(self) -> None:
         """Registers as many webhooks as it may. What is refused is refused: the answers are counted."""
         url = self.receiver.url
         for number in range(WILDCARDS):
-            wanted = {"value": {"text": [{"wildcard": f"*{WILDCARD}{number}"}]}}
+            wanted = {"value": {"text": [f"{number}" if self._calm else {"wildcard": f"*{WILDCARD}{number}"}]}}
             self.hostile.webhook("filters", f"{url}/w{number}", event_types=["item.created"], filter=wanted)
         for number in range(UNLISTED):
             unwanted = [f"{number}-{other}-" + "y" * 20 for other in range(20)]
-            wanted = {"value": {"absent": [{"anything-but": unwanted}]}}
+            wanted = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
             self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=wanted)
         for number in range(TEMPLATES):
-            rendered = {"payload_format": "template", "template": burning(number)}
+            rendered = {} if self._calm else {"payload_format": "template", "template": burning(number)}
             self.hostile.webhook("templates", f"{url}/t{number}", event_types=["burn.now"], **rendered)
 
     def loads(self) -> list[Load]:
@@ -62,11 +64,12 @@ def burning(number: int) -> str:
 
 
 class Blocker:
-    """A tenant whose requests are slow to serve, and that calls whatever is open."""
+    """A tenant whose requests are slow to serve, and that calls whatever is open; unless it is calm."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, calm: bool) -> None:
         self.hostile = Hostile(stack, "blocker")
-        self.slow = hanging(20)
+        self._calm = calm
+        self.slow = Receiver(0) if calm else hanging(20)
         self.receiver = Receiver(0)
         self._forged = itertools.count()
 
@@ -75,17 +78,19 @@ class Blocker:
         call, webhook = self.hostile.call, self.hostile.webhook
         self._hangs = webhook("setup", f"{self.slow.url}/hangs", event_types=["hang.now"]).json()["id"]
         credentials = {"type": "oauth2", "token_url": f"{self.slow.url}/token", "client_id": "c", "client_secret": "a secret of theirs"}
-        webhook("setup", f"{self.receiver.url}/token", event_types=["hang.token"], authorization=credentials)
+        authorization = {} if self._calm else {"authorization": credentials}
+        webhook("setup", f"{self.receiver.url}/token", event_types=["hang.token"], **authorization)
         self._fast = webhook("setup", f"{self.receiver.url}/fast", event_types=["fast.now"]).json()["id"]
         inbound = {"name": "in", "direction": "inbound", "signature_scheme": "github"}
         self._inbound = call("setup", "POST", "/webhooks", inbound).json()["id"]
-        call("setup", "PUT", "/event-types/expensive.schema", {"schema": expensive_schema()})
+        call("setup", "PUT", "/event-types/expensive.schema", {"schema": {"type": "object"} if self._calm else expensive_schema()})
 
     def loads(self) -> list[Load]:
         """Tests, slow tokens, slow answers, dry-runs, explanations, schemas, forged tokens and calls without one."""
         call = self.hostile.call
         hang, token = ({"event_type": f"hang.{what}", "data": {}} for what in ("now", "token"))
-        change = {"webhook": {"payload_format": "template", "template": burning(0), "event_types": ["*"]}, "events": 1000}
+        rendered = {} if self._calm else {"payload_format": "template", "template": burning(0)}
+        change = {"webhook": {"event_types": ["*"], **rendered}, "events": 10 if self._calm else 1000}
         sample = {"sample": {"event_type": "fast.now", "properties": {"text": "a" * 5000}}}
         expensive = [{"event_type": "expensive.schema", "data": {"list": list(range(500))}}] * 50
         return [
@@ -95,7 +100,7 @@ class Blocker:
             Load("dry-runs of an expensive template", 0.1, lambda: call("dry-run", "POST", f"/webhooks/{self._fast}/dry-run", change)),
             Load("explanations", 0.2, lambda: call("explain", "POST", f"/webhooks/{self._fast}/explain", sample)),
             Load("fifty events against an expensive schema", 0.1, lambda: call("schema", "POST", "/events", expensive)),
-            Load("forged tokens", 0.5, lambda: call("forged", "GET", "/webhooks", token=self._forge())),
+            Load("forged tokens", 0.5, lambda: call("forged", "GET", "/webhooks", token=self.hostile.admin if self._calm else self._forge())),
             Load("calls of an inbound webhook without a signature", 0.5, self._call_inbound),
         ]
 

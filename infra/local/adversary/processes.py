@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from stack import Stack, session
 
-MEBIBYTE = 1024 * 1024
+# The functions that every delivery goes through, and that tenants share.
+ON_THE_WAY = ("FanoutFunction", "DeliverFunction")
+
+# How far the others stand back: as far as the kernel lets them.
+NICE = 19
 
 
 @dataclass
 class Process:
     """A process of a function: the most memory that it ever had, and what the function may have, in MiB."""
 
+    pid: int
     function: str
     peak: float
     limit: float
@@ -33,8 +39,16 @@ def processes(stack: Stack) -> list[Process]:
         # The emulator's own processes have no such name, or another program.
         if program.startswith("bootstrap") and (name := environment.get("AWS_LAMBDA_FUNCTION_NAME")):
             peak = int(status["VmHWM"].split()[0]) / 1024
-            found.append(Process(short(name), peak, float(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])))
+            found.append(Process(pid, short(name), peak, float(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])))
     return found
+
+
+def give_way(stack: Stack) -> None:
+    """Lets the processes that no delivery goes through stand back. Lambda gives each process a processor's share of its own; here all
+    share those of this machine, and what an attack makes the API compute must not be taken for a wait in fan-out or deliver."""
+    for process in processes(stack):
+        if process.function not in ON_THE_WAY:
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
 
 
 def short(name: str) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 
-from adversary.doors import doors
+from adversary.doors import Door, doors
 from adversary.healthy import Healthy, percentile
 from adversary.hostile import Load
 from adversary.loads import Blocker, Burner
 from adversary.loops import Relay
-from adversary.processes import processes
+from adversary.processes import give_way, processes
 from stack import Stack, step
 
-# How long each phase is timed, in seconds.
+# How long each phase is timed, in seconds, and how long its loads run before that: receivers hang by then, and breakers have noticed.
 PHASE = 60
+BEFORE = 10
 
-# How much slower the healthy tenant's deliveries may be than alone.
+# How much slower the healthy tenant's deliveries may be than with calm neighbours, which make as many requests.
 RATIO = 1.5
 
 # How much of its memory a process may use.
@@ -24,46 +25,76 @@ MEMORY = 200 / 256
 
 def check_adversaries(stack: Stack) -> list[str]:
     """Returns what broke."""
-    healthy, burner, blocker = Healthy(stack), Burner(stack), Blocker(stack)
-    # The first ones start processes.
+    healthy = Healthy(stack)
+    # The first changes start processes.
     healthy.latencies(healthy.change(5), 60)
     step("the healthy tenant alone")
-    alone = healthy.latencies(healthy.change(PHASE), 60)
-    step("two hostile tenants register what they may")
-    burner.prepare()
-    blocker.prepare()
-    step("all attacks at once")
-    relay = Relay(blocker.hostile)
-    loads = [*burner.loads(), *blocker.loads()]
-    for load in loads:
-        load.start()
+    items = healthy.change(PHASE / 2)
+    alone = healthy.latencies(items, 60)
+    step("with two calm neighbours, which make as many requests")
+    calm = Neighbours(stack, calm=True)
+    with_calm = calm.timed(healthy)
+    calm.stop()
+    step("with two hostile neighbours")
+    hostile = Neighbours(stack, calm=False)
+    relay = Relay(hostile.blocker.hostile)
     relay.start()
-    # Time for whatever hangs to hang, and for a breaker to notice.
-    time.sleep(10)
-    items = healthy.change(PHASE)
-    attacked = healthy.latencies(items, 120)
-    tried = [*doors(blocker.hostile, blocker.receiver), *relay.doors()]
-    for load in loads:
-        load.stop()
-    found = [f"{door.name}: {door.answered} {door.detail}" for door in tried if not door.held]
-    report(tried, loads, [burner, blocker])
-    found += timing(alone, attacked, len(items)) + memory(stack)
-    for receiver in (healthy.receiver, burner.receiver, blocker.receiver, blocker.slow):
-        receiver.close()
+    with_hostile = hostile.timed(healthy)
+    tried = [*doors(hostile.blocker.hostile, hostile.blocker.receiver), *relay.doors()]
+    hostile.stop()
     relay.close()
-    return found
+    healthy.receiver.close()
+    report(tried, hostile)
+    broken = [f"{door.name}: {door.answered} {door.detail}" for door in tried if not door.held]
+    return broken + timing(healthy, alone, with_calm, with_hostile) + memory(stack)
 
 
-def timing(alone: list[float], attacked: list[float], sent: int) -> list[str]:
-    """Compares how long the healthy tenant's deliveries took."""
-    for name, taken in (("alone", alone), ("with two hostile tenants", attacked)):
+class Neighbours:
+    """Two tenants next to the healthy one, and what they do all the time."""
+
+    def __init__(self, stack: Stack, calm: bool) -> None:
+        self.burner, self.blocker = Burner(stack, calm), Blocker(stack, calm)
+        self.burner.prepare()
+        self.blocker.prepare()
+        self.loads = [*self.burner.loads(), *self.blocker.loads()]
+        self._gives_way = Load("processes off the way stand back", 1, lambda: give_way(stack))
+
+    def timed(self, healthy: Healthy) -> list[float]:
+        """Starts the loads; returns how long the healthy tenant's deliveries took with them."""
+        for load in (*self.loads, self._gives_way):
+            load.start()
+        time.sleep(BEFORE)
+        return healthy.latencies(healthy.change(PHASE), 120)
+
+    def stop(self) -> None:
+        """Stops the loads. What they have set going goes on for a moment."""
+        for load in (*self.loads, self._gives_way):
+            load.stop()
+        for receiver in (self.burner.receiver, self.blocker.receiver, self.blocker.slow):
+            receiver.close()
+
+
+def report(tried: list[Door], hostile: Neighbours) -> None:
+    """Shows what was tried, and what it was answered."""
+    for door in tried:
+        print(f"{'held ' if door.held else 'BROKE'} {door.answered} {door.name} {door.detail}")
+    for load in hostile.loads:
+        print(f"{load.strikes:5} × {load.name}" + (f", {dict(load.errors)}" if load.errors else ""))
+    for tenant in (hostile.burner.hostile, hostile.blocker.hostile):
+        answers = ", ".join(f"{what} {status} × {count}" for (what, status), count in sorted(tenant.answers.items()))
+        print(f"{tenant.tenant}: {answers}")
+
+
+def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: list[float]) -> list[str]:
+    """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named."""
+    for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")
-    found = [f"{sent - len(attacked)} of the healthy tenant's deliveries did not arrive"] if len(attacked) < sent else []
-    if alone and attacked:
-        ratio = percentile(attacked, 99) / percentile(alone, 99)
-        print(f"p99 is {ratio:.2f}× of alone, and may be {RATIO}×")
-        found += [f"the healthy tenant's p99 is {ratio:.2f}× of what it is alone"] if ratio > RATIO else []
+    found = [f"the healthy tenant's item {item} did not arrive" for item in healthy.missing()]
+    if alone and calm and hostile:
+        ratio = percentile(hostile, 99) / percentile(calm, 99)
+        print(f"with hostile neighbours p99 is {ratio:.2f}× of that with calm ones, and may be {RATIO}×")
+        found += [f"the healthy tenant's p99 is {ratio:.2f}× of that with calm neighbours"] if ratio > RATIO else []
     return found
 
 
@@ -76,13 +107,3 @@ def memory(stack: Stack) -> list[str]:
         print(f"{function:24} at most {peak:5.0f} of {limit:.0f} MiB")
     over = [f"{function} took {peak:.0f} of {limit:.0f} MiB" for function, (peak, limit) in peaks.items() if peak > limit * MEMORY]
     return over if peaks else ["no process of a function was found"]
-
-
-def report(tried: list, loads: list[Load], tenants: list) -> None:
-    """Shows what was tried, and what it was answered."""
-    for door in tried:
-        print(f"{'held ' if door.held else 'BROKE'} {door.answered} {door.name} {door.detail}")
-    for load in loads:
-        print(f"{load.strikes:5} × {load.name}" + (f", {dict(load.errors)}" if load.errors else ""))
-    for tenant in tenants:
-        print(f"{tenant.hostile.tenant}: " + ", ".join(f"{what} {status} × {count}" for (what, status), count in sorted(tenant.hostile.answers.items())))
