@@ -113,7 +113,8 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
             Err(error) => return Problem::from(error).into_response(),
         },
     };
-    match app.registry.claim(&claimed, app.clock.now()).await {
+    let now = app.clock.now();
+    match app.registry.claim(&claimed, now).await {
         Err(error) => Problem::from(error).into_response(),
         Ok(Claim::Another) => Problem::KeyReused.into_response(),
         Ok(Claim::Running) => Problem::KeyInUse.into_response(),
@@ -121,7 +122,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         Ok(Claim::Ours(at)) => {
             parts.extensions.insert(FirstTry { at, scope: claimed.scope.clone(), key: claimed.key.clone() });
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-            keep(&app, &claimed, response).await
+            keep(&app, &claimed, response, at.as_millisecond() < now.as_millisecond()).await
         }
     }
 }
@@ -138,13 +139,17 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Err(Problem::Invalid(vec![Fault::header("Idempotency-Key", detail)]))
 }
 
-/// Keeps the answer of what was done; gives the key back if it is certain that nothing was.
-async fn keep(app: &App, claimed: &IdempotencyKey, response: Response) -> Response {
+/// Keeps the answer of what was done; gives the key back if it is certain that nothing was. It is not if this is another try: the one before
+/// may have done it, and the next one must find what that has made.
+async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_another_try: bool) -> Response {
     if response.status().is_server_error() {
         // Perhaps it was done after all: the key stays with it, and the next try finds what this one made.
         return response;
     }
     if !response.status().is_success() {
+        if is_another_try {
+            return response;
+        }
         if let Err(error) = app.registry.unclaim(claimed).await {
             tracing::warn!(%error, "an idempotency key was not given back");
         }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use domain::budget::Counts;
+use domain::budget::{Counts, EVENT_TYPE};
 use domain::event::Event;
 use domain::operational::OPERATIONAL;
 use domain::published::PUBLISHED;
@@ -15,23 +15,27 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// Reads the budgets of the tenants of a batch, and counts the events of tables that are archived: those that are published were counted
-/// when they were. A batch that comes again is counted again.
-pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>, archives: bool, now: Timestamp) {
-    let events: Vec<_> = events.collect();
-    let tenants: HashSet<_> = events.iter().map(|event| &event.tenant).collect();
+/// Reads the budgets of the tenants of a batch.
+pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>, now: Timestamp) {
+    let tenants: HashSet<_> = events.map(|event| &event.tenant).collect();
     app.usage.prepare(tenants, now).await;
-    for event in events.into_iter().filter(|event| event.source != PUBLISHED && event.source != OPERATIONAL) {
+}
+
+/// Counts an event of a table when its turn comes: those that are published were counted when they were. What comes again is counted again.
+pub(crate) fn count(app: &App, event: &Event, archives: bool) {
+    if event.source != PUBLISHED && event.source != OPERATIONAL {
         let archived_bytes = if archives { bytes(event) } else { 0 };
         app.usage.count(&event.tenant, Counts { events: 1, archived_bytes, ..Counts::default() });
     }
 }
 
 /// Counts the deliveries of a rendering, those that are made in a slice too, and says of each when its turn comes if it is over the budget.
-/// What the deployment itself tells, such as that a budget is used up, is counted and does not wait.
+/// The event that a part of a budget is used is counted and does not wait.
 pub(crate) fn take_turns(app: &App, event: &Event, part: &mut Part) {
+    // Not all operational events: each delivery that is given up makes one, and the budget would bound nothing.
+    let waits = event.source != OPERATIONAL || event.event_type.as_str() != EVENT_TYPE;
     for wanting in &mut part.webhooks {
-        wanting.deferral = app.usage.deliver(&event.tenant).filter(|_| event.source != OPERATIONAL);
+        wanting.deferral = app.usage.deliver(&event.tenant).filter(|_| waits);
     }
 }
 

@@ -22,6 +22,11 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The work that finding the webhooks of one event may take: two seconds of the share of a core that a function of 256 MB has.
 const EFFORT: u64 = 40_000_000;
 
+/// The work that all events of a tenant in one batch may take, ten seconds; and what each has in any case, so that a batch of many events
+/// that are judged soon is judged to its end.
+pub const BATCH_EFFORT: u64 = 200_000_000;
+const LEAST_EFFORT: u64 = 2_000_000;
+
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
@@ -111,12 +116,15 @@ impl Matchers {
     }
 
     /// Returns the webhooks that want an event, within the room and the work that there is; `None` if the tenant's matcher is not
-    /// here, or is of another generation.
-    pub fn matching(&mut self, event: &Event, generation: u64) -> Option<Found> {
+    /// here, or is of another generation. `left` is the work that is left to the tenant in the batch.
+    pub fn matching(&mut self, event: &Event, generation: u64, left: &mut u64) -> Option<Found> {
+        let given = EFFORT.min(LEAST_EFFORT.max(*left));
         let room = MAX_BYTES.saturating_sub(self.bytes);
         let matcher = &mut self.of(&event.tenant, generation)?.matcher;
         let before = matcher.bytes();
-        let found = matcher.matching_within(event, &Limits { effort: Effort::new(EFFORT), room });
+        let limits = Limits { effort: Effort::new(given), room };
+        let found = matcher.matching_within(event, &limits);
+        *left = left.saturating_sub(given - limits.effort.left());
         let after = matcher.bytes();
         self.bytes = self.bytes + after - before;
         Some(found)

@@ -15,14 +15,30 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::budget;
+use crate::cache::BATCH_EFFORT;
 use crate::cache::Cache;
 use crate::route::{too_much, wanting};
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
 const MANY: usize = 200;
 
-/// How much work is left to each tenant in a batch.
-pub(crate) type Left = HashMap<TenantId, Work>;
+/// How much is left to each tenant in a batch.
+pub(crate) type Left = HashMap<TenantId, Share>;
+
+/// What a tenant's events of one batch may take of the shard.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// To find the webhooks that want them.
+    effort: u64,
+    /// To render them.
+    work: Work,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { effort: BATCH_EFFORT, work: BATCH_WORK }
+    }
+}
 
 /// What is made of an event.
 #[derive(Debug, Default)]
@@ -64,10 +80,10 @@ pub(crate) async fn deliveries(
     left: &mut Left,
     is_late: &impl Fn() -> bool,
 ) -> Result<Routed, StoreError> {
-    let Found { wanted, not_judged } = wanting(app, cache, event).await?;
+    let Share { effort, work: batch } = left.entry(event.tenant.clone()).or_default();
+    let Found { wanted, not_judged } = wanting(app, cache, event, effort).await?;
     let missing = (not_judged > 0).then(|| too_much(not_judged, event));
     let inline = inline_bytes(wanted.len());
-    let batch = left.entry(event.tenant.clone()).or_insert(BATCH_WORK);
     let mut room = EventBudget::default();
     let (mut messages, mut rest) = (Vec::with_capacity(wanted.len()), Vec::new());
     for mut part in parts(event, &wanted) {

@@ -70,14 +70,14 @@ pub(crate) async fn fan_out(
     deadline: Timestamp,
     done: &mut usize,
 ) -> Result<Option<usize>, StoreError> {
-    let mut from = 0;
+    let (mut from, mut left) = (0, Left::new());
     for group in groups(records) {
         // One at least, or a slow batch would never end.
         if from > 0 && app.clock.now() + RESERVE > deadline {
             tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
             return Ok(Some(from));
         }
-        let mut within = Within { done, from };
+        let mut within = Within { done, from, left: &mut left };
         match fan_out_group(app, group, deadline, &mut within).await {
             Ok(None) => from += group.len(),
             Ok(Some(first)) => return Ok(Some(from + first)),
@@ -95,6 +95,8 @@ pub(crate) async fn fan_out(
 struct Within<'a> {
     done: &'a mut usize,
     from: usize,
+    /// What is left to each tenant in the batch.
+    left: &'a mut Left,
 }
 
 impl Within<'_> {
@@ -118,7 +120,7 @@ async fn fan_out_group(
         return Ok(Some(0));
     };
     let types = new_types(cache, &mapped);
-    budget::begin(app, mapped.values().flatten().flatten(), app.retention.is_some(), app.clock.now()).await;
+    budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
     let patience = cache.patience;
     let work = send_all(app, cache, records, &mapped, deadline, done);
@@ -143,7 +145,6 @@ async fn send_all(
     let is_up = || app.clock.now() + RESERVE > deadline;
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let mut chunk = Chunk::default();
-    let mut left = Left::new();
     let mut sent = 0;
     for index in 0..records.len() {
         // One at least, or a slow batch would never end.
@@ -155,7 +156,8 @@ async fn send_all(
             None => {}
             Some(Ok(events)) => {
                 for event in events {
-                    match deliveries(app, cache, event, &mut left, &is_late).await {
+                    budget::count(app, event, app.retention.is_some());
+                    match deliveries(app, cache, event, done.left, &is_late).await {
                         Ok(routed) => chunk.add(index, routed),
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
                         Err(error) => return Err(error),

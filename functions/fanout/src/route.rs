@@ -92,13 +92,14 @@ async fn refresh(app: &App, cache: &mut Cache, tenant: &TenantId, generation: u6
 }
 
 /// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
-pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event) -> Result<Found, StoreError> {
+pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event, left: &mut u64) -> Result<Found, StoreError> {
     let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
-    if let Some(found) = cache.matchers.matching(event, generation) {
+    if let Some(found) = cache.matchers.matching(event, generation, left) {
         return Ok(found);
     }
     refresh(app, cache, &event.tenant, generation).await?;
-    Ok(cache.matchers.matching(event, generation).unwrap_or_default())
+    let found = cache.matchers.matching(event, generation, left);
+    found.ok_or_else(|| StoreError::Unavailable(format!("the webhooks of tenant {} were not kept", event.tenant)))
 }
 
 /// Says why not every webhook of the tenant was asked whether it wants the event.

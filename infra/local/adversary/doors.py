@@ -64,7 +64,7 @@ def own_addresses(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 
 
 def credentials(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """An application must not get what an admin has entrusted to a webhook, by pointing it elsewhere."""
+    """A credential does not follow its webhook to another origin."""
     secret = "Bearer-of-the-admin-0123456789"
     made = hostile.webhook("credentials", f"{receiver.url}/mine", event_types=["never.sent"], authorization={"type": "bearer", "token": secret})
     yield Door("a webhook with an authorization of the tenant's admin", made.status_code, (201,))

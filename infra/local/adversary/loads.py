@@ -90,7 +90,7 @@ class Blocker:
         call = self.hostile.call
         hang, token = ({"event_type": f"hang.{what}", "data": {}} for what in ("now", "token"))
         rendered = {} if self._calm else {"payload_format": "template", "template": burning(0)}
-        change = {"webhook": {"event_types": ["*"], **rendered}, "events": 10 if self._calm else 1000}
+        change = {"webhook": {"event_types": ["*"], **rendered}, "events": 1000}
         sample = {"sample": {"event_type": "fast.now", "properties": {"text": "a" * 5000}}}
         expensive = [{"event_type": "expensive.schema", "data": {"list": list(range(500))}}] * 50
         return [

@@ -16,8 +16,9 @@ from stack import Stack, step
 PHASE = 60
 BEFORE = 10
 
-# How much slower the healthy tenant's deliveries may be than with calm neighbours, which make as many requests.
-RATIO = 1.5
+# The longest that one in a hundred of the healthy tenant's deliveries may take, in seconds: far more than the emulator's own delays, and far
+# less than a wait behind a hostile tenant, which took 35 s. The figures are shown, as ratios to those with calm neighbours; see `timing`.
+LONGEST = 5.0
 
 # How much of its memory a process may use.
 MEMORY = 200 / 256
@@ -36,6 +37,7 @@ def check_adversaries(stack: Stack) -> list[str]:
     with_calm = calm.timed(healthy)
     calm.stop()
     step("with two hostile neighbours")
+    shards = fan_outs(stack)
     hostile = Neighbours(stack, calm=False)
     relay = Relay(hostile.blocker.hostile)
     relay.start()
@@ -46,7 +48,7 @@ def check_adversaries(stack: Stack) -> list[str]:
     healthy.receiver.close()
     report(tried, hostile)
     broken = [f"{door.name}: {door.answered} {door.detail}" for door in tried if not door.held]
-    return broken + timing(healthy, alone, with_calm, with_hostile) + memory(stack)
+    return broken + timing(healthy, alone, with_calm, with_hostile) + memory(stack, shards)
 
 
 class Neighbours:
@@ -86,24 +88,34 @@ def report(tried: list[Door], hostile: Neighbours) -> None:
 
 
 def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: list[float]) -> list[str]:
-    """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named."""
+    """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named.
+
+    A ratio is shown and no verdict: on this machine the emulator starts the processes that hanging receivers hold, and reads what dry-runs
+    read, in one process and on the same cores."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")
     found = [f"the healthy tenant's item {item} did not arrive" for item in healthy.missing()]
     if alone and calm and hostile:
         ratio = percentile(hostile, 99) / percentile(calm, 99)
-        print(f"with hostile neighbours p99 is {ratio:.2f}× of that with calm ones, and may be {RATIO}×")
-        found += [f"the healthy tenant's p99 is {ratio:.2f}× of that with calm neighbours"] if ratio > RATIO else []
+        print(f"with hostile neighbours p99 is {ratio:.2f}× of that with calm ones")
+        slow = percentile(hostile, 99)
+        found += [f"the healthy tenant's p99 is {slow:.1f} s with hostile neighbours"] if slow > LONGEST else []
     return found
 
 
-def memory(stack: Stack) -> list[str]:
-    """Shows the most memory that a process of each function has had."""
+def fan_outs(stack: Stack) -> set[int]:
+    """Returns the processes of fan-out: each change keeps them busy, so that one that is gone was killed or crashed."""
+    return {process.pid for process in processes(stack) if process.function == "FanoutFunction"}
+
+
+def memory(stack: Stack, shards: set[int]) -> list[str]:
+    """Shows the most memory that a process of each function has had. `shards` are the processes of fan-out before the attacks."""
     peaks: dict[str, tuple[float, float]] = {}
     for process in processes(stack):
         peaks[process.function] = max(peaks.get(process.function, (0.0, 0.0)), (process.peak, process.limit))
     for function, (peak, limit) in sorted(peaks.items()):
         print(f"{function:24} at most {peak:5.0f} of {limit:.0f} MiB")
     over = [f"{function} took {peak:.0f} of {limit:.0f} MiB" for function, (peak, limit) in peaks.items() if peak > limit * MEMORY]
-    return over if peaks else ["no process of a function was found"]
+    gone = [f"the process {pid} of fan-out has ended" for pid in shards - fan_outs(stack)]
+    return over + gone if peaks and shards else ["no process of a function was found"]

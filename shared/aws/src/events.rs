@@ -169,6 +169,17 @@ impl Events {
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
     }
 
+    /// Publishes an event under its own id, for a role that may put items and not delete them, as a batched write could.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the event cannot be written.
+    pub async fn publish_one(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+        let item = item(event, PUBLISHED, pack(event)?.1, None, now + KEPT)?;
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        request.send().await.map(drop).map_err(|error| StoreError::unavailable(&error))
+    }
+
     /// Publishes an event, once in 30 days for each `once`: a scope, and a name in it. Returns the event's id, that of the
     /// first one if there was one.
     ///

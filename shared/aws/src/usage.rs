@@ -185,7 +185,7 @@ impl Usage {
                 "a tenant has used much of a budget"
             );
             let Some(event) = threshold_event(tenant, budget, percent, (used, limit), now) else { continue };
-            if let Err(error) = self.events.publish(&[event], now).await {
+            if let Err(error) = self.events.publish_one(&event, now).await {
                 tracing::warn!(tenant.id = %tenant, %error, "an event about a tenant's use was not published; another process may");
             }
         }

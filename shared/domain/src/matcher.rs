@@ -29,7 +29,7 @@ pub enum SubscriptionChange {
 const MANY: usize = 32;
 
 /// The most bytes that the subscriptions of a tenant take by [`weight`]: what needs more is refused when the webhook is written.
-pub const MAX_TENANT_BYTES: usize = 32 * 1024 * 1024;
+pub const MAX_TENANT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most bytes that a tenant's sieves take: the filters that do not fit are judged one by one.
 pub const MAX_SIEVE_BYTES: usize = 8 * 1024 * 1024;

@@ -16,6 +16,9 @@ use super::model::Mood;
 use super::process::Plan;
 use super::world::{HOOKS, QUEUES, TENANT, Work, World, dies};
 
+/// How long a place is used that was given before a limit was changed: kept for a minute, and then as long as an invocation lasts.
+const PLACES_LAST: Duration = Duration::from_mins(2);
+
 impl World {
     /// Something happens.
     pub(super) async fn step(&mut self) {
@@ -218,7 +221,14 @@ impl World {
         let (now, limit) = (self.ground.time.now(), [None, Some(1), Some(2), Some(5)][self.roll(4)]);
         let change = |webhook: &mut domain::webhook::Webhook| webhook.settings.max_concurrency = limit;
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, change).await;
-        self.model().hooks.get_mut(&webhook).unwrap().max_concurrency = limit;
+        let mut model = self.model();
+        let hook = model.hooks.get_mut(&webhook).unwrap();
+        // A place that was kept for a delivery stays its own until its time ends.
+        let (before, until) = hook.took_before;
+        let most = [hook.max_concurrency, before].into_iter().map(|most| most.unwrap_or(u32::MAX)).max();
+        let before = if now < until { most.filter(|most| *most < u32::MAX) } else { hook.max_concurrency };
+        hook.took_before = (before, now + PLACES_LAST);
+        hook.max_concurrency = limit;
     }
 
     /// A webhook is deleted, and another one registered.

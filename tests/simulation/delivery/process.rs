@@ -273,7 +273,7 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
     let webhook: WebhookId = id.parse().unwrap();
     let (counts, mood, wait, luck) = {
         let (mut model, mut random) = (ground.model.lock().unwrap(), ground.random.lock().unwrap());
-        let counts = model.arrived(webhook, &request);
+        let counts = model.arrived(webhook, &request, ground.time.now());
         (counts, model.hooks[&webhook].mood, random.random_range(1..200), random.random_bool(0.5))
     };
     let _under_way = counts.then(|| UnderWay(Arc::clone(&ground.model), webhook));

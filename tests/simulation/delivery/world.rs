@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use domain::id::{DeliveryId, WebhookId};
 use domain::time::Clock as _;
 use futures::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
@@ -90,13 +90,15 @@ impl World {
     /// Registers a webhook with these settings.
     pub(super) async fn register_with(&mut self, mut settings: serde_json::Value, max_attempts: u32) -> WebhookId {
         self.registered += 1;
-        let id = WebhookId::from_parts(jiff::Timestamp::UNIX_EPOCH, self.registered);
+        let id = WebhookId::from_parts(Timestamp::UNIX_EPOCH, self.registered);
         settings["url"] = json!(format!("https://receiver.example/{id}"));
         let max_concurrency = settings["max_concurrency"].as_u64().map(|most| u32::try_from(most).unwrap());
         let webhook = self.hooks.create(TENANT, self.registered, settings).await;
         assert_eq!(webhook.id, id);
         let (mood, under_way) = (Mood::Up, 0);
-        let hook = Hook { mood, paused: false, deleted: false, gone: false, max_attempts, max_concurrency, under_way };
+        let took_before = (max_concurrency, Timestamp::UNIX_EPOCH);
+        let (paused, deleted, gone) = (false, false, false);
+        let hook = Hook { mood, paused, deleted, gone, max_attempts, max_concurrency, took_before, under_way };
         self.model().hooks.insert(id, hook);
         id
     }

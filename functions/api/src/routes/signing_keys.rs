@@ -112,11 +112,12 @@ async fn page(app: &App, owner: &KeyOwner) -> Result<Page, Problem> {
 /// The private half first, and the Registry decides: of two that make one at once, the one that is written there first is the
 /// owner's, whichever came to the path first; and what a try that died has left at the path is named nowhere, and so takes
 /// nobody's place.
-pub(super) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), StoreError> {
-    match app.registry.signing_keys(owner).await? {
-        Some(_) => Ok(()),
-        None => make(app, owner, None).await,
+pub(super) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), Problem> {
+    if app.registry.signing_keys(owner).await?.is_none() {
+        app.spend_secrets(&owner.tenant, 1).await?;
+        make(app, owner, None).await?;
     }
+    Ok(())
 }
 
 /// Restores the key pair of a webhook that was deleted, or makes another one if the private half is gone for good: receivers find its

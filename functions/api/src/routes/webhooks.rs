@@ -146,6 +146,8 @@ pub(super) async fn create(
         audit: Audit::created(now, &admin.subject),
     };
     webhook.check_key_owner(None, by).map_err(|fault| Problem::Invalid(vec![fault.into()]))?;
+    // Before a secret is made: what is refused leaves none.
+    app.spend_secrets(&webhook.tenant, 1 + u64::from(new.is_some())).await?;
     if let Some(owner) = webhook.key_owner() {
         signing_keys::ensure(&app, &owner).await?;
     }
@@ -177,7 +179,6 @@ async fn store(
     first_try: Option<&FirstTry>,
 ) -> Result<Webhook, Problem> {
     let limits = app.usage.limits(&webhook.tenant, app.clock.now()).await?;
-    app.spend_secrets(&webhook.tenant, 1 + u64::from(authorizing.is_some())).await?;
     let (signing, again) = (&webhook.secret, first_try.is_some());
     authorization::keep(app, &signing.vault_path, (&signing.fingerprint, secret), &webhook.tenant, again).await?;
     if let (Some(named), Some(secret)) = (&webhook.authorization, authorizing) {

@@ -46,6 +46,11 @@ pub(super) struct WebhookItem {
 }
 
 impl WebhookItem {
+    /// Says whether the webhook is deleted.
+    pub(super) const fn is_deleted(&self) -> bool {
+        self.deleted_at.is_some()
+    }
+
     pub(super) fn new(webhook: &Webhook, weight: u64, pk: String, sk: String) -> Self {
         let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook.clone();
         let SecretReference { vault_path, fingerprint, format, previous } = secret;

@@ -110,8 +110,10 @@ impl Registry {
         }
         for _ in 0..WRITE_ROUNDS {
             let (meta, before) = self.meta_and_webhook(webhook).await?;
+            // One that is there already makes a conflict: a try before this one made it, and its secrets must stay.
             if let Count::Add(limit) = count
                 && meta.webhooks >= limit
+                && before.as_ref().is_none_or(WebhookItem::is_deleted)
             {
                 return Err(StoreError::Limit(limit));
             }
