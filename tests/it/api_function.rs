@@ -155,7 +155,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             Method::POST,
             path("/restore"),
             json!({}),
-            &["BatchGetItem", "RestoreSecret", "BatchGetItem", "TransactWriteItems"],
+            &["BatchGetItem", "BatchGetItem", "RestoreSecret", "BatchGetItem", "TransactWriteItems"],
         ),
     ] {
         let (status, _, answer) = api.call(method.clone(), &path, &body).await;

@@ -155,8 +155,9 @@ impl From<Result<Published, Problem>> for PublicationResult {
 ///
 /// One, or up to 100: then a bad one does not stop the others, and the answer is 207 and says what became of each. They go to every
 /// webhook that wants them, as a table's changes do. If the answer is a 503 some may be published: send the request again, with the
-/// same `Idempotency-Key` or with the same `id`s, and none is published twice.
-#[utoipa::path(post, path = "/events", tag = "Events", params(RequestHops), request_body(content = inline(NewEvents)),
+/// same `Idempotency-Key` or with the same `id`s, and none is published twice. A request that follows from a delivery sends the header
+/// `webhook-hops` of that along, so that webhooks that lead to each other end.
+#[utoipa::path(post, path = "/events", tag = "Events", request_body(content = inline(NewEvents)),
     responses(
         (status = 202, description = "It is published", body = Published),
         (status = 207, description = "What became of each", body = PublicationResults),
@@ -199,8 +200,8 @@ pub struct AboutPath {
 
 /// Publishes an event, in SuperOffice's form
 ///
-/// The body is its data.
-#[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath, RequestHops),
+/// The body is its data. A request that follows from a delivery sends the header `webhook-hops` of that along.
+#[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
     request_body(content = serde_json::Map<String, serde_json::Value>),
     responses(
         (status = 202, description = "It is published", body = Published),
