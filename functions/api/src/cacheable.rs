@@ -1,4 +1,4 @@
-//! Answers that are the same for everyone: compressed, and kept by whoever asks, so that asking again costs little.
+//! Answers that are the same for everyone: compressed, and cacheable by clients, so that asking again costs little.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

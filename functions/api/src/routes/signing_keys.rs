@@ -185,7 +185,7 @@ pub struct KeyRotation {
 
 /// Rotates the key that webhooks of the tenant share
 ///
-/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/keys.json` beside the old one. Both sign until
+/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/keys.json` next to the old one. Both sign until
 /// the overlap ends, so that receivers that have only the old one verify until they have looked again. Every webhook of the tenant
 /// whose `signing_key` is `tenant` is meant. The old key may sign for another minute, and stops at once on that page if there is no
 /// overlap. A tenant gets its first key with the first webhook that asks for it.
@@ -207,7 +207,7 @@ pub(super) async fn rotate(
 
 /// Rotates a webhook's signing key
 ///
-/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` beside the old one. Both sign
+/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` next to the old one. Both sign
 /// until the overlap ends. The old key may sign for another minute, and stops at once on that page if there is no overlap. A webhook gets
 /// its first key when it asks for `standard-webhooks-ed25519`.
 #[utoipa::path(post, path = "/webhooks/{id}/signing-key/rotate", tag = "Webhooks", params(WebhookPath),

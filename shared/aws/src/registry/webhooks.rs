@@ -147,7 +147,7 @@ impl Registry {
         Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
     }
 
-    /// Reads what every write of a webhook changes: the tenant's counts, and the webhook as it was. Whoever writes either raises
+    /// Reads what every write of a webhook changes: the tenant's counts, and the webhook as it was. Every writer of either raises
     /// the generation, so that a transaction that expects this one expects both.
     async fn meta_and_webhook(&self, webhook: &Webhook) -> Result<(MetaItem, Option<WebhookItem>), StoreError> {
         let meta = (self.table.clone(), key(&tenant_pk(&webhook.tenant), "META"));

@@ -77,7 +77,7 @@ impl Authorization {
     }
 }
 
-/// The settings that say where a request goes and what stands in it, beside the event.
+/// The settings that say where a request goes and what stands in it, besides the event.
 ///
 /// An application that could change one of these could have requests of its own made under a credential that it was never shown.
 fn request_fields(before: &Settings, now: &Settings) -> Option<&'static str> {

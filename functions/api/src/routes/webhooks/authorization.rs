@@ -174,7 +174,7 @@ async fn set(
     let (authorization, secret) = named(app, by(admin), &webhook, new).await?;
     let (path, kept) = (&authorization.vault_path, (&authorization.fingerprint, &secret));
     app.spend_secrets(&webhook.tenant, 1).await?;
-    // The secret first, and beside the one that is named: whichever of them the webhook names, it is there.
+    // The secret first, next to the one that is named: the webhook always names one that exists.
     let staged = app.secrets.stage_anyway(path, before.as_ref(), kept, &webhook.tenant).await?;
     let record = change(app, admin, id, if_match, |record, app| {
         let written = apply(record, app)?;
@@ -182,7 +182,7 @@ async fn set(
         Ok(if before.as_ref() == Some(&authorization) { written } else { Write::Webhook })
     });
     let record = record.await?;
-    // Whoever removed the one before at the same time may have deleted its secret only now.
+    // A request that removed the one before at the same time may have deleted its secret only now.
     app.secrets.restore(path, None).await?;
     if let Err(error) = app.secrets.promote(staged).await {
         // It is found where it waits, and the next one that is set does this first.
