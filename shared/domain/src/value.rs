@@ -44,6 +44,12 @@ impl Value {
     }
 }
 
+/// Returns the step of a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) to a field of this name.
+#[must_use]
+pub fn step(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// How deep lists and maps may stand in one another.
 const MAX_DEPTH: usize = 100;
 

@@ -13,7 +13,7 @@ use crate::path::FieldPath;
 use crate::payload::PayloadFormat;
 use crate::published::PUBLISHED;
 use crate::tenant::{NameError, TenantId};
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, step};
 use crate::webhook::FieldError;
 
 /// The most kinds of entity that a table may hold.
@@ -213,11 +213,11 @@ impl Mapping {
             }
         }
         for (name, attribute) in &self.related {
-            let escaped = name.replace('~', "~0").replace('/', "~1");
+            let pointer = format!("/related{}", step(name));
             if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
-                fault(&format!("/related/{escaped}"), "must be a name of 1 to 64 bytes, and an attribute".to_owned());
+                fault(&pointer, "must be a name of 1 to 64 bytes, and an attribute".to_owned());
             } else if PayloadFormat::Change.reserved().contains(&name.as_str()) {
-                fault(&format!("/related/{escaped}"), "is a field of the payload and cannot be replaced".to_owned());
+                fault(&pointer, "is a field of the payload and cannot be replaced".to_owned());
             }
         }
     }

@@ -252,6 +252,12 @@ impl FieldError {
     pub fn new(pointer: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: pointer.to_owned(), detail: detail.to_string() }
     }
+
+    /// Returns the same fault of a field of a larger value.
+    #[must_use]
+    pub fn below(self, pointer: &str) -> Self {
+        Self { pointer: format!("{pointer}{}", self.pointer), ..self }
+    }
 }
 
 fn webhook() -> String {
