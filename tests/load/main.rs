@@ -14,8 +14,8 @@ mod soak;
 use std::sync::atomic::Ordering;
 
 use domain::id::WebhookId;
+use domain::matching::subscription::Subscription;
 use domain::source::Source;
-use domain::subscription::Subscription;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tests::{FakeAws, Function, binary, fanout_environment};

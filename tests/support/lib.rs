@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::id::{DeliveryId, WebhookId};
-use domain::secret::WebhookSecret;
-use domain::signature::{Keys, SignatureScheme, Signed, sign};
+use domain::signing::secret::WebhookSecret;
+use domain::signing::sign::{Keys, Signed, sign};
+use domain::signing::signature::SignatureScheme;
 use jiff::Timestamp;
 
 /// Asks again and again until there is an answer, for at most 30 seconds.

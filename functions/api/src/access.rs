@@ -9,11 +9,11 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use domain::api_key::Scope;
-use domain::caller::{CallerContext, Identity, NoIdentity};
+use domain::access::api_key::Scope;
+use domain::access::caller::{CallerContext, Identity, NoIdentity};
+use domain::access::rate::RateKey;
+use domain::access::tenant::TenantId;
 use domain::joined;
-use domain::rate::RateKey;
-use domain::tenant::TenantId;
 use lambda_http::request::RequestContext;
 
 use crate::App;

@@ -4,8 +4,8 @@
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
-use domain::caller::Identity;
-use domain::tenant::{AppId, TenantId};
+use domain::access::caller::Identity;
+use domain::access::tenant::{AppId, TenantId};
 
 use crate::access::{Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role};
 use crate::problem::Problem;

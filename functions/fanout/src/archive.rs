@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use aws::events::Archiving;
 use domain::event::Event;
-use domain::operational::OPERATIONAL;
-use domain::published::PUBLISHED;
+use domain::event::operational::{OPERATIONAL, PUBLISHED};
 use futures::future::{Either, select};
 
 use crate::App;

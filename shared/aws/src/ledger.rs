@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::breaker::Breaker;
-use domain::delivery::{Attempt, Delivery, Progress, State};
+use domain::access::tenant::TenantId;
+use domain::attempt::Attempt;
+use domain::delivery::breaker::Breaker;
+use domain::delivery::message::Message;
+use domain::delivery::{Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
-use domain::message::Message;
-use domain::tenant::TenantId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::answer::{Answer, StatusPattern, judge};
-use domain::delivery::{Outcome, Timing, Verdict};
-use domain::target::{TargetError, TargetPolicy};
+use domain::attempt::answer::{Answer, StatusPattern, judge};
+use domain::attempt::outcome::{Outcome, Timing, Verdict};
+use domain::attempt::target::{TargetError, TargetPolicy};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};

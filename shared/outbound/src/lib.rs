@@ -3,7 +3,7 @@
 //! A request goes to the address that policy was asked about, or nowhere: [`dial`] resolves a name, asks about all of its addresses
 //! and connects to those, and a literal address is asked about there too. No redirect is followed, no proxy is used, certificates are
 //! always verified, nothing is unpacked, and an answer is read up to a cap within the deadline. What an answer means is not decided
-//! here but in [`domain::answer`].
+//! here but in [`domain::attempt::answer`].
 
 mod client;
 mod dial;

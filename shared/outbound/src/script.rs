@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use domain::authorization::Token;
-use domain::delivery::Outcome;
+use domain::attempt::outcome::Outcome;
+use domain::webhook::authorization::token::Token;
 
 use crate::{Request, TokenError};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::message::Message;
+use domain::delivery::message::Message;
 use domain::time::Clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use domain::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
+use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
 use domain::id::WebhookId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

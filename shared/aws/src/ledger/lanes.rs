@@ -1,8 +1,8 @@
 //! What waits to be found by something else than its key: the sparse index `lanes`.
 
+use domain::delivery::message::Message;
 use domain::delivery::{Delivery, Progress};
 use domain::id::WebhookId;
-use domain::message::Message;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 

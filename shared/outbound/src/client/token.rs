@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::authorization::{Token, TokenFault, TokenRequest, refusal};
-use domain::target::TargetError;
+use domain::attempt::target::TargetError;
+use domain::webhook::authorization::token::{Token, TokenFault, TokenRequest, refusal};
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -94,7 +94,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use domain::authorization::OAuth2;
+    use domain::webhook::authorization::OAuth2;
     use rstest::rstest;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
