@@ -12,8 +12,6 @@ use domain::matching::matcher::{Found, Limits, MAX_TENANT_BYTES, Matcher};
 use domain::source::Source;
 use lru::LruCache;
 
-use crate::archive::PATIENCE;
-
 /// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
 /// used longest ago is forgotten first. A tenant takes at most [`MAX_TENANT_BYTES`], and its sieves
 /// [`domain::matching::matcher::MAX_SIEVE_BYTES`].
@@ -30,6 +28,9 @@ const LEAST_EFFORT: u64 = 2_000_000;
 
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// How long a batch may wait for its archive after its deliveries are sent: at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was read of the Registry.
 #[derive(Debug)]

@@ -11,13 +11,17 @@ mod fetch;
 mod names;
 mod outcome;
 mod places;
+mod request;
 #[cfg(feature = "scripted")]
 mod script;
 mod stream;
+mod token_error;
 mod trace;
 
-pub use client::{Client, Request, TokenError};
+pub use client::Client;
 pub use fetch::{FetchError, fetch};
 pub use places::Place;
+pub use request::Request;
 #[cfg(feature = "scripted")]
 pub use script::Script;
+pub use token_error::TokenError;

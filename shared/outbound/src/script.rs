@@ -7,7 +7,8 @@ use std::sync::Arc;
 use domain::attempt::outcome::Outcome;
 use domain::webhook::authorization::token::Token;
 
-use crate::{Request, TokenError};
+use crate::request::Request;
+use crate::token_error::TokenError;
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answers<R, T> = Arc<dyn Fn(R) -> Answer<T> + Send + Sync>;

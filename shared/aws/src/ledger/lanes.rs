@@ -6,7 +6,8 @@ use domain::id::WebhookId;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
-use super::breaker::{DueBreaker, is_breaker};
+use super::breaker::DueBreaker;
+use super::breaker_item::is_breaker;
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
 use super::flow::{DueFlow, is_flow};
 use super::{Ledger, Slot, Written, written};
