@@ -1,7 +1,7 @@
 //! The body that a webhook receives.
 //!
 //! Rendered once, before the delivery is queued, and never parsed again: what is signed is the bytes that are sent.
-//! `docs/PAYLOADS.md` shows every format to receivers; its examples are tested against this code.
+//! `docs/use/payloads.md` shows every format to receivers; its examples are tested against this code.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

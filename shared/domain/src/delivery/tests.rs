@@ -182,7 +182,7 @@ fn a_circle_ends_at_once_and_is_no_failure_of_its_receiver() {
     let settled = settle(0, 1, &outcome, &RetryPolicy::default(), now(), 0.5);
     assert_eq!(settled, Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
     assert!(!Verdict::Looped.tells_of_receiver());
-    assert_eq!(MAX_HOPS, 5, "docs/DELIVERY.md names it");
+    assert_eq!(MAX_HOPS, 5, "docs/use/delivery.md names it");
 }
 
 #[test]

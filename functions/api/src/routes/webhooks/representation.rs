@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A webhook. Fields that a caller can set stand among those that only Dynahook sets; `docs/API.md` says which is which,
+/// A webhook. Fields that a caller can set stand among those that only Dynahook sets; `docs/use/api.md` says which is which,
 /// and which document each comes from.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Webhook)]
