@@ -7,8 +7,8 @@ mod mismatch;
 
 use std::collections::BTreeMap;
 
-use domain::value::{Map, Value, step};
-use domain::webhook::FieldError;
+use domain::fault::{FieldError, step};
+use domain::value::{Map, Value};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::path::push_name;
+pub mod object;
+pub mod path;
 
 /// A JSON object: its keys are sorted.
 pub type Map = BTreeMap<String, Value>;
@@ -42,12 +43,6 @@ impl Value {
             Self::Null | Self::Bool(_) | Self::List(_) | Self::Map(_) => None,
         }
     }
-}
-
-/// Returns the step of a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) to a field of this name.
-#[must_use]
-pub fn step(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// How deep lists and maps may stand in one another.
@@ -200,6 +195,20 @@ fn collect_changes<'a>(
             changes.push((prefix.clone(), before, after));
         }
         prefix.truncate(length);
+    }
+}
+
+/// Adds a name to a path.
+pub(crate) fn push_name(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    if name.is_empty() || name.contains(['.', '`']) {
+        path.push('`');
+        path.extend(name.chars().flat_map(|c| matches!(c, '\\' | '`').then_some('\\').into_iter().chain([c])));
+        path.push('`');
+    } else {
+        path.push_str(name);
     }
 }
 

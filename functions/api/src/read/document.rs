@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use domain::value::{Value, step};
+use domain::fault::{FieldError, step};
+use domain::value::Value;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 
 /// Reads a body as JSON; numbers keep their digits. An object that has a name twice is refused: which of the two is meant?
 pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
@@ -16,8 +17,8 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
     // What cannot be read here cannot be read below either.
     let _ = Names { above: String::new(), twice: &mut twice }.deserialize(text);
     if !twice.is_empty() {
-        let faults = twice.iter().map(|pointer| Fault::field(pointer, "is given twice; send it once")).collect();
-        return Err(Problem::Invalid(faults));
+        let faults = twice.iter().map(|pointer| FieldError::new(pointer, "is given twice; send it once")).collect::<Vec<_>>();
+        return Err(faults.into());
     }
     let unreadable = "it is nested more than 100 levels deep, or a string has an invalid escape sequence";
     text.get().parse().map_err(|_| Problem::Malformed(unreadable.to_owned()))

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use domain::value::step;
+use domain::fault::step;
 use serde::de::{Error, Expected, Unexpected};
 
 /// A part of a body that does not fit its type.

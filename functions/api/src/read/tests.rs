@@ -1,5 +1,5 @@
-use domain::object::from_object;
-use domain::webhook::Settings;
+use domain::value::object::from_object;
+use domain::webhook::settings::Settings;
 use rstest::rstest;
 use serde::Deserialize;
 use serde_json::json;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::FieldError;
-use crate::value::step;
+use crate::fault::{FieldError, step};
 
 /// How many headers a webhook may add.
 const MAX_HEADERS: usize = 20;

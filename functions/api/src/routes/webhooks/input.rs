@@ -1,11 +1,12 @@
 //! What a caller says of a webhook: by any of the seeds' names, and with fields that only we set if they say what is so.
 
-use domain::authorization::NewAuthorization;
-use domain::filter::{Filter, FilterError};
-use domain::secret::{SecretFormat, WebhookSecret};
-use domain::signature::SignatureScheme;
-use domain::value::step;
-use domain::webhook::{FieldError, Settings, Webhook};
+use domain::fault::{FieldError, step};
+use domain::matching::filter::{Filter, FilterError};
+use domain::signing::secret::{SecretFormat, WebhookSecret};
+use domain::signing::signature::SignatureScheme;
+use domain::webhook::Webhook;
+use domain::webhook::authorization::NewAuthorization;
+use domain::webhook::settings::Settings;
 use serde_json::{Map, Value, json};
 
 use super::authorization;

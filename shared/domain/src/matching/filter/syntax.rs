@@ -1,0 +1,46 @@
+//! What a pattern may say.
+
+use serde_json::{Map as JsonMap, Value as Json};
+
+use super::alternative::Alternative;
+use super::{Asked, Fields};
+use crate::fault::{FieldError, step};
+
+impl Fields {
+    /// Reads what is asked of the fields of the map at a place, which is a JSON pointer. What is wrong is left out and added to `faults`.
+    pub(super) fn read(fields: JsonMap<String, Json>, above: &str, faults: &mut Vec<FieldError>) -> Self {
+        if fields.is_empty() {
+            faults.push(FieldError::new(above, "must name a field"));
+        }
+        let mut read = Vec::with_capacity(fields.len());
+        for (name, value) in fields {
+            let pointer = format!("{above}{}", step(&name));
+            let asked = match value {
+                Json::Object(inner) => Asked::Fields(Self::read(inner, &pointer, faults)),
+                Json::Array(alternatives) => Asked::OneOf(read_alternatives(alternatives, &pointer, faults)),
+                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+                    let detail = "must be a list of what it may be, such as [\"paid\"], or an object of fields";
+                    faults.push(FieldError::new(&pointer, detail));
+                    continue;
+                }
+            };
+            read.push((name.into(), asked));
+        }
+        Self(read.into())
+    }
+}
+
+fn read_alternatives(alternatives: Vec<Json>, pointer: &str, faults: &mut Vec<FieldError>) -> Box<[Alternative]> {
+    if alternatives.is_empty() {
+        faults.push(FieldError::new(pointer, "must list what it may be"));
+    }
+    let of = alternatives.len();
+    let mut read = Vec::with_capacity(of);
+    for (index, alternative) in alternatives.into_iter().enumerate() {
+        match Alternative::read(alternative, of) {
+            Ok(alternative) => read.push(alternative),
+            Err(detail) => faults.push(FieldError::new(&format!("{pointer}/{index}"), detail)),
+        }
+    }
+    read.into()
+}
