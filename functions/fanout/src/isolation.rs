@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::batch::{RESERVE, fan_out};
 use crate::cache::Cache;
 use crate::failure::bury;
-use crate::handler::{RESERVE, fan_out};
 use crate::record::sequence_number;
 
 /// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its place is logged.
