@@ -1,9 +1,9 @@
 //! What to do with a delivery: the state machine that the ledger records.
 //!
-//! Pure decisions. [`decide()`] looks at a message, the ledger's row, the webhook and its breaker, and says whether to attempt;
-//! [`settle`] looks at what came of the attempt and says what state the delivery is in; [`wake`] looks at a due row and says
-//! how the sweep moves it on. What they say is true wherever a process dies in between, because until a delivery is terminal
-//! there is a holder: a message that is not deleted, or a row that waits in a lane.
+//! Pure decisions. [`decide`](decide::decide) looks at a message, the ledger's row, the webhook and its breaker, and says whether
+//! to attempt. [`settle`](decide::settle) looks at the attempt's outcome and says what state the delivery is in.
+//! [`wake`](decide::wake) looks at a due row and says how the sweep moves it on. What they say is true wherever a process dies in
+//! between, because until a delivery is terminal there is a holder: a message that is not deleted, or a row that waits in a lane.
 
 use std::time::Duration;
 
