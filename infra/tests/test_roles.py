@@ -78,6 +78,21 @@ class Secrets(unittest.TestCase):
         self.assertEqual((variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound"))
 
 
+class Events(unittest.TestCase):
+    """What inbound does with the Events table. It is called without a token."""
+
+    def test_inbound_reads_only_which_calls_came_before(self) -> None:
+        table = Resolved().resolve({"Fn::GetAtt": ["EventsTable", "Arn"]})
+        keys = {
+            action: statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            for statement in statements("InboundRole")
+            if statement["Resource"] == table
+            for action in listed(statement["Action"])
+        }
+        written = ["T#*", "ONCE#inbound/*"]
+        self.assertEqual(keys, {"dynamodb:PutItem": written, "dynamodb:BatchGetItem": ["ONCE#inbound/*"]})
+
+
 class Network(unittest.TestCase):
     """Functions in a VPC, and the addresses that deliveries come from."""
 

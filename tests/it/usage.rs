@@ -66,6 +66,37 @@ async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_is_published_again_spends_nothing() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"events_per_day": 3})).await;
+    let named = |id: &str| json!({"event_type": "invoice.paid", "data": {}, "id": id});
+    let publish = async |ids: &[&str]| {
+        let body = json!(ids.iter().map(|id| named(id)).collect::<Vec<_>>());
+        tenant.call(Method::POST, "/events", Some(&body)).await
+    };
+    let duplicates = |answer: &Value| {
+        let results = answer["results"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        results.iter().map(|result| result["duplicate"] == true).collect::<Vec<_>>()
+    };
+    let (status, first) = tenant.call(Method::POST, "/events", Some(&named("a"))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{first}");
+    let (_, answer) = publish(&["a", "a", "b", "b"]).await;
+    assert_eq!(duplicates(&answer), [true, true, false, true], "there is room for one new event: {answer}");
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 2);
+    let (status, problem) = publish(&["b", "c", "d"]).await;
+    assert_eq!((status, &problem["needed"]), (StatusCode::TOO_MANY_REQUESTS, &json!(2)), "{problem}");
+    assert_eq!(duplicates(&publish(&["c"]).await.1), [false], "nothing of the refused request is stored");
+    // All is used now. What was published is answered as before, and what is new is refused.
+    assert_eq!(duplicates(&publish(&["a", "b", "c"]).await.1), [true; 3]);
+    let (status, again) = tenant.call(Method::POST, "/events", Some(&named("a"))).await;
+    assert_eq!((status, &again["id"], &again["duplicate"]), (StatusCode::ACCEPTED, &first["id"], &json!(true)));
+    let (status, _) = tenant.call(Method::POST, "/events", Some(&named("d"))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 3);
+}
+
+#[tokio::test]
 async fn what_is_stored_has_a_budget() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -82,7 +113,7 @@ async fn what_is_stored_has_a_budget() {
 async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
-    set(&stack, &tenant, json!({"events_per_day": 1})).await;
+    set(&stack, &tenant, json!({"events_per_day": 2})).await;
     let body = json!({"name": "in", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": "a secret that both sides know"});
     let (_, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
     let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
@@ -94,11 +125,21 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
         let request = stack.to(Method::POST, &path).body(body);
         ask(headers.iter().fold(request, |request, (name, value)| request.header(name, value))).await
     };
-    assert_eq!(call(1).await.status(), StatusCode::ACCEPTED);
-    let refused = call(2).await;
+    let taken = async |number: usize| {
+        let answer = call(number).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        answer.json::<Value>().await.unwrap()
+    };
+    let first = taken(1).await;
+    assert_eq!(taken(1).await, first);
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 1, "a call that is sent again spends nothing");
+    taken(2).await;
+    let refused = call(3).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(refused.json::<Value>().await.unwrap()["type"], "urn:dynahook:problem:budget-exceeded");
+    assert_eq!(taken(1).await, first, "a call that was stored is answered as before");
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 2);
 
     // 50 a second, in windows of a second: of 150 at once some are over it, whatever the second is.
     let many = futures::future::join_all((0..150).map(call)).await;

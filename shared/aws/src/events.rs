@@ -1,5 +1,7 @@
 //! The Events table: published events, whose stream wakes fan-out, and the archive of all that happened.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -7,6 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckF
 use domain::delivery::KEPT;
 use domain::event::{Event, EventType};
 use domain::id::EventId;
+use domain::inbound::Earlier;
 use domain::message::{Body, MAX_INLINE_BYTES, Message};
 use domain::redelivery::Refusal;
 use domain::tenant::TenantId;
@@ -27,16 +30,22 @@ mod list;
 pub use archive::Archiving;
 pub use list::{EventPage, Range};
 
+/// Returns the key of the item that stands for what came once: a scope, and what is unique within it.
+fn once_key((scope, id): (&str, &str)) -> (String, String) {
+    (format!("ONCE#{scope}"), hex::encode(Sha256::digest(id)))
+}
+
 /// Returns the item that stands for what came once; `once` is a scope and what is unique within it.
 fn once_item(
-    (scope, id): (&str, &str),
+    once: (&str, &str),
     event: Option<EventId>,
     said: Option<&str>,
     now: Timestamp,
 ) -> Result<Item, StoreError> {
+    let (pk, sk) = once_key(once);
     to_item(&OnceItem {
-        pk: format!("ONCE#{scope}"),
-        sk: hex::encode(Sha256::digest(id)),
+        pk,
+        sk,
         v: 1,
         kind: "once".to_owned(),
         event,
@@ -178,6 +187,27 @@ impl Events {
         let item = item(event, PUBLISHED, pack(event)?.1, None, now + KEPT)?;
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         request.send().await.map(drop).map_err(|error| StoreError::unavailable(&error))
+    }
+
+    /// Reads what came before of `ids` within a scope, consistently. An id that did not come within 30 days is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn earlier<'a>(
+        &self,
+        scope: &str,
+        ids: impl IntoIterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> Result<HashMap<&'a str, Earlier>, StoreError> {
+        let keys: HashMap<_, _> = ids.into_iter().map(|id| (once_key((scope, id)), id)).collect();
+        let wanted = keys.keys().map(|(pk, sk)| (self.table.clone(), key(pk, sk))).collect();
+        let found = batch::get(&self.client, wanted).await?.into_values().flatten();
+        let read = found.filter(|item| is_live(item, now)).map(|item| {
+            let OnceItem { pk, sk, event, said, .. } = from_item(item)?;
+            Ok(keys.get(&(pk, sk)).map(|id| (*id, Earlier { event, said })))
+        });
+        read.filter_map(Result::transpose).collect()
     }
 
     /// Publishes an event, once in 30 days for each `once`: a scope, and a name in it. Returns the event's id, that of the
