@@ -93,6 +93,20 @@ class Events(unittest.TestCase):
         self.assertEqual(keys, {"dynamodb:PutItem": written, "dynamodb:BatchGetItem": ["ONCE#inbound/*"]})
 
 
+class Alarms(unittest.TestCase):
+    """Alarms that count lines of logs."""
+
+    def test_of_budgets_count_both_thresholds(self) -> None:
+        alarm = Resolved().resource("TenantBudgetAlarm")
+        found = {
+            filtered["FilterPattern"]
+            for filtered in Resolved().resources("AWS::Logs::MetricFilter").values()
+            if filtered["MetricTransformations"][0]["MetricName"] == alarm["MetricName"]
+        }
+        # The lines have 80 or 100: see THRESHOLDS in shared/domain/src/budget/meter.rs.
+        self.assertEqual(found, {"{ $.budget_percent >= 80 }"})
+
+
 class Network(unittest.TestCase):
     """Functions in a VPC, and the addresses that deliveries come from."""
 
