@@ -54,6 +54,7 @@ fn retrying() -> Delivery {
         entity: None,
         hops: domain::hops::Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

@@ -59,6 +59,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         entity: None,
         hops: domain::hops::Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         progress,
         lease_until: None,
         body,
