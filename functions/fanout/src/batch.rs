@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::archive;
+use crate::archive::{self, Patience};
 use crate::budget;
 use crate::cache::Cache;
 use crate::copies::once;
@@ -31,6 +31,7 @@ pub(crate) async fn fan_out(
     records: &[Box<RawValue>],
     deadline: Timestamp,
     done: &mut usize,
+    patience: &mut Patience,
 ) -> Result<Option<usize>, StoreError> {
     let (mut from, mut left) = (0, Left::new());
     for group in groups(records) {
@@ -39,7 +40,7 @@ pub(crate) async fn fan_out(
             tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
             return Ok(Some(from));
         }
-        let mut within = Within { done, from, left: &mut left };
+        let mut within = Within { progress: Progress { done, from }, left: &mut left, patience };
         match fan_out_group(app, group, deadline, &mut within).await {
             Ok(None) => from += group.len(),
             Ok(Some(first)) => return Ok(Some(from + first)),
@@ -53,15 +54,21 @@ pub(crate) async fn fan_out(
     Ok(None)
 }
 
-/// Counts the records of a group that are done among those of the batch.
+/// What the groups of a batch have in common.
 struct Within<'a> {
-    done: &'a mut usize,
-    from: usize,
+    progress: Progress<'a>,
     /// What is left to each tenant in the batch.
     left: &'a mut Left,
+    patience: &'a mut Patience,
 }
 
-impl Within<'_> {
+/// Counts the records of a group that are done among those of the batch.
+struct Progress<'a> {
+    done: &'a mut usize,
+    from: usize,
+}
+
+impl Progress<'_> {
     fn set(&mut self, done: usize) {
         *self.done = self.from + done;
     }
@@ -72,7 +79,7 @@ async fn fan_out_group(
     app: &App,
     records: &[Box<RawValue>],
     deadline: Timestamp,
-    done: &mut Within<'_>,
+    within: &mut Within<'_>,
 ) -> Result<Option<usize>, StoreError> {
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let cache = &mut *app.cache.lock().await;
@@ -84,10 +91,9 @@ async fn fan_out_group(
     let types = new_types(cache, &mapped);
     budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
-    let patience = cache.patience;
-    let work = send_all(app, cache, records, &mapped, deadline, done);
-    let (first, patience) = Box::pin(archive::alongside(app, kept, patience, work)).await;
-    cache.patience = patience;
+    let Within { progress, left, patience } = within;
+    let work = send_all(app, cache, records, &mapped, deadline, (progress, left));
+    let first = Box::pin(archive::alongside(app, kept, patience, work)).await;
     app.usage.flush(app.clock.now()).await;
     if first.as_ref().is_ok_and(Option::is_none) {
         record_types(app, cache, types).await;
@@ -102,7 +108,7 @@ async fn send_all(
     records: &[Box<RawValue>],
     mapped: &BTreeMap<usize, Mapped>,
     deadline: Timestamp,
-    done: &mut Within<'_>,
+    (progress, left): (&mut Progress<'_>, &mut Left),
 ) -> Result<Option<usize>, StoreError> {
     let is_up = || app.clock.now() + RESERVE > deadline;
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
@@ -119,7 +125,7 @@ async fn send_all(
             Some(Ok(events)) => {
                 for event in events {
                     budget::count(app, event, app.retention.is_some());
-                    match deliveries(app, cache, event, done.left, &is_late).await {
+                    match deliveries(app, cache, event, left, &is_late).await {
                         Ok(routed) => chunk.add(index, routed),
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
                         Err(error) => return Err(error),
@@ -138,7 +144,7 @@ async fn send_all(
             if let Some(first) = std::mem::take(&mut chunk).send(app, records).await {
                 return Ok(Some(first));
             }
-            done.set(index + 1);
+            progress.set(index + 1);
         }
     }
     tracing::info!(messages = sent, "batch fanned out");

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::archive::Patience;
 use crate::isolation::isolate;
 use crate::record::sequence_number;
 
@@ -28,8 +29,11 @@ pub struct StreamEvent {
 pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> DynamoDbEventResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let mut response = DynamoDbEventResponse::default();
+    let mut patience = Patience::new(app.cache.lock().await.patience);
     // Boxed: the type of all that happens below is too deep for the compiler.
-    match Box::pin(isolate(app, &event.records, deadline)).await {
+    let fanned_out = Box::pin(isolate(app, &event.records, deadline, &mut patience)).await;
+    app.cache.lock().await.patience = patience.of_next_batch();
+    match fanned_out {
         Ok(None) => {}
         Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
         Err(error) => {
