@@ -144,7 +144,10 @@ mod tests {
     #[rstest]
     #[case::no_object(r#"{"data": []}"#, "#/data must be an object")]
     #[case::none(r#"{"data": null}"#, "#/data must be an object")]
-    #[case::half_a_character(r#"{"data": {"a": "\ud800"}}"#, "the body is not JSON: it is nested more than 100 levels deep, or a string has an invalid escape sequence")]
+    #[case::half_a_character(
+        r#"{"data": {"a": "\ud800"}}"#,
+        "the body is not JSON: it is nested more than 100 levels deep, or a string has an invalid escape sequence"
+    )]
     #[case::missing("{}", "#/data is required")]
     #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
     fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {

@@ -91,7 +91,8 @@ impl<T> Reading<T> {
     /// Adds a fault, unless it is of a part that has one already.
     fn add(&mut self, fault: FieldError) {
         let pointer = self.as_sent(&fault.pointer);
-        let is_within = |outer: &str| pointer.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_within =
+            |outer: &str| pointer.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if !self.faults.iter().any(|known| is_within(&known.pointer)) {
             self.faults.push(FieldError { pointer, ..fault });
         }
@@ -192,7 +193,9 @@ impl StandIns {
 
     /// Tries a value of another kind if it is a stand-in that does not fit.
     fn replace(&mut self, value: &mut Value, mismatch: &Mismatch) -> bool {
-        let Some((path, kind)) = self.0.iter_mut().find(|(path, _)| mismatch.path.starts_with(path)) else { return false };
+        let Some((path, kind)) = self.0.iter_mut().find(|(path, _)| mismatch.path.starts_with(path)) else {
+            return false;
+        };
         *kind += 1;
         match (find(value, path), Self::value(*kind)) {
             (Some(place), Some(next)) => {

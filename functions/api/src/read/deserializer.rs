@@ -94,7 +94,9 @@ impl<'de> Deserializer<'de> for Reader<'de> {
                 let text: StrDeserializer<'_, Mismatch> = text.as_str().into_deserializer();
                 visitor.visit_enum(text)
             }
-            Value::Map(map) => visitor.visit_enum(MapAccessDeserializer::new(Entries { reader: self, map: map.iter(), entry: None })),
+            Value::Map(map) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Entries { reader: self, map: map.iter(), entry: None }))
+            }
             _ => Err(Mismatch::custom(one_of(variants))),
         }
     }

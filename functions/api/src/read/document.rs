@@ -17,7 +17,8 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
     // What cannot be read here cannot be read below either.
     let _ = Names { above: String::new(), twice: &mut twice }.deserialize(text);
     if !twice.is_empty() {
-        let faults = twice.iter().map(|pointer| FieldError::new(pointer, "is given twice; send it once")).collect::<Vec<_>>();
+        let faults =
+            twice.iter().map(|pointer| FieldError::new(pointer, "is given twice; send it once")).collect::<Vec<_>>();
         return Err(faults.into());
     }
     let unreadable = "it is nested more than 100 levels deep, or a string has an invalid escape sequence";

@@ -36,7 +36,8 @@ impl Mismatch {
     /// Returns the same of a value that may be `null`.
     pub(super) fn or_null(mut self) -> Self {
         if let (What::Wrong(detail), true) = (&mut self.what, self.path.is_empty()) {
-            let (must, not) = detail.split_once(", not ").map_or((detail.as_str(), None), |(must, not)| (must, Some(not)));
+            let (must, not) =
+                detail.split_once(", not ").map_or((detail.as_str(), None), |(must, not)| (must, Some(not)));
             if must.starts_with("must be ") {
                 *detail = format!("{must} or null{}", not.map(|not| format!(", not {not}")).unwrap_or_default());
             }
@@ -130,7 +131,9 @@ fn kind(unexpected: &Unexpected) -> &'static str {
         Unexpected::Char(_) | Unexpected::Str(_) | Unexpected::Bytes(_) => "a string",
         Unexpected::Unit | Unexpected::Option => "null",
         Unexpected::Seq | Unexpected::TupleVariant => "an array",
-        Unexpected::Map | Unexpected::StructVariant | Unexpected::NewtypeStruct | Unexpected::NewtypeVariant => "an object",
+        Unexpected::Map | Unexpected::StructVariant | Unexpected::NewtypeStruct | Unexpected::NewtypeVariant => {
+            "an object"
+        }
         Unexpected::Enum | Unexpected::UnitVariant | Unexpected::Other(_) => "something else",
     }
 }

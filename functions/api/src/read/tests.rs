@@ -69,7 +69,8 @@ fn a_fault_names_the_field_and_what_it_must_be_and_no_value(#[case] body: serde_
 fn all_faults_are_found_at_once_and_the_rest_is_read() {
     let body = json!({"count": "1", "list": [1, "two", 3, null, 5], "inner": {"one": "b", "name": "n"}, "nmae": 1, "yes": true});
     let reading = read_json::<Body>(&body);
-    let read = Body { list: vec![1, 3, 5], inner: Inner { one: One::A, name: "n".into() }, yes: true, ..Body::default() };
+    let read =
+        Body { list: vec![1, 3, 5], inner: Inner { one: One::A, name: "n".into() }, yes: true, ..Body::default() };
     assert_eq!(reading.value, Some(read));
     let pointers: Vec<_> = reading.faults.iter().map(|fault| fault.pointer.as_str()).collect();
     assert_eq!(pointers, ["/count", "/inner/one", "/list/1", "/list/3", "/nmae"]);
@@ -158,7 +159,10 @@ fn a_query_is_read_from_texts(#[case] query: &str, #[case] expected: &[&str]) {
 }
 
 #[rstest]
-#[case::twice(r#"{"a": 1, "b": [{"c": 1, "c": 2}], "a": {"x": 1, "x": 2}}"#, "#/b/0/c is given twice; send it once; #/a is given twice; send it once")]
+#[case::twice(
+    r#"{"a": 1, "b": [{"c": 1, "c": 2}], "a": {"x": 1, "x": 2}}"#,
+    "#/b/0/c is given twice; send it once; #/a is given twice; send it once"
+)]
 #[case::too_deep(&format!("{}{}", "[".repeat(101), "]".repeat(101)), "the body is not JSON: it is nested more than 100 levels deep, or a string has an invalid escape sequence")]
 #[case::two_values("{} {}", "the body is not JSON: trailing characters at line 1 column 4")]
 fn a_document_has_one_meaning(#[case] body: &str, #[case] detail: &str) {

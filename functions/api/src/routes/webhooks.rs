@@ -325,7 +325,8 @@ pub(super) async fn patch(
     let (brought, faults) = Brought::take(&app, &admin, &id, &mut input).await?;
     let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
-        record.webhook.settings = input::merge(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
+        record.webhook.settings =
+            input::merge(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
         if input::activates(&input) {
             record.webhook.pause = None;
         }
@@ -355,7 +356,8 @@ pub(super) async fn put(
     let (brought, faults) = Brought::take(&app, &admin, &id, &mut input).await?;
     let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
-        record.webhook.settings = input::replace(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
+        record.webhook.settings =
+            input::replace(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
         if input::activates(&input) {
             record.webhook.pause = None;
         }

@@ -111,7 +111,8 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
             };
             faults.push(FieldError::new(&step(name), detail));
         }
-        let known = pattern.into_iter().filter(|(name, _)| DOCUMENT.contains(&name.as_str())).collect::<JsonMap<_, _>>();
+        let known =
+            pattern.into_iter().filter(|(name, _)| DOCUMENT.contains(&name.as_str())).collect::<JsonMap<_, _>>();
         if known.is_empty() && !faults.is_empty() {
             return Err(FilterError(faults));
         }

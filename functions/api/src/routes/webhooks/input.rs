@@ -94,9 +94,8 @@ impl NewWebhook {
         let reading = settings(input, &known).change(|settings| settings.resolve_signing_key(None));
         let (settings, mut faults) = reading.and(|settings| settings.check(&app.targets)).into_parts();
         let Some(mut settings) = settings else { return Err(faults.into()) };
-        let secret = secret.and_then(|text| {
-            read_secret(&text, &mut settings, scheme_given).map_err(|fault| faults.push(fault)).ok()
-        });
+        let secret = secret
+            .and_then(|text| read_secret(&text, &mut settings, scheme_given).map_err(|fault| faults.push(fault)).ok());
         let authorization = authorization.and_then(|given| {
             let read = authorization::read(app, settings.direction, given);
             read.map_err(|found| faults.extend(below("/authorization", found))).ok()
@@ -110,7 +109,11 @@ impl NewWebhook {
 }
 
 /// Reads the secret that a caller sent. A plain text signs with `hmac-sha256` unless the caller names a scheme.
-pub(super) fn read_secret(text: &Value, settings: &mut Settings, scheme_given: bool) -> Result<WebhookSecret, FieldError> {
+pub(super) fn read_secret(
+    text: &Value,
+    settings: &mut Settings,
+    scheme_given: bool,
+) -> Result<WebhookSecret, FieldError> {
     let fault = |detail: String| FieldError::new("/secret", detail);
     let text = text.as_str().ok_or_else(|| fault("must be a string".to_owned()))?;
     let secret = WebhookSecret::parse(text).map_err(|error| fault(error.to_string()))?;

@@ -83,9 +83,9 @@ impl Alternative {
             ("suffix", Json::String(text)) => Ok(Self::Suffix(text.into())),
             ("equals-ignore-case", Json::String(text)) => Ok(Self::SameButForCase(text.into())),
             ("wildcard", Json::String(text)) if is_wildcard(&text) => Ok(Self::Wildcard(text.into())),
-            ("wildcard", Json::String(_)) => Err(
-                "has a wildcard with two stars in a row, or a backslash that no star or backslash follows",
-            ),
+            ("wildcard", Json::String(_)) => {
+                Err("has a wildcard with two stars in a row, or a backslash that no star or backslash follows")
+            }
             ("cidr", Json::String(text)) => {
                 let network = text.parse().map_err(|_| NOT_TAKEN)?;
                 Ok(Self::Network(Box::new((text.into(), network))))
