@@ -168,7 +168,7 @@ mod tests {
         };
         assert_eq!([read("").await, read("null").await, read("{}").await], [Ok(0), Ok(0), Ok(0)]);
         assert_eq!(read(r#"{"rate": 7}"#).await, Ok(7));
-        assert_eq!(read("[]").await.unwrap_err(), "# must be an object, not an array");
+        assert_eq!(read("[]").await.unwrap_err(), "# must be an object or null, not an array");
         assert_eq!(
             read(r#"{"rate": "7"}"#).await.unwrap_err(),
             "#/rate must be a whole number from 0 to 4294967295, not a string"

@@ -67,8 +67,12 @@ fn read_from<T: DeserializeOwned>(mut value: Value, from_text: bool) -> Reading<
             Err(mismatch) => {
                 reading.note(&mismatch);
                 let mended = match &mismatch.what {
-                    What::Missing(field) => stand_ins.insert(&mut value, &mismatch.path, field),
-                    What::Wrong(_) => reading.leave_out(&mut value, &mismatch.path),
+                    What::Missing(field) if stand_ins.insert(&mut value, &mismatch.path, field) => true,
+                    // An object that cannot be read without the field is left out as a whole.
+                    What::Missing(_) | What::Wrong(_) => {
+                        stand_ins.forget(&mismatch.path);
+                        reading.leave_out(&mut value, &mismatch.path)
+                    }
                 };
                 if !mended {
                     break;
@@ -189,6 +193,23 @@ impl StandIns {
         map.insert(field.to_owned(), stand_in);
         self.0.push((place, 0));
         true
+    }
+
+    /// Forgets those within a part that is left out. If it is an item of a list, those within later items move up.
+    fn forget(&mut self, gone: &[String]) {
+        // One that is left out itself is remembered: it was tried.
+        self.0.retain(|(place, _)| place == gone || !place.starts_with(gone));
+        let Some((Ok(gone), list)) = gone.split_last().map(|(last, list)| (last.parse::<usize>(), list)) else {
+            return;
+        };
+        for (place, _) in self.0.iter_mut().filter(|(place, _)| place.starts_with(list)) {
+            if let Some(step) = place.get_mut(list.len())
+                && let Ok(index) = step.parse::<usize>()
+                && index > gone
+            {
+                *step = (index - 1).to_string();
+            }
+        }
     }
 
     /// Tries a value of another kind if it is a stand-in that does not fit.

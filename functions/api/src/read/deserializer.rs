@@ -30,7 +30,9 @@ impl<'de> Reader<'de> {
     fn scalar<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.value {
             Value::String(text) if self.from_text => match text.parse() {
-                Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => visit_scalar(&scalar, visitor),
+                Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => {
+                    visit_scalar(&scalar, visitor).map_err(Mismatch::without_kind)
+                }
                 _ => Err(Mismatch::invalid_value(Unexpected::Str(text), &visitor)),
             },
             _ => self.deserialize_any(visitor),

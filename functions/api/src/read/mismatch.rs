@@ -33,6 +33,14 @@ impl Mismatch {
         self
     }
 
+    /// Returns the same without what the value is: all values of a query are texts.
+    pub(super) fn without_kind(mut self) -> Self {
+        if let What::Wrong(detail) = &mut self.what {
+            detail.truncate(detail.find(", not ").unwrap_or(detail.len()));
+        }
+        self
+    }
+
     /// Returns the same of a value that may be `null`.
     pub(super) fn or_null(mut self) -> Self {
         if let (What::Wrong(detail), true) = (&mut self.what, self.path.is_empty()) {

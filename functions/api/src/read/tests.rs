@@ -140,6 +140,7 @@ fn a_webhook_is_read_in_one_go() {
         "/retry_policy/maxAttempts",
         "/success_statuses/1",
         "/transitions/1/form",
+        "/transitions/1/field",
         "/name",
     ];
     assert_eq!(pointers, expected);
