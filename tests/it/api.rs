@@ -193,11 +193,6 @@ async fn a_role_is_needed() {
         {"pointer": "#/url", "detail": "must start with https:// or http://"},
         {"pointer": "#/retry_policy/maxAttempts", "detail": "must be 1 to 25"},
         {"pointer": "#/headers/Host", "detail": "is set by Dynahook and cannot be set here"}]))]
-#[case::of_every_kind_at_once(
-    r#"{"name": "x", "nmae": "y", "url": "http://", "event_types": ["ok", "a b"], "retry_policy": {"maxAttempts": 99}, "secret": "short",
-        "filter": {"value": {"status": "paid", "total": [{"numeric": [">", 1]}, {"regex": "a"}]}}, "tags": ["a", 7, ""]}"#,
-    422, "invalid", json!(["#/filter/value/status", "#/filter/value/total/1", "#/nmae", "#/event_types/1", "#/tags/1",
-        "#/url", "#/tags/2", "#/retry_policy/maxAttempts", "#/secret"]))]
 #[case::event_type(r#"{"name": "x", "event_types": ["ok", "a b"]}"#, 422, "invalid", json!([
     {"pointer": "#/event_types/1", "detail": "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or packet.*, *.deleted or *: a star stands alone, or for the first or the last words"}]))]
 #[case::private_address(r#"{"name": "x", "url": "https://10.0.0.1/", "event_types": ["a.b"]}"#, 422, "invalid", json!([
@@ -211,13 +206,32 @@ async fn bad_input_is_named(#[case] body: &str, #[case] status: u16, #[case] kin
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let problem: Value = response.json().await.unwrap();
     assert_eq!(problem["type"], format!("urn:dynahook:problem:{kind}"));
-    if errors.as_array().is_some_and(|errors| errors.iter().all(Value::is_string)) {
-        let pointers: Value =
-            problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
-        assert_eq!(pointers, errors);
-    } else {
-        assert_eq!(problem["errors"], errors);
-    }
+    assert_eq!(problem["errors"], errors);
+}
+
+/// Faults of types, of values, of names and of filters, in lists and deep within: one answer has them all.
+#[tokio::test]
+async fn every_fault_of_a_body_is_named_at_once() {
+    let body = json!({
+        "name": "x", "nmae": "y", "url": "http://", "event_types": ["ok", "a b"], "retry_policy": {"maxAttempts": 99}, "secret": "short",
+        "filter": {"value": {"status": "paid", "total": [{"numeric": [">", 1]}, {"regex": "a"}]}}, "tags": ["a", 7, ""],
+    });
+    let (status, problem) = Stack::connect().await.tenant().call(Method::POST, "/webhooks", Some(&body)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let pointers: Vec<_> =
+        problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    let expected = [
+        "#/nmae",
+        "#/filter/value/status",
+        "#/filter/value/total/1",
+        "#/event_types/1",
+        "#/tags/1",
+        "#/url",
+        "#/tags/2",
+        "#/retry_policy/maxAttempts",
+        "#/secret",
+    ];
+    assert_eq!(pointers, expected);
 }
 
 #[rstest]
