@@ -175,14 +175,16 @@ async fn a_role_is_needed() {
 #[case::not_json("{\"name\"", 400, "malformed", Value::Null)]
 #[case::trailing("{} {}", 400, "malformed", Value::Null)]
 #[case::no_object("[]", 422, "invalid", json!([{"pointer": "#", "detail": "must be an object, not an array"}]))]
-#[case::no_name("{}", 422, "invalid", json!([{"pointer": "#/name", "detail": "is required"}]))]
+#[case::nothing("{}", 422, "invalid", json!([
+    {"pointer": "#/name", "detail": "is required"},
+    {"pointer": "#/url", "detail": "is required for an outbound webhook"}]))]
 #[case::empty("", 400, "malformed", Value::Null)]
-#[case::unknown_field(r#"{"nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook"}]))]
-#[case::wrong_type(r#"{"name": 7}"#, 422, "invalid", json!([{"pointer": "#/name",
+#[case::unknown_field(r#"{"name": "x", "url": "https://example.com/", "nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook"}]))]
+#[case::wrong_type(r#"{"name": 7, "url": "https://example.com/"}"#, 422, "invalid", json!([{"pointer": "#/name",
     "detail": "must be a string, not a number"}]))]
-#[case::wrong_scheme(r#"{"signature_scheme": "md5"}"#, 422, "invalid", json!([{"pointer": "#/signature_scheme",
+#[case::wrong_scheme(r#"{"name": "x", "url": "https://example.com/", "signature_scheme": "md5"}"#, 422, "invalid", json!([{"pointer": "#/signature_scheme",
     "detail": "must be \"standard-webhooks\", \"standard-webhooks-ed25519\", \"hmac-sha256\", \"github\", \"stripe\", \"superoffice\" or \"shopify\""}]))]
-#[case::wrong_nested(r#"{"retry_policy": {"maxAttempts": "3"}}"#, 422, "invalid", json!([{
+#[case::wrong_nested(r#"{"name": "x", "url": "https://example.com/", "retry_policy": {"maxAttempts": "3"}}"#, 422, "invalid", json!([{
     "pointer": "#/retry_policy/maxAttempts", "detail": "must be a whole number from 0 to 4294967295, not a string"}]))]
 #[case::no_policy(r#"{"name": "n", "url": "https://example.com/", "event_types": [], "retry_policy": []}"#, 422, "invalid",
     json!([{"pointer": "#/retry_policy", "detail": "must be an object, not an array"}]))]
@@ -193,7 +195,7 @@ async fn a_role_is_needed() {
         {"pointer": "#/url", "detail": "must start with https:// or http://"},
         {"pointer": "#/retry_policy/maxAttempts", "detail": "must be 1 to 25"},
         {"pointer": "#/headers/Host", "detail": "is set by Dynahook and cannot be set here"}]))]
-#[case::event_type(r#"{"name": "x", "event_types": ["ok", "a b"]}"#, 422, "invalid", json!([
+#[case::event_type(r#"{"name": "x", "url": "https://example.com/", "event_types": ["ok", "a b"]}"#, 422, "invalid", json!([
     {"pointer": "#/event_types/1", "detail": "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or packet.*, *.deleted or *: a star stands alone, or for the first or the last words"}]))]
 #[case::private_address(r#"{"name": "x", "url": "https://10.0.0.1/", "event_types": ["a.b"]}"#, 422, "invalid", json!([
     {"pointer": "#/url", "detail": "must not name a private, local or reserved address"}]))]

@@ -103,7 +103,7 @@ async fn a_patch_changes_what_it_names() {
 #[case::tenant(json!({"tenant_id": "globex"}), "#/tenant_id", "is set by Dynahook and cannot be set")]
 #[case::secret(json!({"secret": "12345678"}), "#/secret", "cannot be set here; use POST /webhooks/{id}/secret/rotate")]
 #[case::direction(json!({"direction": "inbound", "url": null}), "#/direction", "cannot be changed; create another webhook")]
-#[case::needed(json!({"name": null}), "#/name", "is missing")]
+#[case::needed(json!({"name": null}), "#/name", "is required")]
 #[case::third_state(json!({"state": 3}), "#/state", "must be 1 (active) or 2 (stopped)")]
 #[tokio::test]
 async fn a_patch_that_cannot_be_is_named(#[case] patch: Value, #[case] pointer: &str, #[case] detail: &str) {

@@ -42,7 +42,9 @@ impl Settings {
         }
         match self.direction {
             Direction::Outbound => {
-                if let Err(error) = targets.parse(&self.url) {
+                if self.url.is_empty() {
+                    fault("/url", "is required for an outbound webhook".to_owned());
+                } else if let Err(error) = targets.parse(&self.url) {
                     fault("/url", error.to_string());
                 }
             }
