@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -13,6 +14,7 @@ from pathlib import Path
 from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
+from book import BOOK, FEATURES, MDBOOK, follow_links
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
@@ -175,6 +177,7 @@ def lint() -> int:
     check_runbook()
     step("words that make prose hard to read")
     check_words()
+    build_book()
     deny = cargo_tool("cargo-deny", CARGO_DENY)
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
     check_advisories(deny)
@@ -182,6 +185,21 @@ def lint() -> int:
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
     return 0
+
+
+def book() -> int:
+    """Builds the documents as a book and says where it is."""
+    build_book()
+    print(f"\nopen {(BOOK / 'index.html').relative_to(ROOT)}")
+    return 0
+
+
+def build_book() -> None:
+    """Builds the book; a link of it that leads nowhere is an error."""
+    mdbook = cargo_tool("mdbook", MDBOOK, *FEATURES)
+    shutil.rmtree(BOOK, ignore_errors=True)
+    execute("the book of the documents", [mdbook, "build", "docs"])
+    follow_links()
 
 
 def check_words() -> None:
@@ -220,13 +238,13 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
-def cargo_tool(name: str, version: str) -> str:
-    """Returns a pinned tool of cargo's, built once: it has no package for Python that is recent enough."""
+def cargo_tool(name: str, version: str, *options: str) -> str:
+    """Returns a pinned tool that cargo installs, built once."""
     binary = LOCAL / "cargo" / "bin" / name
     mark = LOCAL / "cargo" / f"{name}-{version}"
     if not (binary.exists() and mark.exists()):
         place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
-        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, f"{name}@{version}"])
+        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, *options, f"{name}@{version}"])
         mark.touch()
     return str(binary)
 
