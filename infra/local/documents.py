@@ -26,6 +26,9 @@ FILE = re.compile(r"[\w/-]+\.(?:rs|py)")
 # A span of code that names something of the code: with an underscore, a capital within, `::` or parentheses.
 NAME = re.compile(r"(?=.*(?:_|::|[a-z][A-Z]|\(\)))[A-Za-z_]\w*(?:(?:::|\.)[A-Za-z_]\w*)*(?:\(\))?")
 
+# A name within a longer one.
+WORD = re.compile(r"[A-Za-z_]\w*")
+
 # Names of AWS, CloudFormation and other people's libraries, which the code does not contain.
 FOREIGN = {"LastProcessingResult", "IntegrationLatency", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "arbitrary_precision"}
 
@@ -77,16 +80,19 @@ def check_names() -> None:
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     files = {f"/{name}" for name in found if (ROOT / name).is_file()}
     code = (ROOT / name[1:] for name in files if name.endswith(KINDS) and "/fixtures/" not in name)
-    known = {word for file in code for word in re.findall(r"[A-Za-z_]\w*", file.read_text(errors="replace"))} | FOREIGN
+    known = {word for file in code for word in WORD.findall(file.read_text(errors="replace"))} | FOREIGN
     wrong = []
     for document in documents():
-        for span in CODE.findall(FENCE.sub("", document.read_text())):
+        text = document.read_text()
+        # A page may also name what its own blocks of code define.
+        known_here = known | {word for block in FENCE.finditer(text) for word in WORD.findall(block.group())}
+        for span in CODE.findall(FENCE.sub("", text)):
             if PATH.fullmatch(span):
                 exists = (ROOT / span).exists()
             elif FILE.fullmatch(span):
                 exists = any(file.endswith(f"/{span}") for file in files)
             elif NAME.fullmatch(span):
-                exists = known.issuperset(re.findall(r"[A-Za-z_]\w*", span))
+                exists = known_here.issuperset(WORD.findall(span))
             else:
                 continue
             if not exists:
