@@ -42,6 +42,7 @@ def check_documents() -> None:
     check_summary()
     check_names()
     check_threats()
+    check_diagrams()
 
 
 def documents() -> list[Path]:
@@ -110,6 +111,13 @@ def check_threats() -> None:
     missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
     if not named or missing:
         raise StackError(f"docs/build/threat-model.md names tests that do not exist: {', '.join(missing)}")
+
+
+def check_diagrams() -> None:
+    """No diagram is Mermaid: the book does not render it. Diagrams are SVG files in docs/images."""
+    drawn = [str(document.relative_to(ROOT)) for document in documents() if re.search(r"^ *```mermaid", document.read_text(), re.MULTILINE)]
+    if drawn:
+        raise StackError(f"these documents have Mermaid diagrams, which the book does not render: {', '.join(drawn)}")
 
 
 def slugs(markdown: str) -> set[str]:
