@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source replay-failures smoke test arm64 faults lint book weigh bench soak fuzz latency openapi requirements down
+.PHONY: help run demo source replay-failures smoke test arm64 faults lint book recording weigh bench soak fuzz latency openapi requirements down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -34,6 +34,9 @@ lint: ## Check format, lints, documentation, architecture and templates
 
 book: ## Build the documentation as a book, in target/book
 	@$(LOCAL) book
+
+recording: ## Make the picture of README.md from what make run prints
+	@$(LOCAL) recording
 
 weigh: ## Show how large each function is, and how soon it asks for work
 	@$(LOCAL) weigh

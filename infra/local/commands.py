@@ -12,6 +12,7 @@ import demo
 import failures
 import fuzz
 import latency
+import recording
 import smoke
 import source
 import weigh
@@ -27,6 +28,8 @@ COMMANDS = {
     "arm64": arm64.arm64,
     "faults": check.faults,
     "lint": check.lint,
+    "book": check.book,
+    "recording": recording.recording,
     "weigh": weigh.weigh,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
