@@ -1,4 +1,4 @@
-"""The receiver of README.md, run as it is written there."""
+"""The receiver of README.md and of the quickstart, run as it is written there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from standardwebhooks import Webhook
 from stack import ROOT
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
+PAGES = (ROOT / "README.md", ROOT / "docs" / "start" / "quickstart.md")
+BLOCK = re.compile(r"```python receiver\n(.*?)```", re.DOTALL)
 BODY = json.dumps({"operationType": "updated", "entityPath": "films/amelie", "data": {"updateMask": ["rating"]}})
 
 
@@ -41,18 +43,18 @@ def post(port: int, body: str, signed: str) -> int | None:
         connection.close()
 
 
-class ReceiverOfTheReadme(unittest.TestCase):
+class DocumentedReceiver(unittest.TestCase):
     """What it accepts."""
 
     def test_it_takes_a_signed_request_and_no_other(self) -> None:
-        found = re.search(r"```python receiver\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-        assert found
+        blocks = [BLOCK.findall(page.read_text()) for page in PAGES]
+        self.assertEqual(blocks, [[blocks[0][0]]] * len(PAGES), "each page has the same receiver")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "receiver.py"
-            program.write_text(found[1].replace("8000", str(port)))
+            program.write_text(blocks[0][0].replace("8000", str(port)))
             command = [sys.executable, str(program)]
             environment = {**os.environ, "WEBHOOK_SECRET": SECRET}
             with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
