@@ -6,17 +6,18 @@ import html
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
 from documents import DOCS
-from stack import ROOT, StackError
+from stack import LOCAL, ROOT, StackError, step
 
 MDBOOK = "0.5.4"
 BOOK = ROOT / "target" / "book"
 
 # Without the server and the watcher, and without optimization: it compiles in half of the time and builds the book in a second.
-FEATURES = ("--debug", "--no-default-features", "--features", "search")
+OPTIONS = ("--locked", "--quiet", "--debug", "--no-default-features", "--features", "search")
 
 # What a page of the book links to or shows, and the places in it that links may name.
 TARGET = re.compile(r'(<a [^>]*?href|<img [^>]*?src)="([^"]*)"')
@@ -24,6 +25,40 @@ ANCHOR = re.compile(r' id="([^"]+)"')
 
 # Files of the repository that pages link to are copied here, as text that a browser shows.
 SOURCE = "source"
+
+
+def book() -> int:
+    """Builds the book and says where it is."""
+    build_book()
+    print(f"\nopen {(BOOK / 'index.html').relative_to(ROOT)}")
+    return 0
+
+
+def build_book() -> None:
+    """Builds the book; a link of it that leads nowhere is an error."""
+    program = mdbook()
+    step(f"the book of the documents: mdbook build {DOCS.relative_to(ROOT)}")
+    shutil.rmtree(BOOK, ignore_errors=True)
+    execute([program, "build", str(DOCS)], MDBOOK_LOG="warn")
+    follow_links()
+
+
+def mdbook() -> str:
+    """Returns mdBook, which cargo installs once."""
+    folder = LOCAL / "mdbook" / MDBOOK
+    program = folder / "bin" / "mdbook"
+    if not program.exists():
+        step(f"installing mdbook {MDBOOK} (once, a minute)")
+        places = ["--root", str(folder), "--target-dir", str(LOCAL / "mdbook" / "target")]
+        execute(["cargo", "install", *OPTIONS, *places, f"mdbook@{MDBOOK}"], CARGO_PROFILE_DEV_DEBUG="0")
+        shutil.rmtree(LOCAL / "mdbook" / "target", ignore_errors=True)
+    return str(program)
+
+
+def execute(command: list[str], **environment: str) -> None:
+    """Runs a command with its output in sight."""
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode != 0:
+        raise StackError(f"{Path(command[0]).name} {command[1]} failed")
 
 
 def follow_links() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import unittest
@@ -14,7 +13,7 @@ from pathlib import Path
 from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
-from book import BOOK, FEATURES, MDBOOK, follow_links
+from book import build_book
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
@@ -187,21 +186,6 @@ def lint() -> int:
     return 0
 
 
-def book() -> int:
-    """Builds the documents as a book and says where it is."""
-    build_book()
-    print(f"\nopen {(BOOK / 'index.html').relative_to(ROOT)}")
-    return 0
-
-
-def build_book() -> None:
-    """Builds the book; a link of it that leads nowhere is an error."""
-    mdbook = cargo_tool("mdbook", MDBOOK, *FEATURES)
-    shutil.rmtree(BOOK, ignore_errors=True)
-    execute("the book of the documents", [mdbook, "build", "docs"])
-    follow_links()
-
-
 def check_words() -> None:
     """The paths of `words.CHECKED` have none of the words that it lists."""
     if found := search(CHECKED):
@@ -238,13 +222,13 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
-def cargo_tool(name: str, version: str, *options: str) -> str:
-    """Returns a pinned tool that cargo installs, built once."""
+def cargo_tool(name: str, version: str) -> str:
+    """Returns a pinned tool of cargo's, built once: it has no package for Python that is recent enough."""
     binary = LOCAL / "cargo" / "bin" / name
     mark = LOCAL / "cargo" / f"{name}-{version}"
     if not (binary.exists() and mark.exists()):
         place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
-        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, *options, f"{name}@{version}"])
+        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, f"{name}@{version}"])
         mark.touch()
     return str(binary)
 

@@ -7,6 +7,7 @@ import sys
 
 import arm64
 import bench
+import book
 import check
 import demo
 import failures
@@ -28,7 +29,7 @@ COMMANDS = {
     "arm64": arm64.arm64,
     "faults": check.faults,
     "lint": check.lint,
-    "book": check.book,
+    "book": book.book,
     "recording": recording.recording,
     "weigh": weigh.weigh,
     "bench": bench.bench,
