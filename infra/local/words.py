@@ -43,6 +43,7 @@ CHECKED = (
     "Makefile",
     "README.md",
     "docs/README.md",
+    "docs/problems",
     "docs/start",
     "docs/use/cost.md",
     "docs/use/deploy.md",
