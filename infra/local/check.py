@@ -8,17 +8,17 @@ import re
 import subprocess
 import sys
 import unittest
-from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote
 
 from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
+from book import build_book
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
+from documents import check_documents
 from failures import check_replay
 from parts import Parts, failing_tests
 from receiver import Receiver
@@ -27,6 +27,7 @@ from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
 from starts import check_starts
 from verify import check_npm
 from walkthrough import check_walkthroughs
+from words import CHECKED, lines, search
 
 # The table of the end-to-end tests.
 TABLE = "items"
@@ -41,12 +42,6 @@ IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
 
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
-
-# Markdown: a block of code, a span of code, a link, a heading.
-FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.DOTALL | re.MULTILINE)
-CODE = re.compile(r"`[^`\n]*`")
-LINK = re.compile(r"\]\(([^()\s]+)\)")
-HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
 
 
 def test() -> int:
@@ -175,11 +170,13 @@ def lint() -> int:
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
     step("purity of the domain, and who may name what")
     check_purity()
-    step("links in README.md, CONTRIBUTING.md and docs")
-    check_links()
-    step("alarms and mappings in docs/use/runbook.md, and tests in docs/build/threat-model.md")
+    step("links of the documents, pages of the book, and names of files, tests and symbols")
+    check_documents()
+    step("alarms and mappings in docs/use/runbook.md")
     check_runbook()
-    check_threats()
+    step("words that make prose hard to read")
+    check_words()
+    build_book()
     deny = cargo_tool("cargo-deny", CARGO_DENY)
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
     check_advisories(deny)
@@ -187,6 +184,12 @@ def lint() -> int:
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
     return 0
+
+
+def check_words() -> None:
+    """The paths of `words.CHECKED` have none of the words that it lists."""
+    if found := search(CHECKED):
+        raise StackError("these words make prose hard to read:\n" + "\n".join(lines(found)))
 
 
 def check_advisories(deny: str) -> None:
@@ -217,45 +220,6 @@ def check_purity() -> None:
                 raise StackError(f"only shared/outbound may dial; {package['name']} names {name}")
             if name == "tests":
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
-
-
-def check_links() -> None:
-    """Every relative link of the documents leads to a file that is there, and to a heading that it has."""
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    broken = []
-    for document in documents:
-        for target in LINK.findall(CODE.sub("", FENCE.sub("", document.read_text()))):
-            if re.match("[a-z][a-z0-9+.-]*:", target):
-                continue
-            path, _, anchor = unquote(target).partition("#")
-            file = (document.parent / path).resolve() if path else document
-            if not file.exists() or (anchor and file.suffix == ".md" and anchor not in slugs(file.read_text())):
-                broken.append(f"{document.relative_to(ROOT)}: {target}")
-    if broken:
-        raise StackError("these links lead nowhere:\n" + "\n".join(broken))
-
-
-def check_threats() -> None:
-    """Every test that docs/build/threat-model.md names in the last column of a table is there."""
-    rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (ROOT / "docs" / "build" / "threat-model.md").read_text(), re.MULTILINE)
-    named = {name for cell in rows for name in re.findall(r"`([a-z0-9_]+)`", cell)}
-    folders = [ROOT / name for name in ("functions", "shared", "tests", "infra")]
-    code = "\n".join(file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}"))
-    missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
-    if not named or missing:
-        raise StackError(f"docs/build/threat-model.md names tests that are not there: {', '.join(missing)}")
-
-
-def slugs(markdown: str) -> set[str]:
-    """Returns the anchors of a document's headings, as GitHub makes them."""
-    seen: Counter[str] = Counter()
-    anchors = set()
-    for heading in HEADING.findall(FENCE.sub("", markdown)):
-        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
-        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        anchors.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
-        seen[slug] += 1
-    return anchors
 
 
 def cargo_tool(name: str, version: str) -> str:

@@ -7,11 +7,13 @@ import sys
 
 import arm64
 import bench
+import book
 import check
 import demo
 import failures
 import fuzz
 import latency
+import recording
 import smoke
 import source
 import weigh
@@ -27,6 +29,8 @@ COMMANDS = {
     "arm64": arm64.arm64,
     "faults": check.faults,
     "lint": check.lint,
+    "book": book.book,
+    "recording": recording.recording,
     "weigh": weigh.weigh,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|source|smoke|test|arm64|faults|lint|weigh|bench|soak|fuzz|latency|down`.
+"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|source|smoke|test|arm64|faults|lint|book|recording|weigh|bench|soak|fuzz|latency|down`.
 
 This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
 packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
@@ -29,6 +29,8 @@ ENVIRONMENTS = {
     "arm64": ("tools",),
     "faults": ("tools", "emulator"),
     "lint": ("tools",),
+    "book": ("tools",),
+    "recording": ("tools", "emulator"),
     "weigh": ("tools",),
     "bench": ("tools",),
     "fuzz": ("tools",),
