@@ -370,13 +370,23 @@ mod tests {
             Problem::Internal(store()),
         ];
         for problem in all {
-            let (status, code, _) = problem.code();
+            let (status, code, title) = problem.code();
             let page = format!("{}/../../docs/problems/{code}.md", env!("CARGO_MANIFEST_DIR"));
             let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page}: {error}"));
             assert!(
                 page.starts_with(&format!("# `urn:dynahook:problem:{code}`\n\nStatus {}. ", status.as_u16())),
                 "{page}"
             );
+            let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+            let example: serde_json::Value = serde_json::from_str(example).unwrap();
+            let mut expected = serde_json::to_value(&problem).unwrap();
+            // The example has the same fields; only its detail may be of another case.
+            assert_eq!((&example["title"], &example["status"]), (&title.into(), &status.as_u16().into()), "{code}");
+            for name in example.as_object().unwrap().keys() {
+                let is_field = expected.as_object_mut().unwrap().remove(name).is_some();
+                assert!(is_field || (code == "invalid" && name == "errors"), "{code} has no field {name}");
+            }
+            assert_eq!(expected, serde_json::json!({}), "the example of {code} lacks fields");
         }
     }
 }
