@@ -82,13 +82,13 @@ pub enum Problem {
     Internal(#[source] StoreError),
 }
 
-/// One field or parameter that is not as it must be.
+/// An invalid field, parameter or header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fault {
-    /// The field, as a JSON pointer in the fragment form (`#/url`); for a query parameter `?` and its name (`?limit`); for a
-    /// header its name.
+    /// The field as a JSON pointer in fragment form (`#/url`); for a query parameter, `?` and its name (`?limit`); for
+    /// a header, its name.
     pub pointer: String,
-    /// What it must be.
+    /// What is wrong, or what the value must be.
     pub detail: String,
 }
 
@@ -160,7 +160,7 @@ struct BudgetDetails {
     resets_at: Timestamp,
 }
 
-/// What every error is answered with: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
+/// The body of every error: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
 #[expect(dead_code, reason = "shows the form of Details, whose parts are borrowed")]
@@ -172,19 +172,19 @@ pub struct ProblemBody {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What happened, and what to do.
+    /// What is wrong, and what to do.
     detail: String,
-    /// Each field, parameter or header that is not as it must be.
+    /// Each invalid field, parameter or header.
     errors: Option<Vec<Fault>>,
-    /// Of `budget-exceeded`: which budget is used up.
+    /// For `budget-exceeded`: which budget is used up.
     budget: Option<Budget>,
     /// How much of it is used.
     used: Option<u64>,
     /// How much the request needs.
     needed: Option<u64>,
-    /// How much there is.
+    /// The limit of the budget.
     limit: Option<u64>,
-    /// When there is something again.
+    /// When the budget is available again.
     #[schema(value_type = Option<String>, format = DateTime)]
     resets_at: Option<Timestamp>,
 }

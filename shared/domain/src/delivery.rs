@@ -43,7 +43,7 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 /// 400 KB of an item, however long their headers and excerpts are: each takes less than 7 KB.
 pub const EARLIER_ATTEMPTS: usize = 20;
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -171,7 +171,7 @@ impl Verdict {
 /// What came of one HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
     /// The status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,7 +184,7 @@ pub struct Outcome {
     pub response_excerpt: Option<String>,
     /// From the start of the request to the end of the answer, in milliseconds, with the wait for an authorization server's token.
     pub duration_ms: u32,
-    /// What of that time went where.
+    /// The parts of that time.
     #[serde(default, skip_serializing_if = "Timing::is_empty")]
     pub timing: Timing,
     /// How long the receiver asked to wait (`Retry-After`), in seconds.
@@ -211,7 +211,8 @@ impl Outcome {
     }
 }
 
-/// How long the parts of a request took, in milliseconds; nothing where there was none, as on a connection that is used again.
+/// How long the parts of a request took, in milliseconds. A part that did not occur is missing, as on a reused
+/// connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timing {
     /// Waiting for a token of the webhook's authorization server, before the request.
@@ -223,10 +224,10 @@ pub struct Timing {
     /// Connecting, without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<u32>,
-    /// The handshake of TLS.
+    /// The TLS handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ms: Option<u32>,
-    /// From the start of the request to the head of the answer.
+    /// From the start of the request to the head of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u32>,
 }
@@ -268,7 +269,7 @@ pub struct Delivery {
     pub webhook: WebhookId,
     /// Whose webhook that is.
     pub tenant: TenantId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     pub app: Option<AppId>,
     /// Where the event stands in the order of the entity's changes.
     pub sequence: Option<String>,

@@ -17,7 +17,7 @@ use crate::source::state_id;
 use crate::tenant::{AppId, TenantId};
 use crate::value::{Map, Value, differences};
 
-/// What a change did to its entity; the last part of an event type.
+/// What happened to the entity; the last word of an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
@@ -257,7 +257,7 @@ pub struct Event {
     pub id: EventId,
     /// Whose event it is.
     pub tenant: TenantId,
-    /// The application that it belongs to, if it belongs to one.
+    /// The application to which it belongs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// `<entity>.<operation>`.
