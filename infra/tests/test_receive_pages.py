@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 import requests
 from standardwebhooks import Webhook
 
-from stack import LOCAL, ROOT, free_port
+from stack import LOCAL, ROOT
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -113,7 +114,8 @@ class TestLocally(unittest.TestCase):
     """docs/receive/test-locally.md."""
 
     def test_the_receiver_takes_the_sample_that_is_signed_by_hand(self) -> None:
-        port = free_port()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
         environment = {**os.environ, "SECRET": SECRET, "PORT": str(port), "RECEIVER": f"http://127.0.0.1:{port}/hook"}
         with subprocess.Popen(
             [sys.executable, "-c", example("test-locally.md", "python receiver")],
