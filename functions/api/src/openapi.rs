@@ -119,9 +119,7 @@ fn idempotency_key() -> Parameter {
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
-            "Carries out the request once in 24 hours and repeats its response, without secrets",
-        ))
+        .description(Some("Carries out the request once in 24 hours and repeats its response, without secrets"))
         .schema(Some(text.pattern(Some("^[!-~]([ -~]*[!-~])?$"))))
         .build()
 }
