@@ -103,7 +103,7 @@ class Network(unittest.TestCase):
             self.assertIn("lambda:SourceFunctionArn", found["Deny"]["Condition"]["ArnLike"])
 
     def test_half_of_a_vpc_is_refused(self) -> None:
-        whole = "VpcSubnetIds and VpcSecurityGroupIds must be set both, or neither"
+        whole = "Set both VpcSubnetIds and VpcSecurityGroupIds, or neither"
         self.assertEqual(Resolved(VpcSubnetIds=VPC["VpcSubnetIds"]).violated(), [whole])
         self.assertEqual(Resolved(VpcSecurityGroupIds=VPC["VpcSecurityGroupIds"]).violated(), [whole])
         self.assertEqual(Resolved(**VPC).violated(), [])
