@@ -10,9 +10,9 @@ from stack import BUILD, ROOT, build, step
 
 
 def bench() -> int:
-    """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run meanwhile."""
+    """Runs the functions' benchmarks, then the built fanout and deliver under load. Run nothing else at the same time."""
     build(as_deployed=True)
-    step("benchmarks of the functions (they are compiled as what is deployed is)")
+    step("benchmarks of the functions (compiled like the deployed ones)")
     cargo("bench", "--package", "fanout", "--bench", "fanout")
     step("the built fanout and deliver under load")
     cargo("build", "--release", "--package", "deliver", "--example", "bare")

@@ -1,4 +1,4 @@
-"""What arrives at a receiver, verified by the vendors' own libraries in another language."""
+"""Verifies received deliveries with the vendors' own libraries, in another language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
 from stack import LOCAL, ROOT, Stack, StackError
 
-# Two webhooks, as one has at most four signatures. Shopify's library wants to know the shop and the version too.
+# Two webhooks, because one has at most four signatures. Shopify's library also requires the shop and the version.
 SIGNED = (
     {"further_signatures": [{"scheme": scheme} for scheme in ("standard-webhooks-ed25519", "github", "stripe")]},
     {
@@ -24,7 +24,7 @@ SIGNED = (
 
 
 def check_npm(stack: Stack, receiver: Receiver) -> None:
-    """Verifies a delivery by every scheme that there is, and that another body is refused."""
+    """Verifies a delivery with every scheme, and checks that another body is refused."""
     folder, environment = install()
     admin = stack.issuer.token(TENANT, ["ADMIN"])
     secrets, ids = {}, {}
@@ -33,7 +33,7 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         webhook = {"name": path, "url": receiver.url + path, "event_types": ["film.updated"], **settings}
         created = stack.expect(201, "POST", "/webhooks", admin, webhook)
         secrets[path], ids[path] = created["secret"], created["id"]
-    # By address, with the name as the host: not every resolver knows names under .localhost.
+    # By address, with the name in Host: not every resolver knows names under .localhost.
     host = {"Host": stack.api_url.removeprefix("http://")}
     keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", headers=host, timeout=10)
     keys = keys.json()["keys"]
@@ -46,14 +46,14 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         schemes |= {further["scheme"] for further in settings["further_signatures"]}
         verified = verify(folder, environment, arrival, secrets[path], keys, "")
         if verified is None or set(verified.split()) != schemes:
-            raise StackError(f"of {sorted(schemes)} were verified: {verified}")
+            raise StackError(f"of {sorted(schemes)} these were verified: {verified}")
         if verify(folder, environment, arrival, secrets[path], keys, " ") is not None:
-            raise StackError("the libraries take a body that was not signed")
+            raise StackError("the libraries accept a body that was not signed")
         print(f"verified: {verified.strip()}")
 
 
 def install() -> tuple[str, dict[str, str]]:
-    """Installs the libraries; returns where, and the environment in which Node.js finds itself."""
+    """Installs the libraries; returns their folder, and the environment for running Node.js."""
     folder = LOCAL / "verify"
     folder.mkdir(exist_ok=True)
     for file in (ROOT / "tests" / "verify").glob("*.js*"):
@@ -67,11 +67,11 @@ def install() -> tuple[str, dict[str, str]]:
 def verify(
     folder: str, environment: dict[str, str], arrival: Arrival, secret: str, keys: list[dict], more: str
 ) -> str | None:
-    """Returns which signatures of a delivery verify, `None` if one of them does not."""
+    """Returns the names of the verified schemes, or `None` if one signature is invalid."""
     body = arrival.body.decode() + more
     delivery = json.dumps({"secret": secret, "headers": arrival.headers, "body": body, "keys": keys})
     node = [str(LOCAL / "venv" / "contract" / "bin" / "node"), "verify.js"]
     run = subprocess.run(node, cwd=folder, env=environment, input=delivery, text=True, capture_output=True, check=False)
     if run.returncode != 0 and not more:
-        raise StackError(f"a library says otherwise: {run.stderr}")
+        raise StackError(f"a library refuses the delivery: {run.stderr}")
     return run.stdout if run.returncode == 0 else None

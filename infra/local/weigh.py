@@ -1,4 +1,4 @@
-"""`make weigh`: how large each function is, and how soon it asks for work."""
+"""`make weigh`: the size of each function, and the time until it asks for work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUNS = 11
 
 
 def weigh() -> int:
-    """Prints a line a function."""
+    """Prints one line for each function."""
     build(as_deployed=True)
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
@@ -33,7 +33,7 @@ def weigh() -> int:
 
 
 def zipped_bytes(binary: Path) -> int:
-    """Returns how much is uploaded."""
+    """Returns the size of the uploaded archive."""
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(binary, "bootstrap")
@@ -41,7 +41,7 @@ def zipped_bytes(binary: Path) -> int:
 
 
 def start(binary: Path, variables: dict[str, str]) -> tuple[float, int]:
-    """Starts a function beside a runtime API; returns the seconds until it asks for work, and its peak memory."""
+    """Starts a function with a runtime API; returns the seconds until it asks for work, and its peak memory."""
     asked = threading.Event()
 
     class Runtime(BaseHTTPRequestHandler):

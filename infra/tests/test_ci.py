@@ -1,4 +1,4 @@
-"""What `.ci/run` lets its checks see of the machine: its settings and toolchains, and no cache of anybody's."""
+"""Tests of what `.ci/run` shows its checks of the machine: settings and toolchains, but no caches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack import ROOT
 
-# Stands for `make`: says what it sees, and uses the caches as the tools do.
+# Replaces `make`: reports what it sees, and uses the caches as the tools do.
 MAKE = """#!/bin/sh
 {
   echo "target $1"
@@ -27,7 +27,7 @@ mkdir -p "$CARGO_HOME/registry" "$HOME/.cache/zig" "$PIP_CACHE_DIR" "$npm_config
 
 
 class CleanRun(unittest.TestCase):
-    """`.ci/run` in a clone of its own, with a home that has everything."""
+    """`.ci/run` in its own clone, with a home that has everything."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -82,8 +82,8 @@ class CleanRun(unittest.TestCase):
             "registry ",
         ):
             self.assertIn(line, seen)
-        self.assertFalse(scratch.exists(), "what the run has cached is left")
-        self.assertEqual(sorted(self.home.rglob("*")), before, "the run has written into the developer's home")
+        self.assertFalse(scratch.exists(), "the caches of the run were not deleted")
+        self.assertEqual(sorted(self.home.rglob("*")), before, "the run wrote into the developer's home")
 
     def test_a_check_that_fails_ends_it_and_leaves_no_cache(self) -> None:
         run = self.run_ci(FAILING="test")

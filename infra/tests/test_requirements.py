@@ -1,4 +1,4 @@
-"""What pip installs is pinned, to the file: every package has a version and the hashes of its files."""
+"""Tests that pip installs pinned files only: every package has a version and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stack import ROOT
 
 FOLDER = ROOT / "infra" / "local" / "requirements"
 
-# A line that continues ends with a backslash.
+# A continued line ends with a backslash.
 PINNED = re.compile(r"[A-Za-z0-9._-]+==\S+( ; .+?)?( --hash=sha256:[0-9a-f]{64})+")
 
 

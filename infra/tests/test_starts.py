@@ -1,4 +1,4 @@
-"""The check that a built function starts and answers, with scripts in the place of functions."""
+"""Tests of the check that a built function starts and answers, with scripts instead of functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unittest import mock
 
 import starts
 
-# A function that does what it should: the comment stands for the symbols of a binary.
+# A correct function; the comment imitates the symbols of a binary.
 HEAD = f"""#!{sys.executable}
 # GLIBC_2.17
 import json, os, signal, sys, time, urllib.request
@@ -32,10 +32,10 @@ poll()
 
 
 class Starts(unittest.TestCase):
-    """One function that behaves in some way."""
+    """Functions that behave correctly or not."""
 
     def check(self, script: str, head: str = HEAD, name: str = "DeliverFunction") -> list[str]:
-        """Returns what the check says of a build that has one function."""
+        """Returns the result of the check for a build with one function."""
         known = starts.environments("{}")
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(starts, "PATIENCE", 3):
             binary = Path(folder) / name / "bootstrap"

@@ -1,4 +1,4 @@
-"""How streams are read, and what becomes of records that fan-out could not process."""
+"""Tests of how streams are read, and of what happens to records that fan-out could not process."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def record(number: int) -> dict:
 
 
 def batch(*numbers: int) -> bytes:
-    """An object as Lambda writes it."""
+    """An object in the form of Lambda."""
     payload = json.dumps({"Records": [record(number) for number in numbers]})
     return json.dumps({"DDBStreamBatchInfo": {"startSequenceNumber": str(numbers[0])}, "payload": payload}).encode()
 
@@ -94,10 +94,10 @@ def key(shard: str, second: int, name: str) -> str:
 
 
 class Replays(unittest.TestCase):
-    """The bucket, replayed against a function that fails as a test says."""
+    """Replays of the bucket, with a function that fails when a test says so."""
 
     def run_with(self, objects: dict[str, bytes], hands_back: set[int] = frozenset(), seconds: set[int] = frozenset()) -> tuple:
-        """Returns the exit code, the records that were done in their order, and what is left; `seconds` succeed at the second call."""
+        """Returns the exit code, the processed records in order, and the rest; `seconds` succeed at the second call."""
         self.done, late = [], set(seconds)
 
         def invoke(FunctionName: str, Payload: bytes) -> dict:  # noqa: N803

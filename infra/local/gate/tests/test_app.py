@@ -1,4 +1,4 @@
-"""The gate in front of an application that answers everything."""
+"""Tests of the gate in front of an application that accepts everything."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ CALLERS = {
 
 
 class Emulator:
-    """Answers every request with 200, and keeps what arrived."""
+    """Answers every request with 200 and keeps the requests."""
 
     def __init__(self):
         self.arrived = []
@@ -41,7 +41,7 @@ class App(unittest.TestCase):
         self.gate = Gate(self.emulator)
 
     def request(self, key, target, data, path="/"):
-        """Makes a request with that access key; returns status, headers and body of the answer."""
+        """Sends a request with that access key; returns status, headers and body of the answer."""
         sent = []
         headers = [(b"x-amz-target", target.encode()), (b"x-amz-security-token", b"t")]
         if key:
