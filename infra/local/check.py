@@ -65,7 +65,7 @@ def end_to_end(parts: Parts) -> None:
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
-            parts.run("the walkthroughs of docs/use/api.md and docs/use/runbook.md", check_walkthroughs, stack)
+            parts.run("the walkthroughs of docs/use", check_walkthroughs, stack)
             parts.run("what fan-out could not do is replayed", check_replay, stack)
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())

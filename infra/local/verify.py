@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import requests
+from standardwebhooks import Webhook
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from stack import LOCAL, ROOT, Stack, StackError
+from stack import LOCAL, ROOT, Stack, StackError, free_port
 
 # Two webhooks, because one has at most four signatures. Shopify's library also requires the shop and the version.
 SIGNED = (
@@ -26,6 +30,7 @@ SIGNED = (
 def check_npm(stack: Stack, receiver: Receiver) -> None:
     """Verifies a delivery with every scheme, and checks that another body is refused."""
     folder, environment = install()
+    check_receiver(folder, environment)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
     secrets, ids = {}, {}
     for number, settings in enumerate(SIGNED):
@@ -50,6 +55,37 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         if verify(folder, environment, arrival, secrets[path], keys, " ") is not None:
             raise StackError("the libraries accept a body that was not signed")
         print(f"verified: {verified.strip()}")
+
+
+def check_receiver(folder: str, environment: dict[str, str]) -> None:
+    """Runs the JavaScript receiver of docs/receive/verify.md; it must take a genuine request and refuse a forged one."""
+    secret, port = f"whsec_{'A' * 32}", free_port()
+    page = (ROOT / "docs" / "receive" / "verify.md").read_text()
+    code = page.split("```js library\n")[1].split("```")[0].replace("8080", str(port))
+    file = Path(folder) / "receiver.js"
+    # Ends with its standard input: what is started as `node` may be a wrapper, which a signal would end alone.
+    file.write_text(f'{code}\nconst enqueue = async (id) => console.log(id);\nprocess.stdin.on("end", process.exit).resume();\n')
+    now, body = datetime.now(UTC), '{"type":"test"}'
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp()))}
+    headers["webhook-signature"] = Webhook(secret).sign("evt_1", now, body)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(["node", file.name], cwd=folder, env={**environment, "WEBHOOK_SECRET": secret}, **pipes) as node:
+        answers = [post(f"http://127.0.0.1:{port}/", headers, text) for text in (body, f"{body} ")]
+        queued, _ = node.communicate(timeout=10)
+    if answers != [204, 401] or queued != "evt_1\n":
+        raise StackError(f"the receiver of docs/receive/verify.md answers {answers} and queues {queued!r}")
+
+
+def post(url: str, headers: dict[str, str], body: str) -> int:
+    """Sends a request, once the receiver listens; returns the status of the answer."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return requests.post(url, body, headers=headers, timeout=10).status_code
+        except requests.ConnectionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def install() -> tuple[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Runs the commands of docs/use/api.md and docs/use/runbook.md and compares their output with the documented output."""
+"""Runs the commands in the pages of docs/use as they are written, and compares their output with the text below them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,26 @@ from stack import ROOT, Stack, StackError
 BLOCK = re.compile(r"```sh walkthrough\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
+# The pages with walkthroughs. The first block of the first page defines the functions that all others use.
+PAGES = ("api.md", "webhooks.md", "events.md", "deliveries.md", "runbook.md")
+
 # How long the longest may take, in seconds: an outage is noticed, probed and ends.
 TIMEOUT = 300
 
 
 def check_walkthroughs(stack: Stack) -> None:
-    """Runs every walkthrough in its own shell, after the definitions at the start of docs/use/api.md."""
-    (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "use" / "api.md").read_text())
-    blocks += BLOCK.findall((ROOT / "docs" / "use" / "runbook.md").read_text())
+    """Runs every walkthrough in its own shell, after the shared definitions."""
+    definitions, blocks = walkthroughs()
     # In parallel, because the runbook's walkthrough waits for minutes.
     with ThreadPoolExecutor(len(blocks)) as threads:
         list(threads.map(lambda block: check(stack, definitions, *block), blocks))
+
+
+def walkthroughs() -> tuple[str, list[tuple[str, str]]]:
+    """Returns the shared definitions, and each walkthrough with its expected output."""
+    pages = [(ROOT / "docs" / "use" / page).read_text() for page in PAGES]
+    (definitions, _), *blocks = [block for page in pages for block in BLOCK.findall(page)]
+    return definitions, blocks
 
 
 def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
