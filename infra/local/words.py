@@ -45,6 +45,7 @@ CHECKED = (
     "docs/README.md",
     "docs/problems",
     "docs/receive",
+    "docs/SUMMARY.md",
     "docs/start",
     "docs/use",
     "infra/local/book.py",
