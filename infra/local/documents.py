@@ -32,6 +32,9 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 # Names of AWS, CloudFormation and other people's libraries, which the code does not contain.
 FOREIGN = {"LastProcessingResult", "IntegrationLatency", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "arbitrary_precision"}
 
+# How wide prose may be.
+WIDTH = 120
+
 # Kinds of files that hold the names.
 KINDS = (".rs", ".py", ".js", ".yaml", ".toml", ".json", ".snap")
 
@@ -43,6 +46,7 @@ def check_documents() -> None:
     check_names()
     check_threats()
     check_diagrams()
+    check_width()
 
 
 def documents() -> list[Path]:
@@ -118,6 +122,17 @@ def check_diagrams() -> None:
     drawn = [str(document.relative_to(ROOT)) for document in documents() if re.search(r"^ *```mermaid", document.read_text(), re.MULTILINE)]
     if drawn:
         raise StackError(f"these documents have Mermaid diagrams, which the book does not render: {', '.join(drawn)}")
+
+
+def check_width() -> None:
+    """Prose wraps at 120 columns; code and tables may be wider."""
+    wide = []
+    for document in documents():
+        text = FENCE.sub(lambda found: "\n" * found.group().count("\n"), document.read_text())
+        lines = enumerate(text.splitlines(), 1)
+        wide += [f"{document.relative_to(ROOT)}:{number}" for number, line in lines if len(line) > WIDTH and not line.startswith("|")]
+    if wide:
+        raise StackError(f"these lines are wider than {WIDTH} columns:\n" + "\n".join(wide))
 
 
 def slugs(markdown: str) -> set[str]:
