@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stack import ALARM_TOPIC, ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import ALARM_TOPIC, Stack
 
 # The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")

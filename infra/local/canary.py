@@ -11,7 +11,8 @@ from urllib.parse import quote
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
-from stack import Stack, StackError
+from common import StackError
+from stack import Stack
 
 # What no log may hold: how secrets and tokens begin, and what the first delivery's payload says.
 LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")

@@ -7,10 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from check import cargo_tool
-from stack import LOCAL, ROOT, StackError, step
-
-CARGO_FUZZ = "0.13.2"
+from common import LOCAL, ROOT, StackError, step
 
 FUZZ = ROOT / "tests" / "fuzz"
 
@@ -34,7 +31,7 @@ def fuzz() -> int:
     seconds = os.environ.get("SECONDS") or "60"
     if not seconds.isdecimal():
         raise StackError("SECONDS is not a whole number")
-    cargo_fuzz = cargo_tool("cargo-fuzz", CARGO_FUZZ)
+    cargo_fuzz = str(LOCAL / "venv" / "fuzz" / "bin" / "cargo-fuzz")
     step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
     # Sanitizers need a nightly toolchain, and there is no unsafe code here that they would look at.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]

@@ -10,10 +10,11 @@ import subprocess
 import requests
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from stack import LOCAL, ROOT, Stack, StackError
+from common import LOCAL, ROOT, StackError
+from stack import Stack
 
 # Two webhooks, as one has at most four signatures. Shopify's library wants to know the shop and the version too.
-SIGNED = (
+SIGNED: tuple[dict, ...] = (
     {"further_signatures": [{"scheme": scheme} for scheme in ("standard-webhooks-ed25519", "github", "stripe")]},
     {
         "signature_scheme": "shopify",
@@ -33,9 +34,7 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         webhook = {"name": path, "url": receiver.url + path, "event_types": ["film.updated"], **settings}
         created = stack.expect(201, "POST", "/webhooks", admin, webhook)
         secrets[path], ids[path] = created["secret"], created["id"]
-    # By address, with the name as the host: not every resolver knows names under .localhost.
-    host = {"Host": stack.api_url.removeprefix("http://")}
-    keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", headers=host, timeout=10)
+    keys = requests.get(f"{stack.api_url}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", timeout=10)
     keys = keys.json()["keys"]
     stack.client("dynamodb").put_item(TableName=TABLE, Item={**FILM, "rating": {"N": "8.4"}})
     if not receiver.wait(lambda arrivals: secrets.keys() <= {arrival.path for arrival in arrivals}, 30):

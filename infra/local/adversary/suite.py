@@ -10,7 +10,8 @@ from adversary.hostile import Load
 from adversary.loads import Blocker, Burner
 from adversary.loops import Relay
 from adversary.processes import give_way, processes
-from stack import Stack, step
+from common import step
+from stack import Stack
 
 # How long each phase is timed, in seconds, and how long its loads run before that: receivers hang by then, and breakers have noticed.
 PHASE = 60
