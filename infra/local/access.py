@@ -10,13 +10,14 @@ import boto3
 import requests
 from botocore.exceptions import ClientError
 
-from stack import EMULATOR_PYTHON, GATE, REGION, ROOT, STACK, Stack, StackError
+from common import REGION, ROOT, StackError
+from stack import EMULATOR_PYTHON, GATE, STACK, Stack
 
 
 def check_gate() -> None:
     """Runs the gate's own tests, in the emulator's environment."""
-    tests = ["-m", "unittest", "discover", "--start-directory", GATE / "tests", "--top-level-directory", GATE.parent]
-    if subprocess.run([EMULATOR_PYTHON, *tests], cwd=ROOT, check=False).returncode != 0:
+    tests = ["-m", "unittest", "discover", "--start-directory", str(GATE / "tests"), "--top-level-directory", str(GATE.parent)]
+    if subprocess.run([str(EMULATOR_PYTHON), *tests], cwd=ROOT, check=False).returncode != 0:
         raise StackError("the gate's tests do not pass")
 
 

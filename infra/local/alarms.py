@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stack import ALARM_TOPIC, ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import ALARM_TOPIC, Stack
 
 # The metrics of queues and functions on AWS that alarms watch.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")

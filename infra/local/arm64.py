@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 from parts import Parts
-from stack import ARCHITECTURES, LOCAL, ROOT, StackError, build, step
-from starts import check_starts
+from build import ARCHITECTURES, UNOPTIMIZED, sam_build
+from common import LOCAL, ROOT, StackError, step
+from starts import check_glibc, check_starts
 
 # Where Debian keeps the C library for arm64, and the packages that are needed.
 SYSROOT = Path("/usr/aarch64-linux-gnu")
@@ -21,12 +22,13 @@ TARGET = "aarch64-unknown-linux-gnu"
 
 
 def arm64() -> int:
-    """Builds each function for the default processor, faster than `sam build`, and lets it answer one event."""
+    """Builds each function with `sam build`, as a deployment to AWS does but unoptimized, and lets it answer one event."""
     runner = emulator()
     add_target()
     folder = LOCAL / "arm64" / "build"
-    build("arm64", folder)
+    sam_build("arm64", folder, UNOPTIMIZED)
     parts = Parts()
+    parts.run("no function needs a newer C library than its runtime has", check_glibc, folder)
     parts.run("each function, built for arm64, starts and answers an event", check_starts, folder, runner)
     return parts.report()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from documents import DOCS
-from stack import LOCAL, ROOT, StackError, step
+from common import LOCAL, ROOT, StackError, step
 
 MDBOOK = "0.5.4"
 BOOK = ROOT / "target" / "book"

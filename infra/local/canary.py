@@ -11,7 +11,8 @@ from urllib.parse import quote
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
-from stack import Stack, StackError
+from common import StackError
+from stack import Stack
 
 # Texts that no log may contain: prefixes of secrets and tokens, and a value of the first delivery's payload.
 LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")

@@ -8,7 +8,8 @@ import time
 from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import Stack
 
 # A second stack on the same emulator.
 NAME = "dynahook-begins-and-ends"

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from stack import ROOT, StackError
+from common import ROOT, StackError
 
 DOCS = ROOT / "docs"
 

@@ -10,7 +10,8 @@ import time
 import uuid
 
 from receiver import Receiver
-from stack import ROOT, STACK, Stack, StackError
+from common import ROOT, StackError
+from stack import STACK, Stack
 
 TABLE = "items"
 SHARD = "shardId-00000001573689847184-864758bb"

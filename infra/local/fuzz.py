@@ -9,10 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from check import cargo_tool
-from stack import LOCAL, ROOT, StackError, step
-
-CARGO_FUZZ = "0.13.2"
+from common import LOCAL, ROOT, StackError, step
 
 FUZZ = ROOT / "tests" / "fuzz"
 
@@ -36,7 +33,7 @@ def fuzz() -> int:
     seconds = os.environ.get("SECONDS") or "60"
     if not seconds.isdecimal():
         raise StackError("SECONDS must be a whole number")
-    cargo_fuzz = cargo_tool("cargo-fuzz", CARGO_FUZZ)
+    cargo_fuzz = str(LOCAL / "venv" / "fuzz" / "bin" / "cargo-fuzz")
     step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
     # Without sanitizers: they need a nightly toolchain, and the workspace has no unsafe code.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]

@@ -7,7 +7,8 @@ import statistics
 import time
 
 from receiver import Receiver
-from stack import ROOT, Stack, free_port, step
+from common import ROOT, free_port, step
+from stack import Stack
 
 ROUNDS = 50
 
@@ -15,7 +16,7 @@ ROUNDS = 50
 ENTITIES = [{"entity": "item", "tenant": "{t}", "id": "{i}", "collection": "items"}]
 
 # The bodies of the routes that need one.
-BODIES = {
+BODIES: dict[str, dict] = {
     "webhooks.create": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
     "webhooks.put": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
     "webhooks.patch": {"name": "m"},

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from stack import StackError, step
+from common import StackError, step
 
 # Lines of `cargo test`: the binary that runs, a failed test, and a binary that ended for another reason.
 RUNNING = re.compile(r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))")
@@ -23,10 +24,11 @@ SHOWN = 20
 
 
 class Parts:
-    """Runs parts one after another and collects failures."""
+    """Runs parts one after another, or some of them in parallel, and collects failures."""
 
     def __init__(self) -> None:
         self._failures: dict[str, list[str]] = {}
+        self._meanwhile: list[threading.Thread] = []
 
     def run(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
         """Runs a part. It fails if it raises an error or returns failures, one line each."""
@@ -41,6 +43,19 @@ class Parts:
         for failure in failures:
             print(f"failed: {failure}", file=sys.stderr, flush=True)
         self._failures[name] = failures
+
+    def start(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
+        """Runs a part while others run, until `join`."""
+        # The report has the order in which parts begin.
+        self._failures[name] = ["it has not ended"]
+        thread = threading.Thread(target=self.run, args=(name, part, *arguments), daemon=True)
+        thread.start()
+        self._meanwhile.append(thread)
+
+    def join(self) -> None:
+        """Waits for the parts that run meanwhile."""
+        while self._meanwhile:
+            self._meanwhile.pop().join()
 
     def report(self) -> int:
         """Prints each part with its result and its failures; returns the exit code."""
@@ -66,10 +81,11 @@ def checked(failures: object) -> list[str]:
 def failing_tests(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
     """Runs `cargo test` and shows its output. Returns failed tests, and the reason if it ended for another reason."""
     binary, failures, broken = "", [], []
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with subprocess.Popen(command, cwd=folder, env=environment, **output) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
         try:
-            for line in process.stdout:
+            for line in process.stdout or []:
                 print(line, end="", flush=True)
                 plain = COLOR.sub("", line).rstrip()
                 if running := RUNNING.match(plain):

@@ -10,7 +10,7 @@ import time
 from html import escape
 from pathlib import Path
 
-from stack import ROOT, StackError, free_port
+from common import ROOT, StackError, free_port
 
 PICTURE = ROOT / "docs" / "images" / "run.svg"
 

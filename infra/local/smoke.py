@@ -18,7 +18,8 @@ from pathlib import Path
 import boto3
 
 from receiver import Arrival, Receiver
-from stack import LOCAL, REGION, Stack, free_port, step
+from common import LOCAL, REGION, free_port, step
+from stack import Stack
 
 TABLE = "cities"
 CITIES = 3200

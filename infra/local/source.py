@@ -9,7 +9,8 @@ from pathlib import Path
 import requests
 from botocore.exceptions import ClientError
 
-from stack import STACK, Stack, StackError, step
+from common import StackError, step
+from stack import STACK, Stack
 
 VIEW = "NEW_AND_OLD_IMAGES"
 

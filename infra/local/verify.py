@@ -14,10 +14,11 @@ import requests
 from standardwebhooks import Webhook
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from stack import LOCAL, ROOT, Stack, StackError, free_port
+from common import LOCAL, ROOT, StackError, free_port
+from stack import Stack
 
 # Two webhooks, because one has at most four signatures. Shopify's library also requires the shop and the version.
-SIGNED = (
+SIGNED: tuple[dict, ...] = (
     {"further_signatures": [{"scheme": scheme} for scheme in ("standard-webhooks-ed25519", "github", "stripe")]},
     {
         "signature_scheme": "shopify",
@@ -38,9 +39,7 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         webhook = {"name": path, "url": receiver.url + path, "event_types": ["film.updated"], **settings}
         created = stack.expect(201, "POST", "/webhooks", admin, webhook)
         secrets[path], ids[path] = created["secret"], created["id"]
-    # By address, with the name in Host: not every resolver knows names under .localhost.
-    host = {"Host": stack.api_url.removeprefix("http://")}
-    keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", headers=host, timeout=10)
+    keys = requests.get(f"{stack.api_url}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", timeout=10)
     keys = keys.json()["keys"]
     stack.client("dynamodb").put_item(TableName=TABLE, Item={**FILM, "rating": {"N": "8.4"}})
     if not receiver.wait(lambda arrivals: secrets.keys() <= {arrival.path for arrival in arrivals}, 30):

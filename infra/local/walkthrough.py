@@ -11,7 +11,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from receiver import Arrival, Receiver
-from stack import ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import Stack
 
 # A block of commands, and the output that follows it, if any.
 BLOCK = re.compile(r"```sh walkthrough\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)

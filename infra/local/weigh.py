@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 
-from stack import BUILD, build, step
+from build import SAM_BUILD, sam_build
+from common import step
 from starts import environments
 
 RUNS = 11
@@ -19,11 +20,11 @@ RUNS = 11
 
 def weigh() -> int:
     """Prints one line for each function."""
-    build(as_deployed=True)
+    sam_build()
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
     variables = environments('{"keys":[]}')
-    for binary in sorted(BUILD.glob("*/bootstrap")):
+    for binary in sorted(SAM_BUILD.glob("*/bootstrap")):
         size, zipped = binary.stat().st_size / 1e6, zipped_bytes(binary) / 1e6
         runs = [start(binary, variables[binary.parent.name]) for _ in range(RUNS)]
         milliseconds = statistics.median(run[0] for run in runs) * 1000

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from stack import ROOT
+from samcli.yamlhelper import yaml_parse
+
+import commands
+import main
+from common import ROOT
 
 # Replaces `make`: reports what it sees, and uses the caches as the tools do.
 MAKE = """#!/bin/sh
@@ -24,6 +29,24 @@ MAKE = """#!/bin/sh
 mkdir -p "$CARGO_HOME/registry" "$HOME/.cache/zig" "$PIP_CACHE_DIR" "$npm_config_cache"
 [ "$1" != "$FAILING" ]
 """
+
+
+class Commands(unittest.TestCase):
+    """What the Makefile, main.py and commands.py know."""
+
+    def test_each_target_is_a_command_and_has_a_line_of_help(self) -> None:
+        text = (ROOT / "Makefile").read_text()
+        started = set(re.findall(r"^\t@.*\$\(LOCAL\) ([a-z0-9-]+)$", text, re.MULTILINE))
+        self.assertEqual(started, set(main.ENVIRONMENTS))
+        self.assertEqual(started, set(commands.COMMANDS))
+        targets = set(re.findall(r"^([a-z0-9-]+):", text, re.MULTILINE))
+        self.assertEqual(targets, set(re.findall(r"^([a-z0-9-]+):.*## \S", text, re.MULTILINE)))
+        (phony,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+        self.assertEqual(targets, set(phony.split()))
+
+    def test_the_hosted_run_is_the_same(self) -> None:
+        steps = yaml_parse((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["everything"]["steps"]
+        self.assertIn(".ci/run", [step.get("run") for step in steps])
 
 
 class CleanRun(unittest.TestCase):

@@ -14,6 +14,7 @@ import unittest
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import tomlkit
@@ -21,7 +22,7 @@ from click.testing import CliRunner
 from samcli.cli.main import cli
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT
+from common import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -94,7 +95,7 @@ class Commands(unittest.TestCase):
             packaged.append(Path(template_file))
             return mock.MagicMock()
 
-        def deploy(*_: object, **options: object) -> mock.MagicMock:
+        def deploy(*_: object, **options: Any) -> mock.MagicMock:
             # SAM returns a list for values of the command line, and a dictionary for answers to its questions.
             bucket, capabilities = options["s3_bucket"], tuple(options["capabilities"] or ())
             made.append(

@@ -7,7 +7,7 @@ import io
 import re
 import unittest
 
-from stack import ROOT
+from common import ROOT
 
 PAGE = (ROOT / "docs" / "use" / "cost.md").read_text()
 TEMPLATE = (ROOT / "infra" / "template.yaml").read_text()

@@ -11,7 +11,7 @@ from unittest import mock
 
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT
+from common import ROOT
 
 TEMPLATE = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]

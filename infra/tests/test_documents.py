@@ -9,7 +9,7 @@ from unittest import mock
 
 import book
 import documents
-from stack import ROOT, StackError
+from common import ROOT, StackError
 
 # In two parts, so that this file is not where the name is found.
 ABSENT = "no_such" + "_name"

@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 from parts import Parts, failing_tests
-from stack import StackError
+from common import StackError
 
 # Output of cargo for a run in which one test fails, one binary is killed and one passes.
 CARGO = r"""
@@ -116,5 +116,5 @@ class Cargo(unittest.TestCase):
     def test_a_build_that_fails_and_a_binary_that_is_killed_are_failures(self) -> None:
         failed = cargo("import sys; print('error[E0308]: mismatched types\\nerror: could not compile `x`'); sys.exit(101)")
         self.assertEqual(failed, ["mismatched types", "could not compile `x`"])
-        (failed,) = cargo("import os; os.kill(os.getpid(), 9)")
-        self.assertIn("ended with -9", failed)
+        (killed,) = cargo("import os; os.kill(os.getpid(), 9)")
+        self.assertIn("ended with -9", killed)

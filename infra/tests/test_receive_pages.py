@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 from standardwebhooks import Webhook
 
-from stack import LOCAL, ROOT, free_port
+from common import LOCAL, ROOT, free_port
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from standardwebhooks import Webhook
 
-from stack import ROOT
+from common import ROOT
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "start" / "quickstart.md")

@@ -64,8 +64,14 @@ class Starts(unittest.TestCase):
                 self.assertIn(f"DeliverFunction: {reason}", failed)
 
     def test_one_that_needs_a_newer_c_library_fails(self) -> None:
-        (failed,) = self.check(GOOD, HEAD.replace("GLIBC_2.17", "GLIBC_2.38"))
-        self.assertIn("needs glibc 2.38", failed)
+        with tempfile.TemporaryDirectory() as folder:
+            binary = Path(folder) / "DeliverFunction" / "bootstrap"
+            binary.parent.mkdir()
+            binary.write_text(HEAD)
+            self.assertEqual(starts.check_glibc(Path(folder)), [])
+            binary.write_text(HEAD.replace("GLIBC_2.17", "GLIBC_2.38"))
+            (failed,) = starts.check_glibc(Path(folder))
+            self.assertIn("DeliverFunction needs glibc 2.38", failed)
 
     def test_a_function_without_an_event_or_that_was_not_built_fails(self) -> None:
         (failed,) = self.check(GOOD, name="NewFunction")

@@ -27,8 +27,8 @@ class Healthy:
         self._lock = threading.Lock()
         self.receiver = Receiver(0)
         self.receiver.on_arrival = self._note
-        webhook = {"name": "healthy", "url": f"{self.receiver.url}/healthy", "event_types": ["item.created"]}
-        webhook = stack.expect(201, "POST", "/webhooks", stack.issuer.token(self.tenant, ["ADMIN"]), webhook)
+        wanted = {"name": "healthy", "url": f"{self.receiver.url}/healthy", "event_types": ["item.created"]}
+        webhook = stack.expect(201, "POST", "/webhooks", stack.issuer.token(self.tenant, ["ADMIN"]), wanted)
         self.receiver.secrets["/healthy"] = webhook["secret"]
 
     def _note(self, arrival: Arrival) -> None:

@@ -44,7 +44,8 @@ class Load:
     """A continuing attack: calls `strike` a number of times per second, in its own thread, until it is stopped."""
 
     def __init__(self, name: str, rate: float, strike: Callable[[], object]) -> None:
-        self.name, self.strikes, self.errors = name, 0, Counter()
+        self.name, self.strikes = name, 0
+        self.errors: Counter[str] = Counter()
         self._rate, self._strike = rate, strike
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

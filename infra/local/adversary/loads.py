@@ -40,8 +40,8 @@ class Burner:
             self.hostile.webhook("filters", f"{url}/w{number}", event_types=["item.created"], filter=wanted)
         for number in range(UNLISTED):
             unwanted = [f"{number}-{other}-" + "y" * 20 for other in range(20)]
-            wanted = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
-            self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=wanted)
+            refused = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
+            self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=refused)
         for number in range(TEMPLATES):
             rendered = {} if self._calm else {"payload_format": "template", "template": burning(number)}
             self.hostile.webhook("templates", f"{url}/t{number}", event_types=["burn.now"], **rendered)

@@ -72,8 +72,7 @@ class Relay:
         identity, at = f"msg_{len(self.rounds)}_{time.time_ns()}", str(int(time.time()))
         key = base64.b64decode(self._inbound["secret"].removeprefix("whsec_"))
         signature = base64.b64encode(hmac.digest(key, f"{identity}.{at}.{body}".encode(), hashlib.sha256)).decode()
-        stack = self._hostile.stack
-        headers = {"Host": stack.api_url.removeprefix("http://"), "webhook-id": identity, "webhook-timestamp": at}
+        headers = {"webhook-id": identity, "webhook-timestamp": at}
         headers |= {"webhook-signature": f"v1,{signature}", HOPS: hops, "Content-Type": "application/json"}
         path = f"/api/v1/inbound/{self._hostile.tenant}/{self._inbound['id']}"
-        return requests.post(f"{stack.endpoint}{path}", data=body, headers=headers, timeout=30)
+        return requests.post(f"{self._hostile.stack.api_url}{path}", data=body, headers=headers, timeout=30)

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import Stack, session
+from sessions import session
+from stack import Stack
 
 # The functions on the path of every delivery, which tenants share.
 ON_THE_WAY = ("FanoutFunction", "DeliverFunction")

@@ -10,7 +10,8 @@ from adversary.hostile import Load
 from adversary.loads import Blocker, Burner
 from adversary.loops import Relay
 from adversary.processes import give_way, processes
-from stack import Stack, step
+from common import step
+from stack import Stack
 
 # How long each phase is timed, and how long its loads run before that, in seconds. By then receivers hang and breakers are open.
 PHASE = 60

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote
 
-from gate import answers, callers, policy, services
+from gate import answers, callers, front, policy, services
 from gate.calls import Call, Need, UnknownCall
 from gate.faults import Faults
 from gate.grants import Grants
@@ -28,10 +29,12 @@ SERVICES = {"DynamoDB": "dynamodb", "DynamoDBStreams": "dynamodbstreams", "Amazo
 class Gate:
     """Passes a call to the emulator if AWS would allow it."""
 
-    emulator: object
+    emulator: Callable[..., Awaitable[None]]
     record: Record = field(default_factory=Record)
     faults: Faults = field(default_factory=Faults)
     grants: Grants = field(default_factory=Grants)
+    # The HTTP API that answers at the emulator's own address, when it is deployed.
+    api: str | None = None
 
     async def __call__(self, scope, receive, send) -> None:
         """Serves one request."""
@@ -41,6 +44,8 @@ class Gate:
             return await self.command(scope, receive, send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
+        if self.api and front.is_for_api(scope["path"], headers, query):
+            return await self.emulator(front.at_api(scope, self.api), receive, send)
         key = callers.access_key(headers, query)
         if callers.is_account(key):
             return await self.emulator(scope, receive, send)
@@ -90,7 +95,10 @@ class Gate:
             case "POST", "/_gate/faults":
                 self.faults.ask(json.loads(body))
                 return await reply_json(send, 200, {})
-        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report and POST /_gate/faults"})
+            case "POST", "/_gate/api":
+                self.api = json.loads(body)["id"]
+                return await reply_json(send, 200, {})
+        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report, POST /_gate/faults and POST /_gate/api"})
 
 
 def read(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Call:

@@ -38,7 +38,7 @@ def table_needs(call: Call) -> list[Need]:
     if call.operation in ("Query", "Scan"):
         index = data.get("IndexName")
         resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")
-        keys = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
+        keys: dict[str, str | list[str]] = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
         return [Need(f"dynamodb:{call.operation}", resource, keys)]
     if call.operation == "BatchGetItem":
         asked = {table: request["Keys"] for table, request in data["RequestItems"].items()}
