@@ -1,12 +1,15 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source replay-failures smoke test arm64 faults lint book recording weigh bench soak fuzz latency openapi requirements down
+.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording weigh bench soak fuzz latency openapi requirements down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: ## Run everything on this machine, show a delivery, stay up
 	@$(LOCAL) run
+
+change: ## Change a record of the running stack
+	@$(LOCAL) change
 
 demo: ## The same, but end after the first delivery
 	@$(LOCAL) demo
@@ -61,6 +64,4 @@ openapi: ## Write infra/openapi.json from the code
 	@mv infra/openapi.json.new infra/openapi.json
 
 requirements: ## Pin the Python packages of infra/local/requirements/*.in, with their hashes; the versions stay unless a .in says otherwise
-	@for name in tools emulator contract data; do .local/venv/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --custom-compile-command "make requirements" \
-	  infra/local/requirements/$$name.in -o infra/local/requirements/$$name.txt || exit 1; done
+	@$(LOCAL) requirements

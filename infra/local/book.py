@@ -7,16 +7,17 @@ import os
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 from documents import DOCS
-from stack import LOCAL, ROOT, StackError, step
+from common import LOCAL, ROOT, StackError, step
 
 MDBOOK = "0.5.4"
 BOOK = ROOT / "target" / "book"
 
-# Without the server and the watcher, and without optimization: it compiles in half of the time and builds the book in a second.
+# Without server, watcher and optimization: it compiles in half of the time, and builds the book in a second.
 OPTIONS = ("--locked", "--quiet", "--debug", "--no-default-features", "--features", "search")
 
 # What a page of the book links to or shows, and the places in it that links may name.
@@ -62,17 +63,23 @@ def execute(command: list[str], **environment: str) -> None:
 
 
 def follow_links() -> None:
-    """Follows each link of the pages. A link to a file outside docs/ leads to a copy of it; a link to a folder becomes text."""
+    """Follows each link. One to a file outside docs/ then leads to a copy of the file; one to a folder becomes text."""
     pages = sorted(page for page in BOOK.rglob("*.html") if page.name not in ("404.html", "toc.html"))
     anchors = {page: set(ANCHOR.findall(page.read_text())) for page in pages}
-    broken = []
+    broken: list[str] = []
     for page in pages:
         text = page.read_text()
-        changed = TARGET.sub(lambda found: f'{found[1]}="{html.escape(followed(page, html.unescape(found[2]), anchors, broken))}"', text)
+        links = {link: followed(page, html.unescape(link), anchors, broken) for _, link in TARGET.findall(text)}
+        changed = TARGET.sub(partial(replaced, links), text)
         if changed != text:
             page.write_text(re.sub(r'<a href="">(.*?)</a>', r"\1", changed))
     if broken:
         raise StackError("these links of the book lead nowhere:\n" + "\n".join(broken))
+
+
+def replaced(links: dict[str, str], found: re.Match[str]) -> str:
+    """Returns the attribute of a link with its new value."""
+    return f'{found[1]}="{html.escape(links[found[2]])}"'
 
 
 def followed(page: Path, link: str, anchors: dict[Path, set[str]], broken: list[str]) -> str:
@@ -85,11 +92,16 @@ def followed(page: Path, link: str, anchors: dict[Path, set[str]], broken: list[
     target = Path(os.path.normpath(page.parent / path)) if path else page
     if target.is_dir() and target.is_relative_to(BOOK):
         target /= "index.html"
-    if target in anchors and (not anchor or anchor in anchors[target]) or target.is_file() and target not in anchors:
+    if (target in anchors and (not anchor or anchor in anchors[target])) or (
+        target.is_file() and target not in anchors
+    ):
         return link
     # mdBook takes any link to a Markdown file for a page.
     outside = Path(os.path.normpath(DOCS / page.parent.relative_to(BOOK) / path))
-    file = next((file for file in (outside, outside.with_suffix(".md")) if file.is_file() and not file.is_relative_to(DOCS)), None)
+    file = next(
+        (file for file in (outside, outside.with_suffix(".md")) if file.is_file() and not file.is_relative_to(DOCS)),
+        None,
+    )
     if file:
         copy = BOOK / SOURCE / f"{file.relative_to(ROOT)}.txt"
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,9 @@ from failures import check_replay
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
-from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+from build import BUILD
+from common import LOCAL, ROOT, StackError, free_port, step
+from stack import Stack
 from starts import check_starts
 from verify import check_npm
 from walkthrough import check_walkthroughs
@@ -32,10 +34,15 @@ from words import CHECKED, lines, search
 # The table of the end-to-end tests.
 TABLE = "items"
 
-# The tests of the workspace, apart from those of its load.
-EVERY_TEST = ("--lib", "--test", "it", "--test", "simulation", "--test", "ssrf", "--test", "memory")
+# The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of its load are in
+# bench.py. Plain `cargo test` ignores what needs a stack or a built function.
+UNITS = ("--lib", "--test", "ssrf", "--test", "memory")
+SIMULATIONS = ("--test", "simulation")
+ON_THE_STACK = ("--test", "it")
+INCLUDE_IGNORED = ("--", "--include-ignored")
 
-CARGO_DENY = "0.20.2"
+# The programs that `make lint` installs beside its own.
+LINT = LOCAL / "venv" / "lint" / "bin"
 
 # What the pure crate must not depend on, however far away.
 IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
@@ -57,6 +64,7 @@ def test() -> int:
 def end_to_end(parts: Parts) -> None:
     """Runs the parts that need a stack."""
     with Stack("test", free_port()) as stack:
+        parts.start("cargo test: compiling", compile_tests)
         prepare(stack)
         parts.run("make source explains what AWS would refuse, and costs fan-out's role nothing", check_source, stack)
         receiver = Receiver(0)
@@ -64,11 +72,16 @@ def end_to_end(parts: Parts) -> None:
             parts.run("a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack)
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
-            parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
-            parts.run("the walkthroughs of docs/use", check_walkthroughs, stack)
+            # The walkthroughs mostly wait: for an outage to be noticed, and to be over.
+            parts.start("the walkthroughs of docs/use", check_walkthroughs, stack)
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
+            parts.join()
+            # One processor is for Cargo, the other for the emulator.
+            parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
+            parts.join()
+            parts.run("cargo test: end-to-end tests", cargo_test, stack, *ON_THE_STACK, *INCLUDE_IGNORED)
+            parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
         finally:
@@ -84,8 +97,8 @@ def faults() -> int:
     with Stack("faults", free_port()) as stack:
         prepare(stack)
         for what, arguments in {
-            "processes that die, and calls that are cut": ("--test", "it", "--", "crash_point"),
-            "the simulations": ("--test", "simulation", "--", "--nocapture"),
+            "processes that die, and calls that are cut": (*ON_THE_STACK, *INCLUDE_IGNORED, "crash_point"),
+            "the simulations": (*SIMULATIONS, *INCLUDE_IGNORED, "--nocapture"),
             "the public lists of URLs that lead astray": ("--test", "ssrf", "--", "--nocapture"),
             "names that lead elsewhere the second time": ("--lib", "--", "rebinding"),
         }.items():
@@ -138,8 +151,20 @@ def seed() -> int:
     return int(head.stdout[:8] or "0", 16)
 
 
+def compile_tests() -> None:
+    """Compiles what `cargo_test` runs. It gives way to the stack, which other parts use meanwhile."""
+    command = ["nice", "cargo", "test", "--workspace", "--locked", "--quiet", "--no-run", *UNITS, *SIMULATIONS, *ON_THE_STACK]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        raise StackError("the tests do not compile")
+
+
+def apart(stack: Stack) -> list[str]:
+    """Runs the tests that do not call the stack; returns what failed."""
+    return cargo_test(stack, *UNITS) + cargo_test(stack, *SIMULATIONS, *INCLUDE_IGNORED)
+
+
 def cargo_test(stack: Stack, *arguments: str) -> list[str]:
-    """Runs tests of the workspace against the stack; returns what failed."""
+    """Runs tests of the workspace; returns what failed."""
     environment = {
         **os.environ,
         **stack.environment,
@@ -168,6 +193,7 @@ def lint() -> int:
     fuzz = "tests/fuzz/Cargo.toml"
     places = {"CARGO_TARGET_DIR": str(ROOT / "target"), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
+    check_python()
     step("purity of the domain, and who may name what")
     check_purity()
     step("links of the documents, pages of the book, and names of files, tests and symbols")
@@ -177,7 +203,7 @@ def lint() -> int:
     step("words that make prose hard to read")
     check_words()
     build_book()
-    deny = cargo_tool("cargo-deny", CARGO_DENY)
+    deny = str(LINT / "cargo-deny")
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
     check_advisories(deny)
     for template in ("template", "source"):
@@ -190,6 +216,17 @@ def check_words() -> None:
     """The paths of `words.CHECKED` have none of the words that it lists."""
     if found := search(CHECKED):
         raise StackError("these words make prose hard to read:\n" + "\n".join(lines(found)))
+
+
+def check_python() -> None:
+    """Checks the Python of infra: its format, its lints and its types. MiniStack, which the gate is a part of, has another environment."""
+    settings = ["--config", "infra/pyproject.toml"]
+    execute("format of the Python", [str(LINT / "ruff"), "format", "--check", "--quiet", *settings, "infra"])
+    execute("lints of the Python", [str(LINT / "ruff"), "check", "--quiet", *settings, "infra"])
+    tools = str(LOCAL / "venv" / "tools" / "bin" / "python")
+    mypy = [str(LINT / "mypy"), "--config-file", "infra/pyproject.toml", "--python-executable", tools, "--cache-dir", str(LOCAL / "mypy")]
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "infra").glob("*.py")) + sorted((ROOT / "infra" / "local").glob("*.py"))]
+    execute("types of the Python", [*mypy, *files, "infra/local/adversary", "infra/local/gate", "infra/tests"])
 
 
 def check_advisories(deny: str) -> None:
@@ -222,15 +259,6 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
-def cargo_tool(name: str, version: str) -> str:
-    """Returns a pinned tool of cargo's, built once: it has no package for Python that is recent enough."""
-    binary = LOCAL / "cargo" / "bin" / name
-    mark = LOCAL / "cargo" / f"{name}-{version}"
-    if not (binary.exists() and mark.exists()):
-        place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
-        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, f"{name}@{version}"])
-        mark.touch()
-    return str(binary)
 
 
 def cargo(what: str, *arguments: str, **environment: str) -> None:

@@ -13,15 +13,18 @@ import demo
 import failures
 import fuzz
 import latency
+import pins
 import recording
 import smoke
 import source
 import weigh
-from stack import StackError, stop_lost
+from common import StackError
+from sessions import stop_lost
 
 COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
+    "change": demo.change,
     "source": source.source,
     "replay-failures": failures.replay_failures,
     "smoke": smoke.smoke,
@@ -37,6 +40,7 @@ COMMANDS = {
     "soak": bench.soak,
     "latency": latency.latency,
     "down": stop_lost,
+    "requirements": pins.pin,
 }
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from stack import ROOT, StackError
+from common import ROOT, StackError
 
 DOCS = ROOT / "docs"
 
@@ -30,7 +30,16 @@ NAME = re.compile(r"(?=.*(?:_|::|[a-z][A-Z]|\(\)))[A-Za-z_]\w*(?:(?:::|\.)[A-Za-
 WORD = re.compile(r"[A-Za-z_]\w*")
 
 # Names of AWS, CloudFormation and other people's libraries, which the code does not contain.
-FOREIGN = {"LastProcessingResult", "IntegrationLatency", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "arbitrary_precision"}
+FOREIGN = {
+    "LastProcessingResult",
+    "IntegrationLatency",
+    "ROLLBACK_FAILED",
+    "UPDATE_ROLLBACK_FAILED",
+    "arbitrary_precision",
+}
+
+# How wide prose may be.
+WIDTH = 120
 
 # Kinds of files that hold the names.
 KINDS = (".rs", ".py", ".js", ".yaml", ".toml", ".json", ".snap")
@@ -43,6 +52,7 @@ def check_documents() -> None:
     check_names()
     check_threats()
     check_diagrams()
+    check_width()
 
 
 def documents() -> list[Path]:
@@ -107,7 +117,9 @@ def check_threats() -> None:
     rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (DOCS / "build" / "threat-model.md").read_text(), re.MULTILINE)
     named = {name for cell in rows for name in re.findall(r"`([a-z0-9_]+)`", cell)}
     folders = [ROOT / name for name in ("functions", "shared", "tests", "infra")]
-    code = "\n".join(file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}"))
+    code = "\n".join(
+        file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}")
+    )
     missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
     if not named or missing:
         raise StackError(f"docs/build/threat-model.md names tests that do not exist: {', '.join(missing)}")
@@ -115,9 +127,28 @@ def check_threats() -> None:
 
 def check_diagrams() -> None:
     """No diagram is Mermaid: the book does not render it. Diagrams are SVG files in docs/images."""
-    drawn = [str(document.relative_to(ROOT)) for document in documents() if re.search(r"^ *```mermaid", document.read_text(), re.MULTILINE)]
+    drawn = [
+        str(document.relative_to(ROOT))
+        for document in documents()
+        if re.search(r"^ *```mermaid", document.read_text(), re.MULTILINE)
+    ]
     if drawn:
         raise StackError(f"these documents have Mermaid diagrams, which the book does not render: {', '.join(drawn)}")
+
+
+def check_width() -> None:
+    """Prose wraps at 120 columns; code and tables may be wider."""
+    wide = []
+    for document in documents():
+        text = FENCE.sub(lambda found: "\n" * found.group().count("\n"), document.read_text())
+        lines = enumerate(text.splitlines(), 1)
+        wide += [
+            f"{document.relative_to(ROOT)}:{number}"
+            for number, line in lines
+            if len(line) > WIDTH and not line.startswith("|")
+        ]
+    if wide:
+        raise StackError(f"these lines are wider than {WIDTH} columns:\n" + "\n".join(wide))
 
 
 def slugs(markdown: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""`make recording`: the picture of README.md, docs/images/run.svg, made from what `make run` and `make change` print."""
+"""`make recording`: makes docs/images/run.svg, which README.md shows, from the output of `make run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from html import escape
 from pathlib import Path
 
-from stack import ROOT, StackError, free_port
+from common import ROOT, StackError, free_port
 
 PICTURE = ROOT / "docs" / "images" / "run.svg"
 
@@ -24,12 +24,16 @@ PAUSE = 0.7
 # How often the record is changed after the first delivery.
 CHANGES = 2
 
-STYLE = f"""
-text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #d1d5db; white-space: pre; }}
-.command {{ fill: #f9fafb; font-weight: 600; }} .step {{ fill: #93c5fd; }} .header {{ fill: #fcd34d; }} .good {{ fill: #86efac; }}
-.line {{ opacity: 0; animation: appear 1ms linear forwards; }}
-@keyframes appear {{ to {{ opacity: 1; }} }}
-@media (prefers-reduced-motion: reduce) {{ .line, .screen {{ animation-duration: 1ms !important; animation-delay: 0s !important; }} }}
+STYLE = """
+text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+text { fill: #d1d5db; white-space: pre; }
+.command { fill: #f9fafb; font-weight: 600; } .step { fill: #93c5fd; }
+.header { fill: #fcd34d; } .good { fill: #86efac; }
+.line { opacity: 0; animation: appear 1ms linear forwards; }
+@keyframes appear { to { opacity: 1; } }
+@media (prefers-reduced-motion: reduce) {
+  .line, .screen { animation-duration: 1ms !important; animation-delay: 0s !important; }
+}
 """
 
 
@@ -51,7 +55,9 @@ def recording() -> int:
                     if changes == CHANGES:
                         break
                     changes += 1
-                    subprocess.run([*command, "change"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+                    subprocess.run(
+                        [*command, "change"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL
+                    )
         finally:
             run.send_signal(signal.SIGINT)
     if changes < CHANGES:
@@ -71,17 +77,21 @@ def picture(lines: list[tuple[float, str]]) -> str:
         shown.append((clock, line))
     width, height = COLUMNS * WIDTH + 32, ROWS * HEIGHT + 56
     texts = [
-        f'<text class="line {kind(line)}" x="16" y="{52 + number * HEIGHT:g}" style="animation-delay:{at:.2f}s">{escape(line, False)}</text>'
+        f'<text class="line {kind(line)}" x="16" y="{52 + number * HEIGHT:g}" style="animation-delay:{at:.2f}s">'
+        f"{escape(line, False)}</text>"
         for number, (at, line) in enumerate(shown)
         if line
     ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">',
             "<title>make run: a change of a record becomes a signed delivery</title>",
             f"<style>{STYLE}{scroll([at for at, _ in shown])}</style>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#111827"/>',
-            *(f'<circle cx="{20 + 20 * number}" cy="18" r="6" fill="{colour}"/>' for number, colour in enumerate(("#f87171", "#fbbf24", "#34d399"))),
+            *(
+                f'<circle cx="{20 + 20 * number}" cy="18" r="6" fill="{colour}"/>'
+                for number, colour in enumerate(("#f87171", "#fbbf24", "#34d399"))
+            ),
             f'<clipPath id="screen"><rect x="0" y="36" width="{width:g}" height="{height - 44:g}"/></clipPath>',
             '<g clip-path="url(#screen)"><g class="screen">',
             *texts,
@@ -106,7 +116,9 @@ def kind(line: str) -> str:
     if "verified" in line:
         return "good"
     name, colon, _ = line.partition(": ")
-    return "header" if line.startswith("POST ") or (colon and name.replace("-", "").isalpha() and name.islower()) else ""
+    return (
+        "header" if line.startswith("POST ") or (colon and name.replace("-", "").isalpha() and name.islower()) else ""
+    )
 
 
 def scroll(times: list[float]) -> str:

@@ -9,7 +9,7 @@ from unittest import mock
 
 import book
 import documents
-from stack import ROOT, StackError
+from common import ROOT, StackError
 
 # In two parts, so that this file is not where the name is found.
 ABSENT = "no_such" + "_name"
@@ -18,8 +18,8 @@ PAGE = f"""# A page
 
 [a heading](#a-page), [another](#no-heading), [a file](missing.md), ![a picture](missing.svg)
 
-`infra/local/main.py`, `local/main.py`, `Stack` and `free_port()` exist; `infra/local/nothing.py`, `{ABSENT}` and `Stack::{ABSENT}` do
-not. `own_name` is in the code below.
+`infra/local/main.py`, `local/main.py`, `Stack` and `free_port()` exist; `infra/local/nothing.py`, `{ABSENT}` and
+`Stack::{ABSENT}` do not. `own_name` is in the code below.
 
 ```python
 own_name = 1
@@ -54,7 +54,9 @@ class Documents(unittest.TestCase):
 
     def test_names_that_the_code_does_not_have(self) -> None:
         with mock.patch.object(documents, "FOREIGN", set()):
-            self.assertEqual(self.reported(documents.check_names), ["infra/local/nothing.py", ABSENT, f"Stack::{ABSENT}"])
+            self.assertEqual(
+                self.reported(documents.check_names), ["infra/local/nothing.py", ABSENT, f"Stack::{ABSENT}"]
+            )
 
     def test_a_page_that_the_book_does_not_list(self) -> None:
         documents.check_summary()

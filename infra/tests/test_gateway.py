@@ -1,4 +1,4 @@
-"""The HTTP API of infra/template.yaml: its access log, and what browsers may do."""
+"""Tests of the HTTP API of infra/template.yaml: its access log, CORS and throttles."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import unittest
 
 from resolved import TEMPLATE, Resolved
 
-# Unescaped, this value ends its JSON string.
+# Without escaping, this value ends its JSON string.
 HOSTILE = 'x","status":"200","y":"\\'
 
-# Variables whose values have no quote, no backslash and no control character, with one that API Gateway writes.
+# Variables whose values contain no quote, backslash or control character, each with a value that API Gateway writes.
 SAFE = {
     "requestId": "JKJaXmPLvHcESHA=",
     "requestTime": "28/Nov/2026:18:40:57 +0000",
@@ -35,7 +35,7 @@ CORS = "https://console.example.com,http://localhost:5173"
 
 
 class AccessLog(unittest.TestCase):
-    """The format of the access log, filled as API Gateway fills it: each variable by its value, `-` if it has none."""
+    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway does."""
 
     def setUp(self) -> None:
         self.format = Resolved().resource("HttpStage")["AccessLogSettings"]["Format"]
@@ -65,7 +65,7 @@ class AccessLog(unittest.TestCase):
 
 
 class Browsers(unittest.TestCase):
-    """Calls from web pages of other origins."""
+    """Requests from web pages of other origins."""
 
     def test_are_not_allowed_unless_origins_are_named(self) -> None:
         plain = Resolved()
@@ -81,7 +81,7 @@ class Browsers(unittest.TestCase):
         self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, set(cors["AllowMethods"]))
 
     def test_a_preflight_request_needs_no_token(self) -> None:
-        """A route for any method takes preflight requests too; one for OPTIONS comes before it."""
+        """A route for any method also matches preflight requests; a route for OPTIONS comes before it."""
         routes = {route["RouteKey"]: route for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()}
         asking = [key for key, route in routes.items() if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"]
         self.assertTrue(asking)
@@ -99,7 +99,7 @@ class Browsers(unittest.TestCase):
 
 
 class Throttles(unittest.TestCase):
-    """How many requests API Gateway lets through, route by route."""
+    """The throttles of API Gateway, route by route."""
 
     def test_each_route_without_a_token_has_one_of_its_own(self) -> None:
         for parameters in ({}, {"CorsAllowedOrigins": CORS}):
@@ -113,11 +113,11 @@ class Throttles(unittest.TestCase):
                     self.assertLess(int(settings[limit]), int(stage["DefaultRouteSettings"][limit]), route)
 
     def test_routes_are_there_before_their_settings(self) -> None:
-        """API Gateway refuses a stage with settings of a route that it does not know."""
+        """API Gateway refuses a stage with settings for an unknown route."""
         routes = {name: each["Properties"] for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::ApiGatewayV2::Route"}
         public = {name for name, route in routes.items() if "AuthorizerId" not in route}
         stage = TEMPLATE["Resources"]["HttpStage"]
-        # A resource with a condition cannot be in DependsOn; a reference waits for it too.
+        # A conditional resource cannot be in DependsOn, but a reference waits for it too.
         referred = {name for name in public if "${%s}" % name in json.dumps(stage["Properties"])}
         self.assertEqual(set(stage["DependsOn"]) | referred, public)
         self.assertFalse([name for name in stage["DependsOn"] if "Condition" in TEMPLATE["Resources"][name]])
@@ -129,7 +129,7 @@ class Throttles(unittest.TestCase):
 
 
 class Concurrency(unittest.TestCase):
-    """Executions that are reserved."""
+    """Reserved executions."""
 
     def test_is_reserved_only_where_a_number_is_given(self) -> None:
         for function in ("Api", "Authorizer"):

@@ -1,4 +1,4 @@
-"""The examples of docs/receive for receivers, run as they are written, against requests that the official library signs."""
+"""The examples of docs/receive, run as they are written, against requests that the official library signs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import requests
 from standardwebhooks import Webhook
 
-from stack import LOCAL, ROOT
+from common import LOCAL, ROOT, free_port
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -27,7 +26,9 @@ BODY = '{"eventType":"order.updated","data":{"value":{"name":"é","total":1.10}}
 
 def example(page: str, name: str) -> str:
     """Returns the block of a page in docs/receive with this info string."""
-    blocks = re.findall(rf"^```{re.escape(name)}\n(.*?)^```", (ROOT / "docs" / "receive" / page).read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        rf"^```{re.escape(name)}\n(.*?)^```", (ROOT / "docs" / "receive" / page).read_text(), re.DOTALL | re.MULTILINE
+    )
     if len(blocks) != 1:
         raise AssertionError(f"{page} has {len(blocks)} blocks {name}")
     return blocks[0]
@@ -103,10 +104,13 @@ class Verify(unittest.TestCase):
             const jwks = { keys: [old, current].map((pair) => pair.publicKey.export({ format: "jwk" })) };
             const KEYS_URL = "data:application/json," + encodeURIComponent(JSON.stringify(jwks));
             const signature = sign(null, Buffer.from("evt_1.1."+"body"), current.privateKey).toString("base64");
-            const headers = { "webhook-id": "evt_1", "webhook-timestamp": "1", "webhook-signature": `v1,AAAA v1a,${signature}` };
+            const signed = `v1,AAAA v1a,${signature}`;
+            const headers = { "webhook-id": "evt_1", "webhook-timestamp": "1", "webhook-signature": signed };
             const rawBody = Buffer.from(BODY);"""
         for body, genuine in (("body", "true"), ("another body", "false")):
-            script = setup.replace("BODY", json.dumps(body)) + example("verify.md", "js ed25519") + "console.log(genuine);"
+            script = (
+                setup.replace("BODY", json.dumps(body)) + example("verify.md", "js ed25519") + "console.log(genuine);"
+            )
             self.assertEqual(run_node(script).strip(), genuine)
 
 
@@ -114,12 +118,14 @@ class TestLocally(unittest.TestCase):
     """docs/receive/test-locally.md."""
 
     def test_the_receiver_takes_the_sample_that_is_signed_by_hand(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = free_port()
         environment = {**os.environ, "SECRET": SECRET, "PORT": str(port), "RECEIVER": f"http://127.0.0.1:{port}/hook"}
         with subprocess.Popen(
             [sys.executable, "-c", example("test-locally.md", "python receiver")],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         ) as receiver:
             try:
                 for name, (headers, body, genuine) in REQUESTS.items():
@@ -173,7 +179,14 @@ class Order(unittest.TestCase):
         module: dict = {}
         exec(example("order.md", "python order"), module)
         done: list[str] = []
-        for sequence, previous, state in ((1, None, "a"), (2, "a", "b"), (1, None, "a"), (2, "a", "b"), (5, "d", "e"), (6, "e", "f")):
+        for sequence, previous, state in (
+            (1, None, "a"),
+            (2, "a", "b"),
+            (1, None, "a"),
+            (2, "a", "b"),
+            (5, "d", "e"),
+            (6, "e", "f"),
+        ):
             event = {"entityPath": "orders/42", "sequence": f"{sequence:021}", "state": state, "data": {"value": {}}}
             event |= {"previous": previous} if previous else {}
             module["apply"](event, lambda *_: done.append("store"), lambda _: done.append("reload"))

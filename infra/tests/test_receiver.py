@@ -17,9 +17,9 @@ from pathlib import Path
 
 from standardwebhooks import Webhook
 
-from stack import ROOT
+from common import ROOT
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "start" / "quickstart.md")
 BLOCK = re.compile(r"```python receiver\n(.*?)```", re.DOTALL)
 BODY = json.dumps({"operationType": "updated", "entityPath": "films/amelie", "data": {"updateMask": ["rating"]}})
@@ -57,7 +57,9 @@ class DocumentedReceiver(unittest.TestCase):
             program.write_text(blocks[0][0].replace("8000", str(port)))
             command = [sys.executable, str(program)]
             environment = {**os.environ, "WEBHOOK_SECRET": SECRET}
-            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+            with subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as run:
                 try:
                     self.wait(port)
                     self.assertEqual(post(port, BODY, BODY), 204)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unittest
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from recording import COLUMNS, ROWS, fold, kind, picture
 
@@ -28,5 +28,11 @@ class Recording(unittest.TestCase):
         self.assertIn("translateY(-18px)", picture([(float(number), "x") for number in range(ROWS + 1)]))
 
     def test_lines_have_the_colour_of_their_kind(self) -> None:
-        lines = ("$ make run", "· 0:03 building", "webhook-id: evt_1", '  "entityId": "amelie",', "signature verified by the library")
+        lines = (
+            "$ make run",
+            "· 0:03 building",
+            "webhook-id: evt_1",
+            '  "entityId": "amelie",',
+            "signature verified by the library",
+        )
         self.assertEqual([kind(line) for line in lines], ["command", "step", "header", "", "good"])

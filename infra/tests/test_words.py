@@ -18,7 +18,7 @@ whoever
 ```
 """
 
-RUST = '''//! Whoever calls.
+RUST = """//! Whoever calls.
 /// What is
 /// to be done, and a span: `somebody`.
 fn nobody() -> &'static str {
@@ -26,7 +26,7 @@ fn nobody() -> &'static str {
     let (key, message) = ("nobody", "the key is not good");
     r#"somebody "else""#
 }
-'''
+"""
 
 PYTHON = '''"""A module that goes
 back."""
@@ -56,4 +56,7 @@ class Words(unittest.TestCase):
         self.assertEqual(self.found("code.py", PYTHON), [(1, "goes back"), (5, "anew"), (5, "tells of")])
 
     def test_a_template_is_searched_as_a_whole(self) -> None:
-        self.assertEqual(self.found("template.yaml", "Description: Told when it is\n# nobody\nType: String\n"), [(1, "Told"), (2, "nobody")])
+        self.assertEqual(
+            self.found("template.yaml", "Description: Told when it is\n# nobody\nType: String\n"),
+            [(1, "Told"), (2, "nobody")],
+        )
