@@ -20,6 +20,7 @@ from demo import first_delivery
 from deployment import check_deployment
 from documents import check_documents
 from failures import check_replay
+from layers import check as layer_faults
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
@@ -41,7 +42,7 @@ SIMULATIONS = ("--test", "simulation")
 ON_THE_STACK = ("--test", "it")
 INCLUDE_IGNORED = ("--", "--include-ignored")
 
-# The programs that `make lint` installs beside its own.
+# The programs that only `make lint` needs.
 LINT = LOCAL / "venv" / "lint" / "bin"
 
 # What the pure crate must not depend on, however far away.
@@ -196,6 +197,8 @@ def lint() -> int:
     check_python()
     step("purity of the domain, and who may name what")
     check_purity()
+    step("loops of imports, layers of the domain, routes of the API, and the length of files")
+    check_layers()
     step("links of the documents, pages of the book, and names of files, tests and symbols")
     check_documents()
     step("alarms and mappings in docs/use/runbook.md")
@@ -259,6 +262,10 @@ def check_purity() -> None:
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
 
 
+def check_layers() -> None:
+    """No file imports another in a loop, and the layers of the domain hold."""
+    if faults := layer_faults(ROOT):
+        raise StackError("\n".join(faults))
 
 
 def cargo(what: str, *arguments: str, **environment: str) -> None:

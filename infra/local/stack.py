@@ -155,7 +155,7 @@ class Stack:
 
     def _start(self) -> None:
         step(f"starting the emulator on port {self.port}")
-        # The emulator unpacks the functions anew each time, and leaves them behind.
+        # The emulator unpacks the functions at each start and does not remove them.
         for unpacked in self.folder.glob("ministack-provided-code-*"):
             shutil.rmtree(unpacked)
         self.answers.unlink(missing_ok=True)
