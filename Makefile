@@ -1,12 +1,15 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo source replay-failures smoke test arm64 faults lint weigh bench soak fuzz latency openapi requirements down
+.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording weigh bench soak fuzz latency openapi requirements down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: ## Run everything on this machine, show a delivery, stay up
 	@$(LOCAL) run
+
+change: ## Change a record of the running stack
+	@$(LOCAL) change
 
 demo: ## The same, but end after the first delivery
 	@$(LOCAL) demo
@@ -23,7 +26,7 @@ smoke: ## Deliver 4,500 changes of a real data set to a receiver that fails now 
 test: ## Run all tests, unit to end to end
 	@$(LOCAL) test
 
-arm64: ## Build for arm64, as AWS has it unless told, and start each function under an emulator
+arm64: ## Build for arm64, the default on AWS, and start each function under an emulator
 	@$(LOCAL) arm64
 
 faults: ## Kill processes, cut calls, fool DNS, and count what was lost
@@ -31,6 +34,12 @@ faults: ## Kill processes, cut calls, fool DNS, and count what was lost
 
 lint: ## Check format, lints, documentation, architecture and templates
 	@$(LOCAL) lint
+
+book: ## Build the documentation as a book, in target/book
+	@$(LOCAL) book
+
+recording: ## Make the picture of README.md from what make run prints
+	@$(LOCAL) recording
 
 weigh: ## Show how large each function is, and how soon it asks for work
 	@$(LOCAL) weigh
@@ -50,11 +59,9 @@ down: ## Stop what a killed run left
 latency: ## Show how long each route of the API takes
 	@$(LOCAL) latency
 
-openapi: ## Write infra/openapi.json anew, from the code
+openapi: ## Write infra/openapi.json from the code
 	@cargo run --quiet --package api --example openapi > infra/openapi.json.new
 	@mv infra/openapi.json.new infra/openapi.json
 
 requirements: ## Pin the Python packages of infra/local/requirements/*.in, with their hashes; the versions stay unless a .in says otherwise
-	@for name in tools emulator contract data; do .local/venv/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --custom-compile-command "make requirements" \
-	  infra/local/requirements/$$name.in -o infra/local/requirements/$$name.txt || exit 1; done
+	@$(LOCAL) requirements

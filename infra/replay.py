@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Replays records that fan-out could not process: those of the queue stream-failures, and the batches that Lambda gave up and wrote to the bucket.
+"""Replays records that fan-out could not process: those in the queue stream-failures, and the batches that Lambda gave up and
+wrote to the bucket.
 
     pip install boto3 zstandard
     python3 infra/replay.py --stack-name dynahook [--dry-run]
 
-The credentials and the region are those of every AWS tool. Event and delivery ids are derived from the
-record, so replaying one twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and the bucket,
-the others stay. The exit code is 1 if any stay.
+Credentials and region are configured as for every AWS tool. Event and delivery ids are derived from the record, so replaying one
+twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and the bucket; the others
+stay. The exit code is 1 if any stay.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-# Where Lambda writes: aws/lambda/<mapping>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random UUID>.
+# The keys of Lambda's objects: aws/lambda/<mapping>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random UUID>.
 PREFIX = "aws/lambda/"
 UUID_LENGTH = 36
 
-# For how long a message that is worked at is hidden, in seconds.
+# How long a message is hidden while it is processed, in seconds.
 HIDDEN = 600
 
 # Longer than the function's own timeout.
@@ -35,7 +36,7 @@ PATIENCE = Config(read_timeout=90, retries={"mode": "standard", "max_attempts": 
 
 
 class ReplayError(Exception):
-    """A fault that the operator can fix; its text is the whole message."""
+    """A fault that the operator can fix; its text is the whole error message."""
 
 
 class Replay:
@@ -53,9 +54,9 @@ class Replay:
         except KeyError as missing:
             raise ReplayError(f"the stack {stack_name} has no output {missing}: is it Dynahook's main stack?") from None
         self.counts: Counter[str] = Counter()
-        # Digests of the records that were replayed: fan-out puts a record that fails again into the queue as a new message.
+        # Digests of replayed records: fan-out puts a record that fails again into the queue as a new message.
         self.replayed: set[bytes] = set()
-        # Messages that stay, and those that only tell of an object in the bucket.
+        # Messages that stay, and notices about objects in the bucket.
         self.held: list[str] = []
         self.notices: list[tuple[str, str]] = []
 
@@ -75,18 +76,18 @@ class Replay:
         return 1 if left else 0
 
     def release(self, receipts: list[str]) -> None:
-        """Makes messages visible at once, also if this run ends early."""
+        """Makes messages visible again at once, also if this run ends early."""
         for receipt in receipts:
             try:
                 self.sqs.change_message_visibility(QueueUrl=self.queue, ReceiptHandle=receipt, VisibilityTimeout=0)
             except ClientError:
-                # It took so long that the message is visible again already; otherwise it will be after a while.
+                # The message is already visible again, or will be after its visibility timeout.
                 continue
 
     # ------------------------------------------------------------ the queue
 
     def run_queue(self) -> None:
-        """Replays the messages of the queue, until only those are left that stay."""
+        """Replays the messages of the queue until only those remain that stay."""
         while messages := self.receive():
             for message in sorted(messages, key=lambda message: int(message["Attributes"]["SentTimestamp"])):
                 receipt = message["ReceiptHandle"]
@@ -94,7 +95,7 @@ class Replay:
                     self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=receipt)
 
     def receive(self) -> list[dict]:
-        """Returns up to ten messages, none if the queue is empty: it is asked on all its servers."""
+        """Returns up to ten messages, none if the queue is empty. Long polling asks all servers of SQS."""
         answer = self.sqs.receive_message(
             QueueUrl=self.queue,
             MaxNumberOfMessages=10,
@@ -105,7 +106,7 @@ class Replay:
         return answer.get("Messages", [])
 
     def is_done(self, name: str, body: str, receipt: str) -> bool:
-        """Replays a message, and says whether it may be deleted; otherwise it is held."""
+        """Replays a message and returns whether it may be deleted; otherwise it is held."""
         try:
             failure = json.loads(body)
             if "object" in failure:
@@ -126,7 +127,7 @@ class Replay:
         return True
 
     def hold(self, receipt: str, name: str, why: str) -> bool:
-        """Keeps a message where it is until the end of the run."""
+        """Leaves a message in the queue, hidden until the end of the run."""
         print(f"message {name}: {why}")
         self.held.append(receipt)
         self.counts[f"left in the queue: {why.partition(':')[0]}"] += 1
@@ -152,7 +153,7 @@ class Replay:
     # ------------------------------------------------------------ the bucket
 
     def run_bucket(self) -> None:
-        """Replays the objects of the bucket, those of a shard in the order of its records."""
+        """Replays the objects of the bucket, for each shard in the order of its records."""
         stopped = set()
         for second, keys in itertools.groupby(self.keys(), lambda key: key[:-UUID_LENGTH]):
             shard = second.rsplit("/", 4)[0]
@@ -174,16 +175,16 @@ class Replay:
             yield from (found["Key"] for found in page.get("Contents", []))
 
     def load(self, keys: list[str]) -> list[tuple[str, list[dict]]]:
-        """Returns the records of the objects of one second, in the order of the shard: their names tell no more than the second."""
+        """Returns the records of all objects of one second, in the order of the shard. Names are accurate to a second only."""
         batches = []
         for key in keys:
             try:
                 content = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-                # The event as the function got it, as text within the JSON.
+                # The event that the function received, as text within the JSON.
                 records = json.loads(content["payload"])["Records"]
                 first = int(content["DDBStreamBatchInfo"]["startSequenceNumber"])
                 if not isinstance(records, list):
-                    raise TypeError("its records are no list")
+                    raise TypeError("its records are not a list")
             except (ValueError, KeyError, TypeError) as error:
                 self.leave(key, f"cannot be replayed: {error!r}")
                 continue
@@ -191,12 +192,12 @@ class Replay:
         return [(key, records) for _, key, records in sorted(batches, key=lambda batch: batch[0])]
 
     def leave(self, key: str, why: str) -> None:
-        """Leaves an object where it is."""
+        """Leaves an object in the bucket."""
         print(f"object {key}: {why}")
         self.counts[f"left in the bucket: {why.partition(':')[0]}"] += 1
 
     def settle_notices(self) -> None:
-        """Deletes the messages that tell of objects which are no longer there."""
+        """Deletes notices about objects that no longer exist."""
         notices, self.notices = self.notices, []
         for key, receipt in notices:
             if self.s3.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1).get("KeyCount", 0):
@@ -207,28 +208,28 @@ class Replay:
     # ------------------------------------------------------------ the function
 
     def invoke(self, records: list[dict]) -> str | None:
-        """Has fan-out do the records, and what it hands back of them for lack of time; returns why that did not succeed."""
+        """Invokes fan-out with the records, again for those that it returns for lack of time; returns the reason of a failure."""
         while records:
-            # As compact as it was, as an event may have 6 MB and no more.
+            # As compact as the original, because an event has at most 6 MB.
             event = json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":")).encode()
             answer = self.functions.invoke(FunctionName=self.function, Payload=event)
             said = json.loads(answer["Payload"].read())
             if "FunctionError" in answer:
-                return f"the function failed ({said.get('errorType', answer['FunctionError'])}); its log says why"
+                return f"the function failed ({said.get('errorType', answer['FunctionError'])}); see its log"
             failed = {failure["itemIdentifier"] for failure in said["batchItemFailures"]}
             if not failed:
                 return None
-            # A stream is a rewind: the first that is named is the first that is not done.
+            # The first named record is the first that is not done; all after it are not done either.
             numbers = [record.get("dynamodb", {}).get("SequenceNumber") for record in records]
             first = next((index for index, number in enumerate(numbers) if number in failed), 0)
             if first == 0:
-                return "fan-out hands it back; its log says why"
+                return "fan-out returned it; see its log"
             records = records[first:]
         return None
 
 
 def unpack(packed: bytes) -> bytes:
-    """Decompresses a stored record: by Python itself from 3.14 on."""
+    """Decompresses a stored record; Python can do it itself from 3.14 on."""
     try:
         from compression import zstd  # noqa: PLC0415
     except ImportError:

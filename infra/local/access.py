@@ -1,4 +1,4 @@
-"""The roles of the functions: the tests of the gate that enforces them, and what it saw."""
+"""The functions' roles: the tests of the gate that enforces them, and its report."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import boto3
 import requests
 from botocore.exceptions import ClientError
 
-from stack import EMULATOR_PYTHON, GATE, REGION, ROOT, STACK, Stack, StackError
+from common import REGION, ROOT, StackError
+from stack import EMULATOR_PYTHON, GATE, STACK, Stack
 
 
 def check_gate() -> None:
     """Runs the gate's own tests, in the emulator's environment."""
-    tests = ["-m", "unittest", "discover", "--start-directory", GATE / "tests", "--top-level-directory", GATE.parent]
-    if subprocess.run([EMULATOR_PYTHON, *tests], cwd=ROOT, check=False).returncode != 0:
+    tests = ["-m", "unittest", "discover", "--start-directory", str(GATE / "tests"), "--top-level-directory", str(GATE.parent)]
+    if subprocess.run([str(EMULATOR_PYTHON), *tests], cwd=ROOT, check=False).returncode != 0:
         raise StackError("the gate's tests do not pass")
 
 
@@ -24,7 +25,7 @@ def session(stack: Stack, role: str, name: str) -> dict[str, str]:
     """Returns credentials of a role of the template, by its logical id, as a process finds them in its environment."""
     found = stack.client("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=role)
     arn = f"arn:aws:iam::000000000000:role/{found['StackResourceDetail']['PhysicalResourceId']}"
-    # As long as a session may be: longer than the tests.
+    # The longest that a session may last; the tests are shorter.
     assumed = stack.client("sts").assume_role(RoleArn=arn, RoleSessionName=name, DurationSeconds=12 * 3600)
     return {
         "AWS_ACCESS_KEY_ID": assumed["Credentials"]["AccessKeyId"],
@@ -45,7 +46,7 @@ def credentials(stack: Stack) -> Path:
 
 
 def check_refusals(stack: Stack) -> None:
-    """Tries what a role must not do, so that no gate that lets everything pass goes unnoticed."""
+    """Tries something that a role forbids, to notice a gate that allows everything."""
     keys = session(stack, "InboundRole", "on-purpose-inbound")
     client = boto3.client(
         "dynamodb",
@@ -61,26 +62,26 @@ def check_refusals(stack: Stack) -> None:
         if error.response["Error"]["Code"] == "AccessDeniedException":
             return
         raise
-    raise StackError("the role of inbound reads the Deliveries table, and the gate did not refuse it")
+    raise StackError("the gate allowed the role of inbound to read the Deliveries table")
 
 
 def check_access(stack: Stack, whole: bool = True) -> list[str]:
-    """Shows the calls of each function; after a `whole` run, also which permissions nothing used. Returns what the roles refused."""
+    """Shows the calls of each function and, after a `whole` run, unused permissions. Returns what the roles refused."""
     check_refusals(stack)
     report = requests.get(f"{stack.endpoint}/_gate/report", timeout=60).json()
     file = stack.folder / "calls.json"
     file.write_text(json.dumps(report, indent=2))
-    print(f"\ncalls of AWS's APIs, and the items or messages in them (with all else that the gate saw: {file.relative_to(ROOT)})")
+    print(f"\ncalls to AWS, and the items or messages in them (the gate's whole report: {file.relative_to(ROOT)})")
     for caller, operations in report["calls"].items():
         for operation, count in operations.items():
             print(f"  {caller:24} {operation:44} {count['calls']:8} {count['entries']:8}")
     if whole and report["unused"]:
-        print("\npermissions that nothing used; remove those that nothing ever will:")
+        print("\nunused permissions; remove those that nothing will ever use:")
         print("\n".join(f"  {grant}" for grant in report["unused"]))
     return [line(refusal) for refusal in report["refused"] if not refusal["on_purpose"]] + report["services"]
 
 
 def line(refusal: dict) -> str:
-    """Returns one line about a refusal: what infra/template.yaml must allow, or the function do without."""
+    """Returns one line about a refusal: what infra/template.yaml must allow, or the function must not call."""
     keys = f" [{refusal['keys']}]" if refusal["keys"] else ""
     return f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}, {refusal['times']} times, {refusal['why']}"

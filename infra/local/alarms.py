@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from stack import ALARM_TOPIC, ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import ALARM_TOPIC, Stack
 
-# The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
+# The metrics of queues and functions on AWS that alarms watch.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
 OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "IteratorAge", "RecursiveInvocationsDropped", "Throttles")
 
@@ -14,7 +15,7 @@ OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "Iterat
 # The logical id and the type of a resource of a template.
 RESOURCE = re.compile(r"^  (\w+):\n    Type: (AWS::\S+)$", re.MULTILINE)
 
-# What the operator's page must say of each resource of a type, and under which heading.
+# The heading of the runbook under which each resource of a type must be mentioned.
 DOCUMENTED = {
     "AWS::CloudWatch::Alarm": "What pages you",
     "AWS::Lambda::EventSourceMapping": "What stays silent",
@@ -22,7 +23,7 @@ DOCUMENTED = {
 
 
 def check_runbook() -> None:
-    """The runbook names every alarm, and every mapping that can stop without one."""
+    """Checks that the runbook names every alarm, and every event source mapping that can stop without one."""
     runbook = (ROOT / "docs" / "use" / "runbook.md").read_text()
     sections = {part.partition("\n")[0]: part for part in runbook.split("\n## ")}
     missing = [
@@ -36,7 +37,7 @@ def check_runbook() -> None:
 
 
 def check_alarms(stack: Stack) -> None:
-    """Every alarm watches something that is there, and tells the topic when it goes on and off."""
+    """Checks that every alarm watches an existing metric and notifies the topic when it starts and ends."""
     alarms = [
         alarm
         for page in stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
@@ -49,14 +50,14 @@ def check_alarms(stack: Stack) -> None:
         dimensions = [(dimension["Name"], dimension["Value"]) for dimension in alarm["Dimensions"]]
         source = (alarm["Namespace"], alarm["MetricName"], *dimensions)
         if source not in watched:
-            raise StackError(f"{alarm['AlarmName']} watches {source}, which there is not")
+            raise StackError(f"{alarm['AlarmName']} watches {source}, which does not exist")
         if not alarm["AlarmActions"] == alarm["OKActions"] == [ALARM_TOPIC]:
-            raise StackError(f"{alarm['AlarmName']} tells {alarm['AlarmActions']} and {alarm['OKActions']}, and not the topic")
+            raise StackError(f"{alarm['AlarmName']} notifies {alarm['AlarmActions']} and {alarm['OKActions']} instead of the topic")
     print(f"{len(alarms)} alarms")
 
 
 def sources(stack: Stack) -> set[tuple]:
-    """Returns what can be watched: namespace, metric, and the dimension of what there is; queues, functions, and counts of logs."""
+    """Returns what alarms can watch (namespace, metric and dimension): queues, functions and metric filters of logs."""
     queues = stack.client("sqs").list_queues()["QueueUrls"]
     functions = stack.client("lambda").list_functions()["Functions"]
     filters = stack.client("logs").describe_metric_filters()["metricFilters"]

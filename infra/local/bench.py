@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 
-from stack import BUILD, ROOT, build, step
+from build import SAM_BUILD, TARGET, sam_build
+from common import ROOT, step
 
 
 def bench() -> int:
-    """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run meanwhile."""
-    build(as_deployed=True)
-    step("benchmarks of the functions (they are compiled as what is deployed is)")
+    """Runs the functions' benchmarks, then the built fanout and deliver under load. Run nothing else at the same time."""
+    sam_build()
+    step("benchmarks of the functions (compiled like the deployed ones)")
     cargo("bench", "--package", "fanout", "--bench", "fanout")
     step("the built fanout and deliver under load")
     cargo("build", "--release", "--package", "deliver", "--example", "bare")
@@ -22,7 +22,7 @@ def bench() -> int:
 
 def soak() -> int:
     """Makes 100,000 deliveries with 5 % failures through the built deliver and sweep, which takes some minutes."""
-    build(as_deployed=True)
+    sam_build()
     step("a soak of deliver and sweep")
     load("soak")
     return 0
@@ -30,8 +30,7 @@ def soak() -> int:
 
 def load(*parts: str) -> None:
     """Runs parts of the load tests."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    environment = {"DYNAHOOK_BUILD": str(BUILD), "DYNAHOOK_BARE": str(target / "release" / "examples" / "bare")}
+    environment = {"DYNAHOOK_BUILD": str(SAM_BUILD), "DYNAHOOK_BARE": str(TARGET / "release" / "examples" / "bare")}
     cargo("test", "--workspace", "--test", "load", parts=parts, **environment)
 
 

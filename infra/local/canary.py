@@ -1,4 +1,4 @@
-"""A search for secrets in everything that a run left: logs, tables, messages, and what the API answered to tests."""
+"""A search for secrets in everything that a run left behind: logs, tables, messages, and the API's answers to tests."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from urllib.parse import quote
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
-from stack import Stack, StackError
+from common import StackError
+from stack import Stack
 
-# What no log may hold: how secrets and tokens begin, and what the first delivery's payload says.
+# Texts that no log may contain: prefixes of secrets and tokens, and a value of the first delivery's payload.
 LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")
 
-# How the tokens begin that the tests' authorization servers give; tests/it/authorization.rs.
+# Prefix of the tokens that the tests' authorization servers issue; see tests/it/authorization.rs.
 TOKEN_CANARY = "oauth-canary-"
 
-# A shorter secret, such as the Flows guide's `12345678`, is found everywhere by chance.
+# Shorter secrets, such as the Flows guide's `12345678`, occur everywhere by chance.
 SHORTEST = 12
 
-# The contract, whose examples are everybody's and used as secrets by the tests that are made of it.
+# The contract, whose public examples the tests that are generated from it use as secrets.
 CONTRACT = "/openapi.json"
 
-# What shows a secret, once and in this field: to whom the webhook is made or gets a new secret.
+# The field in which an answer shows a secret once, after a webhook is created or gets a new secret.
 SHOWS = re.compile(r"/webhooks|/webhooks/[^/]+/(restore|secret/rotate)")
 SHOWN = "secret"
 
 
 def check_secrets(stack: Stack, least_lines: int) -> None:
-    """No secret that Secrets Manager held stands in a log, an item, a message or an answer; no token or payload in a log.
+    """Checks that no secret of Secrets Manager is in a log, item, message or answer, and no token or payload in a log.
 
-    With fewer lines of log than that the logs were not found."""
+    Fewer than `least_lines` lines of log mean that the logs were not found."""
     secrets = all_secrets(stack)
     texts = {"logs": logs(stack), "items": tables(stack), "messages": queues(stack), "answers": answers(stack)}
     if len(texts["logs"]) < least_lines or not secrets or not texts["answers"]:
         counts = f"{len(texts['logs'])} lines of log, {len(secrets)} secrets and {len(texts['answers'])} answers"
-        raise StackError(f"{counts}: they were not found")
+        raise StackError(f"{counts}: too few, so they were not found")
     for place, found in texts.items():
         everything = "\n".join(found)
         for secret in secrets:
@@ -54,7 +55,7 @@ def check_secrets(stack: Stack, least_lines: int) -> None:
 
 
 def all_secrets(stack: Stack) -> set[str]:
-    """Returns the texts of all versions of all secrets, those of deleted webhooks too: for that they are restored."""
+    """Returns the texts of all versions of all secrets. Restores the secrets of deleted webhooks to read them."""
     client = stack.client("secretsmanager")
     found: set[str] = set()
     for page in client.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True):
@@ -68,18 +69,18 @@ def all_secrets(stack: Stack) -> set[str]:
 
 
 def forms(secret: str) -> Iterator[str]:
-    """Returns how a secret may stand in a text: as it is, in JSON, in a form or an address, and within something in base64."""
+    """Returns how a secret may appear in a text: plain, in JSON, in a form or URL, and inside base64."""
     yield secret
     yield json.dumps(secret)[1:-1]
     yield quote(secret, safe="")
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret.encode()).decode().rstrip("=")
-        # Without the characters at both ends that depend on what stands beside it.
+        # Without the characters at both ends that depend on the neighbouring bytes.
         yield encoded[(0, 2, 3)[before] : len(encoded) - 1]
 
 
 def answers(stack: Stack) -> list[str]:
-    """Returns what the API answered to the end-to-end tests and Schemathesis, without the secrets that it shows by design."""
+    """Returns the API's answers to the end-to-end tests and Schemathesis, without the secrets that it shows by design."""
     if not stack.answers.exists():
         return []
     texts = []
@@ -113,7 +114,7 @@ def logs(stack: Stack) -> list[str]:
 
 
 def tables(stack: Stack) -> list[str]:
-    """Returns every item of every table as a text, with what is compressed unpacked."""
+    """Returns every item of every table as text, with compressed attributes decompressed."""
     client = stack.client("dynamodb")
     texts = []
     for table in client.list_tables()["TableNames"]:
@@ -129,7 +130,7 @@ def text(item: dict) -> str:
 
 
 def unpacked(value: object) -> object:
-    """Returns what a binary attribute holds; a part of something that was split stays as it is."""
+    """Returns the content of a binary attribute; a part of a body that was split stays compressed."""
     if not isinstance(value, Binary):
         return value
     try:
@@ -139,7 +140,7 @@ def unpacked(value: object) -> object:
 
 
 def queues(stack: Stack) -> list[str]:
-    """Returns the messages that are left in the queues. They are not there for others meanwhile, who are done."""
+    """Returns the messages that are left in the queues. Receiving hides them from others, which have finished."""
     client = stack.client("sqs")
     bodies = []
     for url in client.list_queues().get("QueueUrls", []):

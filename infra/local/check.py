@@ -8,46 +8,48 @@ import re
 import subprocess
 import sys
 import unittest
-from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote
 
 from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
+from book import build_book
 from canary import check_secrets
 from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
+from documents import check_documents
 from failures import check_replay
 from layers import check as layer_faults
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
-from stack import BUILD, LOCAL, ROOT, Stack, StackError, free_port, step
+from build import BUILD
+from common import LOCAL, ROOT, StackError, free_port, step
+from stack import Stack
 from starts import check_starts
 from verify import check_npm
 from walkthrough import check_walkthroughs
+from words import CHECKED, lines, search
 
 # The table of the end-to-end tests.
 TABLE = "items"
 
-# The tests of the workspace, apart from those of its load.
-EVERY_TEST = ("--lib", "--test", "it", "--test", "simulation", "--test", "ssrf", "--test", "memory")
+# The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of its load are in
+# bench.py. Plain `cargo test` ignores what needs a stack or a built function.
+UNITS = ("--lib", "--test", "ssrf", "--test", "memory")
+SIMULATIONS = ("--test", "simulation")
+ON_THE_STACK = ("--test", "it")
+INCLUDE_IGNORED = ("--", "--include-ignored")
 
-CARGO_DENY = "0.20.2"
+# The programs that only `make lint` needs.
+LINT = LOCAL / "venv" / "lint" / "bin"
 
 # What the pure crate must not depend on, however far away.
 IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
 
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
-
-# Markdown: a block of code, a span of code, a link, a heading.
-FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.DOTALL | re.MULTILINE)
-CODE = re.compile(r"`[^`\n]*`")
-LINK = re.compile(r"\]\(([^()\s]+)\)")
-HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
 
 
 def test() -> int:
@@ -63,6 +65,7 @@ def test() -> int:
 def end_to_end(parts: Parts) -> None:
     """Runs the parts that need a stack."""
     with Stack("test", free_port()) as stack:
+        parts.start("cargo test: compiling", compile_tests)
         prepare(stack)
         parts.run("make source explains what AWS would refuse, and costs fan-out's role nothing", check_source, stack)
         receiver = Receiver(0)
@@ -70,11 +73,16 @@ def end_to_end(parts: Parts) -> None:
             parts.run("a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack)
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
-            parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
-            parts.run("the walkthroughs of docs/use/api.md and docs/use/runbook.md", check_walkthroughs, stack)
+            # The walkthroughs mostly wait: for an outage to be noticed, and to be over.
+            parts.start("the walkthroughs of docs/use", check_walkthroughs, stack)
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
+            parts.join()
+            # One processor is for Cargo, the other for the emulator.
+            parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
+            parts.join()
+            parts.run("cargo test: end-to-end tests", cargo_test, stack, *ON_THE_STACK, *INCLUDE_IGNORED)
+            parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
         finally:
@@ -90,8 +98,8 @@ def faults() -> int:
     with Stack("faults", free_port()) as stack:
         prepare(stack)
         for what, arguments in {
-            "processes that die, and calls that are cut": ("--test", "it", "--", "crash_point"),
-            "the simulations": ("--test", "simulation", "--", "--nocapture"),
+            "processes that die, and calls that are cut": (*ON_THE_STACK, *INCLUDE_IGNORED, "crash_point"),
+            "the simulations": (*SIMULATIONS, *INCLUDE_IGNORED, "--nocapture"),
             "the public lists of URLs that lead astray": ("--test", "ssrf", "--", "--nocapture"),
             "names that lead elsewhere the second time": ("--lib", "--", "rebinding"),
         }.items():
@@ -144,8 +152,20 @@ def seed() -> int:
     return int(head.stdout[:8] or "0", 16)
 
 
+def compile_tests() -> None:
+    """Compiles what `cargo_test` runs. It gives way to the stack, which other parts use meanwhile."""
+    command = ["nice", "cargo", "test", "--workspace", "--locked", "--quiet", "--no-run", *UNITS, *SIMULATIONS, *ON_THE_STACK]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        raise StackError("the tests do not compile")
+
+
+def apart(stack: Stack) -> list[str]:
+    """Runs the tests that do not call the stack; returns what failed."""
+    return cargo_test(stack, *UNITS) + cargo_test(stack, *SIMULATIONS, *INCLUDE_IGNORED)
+
+
 def cargo_test(stack: Stack, *arguments: str) -> list[str]:
-    """Runs tests of the workspace against the stack; returns what failed."""
+    """Runs tests of the workspace; returns what failed."""
     environment = {
         **os.environ,
         **stack.environment,
@@ -174,22 +194,42 @@ def lint() -> int:
     fuzz = "tests/fuzz/Cargo.toml"
     places = {"CARGO_TARGET_DIR": str(ROOT / "target"), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
+    check_python()
     step("purity of the domain, and who may name what")
     check_purity()
     step("loops of imports, layers of the domain, routes of the API, and the length of files")
     check_layers()
-    step("links in README.md, CONTRIBUTING.md and docs")
-    check_links()
-    step("alarms and mappings in docs/use/runbook.md, and tests in docs/build/threat-model.md")
+    step("links of the documents, pages of the book, and names of files, tests and symbols")
+    check_documents()
+    step("alarms and mappings in docs/use/runbook.md")
     check_runbook()
-    check_threats()
-    deny = cargo_tool("cargo-deny", CARGO_DENY)
+    step("words that make prose hard to read")
+    check_words()
+    build_book()
+    deny = str(LINT / "cargo-deny")
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])
     check_advisories(deny)
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
     print("\nall checks passed")
     return 0
+
+
+def check_words() -> None:
+    """The paths of `words.CHECKED` have none of the words that it lists."""
+    if found := search(CHECKED):
+        raise StackError("these words make prose hard to read:\n" + "\n".join(lines(found)))
+
+
+def check_python() -> None:
+    """Checks the Python of infra: its format, its lints and its types. MiniStack, which the gate is a part of, has another environment."""
+    settings = ["--config", "infra/pyproject.toml"]
+    execute("format of the Python", [str(LINT / "ruff"), "format", "--check", "--quiet", *settings, "infra"])
+    execute("lints of the Python", [str(LINT / "ruff"), "check", "--quiet", *settings, "infra"])
+    tools = str(LOCAL / "venv" / "tools" / "bin" / "python")
+    mypy = [str(LINT / "mypy"), "--config-file", "infra/pyproject.toml", "--python-executable", tools, "--cache-dir", str(LOCAL / "mypy")]
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "infra").glob("*.py")) + sorted((ROOT / "infra" / "local").glob("*.py"))]
+    execute("types of the Python", [*mypy, *files, "infra/local/adversary", "infra/local/gate", "infra/tests"])
 
 
 def check_advisories(deny: str) -> None:
@@ -226,56 +266,6 @@ def check_layers() -> None:
     """No file imports another in a loop, and the layers of the domain hold."""
     if faults := layer_faults(ROOT):
         raise StackError("\n".join(faults))
-
-
-def check_links() -> None:
-    """Every relative link of the documents leads to a file that is there, and to a heading that it has."""
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    broken = []
-    for document in documents:
-        for target in LINK.findall(CODE.sub("", FENCE.sub("", document.read_text()))):
-            if re.match("[a-z][a-z0-9+.-]*:", target):
-                continue
-            path, _, anchor = unquote(target).partition("#")
-            file = (document.parent / path).resolve() if path else document
-            if not file.exists() or (anchor and file.suffix == ".md" and anchor not in slugs(file.read_text())):
-                broken.append(f"{document.relative_to(ROOT)}: {target}")
-    if broken:
-        raise StackError("these links lead nowhere:\n" + "\n".join(broken))
-
-
-def check_threats() -> None:
-    """Every test that docs/build/threat-model.md names in the last column of a table is there."""
-    rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (ROOT / "docs" / "build" / "threat-model.md").read_text(), re.MULTILINE)
-    named = {name for cell in rows for name in re.findall(r"`([a-z0-9_]+)`", cell)}
-    folders = [ROOT / name for name in ("functions", "shared", "tests", "infra")]
-    code = "\n".join(file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}"))
-    missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
-    if not named or missing:
-        raise StackError(f"docs/build/threat-model.md names tests that are not there: {', '.join(missing)}")
-
-
-def slugs(markdown: str) -> set[str]:
-    """Returns the anchors of a document's headings, as GitHub makes them."""
-    seen: Counter[str] = Counter()
-    anchors = set()
-    for heading in HEADING.findall(FENCE.sub("", markdown)):
-        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
-        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        anchors.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
-        seen[slug] += 1
-    return anchors
-
-
-def cargo_tool(name: str, version: str) -> str:
-    """Returns a pinned tool of cargo's, built once: it has no package for Python that is recent enough."""
-    binary = LOCAL / "cargo" / "bin" / name
-    mark = LOCAL / "cargo" / f"{name}-{version}"
-    if not (binary.exists() and mark.exists()):
-        place = ["--locked", "--quiet", "--root", str(LOCAL / "cargo"), "--target-dir", str(LOCAL / "cargo" / "target")]
-        execute(f"{name} (once, two minutes)", ["cargo", "install", *place, f"{name}@{version}"])
-        mark.touch()
-    return str(binary)
 
 
 def cargo(what: str, *arguments: str, **environment: str) -> None:

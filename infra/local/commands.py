@@ -7,19 +7,24 @@ import sys
 
 import arm64
 import bench
+import book
 import check
 import demo
 import failures
 import fuzz
 import latency
+import pins
+import recording
 import smoke
 import source
 import weigh
-from stack import StackError, stop_lost
+from common import StackError
+from sessions import stop_lost
 
 COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
+    "change": demo.change,
     "source": source.source,
     "replay-failures": failures.replay_failures,
     "smoke": smoke.smoke,
@@ -27,12 +32,15 @@ COMMANDS = {
     "arm64": arm64.arm64,
     "faults": check.faults,
     "lint": check.lint,
+    "book": book.book,
+    "recording": recording.recording,
     "weigh": weigh.weigh,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
     "soak": bench.soak,
     "latency": latency.latency,
     "down": stop_lost,
+    "requirements": pins.pin,
 }
 
 

@@ -1,4 +1,4 @@
-"""The contract, driven against the deployed stack: Schemathesis makes requests of `infra/openapi.json`, and checks the answers."""
+"""Contract tests of the deployed stack: Schemathesis derives requests from `infra/openapi.json` and checks the answers."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import re
 import subprocess
 import uuid
 
-from stack import LOCAL, ROOT, Stack
+from common import LOCAL, ROOT
+from stack import Stack
 
-# The emulator takes about ten requests a second of one client.
+# The emulator answers about ten requests per second of one client.
 EXAMPLES = 10
 
-# How Schemathesis begins what it says of an operation that failed, or of the steps between operations.
+# The line that Schemathesis prints first about a failed operation, or about steps between operations.
 OPERATION = re.compile(r"^_+ (.+?) _+$", re.MULTILINE)
 
 # The tag of about half of all cases.
 LARGEST = "Webhooks"
 
-# The tags of what stands beside /api/v1/integration.
+# The tags of routes outside /api/v1/integration.
 BESIDE = ("Inbound", "Keys", "Contract")
 
 
 def check_contract(stack: Stack, seed: int) -> list[str]:
-    """Runs Schemathesis with all checks; returns the operations that failed. It prints how to repeat what it found."""
+    """Runs Schemathesis with all checks; returns the operations that failed. It prints how to reproduce its findings."""
     base = "/api/v1/integration"
     seeded = ("--seed", str(seed))
     singly = (*seeded, "--phases", "examples,coverage,fuzzing")
     webhooks, others = tags("include", (LARGEST,)), tags("exclude", (LARGEST, *BESIDE))
-    # Processes, not workers: Python before 3.12 cannot read its own source in two threads at once, which Hypothesis does. They
-    # mostly wait for the emulator.
+    # Processes, not workers: before Python 3.12, two threads cannot read source code at the same time, which Hypothesis
+    # does. The processes mostly wait for the emulator.
     runs = [
         start(stack, base, *webhooks, *without("GET", "PUT", "PATCH", "DELETE"), *singly, *bearer(stack)),
         start(stack, base, *webhooks, *without("POST"), *singly, *bearer(stack)),
@@ -43,34 +44,32 @@ def check_contract(stack: Stack, seed: int) -> list[str]:
         output, _ = run.communicate()
         print(output, flush=True)
         if run.returncode != 0:
-            failed += OPERATION.findall(output) or [f"schemathesis ended with {run.returncode}; its output says why"]
+            failed += OPERATION.findall(output) or [f"schemathesis ended with {run.returncode}; see its output"]
     return sorted(set(failed))
 
 
 def bearer(stack: Stack) -> tuple[str, str]:
-    """Returns the option of a token of a tenant of its own: two runs may send the same idempotency key."""
+    """Returns the option for a token of a new tenant, because two runs may send the same idempotency key."""
     token = stack.issuer.token(f"contract-{uuid.uuid4().hex}", ["ADMIN", "OPERATOR"])
     return "--header", f"Authorization: Bearer {token}"
 
 
 def tags(what: str, names: tuple[str, ...]) -> list[str]:
-    """Returns the options that exclude or include what has one of the tags."""
+    """Returns the options that exclude or include operations with one of the tags."""
     return [option for tag in names for option in (f"--{what}-tag", tag)]
 
 
 def without(*methods: str) -> list[str]:
-    """Returns the options that exclude methods. Options that include are alternatives: a tag and a method would be all of both."""
+    """Returns the options that exclude methods. Including options are alternatives, so a tag cannot be combined with a method."""
     return [option for method in methods for option in ("--exclude-method", method)]
 
 
 def start(stack: Stack, base: str, *options: str) -> subprocess.Popen[str]:
-    """Starts Schemathesis on what stands below `base`."""
+    """Starts Schemathesis on the routes below `base`."""
     folder = ROOT / "tests" / "contract"
     command = [
-        *(LOCAL / "venv" / "contract" / "bin" / "schemathesis", "--config-file", folder / "schemathesis.toml", "run"),
-        *(ROOT / "infra" / "openapi.json", "--url", f"{stack.endpoint}{base}", "--checks", "all", *options),
-        # By address, with the name as the host: not every resolver knows names under .localhost.
-        *("--header", f"Host: {stack.api_url.removeprefix('http://')}"),
+        *(str(LOCAL / "venv" / "contract" / "bin" / "schemathesis"), "--config-file", str(folder / "schemathesis.toml"), "run"),
+        *(str(ROOT / "infra" / "openapi.json"), "--url", f"{stack.api_url}{base}", "--checks", "all", *options),
         *("--max-examples", str(EXAMPLES), "--no-color", "--warnings", "off"),
     ]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder), "DYNAHOOK_ANSWERS": str(stack.answers)}

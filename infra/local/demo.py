@@ -1,4 +1,4 @@
-"""`make run` and `make demo`: from nothing to a verified POST."""
+"""`make run`, `make demo` and `make change`: from nothing to a verified POST."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 import signal
 import textwrap
 import time
+from decimal import Decimal
 
 from receiver import Arrival, Receiver
-from stack import Stack, StackError, check_port, free_port, step
+from common import StackError, check_port, free_port, step
+from stack import Stack
 
+PORT = 4566
 TABLE = "films"
 TENANT = "acme"
 EVENT_TYPES = ["film.created", "film.updated", "film.deleted"]
-FILM = {
+FILM: dict[str, dict] = {
     "tenant_id": {"S": TENANT},
     "film_id": {"S": "amelie"},
     "title": {"S": "Le Fabuleux Destin d'Amélie Poulain"},
@@ -26,7 +29,7 @@ FILM = {
 
 def run() -> int:
     """Shows a delivery, then stays up and prints each one as it happens."""
-    port = int(os.environ.get("DYNAHOOK_PORT", "4566"))
+    port = int(os.environ.get("DYNAHOOK_PORT", PORT))
     receiver_port = int(os.environ.get("DYNAHOOK_RECEIVER_PORT", "8787"))
     check_port(port, "the emulator", "DYNAHOOK_PORT")
     check_port(receiver_port, "the receiver", "DYNAHOOK_RECEIVER_PORT")
@@ -67,8 +70,8 @@ def first_delivery(stack: Stack, receiver: Receiver) -> dict:
     }
     stack.expect(201, "POST", "/sources", operator, source)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
-    webhook = {"name": "demo", "url": f"{receiver.url}/hook", "event_types": EVENT_TYPES}
-    webhook = stack.expect(201, "POST", "/webhooks", admin, webhook)
+    wanted = {"name": "demo", "url": f"{receiver.url}/hook", "event_types": EVENT_TYPES}
+    webhook = stack.expect(201, "POST", "/webhooks", admin, wanted)
     receiver.secrets["/hook"] = webhook["secret"]
     step("putting one item into the table")
     stack.client("dynamodb").put_item(TableName=TABLE, Item=FILM)
@@ -95,27 +98,35 @@ def line(arrival: Arrival) -> str:
 
 
 def what_next(stack: Stack, webhook: dict) -> str:
-    """Returns what a newcomer may try."""
-    token = stack.issuer.token(TENANT, ["ADMIN"])
-    python = stack.folder.parent / "venv" / "tools" / "bin" / "python"
-    python = os.path.relpath(python)
-    change = f'{{"tenant_id":"{TENANT}","film_id":"amelie","title":"Amélie","year":2001}}'
+    """Returns what a newcomer may try. The token is in a file: on the screen its 600 characters hide the rest."""
+    token = stack.folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(stack.issuer.token(TENANT, ["ADMIN"]))
+    port = "" if stack.port == PORT else f"DYNAHOOK_PORT={stack.port} "
     return textwrap.dedent(f"""
         API    {stack.api_url}/api/v1/integration
-        token  {token}
+        page   {stack.api_url}/docs
+        token  {os.path.relpath(token)} (tenant {TENANT}, role ADMIN, 12 hours)
 
-        In another terminal:
+        In another terminal, change a record, and see the webhook's deliveries:
 
-          API={stack.api_url}/api/v1/integration
-          TOKEN={token}
+          {port}make change
+          curl -s {stack.api_url}/api/v1/integration/webhooks/{webhook["id"]}/deliveries \\
+            -H "Authorization: Bearer $(cat {os.path.relpath(token)})"
 
-          curl -s "$API/webhooks" -H "Authorization: Bearer $TOKEN"
-          curl -s "$API/webhooks/{webhook['id']}/deliveries" -H "Authorization: Bearer $TOKEN"
-
-        Change a record, and see it arrive below:
-
-          {python} -c 'import boto3; boto3.resource("dynamodb", endpoint_url="{stack.endpoint}", region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test").Table("{TABLE}").put_item(Item={change})'
-
-        A table of your own: docs/use/sources.md. Ctrl-C stops everything. Deliveries:
+        Ctrl-C stops everything. Deliveries:
     """)
+
+
+def change() -> int:
+    """Changes the record of `make run`: each time the film is rated, at most ten."""
+    stack = Stack("run", int(os.environ.get("DYNAHOOK_PORT", PORT)))
+    stack.join()
+    table = stack.client("dynamodb")
+    key = {name: FILM[name] for name in ("tenant_id", "film_id")}
+    film = table.get_item(TableName=TABLE, Key=key).get("Item", FILM)
+    before = Decimal(film["rating"]["N"])
+    rating = before + Decimal("0.1") if before < 10 else Decimal("0.1")
+    table.put_item(TableName=TABLE, Item={**film, "rating": {"N": str(rating)}})
+    print(f"{TABLE}/{FILM['film_id']['S']}: rating {before} → {rating}")
+    return 0

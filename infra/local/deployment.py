@@ -1,4 +1,4 @@
-"""How a deployment begins, changes and ends, tried with the part of the template that decides it, on the running emulator."""
+"""Tests of how a deployment starts, changes and ends, with the relevant part of the template, on the running emulator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import Stack
 
 # A second stack on the same emulator.
 NAME = "dynahook-begins-and-ends"
@@ -17,7 +18,7 @@ STAGE = "begins-and-ends"
 KEPT = ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret")
 DECIDING = ("DeploymentFunction", "DeploymentRole", "DeploymentLogs", "StageCheck", "TableProtection")
 
-# No such function: CloudFormation cannot make it, when everything else is there.
+# The function has no code, so CloudFormation fails to create it after everything else.
 BROKEN = {
     "Broken": {
         "Type": "Custom::Nothing",
@@ -28,7 +29,7 @@ BROKEN = {
 
 
 def check_deployment(stack: Stack) -> None:
-    """Tries what an operator may run into; each step says what should be so."""
+    """Tries what an operator may run into; each step says what should hold."""
     trial = Trial(stack)
     try:
         trial.run()
@@ -76,12 +77,12 @@ class Trial:
         self.expect(self.wait(), "DELETE_COMPLETE")
         self.expect([self.is_protected(table) for table in tables], [True, True, True])
         self.expect(len(self.keys()), 1)
-        # AWS would make new tables here; the emulator derives their names, and takes up those that are left.
+        # AWS would create new tables here. The emulator derives their names and reuses the ones that are left.
         self.expect(self.create(), "CREATE_COMPLETE")
         print(f"{NAME}: failed, deployed, kept its stage, deleted, and deployed again")
 
     def give_up_the_data(self) -> None:
-        """Deletes everything, as docs/use/deploy.md says."""
+        """Deletes everything, as described in docs/use/deploy.md."""
         self.cloudformation.delete_stack(StackName=NAME)
         self.wait()
         for table in self.tables():
@@ -91,7 +92,7 @@ class Trial:
             self.secrets.delete_secret(SecretId=key)
 
     def create(self, more: dict | None = None) -> str:
-        """Creates the stack; returns how that ended."""
+        """Creates the stack; returns its final state."""
         template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
         self.cloudformation.create_stack(
             StackName=NAME, TemplateBody=json.dumps(template), Parameters=given({"Stage": STAGE}), Capabilities=["CAPABILITY_IAM"]
@@ -99,14 +100,14 @@ class Trial:
         return self.wait()
 
     def update(self, **parameters: str) -> str:
-        """Changes parameters of the stack; returns how that ended."""
+        """Changes parameters of the stack; returns its final state."""
         self.cloudformation.update_stack(
             StackName=NAME, UsePreviousTemplate=True, Parameters=given(parameters), Capabilities=["CAPABILITY_IAM"]
         )
         return self.wait()
 
     def wait(self) -> str:
-        """Returns the state that the stack comes to."""
+        """Waits for the final state of the stack and returns it."""
         for _ in range(300):
             state = max(
                 (one for one in self.cloudformation.list_stacks()["StackSummaries"] if one["StackName"] == NAME),
@@ -118,7 +119,7 @@ class Trial:
         raise StackError(f"{NAME} stays {state}")
 
     def reasons(self, resource: str) -> list[str]:
-        """Returns why an update of a resource failed."""
+        """Returns the reason why an update of a resource failed."""
         events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
         of_it = [event for event in events if event["LogicalResourceId"] == resource]
         return [event["ResourceStatusReason"] for event in of_it if event["ResourceStatus"] == "UPDATE_FAILED"]
@@ -137,7 +138,7 @@ class Trial:
         return self.dynamodb.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"]
 
     def expect(self, found: object, wanted: object) -> None:
-        """Compares, and shows what CloudFormation said if it is not so."""
+        """Compares, and on a difference shows what CloudFormation reported."""
         if found != wanted:
             events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
             lines = [f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}" for event in events]
@@ -145,5 +146,5 @@ class Trial:
 
 
 def given(parameters: dict[str, str]) -> list[dict[str, str]]:
-    """Returns parameters as CloudFormation wants them."""
+    """Returns parameters in the form of CloudFormation."""
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]

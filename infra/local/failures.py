@@ -10,14 +10,15 @@ import time
 import uuid
 
 from receiver import Receiver
-from stack import ROOT, STACK, Stack, StackError
+from common import ROOT, StackError
+from stack import STACK, Stack
 
 TABLE = "items"
 SHARD = "shardId-00000001573689847184-864758bb"
 
 
 def replay_failures() -> int:
-    """Replays what the running stack could not do."""
+    """Replays the records that the running stack could not process."""
     stack = Stack("run", int(os.environ.get("DYNAHOOK_PORT", "4566")))
     stack.join()
     return replay(stack).returncode
@@ -31,9 +32,11 @@ def replay(stack: Stack, *arguments: str, quiet: bool = False) -> subprocess.Com
 
 
 def check_replay(stack: Stack) -> None:
-    """What Lambda gave up is delivered after a replay, and gone; what fails again stays. Needs the table of the end-to-end tests."""
+    """Checks that a replay delivers and deletes batches that Lambda gave up, and that failing records stay.
+
+    Needs the table of the end-to-end tests."""
     s3, bucket = stack.client("s3"), stack.outputs["StreamFailuresBucket"]
-    # What earlier tests left in the queue is theirs.
+    # Ignore what earlier tests left in the queue.
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["StreamFailuresQueueUrl"])
     tenant = f"replay-{uuid.uuid4().hex[:8]}"
     receiver = Receiver(0)
@@ -41,7 +44,7 @@ def check_replay(stack: Stack) -> None:
         admin = stack.issuer.token(tenant, ["ADMIN"])
         webhook = {"name": "replay", "url": f"{receiver.url}/hook", "event_types": ["item.created"]}
         receiver.secrets["/hook"] = stack.expect(201, "POST", "/webhooks", admin, webhook)["secret"]
-        # Two batches of one second, the later one first by name, as the end of the name is random.
+        # Two batches of the same second. The later one comes first by name, because the end of the name is random.
         later = put(s3, bucket, [record(tenant, 3)], "00000000-0000-4000-8000-000000000000")
         first = put(s3, bucket, [record(tenant, 1), record(tenant, 2)], "ffffffff-ffff-4fff-8fff-ffffffffffff")
         expect(replay(stack, "--dry-run", quiet=True), 1, "2 left in the bucket: would be replayed")
@@ -60,7 +63,7 @@ def check_replay(stack: Stack) -> None:
 
 
 def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
-    """What fan-out cannot do now stays where it is; what it will never be able to do is in the queue again after each replay."""
+    """Checks that records that fail transiently stay, and that permanently failing ones return to the queue."""
     unmapped, large = record(tenant, 5), record(tenant, 6)
     unmapped["dynamodb"]["NewImage"]["item_id"] = {"BOOL": True}
     large["dynamodb"]["NewImage"] = {"tenant_id": {"S": tenant}, "text": {"S": noise(950_000)}}
@@ -69,7 +72,7 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
     functions, function = stack.client("lambda"), stack.outputs["FanoutFunction"]
     variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
     try:
-        # Nothing listens there: DynamoDB is away, and no role is asked for anything.
+        # Nothing listens at this address, so DynamoDB is unavailable, and no role is checked.
         away = {"Variables": {**variables, "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9"}}
         functions.update_function_configuration(FunctionName=function, Environment=away)
         expect(replay(stack, quiet=True), 1, "1 left in the bucket: not done", "1 left in the bucket: behind one that is not done")
@@ -80,13 +83,13 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
     replay(stack, quiet=True)
     if keys(s3, bucket):
         raise StackError(f"what was replayed is still there: {keys(s3, bucket)}")
-    # One is in its message, the other is too large for one and in the Events table. The notices of both batches may come late.
+    # One record is in its message; the other is too large and in the Events table. The notices of both batches may be late.
     eventually(lambda: "\n2 left in the queue: failed again\n" in replay(stack, quiet=True).stdout, "both records fail again")
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["StreamFailuresQueueUrl"])
 
 
 def record(tenant: str, number: int) -> dict:
-    """A stream record as Lambda hands it over."""
+    """Returns a stream record in the form of Lambda."""
     return {
         "eventID": f"{tenant}-{number}",
         "eventName": "INSERT",
@@ -106,7 +109,7 @@ def record(tenant: str, number: int) -> dict:
 
 
 def put(s3, bucket: str, records: list[dict], name: str, second: int = 49) -> str:
-    """Writes an object as Lambda does when it gives a batch up, by its documentation; returns the key."""
+    """Writes an object in the form that Lambda documents for batches that it gives up; returns the key."""
     numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
     content = {
         "requestContext": {
@@ -135,7 +138,7 @@ def put(s3, bucket: str, records: list[dict], name: str, second: int = 49) -> st
 
 
 def keys(s3, bucket: str) -> list[str]:
-    """Returns what is in the bucket."""
+    """Returns the keys in the bucket."""
     return [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
 
 
@@ -145,14 +148,14 @@ def arrived(arrivals: list) -> set[str]:
 
 
 def noise(length: int) -> str:
-    """Text that does not compress to nothing."""
+    """Returns text that hardly compresses."""
     return os.urandom(length // 2).hex()
 
 
 def expect(run: subprocess.CompletedProcess[str], code: int, *lines: str) -> None:
-    """A run of the script that ended with that code and said that."""
+    """Checks that a run of the script ended with that code and printed those lines."""
     if run.returncode != code or any(line not in run.stdout for line in lines):
-        raise StackError(f"infra/replay.py ended with {run.returncode} and not {code}, or did not say {lines}:\n{run.stdout}{run.stderr}")
+        raise StackError(f"infra/replay.py ended with {run.returncode} instead of {code}, or did not print {lines}:\n{run.stdout}{run.stderr}")
 
 
 def eventually(holds, what: str) -> None:

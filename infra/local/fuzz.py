@@ -1,4 +1,6 @@
-"""`make fuzz`: feeds what others send us to the fuzz targets, each of which states a law. TARGET=… one of them, SECONDS=… for how long."""
+"""`make fuzz`: runs the fuzz targets for input from outside, each of which states a law.
+
+TARGET=… names one of them, and SECONDS=… says how long each runs."""
 
 from __future__ import annotations
 
@@ -7,17 +9,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from check import cargo_tool
-from stack import LOCAL, ROOT, StackError, step
-
-CARGO_FUZZ = "0.13.2"
+from common import LOCAL, ROOT, StackError, step
 
 FUZZ = ROOT / "tests" / "fuzz"
 
-# Inputs of an event's size; a template may be longer than a filter.
+# The size of an event; a template may be longer than a filter.
 MAX_BYTES = 8192
 
-# No input takes longer than this, in seconds, or it is a finding. On a busy machine what takes a fraction of a second can take ten.
+# An input that takes longer, in seconds, is a finding. On a busy machine a fraction of a second can become ten seconds.
 TIMEOUT = 60
 
 MEMORY_MB = 2048
@@ -26,17 +25,17 @@ MEMORY_MB = 2048
 def fuzz() -> int:
     """Runs the targets one after the other."""
     if not shutil.which("c++"):
-        raise StackError("no C++ compiler (c++) is on the PATH: install g++ or clang++; libFuzzer is written in it")
+        raise StackError("no C++ compiler (c++) is on the PATH: install g++ or clang++ to build libFuzzer")
     targets = sorted(path.stem for path in (FUZZ / "targets").glob("*.rs"))
     chosen = os.environ.get("TARGET") or None
     if chosen not in (None, *targets):
-        raise StackError(f"TARGET is none of {', '.join(targets)}")
+        raise StackError(f"TARGET must be one of {', '.join(targets)}")
     seconds = os.environ.get("SECONDS") or "60"
     if not seconds.isdecimal():
-        raise StackError("SECONDS is not a whole number")
-    cargo_fuzz = cargo_tool("cargo-fuzz", CARGO_FUZZ)
+        raise StackError("SECONDS must be a whole number")
+    cargo_fuzz = str(LOCAL / "venv" / "fuzz" / "bin" / "cargo-fuzz")
     step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
-    # Sanitizers need a nightly toolchain, and there is no unsafe code here that they would look at.
+    # Without sanitizers: they need a nightly toolchain, and the workspace has no unsafe code.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]
     environment = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target")}
     if not run([cargo_fuzz, "build", *options], environment):
@@ -44,7 +43,7 @@ def fuzz() -> int:
     broken = []
     for target in [chosen] if chosen else targets:
         step(f"{target}: {seconds} s")
-        # The first folder takes what is found on the way; the seeds stay as they are.
+        # The first folder collects new inputs; the seeds stay unchanged.
         corpus = LOCAL / "fuzz" / "corpus" / target
         corpus.mkdir(parents=True, exist_ok=True)
         limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}"]
@@ -58,5 +57,5 @@ def fuzz() -> int:
 
 
 def run(command: list[str], environment: dict[str, str]) -> bool:
-    """Runs cargo-fuzz, whose own words say what was found and how to see it again. Returns whether it found nothing."""
+    """Runs cargo-fuzz, which prints findings and how to reproduce them. Returns whether it found nothing."""
     return subprocess.run(command, cwd=FUZZ, env=environment, check=False).returncode == 0

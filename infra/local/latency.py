@@ -1,4 +1,4 @@
-"""`make latency`: how long each route of the API takes on the emulator, gateway and authorizer included."""
+"""`make latency`: how long each route of the API takes on the emulator, including gateway and authorizer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import statistics
 import time
 
 from receiver import Receiver
-from stack import ROOT, Stack, free_port, step
+from common import ROOT, free_port, step
+from stack import Stack
 
 ROUNDS = 50
 
-# How the items of a table map to events.
+# The mapping of the table.
 ENTITIES = [{"entity": "item", "tenant": "{t}", "id": "{i}", "collection": "items"}]
 
 # The bodies of the routes that need one.
-BODIES = {
+BODIES: dict[str, dict] = {
     "webhooks.create": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
     "webhooks.put": {"name": "n", "url": "https://example.com/", "event_types": ["a.b"]},
     "webhooks.patch": {"name": "m"},
@@ -30,7 +31,7 @@ BODIES = {
     "sources.put": {"table": "kept", "entities": ENTITIES},
 }
 
-# What undoes a route, so that it can be called again.
+# The calls that undo a route, so that it can be called again.
 UNDO = {
     "webhooks.delete": "webhooks.restore",
     "webhooks.pause": "webhooks.resume",
@@ -46,7 +47,7 @@ def latency() -> int:
     operations = {
         operation["operationId"]: (method.upper(), path)
         for path, item in contract["paths"].items()
-        # What has a server of its own is no route of /api/v1/integration.
+        # Routes with a server of their own are not below /api/v1/integration.
         if "servers" not in item
         for method, operation in item.items()
     }
@@ -72,7 +73,7 @@ def print_line(name: str, seconds: list[float]) -> None:
 
 
 class Client:
-    """A tenant with a webhook and a key to call every route with."""
+    """Creates a tenant with a webhook and an API key, for calling every route."""
 
     def __init__(self, stack: Stack, receiver: Receiver) -> None:
         self._stack = stack
@@ -80,21 +81,21 @@ class Client:
         body = {**BODIES["webhooks.create"], "url": f"{receiver.url}/hook"}
         webhook = stack.expect(201, "POST", "/webhooks", self._token, body)
         test = stack.expect(200, "POST", f"/webhooks/{webhook['id']}/test", self._token)
-        # So that there is a key to be rotated.
+        # Creates a key that can be rotated.
         signed = {**body, "further_signatures": [{"scheme": "standard-webhooks-ed25519"}], "enabled": False}
         stack.expect(201, "POST", "/webhooks", self._token, signed)
         key = stack.expect(201, "POST", "/api-keys", self._token, BODIES["api_keys.create"])
-        # One table is registered and forgotten again and again, another stays to be read and changed.
+        # One table is registered and removed repeatedly; another stays, to be read and changed.
         stack.expect(201, "POST", "/sources", self._token, BODIES["sources.put"])
         event = stack.expect(202, "POST", "/events", self._token, BODIES["events.publish"])
-        # As with the tables: one type is described and forgotten again and again, another stays.
+        # As with the tables: one type is described and removed repeatedly; another stays.
         stack.expect(201, "PUT", "/event-types/kept.type", self._token, BODIES["event_types.put"])
         self._ids = {"{id}": webhook["id"], "{delivery}": test["id"], "{table}": "kept", "{event_id}": event["id"]}
         self._key = key["id"]
         self.undone: dict[str, list[float]] = {}
 
     def call(self, operations: dict[str, tuple[str, str]], name: str) -> float:
-        """Calls a route, and what undoes it; returns the seconds of the first."""
+        """Calls a route, then the call that undoes it; returns the seconds of the first call."""
         seconds, answer = self._timed(operations, name)
         if name in UNDO:
             undo, _ = self._timed(operations, UNDO[name])

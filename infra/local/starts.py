@@ -1,6 +1,6 @@
-"""Whether a built function starts, asks for work and answers: each is given one event by a runtime API on loopback, and no AWS.
+"""Checks that each built function starts, asks for work and answers one event, with a runtime API on loopback and without AWS.
 
-The environment is the one that infra/template.yaml gives the function, so a variable that is missing there is found here."""
+The environment is the one that infra/template.yaml gives the function, so a variable that is missing there shows here."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pathlib import Path
 
 from samcli.yamlhelper import yaml_parse
 
-from stack import LOCAL, REGION, ROOT, StackError, free_port
+from common import LOCAL, REGION, ROOT, StackError, free_port
 from tokens import AUDIENCE, ISSUER, Issuer
 
 FIXTURES = ROOT / "tests" / "fixtures"
 
-# How long a function may take to start, and to answer, in seconds; an emulated processor is many times slower.
+# How long a function may take to start and to answer, in seconds. An emulated processor is many times slower.
 PATIENCE = 120
 
-# The newest symbols of the C library that the functions' runtime, Amazon Linux 2023, has.
+# The C library version of the functions' runtime, Amazon Linux 2023.
 GLIBC = (2, 34)
 GLIBC_SYMBOL = re.compile(rb"GLIBC_(\d+)\.(\d+)")
 
@@ -36,14 +36,14 @@ NEXT = "/2018-06-01/runtime/invocation/next"
 
 @dataclass
 class Trial:
-    """An event that needs no AWS, and whether an answer to it makes sense: `response` or `error`, and its body."""
+    """An event that needs no AWS, and a check of the answer: `response` or `error`, and its body."""
 
     event: dict
     makes_sense: Callable[[str, dict], bool]
 
 
 def trials(issuer: Issuer) -> dict[str, Trial]:
-    """Returns a trial for each function. The token is verified with the cryptography that the binary was linked with."""
+    """Returns a trial for each function. Verifying the token uses the cryptography that is linked into the binary."""
     token = issuer.token("acme", ["ADMIN"], algorithm="ES256")
     no_records = Trial({"Records": []}, lambda kind, body: kind == "response" and body == {"batchItemFailures": []})
     return {
@@ -62,13 +62,13 @@ def trials(issuer: Issuer) -> dict[str, Trial]:
         "FanoutFunction": no_records,
         "RenderFunction": no_records,
         "DeliverFunction": no_records,
-        # It reads a table at once, and no table answers.
+        # The sweep reads a table first, and no table answers.
         "SweepFunction": Trial({}, lambda kind, body: kind == "error" and "errorMessage" in body),
     }
 
 
 def request(method: str, path: str) -> dict:
-    """Returns a request as API Gateway sends it, of a caller that it did not authorize."""
+    """Returns a request in the form of API Gateway, from a caller that it did not authorize."""
     event = json.loads((FIXTURES / "api-v2.json").read_text())
     event |= {"routeKey": f"{method} {path}", "rawPath": path}
     event["requestContext"] |= {"authorizer": {}}
@@ -77,7 +77,7 @@ def request(method: str, path: str) -> dict:
 
 
 def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
-    """Starts each function of a build once, under an emulator of its processor if one is given; returns what failed, a line each."""
+    """Starts each function of a build once, under a processor emulator if one is given; returns failures, one line each."""
     issuer = Issuer(LOCAL / "keys")
     functions, known = environments(issuer.jwks()), trials(issuer)
     failures = [f"{name} was not built" for name in functions if not (build / name / "bootstrap").exists()]
@@ -85,8 +85,7 @@ def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
         name = binary.parent.name
         try:
             if name not in known:
-                raise StackError("no event is known for it; add one to trials in infra/local/starts.py")
-            check_glibc(binary)
+                raise StackError("no event is known for it; add one to `trials` in infra/local/starts.py")
             seconds = answer(binary, emulator, functions[name], known[name])
             print(f"{name:22}answered after {seconds:.1f} s", flush=True)
         except StackError as error:
@@ -94,15 +93,19 @@ def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
     return failures
 
 
-def check_glibc(binary: Path) -> None:
-    """A binary that needs a newer C library than the runtime has does not start there, though it does here."""
-    newest = max((int(major), int(minor)) for major, minor in GLIBC_SYMBOL.findall(binary.read_bytes()))
-    if newest > GLIBC:
-        raise StackError(f"needs glibc {newest[0]}.{newest[1]}, and the runtime has {GLIBC[0]}.{GLIBC[1]}")
+def check_glibc(build: Path) -> list[str]:
+    """Returns the functions that need a newer C library than the runtime has: they start here, but not in the runtime."""
+    failures = []
+    for binary in sorted(build.glob("*/bootstrap")):
+        newest = max((int(major), int(minor)) for major, minor in GLIBC_SYMBOL.findall(binary.read_bytes()))
+        if newest > GLIBC:
+            needs, has = (".".join(map(str, version)) for version in (newest, GLIBC))
+            failures.append(f"{binary.parent.name} needs glibc {needs}, and the runtime has {has}")
+    return failures
 
 
 def answer(binary: Path, emulator: tuple[str, ...], environment: dict[str, str], trial: Trial) -> float:
-    """Starts a function and hands it the event; returns the seconds until it asked for more work."""
+    """Starts a function and sends it the event; returns the seconds until it asked for more work."""
     said: queue.Queue[tuple[str, dict]] = queue.Queue()
     runtime = runtime_api(trial.event, said)
     started = time.monotonic()
@@ -129,7 +132,7 @@ def answer(binary: Path, emulator: tuple[str, ...], environment: dict[str, str],
 
 
 def wait(said: queue.Queue, process: subprocess.Popen, what: str) -> tuple[str, dict]:
-    """Returns what the function says next."""
+    """Returns the function's next message."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
@@ -142,7 +145,7 @@ def wait(said: queue.Queue, process: subprocess.Popen, what: str) -> tuple[str, 
 
 
 def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
-    """Starts a runtime API that has one event; what the function says goes to `said`, and so does that it asks for more."""
+    """Starts a runtime API with one event. The function's answers and its request for more work go to `said`."""
     handed_over = threading.Event()
 
     class Runtime(BaseHTTPRequestHandler):
@@ -151,7 +154,7 @@ def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             if self.path != NEXT or handed_over.is_set():
                 said.put(("next", {}))
-                # As Lambda does: there is no answer until there is work.
+                # As on Lambda, the poll gets no answer until there is work.
                 time.sleep(PATIENCE)
                 return
             handed_over.set()
@@ -174,7 +177,7 @@ def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
             self.reply(202, b"{}", {})
 
         def chunks(self) -> bytes:
-            """Reads a body that comes in chunks."""
+            """Reads a chunked body."""
             body = b""
             while length := int(self.rfile.readline().split(b";")[0], 16):
                 body += self.rfile.read(length)
@@ -194,14 +197,14 @@ def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
     server.daemon_threads = True
-    # The thread of a poll that is not answered sleeps on.
+    # The thread of an unanswered poll keeps sleeping.
     server.block_on_close = False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
 def environments(jwks: str) -> dict[str, dict[str, str]]:
-    """Returns the environment of each function as Lambda makes it from the template."""
+    """Returns the environment that Lambda gives each function according to the template."""
     template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
     given = {"JwtIssuer": ISSUER, "JwtAudience": AUDIENCE, "Jwks": jwks}
     shared = template["Globals"]["Function"]["Environment"]["Variables"]
@@ -215,7 +218,7 @@ def environments(jwks: str) -> dict[str, dict[str, str]]:
 
 
 def resolve(value: object, template: dict, given: dict[str, str]) -> str:
-    """Returns what stands for a value of the template: parameters have their defaults, and resources answer nothing."""
+    """Resolves a value of the template: parameters to their defaults, resources to names that lead nowhere."""
     if not isinstance(value, dict):
         return str(value)
     ((function, argument),) = value.items()
@@ -227,7 +230,7 @@ def resolve(value: object, template: dict, given: dict[str, str]) -> str:
     if function == "Fn::Sub":
         return re.sub(r"\$\{([^}]+)\}", lambda name: resolve({"Ref": name[1]}, template, given), argument)
     if function == "Fn::If":
-        # No condition holds while parameters have their defaults.
+        # With the default parameters, no condition holds.
         return resolve(argument[2], template, given)
     if function == "Fn::GetAtt":
         name = ".".join(argument) if isinstance(argument, list) else argument
@@ -236,7 +239,7 @@ def resolve(value: object, template: dict, given: dict[str, str]) -> str:
 
 
 def of_lambda(name: str) -> dict[str, str]:
-    """Returns what Lambda itself sets, and an endpoint that refuses every connection."""
+    """Returns the variables that Lambda sets, and an AWS endpoint that refuses every connection."""
     return {
         "PATH": os.environ["PATH"],
         "LANG": "en_US.UTF-8",

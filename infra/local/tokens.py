@@ -1,4 +1,4 @@
-"""Tokens for the local stack: an issuer of our own, whose keys are made once a machine."""
+"""Tokens for the local stack, from a local issuer whose keys are generated once for each machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUDIENCE = "dynahook"
 
 
 class Issuer:
-    """Signs tokens with an RSA and an EC key, kept as PEM files in `folder`."""
+    """Signs tokens with an RSA and an EC key, stored as PEM files in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ class Issuer:
         return json.dumps({"keys": keys}, separators=(",", ":"))
 
     def signing_key(self, algorithm: str):
-        """Returns the id of a key, and the key itself: for tokens that are wrong on purpose."""
+        """Returns the id of a key and the key itself, for deliberately invalid tokens."""
         return self._keys[algorithm]
 
     def token(
@@ -47,7 +47,7 @@ class Issuer:
         app: str | None = None,
         hours: float = 12,
     ) -> str:
-        """Returns a token that is good for some hours."""
+        """Returns a token that is valid for some hours."""
         now = int(time.time())
         claims = {
             "iss": ISSUER,

@@ -1,4 +1,4 @@
-"""What arrives at a receiver, verified by the vendors' own libraries in another language."""
+"""Verifies received deliveries with the vendors' own libraries, in another language."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import requests
+from standardwebhooks import Webhook
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from stack import LOCAL, ROOT, Stack, StackError
+from common import LOCAL, ROOT, StackError, free_port
+from stack import Stack
 
-# Two webhooks, as one has at most four signatures. Shopify's library wants to know the shop and the version too.
-SIGNED = (
+# Two webhooks, because one has at most four signatures. Shopify's library also requires the shop and the version.
+SIGNED: tuple[dict, ...] = (
     {"further_signatures": [{"scheme": scheme} for scheme in ("standard-webhooks-ed25519", "github", "stripe")]},
     {
         "signature_scheme": "shopify",
@@ -24,8 +29,9 @@ SIGNED = (
 
 
 def check_npm(stack: Stack, receiver: Receiver) -> None:
-    """Verifies a delivery by every scheme that there is, and that another body is refused."""
+    """Verifies a delivery with every scheme, and checks that another body is refused."""
     folder, environment = install()
+    check_receiver(folder, environment)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
     secrets, ids = {}, {}
     for number, settings in enumerate(SIGNED):
@@ -33,9 +39,7 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         webhook = {"name": path, "url": receiver.url + path, "event_types": ["film.updated"], **settings}
         created = stack.expect(201, "POST", "/webhooks", admin, webhook)
         secrets[path], ids[path] = created["secret"], created["id"]
-    # By address, with the name as the host: not every resolver knows names under .localhost.
-    host = {"Host": stack.api_url.removeprefix("http://")}
-    keys = requests.get(f"{stack.endpoint}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", headers=host, timeout=10)
+    keys = requests.get(f"{stack.api_url}/.well-known/webhooks/{TENANT}/{ids['/vendors/0']}/keys.json", timeout=10)
     keys = keys.json()["keys"]
     stack.client("dynamodb").put_item(TableName=TABLE, Item={**FILM, "rating": {"N": "8.4"}})
     if not receiver.wait(lambda arrivals: secrets.keys() <= {arrival.path for arrival in arrivals}, 30):
@@ -46,14 +50,45 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
         schemes |= {further["scheme"] for further in settings["further_signatures"]}
         verified = verify(folder, environment, arrival, secrets[path], keys, "")
         if verified is None or set(verified.split()) != schemes:
-            raise StackError(f"of {sorted(schemes)} were verified: {verified}")
+            raise StackError(f"of {sorted(schemes)} these were verified: {verified}")
         if verify(folder, environment, arrival, secrets[path], keys, " ") is not None:
-            raise StackError("the libraries take a body that was not signed")
+            raise StackError("the libraries accept a body that was not signed")
         print(f"verified: {verified.strip()}")
 
 
+def check_receiver(folder: str, environment: dict[str, str]) -> None:
+    """Runs the JavaScript receiver of docs/receive/verify.md; it must take a genuine request and refuse a forged one."""
+    secret, port = f"whsec_{'A' * 32}", free_port()
+    page = (ROOT / "docs" / "receive" / "verify.md").read_text()
+    code = page.split("```js library\n")[1].split("```")[0].replace("8080", str(port))
+    file = Path(folder) / "receiver.js"
+    # Ends with its standard input: what is started as `node` may be a wrapper, which a signal would end alone.
+    file.write_text(f'{code}\nconst enqueue = async (id) => console.log(id);\nprocess.stdin.on("end", process.exit).resume();\n')
+    now, body = datetime.now(UTC), '{"type":"test"}'
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp()))}
+    headers["webhook-signature"] = Webhook(secret).sign("evt_1", now, body)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(["node", file.name], cwd=folder, env={**environment, "WEBHOOK_SECRET": secret}, **pipes) as node:
+        answers = [post(f"http://127.0.0.1:{port}/", headers, text) for text in (body, f"{body} ")]
+        queued, _ = node.communicate(timeout=10)
+    if answers != [204, 401] or queued != "evt_1\n":
+        raise StackError(f"the receiver of docs/receive/verify.md answers {answers} and queues {queued!r}")
+
+
+def post(url: str, headers: dict[str, str], body: str) -> int:
+    """Sends a request, once the receiver listens; returns the status of the answer."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return requests.post(url, body, headers=headers, timeout=10).status_code
+        except requests.ConnectionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 def install() -> tuple[str, dict[str, str]]:
-    """Installs the libraries; returns where, and the environment in which Node.js finds itself."""
+    """Installs the libraries; returns their folder, and the environment for running Node.js."""
     folder = LOCAL / "verify"
     folder.mkdir(exist_ok=True)
     for file in (ROOT / "tests" / "verify").glob("*.js*"):
@@ -67,11 +102,11 @@ def install() -> tuple[str, dict[str, str]]:
 def verify(
     folder: str, environment: dict[str, str], arrival: Arrival, secret: str, keys: list[dict], more: str
 ) -> str | None:
-    """Returns which signatures of a delivery verify, `None` if one of them does not."""
+    """Returns the names of the verified schemes, or `None` if one signature is invalid."""
     body = arrival.body.decode() + more
     delivery = json.dumps({"secret": secret, "headers": arrival.headers, "body": body, "keys": keys})
     node = [str(LOCAL / "venv" / "contract" / "bin" / "node"), "verify.js"]
     run = subprocess.run(node, cwd=folder, env=environment, input=delivery, text=True, capture_output=True, check=False)
     if run.returncode != 0 and not more:
-        raise StackError(f"a library says otherwise: {run.stderr}")
+        raise StackError(f"a library refuses the delivery: {run.stderr}")
     return run.stdout if run.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""The commands of docs/use/api.md and docs/use/runbook.md, run as they stand there; what they print is compared with what stands below."""
+"""Runs the commands in the pages of docs/use as they are written, and compares their output with the text below them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,37 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from receiver import Arrival, Receiver
-from stack import ROOT, Stack, StackError
+from common import ROOT, StackError
+from stack import Stack
 
-# A block of commands, and the text that follows it, if one does.
+# A block of commands, and the output that follows it, if any.
 BLOCK = re.compile(r"```sh walkthrough\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
-# Of how long the longest may take, in seconds: an outage is noticed, probed and over.
+# The pages with walkthroughs. The first block of the first page defines the functions that all others use.
+PAGES = ("api.md", "webhooks.md", "events.md", "deliveries.md", "runbook.md")
+
+# How long the longest may take, in seconds: an outage is noticed, probed and ends.
 TIMEOUT = 300
 
 
 def check_walkthroughs(stack: Stack) -> None:
-    """Runs every walkthrough in a shell of its own, after the definitions that come first in docs/use/api.md."""
-    (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "use" / "api.md").read_text())
-    blocks += BLOCK.findall((ROOT / "docs" / "use" / "runbook.md").read_text())
-    # At once: the runbook's waits for minutes.
+    """Runs every walkthrough in its own shell, after the shared definitions."""
+    definitions, blocks = walkthroughs()
+    # In parallel, because the runbook's walkthrough waits for minutes.
     with ThreadPoolExecutor(len(blocks)) as threads:
         list(threads.map(lambda block: check(stack, definitions, *block), blocks))
 
 
+def walkthroughs() -> tuple[str, list[tuple[str, str]]]:
+    """Returns the shared definitions, and each walkthrough with its expected output."""
+    pages = [(ROOT / "docs" / "use" / page).read_text() for page in PAGES]
+    (definitions, _), *blocks = [block for page in pages for block in BLOCK.findall(page)]
+    return definitions, blocks
+
+
 def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
-    """Runs one walkthrough, with a tenant and a receiver of its own."""
+    """Runs one walkthrough with its own tenant and receiver."""
     down = threading.Event()
     receiver = Receiver(0, lambda arrival: control(down, arrival))
     try:
@@ -41,7 +51,7 @@ def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
         command = ["timeout", str(TIMEOUT), "bash", "-c", script]
         shell = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if shell.returncode != 0 or shell.stdout != expected:
-            raise StackError(f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
+            raise StackError(f"the output of a walkthrough differs:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
     finally:
         receiver.close()
 
@@ -55,7 +65,7 @@ def control(down: threading.Event, arrival: Arrival) -> int:
 
 
 def variables(stack: Stack, receiver: Receiver) -> dict[str, str]:
-    """What a walkthrough is given: a tenant of its own, and tokens."""
+    """Returns the environment of a walkthrough: its own tenant, and tokens."""
     tenant = f"walkthrough-{uuid.uuid4().hex[:8]}"
     return {
         "TENANT": tenant,
@@ -68,7 +78,7 @@ def variables(stack: Stack, receiver: Receiver) -> dict[str, str]:
 
 
 def put_item(stack: Stack, tenant: str) -> str:
-    """Returns a shell function that writes an item of the tenant's into a table."""
+    """Returns a shell function that writes an item of the tenant into a table."""
     python = (
         "import boto3,json,sys; "
         f"item=json.loads(sys.argv[2]) | {json.dumps({'tenant_id': tenant})}; "

@@ -1,4 +1,4 @@
-"""`make weigh`: how large each function is, and how soon it asks for work."""
+"""`make weigh`: the size of each function, and the time until it asks for work."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 
-from stack import BUILD, build, step
+from build import SAM_BUILD, sam_build
+from common import step
 from starts import environments
 
 RUNS = 11
 
 
 def weigh() -> int:
-    """Prints a line a function."""
-    build(as_deployed=True)
+    """Prints one line for each function."""
+    sam_build()
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
     print(f"{'function':22}{'MB':>8}{'zipped MB':>12}{'start ms':>10}{'peak MB':>10}")
     variables = environments('{"keys":[]}')
-    for binary in sorted(BUILD.glob("*/bootstrap")):
+    for binary in sorted(SAM_BUILD.glob("*/bootstrap")):
         size, zipped = binary.stat().st_size / 1e6, zipped_bytes(binary) / 1e6
         runs = [start(binary, variables[binary.parent.name]) for _ in range(RUNS)]
         milliseconds = statistics.median(run[0] for run in runs) * 1000
@@ -33,7 +34,7 @@ def weigh() -> int:
 
 
 def zipped_bytes(binary: Path) -> int:
-    """Returns how much is uploaded."""
+    """Returns the size of the uploaded archive."""
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(binary, "bootstrap")
@@ -41,7 +42,7 @@ def zipped_bytes(binary: Path) -> int:
 
 
 def start(binary: Path, variables: dict[str, str]) -> tuple[float, int]:
-    """Starts a function beside a runtime API; returns the seconds until it asks for work, and its peak memory."""
+    """Starts a function with a runtime API; returns the seconds until it asks for work, and its peak memory."""
     asked = threading.Event()
 
     class Runtime(BaseHTTPRequestHandler):

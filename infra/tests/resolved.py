@@ -1,4 +1,4 @@
-"""infra/template.yaml as CloudFormation sees it: with parameters, conditions and functions resolved."""
+"""infra/template.yaml with parameters, conditions and functions resolved as in CloudFormation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samcli.yamlhelper import yaml_parse
 TEMPLATE = yaml_parse((Path(__file__).resolve().parents[1] / "template.yaml").read_text())
 NOTHING = object()
 
-# What CloudFormation knows by itself, and what has no default.
+# Pseudo parameters, and values for parameters without a default.
 GIVEN = {
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
@@ -24,17 +24,17 @@ GIVEN = {
 
 
 class Resolved:
-    """The template with these parameters; the others have their defaults."""
+    """The template with these parameters, and defaults for the others."""
 
     def __init__(self, **parameters: str) -> None:
         declared = TEMPLATE["Parameters"].items()
         defaults = {name: parameter["Default"] for name, parameter in declared if "Default" in parameter}
-        # CloudFormation compares numbers as texts.
+        # CloudFormation compares numbers as strings.
         values = {**defaults, **GIVEN, **parameters}
         self.values = {name: str(value) if isinstance(value, int) else value for name, value in values.items()}
 
     def resource(self, name: str) -> dict | None:
-        """Returns a resource's properties, or nothing if a condition leaves it out."""
+        """Returns a resource's properties, or nothing if a condition excludes it."""
         resource = TEMPLATE["Resources"][name]
         if "Condition" in resource and not self.condition(resource["Condition"]):
             return None
@@ -46,11 +46,11 @@ class Resolved:
         return {name: properties for name in names if (properties := self.resource(name)) is not None}
 
     def condition(self, name: str) -> bool:
-        """Says whether a condition holds."""
+        """Returns whether a condition holds."""
         return self.resolve(TEMPLATE["Conditions"][name])
 
     def violated(self) -> list[str]:
-        """Returns what the rules say against the parameters."""
+        """Returns the descriptions of violated rules."""
         said = []
         for rule in TEMPLATE["Rules"].values():
             if self.resolve(rule.get("RuleCondition", True)):
@@ -58,13 +58,13 @@ class Resolved:
         return said
 
     def resolve(self, value):
-        """Resolves the functions of CloudFormation in a value. What is known only after a deployment is named in angle brackets."""
+        """Resolves the functions of CloudFormation in a value. Values that only a deployment knows become names in angle brackets."""
         if isinstance(value, list):
             return [one for one in map(self.resolve, value) if one is not NOTHING]
         if not isinstance(value, dict):
             return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         function = next(iter(value), "")
-        # `Condition` is a function where it names one, and a part of a policy where it is an object.
+        # `Condition` is a function if its value is a name, and part of a policy if it is an object.
         names_condition = function == "Condition" and isinstance(value[function], str)
         if len(value) == 1 and (function == "Ref" or function.startswith("Fn::") or names_condition):
             return self.call(function, value[function])
@@ -101,4 +101,4 @@ class Resolved:
                 return all(arguments)
             case "Fn::Or":
                 return any(arguments)
-        raise ValueError(f"the template uses {function}, which is not resolved here")
+        raise ValueError(f"this file cannot resolve {function}, which the template uses")

@@ -1,17 +1,22 @@
-"""What `.ci/run` lets its checks see of the machine: its settings and toolchains, and no cache of anybody's."""
+"""Tests of what `.ci/run` shows its checks of the machine: settings and toolchains, but no caches."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from stack import ROOT
+from samcli.yamlhelper import yaml_parse
 
-# Stands for `make`: says what it sees, and uses the caches as the tools do.
+import commands
+import main
+from common import ROOT
+
+# Replaces `make`: reports what it sees, and uses the caches as the tools do.
 MAKE = """#!/bin/sh
 {
   echo "target $1"
@@ -26,8 +31,26 @@ mkdir -p "$CARGO_HOME/registry" "$HOME/.cache/zig" "$PIP_CACHE_DIR" "$npm_config
 """
 
 
+class Commands(unittest.TestCase):
+    """What the Makefile, main.py and commands.py know."""
+
+    def test_each_target_is_a_command_and_has_a_line_of_help(self) -> None:
+        text = (ROOT / "Makefile").read_text()
+        started = set(re.findall(r"^\t@.*\$\(LOCAL\) ([a-z0-9-]+)$", text, re.MULTILINE))
+        self.assertEqual(started, set(main.ENVIRONMENTS))
+        self.assertEqual(started, set(commands.COMMANDS))
+        targets = set(re.findall(r"^([a-z0-9-]+):", text, re.MULTILINE))
+        self.assertEqual(targets, set(re.findall(r"^([a-z0-9-]+):.*## \S", text, re.MULTILINE)))
+        (phony,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+        self.assertEqual(targets, set(phony.split()))
+
+    def test_the_hosted_run_is_the_same(self) -> None:
+        steps = yaml_parse((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["everything"]["steps"]
+        self.assertIn(".ci/run", [step.get("run") for step in steps])
+
+
 class CleanRun(unittest.TestCase):
-    """`.ci/run` in a clone of its own, with a home that has everything."""
+    """`.ci/run` in its own clone, with a home that has everything."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -82,8 +105,8 @@ class CleanRun(unittest.TestCase):
             "registry ",
         ):
             self.assertIn(line, seen)
-        self.assertFalse(scratch.exists(), "what the run has cached is left")
-        self.assertEqual(sorted(self.home.rglob("*")), before, "the run has written into the developer's home")
+        self.assertFalse(scratch.exists(), "the caches of the run were not deleted")
+        self.assertEqual(sorted(self.home.rglob("*")), before, "the run wrote into the developer's home")
 
     def test_a_check_that_fails_ends_it_and_leaves_no_cache(self) -> None:
         run = self.run_ci(FAILING="test")

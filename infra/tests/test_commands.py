@@ -1,7 +1,7 @@
-"""The `sam` commands of the documents, as SAM itself reads them with samconfig.toml: each must deploy as it stands there.
+"""Tests of the documented `sam` commands, read by SAM itself with samconfig.toml: each must deploy as documented.
 
-SAM runs up to where it would call AWS. Commands of one document run one after the other, so that a command finds the answers that
-`sam deploy --guided` has saved before."""
+SAM runs up to its first call to AWS. Commands of one document run one after another, so that a command finds the answers that
+`sam deploy --guided` saved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import unittest
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import tomlkit
@@ -21,22 +22,22 @@ from click.testing import CliRunner
 from samcli.cli.main import cli
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT
+from common import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```sh[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-# What a person answers who is asked; everything else is left as SAM proposes it.
+# Answers to SAM's questions; for all others, SAM's proposal.
 ANSWERS = {"JwtIssuer": "https://issuer.example", "JwtAudience": "dynahook", "JwksUrl": "https://issuer.example/jwks.json"}
 
-# Its parameters depend on the machine: infra/local/stack.py gives them all.
+# Its parameters depend on the machine: infra/local/stack.py sets them.
 OF_THIS_MACHINE = "local"
 
 
 @dataclass
 class Deployment:
-    """What SAM would deploy."""
+    """A deployment that SAM would make."""
 
     command: str
     stack: str
@@ -73,7 +74,7 @@ class Commands(unittest.TestCase):
     """Every documented command."""
 
     def deployments(self, document: Path) -> list[Deployment]:
-        """Runs a document's commands in a copy of the project, and returns what they would deploy."""
+        """Runs a document's commands in a copy of the project, and returns the deployments that they would make."""
         made: list[Deployment] = []
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder)
@@ -84,7 +85,7 @@ class Commands(unittest.TestCase):
         return made
 
     def run_sam(self, project: Path, words: list[str]) -> list[Deployment]:
-        """Runs a command; returns what it would deploy."""
+        """Runs a command; returns the deployment that it would make."""
         built: list[Path] = []
         packaged: list[Path] = []
         made: list[Deployment] = []
@@ -94,8 +95,8 @@ class Commands(unittest.TestCase):
             packaged.append(Path(template_file))
             return mock.MagicMock()
 
-        def deploy(*_: object, **options: object) -> mock.MagicMock:
-            # SAM gives a list of what it read from words, and a dictionary of what it asked for.
+        def deploy(*_: object, **options: Any) -> mock.MagicMock:
+            # SAM returns a list for values of the command line, and a dictionary for answers to its questions.
             bucket, capabilities = options["s3_bucket"], tuple(options["capabilities"] or ())
             made.append(
                 Deployment(command, options["stack_name"], packaged[-1], dict(options["parameter_overrides"]), capabilities, bucket)
@@ -108,7 +109,7 @@ class Commands(unittest.TestCase):
                 "samcli.commands.build.command.do_cli": lambda *arguments, **_: built.append(Path(arguments[2])),
                 "samcli.commands.deploy.command.manage_stack": lambda **_: "bucket",
                 "samcli.commands.deploy.guided_context.manage_stack": lambda **_: "bucket",
-                # There are no images; it would ask AWS for their repositories all the same.
+                # There are no images, but SAM would still ask AWS for their repositories.
                 "samcli.commands.deploy.guided_context.GuidedContext.prompt_image_repository": lambda *_: {},
                 "samcli.commands.deploy.guided_context.prompt": person.prompt,
                 "samcli.commands.deploy.guided_context.confirm": person.confirm,
@@ -125,7 +126,7 @@ class Commands(unittest.TestCase):
             result = CliRunner().invoke(cli, words)
         self.assertEqual(result.exit_code, 0, f"{command}: {result.output} {result.exception!r}")
         for template in built:
-            # What `sam deploy` takes by default.
+            # The defaults of `sam deploy`.
             target = project / ".aws-sam" / "build" / "template.yaml"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / template, target)
@@ -136,7 +137,7 @@ class Commands(unittest.TestCase):
         return made
 
     def check(self, deployment: Deployment) -> None:
-        """CloudFormation would take it."""
+        """Checks that CloudFormation would accept it."""
         template = yaml_parse(deployment.template.read_text())
         where = f"{deployment.command} (stack {deployment.stack})"
         parameters = template["Parameters"]

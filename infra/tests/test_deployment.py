@@ -1,4 +1,4 @@
-"""The function of infra/template.yaml that answers CloudFormation, run as CloudFormation runs it: events in, answers to a URL out."""
+"""Tests of the deployment function of infra/template.yaml, run as CloudFormation does: events in, answers to a URL out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import mock
 
 from samcli.yamlhelper import yaml_parse
 
-from stack import ROOT
+from common import ROOT
 
 TEMPLATE = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]
@@ -19,7 +19,7 @@ STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/dynahook/8e2a5a5
 
 
 class Listener:
-    """Where CloudFormation waits for an answer, and where DynamoDB and CloudFormation are called."""
+    """A server for the answer to CloudFormation, and for calls to DynamoDB and CloudFormation."""
 
     def __init__(self) -> None:
         self.answers: list[dict] = []
@@ -36,7 +36,7 @@ class Listener:
                     listener.lost_answers -= 1
                     self.send_error(503)
                     return
-                # The URL is signed for a request without a type.
+                # The URL is signed for a request without a content type.
                 assert self.headers["Content-Type"] == "", self.headers
                 listener.answers.append(json.loads(body))
                 self.reply(b"")
@@ -103,11 +103,11 @@ class Deployment(unittest.TestCase):
         self.addCleanup(patch.stop)
         self.module: dict = {}
         exec(RESOURCES["DeploymentFunction"]["Properties"]["Code"]["ZipFile"], self.module)
-        # What it waits for between two answers.
+        # The pauses between retries of an answer.
         self.module["time"] = mock.Mock()
 
     def send(self, logical_id: str, kind: str, properties: dict, old: dict | None = None, physical_id: str | None = None) -> dict:
-        """Sends an event, as CloudFormation makes it, and returns the one answer."""
+        """Sends an event in the form of CloudFormation, and returns its only answer."""
         token = "arn:aws:lambda:us-east-1:123456789012:function:dynahook-DeploymentFunction"
         event = {
             "RequestType": kind,
@@ -148,9 +148,9 @@ class Deployment(unittest.TestCase):
         self.assertEqual(refused["Status"], "FAILED")
         self.assertIn("Stage of this stack is dev and cannot become prod", refused["Reason"])
         self.assertIn("/dev/webhooks", refused["Reason"])
-        # Another id would be another resource, and CloudFormation would delete the old one.
+        # With another id it would be another resource, and CloudFormation would delete the old one.
         self.assertEqual(refused["PhysicalResourceId"], kept)
-        # CloudFormation sends what was refused as the old properties.
+        # CloudFormation sends the refused properties as the old ones.
         rolled_back = self.stage("Update", "dev", "prod", kept)
         self.assertEqual((rolled_back["Status"], rolled_back["PhysicalResourceId"]), ("SUCCESS", kept))
 
@@ -210,14 +210,14 @@ class Deployment(unittest.TestCase):
 
 
 class Template(unittest.TestCase):
-    """What a stack leaves behind, and what would be in the way of the next one."""
+    """What a stack leaves behind, and what would block the next one."""
 
-    # Properties that fix a physical name which an account or region has once.
+    # Properties that fix a physical name, which must be unique in an account or region.
     NAMES = (
         *("AlarmName", "BucketName", "FunctionName", "LogGroupName", "Name", "PolicyName"),
         *("QueueName", "RoleName", "RuleName", "TableName", "TopicName"),
     )
-    # These are names within another resource of the stack, a reference to one, or need not be unique.
+    # Names within another resource of the stack, references to one, and names that need not be unique.
     HARMLESS = {
         "AWS::ApiGatewayV2::Api": {"Name"},
         "AWS::ApiGatewayV2::Authorizer": {"Name"},
@@ -238,7 +238,7 @@ class Template(unittest.TestCase):
             policies = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
             if resource["Type"] in kept or any(policies):
                 self.assertEqual(policies, ("RetainExceptOnCreate", "Retain"), name)
-                # A protected table cannot be rolled back: TableProtection does it afterwards.
+                # A protected table cannot be rolled back, so TableProtection protects it afterwards.
                 self.assertNotIn("DeletionProtectionEnabled", resource["Properties"], name)
 
     def test_every_table_is_protected(self) -> None:

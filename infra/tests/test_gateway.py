@@ -1,4 +1,4 @@
-"""The HTTP API of infra/template.yaml: its access log, and what browsers may do."""
+"""Tests of the HTTP API of infra/template.yaml: its access log, CORS and throttles."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import unittest
 
 from resolved import TEMPLATE, Resolved
 
-# Unescaped, this value ends its JSON string.
+# Without escaping, this value ends its JSON string.
 HOSTILE = 'x","status":"200","y":"\\'
 
-# Variables whose values have no quote, no backslash and no control character, with one that API Gateway writes.
+# Variables whose values contain no quote, backslash or control character, each with a value that API Gateway writes.
 SAFE = {
     "requestId": "JKJaXmPLvHcESHA=",
     "requestTime": "28/Nov/2026:18:40:57 +0000",
@@ -35,7 +35,7 @@ CORS = "https://console.example.com,http://localhost:5173"
 
 
 class AccessLog(unittest.TestCase):
-    """The format of the access log, filled as API Gateway fills it: each variable by its value, `-` if it has none."""
+    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway does."""
 
     def setUp(self) -> None:
         self.format = Resolved().resource("HttpStage")["AccessLogSettings"]["Format"]
@@ -65,7 +65,7 @@ class AccessLog(unittest.TestCase):
 
 
 class Browsers(unittest.TestCase):
-    """Calls from web pages of other origins."""
+    """Requests from web pages of other origins."""
 
     def test_are_not_allowed_unless_origins_are_named(self) -> None:
         plain = Resolved()
@@ -80,7 +80,7 @@ class Browsers(unittest.TestCase):
         self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, set(cors["AllowMethods"]))
 
     def test_a_preflight_request_needs_no_token(self) -> None:
-        """A route for any method takes preflight requests too; one for OPTIONS comes before it."""
+        """A route for any method also matches preflight requests; a route for OPTIONS comes before it."""
         routes = {route["RouteKey"]: route for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()}
         asking = [key for key, route in routes.items() if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"]
         self.assertTrue(asking)
@@ -98,7 +98,7 @@ class Browsers(unittest.TestCase):
 
 
 class Throttles(unittest.TestCase):
-    """How many requests API Gateway lets through, route by route."""
+    """The throttles of API Gateway, route by route."""
 
     def test_each_route_without_a_token_has_one_of_its_own(self) -> None:
         for parameters in ({}, {"CorsAllowedOrigins": CORS}):
@@ -112,13 +112,13 @@ class Throttles(unittest.TestCase):
                     self.assertLess(int(settings[limit]), int(stage["DefaultRouteSettings"][limit]), route)
 
     def test_routes_are_there_before_their_settings(self) -> None:
-        """API Gateway refuses a stage with settings of a route that does not exist."""
+        """API Gateway refuses a stage with settings for an unknown route."""
         stage, routes = TEMPLATE["Resources"]["HttpStage"], self.routes()
         keys = {name: routes[name]["Properties"]["RouteKey"] for name in stage["DependsOn"]}
         self.assertEqual(set(keys.values()), set(stage["Properties"]["RouteSettings"]))
 
     def test_a_route_with_settings_is_in_every_variant_of_the_template(self) -> None:
-        """An update that removes a route leaves its settings in the stage, and API Gateway then refuses every later update of the stage."""
+        """An update that removes a route leaves its settings in the stage, and API Gateway refuses each later one."""
         settings = TEMPLATE["Resources"]["HttpStage"]["Properties"]["RouteSettings"]
         conditional = [route["Properties"]["RouteKey"] for route in self.routes().values() if "Condition" in route]
         self.assertEqual(set(settings) & set(conditional), set())
@@ -135,7 +135,7 @@ class Throttles(unittest.TestCase):
 
 
 class Concurrency(unittest.TestCase):
-    """Executions that are reserved."""
+    """Reserved executions."""
 
     def test_is_reserved_only_where_a_number_is_given(self) -> None:
         for function in ("Api", "Authorizer"):

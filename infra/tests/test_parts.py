@@ -1,4 +1,4 @@
-"""The summary of `make test`: what failed is in its last lines."""
+"""Tests of the summary of `make test`: its last lines list the failures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import unittest
 from pathlib import Path
 
 from parts import Parts, failing_tests
-from stack import StackError
+from common import StackError
 
-# What cargo prints of a run in which a test fails, a binary is killed and another one passes.
+# Output of cargo for a run in which one test fails, one binary is killed and one passes.
 CARGO = r"""
 import os, sys
 print('''   Compiling domain v0.1.0 (/project/shared/domain)
@@ -41,7 +41,7 @@ sys.exit(101)
 
 
 def cargo(script: str) -> list[str]:
-    """Runs a script in the place of cargo, without showing what it prints."""
+    """Runs a script instead of cargo, without showing its output."""
     with contextlib.redirect_stdout(io.StringIO()):
         return failing_tests([sys.executable, "-c", script], Path.cwd(), dict(os.environ))
 
@@ -105,7 +105,7 @@ class Summary(unittest.TestCase):
 
 
 class Cargo(unittest.TestCase):
-    """What `cargo test` says."""
+    """The failures of `cargo test`."""
 
     def test_failing_tests_are_named_with_their_binaries(self) -> None:
         self.assertEqual(cargo(CARGO), ["domain: id::tests::parses", "it: api::panics", "load: signal: 11, SIGSEGV: invalid memory reference"])
@@ -116,5 +116,5 @@ class Cargo(unittest.TestCase):
     def test_a_build_that_fails_and_a_binary_that_is_killed_are_failures(self) -> None:
         failed = cargo("import sys; print('error[E0308]: mismatched types\\nerror: could not compile `x`'); sys.exit(101)")
         self.assertEqual(failed, ["mismatched types", "could not compile `x`"])
-        (failed,) = cargo("import os; os.kill(os.getpid(), 9)")
-        self.assertIn("ended with -9", failed)
+        (killed,) = cargo("import os; os.kill(os.getpid(), 9)")
+        self.assertIn("ended with -9", killed)

@@ -1,4 +1,4 @@
-"""What pip installs is pinned, to the file: every package has a version and the hashes of its files."""
+"""Tests that pip and uv install pinned files only: every package has a version and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import unittest
 from pathlib import Path
 
 import main
-from stack import ROOT
+from common import ROOT
 
 FOLDER = ROOT / "infra" / "local" / "requirements"
 
-# A line that continues ends with a backslash.
+# A continued line ends with a backslash.
 PINNED = re.compile(r"[A-Za-z0-9._-]+==\S+( ; .+?)?( --hash=sha256:[0-9a-f]{64})+")
 
 
@@ -28,7 +28,7 @@ def name(entry: str) -> str:
 
 class Requirements(unittest.TestCase):
     def test_every_package_has_a_version_and_hashes(self) -> None:
-        environments = {each for needed in main.ENVIRONMENTS.values() for each in needed}
+        environments = {"uv", *(each for needed in main.ENVIRONMENTS.values() for each in needed)}
         self.assertEqual(environments, {file.stem for file in FOLDER.glob("*.txt")})
         for environment in sorted(environments):
             locked = packages(FOLDER / f"{environment}.txt")
@@ -38,7 +38,7 @@ class Requirements(unittest.TestCase):
             wanted = {name(entry) for entry in packages(FOLDER / f"{environment}.in")}
             self.assertLessEqual(wanted, {name(entry) for entry in locked}, f"run make requirements for {environment}.in")
 
-    def test_pip_takes_nothing_else(self) -> None:
+    def test_nothing_else_is_installed(self) -> None:
         self.assertIn("--require-hashes", main.LOCKED)
         self.assertIn("--no-deps", main.LOCKED)
 

@@ -1,4 +1,4 @@
-"""The functions' roles and network in infra/template.yaml."""
+"""Tests of the functions' roles and network in infra/template.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def statements(role: str, **parameters: str) -> list[dict]:
 
 
 def allows(role: str, action: str, resource: str) -> bool:
-    """Says whether a role allows an action on a resource, conditions left aside."""
+    """Returns whether a role allows an action on a resource, ignoring conditions."""
     return any(
         statement["Effect"] == "Allow"
         and any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
@@ -34,7 +34,7 @@ def allows(role: str, action: str, resource: str) -> bool:
 
 
 def of_the_network(statement: dict) -> bool:
-    """Says whether a statement is about network interfaces."""
+    """Returns whether a statement is about network interfaces."""
     return any(action.startswith("ec2:") for action in listed(statement["Action"]))
 
 
@@ -42,7 +42,7 @@ class Conditions(unittest.TestCase):
     """Conditions on the keys of items."""
 
     def test_do_not_hold_for_a_request_without_keys(self) -> None:
-        """`ForAllValues` holds where the request has no value at all, so each condition also checks that there is one."""
+        """`ForAllValues` also holds for a request without values, so each condition also requires one."""
         found = 0
         for role in Resolved().resources("AWS::IAM::Role"):
             for statement in statements(role):
@@ -55,7 +55,7 @@ class Conditions(unittest.TestCase):
 
 
 class Secrets(unittest.TestCase):
-    """Who reads which secrets."""
+    """Which role reads which secrets."""
 
     def test_of_inbound_webhooks_are_read_by_inbound_alone(self) -> None:
         readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + "inbound/acme/whk_1-AbCdEf")}
@@ -132,7 +132,7 @@ class Network(unittest.TestCase):
             self.assertIn("lambda:SourceFunctionArn", found["Deny"]["Condition"]["ArnLike"])
 
     def test_half_of_a_vpc_is_refused(self) -> None:
-        whole = "VpcSubnetIds and VpcSecurityGroupIds must be set both, or neither"
+        whole = "Set both VpcSubnetIds and VpcSecurityGroupIds, or neither"
         self.assertEqual(Resolved(VpcSubnetIds=VPC["VpcSubnetIds"]).violated(), [whole])
         self.assertEqual(Resolved(VpcSecurityGroupIds=VPC["VpcSecurityGroupIds"]).violated(), [whole])
         self.assertEqual(Resolved(**VPC).violated(), [])

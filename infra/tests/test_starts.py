@@ -1,4 +1,4 @@
-"""The check that a built function starts and answers, with scripts in the place of functions."""
+"""Tests of the check that a built function starts and answers, with scripts instead of functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unittest import mock
 
 import starts
 
-# A function that does what it should: the comment stands for the symbols of a binary.
+# A correct function; the comment imitates the symbols of a binary.
 HEAD = f"""#!{sys.executable}
 # GLIBC_2.17
 import json, os, signal, sys, time, urllib.request
@@ -32,10 +32,10 @@ poll()
 
 
 class Starts(unittest.TestCase):
-    """One function that behaves in some way."""
+    """Functions that behave correctly or not."""
 
     def check(self, script: str, head: str = HEAD, name: str = "DeliverFunction") -> list[str]:
-        """Returns what the check says of a build that has one function."""
+        """Returns the result of the check for a build with one function."""
         known = starts.environments("{}")
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(starts, "PATIENCE", 3):
             binary = Path(folder) / name / "bootstrap"
@@ -64,8 +64,14 @@ class Starts(unittest.TestCase):
                 self.assertIn(f"DeliverFunction: {reason}", failed)
 
     def test_one_that_needs_a_newer_c_library_fails(self) -> None:
-        (failed,) = self.check(GOOD, HEAD.replace("GLIBC_2.17", "GLIBC_2.38"))
-        self.assertIn("needs glibc 2.38", failed)
+        with tempfile.TemporaryDirectory() as folder:
+            binary = Path(folder) / "DeliverFunction" / "bootstrap"
+            binary.parent.mkdir()
+            binary.write_text(HEAD)
+            self.assertEqual(starts.check_glibc(Path(folder)), [])
+            binary.write_text(HEAD.replace("GLIBC_2.17", "GLIBC_2.38"))
+            (failed,) = starts.check_glibc(Path(folder))
+            self.assertIn("DeliverFunction needs glibc 2.38", failed)
 
     def test_a_function_without_an_event_or_that_was_not_built_fails(self) -> None:
         (failed,) = self.check(GOOD, name="NewFunction")

@@ -1,4 +1,4 @@
-"""How streams are read, and what becomes of records that fan-out could not process."""
+"""Tests of how streams are read, and of what happens to records that fan-out could not process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import unittest
+from collections.abc import Set
 from contextlib import redirect_stdout
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -84,7 +85,7 @@ def record(number: int) -> dict:
 
 
 def batch(*numbers: int) -> bytes:
-    """An object as Lambda writes it."""
+    """An object in the form of Lambda."""
     payload = json.dumps({"Records": [record(number) for number in numbers]})
     return json.dumps({"DDBStreamBatchInfo": {"startSequenceNumber": str(numbers[0])}, "payload": payload}).encode()
 
@@ -94,11 +95,12 @@ def key(shard: str, second: int, name: str) -> str:
 
 
 class Replays(unittest.TestCase):
-    """The bucket, replayed against a function that fails as a test says."""
+    """Replays of the bucket, with a function that fails when a test says so."""
 
-    def run_with(self, objects: dict[str, bytes], hands_back: set[int] = frozenset(), seconds: set[int] = frozenset()) -> tuple:
-        """Returns the exit code, the records that were done in their order, and what is left; `seconds` succeed at the second call."""
-        self.done, late = [], set(seconds)
+    def run_with(self, objects: dict[str, bytes], hands_back: Set[int] = frozenset(), seconds: Set[int] = frozenset()) -> tuple:
+        """Returns the exit code, the processed records in order, and the rest; `seconds` succeed at the second call."""
+        self.done: list[int] = []
+        late, left = set(seconds), set(objects)
 
         def invoke(FunctionName: str, Payload: bytes) -> dict:  # noqa: N803
             failed = []
@@ -120,7 +122,6 @@ class Replays(unittest.TestCase):
         client.get_object.side_effect = lambda Bucket, Key: {"Body": io.BytesIO(objects[Key])}  # noqa: N803
         client.delete_object.side_effect = lambda Bucket, Key: left.discard(Key)  # noqa: N803
         client.invoke.side_effect = invoke
-        left = set(objects)
         with mock.patch.object(replay.boto3, "client", return_value=client), redirect_stdout(io.StringIO()):
             code = replay.Replay("dynahook", dry_run=False).run()
         return code, self.done, left

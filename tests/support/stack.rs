@@ -92,10 +92,7 @@ impl Stack {
 
     /// Returns a request to the gateway; `path` is the whole one.
     pub fn to(&self, method: Method, path: &str) -> RequestBuilder {
-        // By address, with the name as the host: not every resolver knows names under .localhost.
-        let port = self.endpoint.rsplit(':').next().unwrap();
-        let host = format!("{}.execute-api.localhost:{port}", self.output("ApiId"));
-        self.http.request(method, format!("{}{path}", self.endpoint)).header("host", host)
+        self.http.request(method, format!("{}{path}", self.endpoint))
     }
 
     /// Returns the issuer's public keys, a JSON Web Key Set.

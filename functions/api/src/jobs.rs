@@ -33,7 +33,7 @@ pub(crate) struct JobBody {
     dry_run: bool,
     #[schema(inline)]
     state: JobState,
-    /// Why it is paused or failed, unless somebody did it.
+    /// Why it is paused or failed, if the job did this itself.
     reason: Option<String>,
     counts: JobCounts,
     #[schema(value_type = String, format = DateTime)]
@@ -43,12 +43,12 @@ pub(crate) struct JobBody {
     updated_at: Timestamp,
 }
 
-/// What a job is about.
+/// The filters of a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobFilters {
     #[schema(value_type = Option<String>)]
     webhook_id: Option<WebhookId>,
-    /// All of them if none are named.
+    /// All types if the list is empty.
     #[schema(value_type = Vec<String>)]
     event_types: Vec<EventPattern>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -57,14 +57,14 @@ pub(crate) struct JobFilters {
     to: Timestamp,
 }
 
-/// What a job did so far.
+/// The progress of a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobCounts {
-    /// Dead letters or events that it looked at.
+    /// Dead letters or events that it read.
     looked_at: u64,
     /// Deliveries that it sent; with `dry_run`, that it would send.
     sent: u64,
-    /// The others: not among those that were asked for, not wanted by the webhook, or not to be sent now.
+    /// The others: they do not match the filters or the webhook, or cannot be sent now.
     skipped: u64,
 }
 

@@ -31,24 +31,24 @@ mod described;
 #[openapi(
     info(
         title = "Dynahook",
-        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant is the token's, never the request's. What belongs to somebody else does not exist: it answers 404.",
+        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. What belongs to another tenant or application answers 404.",
         license(name = "MIT OR Apache-2.0"),
     ),
     servers((url = "/api/v1/integration")),
     tags(
-        (name = "Webhooks", description = "Registrations: where to send which events. Needs the role ADMIN."),
-        (name = "Deliveries", description = "What became of events. Needs the role ADMIN."),
-        (name = "Jobs", description = "Many deliveries sent again, at a pace, in the background. Needs the role ADMIN."),
-        (name = "Events", description = "What happened, and how to say that something did. Needs the role ADMIN."),
-        (name = "Event types", description = "The catalog of what may happen. Needs the role ADMIN; applications may only read it."),
-        (name = "API keys", description = "How applications prove who they are. Needs the role ADMIN, and no application's token."),
-        (name = "Signing keys", description = "The key pair that webhooks of a tenant may share, for signatures that anybody can verify. Needs the role ADMIN, and no application's token."),
+        (name = "Webhooks", description = "Where to send which events. Needs the role ADMIN."),
+        (name = "Deliveries", description = "What was sent, and with which outcome. Needs the role ADMIN."),
+        (name = "Jobs", description = "Sending many deliveries again, in the background and at a limited rate. Needs the role ADMIN."),
+        (name = "Events", description = "Reading and publishing events. Needs the role ADMIN."),
+        (name = "Event types", description = "The catalog of event types. Needs the role ADMIN; applications may only read it."),
+        (name = "API keys", description = "API keys of applications. Needs the role ADMIN, and not an application's token."),
+        (name = "Signing keys", description = "The key pair that webhooks of a tenant may share. Needs the role ADMIN, and not an application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
-        (name = "Usage", description = "What a tenant uses of its budgets: needs the role ADMIN. Of any tenant, and how far its budgets go: needs the role OPERATOR."),
+        (name = "Usage", description = "A tenant's usage and budgets. A tenant's own usage needs the role ADMIN; usage and budgets of any tenant need the role OPERATOR."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
-        (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. Takes no token: a call proves by its signature who makes it."),
-        (name = "Keys", description = "Public keys, by which receivers verify `standard-webhooks-ed25519`. For everybody."),
-        (name = "Contract", description = "This document, and a page that shows it. For everybody."),
+        (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. No token is needed: the signature authenticates the call."),
+        (name = "Keys", description = "Public keys, with which receivers verify `standard-webhooks-ed25519`. No token is needed."),
+        (name = "Contract", description = "This document, and a page that shows it. No token is needed."),
     ),
     security(("bearer" = [])),
     components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, Settings, beside::Taken)),
@@ -56,8 +56,8 @@ mod described;
 )]
 pub(crate) struct Contract;
 
-/// What API Gateway answers when it does not ask the function: there is no token, no such
-/// route, or there are too many requests.
+/// API Gateway's own answer, without calling the function: the token is missing, the route does not exist, or there are
+/// too many requests.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "shows the form of what is not ours")]
 struct GatewayMessage {
@@ -119,9 +119,7 @@ fn idempotency_key() -> Parameter {
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
-            "Does this once in 24 hours, and answers again as before; what is shown once is not shown again",
-        ))
+        .description(Some("Carries out the request once in 24 hours and repeats its response, without secrets"))
         .schema(Some(text.pattern(Some("^[!-~]([ -~]*[!-~])?$"))))
         .build()
 }
@@ -150,7 +148,7 @@ fn derive_bodies(components: &mut Components) {
     };
     let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
     let mut new = settings.clone();
-    new.description = Some("A new webhook: what can be set, and perhaps a secret.".to_owned());
+    new.description = Some("A new webhook: its settings, and optionally a secret and an authorization.".to_owned());
     let authorization = more.properties.get("authorization").cloned();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
@@ -158,8 +156,8 @@ fn derive_bodies(components: &mut Components) {
     patch.properties.extend(authorization.map(|schema| ("authorization".to_owned(), schema)));
     let mut replacement = patch.clone();
     replacement.description =
-        Some("A webhook's settings, and perhaps another authorization; `null` removes it.".to_owned());
-    patch.description = Some("A JSON merge patch of a webhook's settings: `null` sets a field back.".to_owned());
+        Some("A webhook's settings, and optionally another authorization; `null` removes it.".to_owned());
+    patch.description = Some("A JSON merge patch of a webhook's settings: `null` resets a field.".to_owned());
     patch.required.clear();
     for property in patch.properties.values_mut() {
         let null = ObjectBuilder::new().schema_type(Type::Null);
@@ -189,15 +187,15 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
     let replaces = conditional && operation.operation_id.as_deref() == Some("put");
     let problems = [
         ("400", "The body is not JSON", takes_body),
-        ("401", "No token, or one that is not good", true),
+        ("401", "The token is missing or invalid", true),
         ("403", "The role or the scope is missing", true),
-        ("404", "There is no such thing, or it is somebody else's", named),
-        ("405", "The path does not take this method", named),
-        ("409", "Others change it at the same time, or the idempotency key is in use", writes && named),
-        ("412", "It has another version by now", conditional),
+        ("404", "The resource does not exist, or it belongs to another tenant or application", named),
+        ("405", "The path does not support this method", named),
+        ("409", "Others are changing it at the same time, or the idempotency key is in use", writes && named),
+        ("412", "The webhook has a newer version", conditional),
         ("413", "The body is too large", takes_body),
-        ("422", "A field, a parameter or a header is not as it must be", true),
-        ("428", "If-Match is missing", replaces),
+        ("422", "A field, parameter or header is invalid", true),
+        ("428", "`If-Match` is missing", replaces),
         ("429", "Too many requests", true),
         ("503", "Try again in a moment", true),
     ];

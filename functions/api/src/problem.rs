@@ -85,13 +85,13 @@ pub enum Problem {
     Internal(#[source] StoreError),
 }
 
-/// One field or parameter that is not as it must be.
+/// An invalid field, parameter or header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fault {
-    /// The field, as a JSON pointer in the fragment form (`#/url`); for a query parameter `?` and its name (`?limit`); for a
-    /// header its name.
+    /// The field as a JSON pointer in fragment form (`#/url`); for a query parameter, `?` and its name (`?limit`); for
+    /// a header, its name.
     pub pointer: String,
-    /// What it must be.
+    /// What is wrong, or what the value must be.
     pub detail: String,
 }
 
@@ -174,7 +174,7 @@ struct BudgetDetails {
     resets_at: Timestamp,
 }
 
-/// What every error is answered with: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
+/// The body of every error: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
 #[expect(dead_code, reason = "shows the form of Details, whose parts are borrowed")]
@@ -186,19 +186,19 @@ pub struct ProblemBody {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What happened, and what to do.
+    /// What is wrong, and what to do.
     detail: String,
-    /// Each field, parameter or header that is not as it must be.
+    /// Each invalid field, parameter or header.
     errors: Option<Vec<Fault>>,
-    /// Of `budget-exceeded`: which budget is used up.
+    /// For `budget-exceeded`: which budget is used up.
     budget: Option<Budget>,
     /// How much of it is used.
     used: Option<u64>,
     /// How much the request needs.
     needed: Option<u64>,
-    /// How much there is.
+    /// The limit of the budget.
     limit: Option<u64>,
-    /// When there is something again.
+    /// When the budget is available again.
     #[schema(value_type = Option<String>, format = DateTime)]
     resets_at: Option<Timestamp>,
 }
@@ -386,13 +386,23 @@ mod tests {
             Problem::Internal(store()),
         ];
         for problem in all {
-            let (status, code, _) = problem.code();
+            let (status, code, title) = problem.code();
             let page = format!("{}/../../docs/problems/{code}.md", env!("CARGO_MANIFEST_DIR"));
             let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page}: {error}"));
             assert!(
                 page.starts_with(&format!("# `urn:dynahook:problem:{code}`\n\nStatus {}. ", status.as_u16())),
                 "{page}"
             );
+            let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+            let example: serde_json::Value = serde_json::from_str(example).unwrap();
+            let mut expected = serde_json::to_value(&problem).unwrap();
+            // The example has the same fields; only its detail may be of another case.
+            assert_eq!((&example["title"], &example["status"]), (&title.into(), &status.as_u16().into()), "{code}");
+            for name in example.as_object().unwrap().keys() {
+                let is_field = expected.as_object_mut().unwrap().remove(name).is_some();
+                assert!(is_field || (code == "invalid" && name == "errors"), "{code} has no field {name}");
+            }
+            assert_eq!(expected, serde_json::json!({}), "the example of {code} lacks fields");
         }
     }
 }

@@ -1,4 +1,4 @@
-"""Attacks that must be refused at once: each is one call, or a few, and what it must be answered."""
+"""Attacks that must be refused at once: each is one call, or a few, and the expected answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokens import AUDIENCE, ISSUER
 
 @dataclass
 class Door:
-    """An attack, what it was answered, and the answers that are right."""
+    """An attack, its answers, and the expected answers."""
 
     name: str
     answered: int
@@ -29,13 +29,13 @@ class Door:
 
 
 def doors(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """Tries every door once."""
+    """Tries every attack once."""
     for attack in (roles, idempotency, own_addresses, credentials, tenants_key, depths, forged_tokens, hops, revoked_key):
         yield from attack(hostile, receiver)
 
 
 def roles(hostile: Hostile, _: Receiver) -> Iterator[Door]:
-    """Texts in which a role is a word are no role."""
+    """A text that contains the name of a role grants no role."""
     for claims in (["not ADMIN"], ["No OPERATOR rights"], [" ADMIN"], ["ADMIN\tOPERATOR"]):
         token = hostile.stack.issuer.token(hostile.tenant, claims)
         for path in ("/webhooks", "/sources"):
@@ -44,7 +44,7 @@ def roles(hostile: Hostile, _: Receiver) -> Iterator[Door]:
 
 
 def idempotency(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """A stored answer is only for who may make the call."""
+    """A stored answer is only for callers that may make the call."""
     webhook = {"name": "once", "url": f"{receiver.url}/once", "event_types": ["never.sent"]}
     first = hostile.call("idempotency", "POST", "/webhooks", webhook, idempotency_key="once")
     yield Door("a webhook, with an idempotency key", first.status_code, (201,))
@@ -83,7 +83,7 @@ def credentials(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 
 
 def tenants_key(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """What one webhook signs proves nothing to the receiver of another."""
+    """A signature of one webhook does not verify at the receiver of another."""
     signed = [
         hostile.webhook("key", f"{receiver.url}/{name}", event_types=["never.sent"], signature_scheme="standard-webhooks-ed25519").json()
         for name in ("one", "two")
@@ -93,7 +93,7 @@ def tenants_key(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 
 
 def depths(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """What is deep is refused before anything recurses over it."""
+    """Deeply nested input is refused before anything recurses over it."""
     nested: Callable[[str, str], str] = lambda opening, closing: '{"a": {{ ' + opening * 3000 + "1" + closing * 3000 + " }}}"
     templates = {
         "5,000 minus signs": '{"a": {{ ' + "-" * 5000 + "1 }}}",
@@ -112,7 +112,7 @@ def depths(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 
 
 def forged_tokens(hostile: Hostile, _: Receiver) -> Iterator[Door]:
-    """Forged tokens are 401, each of them, and no error of the function."""
+    """Every forged token gets 401 and causes no error of the function."""
     issuer, now = hostile.stack.issuer, int(time.time())
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "thief", "exp": now + 600, "roles": ["ADMIN"], "tenant_id": hostile.tenant}
     kid, key = issuer.signing_key("RS256")
@@ -127,14 +127,14 @@ def forged_tokens(hostile: Hostile, _: Receiver) -> Iterator[Door]:
 
 
 def hops(hostile: Hostile, _: Receiver) -> Iterator[Door]:
-    """What has come round too often is refused, and so is what hides how often."""
+    """Events with too many hops are refused, and so are malformed counts."""
     for count in ("6", "255", "-1", "many"):
         answer = hostile.call("hops", "POST", "/events", {"event_type": "loop.round", "data": {}}, webhook_hops=count)
         yield Door(f"an event after {count} hops", answer.status_code, (400, 422, 508))
 
 
 def revoked_key(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
-    """A key that was revoked writes nothing more, although the gateway still knows it."""
+    """A revoked key cannot write, although the gateway still has it cached."""
     key = hostile.call("key", "POST", "/api-keys", {"name": "k", "app_id": "app"}).json()
     webhook = {"name": "k", "url": f"{receiver.url}/k", "event_types": ["never.sent"]}
     good = hostile.call("key", "POST", "/webhooks", webhook, token=key["key"])

@@ -1,4 +1,4 @@
-"""The tenant that must notice nothing: how long its changes take to arrive, and whether all do."""
+"""The tenant that must not be affected: how long its changes take to arrive, and whether all do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stack import Stack
 
 TABLE = "items"
 
-# Changes a second.
+# Changes per second.
 RATE = 5
 
 
 class Healthy:
-    """A tenant with one webhook for the changes of its items, which are in the same table as those of other tenants."""
+    """A tenant with one webhook for changes of its items, which share a table with those of other tenants."""
 
     def __init__(self, stack: Stack) -> None:
         self.tenant = f"healthy-{uuid.uuid4().hex[:8]}"
@@ -27,8 +27,8 @@ class Healthy:
         self._lock = threading.Lock()
         self.receiver = Receiver(0)
         self.receiver.on_arrival = self._note
-        webhook = {"name": "healthy", "url": f"{self.receiver.url}/healthy", "event_types": ["item.created"]}
-        webhook = stack.expect(201, "POST", "/webhooks", stack.issuer.token(self.tenant, ["ADMIN"]), webhook)
+        wanted = {"name": "healthy", "url": f"{self.receiver.url}/healthy", "event_types": ["item.created"]}
+        webhook = stack.expect(201, "POST", "/webhooks", stack.issuer.token(self.tenant, ["ADMIN"]), wanted)
         self.receiver.secrets["/healthy"] = webhook["secret"]
 
     def _note(self, arrival: Arrival) -> None:
@@ -53,7 +53,7 @@ class Healthy:
         return items
 
     def latencies(self, items: list[str], patience: float) -> list[float]:
-        """Waits until all of the items have arrived; returns how long each took, in seconds, the shortest first."""
+        """Waits until all items have arrived; returns how long each took, in seconds, sorted."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             with self._lock:

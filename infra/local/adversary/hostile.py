@@ -1,4 +1,4 @@
-"""A hostile tenant: an ordinary account with an admin's and an application's token, and receivers of its own."""
+"""A hostile tenant: an ordinary tenant with an admin's and an application's token, and its own receivers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stack import Stack
 
 
 class Hostile:
-    """Calls the API as one tenant does, and counts what it was answered."""
+    """Calls the API as one tenant and counts the answers."""
 
     def __init__(self, stack: Stack, name: str) -> None:
         self.stack = stack
@@ -35,16 +35,17 @@ class Hostile:
         return self.call(what, "POST", "/webhooks", {"name": what, "url": url, **settings})
 
     def change(self, **attributes: str) -> None:
-        """Creates an item in the table that the healthy tenant's items are in, too."""
+        """Creates an item in the table that also has the healthy tenant's items."""
         item = {"tenant_id": self.tenant, "item_id": uuid.uuid4().hex, **attributes}
         self.stack.client("dynamodb").put_item(TableName="items", Item={name: {"S": text} for name, text in item.items()})
 
 
 class Load:
-    """An attack that goes on: calls `strike` so many times a second, in a thread of its own, until it is stopped."""
+    """A continuing attack: calls `strike` a number of times per second, in its own thread, until it is stopped."""
 
     def __init__(self, name: str, rate: float, strike: Callable[[], object]) -> None:
-        self.name, self.strikes, self.errors = name, 0, Counter()
+        self.name, self.strikes = name, 0
+        self.errors: Counter[str] = Counter()
         self._rate, self._strike = rate, strike
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -62,16 +63,16 @@ class Load:
             try:
                 self._strike()
             except Exception as error:
-                # An attack may be cut off in any way; how often it was is reported.
+                # An attack may fail in any way; the report counts the errors.
                 self.errors[type(error).__name__] += 1
             self.strikes += 1
-            # What takes longer than its turn is not made up for.
+            # A strike that takes longer than its turn is not caught up on.
             due = max(due + 1 / self._rate, time.monotonic())
             self._ends.wait(max(0.0, due - time.monotonic()))
 
 
 def hanging(seconds: float) -> Receiver:
-    """Returns a receiver that answers after so many seconds."""
+    """Returns a receiver that answers after that many seconds."""
 
     def wait(_: Arrival) -> int:
         time.sleep(seconds)

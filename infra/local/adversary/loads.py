@@ -1,8 +1,8 @@
-"""Attacks that go on while the healthy tenant's deliveries are timed, by two tenants at once.
+"""Attacks by two tenants that continue while the healthy tenant's deliveries are timed.
 
-Each request is expensive for the process that serves it. There are few of them: the emulator is one process for all services, and its
-queues are not fair between tenants, so that a flood would measure the emulator. For the same reason each attack has a calm twin: the same
-requests as often, and nothing in them that is expensive. What differs between the two is what the attack costs."""
+Each request is expensive for the process that serves it. There are few of them: the emulator is one process for all services, and
+its queues are not fair between tenants, so a flood would measure the emulator. For the same reason each attack has a calm twin,
+with as many requests that are not expensive. The difference between the two is the cost of the attack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from receiver import Receiver
 from stack import Stack
 from tokens import AUDIENCE, ISSUER
 
-# As many wildcards as a pattern of 3.6 KB holds: an automaton of a few of them takes hundreds of megabytes.
+# As many wildcards as a pattern of 3.6 KB can hold: an automaton for a few such patterns takes hundreds of megabytes.
 WILDCARD = "ab*" * 1_150
 
 # How many webhooks the first tenant registers of each kind.
@@ -33,21 +33,21 @@ class Burner:
         self.receiver = Receiver(0)
 
     def prepare(self) -> None:
-        """Registers as many webhooks as it may. What is refused is refused: the answers are counted."""
+        """Registers as many webhooks as it may. Refusals are fine: the answers are counted."""
         url = self.receiver.url
         for number in range(WILDCARDS):
             wanted = {"value": {"text": [f"{number}" if self._calm else {"wildcard": f"*{WILDCARD}{number}"}]}}
             self.hostile.webhook("filters", f"{url}/w{number}", event_types=["item.created"], filter=wanted)
         for number in range(UNLISTED):
             unwanted = [f"{number}-{other}-" + "y" * 20 for other in range(20)]
-            wanted = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
-            self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=wanted)
+            refused = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
+            self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=refused)
         for number in range(TEMPLATES):
             rendered = {} if self._calm else {"payload_format": "template", "template": burning(number)}
             self.hostile.webhook("templates", f"{url}/t{number}", event_types=["burn.now"], **rendered)
 
     def loads(self) -> list[Load]:
-        """Changes in the table that all tenants share, and events that all of the templates are for."""
+        """Changes in the table that all tenants share, and events that match all templates."""
         text = "ab" * 1000
         publish = {"event_type": "burn.now", "data": {"list": list(range(120))}}
         return [
@@ -57,14 +57,14 @@ class Burner:
 
 
 def burning(number: int) -> str:
-    """Returns a template that takes about as many steps as one may, and is like no other."""
+    """Returns a unique template that takes about the maximum number of steps."""
     loops = "{% for a in value.list|default([]) %}{% for b in value.list|default([]) %}"
     step = f"{{% if a == {number} %}}{{% endif %}}"
     return f'{{"n": {number}, "a": {{{{ 1 }}}}{loops}{step}{{% endfor %}}{{% endfor %}}}}'
 
 
 class Blocker:
-    """A tenant whose requests are slow to serve, and that calls whatever is open; unless it is calm."""
+    """A tenant whose requests are slow to serve and that calls all public routes, unless it is calm."""
 
     def __init__(self, stack: Stack, calm: bool) -> None:
         self.hostile = Hostile(stack, "blocker")
@@ -105,7 +105,7 @@ class Blocker:
         ]
 
     def _forge(self) -> str:
-        """Returns a token that no cache knows."""
+        """Returns a token that no cache contains."""
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": uuid.uuid4().hex, "exp": int(time.time()) + 600, "roles": ["ADMIN"]}
         _, key = self.hostile.stack.issuer.signing_key("RS256")
         return jwt.encode(claims, key, algorithm="RS256", headers={"kid": f"forged-{next(self._forged)}"})
@@ -116,7 +116,7 @@ class Blocker:
 
 
 def expensive_schema() -> dict:
-    """Returns a schema that looks at each member of a list in many ways."""
+    """Returns a schema that checks each element of a list in many ways."""
     ways = [{"properties": {"list": {"items": {"anyOf": [{"multipleOf": factor}, {"type": "integer"}]}}}} for factor in range(2, 200)]
     return {"allOf": ways}
 

@@ -1,4 +1,4 @@
-"""Events that come back: a relay that carries each delivery on to the deployment's own doors."""
+"""Events that return: a relay that forwards each delivery to the deployment itself."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from adversary.doors import Door
 from adversary.hostile import Hostile
 from receiver import Arrival, Receiver
 
-# What of a delivery a relay carries on: the count of rounds is in here.
+# The headers that a relay forwards; one of them has the number of hops.
 HOPS = "webhook-hops"
 
-# The problem that ends a loop at a door.
+# The problem type that ends a loop.
 REFUSED = "urn:dynahook:problem:loop"
 
-# How long a loop may go on until it must have ended, in seconds.
+# The time in seconds after which a loop must have ended.
 PATIENCE = 15
 
 
 class Relay:
-    """Two webhooks whose receivers each carry on what they get: to an inbound webhook, and as a hundred events."""
+    """Two webhooks whose receivers forward what they get: one to an inbound webhook, one as a hundred events."""
 
     def __init__(self, hostile: Hostile) -> None:
         self._hostile = hostile
@@ -41,11 +41,11 @@ class Relay:
         self._receiver.close()
 
     def start(self) -> None:
-        """Sets both loops going."""
+        """Starts both loops."""
         self._hostile.call("loop", "POST", "/events", [{"event_type": f"loop.{way}", "data": {}} for way in ("inbound", "events")])
 
     def doors(self) -> list[Door]:
-        """Waits until the loops have ended, and says how many rounds there were."""
+        """Waits until the loops have ended, and reports the number of rounds."""
         end, seen = time.monotonic() + PATIENCE, -1
         while time.monotonic() < end and seen != len(self.rounds):
             seen = len(self.rounds)
@@ -72,8 +72,7 @@ class Relay:
         identity, at = f"msg_{len(self.rounds)}_{time.time_ns()}", str(int(time.time()))
         key = base64.b64decode(self._inbound["secret"].removeprefix("whsec_"))
         signature = base64.b64encode(hmac.digest(key, f"{identity}.{at}.{body}".encode(), hashlib.sha256)).decode()
-        stack = self._hostile.stack
-        headers = {"Host": stack.api_url.removeprefix("http://"), "webhook-id": identity, "webhook-timestamp": at}
+        headers = {"webhook-id": identity, "webhook-timestamp": at}
         headers |= {"webhook-signature": f"v1,{signature}", HOPS: hops, "Content-Type": "application/json"}
         path = f"/api/v1/inbound/{self._hostile.tenant}/{self._inbound['id']}"
-        return requests.post(f"{stack.endpoint}{path}", data=body, headers=headers, timeout=30)
+        return requests.post(f"{self._hostile.stack.api_url}{path}", data=body, headers=headers, timeout=30)

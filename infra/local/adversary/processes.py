@@ -1,4 +1,4 @@
-"""The memory of the functions' processes, as the kernel counts it."""
+"""The memory of the functions' processes, according to the kernel."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import Stack, session
+from sessions import session
+from stack import Stack
 
-# The functions that every delivery goes through, and that tenants share.
+# The functions on the path of every delivery, which tenants share.
 ON_THE_WAY = ("FanoutFunction", "DeliverFunction")
 
-# How far the others stand back: as far as the kernel lets them.
+# The niceness of the others: the maximum.
 NICE = 19
 
 
 @dataclass
 class Process:
-    """A process of a function: the most memory that it ever had, and what the function may have, in MiB."""
+    """A process of a function: its peak memory, and the limit of the function, in MiB."""
 
     pid: int
     function: str
@@ -36,7 +37,7 @@ def processes(stack: Stack) -> list[Process]:
             program = (folder / "exe").readlink().name
         except OSError:
             continue
-        # The emulator's own processes have no such name, or another program.
+        # The emulator's own processes have no such name, or run another program.
         if program.startswith("bootstrap") and (name := environment.get("AWS_LAMBDA_FUNCTION_NAME")):
             peak = int(status["VmHWM"].split()[0]) / 1024
             found.append(Process(pid, short(name), peak, float(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])))
@@ -44,13 +45,13 @@ def processes(stack: Stack) -> list[Process]:
 
 
 def give_way(stack: Stack) -> None:
-    """Lets the processes that no delivery goes through stand back. Lambda gives each process a processor's share of its own; here all
-    share those of this machine, and what an attack makes the API compute must not be taken for a wait in fan-out or deliver."""
+    """Lowers the priority of processes that are not on the path of deliveries. Lambda gives each process its own share of a
+    processor. Here all share this machine, and work of the API must not count as a wait in fan-out or deliver."""
     for process in processes(stack):
         if process.function not in ON_THE_WAY:
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
 
 
 def short(name: str) -> str:
-    """Returns the logical name of a function: CloudFormation's is stack, name and something random."""
+    """Returns the logical name of a function; CloudFormation's name is stack, logical name and a random suffix."""
     return next((part for part in name.split("-") if part.endswith("Function")), name)

@@ -1,4 +1,4 @@
-"""The part of `make test`: all attacks at once, and what the healthy tenant notices of them."""
+"""The part of `make test`: all attacks at once, and their effect on the healthy tenant."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from adversary.hostile import Load
 from adversary.loads import Blocker, Burner
 from adversary.loops import Relay
 from adversary.processes import give_way, processes
-from stack import Stack, step
+from common import step
+from stack import Stack
 
-# How long each phase is timed, in seconds, and how long its loads run before that: receivers hang by then, and breakers have noticed.
+# How long each phase is timed, and how long its loads run before that, in seconds. By then receivers hang and breakers are open.
 PHASE = 60
 BEFORE = 10
 
-# The longest that one in a hundred of the healthy tenant's deliveries may take, in seconds: far more than the emulator's own delays, and far
-# less than a wait behind a hostile tenant, which took 35 s. The figures are shown, as ratios to those with calm neighbours; see `timing`.
+# The 99th percentile of the healthy tenant's deliveries, in seconds, must stay below this: far more than the emulator's own
+# delays, and far less than a wait behind a hostile tenant, which took 35 s. `timing` shows ratios to calm neighbours.
 LONGEST = 5.0
 
-# How much of its memory a process may use.
+# The share of its memory limit that a process may use.
 MEMORY = 200 / 256
 
 
 def check_adversaries(stack: Stack) -> list[str]:
-    """Returns what broke."""
+    """Returns failures."""
     healthy = Healthy(stack)
     # The first changes start processes.
     healthy.latencies(healthy.change(5), 60)
@@ -52,7 +53,7 @@ def check_adversaries(stack: Stack) -> list[str]:
 
 
 class Neighbours:
-    """Two tenants next to the healthy one, and what they do all the time."""
+    """Two tenants next to the healthy one, and their continuous loads."""
 
     def __init__(self, stack: Stack, calm: bool) -> None:
         self.burner, self.blocker = Burner(stack, calm), Blocker(stack, calm)
@@ -69,7 +70,7 @@ class Neighbours:
         return healthy.latencies(healthy.change(PHASE), 120)
 
     def stop(self) -> None:
-        """Stops the loads. What they have set going goes on for a moment."""
+        """Stops the loads. Work that they started continues for a moment."""
         for load in (*self.loads, self._gives_way):
             load.stop()
         for receiver in (self.burner.receiver, self.blocker.receiver, self.blocker.slow):
@@ -77,7 +78,7 @@ class Neighbours:
 
 
 def report(tried: list[Door], hostile: Neighbours) -> None:
-    """Shows what was tried, and what it was answered."""
+    """Shows the attacks and their answers."""
     for door in tried:
         print(f"{'held ' if door.held else 'BROKE'} {door.answered} {door.name} {door.detail}")
     for load in hostile.loads:
@@ -88,10 +89,10 @@ def report(tried: list[Door], hostile: Neighbours) -> None:
 
 
 def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: list[float]) -> list[str]:
-    """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named.
+    """Compares how long the healthy tenant's deliveries took, and returns those that did not arrive.
 
-    A ratio is shown and no verdict: on this machine the emulator starts the processes that hanging receivers hold, and reads what dry-runs
-    read, in one process and on the same cores."""
+    The ratio is shown without a verdict: here the emulator starts the processes that hanging receivers occupy, and serves the reads
+    of dry runs, in one process and on the same cores."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")
@@ -105,18 +106,18 @@ def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: lis
 
 
 def fan_outs(stack: Stack) -> set[int]:
-    """Returns the processes of fan-out: each change keeps them busy, so that one that is gone was killed or crashed."""
+    """Returns the processes of fan-out. Each change keeps them busy, so a missing one was killed or crashed."""
     return {process.pid for process in processes(stack) if process.function == "FanoutFunction"}
 
 
 def memory(stack: Stack, shards: set[int]) -> list[str]:
-    """Shows the most memory that a process of each function has had. `shards` are the processes of fan-out before the attacks."""
+    """Shows the peak memory of each function. `shards` are the processes of fan-out before the attacks."""
     peaks: dict[str, tuple[float, float]] = {}
     for process in processes(stack):
         peaks[process.function] = max(peaks.get(process.function, (0.0, 0.0)), (process.peak, process.limit))
     for function, (peak, limit) in sorted(peaks.items()):
         print(f"{function:24} at most {peak:5.0f} of {limit:.0f} MiB")
     over = [f"{function} took {peak:.0f} of {limit:.0f} MiB" for function, (peak, limit) in peaks.items() if peak > limit * MEMORY]
-    # The emulator ends processes that are idle, but not all of them.
+    # The emulator ends idle processes, but not all of them.
     gone = [] if shards & fan_outs(stack) else ["every process of fan-out has ended"]
     return over + gone if peaks and shards else ["no process of a function was found"]

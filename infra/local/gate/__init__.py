@@ -1,15 +1,15 @@
-"""What stands between the functions and the emulator: AWS where the emulator is laxer than AWS.
+"""A gate between the functions and the emulator, which enforces what AWS enforces and the emulator does not.
 
 The emulator serves every call of every caller. The gate runs in the emulator's own process, in front of its application, and
 
 * finds the function that makes a call (callers.py),
-* derives what AWS would ask of that function's role: action, resource and condition keys (needs.py, tables.py),
-* evaluates the policies of the deployed role (policy.py), and refuses what they do not allow in the service's own words (answers.py),
-* counts calls and remembers what was refused (record.py), and which permissions nothing used (grants.py), for the end of `make test`,
-* checks what services need: Lambda to poll and to log with a function's role, API Gateway to invoke a function (services.py),
+* derives the permissions that AWS would require: action, resource and condition keys (needs.py, tables.py),
+* evaluates the policies of the deployed role (policy.py), and refuses other calls with the service's own errors (answers.py),
+* counts calls and refusals (record.py) and unused permissions (grants.py), for the end of `make test`,
+* checks the permissions of services: Lambda polling and logging with a function's role, API Gateway invoking (services.py),
 * imitates SQS's message move tasks, which the emulator lacks (moves.py),
-* throttles or repeats calls when a test asks for it (faults.py).
+* throttles or repeats calls on a test's request (faults.py).
 
-Calls with the account's own keys, by tests and by SAM, pass unchecked. What the gate does not know it refuses. It evaluates the
-policies of roles, not those of resources: the template has none that narrow a role.
+Calls with the account's own keys, by tests and by SAM, pass unchecked. The gate refuses operations that it does not know. It
+evaluates policies of roles, not of resources: the template has no resource policy that narrows a role.
 """

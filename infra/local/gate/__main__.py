@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-# At the end, so that no module of this project takes the place of a library's.
+# Appended, so that no module of this project shadows a library.
 sys.path.pop(0)
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-# Gives each function credentials of its role, by which the gate knows it.
+# Gives each function credentials of its role, by which the gate identifies it.
 os.environ["AUTH"] = "true"
 
 from ministack import app as emulator  # noqa: E402

@@ -1,4 +1,4 @@
-"""How AWS refuses, service by service, so that an SDK reads the error as it does there."""
+"""AWS's refusals, service by service, in the form that SDKs expect."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def denied(call: Call, message: str) -> Answer:
 
 
 def throttled(call: Call) -> Answer:
-    """Returns the answer to a call that is one too many."""
+    """Returns the answer to a throttled call."""
     if call.service == "s3":
         return xml("SlowDown", "Please reduce your request rate.", 503)
     status, kind, error = THROTTLED.get(call.service, (400, "application/x-amz-json-1.1", "ThrottlingException"))
@@ -49,7 +49,7 @@ def answer(status: int, kind: str, error: str, message: str, legacy: str) -> Ans
     """Returns an error of a JSON protocol."""
     headers = {"content-type": kind, "x-amzn-requestid": str(uuid.uuid4())}
     if "sqs" in error:
-        # SDKs report the name that the error had before SQS spoke JSON.
+        # SDKs report the name that the error had before SQS supported JSON.
         headers["x-amzn-query-error"] = f"{legacy};Sender"
     return status, headers, json.dumps({"__type": error, "message": message, "Message": message}).encode()
 

@@ -1,14 +1,15 @@
-"""The gate as an ASGI application around the emulator's."""
+"""The gate as an ASGI application around the emulator."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote
 
-from gate import answers, callers, policy, services
+from gate import answers, callers, front, policy, services
 from gate.calls import Call, Need, UnknownCall
 from gate.faults import Faults
 from gate.grants import Grants
@@ -20,18 +21,20 @@ LOG = logging.getLogger("gate")
 # Credential=<access key>/<date>/<region>/<service>/aws4_request
 SCOPE = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
 
-# The services that have another name in X-Amz-Target than in a signature.
+# Services whose name in X-Amz-Target differs from the one in a signature.
 SERVICES = {"DynamoDB": "dynamodb", "DynamoDBStreams": "dynamodbstreams", "AmazonSQS": "sqs", "secretsmanager": "secretsmanager"}
 
 
 @dataclass
 class Gate:
-    """Lets a call through to the emulator if AWS would."""
+    """Passes a call to the emulator if AWS would allow it."""
 
-    emulator: object
+    emulator: Callable[..., Awaitable[None]]
     record: Record = field(default_factory=Record)
     faults: Faults = field(default_factory=Faults)
     grants: Grants = field(default_factory=Grants)
+    # The HTTP API that answers at the emulator's own address, when it is deployed.
+    api: str | None = None
 
     async def __call__(self, scope, receive, send) -> None:
         """Serves one request."""
@@ -41,6 +44,8 @@ class Gate:
             return await self.command(scope, receive, send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
+        if self.api and front.is_for_api(scope["path"], headers, query):
+            return await self.emulator(front.at_api(scope, self.api), receive, send)
         key = callers.access_key(headers, query)
         if callers.is_account(key):
             return await self.emulator(scope, receive, send)
@@ -55,7 +60,7 @@ class Gate:
         return await self.emulator(scope, replay(body), send)
 
     def judge(self, caller: callers.Caller | None, key: str, call: Call) -> answers.Answer | str | None:
-        """Returns the answer to a call that does not go through, `repeat` if it goes twice, or nothing."""
+        """Returns the answer to a refused call, `repeat` for a call that is made twice, or nothing."""
         if caller is None:
             caller = callers.Caller(f"unknown key {key}", key, [])
         try:
@@ -74,7 +79,7 @@ class Gate:
                 return other
 
     def refuse(self, caller: callers.Caller, call: Call, need: Need, why: str) -> answers.Answer:
-        """Remembers a refusal and returns the answer to it."""
+        """Records a refusal and returns the answer."""
         message = f"User: {caller.arn} is not authorized to perform: {need.action} on resource: {need.resource} {why}"
         LOG.warning("%s (%s)", message, need.keys)
         self.record.refuse(caller, need, why)
@@ -90,11 +95,14 @@ class Gate:
             case "POST", "/_gate/faults":
                 self.faults.ask(json.loads(body))
                 return await reply_json(send, 200, {})
-        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report and POST /_gate/faults"})
+            case "POST", "/_gate/api":
+                self.api = json.loads(body)["id"]
+                return await reply_json(send, 200, {})
+        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report, POST /_gate/faults and POST /_gate/api"})
 
 
 def read(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Call:
-    """Reads which operation of which service a request is."""
+    """Parses the service and the operation of a request."""
     target = headers.get("x-amz-target", "")
     if "." in target:
         name, _, operation = target.partition(".")
@@ -112,7 +120,7 @@ def read(method: str, path: str, query: str, headers: dict[str, str], body: byte
 
 
 def as_account(scope: dict, key: str) -> dict:
-    """Returns a request that was let through as the account's own: the emulator would check its own idea of it once more."""
+    """Returns an allowed request as one of the account: the emulator would check the role again by its own rules."""
     headers = [
         (name, value.replace(f"Credential={key}/".encode(), b"Credential=test/") if name == b"authorization" else value)
         for name, value in scope["headers"]
@@ -122,7 +130,7 @@ def as_account(scope: dict, key: str) -> dict:
 
 
 async def whole(receive) -> bytes:
-    """Reads a request's body to its end."""
+    """Reads the whole body of a request."""
     body = bytearray()
     while True:
         event = await receive()
@@ -132,7 +140,7 @@ async def whole(receive) -> bytes:
 
 
 def replay(body: bytes):
-    """Returns what hands a body on that was read already."""
+    """Returns a `receive` that passes on a body that was already read."""
     events = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict:
@@ -142,7 +150,7 @@ def replay(body: bytes):
 
 
 async def drop(event: dict) -> None:
-    """Takes the answer that a caller lost."""
+    """Discards an answer, as if the caller had lost it."""
 
 
 async def reply_json(send, status: int, body: dict) -> None:

@@ -12,10 +12,10 @@ from ministack.core.router import extract_access_key_id
 
 from gate.cloud import ACCOUNT, REGION
 
-# CloudFormation names a function after its stack and its logical id, and appends something random.
+# CloudFormation names a function after its stack and its logical id, with a random suffix.
 FUNCTION = re.compile(r"-([A-Za-z]+)Function-[A-Z0-9a-z]+$")
 
-# A session whose name starts like this tries what it may not do: its refusals are part of a test.
+# A session with this prefix tries forbidden calls on purpose: its refusals are part of a test.
 ON_PURPOSE = "on-purpose"
 
 
@@ -26,12 +26,12 @@ class Caller:
     name: str
     arn: str
     policies: list[list[ParsedStatement]]
-    # Permissions boundary and session policies: what they do not allow nothing else allows.
+    # Permissions boundary and session policies: they limit what other policies allow.
     limits: list[list[list[ParsedStatement]]] = field(default_factory=list)
 
     @property
     def keys(self) -> dict[str, str]:
-        """Returns the condition keys that the caller brings: what Lambda does with a function's role has none of them."""
+        """Returns the condition keys of the caller; calls of Lambda itself with a function's role have none."""
         session = self.arn.rpartition("/")[2]
         if not FUNCTION.search(session):
             return {}
@@ -39,22 +39,22 @@ class Caller:
 
     @property
     def on_purpose(self) -> bool:
-        """Whether a refusal of this caller is what its test expects."""
+        """Returns whether the test of this caller expects refusals."""
         return self.name.startswith(ON_PURPOSE)
 
 
 def access_key(headers: dict[str, str], query: str) -> str:
-    """Returns the access key that a request is signed with, or nothing if it is not."""
+    """Returns the access key that signed a request, or nothing if it is unsigned."""
     return extract_access_key_id(headers, parse_qs(query))
 
 
 def is_account(key: str) -> bool:
-    """Whether a key is the account's own, or none: the emulator itself refuses calls of AWS's APIs without any."""
+    """Returns whether a key is the account's own or missing; the emulator itself refuses unsigned calls to AWS APIs."""
     return is_root_access_key(key)
 
 
 def find(key: str) -> Caller | None:
-    """Returns the session that a key belongs to. Its policies are those that the role has now: a deployment may add some."""
+    """Returns the session of a key, with the current policies of its role: a deployment may add some."""
     principal = resolve_principal(key, ACCOUNT)
     if isinstance(principal, AuthError) or principal.policies is None:
         return None
@@ -67,6 +67,6 @@ def function(config: dict) -> Caller | None:
 
 
 def name(session: str) -> str:
-    """Returns what a session is called in reports: `deliver` for `dynahook-local-DeliverFunction-1F0A`."""
+    """Returns the name of a session in reports: `deliver` for `dynahook-local-DeliverFunction-1F0A`."""
     match = FUNCTION.search(session)
     return match.group(1).lower() if match else session

@@ -1,10 +1,10 @@
-"""What a call is, and what it needs."""
+"""Calls and the permissions that they need."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Condition keys that a need may have. Where a policy asks for another one, the gate does not know what AWS would say, and refuses.
+# Condition keys that a need may have. The gate cannot evaluate policies with other ones, and refuses those calls.
 KEYS = frozenset(
     {
         "kms:viaservice",
@@ -25,7 +25,7 @@ KEYS = frozenset(
 
 
 class UnknownCall(Exception):
-    """A call of which the gate does not know what it needs."""
+    """A call whose required permissions the gate does not know."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Need:
 
     action: str
     resource: str
-    # Condition keys in lower case; a key that the request does not set is absent, as on AWS.
+    # Condition keys in lower case. A key that the request does not set is absent, as on AWS.
     keys: dict[str, str | list[str]] = field(default_factory=dict)
 
 
@@ -46,12 +46,12 @@ class Call:
     operation: str
     # The parsed body of a JSON protocol.
     data: dict = field(default_factory=dict)
-    # S3 only: what the path names.
+    # S3 only: bucket and key of the path.
     bucket: str = ""
     key: str = ""
     prefix: str | None = None
 
     @property
     def title(self) -> str:
-        """Returns what a call is counted as."""
+        """Returns the name under which a call is counted."""
         return f"{self.service}:{self.operation}"

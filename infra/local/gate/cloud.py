@@ -1,4 +1,4 @@
-"""What the gate reads of the emulator's state. No other file but moves.py knows how the emulator keeps it."""
+"""Access to the emulator's state. Only this file and moves.py know its form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FUNCTION = re.compile(r":function:([A-Za-z0-9-_]+)")
 
 
 def partition_key(table: str, index: str | None = None) -> str | None:
-    """Returns the name of the partition key of a table or of an index, if there is one of that name."""
+    """Returns the name of the partition key of a table or an index, or nothing if it does not exist."""
     found = dynamodb._tables.get_scoped(ACCOUNT, REGION, table)
     if found and index is not None:
         indexes = [*found.get("GlobalSecondaryIndexes", []), *found.get("LocalSecondaryIndexes", [])]
@@ -24,31 +24,31 @@ def partition_key(table: str, index: str | None = None) -> str | None:
 
 
 def table_key(stream: str) -> str | None:
-    """Returns the ARN of the customer's own key that encrypts a stream's table, if there is one."""
+    """Returns the ARN of the customer-managed key that encrypts a stream's table, if there is one."""
     table = dynamodb._tables.get_scoped(ACCOUNT, REGION, stream.split("/")[1]) or {}
     key = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn", "")
-    # The emulator calls the key that AWS manages by its alias; it needs no permission.
+    # The emulator names the AWS-managed key by its alias; it needs no permission.
     return key if ":key/" in key else None
 
 
 def secret_arn(secret: str) -> str | None:
-    """Returns the whole ARN of a secret, with the six characters that AWS appends, by its name or by its ARN."""
+    """Returns the full ARN of a secret, with the six characters that AWS appends, by its name or its ARN."""
     known = secretsmanager._secrets.items_scoped(ACCOUNT, REGION)
     return next((found["ARN"] for name, found in known if secret in (name, found["ARN"])), None)
 
 
 def mappings() -> list[dict]:
-    """Returns the event source mappings, as Lambda's API describes them."""
+    """Returns the event source mappings in the form of Lambda's API."""
     return [mapping for _, mapping in lambda_svc._esms.items_scoped(ACCOUNT, REGION)]
 
 
 def functions() -> list[dict]:
-    """Returns the configuration of each function, as Lambda's API describes it."""
+    """Returns the configuration of each function in the form of Lambda's API."""
     return [function["config"] for _, function in lambda_svc._functions.items_scoped(ACCOUNT, REGION)]
 
 
 def invocations() -> list[tuple[str, str, str]]:
-    """Returns which service invokes which function, and the ARN of that on whose behalf it does: APIs, authorizers and rules."""
+    """Returns which service invokes which function, and the ARN of the source: an API, an authorizer or a rule."""
     found = []
     for api, integrations in apigateway._integrations.items_scoped(ACCOUNT, REGION):
         source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}"
@@ -63,6 +63,6 @@ def invocations() -> list[tuple[str, str, str]]:
 
 
 def function_policy(name: str) -> dict:
-    """Returns the policy of a function: who may invoke it."""
+    """Returns the resource policy of a function, which says who may invoke it."""
     function = lambda_svc._functions.get_scoped(ACCOUNT, REGION, name)
     return function["policy"] if function else {}

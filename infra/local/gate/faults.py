@@ -1,7 +1,7 @@
-"""Faults that a test asks for: a throttled table or queue, and a call that is made twice.
+"""Faults on request of a test: a throttled table or queue, and a call that is made twice.
 
 `POST /_gate/faults` takes {"kind": "throttle" | "repeat", "resource": the end of an ARN, "action": optional, "calls": how many}.
-Repeating a SendMessageBatch makes the copies that an SDK makes when it lost the first answer.
+Repeating a SendMessageBatch makes the same copies as an SDK that lost the first answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KINDS = ("throttle", "repeat")
 
 @dataclass
 class Fault:
-    """What is still to be done to calls of functions."""
+    """A fault for the next calls of functions."""
 
     kind: str
     resource: str
@@ -25,18 +25,18 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults that tests asked for."""
+    """The faults that tests requested."""
 
     pending: list[Fault] = field(default_factory=list)
 
     def ask(self, asked: dict) -> None:
-        """Takes a test's wish."""
+        """Adds a fault that a test requested."""
         if asked.get("kind") not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
         self.pending.append(Fault(asked["kind"], asked["resource"], asked.get("action", ""), int(asked["calls"])))
 
     def take(self, needs: list[Need]) -> str | None:
-        """Returns what happens to a call with these needs, and counts it down."""
+        """Returns the fault for a call with these needs, and counts it down."""
         for fault in self.pending:
             if fault.left > 0 and any(concerns(fault, need) for need in needs):
                 fault.left -= 1
@@ -45,5 +45,5 @@ class Faults:
 
 
 def concerns(fault: Fault, need: Need) -> bool:
-    """Whether a fault is about that action on that resource."""
+    """Returns whether a fault applies to that action on that resource."""
     return need.resource.endswith(fault.resource) and fault.action in ("", need.action)

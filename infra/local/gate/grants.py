@@ -1,4 +1,4 @@
-"""Which permissions of the functions' roles nothing used: those of a whole `make test` are likely ones to remove."""
+"""Unused permissions of the functions' roles. After a whole `make test`, they can probably be removed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TESTS = "tests-"
 
 @dataclass
 class Grants:
-    """What was used since the emulator started."""
+    """The permissions that were used since the emulator started."""
 
     # By function.
     used: set[tuple[str, Grant]] = field(default_factory=set)
 
     def use(self, caller: Caller, need: Need) -> None:
-        """Remembers what allowed a call."""
+        """Records the permission that allowed a call."""
         name = caller.name.removeprefix(TESTS)
         self.used |= {(name, grant) for grant in grants(caller) if covers(grant, need)}
 
     def unused(self) -> list[str]:
-        """Returns, a line each, what roles of functions allow, and nothing used."""
+        """Returns the unused permissions of functions' roles, one line each."""
         found = []
         for function in cloud.functions():
             if caller := callers.function(function):
@@ -42,12 +42,12 @@ class Grants:
 
 
 def grants(caller: Caller) -> list[Grant]:
-    """Returns what a role allows, each action on each resource."""
+    """Returns the permissions of a role, each action on each resource."""
     allowed = [statement for policy in caller.policies for statement in policy if statement.effect == "Allow"]
-    # The emulator keeps a statement that the template leaves out when a list parameter is empty; it then names no resource.
+    # The emulator keeps a statement that the template omits when a list parameter is empty; it then names no resource.
     return [(action, resource) for statement in allowed for action in statement.actions for resource in statement.resources if resource]
 
 
 def covers(grant: Grant, need: Need) -> bool:
-    """Whether a grant is about a need; its conditions aside."""
+    """Returns whether a grant covers a need, ignoring its conditions."""
     return fnmatch_iam(need.action, grant[0]) and fnmatch_iam_cs(need.resource, grant[1])

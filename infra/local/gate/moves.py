@@ -1,8 +1,8 @@
-"""SQS's message move tasks, which the emulator lacks: the redrive of dead letters.
+"""SQS's message move tasks (the redrive of dead letters), which the emulator lacks.
 
 A task takes messages from a dead-letter queue, oldest first, either to one destination or each back to the queue that SQS's redrive
-policy took it from. A message that was sent to the dead-letter queue came from no queue: without a destination the task ends
-there, FAILED with CouldNotDetermineMessageSource. What is moved is a new message.
+policy took it from. A message that was sent to the dead-letter queue directly has no source queue: without a destination the task
+ends there, FAILED with CouldNotDetermineMessageSource. A moved message is a new message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ministack.services import sqs
 
-# The rate of a task that names none; AWS chooses it, 500 at most.
+# The rate of a task that names none. AWS chooses it, up to 500.
 RATE = 500
 SAME = "Source queue arn and destination queue arn cannot be the same."
 NO_DLQ = "Source queue must be configured as a Dead Letter Queue."
@@ -38,11 +38,11 @@ class Task:
     status: str = "RUNNING"
     moved: int = 0
     reason: str | None = None
-    # Kept, because nothing else holds on to a running task of asyncio.
+    # Kept, because nothing else references a running asyncio task.
     work: asyncio.Task | None = None
 
     def entry(self) -> dict:
-        """Returns the task as ListMessageMoveTasks shows it."""
+        """Returns the task in the form of ListMessageMoveTasks."""
         shown = {
             "TaskHandle": self.handle if self.status == "RUNNING" else None,
             "Status": self.status,
@@ -62,7 +62,7 @@ TASKS: dict[str, list[Task]] = defaultdict(list)
 
 
 def install() -> None:
-    """Teaches the emulator's SQS the three operations."""
+    """Adds the three operations to the emulator's SQS."""
     sqs._HANDLERS.update(StartMessageMoveTask=start, ListMessageMoveTasks=list_tasks, CancelMessageMoveTask=cancel)
 
 
@@ -107,9 +107,9 @@ def cancel(data: dict, _url: str) -> dict:
 
 
 async def run(task: Task) -> None:
-    """Moves messages until there is none left, one has nowhere to go, or the task is cancelled."""
+    """Moves messages until the queue is empty, a message has no destination, or the task is cancelled."""
     pause = 1 / (task.rate or RATE)
-    # A client that lists tasks at once sees it running, as on AWS.
+    # A client that lists tasks immediately sees it running, as on AWS.
     await asyncio.sleep(0.2)
     while task.status == "RUNNING":
         try:
@@ -124,7 +124,7 @@ async def run(task: Task) -> None:
 
 def move(task: Task) -> bool:
     """Moves the oldest message that is visible; returns whether there was one."""
-    # The poller of Lambda's mappings is another thread.
+    # Lambda's poller runs in another thread.
     with sqs._queues_lock:
         queue = existing(task.source, "SourceArn")
         messages = visible(queue)
@@ -149,14 +149,14 @@ def copy(message: dict, destination: dict) -> dict:
     if message["group_id"]:
         request["MessageGroupId"] = message["group_id"]
     if destination["is_fifo"]:
-        # A redrive policy replaces the deduplication id, so that no letter is lost because its queue remembers it.
+        # A redrive policy replaces the deduplication id, so that the queue does not drop the letter as a duplicate.
         redriven = "DeadLetterQueueSourceArn" in message["sys"]
         request["MessageDeduplicationId"] = message["id"] if redriven else message["dedup_id"]
     return request
 
 
 def visible(queue: dict) -> list[dict]:
-    """Returns the messages that could be received, the oldest first."""
+    """Returns the visible messages, oldest first."""
     for message in queue["messages"]:
         sqs._ensure_msg_fields(message)
     now = time.time()

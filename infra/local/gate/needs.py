@@ -1,7 +1,7 @@
 """What a call needs: IAM actions on resources, with the condition keys that the request sets.
 
-The names are those of AWS's service authorization reference. An operation that is not here is refused: a change that makes a function
-call it adds it, and so has to look up what it needs.
+The names are those of AWS's service authorization reference. Operations that are not listed are refused: a change that makes a
+function call a new operation must look up its permissions and add it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from gate import cloud
 from gate.calls import Call, Need, UnknownCall
 from gate.tables import table_needs
 
-# Several operations are covered by one action.
+# One action covers several operations.
 QUEUE_ACTIONS = {
     "SendMessage": "SendMessage",
     "SendMessageBatch": "SendMessage",
@@ -23,7 +23,7 @@ QUEUE_ACTIONS = {
     "GetQueueUrl": "GetQueueUrl",
 }
 
-# Operations of Secrets Manager that are named like their action, on the secret that they name.
+# Operations of Secrets Manager whose action has the same name, on the secret of the request.
 SECRET_ACTIONS = {
     "GetSecretValue",
     "PutSecretValue",
@@ -38,7 +38,7 @@ OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "
 
 
 def needs(call: Call) -> list[Need]:
-    """Returns what a call needs, all of it."""
+    """Returns all permissions that a call needs."""
     if call.service == "dynamodb":
         return table_needs(call)
     if call.service == "sqs" and (action := QUEUE_ACTIONS.get(call.operation)):
@@ -54,18 +54,18 @@ def needs(call: Call) -> list[Need]:
 
 
 def secret_needs(call: Call) -> list[Need]:
-    """Returns what a call of Secrets Manager needs."""
+    """Returns the permissions that a call to Secrets Manager needs."""
     if call.operation == "CreateSecret":
         created = secret(call.data["Name"])
         keys: dict = {"secretsmanager:name": call.data["Name"]}
         if tags := call.data.get("Tags"):
             keys["aws:tagkeys"] = [tag["Key"] for tag in tags]
         creating = [Need("secretsmanager:CreateSecret", created, keys)]
-        # Tagging while creating needs the permission to tag too.
+        # Tagging during creation also needs the permission to tag.
         return creating + ([Need("secretsmanager:TagResource", created, keys)] if tags else [])
     if call.operation == "BatchGetSecretValue":
         each = [Need("secretsmanager:GetSecretValue", secret(name)) for name in call.data["SecretIdList"]]
-        # The batch itself takes no resource.
+        # The batch action supports no resource.
         return [Need("secretsmanager:BatchGetSecretValue", "*"), *each]
     if call.operation in SECRET_ACTIONS:
         return [Need(f"secretsmanager:{call.operation}", secret(call.data["SecretId"]))]
@@ -73,14 +73,14 @@ def secret_needs(call: Call) -> list[Need]:
 
 
 def secret(name: str) -> str:
-    """Returns the ARN of a secret; of one that is not there, the ARN that it would have."""
+    """Returns the ARN of a secret, or the ARN that it would have if it does not exist."""
     if name.startswith("arn:"):
         return cloud.secret_arn(name) or name
     return cloud.secret_arn(name) or f"arn:aws:secretsmanager:{cloud.REGION}:{cloud.ACCOUNT}:secret:{name}-AAAAAA"
 
 
 def object_needs(call: Call) -> list[Need]:
-    """Returns what a call of S3 needs: objects, and lists of them."""
+    """Returns the permissions that a call to S3 needs: for objects, and for listing them."""
     bucket = f"arn:aws:s3:::{call.bucket}"
     if call.key and call.operation in OBJECT_ACTIONS:
         return [Need(f"s3:{OBJECT_ACTIONS[call.operation]}", f"{bucket}/{call.key}")]

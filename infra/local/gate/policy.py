@@ -1,7 +1,7 @@
-"""Whether the policies of a caller allow what a call needs.
+"""Evaluates whether the policies of a caller allow what a call needs.
 
-The evaluation is the emulator's own evaluator, which follows AWS: an explicit deny wins, then an allow counts, else it is denied.
-Where it would ignore what it does not know, this file refuses instead. tests/test_policy.py holds it against AWS's documented examples.
+The emulator's own evaluator does the work, and follows AWS: an explicit deny wins, then an allow counts, otherwise the call is
+denied. Where it would ignore something unknown, this file refuses. tests/test_policy.py tests AWS's documented examples.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gate.callers import Caller
 from gate.calls import KEYS, Need
 from gate.cloud import ACCOUNT, REGION
 
-# Condition operators whose meaning the tests cover.
+# Condition operators that the tests cover.
 OPERATORS = frozenset(
     {
         "stringequals",
@@ -29,10 +29,10 @@ SETS = ("forallvalues:", "foranyvalue:")
 
 
 def denial(caller: Caller, need: Need) -> str | None:
-    """Returns why a caller may not do it, or nothing if it may."""
+    """Returns why a caller may not make a call, or nothing if it may."""
     statements = [statement for policy in caller.policies for statement in policy]
     if unknown := unknowns([statement for statement in statements if concerns(statement, need)]):
-        return f"because the gate does not know what a policy of the role says of it: {', '.join(unknown)}; see policy.py"
+        return f"because the gate cannot evaluate parts of a policy of the role: {', '.join(unknown)}; see policy.py"
     context = EvalContext(
         principal_arn=caller.arn,
         principal_type="AssumedRole",
@@ -40,9 +40,9 @@ def denial(caller: Caller, need: Need) -> str | None:
         action=need.action,
         resource_arn=need.resource,
         region=REGION,
-        # On AWS every call of a function is encrypted.
+        # On AWS every call of a function uses TLS.
         secure_transport=True,
-        # The emulator takes a request without tags for one that sets the key to an empty list.
+        # The emulator treats a request without tags like one that sets the key to an empty list.
         service_context={"aws:tagkeys": None, **need.keys},
     )
     result = evaluate(context, caller.policies, *caller.limits)
@@ -67,14 +67,14 @@ def unknowns(statements: list[ParsedStatement]) -> list[str]:
 
 
 def concerns(statement: ParsedStatement, need: Need) -> bool:
-    """Whether a statement may be about a need, its conditions aside."""
+    """Returns whether a statement may apply to a need, ignoring its conditions."""
     action = not statement.actions or any(fnmatch_iam(need.action, pattern) for pattern in statement.actions)
     patterns = statement.resources
     return action and (not patterns or any("${" in each or fnmatch_iam_cs(need.resource, each) for each in patterns))
 
 
 def base(operator: str) -> str:
-    """Returns a condition operator without what says how it treats sets and absent keys."""
+    """Returns a condition operator without its qualifiers for sets and absent keys."""
     name = operator.lower()
     for prefix in SETS:
         name = name.removeprefix(prefix)

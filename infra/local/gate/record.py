@@ -1,4 +1,4 @@
-"""What callers did, and what they were refused."""
+"""Calls of callers, and refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gate.callers import Caller
 from gate.calls import Call, Need
 
-# The condition keys that say what a call was about.
+# Condition keys that describe the subject of a call.
 SHOWN = ("dynamodb:leadingkeys", "secretsmanager:name", "aws:tagkeys", "s3:prefix")
 
 Refusal = tuple[str, str, str, str, str, bool]
@@ -29,12 +29,12 @@ class Record:
         self.entries[caller.name, call.title] += entries(call)
 
     def refuse(self, caller: Caller, need: Need, why: str) -> None:
-        """Remembers what a caller was refused."""
+        """Records a refusal."""
         keys = ", ".join(f"{key} = {value}" for key, value in sorted(need.keys.items()) if key in SHOWN)
         self.refused[caller.name, need.action, need.resource, keys, why, caller.on_purpose] += 1
 
     def report(self) -> dict:
-        """Returns everything, for people and for the cost table."""
+        """Returns everything, for reports and the cost table."""
         calls: dict[str, dict] = {}
         for (name, title), count in sorted(self.calls.items()):
             calls.setdefault(name, {})[title] = {"calls": count, "entries": self.entries[name, title]}
@@ -44,7 +44,7 @@ class Record:
 
 
 def entries(call: Call) -> int:
-    """Returns how many messages or items a call has; a call for a single one has one."""
+    """Returns how many messages or items a call has; one for calls without a batch."""
     data = call.data
     if call.operation in ("BatchGetItem", "BatchWriteItem"):
         return sum(len(asked["Keys"] if "Keys" in asked else asked) for asked in data["RequestItems"].values())

@@ -1,8 +1,8 @@
-"""What AWS's services themselves need, to do their part.
+"""Permissions that AWS services need themselves.
 
-With a function's role Lambda polls queues and streams, writes logs and sends on what failed; by a function's own policy API Gateway
-and EventBridge invoke it. The emulator does all that inside, past the gate, so it is checked from the configuration. AWS refuses to
-create a mapping whose role does not allow the polling.
+Lambda uses a function's role to poll queues and streams, to write logs and to send failures. A function's resource policy allows
+API Gateway and EventBridge to invoke it. The emulator does all that internally, without the gate, so this file checks the
+configuration. AWS refuses to create a mapping whose role does not allow polling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gate.calls import Need
 QUEUE_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 STREAM_ACTIONS = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 LOG_ACTIONS = ("logs:CreateLogStream", "logs:PutLogEvents")
-# Needed for network interfaces; it takes no resource.
+# Needed for network interfaces; these actions support no resource.
 NETWORK_ACTIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:DescribeNetworkInterfaces",
@@ -27,7 +27,7 @@ NETWORK_ACTIONS = (
 
 
 def faults() -> list[str]:
-    """Returns, a line each, what services are not allowed to do."""
+    """Returns missing permissions of services, one line each."""
     refused = [each for each in cloud.invocations() if not invokes(*each)]
     found = [f"{service} may not invoke {name} for {source}" for name, service, source in refused]
     for function in cloud.functions():
@@ -40,7 +40,7 @@ def faults() -> list[str]:
 
 
 def invokes(function: str, service: str, source: str) -> bool:
-    """Whether a function's policy lets a service invoke it on behalf of an API or a rule."""
+    """Returns whether a function's policy allows a service to invoke it for an API or a rule."""
     context = EvalContext(
         principal_arn=service,
         principal_type="Service",
@@ -54,7 +54,7 @@ def invokes(function: str, service: str, source: str) -> bool:
 
 
 def function_needs(function: dict) -> list[Need]:
-    """Returns what Lambda needs of a function's role."""
+    """Returns the permissions that Lambda needs from a function's role."""
     group = function.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function['FunctionName']}"
     stream = f"arn:aws:logs:{cloud.REGION}:{cloud.ACCOUNT}:log-group:{group}:log-stream:any"
     needs = [Need(action, stream) for action in LOG_ACTIONS]
@@ -67,23 +67,23 @@ def function_needs(function: dict) -> list[Need]:
 
 
 def mapping_needs(mapping: dict) -> list[Need]:
-    """Returns what an event source mapping needs of its function's role."""
+    """Returns the permissions that an event source mapping needs from its function's role."""
     source = mapping["EventSourceArn"]
     if ":sqs:" in source:
         needs = [Need(action, source) for action in QUEUE_ACTIONS]
     elif ":dynamodb:" in source:
         needs = [Need(action, source) for action in STREAM_ACTIONS]
-        # AWS does not take a resource for this one.
+        # This action supports no resource.
         needs.append(Need("dynamodb:ListStreams", "*"))
         if key := cloud.table_key(source):
             needs.append(Need("kms:Decrypt", key, {"kms:viaservice": f"dynamodb.{cloud.REGION}.amazonaws.com"}))
     else:
-        raise ValueError(f"the gate does not know what it needs to poll {source}")
+        raise ValueError(f"the gate does not know the permissions for polling {source}")
     destination = ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination", "")
     if ":sqs:" in destination:
         needs.append(Need("sqs:SendMessage", destination))
     elif ":s3:" in destination:
         needs += [Need("s3:PutObject", f"{destination}/any"), Need("s3:ListBucket", destination)]
     elif destination:
-        raise ValueError(f"the gate does not know what it needs to send to {destination}")
+        raise ValueError(f"the gate does not know the permissions for sending to {destination}")
     return needs

@@ -1,7 +1,7 @@
-"""What calls of DynamoDB need, and the leading keys that they name.
+"""Permissions that calls to DynamoDB need, and their leading keys.
 
-`dynamodb:LeadingKeys` has the partition keys of a request, in every operation that names items: each of a batch or a transaction,
-and that of a query's key condition. A scan names none, and so has no such key.
+`dynamodb:LeadingKeys` contains the partition keys of a request: those of all items of a batch or a transaction, and that of a
+query's key condition. A scan has no partition keys, so the condition key is absent.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from gate import cloud
 from gate.calls import Call, Need, UnknownCall
 
-# What is done with a table itself, and with no item.
+# Operations on a table itself.
 TABLE_ACTIONS = {"DescribeTable", "UpdateTable"}
 
 ITEM_ACTIONS = {"GetItem", "PutItem", "UpdateItem", "DeleteItem"}
 
-# What a transaction does with an item is allowed like that operation alone; there is no action for the transaction.
+# Each part of a transaction needs the permission of its single operation; transactions have no action of their own.
 TRANSACTION_ACTIONS = {
     "Get": "GetItem",
     "Put": "PutItem",
@@ -29,7 +29,7 @@ EQUALS = re.compile(r"([#\w.-]+)\s*=\s*(:\w+)")
 
 
 def table_needs(call: Call) -> list[Need]:
-    """Returns what a call of DynamoDB needs."""
+    """Returns the permissions that a call to DynamoDB needs."""
     data = call.data
     if call.operation in TABLE_ACTIONS:
         return [Need(f"dynamodb:{call.operation}", table_arn(data["TableName"]))]
@@ -38,7 +38,7 @@ def table_needs(call: Call) -> list[Need]:
     if call.operation in ("Query", "Scan"):
         index = data.get("IndexName")
         resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")
-        keys = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
+        keys: dict[str, str | list[str]] = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
         return [Need(f"dynamodb:{call.operation}", resource, keys)]
     if call.operation == "BatchGetItem":
         asked = {table: request["Keys"] for table, request in data["RequestItems"].items()}
@@ -53,14 +53,14 @@ def table_needs(call: Call) -> list[Need]:
 
 
 def item_need(action: str, request: dict, keys: dict | None = None) -> Need:
-    """Returns what it needs to do something with one item."""
+    """Returns the permission for an operation on one item."""
     item = request.get("Key") or request["Item"]
     leading = leading_key(request["TableName"], item)
     return Need(f"dynamodb:{action}", table_arn(request["TableName"]), {**(keys or {}), "dynamodb:leadingkeys": [leading]})
 
 
 def batch_need(action: str, table: str, items: list[dict]) -> Need:
-    """Returns what it needs to do something with several items of a table."""
+    """Returns the permission for an operation on several items of a table."""
     leading = sorted({leading_key(table, item) for item in items})
     return Need(f"dynamodb:{action}", table_arn(table), {"dynamodb:leadingkeys": leading})
 
@@ -94,7 +94,7 @@ def plain(value: dict) -> str:
 
 
 def table_name(table: str) -> str:
-    """Returns the name of a table, which requests may name by its ARN."""
+    """Returns the name of a table from its name or ARN."""
     return table.rpartition("table/")[2]
 
 

@@ -48,7 +48,7 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 /// 400 KB of an item, however long their headers and excerpts are: each takes less than 7 KB.
 pub const EARLIER_ATTEMPTS: usize = 20;
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -110,7 +110,7 @@ pub struct Delivery {
     pub webhook: WebhookId,
     /// Whose webhook that is.
     pub tenant: TenantId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     pub app: Option<AppId>,
     /// Where the event stands in the order of the entity's changes.
     pub sequence: Option<String>,

@@ -64,7 +64,7 @@ pub struct Event {
     pub id: EventId,
     /// Whose event it is.
     pub tenant: TenantId,
-    /// The application that it belongs to, if it belongs to one.
+    /// The application to which it belongs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// `<entity>.<operation>`.

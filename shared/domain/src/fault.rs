@@ -5,7 +5,7 @@
 pub struct FieldError {
     /// The field, as a JSON pointer (`/url`).
     pub pointer: String,
-    /// What it must be.
+    /// What is wrong, or what the value must be.
     pub detail: String,
 }
 

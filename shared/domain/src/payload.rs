@@ -28,7 +28,7 @@ pub type Properties = serde_json::Map<String, serde_json::Value>;
 /// How many fields may be included, and how many excluded.
 pub const MAX_FIELDS: usize = 100;
 
-/// What a payload looks like.
+/// The format of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadFormat {
@@ -49,7 +49,7 @@ pub enum PayloadFormat {
     Template,
 }
 
-/// How much of an entity a payload shows.
+/// How much of the entity a payload contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Detail {

@@ -30,7 +30,8 @@ pub struct Source {
     /// The table's name.
     #[schema(min_length = 3, max_length = 255, pattern = "^[A-Za-z0-9_.-]+$", examples("orders"))]
     pub table: String,
-    /// The kinds of entity that its items are. An item is of the first kind that says so; one of no kind is no event.
+    /// The kinds of entities in the table. An item belongs to the first kind that matches it. An item that matches no
+    /// kind makes no event.
     #[schema(min_items = 1, max_items = 50)]
     pub entities: Vec<Mapping>,
 }

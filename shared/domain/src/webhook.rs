@@ -36,7 +36,7 @@ pub struct Webhook {
     pub id: WebhookId,
     /// Whose it is.
     pub tenant: TenantId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     pub app: Option<AppId>,
     /// All that its owner can set.
     pub settings: Settings,

@@ -24,27 +24,27 @@ use crate::problem::{Fault, Problem};
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
 
-/// What a caller says of a new key.
+/// A new API key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
-    /// What people call it.
+    /// A name for people.
     #[schema(min_length = 1, max_length = 400, examples("the CRM's connector"))]
     name: String,
-    /// The application that it stands for.
+    /// The application that uses it.
     #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
     app_id: AppId,
-    /// What it may do; anything that an admin may with the application's webhooks, unless it is narrowed.
+    /// What it may do. Without scopes, everything that an application may do.
     #[serde(default)]
     #[schema(inline)]
     scopes: Vec<Scope>,
-    /// When it ends, if it does.
+    /// When it expires. Default: never.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
-/// An API key; never its text.
+/// An API key, without its text.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 pub struct ApiKeyBody {
@@ -72,12 +72,12 @@ impl From<ApiKey> for ApiKeyBody {
     }
 }
 
-/// A new key, with its text: the only time that it is shown.
+/// A new key with its text. No other response shows the text.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyWithText {
     #[serde(flatten)]
     api_key: ApiKeyBody,
-    /// To be sent as `Authorization: Bearer <key>`.
+    /// Send it as `Authorization: Bearer <key>`.
     key: String,
 }
 
@@ -100,7 +100,7 @@ pub struct ApiKeyPath {
 
 /// Creates an API key
 ///
-/// Its text is in the answer, and never again: only its hash is kept.
+/// The response is the only one that contains the key: Dynahook stores its hash.
 #[utoipa::path(post, path = "/api-keys", tag = "API keys",
     request_body = NewApiKey,
     responses((status = 201, description = "The key", body = ApiKeyWithText)))]
@@ -147,7 +147,7 @@ pub(super) async fn create(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Revoked ones too.
+    /// Whether to include revoked keys.
     #[serde(default)]
     #[param(default = false)]
     include_revoked: bool,
@@ -183,18 +183,18 @@ pub(super) async fn get(
 pub struct RevokedApiKey {
     #[serde(flatten)]
     api_key: ApiKeyBody,
-    /// When the last request that only reads is let in: API Gateway keeps what the authorizer said of the key for a minute. Requests
-    /// that change something are refused from `revoked_at` on.
+    /// From when requests that only read are refused too: API Gateway caches the authorizer's answer for up to a
+    /// minute. Requests that change something are refused from `revoked_at` on.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
 }
 
 /// Revokes an API key
 ///
-/// Requests that change something are refused at once. Requests that only read are refused from `ends_at` on, a minute later at most:
-/// until then API Gateway may keep what the authorizer said of the key.
+/// Requests that change something are refused at once. Requests that only read are refused from `ends_at` on, at most a
+/// minute later: until then API Gateway may cache the authorizer's answer.
 #[utoipa::path(delete, path = "/api-keys/{id}", tag = "API keys", params(ApiKeyPath),
-    responses((status = 200, description = "It is revoked", body = RevokedApiKey)))]
+    responses((status = 200, description = "The revoked key", body = RevokedApiKey)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     admin: Admin,

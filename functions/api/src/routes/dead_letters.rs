@@ -22,7 +22,7 @@ use crate::jobs::{JobBody, Pace, Started, start};
 use crate::page::{Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 
-/// A delivery that used up its attempts.
+/// A delivery that used up its attempts or was given up.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 pub struct DeadLetterBody {
@@ -30,7 +30,7 @@ pub struct DeadLetterBody {
     /// When it became a dead letter.
     #[schema(value_type = String, format = DateTime)]
     exhausted_at: Timestamp,
-    /// What went wrong with the last attempt.
+    /// The error of the last attempt.
     last_error: Option<String>,
 }
 
@@ -43,9 +43,9 @@ impl DeadLetterBody {
 /// A page of dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeadLetterList {
-    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
+    /// Newest first. A page may have fewer entries than requested, or none, and still not be the last one.
     data: Vec<DeadLetterBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     next_cursor: Option<String>,
 }
 
@@ -54,30 +54,31 @@ pub struct DeadLetterList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^[0-9]{1,14}-dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// Of this webhook.
+    /// Only dead letters of this webhook.
     #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     webhook_id: Option<WebhookId>,
-    /// Of this type, or of this group of them (`packet.*`, `*.deleted`).
+    /// Only those of this type or group (`packet.*`, `*.deleted`).
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
     event_type: Option<EventPattern>,
-    /// Exhausted then or later.
+    /// Only those that were exhausted at this time or later.
     #[param(value_type = String, format = DateTime, required = false)]
     from: Option<Timestamp>,
-    /// Exhausted before.
+    /// Only those that were exhausted before this time.
     #[param(value_type = String, format = DateTime, required = false)]
     to: Option<Timestamp>,
 }
 
 /// Lists dead letters
 ///
-/// Deliveries that used up their attempts, the last one first, until they are sent again, or expire 30 days after their last
-/// attempt. Messages that nobody could read are not among them: those are the operator's, in the dead-letter queue.
+/// Deliveries that used up their attempts or were given up, newest first, until they are sent again or expire 30 days
+/// after their last attempt. Messages that could not be read are not included; they are in the operator's dead-letter
+/// queue.
 #[utoipa::path(get, path = "/dead-letters", tag = "Deliveries", params(Filter),
     responses((status = 200, description = "A page", body = DeadLetterList)))]
 pub(super) async fn list(
@@ -110,39 +111,39 @@ pub(super) async fn list(
     Ok(Json(DeadLetterList { data, next_cursor: cut.or(found.next).map(|place| place.to_string()) }))
 }
 
-/// Which dead letters are sent again, and how fast.
+/// Which dead letters to send again, and how fast.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redrive {
-    /// Those of this webhook.
+    /// Only those of this webhook.
     #[schema(value_type = Option<String>, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     webhook_id: Option<WebhookId>,
-    /// Those of this type, or of this group of them (`packet.*`, `*.deleted`).
+    /// Only those of this type or group (`packet.*`, `*.deleted`).
     #[schema(value_type = Option<String>, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
     event_type: Option<EventPattern>,
-    /// Those exhausted then or later.
+    /// Only those that were exhausted at this time or later.
     #[schema(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
-    /// Those exhausted before; now unless given.
+    /// Only those that were exhausted before this time. Default: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    /// How many a second.
+    /// The number of deliveries a second.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Only count them.
+    /// Whether to only count them.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// Sends dead letters again
 ///
-/// All of the tenant unless narrowed, the oldest first, each as `redeliver` does. Those whose webhook is paused or disabled are
-/// skipped, and stay where they are.
+/// Sends all dead letters of the tenant, or those that match the filters, oldest first, each like `redeliver`. Dead
+/// letters whose webhook is paused or disabled are skipped and remain dead letters.
 #[utoipa::path(post, path = "/dead-letters/redrive", tag = "Jobs", request_body = Option<Redrive>,
     responses(
-        (status = 202, description = "The job that does it", body = JobBody),
-        (status = 404, description = "There is no such webhook, or it is somebody else's", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 202, description = "The job that was started", body = JobBody),
+        (status = 404, description = "The webhook does not exist, or it belongs to another tenant or application", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "Too many jobs, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn redrive(

@@ -30,7 +30,7 @@ mod filter;
 
 pub use filter::Filter;
 
-/// A delivery, as it goes over the wire.
+/// A delivery, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub struct DeliveryBody {
@@ -45,19 +45,19 @@ pub struct DeliveryBody {
     event_type: EventType,
     #[schema(inline)]
     state: DeliveryState,
-    /// Counts how often it was sent again after it ended.
+    /// How often it was sent again after it had ended.
     cycle: u32,
-    /// When it is attempted again.
+    /// When its next attempt is due.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
-    /// Until when its first attempt waits, or waited, because it was over the tenant's budget of deliveries.
+    /// Until when its first attempt waits or waited, because the delivery was over the tenant's budget.
     #[schema(value_type = Option<String>, format = DateTime)]
     deferred_until: Option<Timestamp>,
-    /// The oldest first; of earlier cycles the last 20.
+    /// Oldest first; of earlier cycles, the last 20.
     attempts: Vec<AttemptBody>,
 }
 
-/// An attempt, as it goes over the wire.
+/// An attempt, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Attempt)]
 pub struct AttemptBody {
@@ -67,20 +67,20 @@ pub struct AttemptBody {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     duration_ms: u32,
-    /// What of that time went where.
+    /// The parts of that time.
     #[schema(inline)]
     timing: Timing,
-    /// What was sent beside the body: `***` stands for what is secret, and for signatures.
+    /// The headers that were sent. `***` replaces secrets and signatures.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     request_headers: BTreeMap<String, String>,
     #[schema(inline)]
     verdict: Verdict,
-    /// The receiver's, if it answered.
+    /// The receiver's status, if it responded.
     status: Option<u16>,
     /// How long the receiver asked to wait, in seconds.
     retry_after_s: Option<u32>,
     error: Option<String>,
-    /// How the answer began.
+    /// The start of the response.
     response_excerpt: Option<String>,
     /// Which secret signed.
     #[schema(value_type = String)]
@@ -90,9 +90,9 @@ pub struct AttemptBody {
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryList {
-    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
+    /// Newest first. A page may have fewer entries than requested, or none, and still not be the last one.
     data: Vec<DeliveryBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<DeliveryId>,
 }
@@ -153,7 +153,7 @@ impl From<Attempt> for AttemptBody {
 
 /// Lists deliveries
 ///
-/// Those that have been attempted, newest first by their events' time, each with its attempts.
+/// Deliveries that have been attempted, newest first by the time of their events, each with its attempts.
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, Filter),
     responses((status = 200, description = "A page", body = DeliveryList)))]
 pub(super) async fn list(
@@ -185,7 +185,7 @@ pub struct DeliveryPath {
 
 /// Reads a delivery
 ///
-/// A delivery is there once it has been attempted; a test is there at once.
+/// A delivery exists after its first attempt; a test exists at once.
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "Deliveries", params(DeliveryPath),
     responses((status = 200, description = "The delivery, with its attempts", body = DeliveryBody)))]
 pub(super) async fn get(
@@ -214,12 +214,12 @@ pub(super) async fn find(app: &App, webhook: &Webhook, id: &str) -> Result<Deliv
 
 /// Skips a delivery
 ///
-/// Gives up one that the later ones of its entity wait for, be it exhausted or not: it is cancelled, and the next goes out. Only for
-/// a webhook whose deliveries keep an order.
+/// Gives up a delivery for which the later ones of its entity wait, whether it is exhausted or not. It is cancelled,
+/// and the next one is sent. Only for a webhook with `ordering: entity`.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/skip", tag = "Deliveries", params(DeliveryPath),
     responses(
-        (status = 200, description = "The delivery, cancelled", body = DeliveryBody),
-        (status = 409, description = "It holds nothing up, or it is being attempted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The cancelled delivery", body = DeliveryBody),
+        (status = 409, description = "No delivery waits for it, or it is being attempted", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn skip(
     State(app): State<Arc<App>>,

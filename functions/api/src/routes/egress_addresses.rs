@@ -23,7 +23,7 @@ pub struct EgressAddresses {
 
 /// Lists the addresses that deliveries come from
 ///
-/// For receivers that let in known addresses only. The signature is what proves that a delivery is genuine.
+/// For receivers that accept known addresses only. The signature, not the address, proves that a delivery is genuine.
 #[utoipa::path(get, path = "/egress-addresses", tag = "Egress addresses",
     responses((status = 200, description = "The addresses", body = EgressAddresses)))]
 pub(super) async fn get(State(app): State<Arc<App>>, _: Caller) -> Result<Json<EgressAddresses>, Problem> {

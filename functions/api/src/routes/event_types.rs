@@ -20,21 +20,22 @@ use crate::page::Page;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::schema::{Budget, Schema};
 
-/// What a caller says of an event type.
+/// The description of an event type.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEventType {
-    /// What it means, for people.
+    /// What the type means, for people.
     #[schema(max_length = 1000, examples("an invoice is paid in full"))]
     description: Option<String>,
-    /// A JSON Schema of `data`: draft 2020-12, or what its `$schema` says from draft 6 on. At most 32 KiB. A published event that does
-    /// not keep to it is refused; changes of tables are not checked. `$ref` leads to a part of the same schema, and not in a circle.
+    /// A JSON Schema of `data`: draft 2020-12, or the draft that `$schema` names, from draft 6 on. At most 32 KiB. A
+    /// published event that does not conform is refused; changes of tables are not checked. `$ref` must refer to a part
+    /// of the same schema and must not be recursive.
     #[schema(value_type = Option<Object>, examples(json!({"type": "object", "required": ["total"]})))]
     schema: Option<Box<RawValue>>,
-    /// The `data` of such an event. At most 32 KiB; it keeps to the schema.
+    /// The `data` of such an event. At most 32 KiB; must conform to the schema.
     #[schema(value_type = Option<Object>, examples(json!({"total": 12.50})))]
     example: Option<Box<RawValue>>,
-    /// Whether nobody should ask for it any more. That is told, and changes nothing.
+    /// Whether the type should no longer be used. It is shown, and has no other effect.
     #[serde(default)]
     deprecated: bool,
 }
@@ -51,13 +52,13 @@ pub struct EventTypeBody {
     #[schema(value_type = Option<Object>)]
     example: Option<Box<RawValue>>,
     deprecated: bool,
-    /// When an event of the type was first seen; `null` if none was.
+    /// When the first event of the type occurred; `null` if there was no event.
     #[schema(value_type = Option<String>, format = DateTime)]
     first_seen_at: Option<Timestamp>,
-    /// When it was last described; `null` if nobody did, and it was only seen.
+    /// When it was last described; `null` if it was never described.
     #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<Timestamp>,
-    /// The subject of the token that did.
+    /// The token's subject of that request.
     updated_by: Option<String>,
 }
 
@@ -93,9 +94,9 @@ impl From<CatalogEntry> for EventTypeBody {
 /// A page of event types.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypeList {
-    /// By name: those that are described, and those that were only seen.
+    /// By name: described types, and types that were only seen.
     data: Vec<EventTypeBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<EventType>,
 }
@@ -105,7 +106,7 @@ pub struct EventTypeList {
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "shows the form of a path")]
 pub struct TypePath {
-    /// Words with dots in between.
+    /// Words separated by dots.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", example = "invoice.paid")]
     r#type: String,
 }
@@ -118,11 +119,11 @@ const NOT_FOUND: Problem = Problem::NotFound("event type");
 
 /// Describes an event type
 ///
-/// Anew, or in place of what was said of it. Types need not be described to be published; a tenant can describe 500.
+/// Replaces an earlier description. A type can be published without a description. A tenant can describe 500 types.
 #[utoipa::path(put, path = "/event-types/{type}", tag = "Event types", params(TypePath), request_body = NewEventType,
     responses(
         (status = 200, description = "The type as it is now", body = EventTypeBody),
-        (status = 201, description = "The type, which nobody knew before", body = EventTypeBody),
+        (status = 201, description = "The type, which was unknown before", body = EventTypeBody),
         (status = 409, description = "Too many types", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn put(
@@ -190,17 +191,17 @@ fn faults(new: &NewEventType) -> Vec<Fault> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TypePage {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
 }
 
 /// Lists event types
 ///
-/// Those that somebody described, and those of which there was an event, by name.
+/// Types that were described, and types of which an event occurred, by name.
 #[utoipa::path(get, path = "/event-types", tag = "Event types", params(TypePage),
     responses((status = 200, description = "A page", body = EventTypeList)))]
 pub(super) async fn list(
@@ -227,11 +228,11 @@ pub(super) async fn get(
     Ok(Json(entry.into()))
 }
 
-/// Forgets an event type
+/// Deletes an event type
 ///
-/// Events of it can still be published, and are not checked any more.
+/// Events of the type can still be published, and are no longer checked.
 #[utoipa::path(delete, path = "/event-types/{type}", tag = "Event types", params(TypePath),
-    responses((status = 204, description = "It is forgotten")))]
+    responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     admin: Admin,

@@ -44,7 +44,7 @@ pub struct EventBody {
     /// `evt_` and a ULID.
     #[schema(value_type = String)]
     id: EventId,
-    /// The table that changed; or `published`, or `dynahook` for what happened to webhooks and deliveries themselves.
+    /// The table that changed, `published`, or `dynahook` for events about webhooks and deliveries.
     source: String,
     #[schema(value_type = String, examples("packet.updated"))]
     event_type: EventType,
@@ -53,48 +53,50 @@ pub struct EventBody {
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// The application that it belongs to, if it belongs to one.
+    /// The application to which it belongs, if any.
     #[schema(value_type = Option<String>)]
     app_id: Option<AppId>,
     entity: EntityBody,
-    /// Orders the events of one entity: a later one has the greater text.
+    /// Orders the events of one entity: a later event has the greater text.
     sequence: String,
-    /// Names the state after, as payloads do: the same for the same content. Nothing if the event was published: fan-out names it.
+    /// Names the state after the event, as in payloads: the same name for the same content. `null` for a published
+    /// event, because fan-out names it.
     state_id: Option<String>,
-    /// Names the state before.
+    /// Names the state before the event.
     previous_state_id: Option<String>,
-    /// How many deliveries led to it: 0, unless it was made of a delivery. At most 5; then it is delivered no further.
+    /// How many deliveries in a chain led to it: 0 unless it follows from a delivery. An event with 5 is not delivered
+    /// further.
     #[schema(value_type = u8, minimum = 0, maximum = 5)]
     hops: Hops,
-    /// The paths at which the two differ, if there are two.
+    /// The paths at which the two states differ, if there are two.
     update_mask: Option<Vec<String>>,
-    /// `soft` or `expired`, of a deletion that is not a plain one.
+    /// For a special deletion: `soft` if the item was only marked, `expired` if its time to live ended.
     #[schema(value_type = Option<String>)]
     removal: Option<Removal>,
     data: DataBody,
 }
 
-/// What an event is about.
+/// The entity of an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Entity)]
 pub struct EntityBody {
     id: String,
-    /// Its kind.
+    /// The kind of entity.
     key: String,
-    /// Its collection's path, and its id.
+    /// The path of its collection, and its id.
     path: String,
     /// The path of its collection.
     collection: String,
 }
 
-/// An entity after and before an event.
+/// The entity after and before an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventData)]
 pub struct DataBody {
-    /// `null` if it is gone.
+    /// `null` if the entity was deleted.
     #[schema(value_type = Option<Object>)]
     value: Option<Map>,
-    /// `null` if there was nothing, or nobody says what.
+    /// `null` if the entity is new, or its old state is unknown.
     #[schema(value_type = Option<Object>)]
     old_value: Option<Map>,
 }
@@ -143,9 +145,9 @@ impl From<Event> for EventBody {
 /// A page of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventList {
-    /// Newest first. A page may have less than was asked for, even none, and yet not be the last one.
+    /// Newest first. A page may have fewer entries than requested, or none, and still not be the last one.
     data: Vec<EventBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<EventId>,
 }
@@ -155,25 +157,25 @@ pub struct EventList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// Of this type, or of this group of them (`packet.*`, `*.deleted`); derived ones (`packet.status_changed`) too.
+    /// Only those of this type or group (`packet.*`, `*.deleted`), or of this derived type (`packet.status_changed`).
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
     event_type: Option<EventPattern>,
-    /// Of this table; or `published`, or `dynahook`.
+    /// Only those of this table, or of `published` or `dynahook`.
     #[param(value_type = String, required = false)]
     source: Option<String>,
-    /// About the entity with this id.
+    /// Only those about the entity with this id.
     #[param(value_type = String, required = false)]
     entity_id: Option<String>,
-    /// Not before; seven days ago unless given, and never more than 90.
+    /// Only events at this time or later. Default: seven days ago. At most 90 days ago.
     #[param(value_type = String, format = DateTime, required = false)]
     from: Option<Timestamp>,
-    /// Before.
+    /// Only events before this time.
     #[param(value_type = String, format = DateTime, required = false)]
     to: Option<Timestamp>,
 }
@@ -196,8 +198,8 @@ pub(super) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
 
 /// Lists events
 ///
-/// Newest first: what tables' streams said, for as long as the deployment keeps it, and what was published, for 30 days. An
-/// application sees its own events, and those that belong to no application.
+/// Newest first. Changes of tables are kept for as long as the deployment is configured to keep them, published events
+/// for 30 days. An application sees its own events and those that belong to no application.
 #[utoipa::path(get, path = "/events", tag = "Events", params(Filter),
     responses((status = 200, description = "A page", body = EventList)))]
 pub(super) async fn list(

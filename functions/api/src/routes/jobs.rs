@@ -39,29 +39,29 @@ fn check_direction(webhook: &Webhook) -> Result<(), Problem> {
     }
 }
 
-/// Since when a webhook is to recover, and how fast.
+/// Which dead letters of a webhook to send again, and how fast.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recover {
-    /// Dead letters of that time or later.
+    /// Only dead letters of this time or later.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    /// How many a second.
+    /// The number of deliveries a second.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Only count them.
+    /// Whether to only count them.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// Recovers a webhook
 ///
-/// Sends again every dead letter of the webhook since that time, the oldest first, each as `redeliver` does. What still waits
-/// for a next attempt comes by itself. While the webhook is paused or disabled the job waits too.
+/// Sends every dead letter of the webhook since that time, oldest first, each like `redeliver`. Deliveries that still
+/// wait for an attempt are not affected. While the webhook is paused or disabled, the job waits.
 #[utoipa::path(post, path = "/webhooks/{id}/recover", tag = "Jobs", params(WebhookPath), request_body = Recover,
     responses(
-        (status = 202, description = "The job that does it", body = JobBody),
+        (status = 202, description = "The job that was started", body = JobBody),
         (status = 409, description = "Too many jobs, an inbound webhook, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn recover(
@@ -82,37 +82,37 @@ pub(super) async fn recover(
     start(&app, admin, first_try.as_deref(), Kind::Recover, scope, pace).await
 }
 
-/// Which events are sent to a webhook, and how fast.
+/// Which events to send to a webhook, and how fast.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// Those that happened then or later; 90 days ago at most.
+    /// Only events at this time or later; at most 90 days ago.
     #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
-    /// Those that happened before; now unless given.
+    /// Only events before this time. Default: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    /// Only those of these types, or of these groups of them, among those that the webhook wants.
+    /// Only events of these types or groups, among those that the webhook matches.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 100)]
     event_types: Vec<EventPattern>,
-    /// How many a second.
+    /// The number of deliveries a second.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Only count them.
+    /// Whether to only count them.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// Replays events to a webhook
 ///
-/// Every event of the time that is still kept and that the webhook wants now, whether it got it before or not, the oldest
-/// first: each as a new delivery, rendered by the webhook's settings of today, with the event's own `webhook-id`. A webhook may
-/// be newer than the events. While it is paused or disabled the job waits.
+/// Sends every stored event of the period that the webhook matches now, even if it was delivered before, oldest first.
+/// Each is a new delivery, rendered with the webhook's current settings, with the event's own `webhook-id`. The webhook
+/// may be newer than the events. While the webhook is paused or disabled, the job waits.
 #[utoipa::path(post, path = "/webhooks/{id}/replay", tag = "Jobs", params(WebhookPath), request_body = Replay,
     responses(
-        (status = 202, description = "The job that does it", body = JobBody),
+        (status = 202, description = "The job that was started", body = JobBody),
         (status = 409, description = "Too many jobs, an inbound webhook, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn replay(
@@ -147,7 +147,7 @@ pub(super) async fn replay(
 pub struct JobList {
     /// Newest first.
     data: Vec<JobBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<JobId>,
 }
@@ -157,20 +157,20 @@ pub struct JobList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// In this state.
+    /// Only those in this state.
     #[param(value_type = String, required = false, pattern = "^(running|paused|done|cancelled|failed)$")]
     state: Option<JobState>,
 }
 
 /// Lists jobs
 ///
-/// Newest first, until they expire 30 days after they last changed.
+/// Newest first. Jobs expire 30 days after their last change.
 #[utoipa::path(get, path = "/jobs", tag = "Jobs", params(Filter),
     responses((status = 200, description = "A page", body = JobList)))]
 pub(super) async fn list(
@@ -200,7 +200,7 @@ pub struct JobPath {
 
 /// Reads a job
 #[utoipa::path(get, path = "/jobs/{id}", tag = "Jobs", params(JobPath),
-    responses((status = 200, description = "The job, and how far it is", body = JobBody)))]
+    responses((status = 200, description = "The job and its progress", body = JobBody)))]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     admin: Admin,
@@ -211,11 +211,11 @@ pub(super) async fn get(
 
 /// Pauses a job
 ///
-/// Deliveries that it sent already go on, for up to a minute and a half. A paused job stays as it is.
+/// Deliveries that it has already sent continue, for up to a minute and a half. Pausing a paused job changes nothing.
 #[utoipa::path(post, path = "/jobs/{id}/pause", tag = "Jobs", params(JobPath),
     responses(
         (status = 200, description = "The job as it is now", body = JobBody),
-        (status = 409, description = "It has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn pause(
     State(app): State<Arc<App>>,
@@ -227,11 +227,11 @@ pub(super) async fn pause(
 
 /// Resumes a job
 ///
-/// It goes on where it was, within a minute.
+/// It continues where it stopped, within a minute.
 #[utoipa::path(post, path = "/jobs/{id}/resume", tag = "Jobs", params(JobPath),
     responses(
         (status = 200, description = "The job as it is now", body = JobBody),
-        (status = 409, description = "It has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn resume(
     State(app): State<Arc<App>>,
@@ -243,11 +243,11 @@ pub(super) async fn resume(
 
 /// Cancels a job
 ///
-/// Deliveries that it sent already go on. A cancelled job stays as it is.
+/// Deliveries that it has already sent continue. Cancelling a cancelled job changes nothing.
 #[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "Jobs", params(JobPath),
     responses(
         (status = 200, description = "The job as it is now", body = JobBody),
-        (status = 409, description = "It has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended, or the idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,

@@ -18,13 +18,13 @@ use crate::problem::{Problem, ProblemBody};
 
 /// Sends a delivery again
 ///
-/// One that has ended starts a new cycle of attempts, under the same id and with the same `webhook-id`. A dead letter sends the
-/// same bytes as before; of any other the body is made anew, of the event as it is kept and by the webhook's settings of today.
-/// One that waits for its next attempt is attempted now.
+/// A delivery that has ended starts a new cycle of attempts with the same id and `webhook-id`. A dead letter sends the
+/// same bytes as before. The body of any other delivery is rendered again, from the stored event and with the webhook's
+/// current settings. A delivery that waits for its next attempt is attempted now.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "Deliveries", params(DeliveryPath),
     responses(
-        (status = 202, description = "The delivery, as it is now; it is on its way", body = DeliveryBody),
-        (status = 409, description = "It cannot be sent now: the webhook is paused or disabled, or its payload is no longer kept", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 202, description = "The delivery, which is being sent", body = DeliveryBody),
+        (status = 409, description = "It cannot be sent now: the webhook is paused or disabled, or the event is no longer stored", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn redeliver(
     State(app): State<Arc<App>>,

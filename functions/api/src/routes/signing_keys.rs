@@ -50,7 +50,7 @@ pub struct Jwk {
     /// The key in the form of Standard Webhooks.
     #[schema(examples("whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))]
     whpk: String,
-    /// When it stops signing, in seconds since 1970, if that is settled.
+    /// When it stops signing, in seconds since 1970, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
 }
@@ -70,7 +70,7 @@ impl Jwk {
     }
 }
 
-/// Public keys, as a JSON Web Key Set: the one that signs first.
+/// Public keys, as a JSON Web Key Set; the current one is first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
@@ -177,7 +177,7 @@ async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRotation {
-    /// How long the key before it signs too, in seconds: up to seven days.
+    /// How long the old key signs too, in seconds; up to seven days.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
     overlap_seconds: Option<u64>,
@@ -185,15 +185,15 @@ pub struct KeyRotation {
 
 /// Rotates the key that webhooks of the tenant share
 ///
-/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/keys.json` next to the old one. Both sign until
-/// the overlap ends, so that receivers that have only the old one verify until they have looked again. Every webhook of the tenant
-/// whose `signing_key` is `tenant` is meant. The old key may sign for another minute, and stops at once on that page if there is no
-/// overlap. A tenant gets its first key with the first webhook that asks for it.
+/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/keys.json` with the old one. Both
+/// keys sign until the overlap ends, so that receivers can fetch the new key in time. This affects every webhook of the
+/// tenant whose `signing_key` is `tenant`. Without an overlap the old key disappears from that page at once; it may
+/// sign for another minute. A tenant gets its first key with the first webhook that uses it.
 #[utoipa::path(post, path = "/signing-keys/rotate", tag = "Signing keys", request_body = Option<KeyRotation>,
     responses(
         (status = 200, description = "The public keys as they are now", body = JwkSet),
-        (status = 404, description = "No webhook has asked for the key yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Others rotate it at the same time, or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No webhook has used the key yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Others are rotating it at the same time, or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,
@@ -207,9 +207,9 @@ pub(super) async fn rotate(
 
 /// Rotates a webhook's signing key
 ///
-/// Makes a key pair, and shows the new public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` next to the old one. Both sign
-/// until the overlap ends. The old key may sign for another minute, and stops at once on that page if there is no overlap. A webhook gets
-/// its first key when it asks for `standard-webhooks-ed25519`.
+/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` with the old
+/// one. Both keys sign until the overlap ends. Without an overlap the old key disappears from that page at once; it may
+/// sign for another minute. A webhook gets its first key when it first uses `standard-webhooks-ed25519`.
 #[utoipa::path(post, path = "/webhooks/{id}/signing-key/rotate", tag = "Webhooks", params(WebhookPath),
     operation_id = "rotate_signing_key", request_body = Option<KeyRotation>,
     responses((status = 200, description = "The webhook's public keys as they are now", body = JwkSet)))]

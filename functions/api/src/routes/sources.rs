@@ -33,7 +33,7 @@ fn checked(source: Source) -> Result<Source, Problem> {
 #[utoipa::path(post, path = "/sources", tag = "Sources", request_body = Source,
     responses(
         (status = 201, description = "The source", body = Source),
-        (status = 409, description = "The table is registered already", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The table is already registered", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
@@ -76,7 +76,8 @@ pub(super) async fn get(
 
 /// Changes how a table's items become events
 ///
-/// The change holds for what fan-out reads from now on, which may have been committed a moment before.
+/// The change applies to everything that fan-out reads from now on, including changes that were committed a moment
+/// earlier.
 #[utoipa::path(put, path = "/sources/{table}", tag = "Sources", request_body = Source,
     params(("table" = String, Path, description = "The table's name")),
     responses((status = 200, description = "The source as it is now", body = Source)))]
@@ -100,12 +101,12 @@ pub(super) async fn put(
     Ok(Json(source))
 }
 
-/// Forgets a table
+/// Removes a table
 ///
-/// Changes that its stream still holds go to stream-failures.
+/// Changes that are still in its stream go to stream-failures.
 #[utoipa::path(delete, path = "/sources/{table}", tag = "Sources",
     params(("table" = String, Path, description = "The table's name")),
-    responses((status = 204, description = "It is forgotten")))]
+    responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     operator: Operator,

@@ -20,42 +20,42 @@ use crate::problem::{Fault, Problem};
 /// How many days are shown, today included.
 const DAYS: usize = 8;
 
-/// A budget, and what of it is used.
+/// A budget and its usage.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BudgetUse {
     budget: Budget,
     used: u64,
     limit: u64,
-    /// When it starts again; `null` for what is not counted by day.
+    /// When the count restarts; `null` for budgets that are not counted by day.
     #[schema(value_type = Option<String>, format = DateTime)]
     resets_at: Option<Timestamp>,
 }
 
-/// What was counted in a day, in UTC.
+/// The counts of a UTC day.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DayOfUse {
     #[schema(value_type = String, format = Date)]
     day: Date,
-    /// Events that were published, and changes of tables.
+    /// Published events and changes of tables.
     events: u64,
-    /// The published ones, in bytes of JSON.
+    /// Published events, in bytes of JSON.
     published_bytes: u64,
-    /// The changes of tables that are kept, in bytes of JSON.
+    /// Stored changes of tables, in bytes of JSON.
     archived_bytes: u64,
     /// New deliveries.
     deliveries: u64,
-    /// Secrets that were created, rotated or replaced.
+    /// Secrets created, rotated or replaced.
     secrets: u64,
-    /// Jobs that were started.
+    /// Jobs started.
     jobs: u64,
 }
 
-/// What a tenant uses.
+/// The usage of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Usage)]
 pub struct UsageBody {
     budgets: Vec<BudgetUse>,
-    /// Today and the seven days before, the latest first; days on which nothing was counted are not among them.
+    /// Today and the seven days before it, latest first. Days without counts are omitted.
     days: Vec<DayOfUse>,
 }
 
@@ -82,8 +82,8 @@ async fn usage_of(app: &App, tenant: &TenantId) -> Result<UsageBody, Problem> {
 
 /// Shows what the tenant uses
 ///
-/// Each budget with what of it is used, and what was counted in the last days.
-#[utoipa::path(get, path = "/usage", tag = "Usage", responses((status = 200, description = "What is used", body = UsageBody)))]
+/// Each budget with its usage, and the counts of the last days.
+#[utoipa::path(get, path = "/usage", tag = "Usage", responses((status = 200, description = "The usage", body = UsageBody)))]
 pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<UsageBody>, Problem> {
     usage_of(&app, &admin.tenant).await.map(Json)
 }
@@ -104,9 +104,9 @@ fn read(tenant: &str) -> Result<TenantId, Problem> {
 
 /// Shows what a tenant uses
 ///
-/// For the operator: the same as the tenant sees at `/usage`.
+/// For the operator: the same as `/usage` shows to the tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/usage", tag = "Usage", params(TenantPath),
-    responses((status = 200, description = "What is used", body = UsageBody)))]
+    responses((status = 200, description = "The usage", body = UsageBody)))]
 pub(super) async fn of_tenant(
     State(app): State<Arc<App>>,
     _: Operator,
@@ -115,11 +115,11 @@ pub(super) async fn of_tenant(
     usage_of(&app, &read(&tenant)?).await.map(Json)
 }
 
-/// Shows what the operator says of a tenant's budgets
+/// Shows the budgets that the operator set for a tenant
 ///
-/// `null` stands for the deployment's default.
+/// `null` means the deployment's default.
 #[utoipa::path(get, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "get_budgets", params(TenantPath),
-    responses((status = 200, description = "What differs from the defaults", body = Overrides)))]
+    responses((status = 200, description = "The limits that differ from the defaults", body = Overrides)))]
 pub(super) async fn get_budgets(
     State(app): State<Arc<App>>,
     _: Operator,
@@ -130,10 +130,10 @@ pub(super) async fn get_budgets(
 
 /// Sets a tenant's budgets
 ///
-/// In place of what was set before: a budget that is not named has the deployment's default. It holds within a minute.
+/// Replaces what was set before. A budget that is not named has the deployment's default. Takes effect within a minute.
 #[utoipa::path(put, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "put_budgets", params(TenantPath),
     request_body = Overrides,
-    responses((status = 200, description = "What differs from the defaults now", body = Overrides)))]
+    responses((status = 200, description = "The limits that differ from the defaults now", body = Overrides)))]
 pub(super) async fn put_budgets(
     State(app): State<Arc<App>>,
     operator: Operator,

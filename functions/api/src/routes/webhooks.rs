@@ -52,25 +52,25 @@ const ROUNDS: usize = 5;
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "shows the form; `input` reads it")]
 pub struct NewWebhookOnly {
-    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of 8 characters or more, which signs with
-    /// another scheme than `standard-webhooks`. Generated unless given.
+    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of at least 8 characters, which cannot
+    /// sign `standard-webhooks`. Default: a generated secret.
     #[schema(min_length = 8, max_length = 400)]
     secret: Option<String>,
-    /// How its requests are authorized beside the signature.
+    /// How its requests are authorized, in addition to the signature.
     authorization: Option<authorization::AuthorizationWithSecret>,
     /// The same as `url`.
     #[schema(nullable = false, max_length = 2048)]
     target_url: Option<String>,
-    /// The same as `event_types`, with commas in between.
+    /// The same as `event_types`, separated by commas.
     #[schema(nullable = false, examples("contact.created,person.changed"))]
     events: Option<String>,
-    /// The same as `event_types`, for one.
+    /// The same as `event_types` with one entry.
     #[schema(nullable = false)]
     trigger_type: Option<String>,
     /// The same as `enabled`: 1 is `true`, 2 is `false`.
     #[schema(nullable = false, minimum = 1, maximum = 2)]
     state: Option<u8>,
-    /// The token's tenant, and no other one.
+    /// The token's tenant; no other value is accepted.
     #[schema(nullable = false)]
     tenant_id: Option<String>,
     /// The same as `tenant_id`.
@@ -85,7 +85,7 @@ fn with_secret(body: WebhookBody, secret: &WebhookSecret) -> WebhookWithSecret {
 
 /// Registers a webhook
 ///
-/// Its secret is in the answer, and never again.
+/// The response is the only one that contains the secret.
 #[utoipa::path(post, path = "/webhooks", tag = "Webhooks",
     request_body = ref("#/components/schemas/NewWebhook"),
     responses(
@@ -193,37 +193,37 @@ async fn store(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// Of this application.
+    /// Only those of this application.
     #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     app_id: Option<AppId>,
-    /// Of this connector.
+    /// Only those of this connector.
     #[param(value_type = String, required = false)]
     connector_id: Option<String>,
-    /// With this tag.
+    /// Only those with this tag.
     #[param(value_type = String, required = false)]
     tag: Option<String>,
-    /// That ask for this event type, by its name or a group's.
+    /// Only those whose patterns match this event type.
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
-    /// That are enabled, or that are not.
+    /// Only enabled webhooks, or only disabled ones.
     #[param(value_type = bool, required = false)]
     enabled: Option<bool>,
-    /// In this state: 1 active, 2 stopped, 3 too many errors.
+    /// Only those in this state: 1 active, 2 stopped, 3 too many errors.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 3)]
     state: Option<u8>,
-    /// In this direction.
+    /// Only those with this direction.
     #[param(value_type = Direction, required = false, inline)]
     direction: Option<Direction>,
-    /// Registered from there.
+    /// Only those with this `source`.
     #[param(value_type = String, required = false)]
     source: Option<String>,
-    /// Deleted ones too.
+    /// Whether to include deleted webhooks.
     #[serde(default)]
     #[param(default = false)]
     include_deleted: bool,
@@ -252,7 +252,7 @@ impl Filter {
 
 /// Lists webhooks
 ///
-/// Oldest first. Pages are stable: a webhook that is created or deleted meanwhile moves no other one.
+/// Oldest first. Pages are stable: a webhook that is created or deleted in the meantime does not move the others.
 #[utoipa::path(get, path = "/webhooks", tag = "Webhooks", params(Filter),
     responses((status = 200, description = "A page", body = WebhookList)))]
 pub(super) async fn list(
@@ -294,7 +294,8 @@ pub struct WebhookPath {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "shows the form of a header")]
 pub struct IfMatchHeader {
-    /// The `ETag` of the version that is to be changed, or several; if none is the current one, or it is a weak one, the answer is 412.
+    /// The `ETag` of the version to change, or a list. If none of them is the current version, or they are weak, the
+    /// answer is 412.
     #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^(\*|[0-9]{1,18}|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$"#, example = "\"1\"")]
     if_match: Option<String>,
 }
@@ -309,9 +310,10 @@ pub(super) fn changed(app: &App, record: WebhookRecord) -> Changed {
 
 /// Changes a webhook
 ///
-/// A JSON merge patch (RFC 7396): what is not named stays, `null` sets a field back. Without `If-Match` the change is made to
-/// whatever the current version is, and nobody's update is lost. A `url` at another scheme, host or port is refused while there is an
-/// `authorization` that was given for the one before: send `authorization` again with the change, or `null` to remove it.
+/// A JSON merge patch (RFC 7396): fields that are not sent stay as they are, and `null` resets a field. Without
+/// `If-Match` the change applies to the current version, and no concurrent update is lost. A `url` with another scheme,
+/// host or port is refused while an `authorization` is set for the old one: send `authorization` again with the change,
+/// or `null` to remove it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body(content = ref("#/components/schemas/WebhookPatch"), example = json!({"enabled": false})),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
@@ -337,8 +339,9 @@ pub(super) async fn patch(
 
 /// Replaces a webhook's settings
 ///
-/// What is not named is set to its default; `authorization` alone stays as it is, and is bound to its origin as for `PATCH`. `If-Match` is needed: a replacement without it would undo what somebody else
-/// wrote. What `GET` answered can be sent back as it is.
+/// Fields that are not sent get their defaults. Only `authorization` stays as it is, and is bound to its origin as for
+/// `PATCH`. `If-Match` is required, because a replacement without it could undo another caller's change. A response of
+/// `GET` can be sent back unchanged.
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = ref("#/components/schemas/WebhookReplacement"),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
@@ -368,8 +371,8 @@ pub(super) async fn put(
 
 /// Deletes a webhook
 ///
-/// Nothing more is sent, deliveries that are still waiting are cancelled, and its secrets go into Secrets Manager's recovery
-/// window of 30 days. Until then it can be restored.
+/// Nothing more is sent, and waiting deliveries are cancelled. Its secrets enter Secrets Manager's recovery window of
+/// 30 days, within which the webhook can be restored.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(

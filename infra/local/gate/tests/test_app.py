@@ -1,4 +1,4 @@
-"""The gate in front of an application that answers everything."""
+"""Tests of the gate in front of an application that accepts everything."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from unittest import mock
 from ministack.core.iam_evaluator import parse_policy_document
 
 from gate.app import Gate, read
+from gate.front import is_for_api
 from gate.callers import Caller, name
 
 ROLE = "arn:aws:sts::000000000000:assumed-role/r"
@@ -20,7 +21,7 @@ CALLERS = {
 
 
 class Emulator:
-    """Answers every request with 200, and keeps what arrived."""
+    """Answers every request with 200 and keeps the requests."""
 
     def __init__(self):
         self.arrived = []
@@ -32,6 +33,42 @@ class Emulator:
         await send({"type": "http.response.body", "body": b"{}"})
 
 
+class Front(unittest.TestCase):
+    """The deployed API at the emulator's own address."""
+
+    CALL = {"host": "127.0.0.1:4566", "authorization": "Bearer e30.e30.sig"}
+
+    def test_what_is_not_signed_is_for_the_api(self):
+        for path in ("/api/v1/integration/webhooks", "/docs", "/openapi.json", "/.well-known/webhooks/acme/keys.json", "/nowhere"):
+            self.assertTrue(is_for_api(path, self.CALL, ""), path)
+        self.assertTrue(is_for_api("/docs", {"host": "localhost:4566"}, ""))
+
+    def test_calls_of_aws_and_the_emulators_own_paths_are_not(self):
+        signed = {**self.CALL, "authorization": "AWS4-HMAC-SHA256 Credential=test/20261128/us-east-1/s3/aws4_request"}
+        for path, headers, query in (
+            ("/api", signed, ""),
+            ("/", {**self.CALL, "x-amz-target": "DynamoDB_20120810.GetItem"}, ""),
+            ("/bucket/key", self.CALL, "X-Amz-Signature=0"),
+            ("/_ministack/health", self.CALL, ""),
+            ("/_gate/report", self.CALL, ""),
+            ("/docs", {"host": "0123abcd.execute-api.localhost:4566"}, ""),
+        ):
+            self.assertFalse(is_for_api(path, headers, query), path)
+
+    def test_the_api_is_called_by_its_name(self):
+        reached = []
+
+        async def emulator(scope, receive, send):
+            reached.append(scope)
+
+        gate = Gate(emulator)
+        scope = {"type": "http", "method": "GET", "path": "/docs", "query_string": b"", "server": ("127.0.0.1", 4566)}
+        scope["headers"] = [(b"host", b"127.0.0.1:4566"), (b"accept", b"text/html")]
+        gate.api = "0123abcd"
+        asyncio.run(gate(scope, None, None))
+        self.assertEqual(reached[0]["headers"], [(b"host", b"0123abcd.execute-api.localhost:4566"), (b"accept", b"text/html")])
+
+
 @mock.patch("gate.callers.find", CALLERS.get)
 class App(unittest.TestCase):
     def setUp(self):
@@ -41,7 +78,7 @@ class App(unittest.TestCase):
         self.gate = Gate(self.emulator)
 
     def request(self, key, target, data, path="/"):
-        """Makes a request with that access key; returns status, headers and body of the answer."""
+        """Sends a request with that access key; returns status, headers and body of the answer."""
         sent = []
         headers = [(b"x-amz-target", target.encode()), (b"x-amz-security-token", b"t")]
         if key:

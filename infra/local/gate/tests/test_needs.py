@@ -1,4 +1,4 @@
-"""What calls need: actions, resources and leading keys."""
+"""Tests of the permissions that calls need: actions, resources and leading keys."""
 
 import unittest
 from unittest import mock

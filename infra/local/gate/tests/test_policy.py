@@ -1,4 +1,4 @@
-"""The evaluation against AWS's documented rules and examples.
+"""Tests of the evaluation with AWS's documented rules and examples.
 
 Rules: IAM user guide, "Policy evaluation logic", "Conditions with multiple context keys or values", "Multivalued context keys" and
 "IAM JSON policy elements: Condition operators". Leading keys: DynamoDB developer guide, "Fine-grained access control".
@@ -40,7 +40,7 @@ ALL = {"ForAllValues__StringLike": {KEYS: ["T#*", "W#*"]}}
 PRESENT = {"Null": {KEYS: "false"}}
 
 CASES = [
-    ("nothing is allowed that no statement allows", [], keyed("T#1"), False),
+    ("without a matching statement, nothing is allowed", [], keyed("T#1"), False),
     ("an allow of the action and the resource", [statement(action="dynamodb:GetItem", resource=TABLE)], keyed("T#1"), True),
     ("actions do not depend on case", [statement(action="DynamoDB:getitem", resource=TABLE)], keyed("T#1"), True),
     ("an action's wildcard", [statement(action="dynamodb:Get*", resource=TABLE)], keyed("T#1"), True),
@@ -49,17 +49,17 @@ CASES = [
     ("resources depend on case", [statement(resource=TABLE.lower())], keyed("T#1"), False),
     ("a table is not its index", [statement(resource=TABLE)], Need("dynamodb:Query", f"{TABLE}/index/by_score"), False),
     ("an index by wildcard", [statement(resource=f"{TABLE}/index/*")], Need("dynamodb:Query", f"{TABLE}/index/by_score"), True),
-    ("an action without resources wants a star", [statement(resource=TABLE)], Need("dynamodb:ListStreams", "*"), False),
+    ("an action without resources needs a star", [statement(resource=TABLE)], Need("dynamodb:ListStreams", "*"), False),
     ("an action without resources with a star", [statement()], Need("dynamodb:ListStreams", "*"), True),
     ("an explicit deny wins", [statement(), statement("Deny", "dynamodb:GetItem")], keyed("T#1"), False),
     ("a deny of something else", [statement(), statement("Deny", "dynamodb:PutItem")], keyed("T#1"), True),
     ("all values match one of the policy's", [statement(**ALL)], keyed("T#1", "W#2"), True),
     ("one value matches none", [statement(**ALL)], keyed("T#1", "K#2"), False),
     ("for all values of an absent key is true", [statement(**ALL)], Need("dynamodb:Scan", TABLE), True),
-    ("unless a null check wants the key", [statement(**ALL, **PRESENT)], Need("dynamodb:Scan", TABLE), False),
-    ("the null check with a key that is there", [statement(**ALL, **PRESENT)], keyed("W#2"), True),
+    ("unless a null check requires the key", [statement(**ALL, **PRESENT)], Need("dynamodb:Scan", TABLE), False),
+    ("the null check with a present key", [statement(**ALL, **PRESENT)], keyed("W#2"), True),
     ("the null check does not replace the values", [statement(**ALL, **PRESENT)], keyed("K#2"), False),
-    ("null true wants the key absent", [statement(Null={KEYS: "true"})], keyed("T#1"), False),
+    ("null true requires an absent key", [statement(Null={KEYS: "true"})], keyed("T#1"), False),
     ("for any value of an absent key is false", [statement(ForAnyValue__StringLike={KEYS: "T#*"})], Need("dynamodb:Scan", TABLE), False),
     ("for any value", [statement(ForAnyValue__StringLike={KEYS: "T#*"})], keyed("T#1", "K#2"), True),
     ("equals is no wildcard", [statement(ForAllValues__StringEquals={KEYS: "T#*"})], keyed("T#1"), False),
@@ -74,7 +74,7 @@ CASES = [
     ("an unknown condition of a deny", [statement(), statement("Deny", IpAddress={"aws:SourceIp": "10.0.0.0/8"})], keyed("T#1"), False),
     ("an unknown condition of another action", [statement(), statement(action="kms:*", StringEquals={"aws:SourceVpc": "v"})], keyed("T#1"), True),
     ("a deny whose key is absent", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], keyed("T#1"), True),
-    ("a deny whose key is there", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], Need("dynamodb:Scan", TABLE, {SOURCE.lower(): "arn:a"}), False),
+    ("a deny whose key is present", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], Need("dynamodb:Scan", TABLE, {SOURCE.lower(): "arn:a"}), False),
     ("a resource of this account", [statement(StringEquals={"aws:ResourceAccount": "000000000000"})], keyed("T#1"), True),
     ("a resource of another account", [statement(StringEquals={"s3:ResourceAccount": "111111111111"})], keyed("T#1"), False),
     ("a variable", [statement(ForAllValues__StringLike={KEYS: "${aws:userid}"})], keyed("${aws:userid}"), False),
@@ -96,7 +96,7 @@ class Policies(unittest.TestCase):
 
     def test_what_is_unknown_is_named(self):
         why = denial(caller(statement(StringEquals={"aws:SourceVpc": "vpc-1"})), keyed("T#1"))
-        self.assertIn("aws:SourceVpc", why)
+        self.assertIn("aws:SourceVpc", why or "")
 
 
 if __name__ == "__main__":

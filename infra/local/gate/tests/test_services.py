@@ -1,4 +1,4 @@
-"""What services of AWS need, from the configuration of functions."""
+"""Tests of the permissions that services need, from the configuration of functions."""
 
 import unittest
 from unittest import mock
@@ -22,7 +22,7 @@ def mapping(source, destination=None):
 
 
 def faults(statements, mappings=(), function=None, invocations=(), policy=None, key=None):
-    """Returns the faults of a function whose role has these statements."""
+    """Returns the missing permissions of a function whose role has these statements."""
     caller = Caller("deliver", "arn", [parse_policy_document({"Statement": [LOGS, *statements]})])
     with (
         mock.patch("gate.cloud.functions", lambda: [function or FUNCTION]),

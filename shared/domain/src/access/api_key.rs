@@ -28,9 +28,9 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// Whose it is.
     pub tenant: TenantId,
-    /// The application that it stands for.
+    /// The application that uses it.
     pub app: AppId,
-    /// What people call it.
+    /// A name for people.
     pub name: String,
     /// What it may do; anything that an admin may, if it names nothing.
     pub scopes: Vec<Scope>,
@@ -38,7 +38,7 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// The subject of the token that created it.
     pub created_by: String,
-    /// When it ends, if it does.
+    /// When it expires. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked, if it was.
@@ -62,7 +62,7 @@ impl ApiKey {
     }
 }
 
-/// One thing that a key may be narrowed to.
+/// A permission to which a key may be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Scope {
     /// Read webhooks.

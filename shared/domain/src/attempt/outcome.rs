@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -84,7 +84,7 @@ impl Verdict {
 /// What came of one HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
     /// The status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub struct Outcome {
     pub response_excerpt: Option<String>,
     /// From the start of the request to the end of the answer, in milliseconds, with the wait for an authorization server's token.
     pub duration_ms: u32,
-    /// What of that time went where.
+    /// The parts of that time.
     #[serde(default, skip_serializing_if = "Timing::is_empty")]
     pub timing: Timing,
     /// How long the receiver asked to wait (`Retry-After`), in seconds.
@@ -124,7 +124,8 @@ impl Outcome {
     }
 }
 
-/// How long the parts of a request took, in milliseconds; nothing where there was none, as on a connection that is used again.
+/// How long the parts of a request took, in milliseconds. A part that did not occur is missing, as on a reused
+/// connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timing {
     /// Waiting for a token of the webhook's authorization server, before the request.
@@ -136,10 +137,10 @@ pub struct Timing {
     /// Connecting, without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<u32>,
-    /// The handshake of TLS.
+    /// The TLS handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ms: Option<u32>,
-    /// From the start of the request to the head of the answer.
+    /// From the start of the request to the head of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u32>,
 }

@@ -27,22 +27,23 @@ pub struct RetryPolicy {
     /// How many attempts a delivery gets, the first included: 1 to 25.
     #[schema(minimum = 1, maximum = 25, default = 10)]
     pub max_attempts: u32,
-    /// How the waits between them grow: `exponential`, with all of a wait random, `fixed` or `linear`.
+    /// How the waits grow: `exponential` (fully randomized), `fixed` or `linear`.
     #[schema(inline)]
     pub backoff: Backoff,
-    /// How long one attempt may take, in milliseconds, from the connection to the last byte of the answer: 1,000 to 30,000.
+    /// How long one attempt may take, in milliseconds, from the connection to the last byte of the response: 1,000 to
+    /// 30,000.
     #[schema(minimum = 1000, maximum = 30000, default = 15000)]
     pub timeout_ms: u32,
     /// The first wait of `exponential` and `linear`, in milliseconds: 100 to 3,600,000.
     #[schema(minimum = 100, maximum = 3_600_000, default = 10_000)]
     pub base_ms: u32,
-    /// What each wait of `exponential` is multiplied by: 1 to 10.
+    /// The factor between the waits of `exponential`: 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 4)]
     pub factor: u32,
     /// The longest wait of `exponential` and `linear`, in milliseconds: 1,000 to 86,400,000.
     #[schema(minimum = 1000, maximum = 86_400_000, default = 43_200_000)]
     pub cap_ms: u32,
-    /// The waits of `fixed`, in seconds: 1 to 24 of them, each 1 to 86,400. Those of Standard Webhooks unless given.
+    /// The waits of `fixed`, in seconds: 1 to 24 waits of 1 to 86,400 each. Default: those of Standard Webhooks.
     #[schema(min_items = 1, max_items = 24, default = json!([5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]))]
     pub schedule_seconds: Vec<u32>,
 }
@@ -85,7 +86,7 @@ const BREATHER: Duration = Duration::from_secs(30);
 pub struct RetryPolicyError {
     /// The field, by its wire name.
     pub field: &'static str,
-    /// What it must be.
+    /// What is wrong, or what the value must be.
     pub detail: &'static str,
 }
 

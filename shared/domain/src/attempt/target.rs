@@ -205,7 +205,8 @@ impl TargetPolicy {
         if url.fragment().is_some() {
             return Err(TargetError::Fragment);
         }
-        if self.own.iter().any(|own| own.is(url.host_str().unwrap_or_default(), url.path())) {
+        let port = url.port_or_known_default().unwrap_or_default();
+        if self.own.iter().any(|own| own.is(url.host_str().unwrap_or_default(), port, url.path())) {
             return Err(TargetError::Own);
         }
         let address = match url.host() {

@@ -16,21 +16,21 @@ pub const PUBLISHED_KEPT_DAYS: u8 = 30;
 /// How long what is known of a tenant's budgets and of its other processes is used before it is read again, in seconds.
 pub const KNOWN_FOR_SECONDS: i64 = 60;
 
-/// Something that a tenant has a budget of.
+/// A resource that is limited by a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// Webhooks that are not deleted.
     Webhooks,
-    /// Secrets that are created, rotated or replaced in a day.
+    /// Secrets created, rotated or replaced in a day.
     SecretsPerDay,
     /// Events of a day: those that are published, and those of tables.
     EventsPerDay,
-    /// New deliveries of a day.
+    /// New deliveries in a day.
     DeliveriesPerDay,
-    /// The events that are kept, in bytes of JSON.
+    /// Stored events, in bytes of JSON.
     StoredBytes,
-    /// Jobs that are started in a day.
+    /// Jobs started in a day.
     JobsPerDay,
 }
 
@@ -78,7 +78,7 @@ pub struct Budgets {
     pub webhooks: u64,
     /// Secrets that are written in a day.
     pub secrets_per_day: u64,
-    /// Events of a day.
+    /// Events in a day.
     pub events_per_day: u64,
     /// Deliveries of a day.
     pub deliveries_per_day: u64,
@@ -154,7 +154,7 @@ impl Budgets {
     }
 }
 
-/// What the operator says of one tenant; `null` stands for the deployment's default, and 0 for nothing at all.
+/// The budgets that the operator set for a tenant. `null` means the deployment's default, and 0 allows nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = BudgetOverrides)]
@@ -162,19 +162,19 @@ pub struct Overrides {
     /// Webhooks.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub webhooks: Option<u64>,
-    /// Secrets that are created, rotated or replaced in a day.
+    /// Secrets created, rotated or replaced in a day.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub secrets_per_day: Option<u64>,
-    /// Events of a day.
+    /// Events in a day.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub events_per_day: Option<u64>,
-    /// New deliveries of a day.
+    /// New deliveries in a day.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub deliveries_per_day: Option<u64>,
-    /// The events that are kept, in bytes of JSON.
+    /// Stored events, in bytes of JSON.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub stored_bytes: Option<u64>,
-    /// Jobs that are started in a day.
+    /// Jobs started in a day.
     #[schema(required = false, minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     pub jobs_per_day: Option<u64>,
 }

@@ -26,15 +26,15 @@ const HISTORY_DAYS: usize = 100;
 pub struct Counts {
     /// Events: published ones, and those of tables.
     pub events: u64,
-    /// The published ones, in bytes of JSON.
+    /// Published events, in bytes of JSON.
     pub published_bytes: u64,
     /// Those of tables that the archive was to keep, in bytes of JSON.
     pub archived_bytes: u64,
     /// New deliveries.
     pub deliveries: u64,
-    /// Secrets that were created, rotated or replaced.
+    /// Secrets created, rotated or replaced.
     pub secrets: u64,
-    /// Jobs that were started.
+    /// Jobs started.
     pub jobs: u64,
 }
 
@@ -69,9 +69,9 @@ pub struct Exceeded {
     pub used: u64,
     /// How much the request needs.
     pub needed: u64,
-    /// How much there is.
+    /// The limit of the budget.
     pub limit: u64,
-    /// When there is something again.
+    /// When the budget is available again.
     pub resets_at: Timestamp,
     /// How long that takes, in whole seconds, at least one.
     pub wait_seconds: u64,

@@ -77,7 +77,7 @@ impl Scope {
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -237,13 +237,13 @@ pub struct Job {
     pub dry_run: bool,
     /// Where it stands.
     pub state: State,
-    /// Why it is paused or failed, unless somebody did it.
+    /// Why it is paused or failed, if the job did this itself.
     pub reason: Option<String>,
     /// How far it is.
     pub progress: Progress,
     /// When somebody started it.
     pub created_at: Timestamp,
-    /// The subject of the token that did.
+    /// The token's subject of that request.
     pub created_by: String,
     /// When it last changed.
     pub updated_at: Timestamp,

@@ -45,7 +45,7 @@ pub struct Message {
     pub webhook: WebhookId,
     /// Whose webhook that is.
     pub tenant: TenantId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// Where its event stands in the order of the entity's changes.

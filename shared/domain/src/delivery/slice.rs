@@ -60,7 +60,7 @@ pub struct Part {
 pub struct Wanting {
     /// The webhook.
     pub webhook: WebhookId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// Whether it wants the deliveries of an entity in order.

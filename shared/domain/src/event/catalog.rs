@@ -38,7 +38,7 @@ pub struct CatalogEntry {
 /// What somebody says of an event type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// What it means, for people.
+    /// What the type means, for people.
     pub description: Option<String>,
     /// A JSON Schema of the events' data, as JSON.
     pub schema: Option<String>,

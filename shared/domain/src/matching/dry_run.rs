@@ -17,7 +17,7 @@ pub const MAX_SHOWN: usize = 3;
 pub struct Rehearsal {
     /// How many events there were.
     pub looked_at: usize,
-    /// How many of them the webhook gets as it is.
+    /// How many of them the webhook gets now.
     pub before: usize,
     /// How many it gets as it would be.
     pub after: usize,
@@ -38,7 +38,7 @@ pub struct Rehearsal {
 pub struct Named {
     /// Its id.
     pub id: EventId,
-    /// The type under which the webhook gets it.
+    /// The event type under which the webhook gets it.
     pub event_type: EventType,
 }
 

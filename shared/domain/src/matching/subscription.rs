@@ -58,8 +58,8 @@ pub struct Subscription {
     pub ordered: bool,
 }
 
-/// A change of a field from one value to another. An end that is not given may be anything; `null` is also a field that is not
-/// there.
+/// A change of a field from one value to another. A side that is not given matches any value; `null` also matches a
+/// missing field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transition {
@@ -111,12 +111,12 @@ impl Transition {
 /// Whether one condition of a webhook holds for an event, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Verdict {
-    /// The field of the webhook that says the condition.
+    /// The webhook's field that sets the condition.
     #[schema(examples("event_types"))]
     pub condition: String,
     /// Whether it holds.
     pub holds: bool,
-    /// What was looked at.
+    /// What was compared.
     #[schema(examples("packet.updated is none of packet.created"))]
     pub detail: String,
 }

@@ -21,7 +21,7 @@ pub(super) struct View<'a> {
     pub(super) path: String,
     /// When the change was committed.
     pub(super) at: String,
-    /// The entity as it is.
+    /// The entity after the event.
     pub(super) new: Option<Shown<'a>>,
     /// The entity as it was.
     pub(super) old: Option<Shown<'a>>,

@@ -14,8 +14,8 @@ const PLAIN_HEADER: &str = "x-signature-256";
 /// What stands at the end of the name of the header that has the signature of the secret before.
 pub(super) const PREVIOUS: &str = "-previous";
 
-/// How requests are signed: with HMAC-SHA256 under the webhook's secret, or with the tenant's key pair, each scheme over other
-/// bytes and in another form.
+/// How requests are signed: HMAC-SHA256 with the webhook's secret, or Ed25519 with a key pair. The schemes differ in
+/// the bytes that they sign and in the form of the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignatureScheme {
@@ -78,7 +78,7 @@ impl SignatureScheme {
     }
 }
 
-/// How the bytes of a plain signature are written.
+/// The encoding of a plain signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
@@ -93,10 +93,10 @@ pub enum Encoding {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// What is signed, and how it is written.
+    /// What is signed, and the form of the signature.
     #[schema(inline)]
     pub scheme: SignatureScheme,
-    /// The header that carries it, for `hmac-sha256`: `X-Signature-256` unless given.
+    /// The header that carries it, for `hmac-sha256`. Default: `X-Signature-256`.
     #[serde(default)]
     #[schema(
         min_length = 1,
@@ -105,7 +105,7 @@ pub struct Signature {
         examples("X-Acme-Signature")
     )]
     pub header: Option<String>,
-    /// How its bytes are written, for `hmac-sha256`.
+    /// The encoding of the signature, for `hmac-sha256`.
     #[serde(default)]
     #[schema(inline)]
     pub encoding: Encoding,

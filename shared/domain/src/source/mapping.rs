@@ -22,22 +22,22 @@ use crate::value::{Map, Value};
 /// The most fields that a kind may ignore, or redact, or show beside the entity.
 const MAX_FIELDS: usize = 100;
 
-/// How the items of one kind become events. Templates are texts with attributes in braces: `orders/{order_id}`; `{sk:ORDER#}`
-/// is an attribute without what it starts with.
+/// How the items of one kind become events. A template is a text with attributes in braces, such as
+/// `orders/{order_id}`; `{sk:ORDER#}` is an attribute without the prefix `ORDER#`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EntityMapping)]
 pub struct Mapping {
-    /// Which items are of this kind; all unless given.
+    /// Which items are of this kind. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Selector>,
     /// The first word of their event types.
     #[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", examples("order"))]
     pub entity: EntityName,
-    /// The tenant: a template, `{tenant_id}`, or a text if all are of one tenant.
+    /// The tenant: a template such as `{tenant_id}`, or a fixed text if all items belong to one tenant.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("{tenant_id}"))]
     pub tenant: Template,
-    /// The application that the entity belongs to: a template, or a text.
+    /// The application to which the entity belongs: a template or a fixed text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("{app_id}"))]
     pub app: Option<Template>,
@@ -47,15 +47,15 @@ pub struct Mapping {
     /// The path of its collection: a template. `entityPath` is `<collection>/<id>`.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("orders", "pipelinesPackets/{packetId}/comments"))]
     pub collection: Template,
-    /// What receivers call the kind; `entity` unless given.
+    /// The receivers' name of the kind. Default: `entity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 255, examples("flows/comments"))]
     pub entity_key: Option<String>,
-    /// The attribute that holds when the entity was created: a text, or seconds since 1970.
+    /// The attribute with the time at which the entity was created: a text, or seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub create_time_attribute: Option<FieldPath>,
-    /// The attribute that holds when it was last changed, in the same forms.
+    /// The attribute with the time of its last change, in the same forms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub update_time_attribute: Option<FieldPath>,
@@ -63,21 +63,21 @@ pub struct Mapping {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("softRemoved"))]
     pub soft_delete_attribute: Option<FieldPath>,
-    /// Fields whose change alone makes no event. They are sent with the others.
+    /// If only these fields change, there is no event. They are sent with the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["last_seen_at"])))]
     pub ignore: Vec<FieldPath>,
-    /// Fields that are never sent to anybody, nor kept.
+    /// Fields that are never sent or stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["password_hash", "address.phone"])))]
     pub redact: Vec<FieldPath>,
-    /// Attributes that stand beside the entity in the payload, by the name that they have there.
+    /// Attributes that are added next to the entity in the payload, by the name that they have there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>, examples(json!({"entityComments": "thread"})))]
     pub related: BTreeMap<String, String>,
 }
 
-/// Chooses items by an attribute: by what it is, or by what it starts with.
+/// Selects items by the value or the prefix of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EntitySelector)]
@@ -85,11 +85,11 @@ pub struct Selector {
     /// The attribute.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("sk"))]
     pub attribute: FieldPath,
-    /// What it is; this or `prefix`.
+    /// The attribute's value; send this or `prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 255)]
     pub equals: Option<String>,
-    /// What it starts with.
+    /// The start of the attribute's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 255, examples("ORDER#"))]
     pub prefix: Option<String>,

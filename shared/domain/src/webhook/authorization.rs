@@ -18,29 +18,29 @@ pub mod token;
 
 use origin::{Origin, SetBy};
 
-/// How a webhook's requests are authorized, and where the secret of it lives; never the secret itself.
+/// How a webhook's requests are authorized, and where the secret is stored; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Authorization {
     /// What is sent.
     #[serde(flatten)]
     pub method: Method,
-    /// Where in Secrets Manager its secret lives.
+    /// The path of its secret in Secrets Manager.
     pub vault_path: String,
-    /// Which secret that is: a keyed hash.
+    /// Identifies the secret: a keyed hash.
     #[schema(value_type = String)]
     pub fingerprint: Fingerprint,
-    /// The scheme, host and port that it was given for: it is sent to no other. `null` for one that was set before this was noted,
-    /// which is bound to the webhook's URL.
+    /// The scheme, host and port for which it was set; it is sent to no other. `null` if it was set by a version that
+    /// did not record this, and is bound to the webhook's URL.
     #[serde(default)]
     #[schema(value_type = Option<String>, required, examples("https://example.com"))]
     pub for_origin: Option<Origin>,
-    /// Who gave it: an admin of the tenant, or the webhook's application.
+    /// Who set it: an admin of the tenant, or the webhook's application.
     #[serde(default)]
     #[schema(inline, required)]
     pub set_by: SetBy,
 }
 
-/// What is sent, without what is secret of it.
+/// What is sent, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = AuthorizationMethod)]
@@ -50,9 +50,9 @@ pub enum Method {
         /// The user name.
         username: String,
     },
-    /// A token ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)) that stays the same.
+    /// A fixed token ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
     Bearer,
-    /// A token that an authorization server gives for client credentials, and that is fetched anew when it ends.
+    /// A token that an authorization server issues for client credentials. It is fetched again when it expires.
     OAuth2(OAuth2),
 }
 
@@ -61,23 +61,23 @@ pub enum Method {
 pub struct OAuth2 {
     /// Where tokens are fetched.
     pub token_url: String,
-    /// Whom the authorization server knows.
+    /// The client's id at the authorization server.
     pub client_id: String,
-    /// What the token is to be for, in the server's words, with spaces in between.
+    /// The scopes of the token, separated by spaces.
     #[serde(default)]
     #[schema(required)]
     pub scope: Option<String>,
-    /// Whom the token is to be for, where the server asks for it.
+    /// The audience of the token, if the server requires one.
     #[serde(default)]
     #[schema(required)]
     pub audience: Option<String>,
-    /// Where the client's id and secret stand in the request for a token.
+    /// Where the token request carries the client's id and secret.
     #[serde(default)]
     #[schema(inline, required)]
     pub client_authentication: ClientAuthentication,
 }
 
-/// Where a client's id and secret stand in its request for a token.
+/// Where a token request carries the client's id and secret.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuthentication {

@@ -60,7 +60,7 @@ impl Hour {
 pub struct Sums {
     /// Attempts.
     pub calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     pub errors: u64,
     /// How long all of them took together, in milliseconds.
     pub duration_ms: u64,

@@ -14,7 +14,7 @@ pub enum Ordering {
     Entity,
 }
 
-/// What an exhausted delivery means for the later ones of its entity.
+/// What happens to an entity's later deliveries after one is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExhausted {

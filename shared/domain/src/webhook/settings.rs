@@ -24,50 +24,50 @@ use crate::value::path::FieldPath;
 /// How many event types a webhook may name.
 pub const MAX_EVENT_TYPES: usize = 100;
 
-/// All that a webhook's owner can set.
+/// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Settings {
-    /// What people call it; need not be unique.
+    /// A name for people; need not be unique.
     #[schema(min_length = 1, max_length = 400, examples("orders to the ERP"))]
     pub name: String,
-    /// The plugin that handles it; there is one.
+    /// The plugin that handles it; `webhook` is the only one.
     #[serde(rename = "type", default = "webhook")]
     #[schema(pattern = "^webhook$", default = "webhook")]
     pub kind: String,
-    /// Whether events are sent to `url`, or taken from whoever calls it. Cannot be changed.
+    /// Whether events are sent to `url` (`outbound`), or calls to it are received (`inbound`). Cannot be changed.
     #[serde(default)]
     #[schema(inline)]
     pub direction: Direction,
-    /// Where deliveries go. For an inbound webhook it is ours, and cannot be set.
+    /// Where deliveries are sent. Must be omitted for an inbound webhook, whose URL is generated.
     #[serde(default)]
     #[schema(max_length = 2048, examples("https://example.com/webhooks"))]
     pub url: String,
-    /// The event types that it wants; all of them if none are named. `order.*` is every type of an order, `*.deleted` every
-    /// deletion, and `order.status_changed` an update that changed the attribute `status`.
+    /// Event types or patterns; all types if the list is empty. `order.*` matches every type of an order, `*.deleted`
+    /// every deletion, and `order.status_changed` an update that changed the attribute `status`.
     #[serde(default)]
     #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
     pub event_types: Vec<EventPattern>,
-    /// Only changes of these tables, if any are named.
+    /// Only changes of these tables. Empty: all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub sources: Vec<String>,
-    /// Only changes in these collections, if any are named: their paths, or the template that a source names for them.
+    /// Only changes in these collections: their paths, or a source's template for them. Empty: all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub collections: Vec<String>,
-    /// Only these operations, if any are named.
+    /// Only these operations. Empty: all.
     #[serde(default)]
     #[schema(max_items = 3, inline)]
     pub operations: Vec<Operation>,
-    /// Only events of these applications, if any are named.
+    /// Only events of these applications. Empty: all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 50)]
     pub applications: Vec<AppId>,
-    /// Only events that changed one of these fields, if any are named: `status`, `address.city`.
+    /// Only events that changed one of these fields: `status`, `address.city`. Empty: all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 50, examples(json!(["status"])))]
     pub changed: Vec<FieldPath>,
-    /// Only events that changed a field in one of these ways, if any are named.
+    /// Only events that changed a field in one of these ways. Empty: all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub transitions: Vec<Transition>,
@@ -75,15 +75,15 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Option<Object>, examples(json!({"value": {"total": [{"numeric": [">", 100]}]}})))]
     pub filter: Option<Filter>,
-    /// What payloads look like.
+    /// The format of payloads.
     #[serde(default)]
     #[schema(inline)]
     pub payload_format: PayloadFormat,
-    /// How much of an entity payloads show.
+    /// How much of the entity payloads contain.
     #[serde(default)]
     #[schema(inline)]
     pub detail: Detail,
-    /// Only these fields of the entity are sent, if any are named.
+    /// Only these fields of the entity are sent. Empty: all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 100)]
     pub include: Vec<FieldPath>,
@@ -91,28 +91,29 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 100)]
     pub exclude: Vec<FieldPath>,
-    /// The template of the payload, for the format `template`: in Jinja's syntax, and what it makes must be JSON.
+    /// The payload's template, for the format `template`: in Jinja's syntax, with JSON as the result.
     #[serde(default)]
     #[schema(max_length = 16384)]
     pub template: Option<String>,
-    /// How deliveries are signed; of an inbound webhook, how calls must be.
+    /// How deliveries are signed; for an inbound webhook, how calls must be signed.
     #[serde(default)]
     #[schema(inline)]
     pub signature_scheme: SignatureScheme,
-    /// Whose key pair signs `standard-webhooks-ed25519`: `webhook`, its own, or `tenant`, which all webhooks of the tenant share and which
-    /// only admins of the tenant may choose. Unless given it stays what it was, and is `webhook` at first.
+    /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own (`webhook`), or the one that webhooks of the
+    /// tenant share (`tenant`), which only admins of the tenant may choose. Without it, the setting stays as it is; a
+    /// new webhook gets `webhook`.
     #[serde(default)]
     #[schema(inline)]
     pub signing_key: Option<SigningKeyOf>,
-    /// Headers that are added to every delivery. Not secret: they are kept in clear.
+    /// Headers that are added to every delivery. They are not secret: they are stored in plain text.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub headers: BTreeMap<String, String>,
-    /// Properties that are added to every payload, at its top.
+    /// Properties that are added to every payload, at its top level.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub properties: serde_json::Map<String, serde_json::Value>,
-    /// Whether it wants events at all.
+    /// Whether it gets events.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub enabled: bool,
@@ -124,15 +125,15 @@ pub struct Settings {
     #[serde(default, deserialize_with = "from_object")]
     #[schema(inline)]
     pub auto_pause: AutoPause,
-    /// How many requests a second it takes at most: 1 to 1,000.
+    /// The maximum number of requests a second: 1 to 1,000.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub rate_limit: Option<u32>,
-    /// How many requests at once it takes at most: 1 to 1,000.
+    /// The maximum number of requests at once: 1 to 1,000.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub max_concurrency: Option<u32>,
-    /// The header of the first signature, for the scheme `hmac-sha256`: `X-Signature-256` unless given.
+    /// The header of the first signature, for the scheme `hmac-sha256`. Default: `X-Signature-256`.
     #[serde(default)]
     #[schema(
         min_length = 1,
@@ -141,41 +142,43 @@ pub struct Settings {
         examples("X-Acme-Signature")
     )]
     pub signature_header: Option<String>,
-    /// How the first signature is written, for the scheme `hmac-sha256`.
+    /// The encoding of the first signature, for the scheme `hmac-sha256`.
     #[serde(default)]
     #[schema(inline)]
     pub signature_encoding: Encoding,
-    /// Signatures that stand on every delivery beside the first, no two of them in the same header; but the two schemes of
-    /// Standard Webhooks share theirs.
+    /// Additional signatures of every delivery. No two signatures may use the same header, except the two schemes of
+    /// Standard Webhooks, which share one.
     #[serde(default)]
     #[schema(max_items = 3)]
     pub further_signatures: Vec<Signature>,
-    /// How bodies are sent. Signatures are always those of the bytes that are sent.
+    /// How bodies are sent. Signatures are always over the bytes that are sent.
     #[serde(default)]
     #[schema(inline)]
     pub content_encoding: ContentEncoding,
-    /// Which answers are success, codes and classes; 2xx if none is named. A list replaces that: `["2xx", "409"]` adds to it.
+    /// The statuses that count as success: codes and classes. Default: 2xx. A list replaces the default: `["2xx",
+    /// "409"]` adds 409.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 20, examples(json!(["2xx", "409"])))]
     pub success_statuses: Vec<StatusPattern>,
-    /// Whether its deliveries keep an order: `none`, or `entity`: none of an entity overtakes an earlier one of it.
+    /// Whether its deliveries keep an order: `none`, or `entity` if no delivery of an entity may overtake an earlier
+    /// one.
     #[serde(default)]
     #[schema(inline)]
     pub ordering: Ordering,
-    /// What an exhausted delivery means for the later ones of its entity, with the ordering `entity`: they wait until it arrives or
-    /// is skipped (`halt`), or go out without it (`skip`).
+    /// With the ordering `entity`, what happens to an entity's later deliveries after one is exhausted: they wait until
+    /// it is redriven and succeeds, or is skipped (`halt`), or they are sent without it (`skip`).
     #[serde(default)]
     #[schema(inline)]
     pub on_exhausted: OnExhausted,
-    /// The connector that owns it, if one does.
+    /// The connector that owns it, if any.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
     pub connector_id: Option<String>,
-    /// The path of the integration provider that it was configured for.
+    /// The path of the integration provider for which it was configured.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
     pub integration_provider: Option<String>,
-    /// Labels to find it by.
+    /// Labels for finding it.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub tags: Vec<String>,
@@ -183,7 +186,7 @@ pub struct Settings {
     #[serde(default = "edm")]
     #[schema(min_length = 1, max_length = 255, default = "edm")]
     pub source: String,
-    /// What kind of program wrote it.
+    /// The kind of program that registered it.
     #[serde(default)]
     #[schema(inline)]
     pub source_type: SourceType,
@@ -199,7 +202,7 @@ pub enum SigningKeyOf {
     Tenant,
 }
 
-/// Which way events go.
+/// Whether a webhook sends events or receives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -210,7 +213,7 @@ pub enum Direction {
     Inbound,
 }
 
-/// What kind of program wrote a webhook.
+/// The kind of program that registered a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]

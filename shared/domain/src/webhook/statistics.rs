@@ -18,19 +18,19 @@ const MAX_ERROR_BYTES: usize = 75;
 pub struct Statistics {
     /// All attempts.
     pub total_calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     pub total_errors: u64,
     /// Those that failed since the last one that did not.
     pub consecutive_failures: u64,
-    /// When the first of these was made.
+    /// When the first of these failures occurred.
     pub failing_since: Option<Timestamp>,
     /// Those that got no answer in time since the last one that got another end.
     pub consecutive_timeouts: u64,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
     /// When the last attempt was made.
     pub last_delivery_at: Option<Timestamp>,
-    /// How it ended.
+    /// The verdict of the last attempt.
     pub last_delivery_status: Option<Verdict>,
     /// The last two days, hour by hour.
     #[serde(skip)]
@@ -49,7 +49,7 @@ impl Statistics {
 pub struct Tally {
     /// Attempts.
     pub calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     pub errors: u64,
     /// How long all of them took together, in milliseconds.
     pub duration_ms: u64,
@@ -67,7 +67,7 @@ pub struct Tally {
     pub last_error: Option<String>,
     /// When the last attempt was made.
     pub last_at: Timestamp,
-    /// How it ended.
+    /// The verdict of the last attempt.
     pub last_status: Verdict,
 }
 

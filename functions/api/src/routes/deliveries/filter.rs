@@ -20,31 +20,31 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
-    /// How many at most.
+    /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// In this state, or in one of these, with commas in between.
+    /// Only those in this state, or in one of several, separated by commas.
     #[param(value_type = Vec<State>, inline, required = false, style = Form, explode = false, min_items = 1)]
     state: Option<OneOf<State>>,
-    /// Whose last attempt ended so, or in one of these ways.
+    /// Only those whose last attempt had this verdict, or one of several, separated by commas.
     #[param(value_type = Vec<Verdict>, inline, required = false, style = Form, explode = false, min_items = 1)]
     verdict: Option<OneOf<Verdict>>,
-    /// Whose last attempt got this status, or one of this class; several with commas in between.
+    /// Only those whose last attempt got this status or a status of this class; several are separated by commas.
     #[param(value_type = String, required = false, pattern = "^[1-9]([0-9]{2}|xx)(,[1-9]([0-9]{2}|xx))*$", example = "404,5xx")]
     status: Option<OneOf<Statuses>>,
-    /// Of events of this type, or of this group of them (`packet.*`, `*.deleted`).
+    /// Only those of events of this type or group (`packet.*`, `*.deleted`).
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
     event_type: Option<EventPattern>,
-    /// Of this event.
+    /// Only those of this event.
     #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     event_id: Option<EventId>,
-    /// Of events from then on.
+    /// Only those of events at this time or later.
     #[param(value_type = String, format = DateTime, required = false)]
     from: Option<Timestamp>,
-    /// Of events before.
+    /// Only those of events before this time.
     #[param(value_type = String, format = DateTime, required = false)]
     to: Option<Timestamp>,
 }

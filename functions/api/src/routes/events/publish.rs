@@ -41,31 +41,32 @@ const MAX_ID_BYTES: usize = 255;
 /// How many events with ids are published at once: each takes a transaction.
 const AT_ONCE: usize = 10;
 
-/// Something that happened.
+/// A new event.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEvent {
-    /// What happened. Its last word says the operation, if it is `created`, `updated` or `deleted`; anything else came to be.
+    /// What happened. The last word sets the operation if it is `created`, `updated` or `deleted`; otherwise the
+    /// operation is `created`.
     #[schema(value_type = String, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", examples("invoice.paid"))]
     event_type: EventType,
-    /// What it happened to, as it is; of something that is gone, as it was. Numbers keep their digits.
+    /// The entity as it is now; for a deletion, as it was. Numbers keep their digits.
     #[serde(deserialize_with = "object")]
     #[schema(value_type = Object, examples(json!({"total": 12.50})))]
     data: Map,
-    /// The id of what it happened to; the event's own unless given.
+    /// The entity's id. Default: the event's own id.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", examples("in_1"))]
     entity_id: Option<String>,
-    /// The kind of that; the type without its last word unless given.
+    /// The kind of entity. Default: the type without its last word.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*$")]
     entity_key: Option<String>,
-    /// The path of its collection; the type without its last word and with an `s` unless given.
+    /// The path of its collection. Default: the type without its last word, plus `s`.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*$")]
     collection: Option<String>,
-    /// The same as it was before, for an update.
+    /// The entity before an update.
     #[serde(default, deserialize_with = "optional_object")]
     #[schema(value_type = Option<Object>)]
     old_data: Option<Map>,
-    /// Your own id of the event: the same one of the same application is published once in 30 days.
+    /// Your own id of the event. An application publishes each id once in 30 days.
     #[schema(min_length = 1, max_length = 255)]
     id: Option<String>,
 }
@@ -91,21 +92,21 @@ impl ToSchema for NewEvents {
 /// A published event.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Published {
-    /// `evt_` and a ULID: what receivers get as `webhook-id`.
+    /// `evt_` and a ULID; receivers get it as `webhook-id`.
     #[schema(value_type = String)]
     id: EventId,
     #[schema(value_type = String)]
     event_type: EventType,
-    /// `true` if it was published before, by the `id` that you gave it.
+    /// `true` if an event with your `id` was published before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     duplicate: bool,
 }
 
-/// What became of one event of several.
+/// The result of one event of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicationResult {
-    /// 202 if it is published; otherwise what it would have been answered with alone.
+    /// 202 if it was published; otherwise the status that it would have got alone.
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
@@ -113,17 +114,17 @@ pub struct PublicationResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     event_type: Option<EventType>,
-    /// `true` if it was published before, by the `id` that you gave it.
+    /// `true` if an event with your `id` was published before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     duplicate: bool,
-    /// Why it is not published. A pointer is one into that event.
+    /// Why it was not published. Pointers refer to this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProblemBody, required = false)]
     problem: Option<Problem>,
 }
 
-/// What became of several events.
+/// The results of a list of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicationResults {
     /// In the order in which they were sent.
@@ -153,14 +154,15 @@ impl From<Result<Published, Problem>> for PublicationResult {
 
 /// Publishes events
 ///
-/// One, or up to 100: then a bad one does not stop the others, and the answer is 207 and says what became of each. They go to every
-/// webhook that wants them, as a table's changes do. If the answer is a 503 some may be published: send the request again, with the
-/// same `Idempotency-Key` or with the same `id`s, and none is published twice. A request that follows from a delivery sends the header
-/// `webhook-hops` of that along, so that webhooks that lead to each other end.
+/// Publishes one event, or a list of up to 100. In a list, an invalid event does not stop the others; the answer is 207
+/// with the result of each. Events go to every webhook that matches them, like changes of tables. After a 503, some
+/// events may be published: send the request again with the same `Idempotency-Key` or the same `id`s, and no event is
+/// published twice. If the request follows from a delivery, send its header `webhook-hops` along, so that Dynahook can
+/// stop loops.
 #[utoipa::path(post, path = "/events", tag = "Events", request_body(content = inline(NewEvents)),
     responses(
         (status = 202, description = "It is published", body = Published),
-        (status = 207, description = "What became of each", body = PublicationResults),
+        (status = 207, description = "The result of each event", body = PublicationResults),
         (status = 409, description = "The idempotency key is in use", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn publish(
@@ -190,17 +192,17 @@ pub(crate) async fn publish(
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "shows the form of a path")]
 pub struct AboutPath {
-    /// The event's type: two words at least.
+    /// The event's type: at least two words.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$", example = "contact.changed")]
     id: String,
-    /// The id of what it happened to; none of the words that follow a webhook's id in other paths, such as `pause`.
+    /// The id of the entity. It must not be a word that follows a webhook's id in other paths, such as `pause`.
     #[param(max_length = 255, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", example = "1234")]
     entity: String,
 }
 
 /// Publishes an event, in SuperOffice's form
 ///
-/// The body is its data. A request that follows from a delivery sends the header `webhook-hops` of that along.
+/// The body is the event's data. If the request follows from a delivery, send its header `webhook-hops` along.
 #[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
     request_body(content = serde_json::Map<String, serde_json::Value>),
     responses(

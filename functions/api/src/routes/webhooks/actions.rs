@@ -34,7 +34,7 @@ const MAX_OVERLAP_SECONDS: u64 = 7 * 24 * 3600;
 
 /// Pauses a webhook
 ///
-/// Its deliveries wait, and none is lost. A paused webhook stays as it is.
+/// Its deliveries wait, and none is lost. Pausing a paused webhook changes nothing.
 #[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(crate) async fn pause(
@@ -58,8 +58,8 @@ pub(crate) async fn pause(
 
 /// Resumes a webhook
 ///
-/// Whether somebody paused it or too many failures did; those are forgotten. The deliveries that waited are on their way within a
-/// minute.
+/// Resumes a webhook that was paused manually or by too many failures, and resets its failures. Waiting deliveries are
+/// sent within a minute.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(crate) async fn resume(
@@ -89,7 +89,7 @@ pub(crate) async fn enable(
 
 /// Disables a webhook
 ///
-/// It gets no more events, and its waiting deliveries are cancelled; to keep them, pause it.
+/// The webhook gets no more events, and its waiting deliveries are cancelled. Pause it instead to keep them.
 #[utoipa::path(post, path = "/webhooks/{id}/disable", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(crate) async fn disable(
@@ -111,8 +111,9 @@ async fn set_enabled(app: &App, admin: &Admin, if_match: IfMatch, id: &str, to: 
 
 /// Restores a deleted webhook
 ///
-/// With its secret, while Secrets Manager keeps it (30 days); once that is gone with a new one, which is then in the answer. Once the
-/// secret of its authorization is gone it has none, and is to be given another. A webhook that is not deleted stays as it is.
+/// Restores the webhook with its secret while Secrets Manager keeps it (30 days), and afterwards with a new one, which
+/// the response contains. If the secret of its authorization is gone, the authorization becomes `null` and must be set
+/// again. Restoring a webhook that is not deleted changes nothing.
 #[utoipa::path(post, path = "/webhooks/{id}/restore", tag = "Webhooks", params(WebhookPath),
     responses(
         (status = 200, description = "The webhook as it is now", body = WebhookBody),
@@ -184,11 +185,11 @@ async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// A secret of your own; generated unless given.
+    /// A secret of your own. Default: a generated secret.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 8, max_length = 400)]
     secret: Option<serde_json::Value>,
-    /// How long the secret before it signs too, in seconds: up to seven days.
+    /// How long the old secret signs too, in seconds; up to seven days.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
     overlap_seconds: Option<u64>,
@@ -207,8 +208,9 @@ pub(in crate::routes) fn overlap(seconds: Option<u64>) -> Result<Duration, Probl
 
 /// Rotates a webhook's secret
 ///
-/// Both secrets sign until the overlap ends, so that the receiver can change over without refusing a delivery. The new secret
-/// is in the answer, and never again. A rotation within the overlap of another ends that overlap: the last two secrets sign.
+/// Both secrets sign until the overlap ends, so that the receiver can change its secret without refusing a delivery.
+/// The response is the only one that contains the new secret. A rotation during an overlap ends that overlap: only the
+/// last two secrets sign.
 #[utoipa::path(post, path = "/webhooks/{id}/secret/rotate", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = Option<Rotation>,
     responses((status = 200, description = "The webhook and its new secret", body = super::WebhookWithSecret)))]

@@ -27,44 +27,44 @@ use crate::etag::{IfMatch, etag};
 use crate::problem::Problem;
 use crate::routes::signing_keys;
 
-/// An authorization, with its secret: shows the form. The domain reads it, so that no error shows a value.
+/// An authorization with its secret. Only documents the form: the domain reads it, so that no error shows a value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = NewAuthorization)]
 pub enum AuthorizationWithSecret {
     /// A user name and a password.
     Basic {
-        /// The user name, without a colon. Not secret: it is kept in clear.
+        /// The user name, without a colon. It is not secret: it is stored in plain text.
         #[schema(min_length = 1, max_length = 255)]
         username: String,
         /// The password.
         #[schema(min_length = 1, max_length = 4096)]
         password: String,
     },
-    /// A token that stays the same.
+    /// A fixed token.
     Bearer {
         /// The token, without `Bearer`.
         #[schema(min_length = 1, max_length = 4096, pattern = "^[!-~]+$")]
         token: String,
     },
-    /// A token that an authorization server gives for client credentials.
+    /// A token that an authorization server issues for client credentials.
     OAuth2 {
-        /// Where tokens are fetched; as guarded as the webhook's `url`.
+        /// Where tokens are fetched. The same restrictions apply as to the webhook's `url`.
         #[schema(max_length = 2048, examples("https://login.example.com/oauth2/token"))]
         token_url: String,
-        /// Whom the authorization server knows.
+        /// The client's id at the authorization server.
         #[schema(min_length = 1, max_length = 255)]
         client_id: String,
         /// The client's secret.
         #[schema(min_length = 1, max_length = 4096)]
         client_secret: String,
-        /// What the token is to be for, with single spaces in between.
+        /// The scopes of the token, separated by single spaces.
         #[schema(min_length = 1, max_length = 1024)]
         scope: Option<String>,
-        /// Whom the token is to be for, where the server asks for it.
+        /// The audience of the token, if the server requires one.
         #[schema(min_length = 1, max_length = 255)]
         audience: Option<String>,
-        /// Where the client's id and secret stand in the request for a token.
+        /// Where the token request carries the client's id and secret.
         #[serde(default)]
         #[schema(inline)]
         client_authentication: ClientAuthentication,
@@ -251,12 +251,13 @@ fn shown(webhook: Webhook) -> Result<Shown, Problem> {
 
 /// Sets how a webhook's requests are authorized
 ///
-/// Deliver adds it to every request, from the next attempt on. Its secret is kept in Secrets Manager and never shown again; what was
-/// set before is replaced. It raises the webhook's version, unless nothing is new. It is sent to the scheme, host and port of the
-/// webhook's `url` as it is now, and to no other: `PATCH` with `url` and `authorization` changes both at once.
+/// Applies to every request from the next attempt on, and replaces what was set before. The secret is stored in Secrets
+/// Manager and never shown again. The webhook's version increases, unless nothing changes. The credential is sent only
+/// to the scheme, host and port of the webhook's current `url`; `PATCH` with `url` and `authorization` changes both at
+/// once.
 #[utoipa::path(put, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = AuthorizationWithSecret,
-    responses((status = 200, description = "What is set, without its secret; the ETag is the webhook's version", body = Authorization)))]
+    responses((status = 200, description = "The authorization without its secret; the `ETag` is the webhook's version", body = Authorization)))]
 pub(crate) async fn put_authorization(
     State(app): State<Arc<App>>,
     admin: Admin,
@@ -272,9 +273,9 @@ pub(crate) async fn put_authorization(
 
 /// Shows how a webhook's requests are authorized
 ///
-/// Without its secret.
+/// The response does not contain the secret.
 #[utoipa::path(get, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath),
-    responses((status = 200, description = "What is set; the ETag is the webhook's version", body = Authorization)))]
+    responses((status = 200, description = "The authorization; the `ETag` is the webhook's version", body = Authorization)))]
 pub(crate) async fn get_authorization(
     State(app): State<Arc<App>>,
     admin: Admin,
@@ -285,7 +286,8 @@ pub(crate) async fn get_authorization(
 
 /// Removes how a webhook's requests are authorized
 ///
-/// From the next attempt on they have no `Authorization` header. The secret goes into Secrets Manager's recovery window of 30 days.
+/// From the next attempt on, requests have no `Authorization` header. The secret enters Secrets Manager's recovery
+/// window of 30 days.
 #[utoipa::path(delete, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is removed")))]
 pub(crate) async fn delete_authorization(

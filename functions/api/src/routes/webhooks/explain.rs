@@ -38,14 +38,14 @@ const AT_A_TIME: usize = 50;
 /// How long a dry run goes on: it holds a process of all tenants meanwhile.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// The event that is to be explained: one that there was, or a sample.
+/// The event to explain: a past event or a sample.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// An event that there was.
+    /// The id of a past event.
     #[schema(value_type = Option<String>, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     event_id: Option<EventId>,
-    /// Or one that there might be.
+    /// An invented event.
     sample: Option<SampleBody>,
 }
 
@@ -53,23 +53,23 @@ pub struct ExplainRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Explanation)]
 pub struct ExplanationBody {
-    /// Whether it does: whether all conditions hold.
+    /// Whether the webhook gets the event: whether all conditions hold.
     wants: bool,
-    /// The type under which it gets it.
+    /// The event type under which the webhook gets it.
     #[schema(value_type = Option<String>)]
     event_type: Option<EventType>,
     conditions: Vec<Verdict>,
-    /// The body that it gets.
+    /// The body that would be sent.
     payload: Option<String>,
-    /// Why it gets none though it wants the event: its template fails.
+    /// Why there is no body although the conditions hold: the template fails.
     error: Option<String>,
 }
 
 /// Explains whether the webhook gets an event
 ///
-/// Each condition of the webhook that the event meets or does not, and the body that would be sent. Nothing is sent.
+/// Shows whether the event meets each of the webhook's conditions, and the body that would be sent. Nothing is sent.
 #[utoipa::path(post, path = "/webhooks/{id}/explain", tag = "Webhooks", params(WebhookPath), request_body = ExplainRequest,
-    responses((status = 200, description = "Whether, and why", body = ExplanationBody)))]
+    responses((status = 200, description = "Whether the webhook gets the event, and why", body = ExplanationBody)))]
 pub(crate) async fn explain(
     State(app): State<Arc<App>>,
     admin: Admin,
@@ -101,14 +101,14 @@ pub(crate) async fn explain(
     Ok(Json(ExplanationBody { wants, event_type, conditions, payload, error }))
 }
 
-/// A change that is to be tried.
+/// A change to try.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DryRunRequest {
     /// The change, as for `PATCH`.
     #[schema(schema_with = webhook_patch)]
     webhook: Input,
-    /// On how many of the latest events it is tried.
+    /// The number of latest events on which to try it.
     #[schema(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 100)]
     events: Option<usize>,
 }
@@ -120,24 +120,25 @@ fn webhook_patch() -> Ref {
 /// What a change would have done.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DryRun {
-    /// How many events were looked at: less than asked for if there are no more, or the time was up.
+    /// How many events were evaluated: fewer than requested if there are no more, or if the time was up.
     looked_at: usize,
-    /// Whether all were looked at that were asked for and are kept. `false` if five seconds were not enough: then it is true of the
-    /// events that were looked at, the newest.
+    /// Whether all requested events that are stored were evaluated. `false` if five seconds were not enough: the result
+    /// is then about the newest events, which were evaluated.
     complete: bool,
-    /// How many of them the webhook gets as it is.
+    /// How many of them the webhook gets now.
     before: usize,
-    /// How many it would get.
+    /// How many it would get after the change.
     after: usize,
-    /// Events that it would get and does not, 100 at most, the newest first.
+    /// Events that it would additionally get; at most 100, newest first.
     added: Vec<NamedEvent>,
-    /// Events that it gets and would not, 100 at most.
+    /// Events that it would no longer get; at most 100.
     removed: Vec<NamedEvent>,
-    /// How many it gets either way, with another body.
+    /// How many it gets before and after the change, but with a different body.
     changed_payloads: usize,
     /// Some of these.
     examples: Vec<ChangedPayload>,
-    /// Events that it would get and that have no body, because its template would fail; 100 at most.
+    /// Events that it would get but whose template would fail, and events that take too much work to evaluate; at most
+    /// 100.
     errors: Vec<FailedPayload>,
 }
 
@@ -146,7 +147,7 @@ pub struct DryRun {
 pub struct NamedEvent {
     #[schema(value_type = String)]
     id: EventId,
-    /// The type under which the webhook gets it.
+    /// The event type under which the webhook gets it.
     #[schema(value_type = String)]
     event_type: EventType,
 }
@@ -165,7 +166,7 @@ pub struct ChangedPayload {
 pub struct FailedPayload {
     #[schema(value_type = String)]
     id: EventId,
-    /// What fails.
+    /// The reason.
     detail: String,
 }
 
@@ -191,12 +192,13 @@ impl DryRun {
     }
 }
 
-/// Tries a change of the webhook on events that there were
+/// Tries a change of the webhook on past events
 ///
-/// Which of the latest events it would get and which not any more, and whether their bodies would be others. Nothing is written
-/// and nothing is sent. It ends after five seconds; `complete` says whether it came to all events.
+/// Shows which of the latest events the webhook would additionally get or no longer get, and which payloads would
+/// differ. Nothing is written or sent. The dry run stops after five seconds; `complete` is `false` if it did not reach
+/// all events.
 #[utoipa::path(post, path = "/webhooks/{id}/dry-run", tag = "Webhooks", params(WebhookPath), request_body = DryRunRequest,
-    responses((status = 200, description = "What it would have done", body = DryRun)))]
+    responses((status = 200, description = "What the change would have done", body = DryRun)))]
 pub(crate) async fn dry_run(
     State(app): State<Arc<App>>,
     admin: Admin,

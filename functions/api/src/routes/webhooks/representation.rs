@@ -27,18 +27,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A webhook. Fields that a caller can set stand among those that only Dynahook sets; `docs/use/api.md` says which is which,
-/// and which document each comes from.
+/// A webhook: the fields that a caller can set, and those that only Dynahook sets. `docs/use/webhooks.md` describes
+/// both.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Webhook)]
 pub struct WebhookBody {
     /// `whk_` and a ULID.
     #[schema(value_type = String, examples("whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
     id: WebhookId,
-    /// Whose it is: the token's tenant.
+    /// The tenant, from the token.
     #[schema(value_type = String)]
     tenant_id: TenantId,
-    /// The application that registered it, if one did.
+    /// The application that registered it, if any.
     #[schema(value_type = Option<String>)]
     app_id: Option<AppId>,
     /// The same as `app_id`.
@@ -48,7 +48,7 @@ pub struct WebhookBody {
     r#type: String,
     #[schema(inline)]
     direction: Direction,
-    /// Where deliveries go; of an inbound webhook, where its sender is to call.
+    /// Where deliveries are sent; for an inbound webhook, the URL that its sender calls.
     url: String,
     #[schema(value_type = Vec<String>)]
     event_types: Vec<EventPattern>,
@@ -77,7 +77,7 @@ pub struct WebhookBody {
     /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own, or the one that webhooks of the tenant share.
     #[schema(inline)]
     signing_key: SigningKeyOf,
-    /// Where the public halves are, if a key pair signs.
+    /// Where the public keys are, if a key pair signs.
     signing_keys_url: Option<String>,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: BTreeMap<String, String>,
@@ -94,9 +94,9 @@ pub struct WebhookBody {
     /// When failures pause it.
     #[schema(inline)]
     auto_pause: AutoPause,
-    /// How many requests a second it takes at most.
+    /// The maximum number of requests a second.
     rate_limit: Option<u32>,
-    /// How many requests at once it takes at most.
+    /// The maximum number of requests at once.
     max_concurrency: Option<u32>,
     signature_header: Option<String>,
     #[schema(inline)]
@@ -106,10 +106,10 @@ pub struct WebhookBody {
     content_encoding: ContentEncoding,
     #[schema(value_type = Vec<String>)]
     success_statuses: Vec<StatusPattern>,
-    /// Whether its deliveries keep an order.
+    /// Whether its deliveries keep an order: `none` or `entity`.
     #[schema(inline)]
     ordering: Ordering,
-    /// What an exhausted delivery means for the later ones of its entity.
+    /// What happens to an entity's later deliveries after one is exhausted.
     #[schema(inline)]
     on_exhausted: OnExhausted,
     connector_id: Option<String>,
@@ -118,38 +118,38 @@ pub struct WebhookBody {
     source: String,
     #[schema(inline)]
     source_type: SourceType,
-    /// Where in Secrets Manager its secret lives.
+    /// The path of its secret in Secrets Manager.
     vault_path: String,
-    /// Which secret that is: a keyed hash.
+    /// Identifies the secret: a keyed hash.
     #[schema(value_type = String)]
     secret_fingerprint: Fingerprint,
-    /// Until when the secret before this one signs too.
+    /// Until when the previous secret signs too.
     #[schema(value_type = Option<String>, format = DateTime)]
     previous_secret_until: Option<Timestamp>,
-    /// How its requests are authorized beside the signature, without the secret of it.
+    /// How its requests are authorized, in addition to the signature; without the secret.
     authorization: Option<Authorization>,
-    /// When it was paused, by somebody or by too many failures.
+    /// When it was paused, manually or by too many failures.
     #[schema(value_type = Option<String>, format = DateTime)]
     paused_at: Option<Timestamp>,
     /// When the last attempt was made.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivery_at: Option<Timestamp>,
-    /// How it ended.
+    /// The verdict of the last attempt.
     #[schema(inline)]
     last_delivery_status: Option<Verdict>,
-    /// Attempts that failed since the last one that did not.
+    /// Failed attempts since the last success.
     consecutive_failures: u64,
     /// The same as `consecutive_failures`.
     consecutive_errors: u64,
     /// All attempts.
     total_calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     total_errors: u64,
-    /// What went wrong last.
+    /// The last error.
     last_error: Option<String>,
-    /// Counts the writes; the entity tag.
+    /// Counts the writes; also the `ETag`.
     version: u64,
-    /// The version of this form.
+    /// The version of this representation.
     schema_version: u32,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -171,7 +171,7 @@ pub struct WebhookBody {
     updated: Timestamp,
     /// The same as `updated_by`.
     updated_associate_id: String,
-    /// How often it was changed.
+    /// How often it was changed after its creation.
     #[serde(rename = "updatedCount")]
     updated_count: u64,
 }
@@ -286,19 +286,19 @@ fn callback_url(webhook: &Webhook, public_url: &str) -> Option<String> {
     inbound.then(|| format!("{public_url}/api/v1/inbound/{}/{}", webhook.tenant, webhook.id))
 }
 
-/// A webhook, with its secret: the only time that it is shown.
+/// A webhook with its secret. No other response shows the secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookWithSecret {
     #[serde(flatten)]
     pub(crate) webhook: WebhookBody,
-    /// The signing secret, to be given to the receiver.
+    /// The signing secret, which the receiver needs.
     #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
     pub(crate) secret: String,
-    /// What should be known about it.
+    /// What should be changed about it.
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Something that works and should not stay as it is.
+/// Something that works but should be changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Warning {
     /// `weak_secret`.
@@ -325,7 +325,7 @@ impl Warning {
 pub struct WebhookList {
     /// Oldest first.
     pub(crate) data: Vec<WebhookBody>,
-    /// The `cursor` of the next page; nothing if this is the last one.
+    /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     pub(crate) next_cursor: Option<WebhookId>,
 }

@@ -17,7 +17,7 @@ use crate::App;
 use crate::caller::Admin;
 use crate::problem::Problem;
 
-/// What a webhook's attempts add up to.
+/// The statistics of a webhook's attempts.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Statistics)]
 pub struct StatisticsBody {
@@ -25,41 +25,41 @@ pub struct StatisticsBody {
     webhook_id: WebhookId,
     /// All attempts.
     total_calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     total_errors: u64,
-    /// Attempts that failed since the last one that did not.
+    /// Failed attempts since the last success.
     consecutive_failures: u64,
-    /// When the first of these was made.
+    /// When the first of these failures occurred.
     #[schema(value_type = Option<String>, format = DateTime)]
     failing_since: Option<Timestamp>,
-    /// Attempts that got no answer in time since the last one that ended in another way.
+    /// Consecutive timeouts.
     consecutive_timeouts: u64,
-    /// What went wrong last, in short.
+    /// The last error, in short.
     last_error: Option<String>,
     /// When the last attempt was made.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivery_at: Option<Timestamp>,
-    /// How it ended.
+    /// The verdict of the last attempt.
     #[schema(inline)]
     last_delivery_status: Option<Verdict>,
-    /// The last 48 hours, this one included, the latest first.
+    /// The last 48 hours including the current one, latest first.
     hours: Vec<HourBody>,
 }
 
-/// What a webhook's attempts of an hour add up to.
+/// The statistics of one hour.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HourOfStatistics)]
 pub struct HourBody {
-    /// When it began.
+    /// When the hour began.
     #[schema(value_type = String, format = DateTime)]
     hour: Timestamp,
     /// Attempts.
     calls: u64,
-    /// Those that failed.
+    /// Failed attempts.
     errors: u64,
-    /// Those that did not: deliveries that arrived.
+    /// Successful attempts.
     delivered: u64,
-    /// How long an attempt took on average.
+    /// The mean duration of an attempt, in milliseconds.
     mean_duration_ms: Option<u64>,
 }
 
@@ -91,12 +91,12 @@ impl StatisticsBody {
     }
 }
 
-/// Adds up attempts
+/// Shows a webhook's statistics
 ///
-/// All that were ever made, and those of the last 48 hours, hour by hour (UTC). An attempt counts for the hour in which it began;
-/// attempts that ended together may all count for that of the last one.
+/// The totals of all attempts, and of the last 48 hours, hour by hour (UTC). An attempt counts for the hour in which it
+/// began; attempts that ended together may all count for the hour of the last one.
 #[utoipa::path(get, path = "/webhooks/{id}/statistics", tag = "Deliveries", params(WebhookPath),
-    responses((status = 200, description = "What they add up to", body = StatisticsBody)))]
+    responses((status = 200, description = "The statistics", body = StatisticsBody)))]
 pub(crate) async fn statistics(
     State(app): State<Arc<App>>,
     admin: Admin,

@@ -43,12 +43,12 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 /// How often the ledger is asked.
 const POLL: Duration = Duration::from_millis(100);
 
-/// An event to try a webhook with. Everything has a default.
+/// An event to try a webhook with. All fields are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Sample)]
 pub struct SampleBody {
-    /// The type; the first that the webhook names unless given.
+    /// The event type. Default: the first type of the webhook.
     #[schema(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// The collection of the entity.
@@ -57,10 +57,10 @@ pub struct SampleBody {
     /// The entity's id.
     #[schema(max_length = 255)]
     entity_id: Option<String>,
-    /// The entity as it is.
+    /// The entity after the event.
     #[schema(value_type = Option<Object>)]
     properties: Option<Input>,
-    /// The entity as it was, for an update or a deletion.
+    /// The entity before the event, for an update or a deletion.
     #[schema(value_type = Option<Object>)]
     old_properties: Option<Input>,
 }
@@ -88,15 +88,15 @@ fn invalid(fault: Fault) -> Problem {
 
 /// Sends a test
 ///
-/// A real delivery, signed as any other, to a webhook that may be disabled or paused. It is attempted once. The answer says
-/// what the receiver said, or 202 if it has said nothing for two seconds: the delivery goes on, and `Location` is where its outcome
-/// can be read. Two tests of a tenant run at once.
+/// Sends a real, signed delivery, even if the webhook is disabled or paused. It is attempted once. The answer contains
+/// the receiver's response. It is 202 if the receiver has not responded for two seconds: the delivery continues, and
+/// `Location` is where to read its outcome. A tenant may run two tests at once.
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "Webhooks", params(WebhookPath),
     request_body = Option<SampleBody>,
     responses(
-        (status = 200, description = "What came of it", body = DeliveryBody),
-        (status = 202, description = "It is still on its way", body = DeliveryBody,
-            headers(("Location" = String, description = "Where the delivery can be read"))),
+        (status = 200, description = "The outcome", body = DeliveryBody),
+        (status = 202, description = "The receiver has not responded yet", body = DeliveryBody,
+            headers(("Location" = String, description = "Where to read the delivery"))),
         (status = 409, description = "The webhook is an inbound one", body = super::ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Two tests are running", body = super::ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -178,7 +178,7 @@ async fn leave_place(app: &App, tenant: &TenantId, place: u8, test: &RunningTest
     }
 }
 
-/// What is to be previewed.
+/// The configuration and event to preview.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewRequest {
@@ -206,11 +206,11 @@ pub struct Preview {
 pub struct PreviewedRequest {
     method: &'static str,
     url: String,
-    /// Those that Dynahook sets. Signatures are those of the secret that was given, or else of a sample that verifies nothing,
-    /// as is the tenant's key; an authorization is masked.
+    /// The headers that Dynahook sets. Signatures use the given secret, or otherwise a sample secret that verifies
+    /// nothing; so do signatures with a key pair. An authorization is masked.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: Input,
-    /// The payload. These bytes are signed and sent, unless the webhook has them compressed: then it is what they unpack to.
+    /// The payload. These bytes are signed and sent; with `content_encoding: gzip`, their compressed form is.
     body: String,
 }
 

@@ -12,6 +12,8 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
     host: OwnHost,
+    /// The port that the operator named; without one, every port.
+    port: Option<u16>,
     /// The words of the path below which it answers; without any, everywhere.
     path: Vec<String>,
 }
@@ -34,18 +36,18 @@ impl FromStr for Own {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Ok(Self { host: OwnHost::Api(text.to_ascii_lowercase()), path: Vec::new() });
+            return Ok(Self { host: OwnHost::Api(text.to_ascii_lowercase()), port: None, path: Vec::new() });
         }
         let url = Url::parse(text).map_err(|_| ParseOwnError)?;
         let host = url.host_str().ok_or(ParseOwnError)?;
-        Ok(Self { host: OwnHost::Name(plain(host)), path: words(url.path()) })
+        Ok(Self { host: OwnHost::Name(plain(host)), port: url.port(), path: words(url.path()) })
     }
 }
 
 impl Own {
-    /// Says whether a URL with this host, as [`Url`] has it, and this path leads here. The port does not matter: the deployment answers
-    /// at one, and a gateway may listen at others for it.
-    pub(super) fn is(&self, host: &str, path: &str) -> bool {
+    /// Says whether a URL with this host, as [`Url`] has it, this port and this path leads here. The port matters only if the operator
+    /// named one: otherwise a gateway may listen at others for the deployment.
+    pub(super) fn is(&self, host: &str, port: u16, path: &str) -> bool {
         let host = plain(host);
         let here = match &self.host {
             OwnHost::Api(id) => {
@@ -54,7 +56,7 @@ impl Own {
             }
             OwnHost::Name(name) => host == *name,
         };
-        here && words(path).starts_with(&self.path)
+        here && self.port.is_none_or(|own| own == port) && words(path).starts_with(&self.path)
     }
 }
 
@@ -93,6 +95,7 @@ mod tests {
             "https://example.com/Dynahook",
             "https://h\u{f6}oks.example.com",
             "https://[2600::1]",
+            "http://127.0.0.1:4566",
         ];
         let own = own.map(|text| text.parse().unwrap()).to_vec();
         // The local stack answers below `localhost`.
@@ -104,6 +107,7 @@ mod tests {
     #[case::the_api("https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/api/v1/inbound/acme/whk_1")]
     #[case::the_api_in_capitals("https://A1B2C3D4E5.Execute-API.eu-west-1.amazonaws.com/")]
     #[case::the_api_of_the_local_stack("http://a1b2c3d4e5.execute-api.localhost:4566/x")]
+    #[case::the_address_of_the_local_stack("http://127.0.0.1:4566/api/v1/integration/events")]
     #[case::a_dot_at_the_end("https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com./x")]
     #[case::another_port("https://hooks.example.com:8443/x")]
     #[case::without_tls("http://hooks.example.com/x")]
@@ -126,6 +130,7 @@ mod tests {
 
     #[rstest]
     #[case::another_api("https://f1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/")]
+    #[case::a_receiver_next_to_the_local_stack("http://127.0.0.1:8787/hook")]
     #[case::the_id_elsewhere("https://a1b2c3d4e5.example.com/")]
     #[case::a_name_below("https://x.hooks.example.com/")]
     #[case::a_name_above("https://example.com/")]

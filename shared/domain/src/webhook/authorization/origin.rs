@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Who gave a credential. An application sees only its own webhooks, so "an application" is the webhook's.
+/// Who set a credential. An application sees only its own webhooks, so `application` is the webhook's application.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SetBy {
