@@ -49,6 +49,13 @@ IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
 
+# A test with its attributes.
+TEST = re.compile(
+    r"(?P<attributes>(?:^ *#\[.*\n)*^ *#\[(?:tokio::test|test|rstest)\b.*\n(?:^ *(?:#\[|//|[^\n]*[\]\),]$).*\n)*?)"
+    r"^ *(?:pub )?(?:async )?fn (?P<name>\w+)",
+    re.MULTILINE,
+)
+
 # Markdown: a block of code, a span of code, a link, a heading.
 FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`[^`\n]*`")
@@ -199,6 +206,8 @@ def lint() -> int:
     places = {"CARGO_TARGET_DIR": str(ROOT / "target"), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
     check_python()
+    step("tests that plain cargo test skips")
+    check_ignored()
     step("purity of the domain, and who may name what")
     check_purity()
     step("links in README.md, CONTRIBUTING.md and docs")
@@ -224,6 +233,19 @@ def check_python() -> None:
     mypy = [str(LINT / "mypy"), "--config-file", "infra/pyproject.toml", "--python-executable", tools, "--cache-dir", str(LOCAL / "mypy")]
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "infra").glob("*.py")) + sorted((ROOT / "infra" / "local").glob("*.py"))]
     execute("types of the Python", [*mypy, *files, "infra/local/adversary", "infra/local/gate", "infra/tests"])
+
+
+def check_ignored() -> None:
+    """Each test of tests/it needs the stack, so that plain `cargo test` must skip it."""
+    tests = [(file, name) for file in sorted((ROOT / "tests" / "it").rglob("*.rs")) for name in unconditional(file.read_text())]
+    if tests:
+        names = "\n".join(f"{file.relative_to(ROOT)}: {name}" for file, name in tests)
+        raise StackError(f"these tests need #[ignore = \"needs the stack of `make test`\"]:\n{names}")
+
+
+def unconditional(source: str) -> list[str]:
+    """Returns the tests of a file that are not ignored: their attributes stand above them without an empty line."""
+    return [match["name"] for match in TEST.finditer(source) if "#[ignore" not in match["attributes"]]
 
 
 def check_advisories(deny: str) -> None:

@@ -12,9 +12,10 @@ os.environ["AUTH"] = "true"
 
 from ministack import app as emulator  # noqa: E402
 
-from gate import moves  # noqa: E402
+from gate import logs, moves  # noqa: E402
 from gate.app import Gate  # noqa: E402
 
 moves.install()
+logs.install()
 emulator.app = Gate(emulator.app)
 emulator.main()
