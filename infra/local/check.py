@@ -20,6 +20,7 @@ from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
 from failures import check_replay
+from layers import check as layer_faults
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
@@ -210,6 +211,8 @@ def lint() -> int:
     check_ignored()
     step("purity of the domain, and who may name what")
     check_purity()
+    step("loops of imports, layers of the domain, routes of the API, and the length of files")
+    check_layers()
     step("links in README.md, CONTRIBUTING.md and docs")
     check_links()
     step("alarms and mappings in docs/use/runbook.md, and tests in docs/build/threat-model.md")
@@ -276,6 +279,12 @@ def check_purity() -> None:
                 raise StackError(f"only shared/outbound may dial; {package['name']} names {name}")
             if name == "tests":
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
+
+
+def check_layers() -> None:
+    """No file imports another in a loop, and the layers of the domain hold."""
+    if faults := layer_faults(ROOT):
+        raise StackError("\n".join(faults))
 
 
 def check_links() -> None:

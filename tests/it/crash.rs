@@ -9,8 +9,8 @@ mod publish;
 mod sweeping;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use domain::delivery::message::{Body, Message};
 use domain::id::{EventId, WebhookId};
-use domain::message::{Body, Message};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tests::{Answer, Function, Proxy, Receiver, Stack, Tenant, eventually, unique};

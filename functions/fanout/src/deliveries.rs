@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use aws::queue::Outgoing;
 use aws::{Bodies, StoreError};
+use domain::access::tenant::TenantId;
+use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
+use domain::delivery::slice::{BATCH_WORK, EventBudget, ORDERED_WORK, Part, SliceMessage, Verdict, parts, slices};
 use domain::event::Event;
-use domain::matcher::Found;
-use domain::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
-use domain::payload::{RenderError, Work};
-use domain::slice::{BATCH_WORK, EventBudget, ORDERED_WORK, Part, SliceMessage, Verdict, parts, slices};
-use domain::tenant::TenantId;
+use domain::matching::matcher::Found;
+use domain::payload::RenderError;
+use domain::payload::work::Work;
 use jiff::Timestamp;
 
 use crate::App;

@@ -1,12 +1,14 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
+use super::breaker::{Breaker, BreakerState};
+use super::decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
+use super::message::Message;
 use super::*;
-use crate::breaker::{Breaker, BreakerState};
+use crate::attempt::outcome::{Outcome, Verdict};
+use crate::attempt::retry::RetryPolicy;
 use crate::budget::Deferral;
-use crate::hops::{Hops, MAX_HOPS};
-use crate::message::Message;
-use crate::retry::RetryPolicy;
+use crate::event::hops::{Hops, MAX_HOPS};
 use crate::webhook::tests::webhook;
 use crate::webhook::{Pause, Webhook};
 
