@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Replays records that fan-out could not process: those of the queue stream-failures, and the batches that Lambda gave up and wrote to the bucket.
+"""Replays records that fan-out could not process: those of the queue stream-failures, and the batches that Lambda gave
+up and wrote to the bucket.
 
     pip install boto3 zstandard
     python3 infra/replay.py --stack-name dynahook [--dry-run]
 
 The credentials and the region are those of every AWS tool. Event and delivery ids are derived from the
-record, so replaying one twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and the bucket,
-the others stay. The exit code is 1 if any stay.
+record, so replaying one twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the
+queue and the bucket, the others stay. The exit code is 1 if any stay.
 """
 
 from __future__ import annotations
@@ -42,8 +43,12 @@ class Replay:
     """One run over the queue and the bucket of a stack."""
 
     def __init__(self, stack_name: str, dry_run: bool) -> None:
-        clients = {name: boto3.client(name, config=PATIENCE) for name in ("cloudformation", "dynamodb", "lambda", "s3", "sqs")}
-        self.dynamodb, self.functions, self.s3, self.sqs = (clients[name] for name in ("dynamodb", "lambda", "s3", "sqs"))
+        clients = {
+            name: boto3.client(name, config=PATIENCE) for name in ("cloudformation", "dynamodb", "lambda", "s3", "sqs")
+        }
+        self.dynamodb, self.functions, self.s3, self.sqs = (
+            clients[name] for name in ("dynamodb", "lambda", "s3", "sqs")
+        )
         self.dry_run = dry_run
         stacks = clients["cloudformation"].describe_stacks(StackName=stack_name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
@@ -53,7 +58,8 @@ class Replay:
         except KeyError as missing:
             raise ReplayError(f"the stack {stack_name} has no output {missing}: is it Dynahook's main stack?") from None
         self.counts: Counter[str] = Counter()
-        # Digests of the records that were replayed: fan-out puts a record that fails again into the queue as a new message.
+        # Digests of the records that were replayed: fan-out puts a record that fails again into the queue as a new
+        # message.
         self.replayed: set[bytes] = set()
         # Messages that stay, and those that only tell of an object in the bucket.
         self.held: list[str] = []
@@ -174,7 +180,8 @@ class Replay:
             yield from (found["Key"] for found in page.get("Contents", []))
 
     def load(self, keys: list[str]) -> list[tuple[str, list[dict]]]:
-        """Returns the records of the objects of one second, in the order of the shard: their names tell no more than the second."""
+        """Returns the records of the objects of one second, in the order of the shard: their names tell no more than
+        the second."""
         batches = []
         for key in keys:
             try:
@@ -207,7 +214,8 @@ class Replay:
     # ------------------------------------------------------------ the function
 
     def invoke(self, records: list[dict]) -> str | None:
-        """Has fan-out do the records, and what it hands back of them for lack of time; returns why that did not succeed."""
+        """Has fan-out do the records, and what it hands back of them for lack of time; returns why that did not
+        succeed."""
         while records:
             # As compact as it was, as an event may have 6 MB and no more.
             event = json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":")).encode()

@@ -16,7 +16,15 @@ from stack import EMULATOR_PYTHON, GATE, STACK, Stack
 
 def check_gate() -> None:
     """Runs the gate's own tests, in the emulator's environment."""
-    tests = ["-m", "unittest", "discover", "--start-directory", str(GATE / "tests"), "--top-level-directory", str(GATE.parent)]
+    tests = [
+        "-m",
+        "unittest",
+        "discover",
+        "--start-directory",
+        str(GATE / "tests"),
+        "--top-level-directory",
+        str(GATE.parent),
+    ]
     if subprocess.run([str(EMULATOR_PYTHON), *tests], cwd=ROOT, check=False).returncode != 0:
         raise StackError("the gate's tests do not pass")
 
@@ -66,12 +74,14 @@ def check_refusals(stack: Stack) -> None:
 
 
 def check_access(stack: Stack, whole: bool = True) -> list[str]:
-    """Shows the calls of each function; after a `whole` run, also which permissions nothing used. Returns what the roles refused."""
+    """Shows the calls of each function; after a `whole` run, also which permissions nothing used. Returns what the
+    roles refused."""
     check_refusals(stack)
     report = requests.get(f"{stack.endpoint}/_gate/report", timeout=60).json()
     file = stack.folder / "calls.json"
     file.write_text(json.dumps(report, indent=2))
-    print(f"\ncalls of AWS's APIs, and the items or messages in them (with all else that the gate saw: {file.relative_to(ROOT)})")
+    more = file.relative_to(ROOT)
+    print(f"\ncalls of AWS's APIs, and the items or messages in them (with all else that the gate saw: {more})")
     for caller, operations in report["calls"].items():
         for operation, count in operations.items():
             print(f"  {caller:24} {operation:44} {count['calls']:8} {count['entries']:8}")
@@ -84,4 +94,5 @@ def check_access(stack: Stack, whole: bool = True) -> list[str]:
 def line(refusal: dict) -> str:
     """Returns one line about a refusal: what infra/template.yaml must allow, or the function do without."""
     keys = f" [{refusal['keys']}]" if refusal["keys"] else ""
-    return f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}, {refusal['times']} times, {refusal['why']}"
+    what = f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}"
+    return f"{what}, {refusal['times']} times, {refusal['why']}"

@@ -9,7 +9,14 @@ from stack import ALARM_TOPIC, Stack
 
 # The metrics that AWS has of a queue and of a function, as far as an alarm watches them.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
-OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "IteratorAge", "RecursiveInvocationsDropped", "Throttles")
+OF_A_FUNCTION = (
+    "DestinationDeliveryFailures",
+    "Errors",
+    "Invocations",
+    "IteratorAge",
+    "RecursiveInvocationsDropped",
+    "Throttles",
+)
 
 
 # The logical id and the type of a resource of a template.
@@ -52,18 +59,25 @@ def check_alarms(stack: Stack) -> None:
         if source not in watched:
             raise StackError(f"{alarm['AlarmName']} watches {source}, which there is not")
         if not alarm["AlarmActions"] == alarm["OKActions"] == [ALARM_TOPIC]:
-            raise StackError(f"{alarm['AlarmName']} tells {alarm['AlarmActions']} and {alarm['OKActions']}, and not the topic")
+            raise StackError(
+                f"{alarm['AlarmName']} tells {alarm['AlarmActions']} and {alarm['OKActions']}, and not the topic"
+            )
     print(f"{len(alarms)} alarms")
 
 
 def sources(stack: Stack) -> set[tuple]:
-    """Returns what can be watched: namespace, metric, and the dimension of what there is; queues, functions, and counts of logs."""
+    """Returns what can be watched: namespace, metric, and the dimension of what there is; queues, functions, and counts
+    of logs."""
     queues = stack.client("sqs").list_queues()["QueueUrls"]
     functions = stack.client("lambda").list_functions()["Functions"]
     filters = stack.client("logs").describe_metric_filters()["metricFilters"]
     counted = [metric for one in filters for metric in one["metricTransformations"]]
     return {
         *(("AWS/SQS", metric, ("QueueName", url.rsplit("/", 1)[1])) for url in queues for metric in OF_A_QUEUE),
-        *(("AWS/Lambda", metric, ("FunctionName", one["FunctionName"])) for one in functions for metric in OF_A_FUNCTION),
+        *(
+            ("AWS/Lambda", metric, ("FunctionName", one["FunctionName"]))
+            for one in functions
+            for metric in OF_A_FUNCTION
+        ),
         *((metric["metricNamespace"], metric["metricName"]) for metric in counted),
     }

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from parts import Parts
 from build import ARCHITECTURES, UNOPTIMIZED, sam_build
 from common import LOCAL, ROOT, StackError, step
+from parts import Parts
 from starts import check_glibc, check_starts
 
 # Where Debian keeps the C library of arm64; the packages of all that is needed.
@@ -22,7 +22,8 @@ TARGET = "aarch64-unknown-linux-gnu"
 
 
 def arm64() -> int:
-    """Builds each function with `sam build`, as a deployment to AWS does but unoptimized, and lets it answer one event."""
+    """Builds each function with `sam build`, as a deployment to AWS does but unoptimized, and lets it answer one
+    event."""
     runner = emulator()
     add_target()
     folder = LOCAL / "arm64" / "build"
@@ -48,7 +49,9 @@ def add_target() -> None:
     """Adds the standard library for arm64 to the toolchain of this project, if rustup keeps it."""
     if shutil.which("rustup") is None:
         return
-    listed = subprocess.run(["rustup", "target", "list", "--installed"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["rustup", "target", "list", "--installed"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if TARGET not in listed.stdout.split():
         step(f"rustup target add {TARGET}")
         if subprocess.run(["rustup", "target", "add", TARGET], cwd=ROOT, check=False).returncode != 0:

@@ -8,13 +8,13 @@ import subprocess
 from build import SAM_BUILD, TARGET, sam_build
 from common import ROOT, step
 
-
 # What plays AWS and the receivers takes little of what is measured.
 OPTIMIZED = ("--config", 'profile.dev.package."*".opt-level=1')
 
 
 def bench() -> int:
-    """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run meanwhile."""
+    """Runs the functions' benchmarks, then the built fanout and deliver under load. Nothing else should run
+    meanwhile."""
     sam_build()
     step("benchmarks of the functions (they are compiled as what is deployed is)")
     cargo("bench", "--package", "fanout", "--bench", "fanout")

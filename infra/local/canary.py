@@ -32,7 +32,8 @@ SHOWN = "secret"
 
 
 def check_secrets(stack: Stack, least_lines: int) -> None:
-    """No secret that Secrets Manager held stands in a log, an item, a message or an answer; no token or payload in a log.
+    """No secret that Secrets Manager held stands in a log, an item, a message or an answer; no token or payload in a
+    log.
 
     With fewer lines of log than that the logs were not found."""
     secrets = all_secrets(stack)
@@ -69,7 +70,8 @@ def all_secrets(stack: Stack) -> set[str]:
 
 
 def forms(secret: str) -> Iterator[str]:
-    """Returns how a secret may stand in a text: as it is, in JSON, in a form or an address, and within something in base64."""
+    """Returns how a secret may stand in a text: as it is, in JSON, in a form or an address, and within something in
+    base64."""
     yield secret
     yield json.dumps(secret)[1:-1]
     yield quote(secret, safe="")
@@ -80,7 +82,8 @@ def forms(secret: str) -> Iterator[str]:
 
 
 def answers(stack: Stack) -> list[str]:
-    """Returns what the API answered to the end-to-end tests and Schemathesis, without the secrets that it shows by design."""
+    """Returns what the API answered to the end-to-end tests and Schemathesis, without the secrets that it shows by
+    design."""
     if not stack.answers.exists():
         return []
     texts = []
@@ -100,7 +103,11 @@ def without_shown(body: str) -> str:
         fields = json.loads(body)
     except ValueError:
         return body
-    return json.dumps({name: value for name, value in fields.items() if name != SHOWN}) if isinstance(fields, dict) else body
+    return (
+        json.dumps({name: value for name, value in fields.items() if name != SHOWN})
+        if isinstance(fields, dict)
+        else body
+    )
 
 
 def logs(stack: Stack) -> list[str]:
@@ -144,6 +151,8 @@ def queues(stack: Stack) -> list[str]:
     client = stack.client("sqs")
     bodies = []
     for url in client.list_queues().get("QueueUrls", []):
-        while messages := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+        while messages := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get(
+            "Messages"
+        ):
             bodies += [message["Body"] for message in messages]
     return bodies

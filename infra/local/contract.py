@@ -1,4 +1,5 @@
-"""The contract, driven against the deployed stack: Schemathesis makes requests of `infra/openapi.json`, and checks the answers."""
+"""The contract, driven against the deployed stack: Schemathesis makes requests of `infra/openapi.json`, and checks the
+answers."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ def check_contract(stack: Stack, seed: int) -> list[str]:
     seeded = ("--seed", str(seed))
     singly = (*seeded, "--phases", "examples,coverage,fuzzing")
     webhooks, others = tags("include", (LARGEST,)), tags("exclude", (LARGEST, *BESIDE))
-    # Processes, not workers: Python before 3.12 cannot read its own source in two threads at once, which Hypothesis does. They
-    # mostly wait for the emulator.
+    # Processes, not workers: Python before 3.12 cannot read its own source in two threads at once, which Hypothesis
+    # does. They mostly wait for the emulator.
     runs = [
         start(stack, base, *webhooks, *without("GET", "PUT", "PATCH", "DELETE"), *singly, *bearer(stack)),
         start(stack, base, *webhooks, *without("POST"), *singly, *bearer(stack)),
@@ -60,7 +61,8 @@ def tags(what: str, names: tuple[str, ...]) -> list[str]:
 
 
 def without(*methods: str) -> list[str]:
-    """Returns the options that exclude methods. Options that include are alternatives: a tag and a method would be all of both."""
+    """Returns the options that exclude methods. Options that include are alternatives: a tag and a method would be all
+    of both."""
     return [option for method in methods for option in ("--exclude-method", method)]
 
 
@@ -68,11 +70,21 @@ def start(stack: Stack, base: str, *options: str) -> subprocess.Popen[str]:
     """Starts Schemathesis on what stands below `base`."""
     folder = ROOT / "tests" / "contract"
     command = [
-        *(str(LOCAL / "venv" / "contract" / "bin" / "schemathesis"), "--config-file", str(folder / "schemathesis.toml"), "run"),
+        *(
+            str(LOCAL / "venv" / "contract" / "bin" / "schemathesis"),
+            "--config-file",
+            str(folder / "schemathesis.toml"),
+            "run",
+        ),
         *(str(ROOT / "infra" / "openapi.json"), "--url", f"{stack.api_url}{base}", "--checks", "all", *options),
         *("--max-examples", str(EXAMPLES), "--no-color", "--warnings", "off"),
     ]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder), "DYNAHOOK_ANSWERS": str(stack.answers)}
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "hooks",
+        "PYTHONPATH": str(folder),
+        "DYNAHOOK_ANSWERS": str(stack.answers),
+    }
     return subprocess.Popen(
         command, cwd=LOCAL, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -1,4 +1,5 @@
-"""How a deployment begins, changes and ends, tried with the part of the template that decides it, on the running emulator."""
+"""How a deployment begins, changes and ends, tried with the part of the template that decides it, on the running
+emulator."""
 
 from __future__ import annotations
 
@@ -95,7 +96,10 @@ class Trial:
         """Creates the stack; returns how that ended."""
         template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
         self.cloudformation.create_stack(
-            StackName=NAME, TemplateBody=json.dumps(template), Parameters=given({"Stage": STAGE}), Capabilities=["CAPABILITY_IAM"]
+            StackName=NAME,
+            TemplateBody=json.dumps(template),
+            Parameters=given({"Stage": STAGE}),
+            Capabilities=["CAPABILITY_IAM"],
         )
         return self.wait()
 
@@ -141,7 +145,10 @@ class Trial:
         """Compares, and shows what CloudFormation said if it is not so."""
         if found != wanted:
             events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
-            lines = [f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}" for event in events]
+            lines = [
+                f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}"
+                for event in events
+            ]
             raise StackError(f"{found!r}, and not {wanted!r}\n" + "\n".join(lines[:10]))
 
 

@@ -9,8 +9,8 @@ import sys
 import time
 import uuid
 
-from receiver import Receiver
 from common import ROOT, StackError
+from receiver import Receiver
 from stack import STACK, Stack
 
 TABLE = "items"
@@ -32,7 +32,8 @@ def replay(stack: Stack, *arguments: str, quiet: bool = False) -> subprocess.Com
 
 
 def check_replay(stack: Stack) -> None:
-    """What Lambda gave up is delivered after a replay, and gone; what fails again stays. Needs the table of the end-to-end tests."""
+    """What Lambda gave up is delivered after a replay, and gone; what fails again stays. Needs the table of the
+    end-to-end tests."""
     s3, bucket = stack.client("s3"), stack.outputs["StreamFailuresBucket"]
     # What earlier tests left in the queue is theirs.
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["StreamFailuresQueueUrl"])
@@ -61,7 +62,8 @@ def check_replay(stack: Stack) -> None:
 
 
 def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
-    """What fan-out cannot do now stays where it is; what it will never be able to do is in the queue again after each replay."""
+    """What fan-out cannot do now stays where it is; what it will never be able to do is in the queue again after each
+    replay."""
     unmapped, large = record(tenant, 5), record(tenant, 6)
     unmapped["dynamodb"]["NewImage"]["item_id"] = {"BOOL": True}
     large["dynamodb"]["NewImage"] = {"tenant_id": {"S": tenant}, "text": {"S": noise(950_000)}}
@@ -73,7 +75,12 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
         # Nothing listens there: DynamoDB is away, and no role is asked for anything.
         away = {"Variables": {**variables, "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9"}}
         functions.update_function_configuration(FunctionName=function, Environment=away)
-        expect(replay(stack, quiet=True), 1, "1 left in the bucket: not done", "1 left in the bucket: behind one that is not done")
+        expect(
+            replay(stack, quiet=True),
+            1,
+            "1 left in the bucket: not done",
+            "1 left in the bucket: behind one that is not done",
+        )
     finally:
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
     if len(keys(s3, bucket)) != 2:
@@ -81,8 +88,11 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
     replay(stack, quiet=True)
     if keys(s3, bucket):
         raise StackError(f"what was replayed is still there: {keys(s3, bucket)}")
-    # One is in its message, the other is too large for one and in the Events table. The notices of both batches may come late.
-    eventually(lambda: "\n2 left in the queue: failed again\n" in replay(stack, quiet=True).stdout, "both records fail again")
+    # One is in its message, the other is too large for one and in the Events table. The notices of both batches may
+    # come late.
+    eventually(
+        lambda: "\n2 left in the queue: failed again\n" in replay(stack, quiet=True).stdout, "both records fail again"
+    )
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["StreamFailuresQueueUrl"])
 
 
@@ -153,7 +163,10 @@ def noise(length: int) -> str:
 def expect(run: subprocess.CompletedProcess[str], code: int, *lines: str) -> None:
     """A run of the script that ended with that code and said that."""
     if run.returncode != code or any(line not in run.stdout for line in lines):
-        raise StackError(f"infra/replay.py ended with {run.returncode} and not {code}, or did not say {lines}:\n{run.stdout}{run.stderr}")
+        raise StackError(
+            f"infra/replay.py ended with {run.returncode} and not {code}, or did not say {lines}:\n"
+            f"{run.stdout}{run.stderr}"
+        )
 
 
 def eventually(holds, what: str) -> None:

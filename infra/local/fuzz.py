@@ -1,11 +1,11 @@
-"""`make fuzz`: feeds what others send us to the fuzz targets, each of which states a law. TARGET=… one of them, SECONDS=… for how long."""
+"""`make fuzz`: feeds what others send us to the fuzz targets, each of which states a law. TARGET=… one of them,
+SECONDS=… for how long."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from common import LOCAL, ROOT, StackError, step
 
@@ -14,7 +14,8 @@ FUZZ = ROOT / "tests" / "fuzz"
 # Inputs of an event's size; a template may be longer than a filter.
 MAX_BYTES = 8192
 
-# No input takes longer than this, in seconds, or it is a finding. On a busy machine what takes a fraction of a second can take ten.
+# No input takes longer than this, in seconds, or it is a finding. On a busy machine what takes a fraction of a second
+# can take ten.
 TIMEOUT = 60
 
 MEMORY_MB = 2048
@@ -35,7 +36,10 @@ def fuzz() -> int:
     step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
     # Sanitizers need a nightly toolchain, and there is no unsafe code here that they would look at.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]
-    environment = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target")}
+    environment = {
+        **os.environ,
+        "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target"),
+    }
     if not run([cargo_fuzz, "build", *options], environment):
         raise StackError("cargo fuzz build failed")
     broken = []
@@ -44,7 +48,12 @@ def fuzz() -> int:
         # The first folder takes what is found on the way; the seeds stay as they are.
         corpus = LOCAL / "fuzz" / "corpus" / target
         corpus.mkdir(parents=True, exist_ok=True)
-        limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}"]
+        limits = [
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_BYTES}",
+            f"-timeout={TIMEOUT}",
+            f"-rss_limit_mb={MEMORY_MB}",
+        ]
         quiet = [f"-dict={FUZZ / 'words.dict'}", "-verbosity=0", "-print_final_stats=1"]
         inputs = [str(corpus), str(FUZZ / "seeds" / target)]
         if not run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment):

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from common import StackError, step
 
-# What `cargo test` prints: the binary that it runs, a test that failed, and a binary that ended otherwise than by a failed test.
-RUNNING = re.compile(r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))")
+# What `cargo test` prints: the binary that it runs, a test that failed, and a binary that ended otherwise than by a
+# failed test.
+RUNNING = re.compile(
+    r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))"
+)
 FAILED = re.compile(r"^test (?P<name>.+?) (?:- should panic )?\.\.\. FAILED$")
 BROKEN = re.compile(r"^error(?:\[E\d+\])?: (?!test failed|doctest failed|\d+ targets? failed)(?P<what>.+)")
 KILLED = re.compile(r"^\s+process didn't exit successfully: .*\((?P<what>signal: .+)\)$")
@@ -79,10 +82,17 @@ def checked(failures: object) -> list[str]:
 
 
 def failing_tests(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
-    """Runs `cargo test` with its output in sight. Returns the tests that failed, and how it ended if it was not by a test."""
+    """Runs `cargo test` with its output in sight. Returns the tests that failed, and how it ended if it was not by a
+    test."""
     binary, failures, broken = "", [], []
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         try:
             for line in process.stdout or []:

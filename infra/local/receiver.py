@@ -29,7 +29,8 @@ class Arrival:
 
 
 class Receiver:
-    """Listens on `port`; `answer` decides the status of each request. Secrets are by path, since a webhook has its own."""
+    """Listens on `port`; `answer` decides the status of each request. Secrets are by path, since a webhook has its
+    own."""
 
     def __init__(self, port: int, answer: Callable[[Arrival], int] = lambda _: 204) -> None:
         self.secrets: dict[str, str] = {}
@@ -71,11 +72,11 @@ class Receiver:
         self.on_arrival(arrival)
         return arrival.answered
 
-    def _handler(receiver) -> type[BaseHTTPRequestHandler]:
+    def _handler(receiver) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802 (the library's name)
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 status = receiver._take(Arrival(self.path, headers, body))

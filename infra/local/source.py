@@ -14,7 +14,8 @@ from stack import STACK, Stack
 
 VIEW = "NEW_AND_OLD_IMAGES"
 
-# DynamoDB lets so many processes read a shard at a time, and throttles more; of a global table one, as its replication is a reader too.
+# DynamoDB lets so many processes read a shard at a time, and throttles more; of a global table one, as its replication
+# is a reader too.
 READERS = 2
 READERS_OF_GLOBAL = 1
 
@@ -22,7 +23,8 @@ USAGE = "make source TABLE=orders MAPPING=orders.json"
 
 
 def source() -> int:
-    """Registers a table's mapping, then attaches its stream: in this order no change meets a table that is not registered."""
+    """Registers a table's mapping, then attaches its stream: in this order no change meets a table that is not
+    registered."""
     table, file = os.environ.get("TABLE", ""), os.environ.get("MAPPING", "")
     if not table:
         raise StackError(f"which table? {USAGE}")
@@ -79,7 +81,9 @@ def stream(described: dict) -> dict:
     # What a stream holds cannot be changed while it is on, and others may be reading it.
     if spec.get("StreamEnabled") and spec["StreamViewType"] != VIEW:
         held = spec["StreamViewType"]
-        raise StackError(f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again")
+        raise StackError(
+            f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again"
+        )
     return spec
 
 
@@ -87,7 +91,9 @@ def others(stack: Stack, arn: str) -> list[str]:
     """Returns the functions that read the stream already, without Dynahook's own."""
     pages = stack.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
     mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
-    readers = {mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"}
+    readers = {
+        mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"
+    }
     return sorted(readers - {stack.outputs["FanoutFunction"]})
 
 
@@ -98,8 +104,8 @@ def crowded(table: str, readers: list[str], is_global: bool) -> str | None:
         return None
     kind = "a global table lets one process" if is_global else "DynamoDB lets two processes"
     return (
-        f"the stream of {table} is read by {', '.join(readers)} already, and {kind} read a shard at a time: with one more all of "
-        "them are throttled. Detach one, or let one function do the work of two (see docs/use/sources.md)"
+        f"the stream of {table} is read by {', '.join(readers)} already, and {kind} read a shard at a time: with one "
+        "more all of them are throttled. Detach one, or let one function do the work of two (see docs/use/sources.md)"
     )
 
 
@@ -116,8 +122,9 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         # The key cannot be looked at: then it is taken for a customer-managed one.
         pass
     return (
-        f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
-        "main stack's parameter SourceKeyArns names the key and the key's policy lets this account's roles use it (see docs/use/sources.md)"
+        f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its "
+        "stream until the main stack's parameter SourceKeyArns names the key and the key's policy lets this account's "
+        "roles use it (see docs/use/sources.md)"
     )
 
 
@@ -166,7 +173,8 @@ def reason(answer: requests.Response) -> str:
 def attach(stack: Stack, table: str) -> None:
     """Attaches the table's stream, unless it is attached."""
     arn = stack.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-    # Two mappings of one stream to one function cannot be, and a table may have been attached under another stack's name.
+    # Two mappings of one stream to one function cannot be, and a table may have been attached under another stack's
+    # name.
     attached = stack.client("lambda").list_event_source_mappings(
         EventSourceArn=arn, FunctionName=stack.outputs["FanoutFunction"]
     )
@@ -178,13 +186,16 @@ def attach(stack: Stack, table: str) -> None:
 
 
 def check_source(stack: Stack) -> None:
-    """A stream that has its readers already is refused, a key that fan-out may not use is named, and a source costs fan-out's role nothing.
+    """A stream that has its readers already is refused, a key that fan-out may not use is named, and a source costs
+    fan-out's role nothing.
 
     Needs the table of the end-to-end tests."""
     role = stack.outputs["FanoutRole"]
     policies = stack.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
     if len(policies) != 1:
-        raise StackError(f"the policies of a role share 10,240 characters, and sources added some to fan-out's: {policies}")
+        raise StackError(
+            f"the policies of a role share 10,240 characters, and sources added some to fan-out's: {policies}"
+        )
     dynamodb, functions = stack.client("dynamodb"), stack.client("lambda")
     key = stack.client("kms").create_key()["KeyMetadata"]["Arn"]
     described = dynamodb.create_table(

@@ -1,6 +1,8 @@
-"""Whether a built function starts, asks for work and answers: each is given one event by a runtime API on loopback, and no AWS.
+"""Whether a built function starts, asks for work and answers: each is given one event by a runtime API on loopback, and
+no AWS.
 
-The environment is the one that infra/template.yaml gives the function, so a variable that is missing there is found here."""
+The environment is the one that infra/template.yaml gives the function, so a variable that is missing there is found
+here."""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Trial:
 
 
 def trials(issuer: Issuer) -> dict[str, Trial]:
-    """Returns a trial for each function. The token is verified with the cryptography that the binary was linked with."""
+    """Returns a trial for each function. The token is verified with the cryptography that the binary was linked
+    with."""
     token = issuer.token("acme", ["ADMIN"], algorithm="ES256")
     no_records = Trial({"Records": []}, lambda kind, body: kind == "response" and body == {"batchItemFailures": []})
     return {
@@ -77,7 +80,8 @@ def request(method: str, path: str) -> dict:
 
 
 def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
-    """Starts each function of a build once, under an emulator of its processor if one is given; returns what failed, a line each."""
+    """Starts each function of a build once, under an emulator of its processor if one is given; returns what failed, a
+    line each."""
     issuer = Issuer(LOCAL / "keys")
     functions, known = environments(issuer.jwks()), trials(issuer)
     failures = [f"{name} was not built" for name in functions if not (build / name / "bootstrap").exists()]
@@ -94,7 +98,8 @@ def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
 
 
 def check_glibc(build: Path) -> list[str]:
-    """Returns which functions of a build need a newer C library than the runtime has: they start here, and not there."""
+    """Returns which functions of a build need a newer C library than the runtime has: they start here, and not
+    there."""
     failures = []
     for binary in sorted(build.glob("*/bootstrap")):
         newest = max((int(major), int(minor)) for major, minor in GLIBC_SYMBOL.findall(binary.read_bytes()))
@@ -145,7 +150,8 @@ def wait(said: queue.Queue, process: subprocess.Popen, what: str) -> tuple[str, 
 
 
 def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
-    """Starts a runtime API that has one event; what the function says goes to `said`, and so does that it asks for more."""
+    """Starts a runtime API that has one event; what the function says goes to `said`, and so does that it asks for
+    more."""
     handed_over = threading.Event()
 
     class Runtime(BaseHTTPRequestHandler):
@@ -187,7 +193,11 @@ def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
 
         def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for header, value in {"Content-Length": str(len(body)), "Content-Type": "application/json", **headers}.items():
+            for header, value in {
+                "Content-Length": str(len(body)),
+                "Content-Type": "application/json",
+                **headers,
+            }.items():
                 self.send_header(header, value)
             self.end_headers()
             self.wfile.write(body)

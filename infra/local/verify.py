@@ -8,9 +8,10 @@ import shutil
 import subprocess
 
 import requests
+
+from common import LOCAL, ROOT, StackError
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from common import LOCAL, ROOT, StackError
 from stack import Stack
 
 # Two webhooks, as one has at most four signatures. Shopify's library wants to know the shop and the version too.
@@ -59,7 +60,9 @@ def install() -> tuple[str, dict[str, str]]:
         shutil.copy(file, folder)
     binaries = LOCAL / "venv" / "contract" / "bin"
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run([binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True)
+    subprocess.run(
+        [binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True
+    )
     return str(folder), environment
 
 

@@ -1,4 +1,5 @@
-"""The commands of docs/use/api.md and docs/use/runbook.md, run as they stand there; what they print is compared with what stands below."""
+"""The commands of docs/use/api.md and docs/use/runbook.md, run as they stand there; what they print is compared with
+what stands below."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from receiver import Arrival, Receiver
 from common import ROOT, StackError
+from receiver import Arrival, Receiver
 from stack import Stack
 
 # A block of commands, and the text that follows it, if one does.
@@ -37,12 +38,15 @@ def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
     receiver = Receiver(0, lambda arrival: control(down, arrival))
     try:
         environment = {**os.environ, **stack.environment, **variables(stack, receiver)}
-        helpers = f"{put_item(stack, environment['TENANT'])}\nreceiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
+        control_it = f"receiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
+        helpers = f"{put_item(stack, environment['TENANT'])}\n{control_it}"
         script = f"set -euo pipefail\n{definitions}\n{helpers}\n{commands}"
         command = ["timeout", str(TIMEOUT), "bash", "-c", script]
         shell = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if shell.returncode != 0 or shell.stdout != expected:
-            raise StackError(f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
+            raise StackError(
+                f"a walkthrough goes another way:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}"
+            )
     finally:
         receiver.close()
 

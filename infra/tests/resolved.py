@@ -58,7 +58,8 @@ class Resolved:
         return said
 
     def resolve(self, value):
-        """Resolves the functions of CloudFormation in a value. What is known only after a deployment is named in angle brackets."""
+        """Resolves the functions of CloudFormation in a value. What is known only after a deployment is named in angle
+        brackets."""
         if isinstance(value, list):
             return [one for one in map(self.resolve, value) if one is not NOTHING]
         if not isinstance(value, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -85,10 +84,14 @@ class CleanRun(unittest.TestCase):
 
     def test_it_has_settings_and_toolchains_but_no_cache(self) -> None:
         before = sorted(self.home.rglob("*"))
-        run = self.run_ci(RUSTC_WRAPPER="sccache", CARGO_TARGET_DIR="/elsewhere", PIP_CACHE_DIR=f"{self.home}/.cache/pip")
+        run = self.run_ci(
+            RUSTC_WRAPPER="sccache", CARGO_TARGET_DIR="/elsewhere", PIP_CACHE_DIR=f"{self.home}/.cache/pip"
+        )
         self.assertEqual(run.returncode, 0, run.stderr)
         seen = self.seen.read_text().splitlines()
-        self.assertEqual([line for line in seen if line.startswith("target ")], ["target lint", "target test", "target arm64"])
+        self.assertEqual(
+            [line for line in seen if line.startswith("target ")], ["target lint", "target test", "target arm64"]
+        )
         scratch = self.clone / ".local" / "ci"
         for line in (
             f"HOME={scratch}/home",

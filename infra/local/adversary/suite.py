@@ -13,12 +13,14 @@ from adversary.processes import give_way, processes
 from common import step
 from stack import Stack
 
-# How long each phase is timed, in seconds, and how long its loads run before that: receivers hang by then, and breakers have noticed.
+# How long each phase is timed, in seconds, and how long its loads run before that: receivers hang by then, and breakers
+# have noticed.
 PHASE = 60
 BEFORE = 10
 
-# The longest that one in a hundred of the healthy tenant's deliveries may take, in seconds: far more than the emulator's own delays, and far
-# less than a wait behind a hostile tenant, which took 35 s. The figures are shown, as ratios to those with calm neighbours; see `timing`.
+# The longest that one in a hundred of the healthy tenant's deliveries may take, in seconds: far more than the
+# emulator's own delays, and far less than a wait behind a hostile tenant, which took 35 s. The figures are shown, as
+# ratios to those with calm neighbours; see `timing`.
 LONGEST = 5.0
 
 # How much of its memory a process may use.
@@ -91,8 +93,8 @@ def report(tried: list[Door], hostile: Neighbours) -> None:
 def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: list[float]) -> list[str]:
     """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named.
 
-    A ratio is shown and no verdict: on this machine the emulator starts the processes that hanging receivers hold, and reads what dry-runs
-    read, in one process and on the same cores."""
+    A ratio is shown and no verdict: on this machine the emulator starts the processes that hanging receivers hold, and
+    reads what dry-runs read, in one process and on the same cores."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")
@@ -111,13 +113,18 @@ def fan_outs(stack: Stack) -> set[int]:
 
 
 def memory(stack: Stack, shards: set[int]) -> list[str]:
-    """Shows the most memory that a process of each function has had. `shards` are the processes of fan-out before the attacks."""
+    """Shows the most memory that a process of each function has had. `shards` are the processes of fan-out before the
+    attacks."""
     peaks: dict[str, tuple[float, float]] = {}
     for process in processes(stack):
         peaks[process.function] = max(peaks.get(process.function, (0.0, 0.0)), (process.peak, process.limit))
     for function, (peak, limit) in sorted(peaks.items()):
         print(f"{function:24} at most {peak:5.0f} of {limit:.0f} MiB")
-    over = [f"{function} took {peak:.0f} of {limit:.0f} MiB" for function, (peak, limit) in peaks.items() if peak > limit * MEMORY]
+    over = [
+        f"{function} took {peak:.0f} of {limit:.0f} MiB"
+        for function, (peak, limit) in peaks.items()
+        if peak > limit * MEMORY
+    ]
     # The emulator ends processes that are idle, but not all of them.
     gone = [] if shards & fan_outs(stack) else ["every process of fan-out has ended"]
     return over + gone if peaks and shards else ["no process of a function was found"]

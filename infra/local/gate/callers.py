@@ -31,7 +31,8 @@ class Caller:
 
     @property
     def keys(self) -> dict[str, str]:
-        """Returns the condition keys that the caller brings: what Lambda does with a function's role has none of them."""
+        """Returns the condition keys that the caller brings: what Lambda does with a function's role has none of
+        them."""
         session = self.arn.rpartition("/")[2]
         if not FUNCTION.search(session):
             return {}
@@ -54,7 +55,8 @@ def is_account(key: str) -> bool:
 
 
 def find(key: str) -> Caller | None:
-    """Returns the session that a key belongs to. Its policies are those that the role has now: a deployment may add some."""
+    """Returns the session that a key belongs to. Its policies are those that the role has now: a deployment may add
+    some."""
     principal = resolve_principal(key, ACCOUNT)
     if isinstance(principal, AuthError) or principal.policies is None:
         return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Condition keys that a need may have. Where a policy asks for another one, the gate does not know what AWS would say, and refuses.
+# Condition keys that a need may have. Where a policy asks for another one, the gate does not know what AWS would say,
+# and refuses.
 KEYS = frozenset(
     {
         "kms:viaservice",
@@ -24,7 +25,7 @@ KEYS = frozenset(
 )
 
 
-class UnknownCall(Exception):
+class UnknownCall(Exception):  # noqa: N818
     """A call of which the gate does not know what it needs."""
 
 

@@ -1,6 +1,7 @@
 """Faults that a test asks for: a throttled table or queue, and a call that is made twice.
 
-`POST /_gate/faults` takes {"kind": "throttle" | "repeat", "resource": the end of an ARN, "action": optional, "calls": how many}.
+`POST /_gate/faults` takes {"kind": "throttle" | "repeat", "resource": the end of an ARN, "action": optional,
+"calls": how many}.
 Repeating a SendMessageBatch makes the copies that an SDK makes when it lost the first answer.
 """
 

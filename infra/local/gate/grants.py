@@ -44,8 +44,15 @@ class Grants:
 def grants(caller: Caller) -> list[Grant]:
     """Returns what a role allows, each action on each resource."""
     allowed = [statement for policy in caller.policies for statement in policy if statement.effect == "Allow"]
-    # The emulator keeps a statement that the template leaves out when a list parameter is empty; it then names no resource.
-    return [(action, resource) for statement in allowed for action in statement.actions for resource in statement.resources if resource]
+    # The emulator keeps a statement that the template leaves out when a list parameter is empty; it then names no
+    # resource.
+    return [
+        (action, resource)
+        for statement in allowed
+        for action in statement.actions
+        for resource in statement.resources
+        if resource
+    ]
 
 
 def covers(grant: Grant, need: Need) -> bool:

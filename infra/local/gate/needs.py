@@ -1,7 +1,7 @@
 """What a call needs: IAM actions on resources, with the condition keys that the request sets.
 
-The names are those of AWS's service authorization reference. An operation that is not here is refused: a change that makes a function
-call it adds it, and so has to look up what it needs.
+The names are those of AWS's service authorization reference. An operation that is not here is refused: a change that
+makes a function call it adds it, and so has to look up what it needs.
 """
 
 from __future__ import annotations

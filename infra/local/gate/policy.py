@@ -1,7 +1,8 @@
 """Whether the policies of a caller allow what a call needs.
 
-The evaluation is the emulator's own evaluator, which follows AWS: an explicit deny wins, then an allow counts, else it is denied.
-Where it would ignore what it does not know, this file refuses instead. tests/test_policy.py holds it against AWS's documented examples.
+The evaluation is the emulator's own evaluator, which follows AWS: an explicit deny wins, then an allow counts, else it
+is denied. Where it would ignore what it does not know, this file refuses instead. tests/test_policy.py holds it against
+AWS's documented examples.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def denial(caller: Caller, need: Need) -> str | None:
     """Returns why a caller may not do it, or nothing if it may."""
     statements = [statement for policy in caller.policies for statement in policy]
     if unknown := unknowns([statement for statement in statements if concerns(statement, need)]):
-        return f"because the gate does not know what a policy of the role says of it: {', '.join(unknown)}; see policy.py"
+        return (
+            f"because the gate does not know what a policy of the role says of it: {', '.join(unknown)}; see policy.py"
+        )
     context = EvalContext(
         principal_arn=caller.arn,
         principal_type="AssumedRole",
@@ -62,7 +65,9 @@ def unknowns(statements: list[ParsedStatement]) -> list[str]:
                 found.add(f"operator {operator}")
             found |= {f"key {key}" for key in conditions if key.lower() not in KEYS}
             found |= {f"variable {value}" for value in conditions.values() if "${" in str(value)}
-        found |= {f"variable {resource}" for resource in statement.resources + statement.not_resources if "${" in resource}
+        found |= {
+            f"variable {resource}" for resource in statement.resources + statement.not_resources if "${" in resource
+        }
     return sorted(found)
 
 

@@ -1,8 +1,8 @@
 """What AWS's services themselves need, to do their part.
 
-With a function's role Lambda polls queues and streams, writes logs and sends on what failed; by a function's own policy API Gateway
-and EventBridge invoke it. The emulator does all that inside, past the gate, so it is checked from the configuration. AWS refuses to
-create a mapping whose role does not allow the polling.
+With a function's role Lambda polls queues and streams, writes logs and sends on what failed; by a function's own policy
+API Gateway and EventBridge invoke it. The emulator does all that inside, past the gate, so it is checked from the
+configuration. AWS refuses to create a mapping whose role does not allow the polling.
 """
 
 from __future__ import annotations
