@@ -77,7 +77,7 @@ def test() -> int:
 
 def end_to_end(parts: Parts) -> None:
     """Runs the parts that need a stack."""
-    with Stack("test", free_port()) as stack:
+    with Stack("test", free_port(), "dev") as stack:
         parts.start("cargo test: compiling", compile_tests)
         prepare(stack)
         parts.run("make source explains what AWS would refuse, and costs fan-out's role nothing", check_source, stack)
@@ -112,7 +112,7 @@ def end_to_end(parts: Parts) -> None:
 def faults() -> int:
     """Runs what shows that nothing is lost, doubled or let through where it must not be, with its counts in sight."""
     parts = Parts()
-    with Stack("faults", free_port()) as stack:
+    with Stack("faults", free_port(), "dev") as stack:
         prepare(stack)
         for what, arguments in {
             "processes that die, and calls that are cut": (*ON_THE_STACK, *INCLUDE_IGNORED, "crash_point"),

@@ -40,10 +40,10 @@ ENVIRONMENTS = {
     "requirements": ("tools",),
 }
 
-# The commands that start with a build of the functions for this machine. It needs no Python, so it runs while the
-# environments are made.
-BUILDING = ("run", "demo", "smoke", "test", "faults", "latency")
-BUILD = ("cargo", "build", "--locked", "--quiet", "--bins")
+# The commands that start with a build of the functions for this machine, and the profile of it (see build.py). It needs
+# no Python, so it runs while the environments are made.
+BUILDING = {"run": "local", "demo": "local", "smoke": "local", "latency": "local", "test": "dev", "faults": "dev"}
+BUILD = ("cargo", "build", "--locked", "--quiet", "--bins", "--profile")
 
 # Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is
 # complete: nothing is installed on top.
@@ -70,7 +70,7 @@ def main() -> int:
     if not shutil.which("cc"):
         return fail("no C compiler (cc) is on the PATH: install gcc or clang; Rust links with it")
     missing = [name for name in ENVIRONMENTS[command] if not is_made(name)]
-    building = start_build() if missing and command in BUILDING else None
+    building = start_build(BUILDING[command]) if missing and command in BUILDING else None
     try:
         for name in missing:
             make_environment(name)
@@ -90,12 +90,11 @@ def main() -> int:
     raise AssertionError("execve does not return")
 
 
-def start_build() -> subprocess.Popen:
-    """Starts a build of the functions. Whatever it says, the command's own build waits for it and says again."""
+def start_build(profile: str) -> subprocess.Popen:
+    """Starts a build of the functions. The command's own build waits for it, and prints its errors again."""
     print("· building the functions meanwhile", flush=True)
-    return subprocess.Popen(
-        BUILD, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([*BUILD, profile], cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 def requirements(name: str) -> Path:

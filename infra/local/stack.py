@@ -33,7 +33,8 @@ ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
 class Stack:
     """An emulator of its own with the template deployed to it; a context manager that leaves nothing running."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, profile: str = "local") -> None:
+        self._profile = profile
         self.endpoint = f"http://127.0.0.1:{port}"
         self.port = port
         self.folder = LOCAL / name
@@ -47,7 +48,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         try:
-            template = build()
+            template = build(self._profile)
             self._start()
             self._deploy(template)
         except BaseException:
