@@ -14,7 +14,7 @@ from common import step
 from stack import Stack
 
 # How long the phases are timed, in seconds, and how long their loads run before that: receivers hang by then, and
-# breakers have noticed. What hostile neighbours do is judged, so that it is timed longest; the others are compared with.
+# breakers have noticed. What hostile neighbours do is judged, so that it is timed longest.
 HOSTILE = 60
 CALM = 30
 ALONE = 15
