@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
-from standardwebhooks import Webhook
-
 from common import LOCAL, ROOT, free_port
+from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
