@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import requests
 from botocore.exceptions import ClientError, WaiterError
-
 from build import architecture, build, overrides
 from common import LOCAL, REGION, ROOT, StackError, run, step
 from sessions import stop_session
@@ -248,8 +247,8 @@ class Stack:
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
     def _mend_concurrency(self) -> None:
-        """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and its
-        poller then fails to compare it."""
+        """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and
+        its poller then fails to compare it."""
         functions = self.client("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             if limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
@@ -266,7 +265,8 @@ class Stack:
 
 
 def source_stack(table: str) -> str:
-    """Names the stack that attaches a table. Tables have dots and underscores in their names and may be long; stacks not."""
+    """Names the stack that attaches a table. Tables have dots and underscores in their names and may be long; stacks
+    not."""
     name = re.sub("[^A-Za-z0-9-]", "-", table)[:64]
     # Two tables never share a stack: that of the second would detach the first.
     return f"{STACK}-source-{name}" + ("" if name == table else f"-{hashlib.sha256(table.encode()).hexdigest()[:8]}")

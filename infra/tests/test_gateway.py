@@ -35,7 +35,8 @@ CORS = "https://console.example.com,http://localhost:5173"
 
 
 class AccessLog(unittest.TestCase):
-    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway does."""
+    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway
+    does."""
 
     def setUp(self) -> None:
         self.format = Resolved().resource("HttpStage")["AccessLogSettings"]["Format"]
@@ -56,7 +57,7 @@ class AccessLog(unittest.TestCase):
 
     def test_a_format_with_a_users_text_would_not_pass(self) -> None:
         for variable in ("path", "identity.userAgent", "error.message", "authorizer.subject"):
-            self.format = '{"value":"$context.%s","status":"$context.status"}' % variable
+            self.format = f'{{"value":"$context.{variable}","status":"$context.status"}}'
             try:
                 line = self.fill(SAFE, HOSTILE)
             except ValueError:
@@ -76,14 +77,23 @@ class Browsers(unittest.TestCase):
         cors = Resolved(CorsAllowedOrigins=CORS).resource("HttpApi")["CorsConfiguration"]
         self.assertEqual(cors["AllowOrigins"], CORS.split(","))
         self.assertNotIn("AllowCredentials", cors)
-        self.assertLessEqual({"authorization", "content-type", "idempotency-key", "if-match"}, set(cors["AllowHeaders"]))
+        self.assertLessEqual(
+            {"authorization", "content-type", "idempotency-key", "if-match"}, set(cors["AllowHeaders"])
+        )
         self.assertLessEqual({"etag", "location", "retry-after", "idempotent-replayed"}, set(cors["ExposeHeaders"]))
         self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, set(cors["AllowMethods"]))
 
     def test_a_preflight_request_needs_no_token(self) -> None:
         """A route for any method also matches preflight requests; a route for OPTIONS comes before it."""
-        routes = {route["RouteKey"]: route for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()}
-        asking = [key for key, route in routes.items() if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"]
+        routes = {
+            route["RouteKey"]: route
+            for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()
+        }
+        asking = [
+            key
+            for key, route in routes.items()
+            if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"
+        ]
         self.assertTrue(asking)
         for key in asking:
             preflight = routes[key.replace("ANY ", "OPTIONS ")]
@@ -94,7 +104,14 @@ class Browsers(unittest.TestCase):
         pattern = re.compile(TEMPLATE["Parameters"]["CorsAllowedOrigins"]["AllowedPattern"])
         for good in ("", CORS, "https://a.example:8443"):
             self.assertTrue(pattern.fullmatch(good), good)
-        for bad in ("*", "https://*.example.com", "https://a.example/", "https://a.example, https://b.example", "a.example", "null"):
+        for bad in (
+            "*",
+            "https://*.example.com",
+            "https://a.example/",
+            "https://a.example, https://b.example",
+            "a.example",
+            "null",
+        ):
             self.assertFalse(pattern.fullmatch(bad), bad)
 
 
@@ -114,11 +131,15 @@ class Throttles(unittest.TestCase):
 
     def test_routes_are_there_before_their_settings(self) -> None:
         """API Gateway refuses a stage with settings for an unknown route."""
-        routes = {name: each["Properties"] for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::ApiGatewayV2::Route"}
+        routes = {
+            name: each["Properties"]
+            for name, each in TEMPLATE["Resources"].items()
+            if each["Type"] == "AWS::ApiGatewayV2::Route"
+        }
         public = {name for name, route in routes.items() if "AuthorizerId" not in route}
         stage = TEMPLATE["Resources"]["HttpStage"]
         # A conditional resource cannot be in DependsOn, but a reference waits for it too.
-        referred = {name for name in public if "${%s}" % name in json.dumps(stage["Properties"])}
+        referred = {name for name in public if f"${{{name}}}" in json.dumps(stage["Properties"])}
         self.assertEqual(set(stage["DependsOn"]) | referred, public)
         self.assertFalse([name for name in stage["DependsOn"] if "Condition" in TEMPLATE["Resources"][name]])
 

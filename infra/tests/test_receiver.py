@@ -15,9 +15,8 @@ import unittest
 from datetime import UTC, datetime
 from pathlib import Path
 
-from standardwebhooks import Webhook
-
 from common import ROOT
+from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "start" / "quickstart.md")

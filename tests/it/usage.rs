@@ -31,6 +31,7 @@ fn event(number: usize) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -66,6 +67,7 @@ async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_stored_has_a_budget() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -79,6 +81,7 @@ async fn what_is_stored_has_a_budget() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -110,6 +113,7 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -176,6 +180,7 @@ async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn without_any_budget_a_delivery_is_a_dead_letter_with_the_reason() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -195,6 +200,7 @@ async fn without_any_budget_a_delivery_is_a_dead_letter_with_the_reason() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn webhooks_secrets_and_jobs_have_budgets() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -215,6 +221,7 @@ async fn webhooks_secrets_and_jobs_have_budgets() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn budgets_are_the_operators_to_set() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -230,6 +237,7 @@ async fn budgets_are_the_operators_to_set() {
 
 /// Processes that count at once allow no more than the budget together.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_budget_holds_over_all_processes() {
     let stack = Stack::connect().await;
     let aws = aws::Aws::connect().await;
