@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from common import ROOT, StackError, free_port
+from demo import PORT
 
 PICTURE = ROOT / "docs" / "images" / "run.svg"
 
@@ -39,7 +40,8 @@ text { fill: #d1d5db; white-space: pre; }
 
 def recording() -> int:
     """Runs the stack, changes a record twice, stops the stack and writes the picture."""
-    environment = {**os.environ, "DYNAHOOK_PORT": str(free_port()), "DYNAHOOK_RECEIVER_PORT": str(free_port())}
+    port = str(free_port())
+    environment = {**os.environ, "DYNAHOOK_PORT": port, "DYNAHOOK_RECEIVER_PORT": str(free_port())}
     command = [sys.executable, str(Path(__file__).with_name("commands.py"))]
     lines: list[tuple[float, str]] = [(0.0, "$ make run")]
     started = time.monotonic()
@@ -60,9 +62,12 @@ def recording() -> int:
                     )
         finally:
             run.send_signal(signal.SIGINT)
+            run.communicate()
     if changes < CHANGES:
         raise StackError("make run ended before its deliveries could be recorded")
-    PICTURE.write_text(picture(lines), encoding="utf-8")
+    # With the port that a newcomer has.
+    shown = [(at, line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT))) for at, line in lines]
+    PICTURE.write_text(picture(shown), encoding="utf-8")
     print(f"\n{PICTURE.relative_to(ROOT)} is written")
     return 0
 
