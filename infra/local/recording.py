@@ -22,6 +22,9 @@ WIDTH, HEIGHT = 8.4, 18.0
 # A pause of the recording is at most so long, in seconds: a build takes minutes.
 PAUSE = 0.7
 
+# How a line begins that says how far a long step is.
+PROGRESS = "  … "
+
 # How often the record is changed after the first delivery.
 CHANGES = 2
 
@@ -65,8 +68,12 @@ def recording() -> int:
             run.communicate()
     if changes < CHANGES:
         raise StackError("make run ended before its deliveries could be recorded")
-    # With the port that a newcomer has.
-    shown = [(at, line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT))) for at, line in lines]
+    # With the port that a newcomer has, and without the progress of a build.
+    shown = [
+        (at, line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT)))
+        for at, line in lines
+        if not line.startswith(PROGRESS)
+    ]
     PICTURE.write_text(picture(shown), encoding="utf-8")
     print(f"\n{PICTURE.relative_to(ROOT)} is written")
     return 0
@@ -89,7 +96,7 @@ def picture(lines: list[tuple[float, str]]) -> str:
     ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" xml:space="preserve">',
             "<title>make run: a change of a record becomes a signed delivery</title>",
             f"<style>{STYLE}{scroll([at for at, _ in shown])}</style>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#111827"/>',
