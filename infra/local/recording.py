@@ -96,7 +96,8 @@ def picture(lines: list[tuple[float, str]]) -> str:
     ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" xml:space="preserve">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"',
+            'xml:space="preserve">',
             "<title>make run: a change of a record becomes a signed delivery</title>",
             f"<style>{STYLE}{scroll([at for at, _ in shown])}</style>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#111827"/>',
