@@ -182,18 +182,18 @@ async fn a_role_is_needed() {
 #[rstest]
 #[case::not_json("{\"name\"", 400, "malformed", Value::Null)]
 #[case::trailing("{} {}", 400, "malformed", Value::Null)]
-#[case::no_object("[]", 422, "invalid", json!([{"pointer": "#", "detail": "invalid type: array, expected an object"}]))]
-#[case::no_name("{}", 422, "invalid", json!([{"pointer": "#/name", "detail": "is missing"}]))]
+#[case::no_object("[]", 422, "invalid", json!([{"pointer": "#", "detail": "must be an object, not an array"}]))]
+#[case::no_name("{}", 422, "invalid", json!([{"pointer": "#/name", "detail": "is required"}]))]
 #[case::empty("", 400, "malformed", Value::Null)]
 #[case::unknown_field(r#"{"nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook"}]))]
 #[case::wrong_type(r#"{"name": 7}"#, 422, "invalid", json!([{"pointer": "#/name",
-    "detail": "invalid type: number `7`, expected a string"}]))]
+    "detail": "must be a string, not a number"}]))]
 #[case::wrong_scheme(r#"{"signature_scheme": "md5"}"#, 422, "invalid", json!([{"pointer": "#/signature_scheme",
-    "detail": "unknown variant `md5`, expected one of `standard-webhooks`, `standard-webhooks-ed25519`, `hmac-sha256`, `github`, `stripe`, `superoffice`, `shopify`"}]))]
+    "detail": "must be \"standard-webhooks\", \"standard-webhooks-ed25519\", \"hmac-sha256\", \"github\", \"stripe\", \"superoffice\" or \"shopify\""}]))]
 #[case::wrong_nested(r#"{"retry_policy": {"maxAttempts": "3"}}"#, 422, "invalid", json!([{
-    "pointer": "#/retry_policy/maxAttempts", "detail": "invalid type: string \"3\", expected a whole number from 0 to 4294967295, without a fraction"}]))]
+    "pointer": "#/retry_policy/maxAttempts", "detail": "must be a whole number from 0 to 4294967295, not a string"}]))]
 #[case::no_policy(r#"{"name": "n", "url": "https://example.com/", "event_types": [], "retry_policy": []}"#, 422, "invalid",
-    json!([{"pointer": "#/retry_policy", "detail": "invalid type: array, expected an object"}]))]
+    json!([{"pointer": "#/retry_policy", "detail": "must be an object, not an array"}]))]
 #[case::everything_at_once(
     r#"{"name": " ", "url": "ftp://example.com", "event_types": ["ok"], "headers": {"Host": "a"}, "retry_policy": {"maxAttempts": 99}}"#,
     422, "invalid", json!([

@@ -8,11 +8,10 @@ use domain::value::{Map, Value};
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::error::Category;
 use serde_json::value::RawValue;
-use serde_path_to_error::{Path, Segment};
 
 use crate::problem::{Fault, Problem};
+use crate::read::{document, read, read_query};
 
 /// The largest body that is read, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -37,7 +36,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        parse(&bytes(request).await?).map(Self)
+        serde_json::from_slice(&bytes(request).await?).map(Self).map_err(|error| Problem::Malformed(error.to_string()))
     }
 }
 
@@ -46,26 +45,19 @@ async fn bytes(request: Request) -> Result<Bytes, Problem> {
     bytes.map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))
 }
 
-/// What is read from an object, and from nothing else.
+/// A type that is read from an object only. What serde derives would read an array too, field by field.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: DeserializeOwned"))]
 struct Object<T>(#[serde(deserialize_with = "from_object")] T);
 
-/// Reads a JSON object.
+/// Reads a JSON object; all faults at once.
 pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     parse(bytes).map(|Object(value)| value)
 }
 
-/// Reads JSON. The one way that keeps the letters of what is taken as it stands: numbers with more digits than 64 bits hold.
+/// Reads JSON; all faults at once. Numbers of fields that keep them keep their digits.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value =
-        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.inner().classify() {
-            Category::Data => Problem::Invalid(vec![fault(&error)]),
-            Category::Io | Category::Syntax | Category::Eof => Problem::Malformed(error.into_inner().to_string()),
-        })?;
-    deserializer.end().map_err(|error| Problem::Malformed(error.to_string()))?;
-    Ok(value)
+    read(document(bytes)?).finish()
 }
 
 /// Reads an object, for a field of a body.
@@ -74,7 +66,7 @@ pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, 
     match raw.get().parse() {
         Ok(Value::Map(map)) => Ok(map),
         Ok(_) => Err(serde::de::Error::custom("must be an object")),
-        Err(_) => Err(serde::de::Error::custom("is too deep, or has a text that is none")),
+        Err(_) => Err(serde::de::Error::custom("is nested too deeply or has an invalid escape sequence")),
     }
 }
 
@@ -102,26 +94,6 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
-/// Reads a JSON value that came in with a body, or in part.
-pub(crate) fn typed<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(value).map_err(|error| fault(&error))
-}
-
-/// Fields whose values no error repeats. A body as a whole is another one: it may be a secret that should have been in a field.
-const SECRETS: [&str; 5] = ["secret", "token", "password", "client_secret", "authorization"];
-
-/// Names the field, and says what it must be.
-fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let (pointer, detail) = (pointer(error.path()), in_words_of_json(&without_position(error.inner())));
-    let names_secret = pointer.rsplit('/').next().is_some_and(|name| name.is_empty() || SECRETS.contains(&name));
-    let detail = if names_secret { without_value(&detail) } else { detail };
-    let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    match missing {
-        Some(field) => Fault::field(&format!("{pointer}{}", step(field)), "is missing"),
-        None => Fault::field(&pointer, detail),
-    }
-}
-
 /// Query parameters of the type `T`.
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
@@ -130,70 +102,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        match axum::extract::Query::from_request_parts(parts, state).await {
-            Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(error) => {
-                let detail = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                // The library says `name: what is wrong`.
-                let (name, detail) = detail.split_once(": ").unwrap_or(("", &detail));
-                Err(Problem::Invalid(vec![Fault::parameter(name, detail)]))
-            }
+        let parameters = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(parameters) = parameters.map_err(|error| Problem::Malformed(error.body_text()))?;
+        let (value, faults) = read_query(parameters).into_parts();
+        match value {
+            Some(value) if faults.is_empty() => Ok(Self(value)),
+            _ => Err(Problem::Invalid(faults.into_iter().map(Fault::from_parameter).collect())),
         }
     }
-}
-
-/// Returns the path as a JSON pointer.
-fn pointer(path: &Path) -> String {
-    let segment = |segment: &Segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => step(key),
-        Segment::Enum { variant } => step(variant),
-        Segment::Unknown => String::new(),
-    };
-    path.iter().map(segment).collect()
-}
-
-/// Returns the step of a JSON pointer to a field of that name.
-pub(crate) fn step(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
-/// A position means nothing where the field is named.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
-}
-
-/// Leaves the value out of what is wrong with its type.
-fn without_value(detail: &str) -> String {
-    let Some((found, expected)) = detail.rsplit_once(", expected ") else { return detail.to_owned() };
-    let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
-    format!("{kind}, expected {expected}")
-}
-
-/// What is wrong with a type is told in serde's words, which are of Rust.
-fn in_words_of_json(detail: &str) -> String {
-    let Some((found, expected)) = detail.rsplit_once(", expected ") else { return detail.to_owned() };
-    let expected = match expected {
-        "u32" => "a whole number from 0 to 4294967295, without a fraction",
-        "u64" | "usize" => "a whole number from 0 to 18446744073709551615, without a fraction",
-        "a sequence" => "an array",
-        "a map" => "an object",
-        other if other.starts_with("struct ") => "an object",
-        other => other,
-    };
-    let words = [("floating point", "number"), ("integer", "number"), ("sequence", "array"), ("map", "object")];
-    let named = ["invalid type: ", "invalid value: "].iter().find_map(|what| {
-        let rest = found.strip_prefix(what)?;
-        words.iter().find_map(|(rust, json)| Some(format!("{what}{json}{}", rest.strip_prefix(rust)?)))
-    });
-    format!("{}, expected {expected}", named.as_deref().unwrap_or(found))
 }
 
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use serde_json::json;
 
     use super::*;
 
@@ -223,71 +144,14 @@ mod tests {
     #[rstest]
     #[case::no_object(r#"{"data": []}"#, "#/data must be an object")]
     #[case::none(r#"{"data": null}"#, "#/data must be an object")]
-    #[case::half_a_character(r#"{"data": {"a": "\ud800"}}"#, "#/data is too deep, or has a text that is none")]
-    #[case::missing("{}", "#/data is missing")]
+    #[case::half_a_character(
+        r#"{"data": {"a": "\ud800"}}"#,
+        "the body is not JSON: it is nested more than 100 levels deep, or a string has an invalid escape sequence"
+    )]
+    #[case::missing("{}", "#/data is required")]
     #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
     fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {
         assert_eq!(read(text).unwrap_err(), detail);
-    }
-
-    #[rstest]
-    #[case::fraction(json!({"count": 60.0}), "#/count invalid type: number `60.0`, expected a whole number from 0 to 4294967295, without a fraction")]
-    #[case::negative(json!({"count": -1}), "#/count invalid value: number `-1`, expected a whole number from 0 to 4294967295, without a fraction")]
-    #[case::large(json!({"count": 4_294_967_296_u64}), "#/count invalid value: number `4294967296`, expected a whole number from 0 to 4294967295, without a fraction")]
-    #[case::text(json!({"count": "integer, expected u32"}), "#/count invalid type: string \"integer, expected u32\", expected a whole number from 0 to 4294967295, without a fraction")]
-    #[case::object(json!({"list": {}}), "#/list invalid type: object, expected an array")]
-    #[case::array(json!({"inner": [1]}), "#/inner invalid type: array, expected an object")]
-    #[case::other_value(json!({"inner": {"one": "b"}}), "#/inner/one unknown variant `b`, expected `a`")]
-    fn a_type_is_told_in_words_of_json(#[case] body: serde_json::Value, #[case] detail: &str) {
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct Typed {
-            count: u32,
-            list: Vec<u32>,
-            #[serde(deserialize_with = "from_object")]
-            inner: Inner,
-        }
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
-        struct Inner {
-            one: One,
-        }
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum One {
-            #[default]
-            A,
-        }
-        assert_eq!(parse::<Typed>(body.to_string().as_bytes()).unwrap_err().to_string(), detail);
-    }
-
-    #[rstest]
-    #[case::number(json!({"secret": 4_815_162_342_i64}), "#/secret invalid type: number, expected a string")]
-    #[case::fraction(json!({"inner": {"client_secret": 4_815_162_342.5}}), "#/inner/client_secret invalid type: number, expected a string")]
-    #[case::text_as_body(json!("whsec_4815162342, expected"), "# invalid type: string, expected an object")]
-    #[case::text_for_an_object(json!({"authorization": "4815162342"}), "#/authorization invalid type: string, expected an object")]
-    #[case::no_secret(json!({"name": 7}), "#/name invalid type: number `7`, expected a string")]
-    fn no_error_repeats_a_secret(#[case] body: serde_json::Value, #[case] detail: &str) {
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
-        struct Typed {
-            name: String,
-            secret: String,
-            #[serde(deserialize_with = "from_object")]
-            inner: Inner,
-            #[serde(deserialize_with = "from_object")]
-            authorization: Inner,
-        }
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
-        struct Inner {
-            client_secret: String,
-        }
-        let read = parse_object::<Typed>(body.to_string().as_bytes());
-        let read = read.map(|Typed { name, secret, inner, authorization }| {
-            [name, secret, inner.client_secret, authorization.client_secret]
-        });
-        assert_eq!(read.unwrap_err().to_string(), detail);
     }
 
     #[tokio::test]
@@ -304,10 +168,10 @@ mod tests {
         };
         assert_eq!([read("").await, read("null").await, read("{}").await], [Ok(0), Ok(0), Ok(0)]);
         assert_eq!(read(r#"{"rate": 7}"#).await, Ok(7));
-        assert_eq!(read("[]").await.unwrap_err(), "# invalid type: array, expected an object");
+        assert_eq!(read("[]").await.unwrap_err(), "# must be an object, not an array");
         assert_eq!(
             read(r#"{"rate": "7"}"#).await.unwrap_err(),
-            "#/rate invalid type: string \"7\", expected a whole number from 0 to 4294967295, without a fraction"
+            "#/rate must be a whole number from 0 to 4294967295, not a string"
         );
     }
 }

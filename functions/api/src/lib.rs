@@ -18,6 +18,7 @@ mod limits;
 mod openapi;
 mod page;
 pub mod problem;
+mod read;
 pub mod routes;
 mod schema;
 mod security;

@@ -124,6 +124,11 @@ impl Fault {
         Self { pointer: name.to_owned(), detail: detail.to_string() }
     }
 
+    /// Names the query parameter that a fault is of.
+    pub(crate) fn from_parameter(fault: FieldError) -> Self {
+        Self::parameter(fault.pointer.trim_start_matches('/'), fault.detail)
+    }
+
     /// Names a query parameter.
     pub fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: format!("?{name}"), detail: detail.to_string() }
@@ -133,6 +138,12 @@ impl Fault {
 impl From<FieldError> for Fault {
     fn from(error: FieldError) -> Self {
         Self::field(&error.pointer, error.detail)
+    }
+}
+
+impl From<Vec<FieldError>> for Problem {
+    fn from(faults: Vec<FieldError>) -> Self {
+        Self::Invalid(faults.into_iter().map(Fault::from).collect())
     }
 }
 

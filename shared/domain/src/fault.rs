@@ -14,4 +14,16 @@ impl FieldError {
     pub fn new(pointer: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: pointer.to_owned(), detail: detail.to_string() }
     }
+
+    /// Returns the same fault of a field of a larger value.
+    #[must_use]
+    pub fn below(self, pointer: &str) -> Self {
+        Self { pointer: format!("{pointer}{}", self.pointer), ..self }
+    }
+}
+
+/// Returns the step of a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) to a field of this name.
+#[must_use]
+pub fn step(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }

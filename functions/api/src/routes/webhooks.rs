@@ -16,9 +16,8 @@ use domain::access::tenant::AppId;
 use domain::delivery::notices::happenings;
 use domain::event::types::EventType;
 use domain::id::WebhookId;
-use domain::signing::secret::{SecretFormat, WebhookSecret};
-use domain::signing::signature::SignatureScheme;
-use domain::webhook::settings::{Direction, Settings};
+use domain::signing::secret::WebhookSecret;
+use domain::webhook::settings::Direction;
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Audit, SecretReference, Webhook};
 use secrecy::ExposeSecret as _;
@@ -43,7 +42,7 @@ pub mod statistics;
 pub mod trial;
 
 use authorization::{Brought, change_bringing};
-use input::Input;
+use input::{Input, NewWebhook};
 use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
 
 /// How often a change is applied to a webhook that somebody else changed meanwhile, if the caller does not mind.
@@ -79,28 +78,6 @@ pub struct NewWebhookOnly {
     company_id: Option<String>,
 }
 
-/// Takes the secret that the caller brought, or makes one; says which scheme it signs with.
-fn secret_for(
-    text: Option<serde_json::Value>,
-    settings: &mut Settings,
-    scheme_given: bool,
-) -> Result<WebhookSecret, Problem> {
-    let Some(text) = text.filter(|text| !text.is_null()) else {
-        return Ok(WebhookSecret::from_random(runtime::random::bytes()));
-    };
-    let fault = |detail: String| Problem::Invalid(vec![Fault::field("/secret", detail)]);
-    let text = text.as_str().ok_or_else(|| fault("must be a string".to_owned()))?;
-    let secret = WebhookSecret::parse(text).map_err(|error| fault(error.to_string()))?;
-    if secret.format() == SecretFormat::Plain && !scheme_given {
-        settings.signature_scheme = SignatureScheme::HmacSha256;
-    }
-    if settings.cannot_sign_with(secret.format()).is_none() {
-        Ok(secret)
-    } else {
-        Err(fault("must be whsec_ and 24 to 64 bytes in base64 for the scheme standard-webhooks".to_owned()))
-    }
-}
-
 fn with_secret(body: WebhookBody, secret: &WebhookSecret) -> WebhookWithSecret {
     let warnings = secret.is_weak().then(Warning::weak_secret).into_iter().collect();
     WebhookWithSecret { webhook: body, secret: secret.to_text().expose_secret().to_owned(), warnings }
@@ -119,14 +96,10 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
-    JsonBody(mut input): JsonBody<Input>,
+    JsonBody(input): JsonBody<Input>,
 ) -> Result<Response, Problem> {
-    let secret = input.remove("secret");
-    let given = input.remove("authorization").filter(|given| !given.is_null());
-    let scheme_given = input.contains_key("signature_scheme");
-    let mut settings = input::create(&app, &admin, input)?;
-    let secret = secret_for(secret, &mut settings, scheme_given)?;
-    let new = given.map(|given| authorization::read(&app, settings.direction, given, "/authorization")).transpose()?;
+    let NewWebhook { settings, secret, authorization: new } = NewWebhook::read(&app, &admin, input)?;
+    let secret = secret.unwrap_or_else(|| WebhookSecret::from_random(runtime::random::bytes()));
     let (now, by) = (app.clock.now(), authorization::by(&admin));
     let id = match &first_try {
         Some(Extension(first_try)) => first_try.webhook_id(),
@@ -351,10 +324,11 @@ pub(super) async fn patch(
     Path(id): Path<String>,
     JsonBody(mut input): JsonBody<Input>,
 ) -> Result<Changed, Problem> {
-    let brought = Brought::take(&app, &admin, &id, &mut input).await?;
+    let (brought, faults) = Brought::take(&app, &admin, &id, &mut input).await?;
     let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
-        record.webhook.settings = input::merge(app, &record.webhook, &current, input.clone())?;
+        record.webhook.settings =
+            input::merge(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
         if input::activates(&input) {
             record.webhook.pause = None;
         }
@@ -382,10 +356,11 @@ pub(super) async fn put(
         visible(&app, &admin, &id).await?;
         return Err(Problem::PreconditionRequired);
     }
-    let brought = Brought::take(&app, &admin, &id, &mut input).await?;
+    let (brought, faults) = Brought::take(&app, &admin, &id, &mut input).await?;
     let record = change_bringing(&app, &admin, &id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
-        record.webhook.settings = input::replace(app, &record.webhook, &current, input.clone())?;
+        record.webhook.settings =
+            input::replace(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
         if input::activates(&input) {
             record.webhook.pause = None;
         }

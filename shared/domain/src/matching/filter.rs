@@ -6,6 +6,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 use alternative::Alternative;
 
 use super::weight::{heap, members};
+use crate::fault::{FieldError, step};
 
 mod alternative;
 pub(crate) mod evaluate;
@@ -38,13 +39,10 @@ enum Asked {
     OneOf(Box<[Alternative]>),
 }
 
-/// Why a pattern is refused: where, and what must be there.
+/// Why a pattern is refused: every place at fault, and what must be there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {detail}")]
-pub struct FilterError {
-    place: String,
-    detail: String,
-}
+#[error("{}", self.0.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; "))]
+pub struct FilterError(pub Vec<FieldError>);
 
 /// The most bytes that a pattern takes as JSON, and the most fields that it names.
 const MAX_BYTES: usize = 4096;
@@ -104,27 +102,40 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
     type Error = FilterError;
 
     fn try_from(pattern: JsonMap<String, Json>) -> Result<Self, Self::Error> {
-        let fault = |place: &str, detail: String| FilterError { place: place.to_owned(), detail };
-        if let Some(name) = pattern.keys().find(|name| !DOCUMENT.contains(&name.as_str())) {
+        let mut faults = Vec::new();
+        for name in pattern.keys().filter(|name| !DOCUMENT.contains(&name.as_str())) {
             let detail = if name == "$or" {
                 "is not supported; register another webhook for the other case".to_owned()
             } else {
                 format!("is not a field of an event; those are {}", DOCUMENT.join(", "))
             };
-            return Err(fault(name, detail));
+            faults.push(FieldError::new(&step(name), detail));
         }
-        let filter = Self(Fields::read(pattern, "")?);
-        if Json::Object(filter.to_map()).to_string().len() > MAX_BYTES {
-            return Err(fault("the filter", format!("must be at most {MAX_BYTES} bytes of JSON")));
+        let known =
+            pattern.into_iter().filter(|(name, _)| DOCUMENT.contains(&name.as_str())).collect::<JsonMap<_, _>>();
+        if known.is_empty() && !faults.is_empty() {
+            return Err(FilterError(faults));
         }
-        let leaves = filter.0.leaves();
+        let filter = Self(Fields::read(known, "", &mut faults));
+        if faults.is_empty() {
+            faults.extend(filter.too_large().map(|detail| FieldError::new("", detail)));
+        }
+        if faults.is_empty() { Ok(filter) } else { Err(FilterError(faults)) }
+    }
+}
+
+impl Filter {
+    /// Says which limit a filter exceeds.
+    fn too_large(&self) -> Option<String> {
+        if Json::Object(self.to_map()).to_string().len() > MAX_BYTES {
+            return Some(format!("must be at most {MAX_BYTES} bytes of JSON"));
+        }
+        let leaves = self.0.leaves();
         if leaves.len() > MAX_FIELDS {
-            return Err(fault("the filter", format!("must name at most {MAX_FIELDS} fields")));
+            return Some(format!("must name at most {MAX_FIELDS} fields"));
         }
-        if leaves.iter().map(|(_, alternatives)| alternatives.len()).sum::<usize>() > MAX_ALTERNATIVES {
-            return Err(fault("the filter", format!("must list at most {MAX_ALTERNATIVES} alternatives")));
-        }
-        Ok(filter)
+        let alternatives: usize = leaves.iter().map(|(_, alternatives)| alternatives.len()).sum();
+        (alternatives > MAX_ALTERNATIVES).then(|| format!("must list at most {MAX_ALTERNATIVES} alternatives"))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::access::tenant::{AppId, NameError, TenantId};
 use crate::event::operational::is_reserved;
 use crate::event::state::{State, state_id};
 use crate::event::types::{EntityName, EventType, Operation};
-use crate::fault::FieldError;
+use crate::fault::{FieldError, step};
 use crate::payload::PayloadFormat;
 use crate::time::rfc3339;
 use crate::value::path::FieldPath;
@@ -223,11 +223,11 @@ impl Mapping {
             }
         }
         for (name, attribute) in &self.related {
-            let escaped = name.replace('~', "~0").replace('/', "~1");
+            let pointer = format!("/related{}", step(name));
             if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
-                fault(&format!("/related/{escaped}"), "must be a name of 1 to 64 bytes, and an attribute".to_owned());
+                fault(&pointer, "must be a name of 1 to 64 bytes, and an attribute".to_owned());
             } else if PayloadFormat::Change.reserved().contains(&name.as_str()) {
-                fault(&format!("/related/{escaped}"), "is a field of the payload and cannot be replaced".to_owned());
+                fault(&pointer, "is a field of the payload and cannot be replaced".to_owned());
             }
         }
     }

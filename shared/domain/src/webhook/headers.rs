@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::FieldError;
+use crate::fault::{FieldError, step};
 
 /// How many headers a webhook may add.
 const MAX_HEADERS: usize = 20;
@@ -81,15 +81,10 @@ pub(super) fn check(headers: &BTreeMap<String, String>, written: &[String], faul
             None
         };
         if let Some(detail) = detail {
-            faults.push(FieldError::new(&format!("/headers/{}", escape(name)), detail));
+            faults.push(FieldError::new(&format!("/headers{}", step(name)), detail));
         }
         seen.push(lower);
     }
-}
-
-/// A key as a segment of a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 pub(super) fn is_token(name: &str) -> bool {

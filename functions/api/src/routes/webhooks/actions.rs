@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::representation::WebhookBody;
 use super::{
-    Changed, IfMatchHeader, WebhookPath, Write, authorization, change, changed, forgive, secret_for, visible,
+    Changed, IfMatchHeader, WebhookPath, Write, authorization, change, changed, forgive, input, visible,
     visible_even_deleted, with_secret,
 };
 use crate::App;
@@ -224,7 +224,11 @@ pub(crate) async fn rotate(
     let overlap = overlap(rotation.overlap_seconds)?;
     let record = visible(&app, &admin, &id).await?;
     if_match.check(record.webhook.audit.version)?;
-    let secret = secret_for(rotation.secret, &mut record.webhook.settings.clone(), true)?;
+    let secret = match rotation.secret.filter(|text| !text.is_null()) {
+        Some(text) => input::read_secret(&text, &mut record.webhook.settings.clone(), true)
+            .map_err(|fault| Problem::from(vec![fault]))?,
+        None => WebhookSecret::from_random(runtime::random::bytes()),
+    };
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     app.spend_secrets(&admin.tenant, 1).await?;
     // The secret first, and beside those that sign: whichever of them the webhook names, it is there.

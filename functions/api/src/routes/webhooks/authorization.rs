@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use domain::access::tenant::TenantId;
+use domain::fault::FieldError;
 use domain::signing::secret::{Fingerprint, WebhookSecret};
 use domain::webhook::Webhook;
 use domain::webhook::authorization::origin::{Origin, SetBy};
@@ -23,7 +24,7 @@ use crate::App;
 use crate::body::JsonBody;
 use crate::caller::Admin;
 use crate::etag::{IfMatch, etag};
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 use crate::routes::signing_keys;
 
 /// An authorization with its secret. Only documents the form: the domain reads it, so that no error shows a value.
@@ -70,14 +71,13 @@ pub enum AuthorizationWithSecret {
     },
 }
 
-/// Reads what an outbound webhook is to have; a fault's pointer starts where the authorization stands.
-pub(super) fn read(app: &App, direction: Direction, given: Value, pointer: &str) -> Result<NewAuthorization, Problem> {
+/// Reads what an outbound webhook is to have.
+pub(super) fn read(app: &App, direction: Direction, given: Value) -> Result<NewAuthorization, Vec<FieldError>> {
     if direction == Direction::Inbound {
-        let fault = Fault::field(pointer, "is for outbound webhooks: an inbound one sends nothing");
-        return Err(Problem::Invalid(vec![fault]));
+        let detail = "is for outbound webhooks: an inbound webhook sends nothing";
+        return Err(vec![FieldError::new("", detail)]);
     }
     NewAuthorization::read(given, &app.targets)
-        .map_err(|faults| Problem::Invalid(faults.into_iter().map(|fault| Fault::from(fault).below(pointer)).collect()))
 }
 
 /// Says what a webhook is to name, and where its secret is to be. It is given for the origin of the URL that the webhook has here.
@@ -111,18 +111,27 @@ pub(super) enum Brought {
 
 impl Brought {
     /// Takes it out of the body of a change. What `GET` showed says nothing when it comes back.
-    pub(super) async fn take(app: &App, admin: &Admin, id: &str, input: &mut Input) -> Result<Self, Problem> {
-        let Some(given) = input.remove("authorization") else { return Ok(Self::Nothing) };
+    /// Its faults are returned with it, so that they can be shown with those of the rest.
+    pub(super) async fn take(
+        app: &App,
+        admin: &Admin,
+        id: &str,
+        input: &mut Input,
+    ) -> Result<(Self, Vec<FieldError>), Problem> {
+        let Some(given) = input.remove("authorization") else { return Ok((Self::Nothing, Vec::new())) };
         let webhook = visible(app, admin, id).await?.webhook;
         let shown = serde_json::to_value(&webhook.authorization).unwrap_or_default();
         // Without what is noted of it: a caller may send back what an earlier version showed.
-        if without_notes(shown) == without_notes(given.clone()) {
-            Ok(Self::Nothing)
+        Ok(if without_notes(shown) == without_notes(given.clone()) {
+            (Self::Nothing, Vec::new())
         } else if given.is_null() {
-            Ok(Self::Removed)
+            (Self::Removed, Vec::new())
         } else {
-            read(app, webhook.settings.direction, given, "/authorization").map(Self::New)
-        }
+            match read(app, webhook.settings.direction, given) {
+                Ok(new) => (Self::New(new), Vec::new()),
+                Err(faults) => (Self::Nothing, faults.into_iter().map(|fault| fault.below("/authorization")).collect()),
+            }
+        })
     }
 }
 
@@ -258,7 +267,7 @@ pub(crate) async fn put_authorization(
 ) -> Result<Shown, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
     if_match.check(webhook.audit.version)?;
-    let new = read(&app, webhook.settings.direction, given, "")?;
+    let new = read(&app, webhook.settings.direction, given)?;
     shown(set(&app, &admin, &id, if_match, new, |_, _| Ok(Write::Nothing)).await?.webhook)
 }
 

@@ -214,8 +214,8 @@ pub(crate) async fn dry_run(
     }
     let current = WebhookBody::new(record.clone(), &app.public_url);
     let mut changed = record.webhook.clone();
-    changed.settings =
-        input::merge(&app, &record.webhook, &current, request.webhook).map_err(|problem| problem.below("/webhook"))?;
+    let settings = input::merge(&app, &record.webhook, &current, request.webhook).finish();
+    changed.settings = settings.map_err(|problem| problem.below("/webhook"))?;
     let (before, after) = (record.webhook.subscription(), changed.subscription());
     let started = app.clock.now();
     let is_late = || app.clock.now() >= started + MAX_TIME;

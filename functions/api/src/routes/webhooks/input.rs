@@ -1,14 +1,20 @@
 //! What a caller says of a webhook: by any of the seeds' names, and with fields that only we set if they say what is so.
 
+use domain::fault::{FieldError, step};
+use domain::matching::filter::{Filter, FilterError};
+use domain::signing::secret::{SecretFormat, WebhookSecret};
+use domain::signing::signature::SignatureScheme;
 use domain::webhook::Webhook;
+use domain::webhook::authorization::NewAuthorization;
 use domain::webhook::settings::Settings;
 use serde_json::{Map, Value, json};
 
+use super::authorization;
 use super::representation::WebhookBody;
 use crate::App;
-use crate::body::{step, typed};
 use crate::caller::Admin;
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
+use crate::read::{Reading, read_json};
 
 /// A JSON object from a caller.
 pub(super) type Input = Map<String, Value>;
@@ -66,30 +72,72 @@ const STATISTICS: [&str; 7] = [
     "last_error",
 ];
 
-/// Reads the settings of a new webhook.
-pub(super) fn create(app: &App, admin: &Admin, input: Input) -> Result<Settings, Problem> {
-    let known = json!({
-        "tenant_id": admin.tenant, "company_id": admin.tenant,
-        "app_id": admin.app, "application_id": admin.app, "application_token": admin.app,
-    });
-    let mut settings = parse(writable(input, &known)?)?;
-    settings.resolve_signing_key(None);
-    checked(app, settings)
+/// A new webhook, as a caller describes it.
+#[derive(Debug)]
+pub(super) struct NewWebhook {
+    pub(super) settings: Settings,
+    /// The caller's own secret, if they sent one.
+    pub(super) secret: Option<WebhookSecret>,
+    pub(super) authorization: Option<NewAuthorization>,
+}
+
+impl NewWebhook {
+    /// Reads everything, and returns all faults.
+    pub(super) fn read(app: &App, admin: &Admin, mut input: Input) -> Result<Self, Problem> {
+        let known = json!({
+            "tenant_id": admin.tenant, "company_id": admin.tenant,
+            "app_id": admin.app, "application_id": admin.app, "application_token": admin.app,
+        });
+        let secret = input.remove("secret").filter(|secret| !secret.is_null());
+        let authorization = input.remove("authorization").filter(|given| !given.is_null());
+        let scheme_given = input.contains_key("signature_scheme");
+        let reading = settings(input, &known).change(|settings| settings.resolve_signing_key(None));
+        let (settings, mut faults) = reading.and(|settings| settings.check(&app.targets)).into_parts();
+        let Some(mut settings) = settings else { return Err(faults.into()) };
+        let secret = secret
+            .and_then(|text| read_secret(&text, &mut settings, scheme_given).map_err(|fault| faults.push(fault)).ok());
+        let authorization = authorization.and_then(|given| {
+            let read = authorization::read(app, settings.direction, given);
+            read.map_err(|found| faults.extend(below("/authorization", found))).ok()
+        });
+        if !faults.is_empty() {
+            return Err(faults.into());
+        }
+        settings.normalize();
+        Ok(Self { settings, secret, authorization })
+    }
+}
+
+/// Reads the secret that a caller sent. A plain text signs with `hmac-sha256` unless the caller names a scheme.
+pub(super) fn read_secret(
+    text: &Value,
+    settings: &mut Settings,
+    scheme_given: bool,
+) -> Result<WebhookSecret, FieldError> {
+    let fault = |detail: String| FieldError::new("/secret", detail);
+    let text = text.as_str().ok_or_else(|| fault("must be a string".to_owned()))?;
+    let secret = WebhookSecret::parse(text).map_err(|error| fault(error.to_string()))?;
+    if secret.format() == SecretFormat::Plain && !scheme_given {
+        settings.signature_scheme = SignatureScheme::HmacSha256;
+    }
+    if settings.cannot_sign_with(secret.format()).is_none() {
+        Ok(secret)
+    } else {
+        Err(fault("must be whsec_ and 24 to 64 bytes in base64 for the scheme standard-webhooks".to_owned()))
+    }
 }
 
 /// Reads the settings that replace a webhook's.
-pub(super) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Result<Settings, Problem> {
-    let input = writable(input, &known(current))?;
-    updated(app, webhook, parse(input)?)
+pub(super) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
+    updated(app, webhook, settings(input, &known(current)))
 }
 
 /// Merges a change into a webhook's settings ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
-pub(super) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Result<Settings, Problem> {
-    let patch = writable(input, &known(current))?;
+pub(super) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
+    let (patch, faults) = writable(input, &known(current));
     let mut merged = serde_json::to_value(&webhook.settings).unwrap_or_default();
     json_patch::merge(&mut merged, &Value::Object(patch));
-    let Value::Object(merged) = merged else { return Err(Problem::Invalid(Vec::new())) };
-    updated(app, webhook, parse(merged)?)
+    updated(app, webhook, parse(merged).with(faults))
 }
 
 /// Says whether a caller wants the webhook to be active in SuperOffice's sense, which is more than enabled: not paused either.
@@ -106,34 +154,46 @@ fn known(current: &WebhookBody) -> Value {
     known
 }
 
-fn updated(app: &App, webhook: &Webhook, mut settings: Settings) -> Result<Settings, Problem> {
+fn updated(app: &App, webhook: &Webhook, settings: Reading<Settings>) -> Reading<Settings> {
     let before = &webhook.settings;
-    settings.resolve_signing_key(Some(before));
-    let settings = checked(app, settings)?;
+    let check = |settings: &Settings| {
+        let mut faults = settings.check(&app.targets);
+        if settings.direction != before.direction {
+            faults.push(FieldError::new("/direction", "cannot be changed; create another webhook"));
+        }
+        if let Some(pointer) = settings.cannot_sign_with(webhook.secret.format) {
+            let detail = "needs a secret of the form whsec_…; rotate the secret to one first";
+            faults.push(FieldError::new(&pointer, detail));
+        }
+        faults
+    };
+    settings.change(|settings| settings.resolve_signing_key(Some(before))).and(check).change(Settings::normalize)
+}
+
+fn below(pointer: &str, faults: Vec<FieldError>) -> impl Iterator<Item = FieldError> {
+    faults.into_iter().map(move |fault| fault.below(pointer))
+}
+
+fn settings(input: Input, known: &Value) -> Reading<Settings> {
+    let (input, faults) = writable(input, known);
+    parse(Value::Object(input)).with(faults)
+}
+
+fn parse(mut input: Value) -> Reading<Settings> {
+    // A filter knows all that is wrong with it, and serde has room for one error.
     let mut faults = Vec::new();
-    if settings.direction != before.direction {
-        faults.push(Fault::field("/direction", "cannot be changed; create another webhook"));
+    if let Some(Value::Object(filter)) = input.get("filter")
+        && let Err(FilterError(found)) = Filter::try_from(filter.clone())
+    {
+        faults.extend(below("/filter", found));
+        input["filter"] = Value::Null;
     }
-    if let Some(pointer) = settings.cannot_sign_with(webhook.secret.format) {
-        let detail = "needs a secret of the form whsec_…; rotate the secret to one first";
-        faults.push(Fault::field(&pointer, detail));
-    }
-    if faults.is_empty() { Ok(settings) } else { Err(Problem::Invalid(faults)) }
-}
-
-fn parse(input: Input) -> Result<Settings, Problem> {
-    typed(Value::Object(input)).map_err(|fault| Problem::Invalid(vec![fault]))
-}
-
-fn checked(app: &App, mut settings: Settings) -> Result<Settings, Problem> {
-    settings.normalize();
-    let faults = settings.check(&app.targets);
-    if faults.is_empty() { Ok(settings) } else { Err(Problem::Invalid(faults.into_iter().map(Fault::from).collect())) }
+    read_json(&input).with(faults)
 }
 
 /// Returns what is to be set, under our names. A field that only we set may say what is `known`, so that a representation
-/// can be sent back; anything else is refused.
-fn writable(input: Input, known: &Value) -> Result<Input, Problem> {
+/// can be sent back; anything else is a fault.
+fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut faults = Vec::new();
     let mut writable = Input::new();
     for (name, value) in input {
@@ -156,15 +216,15 @@ fn writable(input: Input, known: &Value) -> Result<Input, Problem> {
         };
         match set {
             Ok((field, _)) if writable.contains_key(field) => {
-                faults.push(Fault::field(&step(&name), format!("says the same as {field}; send one of them")));
+                faults.push(FieldError::new(&step(&name), format!("says the same as {field}; send one of them")));
             }
             Ok((field, value)) => {
                 writable.insert(field.to_owned(), value);
             }
-            Err(detail) => faults.push(Fault::field(&step(&name), detail)),
+            Err(detail) => faults.push(FieldError::new(&step(&name), detail)),
         }
     }
-    if faults.is_empty() { Ok(writable) } else { Err(Problem::Invalid(faults)) }
+    (writable, faults)
 }
 
 fn is_writable(name: &str) -> bool {
@@ -240,7 +300,10 @@ mod tests {
     use super::*;
 
     fn settle(input: &Value, known: &Value) -> Result<Value, String> {
-        writable(input.as_object().unwrap().clone(), known).map(Value::Object).map_err(|problem| problem.to_string())
+        match writable(input.as_object().unwrap().clone(), known) {
+            (writable, faults) if faults.is_empty() => Ok(Value::Object(writable)),
+            (_, faults) => Err(Problem::from(faults).to_string()),
+        }
     }
 
     #[rstest]

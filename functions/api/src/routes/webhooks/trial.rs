@@ -26,10 +26,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::Ref;
 
-use super::input::{self, Input};
-use super::{WebhookPath, authorization, secret_for, visible};
+use super::input::{Input, NewWebhook};
+use super::{WebhookPath, visible};
 use crate::App;
-use crate::body::{JsonBody, OptionalJson, typed};
+use crate::body::{JsonBody, OptionalJson};
 use crate::caller::Admin;
 use crate::problem::{Fault, Problem};
 use crate::routes::deliveries::DeliveryBody;
@@ -242,23 +242,12 @@ pub struct IntegrationProvider {
 pub(crate) async fn preview(
     State(app): State<Arc<App>>,
     admin: Admin,
-    JsonBody(body): JsonBody<Value>,
+    JsonBody(PreviewRequest { webhook: given, sample }): JsonBody<PreviewRequest>,
 ) -> Result<Json<Preview>, Problem> {
-    let PreviewRequest { webhook: mut given, sample } = typed(body).map_err(invalid)?;
-    let secret = given.remove("secret").filter(|secret| !secret.is_null());
-    let authorization = given.remove("authorization").filter(|given| !given.is_null());
-    let scheme_given = given.contains_key("signature_scheme");
-    let mut settings = input::create(&app, &admin, given).map_err(|problem| problem.below("/webhook"))?;
-    let secret = match secret {
-        Some(secret) => {
-            secret_for(Some(secret), &mut settings, scheme_given).map_err(|problem| problem.below("/webhook"))?
-        }
-        None => WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]),
-    };
-    let authorization = authorization.map(|given| {
-        authorization::read(&app, settings.direction, given, "/webhook/authorization").map(|new| new.method.masked())
-    });
-    let authorization = authorization.transpose()?.map(|masked| ("authorization".to_owned(), masked.into()));
+    let new = NewWebhook::read(&app, &admin, given).map_err(|problem| problem.below("/webhook"))?;
+    let NewWebhook { settings, secret, authorization } = new;
+    let secret = secret.unwrap_or_else(|| WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]));
+    let authorization = authorization.map(|new| ("authorization".to_owned(), new.method.masked().into()));
     let at = app.clock.now();
     let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
     let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);

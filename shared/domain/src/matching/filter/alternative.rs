@@ -64,28 +64,28 @@ impl Comparison {
     }
 }
 
-const NOT_TAKEN: &str = "the operand is not one that the operator takes";
+const NOT_TAKEN: &str = "has an operand that the operator does not take";
 
 impl Alternative {
     /// Reads one of a list of `of`; says what is wrong with it.
     pub(super) fn read(alternative: Json, of: usize) -> Result<Self, &'static str> {
         let operator = match alternative {
             Json::Object(operator) => operator,
-            Json::Array(_) => return Err("must be a list of texts, numbers, true, false, null or operators"),
+            Json::Array(_) => return Err("must be a string, a number, true, false, null or an operator"),
             scalar @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => return Ok(Self::Is(scalar)),
         };
         let count = operator.len();
         let (Some((name, operand)), 1) = (operator.into_iter().next(), count) else {
-            return Err("an operator must stand alone in its braces");
+            return Err("must have one operator; list two operators as two alternatives");
         };
         match (name.as_str(), operand) {
             ("prefix", Json::String(text)) => Ok(Self::Prefix(text.into())),
             ("suffix", Json::String(text)) => Ok(Self::Suffix(text.into())),
             ("equals-ignore-case", Json::String(text)) => Ok(Self::SameButForCase(text.into())),
             ("wildcard", Json::String(text)) if is_wildcard(&text) => Ok(Self::Wildcard(text.into())),
-            ("wildcard", Json::String(_)) => Err(
-                "a wildcard must not have two stars in a row, and a backslash must be followed by a star or a backslash",
-            ),
+            ("wildcard", Json::String(_)) => {
+                Err("has a wildcard with two stars in a row, or a backslash that no star or backslash follows")
+            }
             ("cidr", Json::String(text)) => {
                 let network = text.parse().map_err(|_| NOT_TAKEN)?;
                 Ok(Self::Network(Box::new((text.into(), network))))
@@ -96,7 +96,7 @@ impl Alternative {
             }
             ("anything-but", value @ (Json::String(_) | Json::Number(_))) => Ok(Self::AnythingBut(Box::new(value))),
             ("numeric", Json::Array(values)) => numeric(&values).map(Self::Numeric).ok_or(NOT_TAKEN),
-            ("exists", _) if of > 1 => Err("exists must be the only alternative"),
+            ("exists", _) if of > 1 => Err("must be the only alternative, because it is exists"),
             ("exists", Json::Bool(exists)) => Ok(Self::Exists(exists)),
             (
                 "prefix" | "suffix" | "equals-ignore-case" | "wildcard" | "cidr" | "anything-but" | "numeric"

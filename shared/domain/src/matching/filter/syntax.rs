@@ -3,37 +3,44 @@
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::alternative::Alternative;
-use super::{Asked, Fields, FilterError};
+use super::{Asked, Fields};
+use crate::fault::{FieldError, step};
 
 impl Fields {
-    /// Reads what is asked of the fields of the map at a place.
-    pub(super) fn read(fields: JsonMap<String, Json>, above: &str) -> Result<Self, FilterError> {
-        let error = |place: &str, detail: &str| {
-            let place = if place.is_empty() { "the filter" } else { place };
-            FilterError { place: place.to_owned(), detail: detail.to_owned() }
-        };
+    /// Reads what is asked of the fields of the map at a place, which is a JSON pointer. What is wrong is left out and added to `faults`.
+    pub(super) fn read(fields: JsonMap<String, Json>, above: &str, faults: &mut Vec<FieldError>) -> Self {
         if fields.is_empty() {
-            return Err(error(above, "must name a field"));
+            faults.push(FieldError::new(above, "must name a field"));
         }
-        let read = |(name, value): (String, Json)| {
-            let place = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        let mut read = Vec::with_capacity(fields.len());
+        for (name, value) in fields {
+            let pointer = format!("{above}{}", step(&name));
             let asked = match value {
-                Json::Object(inner) => Asked::Fields(Self::read(inner, &place)?),
-                Json::Array(alternatives) if alternatives.is_empty() => {
-                    return Err(error(&place, "must list what it may be"));
-                }
-                Json::Array(alternatives) => {
-                    let of = alternatives.len();
-                    let read = |alternative| Alternative::read(alternative, of);
-                    let read: Result<_, _> = alternatives.into_iter().map(read).collect();
-                    Asked::OneOf(read.map_err(|detail| error(&place, detail))?)
-                }
+                Json::Object(inner) => Asked::Fields(Self::read(inner, &pointer, faults)),
+                Json::Array(alternatives) => Asked::OneOf(read_alternatives(alternatives, &pointer, faults)),
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
-                    return Err(error(&place, "must be a list of what it may be, such as [\"paid\"], or fields"));
+                    let detail = "must be a list of what it may be, such as [\"paid\"], or an object of fields";
+                    faults.push(FieldError::new(&pointer, detail));
+                    continue;
                 }
             };
-            Ok((name.into(), asked))
-        };
-        fields.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+            read.push((name.into(), asked));
+        }
+        Self(read.into())
     }
+}
+
+fn read_alternatives(alternatives: Vec<Json>, pointer: &str, faults: &mut Vec<FieldError>) -> Box<[Alternative]> {
+    if alternatives.is_empty() {
+        faults.push(FieldError::new(pointer, "must list what it may be"));
+    }
+    let of = alternatives.len();
+    let mut read = Vec::with_capacity(of);
+    for (index, alternative) in alternatives.into_iter().enumerate() {
+        match Alternative::read(alternative, of) {
+            Ok(alternative) => read.push(alternative),
+            Err(detail) => faults.push(FieldError::new(&format!("{pointer}/{index}"), detail)),
+        }
+    }
+    read.into()
 }

@@ -60,29 +60,37 @@ fn looks_into_an_event(#[case] pattern: Json, #[case] passes: bool) {
 }
 
 #[rstest]
-#[case::empty(json!({}), "the filter: must name a field")]
-#[case::unknown(json!({"detail": {}}), "detail: is not a field of an event; those are eventType")]
-#[case::or(json!({"$or": []}), "$or: is not supported; register another webhook for the other case")]
-#[case::bare(json!({"value": {"a": "b"}}), r#"value.a: must be a list of what it may be, such as ["paid"], or fields"#)]
-#[case::nothing(json!({"value": {"a": []}}), "value.a: must list what it may be")]
-#[case::no_fields(json!({"value": {"a": {}}}), "value.a: must name a field")]
-#[case::nested_list(json!({"value": {"a": [["b"]]}}), "value.a: must be a list of texts, numbers, true, false, null or operators")]
-#[case::operator(json!({"value": {"a": [{"regex": "b"}]}}), "value.a: is not a supported operator; those are prefix")]
-#[case::two_operators(json!({"value": {"a": [{"prefix": "b", "suffix": "c"}]}}), "value.a: an operator must stand alone in its braces")]
-#[case::operand(json!({"value": {"a": [{"prefix": 1}]}}), "value.a: the operand is not one that the operator takes")]
-#[case::operator_in_operator(json!({"value": {"a": [{"anything-but": {"prefix": "b"}}]}}), "value.a: the operand is not one")]
-#[case::mixed(json!({"value": {"a": [{"anything-but": ["b", 1]}]}}), "value.a: the operand is not one that the operator takes")]
-#[case::half_a_comparison(json!({"value": {"a": [{"numeric": [">"]}]}}), "value.a: the operand is not one that the operator takes")]
-#[case::two_lower_bounds(json!({"value": {"a": [{"numeric": [">", 1, ">=", 2]}]}}), "value.a: the operand is not one that the operator takes")]
-#[case::exists_and(json!({"value": {"a": [{"exists": true}, "b"]}}), "value.a: exists must be the only alternative")]
-#[case::network(json!({"value": {"a": [{"cidr": "10.0.0.0/99"}]}}), "value.a: the operand is not one that the operator takes")]
-#[case::stars(json!({"value": {"a": [{"wildcard": "a**b"}]}}), "value.a: a wildcard must not have two stars in a row, and a backslash must be followed")]
-#[case::escape(json!({"value": {"a": [{"wildcard": "a\\b"}]}}), "value.a: a wildcard must not have two stars in a row")]
-#[case::many(json!({"value": {"a": (0..201).collect::<Vec<_>>()}}), "the filter: must list at most 200 alternatives")]
-#[case::large(json!({"value": {"a": ["x".repeat(5000)]}}), "the filter: must be at most 4096 bytes of JSON")]
+#[case::empty(json!({}), " must name a field")]
+#[case::unknown(json!({"detail": {}}), "/detail is not a field of an event; those are eventType")]
+#[case::or(json!({"$or": []}), "/$or is not supported; register another webhook for the other case")]
+#[case::bare(json!({"value": {"a": "b"}}), r#"/value/a must be a list of what it may be, such as ["paid"], or an object of fields"#)]
+#[case::nothing(json!({"value": {"a": []}}), "/value/a must list what it may be")]
+#[case::no_fields(json!({"value": {"a": {}}}), "/value/a must name a field")]
+#[case::nested_list(json!({"value": {"a": [["b"]]}}), "/value/a/0 must be a string, a number, true, false, null or an operator")]
+#[case::operator(json!({"value": {"a": [{"regex": "b"}]}}), "/value/a/0 is not a supported operator; those are prefix")]
+#[case::two_operators(json!({"value": {"a": [{"prefix": "b", "suffix": "c"}]}}), "/value/a/0 must have one operator; list two operators as two alternatives")]
+#[case::operand(json!({"value": {"a": [{"prefix": 1}]}}), "/value/a/0 has an operand that the operator does not take")]
+#[case::operator_in_operator(json!({"value": {"a": [{"anything-but": {"prefix": "b"}}]}}), "/value/a/0 has an operand")]
+#[case::mixed(json!({"value": {"a": [{"anything-but": ["b", 1]}]}}), "/value/a/0 has an operand that the operator does not take")]
+#[case::half_a_comparison(json!({"value": {"a": [{"numeric": [">"]}]}}), "/value/a/0 has an operand that the operator does not take")]
+#[case::two_lower_bounds(json!({"value": {"a": [{"numeric": [">", 1, ">=", 2]}]}}), "/value/a/0 has an operand that the operator does not take")]
+#[case::exists_and(json!({"value": {"a": [{"exists": true}, "b"]}}), "/value/a/0 must be the only alternative, because it is exists")]
+#[case::network(json!({"value": {"a": [{"cidr": "10.0.0.0/99"}]}}), "/value/a/0 has an operand that the operator does not take")]
+#[case::stars(json!({"value": {"a": [{"wildcard": "a**b"}]}}), "/value/a/0 has a wildcard with two stars in a row")]
+#[case::escape(json!({"value": {"a": [{"wildcard": "a\\b"}]}}), "/value/a/0 has a wildcard with two stars in a row, or a backslash")]
+#[case::many(json!({"value": {"a": (0..201).collect::<Vec<_>>()}}), " must list at most 200 alternatives")]
+#[case::large(json!({"value": {"a": ["x".repeat(5000)]}}), " must be at most 4096 bytes of JSON")]
 fn says_what_it_does_not_take(#[case] pattern: Json, #[case] detail: &str) {
     let error = filter(&pattern).unwrap_err();
     assert!(error.starts_with(detail), "{error}");
+}
+
+#[test]
+fn says_everything_that_it_does_not_take() {
+    let pattern = json!({"$or": [], "value": {"a": "b", "c": ["d", {"regex": 1}, {"prefix": 1}], "e~/f": []}});
+    let faults = Filter::try_from(pattern.as_object().unwrap().clone()).unwrap_err().0;
+    let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/$or", "/value/a", "/value/c/1", "/value/c/2", "/value/e~0~1f"]);
 }
 
 #[test]

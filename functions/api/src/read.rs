@@ -1,0 +1,220 @@
+//! JSON from a caller becomes a type. All faults are found at once, each with its JSON pointer, and none repeats a value:
+//! it may be a secret in the wrong place.
+
+mod deserializer;
+mod document;
+mod mismatch;
+
+use std::collections::BTreeMap;
+
+use domain::fault::{FieldError, step};
+use domain::value::{Map, Value};
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+use deserializer::Reader;
+pub(crate) use document::document;
+use mismatch::{Mismatch, What, pointer};
+
+/// How often a body is read at most: once for each fault that is found.
+const MAX_READINGS: usize = 60;
+
+/// What was read, and what was wrong with it.
+#[derive(Debug)]
+pub(crate) struct Reading<T> {
+    /// The value without the parts at fault, for further checks; `None` if too little is left. Only to be used if `faults` is empty.
+    value: Option<T>,
+    faults: Vec<FieldError>,
+    /// By the JSON pointer of a list: which of its items were left out because they are at fault.
+    left_out: BTreeMap<String, Vec<usize>>,
+}
+
+/// Reads a type from JSON.
+pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Reading<T> {
+    read_from(value, false)
+}
+
+/// Reads a type from JSON that came as part of a body.
+pub(crate) fn read_json<T: DeserializeOwned>(value: &serde_json::Value) -> Reading<T> {
+    // Whatever was parsed once can be parsed again.
+    read(value.to_string().parse().unwrap_or(Value::Null))
+}
+
+/// Reads a type from the parameters of a query: all of their values are texts. Pointers are `/` and the name.
+pub(crate) fn read_query<T: DeserializeOwned>(parameters: Vec<(String, String)>) -> Reading<T> {
+    let mut twice = Vec::new();
+    let mut map = Map::new();
+    for (name, text) in parameters {
+        let pointer = step(&name);
+        if map.insert(name, Value::String(text)).is_some() {
+            twice.push(FieldError::new(&pointer, "is given twice; send it once"));
+        }
+    }
+    read_from(Value::Map(map), true).with(twice)
+}
+
+/// Each part that does not fit is noted and left out, and the rest is read again.
+fn read_from<T: DeserializeOwned>(mut value: Value, from_text: bool) -> Reading<T> {
+    let mut reading = Reading { value: None, faults: Vec::new(), left_out: BTreeMap::new() };
+    let mut stand_ins = StandIns::default();
+    for _ in 0..MAX_READINGS {
+        match T::deserialize(Reader { value: &value, from_text }) {
+            Ok(read) => {
+                reading.value = Some(read);
+                break;
+            }
+            Err(mismatch) if stand_ins.replace(&mut value, &mismatch) => {}
+            Err(mismatch) => {
+                reading.note(&mismatch);
+                let mended = match &mismatch.what {
+                    What::Missing(field) => stand_ins.insert(&mut value, &mismatch.path, field),
+                    What::Wrong(_) => reading.leave_out(&mut value, &mismatch.path),
+                };
+                if !mended {
+                    break;
+                }
+            }
+        }
+    }
+    reading
+}
+
+impl<T> Reading<T> {
+    fn note(&mut self, mismatch: &Mismatch) {
+        let (path, detail) = match &mismatch.what {
+            What::Missing(field) => (mismatch::below(&mismatch.path, field), "is required"),
+            What::Wrong(detail) => (mismatch.path.clone(), detail.as_str()),
+        };
+        self.add(FieldError::new(&pointer(&path), detail));
+    }
+
+    /// Adds a fault, unless it is of a part that has one already.
+    fn add(&mut self, fault: FieldError) {
+        let pointer = self.as_sent(&fault.pointer);
+        let is_within =
+            |outer: &str| pointer.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if !self.faults.iter().any(|known| is_within(&known.pointer)) {
+            self.faults.push(FieldError { pointer, ..fault });
+        }
+    }
+
+    /// Changes the value before further checks.
+    #[must_use]
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut T)) -> Self {
+        self.value.as_mut().map(change);
+        self
+    }
+
+    /// Adds what further checks find in the value.
+    #[must_use]
+    pub(crate) fn and(mut self, check: impl FnOnce(&T) -> Vec<FieldError>) -> Self {
+        for fault in self.value.as_ref().map(check).unwrap_or_default() {
+            self.add(fault);
+        }
+        self
+    }
+
+    /// Adds faults that were found elsewhere in the same body.
+    #[must_use]
+    pub(crate) fn with(mut self, faults: impl IntoIterator<Item = FieldError>) -> Self {
+        self.faults.splice(0..0, faults);
+        self
+    }
+
+    /// Returns the value, or all faults in the order of their discovery.
+    pub(crate) fn finish(self) -> Result<T, Problem> {
+        match self.value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(self.faults.into()),
+        }
+    }
+
+    /// Returns the value as far as it could be read, and all faults.
+    pub(crate) fn into_parts(self) -> (Option<T>, Vec<FieldError>) {
+        (self.value, self.faults)
+    }
+
+    fn leave_out(&mut self, value: &mut Value, path: &[String]) -> bool {
+        let Some((last, above)) = path.split_last() else { return false };
+        match find(value, above) {
+            Some(Value::Map(map)) => map.remove(last).is_some(),
+            Some(Value::List(list)) => {
+                let Some(index) = last.parse().ok().filter(|index| *index < list.len()) else { return false };
+                list.remove(index);
+                let sent = self.as_sent(&pointer(path));
+                if let Some((list, Ok(index))) = sent.rsplit_once('/').map(|(list, index)| (list, index.parse())) {
+                    let left_out = self.left_out.entry(list.to_owned()).or_default();
+                    left_out.push(index);
+                    left_out.sort_unstable();
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns a pointer into what is left of the body as a pointer into what was sent.
+    fn as_sent(&self, pointer: &str) -> String {
+        let mut sent = String::new();
+        for step in pointer.split('/').skip(1) {
+            let step = match (self.left_out.get(&sent), step.parse::<usize>()) {
+                (Some(left_out), Ok(index)) => {
+                    left_out.iter().fold(index, |index, gone| index + usize::from(*gone <= index)).to_string()
+                }
+                _ => step.to_owned(),
+            };
+            sent = format!("{sent}/{step}");
+        }
+        sent
+    }
+}
+
+/// Values in place of required fields that are missing, so that the rest can be read.
+#[derive(Debug, Default)]
+struct StandIns(Vec<(Vec<String>, usize)>);
+
+impl StandIns {
+    fn value(kind: usize) -> Option<Value> {
+        let values = ["\"a\"", "1", "true", "[]", "{}"];
+        values.get(kind).and_then(|text| text.parse().ok())
+    }
+
+    fn insert(&mut self, value: &mut Value, path: &[String], field: &str) -> bool {
+        let place = mismatch::below(path, field);
+        let (Some(Value::Map(map)), Some(stand_in)) = (find(value, path), Self::value(0)) else { return false };
+        // It was tried, and none of its kinds fits.
+        if self.0.iter().any(|(tried, _)| *tried == place) {
+            return false;
+        }
+        map.insert(field.to_owned(), stand_in);
+        self.0.push((place, 0));
+        true
+    }
+
+    /// Tries a value of another kind if it is a stand-in that does not fit.
+    fn replace(&mut self, value: &mut Value, mismatch: &Mismatch) -> bool {
+        let Some((path, kind)) = self.0.iter_mut().find(|(path, _)| mismatch.path.starts_with(path)) else {
+            return false;
+        };
+        *kind += 1;
+        match (find(value, path), Self::value(*kind)) {
+            (Some(place), Some(next)) => {
+                *place = next;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Returns the value at a path.
+fn find<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
+    path.iter().try_fold(value, |value, step| match value {
+        Value::Map(map) => map.get_mut(step),
+        Value::List(list) => list.get_mut(step.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

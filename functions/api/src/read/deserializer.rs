@@ -1,0 +1,172 @@
+//! serde's view of a value. Its errors know where they are, and say what must be there.
+
+use std::collections::btree_map;
+use std::slice;
+
+use domain::value::Value;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, StrDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::mismatch::{Mismatch, one_of};
+
+/// What `serde_json` calls its raw values; the rest of the name is its own.
+const RAW: &str = "$serde_json::private::";
+
+/// A value that is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) value: &'a Value,
+    /// Whether strings are read as numbers, `true` and `false` where these are expected, as in a query.
+    pub(super) from_text: bool,
+}
+
+impl<'de> Reader<'de> {
+    fn at(self, value: &'de Value) -> Self {
+        Self { value, ..self }
+    }
+
+    /// Reads a number, `true` or `false`.
+    fn scalar<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.value {
+            Value::String(text) if self.from_text => match text.parse() {
+                Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => visit_scalar(&scalar, visitor),
+                _ => Err(Mismatch::invalid_value(Unexpected::Str(text), &visitor)),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+}
+
+fn visit_scalar<'de, V: Visitor<'de>>(scalar: &Value, visitor: V) -> Result<V::Value, Mismatch> {
+    match scalar {
+        Value::Bool(value) => visitor.visit_bool(*value),
+        number => visit_number(number.as_text().unwrap_or_default(), visitor),
+    }
+}
+
+/// Methods for types that a query has as texts.
+macro_rules! scalars {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+            self.scalar(visitor)
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for Reader<'de> {
+    type Error = Mismatch;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.value {
+            Value::Null => visitor.visit_unit(),
+            scalar @ (Value::Bool(_) | Value::Number(_)) => visit_scalar(scalar, visitor),
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::List(list) => visitor.visit_seq(Items { reader: self, list: list.iter(), index: 0 }),
+            Value::Map(map) => visitor.visit_map(Entries { reader: self, map: map.iter(), entry: None }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self).map_err(Mismatch::or_null),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
+        if name.starts_with(RAW) {
+            // It asks for an object with its own name, and takes the text that it finds there as it is.
+            let text = serde_json::to_string(self.value).map_err(Mismatch::custom)?;
+            return visitor.visit_map(MapDeserializer::new(std::iter::once((name, text))));
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        match self.value {
+            Value::String(text) => {
+                let text: StrDeserializer<'_, Mismatch> = text.as_str().into_deserializer();
+                visitor.visit_enum(text)
+            }
+            Value::Map(map) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Entries { reader: self, map: map.iter(), entry: None }))
+            }
+            _ => Err(Mismatch::custom(one_of(variants))),
+        }
+    }
+
+    scalars! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16
+        deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+fn visit_number<'de, V: Visitor<'de>>(digits: &str, visitor: V) -> Result<V::Value, Mismatch> {
+    if let Ok(number) = digits.parse::<u64>() {
+        return visitor.visit_u64(number);
+    }
+    if let Ok(number) = digits.parse::<i64>() {
+        return visitor.visit_i64(number);
+    }
+    match digits.parse::<f64>() {
+        Ok(number) if number.is_finite() => visitor.visit_f64(number),
+        _ => Err(Mismatch::custom("must be a number that fits 64-bit floating point")),
+    }
+}
+
+struct Items<'a> {
+    reader: Reader<'a>,
+    list: slice::Iter<'a, Value>,
+    index: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Mismatch;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Mismatch> {
+        let Some(item) = self.list.next() else { return Ok(None) };
+        let read = seed.deserialize(self.reader.at(item)).map_err(|mismatch| mismatch.within(&self.index.to_string()));
+        self.index += 1;
+        read.map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.list.len())
+    }
+}
+
+struct Entries<'a> {
+    reader: Reader<'a>,
+    map: btree_map::Iter<'a, String, Value>,
+    entry: Option<(&'a String, &'a Value)>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Mismatch;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
+        self.entry = self.map.next();
+        let Some((name, _)) = self.entry else { return Ok(None) };
+        let key: StrDeserializer<'_, Mismatch> = name.as_str().into_deserializer();
+        seed.deserialize(key).map(Some).map_err(|mismatch| mismatch.within(name))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mismatch> {
+        let (name, value) = self.entry.ok_or_else(|| Mismatch::custom("has no value"))?;
+        seed.deserialize(self.reader.at(value)).map_err(|mismatch| mismatch.within(name))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.map.len())
+    }
+}
