@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Replays records that fan-out could not process: those in the queue stream-failures, and the batches that Lambda gave up
-and wrote to the bucket.
+"""Replays records that fan-out could not process: those in the queue stream-failures, and the batches that Lambda gave
+up and wrote to the bucket.
 
     pip install boto3 zstandard
     python3 infra/replay.py --stack-name dynahook [--dry-run]

@@ -121,8 +121,8 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         pass
     return (
         f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its "
-        "stream until the main stack's parameter SourceKeyArns names the key and the key's policy allows this account's roles to use it "
-        "(see docs/use/sources.md)"
+        "stream until the main stack's parameter SourceKeyArns names the key and the key's policy "
+        "allows this account's roles to use it (see docs/use/sources.md)"
     )
 
 

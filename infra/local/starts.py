@@ -1,5 +1,5 @@
-"""Checks that each built function starts, asks for work and answers one event, with a runtime API on loopback and without
-AWS.
+"""Checks that each built function starts, asks for work and answers one event, with a runtime API on loopback and
+without AWS.
 
 The environment is the one that infra/template.yaml gives the function, so a variable that is missing there shows
 here."""

@@ -70,9 +70,9 @@ def check_receiver(folder: str, environment: dict[str, str]) -> None:
     now, body = datetime.now(UTC), '{"type":"test"}'
     headers = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp()))}
     headers["webhook-signature"] = Webhook(secret).sign("evt_1", now, body)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = {**environment, "WEBHOOK_SECRET": secret}
     with subprocess.Popen(
-        ["node", file.name], cwd=folder, env={**environment, "WEBHOOK_SECRET": secret}, **pipes
+        ["node", file.name], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as node:
         answers = [post(f"http://127.0.0.1:{port}/", headers, text) for text in (body, f"{body} ")]
         queued, _ = node.communicate(timeout=10)

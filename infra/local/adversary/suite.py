@@ -15,10 +15,8 @@ from adversary.loops import Relay
 from adversary.processes import give_way, processes
 
 # How long each phase is timed, and how long its loads run before that, in seconds. By then receivers hang and breakers
-# are open. The phase with hostile neighbours has a verdict, so it is timed longest.
-HOSTILE = 60
-CALM = 30
-ALONE = 15
+# are open.
+PHASE = 60
 BEFORE = 10
 
 # The 99th percentile of the healthy tenant's deliveries, in seconds, must stay below this: far more than the emulator's
@@ -36,18 +34,18 @@ def check_adversaries(stack: Stack) -> list[str]:
     # The first changes start processes.
     healthy.latencies(healthy.change(5), 60)
     step("the healthy tenant alone")
-    items = healthy.change(ALONE)
+    items = healthy.change(PHASE / 2)
     alone = healthy.latencies(items, 60)
     step("with two calm neighbours, which make as many requests")
     calm = Neighbours(stack, calm=True)
-    with_calm = calm.timed(healthy, CALM)
+    with_calm = calm.timed(healthy)
     calm.stop()
     step("with two hostile neighbours")
     shards = fan_outs(stack)
     hostile = Neighbours(stack, calm=False)
     relay = Relay(hostile.blocker.hostile)
     relay.start()
-    with_hostile = hostile.timed(healthy, HOSTILE)
+    with_hostile = hostile.timed(healthy)
     tried = [*doors(hostile.blocker.hostile, hostile.blocker.receiver), *relay.doors()]
     hostile.stop()
     relay.close()
@@ -67,12 +65,12 @@ class Neighbours:
         self.loads = [*self.burner.loads(), *self.blocker.loads()]
         self._gives_way = Load("processes off the way stand back", 1, lambda: give_way(stack))
 
-    def timed(self, healthy: Healthy, seconds: float) -> list[float]:
+    def timed(self, healthy: Healthy) -> list[float]:
         """Starts the loads; returns how long the healthy tenant's deliveries took with them."""
         for load in (*self.loads, self._gives_way):
             load.start()
         time.sleep(BEFORE)
-        return healthy.latencies(healthy.change(seconds), 120)
+        return healthy.latencies(healthy.change(PHASE), 120)
 
     def stop(self) -> None:
         """Stops the loads. Work that they started continues for a moment."""

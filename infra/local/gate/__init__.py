@@ -12,7 +12,7 @@ application, and
   (services.py),
 * imitates SQS's message move tasks, which the emulator lacks (moves.py),
 * throttles or repeats calls on a test's request (faults.py),
-* forwards requests that are not calls of AWS to the deployed API (front.py), and waits less for the functions' logs
+* passes requests that are not calls of AWS on to the deployed API (front.py), and waits less for the functions' logs
   (logs.py).
 
 Calls with the account's own keys, by tests and by SAM, pass unchecked. The gate refuses operations that it does not
