@@ -48,7 +48,7 @@ use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
 /// How often a change is applied to a webhook that somebody else changed meanwhile, if the caller does not mind.
 const ROUNDS: usize = 5;
 
-/// What of a new webhook is not among its [`Settings`]: its secret, and other documents' names for the same fields.
+/// The fields of a new webhook that are not settings: its secret, its authorization, and other names of settings.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "shows the form; `input` reads it")]
 pub struct NewWebhookOnly {
