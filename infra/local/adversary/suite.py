@@ -91,7 +91,8 @@ def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: lis
     """Compares how long the healthy tenant's deliveries took. Each of them has arrived, or it is named.
 
     A ratio is shown and no verdict: on this machine the emulator starts the processes that hanging receivers hold, and reads what dry-runs
-    read, in one process and on the same cores."""
+    read, in one process and on the same cores. The ratio to the healthy tenant alone is measured by `make bench`, with the built functions and
+    without the emulator: `tests/load/neighbours.rs`."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::event::{Event, EventType};
 use crate::path::FieldPath;
 use crate::webhook::FieldError;
+use crate::weight::{heap, json_map, members, texts};
 
 mod change;
 mod chat;
@@ -215,6 +216,18 @@ fn for_names(longest: usize) -> String {
 }
 
 impl Rendering {
+    /// Returns at most how many bytes its settings take beside it.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { include, exclude, properties, template, webhook_name, .. } = self;
+        let path = |path: &FieldPath| texts(path.names());
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
+        members(include, path)
+            + members(exclude, path)
+            + json_map(properties)
+            + optional(template)
+            + optional(webhook_name)
+    }
+
     /// Returns the body that a webhook gets for the event.
     ///
     /// `event_type` is the type under which it gets it: the event's own, or one derived from it (`packet.status_changed`).

@@ -14,7 +14,7 @@ use crate::pattern::EventPattern;
 use crate::payload::Rendering;
 use crate::tenant::AppId;
 use crate::value::Value;
-use crate::weight::{heap, json, json_map, members, texts};
+use crate::weight::{heap, json, members, texts};
 
 /// What fan-out needs to know of a webhook, and nothing more. An empty list is no condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,8 +182,6 @@ impl Subscription {
             let ends = [&transition.from, &transition.to].into_iter().flatten();
             path(&transition.field) + ends.map(json).sum::<usize>()
         };
-        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
         self.app.iter().map(|app| heap(app.as_str().len())).sum::<usize>()
             + members(&self.event_types, |pattern| heap(pattern.as_str().len()))
             + texts(&self.sources)
@@ -193,11 +191,7 @@ impl Subscription {
             + members(&self.changed, path)
             + members(&self.transitions, transition)
             + self.filter.as_ref().map_or(0, Filter::bytes)
-            + members(include, path)
-            + members(exclude, path)
-            + json_map(properties)
-            + optional(template)
-            + optional(webhook_name)
+            + self.rendering.bytes()
     }
 
     /// What belongs to another application is not for one's webhooks. An operational event is for who names it, and never for
