@@ -23,7 +23,7 @@ DOCUMENTED = {
 
 def check_runbook() -> None:
     """The runbook names every alarm, and every mapping that can stop without one."""
-    runbook = (ROOT / "docs" / "RUNBOOK.md").read_text()
+    runbook = (ROOT / "docs" / "use" / "runbook.md").read_text()
     sections = {part.partition("\n")[0]: part for part in runbook.split("\n## ")}
     missing = [
         f"{name} under “{DOCUMENTED[kind]}”"
@@ -32,7 +32,7 @@ def check_runbook() -> None:
         if kind in DOCUMENTED and f"`{name}`" not in sections[DOCUMENTED[kind]]
     ]
     if missing:
-        raise StackError(f"docs/RUNBOOK.md does not mention {', '.join(missing)}")
+        raise StackError(f"docs/use/runbook.md does not mention {', '.join(missing)}")
 
 
 def check_alarms(stack: Stack) -> None:

@@ -20,6 +20,7 @@ from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
 from failures import check_replay
+from layers import check as layer_faults
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
@@ -70,7 +71,7 @@ def end_to_end(parts: Parts) -> None:
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             parts.run("cargo test: unit, property, wire and end-to-end tests, and the simulations", cargo_test, stack, *EVERY_TEST)
-            parts.run("the walkthroughs of docs/API.md and docs/RUNBOOK.md", check_walkthroughs, stack)
+            parts.run("the walkthroughs of docs/use/api.md and docs/use/runbook.md", check_walkthroughs, stack)
             parts.run("what fan-out could not do is replayed", check_replay, stack)
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
@@ -117,7 +118,7 @@ def python_tests() -> list[str]:
 
 
 def crash_points() -> int:
-    """Counts the points of docs/RUNBOOK.md that tests are named after; says nothing of what the tests do."""
+    """Counts the points of docs/use/runbook.md that tests are named after; says nothing of what the tests do."""
     tests = [path.read_text() for folder in ("it", "simulation") for path in (ROOT / "tests" / folder).rglob("*.rs")]
     return len({point for text in tests for name in CRASH_POINT.findall(text) for point in name.split("_and_")})
 
@@ -175,9 +176,11 @@ def lint() -> int:
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
     step("purity of the domain, and who may name what")
     check_purity()
+    step("loops of imports, layers of the domain, routes of the API, and the length of files")
+    check_layers()
     step("links in README.md, CONTRIBUTING.md and docs")
     check_links()
-    step("alarms and mappings in docs/RUNBOOK.md, and tests in docs/THREAT-MODEL.md")
+    step("alarms and mappings in docs/use/runbook.md, and tests in docs/build/threat-model.md")
     check_runbook()
     check_threats()
     deny = cargo_tool("cargo-deny", CARGO_DENY)
@@ -201,7 +204,7 @@ def check_advisories(deny: str) -> None:
 
 
 def check_purity() -> None:
-    """The rules of docs/ARCHITECTURE.md about who depends on whom."""
+    """The rules of docs/build/architecture.md about who depends on whom."""
     tree = output("cargo", "tree", "--package", "domain", "--edges", "normal", "--prefix", "none")
     names = {line.split()[0] for line in tree.splitlines() if line}
     impure = sorted(name for name in names if name.startswith(IMPURE))
@@ -217,6 +220,12 @@ def check_purity() -> None:
                 raise StackError(f"only shared/outbound may dial; {package['name']} names {name}")
             if name == "tests":
                 raise StackError(f"nothing may depend on tests; {package['name']} does")
+
+
+def check_layers() -> None:
+    """No file imports another in a loop, and the layers of the domain hold."""
+    if faults := layer_faults(ROOT):
+        raise StackError("\n".join(faults))
 
 
 def check_links() -> None:
@@ -236,14 +245,14 @@ def check_links() -> None:
 
 
 def check_threats() -> None:
-    """Every test that docs/THREAT-MODEL.md names in the last column of a table is there."""
-    rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (ROOT / "docs" / "THREAT-MODEL.md").read_text(), re.MULTILINE)
+    """Every test that docs/build/threat-model.md names in the last column of a table is there."""
+    rows = re.findall(r"^\|.*\|([^|\n]+)\|$", (ROOT / "docs" / "build" / "threat-model.md").read_text(), re.MULTILINE)
     named = {name for cell in rows for name in re.findall(r"`([a-z0-9_]+)`", cell)}
     folders = [ROOT / name for name in ("functions", "shared", "tests", "infra")]
     code = "\n".join(file.read_text() for folder in folders for end in ("rs", "py") for file in folder.rglob(f"*.{end}"))
     missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
     if not named or missing:
-        raise StackError(f"docs/THREAT-MODEL.md names tests that are not there: {', '.join(missing)}")
+        raise StackError(f"docs/build/threat-model.md names tests that are not there: {', '.join(missing)}")
 
 
 def slugs(markdown: str) -> set[str]:

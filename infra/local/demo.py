@@ -117,5 +117,5 @@ def what_next(stack: Stack, webhook: dict) -> str:
           {python} -c 'import boto3; boto3.resource("dynamodb", endpoint_url="{stack.endpoint}", region_name="us-east-1",
             aws_access_key_id="test", aws_secret_access_key="test").Table("{TABLE}").put_item(Item={change})'
 
-        A table of your own: docs/SOURCES.md. Ctrl-C stops everything. Deliveries:
+        A table of your own: docs/use/sources.md. Ctrl-C stops everything. Deliveries:
     """)

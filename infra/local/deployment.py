@@ -81,7 +81,7 @@ class Trial:
         print(f"{NAME}: failed, deployed, kept its stage, deleted, and deployed again")
 
     def give_up_the_data(self) -> None:
-        """Deletes everything, as docs/DEPLOY.md says."""
+        """Deletes everything, as docs/use/deploy.md says."""
         self.cloudformation.delete_stack(StackName=NAME)
         self.wait()
         for table in self.tables():

@@ -98,7 +98,7 @@ def crowded(table: str, readers: list[str], is_global: bool) -> str | None:
     kind = "a global table lets one process" if is_global else "DynamoDB lets two processes"
     return (
         f"the stream of {table} is read by {', '.join(readers)} already, and {kind} read a shard at a time: with one more all of "
-        "them are throttled. Detach one, or let one function do the work of two (see docs/SOURCES.md)"
+        "them are throttled. Detach one, or let one function do the work of two (see docs/use/sources.md)"
     )
 
 
@@ -116,7 +116,7 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         pass
     return (
         f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
-        "main stack's parameter SourceKeyArns names the key and the key's policy lets this account's roles use it (see docs/SOURCES.md)"
+        "main stack's parameter SourceKeyArns names the key and the key's policy lets this account's roles use it (see docs/use/sources.md)"
     )
 
 
@@ -144,7 +144,7 @@ def known(stack: Stack, table: str) -> dict:
     """Returns the mapping that is registered."""
     answer = stack.call("GET", f"/sources/{table}", stack.issuer.token(None, ["OPERATOR"]))
     if answer.status_code == 404:
-        raise StackError(f"{table} is not registered, so its mapping is needed: {USAGE} (see docs/SOURCES.md)")
+        raise StackError(f"{table} is not registered, so its mapping is needed: {USAGE} (see docs/use/sources.md)")
     if answer.status_code != 200:
         raise StackError(f"cannot read the source {table}:{reason(answer)}")
     return answer.json()

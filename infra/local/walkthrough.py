@@ -1,4 +1,4 @@
-"""The commands of docs/API.md and docs/RUNBOOK.md, run as they stand there; what they print is compared with what stands below."""
+"""The commands of docs/use/api.md and docs/use/runbook.md, run as they stand there; what they print is compared with what stands below."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TIMEOUT = 300
 
 
 def check_walkthroughs(stack: Stack) -> None:
-    """Runs every walkthrough in a shell of its own, after the definitions that come first in docs/API.md."""
-    (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "API.md").read_text())
-    blocks += BLOCK.findall((ROOT / "docs" / "RUNBOOK.md").read_text())
+    """Runs every walkthrough in a shell of its own, after the definitions that come first in docs/use/api.md."""
+    (definitions, _), *blocks = BLOCK.findall((ROOT / "docs" / "use" / "api.md").read_text())
+    blocks += BLOCK.findall((ROOT / "docs" / "use" / "runbook.md").read_text())
     # At once: the runbook's waits for minutes.
     with ThreadPoolExecutor(len(blocks)) as threads:
         list(threads.map(lambda block: check(stack, definitions, *block), blocks))

@@ -25,7 +25,7 @@ SAFE = {
     "integrationLatency": "9",
     "integrationStatus": "200",
     "responseLength": "1337",
-    # Made safe by the authorizer: domain::caller::for_log.
+    # Made safe by the authorizer: domain::access::caller::for_log.
     "authorizer.log_tenant": "acme",
     "authorizer.log_subject": "auth0|5f7c8ec7c33c6c004bbafe82",
 }

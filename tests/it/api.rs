@@ -22,7 +22,7 @@ async fn a_webhook_is_created_read_listed_and_deleted() {
     let id = created["id"].as_str().unwrap();
     assert_eq!(created["tenant_id"], tenant.name);
     assert_eq!(created["event_types"], json!(["order.created", "order.paid"]));
-    assert_eq!(created["retry_policy"], serde_json::to_value(domain::retry::RetryPolicy::default()).unwrap());
+    assert_eq!(created["retry_policy"], serde_json::to_value(domain::attempt::retry::RetryPolicy::default()).unwrap());
     assert_eq!(created["vault_path"], format!("/local/webhooks/{}/{id}", tenant.name));
     assert_eq!(created["secret_fingerprint"].as_str().unwrap().len(), 64);
 

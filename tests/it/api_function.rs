@@ -2,9 +2,9 @@
 
 use aws::Keyring;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::job::MAX_ACTIVE;
-use domain::secret::WebhookSecret;
-use domain::signature::SignatureScheme;
+use domain::delivery::job::MAX_ACTIVE;
+use domain::signing::secret::WebhookSecret;
+use domain::signing::signature::SignatureScheme;
 use jiff::Timestamp;
 use reqwest::Method;
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! Processes that die at the worst moment, and calls that are cut there: `SIGKILL`, the real binaries, real queues.
 //!
-//! One test a point; the numbers are those of the table in docs/RUNBOOK.md. Those of fan-out, up to its last send, are in the
+//! One test a point; the numbers are those of the table in docs/use/runbook.md. Those of fan-out, up to its last send, are in the
 //! simulation's `faults`.
 
 mod copies;
@@ -9,8 +9,8 @@ mod publish;
 mod sweeping;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use domain::delivery::message::{Body, Message};
 use domain::id::{EventId, WebhookId};
-use domain::message::{Body, Message};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tests::{Answer, Function, Proxy, Receiver, Stack, Tenant, eventually, unique};

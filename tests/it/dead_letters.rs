@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
-use domain::delivery::{EARLIER_ATTEMPTS, dead_letter};
+use domain::delivery::EARLIER_ATTEMPTS;
+use domain::delivery::decide::dead_letter;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, path, row_key};

@@ -1,9 +1,10 @@
 //! The log of attempts, its filters, and the sums of a webhook.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::Verdict;
+use domain::attempt::outcome::Verdict;
 use domain::id::WebhookId;
-use domain::webhook::{Hour, Tally};
+use domain::webhook::hours::Hour;
+use domain::webhook::statistics::Tally;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

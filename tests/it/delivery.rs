@@ -1,7 +1,7 @@
 //! From a write to the receiver, through the deployed stack.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::dead_letter;
+use domain::delivery::decide::dead_letter;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Received, Receiver, Stack, eventually, now};

@@ -7,12 +7,12 @@ use aws::events::{Archiving, Range as EventRange};
 use aws::ledger::dead::Letters;
 use aws::ledger::{Advance, Due, Range, Slot, Written};
 use aws::{Events, Ledger, StoreError};
+use domain::access::tenant::TenantId;
+use domain::delivery::job::{Job, Kind, Scope, State as JobState};
+use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, KEPT, Progress, State};
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, JobId, WebhookId};
-use domain::job::{Job, Kind, Scope, State as JobState};
-use domain::message::{Body, Message};
-use domain::tenant::TenantId;
 use jiff::Timestamp;
 use serde_json::json;
 use tests::{Stack, now, unique};
@@ -169,7 +169,7 @@ async fn an_expired_job_is_not_there() {
         dry_run: true,
         state: JobState::Done,
         reason: None,
-        progress: domain::job::Progress { cursor: None, looked_at: 0, sent: 0, next_at: written },
+        progress: domain::delivery::job::Progress { cursor: None, looked_at: 0, sent: 0, next_at: written },
         created_at: written,
         created_by: "ada".to_owned(),
         updated_at: written,

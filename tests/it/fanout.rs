@@ -67,7 +67,7 @@ async fn a_record_that_comes_twice_in_a_batch_is_fanned_out_once() {
             sent.extend(
                 messages
                     .into_iter()
-                    .map(|message| domain::message::Message::from_json(&message.body.unwrap()).unwrap()),
+                    .map(|message| domain::delivery::message::Message::from_json(&message.body.unwrap()).unwrap()),
             );
         }
         let webhooks: Vec<_> = sent.iter().map(|message| message.webhook.to_string()).collect();

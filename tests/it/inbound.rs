@@ -1,7 +1,7 @@
 //! Inbound webhooks: whoever knows the secret calls, once is once, and what comes in goes out.
 
-use domain::secret::WebhookSecret;
-use domain::signature::SignatureScheme;
+use domain::signing::secret::WebhookSecret;
+use domain::signing::signature::SignatureScheme;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use aws::Ledger;
 use aws::ledger::{Due, DueDelivery, Slot, Written};
-use domain::delivery::{Attempt, Delivery, EARLIER_ATTEMPTS, KEPT, Outcome, Progress, State, Verdict};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::{Outcome, Verdict};
+use domain::attempt::redact::SentHeaders;
+use domain::delivery::message::Body;
+use domain::delivery::{Delivery, EARLIER_ATTEMPTS, KEPT, Progress, State};
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::message::Body;
-use domain::sent::SentHeaders;
 use jiff::Timestamp;
 use serde_json::json;
 use tests::{Stack, row_key, unique};
@@ -52,7 +54,7 @@ fn retrying() -> Delivery {
         app: None,
         sequence: None,
         entity: None,
-        hops: domain::hops::Hops::NONE,
+        hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use aws::ledger::Due;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::chain::entity;
+use domain::delivery::chain::entity;
+use domain::delivery::message::{Body, Message};
 use domain::id::EventId;
-use domain::message::{Body, Message};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

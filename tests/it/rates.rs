@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aws::registry::Rates;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::rate::{Rate, RateKey};
+use domain::access::rate::{Rate, RateKey};
 use tests::{Cut, Proxy, Stack, unique};
 
 fn rate(limit: u32, window_seconds: u32) -> Rate {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::delivery::message::{Body, Message};
 use domain::id::EventId;
-use domain::message::{Body, Message};
 use domain::time::Clock;
 use jiff::Timestamp;
 use serde_json::json;

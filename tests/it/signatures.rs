@@ -5,7 +5,7 @@ use std::io::Read as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use domain::id::EventId;
-use domain::signature::keys::{KeyOwner, SigningKey};
+use domain::signing::keys::{KeyOwner, SigningKey};
 use ed25519_dalek::{Signature, VerifyingKey};
 use flate2::read::GzDecoder;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -213,7 +213,7 @@ async fn an_application_has_nothing_signed_with_the_tenants_key() {
 async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
-    let name: domain::tenant::TenantId = tenant.name.parse().unwrap();
+    let name: domain::access::tenant::TenantId = tenant.name.parse().unwrap();
     let path = KeyOwner { tenant: name.clone(), webhook: None }.path(stack.output("SecretsPrefix"));
     let left = SigningKey::from_random([7; 32]);
     stack.aws.secrets().create_signing_key(&path, &left, &name).await.unwrap();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws::ledger::Due;
+use domain::delivery::message::Body;
 use domain::delivery::{Delivery, Progress, State};
 use domain::id::{DeliveryId, EventId};
-use domain::message::Body;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Function, Receiver, Stack, Tenant, eventually, now};
@@ -26,7 +26,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         app: None,
         sequence: None,
         entity: None,
-        hops: domain::hops::Hops::NONE,
+        hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],

@@ -86,10 +86,10 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
     let body = json!({"name": "in", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": "a secret that both sides know"});
     let (_, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
     let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
-    let secret = domain::secret::WebhookSecret::parse("a secret that both sides know").unwrap();
+    let secret = domain::signing::secret::WebhookSecret::parse("a secret that both sides know").unwrap();
     let call = async |number: usize| {
         let body = json!({"n": number}).to_string();
-        let scheme = domain::signature::SignatureScheme::HmacSha256;
+        let scheme = domain::signing::signature::SignatureScheme::HmacSha256;
         let headers = tests::signed(scheme, &[&secret], "m", tests::now(), body.as_bytes());
         let request = stack.to(Method::POST, &path).body(body);
         ask(headers.iter().fold(request, |request, (name, value)| request.header(name, value))).await

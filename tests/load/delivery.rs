@@ -10,7 +10,7 @@ use tests::cloud::delivery_environment;
 use tests::{Function, binary};
 
 use crate::ground::{BATCH, Ground, TENANT};
-use crate::usage;
+use crate::usage::usage;
 
 /// A loop that signs and sends, and perhaps makes the calls of a batch, and does nothing else: `functions/deliver/examples/bare.rs`.
 struct Bare {

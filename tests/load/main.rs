@@ -12,28 +12,19 @@ mod isolation;
 mod lambda;
 mod neighbours;
 mod soak;
+mod usage;
 
 use std::sync::atomic::Ordering;
 
 use domain::id::WebhookId;
+use domain::matching::subscription::Subscription;
 use domain::source::Source;
-use domain::subscription::Subscription;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tests::{FakeAws, Function, binary, fanout_environment};
+use usage::usage;
 
 const BATCH: usize = 100;
-
-/// CPU seconds and resident megabytes of a process.
-fn usage(pid: u32) -> (f64, f64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // After the name, which may hold anything, the 12th and 13th field are times in hundredths of a second.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: f64 = [11, 12].iter().map(|index: &usize| fields[*index].parse::<f64>().unwrap()).sum();
-    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    let pages: f64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
-    (ticks / 100.0, pages * 4096.0 / 1e6)
-}
 
 /// A batch of changes of one tenant, with images of about a kilobyte.
 fn batch(first: usize) -> Value {

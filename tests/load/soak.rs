@@ -7,7 +7,7 @@ use tests::cloud::{delivery_environment, handed_back, sqs_event};
 use tests::{Function, binary};
 
 use crate::ground::{BATCH, Ground};
-use crate::usage;
+use crate::usage::usage;
 
 /// How many deliver processes there are.
 const PROCESSES: usize = 2;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::delivery::message::Message;
 use domain::id::WebhookId;
-use domain::message::Message;
 use domain::source::Source;
 use jiff::Timestamp;
 use rstest::rstest;

@@ -14,10 +14,10 @@ mod slices;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use domain::delivery::message::Message;
 use domain::event::Event;
-use domain::message::Message;
+use domain::matching::subscription::Subscription;
 use domain::source::{Change, Images, Source};
-use domain::subscription::Subscription;
 use domain::value::{Map, Value as Property};
 use jiff::Timestamp;
 use rand::rngs::StdRng;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use domain::chain::entity;
-use domain::delivery::{Outcome, Verdict};
+use domain::attempt::outcome::{Outcome, Verdict};
+use domain::delivery::chain::entity;
+use domain::delivery::message::{Body, Message};
 use domain::id::EventId;
-use domain::message::{Body, Message};
 use domain::time::Clock;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -109,9 +109,9 @@ impl World {
             exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
-            targets: domain::target::TargetPolicy::default(),
+            targets: domain::attempt::target::TargetPolicy::default(),
         };
-        let client = Client::new(domain::target::TargetPolicy::default()).unwrap().scripted(script);
+        let client = Client::new(domain::attempt::target::TargetPolicy::default()).unwrap().scripted(script);
         let dice = Arc::clone(&random);
         let draw = Box::new(move || dice.lock().unwrap().random());
         let deliver = deliver::App::new(config, &aws, client, Box::new(time.clone()), draw);

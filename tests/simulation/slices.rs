@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use domain::delivery::message::{Body, Message};
 use domain::id::WebhookId;
-use domain::message::{Body, Message};
 use domain::time::Clock;
 use fanout::{App, Config, RenderConfig, Renderer, StreamEvent};
 use jiff::Timestamp;

@@ -15,15 +15,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::refusals::{Refusal, refusal};
+use crate::refusals::refusal;
 
+mod letter;
 mod queues;
 pub mod recursion;
+mod reply;
 mod secrets;
 mod tables;
 mod transport;
 
-pub use queues::{Letter, Queues, handed_back, sqs_event};
+pub use letter::Letter;
+pub use queues::{Queues, handed_back, sqs_event};
+pub use reply::Reply;
 pub use secrets::Secrets;
 pub use tables::{Tables, Write};
 pub use transport::delivery_environment;
@@ -65,29 +69,6 @@ pub struct Weather {
 
 /// Says how a call fares: of that operation, and with that number on its line.
 pub type Forecast = Arc<dyn Fn(&str, usize) -> Weather + Send + Sync>;
-
-/// An answer, as it stands on the wire.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// JSON.
-    pub body: String,
-}
-
-impl Reply {
-    fn ok(body: &Value) -> Self {
-        Self { status: 200, body: body.to_string() }
-    }
-
-    fn error(status: u16, kind: &str) -> Self {
-        Self { status, body: json!({"__type": kind, "message": "a fault of the test"}).to_string() }
-    }
-
-    fn refused(refusal: Refusal) -> Self {
-        Self { status: 400, body: json!({"__type": refusal.kind, "message": refusal.message}).to_string() }
-    }
-}
 
 /// Tables, queues and secrets.
 pub struct Cloud {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aws::Registry;
+use domain::access::tenant::TenantId;
 use domain::id::WebhookId;
-use domain::secret::{FingerprintKey, WebhookSecret};
-use domain::tenant::TenantId;
-use domain::webhook::{Audit, SecretReference, Settings, Webhook};
+use domain::signing::secret::{FingerprintKey, WebhookSecret};
+use domain::webhook::settings::Settings;
+use domain::webhook::{Audit, SecretReference, Webhook};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};

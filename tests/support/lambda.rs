@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::Stack;
-use crate::stack::variable;
+use crate::environment::variable;
 
 /// How variables end that name what a role allows.
 const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_ARN", "_PREFIX"];

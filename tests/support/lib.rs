@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
 
 pub mod cloud;
+mod environment;
 mod fake_aws;
 mod hooks;
 mod lambda;
@@ -15,6 +16,7 @@ mod stack;
 mod tokens;
 
 pub use cloud::Cloud;
+pub use environment::{eventually, unique};
 pub use fake_aws::{FakeAws, Fault, Refusal, Trap, fanout_environment};
 pub use hooks::Hooks;
 pub use lambda::{Function, binary};
@@ -24,25 +26,13 @@ pub use stack::{Stack, Tenant, ask, keep};
 pub use tokens::Claims;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::id::{DeliveryId, WebhookId};
-use domain::secret::WebhookSecret;
-use domain::signature::{Keys, SignatureScheme, Signed, sign};
+use domain::signing::secret::WebhookSecret;
+use domain::signing::sign::{Keys, Signed, sign};
+use domain::signing::signature::SignatureScheme;
 use jiff::Timestamp;
-
-/// Asks again and again until there is an answer, for at most 30 seconds.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < end, "waited 30 s for {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// The headers of a call that is signed in this way.
 #[must_use]
@@ -74,13 +64,4 @@ pub fn path(webhook: &serde_json::Value, rest: &str) -> String {
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::now()
-}
-
-/// A name that no other test and no other run uses.
-#[must_use]
-pub fn unique(prefix: &str) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = Timestamp::now().as_nanosecond();
-    format!("{prefix}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }

@@ -45,7 +45,7 @@ impl Proxy {
     pub async fn refusing(refused: &'static str) -> Self {
         let shared = Arc::new(Shared::default());
         let state = Arc::clone(&shared);
-        let (target, http) = (crate::stack::variable("AWS_ENDPOINT_URL"), reqwest::Client::new());
+        let (target, http) = (crate::environment::variable("AWS_ENDPOINT_URL"), reqwest::Client::new());
         let forward = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| -> Response {
             let call = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or("?");
             let call = call.rsplit('.').next().unwrap_or(call).to_owned();

@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{Claims, unique};
+use crate::environment::{eventually, unique, variable};
+use crate::tokens::Claims;
 
 /// The table that `make test` creates and attaches to fanout: `tenant_id`, `item_id`, entity `item`.
 const TABLE: &str = "items";
@@ -35,10 +36,6 @@ pub struct Tenant {
     /// A token of one of its admins.
     pub token: String,
     stack: Stack,
-}
-
-pub(crate) fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test`"))
 }
 
 impl Stack {
@@ -210,7 +207,7 @@ impl Tenant {
         let (status, test) = self.call(Method::POST, &format!("{path}/test"), sample).await;
         assert!(status.is_success(), "{test}");
         let path = format!("{path}/deliveries/{}", test["id"].as_str().unwrap());
-        crate::eventually("the outcome of a test", async || {
+        eventually("the outcome of a test", async || {
             let (_, delivery) = self.call(Method::GET, &path, None).await;
             Some(delivery).filter(|delivery| delivery["state"] != "pending")
         })
@@ -219,7 +216,7 @@ impl Tenant {
 
     /// Waits until the webhook's only delivery is in that state, and returns it.
     pub async fn delivery(&self, webhook: &Value, state: &str) -> Value {
-        crate::eventually(&format!("a delivery that is {state}"), async || {
+        eventually(&format!("a delivery that is {state}"), async || {
             let deliveries = self.deliveries(webhook).await;
             deliveries.first().filter(|delivery| delivery["state"] == state).cloned()
         })

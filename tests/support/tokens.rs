@@ -61,6 +61,6 @@ impl Claims {
 }
 
 fn key(name: &str) -> Vec<u8> {
-    let folder = crate::stack::variable("DYNAHOOK_KEYS");
+    let folder = crate::environment::variable("DYNAHOOK_KEYS");
     std::fs::read(format!("{folder}/{name}.pem")).unwrap()
 }

@@ -9,27 +9,17 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use domain::api_key::Scope;
-use domain::caller::{CallerContext, Identity, NoIdentity};
+use domain::access::api_key::Scope;
+use domain::access::caller::{CallerContext, Identity, NoIdentity};
+use domain::access::rate::RateKey;
+use domain::access::tenant::TenantId;
 use domain::joined;
-use domain::rate::RateKey;
-use domain::tenant::TenantId;
 use lambda_http::request::RequestContext;
 
 use crate::App;
-use crate::caller::{Admin, route};
+use crate::caller::{Admin, Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role, route};
 use crate::idempotency::LOOKS;
 use crate::problem::Problem;
-
-/// The role that manages a tenant's webhooks.
-pub(crate) const ROLE_ADMIN: &str = "ADMIN";
-
-/// The role that runs the deployment.
-pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
-
-/// The caller of a request that may be made.
-#[derive(Debug, Clone)]
-pub(crate) struct Allowed(pub(crate) Identity);
 
 /// Who may make a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,15 +109,6 @@ fn authorize(identity: &Identity, whose: For, scopes: &[Scope]) -> Result<(), Pr
             let admin = Admin::of(identity)?;
             if whose == For::TenantAdmins { admin.of_the_tenant() } else { Ok(()) }
         }
-    }
-}
-
-/// Checks a role.
-pub(crate) fn require_role(identity: &Identity, role: &str) -> Result<(), Problem> {
-    if identity.roles.iter().any(|has| has == role) {
-        Ok(())
-    } else {
-        Err(Problem::Forbidden(format!("this needs the role {role}")))
     }
 }
 

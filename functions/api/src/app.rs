@@ -2,10 +2,10 @@
 
 use aws::registry::Rates;
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError, Usage};
+use domain::access::tenant::TenantId;
+use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::{Budgets, Counts};
-use domain::secret::FingerprintKey;
-use domain::target::{Network, TargetPolicy};
-use domain::tenant::TenantId;
+use domain::signing::secret::FingerprintKey;
 use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
 use runtime::SystemClock;

@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use domain::object::from_object;
+use domain::value::object::from_object;
 use domain::value::{Map, Value};
 use http_body::Body as _;
 use serde::de::DeserializeOwned;

@@ -4,11 +4,20 @@
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
-use domain::caller::Identity;
-use domain::tenant::{AppId, TenantId};
+use domain::access::caller::Identity;
+use domain::access::tenant::{AppId, TenantId};
 
-use crate::access::{Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role};
 use crate::problem::Problem;
+
+/// The role that manages a tenant's webhooks.
+pub(crate) const ROLE_ADMIN: &str = "ADMIN";
+
+/// The role that runs the deployment.
+pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
+
+/// The caller of a request that may be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed(pub(crate) Identity);
 
 /// A caller who may manage the webhooks of a tenant: the role `ADMIN`.
 #[derive(Debug, Clone)]
@@ -85,6 +94,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
         let identity = allowed(parts)?;
         require_role(identity, ROLE_OPERATOR)?;
         Ok(Self { subject: identity.subject.clone() })
+    }
+}
+
+/// Checks a role.
+pub(crate) fn require_role(identity: &Identity, role: &str) -> Result<(), Problem> {
+    if identity.roles.iter().any(|has| has == role) {
+        Ok(())
+    } else {
+        Err(Problem::Forbidden(format!("this needs the role {role}")))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::Budgets;
-use domain::target::{Network, TargetPolicy};
 use domain::webhook::SecretsPrefixes;
 use runtime::config::{ConfigError, Reader};
 

@@ -3,7 +3,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use domain::hops::{HEADER, Hops};
+use domain::event::hops::{HEADER, Hops};
 
 use crate::problem::Problem;
 

@@ -14,9 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::App;
-use crate::access::Allowed;
 use crate::body::MAX_BODY_BYTES;
-use crate::caller::route;
+use crate::caller::{Allowed, route};
 use crate::problem::{Fault, Problem};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");

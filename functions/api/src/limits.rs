@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use aws::registry::Rates;
-use domain::rate::{Exceeded, Rate, RateKey};
+use domain::access::rate::{Exceeded, Rate, RateKey};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::catalog::{SchemaSize, check_schema};
+use domain::event::catalog::{SchemaSize, check_schema};
 use domain::value::{Map, Value as DataValue};
 use jsonschema::{PatternOptions, Validator};
 use lru::LruCache;

@@ -4,8 +4,8 @@ use aws::{Aws, Registry, StoreError};
 use aws_lambda_events::event::apigw::{
     ApiGatewayV2CustomAuthorizerSimpleResponse, ApiGatewayV2CustomAuthorizerV2Request,
 };
-use domain::api_key::KeyText;
-use domain::caller::{CallerContext, Identity};
+use domain::access::api_key::KeyText;
+use domain::access::caller::{CallerContext, Identity};
 use domain::time::Clock;
 use jiff::Timestamp;
 use runtime::SystemClock;

@@ -10,17 +10,20 @@
 use std::time::Duration;
 
 use aws::{Ledger, Registry};
-use domain::delivery::{Attempt, Delivery, Outcome, Progress, State};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::Outcome;
+use domain::attempt::redact::SentHeaders;
+use domain::attempt::target::TargetPolicy;
+use domain::delivery::message::{Body, Message};
+use domain::delivery::request::{Sending, request};
+use domain::delivery::{Delivery, Progress, State};
 use domain::id::EventId;
-use domain::message::{Body, Message};
 use domain::payload::ContentType;
-use domain::request::{Sending, request};
-use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
-use domain::sent::SentHeaders;
-use domain::signature::Keys;
-use domain::target::TargetPolicy;
+use domain::signing::secret::{Fingerprint, FingerprintKey, WebhookSecret};
+use domain::signing::sign::Keys;
 use domain::time::Clock as _;
-use domain::webhook::{Settings, Tally};
+use domain::webhook::settings::Settings;
+use domain::webhook::statistics::Tally;
 use futures::future::join_all;
 use outbound::{Client, Request};
 use runtime::SystemClock;

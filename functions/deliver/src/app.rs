@@ -7,7 +7,7 @@ use runtime::SystemClock;
 use tokio::sync::Semaphore;
 
 use crate::Config;
-use crate::authorization::Tokens;
+use crate::tokens::Tokens;
 
 /// Returns a uniform draw from `0.0..1.0`.
 pub type Draw = Box<dyn Fn() -> f64 + Send + Sync>;

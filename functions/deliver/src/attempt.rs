@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
-use domain::breaker::SLOW;
-use domain::delivery::{
-    self, Admission, Attempt, Decision, Delivery, Outcome, Progress, State, Verdict, decide, hops, settle, to_send,
-};
-use domain::flow::Turn;
-use domain::message::{Body, Message};
-use domain::sent::{Masked, SentHeaders};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::{Outcome, Verdict};
+use domain::attempt::rate_limit::Turn;
+use domain::attempt::redact::{Masked, SentHeaders};
+use domain::delivery::breaker::SLOW;
+use domain::delivery::decide::{Admission, Decision, decide, hops, settle, to_send};
+use domain::delivery::message::{Body, Message};
+use domain::delivery::{Delivery, Progress, State};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use outbound::Place;
@@ -342,7 +343,9 @@ pub(crate) fn put_off(
     admission: Admission,
     fault: StoreError,
 ) -> Result<Done, StoreError> {
-    let Some(progress) = delivery::put_off(admission, message, app.clock.now()) else { return Err(fault) };
+    let Some(progress) = domain::delivery::fault::put_off(admission, message, app.clock.now()) else {
+        return Err(fault);
+    };
     let next_at = progress.next_at.map(field::display);
     tracing::error!(delivery.id = %message.delivery, delivery.next_at = next_at, error = %fault, "delivery is put off");
     let settled = settled(message, admission, None, progress, false);

@@ -1,6 +1,6 @@
 //! What the deliver function is told by its environment.
 
-use domain::target::TargetPolicy;
+use domain::attempt::target::TargetPolicy;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.

@@ -2,7 +2,7 @@
 //!
 //! Each sees what the one before it wrote, so that a copy in the same batch is recognised by the row of the first. A fault of ours ends the
 //! turn of its entity: its message goes back to the queue, and those after it go with it, as the queue hands them over in order
-//! again. What [`domain::chain`] says to wait becomes a row.
+//! again. What [`domain::delivery::chain`] says to wait becomes a row.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use std::time::Duration;
 use aws::StoreError;
 use aws::ledger::{Advance, Written};
 use aws::queue::Outgoing;
-use domain::chain::{Place, place};
-use domain::delivery::{Wave, wave};
-use domain::message::Message;
+use domain::delivery::chain::{Place, place};
+use domain::delivery::fault::{Wave, wave};
+use domain::delivery::message::Message;
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
 use crate::attempt::plan;
-use crate::handler::carry_out;
+use crate::batch::carry_out;
 
 /// How often a chain that others changed meanwhile is looked at again.
 const ROUNDS: usize = 5;

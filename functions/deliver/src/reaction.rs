@@ -4,11 +4,13 @@
 
 use aws::StoreError;
 use aws::ledger::Loaded;
-use domain::breaker::{Reaction, SLOW, Seen, react};
-use domain::delivery::{Attempt, Verdict};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::Verdict;
+use domain::delivery::breaker::{Reaction, SLOW, Seen, react};
+use domain::delivery::notices::{ITSELF, happenings};
 use domain::id::WebhookId;
-use domain::operational::{ITSELF, happenings};
-use domain::webhook::{Pause, Statistics, Webhook};
+use domain::webhook::statistics::Statistics;
+use domain::webhook::{Pause, Webhook};
 use jiff::Timestamp;
 
 use crate::App;
@@ -86,8 +88,8 @@ async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut 
 
 #[cfg(test)]
 mod tests {
-    use domain::delivery::Outcome;
-    use domain::sent::SentHeaders;
+    use domain::attempt::outcome::Outcome;
+    use domain::attempt::redact::SentHeaders;
     use rstest::rstest;
 
     use super::*;

@@ -6,13 +6,16 @@ use std::time::Duration;
 use aws::StoreError;
 use aws::ledger::{Loaded, Slot, Written};
 use aws::queue::Outgoing;
-use domain::breaker::is_slow;
-use domain::burial::Burial;
-use domain::chain::lets_go;
-use domain::delivery::{Attempt, Progress, State, Verdict, hops, is_short};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::Verdict;
+use domain::delivery::breaker::is_slow;
+use domain::delivery::burial::Burial;
+use domain::delivery::chain::lets_go;
+use domain::delivery::decide::hops;
+use domain::delivery::message::Message;
+use domain::delivery::{Progress, State, is_short};
 use domain::id::WebhookId;
-use domain::message::Message;
-use domain::webhook::{Statistics, Tally};
+use domain::webhook::statistics::{Statistics, Tally};
 use futures::future::join_all;
 use jiff::Timestamp;
 
@@ -85,7 +88,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
 /// What the attempts of an invocation say of their receivers.
 struct Receivers {
     tallies: Vec<(WebhookId, Tally)>,
-    seen: Vec<(WebhookId, domain::breaker::Seen)>,
+    seen: Vec<(WebhookId, domain::delivery::breaker::Seen)>,
 }
 
 impl Receivers {

@@ -1,16 +1,16 @@
-//! The request of an attempt: what it is made of is read first, and made into headers and bytes by [`domain::request`].
+//! The request of an attempt: what it is made of is read first, and made into headers and bytes by [`domain::delivery::request`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws::StoreError;
-use domain::hops::Hops;
-use domain::message::Message;
+use domain::delivery::message::Message;
+use domain::delivery::request::{Sending, request};
+use domain::event::hops::Hops;
 use domain::payload::ContentType;
-use domain::request::{Sending, request};
-use domain::secret::WebhookSecret;
-use domain::signature::Keys;
-use domain::signature::keys::SigningKey;
+use domain::signing::keys::SigningKey;
+use domain::signing::secret::WebhookSecret;
+use domain::signing::sign::Keys;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 

@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use aws::ledger::Loaded;
-use domain::breaker::is_slow;
-use domain::message::Message;
+use domain::delivery::breaker::is_slow;
+use domain::delivery::message::Message;
 
 use crate::App;
 

@@ -6,13 +6,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use domain::delivery::message::{Body, Message};
 use domain::event::Event;
 use domain::id::WebhookId;
-use domain::matcher::{Matcher, SubscriptionChange};
-use domain::message::{Body, Message};
+use domain::matching::matcher::{Matcher, SubscriptionChange};
+use domain::matching::subscription::Subscription;
 use domain::payload::Rendering;
 use domain::source::Source;
-use domain::subscription::Subscription;
 use fanout::record::read;
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};

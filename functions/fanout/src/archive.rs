@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use aws::events::Archiving;
 use domain::event::Event;
-use domain::operational::OPERATIONAL;
-use domain::published::PUBLISHED;
+use domain::event::operational::{OPERATIONAL, PUBLISHED};
 use futures::future::{Either, select};
 
 use crate::App;
-use crate::cache::Cache;
+use crate::cache::{Cache, PATIENCE};
 use crate::route::Mapped;
 
-/// How long a batch may wait for its archive after its deliveries are sent: at most, and while the archive does not keep up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may wait while the archive does not keep up.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Returns the events that are archived: those of tenants that have, or had, webhooks. A published one is in the table already.

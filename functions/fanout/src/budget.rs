@@ -8,10 +8,9 @@ use std::io;
 
 use aws::Usage;
 use domain::budget::{Counts, EVENT_TYPE};
+use domain::delivery::slice::Part;
 use domain::event::Event;
-use domain::operational::OPERATIONAL;
-use domain::published::PUBLISHED;
-use domain::slice::Part;
+use domain::event::operational::{OPERATIONAL, PUBLISHED};
 use jiff::Timestamp;
 
 use crate::App;

@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use domain::effort::Effort;
-use domain::event::{Event, EventType};
-use domain::matcher::{Found, Limits, MAX_TENANT_BYTES, Matcher};
+use domain::access::tenant::TenantId;
+use domain::event::Event;
+use domain::event::types::EventType;
+use domain::matching::effort::Effort;
+use domain::matching::matcher::{Found, Limits, MAX_TENANT_BYTES, Matcher};
 use domain::source::Source;
-use domain::tenant::TenantId;
 use lru::LruCache;
-
-use crate::archive::PATIENCE;
 
 /// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
 /// used longest ago is forgotten first. A tenant takes at most [`MAX_TENANT_BYTES`], and its sieves
-/// [`domain::matcher::MAX_SIEVE_BYTES`].
+/// [`domain::matching::matcher::MAX_SIEVE_BYTES`].
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
@@ -35,6 +34,9 @@ const ORDERED_LEAST_EFFORT: u64 = 20_000;
 
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// How long a batch may wait for its archive after its deliveries are sent: at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was read of the Registry.
 #[derive(Debug)]
@@ -187,7 +189,7 @@ impl Matchers {
 
 #[cfg(test)]
 mod tests {
-    use domain::matcher::SubscriptionChange;
+    use domain::matching::matcher::SubscriptionChange;
 
     use super::*;
 

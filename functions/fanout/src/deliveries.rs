@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use aws::queue::Outgoing;
 use aws::{Bodies, StoreError};
+use domain::access::tenant::TenantId;
+use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
+use domain::delivery::slice::{EventBudget, Lists, ORDERED_WORK, Part, Room, SliceMessage, Verdict, parts, slices};
 use domain::event::Event;
-use domain::matcher::Found;
-use domain::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
-use domain::payload::{RenderError, Work};
-use domain::slice::{EventBudget, Lists, ORDERED_WORK, Part, Room, SliceMessage, Verdict, parts, slices};
-use domain::subscription::{Seen, Subscription};
-use domain::tenant::TenantId;
+use domain::matching::matcher::Found;
+use domain::matching::subscription::{Seen, Subscription};
+use domain::payload::RenderError;
+use domain::payload::work::Work;
 use jiff::Timestamp;
 
 use crate::App;

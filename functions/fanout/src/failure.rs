@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::queue::Outgoing;
-use domain::message::{Body, to_queue_json};
+use domain::delivery::message::{Body, to_queue_json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

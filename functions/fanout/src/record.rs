@@ -113,7 +113,8 @@ pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
     let at = at.map(|since| since.round(jiff::SignedDurationRound::new().smallest(jiff::Unit::Millisecond)));
     let at =
         at.and_then(|since| Timestamp::from_duration(since.ok()?).ok()).ok_or(RecordError::Missing("creation time"))?;
-    let (old, new) = (old_image.unwrap_or_default().read()?, new_image.unwrap_or_default().read()?);
+    let image = |image: Option<Image>| image.unwrap_or_default().read().map_err(RecordError::Number);
+    let (old, new) = (image(old_image)?, image(new_image)?);
     let images = match &*record.event_name {
         "INSERT" => Images::Insert(new.ok_or(RecordError::NoImage("NewImage"))?),
         "MODIFY" => {

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use aws::{Registry, StoreError};
+use domain::access::tenant::TenantId;
 use domain::event::Event;
-use domain::matcher::Found;
+use domain::matching::matcher::Found;
 use domain::source::{Change, Source};
-use domain::tenant::TenantId;
 
 use crate::App;
 use crate::cache::{Cache, Known, Left, Matchers};

@@ -6,8 +6,8 @@
 
 use std::iter::repeat_with;
 
+use domain::access::tenant::TenantId;
 use domain::source::Source;
-use domain::tenant::TenantId;
 use fanout::cache::{Known, Left, Matchers};
 use fanout::groups::groups;
 use fanout::record::read;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use aws::registry::Rates;
 use aws::{Aws, Events, Keyring, Registry, Usage};
-use domain::rate::Rate;
+use domain::access::rate::Rate;
 use domain::time::Clock;
 use runtime::SystemClock;
 

@@ -1,15 +1,16 @@
 //! One call: who calls whom, is it true, and what does it become.
 
 use aws::StoreError;
+use domain::access::rate::{Exceeded as RateExceeded, RateKey};
+use domain::access::tenant::TenantId;
 use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
-use domain::hops::{HEADER, Hops, HopsError};
+use domain::event::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
 use domain::inbound::{Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
-use domain::rate::{Exceeded as RateExceeded, RateKey};
-use domain::signature::{VerifyError, verify};
-use domain::tenant::TenantId;
-use domain::webhook::{Direction, Webhook};
+use domain::signing::verify::{VerifyError, verify};
+use domain::webhook::Webhook;
+use domain::webhook::settings::Direction;
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
 use runtime::headers::SECURITY;

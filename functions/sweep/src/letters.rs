@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use aws::StoreError;
-use domain::burial::{hidden_for, is_obsolete};
+use domain::delivery::burial::{hidden_for, is_obsolete};
 use jiff::Timestamp;
 
 use crate::App;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use aws::StoreError;
 use aws::ledger::{DueFlow, Receiver, Slot, Woken, Written};
 use aws::queue::Outgoing;
-use domain::breaker::{RUN, pace};
+use domain::attempt::rate_limit::MOST_WOKEN;
 use domain::delivery::OVERDUE_AFTER;
-use domain::flow::MOST_WOKEN;
-use domain::message::Message;
+use domain::delivery::breaker::{RUN, pace};
+use domain::delivery::message::Message;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use aws_sdk_dynamodb::Client;
 use domain::delivery::KEPT;
-use domain::event::{Event, EventType};
-use domain::message::Body;
-use domain::payload::{Rendering, Work};
+use domain::delivery::message::Body;
+use domain::event::Event;
+use domain::event::types::EventType;
+use domain::payload::Rendering;
+use domain::payload::work::Work;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -1,8 +1,8 @@
 //! Exhausted deliveries: the letter of each in a queue of their own, with the event and the row that go with it.
 
-use domain::burial::Burial;
+use domain::delivery::burial::Burial;
+use domain::delivery::message::Message;
 use domain::event::Event;
-use domain::message::Message;
 use futures::future::join_all;
 use jiff::Timestamp;
 use std::time::Duration;

@@ -6,10 +6,10 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::authorization::Authorization;
-use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
-use domain::signature::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
+use domain::signing::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
+use domain::signing::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::webhook::Webhook;
+use domain::webhook::authorization::Authorization;
 use jiff::Timestamp;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::breaker::Breaker;
-use domain::delivery::{Attempt, Delivery, Progress, State};
+use domain::access::tenant::TenantId;
+use domain::attempt::Attempt;
+use domain::delivery::breaker::Breaker;
+use domain::delivery::message::Message;
+use domain::delivery::{Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
-use domain::message::Message;
-use domain::tenant::TenantId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 
@@ -18,6 +19,7 @@ use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
 use crate::{Registry, StoreError, batch};
 
 pub(crate) mod breaker;
+mod breaker_item;
 mod chain;
 pub mod dead;
 mod delivery_item;
@@ -32,7 +34,7 @@ pub use flow::{DueFlow, Receiver, Woken};
 pub use lanes::{Due, DueDelivery};
 pub use list::{DeliveryPage, Range};
 
-use breaker::breaker_key;
+use breaker_item::{breaker_key, is_breaker};
 use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key, lane_of};
 
 /// How many rows of delivered deliveries one call writes.
@@ -119,13 +121,13 @@ impl Ledger {
         let mut found = batch::get(&self.client, keys.collect()).await?;
         let webhooks = registry.webhooks_in(&mut found)?.into_iter().map(|webhook| (webhook.id, webhook)).collect();
         let (breakers, rows): (Vec<_>, Vec<_>) =
-            found.remove(&self.table).unwrap_or_default().into_iter().partition(breaker::is_breaker);
+            found.remove(&self.table).unwrap_or_default().into_iter().partition(is_breaker);
         let rows = rows.into_iter().filter(|row| is_live(row, now)).map(|item| {
             let row = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
             Ok((row.id, row))
         });
         let rows = rows.collect::<Result<_, StoreError>>()?;
-        let breakers = breakers.into_iter().map(breaker::read).collect::<Result<_, _>>()?;
+        let breakers = breakers.into_iter().map(breaker_item::read).collect::<Result<_, _>>()?;
         Ok(Loaded { rows, webhooks, breakers })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The only crate that names an AWS SDK. Nothing of an SDK, a key or an attribute shows in a signature: callers see domain
 //! types and [`StoreError`], whose variants say what a caller can do about it. The items of the tables are private types
-//! with a version, so that renaming a domain field is not a migration. `docs/DATA-MODEL.md` shows every key.
+//! with a version, so that renaming a domain field is not a migration. `docs/build/data-model.md` shows every key.
 
 mod batch;
 pub mod bodies;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry};
-use domain::message::Message;
-use domain::tenant::TenantId;
+use domain::access::tenant::TenantId;
+use domain::delivery::message::Message;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 

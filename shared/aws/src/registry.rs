@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use domain::event::StateKey;
+use domain::access::tenant::TenantId;
+use domain::event::state::StateKey;
 use domain::id::WebhookId;
-use domain::matcher::SubscriptionChange;
+use domain::matching::matcher::SubscriptionChange;
+use domain::matching::subscription::Subscription;
 use domain::source::Source;
-use domain::subscription::Subscription;
-use domain::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 
 use crate::items::{Item, from_item, json_text, key, number, text};

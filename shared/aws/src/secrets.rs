@@ -12,8 +12,8 @@ use aws_sdk_secretsmanager::operation::describe_secret::{DescribeSecretError, De
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::operation::restore_secret::RestoreSecretError;
 use aws_sdk_secretsmanager::types::Tag;
-use domain::secret::{Fingerprint, FingerprintKey, WebhookSecret};
-use domain::tenant::TenantId;
+use domain::access::tenant::TenantId;
+use domain::signing::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 

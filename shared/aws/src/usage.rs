@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::access::tenant::TenantId;
 use domain::budget::{Budgets, Counts, Deferral, Exceeded, Meter, today};
-use domain::operational::threshold_event;
-use domain::tenant::TenantId;
+use domain::delivery::notices::threshold_event;
 use futures::future::join_all;
 use jiff::Timestamp;
 

@@ -1,166 +1,24 @@
 //! What happened: one committed change of an entity.
 
-use std::fmt;
-use std::str::FromStr;
-
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-use utoipa::ToSchema;
 
-use crate::hops::Hops;
+use crate::access::tenant::{AppId, TenantId};
 use crate::id::EventId;
-use crate::operational::{self, OPERATIONAL};
-use crate::path::FieldPath;
-use crate::source::state_id;
-use crate::tenant::{AppId, TenantId};
+use crate::value::path::FieldPath;
 use crate::value::{Map, Value, differences};
+use hops::Hops;
 
-/// What a change did to its entity; the last part of an event type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// The entity came to be.
-    Created,
-    /// The entity changed.
-    Updated,
-    /// The entity is gone.
-    Deleted,
-}
+pub mod catalog;
+pub mod hops;
+pub mod operational;
+pub mod pattern;
+pub mod published;
+pub mod state;
+pub mod types;
 
-impl Operation {
-    /// Reads the last word of an event type. A fact that is none of the three came into being.
-    #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        match word {
-            "updated" => Self::Updated,
-            "deleted" => Self::Deleted,
-            _ => Self::Created,
-        }
-    }
-}
-
-impl Operation {
-    /// Returns the word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Deleted => "deleted",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The type of an event, such as `packet.created`: words of letters, digits, `_` and `-`, joined by dots, at most 128
-/// characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct EventType(String);
-
-/// A text that is not an event type.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be words of letters, digits, _ and -, joined by dots, such as packet.created, and at most 128 characters"
-)]
-pub struct ParseEventTypeError;
-
-impl EventType {
-    /// Returns the type of an operation on an entity.
-    #[must_use]
-    pub fn of(entity: &EntityName, operation: Operation) -> Self {
-        Self(format!("{entity}.{operation}"))
-    }
-
-    /// Returns the type of a test that names none.
-    #[must_use]
-    pub fn test() -> Self {
-        Self("webhook.test".to_owned())
-    }
-
-    /// Returns the text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-}
-
-impl FromStr for EventType {
-    type Err = ParseEventTypeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.to_owned().try_into()
-    }
-}
-
-impl TryFrom<String> for EventType {
-    type Error = ParseEventTypeError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.len() <= 128 && text.split('.').all(is_word) { Ok(Self(text)) } else { Err(ParseEventTypeError) }
-    }
-}
-
-impl From<EventType> for String {
-    fn from(event_type: EventType) -> Self {
-        event_type.0
-    }
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The name of a kind of entity, such as `packet`: one word of letters, digits, `_` and `-`, at most 64 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct EntityName(String);
-
-/// A text that does not name a kind of entity.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be one word of letters, digits, _ and -, such as packet, and at most 64 characters")]
-pub struct ParseEntityNameError;
-
-impl TryFrom<String> for EntityName {
-    type Error = ParseEntityNameError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.len() <= 64 && is_word(&text) { Ok(Self(text)) } else { Err(ParseEntityNameError) }
-    }
-}
-
-impl FromStr for EntityName {
-    type Err = ParseEntityNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.to_owned().try_into()
-    }
-}
-
-impl From<EntityName> for String {
-    fn from(name: EntityName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for EntityName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use state::{State, StateKey, state_id};
+use types::{EventType, Operation};
 
 /// Which entity an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,57 +42,6 @@ impl Entity {
     #[must_use]
     pub fn path(&self) -> String {
         format!("{}/{}", self.collection, self.id)
-    }
-}
-
-/// An entity at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// Names the state: the same for the same content of the same entity, and for no other. Of what was published nothing until
-    /// fan-out has [named](Event::name_states) it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub id: String,
-    /// All its attributes.
-    pub properties: Map,
-    /// When it was created, if the table says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub create_time: Option<String>,
-    /// When it was last changed, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_time: Option<String>,
-}
-
-/// What a tenant's states are named with. Not for receivers.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(transparent)]
-pub struct StateKey(String);
-
-impl StateKey {
-    /// Makes a key of random bits.
-    #[must_use]
-    pub fn new(bits: u128) -> Self {
-        Self(format!("{bits:032x}"))
-    }
-
-    /// Returns the key as it is kept.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// # Panics
-    ///
-    /// Never: a key may have any length.
-    fn name(&self, content: &str) -> String {
-        let mut hash = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("a key may have any length");
-        hash.update(content.as_bytes());
-        hex::encode(&hash.finalize().into_bytes()[..12])
-    }
-}
-
-impl fmt::Debug for StateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StateKey(…)")
     }
 }
 
@@ -309,33 +116,10 @@ impl Event {
         }
     }
 
-    /// Says whether whoever acts for the application, or for the tenant if it is none, may see the event. An application sees
-    /// its own events and those that belong to no application; but of the webhooks and deliveries that are not its own it is
-    /// told nothing.
-    #[must_use]
-    pub fn is_visible_to(&self, app: Option<&AppId>) -> bool {
-        let Some(app) = app else { return true };
-        match &self.app {
-            Some(own) => own == app,
-            None => self.source != OPERATIONAL,
-        }
-    }
-
     /// Returns the names of the attributes that differ before and after; of a new or removed entity all.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
         let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &state.properties));
         differences(old, new).map(|(name, ..)| name)
-    }
-
-    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed, by
-    /// name, and SuperOffice's name for the errors of a webhook.
-    pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
-        let updated =
-            (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
-        let changed = updated.into_iter().flat_map(move |(entity, _)| {
-            self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
-        });
-        changed.chain(operational::alias(self))
     }
 }
 
@@ -350,7 +134,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::sample::Sample;
+    use crate::event::types::EntityName;
+    use crate::webhook::sample::Sample;
 
     #[rstest]
     #[case::plain("packet.created", true)]

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::EventType;
-use crate::operational::is_reserved;
-use crate::pattern::EventPattern;
-use crate::published::Fact;
-use crate::signature::SignatureScheme;
+use crate::event::operational::is_reserved;
+use crate::event::pattern::EventPattern;
+use crate::event::published::Fact;
+use crate::event::types::EventType;
+use crate::signing::signature::SignatureScheme;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
 
@@ -142,7 +142,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::webhook::Direction;
+    use crate::webhook::settings::Direction;
     use crate::webhook::tests::webhook;
 
     fn inbound(types: &[&str]) -> Webhook {

@@ -1,33 +1,26 @@
 //! The body that a webhook receives.
 //!
 //! Rendered once, before the delivery is queued, and never parsed again: what is signed is the bytes that are sent.
-//! `docs/PAYLOADS.md` shows every format to receivers; its examples are tested against this code.
+//! `docs/use/payloads.md` shows every format to receivers; its examples are tested against this code.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::event::{Event, EventType};
-use crate::path::FieldPath;
-use crate::webhook::FieldError;
-use crate::weight::{heap, json_map, members, texts};
+use crate::value::path::FieldPath;
 
 mod change;
 mod chat;
 mod cloudevents;
 mod json;
+mod render;
 mod standard;
 mod superoffice;
-mod template;
+pub mod template;
 mod view;
-mod work;
+pub mod work;
 
 #[cfg(test)]
 mod tests;
-
-pub use template::MAX_TEMPLATE_BYTES;
-pub use work::Work;
-
-use view::View;
 
 /// What a webhook's owner adds to every payload. The names of the payload's own fields are not among them.
 pub type Properties = serde_json::Map<String, serde_json::Value>;
@@ -54,22 +47,6 @@ pub enum PayloadFormat {
     Teams,
     /// Whatever the webhook's template makes of it.
     Template,
-}
-
-impl PayloadFormat {
-    /// Returns the fields of the payload that a property must not replace.
-    #[must_use]
-    pub fn reserved(self) -> &'static [&'static str] {
-        match self {
-            Self::Change => change::RESERVED,
-            Self::Standard => standard::RESERVED,
-            Self::CloudEvents => cloudevents::RESERVED,
-            Self::SuperOffice => superoffice::RESERVED,
-            Self::Slack => chat::SLACK_RESERVED,
-            Self::Teams => chat::TEAMS_RESERVED,
-            Self::Template => &[],
-        }
-    }
 }
 
 /// How much of an entity a payload shows.
@@ -166,7 +143,7 @@ pub enum RenderError {
     TooMuch {
         /// Where.
         line: usize,
-        /// How much is allowed, in units of [`Work`].
+        /// How much is allowed, in units of [`Work`](work::Work).
         limit: usize,
     },
     /// The webhooks that keep an order have templates that take more together than one event may.
@@ -174,7 +151,7 @@ pub enum RenderError {
         "the templates of webhooks with `ordering: entity` take more than {limit} units of work for one event; use fewer different ones"
     )]
     NoShare {
-        /// How much is allowed, in units of [`Work`].
+        /// How much is allowed, in units of [`Work`](work::Work).
         limit: u64,
     },
     /// What the template made is not JSON.
@@ -216,50 +193,6 @@ fn for_names(longest: usize) -> String {
 }
 
 impl Rendering {
-    /// Returns at most how many bytes its settings take beside it.
-    pub(crate) fn bytes(&self) -> usize {
-        let Self { include, exclude, properties, template, webhook_name, .. } = self;
-        let path = |path: &FieldPath| texts(path.names());
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
-        members(include, path)
-            + members(exclude, path)
-            + json_map(properties)
-            + optional(template)
-            + optional(webhook_name)
-    }
-
-    /// Returns the body that a webhook gets for the event.
-    ///
-    /// `event_type` is the type under which it gets it: the event's own, or one derived from it (`packet.status_changed`).
-    ///
-    /// # Errors
-    ///
-    /// Only for a template: if it fails, or makes no JSON, or too much.
-    pub fn render(&self, event: &Event, event_type: &EventType) -> Result<String, RenderError> {
-        self.render_metered(event, event_type).0
-    }
-
-    /// Returns what [`render`](Self::render) does, and the work that it took: the same for the same event, wherever it runs.
-    pub fn render_metered(&self, event: &Event, event_type: &EventType) -> (Result<String, RenderError>, Work) {
-        let view = View::of(self, event, event_type);
-        let least = Work::of_event(event);
-        let text = match self.format {
-            PayloadFormat::Change => json::text(&change::Payload(&view)),
-            PayloadFormat::Standard => json::text(&standard::Payload(&view)),
-            PayloadFormat::CloudEvents => json::text(&cloudevents::Payload(&view)),
-            PayloadFormat::SuperOffice => json::text(&superoffice::Payload(&view, self.webhook_name.as_deref())),
-            PayloadFormat::Slack => json::text(&chat::Slack(&view)),
-            PayloadFormat::Teams => json::text(&chat::Teams(&view)),
-            PayloadFormat::Template => {
-                let Some(template) = self.template.as_deref() else { return (Err(RenderError::NoTemplate), least) };
-                let (result, work) = template::render(template, &view);
-                return (result, least + work);
-            }
-        };
-        let work = least + Work::of_text(text.len());
-        (Ok(text), work)
-    }
-
     /// Returns what the bodies are.
     #[must_use]
     pub fn content_type(&self) -> ContentType {
@@ -272,33 +205,5 @@ impl Rendering {
             | PayloadFormat::Teams
             | PayloadFormat::Template => ContentType::Json,
         }
-    }
-
-    /// Returns everything that is not allowed; nothing if all is. For when a webhook is written.
-    #[must_use]
-    pub fn check(&self) -> Vec<FieldError> {
-        let mut faults = Vec::new();
-        for (pointer, fields) in [("/include", &self.include), ("/exclude", &self.exclude)] {
-            if fields.len() > MAX_FIELDS {
-                faults.push(FieldError::new(pointer, format!("must be at most {MAX_FIELDS}")));
-            }
-        }
-        for (index, field) in self.include.iter().enumerate() {
-            if self.exclude.iter().any(|excluded| excluded.covers(field)) {
-                faults.push(FieldError::new(&format!("/include/{index}"), "is excluded, and so never shown"));
-            }
-        }
-        for name in self.format.reserved().iter().filter(|name| self.properties.contains_key(**name)) {
-            let detail = "is a field of the payload and cannot be replaced";
-            faults.push(FieldError::new(&format!("/properties/{name}"), detail));
-        }
-        let fault = match (self.format, &self.template) {
-            (PayloadFormat::Template, None) => Some("must be given for the format template".to_owned()),
-            (PayloadFormat::Template, Some(template)) => template::fault(template),
-            (_, Some(_)) => Some("is only for the format template".to_owned()),
-            (_, None) => None,
-        };
-        faults.extend(fault.map(|detail| FieldError::new("/template", detail)));
-        faults
     }
 }

@@ -2,20 +2,26 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use crate::event::{Entity, Event, EventType, Operation, Removal};
-use crate::hops::Hops;
+use crate::event::hops::Hops;
+use crate::event::operational::{OPERATIONAL, PUBLISHED};
+use crate::event::types::{EventType, Operation};
+use crate::event::{Entity, Event, Removal};
+use crate::fault::FieldError;
 use crate::id::EventId;
-use crate::tenant::{AppId, NameError, TenantId};
-use crate::value::{Map, Value, changed_paths};
+use crate::time::rfc3339;
+use crate::value::{Map, changed_paths};
 
-mod mapping;
-mod template;
+pub mod error;
+pub mod mapping;
+pub mod template;
 
-pub use mapping::{Mapping, Selector};
-pub use template::{ParseTemplateError, Template};
+use error::MapError;
+use mapping::{Mapping, Place};
+
+/// The most kinds of entity that a table may hold.
+const MAX_ENTITIES: usize = 50;
 
 /// A DynamoDB table with a stream, and how its items map to events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,54 +59,6 @@ pub enum Images {
     Modify(Map, Map),
     /// The item is gone; this was its last image.
     Remove(Map),
-}
-
-/// Why an image cannot become an event. Says names, never values: it stands in logs and on a queue.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MapError {
-    /// The mapping names an attribute that the item lacks.
-    #[error("the item has no attribute {attribute:?}, which the source names for its {role}")]
-    Missing {
-        /// The attribute.
-        attribute: String,
-        /// What the source uses it for.
-        role: &'static str,
-    },
-    /// The attribute cannot stand for what the source uses it for.
-    #[error(
-        "attribute {attribute:?}, which the source names for the {role}, is not a non-empty string or a number{}",
-        starts_with(prefix)
-    )]
-    NotText {
-        /// The attribute.
-        attribute: String,
-        /// What the source uses it for.
-        role: &'static str,
-        /// What it must start with, if anything.
-        prefix: String,
-    },
-    /// The tenant or the application is not one.
-    #[error("what the source names for the {role} does not hold one: it {source}")]
-    Name {
-        /// Tenant or application.
-        role: &'static str,
-        /// What one looks like.
-        source: NameError,
-    },
-}
-
-fn starts_with(prefix: &str) -> String {
-    if prefix.is_empty() { String::new() } else { format!(" that starts with {prefix:?}") }
-}
-
-/// Where an image stands: it is the same entity as another one if this is the same.
-#[derive(Debug, PartialEq, Eq)]
-struct Place<'a> {
-    mapping: &'a Mapping,
-    tenant: TenantId,
-    app: Option<AppId>,
-    id: String,
-    collection: String,
 }
 
 impl Source {
@@ -217,37 +175,25 @@ impl Source {
     }
 }
 
-/// Names a state of an entity by its content. Whoever gets the name could look for the content by guessing, so that it is given
-/// to nobody without [a key](Event::name_states).
-///
-/// # Panics
-///
-/// Never: every key is a string, so there is nothing that could not be written.
-#[must_use]
-pub fn state_id(entity_path: &str, properties: &Map) -> String {
-    let mut hash = Sha256::new();
-    hash.update(entity_path);
-    hash.update([0]);
-    hash.update(serde_json::to_vec(properties).expect("properties are JSON"));
-    hex::encode(&hash.finalize()[..12])
-}
-
-/// Returns a time as payloads show it: ISO 8601 in UTC, with milliseconds.
-#[must_use]
-pub fn rfc3339(at: Timestamp) -> String {
-    format!("{at:.3}")
-}
-
-/// Reads a time attribute: text is the application's own and stays as it is, a number counts seconds since 1970.
-fn time(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) => {
-            let seconds: f64 = value.as_text()?.parse().ok()?;
-            let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
-            Timestamp::from_duration(duration).ok().map(rfc3339)
+impl Source {
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
+            faults.push(FieldError::new("/table", "must be a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -"));
         }
-        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
+        if [OPERATIONAL, PUBLISHED].contains(&self.table.as_str()) {
+            faults.push(FieldError::new("/table", "is what events of another origin name as their source"));
+        }
+        if !(1..=MAX_ENTITIES).contains(&self.entities.len()) {
+            faults.push(FieldError::new("/entities", format!("must be 1 to {MAX_ENTITIES} kinds of entity")));
+        }
+        for (index, mapping) in self.entities.iter().enumerate() {
+            mapping.check(&format!("/entities/{index}"), index + 1 == self.entities.len(), &mut faults);
+        }
+        faults
     }
 }
 

@@ -8,3 +8,9 @@ pub trait Clock: Send + Sync {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
+
+/// Returns a time as payloads show it: ISO 8601 in UTC, with milliseconds.
+#[must_use]
+pub fn rfc3339(at: Timestamp) -> String {
+    format!("{at:.3}")
+}

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::path::push_name;
+pub mod object;
+pub mod path;
 
 /// A JSON object: its keys are sorted.
 pub type Map = BTreeMap<String, Value>;
@@ -194,6 +195,20 @@ fn collect_changes<'a>(
             changes.push((prefix.clone(), before, after));
         }
         prefix.truncate(length);
+    }
+}
+
+/// Adds a name to a path.
+pub(crate) fn push_name(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    if name.is_empty() || name.contains(['.', '`']) {
+        path.push('`');
+        path.extend(name.chars().flat_map(|c| matches!(c, '\\' | '`').then_some('\\').into_iter().chain([c])));
+        path.push('`');
+    } else {
+        path.push_str(name);
     }
 }
 

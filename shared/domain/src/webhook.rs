@@ -3,27 +3,28 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::authorization::{self, Authorization};
-use crate::chain::Ordering;
+use crate::access::tenant::{AppId, TenantId};
 use crate::id::WebhookId;
-use crate::secret::{Fingerprint, SecretFormat};
-use crate::subscription::Subscription;
-use crate::tenant::{AppId, TenantId};
+use crate::matching::subscription::Subscription;
+use crate::signing::secret::{Fingerprint, SecretFormat};
+use authorization::Authorization;
 
-mod explain;
+pub mod authorization;
+mod check;
+pub mod encoding;
+pub mod explain;
 mod headers;
-mod hours;
+pub mod hours;
 mod keys;
-mod limits;
-mod settings;
+pub mod limits;
+pub mod ordering;
+pub mod sample;
+pub mod settings;
 mod signing;
-mod statistics;
+pub mod statistics;
 
-pub use explain::Explanation;
-pub use hours::{HOURS, Hour, Hours, Sums, Turn};
-pub use limits::AutoPause;
-pub use settings::{Direction, FieldError, MAX_EVENT_TYPES, Settings, SigningKeyOf, SourceType};
-pub use statistics::{Statistics, Tally};
+use ordering::Ordering;
+use settings::{Direction, Settings};
 
 /// The version of the resource's form: raised when a reader of the old one could not read the new one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -246,7 +247,7 @@ pub(crate) mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::secret::tests::fingerprint;
+    use crate::signing::secret::tests::fingerprint;
 
     pub(crate) fn webhook() -> Webhook {
         let at = "2026-11-21T10:00:00Z".parse().unwrap();

@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use domain::catalog::check_schema;
 use domain::event::Event;
-use domain::filter::Filter;
+use domain::event::catalog::check_schema;
 use domain::id::EventId;
-use domain::matcher::{Matcher, SubscriptionChange};
-use domain::path::FieldPath;
+use domain::matching::filter::Filter;
+use domain::matching::matcher::{Matcher, SubscriptionChange};
 use domain::payload::Rendering;
 use domain::source::Source;
+use domain::value::path::FieldPath;
 use domain::value::{Map, Value, changed_paths};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use domain::target::TargetPolicy;
+use domain::attempt::target::TargetPolicy;
 use serde_json::Value;
 use url::Host;
 

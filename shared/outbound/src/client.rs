@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::answer::{Answer, StatusPattern, judge};
-use domain::delivery::{Outcome, Timing, Verdict};
-use domain::target::{TargetError, TargetPolicy};
+use domain::attempt::answer::{Answer, StatusPattern, judge};
+use domain::attempt::outcome::{Outcome, Timing, Verdict};
+use domain::attempt::target::{TargetError, TargetPolicy};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
@@ -24,11 +24,12 @@ use crate::dial::Dialer;
 use crate::names::Names;
 use crate::outcome::classify;
 use crate::places::{Place, Places};
+use crate::request::Request;
+#[cfg(feature = "scripted")]
+use crate::script::Script;
 use crate::trace::{Trace, milliseconds};
 
 mod token;
-
-pub use token::TokenError;
 
 /// How much of an answer is read, in bytes; the rest is not waited for.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
@@ -59,26 +60,7 @@ pub struct Client {
     policy: Arc<TargetPolicy>,
     places: Arc<Places>,
     #[cfg(feature = "scripted")]
-    script: Option<crate::Script>,
-}
-
-/// A request to a receiver.
-#[derive(Debug)]
-pub struct Request {
-    /// Where to.
-    pub url: String,
-    /// All headers but those of the connection: the client adds none that says something of the body.
-    pub headers: Vec<(String, String)>,
-    /// Its `Authorization` header, if it has one: not among the others, which may be shown.
-    pub authorization: Option<SecretString>,
-    /// The body: sent as it is.
-    pub body: Vec<u8>,
-    /// How long all of it may take.
-    pub timeout: Duration,
-    /// Which answers are success; 2xx if none is named.
-    pub success: Vec<StatusPattern>,
-    /// The time by the clock when it is sent; a date in `Retry-After` is counted from it.
-    pub at: Timestamp,
+    script: Option<Script>,
 }
 
 impl Client {
@@ -116,7 +98,7 @@ impl Client {
     /// Lets a script answer instead of the network.
     #[cfg(feature = "scripted")]
     #[must_use]
-    pub fn scripted(self, script: crate::Script) -> Self {
+    pub fn scripted(self, script: Script) -> Self {
         Self { script: Some(script), ..self }
     }
 

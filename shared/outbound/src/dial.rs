@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use domain::target::TargetPolicy;
+use domain::attempt::target::TargetPolicy;
 use hyper::Uri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;

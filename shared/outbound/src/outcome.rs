@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use domain::delivery::Verdict;
+use domain::attempt::outcome::Verdict;
 
 use crate::dial::DialError;
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use domain::authorization::Token;
-use domain::delivery::Outcome;
+use domain::attempt::outcome::Outcome;
+use domain::webhook::authorization::token::Token;
 
-use crate::{Request, TokenError};
+use crate::request::Request;
+use crate::token_error::TokenError;
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answers<R, T> = Arc<dyn Fn(R) -> Answer<T> + Send + Sync>;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::delivery::Timing;
+use domain::attempt::outcome::Timing;
 
 tokio::task_local! {
     /// The trace of the request that this task is making. The pool calls the dialer with a URL and no word about the request; but it

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use domain::target::TargetPolicy;
+use domain::attempt::target::TargetPolicy;
 
 /// Returns an environment variable; the lookup that every `main` hands to its configuration.
 #[must_use]

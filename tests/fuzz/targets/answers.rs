@@ -4,11 +4,11 @@
 //! Lines: the status, the statuses that are success with spaces between them, `Retry-After`, `webhook-delivery`, `Location`.
 #![no_main]
 
-use domain::answer::{Answer, LONGEST_RETRY_AFTER, StatusPattern, is_success, judge};
-use domain::delivery::Verdict;
-use domain::sent::redirect;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
+use domain::attempt::answer::{Answer, LONGEST_RETRY_AFTER, StatusPattern, is_success, judge};
+use domain::attempt::outcome::Verdict;
+use domain::attempt::redact::redirect;
 
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');

@@ -4,16 +4,16 @@
 //! Three lines: the pattern, the entity before, the entity after.
 #![no_main]
 
-use domain::event::Event;
-use domain::filter::Filter;
-use domain::id::{EventId, WebhookId};
-use domain::matcher::{Matcher, SubscriptionChange};
-use domain::published::Draft;
-use domain::subscription::Subscription;
-use domain::value::{Map, Value};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
+use domain::event::Event;
+use domain::matching::filter::Filter;
+use domain::id::{EventId, WebhookId};
+use domain::matching::matcher::{Matcher, SubscriptionChange};
+use domain::event::published::Draft;
+use domain::matching::subscription::Subscription;
+use domain::value::{Map, Value};
 
 /// From 32 filters of a kind on a sieve takes part.
 const COPIES: u128 = 40;

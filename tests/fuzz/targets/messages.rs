@@ -2,10 +2,10 @@
 //! only what stands for the very attempt that the row waits for is attempted.
 #![no_main]
 
-use domain::delivery::{Admission, Stale, admit};
-use domain::message::Message;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
+use domain::delivery::decide::{Admission, Stale, admit};
+use domain::delivery::message::Message;
 
 fuzz_target!(|text: &str| {
     let Ok(message) = Message::from_json(text) else { return };

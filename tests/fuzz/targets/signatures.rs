@@ -5,10 +5,12 @@
 //! the body.
 #![no_main]
 
-use domain::secret::WebhookSecret;
-use domain::signature::{Keys, SignatureScheme, Signed, sign, verify};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
+use domain::signing::secret::WebhookSecret;
+use domain::signing::sign::{Keys, Signed, sign};
+use domain::signing::signature::SignatureScheme;
+use domain::signing::verify::verify;
 
 const NOW: i64 = 1_795_244_140;
 

@@ -2,13 +2,14 @@
 //! update says exactly what differs. What the matcher, the diff and the payload then make of them is JSON.
 #![no_main]
 
-use domain::event::{Event, StateKey};
-use domain::payload::Rendering;
-use domain::source::Source;
-use domain::value::changed_paths;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use serde_json::value::RawValue;
+use domain::event::Event;
+use domain::event::state::StateKey;
+use domain::payload::Rendering;
+use domain::source::Source;
+use domain::value::changed_paths;
 
 fn source() -> Source {
     let mapping = json!({

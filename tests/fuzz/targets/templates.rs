@@ -3,13 +3,13 @@
 //! The first line is the entity, the rest the template. How long a rendering takes is bounded by the fuzzer's own timeout.
 #![no_main]
 
-use domain::id::EventId;
-use domain::payload::Rendering;
-use domain::published::Draft;
-use domain::value::{Map, Value};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value as Ignored, json};
+use domain::id::EventId;
+use domain::payload::Rendering;
+use domain::event::published::Draft;
+use domain::value::{Map, Value};
 
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 

@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use domain::target::{MAX_URL_BYTES, TargetPolicy};
 use libfuzzer_sys::fuzz_target;
+use domain::attempt::target::{MAX_URL_BYTES, TargetPolicy};
 
 fuzz_target!(|text: &str| {
     let policy = TargetPolicy::default();

@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, PutRequest, TransactWriteItem, WriteRequest};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use domain::delivery::message::Message;
 use domain::id::EventId;
-use domain::message::Message;
 use serde_json::{Value, json};
 use tests::{Answer, Cut, unique};
 

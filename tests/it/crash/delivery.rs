@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws::ledger::Due;
-use domain::message::Message;
+use domain::delivery::message::Message;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Cut, eventually, now, path};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::attempt::rate_limit::{Ask, Turn};
 use domain::delivery::State;
-use domain::flow::{Ask, Turn};
 use domain::id::{DeliveryId, WebhookId};
 use domain::time::Clock as _;
 use futures::future::join_all;
@@ -237,7 +237,7 @@ async fn a_rate_and_a_number_at_once_hold_together() {
 async fn many_processes_at_once_take_their_turns() {
     let (world, webhook) = world_with(json!({"max_concurrency": 20}), 0).await;
     let tenant = TENANT.parse().unwrap();
-    let limits = domain::flow::Limits { rate: None, concurrency: Some(20) };
+    let limits = domain::attempt::rate_limit::Limits { rate: None, concurrency: Some(20) };
     let receiver = aws::ledger::Receiver { webhook, tenant: &tenant, limits };
     let at = world.ground.time.now();
     let cloud = &world.ground.cloud;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::delivery::State;
+use domain::delivery::message::Message;
 use domain::id::{DeliveryId, WebhookId};
-use domain::message::Message;
 use jiff::Timestamp;
 use outbound::Request;
 use serde_json::Value;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::budget::Deferral;
+use domain::delivery::message::{Body, Message};
 use domain::id::{EventId, WebhookId};
-use domain::message::{Body, Message};
 use domain::time::Clock as _;
 use domain::webhook::Pause;
 use jiff::SignedDuration;

@@ -1,6 +1,7 @@
 //! What AWS may do for hours: a part of it fails, call after call, and everything is delivered or visible afterwards.
 
-use domain::delivery::{PATIENCE, State};
+use domain::delivery::State;
+use domain::delivery::fault::PATIENCE;
 use domain::id::WebhookId;
 use domain::time::Clock as _;
 use jiff::{SignedDuration, Timestamp};

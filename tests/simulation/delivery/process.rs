@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use domain::authorization::Token;
-use domain::delivery::{Outcome, Verdict};
+use domain::attempt::outcome::{Outcome, Verdict};
 use domain::id::WebhookId;
 use domain::time::Clock;
+use domain::webhook::authorization::token::Token;
 use jiff::{SignedDuration, Timestamp};
 use outbound::{Client, Request, Script, TokenError};
 use rand::Rng as _;
@@ -205,7 +205,7 @@ impl Process<deliver::App> {
             exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
-            targets: domain::target::TargetPolicy::default(),
+            targets: domain::attempt::target::TargetPolicy::default(),
         };
         let random = Arc::clone(&ground.random);
         let draw = Box::new(move || random.lock().unwrap().random());

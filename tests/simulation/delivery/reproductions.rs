@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::State;
+use domain::delivery::job::{Job, Kind, Progress, Scope};
+use domain::delivery::message::Body;
 use domain::id::JobId;
-use domain::job::{Job, Kind, Progress, Scope};
-use domain::message::Body;
 use domain::time::Clock as _;
 use serde_json::json;
 use tests::cloud::{Fault, Weather};
@@ -97,7 +97,8 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     let queues = &world.ground.cloud.queues;
     assert_eq!(queues.len("exhausted"), 2);
     // By the API, which leaves the letter where it is.
-    let again = domain::delivery::dead_letter(world.model().deliveries.values().next().unwrap().message.clone());
+    let again =
+        domain::delivery::decide::dead_letter(world.model().deliveries.values().next().unwrap().message.clone());
     queues.send("retries", again.to_json(), Duration::ZERO, None, None);
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
     batch(&mut world, "retries", Plan::default()).await;
@@ -247,7 +248,7 @@ async fn what_an_index_repeats_is_sent_once() {
         scope: Scope { webhook: None, event_types: Vec::new(), from: None, to: now },
         rate: 10,
         dry_run: false,
-        state: domain::job::State::Running,
+        state: domain::delivery::job::State::Running,
         reason: None,
         progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now },
         created_at: now,
@@ -258,7 +259,7 @@ async fn what_an_index_repeats_is_sent_once() {
     ledger.start_job(job, now).await.unwrap();
     world.run(vec![Work::Sweep(Plan { repeats: true, ..Plan::default() })]).await;
     let job = ledger.job(&tenant, id, now).await.unwrap().unwrap();
-    assert_eq!((job.state, job.progress.looked_at, job.progress.sent), (domain::job::State::Done, 2, 2));
+    assert_eq!((job.state, job.progress.looked_at, job.progress.sent), (domain::delivery::job::State::Done, 2, 2));
     assert_eq!(cloud.queues.len("retries"), 2, "one message for each letter");
 }
 

@@ -48,7 +48,7 @@ impl World {
         let cloud = Cloud::new(Arc::clone(&time) as Arc<_>);
         cloud.tables.keep_journal();
         let hooks = Hooks::new(&cloud).await;
-        let client = outbound::Client::new(domain::target::TargetPolicy::default()).unwrap();
+        let client = outbound::Client::new(domain::attempt::target::TargetPolicy::default()).unwrap();
         let ground = Ground { random, time, cloud, model: Arc::default(), outage: Arc::default(), client };
         let (mut delivers, mut sweeps) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {

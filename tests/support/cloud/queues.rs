@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::message::Message;
+use domain::delivery::message::Message;
 use domain::time::Clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Reply;
+use super::letter::Letter;
 use super::recursion::is_refused;
+use super::reply::Reply;
 use super::tables::template;
 
 /// The queues of the deployment, by the names that they have here.
@@ -48,27 +49,6 @@ impl Policy {
         let visibility = properties["VisibilityTimeout"].as_u64().map_or(VISIBILITY, Duration::from_secs);
         Self { visibility, redrive }
     }
-}
-
-/// A message in a queue.
-#[derive(Debug, Clone)]
-pub struct Letter {
-    /// Its id.
-    pub id: u64,
-    /// Its text.
-    pub body: String,
-    /// What it asks for, if it can be read.
-    pub message: Option<Message>,
-    /// When it can be received.
-    pub due: Timestamp,
-    /// How often it was received.
-    pub receives: u32,
-    /// Its message group.
-    pub group: Option<String>,
-    /// Why it is where it is, if somebody said so.
-    pub cause: Option<String>,
-    /// The trace header that it was sent with.
-    pub trace: Option<String>,
 }
 
 /// A message that is sent.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Letter;
+use super::letter::Letter;
 use super::tables::template;
 
 /// The function that every queue of a [`Cloud`](super::Cloud) invokes, by its name in the template.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::Reply;
+use super::reply::Reply;
 
 /// The table whose writes are kept in the journal.
 const LEDGER: &str = "deliveries";

@@ -1,11 +1,13 @@
 //! That the cloud means what AWS means, asked by the code that will ask it.
 
 use aws::ledger::{Slot, Written};
-use domain::delivery::{Attempt, Delivery, Outcome, Progress, State, Verdict};
+use domain::attempt::Attempt;
+use domain::attempt::outcome::{Outcome, Verdict};
+use domain::attempt::redact::SentHeaders;
+use domain::delivery::message::{Body, Message};
+use domain::delivery::{Delivery, Progress, State};
 use domain::id::EventId;
-use domain::message::{Body, Message};
 use domain::payload::ContentType;
-use domain::sent::SentHeaders;
 use domain::webhook::Webhook;
 use jiff::{SignedDuration, Timestamp};
 
@@ -57,7 +59,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         app: None,
         sequence: None,
         entity: None,
-        hops: domain::hops::Hops::NONE,
+        hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         progress,
         lease_until: None,
@@ -171,7 +173,7 @@ async fn the_ledger_tells_where_the_deliveries_of_letters_stand() {
     let now = Timestamp::UNIX_EPOCH;
     ledger.record_first(&row(&webhook, &known), now).await.unwrap();
     let standings = ledger.standings([&known, &unknown, &known].into_iter(), now).await.unwrap();
-    let standing = domain::burial::Standing { state: State::Retrying, cycle: 0 };
+    let standing = domain::delivery::burial::Standing { state: State::Retrying, cycle: 0 };
     assert_eq!(standings.into_iter().collect::<Vec<_>>(), [(known.delivery, standing)]);
     let later = now + domain::delivery::KEPT + Duration::from_secs(1);
     assert!(ledger.standings([&known].into_iter(), later).await.unwrap().is_empty());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use domain::target::Network;
+use domain::attempt::target::Network;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -9,11 +9,14 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::{Extension, Json};
 use domain::budget::Counts;
+use domain::delivery::job::{
+    Action, DEFAULT_RATE, Job, Kind, MAX_ACTIVE, MAX_RATE, Progress, Scope, State as JobState,
+};
+use domain::delivery::redelivery::{Refusal, receives};
+use domain::event::pattern::EventPattern;
 use domain::id::{JobId, WebhookId};
-use domain::job::{Action, DEFAULT_RATE, Job, Kind, MAX_ACTIVE, MAX_RATE, Progress, Scope, State as JobState};
-use domain::pattern::EventPattern;
-use domain::redelivery::{Refusal, receives};
-use domain::webhook::{MAX_EVENT_TYPES, Webhook};
+use domain::webhook::Webhook;
+use domain::webhook::settings::MAX_EVENT_TYPES;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use domain::delivery::Delivery;
-use domain::redelivery::{Plan, Refusal, plan, started};
+use domain::delivery::redelivery::{Plan, Refusal, plan, started};
 
 use super::deliveries::{DeliveryBody, DeliveryPath, find};
 use super::webhooks::visible;

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
-use domain::signature::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
+use domain::signing::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

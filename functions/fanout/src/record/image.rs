@@ -11,8 +11,6 @@ use domain::value::{Map, Value};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::RecordError;
-
 /// An image that was read, but for a number that is none.
 #[derive(Debug, Default)]
 pub(super) struct Image {
@@ -22,10 +20,11 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Returns the image. An item always holds its key, so that an empty one is none.
-    pub(super) fn read(self) -> Result<Option<Map>, RecordError> {
+    /// Returns the image, or the attribute that holds a number that is not one. An item always holds its key, so that an empty image is
+    /// no image.
+    pub(super) fn read(self) -> Result<Option<Map>, String> {
         match self.not_a_number {
-            Some(attribute) => Err(RecordError::Number(attribute)),
+            Some(attribute) => Err(attribute),
             None => Ok(Some(self.map).filter(|map| !map.is_empty())),
         }
     }

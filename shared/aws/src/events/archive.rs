@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use domain::delivery::KEPT;
+use domain::delivery::message::Body;
 use domain::event::Event;
-use domain::message::Body;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_smithy_async::future::pagination_stream::PaginationStream;
+use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::id::EventId;
-use domain::tenant::TenantId;
 use futures::future::join_all;
 use jiff::Timestamp;
 

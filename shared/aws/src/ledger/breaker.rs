@@ -2,43 +2,15 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use domain::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
+use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
 use domain::id::WebhookId;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use super::breaker_item::{BreakerItem, KIND, breaker_key, webhook_pk};
 use super::delivery_item::{DUE_SHARDS, due_lane};
 use super::{Ledger, Written, written};
 use crate::StoreError;
-use crate::items::{Item, from_item, key, number, text, to_item};
-
-/// What tells it from deliveries in the lane that both wait in.
-pub(super) const KIND: &str = "breaker";
-
-/// Renaming a field here is a migration. Times are milliseconds since 1970.
-#[derive(Debug, Serialize, Deserialize)]
-struct BreakerItem {
-    pk: String,
-    sk: String,
-    kind: String,
-    webhook: WebhookId,
-    breaker_state: BreakerState,
-    since: i64,
-    #[serde(default)]
-    failed_probes: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    probe_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    probe_until: Option<i64>,
-    #[serde(default)]
-    drained: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    slow_until: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lane: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lane_at: Option<i64>,
-}
+use crate::items::{Item, from_item, number, text, to_item};
 
 /// A breaker that the sweep should look at.
 #[derive(Debug, Clone)]
@@ -50,41 +22,6 @@ pub struct DueBreaker {
     /// When it is due.
     pub at: Timestamp,
     seen_lane_at: i64,
-}
-
-fn pk(webhook: WebhookId) -> String {
-    format!("W#{webhook}")
-}
-
-pub(super) fn breaker_key(webhook: WebhookId) -> Item {
-    key(&pk(webhook), "BREAKER")
-}
-
-/// Says whether an item is one of these.
-pub(super) fn is_breaker(item: &Item) -> bool {
-    item.get("kind").is_some_and(|kind| kind == &text(KIND))
-}
-
-pub(super) fn read(item: Item) -> Result<(WebhookId, Breaker), StoreError> {
-    let item: BreakerItem = from_item(item)?;
-    Ok((item.webhook, item.breaker()?))
-}
-
-impl BreakerItem {
-    fn breaker(&self) -> Result<Breaker, StoreError> {
-        let time = |milliseconds: i64| {
-            Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::inconsistent(&self.pk, error))
-        };
-        Ok(Breaker {
-            state: self.breaker_state,
-            since: time(self.since)?,
-            failed_probes: self.failed_probes,
-            probe_at: self.probe_at.map(time).transpose()?,
-            probe_until: self.probe_until.map(time).transpose()?,
-            drained: self.drained,
-            slow_until: self.slow_until.map(time).transpose()?,
-        })
-    }
 }
 
 impl DueBreaker {
@@ -101,7 +38,7 @@ impl DueBreaker {
 /// dies, both happen or neither.
 pub(crate) fn draining(table: &str, webhook: WebhookId, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
     let item = BreakerItem {
-        pk: pk(webhook),
+        pk: webhook_pk(webhook),
         sk: "BREAKER".to_owned(),
         kind: KIND.to_owned(),
         webhook,

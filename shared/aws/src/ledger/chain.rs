@@ -5,10 +5,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
-use domain::chain::Chain;
-use domain::delivery::{Attempt, Delivery, OVERDUE_AFTER, Progress, State};
+use domain::attempt::Attempt;
+use domain::delivery::chain::Chain;
+use domain::delivery::message::Message;
+use domain::delivery::{Delivery, OVERDUE_AFTER, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
-use domain::message::Message;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::burial::Standing;
+use domain::access::tenant::{AppId, TenantId};
+use domain::delivery::burial::Standing;
+use domain::delivery::job::Place;
+use domain::delivery::message::{Body, Message};
 use domain::delivery::{EARLIER_ATTEMPTS, State};
-use domain::event::EventType;
+use domain::event::types::EventType;
 use domain::id::{DeliveryId, WebhookId};
-use domain::job::Place;
-use domain::message::{Body, Message};
 use domain::payload::ContentType;
-use domain::tenant::{AppId, TenantId};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde::Deserialize;

@@ -1,12 +1,13 @@
 //! A delivery, as the ledger's table knows it.
 
-use domain::delivery::{Attempt, Delivery, KEPT, Progress, State, Waits};
-use domain::event::EventType;
-use domain::hops::Hops;
+use domain::access::tenant::{AppId, TenantId};
+use domain::attempt::Attempt;
+use domain::delivery::message::Body;
+use domain::delivery::{Delivery, KEPT, Progress, State, Waits};
+use domain::event::hops::Hops;
+use domain::event::types::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::message::Body;
 use domain::payload::ContentType;
-use domain::tenant::{AppId, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

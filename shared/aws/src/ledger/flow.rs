@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::breaker::{RUN, next_look};
+use domain::access::tenant::TenantId;
+use domain::attempt::rate_limit::{Ask, Flow, Limits, MOST_WOKEN, Turn};
+use domain::delivery::breaker::{RUN, next_look};
+use domain::delivery::message::Message;
 use domain::delivery::{Delivery, OVERDUE_AFTER, State};
-use domain::flow::{Ask, Flow, Limits, MOST_WOKEN, Turn};
 use domain::id::WebhookId;
-use domain::message::Message;
-use domain::tenant::TenantId;
 use futures::future::join_all;
 use jiff::Timestamp;
 use serde::Deserialize;

@@ -5,10 +5,10 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::access::tenant::{AppId, TenantId};
 use domain::delivery::KEPT;
+use domain::delivery::job::{Cursor, Job, Kind, Progress, Scope, State};
 use domain::id::JobId;
-use domain::job::{Cursor, Job, Kind, Progress, Scope, State};
-use domain::tenant::{AppId, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

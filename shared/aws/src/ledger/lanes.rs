@@ -1,12 +1,13 @@
 //! What waits to be found by something else than its key: the sparse index `lanes`.
 
+use domain::delivery::message::Message;
 use domain::delivery::{Delivery, Progress};
 use domain::id::WebhookId;
-use domain::message::Message;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
-use super::breaker::{DueBreaker, is_breaker};
+use super::breaker::DueBreaker;
+use super::breaker_item::is_breaker;
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
 use super::flow::{DueFlow, is_flow};
 use super::{Ledger, Slot, Written, written};

@@ -1,9 +1,9 @@
 //! API keys: one item by which the authorizer finds a key, and one by which its tenant does.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use domain::api_key::{ApiKey, KeyHash};
+use domain::access::api_key::{ApiKey, KeyHash};
+use domain::access::tenant::TenantId;
 use domain::id::ApiKeyId;
-use domain::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, built, tenant_pk};

@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
-use domain::catalog::{CatalogEntry, Description, MAX_TYPES};
-use domain::event::EventType;
-use domain::tenant::TenantId;
+use domain::access::tenant::TenantId;
+use domain::event::catalog::{CatalogEntry, Description, MAX_TYPES};
+use domain::event::types::EventType;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

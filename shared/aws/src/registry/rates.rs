@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::rate::{Exceeded, Rate, RateKey, Spent, Window};
+use domain::access::rate::{Exceeded, Rate, RateKey, Spent, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Registry;

@@ -1,6 +1,6 @@
 //! Keys of webhooks and tenants: which sign, and which are shown. The private halves live in Secrets Manager.
 
-use domain::signature::keys::{KeyOwner, PreviousKey, PublicKey, SigningKeys};
+use domain::signing::keys::{KeyOwner, PreviousKey, PublicKey, SigningKeys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

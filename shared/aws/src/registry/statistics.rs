@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::id::WebhookId;
-use domain::webhook::{Hour, Hours, Statistics, Sums, Tally, Turn};
+use domain::webhook::hours::{Hour, Hours, Sums, Turn};
+use domain::webhook::statistics::{Statistics, Tally};
 use jiff::Timestamp;
 use serde::Deserialize;
 

@@ -3,9 +3,9 @@
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
-use domain::event::EventType;
+use domain::access::tenant::TenantId;
+use domain::event::types::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::tenant::TenantId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,11 @@
 //! A webhook, as the table knows it.
 
-use domain::authorization::Authorization;
+use domain::access::tenant::{AppId, TenantId};
 use domain::id::WebhookId;
-use domain::secret::{Fingerprint, SecretFormat};
-use domain::tenant::{AppId, TenantId};
-use domain::webhook::{Audit, Pause, PreviousSecret, SecretReference, Settings, Webhook};
+use domain::signing::secret::{Fingerprint, SecretFormat};
+use domain::webhook::authorization::Authorization;
+use domain::webhook::settings::Settings;
+use domain::webhook::{Audit, Pause, PreviousSecret, SecretReference, Webhook};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use domain::event::{Event, StateKey};
+use domain::access::tenant::TenantId;
+use domain::event::Event;
+use domain::event::state::StateKey;
 use domain::id::WebhookId;
-use domain::matcher::{MAX_TENANT_BYTES, heaviest, weight};
-use domain::tenant::TenantId;
-use domain::webhook::{Direction, Statistics, Webhook};
+use domain::matching::matcher::{MAX_TENANT_BYTES, heaviest, weight};
+use domain::webhook::Webhook;
+use domain::webhook::settings::Direction;
+use domain::webhook::statistics::Statistics;
 use jiff::Timestamp;
 
 use super::webhook_item::WebhookItem;

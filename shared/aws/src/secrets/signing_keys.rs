@@ -1,7 +1,7 @@
 //! The private halves of key pairs: a version's id is the public half, in hexadecimal.
 
-use domain::signature::keys::{PublicKey, SigningKey};
-use domain::tenant::TenantId;
+use domain::access::tenant::TenantId;
+use domain::signing::keys::{PublicKey, SigningKey};
 use secrecy::ExposeSecret as _;
 
 use super::{Secrets, Staged, Version};

@@ -5,10 +5,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::webhook::FieldError;
+use crate::fault::FieldError;
 
 /// The largest limit: numbers beyond it are not exact in every JSON reader.
 pub const MAX_LIMIT: u64 = 1 << 53;
+
+/// How many days the published events of a tenant are kept, as `domain::delivery::KEPT` says.
+pub const PUBLISHED_KEPT_DAYS: u8 = 30;
+
+/// How long what is known of a tenant's budgets and of its other processes is used before it is read again, in seconds.
+pub const KNOWN_FOR_SECONDS: i64 = 60;
 
 /// Something that a tenant has a budget of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Budgets, KNOWN_FOR_SECONDS, PUBLISHED_KEPT_DAYS};
+use super::limits::{Budget, Budgets, KNOWN_FOR_SECONDS, PUBLISHED_KEPT_DAYS};
 
 /// How many days a delivery is deferred at most. One that would have to wait for longer is given up, and is a dead letter.
 pub const LONGEST_DEFERRAL_DAYS: u64 = 7;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Delivery, OVERDUE_AFTER, Outcome, Progress, SHORT_WAIT, State, Verdict};
-use crate::breaker::{Breaker, Gate, gate, is_slow};
+use super::breaker::{Breaker, Gate, gate, is_slow};
+use super::message::{Body, Message};
+use crate::attempt::outcome::{Outcome, Verdict};
+use crate::attempt::retry::RetryPolicy;
 use crate::budget::{Deferral, LONGEST_DEFERRAL_DAYS};
-use crate::hops::{Hops, MAX_HOPS};
-use crate::message::{Body, Message};
+use crate::delivery::{Delivery, OVERDUE_AFTER, Progress, SHORT_WAIT, State};
+use crate::event::hops::{Hops, MAX_HOPS};
 use crate::payload::ContentType;
-use crate::retry::RetryPolicy;
 use crate::webhook::Webhook;
 
 /// Whether a message is to be acted upon.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Admission, Delivery, Progress, State};
-use crate::message::Message;
+use super::decide::Admission;
+use super::message::Message;
+use super::{Delivery, Progress, State};
 
 /// How often a message may be received before something is done about it. A short fault needs no more; a message that has been
 /// received more often may be what kills the process.
@@ -86,9 +87,9 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::delivery::Stale;
+    use crate::delivery::decide::Stale;
+    use crate::delivery::message::Body;
     use crate::id::{EventId, WebhookId};
-    use crate::message::Body;
 
     const BORN: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -124,8 +125,8 @@ mod tests {
         let progress = put_off(Admission::Again, &message(1, 1), now).unwrap();
         let row = Delivery { progress, ..Delivery::first(message(1, 1), progress) };
         let webhook = crate::webhook::tests::webhook();
-        let (_, decision) = crate::delivery::decide(&message(1, 1), Some(&row), Some(&webhook), None, now);
-        assert_eq!(decision, crate::delivery::Decision::Attempt { probe: false, had_turn: false });
+        let (_, decision) = crate::delivery::decide::decide(&message(1, 1), Some(&row), Some(&webhook), None, now);
+        assert_eq!(decision, crate::delivery::decide::Decision::Attempt { probe: false, had_turn: false });
     }
 
     #[rstest]

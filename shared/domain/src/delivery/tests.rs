@@ -1,12 +1,14 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
+use super::breaker::{Breaker, BreakerState};
+use super::decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
+use super::message::Message;
 use super::*;
-use crate::breaker::{Breaker, BreakerState};
+use crate::attempt::outcome::{Outcome, Verdict};
+use crate::attempt::retry::RetryPolicy;
 use crate::budget::Deferral;
-use crate::hops::{Hops, MAX_HOPS};
-use crate::message::Message;
-use crate::retry::RetryPolicy;
+use crate::event::hops::{Hops, MAX_HOPS};
 use crate::webhook::tests::webhook;
 use crate::webhook::{Pause, Webhook};
 
@@ -180,7 +182,7 @@ fn a_circle_ends_at_once_and_is_no_failure_of_its_receiver() {
     let settled = settle(0, 1, &outcome, &RetryPolicy::default(), now(), 0.5);
     assert_eq!(settled, Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
     assert!(!Verdict::Looped.tells_of_receiver());
-    assert_eq!(MAX_HOPS, 5, "docs/DELIVERY.md names it");
+    assert_eq!(MAX_HOPS, 5, "docs/use/delivery.md names it");
 }
 
 #[test]

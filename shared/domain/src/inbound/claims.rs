@@ -1,6 +1,6 @@
 //! What a call says in headers that nobody signs: compared with the body, as far as the body tells.
 
-use crate::signature::SignatureScheme;
+use crate::signing::signature::SignatureScheme;
 use crate::value::{Map, Value};
 
 /// What a call says of itself in a header that its signature does not cover.

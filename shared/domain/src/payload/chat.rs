@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Detail;
 use super::json::{Sorted, properties};
 use super::view::{FieldChange, View};
-use crate::event::Operation;
+use crate::event::types::Operation;
 use crate::value::Value;
 
 /// The fields of a message of Slack.

@@ -9,7 +9,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::Detail;
 use super::json::{entry_if, properties};
 use super::view::View;
-use crate::event::{Operation, Removal};
+use crate::event::Removal;
+use crate::event::types::Operation;
 use crate::value::{Value, differences};
 
 /// The fields of the payload.

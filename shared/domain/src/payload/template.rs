@@ -6,60 +6,28 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use minijinja::UndefinedBehavior;
 use minijinja::value::Value as Shown;
-use minijinja::{Error, ErrorKind, UndefinedBehavior};
 
+use super::RenderError;
 use super::view::View;
-use super::work::{BODY_BYTE, STEP};
-use super::{RenderError, Work};
-use crate::text::clip;
+use super::work::Work;
 use crate::value::Value;
 
 mod environment;
+mod fault;
+pub(super) mod limits;
 pub(super) mod policy;
 mod scan;
 mod shown;
 
 use environment::{Budget, environment};
-use scan::Scan;
+use fault::{Excess, told};
+use limits::{Allowance, MAX_OUTPUT_BYTES, MAX_READ};
 use shown::context;
 
 /// The longest template.
 pub const MAX_TEMPLATE_BYTES: usize = 16 * 1024;
-
-/// The most that a template may make.
-const MAX_OUTPUT_BYTES: usize = 256 * 1024;
-
-/// How many steps of the engine it may take, and how many bytes of names they may compare if each compares the longest name or
-/// literal of the template: with names of more than a kilobyte there may be fewer steps.
-const MAX_STEPS: u64 = 50_000;
-const MAX_STEPS_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How much of what is wrong with it is told, in bytes: it may quote the template.
-const MAX_REASON_BYTES: usize = 500;
-
-/// How much its filters and operators may look at and make, in units of [`Work`].
-const MAX_READ: usize = 4_000_000;
-
-/// The most work that a template takes, without reading it and its event: its last operator may take more than there was left.
-pub(super) const MOST_OF_A_TEMPLATE: Work =
-    Work::new(MAX_READ as u64 + MAX_STEPS * STEP + MAX_OUTPUT_BYTES as u64 * BODY_BYTE);
-
-/// What a template may cost.
-#[derive(Debug, Clone, Copy)]
-struct Allowance {
-    /// How long the longest name or literal of the template is, in bytes.
-    longest: usize,
-    /// How many steps are left for that.
-    steps: u64,
-}
-
-impl Allowance {
-    fn of(scan: &Scan) -> Self {
-        let longest = u64::try_from(scan.longest).unwrap_or(u64::MAX).max(1);
-        Self { longest: scan.longest, steps: MAX_STEPS.min(MAX_STEPS_BYTES / longest) }
-    }
-}
 
 /// Renders the template, and says what that cost. What it makes is JSON.
 pub(super) fn render(source: &str, view: &View<'_>) -> (Result<String, RenderError>, Work) {
@@ -115,7 +83,7 @@ fn run(
         Ok(scan) => scan,
         Err(error) => return (Err(error), parsed),
     };
-    let allowance = Allowance::of(&scan);
+    let allowance = Allowance::of(scan.longest);
     let budget = Budget::new(MAX_READ);
     let mut environment = environment(&budget);
     environment.set_fuel(Some(allowance.steps));
@@ -139,46 +107,6 @@ fn run(
             (Err(told(&error, Some(excess))), work(allowance.steps))
         }
     }
-}
-
-/// What there was too much of, should a template have been stopped.
-#[derive(Clone, Copy)]
-enum Excess {
-    Steps(Allowance),
-    Reading,
-}
-
-/// Tells of an error what the template says, and nothing that the event says.
-fn told(error: &Error, excess: Option<Excess>) -> RenderError {
-    use ErrorKind::{
-        MissingArgument, OutOfFuel, SyntaxError, TooManyArguments, UndefinedError, UnknownFilter, UnknownTest,
-        WriteFailure,
-    };
-    let kind = error.kind();
-    if kind == WriteFailure {
-        return RenderError::TooLarge { limit: MAX_OUTPUT_BYTES };
-    }
-    let line = error.line().unwrap_or(1);
-    if kind == OutOfFuel {
-        return match excess {
-            Some(Excess::Reading) => RenderError::TooMuch { line, limit: MAX_READ },
-            Some(Excess::Steps(Allowance { longest, steps })) if steps < MAX_STEPS => {
-                RenderError::TooLong { line, steps, longest }
-            }
-            Some(Excess::Steps(_)) | None => RenderError::TooLong { line, steps: MAX_STEPS, longest: 0 },
-        };
-    }
-    let of_the_template =
-        matches!(kind, MissingArgument | SyntaxError | TooManyArguments | UndefinedError | UnknownFilter | UnknownTest);
-    let reason = match error.detail() {
-        Some(detail) if of_the_template => detail,
-        _ => &kind.to_string(),
-    };
-    refused(line, reason)
-}
-
-fn refused(line: usize, reason: &str) -> RenderError {
-    RenderError::Template { line, reason: clip(reason, MAX_REASON_BYTES) }
 }
 
 /// Takes no more than may be made.

@@ -2,8 +2,10 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::event::{Entity, Operation, Removal, State};
-use crate::hops::Hops;
+use crate::event::hops::Hops;
+use crate::event::state::State;
+use crate::event::types::{EventType, Operation};
+use crate::event::{Entity, Event, Removal};
 use crate::id::EventId;
 use crate::source::Images;
 use crate::source::tests::{change as stream_change, films};

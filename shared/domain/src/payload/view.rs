@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::{Detail, Properties, Rendering};
-use crate::event::{Event, EventType, Operation, Removal, State};
-use crate::path::FieldPath;
-use crate::source::rfc3339;
+use crate::event::state::State;
+use crate::event::types::{EventType, Operation};
+use crate::event::{Event, Removal};
+use crate::time::rfc3339;
+use crate::value::path::FieldPath;
 use crate::value::{Map, Value, changed_paths, changes};
 
 /// An event, less what the webhook does not want to see. Borrows what it can: most webhooks want everything.

@@ -4,7 +4,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
 use super::Rendering;
-use super::template::MOST_OF_A_TEMPLATE;
+use super::template::limits::{MAX_OUTPUT_BYTES, MAX_READ, MAX_STEPS};
 use crate::event::Event;
 use crate::value::{Map, Value};
 
@@ -20,11 +20,14 @@ const EVENT_BYTE: u64 = 2;
 const EVENT_ENTRY: u64 = 100;
 
 /// What it costs to write a byte of a body.
-pub(super) const BODY_BYTE: u64 = 4;
+const BODY_BYTE: u64 = 4;
 
 /// What it costs to read a template, for each byte of it, and to take one of its steps.
 const TEMPLATE_BYTE: u64 = 100;
-pub(super) const STEP: u64 = 40;
+const STEP: u64 = 40;
+
+/// The most work that a template takes, without reading it and its event: its last operator may take more than there was left.
+const MOST_OF_A_TEMPLATE: Work = Work::new(MAX_READ as u64 + MAX_STEPS * STEP + MAX_OUTPUT_BYTES as u64 * BODY_BYTE);
 
 impl Work {
     /// Returns so many units.

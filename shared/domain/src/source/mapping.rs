@@ -3,21 +3,21 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MapError, Place, Source, Template, state_id, time};
-use crate::event::{EntityName, EventType, Operation, State};
-use crate::operational::{OPERATIONAL, is_reserved};
-use crate::path::FieldPath;
+use super::error::MapError;
+use super::template::Template;
+use crate::access::tenant::{AppId, NameError, TenantId};
+use crate::event::operational::is_reserved;
+use crate::event::state::{State, state_id};
+use crate::event::types::{EntityName, EventType, Operation};
+use crate::fault::FieldError;
 use crate::payload::PayloadFormat;
-use crate::published::PUBLISHED;
-use crate::tenant::{NameError, TenantId};
+use crate::time::rfc3339;
+use crate::value::path::FieldPath;
 use crate::value::{Map, Value};
-use crate::webhook::FieldError;
-
-/// The most kinds of entity that a table may hold.
-const MAX_ENTITIES: usize = 50;
 
 /// The most fields that a kind may ignore, or redact, or show beside the entity.
 const MAX_FIELDS: usize = 100;
@@ -95,6 +95,16 @@ pub struct Selector {
     pub prefix: Option<String>,
 }
 
+/// Where an image stands: it is the same entity as another one if this is the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) mapping: &'a Mapping,
+    pub(super) tenant: TenantId,
+    pub(super) app: Option<AppId>,
+    pub(super) id: String,
+    pub(super) collection: String,
+}
+
 impl Selector {
     /// Says whether an item is chosen.
     #[must_use]
@@ -167,7 +177,7 @@ impl Mapping {
         related.filter_map(|(name, attribute)| Some((name.clone(), properties.remove(attribute)?))).collect()
     }
 
-    fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
+    pub(super) fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
         let mut fault =
             |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
         if is_reserved(&EventType::of(&self.entity, Operation::Created)) {
@@ -223,24 +233,15 @@ impl Mapping {
     }
 }
 
-impl Source {
-    /// Returns everything that is not allowed; nothing if all is.
-    #[must_use]
-    pub fn check(&self) -> Vec<FieldError> {
-        let mut faults = Vec::new();
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
-            faults.push(FieldError::new("/table", "must be a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -"));
+/// Reads a time attribute: text is the application's own and stays as it is, a number counts seconds since 1970.
+fn time(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) => {
+            let seconds: f64 = value.as_text()?.parse().ok()?;
+            let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+            Timestamp::from_duration(duration).ok().map(rfc3339)
         }
-        if [OPERATIONAL, PUBLISHED].contains(&self.table.as_str()) {
-            faults.push(FieldError::new("/table", "is what events of another origin name as their source"));
-        }
-        if !(1..=MAX_ENTITIES).contains(&self.entities.len()) {
-            faults.push(FieldError::new("/entities", format!("must be 1 to {MAX_ENTITIES} kinds of entity")));
-        }
-        for (index, mapping) in self.entities.iter().enumerate() {
-            mapping.check(&format!("/entities/{index}"), index + 1 == self.entities.len(), &mut faults);
-        }
-        faults
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
     }
 }

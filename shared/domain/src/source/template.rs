@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::MapError;
-use crate::path::FieldPath;
+use super::error::MapError;
 use crate::value::Map;
+use crate::value::path::FieldPath;
 
 /// A text with attributes in it, in braces. `{sk:ORDER#}` is the attribute `sk` without the `ORDER#` that it starts with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::value::Value;
 use crate::value::tests::map;
 
 mod docs;

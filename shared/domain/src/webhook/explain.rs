@@ -1,8 +1,10 @@
 //! Why a webhook gets an event, or does not.
 
-use super::{Direction, Webhook};
-use crate::event::{Event, EventType};
-use crate::subscription::Verdict;
+use super::Webhook;
+use super::settings::Direction;
+use crate::event::Event;
+use crate::event::types::EventType;
+use crate::matching::subscription::Verdict;
 
 /// Whether a webhook gets an event, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +61,7 @@ mod tests {
     use super::super::tests::webhook;
     use super::*;
     use crate::id::EventId;
-    use crate::sample::Sample;
+    use crate::webhook::sample::Sample;
 
     #[rstest]
     #[case::as_it_is(|_: &mut Webhook| (), true, "event_types")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::FieldError;
+use crate::fault::FieldError;
 
 /// How many headers a webhook may add.
 const MAX_HEADERS: usize = 20;

@@ -1,8 +1,10 @@
 //! Whose key pair signs a webhook's deliveries, and who may choose it.
 
-use super::{FieldError, Settings, SigningKeyOf, Webhook};
-use crate::authorization::SetBy;
-use crate::signature::keys::KeyOwner;
+use super::Webhook;
+use super::authorization::origin::SetBy;
+use super::settings::{Settings, SigningKeyOf};
+use crate::fault::FieldError;
+use crate::signing::keys::KeyOwner;
 
 impl Webhook {
     /// Says whose key pair signs its deliveries, if one does.

@@ -5,39 +5,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::limits::{self, AutoPause};
-use super::{headers, signing};
-use crate::answer::StatusPattern;
-use crate::chain::{OnExhausted, Ordering};
-use crate::event::Operation;
-use crate::filter::Filter;
-use crate::flow::Limits;
-use crate::object::from_object;
-use crate::operational::is_reserved;
-use crate::path::FieldPath;
-use crate::pattern::EventPattern;
+use super::encoding::ContentEncoding;
+use super::limits::AutoPause;
+use super::ordering::{OnExhausted, Ordering};
+use crate::access::tenant::AppId;
+use crate::attempt::answer::StatusPattern;
+use crate::attempt::rate_limit::Limits;
+use crate::attempt::retry::RetryPolicy;
+use crate::event::pattern::EventPattern;
+use crate::event::types::Operation;
+use crate::matching::filter::Filter;
+use crate::matching::subscription::Transition;
 use crate::payload::{Detail, PayloadFormat, Rendering};
-use crate::request::ContentEncoding;
-use crate::retry::RetryPolicy;
-use crate::signature::{Encoding, Signature, SignatureScheme};
-use crate::subscription::Transition;
-use crate::target::TargetPolicy;
-use crate::tenant::AppId;
-
-/// The longest name, in characters.
-const MAX_NAME_CHARACTERS: usize = 400;
+use crate::signing::signature::{Encoding, Signature, SignatureScheme};
+use crate::value::object::from_object;
+use crate::value::path::FieldPath;
 
 /// How many event types a webhook may name.
 pub const MAX_EVENT_TYPES: usize = 100;
-
-/// How many sources, collections or tags a webhook may name.
-const MAX_NAMES: usize = 50;
-
-/// The longest of their names, and of the other short texts, in bytes.
-const MAX_TEXT_BYTES: usize = 255;
-
-/// How much the properties may take as JSON, in bytes.
-const MAX_PROPERTIES_BYTES: usize = 4096;
 
 /// All that a webhook's owner can set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -238,22 +223,6 @@ pub enum SourceType {
     Api,
 }
 
-/// A field that is not as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// The field, as a JSON pointer (`/url`).
-    pub pointer: String,
-    /// What it must be.
-    pub detail: String,
-}
-
-impl FieldError {
-    /// Names a field and what it must be.
-    pub fn new(pointer: &str, detail: impl std::fmt::Display) -> Self {
-        Self { pointer: pointer.to_owned(), detail: detail.to_string() }
-    }
-}
-
 fn webhook() -> String {
     "webhook".to_owned()
 }
@@ -301,90 +270,6 @@ impl Settings {
             webhook_name: (self.payload_format == PayloadFormat::SuperOffice).then(|| self.name.clone()),
         }
     }
-
-    /// Returns everything that is not allowed; nothing if all is.
-    #[must_use]
-    pub fn check(&self, targets: &TargetPolicy) -> Vec<FieldError> {
-        let mut faults = Vec::new();
-        let mut fault = |pointer: &str, detail: String| faults.push(FieldError::new(pointer, detail));
-        if self.name.trim().is_empty() || self.name.chars().count() > MAX_NAME_CHARACTERS {
-            fault("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters"));
-        }
-        if self.kind != "webhook" {
-            fault("/type", "must be webhook: no other plugin is known".to_owned());
-        }
-        match self.direction {
-            Direction::Outbound => {
-                if let Err(error) = targets.parse(&self.url) {
-                    fault("/url", error.to_string());
-                }
-            }
-            Direction::Inbound if !self.url.is_empty() => {
-                fault(
-                    "/url",
-                    "must not be set for an inbound webhook: it is ours, and stands in the answer".to_owned(),
-                );
-            }
-            Direction::Inbound => {}
-        }
-        for (index, pattern) in self.event_types.iter().enumerate() {
-            if self.direction == Direction::Inbound && pattern.exact().is_none() {
-                fault(
-                    &format!("/event_types/{index}"),
-                    "must be one type: this webhook is where events come from".to_owned(),
-                );
-            }
-            if self.direction == Direction::Inbound && pattern.exact().is_some_and(|named| is_reserved(&named)) {
-                let detail = "is told by the service alone; choose another word".to_owned();
-                fault(&format!("/event_types/{index}"), detail);
-            }
-        }
-        let counts = [
-            ("/applications", self.applications.len()),
-            ("/changed", self.changed.len()),
-            ("/transitions", self.transitions.len()),
-        ];
-        for (pointer, _) in counts.iter().filter(|(_, count)| *count > MAX_NAMES) {
-            fault(pointer, format!("must be at most {MAX_NAMES}"));
-        }
-        if self.event_types.len() > MAX_EVENT_TYPES {
-            fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
-        }
-        for (pointer, names) in
-            [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]
-        {
-            if names.len() > MAX_NAMES {
-                fault(pointer, format!("must be at most {MAX_NAMES}"));
-            }
-            for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_text(name)) {
-                fault(&format!("{pointer}/{index}"), format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
-            }
-        }
-        let texts = [
-            ("/connector_id", self.connector_id.as_deref()),
-            ("/integration_provider", self.integration_provider.as_deref()),
-            ("/source", Some(self.source.as_str())),
-        ];
-        for (pointer, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| !is_text(text))) {
-            fault(pointer, format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
-        }
-        if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
-            fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
-        }
-        if let Err(error) = self.retry_policy.validate() {
-            fault(&format!("/retry_policy/{}", error.field), error.to_string());
-        }
-        limits::check(self, &mut faults);
-        signing::check(self, &mut faults);
-        let written: Vec<_> = self.signatures().iter().flat_map(Signature::headers).collect();
-        headers::check(&self.headers, &written, &mut faults);
-        faults.extend(self.rendering().check());
-        faults
-    }
-}
-
-fn is_text(text: &str) -> bool {
-    (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn dedup<T: PartialEq>(items: &mut Vec<T>) {
@@ -403,6 +288,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::attempt::target::TargetPolicy;
 
     pub(in crate::webhook) fn settings() -> Settings {
         parse(&json!({})).unwrap()

@@ -1,15 +1,8 @@
 //! Which signatures a webhook's deliveries carry, and which of them can stand together.
 
-use super::headers::{SECRET, is_ours, is_token};
-use super::{Direction, FieldError, Settings, SigningKeyOf};
-use crate::secret::SecretFormat;
-use crate::signature::{Encoding, Signature, SignatureScheme};
-
-/// How many signatures may stand beside the first.
-pub(super) const MAX_FURTHER: usize = 3;
-
-/// The longest name of a header that carries a signature, in bytes: with what is put behind it, it is still a short one.
-const MAX_HEADER_BYTES: usize = 100;
+use super::settings::{Settings, SigningKeyOf};
+use crate::signing::secret::SecretFormat;
+use crate::signing::signature::{Signature, SignatureScheme};
 
 impl Settings {
     /// Returns the signatures that every delivery carries, in their order; of an inbound webhook, the one that calls must.
@@ -49,56 +42,10 @@ impl Settings {
 }
 
 /// Returns the pointers of a signature's scheme, header and encoding: those of the first have names of their own.
-fn pointers(index: usize) -> [String; 3] {
+pub(super) fn pointers(index: usize) -> [String; 3] {
     match index.checked_sub(1) {
         None => ["/signature_scheme", "/signature_header", "/signature_encoding"].map(str::to_owned),
         Some(index) => ["scheme", "header", "encoding"].map(|field| format!("/further_signatures/{index}/{field}")),
-    }
-}
-
-/// Checks them all.
-pub(super) fn check(settings: &Settings, faults: &mut Vec<FieldError>) {
-    let signatures = settings.signatures();
-    let mut fault = |pointer: &str, detail: &str| faults.push(FieldError::new(pointer, detail));
-    if settings.direction == Direction::Inbound {
-        if settings.signature_scheme == SignatureScheme::StandardWebhooksEd25519 {
-            fault(
-                "/signature_scheme",
-                "must be a scheme with a secret: who calls an inbound webhook has no key that we know",
-            );
-        }
-        if signatures.len() > 1 {
-            fault("/further_signatures", "must be empty for an inbound webhook: one signature says who calls");
-        }
-    }
-    if settings.further_signatures.len() > MAX_FURTHER {
-        fault("/further_signatures", &format!("must be at most {MAX_FURTHER}"));
-    }
-    for (index, signature) in signatures.iter().enumerate() {
-        let [scheme, header, encoding] = pointers(index);
-        let is_plain = signature.scheme == SignatureScheme::HmacSha256;
-        if signature.encoding != Encoding::Hex && !is_plain {
-            fault(&encoding, "must be hex unless the scheme is hmac-sha256: every other scheme has its own");
-        }
-        if let Some(name) = &signature.header {
-            if !is_plain {
-                fault(&header, "must not be set unless the scheme is hmac-sha256: every other scheme has its own");
-                continue;
-            }
-            let lower = name.to_ascii_lowercase();
-            if !is_token(name) || name.len() > MAX_HEADER_BYTES {
-                let detail = format!("must be a name of 1 to {MAX_HEADER_BYTES} letters, digits and !#$%&'*+-.^_`|~");
-                fault(&header, &detail);
-            } else if is_ours(&lower) || SECRET.contains(&lower.as_str()) {
-                fault(&header, "has a meaning of its own; name another header, such as X-Signature");
-            }
-        }
-        let written: Vec<String> = signature.headers().collect();
-        let before = signatures[..index].iter().filter(|other| !signature.shares_header_with(other));
-        if let Some(name) = before.flat_map(Signature::headers).find(|name| written.contains(name)) {
-            let at = if is_plain { &header } else { &scheme };
-            fault(at, &format!("writes {name}, as another signature does; two need headers of their own"));
-        }
     }
 }
 
@@ -109,7 +56,7 @@ mod tests {
 
     use super::super::settings::tests::parse;
     use super::*;
-    use crate::target::TargetPolicy;
+    use crate::attempt::target::TargetPolicy;
 
     fn faults(more: &Value) -> Vec<String> {
         let faults = parse(more).unwrap().check(&TargetPolicy::default());

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::hours::{Hour, Hours, Sums};
-use crate::delivery::{Attempt, Verdict};
+use crate::attempt::Attempt;
+use crate::attempt::outcome::Verdict;
 use crate::text::clip;
 
 /// How much of an error the sums keep, in bytes: they are one write unit, and the log of attempts has all of it.
@@ -123,9 +124,9 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::delivery::Outcome;
-    use crate::secret::tests::fingerprint;
-    use crate::sent::SentHeaders;
+    use crate::attempt::outcome::Outcome;
+    use crate::attempt::redact::SentHeaders;
+    use crate::signing::secret::tests::fingerprint;
 
     fn attempt(second: i64, verdict: Verdict) -> Attempt {
         let error = (verdict != Accepted).then(|| format!("{} at {second}", verdict.as_str()));

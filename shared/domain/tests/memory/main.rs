@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use domain::matcher::{MAX_SIEVE_BYTES, Matcher};
+use domain::matching::matcher::{MAX_SIEVE_BYTES, Matcher};
 use peak_alloc::PeakAlloc;
 use rstest::rstest;
 use serde_json::json;

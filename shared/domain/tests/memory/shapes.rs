@@ -1,11 +1,11 @@
 //! What webhooks may ask for, each as large as it may be.
 
+use domain::access::tenant::TenantId;
 use domain::event::Event;
+use domain::event::published::Draft;
 use domain::id::{EventId, WebhookId};
-use domain::matcher::{MAX_TENANT_BYTES, SubscriptionChange, weight};
-use domain::published::Draft;
-use domain::subscription::Subscription;
-use domain::tenant::TenantId;
+use domain::matching::matcher::{MAX_TENANT_BYTES, SubscriptionChange, weight};
+use domain::matching::subscription::Subscription;
 use domain::value::{Map, Value};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};

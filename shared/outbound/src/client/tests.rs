@@ -4,7 +4,7 @@ mod proxy;
 mod rebinding;
 mod tls;
 
-use domain::delivery::Verdict;
+use domain::attempt::outcome::Verdict;
 use rstest::rstest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use domain::authorization::{Token, TokenFault, TokenRequest, refusal};
-use domain::target::TargetError;
+use domain::webhook::authorization::token::{Token, TokenRequest, refusal};
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -11,40 +10,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Client, post, secret_value};
-
-/// The largest answer that is read, in bytes; no token is longer.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// Why there is no token. Says nothing of what was sent, nor of what was answered: a server may repeat what it was asked with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Policy forbids the URL.
-    #[error("the token URL {0}")]
-    Url(#[from] TargetError),
-    /// There was no answer, or not all of it.
-    #[error("no token from the authorization server: {0}")]
-    Unanswered(String),
-    /// It led elsewhere.
-    #[error("the authorization server answered {0}, and redirects are not followed")]
-    Redirected(u16),
-    /// It was no success.
-    #[error("the authorization server answered {status}{}", .error.map(|error| format!(" ({error})")).unwrap_or_default())]
-    Refused {
-        /// The status.
-        status: u16,
-        /// The error, if it is one that the RFC names.
-        error: Option<&'static str>,
-    },
-    /// There was too much of it.
-    #[error("the authorization server's answer is larger than {MAX_ANSWER_BYTES} bytes")]
-    TooLarge,
-    /// There is no token in it that can be used.
-    #[error("the authorization server's answer {0}")]
-    Unusable(#[from] TokenFault),
-    /// The client's id or secret cannot be sent.
-    #[error("the client's id and secret cannot stand in a header")]
-    Unsendable,
-}
+use crate::token_error::{MAX_ANSWER_BYTES, TokenError};
 
 impl Client {
     /// Asks an authorization server for a token, within the timeout.
@@ -94,13 +60,14 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use domain::authorization::OAuth2;
+    use domain::webhook::authorization::OAuth2;
     use rstest::rstest;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::super::tests::{local, receiver};
     use super::*;
+    use domain::attempt::target::TargetError;
 
     const SECRET: &str = "s3cret-of-the-client";
 

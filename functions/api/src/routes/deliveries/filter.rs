@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use aws::ledger::Range;
-use domain::delivery::{Delivery, State, Verdict};
+use domain::attempt::outcome::Verdict;
+use domain::delivery::{Delivery, State};
+use domain::event::pattern::EventPattern;
 use domain::id::{DeliveryId, EventId};
-use domain::pattern::EventPattern;
 use jiff::Timestamp;
 use serde::de::value::StringDeserializer;
 use serde::{Deserialize, Deserializer};
@@ -124,10 +125,12 @@ impl TryFrom<String> for Statuses {
 #[cfg(test)]
 mod tests {
     use axum::extract::Query;
-    use domain::delivery::{Attempt, Outcome, Progress};
+    use domain::attempt::Attempt;
+    use domain::attempt::outcome::Outcome;
+    use domain::attempt::redact::SentHeaders;
+    use domain::delivery::Progress;
     use domain::id::WebhookId;
     use domain::payload::ContentType;
-    use domain::sent::SentHeaders;
     use rstest::rstest;
 
     use super::*;
@@ -163,7 +166,7 @@ mod tests {
             app: None,
             sequence: None,
             entity: None,
-            hops: domain::hops::Hops::NONE,
+            hops: domain::event::hops::Hops::NONE,
             deferred_until: None,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,

@@ -7,8 +7,9 @@ use aws::StoreError;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::secret::WebhookSecret;
-use domain::webhook::{Direction, Pause, PreviousSecret, Webhook};
+use domain::signing::secret::WebhookSecret;
+use domain::webhook::settings::Direction;
+use domain::webhook::{Pause, PreviousSecret, Webhook};
 use serde::Deserialize;
 use utoipa::ToSchema;
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::event::{Event, EventType};
+use domain::event::Event;
+use domain::event::types::EventType;
 use domain::id::EventId;
-use domain::rehearsal::{Changed, Failed, Named, Rehearsal};
-use domain::sample::Sample;
-use domain::subscription::Verdict;
-use domain::webhook::Explanation;
+use domain::matching::dry_run::{Changed, Failed, Named, Rehearsal};
+use domain::matching::subscription::Verdict;
+use domain::webhook::explain::Explanation;
+use domain::webhook::sample::Sample;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::Ref;

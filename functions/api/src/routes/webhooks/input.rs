@@ -1,6 +1,7 @@
 //! What a caller says of a webhook: by any of the seeds' names, and with fields that only we set if they say what is so.
 
-use domain::webhook::{Settings, Webhook};
+use domain::webhook::Webhook;
+use domain::webhook::settings::Settings;
 use serde_json::{Map, Value, json};
 
 use super::representation::WebhookBody;

@@ -3,28 +3,31 @@
 use std::collections::BTreeMap;
 
 use aws::registry::WebhookRecord;
-use domain::answer::StatusPattern;
-use domain::authorization::Authorization;
-use domain::chain::{OnExhausted, Ordering};
-use domain::delivery::Verdict;
-use domain::event::Operation;
-use domain::filter::Filter;
+use domain::access::tenant::{AppId, TenantId};
+use domain::attempt::answer::StatusPattern;
+use domain::attempt::outcome::Verdict;
+use domain::attempt::retry::RetryPolicy;
+use domain::event::pattern::EventPattern;
+use domain::event::types::Operation;
 use domain::id::WebhookId;
-use domain::path::FieldPath;
-use domain::pattern::EventPattern;
+use domain::matching::filter::Filter;
+use domain::matching::subscription::Transition;
 use domain::payload::{Detail, PayloadFormat};
-use domain::request::ContentEncoding;
-use domain::retry::RetryPolicy;
-use domain::secret::Fingerprint;
-use domain::signature::{Encoding, Signature, SignatureScheme};
-use domain::subscription::Transition;
-use domain::tenant::{AppId, TenantId};
-use domain::webhook::{AutoPause, Direction, SCHEMA_VERSION, Settings, SigningKeyOf, SourceType, Statistics, Webhook};
+use domain::signing::secret::Fingerprint;
+use domain::signing::signature::{Encoding, Signature, SignatureScheme};
+use domain::value::path::FieldPath;
+use domain::webhook::authorization::Authorization;
+use domain::webhook::encoding::ContentEncoding;
+use domain::webhook::limits::AutoPause;
+use domain::webhook::ordering::{OnExhausted, Ordering};
+use domain::webhook::settings::{Direction, Settings, SigningKeyOf, SourceType};
+use domain::webhook::statistics::Statistics;
+use domain::webhook::{SCHEMA_VERSION, Webhook};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A webhook. Fields that a caller can set stand among those that only Dynahook sets; `docs/API.md` says which is which,
+/// A webhook. Fields that a caller can set stand among those that only Dynahook sets; `docs/use/api.md` says which is which,
 /// and which document each comes from.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Webhook)]
@@ -307,7 +310,7 @@ pub struct Warning {
 impl Warning {
     /// Warns of a secret that can be guessed.
     pub(crate) fn weak_secret() -> Self {
-        let characters = domain::secret::WEAK_BELOW_CHARACTERS;
+        let characters = domain::signing::secret::WEAK_BELOW_CHARACTERS;
         Self {
             code: "weak_secret",
             detail: format!(

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::delivery::Verdict;
+use domain::attempt::outcome::Verdict;
 use domain::id::WebhookId;
-use domain::webhook::{Hour, Statistics, Sums};
+use domain::webhook::hours::{Hour, Sums};
+use domain::webhook::statistics::Statistics;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -10,16 +10,17 @@ use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use domain::event::{Event, EventType};
+use domain::access::tenant::TenantId;
+use domain::delivery::message::{Body, Message};
+use domain::delivery::request::{Sending, request};
+use domain::event::Event;
+use domain::event::types::EventType;
 use domain::id::EventId;
-use domain::message::{Body, Message};
-use domain::request::{Sending, request};
-use domain::sample::Sample;
-use domain::secret::WebhookSecret;
-use domain::signature::Keys;
-use domain::signature::keys::SigningKey;
-use domain::tenant::TenantId;
-use domain::webhook::Direction;
+use domain::signing::keys::SigningKey;
+use domain::signing::secret::WebhookSecret;
+use domain::signing::sign::Keys;
+use domain::webhook::sample::Sample;
+use domain::webhook::settings::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -252,7 +253,7 @@ pub(crate) async fn preview(
         Some(secret) => {
             secret_for(Some(secret), &mut settings, scheme_given).map_err(|problem| problem.below("/webhook"))?
         }
-        None => WebhookSecret::from_random([0; domain::secret::GENERATED_BYTES]),
+        None => WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]),
     };
     let authorization = authorization.map(|given| {
         authorization::read(&app, settings.direction, given, "/webhook/authorization").map(|new| new.method.masked())

@@ -1,5 +1,5 @@
-use domain::delivery::{Outcome, Timing, Verdict};
-use domain::sent::Masked;
+use domain::attempt::outcome::{Outcome, Timing, Verdict};
+use domain::attempt::redact::Masked;
 
 use super::*;
 use crate::items::tests::size;

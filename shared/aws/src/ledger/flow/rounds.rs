@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::flow::Flow;
+use domain::attempt::rate_limit::Flow;
 
 /// How often it is tried because others came first.
 pub(super) const ROUNDS: u32 = 12;

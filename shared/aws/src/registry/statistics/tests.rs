@@ -1,4 +1,4 @@
-use domain::delivery::Verdict;
+use domain::attempt::outcome::Verdict;
 
 use super::*;
 use crate::items::tests::size;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use minijinja::value::{Value as Shown, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, filters, tests};
 
-use super::MAX_OUTPUT_BYTES;
+use super::limits::MAX_OUTPUT_BYTES;
 use super::scan::{METER, METER_OUTSIDE};
 use super::shown::{Exact, json};
 

@@ -9,8 +9,9 @@ use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Slice, Spanned, Stmt};
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 
+use super::fault::{self, told};
 use super::scan::{Scan, scan};
-use super::{RenderError, told};
+use crate::payload::RenderError;
 
 /// The filters that there are.
 pub(in crate::payload) const FILTERS: [&str; 15] = [
@@ -34,7 +35,7 @@ pub(super) fn check(source: &str) -> Result<Scan, RenderError> {
 }
 
 fn refused(line: u16, reason: &str) -> RenderError {
-    super::refused(usize::from(line), reason)
+    fault::refused(usize::from(line), reason)
 }
 
 fn all(statements: &[Stmt<'_>]) -> Result<(), RenderError> {

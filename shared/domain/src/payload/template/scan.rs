@@ -9,7 +9,8 @@
 use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 
-use super::{RenderError, refused};
+use super::fault::refused;
+use crate::payload::RenderError;
 
 mod level;
 

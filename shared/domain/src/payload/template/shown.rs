@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minijinja::value::{Object, ObjectRepr, Value as Shown, ValueKind};
 use minijinja::{Error, ErrorKind};
 
-use super::MAX_OUTPUT_BYTES;
+use super::limits::MAX_OUTPUT_BYTES;
 use crate::event::Removal;
 use crate::payload::Properties;
 use crate::payload::json::text;

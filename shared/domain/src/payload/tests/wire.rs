@@ -145,10 +145,10 @@ fn a_cloud_event_is_one(
     assert_eq!(data.get("value").is_some(), detail == "full" && operation != Operation::Deleted);
 }
 
-/// What `docs/PAYLOADS.md` shows is what receivers get: each example names its format, and maybe the detail.
+/// What `docs/use/payloads.md` shows is what receivers get: each example names its format, and maybe the detail.
 #[test]
 fn the_examples_in_the_documentation_are_true() {
-    let page = include_str!("../../../../../docs/PAYLOADS.md");
+    let page = include_str!("../../../../../docs/use/payloads.md");
     let template = page.split("```jinja\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let mut seen = Vec::new();
     for block in page.split("```json ").skip(1) {

@@ -1,8 +1,8 @@
-//! The examples of `docs/SOURCES.md`.
+//! The examples of `docs/use/sources.md`.
 
 use super::*;
 
-const DOCS: &str = include_str!("../../../../../docs/SOURCES.md");
+const DOCS: &str = include_str!("../../../../../docs/use/sources.md");
 
 #[test]
 fn the_sources_of_the_documentation_are_allowed() {

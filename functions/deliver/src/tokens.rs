@@ -1,0 +1,84 @@
+//! Tokens of authorization servers, which all attempts of a process share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws::StoreError;
+use domain::webhook::authorization::token::Token;
+use domain::webhook::authorization::{Authorization, bearer};
+use jiff::Timestamp;
+use outbound::TokenError;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OnceCell;
+
+/// How many webhooks' tokens are kept; all are forgotten when there are more.
+const CAPACITY: usize = 10_000;
+
+/// The header that a token makes, and until when.
+#[derive(Debug)]
+struct Held {
+    header: SecretString,
+    until: Timestamp,
+}
+
+/// What came of a fetch; of one that is under way nothing yet.
+type Fetch = Arc<OnceCell<Result<Held, TokenError>>>;
+
+/// Tokens, each fetched once and kept until shortly before it ends. Whoever comes while one is being fetched shares what comes of it,
+/// be it a failure; whoever comes later fetches anew.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    fetches: Mutex<HashMap<Authorization, Fetch>>,
+}
+
+impl Tokens {
+    /// Returns the header of the token that the authorization has now, or gets by `fetch`.
+    pub(crate) async fn header(
+        &self,
+        authorization: &Authorization,
+        now: Timestamp,
+        fetch: impl AsyncFnOnce() -> Result<Result<Token, TokenError>, StoreError>,
+    ) -> Result<Result<SecretString, TokenError>, StoreError> {
+        let held = async || {
+            let token = fetch().await?;
+            // From before it was asked for: so it ends too early rather than too late.
+            Ok::<_, StoreError>(token.map(|token| Held { header: bearer(&token.text), until: now + token.lifetime }))
+        };
+        let fetched = self.fetch(authorization, now);
+        let held = fetched.get_or_try_init(held).await?;
+        Ok(held.as_ref().map(|held| held.header.clone()).map_err(Clone::clone))
+    }
+
+    /// Returns the header of a token that was fetched before and is still good.
+    pub(crate) fn kept(&self, authorization: &Authorization, now: Timestamp) -> Option<SecretString> {
+        let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = fetches.get(authorization)?.get()?.as_ref().ok().filter(|held| held.until > now)?;
+        Some(held.header.clone())
+    }
+
+    /// Returns the fetch that is under way, or one whose token is still good, or a new one.
+    fn fetch(&self, authorization: &Authorization, now: Timestamp) -> Fetch {
+        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetches.len() >= CAPACITY && !fetches.contains_key(authorization) {
+            fetches.clear();
+        }
+        let fetch = fetches.entry(authorization.clone()).or_default();
+        let is_over = fetch.get().is_some_and(|done| done.as_ref().map_or(true, |held| held.until <= now));
+        if is_over {
+            *fetch = Fetch::default();
+        }
+        Arc::clone(fetch)
+    }
+
+    /// Forgets a token, unless another one took its place already.
+    pub(crate) fn forget(&self, authorization: &Authorization, header: &SecretString) {
+        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = fetches.get(authorization).and_then(|fetch| fetch.get()?.as_ref().ok());
+        if held.is_some_and(|held| held.header.expose_secret() == header.expose_secret()) {
+            fetches.remove(authorization);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

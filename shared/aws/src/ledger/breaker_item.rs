@@ -1,0 +1,73 @@
+//! A breaker as an item of the Deliveries table.
+
+use domain::delivery::breaker::{Breaker, BreakerState};
+use domain::id::WebhookId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::items::{Item, from_item, key, text};
+
+/// What tells it from deliveries in the lane that both wait in.
+pub(super) const KIND: &str = "breaker";
+
+/// The partition of what is about a webhook as a whole.
+pub(super) fn webhook_pk(webhook: WebhookId) -> String {
+    format!("W#{webhook}")
+}
+
+pub(super) fn breaker_key(webhook: WebhookId) -> Item {
+    key(&webhook_pk(webhook), "BREAKER")
+}
+
+/// Says whether an item is a breaker.
+pub(super) fn is_breaker(item: &Item) -> bool {
+    item.get("kind").is_some_and(|kind| kind == &text(KIND))
+}
+
+/// Renaming a field here is a migration. Times are milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct BreakerItem {
+    pub(super) pk: String,
+    pub(super) sk: String,
+    pub(super) kind: String,
+    pub(super) webhook: WebhookId,
+    pub(super) breaker_state: BreakerState,
+    pub(super) since: i64,
+    #[serde(default)]
+    pub(super) failed_probes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) probe_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) probe_until: Option<i64>,
+    #[serde(default)]
+    pub(super) drained: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) slow_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lane: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lane_at: Option<i64>,
+}
+
+impl BreakerItem {
+    pub(super) fn breaker(&self) -> Result<Breaker, StoreError> {
+        let time = |milliseconds: i64| {
+            Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::inconsistent(&self.pk, error))
+        };
+        Ok(Breaker {
+            state: self.breaker_state,
+            since: time(self.since)?,
+            failed_probes: self.failed_probes,
+            probe_at: self.probe_at.map(time).transpose()?,
+            probe_until: self.probe_until.map(time).transpose()?,
+            drained: self.drained,
+            slow_until: self.slow_until.map(time).transpose()?,
+        })
+    }
+}
+
+pub(super) fn read(item: Item) -> Result<(WebhookId, Breaker), StoreError> {
+    let item: BreakerItem = from_item(item)?;
+    Ok((item.webhook, item.breaker()?))
+}

@@ -1,0 +1,190 @@
+//! What the log of attempts keeps of a request's headers: what was sent, and nothing that proves who sends.
+//!
+//! A header is shown if it is the owner's own, which stand in clear in the webhook, or is known to hold no secret. Of every other
+//! one the name is kept, and so is what says how a signature is made: a new way to sign or to authorize shows nothing until somebody
+//! says here that it may.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Outcome;
+
+/// What says who sends what, and proves nothing.
+const SHOWN: [&str; 13] = [
+    "content-encoding",
+    "content-type",
+    "user-agent",
+    "webhook-attempt",
+    "webhook-hops",
+    "webhook-id",
+    "webhook-sequence",
+    "webhook-timestamp",
+    "x-shopify-topic",
+    "x-shopify-webhook-id",
+    "x-superoffice-event",
+    "x-superoffice-eventid",
+    "x-superoffice-retry",
+];
+
+/// What stands for what is not shown.
+const MASK: &str = "***";
+
+/// The shortest part of a header that is looked for in an answer, in bytes: a shorter one may stand there by chance.
+const SHORTEST: usize = 8;
+
+/// The headers of a request, as the log shows them: name and value, in the order in which they were sent.
+///
+/// Kept as one text, in which they look as they do in HTTP: short enough for a row to stay one write unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub struct SentHeaders(Vec<(String, String)>);
+
+impl SentHeaders {
+    /// Says whether nothing was sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl From<SentHeaders> for String {
+    fn from(headers: SentHeaders) -> Self {
+        headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl From<String> for SentHeaders {
+    fn from(text: String) -> Self {
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self(text.lines().filter_map(|line| line.split_once(": ")).map(pair).collect())
+    }
+}
+
+/// A request's headers, with what is secret of them taken out.
+#[derive(Debug)]
+pub struct Masked {
+    /// What the log keeps.
+    pub headers: SentHeaders,
+    /// What must not stand in it.
+    hidden: Vec<SecretString>,
+}
+
+impl Masked {
+    /// Takes the headers of a request; `owners` are those that the webhook's owner added.
+    #[must_use]
+    pub fn of(headers: &[(String, String)], owners: &BTreeMap<String, String>) -> Self {
+        let is_shown = |name: &str, value: &str| {
+            SHOWN.contains(&name.to_ascii_lowercase().as_str())
+                || owners.get(name).is_some_and(|owners| owners == value)
+        };
+        let mut hidden = Vec::new();
+        let mut kept = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            if is_shown(name, value) {
+                kept.push((name.clone(), value.clone()));
+            } else {
+                kept.push((name.clone(), signature(value).unwrap_or_else(|| MASK.to_owned())));
+                hide(value, &mut hidden);
+            }
+        }
+        Self { headers: SentHeaders(kept), hidden }
+    }
+
+    /// Adds the header `Authorization`, of which nothing but the name is kept.
+    #[must_use]
+    pub fn and_authorization(mut self, value: &SecretString) -> Self {
+        self.headers.0.push(("authorization".to_owned(), MASK.to_owned()));
+        hide(value.expose_secret(), &mut self.hidden);
+        self
+    }
+
+    /// Takes out of an outcome what a receiver sent back of the secret parts of the request.
+    #[must_use]
+    pub fn conceal(&self, mut outcome: Outcome) -> Outcome {
+        let mut hidden: Vec<&str> = self.hidden.iter().map(ExposeSecret::expose_secret).collect();
+        // What holds another one comes before it.
+        hidden.sort_by_key(|hidden| Reverse(hidden.len()));
+        for text in [&mut outcome.error, &mut outcome.response_excerpt].into_iter().flatten() {
+            for hidden in &hidden {
+                conceal(text, hidden);
+            }
+        }
+        outcome
+    }
+}
+
+/// Returns how a signature was made, without it; `None` if the value is not known to be one.
+fn signature(value: &str) -> Option<String> {
+    let part = |part: &str| match part.split_once('=') {
+        Some(("t", time)) if time.bytes().all(|byte| byte.is_ascii_digit()) => Some(part.to_owned()),
+        Some((name @ ("v0" | "v1" | "sha1" | "sha256" | "sha512"), _)) => Some(format!("{name}={MASK}")),
+        _ => None,
+    };
+    let version = |text: &str| match text.split_once(',') {
+        Some((version @ ("v1" | "v1a"), _)) => Some(format!("{version},{MASK}")),
+        _ => Some(text.split(',').map(part).collect::<Option<Vec<_>>>()?.join(",")),
+    };
+    Some(value.split(' ').map(version).collect::<Option<Vec<_>>>()?.join(" "))
+}
+
+/// Adds the secret parts of a header's value.
+fn hide(value: &str, hidden: &mut Vec<SecretString>) {
+    let mut add = |text: &str| {
+        if text.len() >= SHORTEST {
+            hidden.push(text.to_owned().into());
+        }
+    };
+    add(value);
+    for word in value.split([' ', ',']) {
+        match word.split_once('=') {
+            Some(("v0" | "v1" | "sha1" | "sha256" | "sha512", signature)) => add(signature),
+            _ => add(word),
+        }
+    }
+    // A receiver may unpack a user name and its password.
+    let unpacked = value.strip_prefix("Basic ").and_then(|packed| BASE64.decode(packed).ok());
+    if let Some(unpacked) = unpacked.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        add(&unpacked);
+        add(unpacked.split_once(':').map_or("", |(_, password)| password));
+    }
+}
+
+/// Masks what is hidden, and its start where the text breaks off within it.
+fn conceal(text: &mut String, hidden: &str) {
+    if text.contains(hidden) {
+        *text = text.replace(hidden, MASK);
+    }
+    let starts = (SHORTEST..hidden.len()).rev().filter_map(|end| hidden.get(..end));
+    if let Some(start) = starts.into_iter().find(|start| text.ends_with(start)) {
+        text.truncate(text.len() - start.len());
+        text.push_str(MASK);
+    }
+}
+
+/// Returns where a redirect leads, without what may be secret in it: a user, a password, a query and a fragment.
+#[must_use]
+pub fn redirect(location: &str) -> String {
+    let (path, rest) = location.split_at(location.find(['?', '#']).unwrap_or(location.len()));
+    let path = match path.split_once("//") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}//{host}{path}")
+        }
+        None => path.to_owned(),
+    };
+    if rest.is_empty() { path } else { format!("{path}?{MASK}") }
+}
+
+#[cfg(test)]
+mod tests;

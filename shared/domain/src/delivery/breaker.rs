@@ -1,0 +1,341 @@
+//! Whether a webhook's deliveries go out, wait, or one of them tries first.
+//!
+//! A closed breaker leaves no trace. One that opened is a row beside the webhook's deliveries, which the sweep looks at: it
+//! sends one parked delivery as a probe when the time has come, and when a probe arrived it lets the parked ones go, oldest
+//! first and a few at a time. Nothing is dropped, and nobody runs while it waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::outcome::Verdict;
+use crate::webhook::statistics::Statistics;
+use crate::webhook::{Pause, Webhook};
+
+/// After how many failures in a row it opens.
+pub const TRIP_FAILURES: u64 = 10;
+
+/// After how many timeouts in a row: each holds a process for as long as it lasts.
+pub const TRIP_TIMEOUTS: u64 = 3;
+
+/// The time from one run of the sweep to the next.
+pub const RUN: Duration = Duration::from_mins(1);
+
+/// How long it stays open before the first probe; twice as long after each that fails.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+
+/// The longest time between two probes.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// How many deliveries a second go out at first when it closes; twice as many in each run of the sweep after that.
+const FIRST_PACE: u32 = 10;
+
+/// The most that go out a second.
+const FASTEST_PACE: u32 = 80;
+
+/// How long after it closed the sweep looks for parked deliveries in each run: longer than a process lives that has read that it
+/// is open.
+const LINGER: Duration = Duration::from_mins(3);
+
+/// When it looks again after that: the index that it looks into may lag, and nobody says by how much.
+const LOOKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
+
+/// From how long an answer on a receiver is slow, and does not share a queue with the others.
+pub const SLOW: Duration = Duration::from_secs(5);
+
+/// For how long.
+pub const SLOW_FOR: Duration = Duration::from_mins(10);
+
+/// What a breaker is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Deliveries go out; the row says that the receiver is slow.
+    Closed,
+    /// Deliveries wait. Half-open while `probe_until` is to come: one process tries.
+    Open,
+    /// Deliveries go out, and those that waited too.
+    Draining,
+}
+
+/// A webhook's breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Whether deliveries wait.
+    pub state: BreakerState,
+    /// Since when.
+    pub since: Timestamp,
+    /// How many probes have failed since it opened.
+    pub failed_probes: u32,
+    /// When the next probe may be made, while it is open.
+    pub probe_at: Option<Timestamp>,
+    /// Until when a process is at it.
+    pub probe_until: Option<Timestamp>,
+    /// How many runs of the sweep have let deliveries go since it closed.
+    pub drained: u32,
+    /// Until when the receiver counts as slow.
+    pub slow_until: Option<Timestamp>,
+}
+
+/// What to do with a delivery that is ready to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Send it.
+    Send,
+    /// Send it if nobody else is the prober.
+    Probe,
+    /// Let it wait.
+    Park,
+}
+
+/// Says what to do with a delivery of the webhook that is ready to go.
+#[must_use]
+pub fn gate(webhook: &Webhook, breaker: Option<&Breaker>, now: Timestamp) -> Gate {
+    let paused = match webhook.pause {
+        Some(Pause { by_failures: false, .. }) => return Gate::Park,
+        Some(Pause { by_failures: true, .. }) => true,
+        None => false,
+    };
+    match breaker {
+        Some(Breaker { state: BreakerState::Open, probe_at, probe_until, .. }) => {
+            let is_time = probe_at.is_none_or(|at| at <= now) && probe_until.is_none_or(|until| until <= now);
+            if is_time { Gate::Probe } else { Gate::Park }
+        }
+        // Too many failures paused it, and its breaker is gone: a probe finds out.
+        _ if paused => Gate::Probe,
+        _ => Gate::Send,
+    }
+}
+
+/// Says whether the receiver counts as slow.
+#[must_use]
+pub fn is_slow(breaker: Option<&Breaker>, now: Timestamp) -> bool {
+    breaker.and_then(|breaker| breaker.slow_until).is_some_and(|until| until > now)
+}
+
+/// Returns when the next probe may be made.
+#[must_use]
+pub fn next_probe(failed_probes: u32, now: Timestamp) -> Timestamp {
+    let wait = FIRST_WAIT.saturating_mul(1 << failed_probes.min(10));
+    now + wait.min(LONGEST_WAIT)
+}
+
+/// Returns how many parked deliveries a run of the sweep lets go, and how far apart.
+#[must_use]
+pub fn pace(drained: u32) -> (usize, Duration) {
+    let a_second = FIRST_PACE.saturating_mul(1 << drained.min(10)).min(FASTEST_PACE);
+    (usize::try_from(a_second * 60).unwrap_or(usize::MAX), Duration::from_secs(1) / a_second)
+}
+
+/// Says when to look for parked deliveries again if there are none, of a breaker that closed at `since`; `None` if that is over.
+#[must_use]
+pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    if now <= since + LINGER {
+        return Some(now + RUN);
+    }
+    LOOKS.into_iter().map(|after| since + after).find(|at| *at > now)
+}
+
+/// What an invocation saw of a webhook's receiver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What came of the probe, if it was the prober.
+    pub probe: Option<Verdict>,
+    /// Whether the receiver said that it wants no more events.
+    pub gone: bool,
+    /// Whether it took long to answer, or did not.
+    pub slow: bool,
+}
+
+/// What follows for a webhook from what an invocation saw of its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    /// The receiver is slow: its deliveries go another way.
+    MarkSlow,
+    /// Too many failures: its deliveries wait.
+    Open,
+    /// The probe failed: they go on waiting.
+    StayOpen,
+    /// The probe arrived: they go out.
+    Close,
+    /// Failures for too long: it is paused, and its tenant told.
+    Pause,
+    /// It was paused for its failures, and the probe arrived: it is paused no more.
+    Resume,
+    /// The receiver wants no more events: it is disabled, and its tenant told.
+    Disable,
+}
+
+/// Says what follows for a webhook, given what its attempts add up to now.
+///
+/// Each can be lost with the process that should do it: the next invocation sees the same again.
+#[must_use]
+pub fn react(
+    webhook: &Webhook,
+    breaker: Option<&Breaker>,
+    statistics: &Statistics,
+    seen: Seen,
+    now: Timestamp,
+) -> Vec<Reaction> {
+    if seen.gone {
+        return vec![Reaction::Disable];
+    }
+    let mut reactions = Vec::new();
+    let is_open = breaker.is_some_and(|breaker| breaker.state == BreakerState::Open);
+    if seen.slow && !is_slow(breaker, now) {
+        reactions.push(Reaction::MarkSlow);
+    }
+    match seen.probe {
+        // Whoever answers, whatever it answers to this one event, is there.
+        Some(Verdict::Accepted | Verdict::Aborted) => {
+            let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
+            reactions.push(if paused { Reaction::Resume } else { Reaction::Close });
+            return reactions;
+        }
+        Some(_) => reactions.push(Reaction::StayOpen),
+        None if !is_open && trips(webhook, statistics) => reactions.push(Reaction::Open),
+        None => {}
+    }
+    if webhook.pause.is_none() && pauses(webhook, statistics, now) {
+        reactions.push(Reaction::Pause);
+    }
+    reactions
+}
+
+fn trips(webhook: &Webhook, statistics: &Statistics) -> bool {
+    let failures = TRIP_FAILURES.min(webhook.settings.auto_pause.failures.into());
+    statistics.consecutive_failures >= failures || statistics.consecutive_timeouts >= TRIP_TIMEOUTS
+}
+
+fn pauses(webhook: &Webhook, statistics: &Statistics, now: Timestamp) -> bool {
+    let limit = webhook.settings.auto_pause;
+    let long_enough =
+        statistics.failing_since.is_some_and(|since| since + Duration::from_secs(limit.after_seconds.into()) <= now);
+    statistics.consecutive_failures >= limit.failures.into() && long_enough
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::webhook::limits::AutoPause;
+    use crate::webhook::tests::webhook;
+
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00Z".parse().unwrap()
+    }
+
+    fn seconds(seconds: i64) -> jiff::SignedDuration {
+        jiff::SignedDuration::from_secs(seconds)
+    }
+
+    fn breaker(state: BreakerState) -> Breaker {
+        let (probe_at, probe_until, slow_until) = (None, None, None);
+        Breaker { state, since: now(), failed_probes: 0, probe_at, probe_until, drained: 0, slow_until }
+    }
+
+    fn open(probe_in: i64, probing_for: i64) -> Breaker {
+        let probe_at = Some(now() + seconds(probe_in));
+        let probe_until = Some(now() + seconds(probing_for));
+        Breaker { probe_at, probe_until, ..breaker(BreakerState::Open) }
+    }
+
+    #[rstest]
+    #[case::closed(None, None, Gate::Send)]
+    #[case::slow(None, Some(breaker(BreakerState::Closed)), Gate::Send)]
+    #[case::draining(None, Some(breaker(BreakerState::Draining)), Gate::Send)]
+    #[case::open(None, Some(open(1, 0)), Gate::Park)]
+    #[case::time_for_a_probe(None, Some(open(0, 0)), Gate::Probe)]
+    #[case::somebody_is_at_it(None, Some(open(0, 1)), Gate::Park)]
+    #[case::the_prober_died(None, Some(open(-100, -1)), Gate::Probe)]
+    #[case::paused_by_hand(Some(false), None, Gate::Park)]
+    #[case::paused_by_hand_and_open(Some(false), Some(open(0, 0)), Gate::Park)]
+    #[case::paused_by_failures(Some(true), Some(open(1, 0)), Gate::Park)]
+    #[case::paused_by_failures_and_time_for_a_probe(Some(true), Some(open(0, 0)), Gate::Probe)]
+    #[case::paused_by_failures_without_a_row(Some(true), None, Gate::Probe)]
+    fn gates(#[case] by_failures: Option<bool>, #[case] breaker: Option<Breaker>, #[case] expected: Gate) {
+        let pause = by_failures.map(|by_failures| Pause { at: now(), by_failures });
+        let webhook = Webhook { pause, ..webhook() };
+        assert_eq!(gate(&webhook, breaker.as_ref(), now()), expected);
+    }
+
+    #[rstest]
+    #[case::well(0, 0, None, Seen::default(), &[])]
+    #[case::nearly(9, 2, None, Seen::default(), &[])]
+    #[case::failures(10, 0, None, Seen::default(), &[Reaction::Open])]
+    #[case::timeouts(3, 3, None, Seen { slow: true, ..Seen::default() }, &[Reaction::MarkSlow, Reaction::Open])]
+    #[case::open_already(11, 0, Some(open(1, 0)), Seen::default(), &[])]
+    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), Seen::default(), &[Reaction::Open])]
+    #[case::probe_failed(11, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::ServerFailed), ..Seen::default() }, &[Reaction::StayOpen])]
+    #[case::probe_arrived(0, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Accepted), ..Seen::default() }, &[Reaction::Close])]
+    #[case::probe_answered(1, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Aborted), ..Seen::default() }, &[Reaction::Close])]
+    #[case::gone(99, 0, None, Seen { gone: true, ..Seen::default() }, &[Reaction::Disable])]
+    #[case::for_too_long(50, 0, Some(open(1, 0)), Seen { probe: Some(Verdict::TimedOut), ..Seen::default() }, &[Reaction::StayOpen, Reaction::Pause])]
+    fn reacts(
+        #[case] consecutive_failures: u64,
+        #[case] consecutive_timeouts: u64,
+        #[case] breaker: Option<Breaker>,
+        #[case] seen: Seen,
+        #[case] expected: &[Reaction],
+    ) {
+        let failing_since = Some(now() - Duration::from_hours(5 * 24));
+        let statistics =
+            Statistics { consecutive_failures, failing_since, consecutive_timeouts, ..Statistics::default() };
+        assert_eq!(react(&webhook(), breaker.as_ref(), &statistics, seen, now()), expected);
+    }
+
+    #[rstest]
+    #[case::too_few(2, 100, None)]
+    #[case::too_short(3, 59, None)]
+    #[case::both(3, 60, Some(Reaction::Pause))]
+    fn pauses_after_many_failures_over_a_long_time(
+        #[case] consecutive_failures: u64,
+        #[case] failing_for: u64,
+        #[case] expected: Option<Reaction>,
+    ) {
+        let mut webhook = webhook();
+        webhook.settings.auto_pause = AutoPause { failures: 3, after_seconds: 60 };
+        let failing_since = Some(now() - Duration::from_secs(failing_for));
+        let statistics = Statistics { consecutive_failures, failing_since, ..Statistics::default() };
+        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, Seen::default(), now());
+        assert_eq!(reactions.first().copied(), expected);
+    }
+
+    #[test]
+    fn a_probe_that_arrives_resumes_what_failures_paused() {
+        let webhook = Webhook { pause: Some(Pause { at: now(), by_failures: true }), ..webhook() };
+        let seen = Seen { probe: Some(Verdict::Accepted), ..Seen::default() };
+        let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
+        assert_eq!(reactions, [Reaction::Resume]);
+    }
+
+    #[rstest]
+    #[case::just_closed(60, Some(120))]
+    #[case::for_a_while(180, Some(240))]
+    #[case::once_more(181, Some(3600))]
+    #[case::and_once_more(3600, Some(86_400))]
+    #[case::over(86_400, None)]
+    fn looks_again(#[case] after: i64, #[case] expected: Option<i64>) {
+        assert_eq!(next_look(now(), now() + seconds(after)), expected.map(|after| now() + seconds(after)));
+    }
+
+    proptest! {
+        #[test]
+        fn probes_get_rarer_and_never_stop(failed in 0_u32..1000) {
+            let wait = |failed| next_probe(failed, now()).duration_since(now());
+            prop_assert!(wait(failed) <= wait(failed + 1));
+            prop_assert!(wait(failed) >= seconds(30) && wait(failed) <= seconds(600));
+        }
+
+        /// What a run lets go is on its way before the next run.
+        #[test]
+        fn a_minute_s_deliveries_take_a_minute(drained in 0_u32..1000) {
+            let (count, apart) = pace(drained);
+            let all = apart * u32::try_from(count).unwrap();
+            prop_assert!(all <= Duration::from_mins(1) && all > Duration::from_secs(59));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The queue of exhausted deliveries: what is sent to it, and when it is removed again.
+//!
+//! An exhausted delivery is a row of the ledger, and a letter in a queue of its own, from which SQS can move it back. The row is the
+//! truth. A letter cannot be found by its delivery, so the sweep looks through the queue now and then and removes the letters of
+//! deliveries that are exhausted no longer.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::State;
+use super::decide::dead_letter;
+use super::message::Message;
+use super::notices::exhausted_event;
+use crate::event::Event;
+
+/// A delivery whose last attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Burial {
+    /// The message of its last attempt.
+    pub message: Message,
+    /// The status of the last answer, if there was one and it is known.
+    pub last_status: Option<u16>,
+    /// When it was exhausted, as its row says.
+    pub ended_at: Timestamp,
+}
+
+impl Burial {
+    /// Returns the event that tells of it; `None` for the delivery of such an event.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        exhausted_event(&self.message, self.message.attempt, self.last_status, self.ended_at)
+    }
+
+    /// Returns its letter.
+    #[must_use]
+    pub fn letter(&self) -> Message {
+        dead_letter(self.message.clone())
+    }
+
+    /// Says why the letter is there, for the operator.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let status = self.last_status.map_or_else(String::new, |status| format!("; the last got status {status}"));
+        format!("exhausted after {} attempts{status}", self.message.attempt)
+    }
+}
+
+/// Where the row of a letter's delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: State,
+    /// Its cycle.
+    pub cycle: u32,
+}
+
+/// Says whether a letter is to be removed, given its delivery's row, read consistently: unless the delivery is exhausted in the cycle
+/// that the letter is of, moving the letter back would do nothing. A row that is gone has expired.
+#[must_use]
+pub fn is_obsolete(letter: &Message, row: Option<Standing>) -> bool {
+    !row.is_some_and(|row| row.state == State::Exhausted && row.cycle + 1 == letter.cycle)
+}
+
+/// How long the sweep looks through the queue, from the start of each hour.
+const LOOKS_FOR: Duration = Duration::from_mins(15);
+
+/// Until how long before the end of that time letters are received.
+const LAST_LOOK: Duration = Duration::from_mins(1);
+
+/// Says how long letters that are received now stay invisible, or `None` if none is to be received now.
+///
+/// Those that are looked at stay invisible until the end of the quarter hour, so that one run after another sees other letters. For
+/// the rest of the hour all of them are visible, so that a redrive of SQS's, which moves only visible messages, finds them.
+#[must_use]
+pub fn hidden_for(now: Timestamp) -> Option<Duration> {
+    let into_the_hour = Duration::from_secs(u64::try_from(now.as_second().rem_euclid(3600)).unwrap_or_default());
+    let left = LOOKS_FOR.saturating_sub(into_the_hour);
+    (left >= LAST_LOOK).then_some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::delivery::decide::{Admission, admit};
+    use crate::delivery::message::Body;
+    use crate::delivery::{Delivery, Progress};
+    use crate::id::{EventId, WebhookId};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn burial(cycle: u32) -> Burial {
+        let (event, webhook) = (EventId::from_parts(NOW, 1), WebhookId::from_parts(NOW, 2));
+        let body = Body::Inline("{}".to_owned());
+        let first = Message::first(event, "film.created".parse().unwrap(), webhook, "acme".parse().unwrap(), body);
+        Burial { message: Message { cycle, attempt: 9, ..first }, last_status: Some(500), ended_at: NOW }
+    }
+
+    #[rstest]
+    #[case::exhausted(Some((State::Exhausted, 1)), false)]
+    #[case::delivered(Some((State::Delivered, 2)), true)]
+    #[case::delivered_by_a_copy_of_its_first_message(Some((State::Delivered, 0)), true)]
+    #[case::being_sent_again(Some((State::Pending, 2)), true)]
+    #[case::waiting_again(Some((State::Retrying, 2)), true)]
+    #[case::parked_in_the_next_cycle(Some((State::Parked, 2)), true)]
+    #[case::cancelled(Some((State::Cancelled, 2)), true)]
+    #[case::exhausted_again(Some((State::Exhausted, 2)), true)]
+    #[case::of_another_life(Some((State::Exhausted, 0)), true)]
+    #[case::expired(None, true)]
+    fn a_letter_goes_once_its_delivery_is_exhausted_no_longer(
+        #[case] row: Option<(State, u32)>,
+        #[case] obsolete: bool,
+    ) {
+        let row = row.map(|(state, cycle)| Standing { state, cycle });
+        assert_eq!(is_obsolete(&burial(1).letter(), row), obsolete);
+    }
+
+    /// What is removed would do nothing if it were moved back, and what would do something is kept.
+    #[test]
+    fn no_letter_is_removed_that_would_start_an_exhausted_delivery() {
+        let states = [
+            State::Pending,
+            State::Retrying,
+            State::Parked,
+            State::Held,
+            State::Delivered,
+            State::Exhausted,
+            State::Cancelled,
+            State::Failed,
+        ];
+        for (state, cycle) in states.into_iter().flat_map(|state| (0..4).map(move |cycle| (state, cycle))) {
+            let letter = burial(1).letter();
+            let progress = Progress { state, cycle, attempt: 1, next_at: None };
+            let row = Delivery::first(letter.clone(), progress);
+            let starts = state == State::Exhausted && admit(&letter, Some(&row), NOW) == Admission::Redriven;
+            assert_eq!(is_obsolete(&letter, Some(Standing { state, cycle })), !starts, "{state:?} in cycle {cycle}");
+        }
+    }
+
+    #[test]
+    fn says_why() {
+        assert_eq!(burial(0).cause(), "exhausted after 9 attempts; the last got status 500");
+        assert_eq!(Burial { last_status: None, ..burial(0) }.cause(), "exhausted after 9 attempts");
+    }
+
+    #[rstest]
+    #[case::at_the_hour(0, Some(900))]
+    #[case::in_between(300, Some(600))]
+    #[case::the_last_run(840, Some(60))]
+    #[case::too_late(841, None)]
+    #[case::in_the_rest_of_the_hour(1800, None)]
+    #[case::the_next_hour(3600, Some(900))]
+    fn looks_in_the_first_quarter_of_an_hour(#[case] second: i64, #[case] hidden: Option<u64>) {
+        let now = Timestamp::from_second(1_795_240_800 + second).unwrap();
+        assert_eq!(hidden_for(now), hidden.map(Duration::from_secs));
+    }
+}

@@ -1,0 +1,217 @@
+//! The queue message that carries a delivery, and its wire form.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::tenant::{AppId, TenantId};
+use crate::budget::Deferral;
+use crate::event::hops::Hops;
+use crate::event::types::EventType;
+use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::payload::ContentType;
+
+pub mod copies;
+
+/// Up to how many bytes a body travels in its message; a larger one by reference.
+///
+/// With it a batch of ten stays well under the 1 MiB that SQS takes, even when escaping doubles it.
+pub const MAX_INLINE_BYTES: usize = 40 * 1024;
+
+/// Where a delivery's body is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Body {
+    /// Here.
+    Inline(String),
+    /// In the Events table, under this key.
+    Stored(String),
+    /// Nowhere: the webhook's template made none of the event, and this is why.
+    Failed(String),
+}
+
+/// One delivery, on a queue.
+///
+/// A first attempt carries its body. A later one does not: from the first failure on the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The event that is delivered.
+    pub event: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// The webhook that it goes to.
+    pub webhook: WebhookId,
+    /// Whose webhook that is.
+    pub tenant: TenantId,
+    /// The application that registered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
+    /// Where its event stands in the order of the entity's changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<String>,
+    /// The entity that its event is about, if the webhook wants the deliveries of one in order: a hash of its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<String>,
+    /// How many deliveries led to its event.
+    #[serde(default, skip_serializing_if = "Hops::is_none")]
+    pub hops: Hops,
+    /// Counts the redrives.
+    pub cycle: u32,
+    /// The number of the attempt that this message asks for; the first of a cycle is 1.
+    pub attempt: u32,
+    /// The body, for the first attempt of the first cycle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
+    /// What the body is; with every attempt, as the webhook may say something else by then.
+    #[serde(default, skip_serializing_if = "is_json")]
+    pub content_type: ContentType,
+    /// Whether its sender only wants to know whether it arrives: it is attempted once, even if the webhook is paused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub test: bool,
+    /// Whether it stands in the queue of slow receivers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub slow: bool,
+    /// Until when its first attempt waits, if it is over its tenant's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
+    /// How often its queue has handed it over, as far as is known: no part of the wire form.
+    #[serde(skip)]
+    pub receives: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_json(content_type: &ContentType) -> bool {
+    *content_type == ContentType::Json
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Message {
+    /// Returns the message that asks for the first attempt at delivering an event to a webhook.
+    #[must_use]
+    pub fn first(event: EventId, event_type: EventType, webhook: WebhookId, tenant: TenantId, body: Body) -> Self {
+        let delivery = DeliveryId::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()]);
+        Self {
+            delivery,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app: None,
+            sequence: None,
+            entity: None,
+            hops: Hops::NONE,
+            cycle: 0,
+            attempt: 1,
+            body: Some(body),
+            content_type: ContentType::Json,
+            test: false,
+            slow: false,
+            deferral: None,
+            receives: 0,
+        }
+    }
+
+    /// Returns what names its place in a queue that keeps order, if it is the first message of a delivery that has one. Later
+    /// attempts go any way: the ledger holds what comes after them.
+    #[must_use]
+    pub fn group(&self) -> Option<String> {
+        let is_first = (self.cycle, self.attempt) == (0, 1) && self.body.is_some();
+        let entity = self.entity.as_ref().filter(|_| is_first)?;
+        Some(format!("{}/{entity}", self.webhook))
+    }
+
+    /// Returns the wire form: JSON in the characters that [SQS accepts][1].
+    ///
+    /// [1]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        to_queue_json(self)
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a message.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+}
+
+/// Writes JSON for a queue. SQS takes the characters of XML 1.0, of which JSON leaves two unescaped: U+FFFE and U+FFFF.
+///
+/// # Panics
+///
+/// If the value cannot be written as JSON, such as a map whose keys are not strings.
+pub fn to_queue_json<T: Serialize>(value: &T) -> String {
+    let mut bytes = Vec::with_capacity(1024);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, XmlCharacters);
+    value.serialize(&mut serializer).expect("a message is JSON");
+    // Safe: a formatter of strings writes strings.
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+struct XmlCharacters;
+
+impl serde_json::ser::Formatter for XmlCharacters {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        self.write_raw_fragment(writer, fragment)
+    }
+
+    // In raw JSON the two can stand in a string only, so that the escape means the same.
+    fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Both characters start with this byte. A text rarely has it, and is looked through for it many bytes at once.
+        if !fragment.as_bytes().contains(&0xef) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['\u{fffe}', '\u{ffff}']) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            writer.write_all(if from.starts_with('\u{fffe}') { b"\\ufffe" } else { b"\\uffff" })?;
+            // Both take three bytes.
+            rest = &from[3..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(body: &str) -> Message {
+        Message::first(
+            EventId::from_parts(Timestamp::from_second(1_732_000_000).unwrap(), 1),
+            "film.created".parse().unwrap(),
+            WebhookId::from_parts(Timestamp::from_second(1_700_000_000).unwrap(), 2),
+            "acme".parse().unwrap(),
+            Body::Inline(body.to_owned()),
+        )
+    }
+
+    #[test]
+    fn wire_form() {
+        insta::assert_snapshot!(message("{\"a\":\"\u{fffe}é\"}").to_json());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_arrives_unchanged_and_in_characters_that_sqs_takes(body in "(\\PC|\u{fffe}|\u{ffff}|\u{0}|\u{1f}|\n)*") {
+            let message = message(&body);
+            let text = message.to_json();
+            let refused = |c| matches!(c, '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+            prop_assert_eq!(text.chars().find(|c| refused(*c)), None);
+            prop_assert_eq!(Message::from_json(&text).unwrap(), message);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Events about webhooks and deliveries themselves, for the tenant's webhooks that name their types.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::message::Message;
+use crate::access::tenant::{AppId, TenantId};
+use crate::budget::{self, Budget};
+use crate::event::Event;
+use crate::event::operational::{EXHAUSTED, OPERATIONAL, is_about_exhaustion};
+use crate::event::published::Fact;
+use crate::id::EventId;
+use crate::value::{Map, Value};
+use crate::webhook::Webhook;
+
+/// What happened to a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// Its deliveries wait.
+    Paused,
+    /// They go out again.
+    Resumed,
+    /// It gets no more events.
+    Disabled,
+    /// Another secret signs.
+    SecretRotated,
+}
+
+impl Happening {
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::Paused => "webhook.paused",
+            Self::Resumed => "webhook.resumed",
+            Self::Disabled => "webhook.disabled",
+            Self::SecretRotated => "webhook.secret_rotated",
+        }
+    }
+}
+
+/// Returns what a write of a webhook tells the tenant's others: one event for each thing that happened to it.
+#[must_use]
+pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
+    let happened = [
+        (before.pause.is_none() && after.pause.is_some(), Happening::Paused),
+        (before.pause.is_some() && after.pause.is_none(), Happening::Resumed),
+        (before.settings.enabled && !after.settings.enabled, Happening::Disabled),
+        (before.secret.fingerprint != after.secret.fingerprint, Happening::SecretRotated),
+    ];
+    happened
+        .into_iter()
+        .filter_map(|(happened, happening)| happened.then(|| webhook_event(happening, after)).flatten())
+        .collect()
+}
+
+/// Who writes a webhook that its receiver's answers change.
+pub const ITSELF: &str = "dynahook";
+
+/// Returns the event of a write that a webhook has just seen: the same for the same version of it.
+#[must_use]
+pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
+    let (id, audit) = (webhook.id.to_string(), &webhook.audit);
+    let by_failures = match happening {
+        // Nobody's word but the receiver's makes deliver do that.
+        Happening::Disabled => audit.updated_by == ITSELF,
+        Happening::Paused | Happening::Resumed | Happening::SecretRotated => {
+            webhook.pause.is_some_and(|pause| pause.by_failures)
+        }
+    };
+    let data = [
+        ("webhook_id", text(&id)),
+        ("name", text(&webhook.settings.name)),
+        ("by", text(&audit.updated_by)),
+        ("by_failures", Value::Bool(by_failures)),
+    ];
+    let at = audit.updated_at;
+    let event = EventId::derive(at, &[OPERATIONAL, &id, &audit.version.to_string(), happening.event_type()]);
+    let about = About { entity_id: id, collection: "webhooks".to_owned(), app: webhook.app.clone() };
+    about.event(happening.event_type(), event, webhook.tenant.clone(), at, &data)
+}
+
+/// Returns the event that a delivery is given up, after so many attempts and with that answer to the last; `None` for that of
+/// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery, whoever tells of it:
+/// `ended_at` is the time that its row keeps.
+#[must_use]
+pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, ended_at: Timestamp) -> Option<Event> {
+    let said = message.event_type.as_str();
+    if is_about_exhaustion(said) {
+        return None;
+    }
+    let (delivery, webhook) = (message.delivery.to_string(), message.webhook.to_string());
+    let data = [
+        ("webhook_id", text(&webhook)),
+        ("delivery_id", text(&delivery)),
+        ("event_id", text(&message.event.to_string())),
+        ("event_type", text(said)),
+        ("attempts", number(attempts)),
+        ("last_status", status.map_or(Value::Null, number)),
+    ];
+    let id = EventId::derive(ended_at, &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
+    let collection = format!("webhooks/{webhook}/deliveries");
+    let about = About { entity_id: delivery, collection, app: message.app.clone() };
+    // With the hops of what was delivered: it may be a relay for these events that keeps the circle going.
+    let event = about.event(EXHAUSTED, id, message.tenant.clone(), ended_at, &data)?;
+    Some(Event { hops: message.hops, ..event })
+}
+
+/// Returns the event that a tenant has used a part of a budget. The same for the same part and day, whichever process sees it first.
+#[must_use]
+pub fn threshold_event(
+    tenant: &TenantId,
+    budget: Budget,
+    percent: u8,
+    (used, limit): (u64, u64),
+    now: Timestamp,
+) -> Option<Event> {
+    let (name, end) = (budget.as_str(), budget::resets_at(now));
+    let start = end - SignedDuration::from_hours(24);
+    let data = [
+        ("budget", text(name)),
+        ("percent", number(percent)),
+        ("used", number(used)),
+        ("limit", number(limit)),
+        ("resets_at", text(&end.to_string())),
+    ];
+    let id = EventId::derive(start, &[OPERATIONAL, "budget", tenant.as_str(), name, &percent.to_string()]);
+    let about = About { entity_id: format!("{name}-{percent}"), collection: "usage".to_owned(), app: None };
+    about.event(budget::EVENT_TYPE, id, tenant.clone(), now, &data)
+}
+
+struct About {
+    entity_id: String,
+    collection: String,
+    app: Option<AppId>,
+}
+
+impl About {
+    fn event(
+        self,
+        event_type: &str,
+        id: EventId,
+        tenant: TenantId,
+        at: Timestamp,
+        data: &[(&str, Value)],
+    ) -> Option<Event> {
+        let Self { entity_id, collection, app } = self;
+        let data: Map = data.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let event_type = event_type.parse().ok()?;
+        let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data: None };
+        Some(Event { source: OPERATIONAL.to_owned(), ..fact.event(id, tenant, at) })
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn number<N: ToString + Copy>(number: N) -> Value {
+    number.to_string().parse().map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::delivery::message::Body;
+    use crate::event::operational::{alias, is_reserved};
+    use crate::id::WebhookId;
+    use crate::signing::secret::tests::fingerprint;
+    use crate::webhook::Pause;
+    use crate::webhook::tests::webhook;
+
+    const PAUSE: Pause = Pause { at: Timestamp::UNIX_EPOCH, by_failures: false };
+
+    fn exhausted(event_type: &str) -> Option<Event> {
+        let at = Timestamp::UNIX_EPOCH;
+        let (event, webhook) = (EventId::from_parts(at, 2), WebhookId::from_parts(at, 3));
+        let body = Body::Inline("{}".to_owned());
+        let message = Message::first(event, event_type.parse().unwrap(), webhook, "acme".parse().unwrap(), body);
+        exhausted_event(&message, 9, Some(500), at)
+    }
+
+    #[test]
+    fn say_what_happened() {
+        let events = [exhausted("order.created"), webhook_event(Happening::SecretRotated, &webhook())];
+        insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
+    }
+
+    #[rstest]
+    #[case::of_a_webhook("webhook.paused", true)]
+    #[case::not_yet_one("webhook.painted", true)]
+    #[case::one_word("webhook", true)]
+    #[case::given_up("delivery.exhausted", true)]
+    #[case::used_up("usage.threshold_reached", true)]
+    #[case::another_use("usage.counted", false)]
+    #[case::superoffices("webhookwhk_00000000000000000000000003.errors", true)]
+    #[case::another_word("webhooks.paused", false)]
+    #[case::another_delivery("delivery.created", false)]
+    #[case::another_error("build.errors", false)]
+    fn are_told_by_nobody_else(#[case] event_type: &str, #[case] reserved: bool) {
+        assert_eq!(is_reserved(&event_type.parse().unwrap()), reserved);
+    }
+
+    #[test]
+    fn end() {
+        assert!(exhausted("order.created").is_some());
+        assert_eq!((exhausted("delivery.exhausted"), exhausted("webhookwhk_1.errors")), (None, None));
+    }
+
+    #[test]
+    fn errors_have_a_second_name() {
+        let aliased = |event: Option<Event>| alias(&event.unwrap()).map(String::from);
+        assert_eq!(aliased(exhausted("order.created")).unwrap(), "webhookwhk_00000000000000000000000003.errors");
+        let mut webhook = webhook();
+        assert_eq!(aliased(webhook_event(Happening::Paused, &webhook)), None);
+        webhook.pause = Some(Pause { at: Timestamp::UNIX_EPOCH, by_failures: true });
+        assert_eq!(
+            aliased(webhook_event(Happening::Paused, &webhook)).unwrap(),
+            format!("webhook{}.errors", webhook.id)
+        );
+    }
+
+    #[rstest]
+    #[case::nothing(|_: &mut Webhook| (), &[])]
+    #[case::another_name(|webhook: &mut Webhook| webhook.settings.name = "other".to_owned(), &[])]
+    #[case::paused(|webhook: &mut Webhook| webhook.pause = Some(PAUSE), &["webhook.paused"])]
+    #[case::disabled(|webhook: &mut Webhook| webhook.settings.enabled = false, &["webhook.disabled"])]
+    #[case::rotated(|webhook: &mut Webhook| webhook.secret.fingerprint = fingerprint(9), &["webhook.secret_rotated"])]
+    #[case::two_things(
+        |webhook: &mut Webhook| { webhook.settings.enabled = false; webhook.pause = Some(PAUSE); },
+        &["webhook.paused", "webhook.disabled"]
+    )]
+    fn a_write_tells_what_it_did(#[case] write: fn(&mut Webhook), #[case] types: &[&str]) {
+        let before = webhook();
+        let mut after = before.clone();
+        write(&mut after);
+        let said =
+            |events: Vec<Event>| events.into_iter().map(|event| event.event_type.into()).collect::<Vec<String>>();
+        assert_eq!(said(happenings(&before, &after)), types);
+        let undone = if after.pause.is_some() { &["webhook.resumed"][..] } else { &[] };
+        let undone: Vec<_> = undone.iter().chain(types.iter().filter(|said| said.ends_with("rotated"))).collect();
+        assert_eq!(said(happenings(&after, &before)).iter().collect::<Vec<_>>(), undone);
+    }
+
+    #[test]
+    fn the_same_write_is_the_same_event() {
+        let mut webhook = webhook();
+        let first = webhook_event(Happening::Paused, &webhook).unwrap();
+        assert_eq!(webhook_event(Happening::Paused, &webhook).unwrap(), first);
+        webhook.touch(webhook.audit.updated_at, "anna");
+        assert_ne!(webhook_event(Happening::Paused, &webhook).unwrap().id, first.id);
+    }
+}

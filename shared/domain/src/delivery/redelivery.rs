@@ -1,0 +1,197 @@
+//! Sending a delivery again: one by hand, or many by a [job](crate::delivery::job).
+//!
+//! A delivery that has ended starts a new cycle, by the message that a redrive of its dead letter is; one that waits is
+//! attempted now, by the message that it waits for. Either message is told by the ledger's row: sent twice it is one attempt.
+
+use super::decide::dead_letter;
+use super::message::Message;
+use super::{Delivery, Progress, State};
+use crate::webhook::Webhook;
+use crate::webhook::settings::Direction;
+
+/// How a delivery is sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Send the message: the ledger has the body, the same bytes as before.
+    Send(Message),
+    /// Send the message with a body: what the event looks like by the webhook's settings of today.
+    Render(Message),
+}
+
+/// Why a delivery cannot be sent again now, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The webhook is gone.
+    #[error("the webhook is deleted; restore it first")]
+    Deleted,
+    /// The webhook takes calls, and is not called.
+    #[error("nothing is sent to an inbound webhook; call its url")]
+    Inbound,
+    /// The delivery would be cancelled.
+    #[error("the webhook is disabled; enable it first")]
+    Disabled,
+    /// The delivery would be parked.
+    #[error("the webhook is paused; resume it first")]
+    Paused,
+    /// It goes on by itself.
+    #[error("the delivery is parked; it goes on when its webhook is resumed, or its receiver answers again")]
+    Parked,
+    /// It goes on by itself.
+    #[error("the delivery waits behind an earlier one of its entity; it goes on when that has arrived, or is skipped")]
+    Held,
+    /// Tests are attempted once.
+    #[error("the delivery was a test; send another one with POST /webhooks/{{id}}/test")]
+    Test,
+    /// Neither the ledger nor the archive has what was sent.
+    #[error("its payload is no longer kept, nor is the event that it was made of")]
+    Expired,
+    /// There is nothing to send.
+    #[error("the webhook's template makes no payload of the event; POST /webhooks/{{id}}/dry-run says why")]
+    Unrendered,
+}
+
+/// Says how a delivery is sent again.
+///
+/// # Errors
+///
+/// Why it cannot be.
+pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Plan, Refusal> {
+    receives(webhook)?;
+    let waiting = row.next_message();
+    match row.progress.state {
+        State::Pending | State::Retrying => Ok(Plan::Send(waiting)),
+        State::Parked => Err(Refusal::Parked),
+        State::Held => Err(Refusal::Held),
+        State::Failed => Err(Refusal::Test),
+        State::Delivered | State::Exhausted | State::Cancelled => {
+            let again = dead_letter(waiting);
+            Ok(if row.body.is_some() { Plan::Send(again) } else { Plan::Render(again) })
+        }
+    }
+}
+
+/// Says whether something that is sent to the webhook now is attempted now.
+///
+/// # Errors
+///
+/// Why it is not.
+pub fn receives(webhook: &Webhook) -> Result<(), Refusal> {
+    if webhook.is_deleted() {
+        Err(Refusal::Deleted)
+    } else if webhook.settings.direction == Direction::Inbound {
+        Err(Refusal::Inbound)
+    } else if !webhook.settings.enabled {
+        Err(Refusal::Disabled)
+    } else if webhook.pause.is_some() {
+        Err(Refusal::Paused)
+    } else {
+        Ok(())
+    }
+}
+
+/// Returns where a delivery stands once its message is on the way.
+#[must_use]
+pub fn started(row: &Progress, message: &Message) -> Progress {
+    if message.cycle == row.cycle {
+        return *row;
+    }
+    Progress { state: State::Pending, cycle: message.cycle, attempt: message.attempt, next_at: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::delivery::decide::{Admission, admit};
+    use crate::delivery::message::Body;
+    use crate::id::EventId;
+    use crate::payload::ContentType;
+    use crate::webhook::Pause;
+    use crate::webhook::tests::webhook;
+
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00Z".parse().unwrap()
+    }
+
+    fn row(state: State, cycle: u32, attempt: u32, body: Option<Body>) -> Delivery {
+        let webhook = webhook();
+        let (event, event_type) = (EventId::from_parts(now(), 1), "film.created".parse().unwrap());
+        let first = Message::first(event, event_type, webhook.id, webhook.tenant, Body::Inline(String::new()));
+        Delivery {
+            id: first.delivery,
+            event,
+            event_type: first.event_type,
+            webhook: webhook.id,
+            tenant: first.tenant,
+            app: None,
+            sequence: Some("s".to_owned()),
+            entity: None,
+            hops: first.hops,
+            deferred_until: None,
+            progress: Progress { state, cycle, attempt, next_at: None },
+            lease_until: None,
+            body,
+            content_type: ContentType::CloudEvents,
+            attempts: Vec::new(),
+        }
+    }
+
+    fn body() -> Body {
+        Body::Inline("{}".to_owned())
+    }
+
+    #[rstest]
+    #[case::dead_letter(State::Exhausted, Some(body()), Some((true, 3, 1)))]
+    #[case::dead_letter_without_payload(State::Exhausted, None, Some((false, 3, 1)))]
+    #[case::delivered(State::Delivered, None, Some((false, 3, 1)))]
+    #[case::cancelled(State::Cancelled, None, Some((false, 3, 1)))]
+    #[case::waiting(State::Retrying, Some(body()), Some((true, 2, 4)))]
+    #[case::pending(State::Pending, Some(body()), Some((true, 2, 4)))]
+    #[case::parked(State::Parked, Some(body()), None)]
+    #[case::held(State::Held, Some(body()), None)]
+    #[case::test(State::Failed, None, None)]
+    fn plans(#[case] state: State, #[case] body: Option<Body>, #[case] expected: Option<(bool, u32, u32)>) {
+        let planned = plan(&row(state, 2, 4, body), &webhook()).ok().map(|plan| match plan {
+            Plan::Send(message) => (true, message.cycle, message.attempt),
+            Plan::Render(message) => (false, message.cycle, message.attempt),
+        });
+        assert_eq!(planned, expected);
+    }
+
+    #[test]
+    fn asks_for_a_webhook_that_receives() {
+        let refusal = |change: fn(&mut Webhook)| {
+            let mut webhook = webhook();
+            change(&mut webhook);
+            plan(&row(State::Exhausted, 0, 1, Some(body())), &webhook).err()
+        };
+        assert_eq!(refusal(|_| ()), None);
+        assert_eq!(refusal(|webhook| webhook.delete(now(), "ada")), Some(Refusal::Deleted));
+        assert_eq!(refusal(|webhook| webhook.settings.direction = Direction::Inbound), Some(Refusal::Inbound));
+        assert_eq!(refusal(|webhook| webhook.settings.enabled = false), Some(Refusal::Disabled));
+        let pause = |webhook: &mut Webhook| webhook.pause = Some(Pause { at: now(), by_failures: true });
+        assert_eq!(refusal(pause), Some(Refusal::Paused));
+    }
+
+    proptest! {
+        /// Whatever is planned is admitted by the row that it was planned for, and a second copy of it is not once the first
+        /// has started its cycle and ended it.
+        #[test]
+        fn what_is_planned_is_admitted_once(
+            state in select(vec![State::Pending, State::Retrying, State::Delivered, State::Exhausted, State::Cancelled]),
+            cycle in 0_u32..5, attempt in 1_u32..10, has_body: bool,
+        ) {
+            let row = row(state, cycle, attempt, has_body.then(body));
+            let (Plan::Send(message) | Plan::Render(message)) = plan(&row, &webhook()).unwrap();
+            let admission = admit(&message, Some(&row), now());
+            prop_assert_eq!(admission, if state.is_terminal() { Admission::Redriven } else { Admission::Again });
+            let progress = Progress { state: State::Delivered, ..started(&row.progress, &message) };
+            let after = Delivery { progress, ..row };
+            prop_assert!(matches!(admit(&message, Some(&after), now()), Admission::Stale(_)));
+        }
+    }
+}

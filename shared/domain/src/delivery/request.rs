@@ -1,0 +1,141 @@
+//! The request of an attempt: every header and every byte that a receiver gets, in one place.
+
+use jiff::Timestamp;
+
+use crate::event::hops::{self, Hops};
+use crate::event::types::EventType;
+use crate::id::EventId;
+use crate::payload::ContentType;
+use crate::signing::sign::{Header, Keys, Signed, sign};
+use crate::webhook::encoding::ContentEncoding;
+use crate::webhook::settings::Settings;
+
+/// Who says that it calls.
+pub const USER_AGENT: &str = concat!("Dynahook/", env!("CARGO_PKG_VERSION"));
+
+/// What is sent, and as which attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending<'a> {
+    /// The event: its id is the request's, the same in every attempt.
+    pub event: EventId,
+    /// Its type.
+    pub event_type: &'a EventType,
+    /// Where it stands in the order of the entity's changes, if that is known.
+    pub sequence: Option<&'a str>,
+    /// How many deliveries led to this one, itself included.
+    pub hops: Hops,
+    /// The number of the attempt within its cycle, as the log of attempts has it: the first is 1, and so is that of a redrive.
+    pub attempt: u32,
+    /// What the body is.
+    pub content_type: ContentType,
+    /// The payload.
+    pub body: &'a str,
+    /// When the attempt is made.
+    pub at: Timestamp,
+}
+
+/// A request, as it goes over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its headers but those of the connection: the owner's first.
+    pub headers: Vec<Header>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Makes the request of an attempt. What is signed is the bytes that are sent.
+#[must_use]
+pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Request {
+    let body = settings.content_encoding.encode(sending.body);
+    let (id, attempt) = (sending.event.to_string(), sending.attempt);
+    let signed = Signed { id: &id, event_type: sending.event_type.as_str(), attempt, at: sending.at, body: &body };
+    let signatures = sign(&settings.signatures(), keys, &signed);
+    let content_encoding = (settings.content_encoding == ContentEncoding::Gzip).then_some("gzip");
+    let ours = [
+        ("content-type", Some(sending.content_type.as_str())),
+        ("content-encoding", content_encoding),
+        ("user-agent", Some(USER_AGENT)),
+        ("webhook-attempt", Some(attempt.to_string().as_str())),
+        ("webhook-sequence", sending.sequence),
+        (hops::HEADER, Some(sending.hops.get().to_string().as_str())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+    .collect::<Vec<_>>();
+    let headers = settings.headers.clone().into_iter().chain(ours).chain(signatures).collect();
+    Request { headers, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::signing::secret::WebhookSecret;
+    use crate::signing::signature::SignatureScheme;
+    use crate::signing::verify::verify;
+    use crate::webhook::tests::webhook;
+
+    fn at() -> Timestamp {
+        "2026-11-21T10:00:00Z".parse().unwrap()
+    }
+
+    fn make(settings: &Settings, body: &str) -> Request {
+        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let event_type = "order.created".parse().unwrap();
+        let sending = Sending {
+            event: EventId::from_parts(at(), 1),
+            event_type: &event_type,
+            sequence: Some("0001"),
+            hops: Hops::NONE.next().unwrap(),
+            attempt: 3,
+            content_type: ContentType::Json,
+            body,
+            at: at(),
+        };
+        request(settings, Keys { secrets: &[&secret], signing_keys: &[] }, &sending)
+    }
+
+    #[test]
+    fn has_the_owners_headers_and_ours() {
+        let mut settings = webhook().settings;
+        settings.headers.insert("X-Team".to_owned(), "erp".to_owned());
+        let request = make(&settings, "{}");
+        let headers: Vec<_> = request.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        insta::assert_snapshot!(headers.join("\n"), @r"
+        X-Team: erp
+        content-type: application/json
+        user-agent: Dynahook/0.1.0
+        webhook-attempt: 3
+        webhook-sequence: 0001
+        webhook-hops: 1
+        webhook-id: evt_01M7YRRT800000000000000001
+        webhook-timestamp: 1795255200
+        webhook-signature: v1,jHHmR/8sRj9sWCcEeQ7ES0rcROQz7jPwXtjHjlhQvRU=
+        ");
+        assert_eq!(request.body, b"{}");
+    }
+
+    proptest! {
+        /// What arrives compressed unpacks to the payload, is signed as it arrives, and is the same whenever it is made.
+        #[test]
+        fn what_is_compressed_is_signed_as_it_is_sent(body in "\\PC{0,200}") {
+            let mut settings = webhook().settings;
+            settings.content_encoding = ContentEncoding::Gzip;
+            settings.signature_scheme = SignatureScheme::StandardWebhooks;
+            let request = make(&settings, &body);
+            prop_assert_eq!(&request, &make(&settings, &body));
+            let mut unpacked = String::new();
+            GzDecoder::new(request.body.as_slice()).read_to_string(&mut unpacked).unwrap();
+            prop_assert_eq!(&unpacked, &body);
+            let header = |name: &str| request.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+            prop_assert_eq!(header("content-encoding"), Some("gzip"));
+            let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+            let signature = settings.signatures().remove(0);
+            prop_assert!(verify(&signature, &[&secret], header, &request.body, at()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Names that only Dynahook itself may use: the sources of events that no table makes, and the types of events about webhooks,
+//! deliveries and budgets.
+
+use crate::access::tenant::AppId;
+use crate::budget;
+use crate::event::Event;
+use crate::event::types::{EventType, Operation};
+use crate::value::Value;
+
+/// The source of events about webhooks and deliveries themselves.
+pub const OPERATIONAL: &str = "dynahook";
+
+/// What published events name as their source.
+pub const PUBLISHED: &str = "published";
+
+/// That a delivery is given up.
+pub(crate) const EXHAUSTED: &str = "delivery.exhausted";
+
+/// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
+const ERRORS: &str = ".errors";
+
+/// How it starts: with the prefix of a webhook's id.
+const ALIAS: &str = "webhookwhk_";
+
+/// Says whether only the source of these events tells events of the type: all of webhooks, that a delivery is given up, and what of a
+/// budget is used. A receiver of `webhook.paused` need not ask who says so.
+#[must_use]
+pub fn is_reserved(event_type: &EventType) -> bool {
+    let text = event_type.as_str();
+    text == "webhook" || text.starts_with("webhook.") || text == budget::EVENT_TYPE || is_about_exhaustion(text)
+}
+
+/// By either name.
+pub(crate) fn is_about_exhaustion(event_type: &str) -> bool {
+    event_type == EXHAUSTED || (event_type.starts_with(ALIAS) && event_type.ends_with(ERRORS))
+}
+
+/// Returns SuperOffice's type of an event about a webhook's errors.
+#[must_use]
+pub fn alias(event: &Event) -> Option<EventType> {
+    let data = &event.new.as_ref()?.properties;
+    let is_error = match event.event_type.as_str() {
+        EXHAUSTED => true,
+        "webhook.paused" | "webhook.disabled" => data.get("by_failures") == Some(&Value::Bool(true)),
+        _ => false,
+    };
+    let is_error = is_error && event.source == OPERATIONAL;
+    is_error.then(|| format!("webhook{}{ERRORS}", about(event)?).parse().ok()).flatten()
+}
+
+/// Returns the id of the webhook that an operational event is about.
+#[must_use]
+pub fn about(event: &Event) -> Option<&str> {
+    let data = &event.new.as_ref().filter(|_| event.source == OPERATIONAL)?.properties;
+    data.get("webhook_id")?.as_text()
+}
+
+impl Event {
+    /// Says whether whoever acts for the application, or for the tenant if it is none, may see the event. An application sees
+    /// its own events and those that belong to no application; but of the webhooks and deliveries that are not its own it is
+    /// told nothing.
+    #[must_use]
+    pub fn is_visible_to(&self, app: Option<&AppId>) -> bool {
+        let Some(app) = app else { return true };
+        match &self.app {
+            Some(own) => own == app,
+            None => self.source != OPERATIONAL,
+        }
+    }
+
+    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed, by
+    /// name, and SuperOffice's name for the errors of a webhook.
+    pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
+        let updated =
+            (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
+        let changed = updated.into_iter().flat_map(move |(entity, _)| {
+            self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
+        });
+        changed.chain(alias(self))
+    }
+}

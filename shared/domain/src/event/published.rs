@@ -1,0 +1,217 @@
+//! Events that somebody tells, instead of a table's stream.
+
+use jiff::Timestamp;
+
+use super::hops::Hops;
+use super::operational::{PUBLISHED, is_reserved};
+use super::state::State;
+use super::types::{EventType, Operation};
+use super::{Entity, Event, sequence};
+use crate::access::tenant::{AppId, TenantId};
+use crate::fault::FieldError;
+use crate::id::EventId;
+use crate::time::rfc3339;
+use crate::value::{Map, changed_paths};
+
+/// Something that happened, in the words of whoever says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// What happened.
+    pub event_type: EventType,
+    /// What it happened to.
+    pub entity_id: String,
+    /// Its kind, as receivers know it; the first words of the type unless given.
+    pub entity_key: Option<String>,
+    /// The path of its collection.
+    pub collection: String,
+    /// The application that says so, if one does.
+    pub app: Option<AppId>,
+    /// The entity as it is; of one that is gone, as it was.
+    pub data: Map,
+    /// The entity as it was before, if that is known.
+    pub old_data: Option<Map>,
+}
+
+impl Fact {
+    /// Returns the event. Its operation is the last word of its type; a fact that is none of the three came into being.
+    #[must_use]
+    pub fn event(self, id: EventId, tenant: TenantId, at: Timestamp) -> Event {
+        let (entity, word) = self.event_type.as_str().rsplit_once('.').unwrap_or((self.event_type.as_str(), ""));
+        let operation = Operation::from_word(word);
+        let entity = Entity {
+            id: self.entity_id,
+            key: self.entity_key.unwrap_or_else(|| entity.to_owned()),
+            collection: self.collection,
+            collection_template: None,
+            related: Map::new(),
+        };
+        let (old, new) = match operation {
+            Operation::Deleted => (Some(self.data), None),
+            Operation::Created | Operation::Updated => (self.old_data, Some(self.data)),
+        };
+        let update_mask = old.as_ref().zip(new.as_ref()).map(|(old, new)| changed_paths(old, new));
+        let state = |properties: Map| State {
+            id: String::new(),
+            properties,
+            create_time: (operation == Operation::Created).then(|| rfc3339(at)),
+            update_time: Some(rfc3339(at)),
+        };
+        Event {
+            source: PUBLISHED.to_owned(),
+            id,
+            tenant,
+            app: self.app,
+            event_type: self.event_type,
+            operation,
+            at,
+            sequence: sequence(&id),
+            old: old.map(state),
+            new: new.map(state),
+            entity,
+            update_mask,
+            removal: None,
+            hops: Hops::NONE,
+        }
+    }
+}
+
+/// How large an event may be as JSON, in bytes: packed it fits an item.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
+/// The longest id, key or path of an entity, in bytes.
+const MAX_TEXT_BYTES: usize = 255;
+
+/// What a caller says of an event; the rest has defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What happened.
+    pub event_type: EventType,
+    /// What it happened to; the event itself, if it happened to nothing else.
+    pub entity_id: Option<String>,
+    /// Its kind; the first words of the type otherwise.
+    pub entity_key: Option<String>,
+    /// The path of its collection; the kind with an `s` otherwise.
+    pub collection: Option<String>,
+    /// The entity as it is; of one that is gone, as it was.
+    pub data: Map,
+    /// The entity as it was before, if that is known.
+    pub old_data: Option<Map>,
+}
+
+impl Draft {
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self) -> Vec<FieldError> {
+        let Self { entity_id, entity_key, collection, .. } = self;
+        // An id with a slash would be a path of something else.
+        let texts =
+            [("/entity_id", entity_id, false), ("/entity_key", entity_key, true), ("/collection", collection, true)];
+        let faults = texts.into_iter().filter_map(|(pointer, text, is_path)| {
+            let text = text.as_ref()?;
+            let words = if is_path { text.split('/').all(|word| !word.is_empty()) } else { !text.contains('/') };
+            let good = (1..=MAX_TEXT_BYTES).contains(&text.len()) && words && !text.contains(char::is_control);
+            let kind = if is_path { "words with / in between" } else { "no / in it" };
+            let detail = format!("must be 1 to {MAX_TEXT_BYTES} bytes with no control characters, and {kind}");
+            (!good).then(|| FieldError::new(pointer, detail))
+        });
+        let reserved = is_reserved(&self.event_type).then(|| {
+            let detail = "is told by the service alone, as webhook.* and delivery.exhausted are; choose another word";
+            FieldError::new("/event_type", detail)
+        });
+        reserved.into_iter().chain(faults).collect()
+    }
+
+    /// Returns the event.
+    #[must_use]
+    pub fn event(self, id: EventId, tenant: TenantId, app: Option<AppId>, at: Timestamp) -> Event {
+        let Self { event_type, entity_id, entity_key, collection, data, old_data } = self;
+        let entity = event_type.as_str().rsplit_once('.').map_or(event_type.as_str(), |(entity, _)| entity);
+        let collection = collection.unwrap_or_else(|| format!("{entity}s"));
+        let entity_id = entity_id.unwrap_or_else(|| id.to_string());
+        Fact { event_type, entity_id, entity_key, collection, app, data, old_data }.event(id, tenant, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::value::tests::map;
+
+    #[rstest]
+    #[case::a_word_of_its_own("invoice.paid", None, Operation::Created, (false, true), None)]
+    #[case::created("invoice.created", None, Operation::Created, (false, true), None)]
+    #[case::updated("invoice.updated", None, Operation::Updated, (false, true), None)]
+    #[case::updated_from("invoice.updated", Some(json!({"n": 1})), Operation::Updated, (true, true), Some("n"))]
+    #[case::deleted("invoice.deleted", None, Operation::Deleted, (true, false), None)]
+    fn is_an_event_like_any_other(
+        #[case] event_type: &str,
+        #[case] old: Option<serde_json::Value>,
+        #[case] operation: Operation,
+        #[case] states: (bool, bool),
+        #[case] changed: Option<&str>,
+    ) {
+        let at = Timestamp::UNIX_EPOCH;
+        let fact = Fact {
+            event_type: event_type.parse().unwrap(),
+            entity_id: "in_1".to_owned(),
+            entity_key: None,
+            collection: "invoices".to_owned(),
+            app: None,
+            data: map(&json!({"n": 2})),
+            old_data: old.as_ref().map(map),
+        };
+        let event = fact.event(EventId::from_parts(at, 1), "acme".parse().unwrap(), at);
+        assert_eq!((event.operation, event.old.is_some(), event.new.is_some()), (operation, states.0, states.1));
+        assert_eq!((event.entity.path().as_str(), event.entity.key.as_str()), ("invoices/in_1", "invoice"));
+        assert_eq!(event.update_mask, changed.map(|path| vec![path.to_owned()]));
+        assert_eq!(serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(), event);
+    }
+
+    fn draft(event_type: &str) -> Draft {
+        Draft {
+            event_type: event_type.parse().unwrap(),
+            entity_id: None,
+            entity_key: None,
+            collection: None,
+            data: Map::new(),
+            old_data: None,
+        }
+    }
+
+    #[test]
+    fn a_draft_has_defaults() {
+        let at = Timestamp::UNIX_EPOCH;
+        let id = EventId::from_parts(at, 1);
+        let event = draft("invoice.line.paid").event(id, "acme".parse().unwrap(), "crm".parse().ok(), at);
+        assert_eq!(event.entity.path(), format!("invoice.lines/{id}"));
+        assert_eq!((event.entity.key.as_str(), event.app), ("invoice.line", "crm".parse().ok()));
+    }
+
+    #[rstest]
+    #[case::of_a_webhook("webhook.paused", &["/event_type"])]
+    #[case::given_up("delivery.exhausted", &["/event_type"])]
+    #[case::anything_else("delivery.created", &[])]
+    fn nobody_tells_what_the_service_does(#[case] event_type: &str, #[case] faults: &[&str]) {
+        let found: Vec<_> = draft(event_type).check().into_iter().map(|fault| fault.pointer).collect();
+        assert_eq!(found, faults);
+    }
+
+    #[rstest]
+    #[case::nothing(None, None, &[])]
+    #[case::good(Some("in 1"), Some("flows/invoices"), &[])]
+    #[case::empty(Some(""), Some(""), &["/entity_id", "/collection"])]
+    #[case::paths(Some("a/b"), Some("a/"), &["/entity_id", "/collection"])]
+    #[case::control_characters(Some("a\nb"), Some("a\u{80}"), &["/entity_id", "/collection"])]
+    fn a_draft_is_checked(#[case] entity_id: Option<&str>, #[case] collection: Option<&str>, #[case] faults: &[&str]) {
+        let draft = Draft {
+            entity_id: entity_id.map(str::to_owned),
+            collection: collection.map(str::to_owned),
+            ..draft("invoice.paid")
+        };
+        let found: Vec<_> = draft.check().into_iter().map(|fault| fault.pointer).collect();
+        assert_eq!(found, faults);
+    }
+}

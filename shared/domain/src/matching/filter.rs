@@ -1,0 +1,177 @@
+//! Content filters: which events a webhook wants, by what is in them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map as JsonMap, Value as Json};
+
+use alternative::Alternative;
+
+use super::weight::{heap, members};
+
+mod alternative;
+pub(crate) mod evaluate;
+pub(crate) mod sieve;
+mod syntax;
+
+/// A content filter in [EventBridge's pattern syntax][1], over an event's fields.
+///
+/// Supported are nested fields, lists of alternatives (texts, numbers, `true`, `false`, `null`), and the operators `prefix`,
+/// `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and `cidr`. Refused
+/// are `$or` and operators within operators. Of a list one member must pass, and fields of one pattern must pass in the same
+/// member. `exists` looks at texts, numbers, `true`, `false` and `null`, not at what holds others. Numbers are compared as 64-bit
+/// floating point numbers.
+///
+/// [1]: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "JsonMap<String, Json>", try_from = "JsonMap<String, Json>")]
+pub struct Filter(Fields);
+
+/// What is asked of the fields of a map: kept in little room, as there may be very many filters.
+#[derive(Debug, Clone, PartialEq)]
+struct Fields(Box<[(Box<str>, Asked)]>);
+
+/// What is asked of one field.
+#[derive(Debug, Clone, PartialEq)]
+enum Asked {
+    /// It holds fields that are so.
+    Fields(Fields),
+    /// It is one of these.
+    OneOf(Box<[Alternative]>),
+}
+
+/// Why a pattern is refused: where, and what must be there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {detail}")]
+pub struct FilterError {
+    place: String,
+    detail: String,
+}
+
+/// The most bytes that a pattern takes as JSON, and the most fields that it names.
+const MAX_BYTES: usize = 4096;
+const MAX_FIELDS: usize = 64;
+
+/// The most alternatives that a pattern lists, over all its fields.
+const MAX_ALTERNATIVES: usize = 200;
+
+/// The fields of an event that a filter can look at.
+const DOCUMENT: [&str; 11] = [
+    "eventType",
+    "operationType",
+    "source",
+    "applicationId",
+    "collectionPath",
+    "entityPath",
+    "entityId",
+    "entityKey",
+    "value",
+    "oldValue",
+    "updateMask",
+];
+
+impl Filter {
+    /// Returns what the filter asks of each field: the names that lead to it, and a filter that asks only that.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(Vec<&str>, Self)> {
+        let mut parts = Vec::new();
+        for (names, alternatives) in self.0.leaves() {
+            let above = |asked: Asked, name: &&str| Asked::Fields(Fields([(Box::from(*name), asked)].into()));
+            if let Asked::Fields(fields) = names.iter().rev().fold(Asked::OneOf(alternatives.into()), above) {
+                parts.push((names, Self(fields)));
+            }
+        }
+        parts
+    }
+
+    /// Returns the fields that must have one of some texts: the names that lead to them, and the texts.
+    pub(crate) fn exact_texts(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
+        self.0.leaves().into_iter().filter_map(|(names, alternatives)| {
+            let texts: Option<Vec<&str>> = alternatives.iter().map(Alternative::exact_text).collect();
+            Some((names, texts?))
+        })
+    }
+
+    fn to_map(&self) -> JsonMap<String, Json> {
+        self.0.to_map()
+    }
+
+    /// Returns at most how many bytes the filter takes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
+impl TryFrom<JsonMap<String, Json>> for Filter {
+    type Error = FilterError;
+
+    fn try_from(pattern: JsonMap<String, Json>) -> Result<Self, Self::Error> {
+        let fault = |place: &str, detail: String| FilterError { place: place.to_owned(), detail };
+        if let Some(name) = pattern.keys().find(|name| !DOCUMENT.contains(&name.as_str())) {
+            let detail = if name == "$or" {
+                "is not supported; register another webhook for the other case".to_owned()
+            } else {
+                format!("is not a field of an event; those are {}", DOCUMENT.join(", "))
+            };
+            return Err(fault(name, detail));
+        }
+        let filter = Self(Fields::read(pattern, "")?);
+        if Json::Object(filter.to_map()).to_string().len() > MAX_BYTES {
+            return Err(fault("the filter", format!("must be at most {MAX_BYTES} bytes of JSON")));
+        }
+        let leaves = filter.0.leaves();
+        if leaves.len() > MAX_FIELDS {
+            return Err(fault("the filter", format!("must name at most {MAX_FIELDS} fields")));
+        }
+        if leaves.iter().map(|(_, alternatives)| alternatives.len()).sum::<usize>() > MAX_ALTERNATIVES {
+            return Err(fault("the filter", format!("must list at most {MAX_ALTERNATIVES} alternatives")));
+        }
+        Ok(filter)
+    }
+}
+
+impl Fields {
+    fn to_map(&self) -> JsonMap<String, Json> {
+        let value = |asked: &Asked| match asked {
+            Asked::Fields(fields) => Json::Object(fields.to_map()),
+            Asked::OneOf(alternatives) => alternatives.iter().map(Alternative::to_json).collect(),
+        };
+        self.0.iter().map(|(name, asked)| (name.to_string(), value(asked))).collect()
+    }
+
+    fn bytes(&self) -> usize {
+        let asked = |asked: &Asked| match asked {
+            Asked::Fields(fields) => fields.bytes(),
+            Asked::OneOf(alternatives) => members(alternatives, Alternative::bytes),
+        };
+        members(&self.0, |(name, of)| heap(name.len()) + asked(of))
+    }
+
+    /// Returns the alternatives of every field.
+    fn leaves(&self) -> Vec<(Vec<&str>, &[Alternative])> {
+        let mut found = Vec::new();
+        for (name, asked) in &self.0 {
+            match asked {
+                Asked::OneOf(alternatives) => found.push((vec![&**name], &**alternatives)),
+                Asked::Fields(inner) => found.extend(inner.leaves().into_iter().map(|(mut names, alternatives)| {
+                    names.insert(0, name);
+                    (names, alternatives)
+                })),
+            }
+        }
+        found
+    }
+}
+
+impl From<Filter> for JsonMap<String, Json> {
+    fn from(filter: Filter) -> Self {
+        filter.to_map()
+    }
+}
+
+/// Writes names as the place that they lead to.
+#[must_use]
+pub fn place(names: &[&str]) -> String {
+    names.join(".")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,343 @@
+//! Which webhooks of a tenant want an event.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::effort::Effort;
+use super::filter::sieve::{Sieve, bytes_in_sieve};
+use super::subscription::{Seen, Subscription};
+use super::weight::{entry, heap, json_map, texts};
+use crate::event::Event;
+use crate::id::WebhookId;
+use crate::value::path::FieldPath;
+
+mod keys;
+
+use keys::{Hashed, Key, conditions, for_each_key, hashed};
+
+/// What became of a subscription since a reader last looked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubscriptionChange {
+    /// It wants events, as it says now.
+    Wants(Box<Subscription>),
+    /// It wants nothing any more: disabled or deleted.
+    Ended(WebhookId),
+}
+
+/// From how many filters under one key on they are looked through at once, and not one by one.
+const MANY: usize = 32;
+
+/// The most bytes that the subscriptions of a tenant take by [`weight`]: what needs more is refused when the webhook is written.
+pub const MAX_TENANT_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes that a tenant's sieves take: the filters that do not fit are judged one by one.
+pub const MAX_SIEVE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What looking for the webhooks of an event may take.
+#[derive(Debug)]
+pub struct Limits {
+    /// How much work, for all webhooks together.
+    pub effort: Effort,
+    /// How many bytes sieves may take more than they do now, if that is less than the tenant may have.
+    pub room: usize,
+}
+
+impl Limits {
+    /// Any amount of work, and all the room of a tenant.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { effort: Effort::unlimited(), room: MAX_SIEVE_BYTES }
+    }
+}
+
+/// The webhooks that want an event.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that were found, each once and in the order of their ids.
+    pub wanted: Vec<Arc<Subscription>>,
+    /// Those that may want it too, but the effort was spent before they were judged. Their ids are higher than those of `wanted`.
+    pub not_judged: Vec<Arc<Subscription>>,
+}
+
+/// Finds the webhooks of one tenant that want an event.
+///
+/// A subscription stands under the keys of one of its conditions, that which fewest others stand under: so an event is
+/// compared with few webhooks that do not want it, however many there are. Where many filters share a key, because none asks
+/// for a text that the others do not, a sieve of them all names the few that may hold.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    subscriptions: HashMap<WebhookId, Kept>,
+    index: HashMap<Hashed, Bucket>,
+    /// The fields whose texts are keys, and of how many subscriptions: no other field of an event is looked at.
+    texts: HashMap<u64, usize>,
+    /// What the subscriptions and their places in the index take at most.
+    bytes: usize,
+    /// What the sieves take at most.
+    sieve_bytes: usize,
+}
+
+/// A subscription, and the keys that it stands under.
+#[derive(Debug)]
+struct Kept {
+    subscription: Arc<Subscription>,
+    keys: Box<[Hashed]>,
+    /// The fields that it has in `texts`.
+    texts: Box<[u64]>,
+}
+
+/// The subscriptions under one key. Most keys have one.
+#[derive(Debug)]
+enum Bucket {
+    One(WebhookId),
+    Many(Box<Crowd>),
+}
+
+#[derive(Debug, Default)]
+struct Crowd {
+    plain: Vec<WebhookId>,
+    filtered: Vec<WebhookId>,
+    /// Of the filters of the second, if they are many; made when it is first needed, if there is room.
+    sieve: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    sieve: Sieve<WebhookId>,
+    bytes: usize,
+}
+
+impl Crowd {
+    fn of(&mut self, is_filtered: bool) -> &mut Vec<WebhookId> {
+        if is_filtered { &mut self.filtered } else { &mut self.plain }
+    }
+}
+
+impl Bucket {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(crowd) => crowd.plain.len() + crowd.filtered.len(),
+        }
+    }
+}
+
+impl Matcher {
+    /// Brings the matcher up to date.
+    pub fn apply(&mut self, change: SubscriptionChange) {
+        match change {
+            SubscriptionChange::Wants(subscription) => {
+                self.remove(subscription.webhook);
+                self.insert(*subscription);
+            }
+            SubscriptionChange::Ended(webhook) => self.remove(webhook),
+        }
+    }
+
+    /// Returns how many subscriptions it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Returns at most how many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.sieve_bytes
+    }
+
+    /// Returns the subscription of a webhook.
+    #[must_use]
+    pub fn get(&self, webhook: WebhookId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&webhook).map(|kept| &kept.subscription)
+    }
+
+    /// Says whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    fn remove(&mut self, webhook: WebhookId) {
+        let Some(Kept { subscription, keys, texts }) = self.subscriptions.remove(&webhook) else { return };
+        self.bytes -= weight(&subscription);
+        for path in texts {
+            if let Entry::Occupied(mut count) = self.texts.entry(path) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        let is_filtered = subscription.filter.is_some();
+        for key in keys {
+            let Entry::Occupied(mut bucket) = self.index.entry(key) else { continue };
+            if let Bucket::Many(crowd) = bucket.get_mut() {
+                let among = crowd.of(is_filtered);
+                if let Some(place) = among.iter().position(|other| *other == webhook) {
+                    among.swap_remove(place);
+                }
+                if is_filtered {
+                    self.sieve_bytes -= crowd.sieve.take().map_or(0, |made| made.bytes);
+                }
+            }
+            if matches!(bucket.get(), Bucket::One(_)) || bucket.get().len() == 0 {
+                bucket.remove();
+            }
+        }
+    }
+
+    fn insert(&mut self, subscription: Subscription) {
+        let webhook = subscription.webhook;
+        let crowd = |keys: &Vec<Key<'_>>| {
+            keys.iter().map(|key| self.index.get(&hashed(key)).map_or(0, Bucket::len)).sum::<usize>()
+        };
+        let keys = conditions(&subscription).into_iter().min_by_key(crowd).unwrap_or_default();
+        let texts: BTreeSet<u64> =
+            keys.iter().filter_map(|key| if let Key::Text(path, _) = key { Some(*path) } else { None }).collect();
+        // Two keys with one hash are one.
+        let keys: BTreeSet<Hashed> = keys.iter().map(hashed).collect();
+        for path in &texts {
+            *self.texts.entry(*path).or_default() += 1;
+        }
+        for key in &keys {
+            let bucket = match self.index.entry(*key) {
+                Entry::Vacant(free) => {
+                    free.insert(Bucket::One(webhook));
+                    continue;
+                }
+                Entry::Occupied(bucket) => bucket.into_mut(),
+            };
+            if let Bucket::One(other) = bucket {
+                let mut crowd = Crowd::default();
+                let is_filtered = self.subscriptions.get(other).is_some_and(|kept| kept.subscription.filter.is_some());
+                crowd.of(is_filtered).push(*other);
+                *bucket = Bucket::Many(Box::new(crowd));
+            }
+            if let Bucket::Many(crowd) = bucket {
+                crowd.of(subscription.filter.is_some()).push(webhook);
+                if subscription.filter.is_some() {
+                    self.sieve_bytes -= crowd.sieve.take().map_or(0, |made| made.bytes);
+                }
+            }
+        }
+        self.bytes += weight(&subscription);
+        let (keys, texts) = (keys.into_iter().collect(), texts.into_iter().collect());
+        self.subscriptions.insert(webhook, Kept { subscription: Arc::new(subscription), keys, texts });
+    }
+
+    /// Forgets what can be made again: the sieves.
+    pub fn shrink(&mut self) {
+        if self.sieve_bytes > 0 {
+            for bucket in self.index.values_mut() {
+                if let Bucket::Many(crowd) = bucket {
+                    crowd.sieve = None;
+                }
+            }
+            self.sieve_bytes = 0;
+        }
+    }
+
+    /// Returns the webhooks that want the event, each once and in the order of their ids.
+    pub fn matching(&mut self, event: &Event) -> Vec<Arc<Subscription>> {
+        self.matching_within(event, &Limits::none()).wanted
+    }
+
+    /// Returns the webhooks that want the event, as far as the effort goes.
+    ///
+    /// Those that stand under a key of the event come first, cheapest to judge or not; which ones are looked at before the effort
+    /// is spent is the same every time.
+    pub fn matching_within(&mut self, event: &Event, limits: &Limits) -> Found {
+        if self.is_empty() {
+            return Found::default();
+        }
+        let Limits { effort, room } = limits;
+        let seen = Seen::new(event);
+        let mut candidates = BTreeSet::new();
+        let mut budget = (MAX_SIEVE_BYTES.saturating_sub(self.sieve_bytes)).min(*room);
+        let subscriptions = &self.subscriptions;
+        let mut keys = BTreeSet::new();
+        for_each_key(&seen, &self.texts, |key| _ = keys.insert(hashed(&key)));
+        for key in keys {
+            let crowd = match self.index.get_mut(&key) {
+                None => continue,
+                Some(Bucket::One(webhook)) => {
+                    candidates.insert(*webhook);
+                    continue;
+                }
+                Some(Bucket::Many(crowd)) => crowd,
+            };
+            candidates.extend(&crowd.plain);
+            if crowd.filtered.len() >= MANY && crowd.sieve.is_none() {
+                let filter =
+                    |webhook: &WebhookId| Some((*webhook, subscriptions.get(webhook)?.subscription.filter.as_ref()?));
+                let filters = crowd.filtered.iter().filter_map(filter);
+                let bytes = filters.clone().map(|(_, filter)| bytes_in_sieve::<WebhookId>(filter)).sum();
+                if bytes <= budget {
+                    budget -= bytes;
+                    self.sieve_bytes += bytes;
+                    crowd.sieve = Some(Made { sieve: Sieve::new(filters), bytes });
+                }
+            }
+            if let Some(made) = &crowd.sieve {
+                made.sieve.candidates(event, effort, |webhook| _ = candidates.insert(webhook));
+            }
+            // What a sieve names before the effort is spent is not all of it.
+            if crowd.sieve.is_none() || effort.is_spent() {
+                candidates.extend(&crowd.filtered);
+            }
+        }
+        let mut found = Found::default();
+        for webhook in candidates {
+            let Some(Kept { subscription, .. }) = subscriptions.get(&webhook) else { continue };
+            let wants = found.not_judged.is_empty() && subscription.wants_within(&seen, effort);
+            if effort.is_spent() {
+                found.not_judged.push(Arc::clone(subscription));
+            } else if wants {
+                found.wanted.push(Arc::clone(subscription));
+            }
+        }
+        found
+    }
+}
+
+/// What a subscription takes beside what it holds: its place, and the reference to it.
+const BYTES_EACH: usize =
+    entry(size_of::<(WebhookId, Kept)>() + 1) + heap(size_of::<Subscription>() + 2 * size_of::<usize>());
+
+/// What a key takes: its place in the index, among the keys of its subscription, and the field whose text it is.
+const BYTES_A_KEY: usize = entry(size_of::<(Hashed, Bucket)>() + 1)
+    + size_of::<Hashed>()
+    + entry(size_of::<(u64, usize)>() + 1)
+    + size_of::<u64>();
+
+/// Returns at most how many bytes a subscription takes in a matcher, whichever of its conditions it is found by; sieves have room
+/// of their own.
+#[must_use]
+pub fn weight(subscription: &Subscription) -> usize {
+    let keys = conditions(subscription).iter().map(Vec::len).max().unwrap_or(0);
+    BYTES_EACH + 2 * heap(8) + keys * BYTES_A_KEY + subscription.bytes()
+}
+
+/// Returns the field of a webhook whose value takes the most of a subscription's weight, as a JSON pointer.
+#[must_use]
+pub fn heaviest(subscription: &Subscription) -> &'static str {
+    let keys = conditions(subscription).iter().map(Vec::len).max().unwrap_or(0);
+    let filter = subscription.filter.as_ref().map_or(0, |filter| filter.bytes() + keys * BYTES_A_KEY);
+    let rendering = &subscription.rendering;
+    let paths = |paths: &[FieldPath]| paths.iter().map(|path| texts(path.names())).sum::<usize>();
+    let fields = [
+        ("/filter", filter),
+        ("/template", rendering.template.as_ref().map_or(0, String::len)),
+        ("/properties", json_map(&rendering.properties)),
+        ("/event_types", subscription.event_types.len() * BYTES_A_KEY),
+        ("/transitions", subscription.transitions.len() * BYTES_A_KEY),
+        ("/changed", paths(&subscription.changed)),
+        ("/include", paths(&rendering.include)),
+        ("/exclude", paths(&rendering.exclude)),
+    ];
+    fields.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("/filter", |(field, _)| field)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Verifying: whether an inbound call comes from who knows the secret, and is not an old one played again.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
+
+use super::secret::WebhookSecret;
+use super::signature::{Encoding, Signature, SignatureScheme};
+
+/// How far a call's time may be from ours, where the scheme signs one.
+const REPLAY_WINDOW: Duration = Duration::from_mins(5);
+
+/// Why a call is not believed. Says nothing that would help to forge one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// A header is missing or cannot be read.
+    #[error("the header {0} is missing or malformed")]
+    Header(String),
+    /// The signature is of another body, another time or another secret.
+    #[error("the signature does not match")]
+    Signature,
+    /// It was signed too long ago, or in the future.
+    #[error("the timestamp is more than five minutes away from now")]
+    Timestamp,
+}
+
+/// Checks a call and returns the sender's id of it, the same whenever the sender sends it again, if the scheme signs one.
+///
+/// Signatures are compared in constant time.
+///
+/// # Errors
+///
+/// If any part of the signature is missing or wrong, or the call is too old.
+pub fn verify<'a>(
+    signature: &Signature,
+    secrets: &[&WebhookSecret],
+    header: impl Fn(&str) -> Option<&'a str>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Option<String>, VerifyError> {
+    let need = |name: &str| header(name).ok_or_else(|| VerifyError::Header(name.to_owned()));
+    let name = signature.header();
+    let of_body = |given: Option<Vec<u8>>| {
+        let given = given.ok_or_else(|| VerifyError::Header(name.clone()))?;
+        matches(&[given], secrets.iter().map(|secret| secret.hmac_text(&[body])))?;
+        Ok(None)
+    };
+    match signature.scheme {
+        SignatureScheme::StandardWebhooks => {
+            let (id, timestamp) = (need("webhook-id")?, need("webhook-timestamp")?);
+            // The parts are joined by dots. With one in the id the same bytes would be signed for another time and another body.
+            if id.is_empty() || id.contains('.') {
+                return Err(VerifyError::Header("webhook-id".to_owned()));
+            }
+            let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+            let versions = need(&name)?.split(' ').filter_map(|version| version.strip_prefix("v1,"));
+            let given: Vec<Vec<u8>> = versions.filter_map(|encoded| BASE64.decode(encoded).ok()).collect();
+            matches(&given, secrets.iter().map(|secret| secret.hmac_decoded(&parts)))?;
+            within_window("webhook-timestamp", timestamp, now)?;
+            Ok(Some(id.to_owned()))
+        }
+        // A webhook that takes calls cannot ask for it: its sender has no key that we know.
+        SignatureScheme::StandardWebhooksEd25519 => Err(VerifyError::Signature),
+        SignatureScheme::Stripe => {
+            let fields = need(&name)?;
+            let values = |key: &'static str| {
+                fields.split(',').filter_map(move |field| field.split_once('=')).filter(move |(name, _)| *name == key)
+            };
+            let (_, timestamp) = values("t").next().ok_or_else(|| VerifyError::Header(name.clone()))?;
+            let given: Vec<Vec<u8>> = values("v1").filter_map(|(_, digits)| hex::decode(digits).ok()).collect();
+            let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", body];
+            matches(&given, secrets.iter().map(|secret| secret.hmac_text(&parts)))?;
+            within_window(&name, timestamp, now)?;
+            Ok(None)
+        }
+        SignatureScheme::Github => {
+            of_body(need(&name)?.strip_prefix("sha256=").and_then(|digits| hex::decode(digits).ok()))
+        }
+        SignatureScheme::HmacSha256 => of_body(signature.encoding.read(need(&name)?)),
+        SignatureScheme::SuperOffice | SignatureScheme::Shopify => of_body(Encoding::Base64.read(need(&name)?)),
+    }
+}
+
+impl Encoding {
+    fn read(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Hex => hex::decode(text).ok(),
+            Self::Base64 => BASE64.decode(text).ok(),
+        }
+    }
+}
+
+/// Says whether any of the given signatures is any of the expected ones.
+fn matches(given: &[Vec<u8>], expected: impl Iterator<Item = [u8; 32]>) -> Result<(), VerifyError> {
+    // All are compared, whichever matches: how long it takes says nothing.
+    let mut found = subtle::Choice::from(0);
+    for expected in expected {
+        for given in given {
+            found |= given.as_slice().ct_eq(&expected);
+        }
+    }
+    if found.into() { Ok(()) } else { Err(VerifyError::Signature) }
+}
+
+fn within_window(name: &str, timestamp: &str, now: Timestamp) -> Result<(), VerifyError> {
+    let at = timestamp.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+    let at = at.ok_or_else(|| VerifyError::Header(name.to_owned()))?;
+    let distance = now.duration_since(at).unsigned_abs();
+    if distance <= REPLAY_WINDOW { Ok(()) } else { Err(VerifyError::Timestamp) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::signing::sign::{Header, Keys, Signed, sign};
+
+    /// Every signature that a call can have.
+    fn signatures() -> Vec<Signature> {
+        use SignatureScheme::{Github, HmacSha256, Shopify, StandardWebhooks, Stripe, SuperOffice};
+        let mut all: Vec<Signature> =
+            [StandardWebhooks, HmacSha256, Github, Stripe, SuperOffice, Shopify].map(Signature::from).into();
+        let header = Some("X-Acme-Signature".to_owned());
+        all.push(Signature { header, encoding: Encoding::Base64, ..HmacSha256.into() });
+        all
+    }
+
+    fn secret(text: &str) -> WebhookSecret {
+        WebhookSecret::parse(text).unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn signed(signature: &Signature, secret: &WebhookSecret, at: Timestamp, body: &[u8]) -> Vec<Header> {
+        let keys = Keys { secrets: &[secret], signing_keys: &[] };
+        let request = Signed { id: "msg_1", event_type: "a.created", attempt: 1, at, body };
+        sign(std::slice::from_ref(signature), keys, &request)
+    }
+
+    fn check(
+        signature: &Signature,
+        secrets: &[&WebhookSecret],
+        headers: &[Header],
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<String>, VerifyError> {
+        let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        verify(signature, secrets, header, body, now)
+    }
+
+    proptest! {
+        /// What one side signs the other believes, and nothing else: not another body, not another secret.
+        #[test]
+        fn believes_exactly_what_was_signed(
+            signature in prop::sample::select(signatures()),
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            other in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let (ours, theirs) = (secret("a secret of ours"), secret("a secret of theirs"));
+            let now = at(1_700_000_000);
+            let headers = signed(&signature, &ours, now, &body);
+            prop_assert!(check(&signature, &[&ours], &headers, &body, now).is_ok());
+            prop_assert!(check(&signature, &[&theirs, &ours], &headers, &body, now).is_ok());
+            prop_assert_eq!(check(&signature, &[&theirs], &headers, &body, now), Err(VerifyError::Signature));
+            if other != body {
+                prop_assert_eq!(check(&signature, &[&ours], &headers, &other, now), Err(VerifyError::Signature));
+            }
+        }
+
+        /// Whatever stands in the headers, the answer is no, and not a panic.
+        #[test]
+        fn believes_no_noise(signature in prop::sample::select(signatures()), noise in "\\PC{0,80}") {
+            let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some(&noise), b"x", at(0));
+            prop_assert!(answer.is_err());
+        }
+    }
+
+    #[rstest]
+    #[case::in_time(300, Ok(Some("msg_1".to_owned())))]
+    #[case::too_late(301, Err(VerifyError::Timestamp))]
+    #[case::as_early(-300, Ok(Some("msg_1".to_owned())))]
+    #[case::too_early(-301, Err(VerifyError::Timestamp))]
+    fn an_old_call_is_not_believed(#[case] seconds: i64, #[case] expected: Result<Option<String>, VerifyError>) {
+        let secret = secret("a secret of ours");
+        let (signed_at, now) = (at(1_700_000_000), at(1_700_000_000 + seconds));
+        let answer = |scheme: SignatureScheme| {
+            let headers = signed(&scheme.into(), &secret, signed_at, b"{}");
+            check(&scheme.into(), &[&secret], &headers, b"{}", now)
+        };
+        assert_eq!(answer(SignatureScheme::StandardWebhooks), expected);
+        assert_eq!(answer(SignatureScheme::Stripe), expected.map(|_| None));
+    }
+
+    /// The bytes `msg_1.1700000000.1700000060.{}` are signed once, and could be read in two ways.
+    #[rstest]
+    #[case::moved("msg_1.1700000000", "1700000060", "{}")]
+    #[case::empty("", "1700000000", "1700000060.{}")]
+    fn bytes_do_not_move_between_the_parts(#[case] id: &str, #[case] timestamp: &str, #[case] body: &str) {
+        let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let mac = secret.hmac_decoded(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body.as_bytes()]);
+        let headers = [
+            ("webhook-id".to_owned(), id.to_owned()),
+            ("webhook-timestamp".to_owned(), timestamp.to_owned()),
+            ("webhook-signature".to_owned(), format!("v1,{}", BASE64.encode(mac))),
+        ];
+        let answer =
+            check(&SignatureScheme::StandardWebhooks.into(), &[&secret], &headers, body.as_bytes(), at(1_700_000_030));
+        assert_eq!(answer, Err(VerifyError::Header("webhook-id".to_owned())));
+    }
+
+    #[test]
+    fn says_which_header_is_missing() {
+        let names = [
+            "webhook-id",
+            "x-signature-256",
+            "x-hub-signature-256",
+            "stripe-signature",
+            "x-superoffice-signature",
+            "x-shopify-hmac-sha256",
+            "x-acme-signature",
+        ];
+        for (signature, name) in signatures().iter().zip(names) {
+            let secret = secret("a secret of ours");
+            let answer = verify(signature, &[&secret], |_| None, b"", at(0));
+            assert_eq!(answer, Err(VerifyError::Header(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn nobody_but_us_signs_with_the_tenants_key() {
+        let signature = SignatureScheme::StandardWebhooksEd25519.into();
+        let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some("v1a,"), b"", at(0));
+        assert_eq!(answer, Err(VerifyError::Signature));
+    }
+}

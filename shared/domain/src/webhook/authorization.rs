@@ -1,0 +1,195 @@
+//! How a webhook proves to its receiver who calls, beside the signature: the header `Authorization`.
+//!
+//! What is secret of it lives in Secrets Manager, at a path of its own; what stands here can be shown, but for
+//! [`NewAuthorization`], which is what somebody brings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::signing::secret::{Fingerprint, WebhookSecret};
+
+pub mod binding;
+mod input;
+pub mod origin;
+pub mod token;
+
+use origin::{Origin, SetBy};
+
+/// How a webhook's requests are authorized, and where the secret of it lives; never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct Authorization {
+    /// What is sent.
+    #[serde(flatten)]
+    pub method: Method,
+    /// Where in Secrets Manager its secret lives.
+    pub vault_path: String,
+    /// Which secret that is: a keyed hash.
+    #[schema(value_type = String)]
+    pub fingerprint: Fingerprint,
+    /// The scheme, host and port that it was given for: it is sent to no other. `null` for one that was set before this was noted,
+    /// which is bound to the webhook's URL.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required, examples("https://example.com"))]
+    pub for_origin: Option<Origin>,
+    /// Who gave it: an admin of the tenant, or the webhook's application.
+    #[serde(default)]
+    #[schema(inline, required)]
+    pub set_by: SetBy,
+}
+
+/// What is sent, without what is secret of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schema(as = AuthorizationMethod)]
+pub enum Method {
+    /// A user name and a password ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)).
+    Basic {
+        /// The user name.
+        username: String,
+    },
+    /// A token ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)) that stays the same.
+    Bearer,
+    /// A token that an authorization server gives for client credentials, and that is fetched anew when it ends.
+    OAuth2(OAuth2),
+}
+
+/// Client credentials ([RFC 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)), without the client's secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct OAuth2 {
+    /// Where tokens are fetched.
+    pub token_url: String,
+    /// Whom the authorization server knows.
+    pub client_id: String,
+    /// What the token is to be for, in the server's words, with spaces in between.
+    #[serde(default)]
+    #[schema(required)]
+    pub scope: Option<String>,
+    /// Whom the token is to be for, where the server asks for it.
+    #[serde(default)]
+    #[schema(required)]
+    pub audience: Option<String>,
+    /// Where the client's id and secret stand in the request for a token.
+    #[serde(default)]
+    #[schema(inline, required)]
+    pub client_authentication: ClientAuthentication,
+}
+
+/// Where a client's id and secret stand in its request for a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthentication {
+    /// In its `Authorization` header, form-encoded as the RFC says.
+    #[default]
+    Basic,
+    /// In its body, for servers that want it so.
+    Body,
+}
+
+/// An authorization that somebody brings: with its secret.
+#[derive(Debug)]
+pub struct NewAuthorization {
+    /// What is sent.
+    pub method: Method,
+    /// The password, the token or the client's secret.
+    pub secret: WebhookSecret,
+}
+
+impl Method {
+    /// Returns the header that the secret makes, or `None` if it has to be exchanged for a token first.
+    #[must_use]
+    pub fn header(&self, secret: &SecretString) -> Option<SecretString> {
+        match self {
+            Self::Basic { username } => {
+                let pair: SecretString = format!("{username}:{}", secret.expose_secret()).into();
+                Some(format!("Basic {}", BASE64.encode(pair.expose_secret())).into())
+            }
+            Self::Bearer => Some(bearer(secret)),
+            Self::OAuth2(_) => None,
+        }
+    }
+
+    /// Returns the header as it may be shown.
+    #[must_use]
+    pub fn masked(&self) -> &'static str {
+        match self {
+            Self::Basic { .. } => "Basic ***",
+            Self::Bearer | Self::OAuth2(_) => "Bearer ***",
+        }
+    }
+}
+
+/// Returns the header of a token.
+#[must_use]
+pub fn bearer(token: &SecretString) -> SecretString {
+    format!("Bearer {}", token.expose_secret()).into()
+}
+
+/// Says whether a token can stand in a header: visible ASCII, without spaces.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Returns the path of the secret, beside the one that signs.
+///
+/// Built here and never taken from a request, as that one is.
+#[must_use]
+pub fn vault_path(signing: &str) -> String {
+    format!("{signing}/authorization")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use secrecy::ExposeSecret;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::signing::secret::tests::fingerprint;
+
+    #[rstest]
+    // The example of the RFC.
+    #[case::basic(json!({"type": "basic", "username": "Aladdin"}), "open sesame", Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="))]
+    #[case::basic_beyond_ascii(json!({"type": "basic", "username": "test"}), "123£", Some("Basic dGVzdDoxMjPCow=="))]
+    #[case::bearer(json!({"type": "bearer"}), "1|abc", Some("Bearer 1|abc"))]
+    #[case::oauth2(json!({"type": "oauth2", "token_url": "https://a.example/", "client_id": "c"}), "s", None)]
+    fn makes_the_header(#[case] method: Value, #[case] secret: &str, #[case] expected: Option<&str>) {
+        let method: Method = serde_json::from_value(method).unwrap();
+        let header = method.header(&secret.to_owned().into());
+        assert_eq!(header.as_ref().map(ExposeSecret::expose_secret), expected);
+        assert!(!method.masked().contains(secret));
+    }
+
+    #[test]
+    fn what_is_kept_has_no_secret_and_can_be_read_again() {
+        let method: Method = serde_json::from_value(json!({
+            "type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "scope": "events",
+        }))
+        .unwrap();
+        let kept = Authorization {
+            method,
+            vault_path: vault_path("/local/webhooks/acme/whk_1"),
+            fingerprint: fingerprint(1),
+            for_origin: Origin::of("https://b.example/hook"),
+            set_by: SetBy::Application,
+        };
+        let text = serde_json::to_value(&kept).unwrap();
+        assert_eq!(
+            text,
+            json!({
+                "type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "scope": "events",
+                "audience": null, "client_authentication": "basic",
+                "vault_path": "/local/webhooks/acme/whk_1/authorization", "fingerprint": fingerprint(1).as_str(),
+                "for_origin": "https://b.example", "set_by": "application",
+            })
+        );
+        assert_eq!(serde_json::from_value::<Authorization>(text.clone()).unwrap(), kept);
+        // As the version before wrote it.
+        let mut text = text;
+        text.as_object_mut().unwrap().retain(|name, _| name != "for_origin" && name != "set_by");
+        let read: Authorization = serde_json::from_value(text).unwrap();
+        assert_eq!((read.for_origin, read.set_by), (None, SetBy::Tenant));
+    }
+}

@@ -1,0 +1,214 @@
+//! What somebody brings: each field by hand, so that no error shows the value that it is about.
+
+use serde_json::{Map, Value};
+
+use super::{ClientAuthentication, Method, NewAuthorization, OAuth2, is_token};
+use crate::attempt::target::TargetPolicy;
+use crate::fault::FieldError;
+use crate::signing::secret::WebhookSecret;
+
+/// Which texts a field takes.
+struct Rule {
+    max_bytes: usize,
+    takes: fn(&str) -> bool,
+    /// What there may be, for a person.
+    of: &'static str,
+}
+
+const NAME: Rule = Rule { max_bytes: 255, takes: is_line, of: "without control characters" };
+const USERNAME: Rule = Rule {
+    max_bytes: 255,
+    takes: |text| is_line(text) && !text.contains(':'),
+    of: "without control characters and without a colon",
+};
+const SECRET: Rule = Rule { max_bytes: 4096, takes: is_line, of: "without control characters" };
+const TOKEN: Rule = Rule { max_bytes: 4096, takes: is_token, of: "of visible ASCII characters, without spaces" };
+const SCOPE: Rule = Rule {
+    max_bytes: 1024,
+    takes: is_scope,
+    of: r#"of visible ASCII characters but " and \, with single spaces in between"#,
+};
+const URL: Rule = Rule { max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "that are a URL" };
+
+fn is_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+fn is_scope(text: &str) -> bool {
+    text.split(' ').all(|word| is_token(word) && !word.contains(['"', '\\']))
+}
+
+/// The fields that are not read yet, and what is wrong with those that are.
+struct Fields {
+    given: Map<String, Value>,
+    faults: Vec<FieldError>,
+}
+
+impl Fields {
+    fn fault(&mut self, name: &str, detail: impl std::fmt::Display) {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        self.faults.push(FieldError::new(&format!("/{name}"), detail));
+    }
+
+    fn optional(&mut self, name: &str, rule: &Rule) -> Option<String> {
+        match self.given.remove(name)? {
+            Value::Null => None,
+            Value::String(text) if (1..=rule.max_bytes).contains(&text.len()) && (rule.takes)(&text) => Some(text),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                self.fault(name, format!("must be a text of 1 to {} bytes {}", rule.max_bytes, rule.of));
+                // Anything: nobody sees it, as there is a fault.
+                Some(String::new())
+            }
+        }
+    }
+
+    fn needed(&mut self, name: &str, rule: &Rule) -> String {
+        self.optional(name, rule).unwrap_or_else(|| {
+            self.fault(name, "is missing");
+            String::new()
+        })
+    }
+
+    fn client_authentication(&mut self) -> ClientAuthentication {
+        let name = "client_authentication";
+        match self.given.remove(name).as_ref().map(|value| (value, value.as_str())) {
+            None | Some((Value::Null, _)) => ClientAuthentication::default(),
+            Some((_, Some("basic"))) => ClientAuthentication::Basic,
+            Some((_, Some("body"))) => ClientAuthentication::Body,
+            Some(_) => {
+                self.fault(name, "must be basic or body");
+                ClientAuthentication::default()
+            }
+        }
+    }
+}
+
+impl NewAuthorization {
+    /// Reads what somebody brings: the fields of its type, and one that is secret.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is not as it must be, by its field; no value stands in them.
+    pub fn read(input: Value, targets: &TargetPolicy) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(given) = input else { return Err(vec![FieldError::new("", "must be an object")]) };
+        let mut fields = Fields { given, faults: Vec::new() };
+        let kind = fields.given.remove("type");
+        let (method, secret) = match kind.as_ref().and_then(Value::as_str) {
+            Some("basic") => {
+                let username = fields.needed("username", &USERNAME);
+                (Method::Basic { username }, fields.needed("password", &SECRET))
+            }
+            Some("bearer") => (Method::Bearer, fields.needed("token", &TOKEN)),
+            Some("oauth2") => {
+                let client = OAuth2 {
+                    token_url: fields.needed("token_url", &URL),
+                    client_id: fields.needed("client_id", &NAME),
+                    scope: fields.optional("scope", &SCOPE),
+                    audience: fields.optional("audience", &NAME),
+                    client_authentication: fields.client_authentication(),
+                };
+                // Asked like the URL of a webhook: it is dialled with the same rights.
+                if let Err(error) = targets.parse(&client.token_url)
+                    && !client.token_url.is_empty()
+                {
+                    fields.fault("token_url", error);
+                }
+                (Method::OAuth2(client), fields.needed("client_secret", &SECRET))
+            }
+            _ => return Err(vec![FieldError::new("/type", "must be basic, bearer or oauth2")]),
+        };
+        let mut more: Vec<String> = fields.given.keys().cloned().collect();
+        more.sort_unstable();
+        for name in more {
+            fields.fault(&name, "is not a field of this type of authorization");
+        }
+        if fields.faults.is_empty() {
+            Ok(Self { method, secret: WebhookSecret::checked(secret.into()) })
+        } else {
+            Err(fields.faults)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use secrecy::ExposeSecret as _;
+    use serde_json::json;
+
+    use super::*;
+
+    fn oauth2(more: &Value) -> Value {
+        let mut all =
+            json!({"type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "client_secret": "s"});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    }
+
+    fn faults(input: Value) -> Vec<String> {
+        let read = NewAuthorization::read(input, &TargetPolicy::default());
+        read.err().unwrap_or_default().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[rstest]
+    #[case::basic(json!({"type": "basic", "username": "anna", "password": "p: ü"}), "p: ü")]
+    #[case::basic_without_a_name(json!({"type": "basic", "username": "a", "password": "12345678"}), "12345678")]
+    #[case::bearer(json!({"type": "bearer", "token": "1|a.b-c_~+/="}), "1|a.b-c_~+/=")]
+    #[case::oauth2(oauth2(&json!({})), "s")]
+    #[case::oauth2_with_everything(
+        oauth2(&json!({"scope": "a b:c", "audience": "https://b.example/", "client_authentication": "body"})), "s")]
+    #[case::nothing_is_said(oauth2(&json!({"scope": null, "audience": null, "client_authentication": null})), "s")]
+    fn takes(#[case] input: Value, #[case] secret: &str) {
+        let new = NewAuthorization::read(input, &TargetPolicy::default()).unwrap();
+        assert_eq!(new.secret.to_text().expose_secret(), secret);
+        assert!(!format!("{new:?}").contains(&format!("{secret:?}")));
+        assert!(!serde_json::to_string(&new.method).unwrap().contains(&format!(":{secret:?}")));
+    }
+
+    #[rstest]
+    #[case::no_object(json!("s3cret"), &[""])]
+    #[case::no_type(json!({"token": "s3cret"}), &["/type"])]
+    #[case::unknown_type(json!({"type": "digest"}), &["/type"])]
+    #[case::nothing_of_it(json!({"type": "basic"}), &["/username", "/password"])]
+    #[case::colon(json!({"type": "basic", "username": "a:b", "password": "s3cret"}), &["/username"])]
+    #[case::two_lines(json!({"type": "basic", "username": "a", "password": "s3cret\r\nX-A: b"}), &["/password"])]
+    #[case::empty(json!({"type": "basic", "username": "", "password": ""}), &["/username", "/password"])]
+    #[case::a_number(json!({"type": "basic", "username": "a", "password": 12_345_678}), &["/password"])]
+    #[case::a_list(json!({"type": "bearer", "token": ["s3cret"]}), &["/token"])]
+    #[case::spaces(json!({"type": "bearer", "token": "s3cret s3cret"}), &["/token"])]
+    #[case::with_the_scheme(json!({"type": "bearer", "token": "Bearer s3cret"}), &["/token"])]
+    #[case::too_long(json!({"type": "bearer", "token": "s".repeat(4097)}), &["/token"])]
+    #[case::of_another_type(json!({"type": "bearer", "token": "t", "password": "s3cret", "a/b": 1}), &["/a~1b", "/password"])]
+    #[case::plain_http(oauth2(&json!({"token_url": "http://a.example/token"})), &["/token_url"])]
+    #[case::metadata(oauth2(&json!({"token_url": "https://169.254.169.254/token"})), &["/token_url"])]
+    #[case::runtime_api(oauth2(&json!({"token_url": "https://127.0.0.1:9001/token"})), &["/token_url"])]
+    #[case::secret_in_the_url(oauth2(&json!({"token_url": "https://c:s3cret@a.example/"})), &["/token_url"])]
+    #[case::no_url(oauth2(&json!({"token_url": null})), &["/token_url"])]
+    #[case::scope(oauth2(&json!({"scope": "a  b"})), &["/scope"])]
+    #[case::scope_in_quotes(oauth2(&json!({"scope": "\"a\""})), &["/scope"])]
+    #[case::client_authentication(oauth2(&json!({"client_authentication": "s3cret"})), &["/client_authentication"])]
+    #[case::no_secret(oauth2(&json!({"client_secret": null})), &["/client_secret"])]
+    fn names_what_is_not_allowed(#[case] input: Value, #[case] pointers: &[&str]) {
+        assert_eq!(faults(input.clone()), pointers);
+        let read = NewAuthorization::read(input, &TargetPolicy::default());
+        let said = format!("{:?}", read.unwrap_err());
+        assert!(!said.contains("s3cret") && !said.contains("12345678"), "{said}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_can_stand_in_a_header(username in any::<String>(), password in any::<String>(), token in any::<String>()) {
+            let inputs = [
+                json!({"type": "basic", "username": username, "password": password}),
+                json!({"type": "bearer", "token": token}),
+            ];
+            for input in inputs {
+                if let Ok(new) = NewAuthorization::read(input, &TargetPolicy::default()) {
+                    let header = new.method.header(new.secret.to_text()).unwrap();
+                    prop_assert!(header.expose_secret().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What settings are allowed.
+
+use super::headers::{self, SECRET, is_ours, is_token};
+use super::limits::AutoPause;
+use super::settings::{Direction, MAX_EVENT_TYPES, Settings};
+use super::signing::pointers;
+use crate::attempt::answer::MAX_STATUS_PATTERNS;
+use crate::attempt::target::TargetPolicy;
+use crate::event::operational::is_reserved;
+use crate::fault::FieldError;
+use crate::signing::signature::{Encoding, Signature, SignatureScheme};
+
+/// The longest name, in characters.
+const MAX_NAME_CHARACTERS: usize = 400;
+
+/// How many sources, collections or tags a webhook may name.
+const MAX_NAMES: usize = 50;
+
+/// The longest of their names, and of the other short texts, in bytes.
+const MAX_TEXT_BYTES: usize = 255;
+
+/// How much the properties may take as JSON, in bytes.
+const MAX_PROPERTIES_BYTES: usize = 4096;
+
+/// How many signatures may stand beside the first.
+const MAX_FURTHER: usize = 3;
+
+/// The longest name of a header that carries a signature, in bytes: with what is put behind it, it is still a short one.
+const MAX_HEADER_BYTES: usize = 100;
+
+impl Settings {
+    /// Returns everything that is not allowed; nothing if all is.
+    #[must_use]
+    pub fn check(&self, targets: &TargetPolicy) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let mut fault = |pointer: &str, detail: String| faults.push(FieldError::new(pointer, detail));
+        if self.name.trim().is_empty() || self.name.chars().count() > MAX_NAME_CHARACTERS {
+            fault("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters"));
+        }
+        if self.kind != "webhook" {
+            fault("/type", "must be webhook: no other plugin is known".to_owned());
+        }
+        match self.direction {
+            Direction::Outbound => {
+                if let Err(error) = targets.parse(&self.url) {
+                    fault("/url", error.to_string());
+                }
+            }
+            Direction::Inbound if !self.url.is_empty() => {
+                fault(
+                    "/url",
+                    "must not be set for an inbound webhook: it is ours, and stands in the answer".to_owned(),
+                );
+            }
+            Direction::Inbound => {}
+        }
+        for (index, pattern) in self.event_types.iter().enumerate() {
+            if self.direction == Direction::Inbound && pattern.exact().is_none() {
+                fault(
+                    &format!("/event_types/{index}"),
+                    "must be one type: this webhook is where events come from".to_owned(),
+                );
+            }
+            if self.direction == Direction::Inbound && pattern.exact().is_some_and(|named| is_reserved(&named)) {
+                let detail = "is told by the service alone; choose another word".to_owned();
+                fault(&format!("/event_types/{index}"), detail);
+            }
+        }
+        let counts = [
+            ("/applications", self.applications.len()),
+            ("/changed", self.changed.len()),
+            ("/transitions", self.transitions.len()),
+        ];
+        for (pointer, _) in counts.iter().filter(|(_, count)| *count > MAX_NAMES) {
+            fault(pointer, format!("must be at most {MAX_NAMES}"));
+        }
+        if self.event_types.len() > MAX_EVENT_TYPES {
+            fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
+        }
+        for (pointer, names) in
+            [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]
+        {
+            if names.len() > MAX_NAMES {
+                fault(pointer, format!("must be at most {MAX_NAMES}"));
+            }
+            for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_text(name)) {
+                fault(&format!("{pointer}/{index}"), format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
+            }
+        }
+        let texts = [
+            ("/connector_id", self.connector_id.as_deref()),
+            ("/integration_provider", self.integration_provider.as_deref()),
+            ("/source", Some(self.source.as_str())),
+        ];
+        for (pointer, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| !is_text(text))) {
+            fault(pointer, format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
+        }
+        if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
+            fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
+        }
+        if let Err(error) = self.retry_policy.validate() {
+            fault(&format!("/retry_policy/{}", error.field), error.to_string());
+        }
+        check_limits(self, &mut faults);
+        check_signatures(self, &mut faults);
+        let written: Vec<_> = self.signatures().iter().flat_map(Signature::headers).collect();
+        headers::check(&self.headers, &written, &mut faults);
+        faults.extend(self.rendering().check());
+        faults
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// Checks them all.
+fn check_limits(settings: &Settings, faults: &mut Vec<FieldError>) {
+    let AutoPause { failures, after_seconds } = settings.auto_pause;
+    let one_to_thousand = |number: Option<u32>| number.is_none_or(|number| (1..=1000).contains(&number));
+    let limits = [
+        ("/auto_pause/failures", (1..=10_000).contains(&failures), "must be 1 to 10000"),
+        ("/auto_pause/after_seconds", after_seconds <= 2_592_000, "must be 0 to 2592000 seconds"),
+        ("/rate_limit", one_to_thousand(settings.rate_limit), "must be 1 to 1000 requests a second, or null"),
+        ("/max_concurrency", one_to_thousand(settings.max_concurrency), "must be 1 to 1000 requests at once, or null"),
+        ("/success_statuses", settings.success_statuses.len() <= MAX_STATUS_PATTERNS, "must be at most 20"),
+    ];
+    let broken = limits.into_iter().filter(|(_, holds, _)| !holds);
+    faults.extend(broken.map(|(pointer, _, detail)| FieldError::new(pointer, detail)));
+}
+
+/// Checks them all.
+fn check_signatures(settings: &Settings, faults: &mut Vec<FieldError>) {
+    let signatures = settings.signatures();
+    let mut fault = |pointer: &str, detail: &str| faults.push(FieldError::new(pointer, detail));
+    if settings.direction == Direction::Inbound {
+        if settings.signature_scheme == SignatureScheme::StandardWebhooksEd25519 {
+            fault(
+                "/signature_scheme",
+                "must be a scheme with a secret: who calls an inbound webhook has no key that we know",
+            );
+        }
+        if signatures.len() > 1 {
+            fault("/further_signatures", "must be empty for an inbound webhook: one signature says who calls");
+        }
+    }
+    if settings.further_signatures.len() > MAX_FURTHER {
+        fault("/further_signatures", &format!("must be at most {MAX_FURTHER}"));
+    }
+    for (index, signature) in signatures.iter().enumerate() {
+        let [scheme, header, encoding] = pointers(index);
+        let is_plain = signature.scheme == SignatureScheme::HmacSha256;
+        if signature.encoding != Encoding::Hex && !is_plain {
+            fault(&encoding, "must be hex unless the scheme is hmac-sha256: every other scheme has its own");
+        }
+        if let Some(name) = &signature.header {
+            if !is_plain {
+                fault(&header, "must not be set unless the scheme is hmac-sha256: every other scheme has its own");
+                continue;
+            }
+            let lower = name.to_ascii_lowercase();
+            if !is_token(name) || name.len() > MAX_HEADER_BYTES {
+                let detail = format!("must be a name of 1 to {MAX_HEADER_BYTES} letters, digits and !#$%&'*+-.^_`|~");
+                fault(&header, &detail);
+            } else if is_ours(&lower) || SECRET.contains(&lower.as_str()) {
+                fault(&header, "has a meaning of its own; name another header, such as X-Signature");
+            }
+        }
+        let written: Vec<String> = signature.headers().collect();
+        let before = signatures[..index].iter().filter(|other| !signature.shares_header_with(other));
+        if let Some(name) = before.flat_map(Signature::headers).find(|name| written.contains(name)) {
+            let at = if is_plain { &header } else { &scheme };
+            fault(at, &format!("writes {name}, as another signature does; two need headers of their own"));
+        }
+    }
+}
