@@ -13,12 +13,12 @@ from pathlib import Path
 # A file of code that has more lines than this should be two files.
 LINES = 400
 
-# Files that have more lines. Not to be extended.
-LONG = ("functions/api/src/routes/jobs.rs", "functions/api/src/routes/webhooks.rs")
+# Files that have more lines still. Not to be extended.
+LONG = ("functions/api/src/routes/webhooks.rs",)
 
 # What the routes of the API import of each other still. Not to be extended: what two routes need belongs outside of `routes`.
 REMAINING = {
-    "dead_letters.rs": ["deliveries.rs", "jobs.rs", "webhooks.rs"],
+    "dead_letters.rs": ["deliveries.rs", "webhooks.rs"],
     "deliveries.rs": ["webhooks.rs"],
     "jobs.rs": ["webhooks.rs"],
     "redeliver.rs": ["deliveries.rs", "webhooks.rs"],

@@ -78,6 +78,35 @@ class Secrets(unittest.TestCase):
         self.assertEqual((variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound"))
 
 
+class Events(unittest.TestCase):
+    """What inbound does with the Events table. It is called without a token."""
+
+    def test_inbound_reads_only_which_calls_came_before(self) -> None:
+        table = Resolved().resolve({"Fn::GetAtt": ["EventsTable", "Arn"]})
+        keys = {
+            action: statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            for statement in statements("InboundRole")
+            if statement["Resource"] == table
+            for action in listed(statement["Action"])
+        }
+        written = ["T#*", "ONCE#inbound/*"]
+        self.assertEqual(keys, {"dynamodb:PutItem": written, "dynamodb:BatchGetItem": ["ONCE#inbound/*"]})
+
+
+class Alarms(unittest.TestCase):
+    """Alarms that count lines of logs."""
+
+    def test_of_budgets_count_both_thresholds(self) -> None:
+        alarm = Resolved().resource("TenantBudgetAlarm")
+        found = {
+            filtered["FilterPattern"]
+            for filtered in Resolved().resources("AWS::Logs::MetricFilter").values()
+            if filtered["MetricTransformations"][0]["MetricName"] == alarm["MetricName"]
+        }
+        # The lines have 80 or 100: see THRESHOLDS in shared/domain/src/budget/meter.rs.
+        self.assertEqual(found, {"{ $.budget_percent >= 80 }"})
+
+
 class Network(unittest.TestCase):
     """Functions in a VPC, and the addresses that deliveries come from."""
 

@@ -217,3 +217,14 @@ async fn every_answer_tells_browsers_what_they_must_not_do() {
         assert_eq!(policy.contains("script-src 'self'"), page, "{path}: {policy}");
     }
 }
+
+/// The authorizer has no keys, because the issuer's key server is down: the token may be good, so the answer is no 401.
+#[tokio::test]
+async fn a_token_that_could_not_be_checked_is_worth_another_try() {
+    let stack = Stack::connect().await;
+    let context = json!({"refusal": "the keys of the tokens' issuer cannot be fetched now", "retry_after": 60});
+    let mut caller = Caller::start(&stack, &[], context).await;
+    let (status, headers, problem) = caller.call(Method::GET, "/webhooks", &json!({})).await;
+    assert_eq!((status, &headers["retry-after"]), (503, &json!("60")), "{problem}");
+    assert_eq!(problem["type"], "urn:dynahook:problem:unavailable");
+}

@@ -137,7 +137,8 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             Method::POST,
             "/events".to_owned(),
             json!({"event_type": "a.b", "data": {}, "id": "1"}),
-            &["BatchGetItem", "UpdateItem", "TransactWriteItems"],
+            // And one to see whether it was published before.
+            &["BatchGetItem", "BatchGetItem", "UpdateItem", "TransactWriteItems"],
         ),
         (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "TransactWriteItems"]),
         (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem"]),

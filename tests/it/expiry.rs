@@ -151,7 +151,7 @@ async fn an_expired_chain_holds_nothing() {
     assert_eq!(ledger.append(&last, chain, expired).await.unwrap(), Written::Yes);
     let advanced = ledger.advance(head.webhook, &entity, later.delivery, expired).await.unwrap();
     let Advance::Yes(Some(next)) = advanced else { panic!("{advanced:?}") };
-    assert_eq!(next.delivery, last.delivery);
+    assert_eq!(next.message.delivery, last.delivery);
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ fn retrying() -> Delivery {
         entity: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

@@ -28,6 +28,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         entity: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

@@ -1,11 +1,12 @@
 //! Budgets: what is over them is refused at the door or waits, and the tenant sees and hears of it.
 
 use aws::Usage;
-use domain::budget::{Budgets, Counts};
+use domain::budget::{Budget, Budgets, Counts};
+use domain::delivery::notices::threshold_event;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Claims, Receiver, Stack, Tenant, ask, eventually};
+use tests::{Claims, Received, Receiver, Stack, Tenant, ask, eventually};
 
 /// Sets a tenant's budgets, before it does anything: processes remember them for a minute.
 async fn set(stack: &Stack, tenant: &Tenant, budgets: Value) -> (StatusCode, Value) {
@@ -65,24 +66,112 @@ async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
     assert_eq!(other.call(Method::POST, "/events", Some(&event(0))).await.0, StatusCode::ACCEPTED, "others go on");
 }
 
+/// Returns the thresholds that requests announce, in order: of each the budget, the percentage and what is used.
+fn announced(requests: &[Received]) -> Vec<(String, u64, u64)> {
+    let read = requests.iter().map(|request| {
+        let body = request.json();
+        assert_eq!(body["type"], "usage.threshold_reached", "{body}");
+        let value = &body["data"]["value"];
+        let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{body}"));
+        (value["budget"].as_str().unwrap().to_owned(), number("percent"), number("used"))
+    });
+    let mut read: Vec<_> = read.collect();
+    read.sort_unstable();
+    read
+}
+
+/// Makes a webhook that hears of thresholds.
+async fn ear(tenant: &Tenant) -> (Receiver, Value) {
+    let receiver = Receiver::accepting().await;
+    let settings = json!({"event_types": ["usage.threshold_reached"], "payload_format": "standard"});
+    let webhook = tenant.webhook(&receiver.url, settings).await;
+    (receiver, webhook)
+}
+
+#[tokio::test]
+async fn what_is_published_again_spends_nothing() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"events_per_day": 3})).await;
+    let named = |id: &str| json!({"event_type": "invoice.paid", "data": {}, "id": id});
+    let publish = async |ids: &[&str]| {
+        let body = json!(ids.iter().map(|id| named(id)).collect::<Vec<_>>());
+        tenant.call(Method::POST, "/events", Some(&body)).await
+    };
+    let duplicates = |answer: &Value| {
+        let results = answer["results"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        results.iter().map(|result| result["duplicate"] == true).collect::<Vec<_>>()
+    };
+    let (status, first) = tenant.call(Method::POST, "/events", Some(&named("a"))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{first}");
+    let (_, answer) = publish(&["a", "a", "b", "b"]).await;
+    assert_eq!(duplicates(&answer), [true, true, false, true], "there is room for one new event: {answer}");
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 2);
+    let (status, problem) = publish(&["b", "c", "d"]).await;
+    assert_eq!((status, &problem["needed"]), (StatusCode::TOO_MANY_REQUESTS, &json!(2)), "{problem}");
+    assert_eq!(duplicates(&publish(&["c"]).await.1), [false], "nothing of the refused request is stored");
+    // All is used now. What was published is answered as before, and what is new is refused.
+    assert_eq!(duplicates(&publish(&["a", "b", "c"]).await.1), [true; 3]);
+    let (status, again) = tenant.call(Method::POST, "/events", Some(&named("a"))).await;
+    assert_eq!((status, &again["id"], &again["duplicate"]), (StatusCode::ACCEPTED, &first["id"], &json!(true)));
+    let (status, _) = tenant.call(Method::POST, "/events", Some(&named("d"))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 3);
+}
+
 #[tokio::test]
 async fn what_is_stored_has_a_budget() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     set(&stack, &tenant, json!({"stored_bytes": 2_000})).await;
+    let (told, _) = ear(&tenant).await;
     let event = |bytes: usize| json!({"event_type": "note.taken", "data": {"text": "x".repeat(bytes)}});
     assert_eq!(tenant.call(Method::POST, "/events", Some(&event(1_000))).await.0, StatusCode::ACCEPTED);
     let (status, problem) = tenant.call(Method::POST, "/events", Some(&event(1_000))).await;
     assert_eq!((status, &problem["budget"]), (StatusCode::TOO_MANY_REQUESTS, &json!("stored_bytes")), "{problem}");
     let used = budget(&tenant, "stored_bytes").await;
     assert!((1_000..2_000).contains(&used["used"].as_u64().unwrap()) && used["resets_at"].is_null(), "{used}");
+    // Less than 80 % is used, and the tenant hears that an event did not fit.
+    let expected = ("stored_bytes".to_owned(), 100, used["used"].as_u64().unwrap());
+    assert_eq!(announced(&told.wait_for(1).await), [expected]);
+}
+
+#[tokio::test]
+async fn webhooks_have_thresholds() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    set(&stack, &tenant, json!({"webhooks": 5})).await;
+    let (told, _) = ear(&tenant).await;
+    for _ in 0..4 {
+        tenant.webhook("https://example.com/", json!({})).await;
+    }
+    let body = json!({"name": "sixth", "url": "https://example.com/"});
+    assert_eq!(tenant.call(Method::POST, "/webhooks", Some(&body)).await.0, StatusCode::CONFLICT);
+    let news = told.wait_for(2).await;
+    let webhooks = |percent, used| ("webhooks".to_owned(), percent, used);
+    assert_eq!(announced(&news), [webhooks(80, 4), webhooks(100, 5)]);
+    assert!(news.iter().all(|request| request.json()["data"]["value"]["resets_at"].is_null()));
+}
+
+/// Every process derives the same event, and the first one publishes and logs it: one alarm for each threshold and day.
+#[tokio::test]
+async fn a_threshold_is_announced_by_one_process() {
+    let stack = Stack::connect().await;
+    let events = aws::Aws::connect().await.events(stack.output("EventsTable").to_owned());
+    let (tenant, now) = (stack.tenant().name.parse().unwrap(), tests::now());
+    let seen = |used| threshold_event(&tenant, Budget::JobsPerDay, 80, (used, 10), now).unwrap();
+    assert!(events.publish_first(&seen(8), now).await.unwrap());
+    assert!(events.publish_first(&seen(8), now).await.unwrap(), "the same call again, because its answer was lost");
+    assert!(!events.publish_first(&seen(9), now).await.unwrap());
+    let kept = events.event(&tenant, seen(9).id, now).await.unwrap().unwrap();
+    assert_eq!(kept, seen(8));
 }
 
 #[tokio::test]
 async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
-    set(&stack, &tenant, json!({"events_per_day": 1})).await;
+    set(&stack, &tenant, json!({"events_per_day": 2})).await;
     let body = json!({"name": "in", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": "a secret that both sides know"});
     let (_, webhook) = tenant.call(Method::POST, "/webhooks", Some(&body)).await;
     let path = format!("/api/v1/inbound/{}/{}", tenant.name, webhook["id"].as_str().unwrap());
@@ -94,11 +183,21 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
         let request = stack.to(Method::POST, &path).body(body);
         ask(headers.iter().fold(request, |request, (name, value)| request.header(name, value))).await
     };
-    assert_eq!(call(1).await.status(), StatusCode::ACCEPTED);
-    let refused = call(2).await;
+    let taken = async |number: usize| {
+        let answer = call(number).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        answer.json::<Value>().await.unwrap()
+    };
+    let first = taken(1).await;
+    assert_eq!(taken(1).await, first);
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 1, "a call that is sent again spends nothing");
+    taken(2).await;
+    let refused = call(3).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(refused.json::<Value>().await.unwrap()["type"], "urn:dynahook:problem:budget-exceeded");
+    assert_eq!(taken(1).await, first, "a call that was stored is answered as before");
+    assert_eq!(budget(&tenant, "events_per_day").await["used"], 2);
 
     // 50 a second, in windows of a second: of 150 at once some are over it, whatever the second is.
     let many = futures::future::join_all((0..150).map(call)).await;
@@ -114,10 +213,8 @@ async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     set(&stack, &tenant, json!({"deliveries_per_day": 4})).await;
-    let (receiver, told) = (Receiver::accepting().await, Receiver::accepting().await);
-    let ear = tenant
-        .webhook(&told.url, json!({"event_types": ["usage.threshold_reached"], "payload_format": "standard"}))
-        .await;
+    let receiver = Receiver::accepting().await;
+    let (told, ear) = ear(&tenant).await;
     let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid"], "ordering": "entity"})).await;
     for _ in 0..6 {
         let (status, _) = tenant.call(Method::POST, "/events", Some(&event(7))).await;
@@ -147,18 +244,9 @@ async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
     assert!(oldest_first[..done].iter().all(|state| *state == "delivered"), "{oldest_first:?}");
     assert_eq!(receiver.received().len(), done);
 
-    let news = told.wait_for(2).await;
-    let mut percents: Vec<_> = news
-        .iter()
-        .map(|request| {
-            let body = request.json();
-            assert_eq!(body["type"], "usage.threshold_reached", "{body}");
-            body["data"]["value"]["percent"].clone()
-        })
-        .map(|percent| percent.as_u64().unwrap_or_default())
-        .collect();
-    percents.sort_unstable();
-    assert_eq!(percents, [80, 100]);
+    let news = announced(&told.wait_for(2).await);
+    let percents: Vec<_> = news.iter().map(|(budget, percent, _)| (budget.as_str(), *percent)).collect();
+    assert_eq!(percents, [("deliveries_per_day", 80), ("deliveries_per_day", 100)]);
     assert_eq!(tenant.deliveries(&ear).await.len(), 2);
     let used = budget(&tenant, "deliveries_per_day").await["used"].as_u64().unwrap();
     assert!(used >= 8, "six, and the news: {used}");

@@ -1,5 +1,5 @@
 //! Deliveries that keep an order, under faults, crashes, copies and redrives: none is requested before all earlier ones of its entity
-//! have arrived, and in the end all have.
+//! have arrived, or before the time until which its tenant's budget defers it, and in the end all have arrived.
 //!
 //! The real code of deliver and sweep, in this process; the queue that keeps order is played here. `SIMULATION_SEED` repeats a run.
 
@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use domain::attempt::outcome::{Outcome, Verdict};
+use domain::budget::Deferral;
 use domain::delivery::chain::entity;
 use domain::delivery::message::{Body, Message};
 use domain::id::EventId;
 use domain::time::Clock;
 use domain::webhook::Webhook;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use outbound::{Client, Request, Script};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -88,9 +89,9 @@ impl World {
         let sent = Arc::new(Mutex::new(vec![Vec::new(); ENTITIES]));
         let aws = line.aws().await;
         let (dice, gloom) = (Arc::clone(&random), Arc::clone(&gloomy));
-        let (known, ledger) = (Arc::clone(&sent), Arc::clone(&cloud));
+        let (known, ledger, clock) = (Arc::clone(&sent), Arc::clone(&cloud), time.clone());
         let script = Script::new(move |request| {
-            check(&known.lock().unwrap(), &ledger, &request);
+            check(&known.lock().unwrap(), &ledger, &request, clock.now());
             let mut random = dice.lock().unwrap();
             let fails = gloom.load(Ordering::Relaxed) && random.random_ratio(1, 3);
             let wait = Duration::from_millis(random.random_range(1..200));
@@ -166,9 +167,22 @@ impl World {
         let body = json!({"entity": entity_number, "number": number}).to_string();
         let (webhook, tenant) = (self.webhook.id, self.webhook.tenant.clone());
         let message = Message::first(event, "item.updated".parse().unwrap(), webhook, tenant, Body::Inline(body));
-        let message = Message { entity: Some(entity(&format!("items/{entity_number}"))), ..message };
+        let message =
+            Message { entity: Some(entity(&format!("items/{entity_number}"))), deferral: self.deferral(), ..message };
         sent[entity_number].push(message.clone());
         self.queue[entity_number].push_back(message);
+    }
+
+    /// What the tenant's budget says of a delivery: mostly that there is room for it.
+    fn deferral(&self) -> Option<Deferral> {
+        match self.draw(40) {
+            0 => Some(Deferral::Never),
+            1..10 => {
+                let minutes = i64::try_from(self.draw(60)).unwrap();
+                Some(Deferral::Until(self.time.now() + SignedDuration::from_mins(minutes)))
+            }
+            _ => None,
+        }
     }
 
     /// A batch of the queue that keeps order: what is done with leaves it, the rest of its entity comes again.
@@ -241,14 +255,26 @@ impl World {
     }
 }
 
-/// The law: whatever is requested, all that came before it has arrived.
-fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request) {
+/// The law: whatever is requested, all that came before it has arrived, and the budget has room for it. One that the
+/// budget never has room for is a dead letter first, and is requested when that is sent again.
+fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request, now: Timestamp) {
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     let number = |name: &str| usize::try_from(body[name].as_u64().unwrap()).unwrap();
     let states = states(cloud);
     for earlier in &sent[number("entity")][..number("number")] {
         let state = states.get(&earlier.delivery.to_string());
         assert_eq!(state.map(String::as_str), Some("delivered"), "{body} overtakes {}", earlier.delivery);
+    }
+    let message = &sent[number("entity")][number("number")];
+    match message.deferral {
+        Some(Deferral::Until(until)) => assert!(until <= now, "{body} goes at {now}, and is deferred until {until}"),
+        Some(Deferral::Never) => {
+            let rows = cloud.tables.items("deliveries");
+            let id = message.delivery.to_string();
+            let row = rows.iter().find(|row| row["sk"]["S"] == id.as_str());
+            assert!(row.is_some_and(|row| row["delivery_cycle"]["N"] != "0"), "{body} goes over the budget: {row:?}");
+        }
+        None => {}
     }
 }
 

@@ -49,6 +49,23 @@ async fn no_delivery_waits_for_an_archive_that(#[case] full: &str, #[case] slown
     assert_eq!((of("acme"), of("globex")), (0, if full == "acme" { 500 } else { 0 }), "the others are archived");
 }
 
+/// A batch of large records is done in several groups. They wait for the archive together no longer than one group
+/// would.
+#[tokio::test(start_paused = true)]
+async fn the_groups_of_a_batch_wait_for_the_archive_once() {
+    const GROUPS: u64 = 6;
+    let (fake, app) = in_process_with(Arc::new(|_, _| {}), &[("PAYLOAD_RETENTION_DAYS", "7")]).await;
+    // An archive that always answers in time for one group.
+    fake.slowness.store(1_500, Ordering::Relaxed);
+    let maps: Value = (0..15_000).map(|_| json!({"M": {"a": {"N": "1"}}})).collect();
+    let records: Vec<Value> = (1..=2 * GROUPS).map(|number| record(number, &json!({"large": {"L": maps}}))).collect();
+    let started = tokio::time::Instant::now();
+    assert_eq!(invoke(&app, &json!({"Records": records})).await, DONE());
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(2), "there are several groups, and the archive takes longer: {took:?}");
+    assert!(took < Duration::from_millis(2_500), "six groups waited {took:?}");
+}
+
 /// An archive that is throttled for a moment loses nothing.
 #[tokio::test]
 async fn an_archive_that_is_slow_for_a_moment_gets_all_events() {
@@ -106,13 +123,18 @@ impl Clock for Wall {
 
 /// Fan-out in the test's own process, some calls of which panic.
 async fn in_process(trap: Trap) -> (Arc<FakeAws>, App) {
+    in_process_with(trap, &[]).await
+}
+
+async fn in_process_with(trap: Trap, more: &[(&str, &str)]) -> (Arc<FakeAws>, App) {
     let fake = Arc::new(FakeAws::default());
     fake.register(source(&json!({}))).await;
     for number in 1..=WEBHOOKS {
         let id = WebhookId::from_parts(Timestamp::UNIX_EPOCH, number).to_string();
         fake.write("acme", &id, Some(serde_json::from_value(json!({"webhook": id})).unwrap())).await;
     }
-    let environment = fanout_environment("http://127.0.0.1:9");
+    let mut environment = fanout_environment("http://127.0.0.1:9");
+    environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let config = Config::from_lookup(|name| environment.get(name).cloned()).unwrap();
     let app = App::new(config, &fake.aws(trap).await, Box::new(Wall));
     (fake, app)

@@ -70,6 +70,7 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
 fn identify(parts: &Parts, now: i64) -> Result<Identity, Problem> {
     let identity = context(parts).unwrap_or_default().identity().map_err(|error| match error {
         NoIdentity::Refused(why) => Problem::Unauthenticated(why),
+        NoIdentity::Unchecked(seconds) => Problem::NoKeys(seconds),
         // For as long as API Gateway keeps it, after an update.
         NoIdentity::OtherVersion => Problem::Updating,
     })?;

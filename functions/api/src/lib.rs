@@ -13,6 +13,7 @@ mod config;
 mod etag;
 mod hops;
 mod idempotency;
+mod jobs;
 mod limits;
 mod openapi;
 mod page;

@@ -74,6 +74,9 @@ pub enum Problem {
     /// A store cannot be reached just now.
     #[error("try again in a moment")]
     Unavailable(#[source] StoreError),
+    /// The authorizer has no keys to check tokens with, and asks for them again after so many seconds.
+    #[error("tokens cannot be checked now: the key server of their issuer does not answer; try again in {0} s")]
+    NoKeys(u32),
     /// The authorizer's answer, which API Gateway keeps for a minute, is of another version than this function.
     #[error("Dynahook is being updated; try again in a minute")]
     Updating,
@@ -238,7 +241,7 @@ impl Problem {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
-            Self::Unavailable(_) | Self::Updating => {
+            Self::Unavailable(_) | Self::NoKeys(_) | Self::Updating => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
             }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -251,6 +254,7 @@ impl Problem {
         Some(match self {
             Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::NoKeys(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
             Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
             Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
@@ -366,6 +370,7 @@ mod tests {
             Problem::Malformed(text()),
             Problem::Invalid(Vec::new()),
             Problem::Unavailable(store()),
+            Problem::NoKeys(60),
             Problem::Updating,
             Problem::Internal(store()),
         ];

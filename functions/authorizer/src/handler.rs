@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use runtime::SystemClock;
 
 use crate::config::Config;
-use crate::keys::{Keys, KeysError};
+use crate::keys::{Keys, KeysError, PAUSE};
 use crate::token::{TokenError, Unverified};
 
 /// How long an answer about an API key stands, in seconds: longer than API Gateway keeps it, which is what decides.
@@ -25,9 +25,12 @@ pub struct App {
     clock: Box<dyn Clock>,
 }
 
-/// Why nothing can be said of a bearer: a fault of ours, not of the token.
+/// Why a bearer has no identity.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorizerError {
+enum Failure {
+    /// The token is refused.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// There are no keys to check a JWT with.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -54,38 +57,47 @@ impl App {
 ///
 /// # Errors
 ///
-/// If there is nothing to check the token with: a fault of ours, not of the token. API Gateway answers 500 then and, other than an
-/// answer, keeps nothing of it: the same token is looked at again with the next request.
+/// If an API key cannot be looked up: a fault of ours, which is over in a moment. API Gateway answers 500 then and,
+/// other than an answer, keeps nothing of it: the same key is looked at again with the next request.
 #[tracing::instrument(name = "authorizer.request", skip_all)]
 pub async fn handle(
     app: &App,
     request: ApiGatewayV2CustomAuthorizerV2Request,
-) -> Result<ApiGatewayV2CustomAuthorizerSimpleResponse<CallerContext>, AuthorizerError> {
+) -> Result<ApiGatewayV2CustomAuthorizerSimpleResponse<CallerContext>, StoreError> {
     let header = request.headers.get("authorization").and_then(|value| value.to_str().ok());
     let mut response = ApiGatewayV2CustomAuthorizerSimpleResponse::<CallerContext>::default();
     response.is_authorized = true;
-    response.context = match identify(app, header).await? {
-        Ok(identity) => CallerContext::of(identity),
-        Err(error) => {
-            tracing::info!(reason = %error, "token refused");
-            CallerContext::refusing(error.to_string())
-        }
-    };
+    response.context = context(identify(app, header).await)?;
     Ok(response)
 }
 
-async fn identify(app: &App, header: Option<&str>) -> Result<Result<Identity, TokenError>, AuthorizerError> {
-    let token = match bearer(header) {
-        Ok(token) if KeyText::is_meant(token) => return Ok(api_key(app, token).await?.ok_or(TokenError::ApiKey)),
-        Ok(token) => token,
-        Err(error) => return Ok(Err(error)),
-    };
-    let unverified = match Unverified::read(token, &app.config, app.clock.now()) {
-        Ok(unverified) => unverified,
-        Err(error) => return Ok(Err(error)),
-    };
+/// Returns what the api is to know of a bearer.
+///
+/// API Gateway keeps the answer for a minute, which is how long the authorizer waits until it asks for keys again.
+fn context(identified: Result<Identity, Failure>) -> Result<CallerContext, StoreError> {
+    match identified {
+        Ok(identity) => Ok(CallerContext::of(identity)),
+        Err(Failure::Token(error)) => {
+            tracing::info!(reason = %error, "token refused");
+            Ok(CallerContext::refusing(error.to_string()))
+        }
+        Err(Failure::Keys(error)) => {
+            // The failed fetch is in the log; the tokens of the minute after it would repeat it.
+            tracing::debug!(%error, "token not checked");
+            Ok(CallerContext::unchecked(u32::try_from(PAUSE.as_secs()).unwrap_or(u32::MAX)))
+        }
+        Err(Failure::Store(error)) => Err(error),
+    }
+}
+
+async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> {
+    let token = bearer(header)?;
+    if KeyText::is_meant(token) {
+        return Ok(api_key(app, token).await?.ok_or(TokenError::ApiKey)?);
+    }
+    let unverified = Unverified::read(token, &app.config, app.clock.now())?;
     let keys = app.keys.containing(|keys| unverified.key(keys).is_some(), app.clock.as_ref()).await?;
-    Ok(unverified.verify(&keys, &app.config))
+    Ok(unverified.verify(&keys, &app.config)?)
 }
 
 /// Returns whom an API key stands for: its application, as an admin, for as long as nobody revokes it.
@@ -114,4 +126,19 @@ fn bearer(header: Option<&str>) -> Result<&str, TokenError> {
         .filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty())
         .map(|(_, token)| token.trim())
         .ok_or(TokenError::Absent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_is_refused_for_its_token_and_asked_to_wait_for_want_of_keys() {
+        let refused = context(Err(Failure::Token(TokenError::ApiKey))).unwrap();
+        assert_eq!(refused, CallerContext::refusing(TokenError::ApiKey.to_string()));
+        let unchecked = context(Err(Failure::Keys(KeysError::Pause))).unwrap();
+        assert_eq!(unchecked, CallerContext::unchecked(60));
+        let store = StoreError::Unavailable("throttled".to_owned());
+        assert!(context(Err(Failure::Store(store))).is_err(), "no answer that API Gateway would keep");
+    }
 }

@@ -18,7 +18,7 @@ use crate::key_set::{self, KeySetError};
 const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
 /// The least time between two fetches, successful or not, so that neither an outage nor forged tokens become a load on the issuer.
-const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+pub(crate) const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]

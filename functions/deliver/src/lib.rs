@@ -1,8 +1,9 @@
 //! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
 //!
-//! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] those of deliveries that keep an order; [`turns`] asks how much its receivers take; [`attempt`]
-//! makes one attempt, with the header of [`authorization`], and `watch` waits for it; [`record`] writes the outcomes, and [`reaction`]
-//! what they mean for their webhooks. What to do is decided by [`domain::delivery`] and [`domain::delivery::breaker`].
+//! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] those of deliveries that keep an order. [`turns`]
+//! asks how much its receivers take; [`attempt`] makes one attempt, with the header of [`authorization`], and `watch` waits for it;
+//! [`record`] writes the outcomes, and [`reaction`] what they mean for their webhooks. What to do is decided by
+//! [`domain::delivery`] and [`domain::delivery::breaker`].
 
 mod app;
 pub mod attempt;

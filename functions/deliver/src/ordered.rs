@@ -5,10 +5,9 @@
 //! again. What [`domain::delivery::chain`] says to wait becomes a row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{Advance, Written};
+use aws::ledger::{Advance, Released, Written};
 use aws::queue::Outgoing;
 use domain::delivery::chain::{Place, place};
 use domain::delivery::fault::{Wave, wave};
@@ -104,8 +103,8 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
 }
 
 /// Sends the message of a delivery that may go. A failure is logged and no more: its row is due.
-async fn send(app: &App, next: &Message) {
-    if let Err(error) = app.retries.send(vec![Outgoing::of(next, Duration::ZERO)]).await.remove(0) {
+async fn send(app: &App, Released { message, delay }: &Released) {
+    if let Err(error) = app.retries.send(vec![Outgoing::of(message, *delay)]).await.remove(0) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }
 }

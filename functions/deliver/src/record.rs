@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{Loaded, Slot, Written};
+use aws::ledger::{Loaded, Released, Slot, Written};
 use aws::queue::Outgoing;
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
@@ -13,7 +13,7 @@ use domain::delivery::burial::Burial;
 use domain::delivery::chain::lets_go;
 use domain::delivery::decide::hops;
 use domain::delivery::message::Message;
-use domain::delivery::{Progress, State, is_short};
+use domain::delivery::{Progress, State};
 use domain::id::WebhookId;
 use domain::webhook::statistics::{Statistics, Tally};
 use futures::future::join_all;
@@ -168,7 +168,10 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
         || attempt.as_ref().is_some_and(|attempt| seen(std::iter::once((attempt, false))).slow);
     let status = attempt.and_then(|attempt| attempt.outcome.status);
-    let next = next.map(|next| retry(&Message { slow, ..*next }, Duration::ZERO));
+    let next = next.map(|next| {
+        let Released { message, delay } = *next;
+        retry(&Message { slow, ..message }, delay)
+    });
     Ok(follow_up(message, &progress, status, slow, now).into_iter().chain(next).collect())
 }
 
@@ -189,11 +192,10 @@ fn follow_up(
     slow: bool,
     now: Timestamp,
 ) -> Option<FollowUp> {
-    match (progress.state, progress.next_at) {
-        (State::Retrying | State::Pending, next_at) if next_at.is_none_or(|next_at| is_short(now, next_at)) => {
-            let wait = next_at.map(|next_at| Duration::try_from(next_at.duration_since(now)).unwrap_or_default());
+    match (progress.state, progress.delay(now)) {
+        (State::Retrying | State::Pending, Some(delay)) => {
             let next = Message { attempt: progress.attempt, body: None, slow, ..message };
-            Some(retry(&next, wait.unwrap_or_default()))
+            Some(retry(&next, delay))
         }
         (State::Exhausted, _) => Some(FollowUp::Bury(Burial { message, last_status: status, ended_at: now })),
         _ => None,

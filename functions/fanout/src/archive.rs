@@ -8,6 +8,7 @@ use aws::events::Archiving;
 use domain::event::Event;
 use domain::event::operational::{OPERATIONAL, PUBLISHED};
 use futures::future::{Either, select};
+use tokio::time::Instant;
 
 use crate::App;
 use crate::cache::{Cache, PATIENCE};
@@ -24,26 +25,53 @@ pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, M
     Archiving::new(events.filter(|event| app.retention.is_some() && has_webhooks(event) && !is_published(event)))
 }
 
-/// Does the work and archives events in parallel, and for `patience` afterwards. Returns the result of the work, and the patience
-/// for the next batch.
+/// How long a batch may still wait for its archive. A batch may be done in many groups, which share this time.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// What the batch had when it began.
+    whole: Duration,
+    left: Duration,
+    /// How many events are not archived, if any group had some to archive.
+    not_archived: Option<usize>,
+}
+
+impl Patience {
+    pub(crate) fn new(whole: Duration) -> Self {
+        Self { whole, left: whole, not_archived: None }
+    }
+
+    fn spend(&mut self, waited: Duration, not_archived: usize) {
+        self.left = self.left.saturating_sub(waited);
+        self.not_archived = Some(self.not_archived.unwrap_or_default() + not_archived);
+    }
+
+    /// Returns how long the next batch may wait.
+    pub(crate) fn of_next_batch(&self) -> Duration {
+        self.not_archived.map_or(self.whole, |left| next_patience(self.whole, left))
+    }
+}
+
+/// Does the work and archives events in parallel, and afterwards for what is left of the batch's patience. Returns the
+/// result of the work.
 ///
 /// What is not archived then is missing in the archive, and nowhere else: deliveries have their bodies with them.
 pub(crate) async fn alongside<T>(
     app: &App,
     mut archiving: Archiving<'_>,
-    patience: Duration,
+    patience: &mut Patience,
     work: impl Future<Output = T>,
-) -> (T, Duration) {
-    let Some(retention) = app.retention.filter(|_| archiving.left() > 0) else { return (work.await, patience) };
+) -> T {
+    let Some(retention) = app.retention.filter(|_| archiving.left() > 0) else { return work.await };
     let (now, events) = (app.clock.now(), archiving.left());
-    let done = {
+    let (done, waited) = {
         let archive = pin!(app.events.archive(&mut archiving, now, now + retention));
         match select(archive, pin!(work)).await {
-            Either::Left(((), work)) => work.await,
+            Either::Left(((), work)) => (work.await, Duration::ZERO),
             Either::Right((done, archive)) => {
+                let waits_from = Instant::now();
                 // Whether it took longer shows in what is left.
-                tokio::time::timeout(patience, archive).await.ok();
-                done
+                tokio::time::timeout(patience.left, archive).await.ok();
+                (done, waits_from.elapsed())
             }
         }
     };
@@ -52,7 +80,8 @@ pub(crate) async fn alongside<T>(
         let error = archiving.fault().map(ToString::to_string);
         tracing::error!(not_archived = left, events, error, "events are missing in the archive; no delivery is");
     }
-    (done, next_patience(patience, left))
+    patience.spend(waited, left);
+    done
 }
 
 /// Returns how long the next batch may wait. A tenant whose partition of the archive is throttled has events in batch after
@@ -79,6 +108,25 @@ mod tests {
             Some(patience.as_millis())
         });
         assert_eq!(back.last(), Some(2000));
+    }
+
+    /// Groups share the time of their batch, and what is missing of any of them shortens that of the next batch.
+    #[test]
+    fn the_groups_of_a_batch_have_one_patience() {
+        let mut patience = Patience::new(PATIENCE);
+        assert_eq!(patience.of_next_batch(), PATIENCE, "nothing was to be archived");
+        let mut waited = Duration::ZERO;
+        for not_archived in [0, 3, 0, 0] {
+            // An archive that takes longer than that is left to itself then.
+            let waits = Duration::from_millis(1500).min(patience.left);
+            waited += waits;
+            patience.spend(waits, not_archived);
+        }
+        assert_eq!(waited, PATIENCE);
+        assert_eq!(patience.of_next_batch(), PATIENCE / 4, "one step for the batch, however many groups it has");
+        let mut patience = Patience::new(PATIENCE / 4);
+        patience.spend(Duration::ZERO, 0);
+        assert_eq!(patience.of_next_batch(), PATIENCE / 2);
     }
 
     #[test]

@@ -35,7 +35,7 @@ const ORDERED_LEAST_EFFORT: u64 = 20_000;
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
-/// How long a batch may wait for its archive after its deliveries are sent: at most.
+/// How long a batch may wait for its archive after deliveries are sent, in all its groups together: at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was read of the Registry.

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::archive::Patience;
+use crate::batch::{RESERVE, fan_out};
 use crate::cache::Cache;
 use crate::failure::bury;
-use crate::handler::{RESERVE, fan_out};
 use crate::record::sequence_number;
 
 /// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its place is logged.
@@ -21,9 +22,10 @@ pub(crate) async fn isolate(
     app: &App,
     records: &[Box<RawValue>],
     deadline: Timestamp,
+    patience: &mut Patience,
 ) -> Result<Option<usize>, StoreError> {
     let mut done = 0;
-    let batch = AssertUnwindSafe(fan_out(app, records, deadline, &mut done)).catch_unwind();
+    let batch = AssertUnwindSafe(fan_out(app, records, deadline, &mut done, patience)).catch_unwind();
     if let Ok(first) = batch.await {
         return first;
     }
@@ -34,7 +36,7 @@ pub(crate) async fn isolate(
             return Ok(Some(index));
         }
         let one = std::slice::from_ref(record);
-        match AssertUnwindSafe(fan_out(app, one, deadline, &mut 0)).catch_unwind().await {
+        match AssertUnwindSafe(fan_out(app, one, deadline, &mut 0, patience)).catch_unwind().await {
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(_))) => return Ok(Some(index)),
             Ok(Err(error)) => {

@@ -7,7 +7,7 @@ use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
 use domain::event::hops::{HEADER, Hops, HopsError};
 use domain::id::{EventId, WebhookId};
-use domain::inbound::{Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
+use domain::inbound::{Again, Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
 use domain::signing::verify::{VerifyError, verify};
 use domain::webhook::Webhook;
 use domain::webhook::settings::Direction;
@@ -166,13 +166,22 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
         return Err(Refusal::TooLarge);
     }
     let event_type = fact.event_type.clone();
-    let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
-    let event = Event { hops, ..event };
-    let published_bytes = serde_json::to_string(&event).map_or(0, |json| json.len() as u64);
-    let more = Counts { events: 1, published_bytes, ..Counts::default() };
-    app.usage.spend(&event.tenant, more, now).await.map_err(|exceeded| Refusal::Budget(Box::new(exceeded)))?;
-    let event = app.events.publish_call(&event, (&collection, &once), said.as_deref(), now).await?;
-    let event = event.ok_or(Refusal::SaidOtherwise)?;
+    // Before the budget is spent: a call that is sent again spends nothing, and is answered as before, although the budget
+    // is used up.
+    let earlier = app.events.earlier(&collection, [once.as_str()], now).await?;
+    let event = match earlier.get(once.as_str()).map(|earlier| earlier.again(said.as_deref())) {
+        Some(Again::Published(event)) => event,
+        Some(Again::SaidOtherwise) => return Err(Refusal::SaidOtherwise),
+        Some(Again::Unpublished) | None => {
+            let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
+            let event = Event { hops, ..event };
+            let published_bytes = serde_json::to_string(&event).map_or(0, |json| json.len() as u64);
+            let more = Counts { events: 1, published_bytes, ..Counts::default() };
+            app.usage.spend(&event.tenant, more, now).await.map_err(|exceeded| Refusal::Budget(Box::new(exceeded)))?;
+            let event = app.events.publish_call(&event, (&collection, &once), said.as_deref(), now).await?;
+            event.ok_or(Refusal::SaidOtherwise)?
+        }
+    };
     span.record("event.id", tracing::field::display(event));
     tracing::info!(event.r#type = %event_type, "call taken");
     Ok(Some(event))

@@ -166,6 +166,16 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
     })
 }
 
+/// Adds what the index does not have and the rows do.
+async fn complete(app: &App, burials: Vec<Burial>) -> Result<Vec<Burial>, StoreError> {
+    if burials.is_empty() {
+        return Ok(burials);
+    }
+    let rows = app.ledger.standings(burials.iter().map(|burial| &burial.message), app.clock.now()).await?;
+    let row = |burial: &Burial| rows.get(&burial.message.delivery).copied();
+    Ok(burials.into_iter().map(|burial| (row(&burial), burial)).map(|(row, burial)| burial.completed(row)).collect())
+}
+
 async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) -> Result<(), StoreError> {
     let (mut retries, mut burials) = (Vec::new(), Vec::new());
     for claimed in claimed {
@@ -181,6 +191,7 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
+    let burials = complete(app, burials).await?;
     for buried in app.exhausted.bury(&burials, app.clock.now()).await {
         match buried {
             Ok(()) => swept.buried += 1,

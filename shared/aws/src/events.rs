@@ -1,8 +1,12 @@
 //! The Events table: published events, whose stream wakes fan-out, and the archive of all that happened.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use domain::access::tenant::TenantId;
 use domain::delivery::KEPT;
@@ -11,6 +15,7 @@ use domain::delivery::redelivery::Refusal;
 use domain::event::Event;
 use domain::event::types::EventType;
 use domain::id::EventId;
+use domain::inbound::Earlier;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -28,16 +33,22 @@ mod list;
 pub use archive::Archiving;
 pub use list::{EventPage, Range};
 
+/// Returns the key of the item that stands for what came once: a scope, and what is unique within it.
+fn once_key((scope, id): (&str, &str)) -> (String, String) {
+    (format!("ONCE#{scope}"), hex::encode(Sha256::digest(id)))
+}
+
 /// Returns the item that stands for what came once; `once` is a scope and what is unique within it.
 fn once_item(
-    (scope, id): (&str, &str),
+    once: (&str, &str),
     event: Option<EventId>,
     said: Option<&str>,
     now: Timestamp,
 ) -> Result<Item, StoreError> {
+    let (pk, sk) = once_key(once);
     to_item(&OnceItem {
-        pk: format!("ONCE#{scope}"),
-        sk: hex::encode(Sha256::digest(id)),
+        pk,
+        sk,
         v: 1,
         kind: "once".to_owned(),
         event,
@@ -149,6 +160,12 @@ pub(crate) fn publication(table: &str, event: &Event, now: Timestamp) -> Result<
     put(Put::builder().table_name(table).set_item(Some(item)))
 }
 
+/// Says that an item was not put because of its condition.
+fn not_new<R>(error: &SdkError<PutItemError, R>) -> Option<&ConditionalCheckFailedException> {
+    let PutItemError::ConditionalCheckFailedException(failed) = error.as_service_error()? else { return None };
+    Some(failed)
+}
+
 fn put(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<TransactWriteItem, StoreError> {
     let put = put.build().map_err(|error| StoreError::inconsistent("a request", error))?;
     Ok(TransactWriteItem::builder().put(put).build())
@@ -170,15 +187,43 @@ impl Events {
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
     }
 
-    /// Publishes an event under its own id, for a role that may put items and not delete them, as a batched write could.
+    /// Publishes an event unless one with its id is there: several processes may derive the same id. Returns whether this
+    /// call published it. For a role that may put items and not delete them, as a batched write could.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the event cannot be written.
-    pub async fn publish_one(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn publish_first(&self, event: &Event, now: Timestamp) -> Result<bool, StoreError> {
         let item = item(event, PUBLISHED, pack(event)?.1, None, now + KEPT)?;
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        request.send().await.map(drop).map_err(|error| StoreError::unavailable(&error))
+        let packed = item.get("zstd").cloned();
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = put.send().await else { return Ok(true) };
+        let failed = not_new(&error).ok_or_else(|| StoreError::unavailable(&error))?;
+        // The SDK repeats a request whose answer was lost, and then this very event, time included, is there already.
+        Ok(failed.item().is_some_and(|first| first.get("zstd") == packed.as_ref()))
+    }
+
+    /// Reads what came before of `ids` within a scope, consistently. An id that did not come within 30 days is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn earlier<'a>(
+        &self,
+        scope: &str,
+        ids: impl IntoIterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> Result<HashMap<&'a str, Earlier>, StoreError> {
+        let keys: HashMap<_, _> = ids.into_iter().map(|id| (once_key((scope, id)), id)).collect();
+        let wanted = keys.keys().map(|(pk, sk)| (self.table.clone(), key(pk, sk))).collect();
+        let found = batch::get(&self.client, wanted).await?.into_values().flatten();
+        let read = found.filter(|item| is_live(item, now)).map(|item| {
+            let OnceItem { pk, sk, event, said, .. } = from_item(item)?;
+            Ok(keys.get(&(pk, sk)).map(|id| (*id, Earlier { event, said })))
+        });
+        read.filter_map(Result::transpose).collect()
     }
 
     /// Publishes an event, once in 30 days for each `once`: a scope, and a name in it. Returns the event's id, that of the
@@ -243,11 +288,8 @@ impl Events {
             self.client.put_item().table_name(&self.table).set_item(Some(once_item(once, None, Some(said), now)?));
         let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
         match put.send().await {
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::unavailable(&error)),
-            Ok(_) => Ok(()),
+            Err(error) if not_new(&error).is_none() => Err(StoreError::unavailable(&error)),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

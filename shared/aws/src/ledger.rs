@@ -29,7 +29,7 @@ mod lanes;
 mod list;
 
 pub use breaker::DueBreaker;
-pub use chain::Advance;
+pub use chain::{Advance, Released};
 pub use flow::{DueFlow, Receiver, Woken};
 pub use lanes::{Due, DueDelivery};
 pub use list::{DeliveryPage, Range};

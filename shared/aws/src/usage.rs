@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::access::tenant::TenantId;
-use domain::budget::{Budgets, Counts, Deferral, Exceeded, Meter, today};
+use domain::budget::{Budget, Budgets, Counts, Deferral, Exceeded, Meter, today};
 use domain::delivery::notices::threshold_event;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -62,11 +62,14 @@ impl Usage {
             tracing::warn!(tenant.id = %tenant, %error, "a tenant's budgets are not known, and its request is allowed and not counted");
             return Ok(());
         }
-        let (room, pending) = {
+        let room = {
             let mut meters = self.meters();
             let Some(meter) = meters.get_mut(tenant) else { return Ok(()) };
-            meter.check(more, now)?;
-            (meter.room(more, now)?, meter.take_pending())
+            meter.check(more, now).and_then(|()| meter.room(more, now)).map(|room| (room, meter.take_pending()))
+        };
+        let (room, pending) = match room {
+            Ok(room) => room,
+            Err(exceeded) => return self.refuse(tenant, exceeded, now).await,
         };
         // What could not be written earlier goes along without a condition: it was done already.
         self.write(tenant, pending, now).await;
@@ -80,9 +83,11 @@ impl Usage {
                 if let Some(counts) = counts {
                     self.learn(tenant, counts);
                 }
-                self.tell(tenant, now).await;
                 let refusal = self.meters().get(tenant).and_then(|meter| meter.refusal(more, now));
-                refusal.map_or(Ok(()), Err)
+                match refusal {
+                    Some(exceeded) => self.refuse(tenant, exceeded, now).await,
+                    None => Ok(()),
+                }
             }
             Err(error) => {
                 tracing::warn!(tenant.id = %tenant, %error, "a tenant's use is not counted yet, and its request is allowed");
@@ -90,6 +95,31 @@ impl Usage {
                 Ok(())
             }
         }
+    }
+
+    async fn refuse(&self, tenant: &TenantId, exceeded: Exceeded, now: Timestamp) -> Result<(), Exceeded> {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.refused(exceeded.budget);
+        }
+        self.tell(tenant, now).await;
+        Err(exceeded)
+    }
+
+    /// Takes how many webhooks a tenant has after one was added. The Registry counts them, in the transaction that writes
+    /// one.
+    pub async fn webhooks_added(&self, tenant: &TenantId, webhooks: u64, now: Timestamp) {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.learn_webhooks(webhooks);
+        }
+        self.tell(tenant, now).await;
+    }
+
+    /// Takes that the Registry refused a webhook because the tenant has `webhooks` already.
+    pub async fn webhook_refused(&self, tenant: &TenantId, webhooks: u64, now: Timestamp) {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.refused(Budget::Webhooks);
+        }
+        self.webhooks_added(tenant, webhooks, now).await;
     }
 
     /// Reads what tenants use, if that is not known or was read a minute ago. What cannot be read is allowed.
@@ -171,7 +201,7 @@ impl Usage {
         }
     }
 
-    /// Publishes that a threshold is reached: the same event whichever process sees it, and in this one once a day.
+    /// Publishes that a threshold is reached, and logs it for the alarm: once a day, by the first process that sees it.
     async fn tell(&self, tenant: &TenantId, now: Timestamp) {
         let (reached, limits) = {
             let mut meters = self.meters();
@@ -180,14 +210,20 @@ impl Usage {
         };
         for (budget, percent, used) in reached {
             let limit = limits.of(budget);
+            let Some(event) = threshold_event(tenant, budget, percent, (used, limit), now) else { continue };
+            match self.events.publish_first(&event, now).await {
+                // Another process published and logged it.
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    let message = "an event about a tenant's use was not published; another process may";
+                    tracing::warn!(tenant.id = %tenant, %error, "{message}");
+                }
+            }
             tracing::warn!(
                 tenant.id = %tenant, budget = budget.as_str(), budget_percent = percent, budget_used = used, budget_limit = limit,
                 "a tenant has used much of a budget"
             );
-            let Some(event) = threshold_event(tenant, budget, percent, (used, limit), now) else { continue };
-            if let Err(error) = self.events.publish_one(&event, now).await {
-                tracing::warn!(tenant.id = %tenant, %error, "an event about a tenant's use was not published; another process may");
-            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! What to do with a delivery: the state machine that the ledger records.
 //!
-//! Pure decisions. [`decide()`] looks at a message, the ledger's row, the webhook and its breaker, and says whether to attempt;
-//! [`settle`] looks at what came of the attempt and says what state the delivery is in; [`wake`] looks at a due row and says
-//! how the sweep moves it on. What they say is true wherever a process dies in between, because until a delivery is terminal
-//! there is a holder: a message that is not deleted, or a row that waits in a lane.
+//! Pure decisions. [`decide`](decide::decide) looks at a message, the ledger's row, the webhook and its breaker, and says whether
+//! to attempt. [`settle`](decide::settle) looks at the attempt's outcome and says what state the delivery is in.
+//! [`wake`](decide::wake) looks at a due row and says how the sweep moves it on. What they say is true wherever a process dies in
+//! between, because until a delivery is terminal there is a holder: a message that is not deleted, or a row that waits in a lane.
 
 use std::time::Duration;
 
@@ -120,6 +120,9 @@ pub struct Delivery {
     pub hops: Hops,
     /// Until when it waits or waited, if it was over its tenant's budget.
     pub deferred_until: Option<Timestamp>,
+    /// Whether its tenant's budget has no room for it within [some days](crate::budget::LONGEST_DEFERRAL_DAYS): it is
+    /// given up when its turn comes.
+    pub over_budget: bool,
     /// Where it stands.
     pub progress: Progress,
     /// Until when somebody is at it.
@@ -166,6 +169,7 @@ impl Delivery {
             entity,
             hops,
             deferred_until,
+            over_budget: deferral == Some(Deferral::Never),
             progress,
             lease_until: None,
             body: body.filter(|_| progress.needs_body()),
@@ -234,6 +238,14 @@ impl Progress {
             // A held one is let go by who ends the one before it.
             State::Held | State::Delivered | State::Cancelled | State::Failed => None,
         }
+    }
+
+    /// Returns how long the message that asks for the next attempt waits in a queue, or `None` if that is too long for
+    /// a queue: the sweep sends it then.
+    #[must_use]
+    pub fn delay(&self, now: Timestamp) -> Option<Duration> {
+        let next_at = self.next_at.unwrap_or(now);
+        is_short(now, next_at).then(|| Duration::try_from(next_at.duration_since(now)).unwrap_or_default())
     }
 
     /// Says whether the body is still needed: there may be another attempt, or a redrive.

@@ -13,9 +13,11 @@ use crate::value::{Map, Value};
 use crate::webhook::Webhook;
 
 mod claims;
+mod earlier;
 
 use claims::Claim;
 pub use claims::Contradiction;
+pub use earlier::{Again, Earlier};
 
 /// The largest body that is taken, in bytes: with its surroundings it must fit an item.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

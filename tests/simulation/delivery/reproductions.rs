@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use domain::delivery::State;
 use domain::delivery::job::{Job, Kind, Progress, Scope};
-use domain::delivery::message::Body;
-use domain::id::JobId;
+use domain::delivery::message::{Body, Message};
+use domain::event::hops::Hops;
+use domain::id::{EventId, JobId};
 use domain::time::Clock as _;
 use serde_json::json;
 use tests::cloud::{Fault, Weather};
@@ -279,4 +280,42 @@ async fn a_due_row_that_an_index_repeats_is_woken_once() {
     assert_eq!((lost.len(), cloud.queues.len("retries")), (2, 0));
     world.run(vec![Work::Sweep(Plan { repeats: true, ..Plan::default() })]).await;
     assert_eq!(cloud.queues.len("retries"), 2, "one message for each row");
+}
+
+/// A process dies after it wrote that a delivery is exhausted, and the sweep publishes the event: with the hops of what
+/// was delivered, or webhooks that listen to such events could make a loop that never ends.
+#[tokio::test(start_paused = true)]
+async fn the_event_that_the_sweep_publishes_of_an_exhausted_delivery_keeps_its_hops() {
+    let hops = Hops::NONE.next().and_then(Hops::next).unwrap();
+    for call in 1..20 {
+        let (mut world, webhook) = world_with(1).await;
+        world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+        let text = "{}".to_owned();
+        let event = EventId::from_parts(world.ground.time.now(), 1);
+        let (event_type, tenant) = ("order.created".parse().unwrap(), TENANT.parse().unwrap());
+        let message = Message::first(event, event_type, webhook, tenant, Body::Inline(text.clone()));
+        let message = Message { hops, ..message };
+        world.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        world.model().publish(message.clone(), Some(text));
+        let started = world.ground.time.now();
+        batch(&mut world, "deliveries", dies(call, Fault::DieBefore)).await;
+        let row = world.model().deliveries[&message.delivery].row.clone();
+        let cloud = Arc::clone(&world.ground.cloud);
+        if row.is_none_or(|row| row.state != State::Exhausted) || !cloud.tables.items("events").is_empty() {
+            continue;
+        }
+        world.ground.time.jump(jiff::SignedDuration::from_mins(5));
+        world.run(vec![Work::Sweep(Plan::default())]).await;
+        let letters = cloud.queues.receive("exhausted", 10, |letter| letter.id);
+        assert_eq!(letters.iter().map(|letter| letter.message.as_ref().unwrap().hops).collect::<Vec<_>>(), [hops]);
+        let aws = cloud.line(Arc::new(|_, _| Weather::default())).aws().await;
+        let (tenant, now) = (message.tenant, world.ground.time.now());
+        let range = (started - Duration::from_mins(1), now);
+        let events = aws.events("events".to_owned()).list_oldest_first(&tenant, range, None, 10, now, |_| true).await;
+        let events: Vec<_> =
+            events.unwrap().events.iter().map(|event| (event.event_type.to_string(), event.hops)).collect();
+        assert_eq!(events, [("delivery.exhausted".to_owned(), hops)]);
+        return;
+    }
+    panic!("no process died between the row and the event");
 }

@@ -205,11 +205,14 @@ impl Queues {
         }
     }
 
-    /// Puts another copy of a message into its queue, as a standard queue may.
+    /// Puts another copy of a message into its queue, as a standard queue may. A copy of a delayed message is delayed
+    /// too.
     pub fn duplicate(&self, queue: &str, index: usize) -> Option<Message> {
         let letter = self.state.lock().unwrap().queues.get(queue)?.get(index)?.clone();
-        let Letter { body, group, cause, trace, message, .. } = letter;
-        self.put(queue, Sent { body, delay: Duration::ZERO, group, cause, trace });
+        let Letter { body, group, cause, trace, message, due, receives, .. } = letter;
+        let wait = Duration::try_from(due.duration_since(self.clock.now())).unwrap_or_default();
+        let delay = if receives == 0 { wait } else { Duration::ZERO };
+        self.put(queue, Sent { body, delay, group, cause, trace });
         message
     }
 

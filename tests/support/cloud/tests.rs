@@ -61,6 +61,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         entity: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         progress,
         lease_until: None,
         body,
@@ -173,7 +174,8 @@ async fn the_ledger_tells_where_the_deliveries_of_letters_stand() {
     let now = Timestamp::UNIX_EPOCH;
     ledger.record_first(&row(&webhook, &known), now).await.unwrap();
     let standings = ledger.standings([&known, &unknown, &known].into_iter(), now).await.unwrap();
-    let standing = domain::delivery::burial::Standing { state: State::Retrying, cycle: 0 };
+    let standing =
+        domain::delivery::burial::Standing { state: State::Retrying, cycle: 0, hops: domain::event::hops::Hops::NONE };
     assert_eq!(standings.into_iter().collect::<Vec<_>>(), [(known.delivery, standing)]);
     let later = now + domain::delivery::KEPT + Duration::from_secs(1);
     assert!(ledger.standings([&known].into_iter(), later).await.unwrap().is_empty());

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::deliveries::DeliveryBody;
-use super::jobs::{JobBody, Pace, Started, start};
 use crate::App;
 use crate::body::{OptionalJson, Query};
 use crate::caller::Admin;
 use crate::idempotency::FirstTry;
+use crate::jobs::{JobBody, Pace, Started, start};
 use crate::page::{Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 

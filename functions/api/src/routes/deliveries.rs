@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws::ledger::Advance;
+use aws::ledger::{Advance, Released};
 use aws::queue::Outgoing;
 use aws::registry::RunningTest;
 use axum::Json;
@@ -237,8 +236,8 @@ pub(super) async fn skip(
         Advance::TooLate => return Err(Problem::Conflict("it is being attempted; try again in a minute".to_owned())),
     };
     tracing::info!(delivery.id = %delivery.id, webhook.id = %webhook.id, by = admin.subject, "delivery skipped");
-    if let Some(next) = next
-        && let Err(error) = app.deliveries.send(vec![Outgoing::of(&next, Duration::ZERO)]).await.remove(0)
+    if let Some(Released { message, delay }) = next.map(|next| *next)
+        && let Err(error) = app.deliveries.send(vec![Outgoing::of(&message, delay)]).await.remove(0)
     {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }

@@ -64,10 +64,11 @@ async fn usage_of(app: &App, tenant: &TenantId) -> Result<UsageBody, Problem> {
     let rows = app.registry.usage(tenant, true);
     let (rows, webhooks) = tokio::try_join!(rows, app.registry.webhook_count(tenant))?;
     let UsageRows { overrides, mut days } = rows;
-    let meter = Meter::new(app.budgets.with(&overrides), &days, app.retention_days, now);
+    let mut meter = Meter::new(app.budgets.with(&overrides), &days, app.retention_days, now);
+    meter.learn_webhooks(webhooks);
     let budgets = Budget::ALL.into_iter().map(|budget| BudgetUse {
         budget,
-        used: if budget == Budget::Webhooks { webhooks } else { meter.used(budget) },
+        used: meter.used(budget),
         limit: meter.limits().of(budget),
         resets_at: budget.is_daily().then(|| resets_at(now)),
     });

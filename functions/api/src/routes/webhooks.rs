@@ -180,14 +180,18 @@ async fn store(
     authorizing: Option<&WebhookSecret>,
     first_try: Option<&FirstTry>,
 ) -> Result<Webhook, Problem> {
-    let limits = app.usage.limits(&webhook.tenant, app.clock.now()).await?;
+    let now = app.clock.now();
+    let limits = app.usage.limits(&webhook.tenant, now).await?;
     let (signing, again) = (&webhook.secret, first_try.is_some());
     authorization::keep(app, &signing.vault_path, (&signing.fingerprint, secret), &webhook.tenant, again).await?;
     if let (Some(named), Some(secret)) = (&webhook.authorization, authorizing) {
         authorization::keep(app, &named.vault_path, (&named.fingerprint, secret), &webhook.tenant, again).await?;
     }
     match app.registry.create_webhook(&webhook, limits.webhooks).await {
-        Ok(()) => Ok(webhook),
+        Ok(webhooks) => {
+            app.usage.webhooks_added(&webhook.tenant, webhooks, now).await;
+            Ok(webhook)
+        }
         Err(StoreError::Conflict { .. }) if first_try.is_some() => {
             let created = app.registry.webhook(&webhook.tenant, webhook.id).await?;
             let mut created = created.ok_or(Problem::NotFound("webhook"))?.webhook;
@@ -201,6 +205,9 @@ async fn store(
         }
         Err(error @ (StoreError::Limit(_) | StoreError::TooHeavy { .. })) => {
             authorization::delete_secrets(app, &webhook).await?;
+            if let StoreError::Limit(limit) = error {
+                app.usage.webhook_refused(&webhook.tenant, limit, now).await;
+            }
             Err(error.into())
         }
         // Perhaps it was written after all: a secret without a webhook is better than a webhook without a secret.

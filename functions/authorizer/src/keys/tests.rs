@@ -182,6 +182,29 @@ async fn known_keys_outlive_an_outage_of_the_issuer() {
     assert!(has(&keys, "good", &clock).await.unwrap());
 }
 
+/// A process that starts while the issuer is down asks once a minute, whatever number of tokens come, and has keys once
+/// it is back.
+#[tokio::test]
+async fn keys_that_were_never_fetched_are_asked_for_once_a_minute() {
+    let (issuer, clock) = (Issuer::serve(&["good"]).await, Hand::default());
+    let keys = issuer.keys();
+    issuer.fails();
+    for minute in 1..=3 {
+        let error = has(&keys, "good", &clock).await.unwrap_err();
+        assert!(matches!(error, KeysError::Fetch(_)), "{error}");
+        for _ in 0..59 {
+            clock.forward(SECOND);
+            let error = has(&keys, "good", &clock).await.unwrap_err();
+            assert!(matches!(error, KeysError::Pause), "{error}");
+            keys.refresh(&clock).await;
+        }
+        assert_eq!(issuer.fetches(), minute);
+        clock.forward(SECOND);
+    }
+    issuer.status.store(200, Ordering::Relaxed);
+    assert!(has(&keys, "good", &clock).await.unwrap());
+}
+
 #[tokio::test]
 async fn due_keys_are_fetched_after_the_answer() {
     let (issuer, clock) = (Issuer::serve(&["good"]).await, Hand::default());

@@ -1,19 +1,22 @@
-//! What holds an entity, in a partition of its own beside the webhook's deliveries: the chain, and a pointer to each delivery that
-//! waits in it. What is written of them is written with the rows that it is about, in one transaction.
+//! What holds an entity, in a partition of its own beside the webhook's deliveries: the chain, and a pointer to each
+//! delivery that waits in it, with the time until which its tenant's budget defers it. What is written of them is
+//! written with the rows that it is about, in one transaction.
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use domain::attempt::Attempt;
-use domain::delivery::chain::Chain;
+use domain::delivery::chain::{Chain, released};
 use domain::delivery::message::Message;
-use domain::delivery::{Delivery, OVERDUE_AFTER, Progress, State};
+use domain::delivery::{Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at};
+use super::delivery_item::{DeliveryItem, expires_at, lane_of};
 use super::{Ledger, Slot, Written, state, written};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
@@ -49,11 +52,21 @@ struct PointerItem {
     expires_at: i64,
 }
 
+/// The message of a delivery whose turn in its chain has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    /// The message.
+    pub message: Message,
+    /// How long it waits in its queue, because its tenant's budget has no room for it before.
+    pub delay: Duration,
+}
+
 /// What became of the end of a chain's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
-    /// It is written; the next delivery, if one waited, may go, and this is its message.
-    Yes(Option<Box<Message>>),
+    /// It is written, and the next delivery, if one waited, is the head. This is its message, unless the sweep sends
+    /// it.
+    Yes(Option<Box<Released>>),
     /// The delivery is no head: nothing is written.
     NotHead,
     /// The row was no longer what the writer had read.
@@ -131,7 +144,7 @@ impl Ledger {
             pk: pk(message.webhook, entity),
             sk: pointer_sk(chain.tail + 1),
             v: 1,
-            message: Message { body: None, deferral: None, ..message.clone() },
+            message: Message { body: None, ..message.clone() },
             expires_at: expires_at(now),
         };
         let longer = self
@@ -157,7 +170,7 @@ impl Ledger {
         attempt: Option<&Attempt>,
         progress: &Progress,
         now: Timestamp,
-    ) -> Result<(Written, Option<Box<Message>>), StoreError> {
+    ) -> Result<(Written, Option<Box<Released>>), StoreError> {
         let row = self.outcome(slot, attempt, progress, Some(expires_at(now)), now)?;
         match self.end(slot.webhook, entity, slot.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
@@ -228,13 +241,13 @@ impl Ledger {
             match &next {
                 None => writes.push(self.delete_chain(webhook, entity, chain)?),
                 Some(next) => {
-                    writes.push(self.let_go(&next.message, now)?);
+                    writes.push(self.let_go(&next.message, &released(&next.message, now), now)?);
                     writes.push(in_transaction(&self.shift(webhook, entity, head, next.message.delivery, now))?);
                     writes.push(self.delete_pointer(next)?);
                 }
             }
             let Some(refused) = self.transact(writes).await? else {
-                return Ok(Advance::Yes(next.map(|next| Box::new(next.message))));
+                return Ok(Advance::Yes(next.and_then(|next| to_send(next.message, now)).map(Box::new)));
             };
             let own = usize::from(row.is_some());
             if own == 1 && refused.first() == Some(&true) {
@@ -270,17 +283,24 @@ impl Ledger {
         first.map_err(|error| StoreError::unavailable(&error))?.map(from_item).transpose()
     }
 
-    /// The next delivery may go: its message is on its way, and if not the sweep sends it.
-    fn let_go(&self, next: &Message, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
-        let update = self
-            .update(Slot::of(next))
-            .update_expression("SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires")
+    /// Makes the next delivery the sweep's, at the time that its tenant's budget gave it; if it may go now, its message
+    /// is on its way, and the sweep sends another should that be lost.
+    fn let_go(&self, next: &Message, progress: &Progress, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+        let (lane, at) = lane_of(progress, next.webhook, next.delivery, now).unzip();
+        let mut set = "SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires".to_owned();
+        let mut update = self.update(Slot::of(next));
+        if let Some(next_at) = progress.next_at {
+            set.push_str(", next_at = :next_at");
+            update = update.expression_attribute_values(":next_at", number(next_at.as_millisecond()));
+        }
+        let update = update
+            .update_expression(set)
             .condition_expression(format!("delivery_state = :held AND {IS_LIVE}"))
             .expression_attribute_values(":live_at", live_at(now))
-            .expression_attribute_values(":pending", state(State::Pending))
+            .expression_attribute_values(":pending", state(progress.state))
             .expression_attribute_values(":held", state(State::Held))
-            .expression_attribute_values(":lane", text(due_lane(next.delivery.shard(DUE_SHARDS))))
-            .expression_attribute_values(":due", number((now + OVERDUE_AFTER).as_millisecond()))
+            .expression_attribute_values(":lane", text(lane.unwrap_or_default()))
+            .expression_attribute_values(":due", number(at.unwrap_or(now).as_millisecond()))
             .expression_attribute_values(":expires", number(expires_at(now)));
         in_transaction(&update)
     }
@@ -341,6 +361,13 @@ impl Ledger {
             _ => Err(StoreError::unavailable(&error)),
         }
     }
+}
+
+/// Returns the message of a delivery whose turn has come, unless it waits for longer than a queue allows.
+fn to_send(first: Message, now: Timestamp) -> Option<Released> {
+    let delay = released(&first, now).delay(now)?;
+    // A message with the deferral is a copy of the first one, and dropped until then.
+    Some(Released { message: Message { deferral: None, ..first }, delay })
 }
 
 /// Returns an update as a part of a transaction.

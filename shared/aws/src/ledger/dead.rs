@@ -7,6 +7,7 @@ use domain::delivery::burial::Standing;
 use domain::delivery::job::Place;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{EARLIER_ATTEMPTS, State};
+use domain::event::hops::Hops;
 use domain::event::types::EventType;
 use domain::id::{DeliveryId, WebhookId};
 use domain::payload::ContentType;
@@ -77,13 +78,15 @@ struct LetterItem {
 }
 
 /// Which attributes [`StandingItem`] has.
-const STANDING: &str = "delivery, delivery_state, delivery_cycle, expires_at";
+const STANDING: &str = "delivery, delivery_state, delivery_cycle, hops, expires_at";
 
 #[derive(Debug, Deserialize)]
 struct StandingItem {
     delivery: DeliveryId,
     delivery_state: State,
     delivery_cycle: u32,
+    #[serde(default)]
+    hops: Hops,
 }
 
 impl Letters<'_> {
@@ -186,7 +189,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Reads, consistently, where the deliveries of letters stand; one that is not there, or has expired, has no row.
+    /// Reads, consistently, where the deliveries of messages stand; one that is not there, or has expired, has no row.
     ///
     /// # Errors
     ///
@@ -204,8 +207,8 @@ impl Ledger {
         let items = found.remove(&self.table).unwrap_or_default().into_iter().filter(|item| is_live(item, now));
         let items = items.map(from_item::<StandingItem>);
         let standings = items.map(|item| {
-            let StandingItem { delivery, delivery_state: state, delivery_cycle: cycle } = item?;
-            Ok((delivery, Standing { state, cycle }))
+            let StandingItem { delivery, delivery_state: state, delivery_cycle: cycle, hops } = item?;
+            Ok((delivery, Standing { state, cycle, hops }))
         });
         standings.collect()
     }

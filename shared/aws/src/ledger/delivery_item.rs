@@ -43,6 +43,8 @@ pub(super) struct DeliveryItem {
     /// Until when it waits, in milliseconds, if it is over its tenant's budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deferred_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    over_budget: bool,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -68,6 +70,11 @@ pub(super) struct DeliveryItem {
     attempts: Vec<Attempt>,
     #[serde(default)]
     expires_at: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 pub(super) fn pk(webhook: WebhookId, delivery: DeliveryId) -> String {
@@ -154,6 +161,7 @@ impl DeliveryItem {
             entity: delivery.entity.clone(),
             hops: delivery.hops,
             deferred_until: delivery.deferred_until.map(Timestamp::as_millisecond),
+            over_budget: delivery.over_budget,
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -220,6 +228,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             entity: item.entity,
             hops: item.hops,
             deferred_until,
+            over_budget: item.over_budget,
             progress,
             lease_until,
             body,

@@ -60,14 +60,24 @@ enum Count {
     Remove,
 }
 
+impl Count {
+    const fn after(self, before: u64) -> u64 {
+        match self {
+            Self::Add(_) => before + 1,
+            Self::Same => before,
+            Self::Remove => before.saturating_sub(1),
+        }
+    }
+}
+
 impl Registry {
-    /// Writes a new webhook, unless the tenant has `limit` already.
+    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many it has then.
     ///
     /// # Errors
     ///
     /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many,
     /// [`StoreError::TooHeavy`] if they would take too much memory.
-    pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
+    pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
@@ -79,7 +89,7 @@ impl Registry {
     /// nowhere to publish them: see [`publishing`](Self::publishing), [`StoreError::TooHeavy`] if it grew and the tenant's webhooks
     /// would take too much memory.
     pub async fn update_webhook(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Same, events).await
+        self.write_webhook(webhook, Count::Same, events).await.map(drop)
     }
 
     /// Writes a webhook that is deleted now.
@@ -88,22 +98,22 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if the webhook was written since it was read.
     pub async fn delete_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Remove, &[]).await
+        self.write_webhook(webhook, Count::Remove, &[]).await.map(drop)
     }
 
-    /// Writes a webhook that was deleted, unless the tenant has `limit` others.
+    /// Writes a webhook that was deleted, unless the tenant has `limit` others. Returns how many it has then.
     ///
     /// # Errors
     ///
     /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many,
     /// [`StoreError::TooHeavy`] if they would take too much memory.
-    pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<(), StoreError> {
+    pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
     /// One transaction writes the webhook, its subscription and the tenant's generation, so that whoever sees the generation
-    /// sees the subscription; and it publishes what it tells.
-    async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<(), StoreError> {
+    /// sees the subscription; and it publishes what it tells. Returns how many webhooks the tenant has then.
+    async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
         let mut beside = self.publications(events, webhook.audit.updated_at)?;
         // Unless they wait for it, what is parked goes: to be sent, or to be cancelled. Whoever mends a webhook wants to see it go.
         let waits = webhook.pause.is_some() && webhook.wants_events();
@@ -120,6 +130,7 @@ impl Registry {
             {
                 return Err(StoreError::Limit(limit));
             }
+            let webhooks = count.after(meta.webhooks);
             let own = weight_of(webhook);
             let weight =
                 meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
@@ -133,9 +144,9 @@ impl Registry {
                 .transact_write_items()
                 .transact_items(self.put_webhook(webhook, own)?)
                 .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
-                .transact_items(self.raise_generation(&webhook.tenant, &meta, count, weight)?);
+                .transact_items(self.raise_generation(&webhook.tenant, &meta, webhooks, weight)?);
             let request = beside.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
-            let Err(error) = request.send().await else { return Ok(()) };
+            let Err(error) = request.send().await else { return Ok(webhooks) };
             match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let webhook_reason = cancelled.cancellation_reasons().first().and_then(|reason| reason.code());
@@ -201,14 +212,9 @@ impl Registry {
         &self,
         tenant: &TenantId,
         read: &MetaItem,
-        count: Count,
+        webhooks: u64,
         weight: u64,
     ) -> Result<TransactWriteItem, StoreError> {
-        let webhooks = match count {
-            Count::Add(_) => read.webhooks + 1,
-            Count::Same => read.webhooks,
-            Count::Remove => read.webhooks.saturating_sub(1),
-        };
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key(&tenant_pk(tenant), "META")))

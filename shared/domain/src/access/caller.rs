@@ -64,6 +64,10 @@ pub struct CallerContext {
     /// Why there is no identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// If the token could not be checked, because the issuer's keys are not known: in how many seconds it is worth
+    /// another try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
 }
 
 /// Why a context gives no identity.
@@ -72,6 +76,9 @@ pub enum NoIdentity {
     /// The authorizer refused the token, or none was sent.
     #[error("{0}")]
     Refused(String),
+    /// The authorizer has no keys to check the token with; it asks for them again after so many seconds.
+    #[error("the keys of the tokens' issuer cannot be fetched now")]
+    Unchecked(u32),
     /// The authorizer of another version wrote the context, which API Gateway keeps for a minute.
     #[error("the authorizer's context is of another version")]
     OtherVersion,
@@ -92,6 +99,7 @@ impl CallerContext {
             api_key: identity.api_key,
             expires_at: Some(identity.expires_at),
             refusal: None,
+            retry_after: None,
         }
     }
 
@@ -101,6 +109,13 @@ impl CallerContext {
         Self { refusal: Some(reason), ..Self::default() }
     }
 
+    /// Says that the token could not be checked, and in how many seconds it is worth another try.
+    #[must_use]
+    pub fn unchecked(retry_after: u32) -> Self {
+        let refusal = NoIdentity::Unchecked(retry_after).to_string();
+        Self { retry_after: Some(retry_after), ..Self::refusing(refusal) }
+    }
+
     /// Returns the identity.
     ///
     /// # Errors
@@ -108,6 +123,9 @@ impl CallerContext {
     /// If there is none, or one that another version of the authorizer wrote.
     pub fn identity(self) -> Result<Identity, NoIdentity> {
         let Some(subject) = self.subject else {
+            if let Some(seconds) = self.retry_after {
+                return Err(NoIdentity::Unchecked(seconds));
+            }
             let advice = || "send a token as Authorization: Bearer <token>".to_owned();
             return Err(NoIdentity::Refused(self.refusal.unwrap_or_else(advice)));
         };
@@ -166,10 +184,23 @@ mod tests {
     #[case::no_end(json!({"subject": "a", "role_list": "[]", "scope_list": "[]"}), NoIdentity::OtherVersion)]
     #[case::refused(json!({"refusal": "the token has expired", "role_list": "[\"ADMIN\"]"}),
         NoIdentity::Refused("the token has expired".to_owned()))]
+    #[case::unchecked(json!({"refusal": "the keys …", "retry_after": 60}), NoIdentity::Unchecked(60))]
     #[case::nothing(json!({}), NoIdentity::Refused("send a token as Authorization: Bearer <token>".to_owned()))]
     fn is_no_identity(#[case] context: serde_json::Value, #[case] why: NoIdentity) {
         let context: CallerContext = serde_json::from_value(context).unwrap();
         assert_eq!(context.identity(), Err(why));
+    }
+
+    /// On the way through API Gateway, and for an api of the version before, which answers 401 with this reason.
+    #[test]
+    fn what_could_not_be_checked_is_no_identity() {
+        let context = serde_json::to_value(CallerContext::unchecked(60)).unwrap();
+        assert_eq!(
+            context,
+            json!({"refusal": "the keys of the tokens' issuer cannot be fetched now", "retry_after": 60})
+        );
+        let context: CallerContext = serde_json::from_value(context).unwrap();
+        assert_eq!(context.identity(), Err(NoIdentity::Unchecked(60)));
     }
 
     fn role() -> impl Strategy<Value = String> {

@@ -12,7 +12,7 @@ use super::limits::{Budget, Budgets, KNOWN_FOR_SECONDS, PUBLISHED_KEPT_DAYS};
 /// How many days a delivery is deferred at most. One that would have to wait for longer is given up, and is a dead letter.
 pub const LONGEST_DEFERRAL_DAYS: u64 = 7;
 
-/// The parts of a budget, in percent, at which the tenant gets an event.
+/// The parts of a budget, in percent, at which the tenant gets an event and the operator an alarm.
 pub const THRESHOLDS: [u8; 2] = [80, 100];
 
 const SECONDS_A_DAY: u64 = 86_400;
@@ -126,7 +126,11 @@ pub struct Meter {
     shared: Counts,
     /// What this one has not written yet.
     pending: Counts,
-    told: BTreeSet<(Budget, u8)>,
+    /// How many webhooks the tenant has, since this process changed that; 0 before. They are not counted by day.
+    webhooks: u64,
+    /// The budgets for which a request was refused today, however much of them is left.
+    full: BTreeSet<Budget>,
+    announced: BTreeSet<(Budget, u8)>,
 }
 
 impl Meter {
@@ -166,15 +170,18 @@ impl Meter {
             backlog,
             shared,
             pending: Counts::default(),
-            told: BTreeSet::new(),
+            webhooks: 0,
+            full: BTreeSet::new(),
+            announced: BTreeSet::new(),
         }
     }
 
     /// Takes what was read again, and keeps what is not written yet.
     #[must_use]
     pub fn renewed(self, read: &Self) -> Self {
-        let told = if self.day == read.day { self.told } else { BTreeSet::new() };
-        Self { pending: self.pending, told, ..read.clone() }
+        let (full, announced) =
+            if self.day == read.day { (self.full, self.announced) } else { (BTreeSet::new(), BTreeSet::new()) };
+        Self { pending: self.pending, full, announced, ..read.clone() }
     }
 
     /// Says whether it is to be read again.
@@ -190,12 +197,12 @@ impl Meter {
         &self.limits
     }
 
-    /// Returns how much of a daily or stored budget is used.
+    /// Returns how much of a budget is used, as far as this process knows.
     #[must_use]
     pub fn used(&self, budget: Budget) -> u64 {
         let counts = self.shared.and(self.pending);
         match budget {
-            Budget::Webhooks => 0,
+            Budget::Webhooks => self.webhooks,
             Budget::SecretsPerDay => counts.secrets,
             Budget::EventsPerDay => counts.events,
             Budget::DeliveriesPerDay => counts.deliveries,
@@ -287,14 +294,26 @@ impl Meter {
         self.shared = shared;
     }
 
-    /// Returns what the tenant is to be told: each threshold that is reached, once in each process and day.
+    /// Takes how many webhooks the tenant has.
+    pub const fn learn_webhooks(&mut self, webhooks: u64) {
+        self.webhooks = webhooks;
+    }
+
+    /// Takes that a request was refused for want of a budget. Its threshold of 100 % is reached from then on: a request
+    /// that does not fit is refused with less used, and without this the tenant would not hear of it.
+    pub fn refused(&mut self, budget: Budget) {
+        self.full.insert(budget);
+    }
+
+    /// Returns the thresholds that are reached and not yet announced: each once in each process and day.
     pub fn thresholds(&mut self) -> Vec<(Budget, u8, u64)> {
         let mut reached = Vec::new();
-        for budget in Budget::ALL.into_iter().filter(|budget| *budget != Budget::Webhooks) {
+        for budget in Budget::ALL {
             let (used, limit) = (self.used(budget), self.limits.of(budget));
             for percent in THRESHOLDS {
-                let is_reached = u128::from(used) * 100 >= u128::from(limit) * u128::from(percent);
-                if used > 0 && is_reached && self.told.insert((budget, percent)) {
+                let is_used = used > 0 && u128::from(used) * 100 >= u128::from(limit) * u128::from(percent);
+                let is_refused = percent == 100 && self.full.contains(&budget);
+                if (is_used || is_refused) && self.announced.insert((budget, percent)) {
                     reached.push((budget, percent, used));
                 }
             }

@@ -13,6 +13,7 @@ use super::decide::dead_letter;
 use super::message::Message;
 use super::notices::exhausted_event;
 use crate::event::Event;
+use crate::event::hops::Hops;
 
 /// A delivery whose last attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,14 @@ impl Burial {
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         exhausted_event(&self.message, self.message.attempt, self.last_status, self.ended_at)
+    }
+
+    /// Takes over what only the delivery's row has, given where that stands: the index in which the sweep finds the
+    /// delivery has no count of hops, and the events that follow would start a loop from the beginning.
+    #[must_use]
+    pub fn completed(self, row: Option<Standing>) -> Self {
+        let hops = row.map_or(self.message.hops, |row| row.hops.max(self.message.hops));
+        Self { message: Message { hops, ..self.message }, ..self }
     }
 
     /// Returns its letter.
@@ -53,6 +62,8 @@ pub struct Standing {
     pub state: State,
     /// Its cycle.
     pub cycle: u32,
+    /// How many deliveries led to its event.
+    pub hops: Hops,
 }
 
 /// Says whether a letter is to be removed, given its delivery's row, read consistently: unless the delivery is exhausted in the cycle
@@ -98,6 +109,26 @@ mod tests {
         Burial { message: Message { cycle, attempt: 9, ..first }, last_status: Some(500), ended_at: NOW }
     }
 
+    fn standing(state: State, cycle: u32) -> Standing {
+        Standing { state, cycle, hops: Hops::NONE }
+    }
+
+    /// What the sweep reads in an index has no count of hops; its letter and its event have the row's.
+    #[rstest]
+    #[case::of_the_index(0, Some(3), 3)]
+    #[case::of_the_row_before_there_were_hops(0, Some(0), 0)]
+    #[case::of_the_last_message(2, Some(2), 2)]
+    #[case::expired(2, None, 2)]
+    fn a_burial_has_the_hops_of_its_row(#[case] message: usize, #[case] row: Option<usize>, #[case] hops: u8) {
+        let count = |hops: usize| (0..hops).fold(Hops::NONE, |hops, _| hops.next().unwrap());
+        let found = burial(0);
+        let found = Burial { message: Message { hops: count(message), ..found.message }, ..found };
+        let row = row.map(|row| Standing { hops: count(row), ..standing(State::Exhausted, 0) });
+        let burial = found.completed(row);
+        assert_eq!(burial.letter().hops.get(), hops);
+        assert_eq!(burial.event().unwrap().hops.get(), hops);
+    }
+
     #[rstest]
     #[case::exhausted(Some((State::Exhausted, 1)), false)]
     #[case::delivered(Some((State::Delivered, 2)), true)]
@@ -113,7 +144,7 @@ mod tests {
         #[case] row: Option<(State, u32)>,
         #[case] obsolete: bool,
     ) {
-        let row = row.map(|(state, cycle)| Standing { state, cycle });
+        let row = row.map(|(state, cycle)| standing(state, cycle));
         assert_eq!(is_obsolete(&burial(1).letter(), row), obsolete);
     }
 
@@ -135,7 +166,7 @@ mod tests {
             let progress = Progress { state, cycle, attempt: 1, next_at: None };
             let row = Delivery::first(letter.clone(), progress);
             let starts = state == State::Exhausted && admit(&letter, Some(&row), NOW) == Admission::Redriven;
-            assert_eq!(is_obsolete(&letter, Some(Standing { state, cycle })), !starts, "{state:?} in cycle {cycle}");
+            assert_eq!(is_obsolete(&letter, Some(standing(state, cycle))), !starts, "{state:?} in cycle {cycle}");
         }
     }
 

@@ -5,9 +5,12 @@
 //! at ([`State::Held`]). Whoever writes that the head has ended lets the next one go in the same write, so that no process that
 //! dies leaves others waiting for nothing. Other entities go on.
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Delivery, State};
+use super::decide::deferred;
+use super::message::Message;
+use super::{Delivery, Progress, State};
 use crate::attempt::outcome::Verdict;
 use crate::id::DeliveryId;
 use crate::webhook::Webhook;
@@ -61,6 +64,14 @@ pub fn place(
             if lets_go(head.progress.state, last, webhook) { Place::Abandoned } else { Place::Behind }
         }
     }
+}
+
+/// Returns the progress of a delivery whose turn in its chain has come, given its first message. If it is over its
+/// tenant's budget, it holds its entity and waits until the time that the budget gave it.
+#[must_use]
+pub fn released(first: &Message, now: Timestamp) -> Progress {
+    let Message { cycle, attempt, .. } = *first;
+    Progress { state: State::Pending, cycle, attempt, next_at: deferred(first, now) }
 }
 
 /// Says whether a delivery that stands there, and whose last request ended so, lets the next one of its entity go.

@@ -153,7 +153,8 @@ fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, Strin
         );
         return Some((Verdict::Looped, why));
     }
-    if row.is_none() && message.deferral == Some(Deferral::Never) {
+    let over_budget = row.map_or(message.deferral == Some(Deferral::Never), |row| row.over_budget);
+    if over_budget && message.cycle == 0 {
         let why = format!(
             "the tenant's budget of deliveries is used up for {LONGEST_DEFERRAL_DAYS} days ahead; send it again later, or ask the operator \
              for a larger budget"
@@ -175,9 +176,9 @@ fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
     }
 }
 
-/// Returns until when a delivery waits that is over its tenant's budget. Only its first message says so: whoever sends it later has it
-/// attempted.
-fn deferred(message: &Message, now: Timestamp) -> Option<Timestamp> {
+/// Returns until when a delivery waits that is over its tenant's budget. Only its first message has this time; a later
+/// message is attempted.
+pub(crate) fn deferred(message: &Message, now: Timestamp) -> Option<Timestamp> {
     match message.deferral {
         Some(Deferral::Until(until)) if until > now => Some(until),
         Some(Deferral::Until(_) | Deferral::Never) | None => None,

@@ -113,13 +113,15 @@ pub fn threshold_event(
     now: Timestamp,
 ) -> Option<Event> {
     let (name, end) = (budget.as_str(), budget::resets_at(now));
+    // Webhooks are not counted by day.
+    let resets_at = if budget == Budget::Webhooks { Value::Null } else { text(&end.to_string()) };
     let start = end - SignedDuration::from_hours(24);
     let data = [
         ("budget", text(name)),
         ("percent", number(percent)),
         ("used", number(used)),
         ("limit", number(limit)),
-        ("resets_at", text(&end.to_string())),
+        ("resets_at", resets_at),
     ];
     let id = EventId::derive(start, &[OPERATIONAL, "budget", tenant.as_str(), name, &percent.to_string()]);
     let about = About { entity_id: format!("{name}-{percent}"), collection: "usage".to_owned(), app: None };

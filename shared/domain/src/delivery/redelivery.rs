@@ -132,6 +132,7 @@ mod tests {
             entity: None,
             hops: first.hops,
             deferred_until: None,
+            over_budget: false,
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,

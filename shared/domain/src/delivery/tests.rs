@@ -45,6 +45,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         entity: None,
         hops: Hops::NONE,
         deferred_until: None,
+        over_budget: false,
         content_type: ContentType::Json,
         attempts: vec![],
     }
@@ -166,6 +167,15 @@ fn what_has_no_turn_is_a_dead_letter_that_can_be_sent_again() {
     let row =
         Delivery::first(message.clone(), Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
     assert!(row.body.is_some());
+    // It waited behind an earlier delivery of its entity, and is given up when its turn comes, whatever message says
+    // so.
+    let held =
+        Delivery::first(message.clone(), Progress { state: State::Pending, cycle: 0, attempt: 1, next_at: None });
+    for message in [message.clone(), held.next_message()] {
+        let (admission, decision) = decide(&message, Some(&held), Some(&webhook()), None, now());
+        assert_eq!(admission, Admission::Again);
+        assert!(matches!(decision, Decision::GiveUp(Verdict::OverBudget, _)), "{decision:?}");
+    }
     for again in [dead_letter(message), dead_letter(row.next_message())] {
         let (admission, decision) = decide(&again, Some(&row), Some(&webhook()), None, now());
         assert_eq!((admission, decision), (Admission::Redriven, ATTEMPT));

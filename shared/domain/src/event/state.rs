@@ -12,7 +12,7 @@ use crate::value::Map;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Names the state: the same for the same content of the same entity, and for no other. Of what was published nothing until
-    /// fan-out has [named](Event::name_states) it.
+    /// fan-out has [named](crate::event::Event::name_states) it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// All its attributes.
@@ -60,7 +60,7 @@ impl fmt::Debug for StateKey {
 }
 
 /// Names a state of an entity by its content. Whoever gets the name could look for the content by guessing, so that it is given
-/// to nobody without [a key](Event::name_states).
+/// to nobody without [a key](crate::event::Event::name_states).
 ///
 /// # Panics
 ///

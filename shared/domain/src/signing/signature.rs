@@ -1,7 +1,7 @@
 //! Signing: what proves to a receiver that a delivery is ours, and to us that a call is a sender's.
 //!
-//! [`sign()`] writes the headers of as many [`Signature`]s as a webhook asks for, [`verify()`] reads those of a call;
-//! [`keys`] has the tenants' own key pairs, whose public half anybody may have.
+//! [`sign`](super::sign::sign) writes the headers of as many [`Signature`]s as a webhook asks for, [`verify`](super::verify::verify) reads those of a call;
+//! [`keys`](super::keys) has the tenants' own key pairs, whose public half anybody may have.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -168,6 +168,7 @@ mod tests {
             entity: None,
             hops: domain::event::hops::Hops::NONE,
             deferred_until: None,
+            over_budget: false,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,

@@ -1,7 +1,6 @@
 //! Publishing: what somebody says happened becomes events like any other.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws::StoreError;
@@ -288,12 +287,7 @@ impl<'a> Publisher<'a> {
         let schemas: Schemas = schemas.collect::<Result<_, _>>()?;
         let ready = new.into_iter().enumerate();
         let ready: Vec<_> = ready.map(|(index, new)| self.ready(index, new?, &schemas, &mut budget)).collect();
-        // All of the request or nothing: a caller need not find out which of its events were over the budget.
-        let counts =
-            ready.iter().flatten().map(|ready| Counts { events: 1, published_bytes: ready.bytes, ..Counts::default() });
-        let more = counts.fold(Counts::default(), Counts::and);
-        self.app.usage.spend(&self.admin.tenant, more, self.app.clock.now()).await?;
-        let ids = self.store(ready.iter().flatten().collect()).await?;
+        let ids = self.store(&ready.iter().flatten().collect::<Vec<_>>()).await?;
         tracing::info!(tenant.id = %self.admin.tenant, by = self.admin.subject, count = ids.len(), "events published");
         let mut ids = ids.into_iter();
         let said = ready.into_iter().map(|ready| {
@@ -331,28 +325,28 @@ impl<'a> Publisher<'a> {
     }
 
     /// Publishes events; returns the id of each, and whether it was published before.
-    async fn store(&self, ready: Vec<&Ready>) -> Result<Vec<(EventId, bool)>, StoreError> {
-        let plain = ready.iter().filter(|ready| ready.own_id.is_none()).map(|ready| ready.event.clone());
+    async fn store(&self, ready: &[&Ready]) -> Result<Vec<(EventId, bool)>, Problem> {
+        // No application is named by nothing.
+        let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
+        let scope = &joined::key(&["T", self.admin.tenant.as_str(), app]);
+        // Before the budget is spent: what was published before spends nothing, and is answered as before, although the
+        // budget is used up.
+        let own_ids = ready.iter().filter_map(|ready| ready.own_id.as_deref());
+        let earlier = self.app.events.earlier(scope, own_ids, self.at).await?;
+        let published = earlier.into_iter().filter_map(|(own_id, earlier)| Some((own_id, earlier.event?)));
+        let mut ids: HashMap<&str, EventId> = published.collect();
+        let new = unpublished(ready, &ids);
+        // All of the request or nothing: a caller need not find out which of its events were over the budget.
+        let counts = new.iter().map(|new| Counts { events: 1, published_bytes: new.bytes, ..Counts::default() });
+        let more = counts.fold(Counts::default(), Counts::and);
+        self.app.usage.spend(&self.admin.tenant, more, self.app.clock.now()).await?;
+        let plain = new.iter().filter(|new| new.own_id.is_none()).map(|new| new.event.clone());
         let plain: Vec<_> = plain.collect();
         if !plain.is_empty() {
             self.app.events.publish(&plain, self.at).await?;
         }
-        // The first of each id in the request; all further ones are that one again.
-        let mut firsts: HashMap<&str, &Event> = HashMap::new();
-        let mut once = Vec::new();
-        for Ready { event, own_id, .. } in &ready {
-            if let Some(own_id) = own_id
-                && let Entry::Vacant(vacant) = firsts.entry(own_id)
-            {
-                vacant.insert(event);
-                once.push((own_id.as_str(), event));
-            }
-        }
-        // No application is named by nothing.
-        let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
-        let scope = &joined::key(&["T", self.admin.tenant.as_str(), app]);
-        let mut ids = HashMap::new();
-        for some in once.chunks(AT_ONCE) {
+        let once = new.iter().filter_map(|new| Some((new.own_id.as_deref()?, &new.event)));
+        for some in once.collect::<Vec<_>>().chunks(AT_ONCE) {
             let publishing = some.iter().map(|(own_id, event)| async move {
                 let id = self.app.events.publish_once(event, (scope, own_id), self.at).await?;
                 Ok::<_, StoreError>((*own_id, id))
@@ -366,3 +360,13 @@ impl<'a> Publisher<'a> {
         Ok(said.collect())
     }
 }
+
+/// Returns what of a request is not published yet: of several events with the same own id the first one.
+fn unpublished<'a>(ready: &[&'a Ready], published: &HashMap<&str, EventId>) -> Vec<&'a Ready> {
+    let mut seen = HashSet::new();
+    let mut is_new = |id: &'a str| !published.contains_key(id) && seen.insert(id);
+    ready.iter().copied().filter(|ready| ready.own_id.as_deref().is_none_or(&mut is_new)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -143,14 +143,21 @@ pub(crate) async fn restore(
     };
     record.webhook.restore(app.clock.now(), &admin.subject);
     forgive(&app, &mut record).await?;
-    let limits = app.usage.limits(&record.webhook.tenant, app.clock.now()).await?;
-    if let Err(error) = app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
-        let contended = matches!(error, StoreError::Conflict { .. });
-        if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
-            // Certain that the webhook stays deleted, and so must its secrets. Of any other error that is not certain.
-            authorization::delete_secrets(&app, &record.webhook).await?;
+    let now = app.clock.now();
+    let limits = app.usage.limits(&record.webhook.tenant, now).await?;
+    match app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
+        Ok(webhooks) => app.usage.webhooks_added(&record.webhook.tenant, webhooks, now).await,
+        Err(StoreError::Conflict { .. }) => return Err(super::contended()),
+        Err(error) => {
+            if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
+                // Certain that the webhook stays deleted, and so must its secrets. Of any other error that is not certain.
+                authorization::delete_secrets(&app, &record.webhook).await?;
+            }
+            if let StoreError::Limit(limit) = error {
+                app.usage.webhook_refused(&record.webhook.tenant, limit, now).await;
+            }
+            return Err(error.into());
         }
-        return Err(if contended { super::contended() } else { error.into() });
     }
     tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
     let Some(secret) = made else { return Ok(changed(&app, record).into_response()) };

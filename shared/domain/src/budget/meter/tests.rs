@@ -111,6 +111,46 @@ fn thresholds_are_told_once(#[case] used: u64, #[case] percents: &[u8]) {
     assert_eq!(told(&mut meter.renewed(&read)), [0_u8; 0], "nor after the next read");
 }
 
+#[rstest]
+#[case::with_nothing_used(0, &[100])]
+#[case::below(79, &[100])]
+#[case::just_below_the_limit(99, &[80, 100])]
+#[case::at_it(100, &[80, 100])]
+fn a_refusal_reaches_the_last_threshold(#[case] used: u64, #[case] percents: &[u8]) {
+    let mut meter = meter(100, &[(0, published(0, used))]);
+    let refused = meter.check(published(0, 101), now()).unwrap_err();
+    meter.refused(refused.budget);
+    let expected: Vec<_> = percents.iter().map(|percent| (Budget::StoredBytes, *percent, used)).collect();
+    assert_eq!(meter.thresholds(), expected);
+    let read = meter.clone();
+    let mut renewed = meter.renewed(&read);
+    renewed.refused(Budget::StoredBytes);
+    assert_eq!(renewed.thresholds(), []);
+    // On the next day it is announced again, if something is refused then.
+    let tomorrow = now() + SignedDuration::from_hours(24);
+    let mut renewed = renewed.renewed(&Meter::new(limits(100), &[], 7, tomorrow));
+    assert_eq!(renewed.thresholds(), []);
+    renewed.refused(Budget::StoredBytes);
+    assert_eq!(renewed.thresholds(), [(Budget::StoredBytes, 100, 0)]);
+}
+
+#[test]
+fn webhooks_have_thresholds() {
+    let mut meter = meter(10, &[]);
+    let mut reached = |webhooks| {
+        meter.learn_webhooks(webhooks);
+        meter.thresholds()
+    };
+    assert_eq!(reached(7), []);
+    assert_eq!(reached(8), [(Budget::Webhooks, 80, 8)]);
+    assert_eq!(reached(9), []);
+    assert_eq!(reached(10), [(Budget::Webhooks, 100, 10)]);
+    // A count of another day is not known any more, and announces nothing.
+    let tomorrow = now() + SignedDuration::from_hours(24);
+    let mut renewed = meter.renewed(&Meter::new(limits(10), &[], 7, tomorrow));
+    assert_eq!((renewed.used(Budget::Webhooks), renewed.thresholds()), (0, Vec::new()));
+}
+
 #[test]
 fn what_is_known_is_read_again_after_a_minute_and_on_the_next_day() {
     let meter = meter(1, &[]);
@@ -154,5 +194,28 @@ proptest! {
         let meter = meter(limit, &[]);
         let admitted = meter.room(published(more, 0), now()).is_ok_and(|room| used <= room.events);
         prop_assert_eq!(admitted, used + more <= limit);
+    }
+
+    /// Whatever a tenant publishes, each threshold is announced once: 100 % when something is refused or all is used.
+    #[test]
+    fn no_refusal_goes_unannounced(limit in 0_u64..50, asked in prop::collection::vec(1_u64..20, 0..30)) {
+        let mut meter = meter(limit, &[]);
+        let (mut used, mut announced, mut is_refused) = (0, Vec::new(), false);
+        for more in asked {
+            match meter.check(published(0, more), now()) {
+                Ok(()) => {
+                    used += more;
+                    meter.learn(published(0, used));
+                }
+                Err(refused) => {
+                    is_refused = true;
+                    meter.refused(refused.budget);
+                }
+            }
+            announced.extend(meter.thresholds().into_iter().map(|(_, percent, _)| percent));
+            prop_assert_eq!(announced.contains(&100), is_refused || (used > 0 && used == limit));
+            prop_assert_eq!(announced.contains(&80), used > 0 && used * 100 >= limit * 80);
+        }
+        prop_assert!(announced.len() <= 2);
     }
 }

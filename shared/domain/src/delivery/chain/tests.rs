@@ -1,15 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
 use crate::attempt::outcome::Outcome;
+use crate::budget::Deferral;
 use crate::delivery::decide::{Admission, Decision, dead_letter, decide, settle, wake};
-use crate::delivery::message::{Body, Message};
-use crate::delivery::{Progress, Waits};
+use crate::delivery::message::Body;
+use crate::delivery::{OVERDUE_AFTER, Progress, SHORT_WAIT, Waits};
 use crate::id::EventId;
 use crate::webhook::Pause;
 use crate::webhook::tests::webhook;
@@ -69,6 +70,43 @@ fn what_is_exhausted_lets_go(
     assert_eq!(lets_go(State::Exhausted, Some(last), Some(&webhook)), expected);
 }
 
+/// When a delivery that waited behind another is looked at again once its turn has come, and how long its message waits
+/// in a queue.
+#[rstest]
+#[case::within_the_budget(None, None, OVERDUE_AFTER, Some(Duration::ZERO))]
+#[case::its_time_has_come(Some(Deferral::Until(start())), None, OVERDUE_AFTER, Some(Duration::ZERO))]
+#[case::soon(Some(later(SHORT_WAIT)), Some(SHORT_WAIT), SHORT_WAIT + OVERDUE_AFTER, Some(SHORT_WAIT))]
+#[case::tomorrow(Some(later(DAY)), Some(DAY), DAY, None)]
+#[case::never(Some(Deferral::Never), None, OVERDUE_AFTER, Some(Duration::ZERO))]
+fn what_was_deferred_before_it_waited_is_deferred_still(
+    #[case] deferral: Option<Deferral>,
+    #[case] next_at: Option<Duration>,
+    #[case] due: Duration,
+    #[case] delay: Option<Duration>,
+) {
+    let message = Message { body: None, deferral, ..first(2) };
+    let progress = released(&message, start());
+    let next_at = next_at.map(|wait| start() + wait);
+    assert_eq!(progress, Progress { state: State::Pending, cycle: 0, attempt: 1, next_at });
+    assert_eq!(progress.waits(start()), Some(Waits::Due(start() + due)));
+    assert_eq!(progress.delay(start()), delay);
+    assert!(!lets_go(progress.state, None, Some(&ordered(OnExhausted::Skip))), "it holds its entity meanwhile");
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn later(wait: Duration) -> Deferral {
+    Deferral::Until(start() + wait)
+}
+
+/// What the version before wrote has no deferral: such a delivery goes as it went then.
+#[test]
+fn a_message_without_a_deferral_goes_at_once() {
+    let json = Message { body: None, ..first(2) }.to_json();
+    assert!(!json.contains("deferral"), "{json}");
+    assert_eq!(released(&Message::from_json(&json).unwrap(), start()).next_at, None);
+}
+
 #[test]
 fn an_entity_has_a_short_name() {
     assert_eq!(entity("films/1"), entity("films/1"));
@@ -79,8 +117,9 @@ fn an_entity_has_a_short_name() {
 /// What happens next in the world below. The numbers choose among what there is.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    /// The entity changes: a message comes to the queue that keeps order.
-    Change,
+    /// The entity changes: a message comes to the queue that keeps order, perhaps over its tenant's budget for some
+    /// seconds.
+    Change(Option<u32>),
     /// A copy of an older message comes to it.
     Copy(usize),
     /// A process takes the first message of that queue.
@@ -109,7 +148,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let verdict =
         || prop_oneof![6 => Just(Verdict::ServerFailed), 3 => Just(Verdict::Accepted), 1 => Just(Verdict::Aborted)];
     let op = prop_oneof![
-        6 => Just(Op::Change),
+        6 => proptest::option::weighted(0.2, 1_u32..6000).prop_map(Op::Change),
         1 => any::<usize>().prop_map(Op::Copy),
         8 => Just(Op::TakeFirst),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(index, stays)| Op::Take(index, stays)),
@@ -144,7 +183,7 @@ struct World {
     in_order: VecDeque<Message>,
     any_order: Vec<Message>,
     flights: Vec<Flight>,
-    changes: Vec<DeliveryId>,
+    changes: Vec<Message>,
     /// Those that have ended or were given up, at least once.
     gone: BTreeSet<DeliveryId>,
 }
@@ -167,13 +206,15 @@ impl World {
 
     fn step(&mut self, op: Op) {
         match op {
-            Op::Change => {
+            Op::Change(seconds) => {
+                let until = seconds.map(|seconds| self.now + SignedDuration::from_secs(seconds.into()));
                 let message = first(u32::try_from(self.changes.len()).unwrap() + 1);
-                self.changes.push(message.delivery);
+                let message = Message { deferral: until.map(Deferral::Until), ..message };
+                self.changes.push(message.clone());
                 self.in_order.push_back(message);
             }
             Op::Copy(index) if !self.changes.is_empty() => {
-                self.in_order.push_back(first(u32::try_from(index % self.changes.len()).unwrap() + 1));
+                self.in_order.push_back(self.changes[index % self.changes.len()].clone());
             }
             Op::TakeFirst if !self.flights.iter().any(|flight| flight.in_order) => self.take_first(),
             Op::Take(index, stays) if !self.any_order.is_empty() => {
@@ -246,9 +287,13 @@ impl World {
                 self.any_order.extend(next);
                 return false;
             }
-            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Defer(_) | Decision::Detour => {
+            Decision::Defer(until) => {
+                let next =
+                    self.write(&message, admission, None, Progress { next_at: Some(until), ..stop(State::Pending) });
+                self.any_order.extend(next);
                 return false;
             }
+            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Detour => return false,
         }
         let until = self.now + Duration::from_mins(1);
         if let Some(row) = self.rows.get_mut(&message.delivery) {
@@ -258,9 +303,13 @@ impl World {
             row.lease_until = Some(until);
         }
         // The law: whatever goes out for the first time, all that came before it has ended or was given up.
-        let before = self.changes.iter().take_while(|id| **id != message.delivery);
+        let before = self.changes.iter().map(|change| change.delivery).take_while(|id| *id != message.delivery);
         let overtaken: Vec<_> = before.filter(|id| !self.gone.contains(id)).collect();
         let again = self.gone.contains(&message.delivery);
+        // And none goes before the time that the budget of its tenant gave it.
+        let change = self.changes.iter().find(|change| change.delivery == message.delivery).unwrap();
+        let is_early = matches!(change.deferral, Some(Deferral::Until(until)) if until > self.now);
+        assert!(again || !is_early, "{} goes at {}: {:?}", message.delivery, self.now, change.deferral);
         assert!(again || overtaken.is_empty(), "{} overtakes {overtaken:?}", message.delivery);
         self.flights.push(Flight { message, admission, in_order, until });
         true
@@ -314,7 +363,9 @@ impl World {
         if ended {
             self.gone.insert(message.delivery);
         }
-        if matches!(progress.state, State::Pending | State::Retrying) {
+        // Those whose time the budget gave are the sweep's.
+        let is_deferred = progress.state == State::Pending && progress.next_at.is_some();
+        if matches!(progress.state, State::Pending | State::Retrying) && !is_deferred {
             next.push(self.rows[&message.delivery].next_message());
         }
         next
@@ -330,8 +381,8 @@ impl World {
         chain.head = next.delivery;
         let row = self.rows.get_mut(&next.delivery).unwrap();
         assert_eq!(row.progress.state, State::Held);
-        row.progress.state = State::Pending;
-        Some(next)
+        row.progress = released(&next, self.now);
+        row.progress.next_at.is_none().then(|| row.next_message())
     }
 
     fn skip(&mut self) {
@@ -351,6 +402,10 @@ impl World {
         let is_paused = self.webhook.pause.is_some();
         for row in self.rows.values() {
             let is_due = match row.progress.waits(self.now) {
+                Some(Waits::Due(_)) if row.progress.state == State::Pending => {
+                    row.progress.next_at.is_none_or(|at| at <= self.now)
+                        && row.lease_until.is_none_or(|until| until <= self.now)
+                }
                 Some(Waits::Due(_)) => row.lease_until.is_none_or(|until| until <= self.now),
                 Some(Waits::Parked) => !is_paused,
                 None => false,
@@ -401,7 +456,7 @@ proptest! {
         world.recover();
         prop_assert_eq!(world.chain, None);
         prop_assert!(world.waiting.is_empty());
-        for id in &world.changes {
+        for Message { delivery: id, .. } in &world.changes {
             let row = &world.rows[id];
             prop_assert!(row.progress.state.is_terminal(), "{} is {:?}", id, row.progress);
         }

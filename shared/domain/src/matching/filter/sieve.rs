@@ -16,7 +16,7 @@ use crate::matching::weight::{entry, heap};
 ///
 /// Each filter is kept under one field that it looks at: under how the field's text must start or end, or the range in which its
 /// number must be. It names too many filters rather than one too few: the filters themselves decide. What it takes is known
-/// before it is made ([`bytes`]).
+/// before it is made ([`bytes_in_sieve`]).
 #[derive(Debug)]
 pub(crate) struct Sieve<X> {
     fields: Vec<(Names, Field<X>)>,

@@ -1,0 +1,163 @@
+//! Jobs as the API shows them, and how one starts.
+
+use aws::ledger::Written;
+use axum::Json;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use domain::budget::Counts;
+use domain::delivery::job::{DEFAULT_RATE, Job, Kind, MAX_ACTIVE, MAX_RATE, Progress, Scope, State as JobState};
+use domain::event::pattern::EventPattern;
+use domain::id::{JobId, WebhookId};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::caller::Admin;
+use crate::idempotency::FirstTry;
+use crate::problem::{Fault, Problem};
+
+/// A job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
+pub(crate) struct JobBody {
+    /// `job_` and a ULID.
+    #[schema(value_type = String, examples("job_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
+    id: JobId,
+    #[schema(inline)]
+    kind: Kind,
+    filters: JobFilters,
+    /// How many deliveries are sent a second, at most.
+    rate_per_second: u32,
+    /// Whether deliveries are only counted.
+    dry_run: bool,
+    #[schema(inline)]
+    state: JobState,
+    /// Why it is paused or failed, unless somebody did it.
+    reason: Option<String>,
+    counts: JobCounts,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// What a job is about.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobFilters {
+    #[schema(value_type = Option<String>)]
+    webhook_id: Option<WebhookId>,
+    /// All of them if none are named.
+    #[schema(value_type = Vec<String>)]
+    event_types: Vec<EventPattern>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    to: Timestamp,
+}
+
+/// What a job did so far.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobCounts {
+    /// Dead letters or events that it looked at.
+    looked_at: u64,
+    /// Deliveries that it sent; with `dry_run`, that it would send.
+    sent: u64,
+    /// The others: not among those that were asked for, not wanted by the webhook, or not to be sent now.
+    skipped: u64,
+}
+
+impl From<Job> for JobBody {
+    fn from(job: Job) -> Self {
+        let Scope { webhook, event_types, from, to } = job.scope;
+        let Progress { looked_at, sent, .. } = job.progress;
+        Self {
+            id: job.id,
+            kind: job.kind,
+            filters: JobFilters { webhook_id: webhook, event_types, from, to },
+            rate_per_second: job.rate,
+            dry_run: job.dry_run,
+            state: job.state,
+            reason: job.reason,
+            counts: JobCounts { looked_at, sent, skipped: looked_at.saturating_sub(sent) },
+            created_at: job.created_at,
+            created_by: job.created_by,
+            updated_at: job.updated_at,
+        }
+    }
+}
+
+/// How fast a job goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    rate: u32,
+    dry_run: bool,
+}
+
+impl Pace {
+    /// Checks what the caller says.
+    pub(crate) fn read(rate: Option<u32>, dry_run: bool) -> Result<Self, Problem> {
+        let rate = rate.unwrap_or(DEFAULT_RATE);
+        if (1..=MAX_RATE).contains(&rate) {
+            Ok(Self { rate, dry_run })
+        } else {
+            Err(Problem::Invalid(vec![Fault::field("/rate_per_second", format!("must be 1 to {MAX_RATE}"))]))
+        }
+    }
+}
+
+/// The answer that a job has started.
+pub(crate) type Started = (StatusCode, [(HeaderName, HeaderValue); 1], Json<JobBody>);
+
+/// Starts a job; one that the same request started before is found again.
+pub(crate) async fn start(
+    app: &App,
+    admin: Admin,
+    first_try: Option<&FirstTry>,
+    kind: Kind,
+    scope: Scope,
+    pace: Pace,
+) -> Result<Started, Problem> {
+    let now = app.clock.now();
+    // Before they are counted: it may be the last one that there is room for.
+    if let Some(first_try) = first_try
+        && let Some(job) = app.ledger.job(&admin.tenant, first_try.job_id(), now).await?
+    {
+        return Ok(started(app, job));
+    }
+    let active = app.ledger.jobs(&admin.tenant, None, MAX_ACTIVE, now, |job| job.state.is_active()).await?;
+    if active.len() >= MAX_ACTIVE {
+        let detail = format!("{MAX_ACTIVE} jobs run or are paused already; wait for one of them, or cancel one");
+        return Err(Problem::Conflict(detail));
+    }
+    app.usage.spend(&admin.tenant, Counts { jobs: 1, ..Counts::default() }, now).await?;
+    let id = first_try.map_or_else(|| JobId::from_parts(now, runtime::random::bits()), FirstTry::job_id);
+    let job = Job {
+        id,
+        tenant: admin.tenant,
+        app: admin.app,
+        kind,
+        scope,
+        rate: pace.rate,
+        dry_run: pace.dry_run,
+        state: JobState::Running,
+        reason: None,
+        progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now },
+        created_at: now,
+        created_by: admin.subject,
+        updated_at: now,
+    };
+    let job = match app.ledger.start_job(job.clone(), now).await? {
+        Written::Yes => job,
+        Written::TooLate => app.ledger.job(&job.tenant, id, now).await?.ok_or(Problem::NotFound("job"))?,
+    };
+    tracing::info!(job.id = %id, tenant.id = %job.tenant, by = job.created_by, "job started");
+    Ok(started(app, job))
+}
+
+fn started(app: &App, job: Job) -> Started {
+    let location = HeaderValue::from_str(&format!("{}/api/v1/integration/jobs/{}", app.public_url, job.id));
+    let location = location.unwrap_or(HeaderValue::from_static(""));
+    (StatusCode::ACCEPTED, [(LOCATION, location)], Json(job.into()))
+}

@@ -1,0 +1,313 @@
+//! A batch of stream records: mapped, made into deliveries and sent.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use aws::StoreError;
+use aws::queue::{InOrder, Outgoing};
+use domain::access::tenant::TenantId;
+use domain::event::Event;
+use domain::event::operational::OPERATIONAL;
+use domain::event::types::EventType;
+use domain::source::Change;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use crate::App;
+use crate::archive::{self, Patience};
+use crate::budget;
+use crate::cache::Cache;
+use crate::copies::once;
+use crate::deliveries::{Left, Routed, deliveries};
+use crate::failure::{bury, failed};
+use crate::groups::groups;
+use crate::record::{read, sequence_number};
+use crate::route::{Mapped, map};
+
+/// Returns the first record that is not done, if one is not. `done` counts the records of which everything is sent.
+///
+/// A batch whose records take much memory is done in [`groups`], one after the other.
+pub(crate) async fn fan_out(
+    app: &App,
+    records: &[Box<RawValue>],
+    deadline: Timestamp,
+    done: &mut usize,
+    patience: &mut Patience,
+) -> Result<Option<usize>, StoreError> {
+    let (mut from, mut left) = (0, Left::new());
+    for group in groups(records) {
+        // One at least, or a slow batch would never end.
+        if from > 0 && app.clock.now() + RESERVE > deadline {
+            tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
+            return Ok(Some(from));
+        }
+        let mut within = Within { progress: Progress { done, from }, left: &mut left, patience };
+        match fan_out_group(app, group, deadline, &mut within).await {
+            Ok(None) => from += group.len(),
+            Ok(Some(first)) => return Ok(Some(from + first)),
+            Err(error) if from > 0 => {
+                tracing::error!(%error, records = from, "the rest of the batch goes back to the stream");
+                return Ok(Some(from));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What the groups of a batch have in common.
+struct Within<'a> {
+    progress: Progress<'a>,
+    /// What is left to each tenant in the batch.
+    left: &'a mut Left,
+    patience: &'a mut Patience,
+}
+
+/// Counts the records of a group that are done among those of the batch.
+struct Progress<'a> {
+    done: &'a mut usize,
+    from: usize,
+}
+
+impl Progress<'_> {
+    fn set(&mut self, done: usize) {
+        *self.done = self.from + done;
+    }
+}
+
+/// If it gets late while records are mapped, all come again, and what was read of the Registry is known then.
+async fn fan_out_group(
+    app: &App,
+    records: &[Box<RawValue>],
+    deadline: Timestamp,
+    within: &mut Within<'_>,
+) -> Result<Option<usize>, StoreError> {
+    let is_late = || app.clock.now() + 2 * RESERVE > deadline;
+    let cache = &mut *app.cache.lock().await;
+    cache.generations.clear();
+    let Some(mapped) = map_all(app, cache, records, &is_late).await? else {
+        tracing::warn!("it is late; the whole batch comes again");
+        return Ok(Some(0));
+    };
+    let types = new_types(cache, &mapped);
+    budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
+    let kept = archive::wanted(app, cache, &mapped);
+    let Within { progress, left, patience } = within;
+    let work = send_all(app, cache, records, &mapped, deadline, (progress, left));
+    let first = Box::pin(archive::alongside(app, kept, patience, work)).await;
+    app.usage.flush(app.clock.now()).await;
+    if first.as_ref().is_ok_and(Option::is_none) {
+        record_types(app, cache, types).await;
+    }
+    first
+}
+
+/// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that is not done, if one
+/// is not: the records after it may be done all the same, and come again with the same ids.
+async fn send_all(
+    app: &App,
+    cache: &mut Cache,
+    records: &[Box<RawValue>],
+    mapped: &BTreeMap<usize, Mapped>,
+    deadline: Timestamp,
+    (progress, left): (&mut Progress<'_>, &mut Left),
+) -> Result<Option<usize>, StoreError> {
+    let is_up = || app.clock.now() + RESERVE > deadline;
+    let is_late = || app.clock.now() + 2 * RESERVE > deadline;
+    let mut chunk = Chunk::default();
+    let mut sent = 0;
+    let (order, light) = order(cache, mapped, records.len());
+    for (place, &index) in order.iter().enumerate() {
+        let first_left = |from: usize| order.get(from..).into_iter().flatten().min().copied();
+        // One at least, or a slow batch would never end.
+        if place > 0 && is_up() {
+            tracing::warn!(records = place, "the time is up; the rest of the batch comes again");
+            return Ok(chunk.send(app, records).await.into_iter().chain(first_left(place)).min());
+        }
+        match mapped.get(&index) {
+            None => {}
+            Some(Ok(events)) => {
+                for event in events {
+                    budget::count(app, event, app.retention.is_some());
+                    match deliveries(app, cache, event, left, &is_late).await {
+                        Ok(routed) => chunk.add(index, routed),
+                        Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Some(Err(reason)) => {
+                let number = sequence_number(&records[index]);
+                tracing::warn!(dynamodb.sequence_number = number, reason, "record cannot be mapped");
+                chunk.failures.push((index, reason.clone()));
+            }
+        }
+        let is_last = [order.len(), light].contains(&(place + 1));
+        if is_last || chunk.is_full() {
+            sent += chunk.len();
+            let left = first_left(place + 1);
+            if let Some(first) = std::mem::take(&mut chunk).send(app, records).await {
+                return Ok(left.into_iter().chain([first]).min());
+            }
+            progress.set(left.unwrap_or(records.len()));
+        }
+    }
+    tracing::info!(messages = sent, "batch fanned out");
+    Ok(None)
+}
+
+/// How many questions whether a webhook wants an event a tenant may have in a batch and count as light.
+const LIGHT: usize = 200;
+
+/// Returns the order in which the records of a batch are processed, and how many of them are of light tenants. These come first, so that
+/// their deliveries do not wait for those of a tenant with many webhooks. The records of one tenant keep their order.
+fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) -> (Vec<usize>, usize) {
+    let mut questions: HashMap<&TenantId, usize> = HashMap::new();
+    for event in mapped.values().flatten().flatten() {
+        let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
+        let webhooks = cache.matchers.of(&event.tenant, generation).map_or(LIGHT, |known| known.matcher.len());
+        *questions.entry(&event.tenant).or_default() += webhooks;
+    }
+    let is_heavy = |event: &Event| questions.get(&event.tenant).is_some_and(|questions| *questions > LIGHT);
+    let (heavy, mut order): (Vec<usize>, Vec<usize>) =
+        (0..records).partition(|index| mapped.get(index).into_iter().flatten().flatten().any(is_heavy));
+    let light = order.len();
+    order.extend(heavy);
+    (order, light)
+}
+
+/// Maps all records, by their place in the batch, each event of them once; `None` if it gets late before.
+async fn map_all(
+    app: &App,
+    cache: &mut Cache,
+    records: &[Box<RawValue>],
+    is_late: &impl Fn() -> bool,
+) -> Result<Option<BTreeMap<usize, Mapped>>, StoreError> {
+    let mut mapped = BTreeMap::new();
+    let mut by_table: BTreeMap<String, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
+    for (index, raw) in records.iter().enumerate() {
+        match read(raw) {
+            Ok(record) => {
+                let (indexes, changes) = by_table.entry(record.table).or_default();
+                indexes.push(index);
+                changes.push(record.change);
+            }
+            Err(error) => {
+                mapped.insert(index, Err(error.to_string()));
+            }
+        }
+    }
+    for (table, (indexes, changes)) in by_table {
+        let Some(events) = map(app, cache, &table, &changes, is_late).await? else { return Ok(None) };
+        mapped.extend(indexes.into_iter().zip(events));
+    }
+    once(records, &mut mapped);
+    Ok(Some(mapped))
+}
+
+/// Returns the types that this process sees for the first time.
+fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, EventType)> {
+    let mut new = Vec::new();
+    for event in mapped.values().flatten().flatten().filter(|event| event.source != OPERATIONAL) {
+        let seen = (event.tenant.clone(), event.event_type.clone());
+        if !cache.seen.contains(&seen) && !new.contains(&seen) {
+            new.push(seen);
+        }
+    }
+    new
+}
+
+/// Records types; the catalog keeps when the very first was seen. No delivery waits for a note: what fails is tried again when
+/// the type is seen again.
+async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventType)>) {
+    if let Err(error) = app.registry.record_types(&types, app.clock.now()).await {
+        tracing::warn!(%error, "types of events were not recorded");
+        return;
+    }
+    for seen in types {
+        cache.seen.put(seen, ());
+    }
+}
+
+/// How many deliveries are sent before the next records are looked at, and how many bytes of messages: what is not sent is in
+/// memory.
+const CHUNK: usize = 1_000;
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an invocation keeps of its time to send a chunk; and as much again to make the deliveries.
+pub(crate) const RESERVE: Duration = Duration::from_secs(15);
+
+/// Messages to be sent, each with the place of its record in the batch.
+#[derive(Default)]
+struct Chunk {
+    deliveries: Vec<(usize, Outgoing)>,
+    ordered: Vec<(usize, InOrder)>,
+    /// Renderings that have no room in the shard.
+    slices: Vec<(usize, Outgoing)>,
+    /// Records that go to stream-failures, and why.
+    failures: Vec<(usize, String)>,
+    /// How long the messages are.
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Adds the messages of a record.
+    fn add(&mut self, record: usize, Routed { messages, slices, missing }: Routed) {
+        self.failures.extend(missing.map(|why| (record, why)));
+        self.bytes += slices.iter().map(|slice| slice.body.len()).sum::<usize>();
+        self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
+        for message in &messages {
+            if let Some(group) = message.group() {
+                let id = message.delivery.to_string();
+                let body = message.to_json();
+                self.bytes += body.len();
+                self.ordered.push((record, InOrder { body, group, id }));
+            } else {
+                let message = Outgoing::of(message, Duration::ZERO);
+                self.bytes += message.body.len();
+                self.deliveries.push((record, message));
+            }
+        }
+    }
+
+    /// Says whether it is to be sent before there is more of it.
+    fn is_full(&self) -> bool {
+        self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
+    }
+
+    /// Returns how many messages there are.
+    fn len(&self) -> usize {
+        self.deliveries.len() + self.ordered.len() + self.slices.len()
+    }
+
+    /// Returns the first record of which something was not sent. A record of which AWS will never take a message goes to
+    /// stream-failures: handed back it would stop the shard until it expires.
+    async fn send(self, app: &App, records: &[Box<RawValue>]) -> Option<usize> {
+        let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
+        let (indexes, messages): (Vec<_>, Vec<_>) = self.deliveries.into_iter().unzip();
+        let (rest, renderings): (Vec<_>, Vec<_>) = self.slices.into_iter().unzip();
+        let (deliveries, in_order, renderings, mut unsent) = tokio::join!(
+            app.deliveries.send(messages),
+            app.ordered.send_in_order(in_order),
+            app.renderings.send(renderings),
+            bury(app, records, self.failures)
+        );
+        let mut refused = BTreeMap::new();
+        let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
+        for (index, result) in results.chain(rest.into_iter().zip(renderings)) {
+            match result {
+                Ok(()) => {}
+                Err(StoreError::Refused(why)) => {
+                    tracing::error!(error = why, "AWS does not take a message; its record goes to stream-failures");
+                    refused.insert(index, failed(&why));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "message was not sent");
+                    unsent.push(index);
+                }
+            }
+        }
+        unsent.extend(bury(app, records, refused.into_iter().collect()).await);
+        unsent.into_iter().min()
+    }
+}
