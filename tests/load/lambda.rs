@@ -78,7 +78,8 @@ impl Shares {
         for share in self.0.lock().unwrap().iter_mut() {
             let Some(used) = used(share.pid) else { continue };
             let period = share.part * PERIOD.as_secs_f64() * 1e9;
-            share.left = (share.left + periods * period).min(period) - (used - share.used).as_secs_f64() * 1e9;
+            share.left =
+                (share.left + periods * period).min(period) - used.saturating_sub(share.used).as_secs_f64() * 1e9;
             share.used = used;
             let stops = share.left <= 0.0;
             if stops != share.is_stopped {

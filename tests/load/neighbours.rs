@@ -20,7 +20,7 @@ use crate::lambda::{Lambda, Settings, Shard};
 
 /// How many changes a second the healthy tenant makes, and for how long they are timed, after an onset.
 const RATE: u32 = 7;
-const LASTS: Duration = Duration::from_secs(60);
+const LASTS: Duration = Duration::from_mins(1);
 const ONSET: Duration = Duration::from_secs(15);
 
 /// What a call of AWS takes, in milliseconds.
@@ -82,13 +82,13 @@ impl World {
         ground.webhooks_of(HEALTHY, 1, |_| json!({}), "").await;
         let lambda = Lambda::new(&ground);
         let shard = Arc::new(Shard::default());
-        let fan_out = Settings {
+        let in_shard = Settings {
             logical_id: "FanoutFunction",
             environment: fanout_environment(&ground.cloud_url),
             memory: Some(256.0),
             stands_back: false,
         };
-        let mut render = Settings { memory: Some(512.0), stands_back: true, ..fan_out.clone() };
+        let mut render = Settings { memory: Some(512.0), stands_back: true, ..in_shard.clone() };
         render.environment.insert("FANOUT_INPUT".to_owned(), "renderings".to_owned());
         let deliver = Settings {
             logical_id: "DeliverFunction",
@@ -101,7 +101,7 @@ impl World {
         lambda.map_queue("retries", 10, later.clone(), [2, 10]).await;
         lambda.map_queue("slow", 10, later, [2, 10]).await;
         lambda.map_queue("renderings", 5, render, [1, 5]).await;
-        let fanout = lambda.map_shard(&shard, &fan_out).await;
+        let fanout = lambda.map_shard(&shard, &in_shard).await;
         let (ends, attacks) = (Arc::default(), Mutex::default());
         Self { ground, _lambda: lambda, shard, source, fanout, ends, attacks }
     }
@@ -114,7 +114,7 @@ impl World {
         let created = |_| json!({"event_types": ["order.created"]});
         ground.webhooks_of(BLOCKER, HANGING, created, "hang").await;
         for webhook in ground.webhooks_of(BLOCKER, TOKENS, created, "").await {
-            let token_url = webhook.settings.url.to_string().replace("/fast/", "/token/");
+            let token_url = webhook.settings.url.replace("/fast/", "/token/");
             ground.hooks.authorize(&webhook.tenant, webhook.id, &token_url).await;
         }
         ground.webhooks_of(BLOCKER, FAST, created, "").await;

@@ -110,7 +110,7 @@ fn what_has_no_room_goes_into_lists() {
     assert_eq!(first(&[small.clone(), large.clone(), ordered.clone()], &mut room), (3, vec![]));
     // 15 of 9 KB are more than one event may have.
     let many: Vec<_> = (10..25).map(|number| subscription(number, 9, false)).collect();
-    assert_eq!(first(&[&many[..], &[ordered.clone()]].concat(), &mut room), (1, vec![10, 5]));
+    assert_eq!(first(&[&many[..], std::slice::from_ref(&ordered)].concat(), &mut room), (1, vec![10, 5]));
     room.settings = 1_000;
     assert_eq!(first(&[large, ordered.clone()], &mut room), (1, vec![1]));
     room.messages = 100;
