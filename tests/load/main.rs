@@ -1,4 +1,4 @@
-//! The real binaries under load, `make bench`: fanout here, [`delivery`] and [`isolation`] beside it; and `make soak`.
+//! The real binaries under load, `make bench`: fanout here, [`delivery`], [`isolation`] and [`neighbours`]; and `make soak`.
 //!
 //! Without arguments all but the soak; otherwise the parts that are named.
 #![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
@@ -9,6 +9,8 @@
 mod delivery;
 mod ground;
 mod isolation;
+mod lambda;
+mod neighbours;
 mod soak;
 mod usage;
 
@@ -76,6 +78,9 @@ async fn main() {
     }
     if is_asked("isolation") {
         isolation::isolation().await;
+    }
+    if is_asked("neighbours") {
+        neighbours::neighbours().await;
     }
     if named.iter().any(|name| name == "soak") {
         soak::soak().await;

@@ -8,7 +8,10 @@
 //! the same slice makes the same bytes however often it is processed, and whatever became of the webhook meanwhile; whether the
 //! webhook still wants a delivery is decided when it is attempted.
 //!
-//! Webhooks that keep an order are never in a slice: a later event would overtake it. Their renderings have a share of their own.
+//! What would take too much of the shard even as a slice goes as a list of webhooks: the function that reads it looks up what they want.
+//! That is so for webhooks whose conditions were not judged, for settings that are large together, and for very many deliveries.
+//!
+//! Webhooks that keep an order are never in a slice or a list: a later event would overtake it. Their renderings have a share of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,10 +31,26 @@ use crate::payload::{PayloadFormat, Rendering};
 
 /// How much work the renderings of one event may take in its shard, and those of all events of one tenant in a batch.
 ///
-/// A unit is about a nanosecond of a whole core, and fan-out has a seventh of one: 70 ms and 0.7 s.
-pub const EVENT_WORK: Work = Work::new(10_000_000);
+/// A unit is about a nanosecond of a whole core, and fan-out has a seventh of one: 35 ms and 70 ms.
+pub const EVENT_WORK: Work = Work::new(5_000_000);
 /// See [`EVENT_WORK`].
-pub const BATCH_WORK: Work = Work::new(100_000_000);
+pub const BATCH_WORK: Work = Work::new(10_000_000);
+
+/// How many bytes the settings of renderings may have that are copied in the shard: for one event, and for all events of one tenant in a
+/// batch.
+pub const EVENT_SETTINGS: usize = 128 * 1024;
+/// See [`EVENT_SETTINGS`].
+pub const BATCH_SETTINGS: usize = 512 * 1024;
+
+/// How many messages to webhooks without order the events of one tenant may make in a batch before the rest goes as lists.
+pub const BATCH_MESSAGES: usize = 300;
+
+/// How many webhooks a list names whose conditions or renderings may take much work, and how many of all others.
+const HEAVY_A_LIST: usize = 10;
+const LIGHT_A_LIST: usize = 100;
+
+/// The work that judging one webhook of a list may take, as comparisons: 0.3 s of a whole core.
+pub const JUDGE_EFFORT: u64 = 40_000_000;
 
 /// How much work the renderings for webhooks that keep an order may take, for one event: 0.14 s. They cannot go elsewhere, so what
 /// does not fit fails, and does so whenever the event is fanned out.
@@ -213,13 +232,80 @@ pub fn slices(event: &Event, parts: Vec<Part>) -> Vec<Vec<Part>> {
     slices
 }
 
+/// What is left to one tenant of the shard in a batch, to make messages of its events there.
+#[derive(Debug)]
+pub struct Room {
+    /// To render them.
+    pub work: Work,
+    settings: usize,
+    messages: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { work: BATCH_WORK, settings: BATCH_SETTINGS, messages: BATCH_MESSAGES }
+    }
+}
+
+/// The webhooks of an event that are not processed in the shard.
+#[derive(Debug, Default)]
+pub struct Lists {
+    heavy: Vec<WebhookId>,
+    light: Vec<WebhookId>,
+}
+
+impl Lists {
+    /// Adds webhooks that have not been judged.
+    pub fn add_not_judged<'a>(&mut self, webhooks: impl IntoIterator<Item = &'a Arc<Subscription>>) {
+        self.heavy.extend(webhooks.into_iter().map(|subscription| subscription.webhook));
+    }
+
+    /// Moves webhooks to the lists whose renderings would take too much of the shard. Those that keep an order stay.
+    pub fn take_from(&mut self, wanted: &mut Vec<Arc<Subscription>>, room: &mut Room) {
+        let settings = |subscription: &Arc<Subscription>| {
+            if subscription.ordered { 0 } else { subscription.rendering_bytes() }
+        };
+        let bytes = wanted.iter().map(settings).sum::<usize>();
+        if bytes > EVENT_SETTINGS.min(room.settings) {
+            self.heavy.extend(take(wanted, |subscription| settings(subscription) > 0));
+        } else {
+            room.settings -= bytes;
+        }
+        let messages = wanted.iter().filter(|subscription| !subscription.ordered).count();
+        if messages > room.messages {
+            self.light.extend(take(wanted, |subscription| !subscription.ordered));
+        } else {
+            room.messages -= messages;
+        }
+    }
+
+    /// Returns lists of bounded work.
+    #[must_use]
+    pub fn into_lists(self) -> Vec<Vec<WebhookId>> {
+        let lists = self.heavy.chunks(HEAVY_A_LIST).chain(self.light.chunks(LIGHT_A_LIST));
+        lists.map(<[WebhookId]>::to_vec).collect()
+    }
+}
+
+/// Takes subscriptions out, and returns their webhooks.
+fn take(
+    subscriptions: &mut Vec<Arc<Subscription>>,
+    goes: impl Fn(&Arc<Subscription>) -> bool,
+) -> impl Iterator<Item = WebhookId> {
+    subscriptions.extract_if(.., move |subscription| goes(subscription)).map(|subscription| subscription.webhook)
+}
+
 /// A slice, on its queue: each half is in the message if it is small, and stored otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceMessage {
     /// The event, as JSON.
     pub event: Body,
-    /// The renderings, as JSON.
-    pub parts: Body,
+    /// The renderings, as JSON, unless this is a list of webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Body>,
+    /// Webhooks whose settings the reader looks up, and that get the event if they want it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookId>,
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ impl Limits {
 pub struct Found {
     /// Those that were found, each once and in the order of their ids.
     pub wanted: Vec<Arc<Subscription>>,
-    /// How many may want it too, but the effort was spent before they were looked at. They follow the last one that was.
-    pub not_judged: usize,
+    /// Those that may want it too, but the effort was spent before they were judged. Their ids are higher than those of `wanted`.
+    pub not_judged: Vec<Arc<Subscription>>,
 }
 
 /// Finds the webhooks of one tenant that want an event.
@@ -144,6 +144,12 @@ impl Matcher {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.sieve_bytes
+    }
+
+    /// Returns the subscription of a webhook.
+    #[must_use]
+    pub fn get(&self, webhook: WebhookId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&webhook).map(|kept| &kept.subscription)
     }
 
     /// Says whether it holds none.
@@ -284,9 +290,9 @@ impl Matcher {
         let mut found = Found::default();
         for webhook in candidates {
             let Some(Kept { subscription, .. }) = subscriptions.get(&webhook) else { continue };
-            let wants = found.not_judged == 0 && subscription.wants_within(&seen, effort);
+            let wants = found.not_judged.is_empty() && subscription.wants_within(&seen, effort);
             if effort.is_spent() {
-                found.not_judged += 1;
+                found.not_judged.push(Arc::clone(subscription));
             } else if wants {
                 found.wanted.push(Arc::clone(subscription));
             }
