@@ -168,7 +168,7 @@ fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, Strin
 /// Returns the reason if there is no payload to send. For a redrive the reason is in the log of attempts.
 fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
     match to_send(message, row).0 {
-        Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
+        Some(Body::Failed(why)) => Some(format!("the template failed: {why}")),
         Some(Body::Inline(_) | Body::Stored(_)) => None,
         None => {
             let last = &row?.attempts.last()?.outcome;

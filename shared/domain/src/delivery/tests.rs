@@ -312,7 +312,7 @@ fn paused(webhook: &mut Webhook) {
 #[case::test_of_a_paused_one(Message { test: true, ..message(0, 1) }, paused, None, Decision::Attempt { probe: false, had_turn: true })]
 #[case::no_payload(
     Message { body: Some(Body::Failed("x".to_owned())), ..message(0, 1) }, paused, None,
-    Decision::GiveUp(Verdict::Unrendered, "the template made no payload: x".to_owned())
+    Decision::GiveUp(Verdict::Unrendered, "the template failed: x".to_owned())
 )]
 fn decides(
     #[case] message: Message,

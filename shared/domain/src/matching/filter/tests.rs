@@ -106,10 +106,10 @@ fn has_a_part_for_each_field() {
     assert_eq!(parts, expected.map(|(place, part)| (place.to_owned(), filter(&part).unwrap())));
 }
 
-/// Texts that have more forms than one.
+/// Texts with several forms.
 const ODD_TEXTS: [&str; 9] = ["k", "\u{212a}", "ß", "ẞ", "μ", "Μ", "10.1.2.3", "2001:db8::1", "2001:0DB8::1"];
 
-/// Fields of few names and values, so that patterns often match.
+/// Entities with few names and values, so that patterns often match.
 fn entity() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         "[ab\"\\\\é]{0,2}".prop_map(Json::from),
@@ -170,7 +170,7 @@ fn pattern() -> impl Strategy<Value = Json> {
 }
 
 proptest! {
-    /// What the sieve does not name is not looked at: it must name all that the rules let through.
+    /// Filters that the sieve does not select are not evaluated, so it must select all that match.
     #[test]
     fn the_sieve_misses_nothing(entity in entity(), patterns in prop::collection::vec(pattern(), 1..4)) {
         let event = updated(&json!({"changed": 1}), &entity);
@@ -194,7 +194,7 @@ fn candidates(sieve: &Sieve<usize>, event: &Event) -> Vec<usize> {
     found
 }
 
-/// Of very many filters that differ, only those are named that may hold.
+/// Of very many different filters only those are selected that may match.
 #[rstest]
 #[case::prefix(|n| json!({"value": {"n": [{"prefix": format!("{n:04}")}]}}), json!({"n": "0007"}), &[7])]
 #[case::suffix(|n| json!({"value": {"n": [{"suffix": format!("{n:04}")}]}}), json!({"n": "0007"}), &[7])]
@@ -213,7 +213,7 @@ fn names_few_of_many(#[case] shape: fn(usize) -> Json, #[case] entity: Json, #[c
     assert_eq!(found, named);
 }
 
-/// A wildcard is looked for in time that grows with its length and the text's, not with their product.
+/// Searching for a wildcard takes time in proportion to the sum of its length and the text's, not their product.
 #[test]
 fn what_a_filter_takes_is_counted_and_bounded() {
     let wildcard = filter(&json!({"value": {"a": [{"wildcard": format!("{}b", "a*".repeat(1000))}]}})).unwrap();
