@@ -104,6 +104,7 @@ impl State {
 /// A delivery, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
+    /// The delivery's id.
     pub id: DeliveryId,
     /// The event that it delivers.
     pub event: EventId,
@@ -213,6 +214,7 @@ impl Delivery {
 /// The state of a delivery, and its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// The state.
     pub state: State,
     /// The number of redrives.
     pub cycle: u32,

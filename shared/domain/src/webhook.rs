@@ -32,6 +32,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// A webhook: which events are sent where, or which calls are received.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
+    /// The webhook's id.
     pub id: WebhookId,
     /// Its tenant.
     pub tenant: TenantId,

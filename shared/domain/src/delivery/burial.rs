@@ -58,7 +58,9 @@ impl Burial {
 /// The part of a delivery's row that decides about its letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
+    /// The state.
     pub state: State,
+    /// The number of redrives.
     pub cycle: u32,
     /// How many deliveries led to its event.
     pub hops: Hops,

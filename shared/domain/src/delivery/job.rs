@@ -222,11 +222,13 @@ pub struct Progress {
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
+    /// The job's id.
     pub id: JobId,
     /// The tenant that it belongs to.
     pub tenant: TenantId,
     /// The application that started it, if any. The job sends only deliveries of this application.
     pub app: Option<AppId>,
+    /// What it does.
     pub kind: Kind,
     /// What it covers.
     pub scope: Scope,
@@ -234,6 +236,7 @@ pub struct Job {
     pub rate: u32,
     /// Whether it only counts what it would send.
     pub dry_run: bool,
+    /// The state.
     pub state: State,
     /// Why it is paused or failed, unless a user paused it.
     pub reason: Option<String>,

@@ -39,6 +39,7 @@ pub struct Sending<'a> {
 pub struct Request {
     /// Its headers without those of the connection, beginning with the owner's.
     pub headers: Vec<Header>,
+    /// Its encoded body.
     pub body: Vec<u8>,
 }
 

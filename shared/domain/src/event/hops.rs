@@ -45,6 +45,7 @@ impl Hops {
         self.0 == 0
     }
 
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0

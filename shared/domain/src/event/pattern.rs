@@ -18,11 +18,12 @@ pub struct EventPattern(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or \
-     packet.*, *.deleted or *: a star stands alone, or for the first or the last words"
+     packet.*, *.deleted or *: a star may be alone, or replace the first or the last words"
 )]
 pub struct ParseEventPatternError;
 
 impl EventPattern {
+    /// Returns the pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

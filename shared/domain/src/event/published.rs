@@ -122,6 +122,7 @@ impl Draft {
         reserved.into_iter().chain(faults).collect()
     }
 
+    /// Returns the event, with defaults for missing fields.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, app: Option<AppId>, at: Timestamp) -> Event {
         let Self { event_type, entity_id, entity_key, collection, data, old_data } = self;

@@ -31,6 +31,7 @@ impl Operation {
 }
 
 impl Operation {
+    /// Returns the word, as in an event type.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +74,7 @@ impl EventType {
         Self("webhook.test".to_owned())
     }
 
+    /// Returns the type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

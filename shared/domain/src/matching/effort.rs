@@ -30,6 +30,7 @@ impl Effort {
         left.is_some()
     }
 
+    /// Returns the units that are left.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.0.get()

@@ -15,11 +15,11 @@ mod syntax;
 
 /// A content filter in [EventBridge's pattern syntax][1], over an event's fields.
 ///
-/// Supported are nested fields, lists of alternatives (texts, numbers, `true`, `false`, `null`), and the operators `prefix`,
-/// `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and `cidr`. Refused
-/// are `$or` and operators within operators. Of a list one member must pass, and fields of one pattern must pass in the same
-/// member. `exists` looks at texts, numbers, `true`, `false` and `null`, not at what holds others. Numbers are compared as 64-bit
-/// floating point numbers.
+/// Supported are nested fields, lists of alternatives (texts, numbers, `true`, `false`, `null`), and the operators
+/// `prefix`, `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and
+/// `cidr`. Not supported are `$or` and operators within operators. A list matches if one of its members does, and
+/// several fields of one pattern must match in the same member. `exists` applies to texts, numbers, `true`, `false` and
+/// `null`, not to lists and maps. Numbers are compared as 64-bit floating point numbers.
 ///
 /// [1]: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

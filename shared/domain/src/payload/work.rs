@@ -37,6 +37,7 @@ impl Work {
         Self(units)
     }
 
+    /// Returns the number of units.
     #[must_use]
     pub fn units(self) -> u64 {
         self.0

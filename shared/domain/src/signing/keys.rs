@@ -181,6 +181,7 @@ pub struct SigningKeys {
 /// A rotated key that still signs together with its successor for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousKey {
+    /// The rotated key.
     pub key: PublicKey,
     /// When it stops signing.
     pub until: Timestamp,

@@ -78,6 +78,7 @@ impl WebhookSecret {
         &self.0
     }
 
+    /// Returns the format of the text.
     #[must_use]
     pub fn format(&self) -> SecretFormat {
         if self.decoded().is_some() { SecretFormat::Whsec } else { SecretFormat::Plain }
@@ -127,6 +128,7 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 pub struct Fingerprint(String);
 
 impl Fingerprint {
+    /// Returns the hexadecimal text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -158,6 +160,7 @@ impl FingerprintKey {
         hex::encode(hmac_sha256(self.0.expose_secret().as_bytes(), &parts))
     }
 
+    /// Returns the fingerprint of a secret.
     #[must_use]
     pub fn fingerprint(&self, secret: &WebhookSecret) -> Fingerprint {
         let digest = hmac_sha256(self.0.expose_secret().as_bytes(), &[secret.0.expose_secret().as_bytes()]);

@@ -146,14 +146,14 @@ fn an_error_tells_no_value(#[case] template: &str) {
 #[case::repeated_joined("{{ (1 ~ 1) * 100000000 }}", "must be numbers")]
 #[case::many_joins(&format!("{{{{ value.a{} }}}}", " ~ value.a".repeat(33)), "at most 32")]
 #[case::many_slices(&format!("{{{{ value.a{} }}}}", "[1:]".repeat(33)), "at most 32")]
-#[case::step("{{ value.a[64:1232:-40] }}", "no step")]
-#[case::step_in_a_loop("[{% for a in value.b[::2] %}{{ a }}{% endfor %}1]", "no step")]
+#[case::step("{{ value.a[64:1232:-40] }}", "must not have a step")]
+#[case::step_in_a_loop("[{% for a in value.b[::2] %}{{ a }}{% endfor %}1]", "must not have a step")]
 #[case::always_too_long(&format!("{}1{}", "{% for a in 'abcdefghijklmnopqrstuvwxyz' %}".repeat(4), "{% endfor %}".repeat(4)), "steps")]
 #[case::always_too_large(
     "{% for a in '0123456789abcdef0123456789abcdef0123456789abcdef' %}{% for b in '0123456789abcdef0123456789abcdef' %}{{ '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }}{% endfor %}{% endfor %}",
     "must be at most"
 )]
-#[case::quoted_again_and_again("{{ [[value.a] ~ ''] ~ '' }}", "no list")]
+#[case::quoted_again_and_again("{{ [[value.a] ~ ''] ~ '' }}", "must not be list or map literals")]
 #[case::called("{{ range(1000000) }}", "calls are not allowed")]
 #[case::unknown_test("{{ value.a is lovely }}", "lovely")]
 #[case::included("{% include 'a' %}", "line 1")]

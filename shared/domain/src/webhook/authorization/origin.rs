@@ -26,6 +26,7 @@ impl Origin {
         (!host.is_empty()).then(|| Self(format!("{}://{host}{port}", url.scheme())))
     }
 
+    /// Returns the normalized text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
