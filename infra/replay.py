@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Replays records that fan-out could not process: those in the queue stream-failures, and the batches that Lambda gave up and
-wrote to the bucket.
+"""Replays records that fan-out could not process: those in the queue stream-failures, and the batches that Lambda gave
+up and wrote to the bucket.
 
     pip install boto3 zstandard
     python3 infra/replay.py --stack-name dynahook [--dry-run]
 
-Credentials and region are configured as for every AWS tool. Event and delivery ids are derived from the record, so replaying one
-twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and the bucket; the others
-stay. The exit code is 1 if any stay.
+Credentials and region are configured as for every AWS tool. Event and delivery ids are derived from the record, so
+replaying one twice, or one that was delivered meanwhile, is harmless. Replayed records are deleted from the queue and
+the bucket; the others stay. The exit code is 1 if any stay.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ class Replay:
     """One run over the queue and the bucket of a stack."""
 
     def __init__(self, stack_name: str, dry_run: bool) -> None:
-        clients = {name: boto3.client(name, config=PATIENCE) for name in ("cloudformation", "dynamodb", "lambda", "s3", "sqs")}
-        self.dynamodb, self.functions, self.s3, self.sqs = (clients[name] for name in ("dynamodb", "lambda", "s3", "sqs"))
+        clients = {
+            name: boto3.client(name, config=PATIENCE) for name in ("cloudformation", "dynamodb", "lambda", "s3", "sqs")
+        }
+        self.dynamodb, self.functions, self.s3, self.sqs = (
+            clients[name] for name in ("dynamodb", "lambda", "s3", "sqs")
+        )
         self.dry_run = dry_run
         stacks = clients["cloudformation"].describe_stacks(StackName=stack_name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
@@ -175,7 +179,8 @@ class Replay:
             yield from (found["Key"] for found in page.get("Contents", []))
 
     def load(self, keys: list[str]) -> list[tuple[str, list[dict]]]:
-        """Returns the records of all objects of one second, in the order of the shard. Names are accurate to a second only."""
+        """Returns the records of all objects of one second, in the order of the shard. Names are accurate to a second
+        only."""
         batches = []
         for key in keys:
             try:
@@ -208,7 +213,8 @@ class Replay:
     # ------------------------------------------------------------ the function
 
     def invoke(self, records: list[dict]) -> str | None:
-        """Invokes fan-out with the records, again for those that it returns for lack of time; returns the reason of a failure."""
+        """Invokes fan-out with the records, again for those that it returns for lack of time; returns the reason of a
+        failure."""
         while records:
             # As compact as the original, because an event has at most 6 MB.
             event = json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":")).encode()

@@ -9,14 +9,21 @@ from pathlib import Path
 import boto3
 import requests
 from botocore.exceptions import ClientError
-
 from common import REGION, ROOT, StackError
 from stack import EMULATOR_PYTHON, GATE, STACK, Stack
 
 
 def check_gate() -> None:
     """Runs the gate's own tests, in the emulator's environment."""
-    tests = ["-m", "unittest", "discover", "--start-directory", str(GATE / "tests"), "--top-level-directory", str(GATE.parent)]
+    tests = [
+        "-m",
+        "unittest",
+        "discover",
+        "--start-directory",
+        str(GATE / "tests"),
+        "--top-level-directory",
+        str(GATE.parent),
+    ]
     if subprocess.run([str(EMULATOR_PYTHON), *tests], cwd=ROOT, check=False).returncode != 0:
         raise StackError("the gate's tests do not pass")
 
@@ -84,4 +91,5 @@ def check_access(stack: Stack, whole: bool = True) -> list[str]:
 def line(refusal: dict) -> str:
     """Returns one line about a refusal: what infra/template.yaml must allow, or the function must not call."""
     keys = f" [{refusal['keys']}]" if refusal["keys"] else ""
-    return f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}, {refusal['times']} times, {refusal['why']}"
+    what = f"{refusal['caller']} {refusal['action']} {refusal['resource']}{keys}"
+    return f"{what}, {refusal['times']} times, {refusal['why']}"

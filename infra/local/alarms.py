@@ -9,7 +9,14 @@ from stack import ALARM_TOPIC, Stack
 
 # The metrics of queues and functions on AWS that alarms watch.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
-OF_A_FUNCTION = ("DestinationDeliveryFailures", "Errors", "Invocations", "IteratorAge", "RecursiveInvocationsDropped", "Throttles")
+OF_A_FUNCTION = (
+    "DestinationDeliveryFailures",
+    "Errors",
+    "Invocations",
+    "IteratorAge",
+    "RecursiveInvocationsDropped",
+    "Throttles",
+)
 
 
 # The logical id and the type of a resource of a template.
@@ -52,7 +59,9 @@ def check_alarms(stack: Stack) -> None:
         if source not in watched:
             raise StackError(f"{alarm['AlarmName']} watches {source}, which does not exist")
         if not alarm["AlarmActions"] == alarm["OKActions"] == [ALARM_TOPIC]:
-            raise StackError(f"{alarm['AlarmName']} notifies {alarm['AlarmActions']} and {alarm['OKActions']} instead of the topic")
+            raise StackError(
+                f"{alarm['AlarmName']} notifies {alarm['AlarmActions']} and {alarm['OKActions']} instead of the topic"
+            )
     print(f"{len(alarms)} alarms")
 
 
@@ -64,6 +73,10 @@ def sources(stack: Stack) -> set[tuple]:
     counted = [metric for one in filters for metric in one["metricTransformations"]]
     return {
         *(("AWS/SQS", metric, ("QueueName", url.rsplit("/", 1)[1])) for url in queues for metric in OF_A_QUEUE),
-        *(("AWS/Lambda", metric, ("FunctionName", one["FunctionName"])) for one in functions for metric in OF_A_FUNCTION),
+        *(
+            ("AWS/Lambda", metric, ("FunctionName", one["FunctionName"]))
+            for one in functions
+            for metric in OF_A_FUNCTION
+        ),
         *((metric["metricNamespace"], metric["metricName"]) for metric in counted),
     }

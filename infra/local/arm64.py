@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from parts import Parts
 from build import ARCHITECTURES, UNOPTIMIZED, sam_build
 from common import LOCAL, ROOT, StackError, step
+from parts import Parts
 from starts import check_glibc, check_starts
 
 # Where Debian keeps the C library for arm64, and the packages that are needed.
@@ -22,7 +22,8 @@ TARGET = "aarch64-unknown-linux-gnu"
 
 
 def arm64() -> int:
-    """Builds each function with `sam build`, as a deployment to AWS does but unoptimized, and lets it answer one event."""
+    """Builds each function with `sam build`, as a deployment to AWS does but unoptimized, and lets it answer one
+    event."""
     runner = emulator()
     add_target()
     folder = LOCAL / "arm64" / "build"
@@ -40,7 +41,9 @@ def emulator() -> tuple[str, ...]:
     qemu = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     if qemu is None or not LOADER.exists():
         what = "qemu-aarch64 is not on the PATH" if qemu is None else f"{LOADER} is missing"
-        raise StackError(f"{what}: install an emulator for arm64 binaries, on Debian with\n  apt-get install {PACKAGES}")
+        raise StackError(
+            f"{what}: install an emulator for arm64 binaries, on Debian with\n  apt-get install {PACKAGES}"
+        )
     return (qemu, "-L", str(SYSROOT))
 
 
@@ -48,7 +51,9 @@ def add_target() -> None:
     """Adds the standard library for arm64 to the project's toolchain, if rustup manages it."""
     if shutil.which("rustup") is None:
         return
-    listed = subprocess.run(["rustup", "target", "list", "--installed"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["rustup", "target", "list", "--installed"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if TARGET not in listed.stdout.split():
         step(f"rustup target add {TARGET}")
         if subprocess.run(["rustup", "target", "add", TARGET], cwd=ROOT, check=False).returncode != 0:

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
-from documents import DOCS
 from common import LOCAL, ROOT, StackError, step
+from documents import DOCS
 
 MDBOOK = "0.5.4"
 BOOK = ROOT / "target" / "book"

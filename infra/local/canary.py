@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import zstandard
 from boto3.dynamodb.types import Binary, TypeDeserializer
-
 from common import StackError
 from stack import Stack
 
@@ -80,7 +79,8 @@ def forms(secret: str) -> Iterator[str]:
 
 
 def answers(stack: Stack) -> list[str]:
-    """Returns the API's answers to the end-to-end tests and Schemathesis, without the secrets that it shows by design."""
+    """Returns the API's answers to the end-to-end tests and Schemathesis, without the secrets that it shows by
+    design."""
     if not stack.answers.exists():
         return []
     texts = []
@@ -100,7 +100,11 @@ def without_shown(body: str) -> str:
         fields = json.loads(body)
     except ValueError:
         return body
-    return json.dumps({name: value for name, value in fields.items() if name != SHOWN}) if isinstance(fields, dict) else body
+    return (
+        json.dumps({name: value for name, value in fields.items() if name != SHOWN})
+        if isinstance(fields, dict)
+        else body
+    )
 
 
 def logs(stack: Stack) -> list[str]:
@@ -144,6 +148,8 @@ def queues(stack: Stack) -> list[str]:
     client = stack.client("sqs")
     bodies = []
     for url in client.list_queues().get("QueueUrls", []):
-        while messages := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+        while messages := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get(
+            "Messages"
+        ):
             bodies += [message["Body"] for message in messages]
     return bodies

@@ -14,7 +14,9 @@ from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms, check_runbook
 from book import build_book
+from build import BUILD, TARGET
 from canary import check_secrets
+from common import LOCAL, ROOT, StackError, free_port, step
 from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
@@ -24,8 +26,6 @@ from layers import check as layer_faults
 from parts import Parts, failing_tests
 from receiver import Receiver
 from source import check_source
-from build import BUILD
-from common import LOCAL, ROOT, StackError, free_port, step
 from stack import Stack
 from starts import check_starts
 from verify import check_npm
@@ -35,8 +35,8 @@ from words import CHECKED, lines, search
 # The table of the end-to-end tests.
 TABLE = "items"
 
-# The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of its load are in
-# bench.py. Plain `cargo test` ignores what needs a stack or a built function.
+# The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of
+# its load are in bench.py. Plain `cargo test` ignores what needs a stack or a built function.
 UNITS = ("--lib", "--test", "ssrf", "--test", "memory")
 SIMULATIONS = ("--test", "simulation")
 ON_THE_STACK = ("--test", "it")
@@ -51,9 +51,17 @@ IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
 
+# A test with its attributes.
+TEST = re.compile(
+    r"(?P<attributes>(?:^ *#\[.*\n)*^ *#\[(?:tokio::test|test|rstest)\b.*\n(?:^ *(?:#\[|//|[^\n]*[\]\),]$).*\n)*?)"
+    r"^ *(?:pub )?(?:async )?fn (?P<name>\w+)",
+    re.MULTILINE,
+)
+
 
 def test() -> int:
-    """Runs every test: unit, property and wire tests, then end to end against the deployed stack. A part that fails stops no other."""
+    """Runs every test: unit, property and wire tests, then end to end against the deployed stack. A part that fails
+    stops no other."""
     step(f"everything random starts from SEED={seed()}")
     parts = Parts()
     parts.run("the Python tests of infra", python_tests)
@@ -64,13 +72,15 @@ def test() -> int:
 
 def end_to_end(parts: Parts) -> None:
     """Runs the parts that need a stack."""
-    with Stack("test", free_port()) as stack:
+    with Stack("test", free_port(), "dev") as stack:
         parts.start("cargo test: compiling", compile_tests)
         prepare(stack)
         parts.run("make source explains what AWS would refuse, and costs fan-out's role nothing", check_source, stack)
         receiver = Receiver(0)
         try:
-            parts.run("a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack)
+            parts.run(
+                "a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack
+            )
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             # The walkthroughs mostly wait: for an outage to be noticed, and to be over.
@@ -87,7 +97,9 @@ def end_to_end(parts: Parts) -> None:
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
         finally:
             receiver.close()
-        parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000)
+        parts.run(
+            "a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000
+        )
         parts.run("the roles of the functions allow their calls, and no more", check_access, stack)
         print(f"\nthe functions' log is {stack.folder / 'emulator.log'}")
 
@@ -95,7 +107,7 @@ def end_to_end(parts: Parts) -> None:
 def faults() -> int:
     """Runs what shows that nothing is lost, doubled or let through where it must not be, with its counts in sight."""
     parts = Parts()
-    with Stack("faults", free_port()) as stack:
+    with Stack("faults", free_port(), "dev") as stack:
         prepare(stack)
         for what, arguments in {
             "processes that die, and calls that are cut": (*ON_THE_STACK, *INCLUDE_IGNORED, "crash_point"),
@@ -106,7 +118,8 @@ def faults() -> int:
             parts.run(what, cargo_test, stack, *arguments)
         parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 100)
         parts.run("the roles of the functions allow their calls", check_access, stack, False)
-    print(f"\n{crash_points()} points where a process may die are named by tests (crash_point_NN in tests/it and tests/simulation)")
+    where = "(crash_point_NN in tests/it and tests/simulation)"
+    print(f"\n{crash_points()} points where a process may die are named by tests {where}")
     return parts.report()
 
 
@@ -143,7 +156,8 @@ def prepare(stack: Stack) -> None:
 
 
 def seed() -> int:
-    """Returns what random tests start from: `SEED`, or else the commit, so that a run finds tomorrow what it finds today."""
+    """Returns what random tests start from: `SEED`, or else the commit, so that a run finds tomorrow what it finds
+    today."""
     if text := os.environ.get("SEED"):
         if not text.isdecimal():
             raise StackError("SEED is not a whole number")
@@ -154,7 +168,18 @@ def seed() -> int:
 
 def compile_tests() -> None:
     """Compiles what `cargo_test` runs. It gives way to the stack, which other parts use meanwhile."""
-    command = ["nice", "cargo", "test", "--workspace", "--locked", "--quiet", "--no-run", *UNITS, *SIMULATIONS, *ON_THE_STACK]
+    command = [
+        "nice",
+        "cargo",
+        "test",
+        "--workspace",
+        "--locked",
+        "--quiet",
+        "--no-run",
+        *UNITS,
+        *SIMULATIONS,
+        *ON_THE_STACK,
+    ]
     if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
         raise StackError("the tests do not compile")
 
@@ -190,11 +215,14 @@ def lint() -> int:
     flags = "-D warnings -A rustdoc::private_intra_doc_links"
     doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]
     cargo("documentation", *doc, RUSTDOCFLAGS=flags)
-    # No other build compiles them. Nothing is linked, so any file does for libFuzzer, which takes a C++ compiler to build.
+    # No other build compiles them. Nothing is linked, so any file does for libFuzzer, which takes a C++ compiler to
+    # build.
     fuzz = "tests/fuzz/Cargo.toml"
-    places = {"CARGO_TARGET_DIR": str(ROOT / "target"), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
+    places = {"CARGO_TARGET_DIR": str(TARGET), "CUSTOM_LIBFUZZER_PATH": str(ROOT / fuzz)}
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
     check_python()
+    step("tests that plain cargo test skips")
+    check_ignored()
     step("purity of the domain, and who may name what")
     check_purity()
     step("loops of imports, layers of the domain, routes of the API, and the length of files")
@@ -222,23 +250,56 @@ def check_words() -> None:
 
 
 def check_python() -> None:
-    """Checks the Python of infra: its format, its lints and its types. MiniStack, which the gate is a part of, has another environment."""
+    """Checks the Python of infra: its format, its lints and its types. MiniStack, which the gate is a part of, has
+    another environment."""
     settings = ["--config", "infra/pyproject.toml"]
     execute("format of the Python", [str(LINT / "ruff"), "format", "--check", "--quiet", *settings, "infra"])
     execute("lints of the Python", [str(LINT / "ruff"), "check", "--quiet", *settings, "infra"])
     tools = str(LOCAL / "venv" / "tools" / "bin" / "python")
-    mypy = [str(LINT / "mypy"), "--config-file", "infra/pyproject.toml", "--python-executable", tools, "--cache-dir", str(LOCAL / "mypy")]
-    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "infra").glob("*.py")) + sorted((ROOT / "infra" / "local").glob("*.py"))]
+    mypy = [
+        str(LINT / "mypy"),
+        "--config-file",
+        "infra/pyproject.toml",
+        "--python-executable",
+        tools,
+        "--cache-dir",
+        str(LOCAL / "mypy"),
+    ]
+    files = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "infra").glob("*.py")) + sorted((ROOT / "infra" / "local").glob("*.py"))
+    ]
     execute("types of the Python", [*mypy, *files, "infra/local/adversary", "infra/local/gate", "infra/tests"])
 
 
+def check_ignored() -> None:
+    """Each test of tests/it needs the stack, so that plain `cargo test` must skip it."""
+    tests = [
+        (file, name)
+        for file in sorted((ROOT / "tests" / "it").rglob("*.rs"))
+        for name in unconditional(file.read_text())
+    ]
+    if tests:
+        names = "\n".join(f"{file.relative_to(ROOT)}: {name}" for file, name in tests)
+        raise StackError(f'these tests need #[ignore = "needs the stack of `make test`"]:\n{names}')
+
+
+def unconditional(source: str) -> list[str]:
+    """Returns the tests of a file that are not ignored: their attributes stand above them without an empty line."""
+    return [match["name"] for match in TEST.finditer(source) if "#[ignore" not in match["attributes"]]
+
+
 def check_advisories(deny: str) -> None:
-    """Checks the dependencies for known weaknesses. Without the database, which is fetched from GitHub, nothing is checked, and it says so."""
+    """Checks the dependencies for known weaknesses. Without the database, which is fetched from GitHub, nothing is
+    checked, and it says so."""
     step("advisories: fetching the RustSec database")
     try:
         subprocess.run([deny, "fetch", "db"], cwd=ROOT, check=True, capture_output=True, timeout=120)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        print("not checked: the database cannot be fetched from here. Run make lint where GitHub can be reached.", flush=True)
+        print(
+            "not checked: the database cannot be fetched from here. Run make lint where GitHub can be reached.",
+            flush=True,
+        )
         return
     execute("advisories of dependencies", [deny, "check", "--disable-fetch", "advisories"])
 

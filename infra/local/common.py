@@ -1,4 +1,5 @@
-"""What every command needs: where things are, one clear line of an error, steps with their times, long commands with a log."""
+"""What every command needs: where things are, one clear line of an error, steps with their times, long commands with a
+log."""
 
 from __future__ import annotations
 

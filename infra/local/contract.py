@@ -1,4 +1,5 @@
-"""Contract tests of the deployed stack: Schemathesis derives requests from `infra/openapi.json` and checks the answers."""
+"""Contract tests of the deployed stack: Schemathesis derives requests from `infra/openapi.json` and checks the
+answers."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ BESIDE = ("Inbound", "Keys", "Contract")
 
 
 def check_contract(stack: Stack, seed: int) -> list[str]:
-    """Runs Schemathesis with all checks; returns the operations that failed. It prints how to reproduce its findings."""
+    """Runs Schemathesis with all checks; returns the operations that failed. It prints how to reproduce its
+    findings."""
     base = "/api/v1/integration"
     seeded = ("--seed", str(seed))
     singly = (*seeded, "--phases", "examples,coverage,fuzzing")
@@ -60,7 +62,8 @@ def tags(what: str, names: tuple[str, ...]) -> list[str]:
 
 
 def without(*methods: str) -> list[str]:
-    """Returns the options that exclude methods. Including options are alternatives, so a tag cannot be combined with a method."""
+    """Returns the options that exclude methods. Including options are alternatives, so a tag cannot be combined with a
+    method."""
     return [option for method in methods for option in ("--exclude-method", method)]
 
 
@@ -68,11 +71,21 @@ def start(stack: Stack, base: str, *options: str) -> subprocess.Popen[str]:
     """Starts Schemathesis on the routes below `base`."""
     folder = ROOT / "tests" / "contract"
     command = [
-        *(str(LOCAL / "venv" / "contract" / "bin" / "schemathesis"), "--config-file", str(folder / "schemathesis.toml"), "run"),
+        *(
+            str(LOCAL / "venv" / "contract" / "bin" / "schemathesis"),
+            "--config-file",
+            str(folder / "schemathesis.toml"),
+            "run",
+        ),
         *(str(ROOT / "infra" / "openapi.json"), "--url", f"{stack.api_url}{base}", "--checks", "all", *options),
         *("--max-examples", str(EXAMPLES), "--no-color", "--warnings", "off"),
     ]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder), "DYNAHOOK_ANSWERS": str(stack.answers)}
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "hooks",
+        "PYTHONPATH": str(folder),
+        "DYNAHOOK_ANSWERS": str(stack.answers),
+    }
     return subprocess.Popen(
         command, cwd=LOCAL, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

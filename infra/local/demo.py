@@ -9,8 +9,8 @@ import textwrap
 import time
 from decimal import Decimal
 
-from receiver import Arrival, Receiver
 from common import StackError, check_port, free_port, step
+from receiver import Arrival, Receiver
 from stack import Stack
 
 PORT = 4566

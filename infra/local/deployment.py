@@ -1,4 +1,5 @@
-"""Tests of how a deployment starts, changes and ends, with the relevant part of the template, on the running emulator."""
+"""Tests of how a deployment starts, changes and ends, with the relevant part of the template, on the running
+emulator."""
 
 from __future__ import annotations
 
@@ -6,9 +7,8 @@ import json
 import time
 
 from botocore.exceptions import ClientError
-from samcli.yamlhelper import yaml_parse
-
 from common import ROOT, StackError
+from samcli.yamlhelper import yaml_parse
 from stack import Stack
 
 # A second stack on the same emulator.
@@ -95,7 +95,10 @@ class Trial:
         """Creates the stack; returns its final state."""
         template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
         self.cloudformation.create_stack(
-            StackName=NAME, TemplateBody=json.dumps(template), Parameters=given({"Stage": STAGE}), Capabilities=["CAPABILITY_IAM"]
+            StackName=NAME,
+            TemplateBody=json.dumps(template),
+            Parameters=given({"Stage": STAGE}),
+            Capabilities=["CAPABILITY_IAM"],
         )
         return self.wait()
 
@@ -141,7 +144,10 @@ class Trial:
         """Compares, and on a difference shows what CloudFormation reported."""
         if found != wanted:
             events = self.cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
-            lines = [f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}" for event in events]
+            lines = [
+                f"{event['LogicalResourceId']} {event['ResourceStatus']} {event.get('ResourceStatusReason', '')}"
+                for event in events
+            ]
             raise StackError(f"{found!r}, and not {wanted!r}\n" + "\n".join(lines[:10]))
 
 

@@ -29,6 +29,9 @@ NAME = re.compile(r"(?=.*(?:_|::|[a-z][A-Z]|\(\)))[A-Za-z_]\w*(?:(?:::|\.)[A-Za-
 # A name within a longer one.
 WORD = re.compile(r"[A-Za-z_]\w*")
 
+# A span of code that quotes a line of a log, up to a colon.
+MESSAGE = re.compile(r"([a-z][\w']*(?: [\w']+){2,})(?:: …)?")
+
 # Names of AWS, CloudFormation and other people's libraries, which the code does not contain.
 FOREIGN = {
     "LastProcessingResult",
@@ -51,6 +54,7 @@ def check_documents() -> None:
     check_summary()
     check_names()
     check_threats()
+    check_messages()
     check_diagrams()
     check_width()
 
@@ -123,6 +127,17 @@ def check_threats() -> None:
     missing = sorted(named - set(re.findall(r"\b(?:fn|def) (\w+)", code)))
     if not named or missing:
         raise StackError(f"docs/build/threat-model.md names tests that do not exist: {', '.join(missing)}")
+
+
+def check_messages() -> None:
+    """Every line of a log that the runbook quotes is in the code."""
+    text = FENCE.sub("", (DOCS / "use" / "runbook.md").read_text())
+    quoted = {found[1] for span in CODE.findall(text) if (found := MESSAGE.fullmatch(span))}
+    files = (file for folder in ("functions", "shared") for file in (ROOT / folder).rglob("*.rs"))
+    code = "\n".join(file.read_text() for file in files)
+    missing = sorted(message for message in quoted if message not in code)
+    if not quoted or missing:
+        raise StackError(f"docs/use/runbook.md quotes messages that no function logs: {missing}")
 
 
 def check_diagrams() -> None:

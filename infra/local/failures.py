@@ -9,8 +9,8 @@ import sys
 import time
 import uuid
 
-from receiver import Receiver
 from common import ROOT, StackError
+from receiver import Receiver
 from stack import STACK, Stack
 
 TABLE = "items"
@@ -75,7 +75,12 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
         # Nothing listens at this address, so DynamoDB is unavailable, and no role is checked.
         away = {"Variables": {**variables, "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9"}}
         functions.update_function_configuration(FunctionName=function, Environment=away)
-        expect(replay(stack, quiet=True), 1, "1 left in the bucket: not done", "1 left in the bucket: behind one that is not done")
+        expect(
+            replay(stack, quiet=True),
+            1,
+            "1 left in the bucket: not done",
+            "1 left in the bucket: behind one that is not done",
+        )
     finally:
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
     if len(keys(s3, bucket)) != 2:
@@ -83,8 +88,11 @@ def check_failing(stack: Stack, s3, bucket: str, tenant: str) -> None:
     replay(stack, quiet=True)
     if keys(s3, bucket):
         raise StackError(f"what was replayed is still there: {keys(s3, bucket)}")
-    # One record is in its message; the other is too large and in the Events table. The notices of both batches may be late.
-    eventually(lambda: "\n2 left in the queue: failed again\n" in replay(stack, quiet=True).stdout, "both records fail again")
+    # One record is in its message; the other is too large and in the Events table. The notices of both batches may be
+    # late.
+    eventually(
+        lambda: "\n2 left in the queue: failed again\n" in replay(stack, quiet=True).stdout, "both records fail again"
+    )
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["StreamFailuresQueueUrl"])
 
 
@@ -155,7 +163,10 @@ def noise(length: int) -> str:
 def expect(run: subprocess.CompletedProcess[str], code: int, *lines: str) -> None:
     """Checks that a run of the script ended with that code and printed those lines."""
     if run.returncode != code or any(line not in run.stdout for line in lines):
-        raise StackError(f"infra/replay.py ended with {run.returncode} instead of {code}, or did not print {lines}:\n{run.stdout}{run.stderr}")
+        raise StackError(
+            f"infra/replay.py ended with {run.returncode} instead of {code}, or did not print {lines}:\n"
+            f"{run.stdout}{run.stderr}"
+        )
 
 
 def eventually(holds, what: str) -> None:

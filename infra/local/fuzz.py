@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from common import LOCAL, ROOT, StackError, step
 
@@ -37,7 +36,10 @@ def fuzz() -> int:
     step("cargo fuzz build (a workspace of its own: a few minutes the first time)")
     # Without sanitizers: they need a nightly toolchain, and the workspace has no unsafe code.
     options = ["--fuzz-dir", str(FUZZ), "--sanitizer", "none"]
-    environment = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target")}
+    environment = {
+        **os.environ,
+        "CARGO_TARGET_DIR": os.environ.get("FUZZ_TARGET_DIR") or str(LOCAL / "fuzz" / "target"),
+    }
     if not run([cargo_fuzz, "build", *options], environment):
         raise StackError("cargo fuzz build failed")
     broken = []
@@ -46,7 +48,12 @@ def fuzz() -> int:
         # The first folder collects new inputs; the seeds stay unchanged.
         corpus = LOCAL / "fuzz" / "corpus" / target
         corpus.mkdir(parents=True, exist_ok=True)
-        limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}"]
+        limits = [
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_BYTES}",
+            f"-timeout={TIMEOUT}",
+            f"-rss_limit_mb={MEMORY_MB}",
+        ]
         quiet = [f"-dict={FUZZ / 'words.dict'}", "-verbosity=0", "-print_final_stats=1"]
         inputs = [str(corpus), str(FUZZ / "seeds" / target)]
         if not run([cargo_fuzz, "run", *options, target, *inputs, "--", *limits, *quiet], environment):

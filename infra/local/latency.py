@@ -6,8 +6,8 @@ import json
 import statistics
 import time
 
-from receiver import Receiver
 from common import ROOT, free_port, step
+from receiver import Receiver
 from stack import Stack
 
 ROUNDS = 50

@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 # A file of code that has more lines than this should be two files.
@@ -16,7 +15,8 @@ LINES = 400
 # Files that have more lines still. Not to be extended.
 LONG = ("functions/api/src/routes/webhooks.rs",)
 
-# What the routes of the API import of each other still. Not to be extended: what two routes need belongs outside of `routes`.
+# What the routes of the API import of each other still. Not to be extended: what two routes need belongs outside of
+# `routes`.
 REMAINING = {
     "dead_letters.rs": ["deliveries.rs", "webhooks.rs"],
     "deliveries.rs": ["webhooks.rs"],
@@ -24,7 +24,12 @@ REMAINING = {
     "redeliver.rs": ["deliveries.rs", "webhooks.rs"],
     "signing_keys.rs": ["webhooks/actions.rs", "webhooks.rs"],
     "webhooks.rs": ["signing_keys.rs"],
-    "webhooks/actions.rs": ["signing_keys.rs", "webhooks/authorization.rs", "webhooks/representation.rs", "../routes.rs"],
+    "webhooks/actions.rs": [
+        "signing_keys.rs",
+        "webhooks/authorization.rs",
+        "webhooks/representation.rs",
+        "../routes.rs",
+    ],
     "webhooks/authorization.rs": ["signing_keys.rs", "webhooks/input.rs", "webhooks.rs"],
     "webhooks/explain.rs": ["events.rs", "webhooks/input.rs", "webhooks/representation.rs", "webhooks/trial.rs"],
     "webhooks/input.rs": ["webhooks/representation.rs"],
@@ -101,7 +106,7 @@ def block_comments(text: str) -> str:
 def read(root: Path, name: str = "") -> Crate:
     """Reads a target from its root file on, along its `mod` declarations; `name` is what others call the target."""
     crate = Crate(root)
-    pending = [((), root, False)]
+    pending: list[tuple[tuple[str, ...], Path, bool]] = [((), root, False)]
     while pending:
         path, file, test = pending.pop()
         crate.modules[path] = Module(path, file, test)
@@ -169,12 +174,12 @@ class Source:
                         self.found.append((module, path))
                 at = end + 1
             elif re.match(r"[A-Za-z_$]", word) and words[at + 1 : at + 2] == ["::"] and words[at - 1 : at] != ["::"]:
-                path = [word]
+                called = [word]
                 at += 1
                 while words[at : at + 1] == ["::"] and re.match(r"[A-Za-z_]", words[at + 1]):
-                    path.append(words[at + 1])
+                    called.append(words[at + 1])
                     at += 2
-                plain.append(tuple(path))
+                plain.append(tuple(called))
             elif word in ("pub", "(", ")", "crate", "super", "in") and attribute:
                 at += 1
                 continue
@@ -319,8 +324,14 @@ def layers(documentation: str) -> dict[str, int]:
 
 def downward(crate: Crate, rows: dict[str, int]) -> list[str]:
     """Returns what breaks the table: a module that is not in it, and an import of a lower row."""
-    faults = [f"{name} has no row in the table of {crate.root}" for name in sorted({p[0] for p in crate.modules if p} - set(rows))]
-    faults += [f"{name} is in the table of {crate.root}, and no module" for name in sorted(set(rows) - {p[0] for p in crate.modules if p})]
+    faults = [
+        f"{name} has no row in the table of {crate.root}"
+        for name in sorted({p[0] for p in crate.modules if p} - set(rows))
+    ]
+    faults += [
+        f"{name} is in the table of {crate.root}, and no module"
+        for name in sorted(set(rows) - {p[0] for p in crate.modules if p})
+    ]
     owner = {module.file: module.path for module in sorted(crate.modules.values(), key=lambda m: -len(m.path))}
     for file, targets in crate.imports().items():
         for target in sorted(targets):
@@ -359,14 +370,18 @@ def without_remaining(graph: dict[Path, set[Path]], routes: Path) -> list[str]:
             if place in graph.get(routes / file, ()):
                 graph[routes / file].remove(place)
             else:
-                faults.append(f"{routes / file} no longer imports {target}: remove that from the list in infra/local/layers.py")
+                faults.append(
+                    f"{routes / file} no longer imports {target}: remove that from the list in infra/local/layers.py"
+                )
     return faults
 
 
 def check(root: Path) -> list[str]:
     """Checks every target of the workspace; returns what is wrong."""
     metadata = ["cargo", "metadata", "--no-deps", "--offline", "--format-version", "1"]
-    packages = json.loads(subprocess.run(metadata, cwd=root, check=True, capture_output=True, text=True).stdout)["packages"]
+    packages = json.loads(subprocess.run(metadata, cwd=root, check=True, capture_output=True, text=True).stdout)[
+        "packages"
+    ]
     faults: list[str] = []
     code: set[Path] = set()
     for package in packages:

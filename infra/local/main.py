@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Runs a command of the Makefile: `python3 infra/local/main.py COMMAND`.
 
-This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned packages in
-`.local/venv`, and continues inside the first of them: `tools` has SAM CLI, cargo-lambda and what the commands import; `emulator` has
-MiniStack, which pins another version of botocore. pip installs `uv` alone, which then installs the others in seconds."""
+This file uses the standard library alone. It checks what a machine must have, makes virtual environments with pinned
+packages in `.local/venv`, and continues inside the first of them: `tools` has SAM CLI, cargo-lambda and what the
+commands import; `emulator` has MiniStack, which pins another version of botocore. pip installs `uv` alone, which then
+installs the others in seconds."""
 
 from __future__ import annotations
 
@@ -41,12 +42,13 @@ ENVIRONMENTS = {
     "requirements": ("tools",),
 }
 
-# The commands that start with a build of the functions for this machine. It needs no Python, so it runs while the environments are made.
-BUILDING = ("run", "demo", "smoke", "test", "faults", "latency")
-BUILD = ("cargo", "build", "--locked", "--quiet", "--bins")
+# The commands that start with a build of the functions for this machine, and the profile of it (see build.py). It needs
+# no Python, so it runs while the environments are made.
+BUILDING = {"run": "local", "demo": "local", "smoke": "local", "latency": "local", "test": "dev", "faults": "dev"}
+BUILD = ("cargo", "build", "--locked", "--quiet", "--bins", "--profile")
 
-# Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is complete: nothing is
-# installed on top.
+# Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is
+# complete: nothing is installed on top.
 LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
 
 # The settings of pip that uv has under other names.
@@ -58,19 +60,19 @@ def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] not in ENVIRONMENTS:
         return fail(f"usage: python3 infra/local/main.py {'|'.join(ENVIRONMENTS)}")
     command = sys.argv[1]
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036
         return fail(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
     if not sys.platform.startswith("linux"):
         return fail(
-            "the local stack needs Linux, because the emulator runs the functions' Linux binaries directly. On macOS and Windows "
-            "open this folder in a dev container: .devcontainer/devcontainer.json has all that is needed"
+            "the local stack needs Linux, because the emulator runs the functions' Linux binaries directly. On macOS "
+            "and Windows open this folder in a dev container: .devcontainer/devcontainer.json has all that is needed"
         )
     if not shutil.which("cargo"):
         return fail("cargo is not on the PATH: install Rust from https://rustup.rs and open a new shell")
     if not shutil.which("cc"):
         return fail("no C compiler (cc) is on the PATH: install gcc or clang; Rust links with it")
     missing = [name for name in ENVIRONMENTS[command] if not is_made(name)]
-    building = start_build() if missing and command in BUILDING else None
+    building = start_build(BUILDING[command]) if missing and command in BUILDING else None
     try:
         for name in missing:
             make_environment(name)
@@ -87,12 +89,14 @@ def main() -> int:
         "SAM_CLI_TELEMETRY": "0",
     }
     os.execve(tools / "python", ["python", str(HERE / "commands.py"), command], environment)
+    raise AssertionError("execve does not return")
 
 
-def start_build() -> subprocess.Popen:
-    """Starts a build of the functions. Whatever it says, the command's own build waits for it and says again."""
+def start_build(profile: str) -> subprocess.Popen:
+    """Starts a build of the functions. The command's own build waits for it, and prints its errors again."""
     print("· building the functions meanwhile", flush=True)
-    return subprocess.Popen(BUILD, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([*BUILD, profile], cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 def requirements(name: str) -> Path:

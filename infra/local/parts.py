@@ -13,7 +13,9 @@ from pathlib import Path
 from common import StackError, step
 
 # Lines of `cargo test`: the binary that runs, a failed test, and a binary that ended for another reason.
-RUNNING = re.compile(r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))")
+RUNNING = re.compile(
+    r"^\s*(?:Running (?:unittests )?(?P<source>\S+) \(\S*?(?P<binary>[^/]+?)-[0-9a-f]+\)|Doc-tests (?P<docs>\S+))"
+)
 FAILED = re.compile(r"^test (?P<name>.+?) (?:- should panic )?\.\.\. FAILED$")
 BROKEN = re.compile(r"^error(?:\[E\d+\])?: (?!test failed|doctest failed|\d+ targets? failed)(?P<what>.+)")
 KILLED = re.compile(r"^\s+process didn't exit successfully: .*\((?P<what>signal: .+)\)$")
@@ -72,7 +74,8 @@ class Parts:
 
 
 def checked(failures: object) -> list[str]:
-    """Returns a part's failures. Rejects other types, because an exit code that counts as success would hide a failure."""
+    """Returns a part's failures. Rejects other types, because an exit code that counts as success would hide a
+    failure."""
     if failures is None or isinstance(failures, list):
         return failures or []
     raise TypeError(f"a part must return a list of failures or None, not {failures!r}")
@@ -82,7 +85,13 @@ def failing_tests(command: list[str], folder: Path, environment: dict[str, str])
     """Runs `cargo test` and shows its output. Returns failed tests, and the reason if it ended for another reason."""
     binary, failures, broken = "", [], []
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         try:
             for line in process.stdout or []:

@@ -71,11 +71,11 @@ class Receiver:
         self.on_arrival(arrival)
         return arrival.answered
 
-    def _handler(receiver) -> type[BaseHTTPRequestHandler]:
+    def _handler(receiver) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802 (the library's name)
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 status = receiver._take(Arrival(self.path, headers, body))

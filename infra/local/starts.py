@@ -1,6 +1,8 @@
-"""Checks that each built function starts, asks for work and answers one event, with a runtime API on loopback and without AWS.
+"""Checks that each built function starts, asks for work and answers one event, with a runtime API on loopback and
+without AWS.
 
-The environment is the one that infra/template.yaml gives the function, so a variable that is missing there shows here."""
+The environment is the one that infra/template.yaml gives the function, so a variable that is missing there shows
+here."""
 
 from __future__ import annotations
 
@@ -17,9 +19,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from samcli.yamlhelper import yaml_parse
-
 from common import LOCAL, REGION, ROOT, StackError, free_port
+from samcli.yamlhelper import yaml_parse
 from tokens import AUDIENCE, ISSUER, Issuer
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -77,7 +78,8 @@ def request(method: str, path: str) -> dict:
 
 
 def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
-    """Starts each function of a build once, under a processor emulator if one is given; returns failures, one line each."""
+    """Starts each function of a build once, under a processor emulator if one is given; returns failures, one line
+    each."""
     issuer = Issuer(LOCAL / "keys")
     functions, known = environments(issuer.jwks()), trials(issuer)
     failures = [f"{name} was not built" for name in functions if not (build / name / "bootstrap").exists()]
@@ -94,7 +96,8 @@ def check_starts(build: Path, emulator: tuple[str, ...] = ()) -> list[str]:
 
 
 def check_glibc(build: Path) -> list[str]:
-    """Returns the functions that need a newer C library than the runtime has: they start here, but not in the runtime."""
+    """Returns the functions that need a newer C library than the runtime has: they start here, but not in the
+    runtime."""
     failures = []
     for binary in sorted(build.glob("*/bootstrap")):
         newest = max((int(major), int(minor)) for major, minor in GLIBC_SYMBOL.findall(binary.read_bytes()))
@@ -187,7 +190,11 @@ def runtime_api(event: dict, said: queue.Queue) -> ThreadingHTTPServer:
 
         def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for header, value in {"Content-Length": str(len(body)), "Content-Type": "application/json", **headers}.items():
+            for header, value in {
+                "Content-Length": str(len(body)),
+                "Content-Type": "application/json",
+                **headers,
+            }.items():
                 self.send_header(header, value)
             self.end_headers()
             self.wfile.write(body)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
-from standardwebhooks import Webhook
+from common import LOCAL, ROOT, StackError, free_port
 from demo import FILM, TABLE, TENANT
 from receiver import Arrival, Receiver
-from common import LOCAL, ROOT, StackError, free_port
 from stack import Stack
+from standardwebhooks import Webhook
 
 # Two webhooks, because one has at most four signatures. Shopify's library also requires the shop and the version.
 SIGNED: tuple[dict, ...] = (
@@ -57,18 +57,23 @@ def check_npm(stack: Stack, receiver: Receiver) -> None:
 
 
 def check_receiver(folder: str, environment: dict[str, str]) -> None:
-    """Runs the JavaScript receiver of docs/receive/verify.md; it must take a genuine request and refuse a forged one."""
+    """Runs the JavaScript receiver of docs/receive/verify.md; it must take a genuine request and refuse a forged
+    one."""
     secret, port = f"whsec_{'A' * 32}", free_port()
     page = (ROOT / "docs" / "receive" / "verify.md").read_text()
     code = page.split("```js library\n")[1].split("```")[0].replace("8080", str(port))
     file = Path(folder) / "receiver.js"
     # Ends with its standard input: what is started as `node` may be a wrapper, which a signal would end alone.
-    file.write_text(f'{code}\nconst enqueue = async (id) => console.log(id);\nprocess.stdin.on("end", process.exit).resume();\n')
+    file.write_text(
+        f'{code}\nconst enqueue = async (id) => console.log(id);\nprocess.stdin.on("end", process.exit).resume();\n'
+    )
     now, body = datetime.now(UTC), '{"type":"test"}'
     headers = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp()))}
     headers["webhook-signature"] = Webhook(secret).sign("evt_1", now, body)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(["node", file.name], cwd=folder, env={**environment, "WEBHOOK_SECRET": secret}, **pipes) as node:
+    environment = {**environment, "WEBHOOK_SECRET": secret}
+    with subprocess.Popen(
+        ["node", file.name], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as node:
         answers = [post(f"http://127.0.0.1:{port}/", headers, text) for text in (body, f"{body} ")]
         queued, _ = node.communicate(timeout=10)
     if answers != [204, 401] or queued != "evt_1\n":
@@ -95,7 +100,9 @@ def install() -> tuple[str, dict[str, str]]:
         shutil.copy(file, folder)
     binaries = LOCAL / "venv" / "contract" / "bin"
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run([binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True)
+    subprocess.run(
+        [binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True
+    )
     return str(folder), environment
 
 

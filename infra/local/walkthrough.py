@@ -1,4 +1,5 @@
-"""Runs the commands in the pages of docs/use as they are written, and compares their output with the text below them."""
+"""Runs the commands in the pages of docs/use as they are written, and compares their output with the text below
+them."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from receiver import Arrival, Receiver
 from common import ROOT, StackError
+from receiver import Arrival, Receiver
 from stack import Stack
 
 # A block of commands, and the output that follows it, if any.
@@ -46,12 +47,15 @@ def check(stack: Stack, definitions: str, commands: str, expected: str) -> None:
     receiver = Receiver(0, lambda arrival: control(down, arrival))
     try:
         environment = {**os.environ, **stack.environment, **variables(stack, receiver)}
-        helpers = f"{put_item(stack, environment['TENANT'])}\nreceiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
+        control_it = f"receiver() {{ curl -sS -X POST -d '' '{receiver.url}/'\"$1\"; }}"
+        helpers = f"{put_item(stack, environment['TENANT'])}\n{control_it}"
         script = f"set -euo pipefail\n{definitions}\n{helpers}\n{commands}"
         command = ["timeout", str(TIMEOUT), "bash", "-c", script]
         shell = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if shell.returncode != 0 or shell.stdout != expected:
-            raise StackError(f"the output of a walkthrough differs:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}")
+            raise StackError(
+                f"the output of a walkthrough differs:\n{commands}\n{shell.stdout}{shell.stderr}\nnot\n{expected}"
+            )
     finally:
         receiver.close()
 

@@ -58,7 +58,8 @@ class Resolved:
         return said
 
     def resolve(self, value):
-        """Resolves the functions of CloudFormation in a value. Values that only a deployment knows become names in angle brackets."""
+        """Resolves the functions of CloudFormation in a value. Values that only a deployment knows become names in
+        angle brackets."""
         if isinstance(value, list):
             return [one for one in map(self.resolve, value) if one is not NOTHING]
         if not isinstance(value, dict):

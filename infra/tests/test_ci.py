@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,11 +9,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from samcli.yamlhelper import yaml_parse
-
 import commands
 import main
 from common import ROOT
+from samcli.yamlhelper import yaml_parse
 
 # Replaces `make`: reports what it sees, and uses the caches as the tools do.
 MAKE = """#!/bin/sh
@@ -85,10 +83,14 @@ class CleanRun(unittest.TestCase):
 
     def test_it_has_settings_and_toolchains_but_no_cache(self) -> None:
         before = sorted(self.home.rglob("*"))
-        run = self.run_ci(RUSTC_WRAPPER="sccache", CARGO_TARGET_DIR="/elsewhere", PIP_CACHE_DIR=f"{self.home}/.cache/pip")
+        run = self.run_ci(
+            RUSTC_WRAPPER="sccache", CARGO_TARGET_DIR="/elsewhere", PIP_CACHE_DIR=f"{self.home}/.cache/pip"
+        )
         self.assertEqual(run.returncode, 0, run.stderr)
         seen = self.seen.read_text().splitlines()
-        self.assertEqual([line for line in seen if line.startswith("target ")], ["target lint", "target test", "target arm64"])
+        self.assertEqual(
+            [line for line in seen if line.startswith("target ")], ["target lint", "target test", "target arm64"]
+        )
         scratch = self.clone / ".local" / "ci"
         for line in (
             f"HOME={scratch}/home",

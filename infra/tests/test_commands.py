@@ -1,7 +1,7 @@
 """Tests of the documented `sam` commands, read by SAM itself with samconfig.toml: each must deploy as documented.
 
-SAM runs up to its first call to AWS. Commands of one document run one after another, so that a command finds the answers that
-`sam deploy --guided` saved."""
+SAM runs up to its first call to AWS. Commands of one document run one after another, so that a command finds the
+answers that `sam deploy --guided` saved."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from unittest import mock
 
 import tomlkit
 from click.testing import CliRunner
+from common import ROOT
 from samcli.cli.main import cli
 from samcli.yamlhelper import yaml_parse
-
-from common import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```sh[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 # Answers to SAM's questions; for all others, SAM's proposal.
-ANSWERS = {"JwtIssuer": "https://issuer.example", "JwtAudience": "dynahook", "JwksUrl": "https://issuer.example/jwks.json"}
+ANSWERS = {
+    "JwtIssuer": "https://issuer.example",
+    "JwtAudience": "dynahook",
+    "JwksUrl": "https://issuer.example/jwks.json",
+}
 
 # Its parameters depend on the machine: infra/local/stack.py sets them.
 OF_THIS_MACHINE = "local"
@@ -53,9 +56,8 @@ def commands(document: Path) -> list[list[str]]:
     for block in BLOCK.findall(document.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"\s*sam\s|.*&&\s*sam\s", line):
-                for part in re.split(r"\s&&\s", line):
-                    if (words := shlex.split(part, comments=True))[:1] == ["sam"]:
-                        found.append(words[1:])
+                parts = [shlex.split(part, comments=True) for part in re.split(r"\s&&\s", line)]
+                found += [words[1:] for words in parts if words[:1] == ["sam"]]
     return found
 
 
@@ -99,7 +101,14 @@ class Commands(unittest.TestCase):
             # SAM returns a list for values of the command line, and a dictionary for answers to its questions.
             bucket, capabilities = options["s3_bucket"], tuple(options["capabilities"] or ())
             made.append(
-                Deployment(command, options["stack_name"], packaged[-1], dict(options["parameter_overrides"]), capabilities, bucket)
+                Deployment(
+                    command,
+                    options["stack_name"],
+                    packaged[-1],
+                    dict(options["parameter_overrides"]),
+                    capabilities,
+                    bucket,
+                )
             )
             return mock.MagicMock()
 
@@ -144,7 +153,9 @@ class Commands(unittest.TestCase):
         required = {name for name, parameter in parameters.items() if "Default" not in parameter}
         given = {name for name, value in deployment.parameters.items() if value != ""}
         self.assertFalse(required - given, f"{where} gives no value for {sorted(required - given)}")
-        self.assertFalse(given - parameters.keys(), f"{where}: there are no parameters {sorted(given - parameters.keys())}")
+        self.assertFalse(
+            given - parameters.keys(), f"{where}: there are no parameters {sorted(given - parameters.keys())}"
+        )
         if "JwksUrl" in parameters:
             self.assertTrue({"JwksUrl", "Jwks"} & given, f"{where} gives no keys")
         if any(resource["Type"].startswith("AWS::IAM::") for resource in template["Resources"].values()):
@@ -155,7 +166,11 @@ class Commands(unittest.TestCase):
     def stage(self, deployment: Deployment) -> str | None:
         """Returns the stage of a deployment of infra/template.yaml."""
         parameters = yaml_parse((ROOT / "infra" / "template.yaml").read_text())["Parameters"]
-        return deployment.parameters.get("Stage", parameters["Stage"]["Default"]) if "JwtIssuer" in deployment.parameters else None
+        return (
+            deployment.parameters.get("Stage", parameters["Stage"]["Default"])
+            if "JwtIssuer" in deployment.parameters
+            else None
+        )
 
     def test_each_documented_command_deploys_as_it_stands(self) -> None:
         stages: dict[str, set[str]] = {}
@@ -166,7 +181,9 @@ class Commands(unittest.TestCase):
                         stages.setdefault(deployment.stack, set()).add(stage)
         environments = set(tomlkit.parse((ROOT / "samconfig.toml").read_text())) - {"version", OF_THIS_MACHINE}
         self.assertEqual(len(stages), len(environments), f"every environment of samconfig.toml is documented: {stages}")
-        self.assertTrue(all(len(of_one) == 1 for of_one in stages.values()), f"the stage of a stack never changes: {stages}")
+        self.assertTrue(
+            all(len(of_one) == 1 for of_one in stages.values()), f"the stage of a stack never changes: {stages}"
+        )
         self.assertEqual(len(set.union(*stages.values())), len(stages), f"no two stacks may share a stage: {stages}")
 
     def test_a_command_that_lacks_parameters_is_noticed(self) -> None:
@@ -175,6 +192,9 @@ class Commands(unittest.TestCase):
             shutil.copytree(ROOT / "infra", project / "infra", ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "samconfig.toml", project)
             self.run_sam(project, ["build"])
-            for words in (["deploy"], ["deploy", "--config-env", "prod", "--parameter-overrides", "JwtIssuer=https://issuer.example"]):
+            for words in (
+                ["deploy"],
+                ["deploy", "--config-env", "prod", "--parameter-overrides", "JwtIssuer=https://issuer.example"],
+            ):
                 with self.assertRaisesRegex(AssertionError, "JwtAudience"):
                     self.run_sam(project, words)

@@ -1,4 +1,5 @@
-"""Tests of the deployment function of infra/template.yaml, run as CloudFormation does: events in, answers to a URL out."""
+"""Tests of the deployment function of infra/template.yaml, run as CloudFormation does: events in, answers to a URL
+out."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import os
 import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from unittest import mock
 
-from samcli.yamlhelper import yaml_parse
-
 from common import ROOT
+from samcli.yamlhelper import yaml_parse
 
 TEMPLATE = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]
@@ -72,14 +73,17 @@ class Listener:
         """Answers as DynamoDB."""
         table = request["TableName"]
         if action == "UpdateTable":
-            assert self.protected[table] != request["DeletionProtectionEnabled"], "AWS refuses an update that changes nothing"
+            assert self.protected[table] != request["DeletionProtectionEnabled"], (
+                "AWS refuses an update that changes nothing"
+            )
             self.protected[table] = request["DeletionProtectionEnabled"]
         return {"Table": {"TableStatus": "ACTIVE", "DeletionProtectionEnabled": self.protected[table]}}
 
     def stacks(self, query: str) -> bytes:
         """Answers as CloudFormation's DescribeStacks."""
         assert "Action=DescribeStacks" in query, query
-        member = f"<StackName>dynahook</StackName><CreationTime>2026-11-28T00:00:00Z</CreationTime><StackStatus>{self.stack_status}</StackStatus>"
+        status = f"<StackStatus>{self.stack_status}</StackStatus>"
+        member = f"<StackName>dynahook</StackName><CreationTime>2026-11-28T00:00:00Z</CreationTime>{status}"
         result = f"<DescribeStacksResult><Stacks><member>{member}</member></Stacks></DescribeStacksResult>"
         space = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
         return f'<DescribeStacksResponse xmlns="{space}">{result}</DescribeStacksResponse>'.encode()
@@ -106,7 +110,9 @@ class Deployment(unittest.TestCase):
         # The pauses between retries of an answer.
         self.module["time"] = mock.Mock()
 
-    def send(self, logical_id: str, kind: str, properties: dict, old: dict | None = None, physical_id: str | None = None) -> dict:
+    def send(
+        self, logical_id: str, kind: str, properties: dict, old: dict | None = None, physical_id: str | None = None
+    ) -> dict:
         """Sends an event in the form of CloudFormation, and returns its only answer."""
         token = "arn:aws:lambda:us-east-1:123456789012:function:dynahook-DeploymentFunction"
         event = {
@@ -174,7 +180,9 @@ class Deployment(unittest.TestCase):
 
     def protection(self, kind: str, enabled: str, physical_id: str | None = "TableProtection") -> dict:
         """Sends an event about the tables' protection."""
-        return self.send("TableProtection", kind, {"Enabled": enabled, "Tables": ["registry", "events"]}, physical_id=physical_id)
+        return self.send(
+            "TableProtection", kind, {"Enabled": enabled, "Tables": ["registry", "events"]}, physical_id=physical_id
+        )
 
     def test_tables_are_protected_and_the_protection_follows_the_parameter(self) -> None:
         created = self.protection("Create", "true", None)
@@ -218,7 +226,7 @@ class Template(unittest.TestCase):
         *("QueueName", "RoleName", "RuleName", "TableName", "TopicName"),
     )
     # Names within another resource of the stack, references to one, and names that need not be unique.
-    HARMLESS = {
+    HARMLESS: ClassVar = {
         "AWS::ApiGatewayV2::Api": {"Name"},
         "AWS::ApiGatewayV2::Authorizer": {"Name"},
         "AWS::IAM::Policy": {"PolicyName"},
@@ -246,18 +254,30 @@ class Template(unittest.TestCase):
         self.assertEqual({table["Ref"] for table in RESOURCES["TableProtection"]["Properties"]["Tables"]}, tables)
 
     def test_what_has_the_stage_in_it_waits_for_the_check_of_it(self) -> None:
-        users = [name for name, resource in RESOURCES.items() if '"Ref": "Stage"' in (text := json.dumps(resource)) or "${Stage}" in text]
+        users = [
+            name
+            for name, resource in RESOURCES.items()
+            if '"Ref": "Stage"' in (text := json.dumps(resource)) or "${Stage}" in text
+        ]
         self.assertIn("StageCheck", users)
         self.assertGreater(len(users), 3)
         for name in users:
             if name != "StageCheck":
                 after = RESOURCES[name].get("DependsOn", [])
-                self.assertIn("StageCheck", [after] if isinstance(after, str) else after, f"{name} must have DependsOn: StageCheck")
+                self.assertIn(
+                    "StageCheck",
+                    [after] if isinstance(after, str) else after,
+                    f"{name} must have DependsOn: StageCheck",
+                )
 
     def test_the_function_may_do_what_it_does_and_no_more(self) -> None:
         (policy,) = RESOURCES["DeploymentRole"]["Properties"]["Policies"]
-        allowed = {str(statement["Action"]): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]}
-        tables = [{"Fn::GetAtt": [table["Ref"], "Arn"]} for table in RESOURCES["TableProtection"]["Properties"]["Tables"]]
+        allowed = {
+            str(statement["Action"]): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]
+        }
+        tables = [
+            {"Fn::GetAtt": [table["Ref"], "Arn"]} for table in RESOURCES["TableProtection"]["Properties"]["Tables"]
+        ]
         self.assertEqual(
             allowed,
             {

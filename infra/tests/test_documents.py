@@ -76,7 +76,8 @@ class Book(unittest.TestCase):
 
     def test_links_lead_to_pages_or_to_copies_of_files(self) -> None:
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(book, "BOOK", Path(folder)):
-            page, broken = Path(folder) / "use" / "page.html", []
+            page = Path(folder) / "use" / "page.html"
+            broken: list[str] = []
             page.parent.mkdir()
             page.touch()
             anchors = {page: {"a-heading"}}

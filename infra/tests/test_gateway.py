@@ -35,7 +35,8 @@ CORS = "https://console.example.com,http://localhost:5173"
 
 
 class AccessLog(unittest.TestCase):
-    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway does."""
+    """The format of the access log, with each variable replaced by its value, or `-` without one, as API Gateway
+    does."""
 
     def setUp(self) -> None:
         self.format = Resolved().resource("HttpStage")["AccessLogSettings"]["Format"]
@@ -56,7 +57,7 @@ class AccessLog(unittest.TestCase):
 
     def test_a_format_with_a_users_text_would_not_pass(self) -> None:
         for variable in ("path", "identity.userAgent", "error.message", "authorizer.subject"):
-            self.format = '{"value":"$context.%s","status":"$context.status"}' % variable
+            self.format = f'{{"value":"$context.{variable}","status":"$context.status"}}'
             try:
                 line = self.fill(SAFE, HOSTILE)
             except ValueError:
@@ -75,14 +76,23 @@ class Browsers(unittest.TestCase):
         cors = Resolved(CorsAllowedOrigins=CORS).resource("HttpApi")["CorsConfiguration"]
         self.assertEqual(cors["AllowOrigins"], CORS.split(","))
         self.assertNotIn("AllowCredentials", cors)
-        self.assertLessEqual({"authorization", "content-type", "idempotency-key", "if-match"}, set(cors["AllowHeaders"]))
+        self.assertLessEqual(
+            {"authorization", "content-type", "idempotency-key", "if-match"}, set(cors["AllowHeaders"])
+        )
         self.assertLessEqual({"etag", "location", "retry-after", "idempotent-replayed"}, set(cors["ExposeHeaders"]))
         self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, set(cors["AllowMethods"]))
 
     def test_a_preflight_request_needs_no_token(self) -> None:
         """A route for any method also matches preflight requests; a route for OPTIONS comes before it."""
-        routes = {route["RouteKey"]: route for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()}
-        asking = [key for key, route in routes.items() if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"]
+        routes = {
+            route["RouteKey"]: route
+            for route in Resolved(CorsAllowedOrigins=CORS).resources("AWS::ApiGatewayV2::Route").values()
+        }
+        asking = [
+            key
+            for key, route in routes.items()
+            if key.startswith("ANY ") and route.get("AuthorizationType", "NONE") != "NONE"
+        ]
         self.assertTrue(asking)
         for key in asking:
             preflight = routes[key.replace("ANY ", "OPTIONS ")]
@@ -93,7 +103,14 @@ class Browsers(unittest.TestCase):
         pattern = re.compile(TEMPLATE["Parameters"]["CorsAllowedOrigins"]["AllowedPattern"])
         for good in ("", CORS, "https://a.example:8443"):
             self.assertTrue(pattern.fullmatch(good), good)
-        for bad in ("*", "https://*.example.com", "https://a.example/", "https://a.example, https://b.example", "a.example", "null"):
+        for bad in (
+            "*",
+            "https://*.example.com",
+            "https://a.example/",
+            "https://a.example, https://b.example",
+            "a.example",
+            "null",
+        ):
             self.assertFalse(pattern.fullmatch(bad), bad)
 
 
@@ -123,10 +140,14 @@ class Throttles(unittest.TestCase):
         conditional = [route["Properties"]["RouteKey"] for route in self.routes().values() if "Condition" in route]
         self.assertEqual(set(settings) & set(conditional), set())
         for key, values in settings.items():
-            self.assertEqual(set(values), {"ThrottlingRateLimit", "ThrottlingBurstLimit"}, f"{key} depends on a condition")
+            self.assertEqual(
+                set(values), {"ThrottlingRateLimit", "ThrottlingBurstLimit"}, f"{key} depends on a condition"
+            )
 
     def routes(self) -> dict[str, dict]:
-        return {name: each for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::ApiGatewayV2::Route"}
+        return {
+            name: each for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::ApiGatewayV2::Route"
+        }
 
     def test_one_tenant_leaves_room_for_others(self) -> None:
         defaults = {name: parameter.get("Default") for name, parameter in TEMPLATE["Parameters"].items()}

@@ -45,7 +45,9 @@ class Imports(unittest.TestCase):
             "macro_rules! m { () => { $crate::b::make() } }",
         ):
             with self.subTest(importing):
-                graph = self.graph(lib="mod a; mod b; mod c;", a=importing, b="pub struct Thing;", c="pub struct Other;")
+                graph = self.graph(
+                    lib="mod a; mod b; mod c;", a=importing, b="pub struct Thing;", c="pub struct Other;"
+                )
                 self.assertIn("b", graph["a"])
                 self.assertEqual(set(), graph["b"])
 
@@ -94,13 +96,17 @@ class Imports(unittest.TestCase):
 
     def test_a_layer_may_not_import_one_below_it(self) -> None:
         """The table of the crate's documentation says which is below."""
-        documentation = "//! | Modules | What |\n//! |---|---|\n//! | `id`, [`time`] | blocks |\n//! | `event` | what |\n"
+        documentation = (
+            "//! | Modules | What |\n//! |---|---|\n//! | `id`, [`time`] | blocks |\n//! | `event` | what |\n"
+        )
         rows = layers(documentation)
         self.assertEqual({"id": 0, "time": 0, "event": 1}, rows)
         self.graph(lib="mod id; mod time; mod event;", id="use crate::time::T;", time="", event="use crate::id::I;")
         self.assertEqual([], downward(self.crate, rows))
         self.graph(lib="mod id; mod time; mod event;", id="use crate::event::E;", time="", event="")
-        self.assertRegex("\n".join(downward(self.crate, rows)), r"id\.rs imports .*event\.rs, which is in a lower layer")
+        self.assertRegex(
+            "\n".join(downward(self.crate, rows)), r"id\.rs imports .*event\.rs, which is in a lower layer"
+        )
         self.graph(lib="mod id; mod time; mod event; mod stray;", id="", time="", event="", stray="")
         self.assertRegex("\n".join(downward(self.crate, rows)), "stray has no row")
 
@@ -126,4 +132,6 @@ class Parser(unittest.TestCase):
         """A nested `use` is several paths, each with the name that it gets."""
         found = list(tree(tokens("crate::a::{b::{c, D as E}, self, f::*}")))
         paths = [("::".join(path), name) for path, name in found]
-        self.assertEqual([("crate::a::b::c", "c"), ("crate::a::b::D", "E"), ("crate::a", "a"), ("crate::a::f", "")], paths)
+        self.assertEqual(
+            [("crate::a::b::c", "c"), ("crate::a::b::D", "E"), ("crate::a", "a"), ("crate::a::f", "")], paths
+        )

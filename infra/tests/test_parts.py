@@ -9,8 +9,8 @@ import sys
 import unittest
 from pathlib import Path
 
-from parts import Parts, failing_tests
 from common import StackError
+from parts import Parts, failing_tests
 
 # Output of cargo for a run in which one test fails, one binary is killed and one passes.
 CARGO = r"""
@@ -33,7 +33,7 @@ error: test failed, to rerun pass `-p tests --test it`
 error: test failed, to rerun pass `-p tests --test load`
 
 Caused by:
-  process didn't exit successfully: `/project/target/debug/deps/load-fedcba9876543210` (signal: 11, SIGSEGV: invalid memory reference)
+  process didn't exit successfully: `/deps/load-fedcba9876543210` (signal: 11, SIGSEGV: invalid memory reference)
 error: 3 targets failed:
     `-p domain --lib`''')
 sys.exit(101)
@@ -81,7 +81,9 @@ class Summary(unittest.TestCase):
 
         ran = []
         code, lines = self.report(
-            ("cargo test", lambda: ["domain: id::tests::parses"]), ("the walkthroughs", broken, "not so\nbut so"), ("a crash", crashes),
+            ("cargo test", lambda: ["domain: id::tests::parses"]),
+            ("the walkthroughs", broken, "not so\nbut so"),
+            ("a crash", crashes),
             ("the last one", lambda: ran.append("it")),
         )
         self.assertEqual((code, ran), (1, ["it"]))
@@ -108,13 +110,18 @@ class Cargo(unittest.TestCase):
     """The failures of `cargo test`."""
 
     def test_failing_tests_are_named_with_their_binaries(self) -> None:
-        self.assertEqual(cargo(CARGO), ["domain: id::tests::parses", "it: api::panics", "load: signal: 11, SIGSEGV: invalid memory reference"])
+        self.assertEqual(
+            cargo(CARGO),
+            ["domain: id::tests::parses", "it: api::panics", "load: signal: 11, SIGSEGV: invalid memory reference"],
+        )
 
     def test_a_run_that_passes_has_none(self) -> None:
         self.assertEqual(cargo("print('test a ... ok')"), [])
 
     def test_a_build_that_fails_and_a_binary_that_is_killed_are_failures(self) -> None:
-        failed = cargo("import sys; print('error[E0308]: mismatched types\\nerror: could not compile `x`'); sys.exit(101)")
+        failed = cargo(
+            "import sys; print('error[E0308]: mismatched types\\nerror: could not compile `x`'); sys.exit(101)"
+        )
         self.assertEqual(failed, ["mismatched types", "could not compile `x`"])
         (killed,) = cargo("import os; os.kill(os.getpid(), 9)")
         self.assertIn("ended with -9", killed)

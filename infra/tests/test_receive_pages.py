@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
-from standardwebhooks import Webhook
-
 from common import LOCAL, ROOT, free_port
+from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -133,11 +132,11 @@ class TestLocally(unittest.TestCase):
                         answer = self.post(environment["RECEIVER"], headers(), body)
                         self.assertEqual(answer.status_code, 204 if genuine else 401)
                 sign = ["bash", "-euo", "pipefail", "-c", example("test-locally.md", "sh sign")]
-                answer = subprocess.run(sign, env=environment, capture_output=True, text=True, check=True).stdout
-                self.assertIn(" 204 ", answer.splitlines()[0])
+                said = subprocess.run(sign, env=environment, capture_output=True, text=True, check=True).stdout
+                self.assertIn(" 204 ", said.splitlines()[0])
                 environment["SECRET"] = "whsec_" + "B" * 32
-                answer = subprocess.run(sign, env=environment, capture_output=True, text=True, check=True).stdout
-                self.assertIn(" 401 ", answer.splitlines()[0])
+                said = subprocess.run(sign, env=environment, capture_output=True, text=True, check=True).stdout
+                self.assertIn(" 401 ", said.splitlines()[0])
             finally:
                 receiver.terminate()
 

@@ -15,9 +15,8 @@ import unittest
 from datetime import UTC, datetime
 from pathlib import Path
 
-from standardwebhooks import Webhook
-
 from common import ROOT
+from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "start" / "quickstart.md")
@@ -41,6 +40,24 @@ def post(port: int, body: str, signed: str) -> int | None:
         return None
     finally:
         connection.close()
+
+
+class DocumentedPayload(unittest.TestCase):
+    """The payload of README.md, compared with the one in docs/use/payloads.md, which the tests of the domain render."""
+
+    def test_it_has_the_fields_of_a_rendered_payload(self) -> None:
+        shown = self.payload(ROOT / "README.md", "payload")
+        rendered = self.payload(ROOT / "docs" / "use" / "payloads.md", "change")
+        self.assertEqual(list(shown), list(rendered))
+        self.assertEqual(list(shown["data"]), list(rendered["data"]))
+        # A source that names no attributes for times has the time of the commit alone.
+        self.assertEqual([*shown["data"]["oldValue"], "updateTime"], list(shown["data"]["value"]))
+        before, after = (shown["data"][side]["properties"] for side in ("oldValue", "value"))
+        self.assertEqual([name for name in after if after[name] != before[name]], shown["data"]["updateMask"])
+
+    def payload(self, page: Path, kind: str) -> dict:
+        """Returns the JSON of the first block of this kind."""
+        return json.loads(page.read_text().split(f"```json {kind}\n")[1].split("```")[0])
 
 
 class DocumentedReceiver(unittest.TestCase):

@@ -36,7 +36,9 @@ class Requirements(unittest.TestCase):
             for entry in locked:
                 self.assertRegex(entry, re.compile(f"^{PINNED.pattern}$"), environment)
             wanted = {name(entry) for entry in packages(FOLDER / f"{environment}.in")}
-            self.assertLessEqual(wanted, {name(entry) for entry in locked}, f"run make requirements for {environment}.in")
+            self.assertLessEqual(
+                wanted, {name(entry) for entry in locked}, f"run make requirements for {environment}.in"
+            )
 
     def test_nothing_else_is_installed(self) -> None:
         self.assertIn("--require-hashes", main.LOCKED)

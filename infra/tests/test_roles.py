@@ -50,7 +50,9 @@ class Conditions(unittest.TestCase):
                     if operator.startswith("ForAllValues:"):
                         found += 1
                         for key in keys:
-                            self.assertEqual(statement["Condition"].get("Null", {}).get(key), "false", f"{role}: {statement}")
+                            self.assertEqual(
+                                statement["Condition"].get("Null", {}).get(key), "false", f"{role}: {statement}"
+                            )
         self.assertGreater(found, 5)
 
 
@@ -58,12 +60,20 @@ class Secrets(unittest.TestCase):
     """Which role reads which secrets."""
 
     def test_of_inbound_webhooks_are_read_by_inbound_alone(self) -> None:
-        readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + "inbound/acme/whk_1-AbCdEf")}
+        readers = {
+            role
+            for role in Resolved().resources("AWS::IAM::Role")
+            if allows(role, READ, SECRET + "inbound/acme/whk_1-AbCdEf")
+        }
         self.assertEqual(readers, {"InboundRole"})
 
     def test_of_other_webhooks_are_read_by_deliver_alone(self) -> None:
-        for path in ("webhooks/acme/whk_1-AbCdEf", "webhooks/acme/whk_1/authorization-AbCdEf", "webhooks/acme/signing-key-AbCdEf",
-                     "webhooks/acme/whk_1/signing-key-AbCdEf"):
+        for path in (
+            "webhooks/acme/whk_1-AbCdEf",
+            "webhooks/acme/whk_1/authorization-AbCdEf",
+            "webhooks/acme/signing-key-AbCdEf",
+            "webhooks/acme/whk_1/signing-key-AbCdEf",
+        ):
             readers = {role for role in Resolved().resources("AWS::IAM::Role") if allows(role, READ, SECRET + path)}
             self.assertEqual(readers, {"DeliverRole"})
 
@@ -75,7 +85,9 @@ class Secrets(unittest.TestCase):
 
     def test_the_api_puts_them_where_they_are_read(self) -> None:
         variables = Resolved(Stage="dev").resource("ApiFunction")["Environment"]["Variables"]
-        self.assertEqual((variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound"))
+        self.assertEqual(
+            (variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound")
+        )
 
 
 class Events(unittest.TestCase):
@@ -123,7 +135,9 @@ class Network(unittest.TestCase):
         self.assertEqual(self.in_vpc(**VPC), {"DeliverFunction", "AuthorizerFunction"})
         self.assertEqual(self.in_vpc(**VPC, JwksUrl="", Jwks='{"keys":[]}'), {"DeliverFunction"})
         config = Resolved(**VPC).resource("DeliverFunction")["VpcConfig"]
-        self.assertEqual(config, {"SubnetIds": ["subnet-0a1b2c3d", "subnet-0a1b2c3e"], "SecurityGroupIds": ["sg-0a1b2c3d"]})
+        self.assertEqual(
+            config, {"SubnetIds": ["subnet-0a1b2c3d", "subnet-0a1b2c3e"], "SecurityGroupIds": ["sg-0a1b2c3d"]}
+        )
 
     def test_their_roles_let_lambda_connect_them_and_their_code_not(self) -> None:
         for role in ("DeliverRole", "AuthorizerRole"):
@@ -140,7 +154,9 @@ class Network(unittest.TestCase):
 
     def test_fixed_addresses_need_a_vpc(self) -> None:
         refused = Resolved(EgressAddresses="203.0.113.7").violated()
-        self.assertEqual(refused, ["EgressAddresses needs VpcSubnetIds, because functions outside a VPC have no fixed addresses"])
+        self.assertEqual(
+            refused, ["EgressAddresses needs VpcSubnetIds, because functions outside a VPC have no fixed addresses"]
+        )
         known = Resolved(EgressAddresses="203.0.113.7", **VPC)
         self.assertEqual(known.violated(), [])
         self.assertEqual(known.resource("ApiFunction")["Environment"]["Variables"]["EGRESS_ADDRESSES"], "203.0.113.7")
@@ -148,7 +164,11 @@ class Network(unittest.TestCase):
 
     def test_lists_are_checked_before_anything_is_changed(self) -> None:
         for name, good, bad in (
-            ("VpcSubnetIds", ("", VPC["VpcSubnetIds"]), ("subnet-0a1b2c3d, subnet-0a1b2c3e", "vpc-0a1b2c3d", "subnet-")),
+            (
+                "VpcSubnetIds",
+                ("", VPC["VpcSubnetIds"]),
+                ("subnet-0a1b2c3d, subnet-0a1b2c3e", "vpc-0a1b2c3d", "subnet-"),
+            ),
             ("VpcSecurityGroupIds", ("", "sg-0a1b2c3d"), ("default", "sg-0a1b2c3d,")),
             ("EgressAddresses", ("", "203.0.113.7,2001:db8::/56"), ("nat.example.com", "203.0.113.7 203.0.113.8")),
         ):

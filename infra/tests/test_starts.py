@@ -80,4 +80,6 @@ class Starts(unittest.TestCase):
             self.assertIn("DeliverFunction was not built", starts.check_starts(Path(folder)))
 
     def test_every_function_of_the_template_has_an_event(self) -> None:
-        self.assertEqual(starts.trials(mock.Mock(token=lambda *_, **__: "token")).keys(), starts.environments("{}").keys())
+        self.assertEqual(
+            starts.trials(mock.Mock(token=lambda *_, **__: "token")).keys(), starts.environments("{}").keys()
+        )

@@ -28,7 +28,11 @@ def granted(action: str, **parameters: str) -> list[str]:
     """Returns the resources on which fan-out's role allows an action."""
     policy = Resolved(**parameters).resource("FanoutRole")["Policies"][0]["PolicyDocument"]
     found = [one for one in policy["Statement"] if one["Effect"] == "Allow" and action in one["Action"]]
-    return [resource for one in found for resource in (one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]])]
+    return [
+        resource
+        for one in found
+        for resource in (one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]])
+    ]
 
 
 def reads(table: str, **parameters: str) -> bool:
@@ -91,13 +95,17 @@ def batch(*numbers: int) -> bytes:
 
 
 def key(shard: str, second: int, name: str) -> str:
-    return f"aws/lambda/6f1a7b4e-0000-4000-8000-000000000000/{shard}/2026/11/28/2026-11-28T00.13.{second:02}-{name * 36}"
+    return (
+        f"aws/lambda/6f1a7b4e-0000-4000-8000-000000000000/{shard}/2026/11/28/2026-11-28T00.13.{second:02}-{name * 36}"
+    )
 
 
 class Replays(unittest.TestCase):
     """Replays of the bucket, with a function that fails when a test says so."""
 
-    def run_with(self, objects: dict[str, bytes], hands_back: Set[int] = frozenset(), seconds: Set[int] = frozenset()) -> tuple:
+    def run_with(
+        self, objects: dict[str, bytes], hands_back: Set[int] = frozenset(), seconds: Set[int] = frozenset()
+    ) -> tuple:
         """Returns the exit code, the processed records in order, and the rest; `seconds` succeed at the second call."""
         self.done: list[int] = []
         late, left = set(seconds), set(objects)
@@ -118,7 +126,9 @@ class Replays(unittest.TestCase):
         outputs = [{"OutputKey": name, "OutputValue": name} for name in names]
         client.describe_stacks.return_value = {"Stacks": [{"Outputs": outputs}]}
         client.receive_message.return_value = {}
-        client.get_paginator.return_value.paginate.side_effect = lambda **_: [{"Contents": [{"Key": one} for one in sorted(objects)]}]
+        client.get_paginator.return_value.paginate.side_effect = lambda **_: [
+            {"Contents": [{"Key": one} for one in sorted(objects)]}
+        ]
         client.get_object.side_effect = lambda Bucket, Key: {"Body": io.BytesIO(objects[Key])}  # noqa: N803
         client.delete_object.side_effect = lambda Bucket, Key: left.discard(Key)  # noqa: N803
         client.invoke.side_effect = invoke
@@ -127,7 +137,12 @@ class Replays(unittest.TestCase):
         return code, self.done, left
 
     def test_are_in_the_order_of_each_shard(self) -> None:
-        objects = {key("a", 1, "0"): batch(30), key("a", 1, "f"): batch(9, 10), key("a", 0, "c"): batch(8), key("b", 0, "0"): batch(1)}
+        objects = {
+            key("a", 1, "0"): batch(30),
+            key("a", 1, "f"): batch(9, 10),
+            key("a", 0, "c"): batch(8),
+            key("b", 0, "0"): batch(1),
+        }
         self.assertEqual(self.run_with(objects), (0, [8, 9, 10, 30, 1], set()))
 
     def test_stop_a_shard_at_what_is_not_done_and_no_other(self) -> None:

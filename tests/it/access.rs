@@ -83,6 +83,7 @@ async fn answered(stack: &Stack, tenant: &str, path: &str, key: &str) {
 /// A caller with the same subject, and without the role or the scopes, learns nothing of what is kept for an idempotency key: neither
 /// the answer, nor that there is one. The same for a caller who has made too many requests.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_answer_is_kept_for_those_who_may_make_the_request() {
     let (stack, proxy) = (Stack::connect().await, Proxy::start().await);
     let tenant = unique("tenant");
@@ -122,6 +123,7 @@ async fn an_answer_is_kept_for_those_who_may_make_the_request() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_rate_comes_before_an_answer_that_is_kept() {
     let stack = Stack::connect().await;
     let mut caller = Caller::start(&stack, &[("TENANT_RATE_LIMIT", "1")], admin(&unique("tenant"))).await;
@@ -137,6 +139,7 @@ async fn a_rate_comes_before_an_answer_that_is_kept() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_tenant_that_asks_too_often_is_told_when_to_come_back() {
     let (stack, proxy) = (Stack::connect().await, Proxy::start().await);
     let tenant = unique("tenant");
@@ -181,6 +184,7 @@ async fn a_tenant_that_asks_too_often_is_told_when_to_come_back() {
 
 /// What API Gateway keeps of the version before, for a minute after an update.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn roles_that_are_joined_are_not_believed() {
     let stack = Stack::connect().await;
     let old = json!({"subject": "anna", "tenant": unique("tenant"), "roles": "ADMIN", "expires_at": 4_102_444_800_i64});
@@ -192,6 +196,7 @@ async fn roles_that_are_joined_are_not_believed() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn every_answer_tells_browsers_what_they_must_not_do() {
     let stack = Stack::connect().await;
     let token = stack.tenant().token;
@@ -220,6 +225,7 @@ async fn every_answer_tells_browsers_what_they_must_not_do() {
 
 /// The authorizer has no keys, because the issuer's key server is down: the token may be good, so the answer is no 401.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_token_that_could_not_be_checked_is_worth_another_try() {
     let stack = Stack::connect().await;
     let context = json!({"refusal": "the keys of the tokens' issuer cannot be fetched now", "retry_after": 60});

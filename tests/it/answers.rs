@@ -5,6 +5,7 @@ use serde_json::json;
 use tests::{Answer, Receiver, Stack};
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_says_which_answers_are_success() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -18,6 +19,7 @@ async fn a_webhook_says_which_answers_are_success() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_cannot_be_success_is_named_with_the_remedy() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -30,6 +32,7 @@ async fn what_cannot_be_success_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_url_that_deliveries_may_not_go_to_is_refused_when_it_is_written() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

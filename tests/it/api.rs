@@ -12,6 +12,7 @@ fn new_webhook() -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_is_created_read_listed_and_deleted() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -42,6 +43,7 @@ async fn a_webhook_is_created_read_listed_and_deleted() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_list_has_pages() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -66,6 +68,7 @@ async fn a_list_has_pages() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn another_tenants_webhook_does_not_exist() {
     let stack = Stack::connect().await;
     let owner = stack.tenant();
@@ -87,6 +90,7 @@ async fn another_tenants_webhook_does_not_exist() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_application_sees_its_own_webhooks_only() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -115,6 +119,7 @@ async fn an_application_sees_its_own_webhooks_only() {
 #[case::issuers(json!({"iss": ["https://issuer.dynahook.local"]}), "the token has no usable iss claim")]
 #[case::id_token(json!({"token_use": "id"}), "the token is not an access token")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_token_that_is_not_good_is_refused(#[case] claims: Value, #[case] detail: &str) {
     let stack = Stack::connect().await;
     let good = Claims::new(&unique("tenant"), &["ADMIN"]);
@@ -129,6 +134,7 @@ async fn a_token_that_is_not_good_is_refused(#[case] claims: Value, #[case] deta
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn only_the_issuers_keys_and_algorithms_count() {
     let stack = Stack::connect().await;
     let claims = Claims::new(&unique("tenant"), &["ADMIN"]);
@@ -147,6 +153,7 @@ async fn only_the_issuers_keys_and_algorithms_count() {
 
 /// The authorizer and the api differ by no leeway: what one lets in the other does not refuse.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_token_is_good_until_the_leeway_ends() {
     let stack = Stack::connect().await;
     let now = tests::now().as_second();
@@ -157,6 +164,7 @@ async fn a_token_is_good_until_the_leeway_ends() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_role_is_needed() {
     let stack = Stack::connect().await;
     let user = Claims::new(&unique("tenant"), &["USER"]).rs256();
@@ -200,6 +208,7 @@ async fn a_role_is_needed() {
 #[case::private_address(r#"{"name": "x", "url": "https://10.0.0.1/", "event_types": ["a.b"]}"#, 422, "invalid", json!([
     {"pointer": "#/url", "detail": "must not name a private, local or reserved address"}]))]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn bad_input_is_named(#[case] body: &str, #[case] status: u16, #[case] kind: &str, #[case] errors: Value) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -240,6 +249,7 @@ async fn every_fault_of_a_body_is_named_at_once() {
 #[case::limit("/webhooks?limit=0", json!([{"pointer": "?limit", "detail": "must be 1 to 100"}]))]
 #[case::cursor("/webhooks?cursor=x", json!([{"pointer": "?cursor", "detail": "must be the next_cursor of the page before"}]))]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_bad_parameter_is_named(#[case] path: &str, #[case] errors: Value) {
     let (status, problem) = Stack::connect().await.tenant().call(Method::GET, path, None).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -247,6 +257,7 @@ async fn a_bad_parameter_is_named(#[case] path: &str, #[case] errors: Value) {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn unknown_paths_and_methods_are_problems_too() {
     let tenant = Stack::connect().await.tenant();
     let (status, problem) = tenant.call(Method::GET, "/nothing", None).await;
@@ -257,6 +268,7 @@ async fn unknown_paths_and_methods_are_problems_too() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_operator_registers_tables() {
     let stack = Stack::connect().await;
     let operator = Claims::new("", &["OPERATOR"]).with("tenant_id", Value::Null).rs256();

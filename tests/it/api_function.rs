@@ -86,6 +86,7 @@ fn webhook() -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn every_route_makes_as_few_calls_as_there_can_be() {
     let stack = Stack::connect().await;
     let proxy = Proxy::start().await;
@@ -182,6 +183,7 @@ async fn half_a_minute_later(stack: &Stack, api: &Api) {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_publication_that_died_before_its_answer_publishes_the_same_events() {
     let stack = Stack::connect().await;
     let proxy = Proxy::refusing("UpdateItem").await;
@@ -200,6 +202,7 @@ async fn a_publication_that_died_before_its_answer_publishes_the_same_events() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_job_that_died_before_its_answer_is_found_again_though_no_other_had_room() {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[]).await;
@@ -229,6 +232,7 @@ async fn a_job_that_died_before_its_answer_is_found_again_though_no_other_had_ro
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     let stack = Stack::connect().await;
     // It does all but keep its answer, and nobody hears of it.
@@ -259,6 +263,7 @@ async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
 #[case::second_before_the_webhook_names_it(1, "TransactWriteItems", 2)]
 #[case::second_when_the_webhook_names_it(1, "UpdateSecretVersionStage", 1)]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_rotation_that_died_half_way_loses_no_secret(
     #[case] before: usize,
     #[case] refused: &'static str,
@@ -305,6 +310,7 @@ async fn assert_authorized(stack: &Stack, api: &Api, id: &str, token: &str) {
 #[case::second_before_it_is_named(true, "TransactWriteItems")]
 #[case::second_when_it_is_named(true, "UpdateSecretVersionStage")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_authorization_that_died_half_way_loses_no_secret(#[case] before: bool, #[case] refused: &'static str) {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[]).await;
@@ -351,6 +357,7 @@ async fn an_authorization_that_died_half_way_loses_no_secret(#[case] before: boo
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_secret_may_come_back() {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[]).await;
@@ -368,6 +375,7 @@ async fn a_secret_may_come_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_whose_secret_is_gone_for_good_comes_back_with_a_new_one() {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[]).await;
@@ -394,6 +402,7 @@ async fn a_webhook_whose_secret_is_gone_for_good_comes_back_with_a_new_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_tenant_has_as_many_webhooks_as_it_may() {
     let stack = Stack::connect().await;
     let mut api = Api::start(&stack, &[("BUDGETS", "webhooks=2")]).await;
@@ -413,6 +422,7 @@ async fn a_tenant_has_as_many_webhooks_as_it_may() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_contract_is_shown_to_everybody() {
     let stack = Stack::connect().await;
     let get = async |path: &str| stack.to(Method::GET, path).send().await.unwrap();

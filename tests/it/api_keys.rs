@@ -20,6 +20,7 @@ fn text(key: &Value) -> &str {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_key_is_its_application() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -51,6 +52,7 @@ async fn a_key_is_its_application() {
 #[case::may_publish(json!(["events:write"]), [403, 403, 403, 403, 202, 202, 403])]
 #[case::may_look(json!(["webhooks:read", "events:read"]), [200, 403, 403, 200, 403, 403, 200])]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn scopes_narrow_a_key(#[case] scopes: Value, #[case] statuses: [u16; 7]) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -75,6 +77,7 @@ async fn scopes_narrow_a_key(#[case] scopes: Value, #[case] statuses: [u16; 7]) 
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_key_that_is_not_good_is_refused() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -113,6 +116,7 @@ async fn a_key_that_is_not_good_is_refused() {
 
 /// API Gateway keeps what the authorizer said for a minute: reading may go on for as long, and writing may not.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_revoked_key_writes_nothing_more() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -144,6 +148,7 @@ async fn a_revoked_key_writes_nothing_more() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_has_a_secret_is_kept_by_no_cache() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook("https://example.com/", json!({})).await;
@@ -164,6 +169,7 @@ async fn what_has_a_secret_is_kept_by_no_cache() {
 #[case::past(json!({"expires_at": "2020-01-01T00:00:00Z"}), "#/expires_at")]
 #[case::unknown(json!({"role": "ADMIN"}), "#/role")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_key_that_cannot_be_is_named(#[case] more: Value, #[case] pointer: &str) {
     let tenant = Stack::connect().await.tenant();
     let mut body = json!({"name": "the CRM", "app_id": "crm"});

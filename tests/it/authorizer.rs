@@ -54,6 +54,7 @@ fn request(token: &str) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn keys_are_fetched_once_and_used_for_both_algorithms() {
     let stack = Stack::connect().await;
     let (url, fetches) = issuer(stack.key_set()).await;
@@ -76,6 +77,7 @@ async fn keys_are_fetched_once_and_used_for_both_algorithms() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn claims_have_the_names_that_the_issuer_gives_them() {
     let stack = Stack::connect().await;
     let (url, _) = issuer(stack.key_set()).await;
@@ -87,6 +89,7 @@ async fn claims_have_the_names_that_the_issuer_gives_them() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_token_waits_while_keys_were_never_fetched() {
     let stack = Stack::connect().await;
     let (url, fetches) = failing_issuer(stack.key_set(), 0).await;
@@ -103,6 +106,7 @@ async fn a_token_waits_while_keys_were_never_fetched() {
 
 /// What needs no key to be refused costs no fetch and no fault, whether the issuer is there or not.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_forged_token_makes_neither_a_fetch_nor_a_fault() {
     let stack = Stack::connect().await;
     let (url, fetches) = failing_issuer(stack.key_set(), 0).await;
@@ -122,6 +126,7 @@ async fn a_forged_token_makes_neither_a_fetch_nor_a_fault() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_unknown_key_is_refused_while_the_issuer_is_down() {
     let stack = Stack::connect().await;
     let (url, fetches) = failing_issuer(stack.key_set(), 1).await;
@@ -140,6 +145,7 @@ async fn an_unknown_key_is_refused_while_the_issuer_is_down() {
 #[case::from_a_url(true)]
 #[case::in_the_configuration(false)]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn one_malformed_key_does_not_make_the_others_unusable(#[case] fetched: bool) {
     let stack = Stack::connect().await;
     let keys = among_malformed(&stack.key_set());
@@ -154,6 +160,7 @@ async fn one_malformed_key_does_not_make_the_others_unusable(#[case] fetched: bo
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn times_may_have_fractions() {
     let stack = Stack::connect().await;
     let keys = stack.key_set();
@@ -166,6 +173,7 @@ async fn times_may_have_fractions() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_the_access_log_shows_cannot_break_it() {
     let stack = Stack::connect().await;
     let keys = stack.key_set();

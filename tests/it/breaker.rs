@@ -60,6 +60,7 @@ async fn wait_for_states(tenant: &Tenant, webhook: &Value, count: usize, state: 
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn deliveries_wait_while_a_receiver_is_down_and_go_when_a_probe_arrives() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -92,6 +93,7 @@ async fn deliveries_wait_while_a_receiver_is_down_and_go_when_a_probe_arrives() 
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn failures_for_too_long_pause_a_webhook_and_a_probe_resumes_it() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -120,6 +122,7 @@ async fn failures_for_too_long_pause_a_webhook_and_a_probe_resumes_it() {
 
 /// Or its first failure would pause it again.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_that_is_resumed_starts_anew() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -138,6 +141,7 @@ async fn a_webhook_that_is_resumed_starts_anew() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_waits_for_a_paused_webhook_goes_when_it_is_resumed() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -155,6 +159,7 @@ async fn what_waits_for_a_paused_webhook_goes_when_it_is_resumed() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_waits_for_a_webhook_that_is_deleted_is_cancelled() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -176,6 +181,7 @@ async fn what_waits_for_a_webhook_that_is_deleted_is_cancelled() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_receiver_that_is_gone_disables_its_webhook() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -196,6 +202,7 @@ async fn a_receiver_that_is_gone_disables_its_webhook() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn no_more_arrive_in_a_second_than_a_webhook_takes() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -212,6 +219,7 @@ async fn no_more_arrive_in_a_second_than_a_webhook_takes() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn no_more_are_under_way_than_a_webhook_takes() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -235,6 +243,7 @@ async fn no_more_are_under_way_than_a_webhook_takes() {
 
 /// No delivery polls for a free place: six requests of half a second take three, and not ten.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_delivery_that_has_ended_wakes_the_next_one() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -258,6 +267,7 @@ async fn a_delivery_that_has_ended_wakes_the_next_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_receiver_that_is_slow_has_a_queue_of_its_own() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

@@ -51,6 +51,7 @@ fn cause(letter: &Message) -> &str {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn are_listed_newest_first_with_filters_and_pages() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -89,6 +90,7 @@ async fn are_listed_newest_first_with_filters_and_pages() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn is_sent_again_with_the_same_bytes_and_its_copy_in_the_queue_is_stale_then() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -118,6 +120,7 @@ async fn is_sent_again_with_the_same_bytes_and_its_copy_in_the_queue_is_stale_th
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn comes_back_when_it_fails_again() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -149,6 +152,7 @@ async fn attempted_often(stack: &Stack, webhook: &Value, delivery: &Value) {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -174,6 +178,7 @@ async fn a_delivered_one_is_sent_again_by_the_settings_of_today() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn one_that_waits_is_attempted_now_and_once() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -192,6 +197,7 @@ async fn one_that_waits_is_attempted_now_and_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_cannot_be_sent_now_is_refused_with_the_fix() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -216,6 +222,7 @@ async fn what_cannot_be_sent_now_is_refused_with_the_fix() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_message_that_nobody_can_read_keeps_its_cause() {
     let stack = Stack::connect().await;
     let poison = tests::unique("poison");
@@ -232,6 +239,7 @@ async fn a_message_that_nobody_can_read_keeps_its_cause() {
 
 /// Exhausted deliveries are in a queue of their own; the one that is alarmed has none of them.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_exhausted_delivery_is_a_letter_that_says_why() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -254,6 +262,7 @@ async fn an_exhausted_delivery_is_a_letter_that_says_why() {
 
 /// What the sweep asks of SQS: letters are received and hidden, and those that are removed do not come again.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn letters_are_received_and_removed() {
     let stack = Stack::connect().await;
     let url = queue(&stack).await;

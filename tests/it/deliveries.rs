@@ -47,6 +47,7 @@ async fn three(tenant: &Tenant) -> (Value, Vec<Value>) {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_attempt_shows_what_was_sent_and_no_secret() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -68,6 +69,7 @@ async fn an_attempt_shows_what_was_sent_and_no_secret() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_redirect_shows_where_it_leads_without_what_may_be_secret() {
     let tenant = Stack::connect().await.tenant();
     let (_, deliveries) = three(&tenant).await;
@@ -77,6 +79,7 @@ async fn a_redirect_shows_where_it_leads_without_what_may_be_secret() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_list_has_what_is_asked_for() {
     let tenant = Stack::connect().await.tenant();
     let (webhook, deliveries) = three(&tenant).await;
@@ -112,6 +115,7 @@ async fn a_list_has_what_is_asked_for() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn pages_show_every_delivery_once() {
     let tenant = Stack::connect().await.tenant();
     let (webhook, _) = three(&tenant).await;
@@ -128,6 +132,7 @@ async fn pages_show_every_delivery_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_filter_that_is_none_is_named() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook("https://receiver.example/", json!({})).await;
@@ -146,6 +151,7 @@ async fn a_filter_that_is_none_is_named() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn statistics_add_up_hour_by_hour() {
     let tenant = Stack::connect().await.tenant();
     let (webhook, deliveries) = three(&tenant).await;
@@ -193,6 +199,7 @@ fn tally(hour: i64, calls: u64, last_status: Verdict) -> Tally {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn counts_of_any_order_stand_in_their_hours() {
     let stack = Stack::connect().await;
     let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());
@@ -221,6 +228,7 @@ async fn counts_of_any_order_stand_in_their_hours() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn failures_in_a_row_end_with_a_success() {
     let stack = Stack::connect().await;
     let registry = stack.aws.registry(stack.output("RegistryTable").to_owned());

@@ -16,6 +16,7 @@ fn attempts(count: u32) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_record_that_changes_reaches_its_webhook_signed() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -71,6 +72,7 @@ fn without_times(value: &Value) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn only_what_was_asked_for_arrives() {
     let stack = Stack::connect().await;
     let (tenant, stranger) = (stack.tenant(), stack.tenant());
@@ -90,6 +92,7 @@ async fn only_what_was_asked_for_arrives() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_failure_is_tried_again_with_the_same_id_and_bytes() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -117,6 +120,7 @@ pub(crate) async fn letter(stack: &Stack, webhook: &Value, delivery: &str) -> St
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_dead_letter_that_is_moved_back_while_the_webhook_is_paused_waits_for_it() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -141,6 +145,7 @@ async fn a_dead_letter_that_is_moved_back_while_the_webhook_is_paused_waits_for_
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_exhausted_delivery_is_a_dead_letter_that_can_be_moved_back() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -161,6 +166,7 @@ async fn an_exhausted_delivery_is_a_dead_letter_that_can_be_moved_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_redirect_is_not_followed() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -176,6 +182,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_receiver_that_hangs_or_is_not_there_fails_in_time() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -195,6 +202,7 @@ async fn a_receiver_that_hangs_or_is_not_there_fails_in_time() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_does_not_fit_a_message_arrives_whole() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -211,6 +219,7 @@ async fn what_does_not_fit_a_message_arrives_whole() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_deleted_webhook_gets_nothing_more() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

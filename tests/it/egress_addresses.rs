@@ -7,6 +7,7 @@ use tests::{Claims, Function, Stack};
 const PATH: &str = "/egress-addresses";
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_addresses_are_those_of_the_deployment() {
     let stack = Stack::connect().await;
     let environment = [("EGRESS_ADDRESSES", "203.0.113.7,198.51.100.0/28")];
@@ -23,6 +24,7 @@ async fn the_addresses_are_those_of_the_deployment() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn every_caller_may_know_them() {
     let stack = Stack::connect().await;
     let without_tenant = |roles: &[&str]| Claims::new("", roles).with("tenant_id", Value::Null).rs256();

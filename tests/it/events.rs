@@ -24,6 +24,7 @@ fn ids(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_published_event_reaches_who_wants_it_with_all_its_digits() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -66,6 +67,7 @@ async fn a_published_event_reaches_who_wants_it_with_all_its_digits() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn of_several_a_bad_one_does_not_stop_the_others() {
     let tenant = Stack::connect().await.tenant();
     let body = json!([
@@ -101,6 +103,7 @@ async fn of_several_a_bad_one_does_not_stop_the_others() {
 
 /// Together they are more than a function may answer with.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_page_holds_no_more_than_an_answer_can() {
     let tenant = Stack::connect().await.tenant();
     let mut published = Vec::new();
@@ -134,6 +137,7 @@ async fn a_page_holds_no_more_than_an_answer_can() {
 #[case::id(json!({"event_type": "a.b", "data": {}, "id": ""}), "#/id")]
 #[case::unknown(json!({"event_type": "a.b", "data": {}, "tenant": "x"}), "#/tenant")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_not_as_it_must_be_is_named(#[case] body: Value, #[case] pointer: &str) {
     let tenant = Stack::connect().await.tenant();
     let (status, problem) = tenant.call(Method::POST, "/events", Some(&body)).await;
@@ -142,6 +146,7 @@ async fn what_is_not_as_it_must_be_is_named(#[case] body: Value, #[case] pointer
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_callers_own_id_is_published_once() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -165,6 +170,7 @@ async fn the_callers_own_id_is_published_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_request_with_a_key_is_done_once() {
     let tenant = Stack::connect().await.tenant();
     let body = json!([{"event_type": "a.b", "data": {}}, {"event_type": "a.c", "data": {}}]);
@@ -179,6 +185,7 @@ async fn a_request_with_a_key_is_done_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn superoffices_form_publishes_too() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -200,6 +207,7 @@ async fn superoffices_form_publishes_too() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_list_shows_what_is_asked_for() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -250,6 +258,7 @@ async fn a_list_shows_what_is_asked_for() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_application_sees_its_own_events_and_nobodys() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -279,6 +288,7 @@ async fn an_application_sees_its_own_events_and_nobodys() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_type_is_described_and_its_events_are_checked() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -311,6 +321,7 @@ async fn a_type_is_described_and_its_events_are_checked() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn when_a_type_was_first_seen_stays() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -358,6 +369,7 @@ async fn when_a_type_was_first_seen_stays() {
 #[case::another_example(json!({"schema": {"required": ["a"]}, "example": {}}), "#/example")]
 #[case::unknown(json!({"colour": "red"}), "#/colour")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_description_that_is_none_is_named(#[case] body: Value, #[case] pointer: &str) {
     let tenant = Stack::connect().await.tenant();
     let (status, problem) = tenant.call(Method::PUT, "/event-types/a.b", Some(&body)).await;
@@ -366,6 +378,7 @@ async fn a_description_that_is_none_is_named(#[case] body: Value, #[case] pointe
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_explains_itself() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -413,6 +426,7 @@ async fn a_webhook_explains_itself() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_change_is_tried_on_what_there_was() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({"event_types": ["order.created", "order.paid"]})).await;

@@ -62,6 +62,7 @@ fn event(name: &str, at: Timestamp) -> Event {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_delivery_is_gone_when_it_has_expired() {
     let (ledger, _, registry) = stores().await;
     let Times { written, valid, expired } = times();
@@ -83,6 +84,7 @@ async fn a_delivery_is_gone_when_it_has_expired() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn nothing_that_has_expired_is_woken() {
     let (ledger, ..) = stores().await;
     let Times { written, valid, expired } = times();
@@ -112,6 +114,7 @@ async fn nothing_that_has_expired_is_woken() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_dead_letter_leaves_the_list_when_it_expires() {
     let (ledger, _, registry) = stores().await;
     let Times { written, valid, expired } = times();
@@ -130,6 +133,7 @@ async fn a_dead_letter_leaves_the_list_when_it_expires() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_expired_chain_holds_nothing() {
     let (ledger, ..) = stores().await;
     let Times { written, valid, expired } = times();
@@ -155,6 +159,7 @@ async fn an_expired_chain_holds_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_expired_job_is_not_there() {
     let (ledger, ..) = stores().await;
     let Times { written, valid, expired } = times();
@@ -184,6 +189,7 @@ async fn an_expired_job_is_not_there() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_event_is_gone_when_it_has_expired() {
     let (_, events, _) = stores().await;
     let Times { written, valid, expired } = times();
@@ -200,6 +206,7 @@ async fn an_event_is_gone_when_it_has_expired() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_name_can_be_published_again_when_its_first_use_has_expired() {
     let (_, events, _) = stores().await;
     let Times { written, valid, expired } = times();
@@ -212,6 +219,7 @@ async fn a_name_can_be_published_again_when_its_first_use_has_expired() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_body_is_gone_as_a_whole_when_it_expires() {
     let stack = Stack::connect().await;
     let bodies = stack.aws.bodies(stack.output("EventsTable").to_owned());

@@ -25,6 +25,7 @@ fn record(tenant: &Tenant, sequence: &str, image: Value) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_replayed_batch_changes_nothing() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -48,6 +49,7 @@ async fn a_replayed_batch_changes_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_record_that_comes_twice_in_a_batch_is_fanned_out_once() {
     let stack = Stack::connect().await;
     for order in [["1", "1", "2"], ["1", "2", "1"], ["2", "1", "1"]] {
@@ -77,6 +79,7 @@ async fn a_record_that_comes_twice_in_a_batch_is_fanned_out_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_record_that_cannot_be_mapped_does_not_stop_the_others() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -115,6 +118,7 @@ async fn a_record_that_cannot_be_mapped_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_fault_of_ours_hands_the_batch_back() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

@@ -62,6 +62,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
     &[("x-shopify-topic", "orders/create"), ("x-shopify-webhook-id", "b54557e4")], "orders.create", "b54557e4")]
 #[case::hmac("hmac-sha256", r#"{"id":7,"type":"lead.created"}"#, &[], "lead.created", "7")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_call_becomes_an_event_once(
     #[case] scheme: &str,
     #[case] body: &str,
@@ -91,6 +92,7 @@ async fn a_call_becomes_an_event_once(
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn nobody_is_believed_who_does_not_know_the_secret() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -110,6 +112,7 @@ async fn nobody_is_believed_who_does_not_know_the_secret() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_old_call_is_not_played_again() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -123,6 +126,7 @@ async fn an_old_call_is_not_played_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn only_what_is_there_can_be_called() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -146,6 +150,7 @@ async fn only_what_is_there_can_be_called() {
 
 /// Only the body is signed: whoever has seen a call has its signature, and could send it under another header.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_call_that_was_refused_is_not_stored_under_another_header() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -185,6 +190,7 @@ async fn a_call_that_was_refused_is_not_stored_under_another_header() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_id_has_no_dots() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

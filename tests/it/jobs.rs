@@ -44,6 +44,7 @@ async fn sweep_until(stack: &Stack, tenant: &Tenant, job: &Value, state: &str) -
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn redrives_all_dead_letters_that_were_asked_for() {
     let stack = Stack::connect().await;
     let (tenant, other) = (stack.tenant(), stack.tenant());
@@ -84,6 +85,7 @@ async fn redrives_all_dead_letters_that_were_asked_for() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_recovers() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -112,6 +114,7 @@ async fn a_webhook_recovers() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_happened_is_replayed_to_a_webhook_that_is_new() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -154,6 +157,7 @@ async fn what_happened_is_replayed_to_a_webhook_that_is_new() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn goes_on_at_its_pace_is_paused_and_cancelled() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -189,6 +193,7 @@ async fn goes_on_at_its_pace_is_paused_and_cancelled() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn two_sweeps_at_once_send_each_delivery_once() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -212,6 +217,7 @@ async fn two_sweeps_at_once_send_each_delivery_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_run_that_dies_is_gone_on_with_by_another() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -241,6 +247,7 @@ async fn a_run_that_dies_is_gone_on_with_by_another() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn are_listed_limited_and_checked() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -281,6 +288,7 @@ async fn are_listed_limited_and_checked() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_request_that_comes_again_starts_one_job() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

@@ -71,6 +71,7 @@ async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_row_is_read_as_it_was_written() {
     let (ledger, delivery) = (ledger().await, retrying());
     assert_eq!(ledger.record_first(&delivery, now()).await.unwrap(), Written::Yes);
@@ -79,6 +80,7 @@ async fn a_row_is_read_as_it_was_written() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_lease_is_taken_by_one() {
     let (ledger, delivery) = (ledger().await, retrying());
     ledger.record_first(&delivery, now()).await.unwrap();
@@ -91,6 +93,7 @@ async fn a_lease_is_taken_by_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     let (ledger, delivery) = (ledger().await, retrying());
     ledger.record_first(&delivery, now()).await.unwrap();
@@ -121,6 +124,7 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_row_is_kept_from_when_it_was_last_touched() {
     let stack = Stack::connect().await;
     let (ledger, delivery) = (ledger().await, retrying());
@@ -146,6 +150,7 @@ async fn a_row_is_kept_from_when_it_was_last_touched() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_redrive_forgets_the_first_of_many_attempts() {
     let (ledger, mut delivery) = (ledger().await, retrying());
     let attempts: Vec<_> = (1..=25).map(attempt).collect();
@@ -161,6 +166,7 @@ fn deliveries(due: Vec<Due>) -> impl Iterator<Item = DueDelivery> {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_due_row_is_moved_by_one_sweep() {
     let (ledger, delivery) = (ledger().await, retrying());
     ledger.record_first(&delivery, now()).await.unwrap();

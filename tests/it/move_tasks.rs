@@ -69,6 +69,7 @@ async fn receive(stack: &Stack, queue: &str) -> Option<Message> {
 
 #[rstest]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_letter_that_was_sent_there_goes_to_a_named_queue_alone(#[values(false, true)] fifo: bool) {
     let stack = Stack::connect().await;
     let queues = Queues::create(&stack, fifo).await;
@@ -88,6 +89,7 @@ async fn a_letter_that_was_sent_there_goes_to_a_named_queue_alone(#[values(false
 
 #[rstest]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_letter_of_a_redrive_policy_goes_back_by_itself(#[values(false, true)] fifo: bool) {
     let stack = Stack::connect().await;
     let queues = Queues::create(&stack, fifo).await;
@@ -103,6 +105,7 @@ async fn a_letter_of_a_redrive_policy_goes_back_by_itself(#[values(false, true)]
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn only_a_dead_letter_queue_is_a_source() {
     let stack = Stack::connect().await;
     let queues = Queues::create(&stack, false).await;
@@ -122,6 +125,7 @@ async fn only_a_dead_letter_queue_is_a_source() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn one_task_at_a_time_and_it_can_be_stopped() {
     let stack = Stack::connect().await;
     let queues = Queues::create(&stack, false).await;
@@ -142,6 +146,7 @@ async fn one_task_at_a_time_and_it_can_be_stopped() {
 
 /// The redrive of a delivery's message, from its letter to its receiver.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_moved_letter_is_delivered() {
     let stack = Stack::connect().await;
     let queues = Queues::create(&stack, false).await;
@@ -158,6 +163,7 @@ async fn a_moved_letter_is_delivered() {
 /// The runbook's redrives start from these queues, and AWS takes no queue as a source that is not the dead-letter queue of
 /// another.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_dead_letter_queues_of_the_template_are_sources() {
     let stack = Stack::connect().await;
     for (letters, queue) in [

@@ -11,6 +11,7 @@ async fn list(tenant: &Tenant, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_is_told_what_happens_to_the_others() {
     let tenant = Stack::connect().await.tenant();
     let (own, others, everything) =
@@ -44,6 +45,7 @@ async fn a_webhook_is_told_what_happens_to_the_others() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_is_told_what_another_did_not_get() {
     let tenant = Stack::connect().await.tenant();
     let broken = Receiver::start(|_| Answer::Status(500)).await;

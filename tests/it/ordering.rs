@@ -62,6 +62,7 @@ async fn changes(tenant: &Tenant, item: &str, numbers: std::ops::RangeInclusive<
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_delivery_that_fails_holds_its_entity_and_no_other() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -82,6 +83,7 @@ async fn a_delivery_that_fails_holds_its_entity_and_no_other() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_exhausted_delivery_halts_its_entity_until_it_arrives() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -100,6 +102,7 @@ async fn an_exhausted_delivery_halts_its_entity_until_it_arrives() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_exhausted_delivery_that_is_skipped_lets_the_next_go() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -123,6 +126,7 @@ async fn an_exhausted_delivery_that_is_skipped_lets_the_next_go() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_may_go_on_without_what_is_exhausted() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -142,6 +146,7 @@ async fn a_webhook_may_go_on_without_what_is_exhausted() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_parked_holds_its_entity_and_goes_first() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -193,6 +198,7 @@ fn batch(messages: &[&Message]) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_fault_of_ours_sends_back_what_comes_after_it_too() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -208,6 +214,7 @@ async fn a_fault_of_ours_sends_back_what_comes_after_it_too() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn copies_change_nothing_and_a_death_strands_nothing() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

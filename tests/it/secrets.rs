@@ -21,6 +21,7 @@ fn secret(webhook: &Value) -> &str {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn both_secrets_sign_during_the_overlap() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -46,6 +47,7 @@ async fn both_secrets_sign_during_the_overlap() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_plain_secret_signs_with_plain_hmac() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -65,6 +67,7 @@ async fn a_plain_secret_signs_with_plain_hmac() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_key_of_ones_own_signs_as_standard_webhooks_asks() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -83,6 +86,7 @@ async fn a_key_of_ones_own_signs_as_standard_webhooks_asks() {
 #[case::negative(json!({"overlap_seconds": -1}), "/overlap_seconds")]
 #[case::unknown(json!({"overlap": 1}), "/overlap")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_rotation_that_cannot_be_is_named(#[case] body: Value, #[case] pointer: &str) {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
@@ -93,6 +97,7 @@ async fn a_rotation_that_cannot_be_is_named(#[case] body: Value, #[case] pointer
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn nothing_shows_a_secret_again() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;

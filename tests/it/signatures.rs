@@ -65,6 +65,7 @@ fn verified(request: &Received, keys: &[Value]) -> Vec<Option<usize>> {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn several_signatures_stand_on_one_request() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -99,6 +100,7 @@ async fn several_signatures_stand_on_one_request() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_tenants_key_signs_and_is_shown_to_everybody() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -137,6 +139,7 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
 
 /// The attack: what one receiver gets it shows to another one, which would take it for its own.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_one_webhook_signs_verifies_at_no_other() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -180,6 +183,7 @@ async fn what_one_webhook_signs_verifies_at_no_other() {
 
 /// The attack: an application registers a webhook of its own, publishes a body, and gets it signed with the tenant's key.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_application_has_nothing_signed_with_the_tenants_key() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -210,6 +214,7 @@ async fn an_application_has_nothing_signed_with_the_tenants_key() {
 #[case::left_there(false)]
 #[case::in_its_recovery_window(true)]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool) {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -230,6 +235,7 @@ async fn a_key_that_the_registry_does_not_name_is_replaced(#[case] deleted: bool
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn whoever_asked_for_no_key_has_none() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -253,6 +259,7 @@ async fn whoever_asked_for_no_key_has_none() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_compressed_is_signed_as_it_is_sent() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -290,6 +297,7 @@ async fn what_is_compressed_is_signed_as_it_is_sent() {
     "/headers/X-Shopify-Topic"
 )]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn signatures_that_cannot_be_are_named(#[case] more: Value, #[case] pointer: &str) {
     let tenant = Stack::connect().await.tenant();
     let mut body = json!({"name": "n", "url": "https://example.com/", "event_types": ["a.b"]});
@@ -300,6 +308,7 @@ async fn signatures_that_cannot_be_are_named(#[case] more: Value, #[case] pointe
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_preview_shows_the_headers_that_are_sent() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

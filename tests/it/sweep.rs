@@ -39,6 +39,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_retry_whose_message_was_lost_is_made() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -53,6 +54,7 @@ async fn a_retry_whose_message_was_lost_is_made() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_exhausted_delivery_that_was_not_buried_is() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

@@ -96,6 +96,7 @@ async fn answer(
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_foreign_id_is_an_id_that_there_is_not() {
     let stack = Stack::connect().await;
     let (ours, theirs) = (stack.tenant(), stack.tenant());
@@ -166,6 +167,7 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_dead_letter_is_seen_and_redriven_by_whose_it_is() {
     let stack = Stack::connect().await;
     let (ours, theirs) = (stack.tenant(), stack.tenant());
@@ -205,6 +207,7 @@ async fn a_dead_letter_is_seen_and_redriven_by_whose_it_is() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_foreign_cursor_shows_nothing_foreign() {
     let stack = Stack::connect().await;
     let (ours, theirs) = (stack.tenant(), stack.tenant());
@@ -217,6 +220,7 @@ async fn a_foreign_cursor_shows_nothing_foreign() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_change_reaches_its_own_tenant_only() {
     let stack = Stack::connect().await;
     let (ours, theirs) = (stack.tenant(), stack.tenant());

@@ -32,6 +32,7 @@ fn event(number: usize) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_publish_is_taken_as_a_whole_or_refused_with_the_reason() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -87,6 +88,7 @@ async fn ear(tenant: &Tenant) -> (Receiver, Value) {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_published_again_spends_nothing() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -118,6 +120,7 @@ async fn what_is_published_again_spends_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_is_stored_has_a_budget() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -135,6 +138,7 @@ async fn what_is_stored_has_a_budget() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn webhooks_have_thresholds() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -153,6 +157,7 @@ async fn webhooks_have_thresholds() {
 
 /// Every process derives the same event, and the first one publishes and logs it: one alarm for each threshold and day.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_threshold_is_announced_by_one_process() {
     let stack = Stack::connect().await;
     let events = aws::Aws::connect().await.events(stack.output("EventsTable").to_owned());
@@ -166,6 +171,7 @@ async fn a_threshold_is_announced_by_one_process() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -207,6 +213,7 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -271,6 +278,7 @@ async fn deliveries_over_the_budget_wait_in_sight_and_the_tenant_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn without_any_budget_a_delivery_is_a_dead_letter_with_the_reason() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -290,6 +298,7 @@ async fn without_any_budget_a_delivery_is_a_dead_letter_with_the_reason() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn webhooks_secrets_and_jobs_have_budgets() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -310,6 +319,7 @@ async fn webhooks_secrets_and_jobs_have_budgets() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn budgets_are_the_operators_to_set() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -325,6 +335,7 @@ async fn budgets_are_the_operators_to_set() {
 
 /// Processes that count at once allow no more than the budget together.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_budget_holds_over_all_processes() {
     let stack = Stack::connect().await;
     let aws = aws::Aws::connect().await;

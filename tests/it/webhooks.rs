@@ -38,6 +38,7 @@ async fn read(tenant: &Tenant, webhook: &Value) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn every_field_is_kept_and_what_was_read_can_be_written_back() {
     let tenant = Stack::connect().await.tenant();
     let created = create(&tenant, &everything()).await;
@@ -76,6 +77,7 @@ async fn every_field_is_kept_and_what_was_read_can_be_written_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_patch_changes_what_it_names() {
     let tenant = Stack::connect().await.tenant();
     let webhook = create(&tenant, &everything()).await;
@@ -106,6 +108,7 @@ async fn a_patch_changes_what_it_names() {
 #[case::needed(json!({"name": null}), "#/name", "is required")]
 #[case::third_state(json!({"state": 3}), "#/state", "must be 1 (active) or 2 (stopped)")]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_patch_that_cannot_be_is_named(#[case] patch: Value, #[case] pointer: &str, #[case] detail: &str) {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
@@ -116,6 +119,7 @@ async fn a_patch_that_cannot_be_is_named(#[case] patch: Value, #[case] pointer: 
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_stale_write_is_told_the_current_version() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
@@ -153,6 +157,7 @@ async fn a_stale_write_is_told_the_current_version() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn writers_at_the_same_time_lose_no_update() {
     let tenant = &Stack::connect().await.tenant();
     let webhook = &tenant.webhook(URL, json!({})).await;
@@ -183,6 +188,7 @@ async fn writers_at_the_same_time_lose_no_update() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_post_with_a_key_is_done_once() {
     let stack = Stack::connect().await;
     let (tenant, other) = (stack.tenant(), stack.tenant());
@@ -219,6 +225,7 @@ async fn a_post_with_a_key_is_done_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn the_same_key_at_the_same_time_is_one_webhook() {
     let tenant = &Stack::connect().await.tenant();
     let body = &json!({"name": "once", "url": URL, "event_types": ["a.b"]});
@@ -232,6 +239,7 @@ async fn the_same_key_at_the_same_time_is_one_webhook() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_list_shows_what_is_asked_for() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
@@ -266,6 +274,7 @@ async fn a_list_shows_what_is_asked_for() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_deleted_webhook_comes_back_with_its_secret() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -284,6 +293,7 @@ async fn a_deleted_webhook_comes_back_with_its_secret() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn actions_are_done_once() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
@@ -308,6 +318,7 @@ async fn actions_are_done_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn state_1_is_enabled_and_resumed() {
     let tenant = Stack::connect().await.tenant();
     let webhook = tenant.webhook(URL, json!({})).await;
@@ -318,6 +329,7 @@ async fn state_1_is_enabled_and_resumed() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn statistics_stand_beside_the_webhook() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::start(|number| tests::Answer::Status(if number == 0 { 204 } else { 500 })).await;
@@ -341,6 +353,7 @@ async fn statistics_stand_beside_the_webhook() {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn headers_and_properties_arrive() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;
@@ -360,6 +373,7 @@ async fn headers_and_properties_arrive() {
 #[case::operations(json!({"event_types": [], "operations": ["created", "deleted"]}), 2)]
 #[case::all_conditions(json!({"event_types": ["item.created"], "sources": ["items"], "operations": ["deleted"]}), 0)]
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_listens_to_what_it_names(#[case] more: Value, #[case] count: usize) {
     let tenant = Stack::connect().await.tenant();
     let (receiver, everything) = (Receiver::accepting().await, Receiver::accepting().await);
@@ -379,6 +393,7 @@ async fn a_webhook_listens_to_what_it_names(#[case] more: Value, #[case] count: 
 
 /// What JSON allows, and DynamoDB's numbers and names do not.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn settings_are_kept_to_the_letter() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;

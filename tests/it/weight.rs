@@ -14,6 +14,7 @@ fn heavy() -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_webhook_that_is_one_too_many_is_refused_wherever_it_is_written() {
     let tenant = Stack::connect().await.tenant();
     let create = async || tenant.call(Method::POST, "/webhooks", Some(&heavy())).await;

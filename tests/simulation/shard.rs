@@ -33,6 +33,7 @@ fn of_two_tenants(batch: u64) -> Value {
 #[case::is_throttled_as_a_whole("*", 0)]
 #[case::does_not_answer("", 60_000)]
 #[tokio::test]
+#[ignore = "needs the functions that `make test` builds"]
 async fn no_delivery_waits_for_an_archive_that(#[case] full: &str, #[case] slowness: u64) {
     let mut bench = Bench::start_with(&[("PAYLOAD_RETENTION_DAYS", "7")]).await;
     *bench.fake.full.lock().await = Some(full.to_owned());
@@ -68,6 +69,7 @@ async fn the_groups_of_a_batch_wait_for_the_archive_once() {
 
 /// An archive that is throttled for a moment loses nothing.
 #[tokio::test]
+#[ignore = "needs the functions that `make test` builds"]
 async fn an_archive_that_is_slow_for_a_moment_gets_all_events() {
     let mut bench = Bench::start_with(&[("PAYLOAD_RETENTION_DAYS", "7")]).await;
     *bench.fake.full.lock().await = Some("acme".to_owned());
@@ -86,6 +88,7 @@ async fn an_archive_that_is_slow_for_a_moment_gets_all_events() {
 #[case::in_a_call_that_takes_the_others(Refusal::Entry)]
 #[case::with_the_whole_call(Refusal::Call)]
 #[tokio::test]
+#[ignore = "needs the functions that `make test` builds"]
 async fn a_message_that_sqs_never_takes_goes_to_stream_failures(#[case] how: Refusal) {
     let mut bench = Bench::start().await;
     *bench.fake.forbidden.lock().await = Some(("orders/o7\\\"".to_owned(), how));
@@ -101,6 +104,7 @@ async fn a_message_that_sqs_never_takes_goes_to_stream_failures(#[case] how: Ref
 
 /// A body that would be stored, and that DynamoDB finds invalid whenever it comes.
 #[tokio::test]
+#[ignore = "needs the functions that `make test` builds"]
 async fn a_body_that_dynamodb_never_takes_goes_to_stream_failures() {
     let mut bench = Bench::start().await;
     bench.fake.picky.store(true, Ordering::Relaxed);

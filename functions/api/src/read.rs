@@ -142,9 +142,9 @@ impl<T> Reading<T> {
         let Some((last, above)) = path.split_last() else { return false };
         match find(value, above) {
             Some(Value::Map(map)) => map.remove(last).is_some(),
-            Some(Value::List(list)) => {
-                let Some(index) = last.parse().ok().filter(|index| *index < list.len()) else { return false };
-                list.remove(index);
+            Some(Value::List(items)) => {
+                let Some(index) = last.parse().ok().filter(|index| *index < items.len()) else { return false };
+                items.remove(index);
                 let sent = self.as_sent(&pointer(path));
                 if let Some((list, Ok(index))) = sent.rsplit_once('/').map(|(list, index)| (list, index.parse())) {
                     let left_out = self.left_out.entry(list.to_owned()).or_default();

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jwt
-
-from adversary.hostile import Hostile
 from receiver import Receiver
 from tokens import AUDIENCE, ISSUER
+
+from adversary.hostile import Hostile
 
 
 @dataclass
@@ -30,7 +30,17 @@ class Door:
 
 def doors(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
     """Tries every attack once."""
-    for attack in (roles, idempotency, own_addresses, credentials, tenants_key, depths, forged_tokens, hops, revoked_key):
+    for attack in (
+        roles,
+        idempotency,
+        own_addresses,
+        credentials,
+        tenants_key,
+        depths,
+        forged_tokens,
+        hops,
+        revoked_key,
+    ):
         yield from attack(hostile, receiver)
 
 
@@ -57,7 +67,9 @@ def own_addresses(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
     """Neither a webhook nor a token server may be the deployment itself."""
     own = hostile.stack.api_url
     for url in (f"{own}/api/v1/integration/events", f"{own}/api/v1/inbound/a/b", own.upper().replace("HTTP", "http")):
-        yield Door(f"a webhook to {url[len(own):] or 'our own address'}", hostile.webhook("own", url).status_code, (422,))
+        yield Door(
+            f"a webhook to {url[len(own) :] or 'our own address'}", hostile.webhook("own", url).status_code, (422,)
+        )
     credentials = {"type": "oauth2", "token_url": f"{own}/token", "client_id": "c", "client_secret": "a secret of ours"}
     answer = hostile.webhook("own", f"{receiver.url}/own", authorization=credentials)
     yield Door("a token server that is the deployment", answer.status_code, (422,))
@@ -66,7 +78,12 @@ def own_addresses(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 def credentials(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
     """A credential does not follow its webhook to another origin."""
     secret = "Bearer-of-the-admin-0123456789"
-    made = hostile.webhook("credentials", f"{receiver.url}/mine", event_types=["never.sent"], authorization={"type": "bearer", "token": secret})
+    made = hostile.webhook(
+        "credentials",
+        f"{receiver.url}/mine",
+        event_types=["never.sent"],
+        authorization={"type": "bearer", "token": secret},
+    )
     yield Door("a webhook with an authorization of the tenant's admin", made.status_code, (201,))
     before = len(receiver.arrivals)
     elsewhere = Receiver(0)
@@ -76,8 +93,14 @@ def credentials(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
         hostile.call("credentials", "POST", f"{path}/test")
         receiver.wait(lambda arrivals: bool(elsewhere.arrivals) or len(arrivals) > before, 20)
         stolen = [arrival for arrival in elsewhere.arrivals if secret in arrival.headers.get("authorization", "")]
-        detail = f"{moved.status_code} {len(stolen)} requests with the credential, {len(receiver.arrivals) - before} to where it was"
-        yield Door("the webhook is pointed elsewhere, and tested", 500 if stolen else moved.status_code, (200, 409, 422), detail)
+        stayed = len(receiver.arrivals) - before
+        detail = f"{moved.status_code} {len(stolen)} requests with the credential, {stayed} to where it was"
+        yield Door(
+            "the webhook is pointed elsewhere, and tested",
+            500 if stolen else moved.status_code,
+            (200, 409, 422),
+            detail,
+        )
     finally:
         elsewhere.close()
 
@@ -85,7 +108,9 @@ def credentials(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 def tenants_key(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
     """A signature of one webhook does not verify at the receiver of another."""
     signed = [
-        hostile.webhook("key", f"{receiver.url}/{name}", event_types=["never.sent"], signature_scheme="standard-webhooks-ed25519").json()
+        hostile.webhook(
+            "key", f"{receiver.url}/{name}", event_types=["never.sent"], signature_scheme="standard-webhooks-ed25519"
+        ).json()
         for name in ("one", "two")
     ]
     keys = {webhook.get("signing_keys_url") for webhook in signed}
@@ -94,7 +119,10 @@ def tenants_key(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 
 def depths(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
     """Deeply nested input is refused before anything recurses over it."""
-    nested: Callable[[str, str], str] = lambda opening, closing: '{"a": {{ ' + opening * 3000 + "1" + closing * 3000 + " }}}"
+
+    def nested(opening: str, closing: str) -> str:
+        return '{"a": {{ ' + opening * 3000 + "1" + closing * 3000 + " }}}"
+
     templates = {
         "5,000 minus signs": '{"a": {{ ' + "-" * 5000 + "1 }}}",
         "3,000 brackets": nested("[", "]"),
@@ -114,12 +142,21 @@ def depths(hostile: Hostile, receiver: Receiver) -> Iterator[Door]:
 def forged_tokens(hostile: Hostile, _: Receiver) -> Iterator[Door]:
     """Every forged token gets 401 and causes no error of the function."""
     issuer, now = hostile.stack.issuer, int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "thief", "exp": now + 600, "roles": ["ADMIN"], "tenant_id": hostile.tenant}
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "thief",
+        "exp": now + 600,
+        "roles": ["ADMIN"],
+        "tenant_id": hostile.tenant,
+    }
     kid, key = issuer.signing_key("RS256")
     forged = {
         "an unknown kid": jwt.encode(claims, key, algorithm="RS256", headers={"kid": "unknown"}),
         "an unknown crit": jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid, "crit": ["x"], "x": 1}),
-        "a list of issuers": jwt.PyJWS().encode(json.dumps({**claims, "iss": [ISSUER]}).encode(), key, "RS256", {"kid": kid}),
+        "a list of issuers": jwt.PyJWS().encode(
+            json.dumps({**claims, "iss": [ISSUER]}).encode(), key, "RS256", {"kid": kid}
+        ),
         "another secret": jwt.encode(claims, "0" * 32, algorithm="HS256", headers={"kid": kid}),
     }
     for name, token in forged.items():

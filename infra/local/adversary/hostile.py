@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import requests
-
 from receiver import Arrival, Receiver
 from stack import Stack
 
@@ -23,7 +22,9 @@ class Hostile:
         self.admin = stack.issuer.token(self.tenant, ["ADMIN"])
         self.answers: Counter[tuple[str, int]] = Counter()
 
-    def call(self, what: str, method: str, path: str, body: object = None, token: str | None = None, **headers: str) -> requests.Response:
+    def call(
+        self, what: str, method: str, path: str, body: object = None, token: str | None = None, **headers: str
+    ) -> requests.Response:
         """Calls the API; the answer counts under `what`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         answer = self.stack.call(method, path, token or self.admin, body, named)
@@ -37,7 +38,9 @@ class Hostile:
     def change(self, **attributes: str) -> None:
         """Creates an item in the table that also has the healthy tenant's items."""
         item = {"tenant_id": self.tenant, "item_id": uuid.uuid4().hex, **attributes}
-        self.stack.client("dynamodb").put_item(TableName="items", Item={name: {"S": text} for name, text in item.items()})
+        self.stack.client("dynamodb").put_item(
+            TableName="items", Item={name: {"S": text} for name, text in item.items()}
+        )
 
 
 class Load:

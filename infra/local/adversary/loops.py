@@ -9,10 +9,10 @@ import json
 import time
 
 import requests
+from receiver import Arrival, Receiver
 
 from adversary.doors import Door
 from adversary.hostile import Hostile
-from receiver import Arrival, Receiver
 
 # The headers that a relay forwards; one of them has the number of hops.
 HOPS = "webhook-hops"
@@ -42,7 +42,9 @@ class Relay:
 
     def start(self) -> None:
         """Starts both loops."""
-        self._hostile.call("loop", "POST", "/events", [{"event_type": f"loop.{way}", "data": {}} for way in ("inbound", "events")])
+        self._hostile.call(
+            "loop", "POST", "/events", [{"event_type": f"loop.{way}", "data": {}} for way in ("inbound", "events")]
+        )
 
     def doors(self) -> list[Door]:
         """Waits until the loops have ended, and reports the number of rounds."""
@@ -53,7 +55,14 @@ class Relay:
         ended = seen == len(self.rounds)
         most = max(self.rounds, default=0)
         detail = f"{len(self.rounds)} deliveries, at most {most} hops, {self.refused} refused"
-        return [Door("two loops through a relay end after five rounds", 200 if ended and 0 < most <= 5 else 500, (200,), detail)]
+        return [
+            Door(
+                "two loops through a relay end after five rounds",
+                200 if ended and 0 < most <= 5 else 500,
+                (200,),
+                detail,
+            )
+        ]
 
     def _carry(self, arrival: Arrival) -> int:
         hops = arrival.headers.get(HOPS, "")
@@ -63,7 +72,9 @@ class Relay:
             answer = self._hostile.call("loop", "POST", path, body, webhook_hops=hops)
         else:
             answer = self._call_inbound(hops)
-        is_refused = answer.headers.get("content-type") == "application/problem+json" and answer.json()["type"] == REFUSED
+        is_refused = (
+            answer.headers.get("content-type") == "application/problem+json" and answer.json()["type"] == REFUSED
+        )
         self.refused += is_refused
         return answer.status_code if is_refused else 204
 

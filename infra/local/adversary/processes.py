@@ -32,7 +32,9 @@ def processes(stack: Stack) -> list[Process]:
     for pid in session(stack.pid):
         folder = Path(f"/proc/{pid}")
         try:
-            environment = dict(pair.split("=", 1) for pair in (folder / "environ").read_text().split("\0") if "=" in pair)
+            environment = dict(
+                pair.split("=", 1) for pair in (folder / "environ").read_text().split("\0") if "=" in pair
+            )
             status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
             program = (folder / "exe").readlink().name
         except OSError:
@@ -45,8 +47,8 @@ def processes(stack: Stack) -> list[Process]:
 
 
 def give_way(stack: Stack) -> None:
-    """Lowers the priority of processes that are not on the path of deliveries. Lambda gives each process its own share of a
-    processor. Here all share this machine, and work of the API must not count as a wait in fan-out or deliver."""
+    """Lowers the priority of processes that are not on the path of deliveries. Lambda gives each process its own share
+    of a processor. Here all share this machine, and work of the API must not count as a wait in fan-out or deliver."""
     for process in processes(stack):
         if process.function not in ON_THE_WAY:
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 
+from common import step
+from stack import Stack
+
 from adversary.doors import Door, doors
 from adversary.healthy import Healthy, percentile
 from adversary.hostile import Load
 from adversary.loads import Blocker, Burner
 from adversary.loops import Relay
 from adversary.processes import give_way, processes
-from common import step
-from stack import Stack
 
-# How long each phase is timed, and how long its loads run before that, in seconds. By then receivers hang and breakers are open.
+# How long each phase is timed, and how long its loads run before that, in seconds. By then receivers hang and breakers
+# are open.
 PHASE = 60
 BEFORE = 10
 
-# The 99th percentile of the healthy tenant's deliveries, in seconds, must stay below this: far more than the emulator's own
-# delays, and far less than a wait behind a hostile tenant, which took 35 s. `timing` shows ratios to calm neighbours.
+# The 99th percentile of the healthy tenant's deliveries, in seconds, must stay below this: far more than the emulator's
+# own delays, and far less than a wait behind a hostile tenant, which took 35 s. `timing` shows ratios to calm
+# neighbours.
 LONGEST = 5.0
 
 # The share of its memory limit that a process may use.
@@ -91,8 +94,8 @@ def report(tried: list[Door], hostile: Neighbours) -> None:
 def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: list[float]) -> list[str]:
     """Compares how long the healthy tenant's deliveries took, and returns those that did not arrive.
 
-    The ratio is shown without a verdict: here the emulator starts the processes that hanging receivers occupy, and serves the reads
-    of dry runs, in one process and on the same cores."""
+    The ratio is shown without a verdict: here the emulator starts the processes that hanging receivers occupy, and
+    serves the reads of dry runs, in one process and on the same cores."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")
@@ -117,7 +120,11 @@ def memory(stack: Stack, shards: set[int]) -> list[str]:
         peaks[process.function] = max(peaks.get(process.function, (0.0, 0.0)), (process.peak, process.limit))
     for function, (peak, limit) in sorted(peaks.items()):
         print(f"{function:24} at most {peak:5.0f} of {limit:.0f} MiB")
-    over = [f"{function} took {peak:.0f} of {limit:.0f} MiB" for function, (peak, limit) in peaks.items() if peak > limit * MEMORY]
+    over = [
+        f"{function} took {peak:.0f} of {limit:.0f} MiB"
+        for function, (peak, limit) in peaks.items()
+        if peak > limit * MEMORY
+    ]
     # The emulator ends idle processes, but not all of them.
     gone = [] if shards & fan_outs(stack) else ["every process of fan-out has ended"]
     return over + gone if peaks and shards else ["no process of a function was found"]

@@ -10,11 +10,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 # Gives each function credentials of its role, by which the gate identifies it.
 os.environ["AUTH"] = "true"
 
-from ministack import app as emulator  # noqa: E402
+from ministack import app as emulator
 
-from gate import moves  # noqa: E402
-from gate.app import Gate  # noqa: E402
+from gate import logs, moves
+from gate.app import Gate
 
 moves.install()
+logs.install()
 emulator.app = Gate(emulator.app)
 emulator.main()

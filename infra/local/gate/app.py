@@ -22,7 +22,12 @@ LOG = logging.getLogger("gate")
 SCOPE = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
 
 # Services whose name in X-Amz-Target differs from the one in a signature.
-SERVICES = {"DynamoDB": "dynamodb", "DynamoDBStreams": "dynamodbstreams", "AmazonSQS": "sqs", "secretsmanager": "secretsmanager"}
+SERVICES = {
+    "DynamoDB": "dynamodb",
+    "DynamoDBStreams": "dynamodbstreams",
+    "AmazonSQS": "sqs",
+    "secretsmanager": "secretsmanager",
+}
 
 
 @dataclass
@@ -66,7 +71,9 @@ class Gate:
         try:
             needed = [replace(need, keys={**need.keys, **caller.keys}) for need in needs(call)]
         except UnknownCall as unknown:
-            return self.refuse(caller, call, Need(call.title, "*"), f"because the gate does not know {unknown}: see needs.py")
+            return self.refuse(
+                caller, call, Need(call.title, "*"), f"because the gate does not know {unknown}: see needs.py"
+            )
         self.record.count(caller, call)
         for need in needed:
             if why := policy.denial(caller, need):
@@ -98,7 +105,9 @@ class Gate:
             case "POST", "/_gate/api":
                 self.api = json.loads(body)["id"]
                 return await reply_json(send, 200, {})
-        return await reply_json(send, 404, {"message": "the gate has GET /_gate/report, POST /_gate/faults and POST /_gate/api"})
+        return await reply_json(
+            send, 404, {"message": "the gate has GET /_gate/report, POST /_gate/faults and POST /_gate/api"}
+        )
 
 
 def read(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Call:

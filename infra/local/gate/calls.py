@@ -24,7 +24,7 @@ KEYS = frozenset(
 )
 
 
-class UnknownCall(Exception):
+class UnknownCall(Exception):  # noqa: N818
     """A call whose required permissions the gate does not know."""
 
 

@@ -52,13 +52,17 @@ def invocations() -> list[tuple[str, str, str]]:
     found = []
     for api, integrations in apigateway._integrations.items_scoped(ACCOUNT, REGION):
         source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}"
-        for integration in integrations.values():
-            found.append((integration["integrationUri"], "apigateway.amazonaws.com", f"{source}/$default/GET/any"))
-        for authorizer, each in apigateway._authorizers.get_scoped(ACCOUNT, REGION, api, {}).items():
-            found.append((each["authorizerUri"], "apigateway.amazonaws.com", f"{source}/authorizers/{authorizer}"))
+        found += [
+            (integration["integrationUri"], "apigateway.amazonaws.com", f"{source}/$default/GET/any")
+            for integration in integrations.values()
+        ]
+        found += [
+            (each["authorizerUri"], "apigateway.amazonaws.com", f"{source}/authorizers/{authorizer}")
+            for authorizer, each in apigateway._authorizers.get_scoped(ACCOUNT, REGION, api, {}).items()
+        ]
     for key, rule in eventbridge._rules.items_scoped(ACCOUNT, REGION):
-        for target in eventbridge._targets.get_scoped(ACCOUNT, REGION, key, []):
-            found.append((target["Arn"], "events.amazonaws.com", rule["Arn"]))
+        targets = eventbridge._targets.get_scoped(ACCOUNT, REGION, key, [])
+        found += [(target["Arn"], "events.amazonaws.com", rule["Arn"]) for target in targets]
     return [(match.group(1), service, source) for uri, service, source in found if (match := FUNCTION.search(uri))]
 
 

@@ -1,7 +1,7 @@
 """Faults on request of a test: a throttled table or queue, and a call that is made twice.
 
-`POST /_gate/faults` takes {"kind": "throttle" | "repeat", "resource": the end of an ARN, "action": optional, "calls": how many}.
-Repeating a SendMessageBatch makes the same copies as an SDK that lost the first answer.
+`POST /_gate/faults` takes {"kind": "throttle" | "repeat", "resource": the end of an ARN, "action": optional, "calls":
+how many}. Repeating a SendMessageBatch makes the same copies as an SDK that lost the first answer.
 """
 
 from __future__ import annotations

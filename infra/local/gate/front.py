@@ -1,7 +1,8 @@
 """The deployed API at the emulator's own address, `http://127.0.0.1:<port>`.
 
-API Gateway's emulation knows an API by its name, `<id>.execute-api.localhost`. Browsers and curl resolve such a name; Python, Node.js
-and most other clients on a plain Linux machine do not. AWS's clients sign each call, so whatever is not signed is for the API."""
+API Gateway's emulation knows an API by its name, `<id>.execute-api.localhost`. Browsers and curl resolve such a name;
+Python, Node.js and most other clients on a plain Linux machine do not. AWS's clients sign each call, so whatever is not
+signed is for the API."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ OWN = ("/_", "/health")
 
 
 def is_for_api(path: str, headers: dict[str, str], query: str) -> bool:
-    """Says whether a request is for the deployed API: no call of AWS, not at another host, and not at one of the emulator's paths."""
+    """Says whether a request is for the deployed API: no call of AWS, not at another host, and not at one of the
+    emulator's paths."""
     signed = headers.get("authorization", "").startswith("AWS4-") or "x-amz-target" in headers or "X-Amz-" in query
     host = headers.get("host", "").partition(":")[0]
     return not signed and host in ("127.0.0.1", "localhost") and not path.startswith(OWN)

@@ -45,7 +45,13 @@ def grants(caller: Caller) -> list[Grant]:
     """Returns the permissions of a role, each action on each resource."""
     allowed = [statement for policy in caller.policies for statement in policy if statement.effect == "Allow"]
     # The emulator keeps a statement that the template omits when a list parameter is empty; it then names no resource.
-    return [(action, resource) for statement in allowed for action in statement.actions for resource in statement.resources if resource]
+    return [
+        (action, resource)
+        for statement in allowed
+        for action in statement.actions
+        for resource in statement.resources
+        if resource
+    ]
 
 
 def covers(grant: Grant, need: Need) -> bool:

@@ -1,8 +1,8 @@
 """SQS's message move tasks (the redrive of dead letters), which the emulator lacks.
 
-A task takes messages from a dead-letter queue, oldest first, either to one destination or each back to the queue that SQS's redrive
-policy took it from. A message that was sent to the dead-letter queue directly has no source queue: without a destination the task
-ends there, FAILED with CouldNotDetermineMessageSource. A moved message is a new message.
+A task takes messages from a dead-letter queue, oldest first, either to one destination or each back to the queue that
+SQS's redrive policy took it from. A message that was sent to the dead-letter queue directly has no source queue:
+without a destination the task ends there, FAILED with CouldNotDetermineMessageSource. A moved message is a new message.
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ def install() -> None:
 
 def start(data: dict, _url: str) -> dict:
     """StartMessageMoveTask."""
-    source, destination, rate = data.get("SourceArn", ""), data.get("DestinationArn"), data.get("MaxNumberOfMessagesPerSecond")
+    source, destination, rate = (
+        data.get("SourceArn", ""),
+        data.get("DestinationArn"),
+        data.get("MaxNumberOfMessagesPerSecond"),
+    )
     queue = existing(source, "SourceArn")
     if not any(target(other) == source for _, other in sqs._queues.all_items()):
         raise invalid(NO_DLQ)
@@ -78,7 +82,9 @@ def start(data: dict, _url: str) -> dict:
         if existing(destination, "DestinationArn")["is_fifo"] != queue["is_fifo"]:
             raise invalid(OTHER_TYPE)
     if rate is not None and not 1 <= rate <= RATE:
-        raise invalid(f"Value {rate} for parameter MaxNumberOfMessagesPerSecond is invalid. Reason: Must be between 1 and {RATE}.")
+        raise invalid(
+            f"Value {rate} for parameter MaxNumberOfMessagesPerSecond is invalid. Reason: Must be between 1 and {RATE}."
+        )
     if any(task.status == "RUNNING" for task in TASKS[source]):
         raise invalid(ACTIVE)
     task = Task(source, destination, rate, len(visible(queue)))
@@ -145,7 +151,11 @@ def move(task: Task) -> bool:
 
 def copy(message: dict, destination: dict) -> dict:
     """Returns the request that sends a message again."""
-    request = {"MessageBody": message["body"], "MessageAttributes": message["message_attributes"], "QueueUrl": destination["url"]}
+    request = {
+        "MessageBody": message["body"],
+        "MessageAttributes": message["message_attributes"],
+        "QueueUrl": destination["url"],
+    }
     if message["group_id"]:
         request["MessageGroupId"] = message["group_id"]
     if destination["is_fifo"]:

@@ -1,7 +1,7 @@
 """What a call needs: IAM actions on resources, with the condition keys that the request sets.
 
-The names are those of AWS's service authorization reference. Operations that are not listed are refused: a change that makes a
-function call a new operation must look up its permissions and add it.
+The names are those of AWS's service authorization reference. Operations that are not listed are refused: a change that
+makes a function call a new operation must look up its permissions and add it.
 """
 
 from __future__ import annotations

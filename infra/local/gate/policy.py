@@ -1,7 +1,8 @@
 """Evaluates whether the policies of a caller allow what a call needs.
 
-The emulator's own evaluator does the work, and follows AWS: an explicit deny wins, then an allow counts, otherwise the call is
-denied. Where it would ignore something unknown, this file refuses. tests/test_policy.py tests AWS's documented examples.
+The emulator's own evaluator does the work, and follows AWS: an explicit deny wins, then an allow counts, otherwise the
+call is denied. Where it would ignore something unknown, this file refuses. tests/test_policy.py tests AWS's documented
+examples.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def unknowns(statements: list[ParsedStatement]) -> list[str]:
                 found.add(f"operator {operator}")
             found |= {f"key {key}" for key in conditions if key.lower() not in KEYS}
             found |= {f"variable {value}" for value in conditions.values() if "${" in str(value)}
-        found |= {f"variable {resource}" for resource in statement.resources + statement.not_resources if "${" in resource}
+        found |= {
+            f"variable {resource}" for resource in statement.resources + statement.not_resources if "${" in resource
+        }
     return sorted(found)
 
 

@@ -39,7 +39,9 @@ class Record:
         for (name, title), count in sorted(self.calls.items()):
             calls.setdefault(name, {})[title] = {"calls": count, "entries": self.entries[name, title]}
         fields = ("caller", "action", "resource", "keys", "why", "on_purpose")
-        refused = [{**dict(zip(fields, refusal)), "times": times} for refusal, times in self.refused.items()]
+        refused = [
+            {**dict(zip(fields, refusal, strict=True)), "times": times} for refusal, times in self.refused.items()
+        ]
         return {"calls": calls, "refused": refused}
 
 
@@ -47,5 +49,5 @@ def entries(call: Call) -> int:
     """Returns how many messages or items a call has; one for calls without a batch."""
     data = call.data
     if call.operation in ("BatchGetItem", "BatchWriteItem"):
-        return sum(len(asked["Keys"] if "Keys" in asked else asked) for asked in data["RequestItems"].values())
+        return sum(len(asked.get("Keys", asked)) for asked in data["RequestItems"].values())
     return len(data.get("Entries") or data.get("TransactItems") or data.get("SecretIdList") or [call])

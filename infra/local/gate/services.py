@@ -1,8 +1,8 @@
 """Permissions that AWS services need themselves.
 
-Lambda uses a function's role to poll queues and streams, to write logs and to send failures. A function's resource policy allows
-API Gateway and EventBridge to invoke it. The emulator does all that internally, without the gate, so this file checks the
-configuration. AWS refuses to create a mapping whose role does not allow polling.
+Lambda uses a function's role to poll queues and streams, to write logs and to send failures. A function's resource
+policy allows API Gateway and EventBridge to invoke it. The emulator does all that internally, without the gate, so this
+file checks the configuration. AWS refuses to create a mapping whose role does not allow polling.
 """
 
 from __future__ import annotations

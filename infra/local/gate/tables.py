@@ -1,7 +1,7 @@
 """Permissions that calls to DynamoDB need, and their leading keys.
 
-`dynamodb:LeadingKeys` contains the partition keys of a request: those of all items of a batch or a transaction, and that of a
-query's key condition. A scan has no partition keys, so the condition key is absent.
+`dynamodb:LeadingKeys` contains the partition keys of a request: those of all items of a batch or a transaction, and
+that of a query's key condition. A scan has no partition keys, so the condition key is absent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def table_needs(call: Call) -> list[Need]:
     if call.operation in ("Query", "Scan"):
         index = data.get("IndexName")
         resource = table_arn(data["TableName"]) + (f"/index/{index}" if index else "")
-        keys: dict[str, str | list[str]] = {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
+        keys: dict[str, str | list[str]] = (
+            {"dynamodb:leadingkeys": [queried(data)]} if call.operation == "Query" else {}
+        )
         return [Need(f"dynamodb:{call.operation}", resource, keys)]
     if call.operation == "BatchGetItem":
         asked = {table: request["Keys"] for table, request in data["RequestItems"].items()}
@@ -56,7 +58,9 @@ def item_need(action: str, request: dict, keys: dict | None = None) -> Need:
     """Returns the permission for an operation on one item."""
     item = request.get("Key") or request["Item"]
     leading = leading_key(request["TableName"], item)
-    return Need(f"dynamodb:{action}", table_arn(request["TableName"]), {**(keys or {}), "dynamodb:leadingkeys": [leading]})
+    return Need(
+        f"dynamodb:{action}", table_arn(request["TableName"]), {**(keys or {}), "dynamodb:leadingkeys": [leading]}
+    )
 
 
 def batch_need(action: str, table: str, items: list[dict]) -> Need:
@@ -67,7 +71,10 @@ def batch_need(action: str, table: str, items: list[dict]) -> Need:
 
 def written(requests: list[dict]) -> list[dict]:
     """Returns the items, or the keys, of the requests of a BatchWriteItem."""
-    return [request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"] for request in requests]
+    return [
+        request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
+        for request in requests
+    ]
 
 
 def leading_key(table: str, item: dict) -> str:

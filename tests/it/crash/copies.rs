@@ -33,6 +33,7 @@ fn ids(response: &Value) -> Vec<&str> {
 
 /// A first message with its copy and another one: one request and one row for each of the two, and nothing comes back.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_08_copies_in_one_batch_are_one_delivery() {
     for order in ORDERS {
         let scene = Scene::start(|_| Answer::Status(204)).await;
@@ -51,6 +52,7 @@ async fn crash_point_08_copies_in_one_batch_are_one_delivery() {
 
 /// A retry with its copy and a late first message: one request.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_08_copies_of_a_retry_in_one_batch_are_one_attempt() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let mut deliver = scene.deliver().await;
@@ -64,6 +66,7 @@ async fn crash_point_08_copies_of_a_retry_in_one_batch_are_one_attempt() {
 
 /// A fault of ours hands all copies back: none is acknowledged for an attempt that was not made. All others stay done.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_08_a_copy_shares_the_fate_of_its_attempt() {
     for order in ORDERS {
         let scene = Scene::start(|_| Answer::Status(500)).await;
@@ -88,6 +91,7 @@ async fn crash_point_08_a_copy_shares_the_fate_of_its_attempt() {
 
 /// The emulator refuses what AWS refuses, or these tests could not tell.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_call_with_two_parts_about_the_same_is_refused_whole() {
     let stack = tests::Stack::connect().await;
     let table = stack.output("DeliveriesTable");

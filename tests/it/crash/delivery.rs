@@ -12,6 +12,7 @@ use super::{DONE, Queue, Scene, batch, event};
 
 /// A webhook that is deleted between the send and the attempt: nothing is sent any more.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_07_a_webhook_is_deleted_in_between() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let path = path(&scene.webhook, "");
@@ -22,6 +23,7 @@ async fn crash_point_07_a_webhook_is_deleted_in_between() {
 
 /// SQS hands over twice, and out of order: one request an attempt.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_08_messages_come_twice_and_out_of_order() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let mut deliver = scene.deliver().await;
@@ -34,6 +36,7 @@ async fn crash_point_08_messages_come_twice_and_out_of_order() {
 
 /// Killed while it reads: nobody knows of an attempt.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_09_received_and_not_claimed() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let deliver = scene.deliver().await;
@@ -49,6 +52,7 @@ async fn crash_point_09_received_and_not_claimed() {
 
 /// Killed between the lease and the request: nobody makes it meanwhile, and the sweep does when the lease ends.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_10_claimed_and_not_sent() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let mut deliver = scene.deliver().await;
@@ -67,6 +71,7 @@ async fn crash_point_10_claimed_and_not_sent() {
 
 /// Secrets Manager does not answer: the message comes back, and nothing is counted.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_11_the_secret_cannot_be_read() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let mut deliver = scene.deliver().await;
@@ -82,6 +87,7 @@ async fn crash_point_11_the_secret_cannot_be_read() {
 
 /// Killed during the request: it is made again, with the same id and bytes.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_12_killed_during_the_request() {
     let scene = Scene::start(|number| if number == 0 { Answer::Hang } else { Answer::Status(204) }).await;
     let queue = Queue::create(&scene.stack).await;
@@ -100,6 +106,7 @@ async fn crash_point_12_killed_during_the_request() {
 
 /// Killed after the receiver took it: a duplicate that it can recognise, and delivered once.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_13_accepted_and_not_written() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let deliver = scene.deliver().await;
@@ -115,6 +122,7 @@ async fn crash_point_13_accepted_and_not_written() {
 
 /// Killed after a failure: the attempt is made again, and counts once.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_14_failed_and_not_written() {
     let scene = Scene::start(|_| Answer::Status(500)).await;
     let deliver = scene.deliver().await;
@@ -130,6 +138,7 @@ async fn crash_point_14_failed_and_not_written() {
 
 /// Killed after the outcome was written and before the retry was sent: the row is due, and the sweep sends it.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_15_written_and_the_retry_not_sent() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let deliver = scene.deliver().await;
@@ -156,6 +165,7 @@ async fn crash_point_15_written_and_the_retry_not_sent() {
 
 /// Killed after the retry was sent and before the message was deleted: the old copy is told by the row.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_16_the_retry_sent_and_the_message_not_deleted() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let deliver = scene.deliver().await;
@@ -173,6 +183,7 @@ async fn crash_point_16_the_retry_sent_and_the_message_not_deleted() {
 
 /// One of ten hangs when the process is killed: what came of the other nine is written.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_17_one_of_ten_takes_the_process_with_it() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let hanging = tests::Receiver::start(|_| Answer::Hang).await;
@@ -201,6 +212,7 @@ async fn crash_point_17_one_of_ten_takes_the_process_with_it() {
 
 /// The outcome cannot be written: the message stays, and the row says what it said.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_18_the_write_is_throttled() {
     let scene = Scene::start(|_| Answer::Status(500)).await;
     let mut deliver = scene.deliver().await;
@@ -214,6 +226,7 @@ async fn crash_point_18_the_write_is_throttled() {
 
 /// Killed after the last attempt was written and before the dead letter: the row is the truth, and the sweep buries it.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_19_exhausted_and_not_buried() {
     let scene = Scene::start(|_| Answer::Status(500)).await;
     let mut deliver = scene.deliver().await;
@@ -238,6 +251,7 @@ async fn crash_point_19_exhausted_and_not_buried() {
 
 /// A receipt that is too old deletes nothing: the message comes again and is told by the row.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_21_a_stale_receipt_deletes_nothing() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     let queue = Queue::create(&scene.stack).await;
@@ -253,6 +267,7 @@ async fn crash_point_21_a_stale_receipt_deletes_nothing() {
 
 /// Redelivered by hand while a retry waits: both ask for the same attempt, and one of them makes it.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_22_redelivered_while_a_retry_comes() {
     let scene = Scene::start(|number| Answer::Status(if number == 0 { 500 } else { 204 })).await;
     let mut deliver = scene.deliver().await;
@@ -268,6 +283,7 @@ async fn crash_point_22_redelivered_while_a_retry_comes() {
 
 /// Paused or deleted between two attempts: late messages are acknowledged, and nothing is sent.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_23_paused_or_deleted_between_attempts() {
     for (method, action, state) in [(Method::POST, "/pause", "parked"), (Method::DELETE, "", "cancelled")] {
         let scene = Scene::start(|_| Answer::Status(500)).await;
@@ -287,6 +303,7 @@ async fn crash_point_23_paused_or_deleted_between_attempts() {
 /// Received again and again for a fault of ours: from the third time on its row holds it, its tenant sees it, and it is made once the
 /// fault has ended.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn crash_point_24_received_too_often() {
     let scene = Scene::start(|_| Answer::Status(204)).await;
     scene.proxy.cut("GetSecretValue", Cut::Throttle);

@@ -28,22 +28,19 @@ impl<'de> Reader<'de> {
 
     /// Reads a number, `true` or `false`.
     fn scalar<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        match self.value {
-            Value::String(text) if self.from_text => match text.parse() {
-                Ok(scalar @ (Value::Number(_) | Value::Bool(_))) => {
-                    visit_scalar(&scalar, visitor).map_err(Mismatch::without_kind)
-                }
-                _ => Err(Mismatch::invalid_value(Unexpected::Str(text), &visitor)),
-            },
-            _ => self.deserialize_any(visitor),
+        let text = match self.value {
+            Value::String(text) if self.from_text => text,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => {
+                return self.deserialize_any(visitor);
+            }
+        };
+        match text.parse() {
+            Ok(Value::Bool(value)) => visitor.visit_bool(value).map_err(Mismatch::without_kind),
+            Ok(Value::Number(_)) => visit_number(text, visitor).map_err(Mismatch::without_kind),
+            Ok(Value::Null | Value::String(_) | Value::List(_) | Value::Map(_)) | Err(_) => {
+                Err(Mismatch::invalid_value(Unexpected::Str(text), &visitor))
+            }
         }
-    }
-}
-
-fn visit_scalar<'de, V: Visitor<'de>>(scalar: &Value, visitor: V) -> Result<V::Value, Mismatch> {
-    match scalar {
-        Value::Bool(value) => visitor.visit_bool(*value),
-        number => visit_number(number.as_text().unwrap_or_default(), visitor),
     }
 }
 
@@ -62,7 +59,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.value {
             Value::Null => visitor.visit_unit(),
-            scalar @ (Value::Bool(_) | Value::Number(_)) => visit_scalar(scalar, visitor),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Number(_) => visit_number(self.value.as_text().unwrap_or_default(), visitor),
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::List(list) => visitor.visit_seq(Items { reader: self, list: list.iter(), index: 0 }),
             Value::Map(map) => visitor.visit_map(Entries { reader: self, map: map.iter(), entry: None }),
@@ -70,10 +68,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        match self.value {
-            Value::Null => visitor.visit_none(),
-            _ => visitor.visit_some(self).map_err(Mismatch::or_null),
+        if *self.value == Value::Null {
+            return visitor.visit_none();
         }
+        visitor.visit_some(self).map_err(Mismatch::or_null)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
@@ -99,7 +97,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             Value::Map(map) => {
                 visitor.visit_enum(MapAccessDeserializer::new(Entries { reader: self, map: map.iter(), entry: None }))
             }
-            _ => Err(Mismatch::custom(one_of(variants))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => Err(Mismatch::custom(one_of(variants))),
         }
     }
 

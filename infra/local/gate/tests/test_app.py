@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import unittest
+from typing import ClassVar
 from unittest import mock
 
 from ministack.core.iam_evaluator import parse_policy_document
 
 from gate.app import Gate, read
-from gate.front import is_for_api
 from gate.callers import Caller, name
+from gate.front import is_for_api
 
 ROLE = "arn:aws:sts::000000000000:assumed-role/r"
 POLICY = {"Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:*:*:orders"}]}
@@ -36,10 +37,16 @@ class Emulator:
 class Front(unittest.TestCase):
     """The deployed API at the emulator's own address."""
 
-    CALL = {"host": "127.0.0.1:4566", "authorization": "Bearer e30.e30.sig"}
+    CALL: ClassVar = {"host": "127.0.0.1:4566", "authorization": "Bearer e30.e30.sig"}
 
     def test_what_is_not_signed_is_for_the_api(self):
-        for path in ("/api/v1/integration/webhooks", "/docs", "/openapi.json", "/.well-known/webhooks/acme/keys.json", "/nowhere"):
+        for path in (
+            "/api/v1/integration/webhooks",
+            "/docs",
+            "/openapi.json",
+            "/.well-known/webhooks/acme/keys.json",
+            "/nowhere",
+        ):
             self.assertTrue(is_for_api(path, self.CALL, ""), path)
         self.assertTrue(is_for_api("/docs", {"host": "localhost:4566"}, ""))
 
@@ -66,7 +73,9 @@ class Front(unittest.TestCase):
         scope["headers"] = [(b"host", b"127.0.0.1:4566"), (b"accept", b"text/html")]
         gate.api = "0123abcd"
         asyncio.run(gate(scope, None, None))
-        self.assertEqual(reached[0]["headers"], [(b"host", b"0123abcd.execute-api.localhost:4566"), (b"accept", b"text/html")])
+        self.assertEqual(
+            reached[0]["headers"], [(b"host", b"0123abcd.execute-api.localhost:4566"), (b"accept", b"text/html")]
+        )
 
 
 @mock.patch("gate.callers.find", CALLERS.get)
@@ -105,7 +114,9 @@ class App(unittest.TestCase):
         self.assertIn(b"Credential=test/", headers[b"authorization"])
         self.assertNotIn(b"x-amz-security-token", headers)
         self.assertIn(b"orders", body)
-        self.assertEqual(self.gate.record.report()["calls"], {"deliver": {"sqs:SendMessage": {"calls": 1, "entries": 1}}})
+        self.assertEqual(
+            self.gate.record.report()["calls"], {"deliver": {"sqs:SendMessage": {"calls": 1, "entries": 1}}}
+        )
 
     def test_what_the_role_does_not_allow_is_refused_and_remembered(self):
         status, headers, body = self.send(queue="others")
@@ -126,7 +137,9 @@ class App(unittest.TestCase):
 
     def test_a_query_protocol_is_read_from_its_form(self):
         headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-        headers["authorization"] = "AWS4-HMAC-SHA256 Credential=A/20261128/us-east-1/cloudformation/aws4_request, Signature=0"
+        headers["authorization"] = (
+            "AWS4-HMAC-SHA256 Credential=A/20261128/us-east-1/cloudformation/aws4_request, Signature=0"
+        )
         call = read("POST", "/", "", headers, b"Action=DescribeStacks&StackName=arn%3Aaws%3As")
         self.assertEqual((call.title, call.data), ("cloudformation:DescribeStacks", {"StackName": "arn:aws:s"}))
 
@@ -136,12 +149,15 @@ class App(unittest.TestCase):
         self.assertIn("the gate does not know sqs:PurgeQueue", body["message"])
 
     def test_the_query_protocol_names_its_operation_in_the_body(self):
+        scope = "20261128/us-east-1/cloudformation/aws4_request"
         headers = {
-            "authorization": "AWS4-HMAC-SHA256 Credential=ASIA/20261128/us-east-1/cloudformation/aws4_request, Signature=0",
+            "authorization": f"AWS4-HMAC-SHA256 Credential=ASIA/{scope}, Signature=0",
             "content-type": "application/x-www-form-urlencoded; charset=utf-8",
         }
         call = read("POST", "/", "", headers, b"Action=DescribeStacks&StackName=arn%3Aaws%3Acloudformation")
-        self.assertEqual((call.title, call.data), ("cloudformation:DescribeStacks", {"StackName": "arn:aws:cloudformation"}))
+        self.assertEqual(
+            (call.title, call.data), ("cloudformation:DescribeStacks", {"StackName": "arn:aws:cloudformation"})
+        )
 
     def test_an_unknown_key_is_refused(self):
         self.assertEqual(self.send(key="ASIANOBODY")[0], 403)
@@ -161,7 +177,9 @@ class App(unittest.TestCase):
         self.assertEqual([self.send()[0] for _ in range(3)], [400, 400, 200])
 
     def test_a_repeated_call_arrives_twice(self):
-        self.request("", "", {"kind": "repeat", "resource": ":orders", "action": "sqs:SendMessage", "calls": 1}, "/_gate/faults")
+        self.request(
+            "", "", {"kind": "repeat", "resource": ":orders", "action": "sqs:SendMessage", "calls": 1}, "/_gate/faults"
+        )
         self.assertEqual([self.send()[0] for _ in range(2)], [200, 200])
         self.assertEqual(len(self.emulator.arrived), 3)
 
@@ -169,7 +187,7 @@ class App(unittest.TestCase):
         config = {"FunctionName": "stack-DeliverFunction-1"}
         with (
             mock.patch("gate.cloud.functions", lambda: [config]),
-            mock.patch("gate.cloud.mappings", lambda: []),
+            mock.patch("gate.cloud.mappings", list),
             mock.patch("gate.callers.function", lambda _: CALLERS["ASIADELIVER"]),
         ):
             self.assertEqual(self.gate.grants.unused(), ["deliver sqs:SendMessage arn:aws:sqs:*:*:orders"])

@@ -55,11 +55,16 @@ CASES = [
     (query("lane = :b", index="lanes"), [("dynamodb:Query", f"{ARN}/index/lanes", ["x"])]),
     (dynamodb("Scan", TableName="Games"), [("dynamodb:Scan", ARN, None)]),
     (
-        dynamodb("BatchGetItem", RequestItems={"Games": {"Keys": [key("T#2"), key("T#1")]}, "Scores": {"Keys": [key("S#1")]}}),
+        dynamodb(
+            "BatchGetItem", RequestItems={"Games": {"Keys": [key("T#2"), key("T#1")]}, "Scores": {"Keys": [key("S#1")]}}
+        ),
         [("dynamodb:BatchGetItem", ARN, ["T#1", "T#2"]), ("dynamodb:BatchGetItem", OTHER, ["S#1"])],
     ),
     (
-        dynamodb("BatchWriteItem", RequestItems={"Games": [{"PutRequest": {"Item": key("T#1")}}, {"DeleteRequest": {"Key": key("T#2")}}]}),
+        dynamodb(
+            "BatchWriteItem",
+            RequestItems={"Games": [{"PutRequest": {"Item": key("T#1")}}, {"DeleteRequest": {"Key": key("T#2")}}]},
+        ),
         [("dynamodb:BatchWriteItem", ARN, ["T#1", "T#2"])],
     ),
     (
@@ -75,9 +80,16 @@ CASES = [
         dynamodb("TransactGetItems", TransactItems=[{"Get": {"TableName": "Games", "Key": key("T#1")}}]),
         [("dynamodb:GetItem", ARN, ["T#1"])],
     ),
-    (Call("sqs", "SendMessage", {"QueueUrl": "http://localhost:4566/000000000000/orders.fifo"}), [("sqs:SendMessage", QUEUE, None)]),
     (
-        Call("sqs", "SendMessageBatch", {"QueueUrl": "http://localhost:4566/000000000000/orders.fifo", "Entries": [{}, {}]}),
+        Call("sqs", "SendMessage", {"QueueUrl": "http://localhost:4566/000000000000/orders.fifo"}),
+        [("sqs:SendMessage", QUEUE, None)],
+    ),
+    (
+        Call(
+            "sqs",
+            "SendMessageBatch",
+            {"QueueUrl": "http://localhost:4566/000000000000/orders.fifo", "Entries": [{}, {}]},
+        ),
         [("sqs:SendMessage", QUEUE, None)],
     ),
     (
@@ -88,7 +100,10 @@ CASES = [
         Call("secretsmanager", "GetSecretValue", {"SecretId": "/not/there"}),
         [("secretsmanager:GetSecretValue", f"{SECRET}/not/there-AAAAAA", None)],
     ),
-    (Call("secretsmanager", "CreateSecret", {"Name": "/new"}), [("secretsmanager:CreateSecret", f"{SECRET}/new-AAAAAA", None)]),
+    (
+        Call("secretsmanager", "CreateSecret", {"Name": "/new"}),
+        [("secretsmanager:CreateSecret", f"{SECRET}/new-AAAAAA", None)],
+    ),
     (
         Call("secretsmanager", "CreateSecret", {"Name": "/new", "Tags": [{"Key": "tenant", "Value": "a"}]}),
         [

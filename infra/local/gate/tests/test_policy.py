@@ -1,7 +1,8 @@
 """Tests of the evaluation with AWS's documented rules and examples.
 
-Rules: IAM user guide, "Policy evaluation logic", "Conditions with multiple context keys or values", "Multivalued context keys" and
-"IAM JSON policy elements: Condition operators". Leading keys: DynamoDB developer guide, "Fine-grained access control".
+Rules: IAM user guide, "Policy evaluation logic", "Conditions with multiple context keys or values", "Multivalued
+context keys" and "IAM JSON policy elements: Condition operators". Leading keys: DynamoDB developer guide, "Fine-grained
+access control".
 """
 
 import unittest
@@ -21,7 +22,12 @@ SOURCE = "lambda:SourceFunctionArn"
 def statement(effect="Allow", action="dynamodb:*", resource="*", **condition):
     """Returns a statement of a policy."""
     conditions = {operator.replace("__", ":"): keys for operator, keys in condition.items()}
-    return {"Effect": effect, "Action": action, "Resource": resource, **({"Condition": conditions} if conditions else {})}
+    return {
+        "Effect": effect,
+        "Action": action,
+        "Resource": resource,
+        **({"Condition": conditions} if conditions else {}),
+    }
 
 
 def keyed(*keys):
@@ -41,14 +47,24 @@ PRESENT = {"Null": {KEYS: "false"}}
 
 CASES = [
     ("without a matching statement, nothing is allowed", [], keyed("T#1"), False),
-    ("an allow of the action and the resource", [statement(action="dynamodb:GetItem", resource=TABLE)], keyed("T#1"), True),
+    (
+        "an allow of the action and the resource",
+        [statement(action="dynamodb:GetItem", resource=TABLE)],
+        keyed("T#1"),
+        True,
+    ),
     ("actions do not depend on case", [statement(action="DynamoDB:getitem", resource=TABLE)], keyed("T#1"), True),
     ("an action's wildcard", [statement(action="dynamodb:Get*", resource=TABLE)], keyed("T#1"), True),
     ("a question mark is one character", [statement(action="dynamodb:?etItem")], keyed("T#1"), True),
     ("another action", [statement(action="dynamodb:Query", resource=TABLE)], keyed("T#1"), False),
     ("resources depend on case", [statement(resource=TABLE.lower())], keyed("T#1"), False),
     ("a table is not its index", [statement(resource=TABLE)], Need("dynamodb:Query", f"{TABLE}/index/by_score"), False),
-    ("an index by wildcard", [statement(resource=f"{TABLE}/index/*")], Need("dynamodb:Query", f"{TABLE}/index/by_score"), True),
+    (
+        "an index by wildcard",
+        [statement(resource=f"{TABLE}/index/*")],
+        Need("dynamodb:Query", f"{TABLE}/index/by_score"),
+        True,
+    ),
     ("an action without resources needs a star", [statement(resource=TABLE)], Need("dynamodb:ListStreams", "*"), False),
     ("an action without resources with a star", [statement()], Need("dynamodb:ListStreams", "*"), True),
     ("an explicit deny wins", [statement(), statement("Deny", "dynamodb:GetItem")], keyed("T#1"), False),
@@ -60,25 +76,85 @@ CASES = [
     ("the null check with a present key", [statement(**ALL, **PRESENT)], keyed("W#2"), True),
     ("the null check does not replace the values", [statement(**ALL, **PRESENT)], keyed("K#2"), False),
     ("null true requires an absent key", [statement(Null={KEYS: "true"})], keyed("T#1"), False),
-    ("for any value of an absent key is false", [statement(ForAnyValue__StringLike={KEYS: "T#*"})], Need("dynamodb:Scan", TABLE), False),
+    (
+        "for any value of an absent key is false",
+        [statement(ForAnyValue__StringLike={KEYS: "T#*"})],
+        Need("dynamodb:Scan", TABLE),
+        False,
+    ),
     ("for any value", [statement(ForAnyValue__StringLike={KEYS: "T#*"})], keyed("T#1", "K#2"), True),
     ("equals is no wildcard", [statement(ForAllValues__StringEquals={KEYS: "T#*"})], keyed("T#1"), False),
-    ("an absent key fails a plain operator", [statement(StringLike={KEYS: "T#*"})], Need("dynamodb:Scan", TABLE), False),
-    ("an absent key passes with if exists", [statement(StringLikeIfExists={KEYS: "T#*"})], Need("dynamodb:Scan", TABLE), True),
-    ("an absent key passes a negated operator", [statement(StringNotEquals={KEYS: "K#1"})], Need("dynamodb:Scan", TABLE), True),
-    ("operators of a statement must all hold", [statement(**ALL, Bool={"aws:SecureTransport": "false"})], keyed("T#1"), False),
+    (
+        "an absent key fails a plain operator",
+        [statement(StringLike={KEYS: "T#*"})],
+        Need("dynamodb:Scan", TABLE),
+        False,
+    ),
+    (
+        "an absent key passes with if exists",
+        [statement(StringLikeIfExists={KEYS: "T#*"})],
+        Need("dynamodb:Scan", TABLE),
+        True,
+    ),
+    (
+        "an absent key passes a negated operator",
+        [statement(StringNotEquals={KEYS: "K#1"})],
+        Need("dynamodb:Scan", TABLE),
+        True,
+    ),
+    (
+        "operators of a statement must all hold",
+        [statement(**ALL, Bool={"aws:SecureTransport": "false"})],
+        keyed("T#1"),
+        False,
+    ),
     ("calls are encrypted on AWS", [statement(Bool={"aws:SecureTransport": "true"})], keyed("T#1"), True),
-    ("condition keys do not depend on case", [statement(ForAllValues__StringLike={"DYNAMODB:leadingkeys": "T#*"})], keyed("T#1"), True),
+    (
+        "condition keys do not depend on case",
+        [statement(ForAllValues__StringLike={"DYNAMODB:leadingkeys": "T#*"})],
+        keyed("T#1"),
+        True,
+    ),
     ("an unknown operator", [statement(NumericLessThan={KEYS: "3"})], keyed("T#1"), False),
     ("an unknown condition key", [statement(StringEquals={"aws:SourceVpc": "vpc-1"})], keyed("T#1"), False),
-    ("an unknown condition of a deny", [statement(), statement("Deny", IpAddress={"aws:SourceIp": "10.0.0.0/8"})], keyed("T#1"), False),
-    ("an unknown condition of another action", [statement(), statement(action="kms:*", StringEquals={"aws:SourceVpc": "v"})], keyed("T#1"), True),
+    (
+        "an unknown condition of a deny",
+        [statement(), statement("Deny", IpAddress={"aws:SourceIp": "10.0.0.0/8"})],
+        keyed("T#1"),
+        False,
+    ),
+    (
+        "an unknown condition of another action",
+        [statement(), statement(action="kms:*", StringEquals={"aws:SourceVpc": "v"})],
+        keyed("T#1"),
+        True,
+    ),
     ("a deny whose key is absent", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], keyed("T#1"), True),
-    ("a deny whose key is present", [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})], Need("dynamodb:Scan", TABLE, {SOURCE.lower(): "arn:a"}), False),
-    ("a resource of this account", [statement(StringEquals={"aws:ResourceAccount": "000000000000"})], keyed("T#1"), True),
-    ("a resource of another account", [statement(StringEquals={"s3:ResourceAccount": "111111111111"})], keyed("T#1"), False),
+    (
+        "a deny whose key is present",
+        [statement(), statement("Deny", ArnLike={SOURCE: "arn:*"})],
+        Need("dynamodb:Scan", TABLE, {SOURCE.lower(): "arn:a"}),
+        False,
+    ),
+    (
+        "a resource of this account",
+        [statement(StringEquals={"aws:ResourceAccount": "000000000000"})],
+        keyed("T#1"),
+        True,
+    ),
+    (
+        "a resource of another account",
+        [statement(StringEquals={"s3:ResourceAccount": "111111111111"})],
+        keyed("T#1"),
+        False,
+    ),
     ("a variable", [statement(ForAllValues__StringLike={KEYS: "${aws:userid}"})], keyed("${aws:userid}"), False),
-    ("a queue of another name", [statement(action="sqs:SendMessage", resource=f"{QUEUE}s")], Need("sqs:SendMessage", QUEUE), False),
+    (
+        "a queue of another name",
+        [statement(action="sqs:SendMessage", resource=f"{QUEUE}s")],
+        Need("sqs:SendMessage", QUEUE),
+        False,
+    ),
     ("not action", [{"Effect": "Allow", "NotAction": "sqs:*", "Resource": "*"}], keyed("T#1"), True),
 ]
 

@@ -57,7 +57,9 @@ class Services(unittest.TestCase):
         key = "arn:aws:kms:us-east-1:000000000000:key/k"
         self.assertIn(f"kms:Decrypt {key}", faults(read, [mapping(STREAM)], key=key)[0])
         via = {"StringEquals": {"kms:ViaService": "dynamodb.us-east-1.amazonaws.com"}}
-        self.assertEqual(faults([*read, {**allow(key, "kms:Decrypt"), "Condition": via}], [mapping(STREAM)], key=key), [])
+        self.assertEqual(
+            faults([*read, {**allow(key, "kms:Decrypt"), "Condition": via}], [mapping(STREAM)], key=key), []
+        )
 
     def test_what_failed_needs_a_way_out(self):
         poll = [allow(QUEUE, *services.QUEUE_ACTIONS)]
@@ -78,7 +80,12 @@ class Services(unittest.TestCase):
     def test_an_api_invokes_what_lets_it(self):
         invocation = (FUNCTION["FunctionName"], "apigateway.amazonaws.com", f"{API}/$default/GET/any")
         arn = f"arn:aws:lambda:us-east-1:000000000000:function:{FUNCTION['FunctionName']}"
-        lets = {"Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "lambda:InvokeFunction", "Resource": arn}
+        lets = {
+            "Effect": "Allow",
+            "Principal": {"Service": "apigateway.amazonaws.com"},
+            "Action": "lambda:InvokeFunction",
+            "Resource": arn,
+        }
         its = {**lets, "Condition": {"ArnLike": {"AWS:SourceArn": f"{API}/*"}}}
         others = {**lets, "Condition": {"ArnLike": {"AWS:SourceArn": f"{API}/authorizers/*"}}}
         self.assertEqual(faults([], invocations=[invocation], policy={"Statement": [its]}), [])
