@@ -15,7 +15,7 @@ fn webhook(number: usize) -> WebhookId {
     WebhookId::from_parts(Timestamp::UNIX_EPOCH, number as u128)
 }
 
-/// A webhook with the settings of that number; those below ten are templates.
+/// A webhook with the given settings. Those below ten are templates.
 fn subscription(number: usize, settings: usize, ordered: bool) -> Arc<Subscription> {
     let rendering = if settings < 10 {
         json!({"format": "template", "template": format!("[{settings}{}]", " ".repeat(settings * 1_000))})
@@ -134,7 +134,7 @@ fn a_slice_of_the_version_before_is_read() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Every webhook is in one slice, once, with its own settings; and no slice is more than it may be.
+    /// Every webhook is in exactly one slice, with its own settings, and every slice is within its limits.
     #[test]
     fn slices_have_all_and_not_too_much(wanted in prop::collection::vec((0_usize..30, 1_usize..900), 0..16)) {
         let event = event();
@@ -164,8 +164,8 @@ proptest! {
         prop_assert_eq!(seen, all);
     }
 
-    /// Whatever templates a tenant has: what an event takes in its shard is bounded by what it may take, one rendering more, and what it
-    /// takes without a template.
+    /// Whatever templates a tenant has, the work that an event takes in its shard is bounded by its budget, one more
+    /// rendering, and the renderings without a template.
     #[test]
     fn an_event_takes_no_more_than_its_share(works in prop::collection::vec(0_u64..8_000_000, 0..300)) {
         let (event, mut budget, mut batch) = (event(), EventBudget::default(), BATCH_WORK);
