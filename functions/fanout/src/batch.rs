@@ -46,7 +46,7 @@ pub(crate) async fn fan_out(
             Ok(None) => from += group.len(),
             Ok(Some(first)) => return Ok(Some(from + first)),
             Err(error) if from > 0 => {
-                tracing::error!(%error, records = from, "the rest of the batch goes back to the stream");
+                tracing::error!(%error, records = from, "the rest of the batch is returned to the stream");
                 return Ok(Some(from));
             }
             Err(error) => return Err(error),
@@ -270,7 +270,7 @@ impl Chunk {
         }
     }
 
-    /// Says whether it is to be sent before there is more of it.
+    /// Returns whether it must be sent before more is added.
     fn is_full(&self) -> bool {
         self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }

@@ -117,13 +117,13 @@ impl Default for Matchers {
 }
 
 impl Matchers {
-    /// Returns the tenant's matcher, if it is of that generation. One that was forgotten is to be read again.
+    /// Returns the tenant's matcher if it is of that generation. A matcher that was evicted must be read again.
     pub fn of(&mut self, tenant: &TenantId, generation: u64) -> Option<&mut Known> {
         self.known.get_mut(tenant).filter(|known| known.generation == generation)
     }
 
-    /// Takes a tenant's matcher out, to be brought up to date and [put back](Self::put); an empty one if there is none, and then
-    /// there is room for as much as a tenant may have.
+    /// Takes a tenant's matcher out, so that it can be updated and [put back](Self::put). If there is no matcher, returns an
+    /// empty one, and makes room for as much as a tenant may have.
     pub fn take(&mut self, tenant: &TenantId) -> Known {
         if let Some(known) = self.known.pop(tenant) {
             self.bytes -= known.matcher.bytes();
@@ -180,7 +180,7 @@ impl Matchers {
         self.known.len()
     }
 
-    /// Says whether there is none.
+    /// Returns whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
@@ -213,8 +213,8 @@ mod tests {
             add(&mut matchers, tenant, if tenant == "small" { 10 } else { MAX_BYTES / 2 });
         }
         assert_eq!(names(&matchers), ["larger", "small"]);
-        assert!(matchers.of(&"large".parse().unwrap(), 1).is_none(), "it is to be read again");
-        assert!(matchers.of(&"small".parse().unwrap(), 2).is_none(), "it is to be brought up to date");
+        assert!(matchers.of(&"large".parse().unwrap(), 1).is_none(), "it must be read again");
+        assert!(matchers.of(&"small".parse().unwrap(), 2).is_none(), "it must be updated");
         add(&mut matchers, "alone", MAX_BYTES);
         assert_eq!(names(&matchers), ["alone"], "the events of one tenant must go on, however much it has");
         matchers.take(&"alone".parse().unwrap());

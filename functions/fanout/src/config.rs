@@ -1,4 +1,4 @@
-//! What the fanout function is told by its environment.
+//! The configuration of the fanout function, from its environment.
 
 use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};

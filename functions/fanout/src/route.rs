@@ -1,4 +1,4 @@
-//! From a table's changes to events, with the Registry as it stands now.
+//! From a table's changes to events, with the current content of the Registry.
 
 use std::collections::HashSet;
 
@@ -15,15 +15,15 @@ use crate::published;
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
 
-/// What came of a change: its events, or why it could not be mapped.
+/// The result of mapping a change: its events, or why it could not be mapped.
 pub(crate) type Mapped = Result<Vec<Event>, String>;
 
 /// Maps the changes of one table, and brings the matchers of their tenants up to date; the result is in the changes' order.
 ///
 /// `None` if it gets late while they are brought up to date.
 ///
-/// One read while nothing changed: the mapping is the one that was used last, and the read that brings the tenants'
-/// generations says whether it still stands.
+/// Takes one read while nothing has changed: the mapping that was used last is used again, and the read of the tenants'
+/// generations shows whether it is still current.
 pub(crate) async fn map(
     app: &App,
     cache: &mut Cache,

@@ -1,8 +1,8 @@
 //! What fan-out's process holds: below 200 MB of its 256 for any 1,000 filters that are accepted, with the largest batch.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::print_stdout, reason = "the figures are to be seen")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::print_stdout, reason = "the figures are shown")]
 
 use std::iter::repeat_with;
 
