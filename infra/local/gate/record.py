@@ -49,5 +49,6 @@ def entries(call: Call) -> int:
     """Returns how many messages or items a call has; one for calls without a batch."""
     data = call.data
     if call.operation in ("BatchGetItem", "BatchWriteItem"):
-        return sum(len(asked.get("Keys", asked)) for asked in data["RequestItems"].values())
+        # Of each table a read has an object with keys, a write the list of its items.
+        return sum(len(asked["Keys"] if isinstance(asked, dict) else asked) for asked in data["RequestItems"].values())
     return len(data.get("Entries") or data.get("TransactItems") or data.get("SecretIdList") or [call])

@@ -157,6 +157,7 @@ class Needs(unittest.TestCase):
 
     def test_entries_are_counted(self):
         self.assertEqual(entries(dynamodb("TransactWriteItems", TransactItems=TRANSACTION)), 4)
+        self.assertEqual(entries(dynamodb("BatchWriteItem", RequestItems={"a": [{}, {}], "b": [{}]})), 3)
         self.assertEqual(entries(Call("sqs", "SendMessageBatch", {"Entries": [{}, {}]})), 2)
         self.assertEqual(entries(dynamodb("BatchGetItem", RequestItems={"Games": {"Keys": [key("a"), key("b")]}})), 2)
         self.assertEqual(entries(dynamodb("GetItem", TableName="Games", Key=key("a"))), 1)
