@@ -222,6 +222,7 @@ async fn bad_input_is_named(#[case] body: &str, #[case] status: u16, #[case] kin
 
 /// Faults of types, of values, of names and of filters, in lists and deep within: one answer has them all.
 #[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn every_fault_of_a_body_is_named_at_once() {
     let body = json!({
         "name": "x", "nmae": "y", "url": "http://", "event_types": ["ok", "a b"], "retry_policy": {"maxAttempts": 99}, "secret": "short",
