@@ -21,7 +21,8 @@ use utoipa_swagger_ui::{Config, serve};
 use crate::cacheable::cacheable;
 use crate::idempotency::LOOKS;
 use crate::problem::{Fault, Problem, ProblemBody};
-use crate::routes::webhooks::NewWebhookOnly;
+use crate::registration::representation;
+use crate::registration::schemas::NewWebhookOnly;
 
 mod beside;
 mod described;
@@ -164,6 +165,8 @@ fn derive_bodies(components: &mut Components) {
         *property = RefOr::T(AnyOfBuilder::new().item(property.clone()).item(null).build().into());
     }
     patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let webhook = representation::schema(object("Settings"));
+    components.schemas.insert("Webhook".to_owned(), RefOr::T(Schema::Object(webhook)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
     components.schemas.insert("WebhookReplacement".to_owned(), RefOr::T(Schema::Object(replacement)));

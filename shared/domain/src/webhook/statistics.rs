@@ -38,8 +38,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Forgets the failures in a row: whoever mends a webhook starts anew with it.
-    pub fn forgive(&mut self) {
+    /// Resets the counters of consecutive failures, for a webhook that was changed, resumed or restored.
+    pub fn reset_failures(&mut self) {
         (self.consecutive_failures, self.consecutive_timeouts, self.failing_since) = (0, 0, None);
     }
 }
