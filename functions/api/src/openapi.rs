@@ -108,6 +108,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     link(&mut openapi, of_a_webhook);
     beside::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
+        components.schemas.insert("Webhook".to_owned(), RefOr::T(representation::schema()));
         described::mend(components);
         derive_bodies(components);
     }
@@ -165,8 +166,6 @@ fn derive_bodies(components: &mut Components) {
         *property = RefOr::T(AnyOfBuilder::new().item(property.clone()).item(null).build().into());
     }
     patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
-    let webhook = representation::schema(object("Settings"));
-    components.schemas.insert("Webhook".to_owned(), RefOr::T(Schema::Object(webhook)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
     components.schemas.insert("WebhookReplacement".to_owned(), RefOr::T(Schema::Object(replacement)));

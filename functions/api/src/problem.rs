@@ -17,7 +17,7 @@ mod fault;
 
 pub use fault::Fault;
 
-/// What went wrong with a request. Its details are for whoever sent it; what is ours goes to the log and not to them.
+/// What went wrong with a request. Details about the request go to the caller; internal details go to the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// There is no usable token.
@@ -26,7 +26,7 @@ pub enum Problem {
     /// The token's bearer may not do this.
     #[error("{0}")]
     Forbidden(String),
-    /// There is no such thing, or it is somebody else's: nobody is told which.
+    /// It does not exist, or belongs to someone else. The answer does not say which.
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The path does not take this method.
@@ -45,7 +45,7 @@ pub enum Problem {
         current: u64,
     },
     /// The request replaces a thing without saying which version.
-    #[error("send If-Match with the ETag of what is to be replaced, or use PATCH")]
+    #[error("send If-Match with the ETag of the version that you replace, or use PATCH")]
     PreconditionRequired,
     /// An idempotency key belongs to another request.
     #[error("this Idempotency-Key was used for another request; use a new one")]
@@ -151,7 +151,7 @@ pub struct ProblemBody {
 }
 
 impl Problem {
-    /// Returns the same problem with what stands within a field.
+    /// Returns the same problem with the value of a field.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
     pub fn below(self, pointer: &str) -> Self {
@@ -161,7 +161,7 @@ impl Problem {
         }
     }
 
-    /// Returns the same problem for a body that is itself what stands at the pointer.
+    /// Returns the same problem for a body that is itself the value at the pointer.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
     pub fn within(self, pointer: &str) -> Self {

@@ -1,4 +1,4 @@
-//! Who is calling, and how often they may.
+//! Identifies callers and limits their rates.
 
 pub mod api_key;
 pub mod caller;

@@ -14,7 +14,7 @@ pub mod redact;
 pub mod retry;
 pub mod target;
 
-/// One attempt, as the log keeps it.
+/// One attempt, as recorded in the log of attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The cycle that it belongs to.
@@ -23,11 +23,11 @@ pub struct Attempt {
     pub number: u32,
     /// When it started.
     pub at: Timestamp,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Which secret signed it.
+    /// Identifies the secret that signed it.
     pub secret_fingerprint: Fingerprint,
-    /// What was sent beside the body, without what is secret of it.
+    /// The request headers, without secrets.
     #[serde(default, skip_serializing_if = "SentHeaders::is_empty")]
     pub request_headers: SentHeaders,
 }

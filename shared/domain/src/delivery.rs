@@ -1,9 +1,11 @@
-//! What to do with a delivery: the state machine that the ledger records.
+//! Deliveries and the state machine that the ledger records.
 //!
-//! Pure decisions. [`decide`](decide::decide) looks at a message, the ledger's row, the webhook and its breaker, and says whether
-//! to attempt. [`settle`](decide::settle) looks at the attempt's outcome and says what state the delivery is in.
-//! [`wake`](decide::wake) looks at a due row and says how the sweep moves it on. What they say is true wherever a process dies in
-//! between, because until a delivery is terminal there is a holder: a message that is not deleted, or a row that waits in a lane.
+//! All decisions are pure. [`decide`](decide::decide) takes a message, the ledger's row, the webhook and its breaker,
+//! and says whether to attempt the delivery. [`settle`](decide::settle) turns the attempt's outcome into the delivery's
+//! next state. [`wake`](decide::wake) takes a due row and says how the sweep moves it on.
+//!
+//! Invariant: until a delivery is terminal, something holds it: a message that has not been deleted, or a row in a lane
+//! that the sweep reads. A process can therefore die at any point without losing a delivery.
 
 use std::time::Duration;
 
@@ -32,47 +34,49 @@ pub mod redelivery;
 pub mod request;
 pub mod slice;
 
-/// The longest wait that goes out at once as a delayed message (SQS allows 15 minutes); the sweep wakes after longer ones.
+/// The longest wait that a delayed message can cover (SQS allows 15 minutes). The sweep wakes deliveries that wait
+/// longer.
 pub const SHORT_WAIT: Duration = Duration::from_mins(15);
 
-/// How long the sweep leaves to a message that should already be on its way before it sends another.
+/// How long the sweep waits for a message that should already be on its way before it sends another.
 pub const OVERDUE_AFTER: Duration = Duration::from_mins(2);
 
-/// How far ahead the sweep looks: the time between two runs, so that a delivery wakes on time and not at the next run.
+/// How far ahead the sweep looks. Equal to the time between two runs, so that a delivery wakes on time rather than at
+/// the next run.
 pub const SWEEP_AHEAD: Duration = Duration::from_mins(1);
 
-/// How long the ledger keeps a delivery after it was last written, and a stored body after its event.
+/// Retention: how long the ledger keeps a delivery after its last write, and a stored body after its event.
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// How many attempts of earlier cycles a row keeps when a new one begins: with those of the new one, and a body, it stays below the
-/// 400 KB of an item, however long their headers and excerpts are: each takes less than 7 KB.
+/// How many attempts of earlier cycles a row keeps when a new cycle begins. Each attempt takes less than 7 KB, so
+/// together with the attempts of the new cycle and a body the row stays below DynamoDB's item limit of 400 KB.
 pub const EARLIER_ATTEMPTS: usize = 20;
 
 /// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It waits for its turn: sent again after it ended and not attempted since; until `next_at` where its webhook takes no more in a
-    /// second; or, without a time, where it takes no more at once, until one of those under way has ended.
+    /// Waiting for its turn: redriven and not attempted since; until `next_at` if the webhook's rate limit is used up;
+    /// or, without a time, until one of the webhook's requests in flight ends if its concurrency limit is reached.
     Pending,
-    /// The last attempt failed, or a fault of the service kept it from being made; another follows at `next_at`.
+    /// The last attempt failed, or an internal fault prevented it. The next one follows at `next_at`.
     Retrying,
-    /// The webhook is paused, or its receiver down; the delivery goes on when it is not any more.
+    /// Waiting until the webhook is resumed or its receiver answers again.
     Parked,
-    /// It waits behind an earlier delivery of its entity, which has not ended.
+    /// Waiting behind an earlier delivery of its entity that has not ended.
     Held,
-    /// The receiver took it.
+    /// The receiver accepted it.
     Delivered,
-    /// The last attempt failed, and it was the last: a dead letter, until a redrive starts anew.
+    /// The last attempt failed and no more follow: a dead letter, until a redrive starts a new cycle.
     Exhausted,
-    /// The webhook is gone or disabled, and the delivery with it.
+    /// Cancelled because the webhook is deleted or disabled.
     Cancelled,
-    /// A test that did not arrive. Tests are not attempted again.
+    /// A test that did not arrive. Tests are not retried.
     Failed,
 }
 
 impl State {
-    /// Returns the name, as tables, logs and the API spell it.
+    /// Returns the name used in tables, logs and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,7 +91,7 @@ impl State {
         }
     }
 
-    /// Says whether nothing more happens by itself.
+    /// Returns whether the delivery stays in this state unless it is redriven.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -97,46 +101,46 @@ impl State {
     }
 }
 
-/// A delivery, as the ledger knows it.
+/// A delivery, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its id.
+    /// The delivery's id.
     pub id: DeliveryId,
-    /// The event that is delivered.
+    /// The event that it delivers.
     pub event: EventId,
-    /// Its type.
+    /// The event's type.
     pub event_type: EventType,
-    /// The webhook that it goes to.
+    /// The webhook that it is for.
     pub webhook: WebhookId,
-    /// Whose webhook that is.
+    /// The webhook's tenant.
     pub tenant: TenantId,
-    /// The application that registered it, if any.
+    /// The application that registered the webhook, if any.
     pub app: Option<AppId>,
-    /// Where the event stands in the order of the entity's changes.
+    /// The event's position in the order of its entity's changes.
     pub sequence: Option<String>,
-    /// The entity that it is about, if its webhook wants the deliveries of one in order.
+    /// The event's entity, if the webhook wants the deliveries of an entity in order.
     pub entity: Option<String>,
-    /// How many deliveries led to its event.
+    /// How many deliveries led to the event.
     pub hops: Hops,
-    /// Until when it waits or waited, if it was over its tenant's budget.
+    /// If it is over its tenant's budget: when its first attempt becomes possible. Kept after that time.
     pub deferred_until: Option<Timestamp>,
-    /// Whether its tenant's budget has no room for it within [some days](crate::budget::LONGEST_DEFERRAL_DAYS): it is
-    /// given up when its turn comes.
+    /// Whether its tenant's budget has no room for it within [the longest
+    /// deferral](crate::budget::LONGEST_DEFERRAL_DAYS). It is given up when its turn comes.
     pub over_budget: bool,
-    /// Where it stands.
+    /// Its state, and its next attempt.
     pub progress: Progress,
-    /// Until when somebody is at it.
+    /// When the lease of the process that is attempting it ends.
     pub lease_until: Option<Timestamp>,
-    /// The body, while there may be another attempt.
+    /// The body, as long as another attempt is possible.
     pub body: Option<Body>,
-    /// What the body is.
+    /// The content type of the body.
     pub content_type: ContentType,
-    /// The attempts so far, oldest first; of earlier cycles the last [few](EARLIER_ATTEMPTS).
+    /// The attempts so far, oldest first. Of earlier cycles only the [last ones](EARLIER_ATTEMPTS) are kept.
     pub attempts: Vec<Attempt>,
 }
 
 impl Delivery {
-    /// Returns the delivery that a first message asks for, and where it stands now.
+    /// Returns the delivery that a first message asks for, with the given progress.
     #[must_use]
     pub fn first(message: Message, progress: Progress) -> Self {
         let Message {
@@ -178,7 +182,7 @@ impl Delivery {
         }
     }
 
-    /// Returns the message that asks for its next attempt. Without a body: the row has it.
+    /// Returns the message that asks for the next attempt. It has no body, because the row keeps the body.
     #[must_use]
     pub fn next_message(&self) -> Message {
         let Self {
@@ -207,24 +211,24 @@ impl Delivery {
     }
 }
 
-/// Where a delivery stands, and what comes next.
+/// The state of a delivery, and its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The state.
     pub state: State,
-    /// Counts the redrives.
+    /// The number of redrives.
     pub cycle: u32,
-    /// The number of the attempt that comes next; of a terminal delivery, of the last one.
+    /// The number of the next attempt; of a terminal delivery, the number of the last one.
     pub attempt: u32,
-    /// When it comes, while retrying.
+    /// When the next attempt is due, while retrying.
     pub next_at: Option<Timestamp>,
 }
 
 impl Progress {
-    /// Returns where the row waits to be found, or `None` once nothing more is to do.
+    /// Returns which index lane the row waits in, or `None` if there is nothing left to do.
     ///
-    /// A short wait is on a queue already, so the sweep comes only when that message is overdue. An exhausted delivery is due
-    /// until its letter is known to be in the queue of exhausted deliveries.
+    /// A short wait is already covered by a delayed message, so the sweep comes only when that message is overdue. An
+    /// exhausted delivery is due until its dead letter is known to be in the queue.
     #[must_use]
     pub fn waits(&self, now: Timestamp) -> Option<Waits> {
         match self.state {
@@ -235,36 +239,36 @@ impl Progress {
             })),
             State::Exhausted => Some(Waits::Due(now + OVERDUE_AFTER)),
             State::Parked => Some(Waits::Parked),
-            // A held one is let go by who ends the one before it.
+            // A held delivery is released when the one before it ends.
             State::Held | State::Delivered | State::Cancelled | State::Failed => None,
         }
     }
 
-    /// Returns how long the message that asks for the next attempt waits in a queue, or `None` if that is too long for
-    /// a queue: the sweep sends it then.
+    /// Returns the delay of the message that asks for the next attempt, or `None` if it exceeds what a queue can delay.
+    /// In that case the sweep sends the message later.
     #[must_use]
     pub fn delay(&self, now: Timestamp) -> Option<Duration> {
         let next_at = self.next_at.unwrap_or(now);
         is_short(now, next_at).then(|| Duration::try_from(next_at.duration_since(now)).unwrap_or_default())
     }
 
-    /// Says whether the body is still needed: there may be another attempt, or a redrive.
+    /// Returns whether the body is still needed, for another attempt or a redrive.
     #[must_use]
     pub fn needs_body(&self) -> bool {
         !self.state.is_terminal() || self.state == State::Exhausted
     }
 }
 
-/// Where a row waits to be found.
+/// The index lane in which a row waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waits {
-    /// With all that the sweep should look at, then.
+    /// In the lane that the sweep reads, due at this time.
     Due(Timestamp),
-    /// With its webhook's others, until they are let go.
+    /// With the webhook's other parked deliveries, until they are released.
     Parked,
 }
 
-/// Says whether the time from `now` to `then` fits a delayed message.
+/// Returns whether a delayed message can cover the time from `now` to `then`.
 #[must_use]
 pub fn is_short(now: Timestamp, then: Timestamp) -> bool {
     then <= now + SHORT_WAIT

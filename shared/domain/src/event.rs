@@ -1,4 +1,4 @@
-//! What happened: one committed change of an entity.
+//! An event: one committed change of an entity, or one published fact.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub mod types;
 use state::{State, StateKey, state_id};
 use types::{EventType, Operation};
 
-/// Which entity an event is about.
+/// The entity that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
     /// Its id within its collection.
@@ -29,42 +29,42 @@ pub struct Entity {
     pub key: String,
     /// The path of its collection (`pipelinesPackets/p1/comments`).
     pub collection: String,
-    /// The template that the path was made of, if it stands for many (`pipelinesPackets/{packetId}/comments`).
+    /// The template of the path, if the path is one of many (`pipelinesPackets/{packetId}/comments`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection_template: Option<String>,
-    /// What stands beside the entity in its payload, by the name it has there (`entityComments`).
+    /// Related values that are shown with the entity, by their names in the payload (`entityComments`).
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub related: Map,
 }
 
 impl Entity {
-    /// Returns the path of the entity: that of its collection, and its id.
+    /// Returns the path of the entity: the path of its collection and its id.
     #[must_use]
     pub fn path(&self) -> String {
         format!("{}/{}", self.collection, self.id)
     }
 }
 
-/// How an entity went, if nobody removed its item.
+/// How an entity was removed, if not by deleting its item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Removal {
     /// It was marked as deleted; the item is still there.
     Soft,
-    /// Its time to live ended.
+    /// Its time to live expired.
     Expired,
 }
 
-/// One committed change, or one published fact, on its way to every webhook that wants it.
+/// One committed change, or one published fact, for every webhook that wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The table that changed, or `published`.
+    /// The name of the table that changed, or `published`.
     pub source: String,
-    /// Derived from the change, so that a replay has the same id.
+    /// The id, derived from the change, so that a replay has the same id.
     pub id: EventId,
-    /// Whose event it is.
+    /// The tenant that it belongs to.
     pub tenant: TenantId,
-    /// The application to which it belongs, if any.
+    /// The application that it belongs to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// `<entity>.<operation>`.
@@ -73,20 +73,21 @@ pub struct Event {
     pub operation: Operation,
     /// When the change was committed.
     pub at: Timestamp,
-    /// Orders the events of one entity: a later one has the greater text. All of one entity are of the same length.
+    /// Orders the events of one entity: a later event has the greater text. All texts of an entity have the same
+    /// length.
     pub sequence: String,
-    /// What it was about.
+    /// The entity that changed.
     pub entity: Entity,
-    /// The state before, if there was one.
+    /// The state before the change, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<State>,
-    /// The state after, if there is one.
+    /// The state after the change, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<State>,
-    /// The paths at which the two differ, sorted, if there are two.
+    /// The sorted paths at which the two states differ, if there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_mask: Option<Vec<String>>,
-    /// How the entity went, if the change is a deletion and not a plain one.
+    /// How the entity was removed, unless its item was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<Removal>,
     /// How many deliveries led to it.
@@ -104,8 +105,9 @@ impl Event {
         )
     }
 
-    /// Names the states by a key of the tenant's, which receivers do not know: a name without one could be compared with those of
-    /// guesses, also at the fields that a webhook's payloads leave out. Without a key they have no names.
+    /// Sets the ids of the states, derived with a key of the tenant that receivers do not know. Without a key, a
+    /// receiver could guess values, also of fields that its payloads leave out, and compare the ids. If there is no
+    /// key, the ids are removed.
     pub fn name_states(&mut self, key: Option<&StateKey>) {
         let path = self.entity.path();
         for state in [&mut self.old, &mut self.new].into_iter().flatten() {
@@ -116,14 +118,14 @@ impl Event {
         }
     }
 
-    /// Returns the names of the attributes that differ before and after; of a new or removed entity all.
+    /// Returns the names of the attributes that changed; all names if the entity is new or removed.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
         let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &state.properties));
         differences(old, new).map(|(name, ..)| name)
     }
 }
 
-/// Returns the sequence of an event that no stream ordered: its id, which starts with its time.
+/// Returns the sequence of an event that no stream has ordered: its id, which starts with the time.
 #[must_use]
 pub fn sequence(id: &EventId) -> String {
     id.to_string().split_off("evt_".len())

@@ -1,4 +1,4 @@
-//! Identifiers: a prefix that says what is named, and a ULID that sorts by time.
+//! Identifiers: a prefix for the kind, and a ULID that sorts by time.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-/// What an [`Id`] names; decides its prefix.
+/// What kind of thing an [`Id`] identifies. Decides its prefix.
 pub trait Kind {
     /// The part before the underscore, such as `whk`.
     const PREFIX: &'static str;
@@ -29,38 +29,38 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A registration: where to send which events.
+    /// A webhook.
     Webhook = "whk", alias WebhookId;
     /// One committed change, or one published fact.
     Event = "evt", alias EventId;
-    /// One event on its way to one webhook.
+    /// The delivery of one event to one webhook.
     Delivery = "dlv", alias DeliveryId;
-    /// A key of an application.
+    /// An application's API key.
     ApiKey = "key", alias ApiKeyId;
-    /// Work that goes on in the background.
+    /// A background job.
     Job = "job", alias JobId;
 }
 
 /// An identifier `<prefix>_<ULID>` of the kind `K`, such as `whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK`.
 ///
-/// There is one spelling an id: lower case, a missing prefix or another prefix do not parse. An id holds no `.`, because
-/// Standard Webhooks joins the signed parts with it.
+/// Each id has one spelling: lower case, a missing prefix or a different prefix do not parse. An id contains no `.`,
+/// because Standard Webhooks joins the signed parts with it.
 #[derive(Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String", bound = "K: Kind")]
 pub struct Id<K>(Ulid, PhantomData<fn() -> K>);
 
 impl<K: Kind> Id<K> {
-    /// Makes an id from the caller's time and 80 random bits (the upper 48 bits of `random` are ignored).
+    /// Creates an id from the caller's time and 80 random bits (the upper 48 bits of `random` are ignored).
     #[must_use]
     pub fn from_parts(at: Timestamp, random: u128) -> Self {
         let milliseconds = u64::try_from(at.as_millisecond()).unwrap_or(0);
         Self(Ulid::from_parts(milliseconds, random), PhantomData)
     }
 
-    /// Derives an id from what it names, so that the same thing has the same id however often it is seen.
+    /// Derives an id from its subject, so that processing the same thing again gives the same id.
     ///
-    /// The time is the change's own and the 80 bits come from SHA-256 over the parts, each preceded by its length, so that
-    /// `("ab", "c")` and `("a", "bc")` differ.
+    /// The time is that of the change, and the 80 bits are taken from SHA-256 over the parts. Each part is preceded by
+    /// its length, so that `("ab", "c")` and `("a", "bc")` differ.
     #[must_use]
     pub fn derive(at: Timestamp, parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
@@ -73,21 +73,21 @@ impl<K: Kind> Id<K> {
         Self::from_parts(at, random)
     }
 
-    /// Returns the time in the id, exact to a millisecond.
+    /// Returns the time in the id, in milliseconds precision.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 
-    /// Returns the id's 128 bits as a GUID, for whoever knows no other ids.
+    /// Returns the id's 128 bits as a GUID, for systems that support only GUIDs.
     #[must_use]
     pub fn guid(&self) -> String {
         let hex = format!("{:032x}", u128::from(self.0));
         [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
     }
 
-    /// Returns which of `count` shards the id falls into; ids spread evenly, whatever their time.
+    /// Returns which of `count` shards the id belongs to. Ids are spread evenly, whatever their time.
     ///
     /// # Panics
     ///
@@ -99,9 +99,9 @@ impl<K: Kind> Id<K> {
     }
 }
 
-/// A text that is not an id of the wanted kind.
+/// The text is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an id of the form {expected}_<ULID>")]
+#[error("must be an id of the form {expected}_<ULID>")]
 pub struct ParseIdError {
     expected: &'static str,
 }
@@ -146,7 +146,7 @@ impl<K: Kind> fmt::Debug for Id<K> {
     }
 }
 
-// Written out, because a derive would ask `K` for the same traits.
+// Written by hand, because a derive would require `K` to implement the same traits.
 impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
         *self
@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn derivation_never_changes() {
-        // A changed derivation would give a replayed batch new ids, and its receivers duplicates they cannot recognise.
+        // If the derivation changed, a replayed batch would have new ids, and its receivers could not recognize the
+        // duplicates.
         let id = EventId::derive(at(1_732_000_000_000), &["films", "1"]);
         assert_eq!(id.to_string(), "evt_01JD1KXA00SRK4CNHMSET7SYG2");
     }

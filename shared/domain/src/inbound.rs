@@ -1,4 +1,4 @@
-//! Inbound webhooks: what a call that somebody else makes becomes.
+//! Inbound webhooks: turns calls from other systems into events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,34 +19,36 @@ use claims::Claim;
 pub use claims::Contradiction;
 pub use earlier::{Again, Earlier};
 
-/// The largest body that is taken, in bytes: with its surroundings it must fit an item.
+/// The largest body, in bytes. Together with its metadata it must fit into a DynamoDB item.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// The type of a call that does not say what it is, to a webhook that does not either.
+/// The type of a call if neither the call nor the webhook names one.
 const DEFAULT_TYPE: &str = "inbound.received";
 
-/// A call, as what it tells and by what it is known.
+/// A call: the fact that it reports, and how to recognize it when it is sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// What it tells, or why it becomes no event. The entity is the call itself, in the collection `inbound/<webhook>`.
+    /// The fact, or why the call becomes no event. The entity is the call itself, in the collection
+    /// `inbound/<webhook>`.
     pub fact: Result<Fact, Unstored>,
-    /// By what a call that is sent again is known. Only what is signed counts, or an old call could be played as a new one.
+    /// Identifies the call when it is sent again. Derived from signed data only, or an old call could be replayed as a
+    /// new one.
     pub once: String,
-    /// What it says of its type in a header that is not signed. The first that the same signed bytes come with counts, even if the call
-    /// becomes no event; otherwise a call of one type could be played again as one of another.
+    /// The type that an unsigned header claims. For given signed bytes the first claim counts, even if the call becomes
+    /// no event; otherwise a call of one type could be replayed as one of another type.
     pub said: Option<String>,
 }
 
 /// Why a verified call becomes no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unstored {
-    /// The webhook names types, and this is none of them.
+    /// The webhook names types, and the call's type is not one of them.
     NotNamed,
-    /// A header that is not signed contradicts the body.
+    /// An unsigned header contradicts the body.
     Contradicted(Contradiction),
 }
 
-/// Returns the collection of a webhook's calls, within which they are known by what is signed.
+/// Returns the collection of a webhook's calls. Calls are deduplicated within it, by their signed data.
 #[must_use]
 pub fn collection(webhook: &Webhook) -> String {
     format!("inbound/{}", webhook.id)
@@ -54,12 +56,13 @@ pub fn collection(webhook: &Webhook) -> String {
 
 /// Reads a verified call.
 ///
-/// The type is the sender's word for it: GitHub's header and action, Shopify's topic, SuperOffice's `Event`, or the `type` of
-/// Standard Webhooks, Stripe and CloudEvents. A call that has none is of the first type that the webhook names. The headers of GitHub and
-/// Shopify are not signed, so they are read with their schemes only, and compared with the body.
+/// The type is the one that the sender gives: GitHub's header and action, Shopify's topic, SuperOffice's `Event`, or
+/// the `type` of Standard Webhooks, Stripe and CloudEvents. A call without one has the first type that the webhook
+/// names. The headers of GitHub and Shopify are not signed, so they are read only with those schemes, and compared with
+/// the body.
 ///
-/// `signed_id` is the sender's id of the call, the same whenever it sends it again, if the scheme signs one. Stripe and
-/// SuperOffice sign one in the body; of anybody else's calls only the body as a whole is known to be the same.
+/// `signed_id` is the sender's id of the call if the scheme signs one; it is the same when the sender retries the call.
+/// Stripe and SuperOffice sign an id in the body. For all other schemes, a retry is recognized by its equal body.
 #[must_use]
 pub fn read<'a>(
     webhook: &Webhook,
@@ -97,7 +100,7 @@ pub fn read<'a>(
     Call { fact: Ok(fact), once, said }
 }
 
-/// Returns the type of a call that says so, or nothing; `None` if the webhook names types and this is none of them.
+/// Returns the type of a call with this claim, if any. `None` if the webhook names types and this is not one of them.
 fn named_type(webhook: &Webhook, said: Option<EventType>) -> Option<EventType> {
     let named = &webhook.settings.event_types;
     match said {
@@ -107,12 +110,13 @@ fn named_type(webhook: &Webhook, said: Option<EventType>) -> Option<EventType> {
     }
 }
 
-/// Short, and in characters that can stand in a path.
+/// Returns whether an id is short and contains only characters that are allowed in a path.
 fn is_id(id: &str) -> bool {
     (1..=255).contains(&id.len()) && !id.chars().any(|c| c.is_control() || c == '/')
 }
 
-/// The body as properties, and whether it is a JSON object. What is none is a property itself: nothing that was sent is lost.
+/// Returns the body as properties, and whether it is a JSON object. Any other body becomes a single property, so that
+/// nothing is lost.
 fn data(body: &[u8]) -> (Map, bool) {
     let alone = |value| (Map::from([("body".to_owned(), value)]), false);
     let Ok(text) = str::from_utf8(body) else {
@@ -135,7 +139,7 @@ fn event_type(scheme: SignatureScheme, claim: Option<Claim<'_>>, data: &Map) -> 
         }
         (_, None) => None,
     };
-    // What only the service tells is not the sender's to tell.
+    // A sender cannot use reserved types.
     said.or_else(|| text("type"))?.parse().ok().filter(|said| !is_reserved(said))
 }
 
@@ -197,7 +201,7 @@ mod tests {
         assert_eq!(call.fact.unwrap().event_type.as_str(), found);
     }
 
-    /// Headers that a scheme neither signs nor knows say nothing.
+    /// Headers that a scheme neither signs nor defines have no effect.
     #[rstest]
     #[case::standard_webhooks(SignatureScheme::StandardWebhooks)]
     #[case::stripe(SignatureScheme::Stripe)]
@@ -243,7 +247,7 @@ mod tests {
     #[rstest]
     #[case::signed(SignatureScheme::StandardWebhooks, Some("msg_1"), Some("msg_1"))]
     #[case::signed_in_the_body(SignatureScheme::Stripe, None, Some("7"))]
-    // The id of what the call is about, which many calls are about.
+    // The id of the subject of the call, which many calls share.
     #[case::some_id(SignatureScheme::HmacSha256, None, None)]
     #[case::a_header_that_is_not_signed(SignatureScheme::Github, None, None)]
     fn a_call_is_known_by_what_is_signed(

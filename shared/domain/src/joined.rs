@@ -1,12 +1,14 @@
-//! Several texts in one: for keys of tables and for digests. No two different lists of texts give the same result.
+//! Joins several texts into one, for table keys and for digests. Different lists of texts never give the same result.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-/// Joins parts with `#`. Within a part, `#` becomes `%23` and `%` becomes `%25`, so that a part cannot pass for two.
+/// Joins parts with `#`. Within a part, `#` becomes `%23` and `%` becomes `%25`, so that a part cannot be mistaken for
+/// two.
 ///
-/// Parts of letters, digits and other punctuation stay readable as they are. An empty list gives the same text as one empty part.
+/// Parts of letters, digits and other punctuation stay readable. An empty list gives the same text as a single empty
+/// part.
 #[must_use]
 pub fn key(parts: &[&str]) -> String {
     let mut joined = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
@@ -26,8 +28,8 @@ pub fn key(parts: &[&str]) -> String {
     joined
 }
 
-/// Returns the SHA-256 over the parts in hexadecimal. Each part is preceded by its length, so that `["ab", "c"]` and `["a", "bc"]`
-/// differ.
+/// Returns the SHA-256 over the parts in hexadecimal. Each part is preceded by its length, so that `["ab", "c"]` and
+/// `["a", "bc"]` differ.
 #[must_use]
 pub fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -50,7 +52,7 @@ mod tests {
         assert_eq!(key(&["a#b", "50%"]), "a%23b#50%25");
     }
 
-    /// Texts that are likely to collide where parts are joined without care.
+    /// Texts that are likely to collide if parts are joined carelessly.
     fn parts() -> impl Strategy<Value = Vec<String>> {
         prop::collection::vec("[a#%23 ./-]{0,4}", 1..4)
     }

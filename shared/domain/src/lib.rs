@@ -1,10 +1,10 @@
 //! The rules of Dynahook, and nothing else.
 //!
-//! Everything here is pure: no I/O, no async, no clock, no randomness and no AWS. Time and random draws are arguments, so
-//! that every decision can be tested exactly. What decides lives here; what does lives in the functions.
+//! Everything here is pure: no I/O, no async, no clock, no randomness and no AWS. Time and random draws are arguments,
+//! so that every decision can be tested exactly. What decides lives here; what does lives in the functions.
 //!
-//! The layers, in the order of an event's way. A file imports files of its own layer and of layers above it, and no two files
-//! import each other; `make lint` reads this table and checks both.
+//! The layers, in the order of an event's way. A file imports files of its own layer and of layers above it, and no two
+//! files import each other; `make lint` reads this table and checks both.
 //!
 //! | Modules | What they hold |
 //! |---|---|

@@ -1,7 +1,8 @@
-//! The body that a webhook receives.
+//! The payload: the body that a webhook receives.
 //!
-//! Rendered once, before the delivery is queued, and never parsed again: what is signed is the bytes that are sent.
-//! `docs/use/payloads.md` shows every format to receivers; its examples are tested against this code.
+//! It is rendered once, before the delivery is queued, and never parsed again, so the signature covers exactly the
+//! bytes that are sent. `docs/use/payloads.md` shows every format to receivers; its examples are tested against this
+//! code.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,10 +23,10 @@ pub mod work;
 #[cfg(test)]
 mod tests;
 
-/// What a webhook's owner adds to every payload. The names of the payload's own fields are not among them.
+/// Properties that a webhook's owner adds to every payload, except the names of the payload's own fields.
 pub type Properties = serde_json::Map<String, serde_json::Value>;
 
-/// How many fields may be included, and how many excluded.
+/// The largest number of included fields, and of excluded fields.
 pub const MAX_FIELDS: usize = 100;
 
 /// The format of a payload.
@@ -45,7 +46,7 @@ pub enum PayloadFormat {
     Slack,
     /// A card for a workflow of Microsoft Teams.
     Teams,
-    /// Whatever the webhook's template makes of it.
+    /// The output of the webhook's template.
     Template,
 }
 
@@ -53,16 +54,16 @@ pub enum PayloadFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Detail {
-    /// The entity as it is, and as it was.
+    /// The entity's new and old state.
     #[default]
     Full,
-    /// What changed, and nothing else.
+    /// Only what changed.
     Diff,
-    /// Which entity, and the names of what changed, but no value.
+    /// The entity's id and the names of what changed, without values.
     Thin,
 }
 
-/// What a body is, for the header `Content-Type`.
+/// The content type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentType {
@@ -84,7 +85,7 @@ impl ContentType {
     }
 }
 
-/// How a webhook's payloads look.
+/// How a webhook's payloads are rendered.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rendering {
     /// The format.
@@ -93,19 +94,19 @@ pub struct Rendering {
     /// How much of the entity is shown.
     #[serde(default, skip_serializing_if = "is_default")]
     pub detail: Detail,
-    /// Only these fields of the entity, if any are named.
+    /// Only these fields of the entity are shown. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<FieldPath>,
-    /// Never these fields of the entity, whatever is included.
+    /// These fields of the entity are never shown, even if they are included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<FieldPath>,
-    /// What is added to every payload.
+    /// Properties that are added to every payload.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
-    /// The template, for the format that is one.
+    /// The template, for [`PayloadFormat::Template`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// What people call the webhook, for the format that shows it.
+    /// The webhook's name, for the format that shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_name: Option<String>,
 }
@@ -114,67 +115,68 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Why an event has no body. Says what and where, never a value of the entity: it stands in logs and in the log of attempts.
+/// Why an event could not be rendered. It never contains a value of the entity, because it appears in logs and in the
+/// log of attempts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// The format is a template, and there is none.
-    #[error("there is no template")]
+    /// The format is `template`, and the template is missing.
+    #[error("the webhook has no template")]
     NoTemplate,
-    /// The template is none, does what it may not, or asks for what the event does not have.
+    /// The template is invalid, does something forbidden, or uses a value that the event does not have.
     #[error("line {line} of the template: {reason}")]
     Template {
-        /// Where.
+        /// The line in the template.
         line: usize,
-        /// What.
+        /// What is wrong.
         reason: String,
     },
     /// The template takes too many steps.
-    #[error("line {line} of the template: it takes more than {steps} steps{}", for_names(*longest))]
+    #[error("line {line} of the template: must take at most {steps} steps{}", for_names(*longest))]
     TooLong {
-        /// Where.
+        /// The line in the template.
         line: usize,
-        /// How many are allowed.
+        /// The limit.
         steps: u64,
-        /// How long the longest name or literal of the template is, in bytes, if there are fewer steps for it.
+        /// The length in bytes of the longest name or literal of the template, if it lowers the limit.
         longest: usize,
     },
-    /// The filters and operators of the template read and make too much.
-    #[error("line {line} of the template: its filters and operators take more than {limit} units of work")]
+    /// The filters and operators of the template do too much work.
+    #[error("line {line} of the template: filters and operators must take at most {limit} units of work")]
     TooMuch {
-        /// Where.
+        /// The line in the template.
         line: usize,
-        /// How much is allowed, in units of [`Work`](work::Work).
+        /// The limit, in units of [`Work`](work::Work).
         limit: usize,
     },
-    /// The webhooks that keep an order have templates that take more together than one event may.
+    /// The templates of ordered webhooks together take more work than one event may.
     #[error(
-        "the templates of webhooks with `ordering: entity` take more than {limit} units of work for one event; use fewer different ones"
+        "the templates of webhooks with `ordering: entity` must take at most {limit} units of work for one event; use fewer different templates"
     )]
     NoShare {
-        /// How much is allowed, in units of [`Work`](work::Work).
+        /// The limit, in units of [`Work`](work::Work).
         limit: u64,
     },
-    /// What the template made is not JSON.
-    #[error("what the template makes is not JSON: see its line {line}, column {column}")]
+    /// The output of the template is not JSON.
+    #[error("the output of the template must be JSON: see line {line}, column {column} of the output")]
     NotJson {
-        /// The line of what it made.
+        /// The line in the output.
         line: usize,
-        /// The column there.
+        /// The column in the output.
         column: usize,
     },
-    /// What the template made is JSON by its grammar, and hard on parsers.
-    #[error("what the template makes has more than 99 levels, or half of a surrogate pair such as \\ud800")]
+    /// The output is valid JSON by its grammar, but many parsers cannot read it.
+    #[error("the output of the template must have at most 99 levels and no unpaired surrogates such as \\ud800")]
     HardToRead,
-    /// What the template made is too large.
-    #[error("what the template makes is larger than {limit} bytes")]
+    /// The output is too large.
+    #[error("the output of the template must be at most {limit} bytes")]
     TooLarge {
-        /// What is allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
 
 impl RenderError {
-    /// Says whether the template was stopped because it took or made too much.
+    /// Returns whether the template was stopped because of a limit.
     #[must_use]
     pub fn is_excess(&self) -> bool {
         match self {
@@ -193,7 +195,7 @@ fn for_names(longest: usize) -> String {
 }
 
 impl Rendering {
-    /// Returns what the bodies are.
+    /// Returns the content type of the bodies.
     #[must_use]
     pub fn content_type(&self) -> ContentType {
         match self.format {

@@ -1,4 +1,4 @@
-//! How the items of a table become events.
+//! Turns changes of a table's items into events.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub mod template;
 use error::MapError;
 use mapping::{Mapping, Place};
 
-/// The most kinds of entity that a table may hold.
+/// The largest number of kinds of entities in a table.
 const MAX_ENTITIES: usize = 50;
 
 /// A DynamoDB table with a stream, and how its items map to events.
@@ -36,18 +36,18 @@ pub struct Source {
     pub entities: Vec<Mapping>,
 }
 
-/// What a stream says of one change: names and values, without the stream's own encoding.
+/// A change from a stream, decoded into names and values.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The id that the stream gave the change; unique over all tables.
+    /// The change's id from the stream, unique across all tables.
     pub stream_event_id: String,
-    /// Orders the changes of an item: digits, as many for every change.
+    /// Orders the changes of an item: digits, with the same length for every change.
     pub sequence: String,
-    /// When it was committed.
+    /// When the change was committed.
     pub at: Timestamp,
-    /// Whether the item's time to live ended.
+    /// Whether the item was removed because its time to live expired.
     pub expired: bool,
-    /// The images.
+    /// The item before and after the change.
     pub images: Images,
 }
 
@@ -58,21 +58,21 @@ pub enum Images {
     Insert(Map),
     /// The item changed, from the first image to the second.
     Modify(Map, Map),
-    /// The item is gone; this was its last image.
+    /// The item was removed; this was its last image.
     Remove(Map),
 }
 
 impl Source {
-    /// Turns a change into the events it is: usually one.
+    /// Converts a change into events, usually one.
     ///
-    /// A write that changed nothing that anybody may see is none, and so is one of an item of no kind. A change of the
-    /// soft-delete attribute to true is a deletion, and back a creation. An item that moved from one tenant, application,
-    /// kind or collection to another is two events, a deletion where it was and a creation where it is, so that neither side
-    /// sees the other's values.
+    /// A write that changes nothing visible results in no event, and neither does an item of no known kind. A change of
+    /// the soft-delete attribute to true is a deletion, and a change back is a creation. An item that moved to another
+    /// tenant, application, kind or collection results in two events: a deletion in the old place and a creation in the
+    /// new one, so that neither side sees the other's values.
     ///
     /// # Errors
     ///
-    /// If an image lacks what the mapping names.
+    /// If an image lacks an attribute that the mapping names.
     pub fn events(&self, change: Change) -> Result<Vec<Event>, MapError> {
         let Change { images, .. } = &change;
         let (old, new) = match images {
@@ -114,7 +114,7 @@ impl Source {
         let path = event.entity.path();
         let mut old = mapping.state(&path, old);
         let mut new = mapping.state(&path, new);
-        // What the table does not say, the stream does: the commit is the last change.
+        // If the table has no update time, use the commit time from the stream.
         new.update_time.get_or_insert_with(|| rfc3339(change.at));
         mapping.take_related(&mut old.properties);
         event.entity.related = mapping.take_related(&mut new.properties);
@@ -177,19 +177,22 @@ impl Source {
 }
 
 impl Source {
-    /// Returns everything that is not allowed; nothing if all is.
+    /// Returns all faults; empty if the source is valid.
     #[must_use]
     pub fn check(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
-            faults.push(FieldError::new("/table", "must be a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -"));
+            faults.push(FieldError::new(
+                "/table",
+                "must be a DynamoDB table name: 3 to 255 characters of A-Z a-z 0-9 _ . -",
+            ));
         }
         if [OPERATIONAL, PUBLISHED].contains(&self.table.as_str()) {
-            faults.push(FieldError::new("/table", "is what events of another origin name as their source"));
+            faults.push(FieldError::new("/table", "is reserved as the source of other events; use another table name"));
         }
         if !(1..=MAX_ENTITIES).contains(&self.entities.len()) {
-            faults.push(FieldError::new("/entities", format!("must be 1 to {MAX_ENTITIES} kinds of entity")));
+            faults.push(FieldError::new("/entities", format!("must have 1 to {MAX_ENTITIES} entries")));
         }
         for (index, mapping) in self.entities.iter().enumerate() {
             mapping.check(&format!("/entities/{index}"), index + 1 == self.entities.len(), &mut faults);

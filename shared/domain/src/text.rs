@@ -1,6 +1,6 @@
-//! Texts that must not get too long.
+//! Truncates texts.
 
-/// Returns the text, or as much of its start as there is room for in so many bytes, with `…` after it.
+/// Returns the text, or as much of its start as fits into this many bytes, followed by `…`.
 #[must_use]
 pub fn clip(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {

@@ -1,15 +1,15 @@
-//! The clock, as something that is passed in.
+//! Time is passed in, so that decisions can be tested.
 
 use jiff::Timestamp;
 
-/// Tells the time. The one port of this project: `runtime::SystemClock` is the only implementation that reads the wall
-/// clock, so that a test decides what time it is.
+/// The clock. `runtime::SystemClock` is the only implementation that reads the wall clock; tests use
+/// their own.
 pub trait Clock: Send + Sync {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// Returns a time as payloads show it: ISO 8601 in UTC, with milliseconds.
+/// Formats a time for payloads: ISO 8601 in UTC, with milliseconds.
 #[must_use]
 pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")

@@ -1,8 +1,8 @@
-//! Values as a payload shows them: JSON, with the exact digits of every number and one order of keys.
+//! JSON values that keep the exact digits of every number and have one order of keys.
 //!
-//! Not `serde_json::Value`, for two reasons. Its numbers are 64-bit, while DynamoDB's have 38 digits. And its maps keep the
-//! order of insertion or not, depending on a feature that other crates switch on, while the same change must render to the
-//! same bytes every time.
+//! `serde_json::Value` is not used for two reasons. Its numbers have 64 bits, while DynamoDB's have 38 digits. Its maps
+//! keep the insertion order or not, depending on a feature that other crates may enable, while the same change must
+//! always render to the same bytes.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub mod object;
 pub mod path;
 
-/// A JSON object: its keys are sorted.
+/// A JSON object with sorted keys.
 pub type Map = BTreeMap<String, Value>;
 
 /// A JSON value.
@@ -23,7 +23,7 @@ pub enum Value {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, as it was written.
+    /// A number in its original form.
     Number(Number),
     /// A string.
     String(String),
@@ -34,7 +34,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Returns the text of a string, or the digits of a number: what can stand in an id.
+    /// Returns the text of a string or the digits of a number, which can be used in an id.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -45,15 +45,15 @@ impl Value {
     }
 }
 
-/// How deep lists and maps may stand in one another.
+/// The maximum nesting depth of lists and maps.
 const MAX_DEPTH: usize = 100;
 
-/// A text that is not JSON, or too deep.
+/// The text is not JSON, or is nested too deeply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not JSON")]
+#[error("must be JSON with at most {MAX_DEPTH} levels")]
 pub struct ParseValueError;
 
-/// Reads JSON; numbers keep their digits.
+/// Parses JSON. Numbers keep their digits.
 impl std::str::FromStr for Value {
     type Err = ParseValueError;
 
@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// One level at a time: of a number, `serde_json` gives the letters only as a raw value.
+/// Parses one level at a time, because `serde_json` gives the exact text of a number only as a raw value.
 fn read(raw: &RawValue, depth: usize) -> Result<Value, ParseValueError> {
     fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, ParseValueError> {
         serde_json::from_str(raw.get()).map_err(|_| ParseValueError)
@@ -105,20 +105,20 @@ impl Serialize for Value {
     }
 }
 
-/// A number with all its digits; a JSON number to the letter.
+/// A JSON number with its exact digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number(String);
 
-/// A text that is not a JSON number.
+/// The text is not a JSON number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a JSON number")]
+#[error("must be a JSON number")]
 pub struct ParseNumberError;
 
 impl std::str::FromStr for Number {
     type Err = ParseNumberError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A raw value is checked to be JSON; JSON that starts like a number is one. White space around it is not.
+        // A raw value is valid JSON, and JSON that starts like a number is one. White space is not part of it.
         let starts = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
         let ends = text.ends_with(|last: char| last.is_ascii_digit());
         if starts && ends && serde_json::from_str::<&RawValue>(text).is_ok() {
@@ -131,14 +131,15 @@ impl std::str::FromStr for Number {
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // `serde_json` takes a number verbatim only as a raw value; no other serializer meets this type.
+        // `serde_json` accepts the exact text of a number only as a raw value. No other serializer is used with this
+        // type.
         let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
 
-/// Returns the entries in which two maps differ, in the order of the keys: key, value in the first, value in the second. A map
-/// that is not there has no entries.
+/// Returns the entries in which two maps differ, in the order of the keys: the key, its value in the first map and its
+/// value in the second. A missing map has no entries.
 pub fn differences<'a>(
     old: Option<&'a Map>,
     new: Option<&'a Map>,
@@ -159,19 +160,20 @@ pub fn differences<'a>(
     pairs.filter(|(_, before, after)| before != after)
 }
 
-/// Returns the paths at which two states of an entity differ, sorted: its update mask.
+/// Returns the sorted paths at which two states of an entity differ: its update mask.
 ///
-/// A path names the innermost attribute that differs (`address.city`); maps are compared key by key, lists as a whole. A
-/// key that holds `.` or a backtick, or is empty, stands in backticks, as in a Firestore field path.
+/// A path names the innermost attribute that differs (`address.city`). Maps are compared key by key, lists as a whole.
+/// A key that is empty or contains `.` or a backtick is enclosed in backticks, as in a Firestore field path.
 #[must_use]
 pub fn changed_paths(old: &Map, new: &Map) -> Vec<String> {
     changes(Some(old), Some(new)).into_iter().map(|(path, ..)| path).collect()
 }
 
-/// A path, and what stands there before and after.
+/// A path, with its values before and after.
 pub type PathChange<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 
-/// Returns what differs, in the order of the paths: those of [`changed_paths`], or all attributes of what is new or gone.
+/// Returns the differences in the order of the paths: those of [`changed_paths`], or all attributes if the entity is
+/// new or was deleted.
 #[must_use]
 pub fn changes<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> Vec<PathChange<'a>> {
     let mut changes = Vec::new();
@@ -198,7 +200,7 @@ fn collect_changes<'a>(
     }
 }
 
-/// Adds a name to a path.
+/// Appends a name to a path.
 pub(crate) fn push_name(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('.');
@@ -219,7 +221,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Reads a test's JSON.
+    /// Converts a test's JSON.
     pub(crate) fn map(json: &serde_json::Value) -> Map {
         match json.to_string().parse() {
             Ok(Value::Map(map)) => map,

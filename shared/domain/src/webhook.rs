@@ -1,4 +1,4 @@
-//! A registration: where to send which events, or where to take them from.
+//! A webhook: a registration that says which events are sent where, or which calls are received.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,57 +26,58 @@ pub mod statistics;
 use ordering::Ordering;
 use settings::{Direction, Settings};
 
-/// The version of the resource's form: raised when a reader of the old one could not read the new one.
+/// The version of the resource's serialized form. Increased when code for the old form could not read the new one.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A registration: where to send which events, or where to take them from.
+/// A webhook: which events are sent where, or which calls are received.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
-    /// Its id.
+    /// The webhook's id.
     pub id: WebhookId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
     /// The application that registered it, if any.
     pub app: Option<AppId>,
-    /// All that its owner can set.
+    /// Everything that its owner can set.
     pub settings: Settings,
-    /// Which secret signs, and where it lives.
+    /// Which secret signs, and where it is stored.
     pub secret: SecretReference,
-    /// How its requests are authorized beside that, if they are.
+    /// How its requests are authorized, in addition to the signature.
     pub authorization: Option<Authorization>,
-    /// Whether its deliveries wait.
+    /// Set while its deliveries wait.
     pub pause: Option<Pause>,
     /// Who did what to it, and when.
     pub audit: Audit,
 }
 
-/// Which secret signs, and where it lives; never the secret itself.
+/// Which secret signs, and where it is stored; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretReference {
     /// The path in Secrets Manager.
     pub vault_path: String,
-    /// Which secret lives there.
+    /// Identifies the secret.
     pub fingerprint: Fingerprint,
-    /// What it looks like, and so what it can sign.
+    /// The format of the secret, which decides what schemes it can sign.
     pub format: SecretFormat,
-    /// The one before, while both sign.
+    /// The previous secret, while both sign.
     pub previous: Option<PreviousSecret>,
 }
 
-/// Where webhooks' secrets live. Each direction has a path of its own, so that the function that is called without a token can read
-/// the secrets of inbound webhooks only, and the one that delivers none of those.
+/// Prefixes of the paths of webhooks' secrets. Each direction has its own, so that the function that is called without
+/// a token can read only the secrets of inbound webhooks, and the one that delivers can read none of those.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretsPrefixes {
-    /// Of webhooks that are delivered to, and of tenants' own keys.
+    /// Prefix for outbound webhooks and for tenants' own keys.
     pub outbound: String,
-    /// Of webhooks that others call.
+    /// Prefix for inbound webhooks.
     pub inbound: String,
 }
 
 impl SecretsPrefixes {
     /// Returns the path of a webhook's secret, `<prefix>/<tenant>/<webhook>`.
     ///
-    /// Built here and never taken from a request: the roles that read secrets may read every tenant's.
+    /// The path is built here and never taken from a request, because the roles that read secrets can read every
+    /// tenant's.
     #[must_use]
     pub fn vault_path(&self, direction: Direction, tenant: &TenantId, webhook: WebhookId) -> String {
         let prefix = match direction {
@@ -87,17 +88,17 @@ impl SecretsPrefixes {
     }
 }
 
-/// A secret that was rotated away and signs beside its successor for a while.
+/// A rotated secret that still signs together with its successor for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
-    /// Which secret it is.
+    /// Identifies the secret.
     pub fingerprint: Fingerprint,
     /// When it stops signing.
     pub until: Timestamp,
 }
 
 impl SecretReference {
-    /// Returns the path of the secret that authorizes, whether there is one or not.
+    /// Returns the path of the secret for the `Authorization` header. It does not depend on whether there is one.
     #[must_use]
     pub fn authorization_path(&self) -> String {
         authorization::vault_path(&self.vault_path)
@@ -110,19 +111,19 @@ impl SecretReference {
     }
 }
 
-/// Why and since when deliveries wait.
+/// Why deliveries wait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// Since when.
     pub at: Timestamp,
-    /// Whether too many failures did it, and not somebody.
+    /// Whether it was paused after too many failures rather than by a user.
     pub by_failures: bool,
 }
 
-/// Who did what, and when.
+/// Who changed it, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// Counts the writes; the first is 1.
+    /// The number of writes; the first is 1.
     pub version: u64,
     /// When it was created.
     pub created_at: Timestamp,
@@ -139,7 +140,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Returns the first entry.
+    /// Returns the entry of a newly created webhook.
     #[must_use]
     pub fn created(at: Timestamp, by: &str) -> Self {
         Self {
@@ -154,37 +155,37 @@ impl Audit {
     }
 }
 
-/// The state in SuperOffice's words and numbers; derived, never stored.
+/// The state in SuperOffice's terms and numbers. Derived, never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookState {
     /// 1: events are sent.
     Active = 1,
-    /// 2: somebody disabled or paused it.
+    /// 2: disabled or paused by a user.
     Stopped = 2,
-    /// 3: too many failures paused it.
+    /// 3: paused after too many failures.
     TooManyErrors = 3,
 }
 
 impl Webhook {
-    /// Says whether it is deleted.
+    /// Returns whether it is deleted.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.audit.deleted_at.is_some()
     }
 
-    /// Says whether events are for it: it is enabled and not deleted. Those for a paused one wait.
+    /// Returns whether it receives events: it is enabled and not deleted. The events of a paused webhook wait.
     #[must_use]
     pub fn wants_events(&self) -> bool {
         self.settings.enabled && !self.is_deleted()
     }
 
-    /// Says whether events are sent at once: it is enabled, not paused and not deleted.
+    /// Returns whether its events are sent at once: it is enabled, not paused and not deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.wants_events() && self.pause.is_none()
     }
 
-    /// Returns the state in SuperOffice's words.
+    /// Returns the state in SuperOffice's terms.
     #[must_use]
     pub fn state(&self) -> WebhookState {
         match self.pause {
@@ -194,7 +195,7 @@ impl Webhook {
         }
     }
 
-    /// Marks it as written by somebody. To be called once a write.
+    /// Records a write. Must be called once per write.
     pub fn touch(&mut self, at: Timestamp, by: &str) {
         self.audit.version += 1;
         self.audit.updated_at = at;
@@ -215,14 +216,14 @@ impl Webhook {
         self.audit.deleted_by = None;
     }
 
-    /// Returns what fan-out needs to know of it, or `None` if it wants nothing.
+    /// Returns what fan-out needs to know of it, or `None` if it wants no events.
     #[must_use]
     pub fn subscription(&self) -> Option<Subscription> {
         let outbound = self.settings.direction == Direction::Outbound;
         (outbound && self.wants_events()).then(|| self.wishes())
     }
 
-    /// Returns what it asks for, whether it gets that now or not.
+    /// Returns the events it subscribes to, whether or not it receives them now.
     fn wishes(&self) -> Subscription {
         let settings = &self.settings;
         Subscription {

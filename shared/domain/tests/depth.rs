@@ -1,5 +1,5 @@
-//! Input that is as deep as its size allows, on a thread with little stack: it is refused before anything recurses over it, or is
-//! shallow enough.
+//! Input that is as deep as its size allows, on a thread with a small stack: it is refused before anything recurses
+//! over it, or is shallow enough.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -15,10 +15,10 @@ use domain::value::{Map, Value, changed_paths};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-/// A quarter of what a thread of the API has, and a sixteenth of what Lambda gives the first one.
+/// A quarter of the stack of a thread in the API, and a sixteenth of that of a Lambda function's main thread.
 const STACK: usize = 512 * 1024;
 
-/// As much as a request may have.
+/// The size limit of a request.
 const REQUEST: usize = 1024 * 1024;
 
 fn on_a_small_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -37,7 +37,7 @@ fn json_is_refused_before_it_is_too_deep() {
             for times in [REQUEST / (open.len() + close.len()), 10_000, 1_000, 129, 101] {
                 let text = nested(open, "1", close, times);
                 assert!(text.parse::<Value>().is_err(), "{times} times {open}");
-                // Above its own limit of 128 levels.
+                // Beyond `serde_json`'s limit of 128 levels.
                 assert!(times < 128 || serde_json::from_str::<Json>(&text).is_err(), "{times} times {open}");
             }
             let (levels, most) = (open.matches(['[', '{']).count(), 100);
@@ -47,7 +47,7 @@ fn json_is_refused_before_it_is_too_deep() {
     }
 }
 
-/// An event with the deepest maps that there may be, in every format, with every filter on it.
+/// An event with maps of the maximum depth, in every format, with every filter.
 #[test]
 fn the_deepest_event_is_matched_and_shown() {
     on_a_small_stack(|| {
@@ -91,7 +91,7 @@ fn the_deepest_event_is_matched_and_shown() {
     });
 }
 
-/// What is read of JSON that was read already, and so has 128 levels at most.
+/// Types that are read from parsed JSON, which has at most 128 levels.
 #[test]
 fn filters_schemas_and_mappings_are_no_deeper_than_json() {
     on_a_small_stack(|| {
@@ -111,7 +111,7 @@ fn filters_schemas_and_mappings_are_no_deeper_than_json() {
         }
         let mapping = deep(r#"{"a":"#, "1", "}");
         assert!(serde_json::from_value::<Source>(json!({"table": "orders", "entities": [mapping]})).is_err());
-        // A path is read in a loop, and a long one leads into as many levels as there are.
+        // A path is parsed in a loop, and a long path leads into as many levels as it has names.
         let path = vec!["a"; 100].join(".");
         let found = path.parse::<FieldPath>().map(|path| path.get(&Map::new()).is_some());
         assert!(!found.unwrap_or(false));

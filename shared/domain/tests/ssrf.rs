@@ -1,11 +1,12 @@
-//! The public lists of URLs that fool servers, and of those that must not be taken for one of them.
+//! Public lists of URLs that trick servers into requests to internal addresses, and of legitimate URLs that look
+//! similar.
 //!
-//! A URL is refused where it is read, or where its name is resolved: [`resolve`] stands for DNS and gives each name of the lists the
-//! address that its owner gave it. The policy is the widest that allows no network: plain HTTP and every port, so that nothing is
-//! refused for the wrong reason.
+//! A URL is refused when it is parsed, or when its name is resolved. [`resolve`] replaces DNS and gives each name on
+//! the lists the address that its owner gave it. The policy is the widest one without an allowed network: plain HTTP
+//! and every port, so that nothing is refused for the wrong reason.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::print_stdout, reason = "the counts are to be seen")]
+#![expect(clippy::print_stdout, reason = "prints its counts")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +23,7 @@ fn widest() -> TargetPolicy {
     TargetPolicy { allow_http: true, ports: vec!["1-65535".parse().unwrap()], ..TargetPolicy::default() }
 }
 
-/// Says whether a request to the URL would be made.
+/// Returns whether a request to the URL would be made.
 fn is_called(policy: &TargetPolicy, url: &str) -> bool {
     let Ok(url) = policy.parse(url) else { return false };
     let Some(Host::Domain(name)) = url.host() else { return true };
@@ -30,7 +31,8 @@ fn is_called(policy: &TargetPolicy, url: &str) -> bool {
     !addresses.is_empty() && addresses.into_iter().all(|address| policy.permits(address))
 }
 
-/// What the names of the lists lead to. A single word leads nowhere, or to a private address; any other name to a public one.
+/// The addresses of the names on the lists. A single word leads nowhere or to a private address; any other name leads
+/// to a public one.
 fn resolve(name: &str) -> Vec<IpAddr> {
     let (loopback, metadata) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(169, 254, 169, 254));
     match name {
@@ -63,17 +65,17 @@ fn what_must_be_refused_is_refused() {
     }
 }
 
-/// What `ssrfcheck` lets through and we do not, by rules that have nothing to do with the address.
+/// URLs that `ssrfcheck` accepts and Dynahook refuses, by rules that do not concern the address.
 fn is_refused_by_design(url: &str) -> bool {
-    // A fragment is never sent; an address that is translated has a spelling that says where it goes.
+    // Fragments are never sent, and a translated address can be written directly.
     url.contains('#') || url.starts_with("http://[::") || url.starts_with("http://[64:ff9b:") || url.starts_with('/')
-        // One word, which is no name of the public internet.
+        // A single word is not a name of the public internet.
         || url == "https://a/b/c"
 }
 
 #[test]
 fn what_is_legitimate_is_allowed() {
-    // `ssrfcheck` takes what has no scheme for `https:`.
+    // `ssrfcheck` treats a URL without a scheme as `https:`.
     let with_scheme =
         |url: String| if url.contains("://") || url.starts_with('/') { url } else { format!("https://{url}") };
     let urls: Vec<_> = list(PASS).into_iter().map(with_scheme).filter(|url| !is_refused_by_design(url)).collect();
@@ -82,12 +84,12 @@ fn what_is_legitimate_is_allowed() {
     assert!(urls.len() > 110 && refused.is_empty(), "{} URLs; {refused:#?}", urls.len());
 }
 
-/// What the tests of the web platform say of a URL.
+/// What the web platform tests say about a URL.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Refused,
     Allowed,
-    /// Nothing that decides.
+    /// Either is right.
     Either,
 }
 
@@ -115,7 +117,7 @@ fn expected(test: &Value) -> Expected {
     Expected::Either
 }
 
-/// By the standard library, and not by what is tested.
+/// Uses the standard library rather than the code under test.
 fn is_surely_not_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

@@ -20,7 +20,7 @@ impl Fault {
         Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
     }
 
-    /// Returns the same fault of a field that stands within another one.
+    /// Returns the same fault of a field within another one.
     #[must_use]
     pub fn below(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#') {
@@ -29,7 +29,7 @@ impl Fault {
         }
     }
 
-    /// Returns the same fault of a field, seen from the one that it stands in.
+    /// Returns the same fault of a field, relative to the field that contains it.
     #[must_use]
     pub fn within(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#').and_then(|rest| rest.strip_prefix(pointer)) {

@@ -15,7 +15,8 @@ use domain::webhook::{SCHEMA_VERSION, Webhook};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use utoipa::openapi::{Object, RefOr, Schema};
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{Object, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// A webhook: the fields that a caller can set, and those that only Dynahook sets. `docs/use/webhooks.md` describes
@@ -211,15 +212,24 @@ fn object<T: PartialSchema>() -> Object {
     }
 }
 
-/// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them.
-pub(crate) fn schema(settings: Object) -> Object {
+/// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them; the
+/// contract requires those that are never `null`, as it does for every other type.
+pub(crate) fn schema() -> Schema {
     let mut webhook = object::<WebhookBody>();
-    let (different, counters) = (object::<ShownDifferently>(), object::<Counters>());
-    for part in [settings, different, counters] {
+    for part in [object::<Settings>(), object::<ShownDifferently>(), object::<Counters>()] {
         webhook.properties.extend(part.properties);
+        webhook.required.extend(part.required);
     }
-    webhook.required = webhook.properties.keys().cloned().collect();
-    webhook
+    // A request may leave out settings that have a default; a response never does.
+    let settings = object::<Settings>().properties.into_keys();
+    webhook.required.extend(settings.filter(|name| !webhook.properties.get(name).is_some_and(is_nullable)));
+    webhook.required.sort_unstable();
+    webhook.required.dedup();
+    Schema::Object(webhook)
+}
+
+fn is_nullable(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(Object { schema_type: SchemaType::Array(types), .. })) if types.contains(&Type::Null))
 }
 
 /// Returns the URL that the sender of an inbound webhook calls.
@@ -347,6 +357,13 @@ mod tests {
         };
         let names: BTreeSet<_> = shown.as_object().unwrap().keys().collect();
         assert_eq!(schema.properties.keys().collect::<BTreeSet<_>>(), names);
-        assert_eq!(schema.required.iter().collect::<BTreeSet<_>>(), names);
+        let required: BTreeSet<_> = schema.required.iter().collect();
+        assert!(required.is_subset(&names));
+        for name in ["name", "signing_key", "retry_policy", "tags", "total_calls", "id"] {
+            assert!(required.contains(&name.to_owned()), "{name}");
+        }
+        for name in &names {
+            assert!(required.contains(name) || shown[*name].is_null(), "{name}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! API keys: how an application proves who it is without an identity provider.
+//! API keys: authenticate an application without an identity provider.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,24 +15,24 @@ use utoipa::ToSchema;
 use super::tenant::{AppId, TenantId};
 use crate::id::ApiKeyId;
 
-/// How many random bytes a key has: so many that its hash needs no salt and no stretching.
+/// The number of random bytes in a key. With this many, its hash needs no salt and no stretching.
 const KEY_BYTES: usize = 32;
 
-/// How long API Gateway keeps what the authorizer said of a key: `AuthorizerResultTtlInSeconds` of the template.
+/// How long API Gateway caches the authorizer's answer for a key: `AuthorizerResultTtlInSeconds` in the template.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
 
-/// An API key of an application; never its text.
+/// An API key of an application, without its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// Its id, the first part of its text.
     pub id: ApiKeyId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
     /// The application that uses it.
     pub app: AppId,
     /// A name for people.
     pub name: String,
-    /// What it may do; anything that an admin may, if it names nothing.
+    /// What it may do. Without scopes: everything that an admin may.
     pub scopes: Vec<Scope>,
     /// When it was created.
     pub created_at: Timestamp,
@@ -41,20 +41,20 @@ pub struct ApiKey {
     /// When it expires. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked, if it was.
+    /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// Says whether it is good at that time.
+    /// Returns whether the key is valid at that time.
     #[must_use]
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|until| until > now)
     }
 
-    /// Returns when a key that is revoked now opens nothing any more: what the authorizer said of it may be kept until then, but not
-    /// beyond its own end.
+    /// Returns when a key that is revoked now stops working: API Gateway may cache the authorizer's answer until then,
+    /// but not beyond the key's own expiry.
     #[must_use]
     pub fn ends_at(&self, revoked_at: Timestamp) -> Timestamp {
         let kept = revoked_at.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
@@ -62,7 +62,7 @@ impl ApiKey {
     }
 }
 
-/// A permission to which a key may be limited.
+/// A permission that a key may be limited to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Scope {
     /// Read webhooks.
@@ -107,25 +107,25 @@ pub struct KeyText {
     text: SecretString,
 }
 
-/// A text that is not an API key.
+/// The text is not an API key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an API key")]
 pub struct ParseKeyError;
 
 impl KeyText {
-    /// Makes a key of the caller's random bytes.
+    /// Creates a key from the caller's random bytes.
     #[must_use]
     pub fn from_random(id: ApiKeyId, bytes: [u8; KEY_BYTES]) -> Self {
         Self { id, text: format!("{id}_{}", BASE64.encode(bytes)).into() }
     }
 
-    /// Says whether a bearer's text is meant to be a key, and not a JWT.
+    /// Returns whether a bearer token looks like an API key rather than a JWT.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("key_")
     }
 
-    /// Returns the id.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> ApiKeyId {
         self.id
@@ -137,7 +137,7 @@ impl KeyText {
         &self.text
     }
 
-    /// Returns what of it is kept.
+    /// Returns the hash, which is the only part that is stored.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(hex::encode(Sha256::digest(self.text.expose_secret())))

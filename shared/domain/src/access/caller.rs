@@ -1,4 +1,4 @@
-//! Who calls the API: what the authorizer tells the api, and all that the api believes.
+//! The caller's identity, as the authorizer passes it to the API.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -6,56 +6,58 @@ use serde::{Deserialize, Serialize};
 use super::api_key::Scope;
 use crate::id::ApiKeyId;
 
-/// Who the bearer of a token or an API key is, and what it may do.
+/// Who the holder of a token or an API key is, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The subject: a person, or a service.
     pub subject: String,
     /// The tenant, if the token names one.
     pub tenant: Option<String>,
-    /// The application, if the token is one's.
+    /// The application, if the token belongs to one.
     pub app: Option<String>,
-    /// The roles, each as the issuer names it.
+    /// The roles, named as the issuer names them.
     pub roles: Vec<String>,
-    /// What an API key is narrowed to; nothing if it is not.
+    /// The scopes that an API key is limited to. Empty: no limit.
     pub scopes: Vec<Scope>,
-    /// The API key, if it is one.
+    /// The API key, if one was used.
     pub api_key: Option<ApiKeyId>,
-    /// When this ends, in seconds since 1970. Whatever clocks may differ by is in it already.
+    /// When the identity expires, in seconds since 1970, including the tolerated clock skew.
     pub expires_at: i64,
 }
 
-/// The context that the authorizer returns and API Gateway hands on.
+/// The context that the authorizer returns and API Gateway passes on.
 ///
-/// An HTTP API answers a refusal with 403 and in its own words. So a token that is refused passes *without an identity* and
-/// with the reason, and the api answers 401; without an identity it answers nothing else.
+/// An HTTP API answers a refusal with 403 and a text of its own. A refused token is therefore let through *without an
+/// identity* and with the reason, and the API answers 401. Without an identity, no request gets any other answer.
 ///
-/// API Gateway hands on texts and numbers only, so lists are JSON texts: whatever stands between two members, a role stays one role.
+/// API Gateway passes on only strings and numbers, so lists are JSON texts. A role therefore stays one role, whatever
+/// characters it contains.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallerContext {
-    /// The subject of the token; there is an identity exactly if this is there.
+    /// The subject of the token. Present exactly if there is an identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The tenant, if the token names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// The application, if the token is one's.
+    /// The application, if the token belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// The roles: a JSON list of texts. Versions before wrote `roles`, with spaces in between, which is not read.
+    /// The roles: a JSON list of strings. Earlier versions wrote `roles`, separated by spaces, which is not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_list: Option<String>,
-    /// What the token is narrowed to: a JSON list of scopes, empty if it is not. Versions before wrote `scopes`, which is not read.
+    /// The scopes that the token is limited to: a JSON list, empty without a limit. Earlier versions wrote `scopes`,
+    /// which is not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope_list: Option<String>,
-    /// The id of the API key, if it is one.
+    /// The id of the API key, if one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKeyId>,
-    /// When the identity ends, in seconds since 1970: API Gateway may keep this answer for longer.
+    /// When the identity expires, in seconds since 1970. API Gateway may cache this answer for longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
-    /// The tenant for the access log of API Gateway, which does not promise to escape what it writes; nothing to rely on.
+    /// The tenant for the access log of API Gateway, which does not guarantee escaping. For logs only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_tenant: Option<String>,
     /// The subject for the same log.
@@ -64,28 +66,27 @@ pub struct CallerContext {
     /// Why there is no identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// If the token could not be checked, because the issuer's keys are not known: in how many seconds it is worth
-    /// another try.
+    /// If the token could not be checked because the issuer's keys are unavailable: after how many seconds to retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
 }
 
-/// Why a context gives no identity.
+/// Why a context contains no identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoIdentity {
     /// The authorizer refused the token, or none was sent.
     #[error("{0}")]
     Refused(String),
-    /// The authorizer has no keys to check the token with; it asks for them again after so many seconds.
+    /// The authorizer has no keys to check the token with. It fetches them again after this many seconds.
     #[error("the keys of the tokens' issuer cannot be fetched now")]
     Unchecked(u32),
-    /// The authorizer of another version wrote the context, which API Gateway keeps for a minute.
+    /// A different version of the authorizer wrote the context, which API Gateway caches for a minute.
     #[error("the authorizer's context is of another version")]
     OtherVersion,
 }
 
 impl CallerContext {
-    /// Says who the bearer is.
+    /// Returns the context of an identity.
     #[must_use]
     pub fn of(identity: Identity) -> Self {
         Self {
@@ -103,13 +104,13 @@ impl CallerContext {
         }
     }
 
-    /// Says why there is no identity.
+    /// Returns the context of a refused token.
     #[must_use]
     pub fn refusing(reason: String) -> Self {
         Self { refusal: Some(reason), ..Self::default() }
     }
 
-    /// Says that the token could not be checked, and in how many seconds it is worth another try.
+    /// Returns the context of a token that could not be checked, with the seconds until a retry.
     #[must_use]
     pub fn unchecked(retry_after: u32) -> Self {
         let refusal = NoIdentity::Unchecked(retry_after).to_string();
@@ -120,7 +121,7 @@ impl CallerContext {
     ///
     /// # Errors
     ///
-    /// If there is none, or one that another version of the authorizer wrote.
+    /// If it is missing, or a different version of the authorizer wrote the context.
     pub fn identity(self) -> Result<Identity, NoIdentity> {
         let Some(subject) = self.subject else {
             if let Some(seconds) = self.retry_after {
@@ -148,8 +149,8 @@ fn list<T: DeserializeOwned>(json: Option<&str>) -> Result<Vec<T>, NoIdentity> {
 /// The longest text for a log, in characters.
 const MAX_LOGGED: usize = 128;
 
-/// Returns a text that is safe between the quotes of a JSON string without escaping: every character but letters, digits and the
-/// punctuation of names and addresses becomes `?`.
+/// Makes a text safe between the quotes of a JSON string without escaping: every character except letters, digits and
+/// the punctuation of names and addresses becomes `?`.
 #[must_use]
 pub fn for_log(text: &str) -> String {
     let safe = |character: char| character.is_ascii_alphanumeric() || "-_.:@+=|/".contains(character);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[rstest]
-    // What the authorizer of the version before wrote: its roles are not believed, and its scopes not overlooked.
+    // The context of the previous version: its roles are ignored, and its scopes cause a refusal.
     #[case::joined_roles(json!({"subject": "anna", "roles": "not ADMIN", "expires_at": 1}), NoIdentity::OtherVersion)]
     #[case::joined_scopes(json!({"subject": "key", "role_list": "[\"ADMIN\"]", "scopes": "events:read", "expires_at": 1}),
         NoIdentity::OtherVersion)]
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(context.identity(), Err(why));
     }
 
-    /// On the way through API Gateway, and for an api of the version before, which answers 401 with this reason.
+    /// As passed through API Gateway, and for an API of the previous version, which answers 401 with this reason.
     #[test]
     fn what_could_not_be_checked_is_no_identity() {
         let context = serde_json::to_value(CallerContext::unchecked(60)).unwrap();
@@ -215,7 +216,7 @@ mod tests {
             prop_assert_eq!(logged["subject"].as_str().unwrap(), for_log(&text));
         }
 
-        /// On the way from the authorizer through API Gateway to the api.
+        /// As passed from the authorizer through API Gateway to the API.
         #[test]
         fn an_identity_arrives_as_it_is(
             subject in any::<String>(),

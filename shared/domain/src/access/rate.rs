@@ -1,4 +1,4 @@
-//! Rates: how often something may happen within a window of time, whoever counts it.
+//! Rate limits: how often something may happen within a window of time, counted by all processes together.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -7,26 +7,26 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::joined;
 
-/// The most keys that [`Spent`] remembers. A key that is not remembered costs a call and is counted all the same.
+/// The largest number of keys that [`Spent`] remembers. Other keys cost a call each time, and are still limited.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// How often something may happen: `limit` times in each window of `window_seconds`. Windows start at multiples of their length since
-/// 1970, so that every process counts in the same ones.
+/// A rate limit: `limit` times in each window of `window_seconds`. Windows start at multiples of their length since
+/// 1970, so that every process uses the same ones.
 ///
-/// Around the border of two windows up to twice the limit may happen within the length of one.
+/// Around the border of two windows, up to twice the limit may happen within the length of one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How often in one window.
+    /// The limit per window.
     pub limit: NonZeroU32,
     /// The length of a window, in seconds.
     pub window_seconds: NonZeroU32,
 }
 
-/// What is counted, such as the requests of one tenant.
+/// The key of a counter, such as the requests of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RateKey(String);
 
-/// One window of time.
+/// A window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Its first second since 1970.
@@ -39,7 +39,7 @@ pub struct Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of {limit} within {window_seconds} s is reached; try again in {wait_seconds} s")]
 pub struct Exceeded {
-    /// How often it may happen in one window.
+    /// The limit per window.
     pub limit: NonZeroU32,
     /// The length of a window, in seconds.
     pub window_seconds: NonZeroU32,
@@ -56,7 +56,7 @@ impl Rate {
         Window { start, end: start + length }
     }
 
-    /// Returns the refusal at a time in a window.
+    /// Returns the error at a time within a window.
     fn exceeded(self, window: Window, now: Timestamp) -> Exceeded {
         let ends = Timestamp::from_second(window.end).unwrap_or(now);
         let wait = ends.duration_since(now).max(SignedDuration::ZERO);
@@ -67,10 +67,11 @@ impl Rate {
 }
 
 impl RateKey {
-    /// Names what is counted: its kind, such as `api` or `inbound`, and whose it is. Different parts are different keys.
+    /// Creates a key from its kind, such as `api` or `inbound`, and what it belongs to. Different parts give different
+    /// keys.
     ///
-    /// A tenant should be the first part after the kind: each key is a partition of its own, so that one that is hot throttles only
-    /// itself.
+    /// The first part after the kind should be a tenant: each key is a partition of its own, so that a hot one
+    /// throttles only itself.
     #[must_use]
     pub fn new(kind: &str, parts: &[&str]) -> Self {
         let all: Vec<&str> = ["RATE", kind].into_iter().chain(parts.iter().copied()).collect();
@@ -84,12 +85,12 @@ impl RateKey {
     }
 }
 
-/// What one process remembers of shared counters, so that it need not ask again for what it will be refused.
+/// Limits of shared counters that this process knows to be reached, so that it need not ask again.
 #[derive(Debug, Default)]
 pub struct Spent(HashMap<RateKey, (Rate, Window)>);
 
 impl Spent {
-    /// Refuses what is known to have reached its limit. Costs no call.
+    /// Refuses if the limit is known to be reached. Costs no call.
     ///
     /// # Errors
     ///
@@ -101,11 +102,11 @@ impl Spent {
         }
     }
 
-    /// Takes what a shared counter says after this request was counted, the request itself included.
+    /// Records the value of a shared counter after this request was counted.
     ///
     /// # Errors
     ///
-    /// If the request is beyond the limit.
+    /// If the request exceeds the limit.
     pub fn counted(&mut self, key: &RateKey, rate: Rate, count: u64, now: Timestamp) -> Result<(), Exceeded> {
         let limit = u64::from(rate.limit.get());
         if count >= limit {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     proptest! {
-        /// Processes that share a counter let no more happen in a window than the limit.
+        /// Processes that share a counter together do not exceed the limit in a window.
         #[test]
         fn processes_together_keep_the_limit(
             limit in 1_u32..20,

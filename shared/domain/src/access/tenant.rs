@@ -1,16 +1,17 @@
-//! Who a webhook belongs to.
+//! Tenants and applications.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Letters, digits and `_ . @ + = -`, 1 to 128 of them: what a Secrets Manager path and a partition key can both hold.
+/// Returns whether a text is 1 to 128 letters, digits and `_ . @ + = -`, which are valid in both a Secrets Manager path
+/// and a partition key.
 fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@+=-".contains(&byte))
 }
 
-/// A text that cannot name a tenant or an application.
+/// The text is not a valid name of a tenant or an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
 pub struct NameError;
@@ -25,7 +26,7 @@ macro_rules! names {
         pub struct $name(String);
 
         impl $name {
-            /// Returns the text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -65,7 +66,7 @@ macro_rules! names {
 names! {
     /// The company or organization that a webhook belongs to.
     TenantId;
-    /// A client of the tenant with tokens of its own.
+    /// An application: a client of the tenant with tokens of its own.
     AppId;
 }
 
@@ -88,7 +89,8 @@ mod tests {
     }
 
     proptest! {
-        /// Keys of tables are made with `#` and paths of secrets with `/`: names with either would be two names, or part of another.
+        /// Table keys are joined with `#` and secret paths with `/`, so a name with either could be read as two names
+        /// or as part of another.
         #[test]
         fn keys_and_paths_of_different_names_differ(one in ("[a#/.%@-]{1,4}", "[a#/.%@-]{1,4}"), other in ("[a#/.%@-]{1,4}", "[a#/.%@-]{1,4}")) {
             let names = |(tenant, app): &(String, String)| {

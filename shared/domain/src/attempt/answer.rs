@@ -1,8 +1,9 @@
-//! What a receiver's answer means.
+//! Interprets a receiver's response.
 //!
-//! The status decides, and a webhook says which ones are success ([`StatusPattern`]). Beside it a receiver has two headers:
-//! `Retry-After` asks to be left alone for a while, and `webhook-delivery`, as [proposed for Standard Webhooks][1], ends what it no
-//! longer wants: `disable` the webhook, `abort-message` the event. Nothing else of an answer is trusted with a decision.
+//! The status decides; a webhook can configure which statuses count as success ([`StatusPattern`]). A receiver can also
+//! send two headers. `Retry-After` asks to wait before the next request. `webhook-delivery`, as [proposed for Standard
+//! Webhooks][1], stops unwanted deliveries: `disable` disables the webhook, and `abort-message` gives up the event. No
+//! other part of the response has an effect.
 //!
 //! [1]: https://github.com/standard-webhooks/standard-webhooks/pull/291
 
@@ -17,40 +18,42 @@ use super::redact::redirect;
 
 pub use status::{MAX_STATUS_PATTERNS, ParseStatusPatternError, StatusPattern, is_success};
 
-/// The longest that a receiver can ask us to wait. Longer ones are cut to it: a mistaken date must not hold a delivery for years.
+/// The longest `Retry-After` that is respected. Longer waits are cut to it, so that a mistaken date does not hold a
+/// delivery for years.
 pub const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// How much of where a redirect points is told, in characters.
+/// The maximum length of the redirect target in an error, in characters.
 const MAX_LOCATION_CHARACTERS: usize = 200;
 
-/// The parts of an answer that decide.
+/// The parts of a response that have an effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The status.
     pub status: u16,
-    /// The header `Retry-After`.
+    /// The `Retry-After` header.
     pub retry_after: Option<&'a str>,
-    /// The header `webhook-delivery`.
+    /// The `webhook-delivery` header.
     pub webhook_delivery: Option<&'a str>,
-    /// The header `Location`.
+    /// The `Location` header.
     pub location: Option<&'a str>,
 }
 
-/// What an answer means.
+/// The meaning of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// How the attempt ended.
+    /// The verdict of the attempt.
     pub verdict: Verdict,
-    /// What went wrong, for a person.
+    /// The error message, if it is a failure.
     pub error: Option<String>,
-    /// How long the receiver asked to wait, in seconds; not told of an answer that counts as success.
+    /// The wait that the receiver asked for, in seconds. Missing if the response counts as success.
     pub retry_after_s: Option<u32>,
 }
 
-/// Says what an answer means to a webhook that counts `success` as success.
+/// Interprets a response for a webhook that counts `success` as success.
 ///
-/// `webhook-delivery: disable` counts on any status, success included. `webhook-delivery: abort-message` changes nothing about a
-/// success: there is nothing left to abort. A status that the webhook names is success whatever it is else said to mean.
+/// `webhook-delivery: disable` has an effect with any status, even success. `webhook-delivery: abort-message` has none
+/// on a success, because nothing is left to abort. A status that the webhook lists is a success, whatever its standard
+/// meaning.
 #[must_use]
 pub fn judge(answer: Answer<'_>, success: &[StatusPattern], now: Timestamp) -> Judgement {
     let status = answer.status;
@@ -58,17 +61,17 @@ pub fn judge(answer: Answer<'_>, success: &[StatusPattern], now: Timestamp) -> J
     let said = |what: &str| Some(format!("the receiver answered {status}{what}"));
     let succeeded = is_success(success, status);
     let (verdict, error) = if told("disable") {
-        (Verdict::Gone, said(" and webhook-delivery: disable: it wants no more events"))
+        (Verdict::Gone, said(" and webhook-delivery: disable, so it wants no more events"))
     } else if succeeded {
         (Verdict::Accepted, None)
     } else if told("abort-message") {
-        (Verdict::Aborted, said(" and webhook-delivery: abort-message: it wants this event no more"))
+        (Verdict::Aborted, said(" and webhook-delivery: abort-message, so it rejects this event"))
     } else {
         match status {
             300..=399 => (Verdict::Redirected, Some(redirected(answer.location))),
             410 => (Verdict::Gone, said(": it wants no more events")),
-            429 => (Verdict::Throttled, said(": it gets too many requests")),
-            503 => (Verdict::Unavailable, said(": it is down for a while")),
+            429 => (Verdict::Throttled, said(": it receives too many requests")),
+            503 => (Verdict::Unavailable, said(": it is temporarily unavailable")),
             400..=499 => (Verdict::Refused, said("")),
             200..=299 => (Verdict::ServerFailed, said(", which the webhook does not count as success")),
             _ => (Verdict::ServerFailed, said("")),
@@ -84,15 +87,15 @@ fn redirected(location: Option<&str>) -> String {
     format!("redirects are not followed; this one leads to {to}")
 }
 
-/// Reads `Retry-After` ([RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a date in any of
-/// HTTP's three forms. What lies in the past is no wait, what lies beyond [`LONGEST_RETRY_AFTER`] is cut to it, and what is
-/// neither counts as not said.
+/// Parses `Retry-After` ([RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a date
+/// in any of the three HTTP formats. A past date is a wait of zero, a wait above [`LONGEST_RETRY_AFTER`] is cut to it,
+/// and an invalid value is ignored.
 #[must_use]
 pub fn retry_after(text: &str, now: Timestamp) -> Option<u32> {
     let text = text.trim();
     let longest = LONGEST_RETRY_AFTER.as_secs();
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number can have are a long wait all the same.
+        // A number with too many digits is a long wait too.
         text.parse().unwrap_or(longest)
     } else {
         let date: SystemTime = httpdate::parse_http_date(text).ok()?;

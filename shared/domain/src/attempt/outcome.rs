@@ -1,4 +1,4 @@
-//! How an attempt ended.
+//! The outcome of an attempt.
 
 use std::time::Duration;
 
@@ -9,47 +9,48 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The receiver answered with a status that the webhook counts as success: 2xx, unless it says otherwise.
+    /// The receiver answered with a status that counts as success: 2xx unless the webhook configures others.
     Accepted,
     /// The receiver answered 4xx.
     Refused,
-    /// The receiver answered 5xx, or with a status that nobody knows.
+    /// The receiver answered 5xx, or with an unknown status.
     ServerFailed,
-    /// The receiver answered 429: it gets too many.
+    /// The receiver answered 429: it receives too many requests.
     Throttled,
-    /// The receiver answered 503: it is down for a while.
+    /// The receiver answered 503: it is temporarily unavailable.
     Unavailable,
     /// The receiver answered 410, or `webhook-delivery: disable`: it wants no more events.
     Gone,
-    /// The receiver answered `webhook-delivery: abort-message`: it wants this event no more.
+    /// The receiver answered `webhook-delivery: abort-message`: it rejects this event.
     Aborted,
-    /// The receiver answered with a redirect; it is not followed.
+    /// The receiver answered with a redirect, which is not followed.
     Redirected,
-    /// No answer in time.
+    /// There was no response in time.
     TimedOut,
-    /// The name did not resolve, or not to addresses that policy allows: which of them, the owner of a webhook is not told.
+    /// The host name does not resolve, or not to addresses that policy allows. The owner of the webhook cannot tell the
+    /// two apart.
     DnsFailed,
     /// The connection failed.
     ConnectFailed,
-    /// The receiver's certificate did not stand up.
+    /// The receiver's certificate is invalid.
     TlsFailed,
-    /// The connection broke, or what came was not HTTP.
+    /// The connection broke, or the response was not HTTP.
     ProtocolFailed,
-    /// Policy forbids the URL: its port, or the address that it names.
+    /// Policy forbids the URL: its port, or the address in it.
     Forbidden,
-    /// There was nothing to send: the webhook's template made no payload of the event.
+    /// There was nothing to send: the webhook's template failed for the event.
     Unrendered,
-    /// The webhook's authorization server gave no token.
+    /// The webhook's authorization server did not issue a token.
     Unauthorized,
-    /// The event goes round in a circle: [so many](crate::event::hops::MAX_HOPS) deliveries led to it. No request is made.
+    /// The event is in a loop: [too many](crate::event::hops::MAX_HOPS) deliveries led to it. No request is made.
     Looped,
-    /// The tenant's budget has no room for the delivery, today or within [some days](crate::budget::LONGEST_DEFERRAL_DAYS). No request
-    /// is made.
+    /// The tenant's budget has no room for the delivery within [the longest
+    /// deferral](crate::budget::LONGEST_DEFERRAL_DAYS). No request is made.
     OverBudget,
 }
 
 impl Verdict {
-    /// Returns the name, as tables, logs and the API spell it.
+    /// Returns the name used in tables, logs and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -74,28 +75,29 @@ impl Verdict {
         }
     }
 
-    /// Says whether it tells how the receiver is: it does not if no request was made.
+    /// Returns whether the verdict reflects the state of the receiver. It does not if no request was made.
     #[must_use]
     pub fn tells_of_receiver(self) -> bool {
         !matches!(self, Self::Unrendered | Self::Looped | Self::OverBudget)
     }
 }
 
-/// What came of one HTTP request.
+/// The outcome of one HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The verdict.
     pub verdict: Verdict,
-    /// The status of the answer, if there was one.
+    /// The response status, if there was a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What went wrong, for a person.
+    /// The error message, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The start of the answer's body.
+    /// The start of the response body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
-    /// From the start of the request to the end of the answer, in milliseconds, with the wait for an authorization server's token.
+    /// The time from the start of the request to the end of the response, in milliseconds, including the wait for a
+    /// token of an authorization server.
     pub duration_ms: u32,
     /// The parts of that time.
     #[serde(default, skip_serializing_if = "Timing::is_empty")]
@@ -106,7 +108,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome of a request that was not answered.
+    /// Returns the outcome of a request without a response.
     #[must_use]
     pub fn unanswered(verdict: Verdict, error: impl Into<String>) -> Self {
         let (timing, duration_ms) = (Timing::default(), 0);
@@ -114,7 +116,7 @@ impl Outcome {
         Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
     }
 
-    /// Counts the wait for a token to the attempt.
+    /// Adds the wait for a token to the duration of the attempt.
     #[must_use]
     pub fn after_token(mut self, waited: Duration) -> Self {
         let waited = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);

@@ -1,11 +1,11 @@
-//! How much a receiver takes, whoever sends: a rate and a number at once, kept by all processes together.
+//! Limits the rate and the concurrency of requests to a receiver, across all processes.
 //!
-//! The rate is a [leaky bucket as a meter of arrivals][1]: each request takes the next turn, so that none has to ask twice and
-//! none is passed over. Requests that are under way hold places, which end by themselves should their process die.
+//! The rate is a [leaky bucket as a meter of arrivals][1]: each request takes the next turn, so none has to ask twice
+//! and none is passed over. Requests in flight hold places, which expire if their process dies.
 //!
-//! A delivery that finds no free place waits in its webhook's line, without a message. A process that gives places back keeps them for the
-//! oldest deliveries of the line and sends their messages, so that each waiting delivery costs one message and never polls. A
-//! place that is kept counts as taken: a delivery that came later cannot take it.
+//! A delivery that finds no free place waits in its webhook's line, without a message. A process that returns places
+//! reserves them for the oldest deliveries in the line and sends their messages, so each waiting delivery costs one
+//! message and never polls. A reserved place counts as taken, so a later delivery cannot take it.
 //!
 //! [1]: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
 
@@ -16,54 +16,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::DeliveryId;
 
-/// How long a process waits for a turn; for a later one the delivery goes back.
+/// How long a process waits for a turn. For a later turn, the delivery returns to the queue.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a place is kept for a delivery that was woken. If its message takes longer, the place is free again, and the delivery
-/// asks for one as if it had not waited.
+/// How long a place is reserved for a delivery that was woken. If its message takes longer, the place is free again,
+/// and the delivery asks for one like any other.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
-/// How long after a delivery was last seen waiting places that are given back are offered to the line. Meanwhile the sweep looks
-/// at the line every minute, and says so here if it finds any.
+/// How long after a delivery was last seen waiting returned places are offered to the line. Meanwhile the sweep looks
+/// at the line every minute and renews the time if it finds any delivery.
 const LOOKS_FOR: Duration = Duration::from_mins(3);
 
-/// How old that time may become before it is written again: most deliveries that join a line write nothing about it.
+/// How old that time may become before it is written again. With this, most deliveries that join a line need no write
+/// for it.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// How many deliveries are woken in one go; each of them wakes others when it ends.
+/// How many deliveries are woken at once. Each of them wakes others when it ends.
 pub const MOST_WOKEN: usize = 50;
 
-/// What a webhook's owner says that its receiver takes.
+/// The limits that a webhook's owner has set for its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: Option<u32>,
-    /// Requests at once.
+    /// Requests in flight.
     pub concurrency: Option<u32>,
 }
 
 impl Limits {
-    /// Says whether there is a limit.
+    /// Returns whether there is a limit.
     #[must_use]
     pub fn any(&self) -> bool {
         self.rate.is_some() || self.concurrency.is_some()
     }
 }
 
-/// What is on its way to a receiver.
+/// The requests to a receiver: turns taken and places held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
-    /// When the next request would arrive if all came as slowly as the rate allows.
+    /// The theoretical arrival time of the next request, if all came exactly at the rate.
     #[serde(default)]
     next: Option<Timestamp>,
     #[serde(default)]
     leases: Vec<Lease>,
-    /// When a delivery was last seen waiting for a place, give or take [`REFRESH`].
+    /// When a delivery was last seen waiting for a place, with the precision of [`REFRESH`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waited: Option<Timestamp>,
 }
 
-/// Places: of the requests of one process, or of a delivery that was woken and is on its way.
+/// Places held by the requests of a process, or reserved for a delivery that was woken and is on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Lease {
     holder: String,
@@ -74,27 +75,27 @@ struct Lease {
 /// A request that a process wants to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// Of which delivery: a place may be kept for it.
+    /// Its delivery, for which a place may be reserved.
     pub delivery: DeliveryId,
-    /// Whether it had a turn before: it takes none of the rate any more.
+    /// Whether it already had a turn and so does not count towards the rate again.
     pub had_turn: bool,
 }
 
 /// When a request may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Then, which is soon: its process waits.
+    /// At this time, which is soon: the process waits.
     At(Timestamp),
-    /// Then, which is late: the delivery goes back, and comes again with its turn.
+    /// At this time, which is late: the delivery returns to the queue until its turn.
     Later(Timestamp),
-    /// Once a place is free: the delivery joins the line, and is woken.
+    /// When a place is free: the delivery joins the line and is woken.
     Wait,
 }
 
 impl Flow {
-    /// Takes turns for requests of one process, which ends until `until`.
+    /// Takes turns for the requests of a process that ends by `until`.
     ///
-    /// A place first, then a turn of the rate: a delivery that has to wait for a place uses up nothing of the rate.
+    /// A place is taken before a turn, so a delivery that must wait for a place does not use up the rate.
     pub fn take(&mut self, limits: Limits, asks: &[Ask], holder: &str, until: Timestamp, now: Timestamp) -> Vec<Turn> {
         self.leases.retain(|lease| lease.until > now);
         let mut free = self.free(limits);
@@ -122,18 +123,18 @@ impl Flow {
         turns
     }
 
-    /// Returns the next turn. A second's worth of requests may come at once after a silence.
+    /// Returns the next turn. After a silence, one second's worth of requests may go at once.
     fn turn(&mut self, rate: Option<u32>, now: Timestamp) -> Timestamp {
         let Some(rate) = rate.filter(|rate| *rate > 0) else { return now };
         let second = Duration::from_secs(1);
         let next = self.next.map_or(now, |next| next.max(now));
         self.next = Some(next + second / rate);
-        // The first of a second's worth is allowed at once, and so is the last.
+        // All requests of one second's worth may go at once, from the first to the last.
         (next - second.saturating_sub(second / rate)).max(now)
     }
 
-    /// Gives back the places of these holders, whether or not they have any: processes by the names that they took them with,
-    /// and woken deliveries by their ids.
+    /// Returns the places of these holders, if they have any: processes by the names that they used to take them, and
+    /// woken deliveries by their ids.
     pub fn release<'a>(&mut self, holders: impl IntoIterator<Item = &'a str>, now: Timestamp) {
         for holder in holders {
             self.end(holder);
@@ -141,8 +142,8 @@ impl Flow {
         self.leases.retain(|lease| lease.until > now);
     }
 
-    /// Keeps free places for the first deliveries of the line, and returns those: they are to be woken. `line` has the oldest first,
-    /// and may still show some that are on their way already.
+    /// Reserves free places for the first deliveries in the line, and returns these deliveries so that they can be
+    /// woken. `line` is sorted, oldest first, and may still contain deliveries that have already been woken.
     pub fn keep(&mut self, limits: Limits, line: &[DeliveryId], now: Timestamp) -> Vec<DeliveryId> {
         let free = usize::try_from(self.free(limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
         let mut waiting = line.iter().filter(|delivery| !self.holds(&delivery.to_string()));
@@ -156,7 +157,7 @@ impl Flow {
         woken
     }
 
-    /// Returns how many more requests the receiver takes now.
+    /// Returns how many more requests the receiver can take now.
     #[must_use]
     pub fn free(&self, limits: Limits) -> u32 {
         let under_way: u32 = self.leases.iter().map(|lease| lease.count).sum();
@@ -169,19 +170,20 @@ impl Flow {
         self.waited
     }
 
-    /// Says whether a process that gives places back reads the line: a receiver that takes all that comes has no line to look at.
+    /// Returns whether a process that returns places must read the line. A receiver without waiting deliveries has no
+    /// line to read.
     #[must_use]
     pub fn may_have_line(&self, now: Timestamp) -> bool {
         self.waited.is_some_and(|waited| now <= waited + LOOKS_FOR)
     }
 
-    /// Says whether a delivery may have begun to wait within that time: when one did is written only every ten seconds.
+    /// Returns whether a delivery may have begun to wait within that time. The time is written only every ten seconds.
     #[must_use]
     pub fn may_have_joined(&self, within: Duration, now: Timestamp) -> bool {
         self.waited.is_some_and(|waited| now <= waited + REFRESH + within)
     }
 
-    /// Takes note that deliveries wait.
+    /// Records that deliveries are waiting.
     pub fn see_waiting(&mut self, now: Timestamp) {
         if self.waited.is_none_or(|waited| waited + REFRESH <= now) {
             self.waited = Some(now);
@@ -192,7 +194,7 @@ impl Flow {
         self.leases.iter().any(|lease| lease.holder == holder)
     }
 
-    /// Ends the places of a holder; says whether it had any.
+    /// Removes the places of a holder; returns whether it had any.
     fn end(&mut self, holder: &str) -> bool {
         let before = self.leases.len();
         self.leases.retain(|lease| lease.holder != holder);

@@ -1,8 +1,9 @@
-//! What the log of attempts keeps of a request's headers: what was sent, and nothing that proves who sends.
+//! Redacts request headers for the log of attempts: it shows what was sent, without anything that authenticates the
+//! sender.
 //!
-//! A header is shown if it is the owner's own, which stand in clear in the webhook, or is known to hold no secret. Of every other
-//! one the name is kept, and so is what says how a signature is made: a new way to sign or to authorize shows nothing until somebody
-//! says here that it may.
+//! A header is shown if the webhook's owner added it (those are stored in plain text in the webhook) or if it is known
+//! to hold no secret. Of all others the log keeps the name, and for signatures how they were made. A new signature or
+//! authorization scheme is therefore masked until it is added here.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
 
-/// What says who sends what, and proves nothing.
+/// Headers that identify the sender or the content and authenticate nothing.
 const SHOWN: [&str; 13] = [
     "content-encoding",
     "content-type",
@@ -31,27 +32,27 @@ const SHOWN: [&str; 13] = [
     "x-superoffice-retry",
 ];
 
-/// What stands for what is not shown.
+/// The replacement for redacted text.
 const MASK: &str = "***";
 
-/// The shortest part of a header that is looked for in an answer, in bytes: a shorter one may stand there by chance.
+/// The shortest secret, in bytes, that is searched for in a response. A shorter one may occur by chance.
 const SHORTEST: usize = 8;
 
-/// The headers of a request, as the log shows them: name and value, in the order in which they were sent.
+/// The headers of a request as the log shows them: names and values in the order in which they were sent.
 ///
-/// Kept as one text, in which they look as they do in HTTP: short enough for a row to stay one write unit.
+/// Stored as one text in the form of HTTP, which is short enough for a row to stay within one write unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct SentHeaders(Vec<(String, String)>);
 
 impl SentHeaders {
-    /// Says whether nothing was sent.
+    /// Returns whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns names and values.
+    /// Returns the names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -70,17 +71,17 @@ impl From<String> for SentHeaders {
     }
 }
 
-/// A request's headers, with what is secret of them taken out.
+/// A request's headers with the secrets removed.
 #[derive(Debug)]
 pub struct Masked {
-    /// What the log keeps.
+    /// The headers for the log.
     pub headers: SentHeaders,
-    /// What must not stand in it.
+    /// The secrets that must not appear in the log.
     hidden: Vec<SecretString>,
 }
 
 impl Masked {
-    /// Takes the headers of a request; `owners` are those that the webhook's owner added.
+    /// Redacts the headers of a request. `owners` are the headers that the webhook's owner added.
     #[must_use]
     pub fn of(headers: &[(String, String)], owners: &BTreeMap<String, String>) -> Self {
         let is_shown = |name: &str, value: &str| {
@@ -100,7 +101,7 @@ impl Masked {
         Self { headers: SentHeaders(kept), hidden }
     }
 
-    /// Adds the header `Authorization`, of which nothing but the name is kept.
+    /// Adds the `Authorization` header, of which only the name is kept.
     #[must_use]
     pub fn and_authorization(mut self, value: &SecretString) -> Self {
         self.headers.0.push(("authorization".to_owned(), MASK.to_owned()));
@@ -108,11 +109,11 @@ impl Masked {
         self
     }
 
-    /// Takes out of an outcome what a receiver sent back of the secret parts of the request.
+    /// Removes from an outcome the secrets of the request that the receiver sent back.
     #[must_use]
     pub fn conceal(&self, mut outcome: Outcome) -> Outcome {
         let mut hidden: Vec<&str> = self.hidden.iter().map(ExposeSecret::expose_secret).collect();
-        // What holds another one comes before it.
+        // A secret that contains another one must be replaced first.
         hidden.sort_by_key(|hidden| Reverse(hidden.len()));
         for text in [&mut outcome.error, &mut outcome.response_excerpt].into_iter().flatten() {
             for hidden in &hidden {
@@ -123,7 +124,8 @@ impl Masked {
     }
 }
 
-/// Returns how a signature was made, without it; `None` if the value is not known to be one.
+/// Returns how a signature was made, without the signature itself. `None` if the value is not a known form of
+/// signature.
 fn signature(value: &str) -> Option<String> {
     let part = |part: &str| match part.split_once('=') {
         Some(("t", time)) if time.bytes().all(|byte| byte.is_ascii_digit()) => Some(part.to_owned()),
@@ -137,7 +139,7 @@ fn signature(value: &str) -> Option<String> {
     Some(value.split(' ').map(version).collect::<Option<Vec<_>>>()?.join(" "))
 }
 
-/// Adds the secret parts of a header's value.
+/// Adds the secret parts of a header value.
 fn hide(value: &str, hidden: &mut Vec<SecretString>) {
     let mut add = |text: &str| {
         if text.len() >= SHORTEST {
@@ -151,7 +153,7 @@ fn hide(value: &str, hidden: &mut Vec<SecretString>) {
             _ => add(word),
         }
     }
-    // A receiver may unpack a user name and its password.
+    // A receiver may decode a user name and its password.
     let unpacked = value.strip_prefix("Basic ").and_then(|packed| BASE64.decode(packed).ok());
     if let Some(unpacked) = unpacked.and_then(|bytes| String::from_utf8(bytes).ok()) {
         add(&unpacked);
@@ -159,7 +161,7 @@ fn hide(value: &str, hidden: &mut Vec<SecretString>) {
     }
 }
 
-/// Masks what is hidden, and its start where the text breaks off within it.
+/// Masks a secret, and also its beginning where the text is cut off within it.
 fn conceal(text: &mut String, hidden: &str) {
     if text.contains(hidden) {
         *text = text.replace(hidden, MASK);
@@ -171,7 +173,7 @@ fn conceal(text: &mut String, hidden: &str) {
     }
 }
 
-/// Returns where a redirect leads, without what may be secret in it: a user, a password, a query and a fragment.
+/// Returns the target of a redirect without the parts that may be secret: user name, password, query and fragment.
 #[must_use]
 pub fn redirect(location: &str) -> String {
     let (path, rest) = location.split_at(location.find(['?', '#']).unwrap_or(location.len()));

@@ -1,4 +1,4 @@
-//! When to try again.
+//! When to retry.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The example of [Standard Webhooks][1]: ten attempts over three days.
+/// The schedule recommended by [Standard Webhooks][1]: ten attempts over three days.
 ///
 /// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 const STANDARD_SCHEDULE: [u32; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -71,22 +71,23 @@ const STANDARD_SCHEDULE: [u32; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_40
 /// The longest wait, in seconds: a day.
 const LONGEST_SECONDS: u32 = 86_400;
 
-/// How many waits a schedule has at most: one after each attempt but the last.
+/// The largest number of waits in a schedule: one after each attempt except the last.
 const MAX_SCHEDULE: usize = 24;
 
-/// By how much of itself a wait that is not random anyway is drawn out at most.
+/// The largest extension of a wait that is not random anyway, as a fraction of the wait.
 const JITTER: f64 = 0.1;
 
-/// The least wait after an answer that says that there is too much, or after none: trying again at once makes it worse.
+/// The shortest wait after a response that reports overload and after a timeout. An immediate retry would make the
+/// overload worse.
 const BREATHER: Duration = Duration::from_secs(30);
 
-/// What is wrong with a retry policy: the field, and what it must be.
+/// A fault in a retry policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct RetryPolicyError {
-    /// The field, by its wire name.
+    /// The wire name of the field.
     pub field: &'static str,
-    /// What is wrong, or what the value must be.
+    /// What the value must be.
     pub detail: &'static str,
 }
 
@@ -95,7 +96,7 @@ impl RetryPolicy {
     ///
     /// # Errors
     ///
-    /// The first limit that does not hold.
+    /// The first violated limit.
     pub fn validate(&self) -> Result<(), RetryPolicyError> {
         let schedule = &self.schedule_seconds;
         let waits = schedule.iter().all(|seconds| (1..=LONGEST_SECONDS).contains(seconds));
@@ -117,20 +118,20 @@ impl RetryPolicy {
         }
     }
 
-    /// Returns how long one attempt may take.
+    /// Returns the timeout of an attempt.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms.into())
     }
 
-    /// Returns how long to wait after attempt number `attempt` ended as it did, or `None` if there is no other.
+    /// Returns how long to wait after attempt number `attempt` had this outcome, or `None` if no other attempt follows.
     ///
-    /// The receiver's own word is kept to: at least the `Retry-After` that it sent, and a breather if it has too much to do.
-    /// `draw` is a uniform draw from `0.0..1.0`, the caller's, so that the schedule can be tested exactly.
+    /// The wait is at least the receiver's `Retry-After`, and longer if the receiver is overloaded. `draw` is a uniform
+    /// random number in `0.0..1.0`, passed in by the caller so that the schedule can be tested exactly.
     #[must_use]
     pub fn wait(&self, attempt: u32, outcome: &Outcome, draw: f64) -> Option<Duration> {
         let least = match outcome.verdict {
-            // The receiver wants it no more, or there is nothing to send: another try changes neither.
+            // The receiver wants no retry, or there is nothing to send. A retry would change neither.
             Verdict::Gone | Verdict::Aborted | Verdict::Unrendered | Verdict::Looped | Verdict::OverBudget => {
                 return None;
             }
@@ -157,8 +158,8 @@ impl RetryPolicy {
 
     /// Returns the wait of the schedule after attempt number `attempt`, or `None` if that was the last one.
     ///
-    /// All of an exponential wait is random and not just its end ([full jitter][1]): receivers that failed together are not
-    /// called again together. The others are drawn out a little.
+    /// Exponential waits are random from zero on ([full jitter][1]), so that receivers that failed together are not
+    /// retried together. Other waits are extended by a small random amount.
     ///
     /// [1]: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     fn scheduled(&self, attempt: u32, draw: f64) -> Option<Duration> {

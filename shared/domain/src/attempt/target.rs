@@ -1,4 +1,4 @@
-//! Where a delivery may go: which URLs, and which addresses behind their names.
+//! Decides where deliveries may go: which URLs, and which addresses their host names may resolve to.
 
 mod network;
 mod own;
@@ -17,16 +17,16 @@ pub use ports::{ParsePortRangeError, PortRange};
 /// The longest URL that is accepted, in bytes.
 pub const MAX_URL_BYTES: usize = 2048;
 
-/// What the operator allows beyond the public internet over TLS: nothing, unless told.
+/// What the operator allows in addition to the public internet over TLS. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetPolicy {
     /// Networks that may be called although they are not public.
     pub allowed: Vec<IpNet>,
-    /// Whether `http:` is accepted beside `https:`.
+    /// Whether `http:` is accepted in addition to `https:`.
     pub allow_http: bool,
-    /// The ports that may be called: if none is named, 443 and 8443, and with `http:` 80 and 8080 too.
+    /// The ports that may be called. If empty: 443 and 8443, and with `http:` also 80 and 8080.
     pub ports: Vec<PortRange>,
-    /// Where this deployment answers itself: never a target.
+    /// The addresses of this deployment itself, which are never targets.
     pub own: Vec<Own>,
 }
 
@@ -45,45 +45,45 @@ pub enum TargetError {
         /// What is accepted.
         expected: &'static str,
     },
-    /// A name or password in the URL: it would be a secret in a table.
+    /// The URL contains a name or password, which would be a secret stored in a table.
     #[error("must not contain a user name or a password; use a header instead")]
     Credentials,
-    /// A fragment is never sent.
+    /// Fragments are never sent.
     #[error("must not contain a fragment (#…)")]
     Fragment,
     /// A port that policy does not allow.
     #[error("must use one of the ports that this deployment allows ({allowed}), not {port}")]
     Port {
-        /// The one it uses.
+        /// The port of the URL.
         port: u16,
-        /// What is allowed.
+        /// The allowed ports.
         allowed: String,
     },
     /// A literal address that policy forbids.
     #[error("must not name a private, local or reserved address")]
     Forbidden,
-    /// A name that can lead nowhere else.
+    /// A name that can only lead to a private network.
     #[error("must not name a host of a private network ({0}): use a name of the public internet")]
     LocalName(&'static str),
-    /// This deployment.
+    /// The URL of this deployment.
     #[error(
-        "must not lead back to this deployment, or deliveries would go round in a circle; events reach every webhook of the tenant that \
+        "must not lead back to this deployment, because deliveries would loop; events reach every webhook of the tenant that \
          names their types"
     )]
     Own,
 }
 
-/// The ports of the defaults, and those that come with plain HTTP.
+/// The default ports for TLS, and those for plain HTTP.
 const TLS_PORTS: [u16; 2] = [443, 8443];
 const HTTP_PORTS: [u16; 2] = [80, 8080];
 
-/// The name that leads to this machine, by [RFC 6761](https://www.rfc-editor.org/rfc/rfc6761#section-6.3).
+/// The loopback name of [RFC 6761](https://www.rfc-editor.org/rfc/rfc6761#section-6.3).
 const LOOPBACK_NAME: &str = "localhost";
 
-/// Names of private networks: reserved for them by ICANN, RFC 6762 and RFC 8375. `metadata.google.internal` is one.
+/// Names that ICANN, RFC 6762 and RFC 8375 reserve for private networks. `metadata.google.internal` is one.
 const PRIVATE_NAMES: [&str; 3] = ["internal", "local", "home.arpa"];
 
-/// Networks that are not the public internet, by the [IANA special-purpose registry][1].
+/// Networks that are not part of the public internet, according to the [IANA special-purpose registry][1].
 ///
 /// [1]: https://www.iana.org/assignments/iana-ipv4-special-registry
 static NOT_PUBLIC_V4: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| {
@@ -96,7 +96,7 @@ static NOT_PUBLIC_V4: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| {
         "172.16.0.0/12",   // private
         "192.0.0.0/24",    // protocol assignments
         "192.0.2.0/24",    // documentation
-        "192.31.196.0/24", // AS112: answered by whoever is near
+        "192.31.196.0/24", // AS112: answered by the nearest server
         "192.52.193.0/24", // multicast relays
         "192.88.99.0/24",  // 6to4 relays
         "192.168.0.0/16",  // private
@@ -108,11 +108,12 @@ static NOT_PUBLIC_V4: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| {
     ])
 });
 
-/// All of IPv6 that is routed: everything else (loopback, mapped and translated IPv4, local, multicast) is refused. What is translated
-/// (`64:ff9b::/96`) is refused around public addresses too: they have a spelling that says where it goes.
+/// The only routed part of IPv6. Everything else is refused: loopback, mapped and translated IPv4, local addresses and
+/// multicast. Translated addresses (`64:ff9b::/96`) are refused even if they embed a public address, which can be
+/// written directly.
 static GLOBAL_UNICAST: LazyLock<Vec<Ipv6Net>> = LazyLock::new(|| networks(&["2000::/3"]));
 
-/// What is special within it, by the [IANA special-purpose registry][1].
+/// Special networks within it, according to the [IANA special-purpose registry][1].
 ///
 /// [1]: https://www.iana.org/assignments/iana-ipv6-special-registry
 static NOT_PUBLIC_V6: LazyLock<Vec<Ipv6Net>> = LazyLock::new(|| {
@@ -126,14 +127,14 @@ static NOT_PUBLIC_V6: LazyLock<Vec<Ipv6Net>> = LazyLock::new(|| {
 });
 
 fn networks<N: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<N> {
-    // Safe: the texts are the constants above, and a test reads them all.
+    // Cannot fail: the texts are the constants above, and a test parses all of them.
     texts.iter().map(|text| text.parse().expect("a network")).collect()
 }
 
 impl TargetPolicy {
-    /// Says whether a connection to the address is allowed.
+    /// Returns whether a connection to the address is allowed.
     ///
-    /// To be asked of every *resolved* address: a public name may lead to a private address.
+    /// Must be called for every *resolved* address, because a public name may resolve to a private address.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
         self.allowed.iter().any(|network| network.contains(&address))
@@ -143,7 +144,7 @@ impl TargetPolicy {
             }
     }
 
-    /// Says whether a connection to the port is allowed.
+    /// Returns whether a connection to the port is allowed.
     #[must_use]
     pub fn permits_port(&self, port: u16) -> bool {
         self.permitted_ports().iter().any(|range| range.contains(port))
@@ -157,8 +158,8 @@ impl TargetPolicy {
         }
     }
 
-    /// Returns which private name the host is below, unless policy lets it lead somewhere: to loopback, or to a network that is
-    /// allowed though it is not public.
+    /// Returns the private suffix of a host name, unless policy allows a network that the name may lead to: loopback,
+    /// or another network that is not public.
     fn local_name(&self, host: &str) -> Option<&'static str> {
         let host = host.trim_end_matches('.');
         let below = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -169,31 +170,32 @@ impl TargetPolicy {
         PRIVATE_NAMES.into_iter().find(|name| below(name)).filter(|_| self.allowed.is_empty())
     }
 
-    /// Reads a URL that deliveries are to be sent to.
+    /// Parses a URL for deliveries.
     ///
-    /// A literal address is checked at once, and so is a name that can only be private; any other name is checked whenever it is
-    /// resolved.
+    /// A literal address is checked at once, and so is a name that can only be private. Other names are checked
+    /// whenever they are resolved.
     ///
     /// # Errors
     ///
-    /// If the URL is not one, or is one that policy forbids.
+    /// If the text is not a URL, or policy forbids the URL.
     pub fn parse(&self, text: &str) -> Result<Url, TargetError> {
         if text.len() > MAX_URL_BYTES {
             return Err(TargetError::TooLong);
         }
         let url = Url::parse(text).map_err(|error| TargetError::Malformed(error.to_string()))?;
-        // `Url` mends what is not a URL (`https:example.com`, leading spaces); what was meant is then a guess.
+        // `Url` repairs invalid URLs (`https:example.com`, leading spaces). Refuse them, because the intended URL would
+        // be a guess.
         let as_written = text.get(..url.scheme().len() + 3).unwrap_or_default();
         let accepted = url.scheme() == "https" || (url.scheme() == "http" && self.allow_http);
         if !accepted || !as_written.eq_ignore_ascii_case(&format!("{}://", url.scheme())) {
             let expected = if self.allow_http { "https:// or http://" } else { "https://" };
             return Err(TargetError::Scheme { expected });
         }
-        // Nor are tabs, `\` for `/`, a space at the end, or a third slash what was meant: parsers disagree, and what one of them takes
-        // for the host is another one's path.
+        // Tabs, `\` instead of `/`, a trailing space and a third slash are repaired too. Parsers disagree about these:
+        // what one takes for the host is part of the path for another.
         if text.contains(|c: char| c.is_control() || c == '\\') || text.ends_with(' ') {
             let detail =
-                "a control character, a backslash or a space at its end stands in it; write %20 or %5C if it is meant";
+                "it must not contain control characters or backslashes, nor end with a space; write %20 or %5C instead";
             return Err(TargetError::Malformed(detail.to_owned()));
         }
         if text.get(as_written.len()..).is_some_and(|rest| rest.starts_with('/')) {
@@ -211,7 +213,7 @@ impl TargetPolicy {
         }
         let address = match url.host() {
             Some(Host::Domain(name)) => {
-                // `Url` allows them; no name has them.
+                // `Url` allows empty labels, but no host name has them.
                 if name.strip_suffix('.').unwrap_or(name).split('.').any(str::is_empty) {
                     return Err(TargetError::Malformed("empty label in the host".to_owned()));
                 }

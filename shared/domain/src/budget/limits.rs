@@ -1,4 +1,4 @@
-//! What is limited, and how far.
+//! The budgets and their limits.
 
 use std::str::FromStr;
 
@@ -7,13 +7,14 @@ use utoipa::ToSchema;
 
 use crate::fault::FieldError;
 
-/// The largest limit: numbers beyond it are not exact in every JSON reader.
+/// The largest limit. Larger numbers are not exact in every JSON parser.
 pub const MAX_LIMIT: u64 = 1 << 53;
 
-/// How many days the published events of a tenant are kept, as `domain::delivery::KEPT` says.
+/// How many days a tenant's published events are kept. Equal to `domain::delivery::KEPT`.
 pub const PUBLISHED_KEPT_DAYS: u8 = 30;
 
-/// How long what is known of a tenant's budgets and of its other processes is used before it is read again, in seconds.
+/// How long a process uses what it has read of a tenant's budgets and of other processes' counts before reading again,
+/// in seconds.
 pub const KNOWN_FOR_SECONDS: i64 = 60;
 
 /// A resource that is limited by a budget.
@@ -24,7 +25,7 @@ pub enum Budget {
     Webhooks,
     /// Secrets created, rotated or replaced in a day.
     SecretsPerDay,
-    /// Events of a day: those that are published, and those of tables.
+    /// Events in a day, both published ones and those of tables.
     EventsPerDay,
     /// New deliveries in a day.
     DeliveriesPerDay,
@@ -45,7 +46,7 @@ impl Budget {
         Self::JobsPerDay,
     ];
 
-    /// Returns the name, as the API and the logs spell it.
+    /// Returns the name used in the API and the logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +59,7 @@ impl Budget {
         }
     }
 
-    /// Says whether it starts again each day.
+    /// Returns whether it is counted by day.
     #[must_use]
     pub const fn is_daily(self) -> bool {
         !matches!(self, Self::Webhooks | Self::StoredBytes)
@@ -71,24 +72,24 @@ impl std::fmt::Display for Budget {
     }
 }
 
-/// How far each budget goes.
+/// The limit of each budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Budgets {
-    /// Webhooks.
+    /// The number of webhooks.
     pub webhooks: u64,
-    /// Secrets that are written in a day.
+    /// Secrets created, rotated or replaced in a day.
     pub secrets_per_day: u64,
     /// Events in a day.
     pub events_per_day: u64,
-    /// Deliveries of a day.
+    /// New deliveries in a day.
     pub deliveries_per_day: u64,
-    /// Bytes of events that are kept.
+    /// Stored events, in bytes of JSON.
     pub stored_bytes: u64,
-    /// Jobs of a day.
+    /// Jobs started in a day.
     pub jobs_per_day: u64,
 }
 
-/// What a deployment allows each tenant unless its parameters say otherwise.
+/// The limits of a tenant unless the deployment's parameters set others.
 impl Default for Budgets {
     fn default() -> Self {
         Self {
@@ -102,14 +103,14 @@ impl Default for Budgets {
     }
 }
 
-/// A text that does not say how far budgets go.
+/// The text is not a list of limits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be budgets such as webhooks=1000,jobs_per_day=100, each a whole number of at most {MAX_LIMIT}; {0:?} is none"
+    "must be budgets such as webhooks=1000,jobs_per_day=100, each a whole number of at most {MAX_LIMIT}; {0:?} is invalid"
 )]
 pub struct ParseBudgetsError(String);
 
-/// Reads `name=limit` between commas. What is not named is as in the [default](Self::default).
+/// Parses `name=limit`, separated by commas. Budgets that are not named have their [default](Self::default).
 impl FromStr for Budgets {
     type Err = ParseBudgetsError;
 
@@ -127,7 +128,7 @@ impl FromStr for Budgets {
 }
 
 impl Budgets {
-    /// Returns the limit of one of them.
+    /// Returns the limit of a budget.
     #[must_use]
     pub const fn of(&self, budget: Budget) -> u64 {
         match budget {
@@ -140,7 +141,7 @@ impl Budgets {
         }
     }
 
-    /// Returns the budgets of a tenant for which the operator says something else.
+    /// Returns these limits with the operator's overrides for a tenant.
     #[must_use]
     pub fn with(self, overrides: &Overrides) -> Self {
         Self {
@@ -180,18 +181,20 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Reads what the operator sends: all faults at once.
+    /// Reads the operator's overrides, and reports all faults at once.
     ///
     /// # Errors
     ///
-    /// Each field that is unknown, or is no whole number in the range.
+    /// Each field that is unknown, or is not a whole number in the range.
     pub fn read(given: &serde_json::Map<String, serde_json::Value>) -> Result<Self, Vec<FieldError>> {
         let mut faults = Vec::new();
         let mut read = Self::default();
         for (name, value) in given {
             let Some(budget) = Budget::ALL.into_iter().find(|budget| budget.as_str() == name) else {
-                faults
-                    .push(FieldError::new(&format!("/{}", name.replace('~', "~0").replace('/', "~1")), "is no budget"));
+                faults.push(FieldError::new(
+                    &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+                    "must be the name of a budget",
+                ));
                 continue;
             };
             let limit = value.as_u64().filter(|limit| *limit <= MAX_LIMIT);

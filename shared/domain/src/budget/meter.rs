@@ -1,4 +1,4 @@
-//! What one process knows of a tenant's use, and what follows from it.
+//! The meter: what one process knows of a tenant's use, and the decisions that follow from it.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{Budget, Budgets, KNOWN_FOR_SECONDS, PUBLISHED_KEPT_DAYS};
 
-/// How many days a delivery is deferred at most. One that would have to wait for longer is given up, and is a dead letter.
+/// The longest deferral of a delivery, in days. A delivery that would have to wait longer is given up and becomes a
+/// dead letter.
 pub const LONGEST_DEFERRAL_DAYS: u64 = 7;
 
-/// The parts of a budget, in percent, at which the tenant gets an event and the operator an alarm.
+/// The percentages of a budget at which the tenant receives an event and the operator an alarm.
 pub const THRESHOLDS: [u8; 2] = [80, 100];
 
 const SECONDS_A_DAY: u64 = 86_400;
 
-/// How many days back a backlog is followed: as long as days are kept.
+/// How many past days are considered for the backlog: as many as are stored.
 const HISTORY_DAYS: usize = 100;
 
-/// What a tenant did in a day. Fields that are missing in a row are 0.
+/// A tenant's use in a day. Fields missing in a row are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Events: published ones, and those of tables.
+    /// Events, both published ones and those of tables.
     pub events: u64,
     /// Published events, in bytes of JSON.
     pub published_bytes: u64,
-    /// Those of tables that the archive was to keep, in bytes of JSON.
+    /// Events of tables passed to the archive, in bytes of JSON.
     pub archived_bytes: u64,
     /// New deliveries.
     pub deliveries: u64,
@@ -39,7 +40,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Returns the sum.
+    /// Returns the sum of both.
     #[must_use]
     pub const fn and(self, more: Self) -> Self {
         Self {
@@ -52,7 +53,7 @@ impl Counts {
         }
     }
 
-    /// Says whether nothing is counted.
+    /// Returns whether all counts are zero.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
@@ -63,7 +64,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", sentence(self))]
 pub struct Exceeded {
-    /// What is used up.
+    /// The budget.
     pub budget: Budget,
     /// How much is used.
     pub used: u64,
@@ -73,7 +74,7 @@ pub struct Exceeded {
     pub limit: u64,
     /// When the budget is available again.
     pub resets_at: Timestamp,
-    /// How long that takes, in whole seconds, at least one.
+    /// The time until then in whole seconds, at least one.
     pub wait_seconds: u64,
 }
 
@@ -85,30 +86,30 @@ fn sentence(Exceeded { budget, used, needed, limit, resets_at, .. }: &Exceeded) 
     )
 }
 
-/// Until when a delivery that is over its day's budget waits.
+/// How long a delivery over its day's budget is deferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deferral {
     /// Until its turn on a later day.
     Until(Timestamp),
-    /// There is no turn within [`LONGEST_DEFERRAL_DAYS`].
+    /// It has no turn within [`LONGEST_DEFERRAL_DAYS`].
     Never,
 }
 
-/// Returns the day of a time, in UTC.
+/// Returns the UTC day of a time.
 #[must_use]
 pub fn today(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// Returns when the day of a time ends, in UTC.
+/// Returns the end of the UTC day of a time.
 #[must_use]
 pub fn resets_at(now: Timestamp) -> Timestamp {
     start(today(now)) + SignedDuration::from_hours(24)
 }
 
 fn start(day: Date) -> Timestamp {
-    // Every day has a start in UTC; the last one that there is may not have an end.
+    // Every day has a start in UTC, but the last representable day may have no end.
     day.to_zoned(TimeZone::UTC).map_or(Timestamp::MIN, |start| start.timestamp())
 }
 
@@ -118,23 +119,25 @@ pub struct Meter {
     limits: Budgets,
     day: Date,
     read_at: Timestamp,
-    /// What other days left, in bytes of events that are still kept.
+    /// Events of other days that are still kept, in bytes.
     stored_before: u64,
-    /// How many deliveries of earlier days have their turns today or later.
+    /// How many deliveries of earlier days have their turn today or later.
     backlog: u64,
-    /// What all processes counted, as far as this one knows.
+    /// The counts of all processes, as far as this one knows.
     shared: Counts,
-    /// What this one has not written yet.
+    /// The counts that this process has not written yet.
     pending: Counts,
-    /// How many webhooks the tenant has, since this process changed that; 0 before. They are not counted by day.
+    /// The number of the tenant's webhooks, known after this process has changed it; 0 before. It is not counted by
+    /// day.
     webhooks: u64,
-    /// The budgets for which a request was refused today, however much of them is left.
+    /// The budgets for which a request was refused today, even if some of them is left.
     full: BTreeSet<Budget>,
     announced: BTreeSet<(Budget, u8)>,
 }
 
 impl Meter {
-    /// Begins with what was read: the limits, and the counts of the days. `retention_days` is how long the events of tables are kept.
+    /// Creates a meter from what was read: the limits, and the counts of the days. `retention_days` is how long the
+    /// events of tables are kept.
     #[must_use]
     pub fn new(limits: Budgets, days: &[(Date, Counts)], retention_days: u8, now: Timestamp) -> Self {
         let day = today(now);
@@ -150,13 +153,14 @@ impl Meter {
         let limit = limits.deliveries_per_day;
         let mut made = [0; HISTORY_DAYS];
         for (of, counts) in days {
-            // Of yesterday the first.
+            // Index 0 is yesterday.
             let place = usize::try_from(age(*of) - 1).ok();
             if let Some(made) = place.and_then(|place| made.get_mut(place)) {
                 *made = counts.deliveries;
             }
         }
-        // Each day makes what its budget allows, and leaves the rest to the next; what has no turn within some days is given up.
+        // Each day makes as many deliveries as its budget allows and leaves the rest to the next day. Those without a
+        // turn within the limit are given up.
         let most = limit.saturating_mul(LONGEST_DEFERRAL_DAYS);
         let backlog = made
             .iter()
@@ -176,7 +180,7 @@ impl Meter {
         }
     }
 
-    /// Takes what was read again, and keeps what is not written yet.
+    /// Replaces what was read by a newer reading, and keeps the counts that are not written yet.
     #[must_use]
     pub fn renewed(self, read: &Self) -> Self {
         let (full, announced) =
@@ -184,14 +188,14 @@ impl Meter {
         Self { pending: self.pending, full, announced, ..read.clone() }
     }
 
-    /// Says whether it is to be read again.
+    /// Returns whether it must be read again.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let age = now.duration_since(self.read_at).as_secs();
         self.day != today(now) || !(0..KNOWN_FOR_SECONDS).contains(&age)
     }
 
-    /// Returns the limits.
+    /// Returns the tenant's limits.
     #[must_use]
     pub const fn limits(&self) -> &Budgets {
         &self.limits
@@ -213,13 +217,13 @@ impl Meter {
         }
     }
 
-    /// Returns how much of a counter there may be before `more` is added, such that the budget holds with it.
+    /// Returns the highest value that a counter may have before `more` is added without exceeding the budget.
     ///
     /// # Errors
     ///
-    /// If there is no room however little of the counter is used, as far as is known.
+    /// If `more` does not fit even with the lowest use that this process knows.
     pub fn room(&self, more: Counts, now: Timestamp) -> Result<Counts, Exceeded> {
-        // What other counters than the one in the condition take of the stored bytes.
+        // The part of the stored bytes that other counters than the one in the condition cover.
         let elsewhere = self.stored_before.saturating_add(self.shared.archived_bytes);
         let asked = [
             (Budget::EventsPerDay, more.events, 0),
@@ -237,11 +241,12 @@ impl Meter {
         Ok(Counts { events, published_bytes, archived_bytes: 0, deliveries: 0, secrets, jobs })
     }
 
-    /// Says whether what this process knows is enough to refuse, without asking the others: counters never go down within a day.
+    /// Decides from local knowledge whether a request can be refused without a read. Counters never decrease within a
+    /// day.
     ///
     /// # Errors
     ///
-    /// Which budget does not allow it.
+    /// The budget that is exceeded.
     pub fn check(&self, more: Counts, now: Timestamp) -> Result<(), Exceeded> {
         for (budget, needed) in asked(more) {
             if self.used(budget).saturating_add(needed) > self.limits.of(budget) {
@@ -251,7 +256,7 @@ impl Meter {
         Ok(())
     }
 
-    /// Returns why something is refused for which the counters that all processes share have no room; `None` if nothing is asked for.
+    /// Returns why a request is refused after the shared counters had no room for it, or `None` if it needs nothing.
     #[must_use]
     pub fn refusal(&self, more: Counts, now: Timestamp) -> Option<Exceeded> {
         self.check(more, now)
@@ -266,46 +271,48 @@ impl Meter {
         Exceeded { budget, used, needed, limit, resets_at, wait_seconds }
     }
 
-    /// Counts something that is written later.
+    /// Adds counts that are written later.
     pub fn count(&mut self, more: Counts) {
         self.pending = self.pending.and(more);
     }
 
-    /// Counts a new delivery, and says until when it waits, if it is over the budget.
+    /// Counts a new delivery. If it is over the budget, returns how long it is deferred.
     pub fn deliver(&mut self) -> Option<Deferral> {
         self.count(Counts { deliveries: 1, ..Counts::default() });
         let before = self.backlog.saturating_add(self.used(Budget::DeliveriesPerDay)).saturating_sub(1);
         turn(before, self.limits.deliveries_per_day, self.day)
     }
 
-    /// Says whether there is something to be written.
+    /// Returns whether there are counts to write.
     #[must_use]
     pub fn has_pending(&self) -> bool {
         !self.pending.is_none()
     }
 
-    /// Returns what is to be written, which is then this process's to write or to [give back](Self::count).
+    /// Takes the counts to write. The caller must write them or [add them again](Self::count).
     pub fn take_pending(&mut self) -> Counts {
         std::mem::take(&mut self.pending)
     }
 
-    /// Takes what the shared counters say.
+    /// Sets the shared counts.
     pub const fn learn(&mut self, shared: Counts) {
         self.shared = shared;
     }
 
-    /// Takes how many webhooks the tenant has.
+    /// Sets the number of the tenant's webhooks.
     pub const fn learn_webhooks(&mut self, webhooks: u64) {
         self.webhooks = webhooks;
     }
 
-    /// Takes that a request was refused for want of a budget. Its threshold of 100 % is reached from then on: a request
-    /// that does not fit is refused with less used, and without this the tenant would not hear of it.
+    /// Records that a request was refused because of a budget. From then on its threshold of 100 % counts as reached. A
+    /// request that does not fit is refused before the budget is completely used, and without this the tenant would not
+    /// be notified.
     pub fn refused(&mut self, budget: Budget) {
         self.full.insert(budget);
     }
 
-    /// Returns the thresholds that are reached and not yet announced: each once in each process and day.
+    /// Returns the thresholds that have been reached and not yet announced. Each process announces each threshold once
+    /// a day.
     pub fn thresholds(&mut self) -> Vec<(Budget, u8, u64)> {
         let mut reached = Vec::new();
         for budget in Budget::ALL {
@@ -322,7 +329,7 @@ impl Meter {
     }
 }
 
-/// Returns what a request needs of the budgets that can refuse it.
+/// Returns what a request needs of each budget that can refuse it.
 fn asked(more: Counts) -> impl Iterator<Item = (Budget, u64)> {
     let asked = [
         (Budget::EventsPerDay, more.events),
@@ -333,7 +340,7 @@ fn asked(more: Counts) -> impl Iterator<Item = (Budget, u64)> {
     asked.into_iter().filter(|(_, needed)| *needed > 0)
 }
 
-/// Returns when a delivery is made that has so many before it, today and from the days before.
+/// Returns when a delivery is made that has this many before it, from today and earlier days.
 fn turn(before: u64, limit: u64, day: Date) -> Option<Deferral> {
     let days = before.checked_div(limit).unwrap_or(LONGEST_DEFERRAL_DAYS);
     if days == 0 {

@@ -1,8 +1,8 @@
-//! Whether a webhook's deliveries go out, wait, or one of them tries first.
+//! The circuit breaker: whether a webhook's deliveries are sent, are parked, or one of them is sent as a probe.
 //!
-//! A closed breaker leaves no trace. One that opened is a row beside the webhook's deliveries, which the sweep looks at: it
-//! sends one parked delivery as a probe when the time has come, and when a probe arrived it lets the parked ones go, oldest
-//! first and a few at a time. Nothing is dropped, and nobody runs while it waits.
+//! A closed breaker has no row. An open one is a row stored with the webhook's deliveries. The sweep reads it: when a
+//! probe is due, it sends one parked delivery, and after a successful probe it releases the parked deliveries, oldest
+//! first, in growing portions. Nothing is dropped, and no process runs while deliveries wait.
 
 use std::time::Duration;
 
@@ -13,83 +13,86 @@ use crate::attempt::outcome::Verdict;
 use crate::webhook::statistics::Statistics;
 use crate::webhook::{Pause, Webhook};
 
-/// After how many failures in a row it opens.
+/// How many consecutive failures open the breaker.
 pub const TRIP_FAILURES: u64 = 10;
 
-/// After how many timeouts in a row: each holds a process for as long as it lasts.
+/// How many consecutive timeouts open it. Fewer than failures, because each timeout occupies a process for its whole
+/// duration.
 pub const TRIP_TIMEOUTS: u64 = 3;
 
-/// The time from one run of the sweep to the next.
+/// The time between two runs of the sweep.
 pub const RUN: Duration = Duration::from_mins(1);
 
-/// How long it stays open before the first probe; twice as long after each that fails.
+/// How long an open breaker waits before the first probe. The wait doubles after each failed probe.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
 /// The longest time between two probes.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// How many deliveries a second go out at first when it closes; twice as many in each run of the sweep after that.
+/// How many parked deliveries per second are released in the first run after the breaker closes. Each later run doubles
+/// the pace.
 const FIRST_PACE: u32 = 10;
 
-/// The most that go out a second.
+/// The highest pace, in deliveries per second.
 const FASTEST_PACE: u32 = 80;
 
-/// How long after it closed the sweep looks for parked deliveries in each run: longer than a process lives that has read that it
-/// is open.
+/// How long after closing every run of the sweep looks for parked deliveries: longer than the lifetime of a process
+/// that read the breaker while it was open.
 const LINGER: Duration = Duration::from_mins(3);
 
-/// When it looks again after that: the index that it looks into may lag, and nobody says by how much.
+/// When it looks again after that. The index that it reads is eventually consistent, and AWS gives no bound for the
+/// lag.
 const LOOKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
 
-/// From how long an answer on a receiver is slow, and does not share a queue with the others.
+/// Response time above which a receiver counts as slow. Its deliveries then use a queue of their own.
 pub const SLOW: Duration = Duration::from_secs(5);
 
-/// For how long.
+/// How long a receiver stays marked as slow.
 pub const SLOW_FOR: Duration = Duration::from_mins(10);
 
-/// What a breaker is about.
+/// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Deliveries go out; the row says that the receiver is slow.
+    /// Deliveries are sent. The row exists only to mark the receiver as slow.
     Closed,
-    /// Deliveries wait. Half-open while `probe_until` is to come: one process tries.
+    /// Deliveries wait. Half-open until `probe_until` while one process probes.
     Open,
-    /// Deliveries go out, and those that waited too.
+    /// Deliveries are sent, and parked ones are being released.
     Draining,
 }
 
 /// A webhook's breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
-    /// Whether deliveries wait.
+    /// Its state.
     pub state: BreakerState,
-    /// Since when.
+    /// When it entered this state.
     pub since: Timestamp,
     /// How many probes have failed since it opened.
     pub failed_probes: u32,
     /// When the next probe may be made, while it is open.
     pub probe_at: Option<Timestamp>,
-    /// Until when a process is at it.
+    /// When the lease of the probing process ends.
     pub probe_until: Option<Timestamp>,
-    /// How many runs of the sweep have let deliveries go since it closed.
+    /// How many runs of the sweep have released deliveries since it closed.
     pub drained: u32,
     /// Until when the receiver counts as slow.
     pub slow_until: Option<Timestamp>,
 }
 
-/// What to do with a delivery that is ready to go.
+/// What to do with a delivery that is ready to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// Send it.
     Send,
-    /// Send it if nobody else is the prober.
+    /// Send it, unless another process is already probing.
     Probe,
     /// Let it wait.
     Park,
 }
 
-/// Says what to do with a delivery of the webhook that is ready to go.
+/// Returns what to do with a delivery of the webhook that is ready to be sent.
 #[must_use]
 pub fn gate(webhook: &Webhook, breaker: Option<&Breaker>, now: Timestamp) -> Gate {
     let paused = match webhook.pause {
@@ -102,13 +105,13 @@ pub fn gate(webhook: &Webhook, breaker: Option<&Breaker>, now: Timestamp) -> Gat
             let is_time = probe_at.is_none_or(|at| at <= now) && probe_until.is_none_or(|until| until <= now);
             if is_time { Gate::Probe } else { Gate::Park }
         }
-        // Too many failures paused it, and its breaker is gone: a probe finds out.
+        // It was paused after too many failures and its breaker row is gone: probe the receiver.
         _ if paused => Gate::Probe,
         _ => Gate::Send,
     }
 }
 
-/// Says whether the receiver counts as slow.
+/// Returns whether the receiver is marked as slow.
 #[must_use]
 pub fn is_slow(breaker: Option<&Breaker>, now: Timestamp) -> bool {
     breaker.and_then(|breaker| breaker.slow_until).is_some_and(|until| until > now)
@@ -121,14 +124,15 @@ pub fn next_probe(failed_probes: u32, now: Timestamp) -> Timestamp {
     now + wait.min(LONGEST_WAIT)
 }
 
-/// Returns how many parked deliveries a run of the sweep lets go, and how far apart.
+/// Returns how many parked deliveries a run of the sweep releases, and the time between two of them.
 #[must_use]
 pub fn pace(drained: u32) -> (usize, Duration) {
     let a_second = FIRST_PACE.saturating_mul(1 << drained.min(10)).min(FASTEST_PACE);
     (usize::try_from(a_second * 60).unwrap_or(usize::MAX), Duration::from_secs(1) / a_second)
 }
 
-/// Says when to look for parked deliveries again if there are none, of a breaker that closed at `since`; `None` if that is over.
+/// Returns when to look for parked deliveries again if none were found, for a breaker that closed at `since`. `None`
+/// means never.
 #[must_use]
 pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     if now <= since + LINGER {
@@ -137,39 +141,39 @@ pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     LOOKS.into_iter().map(|after| since + after).find(|at| *at > now)
 }
 
-/// What an invocation saw of a webhook's receiver.
+/// What an invocation observed of a webhook's receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// What came of the probe, if it was the prober.
+    /// The verdict of the probe, if this invocation sent it.
     pub probe: Option<Verdict>,
-    /// Whether the receiver said that it wants no more events.
+    /// Whether the receiver asked for no more events.
     pub gone: bool,
-    /// Whether it took long to answer, or did not.
+    /// Whether it answered slowly or not at all.
     pub slow: bool,
 }
 
-/// What follows for a webhook from what an invocation saw of its receiver.
+/// How the breaker and the webhook change after an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
-    /// The receiver is slow: its deliveries go another way.
+    /// The receiver is slow: its deliveries move to the slow queue.
     MarkSlow,
-    /// Too many failures: its deliveries wait.
+    /// Too many failures: deliveries are parked.
     Open,
-    /// The probe failed: they go on waiting.
+    /// The probe failed: deliveries stay parked.
     StayOpen,
-    /// The probe arrived: they go out.
+    /// The probe arrived: parked deliveries are released.
     Close,
-    /// Failures for too long: it is paused, and its tenant told.
+    /// Failures for too long: the webhook is paused and its tenant notified.
     Pause,
-    /// It was paused for its failures, and the probe arrived: it is paused no more.
+    /// The webhook was paused after failures and the probe arrived: it is resumed.
     Resume,
-    /// The receiver wants no more events: it is disabled, and its tenant told.
+    /// The receiver wants no more events: the webhook is disabled and its tenant notified.
     Disable,
 }
 
-/// Says what follows for a webhook, given what its attempts add up to now.
+/// Returns the reactions to an observation, given the webhook's statistics.
 ///
-/// Each can be lost with the process that should do it: the next invocation sees the same again.
+/// A process may die before it carries out a reaction. The next invocation then makes the same observation again.
 #[must_use]
 pub fn react(
     webhook: &Webhook,
@@ -187,7 +191,7 @@ pub fn react(
         reactions.push(Reaction::MarkSlow);
     }
     match seen.probe {
-        // Whoever answers, whatever it answers to this one event, is there.
+        // Any answer shows that the receiver is up, even if it rejects this event.
         Some(Verdict::Accepted | Verdict::Aborted) => {
             let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
             reactions.push(if paused { Reaction::Resume } else { Reaction::Close });
@@ -249,7 +253,7 @@ mod tests {
     #[case::draining(None, Some(breaker(BreakerState::Draining)), Gate::Send)]
     #[case::open(None, Some(open(1, 0)), Gate::Park)]
     #[case::time_for_a_probe(None, Some(open(0, 0)), Gate::Probe)]
-    #[case::somebody_is_at_it(None, Some(open(0, 1)), Gate::Park)]
+    #[case::probe_in_flight(None, Some(open(0, 1)), Gate::Park)]
     #[case::the_prober_died(None, Some(open(-100, -1)), Gate::Probe)]
     #[case::paused_by_hand(Some(false), None, Gate::Park)]
     #[case::paused_by_hand_and_open(Some(false), Some(open(0, 0)), Gate::Park)]
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::well(0, 0, None, Seen::default(), &[])]
+    #[case::healthy(0, 0, None, Seen::default(), &[])]
     #[case::nearly(9, 2, None, Seen::default(), &[])]
     #[case::failures(10, 0, None, Seen::default(), &[Reaction::Open])]
     #[case::timeouts(3, 3, None, Seen { slow: true, ..Seen::default() }, &[Reaction::MarkSlow, Reaction::Open])]
@@ -330,9 +334,9 @@ mod tests {
             prop_assert!(wait(failed) >= seconds(30) && wait(failed) <= seconds(600));
         }
 
-        /// What a run lets go is on its way before the next run.
+        /// Everything that a run releases is sent before the next run.
         #[test]
-        fn a_minute_s_deliveries_take_a_minute(drained in 0_u32..1000) {
+        fn a_run_releases_one_minute_of_deliveries(drained in 0_u32..1000) {
             let (count, apart) = pace(drained);
             let all = apart * u32::try_from(count).unwrap();
             prop_assert!(all <= Duration::from_mins(1) && all > Duration::from_secs(59));

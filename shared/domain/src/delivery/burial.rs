@@ -1,8 +1,8 @@
-//! The queue of exhausted deliveries: what is sent to it, and when it is removed again.
+//! Dead letters: what is sent to the dead letter queue, and when it is removed.
 //!
-//! An exhausted delivery is a row of the ledger, and a letter in a queue of its own, from which SQS can move it back. The row is the
-//! truth. A letter cannot be found by its delivery, so the sweep looks through the queue now and then and removes the letters of
-//! deliveries that are exhausted no longer.
+//! An exhausted delivery is a row in the ledger, and a letter in a queue of its own from which SQS can move it back.
+//! The row is authoritative. A letter cannot be looked up by its delivery, so the sweep regularly scans the queue and
+//! removes the letters of deliveries that are no longer exhausted.
 
 use std::time::Duration;
 
@@ -20,34 +20,34 @@ use crate::event::hops::Hops;
 pub struct Burial {
     /// The message of its last attempt.
     pub message: Message,
-    /// The status of the last answer, if there was one and it is known.
+    /// The status of the last response, if known.
     pub last_status: Option<u16>,
-    /// When it was exhausted, as its row says.
+    /// When it was exhausted, from its row.
     pub ended_at: Timestamp,
 }
 
 impl Burial {
-    /// Returns the event that tells of it; `None` for the delivery of such an event.
+    /// Returns the event that reports it, or `None` if the delivery itself was of such an event.
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         exhausted_event(&self.message, self.message.attempt, self.last_status, self.ended_at)
     }
 
-    /// Takes over what only the delivery's row has, given where that stands: the index in which the sweep finds the
-    /// delivery has no count of hops, and the events that follow would start a loop from the beginning.
+    /// Adds what only the delivery's row has. The index in which the sweep finds the delivery has no count of hops;
+    /// without the count, the events that follow could loop forever.
     #[must_use]
     pub fn completed(self, row: Option<Standing>) -> Self {
         let hops = row.map_or(self.message.hops, |row| row.hops.max(self.message.hops));
         Self { message: Message { hops, ..self.message }, ..self }
     }
 
-    /// Returns its letter.
+    /// Returns its dead letter.
     #[must_use]
     pub fn letter(&self) -> Message {
         dead_letter(self.message.clone())
     }
 
-    /// Says why the letter is there, for the operator.
+    /// Describes for the operator why the letter is in the queue.
     #[must_use]
     pub fn cause(&self) -> String {
         let status = self.last_status.map_or_else(String::new, |status| format!("; the last got status {status}"));
@@ -55,34 +55,34 @@ impl Burial {
     }
 }
 
-/// Where the row of a letter's delivery stands.
+/// The part of a delivery's row that decides about its letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Its state.
+    /// The state.
     pub state: State,
-    /// Its cycle.
+    /// The number of redrives.
     pub cycle: u32,
     /// How many deliveries led to its event.
     pub hops: Hops,
 }
 
-/// Says whether a letter is to be removed, given its delivery's row, read consistently: unless the delivery is exhausted in the cycle
-/// that the letter is of, moving the letter back would do nothing. A row that is gone has expired.
+/// Returns whether a letter must be removed, given its delivery's row, read consistently. Moving a letter back has an
+/// effect only while the delivery is exhausted in the letter's cycle. A missing row has expired.
 #[must_use]
 pub fn is_obsolete(letter: &Message, row: Option<Standing>) -> bool {
     !row.is_some_and(|row| row.state == State::Exhausted && row.cycle + 1 == letter.cycle)
 }
 
-/// How long the sweep looks through the queue, from the start of each hour.
+/// How long the sweep scans the queue, from the start of each hour.
 const LOOKS_FOR: Duration = Duration::from_mins(15);
 
-/// Until how long before the end of that time letters are received.
+/// Stop receiving letters this long before the end of that time.
 const LAST_LOOK: Duration = Duration::from_mins(1);
 
-/// Says how long letters that are received now stay invisible, or `None` if none is to be received now.
+/// Returns the visibility timeout of letters received now, or `None` if none are received now.
 ///
-/// Those that are looked at stay invisible until the end of the quarter hour, so that one run after another sees other letters. For
-/// the rest of the hour all of them are visible, so that a redrive of SQS's, which moves only visible messages, finds them.
+/// Scanned letters stay invisible until the end of the quarter hour, so that consecutive runs see different letters.
+/// For the rest of the hour all letters are visible, because an SQS redrive moves only visible messages.
 #[must_use]
 pub fn hidden_for(now: Timestamp) -> Option<Duration> {
     let into_the_hour = Duration::from_secs(u64::try_from(now.as_second().rem_euclid(3600)).unwrap_or_default());
@@ -113,7 +113,7 @@ mod tests {
         Standing { state, cycle, hops: Hops::NONE }
     }
 
-    /// What the sweep reads in an index has no count of hops; its letter and its event have the row's.
+    /// The index read by the sweep has no count of hops; the letter and the event take it from the row.
     #[rstest]
     #[case::of_the_index(0, Some(3), 3)]
     #[case::of_the_row_before_there_were_hops(0, Some(0), 0)]
@@ -138,7 +138,7 @@ mod tests {
     #[case::parked_in_the_next_cycle(Some((State::Parked, 2)), true)]
     #[case::cancelled(Some((State::Cancelled, 2)), true)]
     #[case::exhausted_again(Some((State::Exhausted, 2)), true)]
-    #[case::of_another_life(Some((State::Exhausted, 0)), true)]
+    #[case::row_in_an_earlier_cycle(Some((State::Exhausted, 0)), true)]
     #[case::expired(None, true)]
     fn a_letter_goes_once_its_delivery_is_exhausted_no_longer(
         #[case] row: Option<(State, u32)>,
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(is_obsolete(&burial(1).letter(), row), obsolete);
     }
 
-    /// What is removed would do nothing if it were moved back, and what would do something is kept.
+    /// A removed letter would have done nothing if moved back; a letter that would restart the delivery is kept.
     #[test]
     fn no_letter_is_removed_that_would_start_an_exhausted_delivery() {
         let states = [

@@ -1,9 +1,10 @@
-//! Order: the deliveries of one entity to one webhook, none before an earlier one has ended.
+//! Ordering: an entity's deliveries to one webhook go one at a time; none is attempted before the earlier ones have
+//! ended.
 //!
-//! While all goes well nothing is kept: a queue hands over the deliveries of an entity one after another. One that has been looked
-//! at and has not ended holds its entity. It is the head of a [`Chain`]; those that come after it wait, as rows that nobody looks
-//! at ([`State::Held`]). Whoever writes that the head has ended lets the next one go in the same write, so that no process that
-//! dies leaves others waiting for nothing. Other entities go on.
+//! While deliveries succeed, nothing is stored: a FIFO queue hands over the deliveries of an entity one after another.
+//! A delivery that has been attempted and has not ended holds its entity: it becomes the head of a [`Chain`], and later
+//! deliveries wait behind it as [held](State::Held) rows. The write that records the end of the head also releases the
+//! next delivery, so a process that dies cannot leave deliveries waiting. Other entities are not affected.
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -16,35 +17,38 @@ use crate::id::DeliveryId;
 use crate::webhook::Webhook;
 use crate::webhook::ordering::{OnExhausted, Ordering};
 
-/// What holds an entity.
+/// What holds an entity: a delivery that has not ended, and how many deliveries wait behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
-    /// The delivery that has not ended.
+    /// The delivery that holds the entity.
     pub head: DeliveryId,
-    /// How many have come to wait behind it since there is a chain: the number of the last one.
+    /// How many deliveries have been queued behind the head since the chain was created. This is also the number of the
+    /// last one.
     pub tail: u32,
 }
 
-/// Returns the short name of an entity: a hash, because a path may be long and may be nobody else's business.
+/// Returns the short name of an entity: a hash, because a path may be long and confidential.
 #[must_use]
 pub fn entity(path: &str) -> String {
     hex::encode(&Sha256::digest(path)[..12])
 }
 
-/// Where the first message of a delivery stands among those of its entity.
+/// The position of a delivery's first message among those of its entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Nothing is before it: it goes.
+    /// Nothing is before it, so it can be attempted.
     Free,
-    /// It has to wait.
+    /// It must wait behind the head.
     Behind,
-    /// What is before it has ended, and nobody let the next one go: that is to be done first.
+    /// The head has ended but has not released the next delivery. That must be done first.
     Abandoned,
 }
 
-/// Says where a first message stands, given its own row, the chain and the row of the chain's head, all read consistently.
+/// Returns the position of a first message, given its own row, the chain and the row of the chain's head, all read
+/// consistently.
 ///
-/// A message that has a row is told by that, and one whose webhook wants no events is for nobody.
+/// A message that already has a row is decided by its row, and one whose webhook wants no events is cancelled; neither
+/// waits.
 #[must_use]
 pub fn place(
     row: Option<&Delivery>,
@@ -56,28 +60,29 @@ pub fn place(
     match (chain, head) {
         (None, _) => Place::Free,
         (Some(_), _) if row.is_some() || !wanted => Place::Free,
-        // Its row has been forgotten, with those of all that waited as long.
+        // The head's row has expired, and with it the rows of all deliveries that have waited as long.
         (Some(_), None) => Place::Abandoned,
         (Some(_), Some(head)) => {
             let last = head.attempts.last().map(|attempt| attempt.outcome.verdict);
-            // The webhook may halt no more.
+            // The webhook's setting may have changed, so that it no longer halts.
             if lets_go(head.progress.state, last, webhook) { Place::Abandoned } else { Place::Behind }
         }
     }
 }
 
 /// Returns the progress of a delivery whose turn in its chain has come, given its first message. If it is over its
-/// tenant's budget, it holds its entity and waits until the time that the budget gave it.
+/// tenant's budget, it holds its entity until the time that the budget allows.
 #[must_use]
 pub fn released(first: &Message, now: Timestamp) -> Progress {
     let Message { cycle, attempt, .. } = *first;
     Progress { state: State::Pending, cycle, attempt, next_at: deferred(first, now) }
 }
 
-/// Says whether a delivery that stands there, and whose last request ended so, lets the next one of its entity go.
+/// Returns whether a delivery in this state, with this verdict of its last request, releases the next one of its
+/// entity.
 ///
-/// A receiver that wants the event no more, or none at all, does not wait for it; nor does one that is never sent it, because it goes
-/// round in a circle.
+/// Even with [`OnExhausted::Halt`] the chain goes on if the receiver rejects this event (`aborted`), wants no events at
+/// all (`gone`), or if the event was in a loop and is never sent.
 #[must_use]
 pub fn lets_go(state: State, last: Option<Verdict>, webhook: Option<&Webhook>) -> bool {
     match state {

@@ -1,4 +1,4 @@
-//! What happens next to a delivery.
+//! Decides what happens next to a delivery.
 
 use std::time::Duration;
 
@@ -14,42 +14,42 @@ use crate::event::hops::{Hops, MAX_HOPS};
 use crate::payload::ContentType;
 use crate::webhook::Webhook;
 
-/// Whether a message is to be acted upon.
+/// Whether to act on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Attempt it: nobody has before.
+    /// Attempt it: it has not been attempted before.
     First,
     /// Attempt it, after taking the lease.
     Again,
-    /// It ended, and is sent again: start a new cycle by taking the lease, then attempt it.
+    /// It ended and has been redriven: start a new cycle by taking the lease, then attempt it.
     Redriven,
-    /// Acknowledge it without a request.
+    /// Delete the message without making a request.
     Stale(Stale),
 }
 
 /// Why a message needs no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stale {
-    /// The delivery is delivered, exhausted or cancelled.
+    /// The delivery has ended.
     #[error("the delivery has ended")]
     Ended,
-    /// The attempt it asks for was made, or is not due yet.
-    #[error("the ledger waits for another attempt")]
+    /// The attempt that it asks for was already made, or is not due yet.
+    #[error("the ledger expects a different attempt")]
     Superseded,
-    /// It waits behind another, which lets it go when it has ended.
-    #[error("the delivery waits behind an earlier one of its entity")]
+    /// It waits behind another delivery, which releases it when it ends.
+    #[error("the delivery waits behind an earlier delivery of its entity")]
     Held,
-    /// Somebody else is at it.
-    #[error("the attempt is being made")]
+    /// Another process is making the attempt.
+    #[error("another process is making the attempt")]
     Leased,
-    /// It names a row that is not there any more, and brings no body.
-    #[error("the ledger knows nothing of it")]
+    /// It has no body, and its row no longer exists.
+    #[error("the ledger has no record of it")]
     Unknown,
 }
 
-/// Says whether a message is to be acted upon, given the ledger's row, read consistently.
+/// Decides whether to act on a message, given the ledger's row, read consistently.
 ///
-/// The row is the truth. A duplicate, a late copy and a message that overtook another are all told by it.
+/// The row is authoritative: it identifies duplicates, late copies and messages that arrived out of order.
 #[must_use]
 pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admission {
     let Some(row) = row else {
@@ -75,30 +75,30 @@ pub fn admit(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Admis
 /// What to do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Acknowledge it without a request.
+    /// Delete the message without making a request.
     Drop(Stale),
-    /// Its webhook is gone or disabled: so is the delivery.
+    /// The webhook is deleted or disabled: cancel the delivery.
     Cancel,
-    /// There is nothing to send, or it must not be sent, for this reason: give it up without a request.
+    /// Give the delivery up without a request, for this reason: there is nothing to send, or it must not be sent.
     GiveUp(Verdict, String),
-    /// Let it wait until then: it is over its tenant's budget.
+    /// Wait until then: the delivery is over its tenant's budget.
     Defer(Timestamp),
-    /// Let it wait until its webhook's deliveries are let go.
+    /// Park the delivery until its webhook's deliveries are released.
     Park,
-    /// Send the message to the queue of slow receivers.
+    /// Move the message to the queue of slow receivers.
     Detour,
     /// Make the request.
     Attempt {
-        /// Only as the one prober of an open breaker.
+        /// Only as the probe of an open breaker.
         probe: bool,
-        /// Whether it waited for its turn: it takes none of its webhook's rate any more.
+        /// Whether it has already waited for the webhook's rate limit and so does not count towards it again.
         had_turn: bool,
     },
 }
 
-/// Says what to do with a message, given all that is known of its delivery and its webhook.
+/// Decides what to do with a message, given everything known about its delivery and its webhook.
 ///
-/// A test is attempted at once and in any case: its sender wants to know what happens.
+/// A test is attempted at once, even if the webhook is paused, because the caller is waiting for its result.
 #[must_use]
 pub fn decide(
     message: &Message,
@@ -117,7 +117,7 @@ pub fn decide(
             (None, _) if message.test => Decision::Attempt { probe: false, had_turn: true },
             (None, _) if let Some(until) = deferred(message, now) => match admission {
                 Admission::First => Decision::Defer(until),
-                // A copy of its first message: the row has it wait.
+                // A duplicate of the first message: its row already waits.
                 Admission::Again | Admission::Redriven | Admission::Stale(_) => Decision::Drop(Stale::Superseded),
             },
             (None, Gate::Park) => Decision::Park,
@@ -128,7 +128,8 @@ pub fn decide(
     (admission, decision)
 }
 
-/// Returns the body, and what it is: the ledger's, or that of a message that sends again what the ledger has no body of.
+/// Returns the body to send and its content type: those of the ledger, or those of a redrive's message if the ledger no
+/// longer keeps a body.
 #[must_use]
 pub fn to_send<'a>(message: &'a Message, row: Option<&'a Delivery>) -> (Option<&'a Body>, ContentType) {
     match row {
@@ -137,18 +138,18 @@ pub fn to_send<'a>(message: &'a Message, row: Option<&'a Delivery>) -> (Option<&
     }
 }
 
-/// Returns how many deliveries led to the event. A message that the sweep sends is made of an index that does not have the count; the
-/// row does.
+/// Returns how many deliveries led to the event. The sweep builds messages from an index that lacks the count, so the
+/// row's count is used if it is higher.
 #[must_use]
 pub fn hops(message: &Message, row: Option<&Delivery>) -> Hops {
     row.map_or(message.hops, |row| row.hops.max(message.hops))
 }
 
-/// Says why no request is to be made, now or ever, if none is.
+/// Returns the verdict and the reason if a request must never be made for this delivery.
 fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, String)> {
     if hops(message, row).next().is_none() {
         let why = format!(
-            "the event goes round in a circle: {MAX_HOPS} deliveries led to it, each to the next; remove one of the webhooks that lead to \
+            "the event is in a loop: it is the result of {MAX_HOPS} deliveries in a row; remove one of the webhooks that trigger \
              each other"
         );
         return Some((Verdict::Looped, why));
@@ -156,7 +157,7 @@ fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, Strin
     let over_budget = row.map_or(message.deferral == Some(Deferral::Never), |row| row.over_budget);
     if over_budget && message.cycle == 0 {
         let why = format!(
-            "the tenant's budget of deliveries is used up for {LONGEST_DEFERRAL_DAYS} days ahead; send it again later, or ask the operator \
+            "the tenant's delivery budget is used up for the next {LONGEST_DEFERRAL_DAYS} days; redrive it later, or ask the operator \
              for a larger budget"
         );
         return Some((Verdict::OverBudget, why));
@@ -164,10 +165,10 @@ fn hopeless(message: &Message, row: Option<&Delivery>) -> Option<(Verdict, Strin
     never_made(message, row).map(|why| (Verdict::Unrendered, why))
 }
 
-/// Says why there is nothing to send, if there is nothing: a redrive finds it in the log of attempts.
+/// Returns the reason if there is no payload to send. For a redrive the reason is in the log of attempts.
 fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
     match to_send(message, row).0 {
-        Some(Body::Failed(why)) => Some(format!("the template made no payload: {why}")),
+        Some(Body::Failed(why)) => Some(format!("the template failed: {why}")),
         Some(Body::Inline(_) | Body::Stored(_)) => None,
         None => {
             let last = &row?.attempts.last()?.outcome;
@@ -176,8 +177,8 @@ fn never_made(message: &Message, row: Option<&Delivery>) -> Option<String> {
     }
 }
 
-/// Returns until when a delivery waits that is over its tenant's budget. Only its first message has this time; a later
-/// message is attempted.
+/// Returns the time until which a delivery over its tenant's budget must wait. Only the first message has one; later
+/// messages are attempted at once.
 pub(crate) fn deferred(message: &Message, now: Timestamp) -> Option<Timestamp> {
     match message.deferral {
         Some(Deferral::Until(until)) if until > now => Some(until),
@@ -185,15 +186,16 @@ pub(crate) fn deferred(message: &Message, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// Says whether it waited for a turn of its webhook's rate. One that only waited for its tenant's budget has had none.
+/// Returns whether the delivery has waited for its webhook's rate limit. Waiting only for the tenant's budget does not
+/// count.
 fn had_turn(row: &Delivery) -> bool {
     let Progress { state, next_at, .. } = row.progress;
     state == State::Pending && next_at.is_some() && next_at != row.deferred_until
 }
 
-/// Says where a delivery stands after attempt number `attempt` of `cycle` ended as it did.
+/// Returns the progress of a delivery after attempt number `attempt` of `cycle` had this outcome.
 ///
-/// `draw` is a uniform draw from `0.0..1.0` for the wait.
+/// `draw` is a uniform random number in `0.0..1.0`, for the jitter of the wait.
 #[must_use]
 pub fn settle(
     cycle: u32,
@@ -203,7 +205,7 @@ pub fn settle(
     now: Timestamp,
     draw: f64,
 ) -> Progress {
-    // Who takes it and wants no more has taken it.
+    // A 2xx with `webhook-delivery: disable` is still a successful delivery.
     let taken = outcome.verdict == Verdict::Gone && outcome.status.is_some_and(|status| (200..300).contains(&status));
     if outcome.verdict == Verdict::Accepted || taken {
         return Progress { state: State::Delivered, cycle, attempt, next_at: None };
@@ -217,19 +219,19 @@ pub fn settle(
 /// How the sweep moves a due delivery on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// Send the message that asks for its next attempt, after this long, and look again at `due_at`.
+    /// Send the message that asks for the next attempt with this delay, and look again at `due_at`.
     Send {
-        /// How long the message is to wait.
+        /// The delay of the message.
         delay: Duration,
-        /// When to look again, should the message be lost.
+        /// When to look again, in case the message is lost.
         due_at: Timestamp,
     },
-    /// Send its letter to the queue of exhausted deliveries.
+    /// Send its dead letter to the queue.
     DeadLetter,
 }
 
-/// Says how the sweep moves a due delivery on, or `None` if there is nothing to do: the delivery has ended, and
-/// [`waits`](Progress::waits) nowhere any more.
+/// Returns how the sweep moves a due delivery on, or `None` if there is nothing to do because the delivery has ended
+/// and its row no longer [waits](Progress::waits).
 #[must_use]
 pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
     match progress.state {
@@ -243,10 +245,10 @@ pub fn wake(progress: &Progress, now: Timestamp) -> Option<Wake> {
     }
 }
 
-/// Returns the letter of an exhausted delivery, the message that is kept in the queue of those.
+/// Returns the dead letter of an exhausted delivery: the message that its dead letter queue keeps.
 ///
-/// It asks for the first attempt of the next cycle: moved back to a queue, as the console's redrive does, it starts the
-/// delivery anew.
+/// It asks for the first attempt of the next cycle, so moving it back to a queue, as the redrive of the SQS console
+/// does, restarts the delivery.
 #[must_use]
 pub fn dead_letter(message: Message) -> Message {
     Message { cycle: message.cycle + 1, attempt: 1, body: None, slow: false, deferral: None, ..message }

@@ -1,4 +1,4 @@
-//! What follows from a fault of ours: the attempt was not made, or the process died of it.
+//! Handles internal faults: the attempt was not made, or the process died during it.
 
 use std::time::Duration;
 
@@ -9,33 +9,35 @@ use super::decide::Admission;
 use super::message::Message;
 use super::{Delivery, Progress, State};
 
-/// How often a message may be received before something is done about it. A short fault needs no more; a message that has been
-/// received more often may be what kills the process.
+/// How often a message may be received before a fault is assumed to be more than brief. After that, the message itself
+/// may be what kills the process.
 pub const PATIENCE: u32 = 3;
 
-/// How long a delivery is put off at least: as long as a message that goes back to its queue stays invisible.
+/// The shortest time that a delivery is put off: as long as a message that returns to its queue stays invisible.
 pub const PUT_OFF_AT_LEAST: Duration = Duration::from_mins(6);
 
-/// How long a delivery is put off at most, and so how long after the end of a fault its last delivery may be attempted.
+/// The longest time that a delivery is put off, and so the longest delay between the end of a fault and the next
+/// attempt.
 pub const PUT_OFF_AT_MOST: Duration = Duration::from_mins(30);
 
-/// Says where a delivery stands that could not be attempted for a fault of ours, or `None` if its message has to go back to the
-/// queue, because that message is all that holds it.
+/// Returns the progress of a delivery that could not be attempted because of an internal fault. `None` if its message
+/// must return to the queue, because only the message holds the delivery.
 ///
-/// A delivery that has a row is put off at once: the row holds it, and a message that went back would come again next to those that
-/// the sweep sends. A first attempt has no row; after some receives it gets one, so that its tenant sees it. It is
-/// [retrying](State::Retrying), because a pending delivery with a time has had its turn at a receiver that takes only so much.
+/// A delivery that has a row is put off at once: the row holds it, and a returned message would duplicate the one that
+/// the sweep sends. A first attempt has no row. After some receives it gets one, so that its tenant sees it. The state
+/// is [retrying](State::Retrying), because a pending delivery with a time counts as having waited for the webhook's
+/// rate limit.
 ///
-/// The wait is a quarter of the delivery's age, within bounds: a fault of an hour makes a delivery a quarter of an hour later than
-/// it has to be, and one that goes on for days costs two attempts an hour.
+/// The wait is a quarter of the delivery's age, within bounds: after a fault of an hour a delivery is at most a quarter
+/// of an hour later than necessary, and a fault that lasts for days costs two attempts per hour.
 #[must_use]
 pub fn put_off(admission: Admission, message: &Message, now: Timestamp) -> Option<Progress> {
     let has_holder = match admission {
-        // No one waits for a test that is made later, and the sweep would make a delivery of it.
+        // The caller does not wait for a later test, and the sweep would turn it into an ordinary delivery.
         _ if message.test => false,
         Admission::First => message.receives >= PATIENCE,
         Admission::Again => true,
-        // A row that has ended is due nowhere: the message is all that says that it is sent again.
+        // A row that has ended is not due: only the message records that it is redriven.
         Admission::Redriven | Admission::Stale(_) => false,
     };
     let age = Duration::try_from(now.duration_since(message.delivery.timestamp())).unwrap_or_default();
@@ -44,33 +46,33 @@ pub fn put_off(admission: Admission, message: &Message, now: Timestamp) -> Optio
     has_holder.then_some(Progress { state: State::Retrying, cycle, attempt, next_at: Some(next_at) })
 }
 
-/// Says whether a message is acknowledged although its attempt is still to be made: it came back again and again, and its delivery
+/// Returns whether a message is deleted although its attempt is still due: it was received too often, and its delivery
 /// has a row.
 ///
-/// The sweep has sent other messages of the row meanwhile. If processes die of the attempt each of these would come back for four days,
-/// and there would be more and more of them.
+/// The sweep has sent other messages for the row meanwhile. If the attempt kills processes, each of these messages
+/// would return for four days, and their number would grow.
 #[must_use]
 pub fn is_redundant(admission: Admission, message: &Message) -> bool {
     admission == Admission::Again && message.receives > PATIENCE
 }
 
-/// Which messages of a batch are attempted at once, and which after those.
+/// The order in which the messages of a batch are attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wave {
-    /// Those that show no sign of a fault.
+    /// Messages that show no sign of a fault.
     First,
-    /// Half of those that do.
+    /// Half of the suspects.
     Second,
-    /// The other half.
+    /// The other half of the suspects.
     Third,
 }
 
-/// Says when a message of a batch is attempted: after the others, if a process may have died of it.
+/// Returns when a message of a batch is attempted. Messages that may have killed a process come after the others.
 ///
-/// Such a message would take the others of its batch with it, again and again, as those that come back at one time are received
-/// together again. It shows by the count of its receives, or by a lease that ended without an outcome; so do those that it took with it,
-/// which is why half of the suspects go before the other half. The halves are other ones at each receive, so that each of them is
-/// soon in an earlier wave than the one that kills.
+/// Such a message would take the other messages of its batch down with it again and again, because messages that return
+/// together are received together. Signs are a high receive count, or a lease that ended without an outcome. The other
+/// messages of its batch show the same signs, so half of the suspects are attempted before the other half. The halves
+/// change with each receive, so that each harmless message is soon in an earlier wave than the one that kills.
 #[must_use]
 pub fn wave(message: &Message, row: Option<&Delivery>, now: Timestamp) -> Wave {
     let died = row.is_some_and(|row| row.lease_until.is_some_and(|until| until <= now));
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_for_a_turn_takes_another_after_a_fault() {
+    fn a_delivery_takes_another_rate_limit_turn_after_a_fault() {
         let now = BORN + Duration::from_mins(1);
         let progress = put_off(Admission::Again, &message(1, 1), now).unwrap();
         let row = Delivery { progress, ..Delivery::first(message(1, 1), progress) };
@@ -134,7 +136,7 @@ mod tests {
     #[case::sent_again(Admission::Redriven, 1000, false)]
     #[case::held_by_a_row(Admission::Again, 4, true)]
     #[case::held_by_a_row_for_a_short_time(Admission::Again, 3, false)]
-    fn what_comes_back_beside_its_row_is_redundant(
+    fn a_message_that_returns_although_its_delivery_has_a_row_is_redundant(
         #[case] admission: Admission,
         #[case] receives: u32,
         #[case] redundant: bool,
@@ -156,9 +158,9 @@ mod tests {
         assert_ne!(wave(&message(1, 1), Some(&leased(5)), now), Wave::First);
     }
 
-    /// Whichever of a batch kills: each of the others is soon attempted before it.
+    /// Whichever message of a batch kills the process, each of the others is soon attempted before it.
     #[test]
-    fn the_halves_change_until_everybody_was_before_the_one_that_kills() {
+    fn every_message_is_soon_attempted_before_the_one_that_kills() {
         for killer in 0..10 {
             for other in (0..10).filter(|other| *other != killer) {
                 let earlier = |receives: &u32| {

@@ -1,8 +1,8 @@
-//! Jobs: sending many deliveries again, at a pace, in the background.
+//! Jobs send many deliveries again in the background, at a limited rate.
 //!
-//! A job is an item that says what it is to do and how far it is. The sweep works at it, a minute's worth at a time. What it
-//! sends it may send twice, if a process dies before it wrote how far it was: the second time it sends the same messages, and
-//! the ledger tells them.
+//! A job is an item that records its scope and its progress. The sweep works on it, a minute's worth at a time. If a
+//! process dies before it has recorded its progress, the next run sends the same messages again, and the ledger
+//! recognizes them as duplicates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,20 +21,20 @@ use crate::event::types::EventType;
 use crate::id::{DeliveryId, EventId, JobId, WebhookId};
 use crate::matching::subscription::Subscription;
 
-/// How many deliveries a second a job sends unless it says otherwise.
+/// The default rate, in deliveries per second.
 pub const DEFAULT_RATE: u32 = 10;
 
-/// The most that it may send a second.
+/// The highest rate, in deliveries per second.
 pub const MAX_RATE: u32 = 100;
 
-/// How many jobs of a tenant may run or be paused.
+/// How many jobs of a tenant may be running or paused at once.
 pub const MAX_ACTIVE: usize = 10;
 
-/// How far ahead of now a run of the sweep sends: the time to the next run, and some more, so that the pace has no gaps.
+/// How far ahead a run of the sweep sends: the time to the next run and a margin, so that the pace has no gaps.
 pub const HORIZON: Duration = Duration::from_secs(75);
 
-/// How long a run has a job for itself. Longer than the function's timeout and the time that a sweep looks ahead together, so that
-/// another run that finds it has outlived this one.
+/// How long a run claims a job. Longer than the function's timeout plus the sweep's look-ahead, so that another run
+/// that finds the claim expired knows that this one has ended.
 pub const CLAIMED_FOR: Duration = Duration::from_mins(2);
 
 /// What a job does.
@@ -43,30 +43,31 @@ pub const CLAIMED_FOR: Duration = Duration::from_mins(2);
 pub enum Kind {
     /// Sends dead letters again.
     Redrive,
-    /// Sends again what failed of one webhook since a time.
+    /// Sends a webhook's failed deliveries again, from a given time on.
     Recover,
-    /// Sends events of a time to a webhook that wants them now, as new deliveries.
+    /// Sends past events to a webhook as new deliveries.
     Replay,
 }
 
-/// What a job is about. Nothing that is not given narrows it.
+/// What a job covers. Missing conditions do not narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only this webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookId>,
-    /// Only these types.
+    /// Only these event types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<EventPattern>,
-    /// Not before: of events when they happened, of dead letters when they were exhausted.
+    /// Start of the period, inclusive. Events are compared by when they happened, dead letters by when they were
+    /// exhausted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
-    /// Before. A job has an end, whatever happens while it runs.
+    /// End of the period, exclusive. Always set, so that a job ends whatever happens while it runs.
     pub to: Timestamp,
 }
 
 impl Scope {
-    /// Says whether a dead letter with that webhook and type is among those that are looked for.
+    /// Returns whether the scope covers a dead letter of this webhook and type.
     #[must_use]
     pub fn takes(&self, webhook: WebhookId, event_type: &EventType) -> bool {
         self.webhook.is_none_or(|only| only == webhook) && self.takes_type(event_type)
@@ -81,26 +82,26 @@ impl Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The sweep works at it.
+    /// The sweep is working on it.
     Running,
-    /// Somebody paused it, or it waits for its webhook to be enabled or resumed.
+    /// Paused by a user, or waiting for its webhook to be enabled or resumed.
     Paused,
-    /// It looked at everything.
+    /// It has looked at everything in its scope.
     Done,
-    /// Somebody ended it.
+    /// Cancelled by a user.
     Cancelled,
-    /// It cannot go on.
+    /// It cannot continue.
     Failed,
 }
 
-/// What somebody does to a job.
+/// What a user can do to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Let it wait.
+    /// Pause it.
     Pause,
-    /// Let it go on.
+    /// Resume it.
     Resume,
-    /// End it.
+    /// Cancel it.
     Cancel,
 }
 
@@ -110,7 +111,7 @@ pub enum Action {
 pub struct Ended;
 
 impl State {
-    /// Returns the name, as tables, logs and the API spell it.
+    /// Returns the name used in tables, logs and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -122,7 +123,7 @@ impl State {
         }
     }
 
-    /// Says whether something more may happen.
+    /// Returns whether the job can still send deliveries.
     #[must_use]
     pub fn is_active(self) -> bool {
         match self {
@@ -131,11 +132,11 @@ impl State {
         }
     }
 
-    /// Returns the state after somebody did that; the same one if there is nothing to do.
+    /// Returns the state after the action, which is the same state if the action changes nothing.
     ///
     /// # Errors
     ///
-    /// If the job has ended. Ending one that was cancelled is nothing to do.
+    /// If the job has ended. Cancelling a cancelled job is not an error.
     pub fn after(self, action: Action) -> Result<Self, Ended> {
         match (self, action) {
             (Self::Running | Self::Paused, Action::Pause) => Ok(Self::Paused),
@@ -147,18 +148,18 @@ impl State {
     }
 }
 
-/// Where a dead letter stands in the order of a tenant's: when it was exhausted, then its id.
+/// The position of a dead letter in the tenant's order: when it was exhausted, then its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// When, in milliseconds since 1970.
+    /// When it was exhausted, in milliseconds since 1970.
     pub at: i64,
-    /// Which.
+    /// Its delivery.
     pub delivery: DeliveryId,
 }
 
-/// A text that is no place.
+/// The text is not a valid position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a place of the form <milliseconds>-dlv_<ULID>")]
+#[error("must have the form <milliseconds>-dlv_<ULID>")]
 pub struct ParsePlaceError;
 
 impl fmt::Display for Place {
@@ -173,13 +174,13 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (at, delivery) = text.split_once('-').ok_or(ParsePlaceError)?;
         let at: i64 = at.parse().map_err(|_| ParsePlaceError)?;
-        // What is no time at all would be refused by the table.
+        // The table would refuse a number that is not a valid time.
         Timestamp::from_millisecond(at).map_err(|_| ParsePlaceError)?;
         Ok(Self { at, delivery: delivery.parse().map_err(|_| ParsePlaceError)? })
     }
 }
 
-/// How far a job is.
+/// How far a job has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
     /// The last dead letter that it looked at.
@@ -205,58 +206,58 @@ impl FromStr for Cursor {
     }
 }
 
-/// How far a job is, and what it did so far.
+/// How far a job has got, and what it has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What it looked at last.
+    /// The position of what it looked at last.
     pub cursor: Option<Cursor>,
     /// How many dead letters or events it looked at.
     pub looked_at: u64,
-    /// How many deliveries it sent; the others it skipped.
+    /// How many deliveries it sent. It skipped the others.
     pub sent: u64,
     /// When it may send the next one.
     pub next_at: Timestamp,
 }
 
-/// Work that goes on in the background.
+/// A job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its id.
+    /// The job's id.
     pub id: JobId,
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub tenant: TenantId,
-    /// The application that started it, if one did: it sends that one's deliveries and no others.
+    /// The application that started it, if any. The job sends only deliveries of this application.
     pub app: Option<AppId>,
     /// What it does.
     pub kind: Kind,
-    /// What it is about.
+    /// What it covers.
     pub scope: Scope,
-    /// How many deliveries it sends a second.
+    /// Its rate, in deliveries per second.
     pub rate: u32,
     /// Whether it only counts what it would send.
     pub dry_run: bool,
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// Why it is paused or failed, if the job did this itself.
+    /// Why it is paused or failed, unless a user paused it.
     pub reason: Option<String>,
-    /// How far it is.
+    /// How far it has got.
     pub progress: Progress,
-    /// When somebody started it.
+    /// When it was started.
     pub created_at: Timestamp,
-    /// The token's subject of that request.
+    /// The subject of the token that started it.
     pub created_by: String,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
 impl Job {
-    /// Says whether it sends this dead letter, as far as the letter's own words tell.
+    /// Returns whether the job sends a dead letter with these attributes.
     #[must_use]
     pub fn takes(&self, app: Option<&AppId>, webhook: WebhookId, event_type: &EventType) -> bool {
         (self.app.is_none() || self.app.as_ref() == app) && self.scope.takes(webhook, event_type)
     }
 
-    /// Returns how many deliveries may still be sent in a run at that time: those whose turn comes before the horizon.
+    /// Returns how many deliveries a run at that time may still send: those whose turn comes before the [`HORIZON`].
     #[must_use]
     pub fn budget(&self, now: Timestamp) -> usize {
         if self.dry_run {
@@ -264,12 +265,12 @@ impl Job {
         }
         let start = self.progress.next_at.max(now);
         let left = u128::try_from((now + HORIZON).duration_since(start).as_millis()).unwrap_or(0);
-        // The one whose turn it is at the start is the first.
+        // The turn at `next_at` itself counts, so round up.
         let turns = (left * u128::from(self.rate)).div_ceil(1000);
         usize::try_from(turns).unwrap_or(usize::MAX)
     }
 
-    /// Takes the turns of `count` deliveries, and returns how long each is to wait from now.
+    /// Takes the turns of `count` deliveries and returns each one's delay from now.
     pub fn take_turns(&mut self, count: usize, now: Timestamp) -> Vec<Duration> {
         if self.dry_run {
             return vec![Duration::ZERO; count];
@@ -285,7 +286,7 @@ impl Job {
         waits
     }
 
-    /// Says what a job does that cannot send to its webhook: it waits until that is mended, or fails if it cannot be.
+    /// Pauses or fails a job whose webhook refuses deliveries: it pauses if the cause can be fixed and fails otherwise.
     pub fn stop_for(&mut self, refusal: Refusal) {
         self.reason = Some(refusal.to_string());
         self.state = match refusal {
@@ -300,10 +301,11 @@ impl Job {
         };
     }
 
-    /// Returns the message of the delivery of an event to the webhook of a replay, without its body, or `None` if it is not to
-    /// be sent: the webhook does not want it, or the job does not.
+    /// Returns the message of a replay's delivery, without its body, or `None` if the webhook or the job does not want
+    /// the event.
     ///
-    /// A delivery of its own, whatever became of the event's others; the same one however often the job comes to the event.
+    /// The delivery is separate from the event's other deliveries. Its id is derived, so coming to the event twice
+    /// gives the same one.
     #[must_use]
     pub fn replays(&self, event: &Event, subscription: &Subscription) -> Option<Message> {
         let wanted = subscription.wants(event) && event.is_visible_to(self.app.as_ref());
@@ -313,7 +315,7 @@ impl Job {
             let webhook = subscription.webhook;
             let parts = [event.id.to_string(), webhook.to_string(), self.id.to_string()];
             let delivery = DeliveryId::derive(event.id.timestamp(), &parts.each_ref().map(String::as_str));
-            // No body yet: whoever sends it puts one in.
+            // The caller adds the body before it sends the message.
             let first =
                 Message::first(event.id, event_type, webhook, event.tenant.clone(), Body::Inline(String::new()));
             Message {

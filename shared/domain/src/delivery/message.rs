@@ -13,70 +13,71 @@ use crate::payload::ContentType;
 
 pub mod copies;
 
-/// Up to how many bytes a body travels in its message; a larger one by reference.
+/// The largest body, in bytes, that travels in its message. A larger one is stored and referred to.
 ///
-/// With it a batch of ten stays well under the 1 MiB that SQS takes, even when escaping doubles it.
+/// A batch of ten such messages stays well under the 1 MiB that SQS takes, even if escaping doubles their size.
 pub const MAX_INLINE_BYTES: usize = 40 * 1024;
 
-/// Where a delivery's body is.
+/// Where the body of a delivery is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// Here.
+    /// In the message.
     Inline(String),
     /// In the Events table, under this key.
     Stored(String),
-    /// Nowhere: the webhook's template made none of the event, and this is why.
+    /// Missing: the webhook's template failed for the event, for this reason.
     Failed(String),
 }
 
-/// One delivery, on a queue.
+/// One delivery on a queue.
 ///
-/// A first attempt carries its body. A later one does not: from the first failure on the ledger keeps it.
+/// A first attempt carries its body. Later attempts do not, because the ledger keeps the body from the first failure
+/// on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The delivery.
     pub delivery: DeliveryId,
     /// The event that is delivered.
     pub event: EventId,
-    /// Its type.
+    /// The event's type.
     pub event_type: EventType,
-    /// The webhook that it goes to.
+    /// The webhook that it is for.
     pub webhook: WebhookId,
-    /// Whose webhook that is.
+    /// The webhook's tenant.
     pub tenant: TenantId,
-    /// The application that registered it, if any.
+    /// The application that registered the webhook, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
-    /// Where its event stands in the order of the entity's changes.
+    /// The event's position in the order of its entity's changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<String>,
-    /// The entity that its event is about, if the webhook wants the deliveries of one in order: a hash of its path.
+    /// The event's entity, if the webhook wants the deliveries of an entity in order: a hash of its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<String>,
-    /// How many deliveries led to its event.
+    /// How many deliveries led to the event.
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     pub hops: Hops,
-    /// Counts the redrives.
+    /// The number of redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
     pub attempt: u32,
     /// The body, for the first attempt of the first cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
-    /// What the body is; with every attempt, as the webhook may say something else by then.
+    /// The content type of the body. Every attempt carries it, because the webhook's format may have changed since.
     #[serde(default, skip_serializing_if = "is_json")]
     pub content_type: ContentType,
-    /// Whether its sender only wants to know whether it arrives: it is attempted once, even if the webhook is paused.
+    /// Whether it is a test: it is attempted once, even if the webhook is paused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub test: bool,
-    /// Whether it stands in the queue of slow receivers.
+    /// Whether it is on the queue of slow receivers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub slow: bool,
-    /// Until when its first attempt waits, if it is over its tenant's budget.
+    /// How long its first attempt is deferred, if it is over its tenant's budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferral: Option<Deferral>,
-    /// How often its queue has handed it over, as far as is known: no part of the wire form.
+    /// How often the queue has delivered this message, as far as is known. Not part of the wire form.
     #[serde(skip)]
     pub receives: u32,
 }
@@ -117,8 +118,8 @@ impl Message {
         }
     }
 
-    /// Returns what names its place in a queue that keeps order, if it is the first message of a delivery that has one. Later
-    /// attempts go any way: the ledger holds what comes after them.
+    /// Returns the message group of a first message whose deliveries are ordered. Later attempts need no group, because
+    /// the ledger holds the deliveries that come after them.
     #[must_use]
     pub fn group(&self) -> Option<String> {
         let is_first = (self.cycle, self.attempt) == (0, 1) && self.body.is_some();
@@ -144,7 +145,7 @@ impl Message {
     }
 }
 
-/// Writes JSON for a queue. SQS takes the characters of XML 1.0, of which JSON leaves two unescaped: U+FFFE and U+FFFF.
+/// Writes JSON for a queue. SQS accepts the characters of XML 1.0; JSON leaves two others unescaped, U+FFFE and U+FFFF.
 ///
 /// # Panics
 ///
@@ -153,7 +154,7 @@ pub fn to_queue_json<T: Serialize>(value: &T) -> String {
     let mut bytes = Vec::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, XmlCharacters);
     value.serialize(&mut serializer).expect("a message is JSON");
-    // Safe: a formatter of strings writes strings.
+    // Cannot fail: the formatter writes only strings.
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
@@ -164,9 +165,9 @@ impl serde_json::ser::Formatter for XmlCharacters {
         self.write_raw_fragment(writer, fragment)
     }
 
-    // In raw JSON the two can stand in a string only, so that the escape means the same.
+    // In raw JSON the two characters can occur only inside strings, so escaping them does not change the meaning.
     fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Both characters start with this byte. A text rarely has it, and is looked through for it many bytes at once.
+        // The UTF-8 form of both characters starts with this byte, which is rare in text and fast to search for.
         if !fragment.as_bytes().contains(&0xef) {
             return writer.write_all(fragment.as_bytes());
         }
@@ -175,7 +176,7 @@ impl serde_json::ser::Formatter for XmlCharacters {
             let (before, from) = rest.split_at(at);
             writer.write_all(before.as_bytes())?;
             writer.write_all(if from.starts_with('\u{fffe}') { b"\\ufffe" } else { b"\\uffff" })?;
-            // Both take three bytes.
+            // Both characters take three bytes in UTF-8.
             rest = &from[3..];
         }
         writer.write_all(rest.as_bytes())

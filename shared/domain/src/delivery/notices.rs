@@ -1,4 +1,5 @@
-//! Events about webhooks and deliveries themselves, for the tenant's webhooks that name their types.
+//! Operational events: events about webhooks and deliveries, for those of the tenant's webhooks that subscribe to their
+//! types.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,13 +16,13 @@ use crate::webhook::Webhook;
 /// What happened to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
-    /// Its deliveries wait.
+    /// Its deliveries are parked.
     Paused,
-    /// They go out again.
+    /// Its deliveries are sent again.
     Resumed,
-    /// It gets no more events.
+    /// It receives no more events.
     Disabled,
-    /// Another secret signs.
+    /// Another secret signs its deliveries.
     SecretRotated,
 }
 
@@ -36,7 +37,7 @@ impl Happening {
     }
 }
 
-/// Returns what a write of a webhook tells the tenant's others: one event for each thing that happened to it.
+/// Returns the operational events of a change to a webhook: one for each thing that happened to it.
 #[must_use]
 pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
     let happened = [
@@ -51,15 +52,16 @@ pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
         .collect()
 }
 
-/// Who writes a webhook that its receiver's answers change.
+/// The `updated_by` of webhooks that Dynahook itself changed because of a receiver's answer.
 pub const ITSELF: &str = "dynahook";
 
-/// Returns the event of a write that a webhook has just seen: the same for the same version of it.
+/// Returns the event for a webhook that has just been written. Its id is derived from the webhook's version, so a
+/// repeated call returns the same event.
 #[must_use]
 pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
     let (id, audit) = (webhook.id.to_string(), &webhook.audit);
     let by_failures = match happening {
-        // Nobody's word but the receiver's makes deliver do that.
+        // `deliver` disables a webhook only because its receiver asked for it.
         Happening::Disabled => audit.updated_by == ITSELF,
         Happening::Paused | Happening::Resumed | Happening::SecretRotated => {
             webhook.pause.is_some_and(|pause| pause.by_failures)
@@ -77,9 +79,11 @@ pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
     about.event(happening.event_type(), event, webhook.tenant.clone(), at, &data)
 }
 
-/// Returns the event that a delivery is given up, after so many attempts and with that answer to the last; `None` for that of
-/// such an event, or two broken webhooks would go on for ever. The same for the same cycle of a delivery, whoever tells of it:
-/// `ended_at` is the time that its row keeps.
+/// Returns the event that reports an exhausted delivery, with the number of attempts and the last status. `None` if the
+/// delivery was itself of such an event; otherwise two broken webhooks could report each other forever.
+///
+/// The id is derived from the delivery's cycle and `ended_at` comes from the row, so a repeated call returns the same
+/// event.
 #[must_use]
 pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, ended_at: Timestamp) -> Option<Event> {
     let said = message.event_type.as_str();
@@ -98,12 +102,13 @@ pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, en
     let id = EventId::derive(ended_at, &[OPERATIONAL, &delivery, &message.cycle.to_string()]);
     let collection = format!("webhooks/{webhook}/deliveries");
     let about = About { entity_id: delivery, collection, app: message.app.clone() };
-    // With the hops of what was delivered: it may be a relay for these events that keeps the circle going.
+    // Keep the hop count of the delivered event: a relay for these events may be part of a loop.
     let event = about.event(EXHAUSTED, id, message.tenant.clone(), ended_at, &data)?;
     Some(Event { hops: message.hops, ..event })
 }
 
-/// Returns the event that a tenant has used a part of a budget. The same for the same part and day, whichever process sees it first.
+/// Returns the event that a tenant has used a given part of a budget. Its id is derived from the part and the day, so
+/// all processes that notice it return the same event.
 #[must_use]
 pub fn threshold_event(
     tenant: &TenantId,
@@ -113,7 +118,7 @@ pub fn threshold_event(
     now: Timestamp,
 ) -> Option<Event> {
     let (name, end) = (budget.as_str(), budget::resets_at(now));
-    // Webhooks are not counted by day.
+    // The number of webhooks is not counted by day.
     let resets_at = if budget == Budget::Webhooks { Value::Null } else { text(&end.to_string()) };
     let start = end - SignedDuration::from_hours(24);
     let data = [
@@ -198,7 +203,7 @@ mod tests {
     #[case::another_word("webhooks.paused", false)]
     #[case::another_delivery("delivery.created", false)]
     #[case::another_error("build.errors", false)]
-    fn are_told_by_nobody_else(#[case] event_type: &str, #[case] reserved: bool) {
+    fn reserved_types(#[case] event_type: &str, #[case] reserved: bool) {
         assert_eq!(is_reserved(&event_type.parse().unwrap()), reserved);
     }
 

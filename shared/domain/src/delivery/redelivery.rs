@@ -1,7 +1,8 @@
-//! Sending a delivery again: one by hand, or many by a [job](crate::delivery::job).
+//! Sends a delivery again: one on request, or many by a [job](crate::delivery::job).
 //!
-//! A delivery that has ended starts a new cycle, by the message that a redrive of its dead letter is; one that waits is
-//! attempted now, by the message that it waits for. Either message is told by the ledger's row: sent twice it is one attempt.
+//! A delivery that has ended starts a new cycle, with the message that its dead letter contains. A delivery that waits
+//! is attempted now, with the message that it waits for. The ledger's row recognizes duplicates of either message, so
+//! two copies result in one attempt.
 
 use super::decide::dead_letter;
 use super::message::Message;
@@ -12,20 +13,20 @@ use crate::webhook::settings::Direction;
 /// How a delivery is sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    /// Send the message: the ledger has the body, the same bytes as before.
+    /// Send this message. The ledger has the body, so the receiver gets the same bytes as before.
     Send(Message),
-    /// Send the message with a body: what the event looks like by the webhook's settings of today.
+    /// Render the event with the webhook's current settings, and send the message with that body.
     Render(Message),
 }
 
-/// Why a delivery cannot be sent again now, and what to do about it.
+/// Why a delivery cannot be sent again now, and what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The webhook is gone.
+    /// The webhook is deleted.
     #[error("the webhook is deleted; restore it first")]
     Deleted,
-    /// The webhook takes calls, and is not called.
-    #[error("nothing is sent to an inbound webhook; call its url")]
+    /// The webhook is inbound: it is called, and calls no receiver.
+    #[error("the webhook is inbound, so it has no deliveries; call its `url` instead")]
     Inbound,
     /// The delivery would be cancelled.
     #[error("the webhook is disabled; enable it first")]
@@ -33,28 +34,30 @@ pub enum Refusal {
     /// The delivery would be parked.
     #[error("the webhook is paused; resume it first")]
     Paused,
-    /// It goes on by itself.
-    #[error("the delivery is parked; it goes on when its webhook is resumed, or its receiver answers again")]
+    /// It continues by itself.
+    #[error("the delivery is parked; it continues when its webhook is resumed or its receiver answers again")]
     Parked,
-    /// It goes on by itself.
-    #[error("the delivery waits behind an earlier one of its entity; it goes on when that has arrived, or is skipped")]
+    /// It continues by itself.
+    #[error(
+        "the delivery waits behind an earlier delivery of its entity; it continues when that one is delivered or skipped"
+    )]
     Held,
-    /// Tests are attempted once.
+    /// Tests are attempted only once.
     #[error("the delivery was a test; send another one with POST /webhooks/{{id}}/test")]
     Test,
-    /// Neither the ledger nor the archive has what was sent.
-    #[error("its payload is no longer kept, nor is the event that it was made of")]
+    /// Neither the ledger nor the archive still has the payload or the event.
+    #[error("the retention period of its payload and its event is over")]
     Expired,
-    /// There is nothing to send.
-    #[error("the webhook's template makes no payload of the event; POST /webhooks/{{id}}/dry-run says why")]
+    /// There is no payload to send.
+    #[error("the webhook's template fails for the event; POST /webhooks/{{id}}/dry-run shows the error")]
     Unrendered,
 }
 
-/// Says how a delivery is sent again.
+/// Plans how to send a delivery again.
 ///
 /// # Errors
 ///
-/// Why it cannot be.
+/// The reason, if it cannot be sent again.
 pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Plan, Refusal> {
     receives(webhook)?;
     let waiting = row.next_message();
@@ -70,11 +73,11 @@ pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Plan, Refusal> {
     }
 }
 
-/// Says whether something that is sent to the webhook now is attempted now.
+/// Checks that a delivery to the webhook would be attempted now.
 ///
 /// # Errors
 ///
-/// Why it is not.
+/// The reason, if it would not.
 pub fn receives(webhook: &Webhook) -> Result<(), Refusal> {
     if webhook.is_deleted() {
         Err(Refusal::Deleted)
@@ -89,7 +92,7 @@ pub fn receives(webhook: &Webhook) -> Result<(), Refusal> {
     }
 }
 
-/// Returns where a delivery stands once its message is on the way.
+/// Returns the progress of a delivery whose message has been sent.
 #[must_use]
 pub fn started(row: &Progress, message: &Message) -> Progress {
     if message.cycle == row.cycle {
@@ -179,8 +182,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is planned is admitted by the row that it was planned for, and a second copy of it is not once the first
-        /// has started its cycle and ended it.
+        /// Every planned message is admitted by the row that it was planned for. A second copy is not admitted once the
+        /// first has started and ended its cycle.
         #[test]
         fn what_is_planned_is_admitted_once(
             state in select(vec![State::Pending, State::Retrying, State::Delivered, State::Exhausted, State::Cancelled]),

@@ -1,4 +1,4 @@
-//! The request of an attempt: every header and every byte that a receiver gets, in one place.
+//! The HTTP request of an attempt: every header and every body byte that a receiver gets, in one place.
 
 use jiff::Timestamp;
 
@@ -10,23 +10,23 @@ use crate::signing::sign::{Header, Keys, Signed, sign};
 use crate::webhook::encoding::ContentEncoding;
 use crate::webhook::settings::Settings;
 
-/// Who says that it calls.
+/// The `User-Agent` header.
 pub const USER_AGENT: &str = concat!("Dynahook/", env!("CARGO_PKG_VERSION"));
 
-/// What is sent, and as which attempt.
+/// What an attempt sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending<'a> {
-    /// The event: its id is the request's, the same in every attempt.
+    /// The event. Its id is the `webhook-id` of every attempt.
     pub event: EventId,
-    /// Its type.
+    /// The event's type.
     pub event_type: &'a EventType,
-    /// Where it stands in the order of the entity's changes, if that is known.
+    /// The event's position in the order of its entity's changes, if known.
     pub sequence: Option<&'a str>,
-    /// How many deliveries led to this one, itself included.
+    /// How many deliveries led to this one, including itself.
     pub hops: Hops,
-    /// The number of the attempt within its cycle, as the log of attempts has it: the first is 1, and so is that of a redrive.
+    /// The number of the attempt within its cycle, as in the log of attempts. It starts at 1, also after a redrive.
     pub attempt: u32,
-    /// What the body is.
+    /// The content type of the body.
     pub content_type: ContentType,
     /// The payload.
     pub body: &'a str,
@@ -34,16 +34,16 @@ pub struct Sending<'a> {
     pub at: Timestamp,
 }
 
-/// A request, as it goes over the wire.
+/// An HTTP request as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its headers but those of the connection: the owner's first.
+    /// Its headers without those of the connection, beginning with the owner's.
     pub headers: Vec<Header>,
-    /// Its body.
+    /// Its encoded body.
     pub body: Vec<u8>,
 }
 
-/// Makes the request of an attempt. What is signed is the bytes that are sent.
+/// Builds the request of an attempt. The signature covers the bytes that are sent.
 #[must_use]
 pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Request {
     let body = settings.content_encoding.encode(sending.body);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     proptest! {
-        /// What arrives compressed unpacks to the payload, is signed as it arrives, and is the same whenever it is made.
+        /// A compressed body decompresses to the payload, is signed in compressed form, and is the same each time.
         #[test]
         fn what_is_compressed_is_signed_as_it_is_sent(body in "\\PC{0,200}") {
             let mut settings = webhook().settings;

@@ -52,7 +52,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
 }
 
 #[rstest]
-#[case::nobody_has(message(0, 1), None, Admission::First)]
+#[case::never_attempted(message(0, 1), None, Admission::First)]
 #[case::row_is_gone(message(0, 2), None, Admission::Stale(Stale::Unknown))]
 #[case::redriven_row_is_gone(message(1, 1), None, Admission::Stale(Stale::Unknown))]
 #[case::its_turn(message(0, 2), Some(row(State::Retrying, 0, 2)), Admission::Again)]
@@ -106,8 +106,8 @@ fn respects_a_lease(#[case] seconds: u64, #[case] expected: Admission) {
     assert_eq!(admit(&message(0, 2), Some(&row), now()), expected);
 }
 
-/// Whether the message knows the count or only the row does, as when the sweep sent it: no request is made beyond the limit, and one is
-/// made below it.
+/// No request is made beyond the limit and one is made below it, whether the message knows the count or only the row
+/// does, as when the sweep sent the message.
 #[rstest]
 #[case::none(0, None, false)]
 #[case::the_last_hop(4, None, false)]
@@ -152,9 +152,9 @@ fn what_is_over_its_budget_waits_once(
     });
     assert_eq!(decide(&message, row.as_ref(), Some(&webhook()), None, now()).1, expected);
     if let Some(row) = &row {
-        // It takes a turn of its webhook's rate like any other.
+        // Like any other delivery, it waits for its webhook's rate limit.
         let woken = decide(&row.next_message(), Some(row), Some(&webhook()), None, now()).1;
-        assert_eq!(woken, ATTEMPT, "whoever sends it later has it attempted");
+        assert_eq!(woken, ATTEMPT, "a later message is attempted");
     }
     assert_eq!(row.and_then(|row| row.deferred_until), has_row.then(|| at(60)));
 }
@@ -167,8 +167,8 @@ fn what_has_no_turn_is_a_dead_letter_that_can_be_sent_again() {
     let row =
         Delivery::first(message.clone(), Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
     assert!(row.body.is_some());
-    // It waited behind an earlier delivery of its entity, and is given up when its turn comes, whatever message says
-    // so.
+    // It waited behind an earlier delivery of its entity. It is given up when its turn comes, whichever message asks
+    // for it.
     let held =
         Delivery::first(message.clone(), Progress { state: State::Pending, cycle: 0, attempt: 1, next_at: None });
     for message in [message.clone(), held.next_message()] {
@@ -263,7 +263,7 @@ fn a_dead_letter_that_comes_back_starts_a_new_cycle() {
 }
 
 proptest! {
-    /// Until a delivery is terminal there is a holder: a row that is not over is due.
+    /// Until a delivery is terminal, something holds it: a row that has not ended is due.
     #[test]
     fn what_is_not_over_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
@@ -274,7 +274,7 @@ proptest! {
         prop_assert_eq!(progress.attempt, attempt + u32::from(progress.state == State::Retrying));
     }
 
-    /// The same message twice is attempted once: settling an attempt makes every copy of its message stale.
+    /// A message received twice is attempted once: after the attempt is settled, every copy of its message is stale.
     #[test]
     fn a_settled_attempt_is_not_made_again(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25) {
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
@@ -286,7 +286,8 @@ proptest! {
 
 const ATTEMPT: Decision = Decision::Attempt { probe: false, had_turn: false };
 
-/// A breaker that waits for a probe since so many seconds, of a receiver that is slow for so many more.
+/// An open breaker whose probe has been due for `probe_since` seconds, of a receiver marked as slow for another
+/// `slow_for` seconds.
 fn breaker(probe_since: i64, slow_for: i64) -> Breaker {
     let at = |seconds| Some(now() + jiff::SignedDuration::from_secs(seconds));
     let (probe_at, slow_until) = (at(-probe_since), at(slow_for));
@@ -299,7 +300,7 @@ fn paused(webhook: &mut Webhook) {
 }
 
 #[rstest]
-#[case::well(message(0, 1), |_: &mut Webhook| (), None, ATTEMPT)]
+#[case::healthy(message(0, 1), |_: &mut Webhook| (), None, ATTEMPT)]
 #[case::disabled(message(0, 1), |webhook: &mut Webhook| webhook.settings.enabled = false, None, Decision::Cancel)]
 #[case::deleted(message(0, 1), |webhook: &mut Webhook| webhook.delete(now(), "anna"), None, Decision::Cancel)]
 #[case::paused(message(0, 1), paused, None, Decision::Park)]
@@ -311,7 +312,7 @@ fn paused(webhook: &mut Webhook) {
 #[case::test_of_a_paused_one(Message { test: true, ..message(0, 1) }, paused, None, Decision::Attempt { probe: false, had_turn: true })]
 #[case::no_payload(
     Message { body: Some(Body::Failed("x".to_owned())), ..message(0, 1) }, paused, None,
-    Decision::GiveUp(Verdict::Unrendered, "the template made no payload: x".to_owned())
+    Decision::GiveUp(Verdict::Unrendered, "the template failed: x".to_owned())
 )]
 fn decides(
     #[case] message: Message,

@@ -1,50 +1,50 @@
-//! The catalog of a tenant's event types: what each is, and what its events look like.
+//! The catalog of a tenant's event types: what each means, and what its events look like.
 
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::types::EventType;
 
-/// How many types a tenant may describe.
+/// The largest number of types that a tenant may describe.
 pub const MAX_TYPES: u64 = 500;
 
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
 
-/// How large a schema or an example may be, in bytes.
+/// The largest schema or example, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 32 * 1024;
 
-/// How many parts a schema may have once each reference is replaced by what it refers to, so that nothing small takes long
-/// to check.
+/// The largest number of parts of a schema after each reference is replaced by its target, so that a small schema
+/// cannot take long to check.
 const MAX_PARTS: usize = 5000;
 
-/// For how many parts a regular expression counts: it is compiled.
+/// The number of parts that a regular expression counts for, because it must be compiled.
 const PATTERN_PARTS: usize = 100;
 
-/// How deep the parts may stand in one another.
+/// The maximum nesting depth of the parts.
 const MAX_DEPTH: usize = 100;
 
-/// What is known of an event type.
+/// An entry of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogEntry {
     /// The type.
     pub event_type: EventType,
-    /// What somebody says of it, if somebody does.
+    /// The description, if someone has written one.
     pub described: Option<Description>,
-    /// When an event of the type was first seen, if one was.
+    /// When an event of the type was first seen, if ever.
     pub first_seen_at: Option<Timestamp>,
 }
 
-/// What somebody says of an event type.
+/// A description of an event type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// What the type means, for people.
     pub description: Option<String>,
-    /// A JSON Schema of the events' data, as JSON.
+    /// A JSON Schema for the data of the events, as JSON.
     pub schema: Option<String>,
-    /// The data of such an event, as JSON.
+    /// An example of the data, as JSON.
     pub example: Option<String>,
-    /// Whether nobody should ask for it any more.
+    /// Whether the type is deprecated, so that webhooks should no longer ask for it.
     pub deprecated: bool,
     /// When it was last written.
     pub updated_at: Timestamp,
@@ -52,43 +52,43 @@ pub struct Description {
     pub updated_by: String,
 }
 
-/// What a schema may not have.
+/// Why a schema is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaFault {
-    /// A reference to something else than a part of the schema.
+    /// A reference to something other than a part of the schema.
     #[error("{0} must be # and a JSON pointer to a part of the same schema, such as #/$defs/address")]
     Foreign(String),
-    /// A keyword that changes where references lead to.
+    /// A keyword that changes the target of references.
     #[error(
-        "{0} is not taken here: $schema stands at the top and is draft 6 or later, and parts are referred to by # and a JSON pointer"
+        "{0} must not be used here: $schema is allowed at the top only, for draft 6 or later, and references must be # and a JSON pointer"
     )]
     Keyword(String),
     /// A part that refers to itself.
-    #[error("{0} refers to itself: a schema that has no end cannot be checked")]
+    #[error("{0} must not refer to itself, because an infinite schema cannot be checked")]
     Endless(String),
-    /// More parts than are checked in good time.
-    #[error("has too many parts, with each reference replaced by what it refers to, or too many regular expressions")]
+    /// It has more parts than can be checked in reasonable time.
+    #[error("must have fewer parts or regular expressions; each reference counts as the parts it refers to")]
     TooLarge,
-    /// Parts that stand too deep in one another.
-    #[error("is too deep")]
+    /// Its parts are nested too deeply.
+    #[error("must have at most {MAX_DEPTH} levels of nested parts")]
     TooDeep,
 }
 
-/// How large a schema is, with each reference replaced by what it refers to.
+/// The size of a schema with each reference replaced by its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SchemaSize {
-    /// How many parts it has; a regular expression counts for a hundred.
+    /// The number of parts. A regular expression counts as a hundred.
     pub parts: usize,
-    /// How many of them are regular expressions.
+    /// The number of regular expressions.
     pub patterns: usize,
-    /// How often it asks for what no other part has looked at (`unevaluatedProperties`, `unevaluatedItems`). To know that, all of
-    /// what is below is checked a second time.
+    /// The number of `unevaluatedProperties` and `unevaluatedItems`. Each of these causes everything below it to be
+    /// checked a second time.
     pub unevaluated: u32,
 }
 
 impl SchemaSize {
-    /// Returns the work of checking so many values that have so many bytes: about a comparison each unit. An upper bound, as if each
-    /// part looked at each value, and each regular expression at each byte.
+    /// Returns an upper bound of the work of checking this many values with this many bytes. A unit is about one
+    /// comparison. The bound assumes that every part looks at every value, and every regular expression at every byte.
     #[must_use]
     pub fn work(self, values: usize, bytes: usize) -> u64 {
         let product = |one: usize, other: usize| u64::try_from(one.saturating_mul(other)).unwrap_or(u64::MAX);
@@ -97,8 +97,8 @@ impl SchemaSize {
     }
 }
 
-/// Checks that whatever is checked by the schema is checked in good time and without asking anybody else: whoever writes a
-/// schema is not whoever pays for it.
+/// Checks that events can be checked against the schema in reasonable time and without network access. The tenant that
+/// writes the schema does not bear the cost of checking.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub fn check_schema(schema: &Json) -> Result<SchemaSize, SchemaFault> {
 
 struct Walk<'a> {
     root: &'a Json,
-    /// The references that lead to where the walk is.
+    /// The references that lead to the current position.
     open: Vec<&'a str>,
     left: usize,
     patterns: usize,
@@ -135,7 +135,8 @@ impl<'a> Walk<'a> {
     fn field(&mut self, name: &'a str, value: &'a Json, depth: usize) -> Result<(), SchemaFault> {
         match (name, value) {
             ("$ref", Json::String(reference)) => return self.follow(reference, depth),
-            // What changes where a reference leads to; before draft 6 that is `id`, which also is a good name for anything else.
+            // Keywords that change the target of references. Before draft 6 this was `id`, which is also a common name
+            // for properties.
             ("$dynamicRef" | "$recursiveRef" | "$id", Json::String(_)) => {
                 return Err(SchemaFault::Keyword(name.to_owned()));
             }
@@ -186,7 +187,7 @@ mod tests {
         (0..depth).fold(json!({}), |inner, _| json!({"items": inner}))
     }
 
-    /// Each part twice the one after it.
+    /// Each part refers twice to the next one.
     fn laughter(parts: usize) -> Json {
         let defs = (0..parts).map(|number| {
             let next = json!({"$ref": format!("#/$defs/d{}", number + 1)});

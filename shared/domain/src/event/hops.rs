@@ -1,43 +1,45 @@
-//! Hops: how many deliveries led to an event, so that events that go round in a circle end.
+//! Hops: the number of deliveries that led to an event. They stop events from looping.
 //!
-//! An event that a table's change or a caller of their own accord makes has none. Every delivery says in the header [`HEADER`] how many
-//! deliveries it ends, itself included. Who makes an event of a delivery and passes the header on gives that event the count: inbound
-//! webhooks and `POST /events` take it over. An event that has made [`MAX_HOPS`] hops is stored and shown, and delivered no further.
+//! An event made by a table's change, or published without the header, has none. Every delivery has the header
+//! [`HEADER`] with its number of hops, including itself. A receiver that creates an event from a delivery and passes
+//! the header on gives the event this number: inbound webhooks and `POST /events` read it. An event with [`MAX_HOPS`]
+//! hops is stored and shown, but not delivered.
 //!
-//! A relay that drops the header starts counting again. The rate of each inbound webhook and the tenant's budgets bound that.
+//! A relay that drops the header restarts the count. Such loops are bounded by the rate of each inbound webhook and the
+//! tenant's budgets.
 
 use serde::{Deserialize, Serialize};
 
-/// How many deliveries may follow from each other.
+/// The largest number of consecutive deliveries.
 pub const MAX_HOPS: u8 = 5;
 
-/// The header of a delivery, and of a request that makes an event of it.
+/// The header of a delivery, and of a request that creates an event from it.
 pub const HEADER: &str = "webhook-hops";
 
-/// How many deliveries led to something.
+/// The number of deliveries that led to an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hops(u8);
 
-/// A request that is refused because of its header.
+/// Why a request is refused because of the header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HopsError {
-    /// The event goes round in a circle.
+    /// The event is in a loop.
     #[error(
         "{HEADER} is {0}: the event has been delivered and published more than {MAX_HOPS} times in a row, which is a loop; remove one of \
          the webhooks that lead to each other"
     )]
     TooMany(u64),
-    /// The header is not a number, or is there more than once.
+    /// The header is not a number, or occurs more than once.
     #[error("{HEADER} must be one whole number from 0 to {MAX_HOPS}, as the delivery brought it")]
     Unreadable,
 }
 
 impl Hops {
-    /// Nothing led to it.
+    /// No delivery led to the event.
     pub const NONE: Self = Self(0);
 
-    /// Says whether nothing led to it; the count is then left out of messages, rows and events.
+    /// Returns whether no delivery led to it. The number is then left out of messages, rows and events.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.0 == 0
@@ -49,13 +51,13 @@ impl Hops {
         self.0
     }
 
-    /// Returns the count that a delivery brings, or `None` if there have been [`MAX_HOPS`] and it must not be made.
+    /// Returns the number for a delivery of the event, or `None` if it has had [`MAX_HOPS`] and must not be delivered.
     #[must_use]
     pub fn next(self) -> Option<Self> {
         (self.0 < MAX_HOPS).then(|| Self(self.0 + 1))
     }
 
-    /// Reads the values of the header in a request; without any there were no hops.
+    /// Reads the header values of a request. Without the header there were no hops.
     ///
     /// # Errors
     ///
@@ -65,7 +67,7 @@ impl Hops {
         let text =
             first.map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         let (Some(text), None) = (text, values.next()) else { return Err(HopsError::Unreadable) };
-        // More digits than a number can have are too many hops all the same.
+        // A number with too many digits is too large in any case.
         let count = text.parse().unwrap_or(u64::MAX);
         match u8::try_from(count) {
             Ok(hops) if hops <= MAX_HOPS => Ok(Self(hops)),
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_ends_after_the_limit() {
+    fn a_loop_ends_after_the_limit() {
         let (mut event, mut deliveries) = (Hops::NONE, 0);
         while let Some(delivered) = event.next() {
             deliveries += 1;

@@ -1,4 +1,4 @@
-//! Names that only Dynahook itself may use: the sources of events that no table makes, and the types of events about webhooks,
+//! Reserved names: the sources of events that do not come from a table, and the types of events about webhooks,
 //! deliveries and budgets.
 
 use crate::access::tenant::AppId;
@@ -7,35 +7,35 @@ use crate::event::Event;
 use crate::event::types::{EventType, Operation};
 use crate::value::Value;
 
-/// The source of events about webhooks and deliveries themselves.
+/// The source of events about webhooks and deliveries.
 pub const OPERATIONAL: &str = "dynahook";
 
-/// What published events name as their source.
+/// The source of published events.
 pub const PUBLISHED: &str = "published";
 
-/// That a delivery is given up.
+/// The type of the event that reports an exhausted delivery.
 pub(crate) const EXHAUSTED: &str = "delivery.exhausted";
 
-/// How SuperOffice's name for a webhook's errors ends: `webhook<id>.errors`.
+/// The suffix of SuperOffice's name for a webhook's errors: `webhook<id>.errors`.
 const ERRORS: &str = ".errors";
 
-/// How it starts: with the prefix of a webhook's id.
+/// The prefix of that name, including the prefix of a webhook's id.
 const ALIAS: &str = "webhookwhk_";
 
-/// Says whether only the source of these events tells events of the type: all of webhooks, that a delivery is given up, and what of a
-/// budget is used. A receiver of `webhook.paused` need not ask who says so.
+/// Returns whether the type is reserved for [operational](OPERATIONAL) events: those about webhooks, exhausted
+/// deliveries and budgets. A receiver of `webhook.paused` can therefore rely on its origin.
 #[must_use]
 pub fn is_reserved(event_type: &EventType) -> bool {
     let text = event_type.as_str();
     text == "webhook" || text.starts_with("webhook.") || text == budget::EVENT_TYPE || is_about_exhaustion(text)
 }
 
-/// By either name.
+/// Returns whether the type is that of an exhausted delivery, by either name.
 pub(crate) fn is_about_exhaustion(event_type: &str) -> bool {
     event_type == EXHAUSTED || (event_type.starts_with(ALIAS) && event_type.ends_with(ERRORS))
 }
 
-/// Returns SuperOffice's type of an event about a webhook's errors.
+/// Returns SuperOffice's type for an event about a webhook's errors.
 #[must_use]
 pub fn alias(event: &Event) -> Option<EventType> {
     let data = &event.new.as_ref()?.properties;
@@ -56,9 +56,9 @@ pub fn about(event: &Event) -> Option<&str> {
 }
 
 impl Event {
-    /// Says whether whoever acts for the application, or for the tenant if it is none, may see the event. An application sees
-    /// its own events and those that belong to no application; but of the webhooks and deliveries that are not its own it is
-    /// told nothing.
+    /// Returns whether an application, or the tenant if `app` is `None`, may see the event. An application sees its own
+    /// events and those of no application, except operational events about webhooks and deliveries that are not its
+    /// own.
     #[must_use]
     pub fn is_visible_to(&self, app: Option<&AppId>) -> bool {
         let Some(app) = app else { return true };
@@ -68,8 +68,8 @@ impl Event {
         }
     }
 
-    /// Returns the types that the event has beside its own: `packet.status_changed` for each attribute that an update changed, by
-    /// name, and SuperOffice's name for the errors of a webhook.
+    /// Returns the types that the event has in addition to its own: `packet.status_changed` for each attribute that an
+    /// update changed, sorted by name, and SuperOffice's name for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
         let updated =
             (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();

@@ -1,4 +1,4 @@
-//! Which event types a webhook asks for.
+//! Patterns of event types.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use super::types::EventType;
 
-/// An event type, or a group of them: `packet.created`, `packet.*`, `*.deleted` or `*`.
+/// An event type, or a group of types: `packet.created`, `packet.*`, `*.deleted` or `*`.
 ///
-/// The star stands for one word or more, at one end.
+/// The star matches one or more words, at one end only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct EventPattern(String);
 
-/// A text that is neither an event type nor a group of them.
+/// The text is neither an event type nor a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or \
-     packet.*, *.deleted or *: a star stands alone, or for the first or the last words"
+     packet.*, *.deleted or *: a star may be alone, or replace the first or the last words"
 )]
 pub struct ParseEventPatternError;
 
 impl EventPattern {
-    /// Returns the text.
+    /// Returns the pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the type, if it is only one.
+    /// Returns the type if the pattern matches only one.
     #[must_use]
     pub fn exact(&self) -> Option<EventType> {
         self.0.parse().ok()
     }
 
-    /// Says whether the type is asked for.
+    /// Returns whether the pattern matches the type.
     #[must_use]
     pub fn matches(&self, event_type: &EventType) -> bool {
         let text = event_type.as_str();
@@ -69,7 +69,7 @@ impl TryFrom<String> for EventPattern {
     type Error = ParseEventPatternError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // With a word in the star's place it must be an event type.
+        // If the star is replaced by a word, the result must be an event type.
         let words = text.strip_prefix("*.").or_else(|| text.strip_suffix(".*")).unwrap_or(&text);
         if text == "*" || (text.len() <= 128 && EventType::try_from(words.to_owned()).is_ok()) {
             Ok(Self(text))

@@ -1,4 +1,4 @@
-//! Events that somebody tells, instead of a table's stream.
+//! Events that are published by a caller or received by an inbound webhook, rather than read from a table's stream.
 
 use jiff::Timestamp;
 
@@ -13,27 +13,28 @@ use crate::id::EventId;
 use crate::time::rfc3339;
 use crate::value::{Map, changed_paths};
 
-/// Something that happened, in the words of whoever says so.
+/// A fact that a caller reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// What happened.
+    /// The event type.
     pub event_type: EventType,
-    /// What it happened to.
+    /// The id of the entity.
     pub entity_id: String,
-    /// Its kind, as receivers know it; the first words of the type unless given.
+    /// The kind of the entity. Default: the type without its last word.
     pub entity_key: Option<String>,
-    /// The path of its collection.
+    /// The path of the entity's collection.
     pub collection: String,
-    /// The application that says so, if one does.
+    /// The application that reports it, if any.
     pub app: Option<AppId>,
-    /// The entity as it is; of one that is gone, as it was.
+    /// The entity's new state; the last one if it was deleted.
     pub data: Map,
-    /// The entity as it was before, if that is known.
+    /// The entity's old state, if known.
     pub old_data: Option<Map>,
 }
 
 impl Fact {
-    /// Returns the event. Its operation is the last word of its type; a fact that is none of the three came into being.
+    /// Returns the event. The last word of the type determines the operation; any other word means that the entity was
+    /// created.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, at: Timestamp) -> Event {
         let (entity, word) = self.event_type.as_str().rsplit_once('.').unwrap_or((self.event_type.as_str(), ""));
@@ -75,53 +76,53 @@ impl Fact {
     }
 }
 
-/// How large an event may be as JSON, in bytes: packed it fits an item.
+/// The largest event as JSON, in bytes. Compressed, it fits into a DynamoDB item.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 /// The longest id, key or path of an entity, in bytes.
 const MAX_TEXT_BYTES: usize = 255;
 
-/// What a caller says of an event; the rest has defaults.
+/// An event as a caller publishes it. Missing fields have defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// What happened.
+    /// The event type.
     pub event_type: EventType,
-    /// What it happened to; the event itself, if it happened to nothing else.
+    /// The id of the entity. Default: the id of the event.
     pub entity_id: Option<String>,
-    /// Its kind; the first words of the type otherwise.
+    /// The kind of the entity. Default: the type without its last word.
     pub entity_key: Option<String>,
-    /// The path of its collection; the kind with an `s` otherwise.
+    /// The path of the entity's collection. Default: the kind with an `s`.
     pub collection: Option<String>,
-    /// The entity as it is; of one that is gone, as it was.
+    /// The entity's new state; the last one if it was deleted.
     pub data: Map,
-    /// The entity as it was before, if that is known.
+    /// The entity's old state, if known.
     pub old_data: Option<Map>,
 }
 
 impl Draft {
-    /// Returns everything that is not allowed; nothing if all is.
+    /// Returns all faults; empty if the draft is valid.
     #[must_use]
     pub fn check(&self) -> Vec<FieldError> {
         let Self { entity_id, entity_key, collection, .. } = self;
-        // An id with a slash would be a path of something else.
+        // An id with a slash would be the path of a different entity.
         let texts =
             [("/entity_id", entity_id, false), ("/entity_key", entity_key, true), ("/collection", collection, true)];
         let faults = texts.into_iter().filter_map(|(pointer, text, is_path)| {
             let text = text.as_ref()?;
             let words = if is_path { text.split('/').all(|word| !word.is_empty()) } else { !text.contains('/') };
             let good = (1..=MAX_TEXT_BYTES).contains(&text.len()) && words && !text.contains(char::is_control);
-            let kind = if is_path { "words with / in between" } else { "no / in it" };
-            let detail = format!("must be 1 to {MAX_TEXT_BYTES} bytes with no control characters, and {kind}");
+            let kind = if is_path { "with non-empty names between slashes" } else { "without slashes" };
+            let detail = format!("must be 1 to {MAX_TEXT_BYTES} bytes without control characters, {kind}");
             (!good).then(|| FieldError::new(pointer, detail))
         });
         let reserved = is_reserved(&self.event_type).then(|| {
-            let detail = "is told by the service alone, as webhook.* and delivery.exhausted are; choose another word";
+            let detail = "is reserved for Dynahook, like webhook.* and delivery.exhausted; choose another event type";
             FieldError::new("/event_type", detail)
         });
         reserved.into_iter().chain(faults).collect()
     }
 
-    /// Returns the event.
+    /// Returns the event, with defaults for missing fields.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, app: Option<AppId>, at: Timestamp) -> Event {
         let Self { event_type, entity_id, entity_key, collection, data, old_data } = self;
@@ -194,7 +195,7 @@ mod tests {
     #[case::of_a_webhook("webhook.paused", &["/event_type"])]
     #[case::given_up("delivery.exhausted", &["/event_type"])]
     #[case::anything_else("delivery.created", &[])]
-    fn nobody_tells_what_the_service_does(#[case] event_type: &str, #[case] faults: &[&str]) {
+    fn reserved_types_cannot_be_published(#[case] event_type: &str, #[case] faults: &[&str]) {
         let found: Vec<_> = draft(event_type).check().into_iter().map(|fault| fault.pointer).collect();
         assert_eq!(found, faults);
     }

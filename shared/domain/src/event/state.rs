@@ -1,4 +1,4 @@
-//! An entity at one moment, and the name of that state.
+//! The state of an entity at one moment, and its id.
 
 use std::fmt;
 
@@ -8,41 +8,43 @@ use sha2::{Digest as _, Sha256};
 
 use crate::value::Map;
 
-/// An entity at one moment.
+/// The state of an entity at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Names the state: the same for the same content of the same entity, and for no other. Of what was published nothing until
-    /// fan-out has [named](crate::event::Event::name_states) it.
+    /// The state's id: equal for equal content of the same entity, and different for any other. Empty for published
+    /// events until fan-out has [set](crate::event::Event::name_states) it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
-    /// All its attributes.
+    /// All attributes of the entity.
     pub properties: Map,
-    /// When it was created, if the table says so.
+    /// When the entity was created, if the table records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_time: Option<String>,
-    /// When it was last changed, if that is known.
+    /// When the entity was last changed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_time: Option<String>,
 }
 
-/// What a tenant's states are named with. Not for receivers.
+/// The key for the ids of a tenant's states. It must not be shown to receivers.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct StateKey(String);
 
 impl StateKey {
-    /// Makes a key of random bits.
+    /// Creates a key from random bits.
     #[must_use]
     pub fn new(bits: u128) -> Self {
         Self(format!("{bits:032x}"))
     }
 
-    /// Returns the key as it is kept.
+    /// Returns the key in its stored form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Derives an id from content with this key.
+    ///
     /// # Panics
     ///
     /// Never: a key may have any length.
@@ -59,12 +61,12 @@ impl fmt::Debug for StateKey {
     }
 }
 
-/// Names a state of an entity by its content. Whoever gets the name could look for the content by guessing, so that it is given
-/// to nobody without [a key](crate::event::Event::name_states).
+/// Derives an unkeyed id of a state from its content. A receiver could find the content by guessing, so this id is
+/// never shown without being [keyed](crate::event::Event::name_states).
 ///
 /// # Panics
 ///
-/// Never: every key is a string, so there is nothing that could not be written.
+/// Never: every key is a string, so the properties are always valid JSON.
 #[must_use]
 pub fn state_id(entity_path: &str, properties: &Map) -> String {
     let mut hash = Sha256::new();

@@ -1,4 +1,4 @@
-//! Types of events, and the two parts that those of tables have.
+//! Event types, and the two parts of the types of table events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,20 +6,20 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What happened to the entity; the last word of an event type.
+/// What happened to the entity: the last word of an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
-    /// The entity came to be.
+    /// The entity was created.
     Created,
     /// The entity changed.
     Updated,
-    /// The entity is gone.
+    /// The entity was deleted.
     Deleted,
 }
 
 impl Operation {
-    /// Reads the last word of an event type. A fact that is none of the three came into being.
+    /// Parses the last word of an event type. Any other word than the three means that the entity was created.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
@@ -31,7 +31,7 @@ impl Operation {
 }
 
 impl Operation {
-    /// Returns the word.
+    /// Returns the word, as in an event type.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl fmt::Display for Operation {
 #[serde(into = "String", try_from = "String")]
 pub struct EventType(String);
 
-/// A text that is not an event type.
+/// The text is not an event type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be words of letters, digits, _ and -, joined by dots, such as packet.created, and at most 128 characters"
@@ -68,13 +68,13 @@ impl EventType {
         Self(format!("{entity}.{operation}"))
     }
 
-    /// Returns the type of a test that names none.
+    /// Returns the type of a test event without a type.
     #[must_use]
     pub fn test() -> Self {
         Self("webhook.test".to_owned())
     }
 
-    /// Returns the text.
+    /// Returns the type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -118,7 +118,7 @@ impl fmt::Display for EventType {
 #[serde(into = "String", try_from = "String")]
 pub struct EntityName(String);
 
-/// A text that does not name a kind of entity.
+/// The text is not the name of a kind of entity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be one word of letters, digits, _ and -, such as packet, and at most 64 characters")]
 pub struct ParseEntityNameError;

@@ -1,30 +1,30 @@
-//! What a call says in headers that nobody signs: compared with the body, as far as the body tells.
+//! Compares what unsigned headers of a call claim with the signed body, as far as the body allows.
 
 use crate::signing::signature::SignatureScheme;
 use crate::value::{Map, Value};
 
-/// What a call says of itself in a header that its signature does not cover.
+/// The claim of a call in a header that its signature does not cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     /// The header.
     pub(super) header: &'static str,
-    /// What it says.
+    /// The header's value.
     pub(super) said: &'a str,
 }
 
-/// A header says one thing and the body, which is signed, another.
+/// An unsigned header contradicts the signed body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the header {0} is not signed, and does not fit the body, which is")]
+#[error("the unsigned header {0} contradicts the signed body")]
 pub struct Contradiction(pub &'static str);
 
-/// An event of GitHub's, and by what its body is known: members that it always has, and members that it never has.
+/// An event of GitHub's, and how to recognize its body: members that it always has, and members that it never has.
 struct Shape {
     event: &'static str,
     has: &'static [&'static str],
     has_not: &'static [&'static str],
 }
 
-/// Events of [GitHub's reference][1] whose bodies differ. Of an event that is not among them nothing is known.
+/// Events of [GitHub's reference][1] with distinguishable bodies. Other events are accepted unchecked.
 ///
 /// [1]: https://docs.github.com/en/webhooks/webhook-events-and-payloads
 const GITHUB: [Shape; 24] = [
@@ -58,7 +58,8 @@ const fn shape(event: &'static str, has: &'static [&'static str], has_not: &'sta
     Shape { event, has, has_not }
 }
 
-/// The first word of Shopify's topics whose bodies name what they are about, and how: `gid://shopify/Order/1`.
+/// The first word of those Shopify topics whose bodies name their subject, and the name used there:
+/// `gid://shopify/Order/1`.
 const SHOPIFY: [(&str, &str); 9] = [
     ("collections", "Collection"),
     ("customers", "Customer"),
@@ -72,7 +73,8 @@ const SHOPIFY: [(&str, &str); 9] = [
 ];
 
 impl<'a> Claim<'a> {
-    /// Reads the header in which a scheme's calls say what they are, and which is not signed, if the scheme has one and the call too.
+    /// Reads the unsigned header that states the type of a scheme's calls, if the scheme has such a header and it is
+    /// present.
     pub(super) fn read(scheme: SignatureScheme, header: impl Fn(&'static str) -> Option<&'a str>) -> Option<Self> {
         let name = match scheme {
             SignatureScheme::Github => "x-github-event",
@@ -86,7 +88,7 @@ impl<'a> Claim<'a> {
         header(name).map(|said| Self { header: name, said })
     }
 
-    /// Compares the claim with the members of a body that is a JSON object. What the body does not tell contradicts nothing.
+    /// Compares the claim with a JSON object body. What the body does not show cannot contradict the claim.
     pub(super) fn compare(self, body: &Map) -> Result<(), Contradiction> {
         let fits = if self.header == "x-github-event" { github(self.said, body) } else { shopify(self.said, body) };
         if fits { Ok(()) } else { Err(Contradiction(self.header)) }

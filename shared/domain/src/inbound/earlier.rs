@@ -1,30 +1,31 @@
-//! Calls and events that come again: known by a marker in the Events table before anything is counted or written.
+//! Deduplication of inbound calls and published events, by a marker in the Events table that is read before anything is
+//! counted or written.
 
 use crate::id::EventId;
 
-/// What is kept of a call, or of an event with its caller's own id.
+/// The marker of a call, or of an event with an id of its caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Earlier {
-    /// The event that it became; `None` if it became none.
+    /// The event that it became, if any.
     pub event: Option<EventId>,
-    /// What the call said of its type in a header that is not signed.
+    /// The type that the call claimed in an unsigned header.
     pub said: Option<String>,
 }
 
-/// What becomes of a call whose signed bytes came before.
+/// How to handle a call whose signed bytes were received before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
-    /// It is the event that it became then. Nothing is written or counted.
+    /// It became this event. Nothing is written or counted.
     Published(EventId),
-    /// It became no event then, and may become one now.
+    /// It became no event, and may become one now.
     Unpublished,
-    /// It became no event then, and says something else of its type now, which is refused.
+    /// It became no event, and now claims a different type, which is refused.
     SaidOtherwise,
 }
 
 impl Earlier {
-    /// Says what becomes of the same signed bytes with a header that says `said`. The transaction that publishes a call
-    /// has the same rule as its condition, for copies that come at the same time.
+    /// Decides how to handle the same signed bytes with a header that claims `said`. The transaction that publishes a
+    /// call has the same rule as its condition, for copies that arrive at the same time.
     #[must_use]
     pub fn again(&self, said: Option<&str>) -> Again {
         match self.event {

@@ -1,4 +1,4 @@
-//! What a change of a webhook would have done to events that there were.
+//! Compares two configurations of a webhook on past events.
 
 use super::effort::Effort;
 use super::subscription::{Seen, Subscription};
@@ -6,30 +6,31 @@ use crate::event::Event;
 use crate::event::types::EventType;
 use crate::id::EventId;
 
-/// How many events are named, and how many errors, at most. All events are counted.
+/// The largest number of events and errors that are listed. All events are counted.
 pub const MAX_NAMED: usize = 100;
 
-/// How many changed payloads are shown.
+/// The largest number of changed payloads that are shown.
 pub const MAX_SHOWN: usize = 3;
 
-/// What two configurations of a webhook make of the same events. Those that are named are the first that were looked at.
+/// The result of comparing two configurations of a webhook on the same events. The lists contain the first events that
+/// were found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// How many events there were.
+    /// The number of events.
     pub looked_at: usize,
-    /// How many of them the webhook gets now.
+    /// How many of them the webhook receives with its current configuration.
     pub before: usize,
-    /// How many it gets as it would be.
+    /// How many of them it would receive with the new configuration.
     pub after: usize,
-    /// Those that it gets only as it would be.
+    /// Events that it would receive only with the new configuration.
     pub added: Vec<Named>,
-    /// Those that it gets only as it is.
+    /// Events that it receives only with the current configuration.
     pub removed: Vec<Named>,
-    /// How many it gets either way, and with another body.
+    /// How many events it receives with both, but with different bodies.
     pub changed_payloads: usize,
     /// Some of these.
     pub examples: Vec<Changed>,
-    /// Events that have no body as the webhook would be.
+    /// Events that fail to render with the new configuration.
     pub errors: Vec<Failed>,
 }
 
@@ -47,30 +48,30 @@ pub struct Named {
 pub struct Changed {
     /// The event's id.
     pub id: EventId,
-    /// Its body as the webhook is.
+    /// Its body with the current configuration.
     pub before: String,
-    /// Its body as it would be.
+    /// Its body with the new configuration.
     pub after: String,
 }
 
-/// An event without a body.
+/// An event that failed to render.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// The event's id.
     pub id: EventId,
-    /// Why.
+    /// The error.
     pub detail: String,
 }
 
 impl Rehearsal {
-    /// Looks at one more event. A webhook that wants nothing has no subscription.
+    /// Adds an event to the comparison. A configuration that wants no events has no subscription.
     pub fn look_at(&mut self, event: &Event, before: Option<&Subscription>, after: Option<&Subscription>) {
         let (seen, effort) = (Seen::new(event), Effort::new(EFFORT));
         let wanting = |side: &&Subscription| side.wants_within(&seen, &effort);
         let (was, is) = (before.filter(wanting), after.filter(wanting));
         self.looked_at += 1;
         if effort.is_spent() {
-            self.fail(event, "the conditions take more work than one event may".to_owned());
+            self.fail(event, "the conditions must take less work for one event".to_owned());
             return;
         }
         self.before += usize::from(was.is_some());
@@ -89,7 +90,7 @@ impl Rehearsal {
             Ok(body) => body,
             Err(error) => return self.fail(event, error.to_string()),
         };
-        // One that has no body now has nothing to compare with, and is mended.
+        // If the current configuration fails to render the event, there is nothing to compare; the new one fixes it.
         let Some(Ok(before)) = was.map(render) else { return };
         if before != after {
             self.changed_payloads += 1;
@@ -106,7 +107,7 @@ impl Rehearsal {
     }
 }
 
-/// The work that it may take to find out whether an event is wanted: as much as all webhooks of a tenant together.
+/// The limit of the work of deciding whether an event is wanted: as much as all webhooks of a tenant together.
 const EFFORT: u64 = 40_000_000;
 
 fn name(named: &mut Vec<Named>, event: &Event, side: &Subscription) {

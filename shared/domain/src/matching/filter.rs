@@ -1,4 +1,4 @@
-//! Content filters: which events a webhook wants, by what is in them.
+//! Content filters: select events by their content.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value as Json};
@@ -15,40 +15,40 @@ mod syntax;
 
 /// A content filter in [EventBridge's pattern syntax][1], over an event's fields.
 ///
-/// Supported are nested fields, lists of alternatives (texts, numbers, `true`, `false`, `null`), and the operators `prefix`,
-/// `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and `cidr`. Refused
-/// are `$or` and operators within operators. Of a list one member must pass, and fields of one pattern must pass in the same
-/// member. `exists` looks at texts, numbers, `true`, `false` and `null`, not at what holds others. Numbers are compared as 64-bit
-/// floating point numbers.
+/// Supported are nested fields, lists of alternatives (texts, numbers, `true`, `false`, `null`), and the operators
+/// `prefix`, `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and
+/// `cidr`. Not supported are `$or` and operators within operators. A list matches if one of its members does, and
+/// several fields of one pattern must match in the same member. `exists` applies to texts, numbers, `true`, `false` and
+/// `null`, not to lists and maps. Numbers are compared as 64-bit floating point numbers.
 ///
 /// [1]: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "JsonMap<String, Json>", try_from = "JsonMap<String, Json>")]
 pub struct Filter(Fields);
 
-/// What is asked of the fields of a map: kept in little room, as there may be very many filters.
+/// The conditions on the fields of a map. Stored compactly, because there may be very many filters.
 #[derive(Debug, Clone, PartialEq)]
 struct Fields(Box<[(Box<str>, Asked)]>);
 
-/// What is asked of one field.
+/// The condition on one field.
 #[derive(Debug, Clone, PartialEq)]
 enum Asked {
-    /// It holds fields that are so.
+    /// It is a map with fields that match.
     Fields(Fields),
-    /// It is one of these.
+    /// It has one of these values.
     OneOf(Box<[Alternative]>),
 }
 
-/// Why a pattern is refused: every place at fault, and what must be there.
+/// Why a pattern is refused: every fault with its place, and what must be there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.0.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; "))]
 pub struct FilterError(pub Vec<FieldError>);
 
-/// The most bytes that a pattern takes as JSON, and the most fields that it names.
+/// The largest pattern as JSON, in bytes, and the largest number of fields in it.
 const MAX_BYTES: usize = 4096;
 const MAX_FIELDS: usize = 64;
 
-/// The most alternatives that a pattern lists, over all its fields.
+/// The largest number of alternatives in a pattern, over all its fields.
 const MAX_ALTERNATIVES: usize = 200;
 
 /// The fields of an event that a filter can look at.
@@ -67,7 +67,8 @@ const DOCUMENT: [&str; 11] = [
 ];
 
 impl Filter {
-    /// Returns what the filter asks of each field: the names that lead to it, and a filter that asks only that.
+    /// Splits the filter by fields: returns the names that lead to each field, and a filter of only that field's
+    /// condition.
     #[must_use]
     pub fn parts(&self) -> Vec<(Vec<&str>, Self)> {
         let mut parts = Vec::new();
@@ -80,7 +81,7 @@ impl Filter {
         parts
     }
 
-    /// Returns the fields that must have one of some texts: the names that lead to them, and the texts.
+    /// Returns the fields that must equal one of some texts: the names that lead to them, and the texts.
     pub(crate) fn exact_texts(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
         self.0.leaves().into_iter().filter_map(|(names, alternatives)| {
             let texts: Option<Vec<&str>> = alternatives.iter().map(Alternative::exact_text).collect();
@@ -92,7 +93,7 @@ impl Filter {
         self.0.to_map()
     }
 
-    /// Returns at most how many bytes the filter takes on the heap.
+    /// Returns an upper bound of the bytes that the filter takes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -105,9 +106,9 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
         let mut faults = Vec::new();
         for name in pattern.keys().filter(|name| !DOCUMENT.contains(&name.as_str())) {
             let detail = if name == "$or" {
-                "is not supported; register another webhook for the other case".to_owned()
+                "must not be used; register another webhook for the alternative".to_owned()
             } else {
-                format!("is not a field of an event; those are {}", DOCUMENT.join(", "))
+                format!("must be a field of an event: {}", DOCUMENT.join(", "))
             };
             faults.push(FieldError::new(&step(name), detail));
         }
@@ -125,7 +126,7 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
 }
 
 impl Filter {
-    /// Says which limit a filter exceeds.
+    /// Returns which limit the filter exceeds, if any.
     fn too_large(&self) -> Option<String> {
         if Json::Object(self.to_map()).to_string().len() > MAX_BYTES {
             return Some(format!("must be at most {MAX_BYTES} bytes of JSON"));
@@ -178,7 +179,7 @@ impl From<Filter> for JsonMap<String, Json> {
     }
 }
 
-/// Writes names as the place that they lead to.
+/// Formats names as a path.
 #[must_use]
 pub fn place(names: &[&str]) -> String {
     names.join(".")

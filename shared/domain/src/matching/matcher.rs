@@ -1,4 +1,4 @@
-//! Which webhooks of a tenant want an event.
+//! Finds the webhooks of a tenant that want an event.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -16,35 +16,36 @@ mod keys;
 
 use keys::{Hashed, Key, conditions, for_each_key, hashed};
 
-/// What became of a subscription since a reader last looked.
+/// A change of a subscription since the last read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SubscriptionChange {
-    /// It wants events, as it says now.
+    /// It is new or changed, and wants events.
     Wants(Box<Subscription>),
-    /// It wants nothing any more: disabled or deleted.
+    /// It wants no more events, because it was disabled or deleted.
     Ended(WebhookId),
 }
 
-/// From how many filters under one key on they are looked through at once, and not one by one.
+/// From this number of filters under one key on, a sieve searches them all at once instead of one by one.
 const MANY: usize = 32;
 
-/// The most bytes that the subscriptions of a tenant take by [`weight`]: what needs more is refused when the webhook is written.
+/// The limit, in bytes by [`weight`], of a tenant's subscriptions. A webhook that exceeds it is refused when it is
+/// written.
 pub const MAX_TENANT_BYTES: usize = 16 * 1024 * 1024;
 
-/// The most bytes that a tenant's sieves take: the filters that do not fit are judged one by one.
+/// The limit, in bytes, of a tenant's sieves. Filters that do not fit are evaluated one by one.
 pub const MAX_SIEVE_BYTES: usize = 8 * 1024 * 1024;
 
-/// What looking for the webhooks of an event may take.
+/// Limits of finding the webhooks for an event.
 #[derive(Debug)]
 pub struct Limits {
-    /// How much work, for all webhooks together.
+    /// The work for all webhooks together.
     pub effort: Effort,
-    /// How many bytes sieves may take more than they do now, if that is less than the tenant may have.
+    /// How many bytes the sieves may grow by, if that is less than the tenant's limit allows.
     pub room: usize,
 }
 
 impl Limits {
-    /// Any amount of work, and all the room of a tenant.
+    /// Returns limits that allow any amount of work and the tenant's full sieve size.
     #[must_use]
     pub const fn none() -> Self {
         Self { effort: Effort::unlimited(), room: MAX_SIEVE_BYTES }
@@ -54,30 +55,33 @@ impl Limits {
 /// The webhooks that want an event.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Those that were found, each once and in the order of their ids.
+    /// The webhooks that were found, without duplicates and ordered by id.
     pub wanted: Vec<Arc<Subscription>>,
-    /// How many may want it too, but the effort was spent before they were looked at. They follow the last one that was.
-    pub not_judged: usize,
+    /// Those that may want it too, but were not evaluated before the effort was spent. Their ids are higher than those of
+    /// `wanted`.
+    pub not_judged: Vec<Arc<Subscription>>,
 }
 
 /// Finds the webhooks of one tenant that want an event.
 ///
-/// A subscription stands under the keys of one of its conditions, that which fewest others stand under: so an event is
-/// compared with few webhooks that do not want it, however many there are. Where many filters share a key, because none asks
-/// for a text that the others do not, a sieve of them all names the few that may hold.
+/// A subscription is indexed under the keys of one of its conditions, the one shared with the fewest others. An event
+/// is therefore compared with few webhooks that do not want it, however many there are. If many filters share a key,
+/// because none has a text that tells it apart from the others, a sieve of these filters selects the few that may
+/// match.
 #[derive(Debug, Default)]
 pub struct Matcher {
     subscriptions: HashMap<WebhookId, Kept>,
     index: HashMap<Hashed, Bucket>,
-    /// The fields whose texts are keys, and of how many subscriptions: no other field of an event is looked at.
+    /// The fields whose texts are keys, each with the number of its subscriptions. Other fields of an event are not
+    /// looked at.
     texts: HashMap<u64, usize>,
-    /// What the subscriptions and their places in the index take at most.
+    /// An upper bound of the bytes of the subscriptions and their index entries.
     bytes: usize,
-    /// What the sieves take at most.
+    /// An upper bound of the bytes of the sieves.
     sieve_bytes: usize,
 }
 
-/// A subscription, and the keys that it stands under.
+/// A subscription and the keys that it is indexed under.
 #[derive(Debug)]
 struct Kept {
     subscription: Arc<Subscription>,
@@ -86,7 +90,7 @@ struct Kept {
     texts: Box<[u64]>,
 }
 
-/// The subscriptions under one key. Most keys have one.
+/// The subscriptions under one key. Most keys have only one.
 #[derive(Debug)]
 enum Bucket {
     One(WebhookId),
@@ -97,7 +101,7 @@ enum Bucket {
 struct Crowd {
     plain: Vec<WebhookId>,
     filtered: Vec<WebhookId>,
-    /// Of the filters of the second, if they are many; made when it is first needed, if there is room.
+    /// A sieve of the filters of the second list, if there are many. Built when first needed, if it fits.
     sieve: Option<Made>,
 }
 
@@ -123,7 +127,7 @@ impl Bucket {
 }
 
 impl Matcher {
-    /// Brings the matcher up to date.
+    /// Applies a change.
     pub fn apply(&mut self, change: SubscriptionChange) {
         match change {
             SubscriptionChange::Wants(subscription) => {
@@ -134,19 +138,25 @@ impl Matcher {
         }
     }
 
-    /// Returns how many subscriptions it holds.
+    /// Returns the number of subscriptions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.subscriptions.len()
     }
 
-    /// Returns at most how many bytes it takes.
+    /// Returns an upper bound of its size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.sieve_bytes
     }
 
-    /// Says whether it holds none.
+    /// Returns the subscription of a webhook.
+    #[must_use]
+    pub fn get(&self, webhook: WebhookId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&webhook).map(|kept| &kept.subscription)
+    }
+
+    /// Returns whether it has no subscriptions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.subscriptions.is_empty()
@@ -189,7 +199,7 @@ impl Matcher {
         let keys = conditions(&subscription).into_iter().min_by_key(crowd).unwrap_or_default();
         let texts: BTreeSet<u64> =
             keys.iter().filter_map(|key| if let Key::Text(path, _) = key { Some(*path) } else { None }).collect();
-        // Two keys with one hash are one.
+        // Two keys with the same hash count as one.
         let keys: BTreeSet<Hashed> = keys.iter().map(hashed).collect();
         for path in &texts {
             *self.texts.entry(*path).or_default() += 1;
@@ -220,7 +230,7 @@ impl Matcher {
         self.subscriptions.insert(webhook, Kept { subscription: Arc::new(subscription), keys, texts });
     }
 
-    /// Forgets what can be made again: the sieves.
+    /// Drops the sieves, which can be rebuilt.
     pub fn shrink(&mut self) {
         if self.sieve_bytes > 0 {
             for bucket in self.index.values_mut() {
@@ -232,15 +242,15 @@ impl Matcher {
         }
     }
 
-    /// Returns the webhooks that want the event, each once and in the order of their ids.
+    /// Returns the webhooks that want the event, without duplicates and ordered by id.
     pub fn matching(&mut self, event: &Event) -> Vec<Arc<Subscription>> {
         self.matching_within(event, &Limits::none()).wanted
     }
 
-    /// Returns the webhooks that want the event, as far as the effort goes.
+    /// Returns the webhooks that want the event, as far as the effort allows.
     ///
-    /// Those that stand under a key of the event come first, cheapest to judge or not; which ones are looked at before the effort
-    /// is spent is the same every time.
+    /// The subscriptions under the event's keys are evaluated in a fixed order, so the same ones are reached each time
+    /// before the effort is spent.
     pub fn matching_within(&mut self, event: &Event, limits: &Limits) -> Found {
         if self.is_empty() {
             return Found::default();
@@ -276,7 +286,7 @@ impl Matcher {
             if let Some(made) = &crowd.sieve {
                 made.sieve.candidates(event, effort, |webhook| _ = candidates.insert(webhook));
             }
-            // What a sieve names before the effort is spent is not all of it.
+            // The result of a sieve is incomplete if the effort was spent.
             if crowd.sieve.is_none() || effort.is_spent() {
                 candidates.extend(&crowd.filtered);
             }
@@ -284,9 +294,9 @@ impl Matcher {
         let mut found = Found::default();
         for webhook in candidates {
             let Some(Kept { subscription, .. }) = subscriptions.get(&webhook) else { continue };
-            let wants = found.not_judged == 0 && subscription.wants_within(&seen, effort);
+            let wants = found.not_judged.is_empty() && subscription.wants_within(&seen, effort);
             if effort.is_spent() {
-                found.not_judged += 1;
+                found.not_judged.push(Arc::clone(subscription));
             } else if wants {
                 found.wanted.push(Arc::clone(subscription));
             }
@@ -295,25 +305,25 @@ impl Matcher {
     }
 }
 
-/// What a subscription takes beside what it holds: its place, and the reference to it.
+/// The bytes of a subscription in addition to its content: its place, and the reference to it.
 const BYTES_EACH: usize =
     entry(size_of::<(WebhookId, Kept)>() + 1) + heap(size_of::<Subscription>() + 2 * size_of::<usize>());
 
-/// What a key takes: its place in the index, among the keys of its subscription, and the field whose text it is.
+/// The bytes of a key: its place in the index, among the keys of its subscription, and the field whose text it is.
 const BYTES_A_KEY: usize = entry(size_of::<(Hashed, Bucket)>() + 1)
     + size_of::<Hashed>()
     + entry(size_of::<(u64, usize)>() + 1)
     + size_of::<u64>();
 
-/// Returns at most how many bytes a subscription takes in a matcher, whichever of its conditions it is found by; sieves have room
-/// of their own.
+/// Returns an upper bound of the bytes that a subscription takes in a matcher, whichever condition it is indexed by.
+/// Sieves are not included.
 #[must_use]
 pub fn weight(subscription: &Subscription) -> usize {
     let keys = conditions(subscription).iter().map(Vec::len).max().unwrap_or(0);
     BYTES_EACH + 2 * heap(8) + keys * BYTES_A_KEY + subscription.bytes()
 }
 
-/// Returns the field of a webhook whose value takes the most of a subscription's weight, as a JSON pointer.
+/// Returns a JSON pointer to the field of a webhook that contributes most to its subscription's weight.
 #[must_use]
 pub fn heaviest(subscription: &Subscription) -> &'static str {
     let keys = conditions(subscription).iter().map(Vec::len).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a webhook wants: the compact form that fan-out loads.
+//! Subscriptions: the compact form of a webhook that fan-out loads.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
@@ -18,12 +18,12 @@ use crate::payload::Rendering;
 use crate::value::Value;
 use crate::value::path::FieldPath;
 
-/// What fan-out needs to know of a webhook, and nothing more. An empty list is no condition.
+/// What fan-out needs to know of a webhook. An empty list is no condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subscription {
     /// The webhook.
     pub webhook: WebhookId,
-    /// The application that registered it, if one did: it gets no other application's events.
+    /// The application that registered the webhook, if any. The webhook receives no events of other applications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// The event types that it wants.
@@ -50,7 +50,7 @@ pub struct Subscription {
     /// What must be in the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// How its payloads look.
+    /// How its payloads are rendered.
     #[serde(default)]
     pub rendering: Rendering,
     /// Whether it wants the deliveries of an entity in order.
@@ -76,7 +76,7 @@ pub struct Transition {
     pub to: Option<Json>,
 }
 
-/// Reads a value whose `null` is not the same as its absence.
+/// Distinguishes a `null` value from a missing one.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     match Json::deserialize(deserializer)? {
         Json::Array(_) | Json::Object(_) => {
@@ -93,7 +93,7 @@ fn scalar() -> utoipa::openapi::Object {
 }
 
 impl Transition {
-    /// Says whether the event is such a transition.
+    /// Returns whether the event matches the transition.
     #[must_use]
     pub fn holds(&self, event: &Event) -> bool {
         self.holds_within(event, &Effort::unlimited())
@@ -117,11 +117,11 @@ pub struct Verdict {
     /// Whether it holds.
     pub holds: bool,
     /// What was compared.
-    #[schema(examples("packet.updated is none of packet.created"))]
+    #[schema(examples("packet.updated is not one of packet.created"))]
     pub detail: String,
 }
 
-/// An event, and what is asked of it for every webhook.
+/// An event with what is derived from it once for all webhooks.
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// The event.
@@ -131,7 +131,7 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Looks at an event.
+    /// Derives the event's other types.
     #[must_use]
     pub fn new(event: &'a Event) -> Self {
         Self { event, derived: event.derived_types().collect() }
@@ -139,13 +139,13 @@ impl<'a> Seen<'a> {
 }
 
 impl Subscription {
-    /// Says whether the webhook wants the event: whether every condition that it has holds.
+    /// Returns whether the webhook wants the event: whether all its conditions hold.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
         self.wants_within(&Seen::new(event), &Effort::unlimited())
     }
 
-    /// Says whether the webhook wants the event. If the effort is spent, what it says means nothing.
+    /// Returns whether the webhook wants the event. The result is meaningless if the effort is spent.
     #[must_use]
     pub fn wants_within(&self, seen: &Seen<'_>, effort: &Effort) -> bool {
         let event = seen.event;
@@ -167,7 +167,8 @@ impl Subscription {
         asked(&seen.event.event_type) || seen.derived.iter().any(asked)
     }
 
-    /// Returns the type under which the webhook gets the event: its own, or the derived one that the webhook asks for.
+    /// Returns the type under which the webhook receives the event: the event's own type, or a derived type that the
+    /// webhook asks for.
     #[must_use]
     pub fn type_for(&self, event: &Event) -> Option<EventType> {
         let asked = |event_type: &EventType| holds(&self.event_types, |pattern| pattern.matches(event_type));
@@ -177,15 +178,13 @@ impl Subscription {
         event.derived_types().find(asked)
     }
 
-    /// Returns at most how many bytes the subscription takes on the heap.
+    /// Returns an upper bound of the bytes that the subscription takes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         let path = |path: &FieldPath| texts(path.names());
         let transition = |transition: &Transition| {
             let ends = [&transition.from, &transition.to].into_iter().flatten();
             path(&transition.field) + ends.map(json).sum::<usize>()
         };
-        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
         self.app.iter().map(|app| heap(app.as_str().len())).sum::<usize>()
             + members(&self.event_types, |pattern| heap(pattern.as_str().len()))
             + texts(&self.sources)
@@ -195,15 +194,24 @@ impl Subscription {
             + members(&self.changed, path)
             + members(&self.transitions, transition)
             + self.filter.as_ref().map_or(0, Filter::bytes)
-            + members(include, path)
+            + self.rendering_bytes()
+    }
+
+    /// Returns at most how many bytes the settings of its rendering take in memory.
+    pub(crate) fn rendering_bytes(&self) -> usize {
+        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
+        let path = |path: &FieldPath| texts(path.names());
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
+        members(include, path)
             + members(exclude, path)
             + json_map(properties)
             + optional(template)
             + optional(webhook_name)
     }
 
-    /// What belongs to another application is not for one's webhooks. An operational event is for who names it, and never for
-    /// the webhook that it is about: that could go on for ever.
+    /// Returns whether the webhook may receive the event at all. Events of other applications are excluded. Operational
+    /// events are only for webhooks that name their type, and never for the webhook that they are about, which could
+    /// loop forever.
     fn is_meant(&self, event: &Event, derived: &[EventType]) -> bool {
         if !event.is_visible_to(self.app.as_ref()) {
             return false;
@@ -218,7 +226,7 @@ impl Subscription {
         named && about(event) != Some(self.webhook.to_string().as_str())
     }
 
-    /// Says of each condition whether it holds, and why; the webhook wants the event if all do.
+    /// Returns for each condition whether it holds, and why. The webhook wants the event if all hold.
     #[must_use]
     pub fn explain(&self, event: &Event) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
@@ -228,20 +236,19 @@ impl Subscription {
         let own = &event.event_type;
         match self.type_for(event) {
             Some(found) if self.event_types.is_empty() => {
-                say("event_types", true, format!("none are named, so {found} is one"));
+                say("event_types", true, format!("no types are named, so every type matches, including {found}"));
             }
-            Some(found) if found == *own => say("event_types", true, format!("{found} is asked for")),
-            Some(found) => say("event_types", true, format!("{found} is asked for, which {own} is too")),
+            Some(found) if found == *own => say("event_types", true, format!("{found} matches")),
+            Some(found) => say("event_types", true, format!("{found} matches, a derived type of {own}")),
             None => {
                 let also: Vec<String> = event.derived_types().map(String::from).collect();
                 let also = if also.is_empty() { String::new() } else { format!(" (and {})", also.join(", ")) };
-                say("event_types", false, format!("{own}{also} is none of {}", list(&self.event_types)));
+                say("event_types", false, format!("{own}{also} is not one of {}", list(&self.event_types)));
             }
         }
         if !self.is_meant(event, &Seen::new(event).derived) {
             let (condition, detail) = if event.is_visible_to(self.app.as_ref()) {
-                let detail =
-                    "an operational event is for webhooks that name its type, and not for the one that it is about";
+                let detail = "an operational event is sent only to webhooks that name its type, and not to the one that it is about";
                 ("event_types", detail)
             } else {
                 ("app_id", "the event belongs to another application")
@@ -250,7 +257,7 @@ impl Subscription {
         }
         let mut among = |condition: &str, holds: Option<bool>, what: String, of: String| {
             if let Some(holds) = holds {
-                say(condition, holds, format!("{what} is {} of {of}", if holds { "one" } else { "none" }));
+                say(condition, holds, format!("{what} is {} of {of}", if holds { "one" } else { "not one" }));
             }
         };
         let Event { source, operation, .. } = event;
@@ -279,7 +286,7 @@ impl Subscription {
         let changed: Vec<_> = self.changed.iter().map(|field| (field, has_changed(event, field, &effort))).collect();
         let any_changed = changed.iter().any(|(_, holds)| *holds);
         for (field, holds) in changed {
-            // Any of them is enough.
+            // Any one of them is enough.
             if holds == any_changed {
                 say("changed", holds, format!("{field} {}", if holds { "changed" } else { "did not change" }));
             }
@@ -300,23 +307,22 @@ impl Subscription {
             let parts: Vec<_> =
                 parts.iter().map(|(names, part)| (names, part.matches_within(event, &effort))).collect();
             for (names, holds) in &parts {
-                let detail =
-                    format!("{} {}", place(names), if *holds { "is as asked for" } else { "is not as asked for" });
+                let detail = format!("{} {}", place(names), if *holds { "matches" } else { "does not match" });
                 say("filter", *holds, detail);
             }
             if parts.iter().all(|(_, holds)| *holds) && !filter.matches_within(event, &effort) {
-                say("filter", false, "its fields are as asked for, but not in the same member of a list".to_owned());
+                say("filter", false, "its fields match, but not in the same member of a list".to_owned());
             }
         }
         if effort.is_spent() {
-            let detail = "the conditions take more work than one event may, so what is said of changes and the filter is not certain";
+            let detail = "the conditions take too much work for one event, so the results for changes and the filter are uncertain";
             verdicts.push(Verdict { condition: "filter".to_owned(), holds: false, detail: detail.to_owned() });
         }
         verdicts
     }
 }
 
-/// The work that an explanation may take: as much as all webhooks of a tenant together for one event.
+/// The limit of the work of an explanation: as much as all webhooks of a tenant together for one event.
 const EXPLAIN_EFFORT: u64 = 40_000_000;
 
 fn holds<T>(wanted: &[T], is: impl Fn(&T) -> bool) -> bool {
@@ -336,7 +342,7 @@ fn has_changed(event: &Event, field: &FieldPath, effort: &Effort) -> bool {
     differ(before, after, effort)
 }
 
-/// Says whether two values differ. To find that large ones do not takes a look at all of them.
+/// Returns whether two values differ. Large equal values must be compared completely, so this takes effort.
 fn differ(before: Option<&Value>, after: Option<&Value>, effort: &Effort) -> bool {
     match (before, after) {
         (Some(Value::List(before)), Some(Value::List(after))) => {
@@ -361,7 +367,7 @@ fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What kind of value it is: an explanation may be read by whoever may not see the value.
+/// The kind of a value, because the reader of an explanation may not be allowed to see the value.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,15 +1,15 @@
-//! How much memory things take: upper bounds, from their structure and not from their size as JSON, because a list of small maps
-//! takes forty times its JSON.
+//! Upper bounds of memory use, computed from the structure of values. Their size as JSON is not enough, because a list
+//! of small maps takes forty times its JSON.
 
 use serde_json::Value as Json;
 
-/// What an entry of a hash map takes, of its size: the map doubles when it is seven eighths full, and holds both tables while it
-/// does.
+/// Returns the bytes per entry of a hash map, for entries of this size. The map doubles when it is seven eighths full,
+/// and keeps both tables meanwhile.
 pub(crate) const fn entry(bytes: usize) -> usize {
     bytes * 7 / 2
 }
 
-/// Returns what the allocator takes for so many bytes.
+/// Returns the bytes that the allocator uses for an allocation of this size.
 pub(crate) const fn heap(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -18,17 +18,17 @@ pub(crate) const fn heap(bytes: usize) -> usize {
     }
 }
 
-/// Returns what a vector takes on the heap, whose members take that much there.
+/// Returns the heap size of a vector whose members own this much heap memory each.
 pub(crate) fn members<T>(all: &[T], each: impl Fn(&T) -> usize) -> usize {
     heap(size_of_val(all)) + all.iter().map(each).sum::<usize>()
 }
 
-/// Returns what a vector of texts takes on the heap.
+/// Returns the heap size of a vector of texts.
 pub(crate) fn texts(texts: &[String]) -> usize {
     members(texts, |text| heap(text.capacity()))
 }
 
-/// Returns what a JSON value takes on the heap.
+/// Returns the heap size of a JSON value.
 pub(crate) fn json(value: &Json) -> usize {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
@@ -38,7 +38,7 @@ pub(crate) fn json(value: &Json) -> usize {
     }
 }
 
-/// Returns what a JSON map takes on the heap: nodes of eleven entries, of which at least five are in use but in the root.
+/// Returns the heap size of a JSON map: nodes of eleven entries, of which at least five are used except in the root.
 pub(crate) fn json_map(map: &serde_json::Map<String, Json>) -> usize {
     const NODE: usize = heap(11 * (size_of::<String>() + size_of::<Json>()) + 12 * size_of::<usize>() + 16);
     if map.is_empty() {

@@ -1,4 +1,4 @@
-//! The format `change`: the envelope of the Flows webhook guide, and what has been added to it.
+//! The format `change`: the envelope of the Flows webhook guide, with extensions.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -27,7 +27,7 @@ pub(super) const RESERVED: &[&str] = &[
     "data",
 ];
 
-/// An event in this format. What stands beside the entity and what the owner adds stand beside the envelope's fields.
+/// An event in this format. Related values and the owner's properties are at the same level as the envelope's fields.
 pub(super) struct Payload<'a>(pub(super) &'a View<'a>);
 
 impl Serialize for Payload<'_> {
@@ -45,7 +45,7 @@ impl Serialize for Payload<'_> {
     }
 }
 
-/// Adds the fields that say what happened to what.
+/// Adds the fields that say what happened to which entity.
 fn envelope<M: SerializeMap>(view: &View<'_>, map: &mut M) -> Result<(), M::Error> {
     let event = view.event;
     map.serialize_entry("eventTimestamp", &view.at)?;
@@ -64,8 +64,7 @@ fn envelope<M: SerializeMap>(view: &View<'_>, map: &mut M) -> Result<(), M::Erro
     entry_if(map, "expired", (event.removal == Some(Removal::Expired)).then_some(true))
 }
 
-/// `oldValue` and `updateMask` are there for the operations that have them: both for an update, the first for a deletion.
-/// `value` is `null` after a deletion.
+/// `oldValue` is present for updates and deletions, `updateMask` for updates only. `value` is `null` after a deletion.
 struct Data<'a>(&'a View<'a>);
 
 impl Serialize for Data<'_> {

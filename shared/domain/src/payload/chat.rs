@@ -1,4 +1,4 @@
-//! The formats `slack` and `teams`: what happened, in words, for people.
+//! The formats `slack` and `teams`: a readable description of what happened.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
@@ -9,19 +9,19 @@ use super::view::{FieldChange, View};
 use crate::event::types::Operation;
 use crate::value::Value;
 
-/// The fields of a message of Slack.
+/// The fields of a Slack message.
 pub(super) const SLACK_RESERVED: &[&str] = &["text"];
 
-/// The fields of a message of Teams.
+/// The fields of a Teams message.
 pub(super) const TEAMS_RESERVED: &[&str] = &["type", "attachments"];
 
-/// The longest text, in characters: what both products show without folding or cutting it.
+/// The longest text, in characters, that both products show without folding or cutting it.
 const MAX_CHARACTERS: usize = 3000;
 
 /// The longest value, in characters.
 const MAX_VALUE_CHARACTERS: usize = 100;
 
-/// A message for an incoming webhook of Slack. What the owner adds stands beside the text.
+/// A message for a Slack incoming webhook. The owner's properties are at the same level as the text.
 pub(super) struct Slack<'a>(pub(super) &'a View<'a>);
 
 impl Serialize for Slack<'_> {
@@ -31,7 +31,7 @@ impl Serialize for Slack<'_> {
         let mut text = format!("*{}* {word}", mrkdwn(&subject));
         for (index, change) in told(view).enumerate() {
             let line = format!("{}{}", if index == 0 { ": " } else { ", " }, mrkdwn(&change));
-            // A sign that is left out whole cannot be half an escape.
+            // Leave out whole changes only, so that no escape sequence is cut in half.
             if text.chars().count() + line.chars().count() > MAX_CHARACTERS - 3 {
                 text.push_str(", …");
                 break;
@@ -45,7 +45,7 @@ impl Serialize for Slack<'_> {
     }
 }
 
-/// A message for a workflow of Teams: an adaptive card. What the owner adds stands beside it.
+/// A message for a Teams workflow: an adaptive card. The owner's properties are at the same level as the attachments.
 pub(super) struct Teams<'a>(pub(super) &'a View<'a>);
 
 impl Serialize for Teams<'_> {
@@ -81,14 +81,14 @@ impl Serialize for Teams<'_> {
     }
 }
 
-/// What it was about, and what happened to it.
+/// The entity, and what happened to it.
 fn headline<'a>(view: &View<'a>) -> (String, &'a str) {
     let own = view.event.event_type.as_str();
     let word = own.rsplit_once('.').map_or(own, |(_, last)| last);
     (one_line(&format!("{} {}", view.entity_name(), view.event.entity.id)), word)
 }
 
-/// What changed, field by field: names alone if no value may be shown. Of what is gone nothing is told.
+/// Describes what changed, field by field: only names if values are hidden, and nothing for a deletion.
 fn told<'a>(view: &'a View<'_>) -> impl Iterator<Item = String> + 'a {
     let changes = if view.event.operation == Operation::Deleted { Vec::new() } else { view.all_changes() };
     changes.into_iter().map(|FieldChange { field, old, new }| {
@@ -118,12 +118,12 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Escapes what Slack reads as a link, or as a call to everybody.
+/// Escapes what Slack would read as a link or as a mention of everyone.
 fn mrkdwn(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Escapes what Teams reads as emphasis, or as a link that hides where it leads.
+/// Escapes what Teams would read as emphasis, or as a link whose target is hidden.
 fn markdown(text: &str) -> String {
     text.chars()
         .flat_map(|c| matches!(c, '\\' | '*' | '[' | ']' | '`').then_some('\\').into_iter().chain([c]))

@@ -8,8 +8,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::json::{entry_if, properties};
 use super::view::View;
 
-/// The fields of the data. What the owner adds stands among them: an attribute of an event is named by lower case letters and
-/// digits and holds no object, and a property need not be so.
+/// The fields of the data. The owner's properties are added to the data, because names of CloudEvents attributes must
+/// be lower case letters and digits, and their values cannot be objects.
 pub(super) const RESERVED: &[&str] = &["value", "oldValue", "changes", "updateMask"];
 
 /// An event in this format.
@@ -59,7 +59,7 @@ impl Serialize for Data<'_> {
     }
 }
 
-/// Returns the source as a URI reference: the table's path, or that of what was published.
+/// Returns the source as a URI reference: the path of the table, or that of published events.
 fn source(name: &str) -> String {
     if name == "published" {
         return "/published".to_owned();

@@ -1,19 +1,19 @@
-//! What all formats need to write JSON.
+//! Helpers for writing JSON, shared by all formats.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Properties;
 
-/// Writes a payload.
+/// Serializes a payload.
 ///
 /// # Panics
 ///
-/// Never: every key is a string and no implementation here fails, so there is nothing that could not be written.
+/// Never: every key is a string, and no serializer in this crate returns an error.
 pub(super) fn text(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("a payload is JSON")
 }
 
-/// Adds a field, if there is a value for it.
+/// Adds a field if it has a value.
 pub(super) fn entry_if<M: SerializeMap>(
     map: &mut M,
     name: &str,
@@ -22,8 +22,8 @@ pub(super) fn entry_if<M: SerializeMap>(
     value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
-/// Adds what the webhook's owner wants in every payload, in the order of the names, but for what is `taken`: a webhook may
-/// be older than a field of the payload, and a name that stands there twice is read by each receiver in its own way.
+/// Adds the owner's properties in the order of their names, except those that are `taken`. A webhook may be older than
+/// a field of the payload, and receivers read a duplicate name in different ways.
 pub(super) fn properties<M: SerializeMap>(
     map: &mut M,
     properties: &Properties,
@@ -38,8 +38,8 @@ fn sorted(properties: &Properties) -> impl Iterator<Item = (&String, Sorted<'_>)
     entries.into_iter().map(|(name, value)| (name, Sorted(value)))
 }
 
-/// A value whose keys are in order, even if `serde_json` keeps that of insertion: whether it does depends on a feature that
-/// other crates switch on.
+/// A value whose keys are written in sorted order, even if another crate enables the `serde_json` feature that
+/// preserves insertion order.
 pub(super) struct Sorted<'a>(pub(super) &'a serde_json::Value);
 
 impl Serialize for Sorted<'_> {

@@ -1,4 +1,4 @@
-//! Rendering in each format, and what settings of a rendering are allowed.
+//! Rendering in each format, and the validation of rendering settings.
 
 use super::view::View;
 use super::work::Work;
@@ -25,18 +25,20 @@ impl PayloadFormat {
 }
 
 impl Rendering {
-    /// Returns the body that a webhook gets for the event.
+    /// Returns the body that a webhook receives for the event.
     ///
-    /// `event_type` is the type under which it gets it: the event's own, or one derived from it (`packet.status_changed`).
+    /// `event_type` is the type under which it receives the event: the event's own, or a derived one
+    /// (`packet.status_changed`).
     ///
     /// # Errors
     ///
-    /// Only for a template: if it fails, or makes no JSON, or too much.
+    /// Only for a template: if it fails, or its output is not JSON or too large.
     pub fn render(&self, event: &Event, event_type: &EventType) -> Result<String, RenderError> {
         self.render_metered(event, event_type).0
     }
 
-    /// Returns what [`render`](Self::render) does, and the work that it took: the same for the same event, wherever it runs.
+    /// Returns the same as [`render`](Self::render), and the work that it took. The work for an event is the same on
+    /// every machine.
     pub fn render_metered(&self, event: &Event, event_type: &EventType) -> (Result<String, RenderError>, Work) {
         let view = View::of(self, event, event_type);
         let least = Work::of_event(event);
@@ -57,28 +59,28 @@ impl Rendering {
         (Ok(text), work)
     }
 
-    /// Returns everything that is not allowed; nothing if all is. For when a webhook is written.
+    /// Returns all faults of the settings; empty if they are valid. Called when a webhook is written.
     #[must_use]
     pub fn check(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
         for (pointer, fields) in [("/include", &self.include), ("/exclude", &self.exclude)] {
             if fields.len() > MAX_FIELDS {
-                faults.push(FieldError::new(pointer, format!("must be at most {MAX_FIELDS}")));
+                faults.push(FieldError::new(pointer, format!("must have at most {MAX_FIELDS} entries")));
             }
         }
         for (index, field) in self.include.iter().enumerate() {
             if self.exclude.iter().any(|excluded| excluded.covers(field)) {
-                faults.push(FieldError::new(&format!("/include/{index}"), "is excluded, and so never shown"));
+                faults.push(FieldError::new(&format!("/include/{index}"), "must not also be in `exclude`"));
             }
         }
         for name in self.format.reserved().iter().filter(|name| self.properties.contains_key(**name)) {
-            let detail = "is a field of the payload and cannot be replaced";
+            let detail = "must not have the name of a field of the payload";
             faults.push(FieldError::new(&format!("/properties/{name}"), detail));
         }
         let fault = match (self.format, &self.template) {
-            (PayloadFormat::Template, None) => Some("must be given for the format template".to_owned()),
+            (PayloadFormat::Template, None) => Some("is required for the format `template`".to_owned()),
             (PayloadFormat::Template, Some(template)) => template::fault(template),
-            (_, Some(_)) => Some("is only for the format template".to_owned()),
+            (_, Some(_)) => Some("must be omitted unless the format is `template`".to_owned()),
             (_, None) => None,
         };
         faults.extend(fault.map(|detail| FieldError::new("/template", detail)));

@@ -1,4 +1,4 @@
-//! The format `standard`: a type, a time and the data, as [Standard Webhooks][1] recommends, in snake case.
+//! The format `standard`: a type, a timestamp and the data, as [Standard Webhooks][1] recommends, in snake case.
 //!
 //! [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#payload-structure
 
@@ -7,10 +7,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::json::{entry_if, properties};
 use super::view::View;
 
-/// The fields at the top.
+/// The top-level fields.
 pub(super) const RESERVED: &[&str] = &["type", "timestamp", "data"];
 
-/// An event in this format. What the owner adds stands beside the data.
+/// An event in this format. The owner's properties are at the same level as the data.
 pub(super) struct Payload<'a>(pub(super) &'a View<'a>);
 
 impl Serialize for Payload<'_> {

@@ -1,6 +1,7 @@
-//! The format `superoffice`: the [payload of SuperOffice's webhooks][1], for receivers that were written for those.
+//! The format `superoffice`: the [payload of SuperOffice's webhooks][1], for receivers that were written for them.
 //!
-//! What Dynahook does not know is left out: `ChangedByAssociateId` is, and so an owner can add it as a property.
+//! Fields that Dynahook does not know are left out, such as `ChangedByAssociateId`, so that an owner can add them as
+//! properties.
 //!
 //! [1]: https://docs.superoffice.com/en/automation/webhook/notification.html
 
@@ -26,7 +27,7 @@ pub(super) const RESERVED: &[&str] = &[
     "FieldValues",
 ];
 
-/// An event in this format, and the name of the webhook that gets it.
+/// An event in this format, and the name of the webhook that receives it.
 pub(super) struct Payload<'a>(pub(super) &'a View<'a>, pub(super) Option<&'a str>);
 
 impl Serialize for Payload<'_> {
@@ -39,7 +40,7 @@ impl Serialize for Payload<'_> {
         map.serialize_entry("Changes", &changed_attributes(view))?;
         map.serialize_entry("Event", &event_name(view))?;
         match event.entity.id.parse::<i64>() {
-            // Only the number's one spelling: "007" is another id than "7".
+            // Only if the number is written in its canonical form: "007" is a different id than "7".
             Ok(number) if number.to_string() == event.entity.id => map.serialize_entry("PrimaryKey", &number)?,
             _ => map.serialize_entry("PrimaryKey", &event.entity.id)?,
         }
@@ -54,7 +55,7 @@ impl Serialize for Payload<'_> {
     }
 }
 
-/// The attributes after the change, or before it if the entity is gone.
+/// The attributes after the change, or before it if the entity was deleted.
 struct FieldValues<'a>(&'a View<'a>);
 
 impl Serialize for FieldValues<'_> {
@@ -68,14 +69,15 @@ impl Serialize for FieldValues<'_> {
     }
 }
 
-/// Names the attributes that are new or differ; none of an entity that is gone, as SuperOffice does.
+/// Returns the names of the attributes that are new or differ. Like SuperOffice, it returns none for a deletion.
 fn changed_attributes<'a>(view: &'a View<'_>) -> Vec<&'a str> {
     let Some(new) = &view.new else { return Vec::new() };
     let old = view.old.as_ref().map(|shown| &*shown.properties);
     differences(old, Some(&new.properties)).map(|(name, ..)| name).collect()
 }
 
-/// SuperOffice's word for an update is `changed`, and `softdeleted` for what is only marked as deleted.
+/// Returns SuperOffice's name for the event: `changed` for an update, and `softdeleted` for an entity that was only
+/// marked as deleted.
 fn event_name(view: &View<'_>) -> String {
     let entity = view.entity_name();
     if view.is_own(Operation::Updated) {

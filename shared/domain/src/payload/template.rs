@@ -1,7 +1,7 @@
-//! The format `template`: what a webhook's owner makes of an event, in a small part of Jinja.
+//! The format `template`: the webhook's owner writes the payload in a small subset of Jinja.
 //!
-//! The template is the tenant's and runs beside everybody's events, so it is bounded in what it may say ([`policy`]), in
-//! steps, and in what it makes. What it prints is JSON, with the exact digits of every number.
+//! Templates are written by tenants and run in processes that serve all tenants. They are therefore limited in syntax
+//! ([`policy`]), in steps and in the size of their output. The output is JSON, and every number keeps its exact digits.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,10 +26,10 @@ use fault::{Excess, told};
 use limits::{Allowance, MAX_OUTPUT_BYTES, MAX_READ};
 use shown::context;
 
-/// The longest template.
+/// The longest template, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 16 * 1024;
 
-/// Renders the template, and says what that cost. What it makes is JSON.
+/// Renders the template, and returns the work that it took. The output is JSON.
 pub(super) fn render(source: &str, view: &View<'_>) -> (Result<String, RenderError>, Work) {
     let (text, mut work) = run(source, || context(view), UndefinedBehavior::SemiStrict);
     let text = text.and_then(|text| {
@@ -39,7 +39,8 @@ pub(super) fn render(source: &str, view: &View<'_>) -> (Result<String, RenderErr
     (text, work)
 }
 
-/// Two looks, as the first says where but not into strings: there an escape can write half of a surrogate pair.
+/// Parses twice: the first pass reports the position of an error but does not look into strings, where an escape can be
+/// half of a surrogate pair.
 fn check_json(text: &str) -> Result<(), RenderError> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|error| RenderError::NotJson { line: error.line(), column: error.column() })?;
@@ -47,10 +48,10 @@ fn check_json(text: &str) -> Result<(), RenderError> {
     Ok(())
 }
 
-/// Says what is wrong with a template, if anything is.
+/// Returns what is wrong with a template, if anything.
 ///
-/// What it makes is not known before there is an event. But if whatever it makes of events without attributes is not JSON, no
-/// event is likely to mend that: a quote is missing, or a comma.
+/// The output depends on the event. But if the template's output for events without attributes is never JSON,
+/// attributes are unlikely to fix it: a quote or a comma is missing.
 pub(super) fn fault(source: &str) -> Option<String> {
     if source.len() > MAX_TEMPLATE_BYTES {
         return Some(format!("must be at most {MAX_TEMPLATE_BYTES} bytes"));
@@ -62,17 +63,18 @@ pub(super) fn fault(source: &str) -> Option<String> {
         let context = || BTreeMap::from([("operationType", Shown::from(operation))]);
         run(source, context, UndefinedBehavior::Chainable).0
     });
-    // What is too much where there is nothing to look at is too much for every event.
+    // A template that is over a limit without any attributes is over it for every event.
     if let Some(error) = results.iter().filter_map(|result| result.as_ref().err()).find(|error| error.is_excess()) {
         return Some(error.to_string());
     }
     let made: Vec<_> = results.iter().flatten().map(|text| check_json(text)).collect();
     let last = made.iter().filter_map(|made| made.as_ref().err()).next_back();
     last.filter(|_| made.iter().all(Result::is_err))
-        .map(|error| format!("must make JSON, and of no operation does: {error}"))
+        .map(|error| format!("must result in JSON for at least one operation: {error}"))
 }
 
-/// Runs the template, and says what that cost. Of one that fails all steps count: the engine does not say how many it took.
+/// Runs the template, and returns the work that it took. If it fails, all allowed steps count, because the engine does
+/// not report how many it took.
 fn run(
     source: &str,
     context: impl FnOnce() -> BTreeMap<&'static str, Shown>,
@@ -109,7 +111,7 @@ fn run(
     }
 }
 
-/// Takes no more than may be made.
+/// A writer that accepts a limited number of bytes.
 struct Limited(Vec<u8>);
 
 impl io::Write for Limited {

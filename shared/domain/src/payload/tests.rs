@@ -17,7 +17,7 @@ mod diff;
 mod template;
 mod wire;
 
-/// A packet before the change that the tests are about, or after it.
+/// A packet before or after the change that the tests use.
 fn packet(paid: bool) -> Map {
     map(&if paid {
         json!({"status": "paid", "amount": 8.3, "address": {"city": "Oslo"}, "lines": [{"sku": "a", "cost": 1}], "paidBy": null})
@@ -26,7 +26,7 @@ fn packet(paid: bool) -> Map {
     })
 }
 
-/// Renders the `change` format with everything in it.
+/// Renders the `change` format with all details.
 fn change(event: &Event, properties: &Properties) -> String {
     let rendering = Rendering { properties: properties.clone(), ..Rendering::default() };
     rendering.render(event, &event.event_type).unwrap()
@@ -120,7 +120,7 @@ fn says_what_the_body_is(#[case] format: &str, #[case] content_type: &str) {
 }
 
 #[test]
-fn properties_stand_beside_the_envelope() {
+fn properties_are_next_to_the_envelope_fields() {
     let event = event(Operation::Created);
     let properties = json!({"region": "eu", "nested": {"b": 1, "a": [1, null]}});
     let body = change(&event, properties.as_object().unwrap());
@@ -129,7 +129,7 @@ fn properties_stand_beside_the_envelope() {
 }
 
 proptest::proptest! {
-    /// A property is read as the 64-bit number that is nearest to what was written, and shown as what is read as that again.
+    /// A property is parsed as the nearest 64-bit number and written so that it parses as the same number again.
     #[test]
     fn numbers_of_properties_keep_their_last_digit(bits: u64) {
         let number = f64::from_bits(bits);
@@ -141,7 +141,7 @@ proptest::proptest! {
 }
 
 #[rstest]
-fn no_name_stands_in_a_payload_twice(
+fn no_name_occurs_twice_in_a_payload(
     #[values("change", "standard", "cloudevents", "superoffice", "slack", "teams")] format: &str,
 ) {
     let mut event = event(Operation::Updated);
@@ -180,7 +180,7 @@ fn no_name_stands_in_a_payload_twice(
 }
 
 #[rstest]
-fn numbers_keep_their_digits_wherever_they_stand(
+fn numbers_keep_their_digits_everywhere(
     #[values("change", "standard", "cloudevents", "superoffice", "slack", "teams", "template")] format: &str,
     #[values("full", "diff")] detail: &str,
     #[values("12345678901234567890123456789012345678", "0.12345678901234567890123456789012345678", "-1.5E+400")]

@@ -1,4 +1,4 @@
-//! What a webhook is shown of an event, whatever the format.
+//! The parts of an event that a webhook may see, in any format.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,8 @@ use crate::time::rfc3339;
 use crate::value::path::FieldPath;
 use crate::value::{Map, Value, changed_paths, changes};
 
-/// An event, less what the webhook does not want to see. Borrows what it can: most webhooks want everything.
+/// An event without the parts that the webhook does not want. Borrows where possible, because most webhooks want
+/// everything.
 pub(super) struct View<'a> {
     pub(super) event: &'a Event,
     pub(super) event_type: &'a EventType,
@@ -23,17 +24,17 @@ pub(super) struct View<'a> {
     pub(super) at: String,
     /// The entity after the event.
     pub(super) new: Option<Shown<'a>>,
-    /// The entity as it was.
+    /// The entity before the event.
     pub(super) old: Option<Shown<'a>>,
-    /// What stands beside it.
+    /// The related values that are shown with the entity.
     pub(super) related: Cow<'a, Map>,
-    /// Where the two differ.
+    /// The paths at which the two states differ.
     pub(super) update_mask: Option<Cow<'a, [String]>>,
-    /// What the webhook's owner adds.
+    /// The properties that the webhook's owner adds.
     pub(super) properties: &'a Properties,
 }
 
-/// A state, less the fields that the webhook does not want to see.
+/// A state without the fields that the webhook does not want.
 pub(super) struct Shown<'a> {
     pub(super) state: &'a State,
     pub(super) properties: Cow<'a, Map>,
@@ -49,7 +50,7 @@ impl<'a> View<'a> {
         let everything = rendering.include.is_empty() && rendering.exclude.is_empty();
         let update_mask = match (&event.update_mask, &old, &new) {
             (Some(mask), ..) if everything => Some(Cow::Borrowed(mask.as_slice())),
-            // Of what is shown, so that the old state and what changed in it are the new state here too.
+            // Compare what is shown, so that the old state and the changes always lead to the new state here too.
             (_, Some(old), Some(new)) => Some(Cow::Owned(changed_paths(&old.properties, &new.properties))),
             _ => None,
         };
@@ -71,17 +72,17 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Names the state after the change.
+    /// Returns the id of the state after the change.
     pub(super) fn state(&self) -> Option<&'a str> {
         self.event.new.as_ref().map(|state| state.id.as_str()).filter(|id| !id.is_empty())
     }
 
-    /// Names the state before the change.
+    /// Returns the id of the state before the change.
     pub(super) fn previous(&self) -> Option<&'a str> {
         self.event.old.as_ref().map(|state| state.id.as_str()).filter(|id| !id.is_empty())
     }
 
-    /// Says how the entity went, if not plainly.
+    /// Returns how the entity was removed, unless its item was deleted.
     pub(super) fn removal(&self) -> Option<&'static str> {
         self.event.removal.map(|removal| match removal {
             Removal::Soft => "soft",
@@ -89,33 +90,33 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The attributes after the change, unless only what changed is shown.
+    /// The attributes after the change, unless only changes are shown.
     pub(super) fn value(&self) -> Option<&Map> {
         self.new.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
     }
 
-    /// The attributes before the change, unless only what changed is shown.
+    /// The attributes before the change, unless only changes are shown.
     pub(super) fn old_value(&self) -> Option<&Map> {
         self.old.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
     }
 
-    /// What changed, if nothing but that is shown.
+    /// The changes, if only these are shown.
     pub(super) fn changes(&self) -> Option<Vec<FieldChange<'_>>> {
         (self.detail == Detail::Diff).then(|| self.all_changes())
     }
 
-    /// What changed, in the order of the fields: those of the update mask, or all attributes of what is new or gone.
+    /// The changes in the order of the fields: those of the update mask, or all attributes of a new or removed entity.
     pub(super) fn all_changes(&self) -> Vec<FieldChange<'_>> {
         let [old, new] = [&self.old, &self.new].map(|shown| shown.as_ref().map(|shown| &*shown.properties));
         changes(old, new).into_iter().map(|(field, old, new)| FieldChange { field, old, new }).collect()
     }
 
-    /// The name of the kind of entity: the event's own type without its last word.
+    /// The kind of the entity: the event's own type without its last word.
     pub(super) fn entity_name(&self) -> &'a str {
         self.event.event_type.as_str().rsplit_once('.').map_or(self.event.event_type.as_str(), |(entity, _)| entity)
     }
 
-    /// Says whether the event comes under its own type, and that is `<entity>.<operation>`.
+    /// Returns whether the event is shown under its own type, and that type is `<entity>.<operation>`.
     pub(super) fn is_own(&self, operation: Operation) -> bool {
         let of_operation =
             || self.event_type.as_str().rsplit_once('.').is_some_and(|(_, last)| last == operation.to_string());
@@ -123,7 +124,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// One field before and after a change. What was absent is left out, since `null` is a value.
+/// One field before and after a change. A value that was absent is left out, because `null` is a value too.
 #[derive(Serialize)]
 pub(super) struct FieldChange<'a> {
     pub(super) field: String,
@@ -145,7 +146,7 @@ fn filtered<'a>(map: &'a Map, include: &[FieldPath], exclude: &[FieldPath]) -> C
     shown
 }
 
-/// Returns what stands at the paths, each of at least one name.
+/// Returns the parts of the map at the paths, each of which has at least one name.
 fn kept(map: &Map, paths: &[&[String]]) -> Map {
     let entry = |(key, value): (&String, &Value)| {
         let below: Vec<_> = paths
@@ -165,7 +166,7 @@ fn kept_value(value: &Value, paths: &[&[String]]) -> Option<Value> {
     match value {
         _ if paths.is_empty() => None,
         Value::Map(map) => Some(kept(map, paths)).filter(|kept| !kept.is_empty()).map(Value::Map),
-        // As `FieldPath::remove` does, so that what can be excluded can be included.
+        // Like `FieldPath::remove`, so that the same paths can be included and excluded.
         Value::List(values) => {
             let kept: Vec<_> = values.iter().filter_map(|value| kept_value(value, paths)).collect();
             (!kept.is_empty()).then_some(Value::List(kept))

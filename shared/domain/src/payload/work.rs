@@ -1,4 +1,4 @@
-//! What rendering takes, counted and not measured: the same on every machine.
+//! The work of a rendering. It is counted and not measured, so it is the same on every machine.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
@@ -8,60 +8,61 @@ use super::template::limits::{MAX_OUTPUT_BYTES, MAX_READ, MAX_STEPS};
 use crate::event::Event;
 use crate::value::{Map, Value};
 
-/// The work of a rendering, in units of about a nanosecond of a whole core of Lambda.
+/// The work of a rendering, in units of about a nanosecond of a full Lambda core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Work(u64);
 
-/// What each rendering costs, whatever it renders.
+/// The fixed cost of each rendering.
 const EACH: u64 = 2_000;
 
-/// What it costs to read a byte of an event, and an entry of a list or map of it.
+/// The cost of reading a byte of an event, and of an entry of its lists and maps.
 const EVENT_BYTE: u64 = 2;
 const EVENT_ENTRY: u64 = 100;
 
-/// What it costs to write a byte of a body.
+/// The cost of writing a byte of a body.
 const BODY_BYTE: u64 = 4;
 
-/// What it costs to read a template, for each byte of it, and to take one of its steps.
+/// The cost of reading a byte of a template, and of one of its steps.
 const TEMPLATE_BYTE: u64 = 100;
 const STEP: u64 = 40;
 
-/// The most work that a template takes, without reading it and its event: its last operator may take more than there was left.
+/// The most work that a template takes, without reading it and its event. Its last operator may take more than what was
+/// left.
 const MOST_OF_A_TEMPLATE: Work = Work::new(MAX_READ as u64 + MAX_STEPS * STEP + MAX_OUTPUT_BYTES as u64 * BODY_BYTE);
 
 impl Work {
-    /// Returns so many units.
+    /// Returns this many units.
     #[must_use]
     pub const fn new(units: u64) -> Self {
         Self(units)
     }
 
-    /// Returns the units.
+    /// Returns the number of units.
     #[must_use]
     pub fn units(self) -> u64 {
         self.0
     }
 
-    /// Returns what is left of it after that was done.
+    /// Returns what is left of it after `done`.
     #[must_use]
     pub fn less(self, done: Self) -> Self {
         Self(self.0.saturating_sub(done.0))
     }
 
-    /// Returns what every rendering of the event takes at least.
+    /// Returns the minimum work of any rendering of the event.
     #[must_use]
     pub fn of_event(event: &Event) -> Self {
         let states = [&event.old, &event.new].into_iter().flatten().map(|state| of_map(&state.properties));
         Self(EACH) + states.sum() + of_map(&event.entity.related)
     }
 
-    /// Returns what a rendering of the event takes at most, however it is written.
+    /// Returns the maximum work of this rendering of the event.
     #[must_use]
     pub fn most(rendering: &Rendering, event: &Event) -> Self {
         let event = Self::of_event(event);
         match &rendering.template {
             Some(template) => event + Self::of_template(template.len()) + MOST_OF_A_TEMPLATE,
-            // Numbers and names are written as they are; a byte of a text may take six.
+            // Numbers and names are written as they are; a byte of a text may become six.
             None => event * 12,
         }
     }

@@ -1,4 +1,4 @@
-//! Key pairs of webhooks and of tenants: the private half signs, and anybody who has the public one can verify.
+//! Key pairs of webhooks and tenants. The private key signs, and anyone who has the public key can verify.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,30 +16,31 @@ use sha2::{Digest as _, Sha256};
 use crate::access::tenant::TenantId;
 use crate::id::WebhookId;
 
-/// How long a key is shown after it has stopped signing: what it signed last may only just have arrived, or wait at the receiver.
+/// How long a key is published after it has stopped signing, because its last deliveries may still be in flight or
+/// waiting at the receiver.
 const SHOWN_AFTERWARDS: Duration = Duration::from_mins(5);
 
-/// The private half of a key pair. `Debug` shows nothing of it, and it is wiped when it is dropped.
+/// A private key. `Debug` shows nothing of it, and its memory is wiped when it is dropped.
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
-/// A text that is no key. Says nothing of the text.
+/// The text is not a key. The error contains nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be {0} followed by an Ed25519 key in base64")]
 pub struct ParseKeyError(&'static str);
 
 impl SigningKey {
-    /// Makes a key of the caller's random bytes.
+    /// Creates a key from the caller's random bytes.
     #[must_use]
     pub fn from_random(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
         Self(ed25519_dalek::SigningKey::from_bytes(&seed))
     }
 
-    /// Reads a key: `whsk_`, and in base64 the seed, or the seed and the public half.
+    /// Parses a key: `whsk_`, followed in base64 by the seed, or by the seed and the public key.
     ///
     /// # Errors
     ///
-    /// If it is none, or its two halves do not belong together.
+    /// If it is invalid, or the public key does not belong to the seed.
     pub fn parse(text: &str) -> Result<Self, ParseKeyError> {
         let read = || {
             let bytes = Zeroizing::new(BASE64.decode(text.strip_prefix("whsk_")?).ok()?);
@@ -51,20 +52,20 @@ impl SigningKey {
         read().map(Self).ok_or(ParseKeyError("whsk_"))
     }
 
-    /// Returns the text, to be kept in Secrets Manager: `whsk_`, and in base64 the seed and the public half.
+    /// Returns the form stored in Secrets Manager: `whsk_`, followed in base64 by the seed and the public key.
     #[must_use]
     pub fn to_text(&self) -> SecretString {
         let pair = Zeroizing::new(self.0.to_keypair_bytes());
         format!("whsk_{}", BASE64.encode(pair.as_slice())).into()
     }
 
-    /// Returns the public half.
+    /// Returns the public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs parts as one text.
+    /// Signs the concatenation of the parts.
     pub(super) fn sign(&self, parts: &[&[u8]]) -> [u8; 64] {
         self.0.multipart_sign(parts).to_bytes()
     }
@@ -76,26 +77,26 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The public half of a key pair: `whpk_` and its 32 bytes in base64.
+/// A public key: `whpk_` and its 32 bytes in base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// Returns the bytes in base64 for URLs, as a JSON Web Key has them.
+    /// Returns the bytes in base64url, as in a JSON Web Key.
     #[must_use]
     pub fn x(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Returns the key's id: its [thumbprint](https://www.rfc-editor.org/rfc/rfc7638), so that it is the same wherever it is shown.
+    /// Returns the key's id: its [thumbprint](https://www.rfc-editor.org/rfc/rfc7638), which is the same everywhere.
     #[must_use]
     pub fn id(&self) -> String {
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, self.x());
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
-    /// Returns the bytes in hexadecimal: what Secrets Manager takes as the id of a version.
+    /// Returns the bytes in hexadecimal. Secrets Manager accepts this as the id of a version.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
@@ -131,18 +132,19 @@ impl From<PublicKey> for String {
     }
 }
 
-/// Whose key pair it is.
+/// The owner of a key pair.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyOwner {
     /// The tenant.
     pub tenant: TenantId,
-    /// The tenant's webhook; `None` for the key pair that the tenant's webhooks share.
+    /// The tenant's webhook, or `None` for the key pair that the tenant's webhooks share.
     pub webhook: Option<WebhookId>,
 }
 
 impl KeyOwner {
-    /// Returns the path of the private half: `<prefix>/<tenant>/signing-key`, or `<prefix>/<tenant>/<webhook>/signing-key`, beside the
-    /// webhook's secret. No id of a webhook reads so.
+    /// Returns the path of the private key: `<prefix>/<tenant>/signing-key`, or
+    /// `<prefix>/<tenant>/<webhook>/signing-key`, below the webhook's secret. The first cannot be mistaken for the path
+    /// of a webhook, because no webhook id looks like it.
     #[must_use]
     pub fn path(&self, prefix: &str) -> String {
         match self.webhook {
@@ -161,38 +163,39 @@ impl fmt::Display for KeyOwner {
     }
 }
 
-/// An owner's keys: which sign, and which are shown. Never the private halves.
+/// An owner's public keys: which sign, and which are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
-    /// Where in Secrets Manager the private halves live.
+    /// The path in Secrets Manager of the private keys.
     pub vault_path: String,
-    /// Counts the writes; the first is 1.
+    /// The number of writes; the first is 1.
     pub version: u64,
     /// The key that signs.
     pub current: PublicKey,
-    /// Since when it does.
+    /// When it began to sign.
     pub since: Timestamp,
-    /// The one before, until it is forgotten.
+    /// The previous key, until it is removed.
     pub previous: Option<PreviousKey>,
 }
 
-/// A key that was rotated away and signs beside its successor for a while.
+/// A rotated key that still signs together with its successor for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousKey {
-    /// Which key it is.
+    /// The rotated key.
     pub key: PublicKey,
     /// When it stops signing.
     pub until: Timestamp,
 }
 
 impl SigningKeys {
-    /// Returns an owner's first key.
+    /// Returns the keys of an owner with a first key.
     #[must_use]
     pub fn first(vault_path: String, key: PublicKey, at: Timestamp) -> Self {
         Self { vault_path, version: 1, current: key, since: at, previous: None }
     }
 
-    /// Puts a key in the place of the current one, which signs beside it for a while, or stops at once.
+    /// Replaces the current key, which still signs together with the new one for the overlap; with an overlap of zero
+    /// it stops at once.
     #[must_use]
     pub fn rotated(&self, key: PublicKey, overlap: Duration, at: Timestamp) -> Self {
         let previous = (!overlap.is_zero()).then_some(PreviousKey { key: self.current, until: at + overlap });
@@ -206,7 +209,7 @@ impl SigningKeys {
         std::iter::once(self.current).chain(previous.map(|previous| previous.key))
     }
 
-    /// Returns the key before while it is still shown to receivers, which is a little longer than it signs.
+    /// Returns the previous key as long as it is published to receivers, which is a little longer than it signs.
     #[must_use]
     pub fn shown_previous(&self, now: Timestamp) -> Option<PreviousKey> {
         self.previous.filter(|previous| previous.until + SHOWN_AFTERWARDS > now)
@@ -222,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    /// Svix's, of which the example in the specification of Standard Webhooks is made.
+    /// Svix's key, which was used for the example in the specification of Standard Webhooks.
     const PRIVATE: &str = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
     const PUBLIC: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
 
@@ -270,7 +273,7 @@ mod tests {
         assert!(!text.expose_secret().contains(&shown) && !shown.contains(&text.expose_secret()[5..40]), "{shown}");
     }
 
-    /// The example of [RFC 8037](https://www.rfc-editor.org/rfc/rfc8037#appendix-A.3).
+    /// The example from [RFC 8037](https://www.rfc-editor.org/rfc/rfc8037#appendix-A.3).
     #[test]
     fn the_id_is_the_thumbprint() {
         let bytes: [u8; 32] =
@@ -294,7 +297,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a key signs, its public half verifies, and that of no other key.
+        /// A signature verifies with the signer's public key and with no other key.
         #[test]
         fn what_is_signed_verifies(seed: [u8; 32], other: [u8; 32], parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..6)) {
             let key = SigningKey::from_random(seed);

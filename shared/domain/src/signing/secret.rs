@@ -1,4 +1,4 @@
-//! Signing secrets: made once, shown once, never printed.
+//! Signing secrets: created once, shown once, never logged.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-/// How many random bytes a generated secret has.
+/// The number of random bytes in a generated secret.
 pub const GENERATED_BYTES: usize = 32;
 
-/// The shortest secret that a user may bring, in characters.
+/// The shortest secret that a user may choose, in characters.
 pub const MIN_PLAIN_CHARACTERS: usize = 8;
 
-/// The longest secret that a user may bring, in bytes.
+/// The longest secret that a user may choose, in bytes.
 pub const MAX_PLAIN_BYTES: usize = 400;
 
-/// Under how many characters a plain secret can be guessed, and its user is warned.
+/// Plain secrets with fewer characters than this can be guessed; their users are warned.
 pub const WEAK_BELOW_CHARACTERS: usize = 24;
 
-/// A secret of a webhook: a text that is shared with the receiver and signs its deliveries, or one that
-/// [authorizes](crate::webhook::authorization) them. `Debug` shows nothing of it.
+/// A webhook's secret: shared with the receiver to sign its deliveries, or used to
+/// [authorize](crate::webhook::authorization) them. `Debug` shows nothing of it.
 #[derive(Debug)]
 pub struct WebhookSecret(SecretString);
 
-/// What a secret looks like, and so what it can sign.
+/// The format of a secret, which decides what schemes it can sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretFormat {
-    /// `whsec_` and 24 to 64 bytes in base64, as [Standard Webhooks][1] asks: every scheme takes it.
+    /// `whsec_` and 24 to 64 bytes in base64, as [Standard Webhooks][1] requires. Works with every scheme.
     ///
     /// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     Whsec,
-    /// Any other text of 8 characters or more, for the schemes whose key is the text itself.
+    /// Any other text of at least 8 characters, for schemes whose key is the text itself.
     Plain,
 }
 
-/// A text that cannot be a secret. Says nothing of the text.
+/// The text cannot be a secret. The error contains nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be whsec_ followed by 24 to 64 bytes in base64, or a text of {MIN_PLAIN_CHARACTERS} characters to {MAX_PLAIN_BYTES} bytes"
@@ -45,23 +45,24 @@ pub enum SecretFormat {
 pub struct ParseSecretError;
 
 impl WebhookSecret {
-    /// Makes a secret of the caller's random bytes.
+    /// Creates a secret from the caller's random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; GENERATED_BYTES]) -> Self {
         Self(format!("whsec_{}", BASE64.encode(bytes)).into())
     }
 
-    /// Takes a text that was checked: by whoever keeps to other rules than [`parse`](Self::parse), or before it was kept.
+    /// Wraps a text that was already validated: by rules other than those of [`parse`](Self::parse), or before it was
+    /// stored.
     #[must_use]
     pub fn checked(text: SecretString) -> Self {
         Self(text)
     }
 
-    /// Reads a secret that a user brought, to sign with.
+    /// Parses a signing secret that a user has chosen.
     ///
     /// # Errors
     ///
-    /// If it is too short, too long, or holds control characters.
+    /// If it is too short, too long, or contains control characters.
     pub fn parse(text: &str) -> Result<Self, ParseSecretError> {
         let long_enough = text.chars().count() >= MIN_PLAIN_CHARACTERS && text.len() <= MAX_PLAIN_BYTES;
         if long_enough && !text.chars().any(char::is_control) {
@@ -71,19 +72,19 @@ impl WebhookSecret {
         }
     }
 
-    /// Returns the text, to be shown once or to be kept in Secrets Manager.
+    /// Returns the text, to be shown once or stored in Secrets Manager.
     #[must_use]
     pub fn to_text(&self) -> &SecretString {
         &self.0
     }
 
-    /// Says what it looks like.
+    /// Returns the format of the text.
     #[must_use]
     pub fn format(&self) -> SecretFormat {
         if self.decoded().is_some() { SecretFormat::Whsec } else { SecretFormat::Plain }
     }
 
-    /// Says whether it can be guessed.
+    /// Returns whether it can be guessed.
     #[must_use]
     pub fn is_weak(&self) -> bool {
         self.0.expose_secret().chars().count() < WEAK_BELOW_CHARACTERS
@@ -95,7 +96,8 @@ impl WebhookSecret {
         Some(SecretBox::new(bytes.into_boxed_slice()))
     }
 
-    /// Signs with the bytes that the text stands for, as Standard Webhooks does; with those of the text if it stands for none.
+    /// Signs with the bytes that the text encodes, as Standard Webhooks requires, or with the text itself if it is not
+    /// encoded.
     pub(crate) fn hmac_decoded(&self, parts: &[&[u8]]) -> [u8; 32] {
         match self.decoded() {
             Some(key) => hmac_sha256(key.expose_secret(), parts),
@@ -103,14 +105,14 @@ impl WebhookSecret {
         }
     }
 
-    /// Signs with the bytes of the text, as everybody else does.
+    /// Signs with the text itself, as all other schemes require.
     pub(crate) fn hmac_text(&self, parts: &[&[u8]]) -> [u8; 32] {
         hmac_sha256(self.0.expose_secret().as_bytes(), parts)
     }
 }
 
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // Safe: HMAC takes a key of any length.
+    // Cannot fail: HMAC accepts keys of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes any key");
     for part in parts {
         mac.update(part);
@@ -118,15 +120,15 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// What is known of a secret without knowing it: which one it is.
+/// Identifies a secret without revealing it.
 ///
-/// HMAC-SHA256 under a key of the deployment, in hexadecimal, so that not even a weak secret can be guessed from a table.
+/// HMAC-SHA256 with a key of the deployment, in hexadecimal, so that even a weak secret cannot be guessed from a table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Returns the text.
+    /// Returns the hexadecimal text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -144,13 +146,14 @@ impl Fingerprint {
 pub struct FingerprintKey(SecretString);
 
 impl FingerprintKey {
-    /// Takes the key as Secrets Manager holds it.
+    /// Wraps the key from Secrets Manager.
     #[must_use]
     pub fn new(key: SecretString) -> Self {
         Self(key)
     }
 
-    /// Returns a digest of what may hold a secret, for one purpose: another label gives another digest.
+    /// Returns a keyed digest of data that may contain a secret. The label separates purposes: different labels give
+    /// different digests.
     #[must_use]
     pub fn digest(&self, label: &str, parts: &[&[u8]]) -> String {
         let parts: Vec<&[u8]> = [label.as_bytes(), b"\0"].into_iter().chain(parts.iter().copied()).collect();
@@ -171,7 +174,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Returns a fingerprint of some secret; another one for another number.
+    /// Returns a distinct fingerprint for each number.
     pub(crate) fn fingerprint(number: u8) -> Fingerprint {
         let key = FingerprintKey::new("key".to_owned().into());
         key.fingerprint(&WebhookSecret::from_random([number; GENERATED_BYTES]))

@@ -12,35 +12,35 @@ use crate::id::EventId;
 /// A header of a signed request: name and value.
 pub type Header = (String, String);
 
-/// What signs: of each kind the current one first, and the one before while both sign.
+/// The keys that sign. Of each kind the current one comes first, followed by the previous one while both sign.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keys<'a> {
     /// The webhook's secrets.
     pub secrets: &'a [&'a WebhookSecret],
-    /// The tenant's keys, if a scheme asks for them.
+    /// The private keys, if a scheme uses them.
     pub signing_keys: &'a [&'a SigningKey],
 }
 
 /// What is signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
-    /// The event's id: the same for every attempt, by which a receiver recognises a duplicate.
+    /// The event's id, the same for every attempt, so that a receiver can recognize duplicates.
     pub id: &'a str,
     /// The event's type.
     pub event_type: &'a str,
     /// The number of the attempt; the first is 1.
     pub attempt: u32,
-    /// When the attempt is made, and not when the event was: a late retry still passes a receiver's replay window.
+    /// The time of the attempt rather than of the event, so that a late retry still passes a receiver's replay window.
     pub at: Timestamp,
-    /// The bytes that are sent.
+    /// The bytes of the body as sent.
     pub body: &'a [u8],
 }
 
 /// Returns the headers that identify and sign a request.
 ///
-/// `webhook-id` and `webhook-timestamp` are sent with every scheme. Schemes that know several signatures carry those of all
-/// keys in one header; for the others that of the current secret stands in the header and that of the previous one in
-/// `<header>-previous`.
+/// `webhook-id` and `webhook-timestamp` are sent with every scheme. Schemes that support several signatures list those
+/// of all keys in one header. For other schemes, the header has the signature of the current secret, and
+/// `<header>-previous` that of the previous one.
 #[must_use]
 pub fn sign(signatures: &[Signature], keys: Keys<'_>, request: &Signed<'_>) -> Vec<Header> {
     let timestamp = request.at.as_second().to_string();
@@ -49,7 +49,7 @@ pub fn sign(signatures: &[Signature], keys: Keys<'_>, request: &Signed<'_>) -> V
     for signature in signatures {
         for (name, value) in write(signature, keys, request, &timestamp) {
             match headers.iter_mut().find(|(other, _)| *other == name) {
-                // The two schemes of Standard Webhooks have one header, and it is a list.
+                // The two schemes of Standard Webhooks share a header, which is a list.
                 Some((_, values)) => {
                     values.push(' ');
                     values.push_str(&value);
@@ -94,7 +94,7 @@ fn write(signature: &Signature, keys: Keys<'_>, request: &Signed<'_>, timestamp:
             list([vec![format!("t={timestamp}")], versions].concat(), ",")
         }
         SignatureScheme::SuperOffice => {
-            // In SuperOffice's words, as in its payload: its ids are GUIDs, and an update is a change.
+            // SuperOffice uses GUIDs as ids and calls an update a change, as in its payload.
             let guid = id.parse::<EventId>().map_or_else(|_| id.to_owned(), |id| id.guid());
             let changed = event_type.strip_suffix(".updated").map(|entity| format!("{entity}.changed"));
             let event = changed.as_deref().unwrap_or(event_type);
@@ -124,7 +124,7 @@ mod tests {
         WebhookSecret::parse(text).unwrap()
     }
 
-    /// Signs in one way, and returns what comes after the id and the time.
+    /// Signs with one scheme; returns the headers after the id and the timestamp.
     fn signed(signature: impl Into<Signature>, secrets: &[&WebhookSecret], request: &Signed<'_>) -> Vec<Header> {
         sign(&[signature.into()], Keys { secrets, signing_keys: &[] }, request).split_off(2)
     }
@@ -141,11 +141,11 @@ mod tests {
     const STANDARD_BODY: &[u8] = br#"{"test": 2432232314}"#;
     const STANDARD_V1: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
-    /// Of `STANDARD_BODY`, as the specification shows it.
+    /// The signature of `STANDARD_BODY` in the specification.
     const STANDARD_V1A: &str =
         "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
 
-    /// The vectors that the official JavaScript and Go libraries and Svix's server test themselves with.
+    /// The test vectors of the official JavaScript and Go libraries and of Svix's server.
     #[test]
     fn reproduces_the_standard_vectors() {
         let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(both, expected(&format!("{STANDARD_V1} {STANDARD_V1A}")));
     }
 
-    /// The example of GitHub's documentation.
+    /// The example in GitHub's documentation.
     #[test]
     fn reproduces_githubs_vector() {
         let secret = secret("It's a Secret to Everybody");
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(headers, owned(&[("x-hub-signature-256", expected)]));
     }
 
-    /// One signature, `openssl dgst -sha256 -hmac "It's a Secret to Everybody"` of the same text, in every form.
+    /// The same signature, `openssl dgst -sha256 -hmac "It's a Secret to Everybody"` of the text, in every form.
     #[rstest]
     #[case::plain(SignatureScheme::HmacSha256.into(), &[("x-signature-256", HEX)])]
     #[case::by_another_name(
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn speaks_to_superoffice_in_its_own_words() {
+    fn uses_superoffices_names() {
         let request = Signed { id: "evt_01M7YRRT800000000000000001", event_type: "contact.updated", ..of(b"{}") };
         let headers = signed(SignatureScheme::SuperOffice, &[&secret("a secret of ours")], &request);
         let expected = [

@@ -1,17 +1,18 @@
-//! Signing: what proves to a receiver that a delivery is ours, and to us that a call is a sender's.
+//! Signatures authenticate deliveries to receivers, and inbound calls to Dynahook.
 //!
-//! [`sign`](super::sign::sign) writes the headers of as many [`Signature`]s as a webhook asks for, [`verify`](super::verify::verify) reads those of a call;
-//! [`keys`](super::keys) has the tenants' own key pairs, whose public half anybody may have.
+//! [`sign`](super::sign::sign) writes the headers of all [`Signature`]s of a webhook, and
+//! [`verify`](super::verify::verify) checks those of a call. [`keys`](super::keys) has the key pairs, whose public keys
+//! are published.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::secret::SecretFormat;
 
-/// The header of the plain scheme, unless the webhook names another one.
+/// The default header of the plain scheme.
 const PLAIN_HEADER: &str = "x-signature-256";
 
-/// What stands at the end of the name of the header that has the signature of the secret before.
+/// The suffix of the header with the signature of the previous secret.
 pub(super) const PREVIOUS: &str = "-previous";
 
 /// How requests are signed: HMAC-SHA256 with the webhook's secret, or Ed25519 with a key pair. The schemes differ in
@@ -24,9 +25,10 @@ pub enum SignatureScheme {
     /// [1]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     #[default]
     StandardWebhooks,
-    /// The same with Ed25519: `v1a,` and base64; the key is the tenant's, and its public half is served to everybody.
+    /// The same with Ed25519: `v1a,` and base64. The key is the webhook's or the tenant's, and its public half is
+    /// published.
     StandardWebhooksEd25519,
-    /// `X-Signature-256`, or a header of one's own: hexadecimal or base64 over the body; the key is the secret's text.
+    /// `X-Signature-256` or a custom header: hexadecimal or base64 over the body; the key is the secret's text.
     HmacSha256,
     /// [`X-Hub-Signature-256`][1]: `sha256=` and hexadecimal over the body; the key is the secret's text.
     ///
@@ -48,13 +50,13 @@ pub enum SignatureScheme {
 }
 
 impl SignatureScheme {
-    /// Says whether a secret that looks like this can sign.
+    /// Returns whether a secret of this format can sign.
     #[must_use]
     pub fn takes(self, format: SecretFormat) -> bool {
         self != Self::StandardWebhooks || format == SecretFormat::Whsec
     }
 
-    /// Returns the headers that carry the signatures, in lower case: the first that of the current secret.
+    /// Returns the headers of the signatures, in lower case. The first is that of the current secret.
     const fn headers(self) -> &'static [&'static str] {
         match self {
             Self::StandardWebhooks | Self::StandardWebhooksEd25519 => &["webhook-signature"],
@@ -66,7 +68,7 @@ impl SignatureScheme {
         }
     }
 
-    /// Returns the headers that the vendor sends beside the signature.
+    /// Returns the headers that the vendor sends in addition to the signature.
     pub(super) const fn companions(self) -> &'static [&'static str] {
         match self {
             Self::StandardWebhooks | Self::StandardWebhooksEd25519 | Self::HmacSha256 | Self::Github | Self::Stripe => {
@@ -118,7 +120,7 @@ impl From<SignatureScheme> for Signature {
 }
 
 impl Signature {
-    /// Returns the name of the header that carries it, in lower case.
+    /// Returns the name of its header, in lower case.
     #[must_use]
     pub fn header(&self) -> String {
         match &self.header {
@@ -127,7 +129,7 @@ impl Signature {
         }
     }
 
-    /// Returns the names of all headers that come with it, in lower case, whether two secrets sign now or not.
+    /// Returns the names of all its headers, in lower case, whether or not two secrets currently sign.
     pub fn headers(&self) -> impl Iterator<Item = String> {
         let name = self.header();
         let previous = (self.scheme.headers().len() > 1).then(|| format!("{name}{PREVIOUS}"));
@@ -135,7 +137,7 @@ impl Signature {
         std::iter::once(name).chain(previous).chain(companions)
     }
 
-    /// Says whether it can stand in one header with the other: the two of Standard Webhooks are made for that.
+    /// Returns whether both signatures can be in one header, as the two schemes of Standard Webhooks can.
     #[must_use]
     pub fn shares_header_with(&self, other: &Self) -> bool {
         use SignatureScheme::{StandardWebhooks, StandardWebhooksEd25519};

@@ -1,4 +1,4 @@
-//! Verifying: whether an inbound call comes from who knows the secret, and is not an old one played again.
+//! Verifies that an inbound call comes from someone who knows the secret, and is not a replay.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use subtle::ConstantTimeEq as _;
 use super::secret::WebhookSecret;
 use super::signature::{Encoding, Signature, SignatureScheme};
 
-/// How far a call's time may be from ours, where the scheme signs one.
+/// The largest difference between the time of a call and the current time, for schemes that sign the time.
 const REPLAY_WINDOW: Duration = Duration::from_mins(5);
 
-/// Why a call is not believed. Says nothing that would help to forge one.
+/// Why a call is refused. The error contains nothing that helps to forge one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// A header is missing or cannot be read.
     #[error("the header {0} is missing or malformed")]
     Header(String),
-    /// The signature is of another body, another time or another secret.
+    /// The signature was made for a different body, time or secret.
     #[error("the signature does not match")]
     Signature,
     /// It was signed too long ago, or in the future.
@@ -27,7 +27,8 @@ pub enum VerifyError {
     Timestamp,
 }
 
-/// Checks a call and returns the sender's id of it, the same whenever the sender sends it again, if the scheme signs one.
+/// Verifies a call. If the scheme signs an id, returns the sender's id of the call, which is the same when the sender
+/// retries it.
 ///
 /// Signatures are compared in constant time.
 ///
@@ -51,7 +52,8 @@ pub fn verify<'a>(
     match signature.scheme {
         SignatureScheme::StandardWebhooks => {
             let (id, timestamp) = (need("webhook-id")?, need("webhook-timestamp")?);
-            // The parts are joined by dots. With one in the id the same bytes would be signed for another time and another body.
+            // The parts are joined by dots, so with a dot in the id the same bytes could mean a different time and
+            // body.
             if id.is_empty() || id.contains('.') {
                 return Err(VerifyError::Header("webhook-id".to_owned()));
             }
@@ -62,7 +64,7 @@ pub fn verify<'a>(
             within_window("webhook-timestamp", timestamp, now)?;
             Ok(Some(id.to_owned()))
         }
-        // A webhook that takes calls cannot ask for it: its sender has no key that we know.
+        // Inbound webhooks cannot use this scheme, because the sender has no registered public key.
         SignatureScheme::StandardWebhooksEd25519 => Err(VerifyError::Signature),
         SignatureScheme::Stripe => {
             let fields = need(&name)?;
@@ -93,9 +95,9 @@ impl Encoding {
     }
 }
 
-/// Says whether any of the given signatures is any of the expected ones.
+/// Returns whether any given signature equals any expected one.
 fn matches(given: &[Vec<u8>], expected: impl Iterator<Item = [u8; 32]>) -> Result<(), VerifyError> {
-    // All are compared, whichever matches: how long it takes says nothing.
+    // Compare all of them even after a match, so that the duration reveals nothing.
     let mut found = subtle::Choice::from(0);
     for expected in expected {
         for given in given {
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
     use crate::signing::sign::{Header, Keys, Signed, sign};
 
-    /// Every signature that a call can have.
+    /// All signatures that a call can have.
     fn signatures() -> Vec<Signature> {
         use SignatureScheme::{Github, HmacSha256, Shopify, StandardWebhooks, Stripe, SuperOffice};
         let mut all: Vec<Signature> =
@@ -156,7 +158,7 @@ mod tests {
     }
 
     proptest! {
-        /// What one side signs the other believes, and nothing else: not another body, not another secret.
+        /// A signed call verifies, and not with a different body or secret.
         #[test]
         fn believes_exactly_what_was_signed(
             signature in prop::sample::select(signatures()),
@@ -174,7 +176,7 @@ mod tests {
             }
         }
 
-        /// Whatever stands in the headers, the answer is no, and not a panic.
+        /// Arbitrary header values are refused without a panic.
         #[test]
         fn believes_no_noise(signature in prop::sample::select(signatures()), noise in "\\PC{0,80}") {
             let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some(&noise), b"x", at(0));
@@ -198,7 +200,7 @@ mod tests {
         assert_eq!(answer(SignatureScheme::Stripe), expected.map(|_| None));
     }
 
-    /// The bytes `msg_1.1700000000.1700000060.{}` are signed once, and could be read in two ways.
+    /// The bytes `msg_1.1700000000.1700000060.{}` are signed once but could be read in two ways.
     #[rstest]
     #[case::moved("msg_1.1700000000", "1700000060", "{}")]
     #[case::empty("", "1700000000", "1700000060.{}")]
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_us_signs_with_the_tenants_key() {
+    fn inbound_calls_cannot_use_the_tenants_key() {
         let signature = SignatureScheme::StandardWebhooksEd25519.into();
         let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some("v1a,"), b"", at(0));
         assert_eq!(answer, Err(VerifyError::Signature));

@@ -1,11 +1,12 @@
-//! Why an image cannot become an event.
+//! Errors of converting an image into an event.
 
 use crate::access::tenant::NameError;
 
-/// Why an image cannot become an event. Says names, never values: it stands in logs and on a queue.
+/// Why an image cannot be converted into an event. It contains names and never values, because it appears in logs and
+/// on a queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
-    /// The mapping names an attribute that the item lacks.
+    /// The item lacks an attribute that the mapping names.
     #[error("the item has no attribute {attribute:?}, which the source names for its {role}")]
     Missing {
         /// The attribute.
@@ -13,7 +14,7 @@ pub enum MapError {
         /// What the source uses it for.
         role: &'static str,
     },
-    /// The attribute cannot stand for what the source uses it for.
+    /// The attribute's value is unsuitable.
     #[error(
         "attribute {attribute:?}, which the source names for the {role}, is not a non-empty string or a number{}",
         starts_with(prefix)
@@ -23,15 +24,15 @@ pub enum MapError {
         attribute: String,
         /// What the source uses it for.
         role: &'static str,
-        /// What it must start with, if anything.
+        /// The required prefix, if any.
         prefix: String,
     },
-    /// The tenant or the application is not one.
-    #[error("what the source names for the {role} does not hold one: it {source}")]
+    /// The value is not a valid tenant or application.
+    #[error("the value that the source names for the {role} is invalid: it {source}")]
     Name {
-        /// Tenant or application.
+        /// Either tenant or application.
         role: &'static str,
-        /// What one looks like.
+        /// Why the name is invalid.
         source: NameError,
     },
 }

@@ -19,7 +19,7 @@ use crate::time::rfc3339;
 use crate::value::path::FieldPath;
 use crate::value::{Map, Value};
 
-/// The most fields that a kind may ignore, or redact, or show beside the entity.
+/// The largest number of fields that a kind may ignore, redact or show as related.
 const MAX_FIELDS: usize = 100;
 
 /// How the items of one kind become events. A template is a text with attributes in braces, such as
@@ -95,7 +95,7 @@ pub struct Selector {
     pub prefix: Option<String>,
 }
 
-/// Where an image stands: it is the same entity as another one if this is the same.
+/// The identity of the entity in an image. Images with equal places are states of the same entity.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place<'a> {
     pub(super) mapping: &'a Mapping,
@@ -106,7 +106,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Selector {
-    /// Says whether an item is chosen.
+    /// Returns whether the selector matches an item.
     #[must_use]
     pub fn holds(&self, image: &Map) -> bool {
         let text = self.attribute.get(image).and_then(Value::as_text);
@@ -118,7 +118,7 @@ impl Selector {
 }
 
 impl Mapping {
-    /// Says where an image of this kind stands.
+    /// Returns the identity of the entity in an image of this kind.
     pub(super) fn place(&self, image: &Map) -> Result<Place<'_>, MapError> {
         fn name<T: std::str::FromStr<Err = NameError>>(
             template: &Template,
@@ -140,12 +140,12 @@ impl Mapping {
         self.redact.iter().for_each(|path| path.remove(image));
     }
 
-    /// Says whether a change shows: whether a field changed that is not ignored.
+    /// Returns whether a change is visible: whether a field changed that is not ignored.
     pub(super) fn is_visible(&self, old: &Map, new: &Map) -> bool {
         self.counted(old) != self.counted(new)
     }
 
-    /// Returns all that makes an event when it changes.
+    /// Returns the attributes whose change results in an event.
     fn counted<'a>(&self, image: &'a Map) -> Cow<'a, Map> {
         if self.ignore.is_empty() {
             return Cow::Borrowed(image);
@@ -160,7 +160,7 @@ impl Mapping {
         value == Some(&Value::Bool(true))
     }
 
-    /// Names the state by all that makes an event when it changes.
+    /// Returns the state with its id, derived from the attributes whose change results in an event.
     pub(super) fn state(&self, entity_path: &str, properties: Map) -> State {
         let time = |path: &Option<FieldPath>| time(path.as_ref()?.get(&properties)?);
         State {
@@ -171,7 +171,7 @@ impl Mapping {
         }
     }
 
-    /// Takes out what stands beside the entity.
+    /// Removes and returns the related attributes.
     pub(super) fn take_related(&self, properties: &mut Map) -> Map {
         let related = self.related.iter();
         related.filter_map(|(name, attribute)| Some((name.clone(), properties.remove(attribute)?))).collect()
@@ -181,13 +181,13 @@ impl Mapping {
         let mut fault =
             |field: &str, detail: String| faults.push(FieldError::new(&format!("{pointer}{field}"), detail));
         if is_reserved(&EventType::of(&self.entity, Operation::Created)) {
-            fault("/entity", "is what the service tells events of; choose another word".to_owned());
+            fault("/entity", "is reserved for Dynahook; choose another name".to_owned());
         }
         if self.when.is_none() && !last {
-            fault("/when", "must be given: only the last kind can be all other items".to_owned());
+            fault("/when", "is required for all kinds but the last, which may select all other items".to_owned());
         }
         if self.when.as_ref().is_some_and(|when| when.equals.is_some() == when.prefix.is_some()) {
-            fault("/when", "must say either equals or prefix".to_owned());
+            fault("/when", "must have either `equals` or `prefix`".to_owned());
         }
         let key = self.entity_key.iter().map(|text| ("/entity_key", text));
         let when = self.when.iter();
@@ -202,7 +202,7 @@ impl Mapping {
         for (field, template) in [("/tenant", Some(&self.tenant)), ("/app", self.app.as_ref())] {
             let fixed = template.filter(|template| template.is_fixed());
             if let Some(Err(error)) = fixed.map(|template| template.to_string().parse::<TenantId>()) {
-                fault(field, format!("{error}; an attribute stands in braces, such as {{tenant_id}}"));
+                fault(field, format!("{error}; write an attribute in braces, such as {{tenant_id}}"));
             }
         }
         let read = [
@@ -212,28 +212,28 @@ impl Mapping {
         ];
         for (field, path) in read {
             if path.as_ref().is_some_and(|path| self.redact.iter().any(|redact| redact.covers(path))) {
-                fault(field, "is redacted, and so never seen".to_owned());
+                fault(field, "must not also be in `redact`".to_owned());
             }
         }
         for (field, count) in
             [("/ignore", self.ignore.len()), ("/redact", self.redact.len()), ("/related", self.related.len())]
         {
             if count > MAX_FIELDS {
-                fault(field, format!("must be at most {MAX_FIELDS}"));
+                fault(field, format!("must have at most {MAX_FIELDS} entries"));
             }
         }
         for (name, attribute) in &self.related {
             let pointer = format!("/related{}", step(name));
             if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
-                fault(&pointer, "must be a name of 1 to 64 bytes, and an attribute".to_owned());
+                fault(&pointer, "must map a name of 1 to 64 bytes to an attribute".to_owned());
             } else if PayloadFormat::Change.reserved().contains(&name.as_str()) {
-                fault(&pointer, "is a field of the payload and cannot be replaced".to_owned());
+                fault(&pointer, "must not have the name of a field of the payload".to_owned());
             }
         }
     }
 }
 
-/// Reads a time attribute: text is the application's own and stays as it is, a number counts seconds since 1970.
+/// Reads a time attribute. A string is the application's own format and is kept; a number is seconds since 1970.
 fn time(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! Texts that are made of an item's attributes: `pipelinesPackets/{packetId}/comments`.
+//! Texts built from an item's attributes: `pipelinesPackets/{packetId}/comments`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::error::MapError;
 use crate::value::Map;
 use crate::value::path::FieldPath;
 
-/// A text with attributes in it, in braces. `{sk:ORDER#}` is the attribute `sk` without the `ORDER#` that it starts with.
+/// A text with attributes in braces. `{sk:ORDER#}` is the attribute `sk` without its prefix `ORDER#`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Template(Vec<Part>);
@@ -20,7 +20,7 @@ enum Part {
     Attribute { path: FieldPath, prefix: String },
 }
 
-/// A text that is not a template.
+/// The text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 255 bytes of text with attributes in braces, such as orders/{{order_id}} or {{sk:ORDER#}}")]
 pub struct ParseTemplateError;
@@ -29,17 +29,17 @@ pub struct ParseTemplateError;
 const MAX_BYTES: usize = 255;
 
 impl Template {
-    /// Says whether it is the same text for every item.
+    /// Returns whether the text is the same for every item.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         !self.0.iter().any(|part| matches!(part, Part::Attribute { .. }))
     }
 
-    /// Returns the text for an item; `role` is what the source uses it for.
+    /// Returns the text for an item. `role` says in errors what the source uses it for.
     ///
     /// # Errors
     ///
-    /// If an attribute is not there, or neither a non-empty string nor a number, or lacks its prefix.
+    /// If an attribute is missing, is neither a non-empty string nor a number, or lacks its prefix.
     pub(super) fn fill(&self, image: &Map, role: &'static str) -> Result<String, MapError> {
         let mut filled = String::new();
         for part in &self.0 {

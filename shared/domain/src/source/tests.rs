@@ -87,7 +87,7 @@ fn a_replay_has_the_same_id_and_another_table_has_not() {
 #[case::no_id(json!({"studio": "acme"}), r#"the item has no attribute "film_id", which the source names for its entity id"#)]
 #[case::tenant_is_a_list(json!({"studio": ["acme"], "film_id": 7}), r#"attribute "studio", which the source names for the tenant, is not a non-empty string or a number"#)]
 #[case::empty_id(json!({"studio": "acme", "film_id": ""}), r#"attribute "film_id", which the source names for the entity id, is not a non-empty string or a number"#)]
-#[case::strange_tenant(json!({"studio": "a#b", "film_id": 7}), "what the source names for the tenant does not hold one: it must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
+#[case::strange_tenant(json!({"studio": "a#b", "film_id": 7}), "the value that the source names for the tenant is invalid: it must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
 fn says_why_an_image_does_not_map(#[case] image: serde_json::Value, #[case] reason: &str) {
     let error = films().events(change(Images::Insert(map(&image)))).unwrap_err();
     assert_eq!(error.to_string(), reason);
@@ -139,7 +139,7 @@ fn an_item_that_becomes_another_kind_leaves_and_enters() {
 #[case::restored(json!(true), json!(false), Operation::Created, None)]
 #[case::still_removed(json!(true), json!(true), Operation::Updated, None)]
 #[case::only_true_counts(json!(false), json!("true"), Operation::Updated, None)]
-fn a_mark_is_a_deletion(
+fn a_soft_delete_is_a_deletion(
     #[case] was: serde_json::Value,
     #[case] is: serde_json::Value,
     #[case] operation: Operation,
@@ -184,14 +184,14 @@ fn redacted_fields_are_nowhere() {
     let kept = |a| with(&json!({"address": {"city": "c"}, "lines": [{"n": 1}], "a": a}));
     assert_eq!((event.old.unwrap().properties, event.new.unwrap().properties), (kept(1), kept(2)));
     assert_eq!(event.update_mask.unwrap(), ["a"]);
-    // Nor is there an event that nobody could see a change in.
+    // A change of redacted fields alone is not visible, so there is no event.
     let mut same = new;
     same["a"] = json!(1);
     assert_eq!(modified(&redact, &old, &same), []);
 }
 
 #[test]
-fn related_attributes_stand_beside_the_entity() {
+fn related_attributes_are_next_to_the_entity() {
     let related = json!({"related": {"entityComments": "thread"}});
     let event = modified(&related, &json!({"thread": [1]}), &json!({"thread": [1, 2]})).remove(0);
     assert_eq!(event.entity.related, map(&json!({"entityComments": [1, 2]})));
@@ -207,7 +207,11 @@ fn derived_types_name_what_changed() {
         &json!({"status": 2, "b": 1, "new one": 1, "c": 1}),
     );
     let types: Vec<String> = event[0].derived_types().map(String::from).collect();
-    assert_eq!(types, ["film.a_changed", "film.c_changed", "film.status_changed"], "by name, whatever became of it");
+    assert_eq!(
+        types,
+        ["film.a_changed", "film.c_changed", "film.status_changed"],
+        "sorted by name, whether added, changed or removed"
+    );
     let created = films().events(change(Images::Insert(film("acme", "A")))).unwrap();
     assert_eq!(created[0].derived_types().count(), 0);
 }
@@ -245,7 +249,7 @@ fn image() -> impl Strategy<Value = Map> {
 }
 
 proptest! {
-    /// `previous` of an event is `state` of the one before it, for as long as none is missing.
+    /// `previous` of an event equals `state` of the event before it, as long as none is missing.
     #[test]
     fn the_events_of_an_entity_are_a_chain(images in prop::collection::vec(image(), 2..8), ignore: bool) {
         let mapping = json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films",

@@ -1,4 +1,4 @@
-//! Structures that are read from JSON objects and from nothing else.
+//! Structs that deserialize only from JSON objects.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,12 +6,12 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// Reads a structure from an object: for `deserialize_with`. What is derived reads one from an array too, field by field, so that
-/// `[]` would be a structure of defaults.
+/// Deserializes a struct from an object, for `deserialize_with`. A derived implementation also accepts an array of the
+/// fields, so that `[]` would give a struct of defaults.
 ///
 /// # Errors
 ///
-/// If it is no object, or not one of this structure.
+/// If the input is not an object, or not a valid one for this struct.
 pub fn from_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     struct Object<T>(PhantomData<T>);
 

@@ -1,4 +1,4 @@
-//! The path of a field in an entity: `status`, `address.city`.
+//! Field paths: `status`, `address.city`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Map, Value, push_name};
 
-/// The path of a field: the names of maps and of the field in them, joined by dots.
+/// The path of a field: the names of the maps around it and of the field itself, joined by dots.
 ///
-/// A name that is empty or holds a dot or a backtick stands in backticks, as in a Firestore field path: `` `a.b`.c ``. Within
-/// them a backtick and a backslash are escaped by a backslash. The paths of an update mask are of this form.
+/// A name that is empty or contains a dot or a backtick is enclosed in backticks, as in a Firestore field path: ``
+/// `a.b`.c ``. Within backticks, a backtick or a backslash is escaped by a backslash. The paths of an update mask have
+/// this form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FieldPath(Vec<String>);
 
-/// A text that is not the path of a field.
+/// The text is not a field path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be names joined by dots, such as address.city, at most 255 bytes; a name that holds a dot stands in backticks"
+    "must be names joined by dots, such as address.city, at most 255 bytes; a name that contains a dot must be in backticks"
 )]
 pub struct ParseFieldPathError;
 
@@ -26,13 +27,13 @@ pub struct ParseFieldPathError;
 const MAX_BYTES: usize = 255;
 
 impl FieldPath {
-    /// Returns the names, the outermost first; there is at least one.
+    /// Returns the names, outermost first. There is at least one.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.0
     }
 
-    /// Returns the field's value, if there is one.
+    /// Returns the field's value, if present.
     #[must_use]
     pub fn get<'a>(&self, map: &'a Map) -> Option<&'a Value> {
         let (last, maps) = self.0.split_last()?;
@@ -43,12 +44,12 @@ impl FieldPath {
         inner?.get(last)
     }
 
-    /// Takes the field out, wherever it stands: a list of maps is looked into, member by member.
+    /// Removes the field. A list of maps is searched member by member.
     pub fn remove(&self, map: &mut Map) {
         remove(&self.0, map);
     }
 
-    /// Says whether the field is this one, or stands in it.
+    /// Returns whether the field is this one or is within it.
     #[must_use]
     pub fn covers(&self, field: &Self) -> bool {
         field.0.starts_with(&self.0)
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn covers_itself_and_what_stands_in_it() {
+    fn covers_itself_and_the_fields_within_it() {
         let path = |text: &str| text.parse::<FieldPath>().unwrap();
         assert!(path("a").covers(&path("a")) && path("a").covers(&path("a.b")));
         assert!(!path("a.b").covers(&path("a")) && !path("a").covers(&path("ab")));

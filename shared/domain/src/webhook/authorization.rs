@@ -1,7 +1,7 @@
-//! How a webhook proves to its receiver who calls, beside the signature: the header `Authorization`.
+//! The `Authorization` header, which authenticates Dynahook to a receiver in addition to the signature.
 //!
-//! What is secret of it lives in Secrets Manager, at a path of its own; what stands here can be shown, but for
-//! [`NewAuthorization`], which is what somebody brings.
+//! Secret parts are stored in Secrets Manager at a path of their own. The types in this module can be shown, except
+//! [`NewAuthorization`], which is what a caller sends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -81,14 +81,14 @@ pub struct OAuth2 {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuthentication {
-    /// In its `Authorization` header, form-encoded as the RFC says.
+    /// In its `Authorization` header, form-encoded as the RFC requires.
     #[default]
     Basic,
-    /// In its body, for servers that want it so.
+    /// In its body, for servers that require it there.
     Body,
 }
 
-/// An authorization that somebody brings: with its secret.
+/// An authorization as a caller sends it, with its secret.
 #[derive(Debug)]
 pub struct NewAuthorization {
     /// What is sent.
@@ -98,7 +98,7 @@ pub struct NewAuthorization {
 }
 
 impl Method {
-    /// Returns the header that the secret makes, or `None` if it has to be exchanged for a token first.
+    /// Returns the header value made from the secret, or `None` if the secret must first be exchanged for a token.
     #[must_use]
     pub fn header(&self, secret: &SecretString) -> Option<SecretString> {
         match self {
@@ -111,7 +111,7 @@ impl Method {
         }
     }
 
-    /// Returns the header as it may be shown.
+    /// Returns the header value with the secret masked.
     #[must_use]
     pub fn masked(&self) -> &'static str {
         match self {
@@ -121,20 +121,20 @@ impl Method {
     }
 }
 
-/// Returns the header of a token.
+/// Returns the header value for a token.
 #[must_use]
 pub fn bearer(token: &SecretString) -> SecretString {
     format!("Bearer {}", token.expose_secret()).into()
 }
 
-/// Says whether a token can stand in a header: visible ASCII, without spaces.
+/// Returns whether a token is allowed in a header: visible ASCII without spaces.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Returns the path of the secret, beside the one that signs.
+/// Returns the path of the secret, derived from that of the signing secret.
 ///
-/// Built here and never taken from a request, as that one is.
+/// Like that one, it is built here and never taken from a request.
 #[must_use]
 pub fn vault_path(signing: &str) -> String {
     format!("{signing}/authorization")
@@ -150,7 +150,7 @@ mod tests {
     use crate::signing::secret::tests::fingerprint;
 
     #[rstest]
-    // The example of the RFC.
+    // The example from the RFC.
     #[case::basic(json!({"type": "basic", "username": "Aladdin"}), "open sesame", Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="))]
     #[case::basic_beyond_ascii(json!({"type": "basic", "username": "test"}), "123£", Some("Basic dGVzdDoxMjPCow=="))]
     #[case::bearer(json!({"type": "bearer"}), "1|abc", Some("Bearer 1|abc"))]
@@ -186,7 +186,7 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<Authorization>(text.clone()).unwrap(), kept);
-        // As the version before wrote it.
+        // The serialized form of the previous version.
         let mut text = text;
         text.as_object_mut().unwrap().retain(|name, _| name != "for_origin" && name != "set_by");
         let read: Authorization = serde_json::from_value(text).unwrap();

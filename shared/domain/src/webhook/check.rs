@@ -1,4 +1,4 @@
-//! What settings are allowed.
+//! Validates a webhook's settings.
 
 use super::headers::{self, SECRET, is_ours, is_token};
 use super::limits::AutoPause;
@@ -13,23 +13,23 @@ use crate::signing::signature::{Encoding, Signature, SignatureScheme};
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
 
-/// How many sources, collections or tags a webhook may name.
+/// The largest number of sources, collections, tags and other names in a list.
 const MAX_NAMES: usize = 50;
 
-/// The longest of their names, and of the other short texts, in bytes.
+/// The longest of these names and of other short texts, in bytes.
 const MAX_TEXT_BYTES: usize = 255;
 
-/// How much the properties may take as JSON, in bytes.
+/// The size limit of `properties` as JSON, in bytes.
 const MAX_PROPERTIES_BYTES: usize = 4096;
 
-/// How many signatures may stand beside the first.
+/// The largest number of signatures in addition to the first.
 const MAX_FURTHER: usize = 3;
 
-/// The longest name of a header that carries a signature, in bytes: with what is put behind it, it is still a short one.
+/// The longest name of a signature header, in bytes. Leaves room for the suffixes that are appended to it.
 const MAX_HEADER_BYTES: usize = 100;
 
 impl Settings {
-    /// Returns everything that is not allowed; nothing if all is.
+    /// Returns all faults of the settings; empty if they are valid.
     #[must_use]
     pub fn check(&self, targets: &TargetPolicy) -> Vec<FieldError> {
         let mut faults = Vec::new();
@@ -38,7 +38,7 @@ impl Settings {
             fault("/name", format!("must be 1 to {MAX_NAME_CHARACTERS} characters"));
         }
         if self.kind != "webhook" {
-            fault("/type", "must be webhook: no other plugin is known".to_owned());
+            fault("/type", "must be `webhook`, the only supported type".to_owned());
         }
         match self.direction {
             Direction::Outbound => {
@@ -49,10 +49,7 @@ impl Settings {
                 }
             }
             Direction::Inbound if !self.url.is_empty() => {
-                fault(
-                    "/url",
-                    "must not be set for an inbound webhook: it is ours, and stands in the answer".to_owned(),
-                );
+                fault("/url", "must be omitted for inbound webhooks; the URL is generated".to_owned());
             }
             Direction::Inbound => {}
         }
@@ -60,11 +57,12 @@ impl Settings {
             if self.direction == Direction::Inbound && pattern.exact().is_none() {
                 fault(
                     &format!("/event_types/{index}"),
-                    "must be one type: this webhook is where events come from".to_owned(),
+                    "must be a full event type without wildcards, because an inbound webhook creates events of it"
+                        .to_owned(),
                 );
             }
             if self.direction == Direction::Inbound && pattern.exact().is_some_and(|named| is_reserved(&named)) {
-                let detail = "is told by the service alone; choose another word".to_owned();
+                let detail = "is reserved for Dynahook; choose another event type".to_owned();
                 fault(&format!("/event_types/{index}"), detail);
             }
         }
@@ -74,7 +72,7 @@ impl Settings {
             ("/transitions", self.transitions.len()),
         ];
         for (pointer, _) in counts.iter().filter(|(_, count)| *count > MAX_NAMES) {
-            fault(pointer, format!("must be at most {MAX_NAMES}"));
+            fault(pointer, format!("must have at most {MAX_NAMES} entries"));
         }
         if self.event_types.len() > MAX_EVENT_TYPES {
             fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
@@ -83,7 +81,7 @@ impl Settings {
             [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]
         {
             if names.len() > MAX_NAMES {
-                fault(pointer, format!("must be at most {MAX_NAMES}"));
+                fault(pointer, format!("must have at most {MAX_NAMES} entries"));
             }
             for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_text(name)) {
                 fault(&format!("{pointer}/{index}"), format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
@@ -116,7 +114,6 @@ fn is_text(text: &str) -> bool {
     (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// Checks them all.
 fn check_limits(settings: &Settings, faults: &mut Vec<FieldError>) {
     let AutoPause { failures, after_seconds } = settings.auto_pause;
     let one_to_thousand = |number: Option<u32>| number.is_none_or(|number| (1..=1000).contains(&number));
@@ -125,13 +122,12 @@ fn check_limits(settings: &Settings, faults: &mut Vec<FieldError>) {
         ("/auto_pause/after_seconds", after_seconds <= 2_592_000, "must be 0 to 2592000 seconds"),
         ("/rate_limit", one_to_thousand(settings.rate_limit), "must be 1 to 1000 requests a second, or null"),
         ("/max_concurrency", one_to_thousand(settings.max_concurrency), "must be 1 to 1000 requests at once, or null"),
-        ("/success_statuses", settings.success_statuses.len() <= MAX_STATUS_PATTERNS, "must be at most 20"),
+        ("/success_statuses", settings.success_statuses.len() <= MAX_STATUS_PATTERNS, "must have at most 20 entries"),
     ];
     let broken = limits.into_iter().filter(|(_, holds, _)| !holds);
     faults.extend(broken.map(|(pointer, _, detail)| FieldError::new(pointer, detail)));
 }
 
-/// Checks them all.
 fn check_signatures(settings: &Settings, faults: &mut Vec<FieldError>) {
     let signatures = settings.signatures();
     let mut fault = |pointer: &str, detail: &str| faults.push(FieldError::new(pointer, detail));
@@ -139,25 +135,25 @@ fn check_signatures(settings: &Settings, faults: &mut Vec<FieldError>) {
         if settings.signature_scheme == SignatureScheme::StandardWebhooksEd25519 {
             fault(
                 "/signature_scheme",
-                "must be a scheme with a secret: who calls an inbound webhook has no key that we know",
+                "must be a scheme with a secret, because callers of an inbound webhook have no registered public key",
             );
         }
         if signatures.len() > 1 {
-            fault("/further_signatures", "must be empty for an inbound webhook: one signature says who calls");
+            fault("/further_signatures", "must be empty for an inbound webhook, whose calls carry one signature");
         }
     }
     if settings.further_signatures.len() > MAX_FURTHER {
-        fault("/further_signatures", &format!("must be at most {MAX_FURTHER}"));
+        fault("/further_signatures", &format!("must have at most {MAX_FURTHER} entries"));
     }
     for (index, signature) in signatures.iter().enumerate() {
         let [scheme, header, encoding] = pointers(index);
         let is_plain = signature.scheme == SignatureScheme::HmacSha256;
         if signature.encoding != Encoding::Hex && !is_plain {
-            fault(&encoding, "must be hex unless the scheme is hmac-sha256: every other scheme has its own");
+            fault(&encoding, "must be hex unless the scheme is hmac-sha256; other schemes have a fixed encoding");
         }
         if let Some(name) = &signature.header {
             if !is_plain {
-                fault(&header, "must not be set unless the scheme is hmac-sha256: every other scheme has its own");
+                fault(&header, "must be omitted unless the scheme is hmac-sha256; other schemes have a fixed header");
                 continue;
             }
             let lower = name.to_ascii_lowercase();
@@ -165,14 +161,17 @@ fn check_signatures(settings: &Settings, faults: &mut Vec<FieldError>) {
                 let detail = format!("must be a name of 1 to {MAX_HEADER_BYTES} letters, digits and !#$%&'*+-.^_`|~");
                 fault(&header, &detail);
             } else if is_ours(&lower) || SECRET.contains(&lower.as_str()) {
-                fault(&header, "has a meaning of its own; name another header, such as X-Signature");
+                fault(&header, "must not be a reserved header; use another name, such as X-Signature");
             }
         }
         let written: Vec<String> = signature.headers().collect();
         let before = signatures[..index].iter().filter(|other| !signature.shares_header_with(other));
         if let Some(name) = before.flat_map(Signature::headers).find(|name| written.contains(name)) {
             let at = if is_plain { &header } else { &scheme };
-            fault(at, &format!("writes {name}, as another signature does; two need headers of their own"));
+            fault(
+                at,
+                &format!("must not use the header {name} of another signature; each signature needs its own header"),
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a webhook gets an event, or does not.
+//! Explains why a webhook receives an event or not.
 
 use super::Webhook;
 use super::settings::Direction;
@@ -6,19 +6,19 @@ use crate::event::Event;
 use crate::event::types::EventType;
 use crate::matching::subscription::Verdict;
 
-/// Whether a webhook gets an event, and why.
+/// Whether a webhook receives an event, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// Whether it does.
     pub wants: bool,
-    /// The type under which it gets it, if it does: the event's own, or one derived from it.
+    /// The type under which it receives the event: the event's own, or one derived from it.
     pub event_type: Option<EventType>,
-    /// Each condition; it gets the event if all hold.
+    /// Each condition. The webhook receives the event if all hold.
     pub conditions: Vec<Verdict>,
 }
 
 impl Webhook {
-    /// Says whether the webhook as it is now gets the event, and why.
+    /// Explains whether the webhook, with its current settings, receives the event.
     #[must_use]
     pub fn explain(&self, event: &Event) -> Explanation {
         let wishes = self.wishes();
@@ -28,19 +28,19 @@ impl Webhook {
         Explanation { wants, event_type: wants.then(|| wishes.type_for(event)).flatten(), conditions }
     }
 
-    /// What there is to say before anything is asked of the event.
+    /// The conditions that concern the webhook alone and not the event.
     fn states(&self) -> Vec<Verdict> {
         let states = [
             (
                 self.settings.direction == Direction::Inbound,
                 "direction",
                 false,
-                "it is an inbound webhook: nothing is sent to it",
+                "inbound webhooks receive no deliveries",
             ),
-            (!self.settings.enabled, "enabled", false, "it is disabled: it gets no events"),
-            (self.is_deleted(), "is_deleted", false, "it is deleted: it gets no events"),
-            // Not a reason to miss it.
-            (self.pause.is_some(), "paused_at", true, "it is paused: the delivery waits until it is resumed"),
+            (!self.settings.enabled, "enabled", false, "the webhook is disabled and receives no events"),
+            (self.is_deleted(), "is_deleted", false, "the webhook is deleted and receives no events"),
+            // A pause does not make the webhook miss the event.
+            (self.pause.is_some(), "paused_at", true, "the webhook is paused; the delivery waits until it is resumed"),
         ];
         let said = states.into_iter().filter(|(said, ..)| *said);
         let verdict = |(_, condition, holds, detail): (bool, &str, bool, &str)| Verdict {

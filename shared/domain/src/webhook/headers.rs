@@ -13,10 +13,10 @@ const MAX_NAME_BYTES: usize = 128;
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 1024;
 
-/// How much all of them may take, in bytes.
+/// The total size of all of them, in bytes.
 const MAX_TOTAL_BYTES: usize = 4096;
 
-/// What belongs to the connection or to the message's form, and would break either.
+/// Headers that belong to the connection or to the message framing. Setting them would break either.
 const OURS: [&str; 15] = [
     "accept-encoding",
     "connection",
@@ -35,10 +35,10 @@ const OURS: [&str; 15] = [
     "user-agent",
 ];
 
-/// What carries a secret. Headers stand in a table, and secrets never do.
+/// Headers that carry a secret. Added headers are stored in plain text, and secrets never are.
 pub(super) const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
-/// What carries our signatures, whichever scheme the webhook uses now.
+/// Headers that carry Dynahook's signatures, under any scheme.
 const SIGNATURES: [&str; 9] = [
     "stripe-signature",
     "x-hub-signature-256",
@@ -51,15 +51,15 @@ const SIGNATURES: [&str; 9] = [
     "x-superoffice-signature-previous",
 ];
 
-/// Says whether a header, in lower case, belongs to the connection, to the message's form or to Standard Webhooks.
+/// Returns whether a header, in lower case, is reserved for the connection, the message framing or Standard Webhooks.
 pub(super) fn is_ours(lower: &str) -> bool {
     OURS.contains(&lower) || lower.starts_with("webhook-")
 }
 
-/// Checks them all; `written` are the headers, in lower case, that the webhook's signatures bring now.
+/// Checks the headers. `written` are the headers, in lower case, that the webhook's signatures currently use.
 pub(super) fn check(headers: &BTreeMap<String, String>, written: &[String], faults: &mut Vec<FieldError>) {
     if headers.len() > MAX_HEADERS {
-        faults.push(FieldError::new("/headers", format!("must be at most {MAX_HEADERS} headers")));
+        faults.push(FieldError::new("/headers", format!("must have at most {MAX_HEADERS} headers")));
     }
     if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_TOTAL_BYTES {
         faults.push(FieldError::new("/headers", format!("must be at most {MAX_TOTAL_BYTES} bytes in all")));
@@ -70,13 +70,16 @@ pub(super) fn check(headers: &BTreeMap<String, String>, written: &[String], faul
         let detail = if !is_token(name) || name.len() > MAX_NAME_BYTES {
             Some(format!("must have a name of 1 to {MAX_NAME_BYTES} letters, digits and !#$%&'*+-.^_`|~"))
         } else if SECRET.contains(&lower.as_str()) {
-            Some("carries a secret, and headers are kept in clear; it cannot be set here".to_owned())
+            Some(
+                "must not carry a secret, because headers are stored in plain text; use `authorization` instead"
+                    .to_owned(),
+            )
         } else if is_ours(&lower) || SIGNATURES.contains(&lower.as_str()) || written.contains(&lower) {
-            Some("is set by Dynahook and cannot be set here".to_owned())
+            Some("must not be set here, because Dynahook sets it".to_owned())
         } else if seen.contains(&lower) {
-            Some("stands twice; names do not differ by case".to_owned())
+            Some("must not occur twice; header names are case-insensitive".to_owned())
         } else if value.len() > MAX_VALUE_BYTES || !is_value(value) {
-            Some(format!("must have a value of at most {MAX_VALUE_BYTES} visible ASCII characters and single-line"))
+            Some(format!("must have a value of at most {MAX_VALUE_BYTES} visible ASCII characters on a single line"))
         } else {
             None
         };
@@ -91,7 +94,7 @@ pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// No CR, LF or other control characters: they would end the header and begin another.
+/// Control characters such as CR and LF would end the header and start another.
 fn is_value(value: &str) -> bool {
     value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value
 }

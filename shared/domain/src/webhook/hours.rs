@@ -1,21 +1,21 @@
-//! What a webhook's attempts add up to hour by hour: a ring of the last two days.
+//! A webhook's hourly statistics: a ring buffer of the last two days.
 //!
-//! Whoever counts does not read first. It takes the hour that was counted last to be the one that it counts for, and if a
-//! store says that it is another, [`Turn`] says what is to become of the ring.
+//! A counter does not read the ring first. It assumes that its hour is the one counted last; if the store reports a
+//! different hour, [`Turn`] says how to update the ring.
 
 use jiff::Timestamp;
 
-/// How many hours the ring holds.
+/// The size of the ring, in hours.
 pub const HOURS: u8 = 48;
 
 const RING: i64 = HOURS as i64;
 
-/// An hour of UTC, counted from the first one of 1970.
+/// An hour in UTC, counted from the start of 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hour(i64);
 
 impl Hour {
-    /// Returns the hour that the time lies in.
+    /// Returns the hour that contains the time.
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
         Self(at.as_second().div_euclid(3600))
@@ -39,7 +39,7 @@ impl Hour {
         Timestamp::from_second(self.0.saturating_mul(3600)).unwrap_or_default()
     }
 
-    /// Returns its place in the ring.
+    /// Returns its slot in the ring.
     #[must_use]
     pub fn slot(self) -> usize {
         usize::try_from(self.0.rem_euclid(RING)).unwrap_or_default()
@@ -49,47 +49,47 @@ impl Hour {
         Self(self.0.saturating_sub(hours))
     }
 
-    /// Says how many hours lie between an earlier one and this: 1 if it is the one before.
+    /// Returns how many hours have passed since an earlier one: 1 if it is the hour before.
     fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// What attempts of an hour add up to.
+/// The sums of an hour's attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Attempts.
     pub calls: u64,
     /// Failed attempts.
     pub errors: u64,
-    /// How long all of them took together, in milliseconds.
+    /// The total duration of all attempts, in milliseconds.
     pub duration_ms: u64,
 }
 
 impl Sums {
-    /// Returns how long an attempt took on average, in milliseconds, if there was one.
+    /// Returns the mean duration of an attempt, in milliseconds, if there was one.
     #[must_use]
     pub fn mean_duration_ms(&self) -> Option<u64> {
         self.duration_ms.checked_div(self.calls)
     }
 }
 
-/// What becomes of the ring when attempts are counted for an hour.
+/// How the ring changes when attempts are counted for an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
-    /// They are added to their slot.
+    /// The attempts are added to their slot.
     Add,
-    /// Their hour is a later one than the one counted last: their slot is set, and these, of hours in which nothing was
-    /// counted, are emptied.
+    /// The hour is later than the last counted one: its slot is overwritten, and these slots of the hours between, in
+    /// which nothing was counted, are cleared.
     Advance(Vec<usize>),
-    /// All slots are emptied, and theirs is set.
+    /// All slots are cleared, and that of the hour is overwritten.
     Restart,
-    /// Their hour is over for so long that its slot is another's.
+    /// The hour is so old that another hour uses its slot. The attempts are not counted.
     TooLate,
 }
 
 impl Turn {
-    /// Says what becomes of a ring whose last counted hour is `last` when attempts of `hour` are counted.
+    /// Returns how a ring whose last counted hour is `last` changes when attempts of `hour` are counted.
     #[must_use]
     pub fn to(hour: Hour, last: Option<Hour>) -> Self {
         match last {
@@ -104,7 +104,7 @@ impl Turn {
     }
 }
 
-/// The ring, as it was read.
+/// The ring as read from the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hours {
     last: Option<Hour>,
@@ -112,13 +112,13 @@ pub struct Hours {
 }
 
 impl Hours {
-    /// Takes the ring as a store keeps it: the hour counted last, and the sums by slot.
+    /// Creates a ring from what the store keeps: the hour counted last, and the sums by slot.
     #[must_use]
     pub fn new(last: Option<Hour>, slots: Vec<Sums>) -> Self {
         Self { last, slots }
     }
 
-    /// Returns a ring in which nothing is counted but these.
+    /// Returns a ring that contains only these sums.
     #[must_use]
     pub fn started(hour: Hour, sums: Sums) -> Self {
         let slots = (0..usize::from(HOURS)).map(|slot| if slot == hour.slot() { sums } else { Sums::default() });
@@ -131,7 +131,7 @@ impl Hours {
         &self.slots
     }
 
-    /// Returns the 48 hours until now, the latest first.
+    /// Returns the 48 hours up to now, latest first.
     pub fn until(&self, now: Timestamp) -> impl Iterator<Item = (Hour, Sums)> + '_ {
         let this = Hour::of(now);
         (0..RING).map(move |back| {
@@ -172,7 +172,7 @@ mod tests {
     #[case::all_over(Some(100), 148, Turn::Restart)]
     #[case::late(Some(100), 53, Turn::Add)]
     #[case::too_late(Some(100), 52, Turn::TooLate)]
-    fn says_what_becomes_of_the_ring(#[case] last: Option<i64>, #[case] now: i64, #[case] turn: Turn) {
+    fn turns(#[case] last: Option<i64>, #[case] now: i64, #[case] turn: Turn) {
         assert_eq!(Turn::to(hour(now), last.map(hour)), turn);
     }
 
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(Sums { calls: 3, errors: 0, duration_ms: 10 }.mean_duration_ms(), Some(3));
     }
 
-    /// Does to a ring in memory what a store does to its own.
+    /// Updates a ring in memory as a store updates its own.
     fn count(ring: &mut Hours, now: Hour, sums: Sums) {
         match Turn::to(now, ring.last) {
             Turn::Restart => *ring = Hours::started(now, sums),

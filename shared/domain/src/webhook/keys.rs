@@ -1,4 +1,4 @@
-//! Whose key pair signs a webhook's deliveries, and who may choose it.
+//! Whose key pair signs a webhook's deliveries, and who may choose that.
 
 use super::Webhook;
 use super::authorization::origin::SetBy;
@@ -7,7 +7,7 @@ use crate::fault::FieldError;
 use crate::signing::keys::KeyOwner;
 
 impl Webhook {
-    /// Says whose key pair signs its deliveries, if one does.
+    /// Returns whose key pair signs its deliveries, if one does.
     #[must_use]
     pub fn key_owner(&self) -> Option<KeyOwner> {
         if !self.settings.signs_with_key_pair() {
@@ -17,20 +17,20 @@ impl Webhook {
         Some(KeyOwner { tenant: self.tenant.clone(), webhook })
     }
 
-    /// Says whose key pair the webhook has or may have had of its own.
+    /// Returns the owner of the webhook's own key pair, whether or not it exists.
     #[must_use]
     pub fn own_key_owner(&self) -> KeyOwner {
         KeyOwner { tenant: self.tenant.clone(), webhook: Some(self.id) }
     }
 
-    /// Checks that an application does not have anything signed with the tenant's key pair: it could register a webhook, publish a
-    /// body of its own, and show other receivers a signature that they take for the tenant's.
+    /// Checks that an application does not have anything signed with the tenant's key pair. Otherwise it could register
+    /// a webhook, publish a body of its choice, and show other receivers a signature that they accept as the tenant's.
     ///
-    /// An application may still enable and disable a webhook that an earlier version let it register so.
+    /// An application may still enable and disable a webhook that it registered so with an earlier version.
     ///
     /// # Errors
     ///
-    /// The field, and what to send.
+    /// The field, and the value to send.
     pub fn check_key_owner(&self, before: Option<&Self>, by: SetBy) -> Result<(), FieldError> {
         let uses_tenants = self.key_owner().is_some_and(|owner| owner.webhook.is_none());
         let unchanged = before.is_some_and(|before| {
@@ -41,7 +41,7 @@ impl Webhook {
         if by == SetBy::Tenant || !uses_tenants || unchanged {
             return Ok(());
         }
-        let detail = "must be webhook for an application: only admins of the tenant may have deliveries signed with the tenant's key";
+        let detail = "must be `webhook` for an application; only admins of the tenant may have deliveries signed with the tenant's key";
         Err(FieldError::new("/signing_key", detail))
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     #[rstest]
     #[case::own("\"webhook\"", "standard-webhooks-ed25519", Some(true))]
     #[case::shared("\"tenant\"", "standard-webhooks-ed25519", Some(false))]
-    // As the versions before wrote it: receivers have the tenant's key.
+    // As earlier versions stored it: receivers have the tenant's key.
     #[case::not_said("null", "standard-webhooks-ed25519", Some(false))]
     #[case::no_key_pair("\"tenant\"", "standard-webhooks", None)]
     fn says_whose_key_signs(#[case] signing_key: &str, #[case] scheme: &str, #[case] own: Option<bool>) {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signs_stays_unless_it_is_said() {
+    fn the_signing_key_stays_unless_set() {
         let resolved = |before: Option<&Webhook>, now: &Webhook| {
             let mut settings = now.settings.clone();
             settings.resolve_signing_key(before.map(|before| &before.settings));

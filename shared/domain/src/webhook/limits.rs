@@ -1,4 +1,4 @@
-//! How much a webhook takes, and how much it may fail.
+//! The limit of failures before a webhook is paused.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

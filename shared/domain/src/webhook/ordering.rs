@@ -1,16 +1,16 @@
-//! Whether the deliveries of an entity keep an order.
+//! The ordering of an entity's deliveries.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether the deliveries of a webhook keep an order.
+/// Whether a webhook's deliveries are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
-    /// Each goes as soon as it can.
+    /// Each delivery is sent as soon as possible.
     #[default]
     None,
-    /// None of an entity overtakes an earlier one of it.
+    /// No delivery of an entity overtakes an earlier one of the same entity.
     Entity,
 }
 
@@ -18,9 +18,9 @@ pub enum Ordering {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExhausted {
-    /// They wait until it arrives after all, or somebody skips it.
+    /// They wait until it is delivered after a redrive, or is skipped.
     #[default]
     Halt,
-    /// They go out without it.
+    /// They are sent without it.
     Skip,
 }

@@ -1,4 +1,4 @@
-//! Events that did not happen, to try a webhook with.
+//! Sample events, for testing a webhook.
 
 use jiff::Timestamp;
 
@@ -13,23 +13,23 @@ use crate::id::EventId;
 use crate::time::rfc3339;
 use crate::value::{Map, Value};
 
-/// What a caller says of an event; the rest has defaults.
+/// What a caller specifies about a sample event. The rest has defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// The type; the first that the webhook names otherwise, or `webhook.test`.
+    /// The type. Default: the first that the webhook names, or `webhook.test`.
     pub event_type: Option<EventType>,
-    /// The collection; the first that the webhook names otherwise, or the entity's name with an `s`.
+    /// The collection. Default: the first that the webhook names, or the entity's name with an `s`.
     pub collection: Option<String>,
-    /// The entity's id; `test` otherwise.
+    /// The entity's id. Default: `test`.
     pub entity_id: Option<String>,
-    /// The entity as it is; a greeting otherwise.
+    /// The entity's new state. Default: a greeting.
     pub properties: Option<Map>,
-    /// The entity as it was.
+    /// The entity's old state.
     pub old_properties: Option<Map>,
 }
 
 impl Sample {
-    /// Returns the event, as the webhook would see it.
+    /// Returns the event in the form that a matching event would have.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, settings: &Settings, at: Timestamp) -> Event {
         let event_type = self.event_type.or_else(|| settings.event_types.iter().find_map(EventPattern::exact));
@@ -48,11 +48,11 @@ impl Sample {
         let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data };
         let mut event = fact.event(id, tenant, at);
         event.source = settings.sources.first().cloned().unwrap_or_else(|| "test".to_owned());
-        // As if a table said when it was created.
+        // As if the table recorded when the entity was created.
         for state in event.old.iter_mut().chain(event.new.iter_mut()) {
             state.create_time = Some(rfc3339(at));
         }
-        // Whoever makes the sample up knows what is in it.
+        // The caller knows the content of the sample, so the state ids need no secret key.
         event.name_states(Some(&StateKey::new(0)));
         event
     }

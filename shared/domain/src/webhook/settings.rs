@@ -198,7 +198,7 @@ pub struct Settings {
 pub enum SigningKeyOf {
     /// The webhook's own.
     Webhook,
-    /// The tenant's, which its webhooks share: what one receiver gets verifies at every other.
+    /// The tenant's key pair, which its webhooks share: what one receiver gets also verifies at the others.
     Tenant,
 }
 
@@ -206,10 +206,10 @@ pub enum SigningKeyOf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// We call its URL.
+    /// Dynahook calls the webhook's URL.
     #[default]
     Outbound,
-    /// Somebody calls ours.
+    /// Others call a URL of Dynahook.
     Inbound,
 }
 
@@ -239,7 +239,7 @@ fn yes() -> bool {
 }
 
 impl Settings {
-    /// Removes what says the same twice.
+    /// Removes duplicates.
     pub fn normalize(&mut self) {
         dedup(&mut self.event_types);
         dedup(&mut self.sources);
@@ -254,13 +254,13 @@ impl Settings {
         dedup(&mut self.success_statuses);
     }
 
-    /// Returns how much its receiver takes.
+    /// Returns the limits of requests to its receiver.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { rate: self.rate_limit, concurrency: self.max_concurrency }
     }
 
-    /// Returns how payloads look.
+    /// Returns how payloads are rendered.
     #[must_use]
     pub fn rendering(&self) -> Rendering {
         Rendering {
@@ -297,7 +297,7 @@ pub(super) mod tests {
         parse(&json!({})).unwrap()
     }
 
-    /// Settings that are allowed, with `more` merged into them.
+    /// Valid settings, with `more` merged into them.
     pub(in crate::webhook) fn parse(more: &serde_json::Value) -> serde_json::Result<Settings> {
         let mut settings = json!({"name": "n", "url": "https://example.com/", "event_types": ["order.created"]});
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,11 +1,12 @@
-//! Which signatures a webhook's deliveries carry, and which of them can stand together.
+//! The signatures of a webhook's deliveries, and which of them can be combined.
 
 use super::settings::{Settings, SigningKeyOf};
 use crate::signing::secret::SecretFormat;
 use crate::signing::signature::{Signature, SignatureScheme};
 
 impl Settings {
-    /// Returns the signatures that every delivery carries, in their order; of an inbound webhook, the one that calls must.
+    /// Returns the signatures that every delivery carries, in order; for an inbound webhook, the signature that callers
+    /// must send.
     #[must_use]
     pub fn signatures(&self) -> Vec<Signature> {
         let header = self.signature_header.clone();
@@ -13,26 +14,28 @@ impl Settings {
         std::iter::once(first).chain(self.further_signatures.iter().cloned()).collect()
     }
 
-    /// Returns whose key pair signs where one does. Those that earlier versions wrote do not say: receivers have the tenant's key.
+    /// Returns whose key pair signs. Webhooks written by earlier versions do not say; their receivers have the tenant's
+    /// key.
     #[must_use]
     pub fn signing_key(&self) -> SigningKeyOf {
         let legacy = if self.signs_with_key_pair() { SigningKeyOf::Tenant } else { SigningKeyOf::Webhook };
         self.signing_key.unwrap_or(legacy)
     }
 
-    /// Says whose key pair is to sign, if the caller does not: the one that did before, or at first the webhook's own.
+    /// Sets whose key pair signs if the caller does not: the same as before the change, or the webhook's own for a new
+    /// webhook.
     pub fn resolve_signing_key(&mut self, before: Option<&Self>) {
         let default = before.map_or(SigningKeyOf::Webhook, Self::signing_key);
         self.signing_key.get_or_insert(default);
     }
 
-    /// Says whether a key pair signs.
+    /// Returns whether a key pair signs.
     #[must_use]
     pub fn signs_with_key_pair(&self) -> bool {
         self.signatures().iter().any(|signature| signature.scheme == SignatureScheme::StandardWebhooksEd25519)
     }
 
-    /// Returns the first scheme that a secret that looks like this cannot sign with, as a JSON pointer.
+    /// Returns a JSON pointer to the first scheme that a secret of this format cannot sign with.
     #[must_use]
     pub fn cannot_sign_with(&self, format: SecretFormat) -> Option<String> {
         let signatures = self.signatures();
@@ -41,7 +44,8 @@ impl Settings {
     }
 }
 
-/// Returns the pointers of a signature's scheme, header and encoding: those of the first have names of their own.
+/// Returns the pointers to a signature's scheme, header and encoding. Those of the first signature have names of their
+/// own.
 pub(super) fn pointers(index: usize) -> [String; 3] {
     match index.checked_sub(1) {
         None => ["/signature_scheme", "/signature_header", "/signature_encoding"].map(str::to_owned),

@@ -1,4 +1,4 @@
-//! What deliveries add up to.
+//! A webhook's delivery statistics.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,12 @@ use crate::attempt::Attempt;
 use crate::attempt::outcome::Verdict;
 use crate::text::clip;
 
-/// How much of an error the sums keep, in bytes: they are one write unit, and the log of attempts has all of it.
+/// The length to which the last error is cut, in bytes. It keeps an update within one write unit; the log of attempts
+/// has the full text.
 const MAX_ERROR_BYTES: usize = 75;
 
-/// What a webhook's attempts add up to. Counted beside the webhook and never in it, so that a count is no write of its
-/// owner's and collides with none.
+/// Statistics of a webhook's attempts. Stored next to the webhook and not in it, so that counting is not a write of the
+/// webhook and conflicts with none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Statistics {
@@ -20,11 +21,11 @@ pub struct Statistics {
     pub total_calls: u64,
     /// Failed attempts.
     pub total_errors: u64,
-    /// Those that failed since the last one that did not.
+    /// Consecutive failures of the receiver.
     pub consecutive_failures: u64,
     /// When the first of these failures occurred.
     pub failing_since: Option<Timestamp>,
-    /// Those that got no answer in time since the last one that got another end.
+    /// Consecutive timeouts.
     pub consecutive_timeouts: u64,
     /// The last error.
     pub last_error: Option<String>,
@@ -44,26 +45,26 @@ impl Statistics {
     }
 }
 
-/// What attempts that ended together add to a webhook's statistics: one write, however many they were.
+/// The sum of attempts that ended together. It is added to a webhook's statistics in one write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// Attempts.
     pub calls: u64,
     /// Failed attempts.
     pub errors: u64,
-    /// How long all of them took together, in milliseconds.
+    /// The total duration of all attempts, in milliseconds.
     pub duration_ms: u64,
-    /// Those that failed after the last one that did not, or all.
+    /// The failures since the last success in this tally, or all failures.
     pub failures: u64,
-    /// Whether one that tells how the receiver is did not fail, so that failures are counted anew.
+    /// Whether any attempt showed that the receiver works, so that the count of consecutive failures restarts.
     pub succeeded: bool,
-    /// When the first of these failures was made, if there are any.
+    /// When the first of the consecutive failures was made, if any.
     pub failing_since: Option<Timestamp>,
-    /// Those that got no answer in time after the last one that got another end, or all.
+    /// The timeouts since the last attempt that did not time out, or all timeouts.
     pub timeouts: u64,
-    /// Whether one got another end, so that timeouts are counted anew.
+    /// Whether any attempt did not time out, so that the count of consecutive timeouts restarts.
     pub ended_otherwise: bool,
-    /// What went wrong last, if anything did.
+    /// The last error, if any.
     pub last_error: Option<String>,
     /// When the last attempt was made.
     pub last_at: Timestamp,
@@ -72,10 +73,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds up attempts, in whatever order they ended, each with whether it was a test; `None` if there are none.
+    /// Adds up attempts that ended in any order, each with whether it was a test. `None` if there are none.
     ///
-    /// How many failed in a row tells how the receiver is. So a test is not among those, nor an attempt for which there was nothing
-    /// to send; and a receiver that wants one event no more is well.
+    /// Only failures caused by the receiver count towards the streak. Tests, payloads that could not be rendered and
+    /// `aborted`, which rejects a single event, do not.
     #[must_use]
     pub fn of(attempts: &mut [(&Attempt, bool)]) -> Option<Self> {
         attempts.sort_by_key(|(attempt, _)| attempt.at);
@@ -105,13 +106,13 @@ impl Tally {
         })
     }
 
-    /// Returns the hour that they are counted for: that of the last one.
+    /// Returns the hour that the attempts are counted in: that of the last attempt.
     #[must_use]
     pub fn hour(&self) -> Hour {
         Hour::of(self.last_at)
     }
 
-    /// Returns what they add to their hour.
+    /// Returns what the attempts add to their hour.
     #[must_use]
     pub fn sums(&self) -> Sums {
         Sums { calls: self.calls, errors: self.errors, duration_ms: self.duration_ms }
@@ -142,17 +143,17 @@ mod tests {
 
     fn tally(verdicts: &[Verdict]) -> Tally {
         let attempts: Vec<Attempt> = (0..).zip(verdicts).map(|(second, verdict)| attempt(second, *verdict)).collect();
-        // They end in any order.
+        // The order in which they end does not matter.
         let mut attempts: Vec<_> = attempts.iter().rev().map(|attempt| (attempt, false)).collect();
         Tally::of(&mut attempts).unwrap()
     }
 
     #[rstest]
-    #[case::all_well(&[Accepted, Accepted], (2, 0, 0, true), None)]
+    #[case::all_accepted(&[Accepted, Accepted], (2, 0, 0, true), None)]
     #[case::all_failed(&[Refused, TimedOut], (2, 2, 2, false), Some("timed_out at 1"))]
     #[case::failed_in_the_end(&[Accepted, TimedOut, Refused], (3, 2, 2, true), Some("refused at 2"))]
-    #[case::well_in_the_end(&[TimedOut, Accepted], (2, 1, 0, true), Some("timed_out at 0"))]
-    #[case::it_wants_one_no_more(&[TimedOut, Aborted], (2, 2, 0, true), Some("aborted at 1"))]
+    #[case::accepted_in_the_end(&[TimedOut, Accepted], (2, 1, 0, true), Some("timed_out at 0"))]
+    #[case::aborted_in_the_end(&[TimedOut, Aborted], (2, 2, 0, true), Some("aborted at 1"))]
     #[case::nothing_to_send(&[Unrendered, Unrendered], (2, 2, 0, false), Some("unrendered at 1"))]
     #[case::nothing_to_send_ends_nothing(&[Refused, Unrendered, Refused], (3, 3, 2, false), Some("refused at 2"))]
     fn adds_up(#[case] verdicts: &[Verdict], #[case] sums: (u64, u64, u64, bool), #[case] last_error: Option<&str>) {
@@ -163,10 +164,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::all_well(&[Accepted], None)]
+    #[case::all_accepted(&[Accepted], None)]
     #[case::all_failed(&[Refused, TimedOut], Some(0))]
     #[case::failed_in_the_end(&[Refused, Accepted, TimedOut, Refused], Some(2))]
-    #[case::well_in_the_end(&[TimedOut, Accepted], None)]
+    #[case::accepted_in_the_end(&[TimedOut, Accepted], None)]
     fn knows_since_when_all_failed(#[case] verdicts: &[Verdict], #[case] second: Option<i64>) {
         assert_eq!(tally(verdicts).failing_since.map(Timestamp::as_second), second);
     }
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_tells_nothing_of_the_receiver() {
+    fn a_test_does_not_count_towards_the_streak() {
         let [failed, arrived] = [attempt(1, TimedOut), attempt(2, Accepted)];
         let tally = |attempts: &mut [(&Attempt, bool)]| {
             let tally = Tally::of(attempts).unwrap();

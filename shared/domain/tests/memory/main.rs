@@ -1,7 +1,7 @@
-//! What subscriptions take in memory, as an allocator counts it, and what is said that they take.
+//! Compares the memory that subscriptions take, as counted by an allocator, with their computed weight.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::print_stdout, reason = "the figures are to be seen")]
+#![expect(clippy::print_stdout, reason = "prints its figures")]
 
 use std::sync::Mutex;
 
@@ -17,10 +17,10 @@ use shapes::{MIXED, Shape, WORST, accepted, event, filter, list};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// One test at a time: the allocator counts for all.
+/// Runs one test at a time, because the allocator counts for all.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What once took 282 MB, 804 MB and 228 MB of the 256 MB that fan-out has.
+/// These once took 282 MB, 804 MB and 228 MB of the 256 MB that fan-out has.
 #[rstest]
 #[case::forty_wildcards(40, |n| filter(&json!([{"wildcard": format!("{n}*{}", "ab*".repeat(1_200))}])))]
 #[case::many_wildcards(150, |n| filter(&json!([{"wildcard": format!("{n}*{}", "ab*".repeat(1_200))}])))]
@@ -38,8 +38,8 @@ fn what_took_hundreds_of_megabytes_takes_few(#[case] count: usize, #[case] shape
     assert!(most < 5_000_000, "{most}");
 }
 
-/// The figure by which a write is refused and a cache is trimmed is never less than what is taken, also while it grows; and not so
-/// much more that it refuses what would fit.
+/// The computed weight, by which a write is refused and a cache is trimmed, is never less than the memory taken, even
+/// while it grows. It is also not so much more that webhooks that would fit are refused.
 #[test]
 fn what_is_counted_is_what_is_taken() {
     let _alone = ALONE.lock();
@@ -57,7 +57,7 @@ fn what_is_counted_is_what_is_taken() {
         assert_eq!(matcher.bytes(), weight, "{name}");
         assert!(taken <= weight && most <= weight, "{name}: {taken} are taken, {most} at most, {weight} are counted");
         assert!(taken * 6 > weight, "{name}: {taken} bytes are taken, {weight} are counted");
-        // Now with the sieves.
+        // Now with sieves.
         MEMORY.reset_peak_usage();
         matcher.matching(&event(&"acme".parse().unwrap()));
         let (with, peak) = (MEMORY.current_usage() - before, MEMORY.peak_usage() - before);

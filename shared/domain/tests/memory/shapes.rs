@@ -1,4 +1,4 @@
-//! What webhooks may ask for, each as large as it may be.
+//! The webhooks that take the most memory, each as large as allowed.
 
 use domain::access::tenant::TenantId;
 use domain::event::Event;
@@ -34,13 +34,13 @@ pub(crate) fn filter(of: &Json) -> Json {
     json!({"filter": {"value": {"a": of}}})
 }
 
-/// Reads what a webhook wants as fan-out does, unless it is refused.
+/// Deserializes a subscription as fan-out does, unless it is refused.
 fn subscription(number: usize, mut wanted: Json) -> Option<Subscription> {
     wanted["webhook"] = json!(WebhookId::from_parts(Timestamp::UNIX_EPOCH, number as u128).to_string());
     serde_json::from_str(&wanted.to_string()).ok()
 }
 
-/// Those of the wishes that a tenant may have together, and what they weigh.
+/// Returns the subscriptions that a tenant may have together, and their weight.
 pub(crate) fn accepted(wanted: impl IntoIterator<Item = Json>) -> (Vec<SubscriptionChange>, usize) {
     let mut total = 0;
     let mut all = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn accepted(wanted: impl IntoIterator<Item = Json>) -> (Vec<Subscript
 
 pub(crate) type Shape = fn(usize) -> Json;
 
-/// One member of each kind of filter, and of what else a webhook may ask for, each as large as it may be.
+/// One example of each kind of filter and of other conditions, each as large as allowed.
 pub(crate) const WORST: [(&str, Shape); 14] = [
     ("wildcards", |n| filter(&list(180, |m| json!({"wildcard": format!("*{n}{m}")})))),
     ("one wildcard", |n| filter(&json!([{"wildcard": format!("{n}*{}", "a*".repeat(1_900))}]))),
@@ -92,5 +92,5 @@ pub(crate) const WORST: [(&str, Shape); 14] = [
     }),
 ];
 
-/// Some of each.
+/// A mix of all of them.
 pub(crate) const MIXED: (&str, Shape) = ("mixed", |n| WORST[n % WORST.len()].1(n));

@@ -202,7 +202,7 @@ mod tests {
     #[case::status("status=5x", "status: must be a status such as 404 or a class such as 5xx")]
     #[case::no_digit("status=%2B50", "status: must be")]
     #[case::zero("status=0xx", "status: must be")]
-    #[case::event("event_id=dlv_01M7YRRT800000000000000001", "event_id: not an id of the form evt_<ULID>")]
+    #[case::event("event_id=dlv_01M7YRRT800000000000000001", "event_id: must be an id of the form evt_<ULID>")]
     #[case::unknown("colour=red", "unknown field `colour`")]
     fn names_what_is_wrong(#[case] query: &str, #[case] error: &str) {
         let found = read(query).unwrap_err();

@@ -1,17 +1,18 @@
-//! Which statuses a webhook counts as success.
+//! The statuses that a webhook counts as success.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How many of them a webhook may name.
+/// The largest number of patterns in a webhook.
 pub const MAX_STATUS_PATTERNS: usize = 20;
 
-/// A status, or a class of them: `409` or `2xx`.
+/// A status or a class of statuses: `409` or `2xx`.
 ///
-/// The classes are `2xx`, `4xx` and `5xx`, the codes 200 to 599. `1xx` is no answer yet. All of `3xx` is left out because a receiver
-/// that has moved must not count as one that takes everything; one code of it, `304`, says what its owner means.
+/// The classes are `2xx`, `4xx` and `5xx`; the codes are 200 to 599. `1xx` is not a final response. `3xx` is left out,
+/// because a receiver that has moved must not count as one that accepts everything; a single code such as `304` is a
+/// deliberate choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct StatusPattern(Pattern);
@@ -22,22 +23,22 @@ enum Pattern {
     Code(u16),
 }
 
-/// A text that names no status that an answer can end with.
+/// The text is not a valid pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseStatusPatternError {
-    /// Nothing of the kind.
+    /// Neither a class nor a code.
     #[error("must be a class (2xx, 4xx or 5xx) or a code from 200 to 599 such as 409")]
     Malformed,
-    /// `1xx`, or a code of it.
-    #[error("must not be informational: another answer follows it; use 2xx, 4xx, 5xx or a code from 200 to 599")]
+    /// `1xx`, or one of its codes.
+    #[error("must not be an informational status; use 2xx, 4xx, 5xx or a code from 200 to 599")]
     Informational,
     /// `3xx`.
-    #[error("must not be all redirects, which are not followed: name the one code that is meant, such as 304")]
+    #[error("must not be the class of redirects, which are not followed; use a single code such as 304")]
     Redirects,
 }
 
 impl StatusPattern {
-    /// Says whether it means the status.
+    /// Returns whether the pattern matches the status.
     #[must_use]
     pub fn matches(self, status: u16) -> bool {
         match self.0 {
@@ -47,7 +48,7 @@ impl StatusPattern {
     }
 }
 
-/// Says whether the status is success to a webhook that names these: 2xx if it names none.
+/// Returns whether the status is a success for a webhook with these patterns. Without patterns, 2xx is.
 #[must_use]
 pub fn is_success(patterns: &[StatusPattern], status: u16) -> bool {
     match patterns {

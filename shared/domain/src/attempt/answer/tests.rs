@@ -26,7 +26,7 @@ fn patterns(texts: &[&str]) -> Vec<StatusPattern> {
 #[case::too_many(429, Verdict::Throttled)]
 #[case::failed(500, Verdict::ServerFailed)]
 #[case::unavailable(503, Verdict::Unavailable)]
-#[case::nobody_knows(999, Verdict::ServerFailed)]
+#[case::unknown(999, Verdict::ServerFailed)]
 #[case::never_ended(199, Verdict::ServerFailed)]
 fn the_status_decides(#[case] status: u16, #[case] verdict: Verdict) {
     let judged = judge(Answer { status, ..Answer::default() }, &[], now());
@@ -83,7 +83,7 @@ fn how_long_to_wait(#[case] text: &str, #[case] seconds: Option<u32>) {
 }
 
 #[test]
-fn a_wait_is_told_of_failures_only() {
+fn only_failures_have_a_retry_after() {
     let after =
         |status| judge(Answer { status, retry_after: Some("9"), ..Answer::default() }, &[], now()).retry_after_s;
     assert_eq!((after(503), after(429), after(200)), (Some(9), Some(9), None));
@@ -133,7 +133,8 @@ proptest! {
         }
     }
 
-    /// Whatever is said: success is what the webhook names, unless the receiver wants no more; and a failure says why.
+    /// Success is what the webhook configures, unless the receiver wants no more deliveries. Every failure has an error
+    /// message.
     #[test]
     fn every_answer_has_one_meaning(
         status in 100_u16..=999,

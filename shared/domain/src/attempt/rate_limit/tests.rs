@@ -14,7 +14,7 @@ fn delivery(number: u128) -> DeliveryId {
     DeliveryId::from_parts(now(), number)
 }
 
-/// Deliveries of these numbers, none of which had a turn.
+/// Asks of the deliveries with these numbers, none of which had a turn.
 fn asks(numbers: impl IntoIterator<Item = u128>) -> Vec<Ask> {
     numbers.into_iter().map(|number| Ask { delivery: delivery(number), had_turn: false }).collect()
 }
@@ -23,7 +23,7 @@ fn takes(concurrency: u32) -> Limits {
     Limits { rate: None, concurrency: Some(concurrency) }
 }
 
-/// Which of the asks may be made now.
+/// How many of the asks may be made now.
 fn may_go(turns: &[Turn]) -> usize {
     turns.iter().filter(|turn| matches!(turn, Turn::At(_))).count()
 }
@@ -85,7 +85,7 @@ fn a_place_is_not_kept_for_ever() {
     assert_eq!(may_go(&flow.take(takes(1), &asks([2]), "a", in_ms(60_000), in_ms(59_999))), 0);
     assert_eq!(may_go(&flow.take(takes(1), &asks([2]), "a", in_ms(120_000), in_ms(60_000))), 1);
     let late = flow.take(takes(1), &asks([1]), "b", in_ms(120_000), in_ms(60_001));
-    assert_eq!(late, [Turn::Wait], "who comes later than that asks as all others do");
+    assert_eq!(late, [Turn::Wait], "a late delivery asks like any other");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_delivery_whose_turn_of_the_rate_is_late_holds_no_place() {
 }
 
 #[test]
-fn the_line_is_looked_at_while_somebody_may_wait_there() {
+fn the_line_is_read_while_a_delivery_may_wait_there() {
     let mut flow = Flow::default();
     flow.take(takes(1), &asks([1]), "a", in_ms(60_000), now());
     assert!(!flow.may_have_line(now()), "no delivery had to wait");
@@ -151,22 +151,22 @@ fn what_was_written_before_there_were_lines_is_read() {
     assert_eq!(flow, Flow::default());
 }
 
-/// What happens at a receiver, and to those who would call it.
+/// An operation in the simulation of a receiver and its deliveries.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    /// So many deliveries come, in one batch.
+    /// This many deliveries arrive in one batch.
     Arrive(u128),
-    /// A batch ends, and gives its places back.
+    /// A batch ends and returns its places.
     End(usize),
     /// The process of a batch dies.
     Die(usize),
-    /// The message of one that was woken arrives.
+    /// The message of a woken delivery arrives.
     Woken(usize),
-    /// It is lost.
+    /// The message of a woken delivery is lost.
     Lost(usize),
     /// A process reads the line.
     Look,
-    /// So many seconds pass.
+    /// This many seconds pass.
     Pass(u64),
 }
 
@@ -182,7 +182,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// When a delivery last had to wait is written every ten seconds: one that came since then counts too.
+/// The time when a delivery last had to wait is written every ten seconds, so one that began to wait since then counts
+/// too.
 #[test]
 fn a_delivery_may_have_joined_since_that_was_last_written() {
     let mut flow = Flow::default();
@@ -197,8 +198,8 @@ fn a_delivery_may_have_joined_since_that_was_last_written() {
 }
 
 proptest! {
-    /// Whatever happens, no more requests are under way than the receiver takes, no waiting delivery is passed over by a later one,
-    /// and a line that is looked at gets every place that is free.
+    /// Invariant: the requests in flight never exceed the limit, no waiting delivery is passed over by a later one, and
+    /// a line that is read gets every free place.
     #[test]
     fn places_are_kept_in_order(most in 1_u32..5, ops in prop::collection::vec(op(), 1..80)) {
         let limits = takes(most);
@@ -223,7 +224,7 @@ proptest! {
                     Vec::new()
                 }
                 Op::Lost(which) if !woken.is_empty() => {
-                    // Its row is due, and the sweep sends it again: then it asks again.
+                    // Its row is due, so the sweep sends it and it asks again.
                     line.insert(woken.swap_remove(which % woken.len()));
                     Vec::new()
                 }
@@ -235,7 +236,7 @@ proptest! {
                 Op::End(_) | Op::Die(_) | Op::Woken(_) | Op::Lost(_) | Op::Look => Vec::new(),
             };
             if !asked.is_empty() {
-                // No two batches have one name: the places of the second would take those of the first away.
+                // Batches need distinct names, or the places of the second would replace those of the first.
                 asked_so_often += 1;
                 let (holder, until) = (format!("batch {asked_so_often}"), at + Duration::from_mins(1));
                 let turns = flow.take(limits, &asked, &holder, until, at);
@@ -262,7 +263,7 @@ proptest! {
 }
 
 proptest! {
-    /// Whatever the order of the asks, no second sees more requests than twice the rate, and none is refused.
+    /// Whatever the order of the asks, no second has more requests than twice the rate, and none is refused.
     #[test]
     fn the_rate_holds_over_all_processes(rate in 1_u32..50, arrivals in prop::collection::vec((0_u64..5000, 1_u128..20), 1..20)) {
         let limits = Limits { rate: Some(rate), concurrency: None };

@@ -104,7 +104,7 @@ proptest! {
         let authorization = ("authorization".to_owned(), format!("Bearer {token}"));
         let masked = Masked::of(&headers, &BTreeMap::new()).and_authorization(&authorization.1.clone().into());
         headers.push(authorization);
-        // A receiver that sends all back.
+        // A receiver that echoes the request.
         let echo: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let outcome = masked.conceal(Outcome::unanswered(Verdict::Refused, echo.join("\n")));
         for kept in [String::from(masked.headers.clone()), outcome.error.unwrap()] {

@@ -1,4 +1,4 @@
-//! Networks that deliveries come from.
+//! Networks in CIDR notation.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// A text that is neither an address nor a network.
+/// The text is neither an address nor a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an address such as 203.0.113.7 or a network such as 203.0.113.0/28")]
 pub struct ParseNetworkError;

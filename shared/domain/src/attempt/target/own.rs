@@ -1,32 +1,32 @@
-//! Where the deployment itself answers.
+//! The URLs of this deployment itself.
 
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// A place where this deployment answers: API Gateway's name for its API, or a name of the operator's.
+/// A URL of this deployment: the name that API Gateway gives its API, or a name of the operator's.
 ///
-/// It is known by its name alone. Another name for the same addresses leads nowhere: API Gateway knows an API by the name in TLS and
-/// `Host`.
+/// The name alone identifies it. Another name for the same addresses does not lead to the deployment, because API
+/// Gateway selects an API by the name in TLS and `Host`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
     host: OwnHost,
-    /// The port that the operator named; without one, every port.
+    /// The port that the operator configured. If missing: every port.
     port: Option<u16>,
-    /// The words of the path below which it answers; without any, everywhere.
+    /// The path segments below which it answers. If empty: all paths.
     path: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OwnHost {
-    /// `<id>.execute-api` below whatever name the region has.
+    /// `<id>.execute-api` in any region.
     Api(String),
-    /// One name, in lower case and without a dot at its end.
+    /// A name in lower case, without a trailing dot.
     Name(String),
 }
 
-/// A text that does not say where the deployment answers.
+/// The text is neither the id of an API nor a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be the id of an API, or a URL such as https://hooks.example.com or https://example.com/hooks")]
 pub struct ParseOwnError;
@@ -45,8 +45,9 @@ impl FromStr for Own {
 }
 
 impl Own {
-    /// Says whether a URL with this host, as [`Url`] has it, this port and this path leads here. The port matters only if the operator
-    /// named one: otherwise a gateway may listen at others for the deployment.
+    /// Returns whether a URL with this host, as [`Url`] has it, this port and this path leads to the deployment. The
+    /// port is compared only if the operator configured one; otherwise a gateway may listen on other ports for the
+    /// deployment.
     pub(super) fn is(&self, host: &str, port: u16, path: &str) -> bool {
         let host = plain(host);
         let here = match &self.host {
@@ -60,12 +61,12 @@ impl Own {
     }
 }
 
-/// Returns a name as it is compared: a dot at its end means the same as none.
+/// Returns a host name in its normal form, without a trailing dot.
 fn plain(host: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Returns the words of a path as they are compared: as a lenient gateway reads them, decoded and without empty ones.
+/// Returns the segments of a path as a lenient gateway reads them: decoded and without empty ones.
 fn words(path: &str) -> Vec<String> {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let mut words = Vec::new();
@@ -98,7 +99,7 @@ mod tests {
             "http://127.0.0.1:4566",
         ];
         let own = own.map(|text| text.parse().unwrap()).to_vec();
-        // The local stack answers below `localhost`.
+        // The local stack is at a name below `localhost`.
         let allowed = vec!["127.0.0.0/8".parse().unwrap()];
         TargetPolicy { allowed, allow_http: true, own, ports: vec!["1-65535".parse().unwrap()] }
     }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// A port, or all from one to another: `443` or `1024-65535`.
+/// A port or a range of ports: `443` or `1024-65535`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRange(RangeInclusive<u16>);
 
-/// A text that is neither.
+/// The text is neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a port from 1 to 65535 such as 443, or a range such as 1024-65535")]
 pub struct ParsePortRangeError;
@@ -20,7 +20,7 @@ impl PortRange {
         Self(port..=port)
     }
 
-    /// Says whether the port is one of them.
+    /// Returns whether the range contains the port.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.0.contains(&port)

@@ -14,7 +14,7 @@ fn local() -> TargetPolicy {
 #[case::metadata("169.254.169.254", false)]
 #[case::private_10("10.1.2.3", false)]
 #[case::private_172("172.31.255.255", false)]
-#[case::beside_private_172("172.32.0.1", true)]
+#[case::next_to_private_172("172.32.0.1", true)]
 #[case::private_192("192.168.0.1", false)]
 #[case::shared("100.64.0.1", false)]
 #[case::unspecified("0.0.0.0", false)]
@@ -37,7 +37,7 @@ fn local() -> TargetPolicy {
 #[case::teredo("2001::1", false)]
 #[case::benchmark_v6("2001:2::1", false)]
 #[case::orchid("2001:20::1", false)]
-#[case::beside_the_assignments("2001:200::1", true)]
+#[case::next_to_the_assignments("2001:200::1", true)]
 #[case::as112_v6("2620:4f:8000::1", false)]
 #[case::more_documentation("3fff::1", false)]
 #[case::unallocated("4000::1", false)]
@@ -102,7 +102,7 @@ fn ports(#[case] url: &str, #[case] named: &[&str], #[case] allow_http: bool, #[
 }
 
 #[test]
-fn a_port_that_is_not_allowed_is_told_what_is() {
+fn a_refused_port_names_the_allowed_ones() {
     assert_eq!(
         TargetPolicy::default().parse("https://example.com:22/").unwrap_err().to_string(),
         "must use one of the ports that this deployment allows (443, 8443), not 22"
@@ -155,7 +155,7 @@ fn the_operator_may_allow_http_and_loopback() {
     assert!(local().parse("http://10.0.0.1/").is_err());
 }
 
-/// What must not be called, as reliable lists of it are written: apart from the one in the code.
+/// Addresses that must be refused, from independent lists rather than from the code.
 const REFUSED: [&str; 33] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -210,7 +210,7 @@ proptest! {
         prop_assert!(!TargetPolicy::default().permits(address), "{address}");
     }
 
-    /// An IPv4 address gets nowhere in an IPv6 disguise, whatever it is.
+    /// No IPv6 form of an IPv4 address is permitted.
     #[test]
     fn no_disguise_is_permitted(v4: u32) {
         let v4 = u128::from(v4);

@@ -102,7 +102,7 @@ fn refuses_what_is_over(
 #[case::between(99, &[80])]
 #[case::all(100, &[80, 100])]
 #[case::more(150, &[80, 100])]
-fn thresholds_are_told_once(#[case] used: u64, #[case] percents: &[u8]) {
+fn thresholds_are_announced_once(#[case] used: u64, #[case] percents: &[u8]) {
     let mut meter = meter(100, &[(0, deliveries(used))]);
     let told = |meter: &mut Meter| meter.thresholds().into_iter().map(|(_, percent, _)| percent).collect::<Vec<_>>();
     assert_eq!(told(&mut meter), percents);
@@ -126,7 +126,7 @@ fn a_refusal_reaches_the_last_threshold(#[case] used: u64, #[case] percents: &[u
     let mut renewed = meter.renewed(&read);
     renewed.refused(Budget::StoredBytes);
     assert_eq!(renewed.thresholds(), []);
-    // On the next day it is announced again, if something is refused then.
+    // It is announced again on the next day if something is refused then.
     let tomorrow = now() + SignedDuration::from_hours(24);
     let mut renewed = renewed.renewed(&Meter::new(limits(100), &[], 7, tomorrow));
     assert_eq!(renewed.thresholds(), []);
@@ -145,7 +145,7 @@ fn webhooks_have_thresholds() {
     assert_eq!(reached(8), [(Budget::Webhooks, 80, 8)]);
     assert_eq!(reached(9), []);
     assert_eq!(reached(10), [(Budget::Webhooks, 100, 10)]);
-    // A count of another day is not known any more, and announces nothing.
+    // The count of another day is no longer valid and announces nothing.
     let tomorrow = now() + SignedDuration::from_hours(24);
     let mut renewed = meter.renewed(&Meter::new(limits(10), &[], 7, tomorrow));
     assert_eq!((renewed.used(Budget::Webhooks), renewed.thresholds()), (0, Vec::new()));
@@ -162,7 +162,8 @@ fn what_is_known_is_read_again_after_a_minute_and_on_the_next_day() {
 }
 
 proptest! {
-    /// Of any days each makes no more than the budget, later deliveries come later, and none is lost: it is made or has no turn.
+    /// For any days: no day makes more than the budget, later deliveries come later, and each is either made or has no
+    /// turn.
     #[test]
     fn no_day_makes_more_than_its_budget(limit in 1_u64..20, days in prop::collection::vec(0_u64..100, 1..12)) {
         let mut made: std::collections::BTreeMap<Date, u64> = std::collections::BTreeMap::new();
@@ -188,7 +189,7 @@ proptest! {
         prop_assert!(made.values().all(|made| *made <= limit), "{made:?}");
     }
 
-    /// What a condition lets through is within the budget, whatever the counter says.
+    /// The room allows exactly what is within the budget, whatever the counter is.
     #[test]
     fn room_is_exact(limit in 0_u64..50, used in 0_u64..60, more in 1_u64..60) {
         let meter = meter(limit, &[]);
@@ -196,7 +197,8 @@ proptest! {
         prop_assert_eq!(admitted, used + more <= limit);
     }
 
-    /// Whatever a tenant publishes, each threshold is announced once: 100 % when something is refused or all is used.
+    /// Whatever a tenant publishes, each threshold is announced once; 100 % is announced when something is refused or
+    /// everything is used.
     #[test]
     fn no_refusal_goes_unannounced(limit in 0_u64..50, asked in prop::collection::vec(1_u64..20, 0..30)) {
         let mut meter = meter(limit, &[]);

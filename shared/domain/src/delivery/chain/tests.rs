@@ -59,7 +59,7 @@ fn places(#[case] chain: Option<u32>, #[case] head: Option<State>, #[case] expec
 #[case::no_order_any_more(Ordering::None, OnExhausted::Halt, Verdict::Refused, true)]
 #[case::not_wanted(Ordering::Entity, OnExhausted::Halt, Verdict::Aborted, true)]
 #[case::nothing_wanted(Ordering::Entity, OnExhausted::Halt, Verdict::Gone, true)]
-fn what_is_exhausted_lets_go(
+fn an_exhausted_delivery_releases_the_next_one(
     #[case] ordering: Ordering,
     #[case] on_exhausted: OnExhausted,
     #[case] last: Verdict,
@@ -70,8 +70,8 @@ fn what_is_exhausted_lets_go(
     assert_eq!(lets_go(State::Exhausted, Some(last), Some(&webhook)), expected);
 }
 
-/// When a delivery that waited behind another is looked at again once its turn has come, and how long its message waits
-/// in a queue.
+/// A deferred delivery that waited behind another: the time that it is due when its turn comes, and the delay of its
+/// message.
 #[rstest]
 #[case::within_the_budget(None, None, OVERDUE_AFTER, Some(Duration::ZERO))]
 #[case::its_time_has_come(Some(Deferral::Until(start())), None, OVERDUE_AFTER, Some(Duration::ZERO))]
@@ -99,7 +99,7 @@ fn later(wait: Duration) -> Deferral {
     Deferral::Until(start() + wait)
 }
 
-/// What the version before wrote has no deferral: such a delivery goes as it went then.
+/// A message of the previous version has no deferral. Its delivery is attempted at once, as before.
 #[test]
 fn a_message_without_a_deferral_goes_at_once() {
     let json = Message { body: None, ..first(2) }.to_json();
@@ -114,33 +114,33 @@ fn an_entity_has_a_short_name() {
     assert_eq!(entity("films/1").len(), 24);
 }
 
-/// What happens next in the world below. The numbers choose among what there is.
+/// An operation in the simulated world. The numbers select among the existing items.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    /// The entity changes: a message comes to the queue that keeps order, perhaps over its tenant's budget for some
+    /// The entity changes: a message is put on the FIFO queue, perhaps deferred by the tenant's budget for some
     /// seconds.
     Change(Option<u32>),
-    /// A copy of an older message comes to it.
+    /// A copy of an older message is put on the FIFO queue.
     Copy(usize),
-    /// A process takes the first message of that queue.
+    /// A process takes the first message of the FIFO queue.
     TakeFirst,
-    /// A process takes some message of the other queue; perhaps it stays there too.
+    /// A process takes a message of the standard queue; the message may stay there too.
     Take(usize, bool),
-    /// A request ends so, and its process writes it.
+    /// A request ends with this verdict, and its process writes the outcome.
     End(usize, Verdict),
     /// A process dies.
     Die(usize),
-    /// A process dies after it wrote, before it sent what follows.
+    /// A process dies after writing the outcome and before sending the messages that follow.
     EndAndDie(usize, Verdict),
-    /// Time passes, and the sweep looks.
+    /// Time passes, and the sweep runs.
     Wait(u64),
-    /// Somebody redrives an exhausted delivery.
+    /// A user redrives an exhausted delivery.
     Redrive(usize),
-    /// Somebody skips the head.
+    /// A user skips the head.
     Skip,
-    /// Somebody pauses the webhook, or resumes it.
+    /// A user pauses or resumes the webhook.
     Pause,
-    /// Somebody changes what an exhausted delivery means.
+    /// A user changes `on_exhausted`.
     Policy,
 }
 
@@ -164,16 +164,16 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..120)
 }
 
-/// A request that is under way.
+/// A request in flight.
 struct Flight {
     message: Message,
     admission: Admission,
-    /// Whether its message stands first in the queue that keeps order.
+    /// Whether its message is first on the FIFO queue.
     in_order: bool,
     until: Timestamp,
 }
 
-/// The ledger, its writes as the real one makes them; two queues; and one webhook with one entity.
+/// A model of the ledger with the writes of the real one, two queues, and one webhook with one entity.
 struct World {
     now: Timestamp,
     webhook: Webhook,
@@ -184,7 +184,7 @@ struct World {
     any_order: Vec<Message>,
     flights: Vec<Flight>,
     changes: Vec<Message>,
-    /// Those that have ended or were given up, at least once.
+    /// Deliveries that have ended or were given up at least once.
     gone: BTreeSet<DeliveryId>,
 }
 
@@ -244,7 +244,7 @@ impl World {
                 let setting = &mut self.webhook.settings.on_exhausted;
                 *setting = if *setting == OnExhausted::Halt { OnExhausted::Skip } else { OnExhausted::Halt };
             }
-            // There is nothing of the kind now.
+            // There is nothing that the operation could apply to.
             Op::Copy(_) | Op::TakeFirst | Op::Take(..) | Op::End(..) | Op::EndAndDie(..) | Op::Die(_) => {}
         }
     }
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// Looks at a message; says whether it makes a request.
+    /// Handles a message; returns whether it makes a request.
     fn begin(&mut self, message: Message, in_order: bool) -> bool {
         let row = self.rows.get(&message.delivery);
         let (admission, decision) = decide(&message, row, Some(&self.webhook), None, self.now);
@@ -302,11 +302,11 @@ impl World {
             }
             row.lease_until = Some(until);
         }
-        // The law: whatever goes out for the first time, all that came before it has ended or was given up.
+        // The invariant: when a delivery is attempted for the first time, all earlier ones have ended or were given up.
         let before = self.changes.iter().map(|change| change.delivery).take_while(|id| *id != message.delivery);
         let overtaken: Vec<_> = before.filter(|id| !self.gone.contains(id)).collect();
         let again = self.gone.contains(&message.delivery);
-        // And none goes before the time that the budget of its tenant gave it.
+        // No delivery is attempted before the time that its tenant's budget allows.
         let change = self.changes.iter().find(|change| change.delivery == message.delivery).unwrap();
         let is_early = matches!(change.deferral, Some(Deferral::Until(until)) if until > self.now);
         assert!(again || !is_early, "{} goes at {}: {:?}", message.delivery, self.now, change.deferral);
@@ -363,7 +363,7 @@ impl World {
         if ended {
             self.gone.insert(message.delivery);
         }
-        // Those whose time the budget gave are the sweep's.
+        // The sweep sends the messages of deferred deliveries.
         let is_deferred = progress.state == State::Pending && progress.next_at.is_some();
         if matches!(progress.state, State::Pending | State::Retrying) && !is_deferred {
             next.push(self.rows[&message.delivery].next_message());
@@ -416,7 +416,7 @@ impl World {
         }
     }
 
-    /// Everything goes well from now on.
+    /// From now on nothing fails.
     fn recover(&mut self) {
         self.webhook.pause = None;
         self.webhook.settings.on_exhausted = OnExhausted::Halt;
@@ -446,7 +446,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever fails, dies, comes twice or is told to: nothing overtakes, and nothing waits for ever.
+    /// Whatever fails, dies, is duplicated or changed by users: no delivery overtakes another, and every delivery ends.
     #[test]
     fn nothing_overtakes_and_nothing_is_left_behind(ops in ops()) {
         let mut world = World::new();

@@ -53,7 +53,7 @@ fn spreads_what_it_sends() {
     assert_eq!(job.take_turns(5, now()), halves);
     assert_eq!(job.progress.next_at, now() + Duration::from_millis(2500));
     assert_eq!(job.take_turns(1, now() + seconds(2)), [Duration::from_millis(500)]);
-    // What was not sent in its time is not made up for at once.
+    // Turns that were not used in time are not made up for in a burst.
     assert_eq!(job.take_turns(1, now() + seconds(60)), [Duration::ZERO]);
     assert_eq!(job.progress.next_at, now() + Duration::from_millis(60_500));
 }
@@ -153,7 +153,8 @@ fn replays_what_is_wanted(#[case] event_type: &str, #[case] asked: &[&str], #[ca
 }
 
 proptest! {
-    /// However the runs fall, no second has more than its share, give or take one, and the turns never go back.
+    /// However the runs fall, at most one delivery more than the rate is sent in any second, and the turns never move
+    /// backwards.
     #[test]
     fn keeps_the_pace(rate in 1_u32..=MAX_RATE, runs in proptest::collection::vec((1_usize..60, 0_u64..90), 1..12)) {
         let (mut job, mut at, mut turns) = (job(rate), now(), Vec::new());
@@ -168,7 +169,7 @@ proptest! {
         }
     }
 
-    /// What a run may send has its turn before the horizon, and the one after it has not.
+    /// Every turn of a run is before the horizon, and the next one is not.
     #[test]
     fn a_run_ends_at_the_horizon(rate in 1_u32..=MAX_RATE, late in 0_u64..70_000) {
         let mut job = job(rate);

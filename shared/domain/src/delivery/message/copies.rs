@@ -1,8 +1,8 @@
-//! Copies in one batch.
+//! Copies of a message in one batch.
 //!
-//! A queue delivers at least once, and a sender repeats a call whose answer was lost: there can be several messages that ask
-//! for the same attempt, and when there is a backlog one batch holds them side by side. Nothing in the ledger tells them apart
-//! before the attempt is made, so a batch makes each attempt once, on behalf of all its copies.
+//! A queue delivers at least once, and a sender repeats a call whose answer was lost. Several messages can therefore
+//! ask for the same attempt, and with a backlog they can be in the same batch. The ledger cannot tell them apart before
+//! the attempt is made, so a batch makes each attempt once on behalf of all copies.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{Body, Message};
 use crate::id::DeliveryId;
 
-/// The messages of a batch that ask for one attempt, by their places in the batch.
+/// The messages of a batch that ask for the same attempt, by their positions in the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copies {
     /// The one to act upon.
@@ -19,13 +19,13 @@ pub struct Copies {
     pub others: Vec<usize>,
 }
 
-/// What tells attempts apart.
+/// What identifies an attempt: delivery, cycle and attempt number.
 type Key = (DeliveryId, u32, u32);
 
 /// Groups the messages of a batch by the attempt that they ask for, in the order in which each attempt first appears.
 ///
-/// Messages of one delivery that ask for different attempts stay apart: [`admit`](crate::delivery::decide::admit) acts upon one of them at
-/// most, whatever the ledger's row says.
+/// Messages of one delivery that ask for different attempts are not grouped: [`admit`](crate::delivery::decide::admit)
+/// admits at most one of them, whatever the ledger's row says.
 #[must_use]
 pub fn by_attempt(messages: &[&Message]) -> Vec<Copies> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -40,16 +40,16 @@ pub fn by_attempt(messages: &[&Message]) -> Vec<Copies> {
     groups.into_iter().filter_map(|places| choose(messages, places)).collect()
 }
 
-/// Chooses the copy that brings most; the first of several that bring the same.
+/// Chooses the copy with the highest rank; the first one of several.
 fn choose(messages: &[&Message], places: Vec<usize>) -> Option<Copies> {
     let chosen = places.iter().copied().min_by_key(|place| Reverse(brings(messages[*place])))?;
     let others = places.into_iter().filter(|place| *place != chosen).collect();
     Some(Copies { chosen, others })
 }
 
-/// What a message brings to its attempt. A body first: a redrive may have one that the row has no longer, and a copy of it none.
-/// Then how often it was received: a copy that may have ended a process before is attempted apart from the others. Then that it
-/// stands in the queue of slow receivers already: it makes no detour to get there.
+/// Ranks a message among its copies. A body comes first: a redrive may carry one that the row no longer has. Then the
+/// number of receives: a copy that may have killed a process is attempted apart from the others. Then the queue: a copy
+/// that is already on the queue of slow receivers needs no detour to it.
 fn brings(message: &Message) -> (u8, u32, bool) {
     let body = match &message.body {
         Some(Body::Inline(_) | Body::Stored(_)) => 2,
@@ -95,7 +95,7 @@ mod tests {
         proptest::collection::vec(one, 0..11)
     }
 
-    /// No row, or one in any state.
+    /// Either no row, or a row in any state.
     fn rows() -> impl Strategy<Value = Option<Delivery>> {
         let states = prop_oneof![
             Just(State::Pending),
@@ -142,7 +142,7 @@ mod tests {
             prop_assert_eq!(places, (0..batch.len()).collect::<Vec<_>>(), "every message is in one group");
         }
 
-        /// So no two writes of a batch are about one row.
+        /// Therefore no two writes of a batch concern the same row.
         #[test]
         fn of_a_delivery_one_attempt_at_most_is_acted_upon(batch in batches(), row in rows()) {
             let delivery = message(0, 0, 1, None, false).delivery;

@@ -1,11 +1,11 @@
-//! What the value of a field may be.
+//! Alternatives: the values that a field may have.
 
 use ipnet::IpNet;
 use serde_json::{Number, Value as Json, json};
 
 use crate::matching::weight::{heap, json as json_weight, members};
 
-/// One of the values that a field may have. In little room: a tenant may have hundreds of thousands.
+/// One of the values that a field may have. Compact, because a tenant may have hundreds of thousands.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Alternative {
     /// A text, a number, `true`, `false` or `null`.
@@ -13,7 +13,7 @@ pub(super) enum Alternative {
     Prefix(Box<str>),
     Suffix(Box<str>),
     SameButForCase(Box<str>),
-    /// As it was written: a star for any characters, `\*` and `\\` for themselves.
+    /// In its written form: a star for any characters, `\*` and `\\` for a literal star and backslash.
     Wildcard(Box<str>),
     AnythingBut(Box<Json>),
     /// All texts, or all numbers.
@@ -23,7 +23,7 @@ pub(super) enum Alternative {
     Network(Box<(Box<str>, IpNet)>),
 }
 
-/// How a number compares with a bound.
+/// How a number is compared with a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     Equal,
@@ -64,10 +64,10 @@ impl Comparison {
     }
 }
 
-const NOT_TAKEN: &str = "has an operand that the operator does not take";
+const NOT_TAKEN: &str = "must have an operand of a type that the operator accepts";
 
 impl Alternative {
-    /// Reads one of a list of `of`; says what is wrong with it.
+    /// Parses one of `of` alternatives, or returns what is wrong with it.
     pub(super) fn read(alternative: Json, of: usize) -> Result<Self, &'static str> {
         let operator = match alternative {
             Json::Object(operator) => operator,
@@ -83,9 +83,9 @@ impl Alternative {
             ("suffix", Json::String(text)) => Ok(Self::Suffix(text.into())),
             ("equals-ignore-case", Json::String(text)) => Ok(Self::SameButForCase(text.into())),
             ("wildcard", Json::String(text)) if is_wildcard(&text) => Ok(Self::Wildcard(text.into())),
-            ("wildcard", Json::String(_)) => {
-                Err("has a wildcard with two stars in a row, or a backslash that no star or backslash follows")
-            }
+            ("wildcard", Json::String(_)) => Err(
+                "must be a wildcard without two stars in a row, and with each backslash followed by a star or a backslash",
+            ),
             ("cidr", Json::String(text)) => {
                 let network = text.parse().map_err(|_| NOT_TAKEN)?;
                 Ok(Self::Network(Box::new((text.into(), network))))
@@ -96,7 +96,7 @@ impl Alternative {
             }
             ("anything-but", value @ (Json::String(_) | Json::Number(_))) => Ok(Self::AnythingBut(Box::new(value))),
             ("numeric", Json::Array(values)) => numeric(&values).map(Self::Numeric).ok_or(NOT_TAKEN),
-            ("exists", _) if of > 1 => Err("must be the only alternative, because it is exists"),
+            ("exists", _) if of > 1 => Err("must be the only alternative, because it uses exists"),
             ("exists", Json::Bool(exists)) => Ok(Self::Exists(exists)),
             (
                 "prefix" | "suffix" | "equals-ignore-case" | "wildcard" | "cidr" | "anything-but" | "numeric"
@@ -104,17 +104,17 @@ impl Alternative {
                 _,
             ) => Err(NOT_TAKEN),
             _ => Err(
-                "is not a supported operator; those are prefix, suffix, equals-ignore-case, wildcard, anything-but, numeric, exists and cidr",
+                "must be a supported operator: prefix, suffix, equals-ignore-case, wildcard, anything-but, numeric, exists or cidr",
             ),
         }
     }
 
-    /// Returns the one text that it takes, if it takes only one.
+    /// Returns the only text that it accepts, if there is exactly one.
     pub(super) fn exact_text(&self) -> Option<&str> {
         if let Self::Is(scalar) = self { scalar.as_str() } else { None }
     }
 
-    /// Writes it as it was read.
+    /// Writes it in its original form.
     pub(super) fn to_json(&self) -> Json {
         match self {
             Self::Is(scalar) => scalar.clone(),
@@ -133,7 +133,7 @@ impl Alternative {
         }
     }
 
-    /// Returns at most how many bytes it takes on the heap.
+    /// Returns an upper bound of the bytes that it takes on the heap.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Is(scalar) => json_weight(scalar),

@@ -1,4 +1,4 @@
-//! The rules: whether one event passes one pattern.
+//! Evaluates whether an event matches a pattern.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,18 +13,18 @@ use crate::event::state::State;
 use crate::matching::effort::Effort;
 use crate::value::{Map, Value};
 
-/// A value of an event that is no list and no map.
+/// A value of an event that is neither a list nor a map.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
-    /// As a 64-bit floating point number, if it is one.
+    /// As a 64-bit floating point number, if it can be represented as one.
     Number(Option<f64>),
     Text(&'a str),
 }
 
 impl<'a> Scalar<'a> {
-    /// Returns the value, if it is no list and no map.
+    /// Returns the value if it is neither a list nor a map.
     fn of(value: &'a Value) -> Option<Self> {
         match value {
             Value::Null => Some(Self::Null),
@@ -49,25 +49,25 @@ impl<'a> Scalar<'a> {
 }
 
 impl Filter {
-    /// Says whether an event passes.
+    /// Returns whether an event matches.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_within(event, &Effort::unlimited())
     }
 
-    /// Says whether an event passes. If the effort is spent, what it says means nothing.
+    /// Returns whether an event matches. The result is meaningless if the effort is spent.
     #[must_use]
     pub fn matches_within(&self, event: &Event, effort: &Effort) -> bool {
         holds(&self.0, event, effort)
     }
 }
 
-/// Says whether a value is the scalar that is asked for.
+/// Returns whether a value equals the given scalar.
 pub(crate) fn is_same(asked: &Json, value: &Value) -> bool {
     Scalar::of(value).is_some_and(|scalar| scalar.is(asked))
 }
 
-/// Says whether the event has what every field of the pattern asks for. If the effort is spent, what it says means nothing.
+/// Returns whether the event satisfies the condition of every field. The result is meaningless if the effort is spent.
 pub(super) fn holds(pattern: &Fields, event: &Event, effort: &Effort) -> bool {
     let path = OnceCell::new();
     pattern.0.iter().all(|(name, asked)| match (&**name, asked) {
@@ -80,7 +80,7 @@ pub(super) fn holds(pattern: &Fields, event: &Event, effort: &Effort) -> bool {
     })
 }
 
-/// Returns the values of an event at the place that the names lead to: of lists, all members'.
+/// Returns the values of an event at the place that the names lead to; for lists, those of all members.
 pub(super) fn values_at<'a>(names: &[&str], event: &'a Event, path: &'a OnceCell<String>) -> Vec<Scalar<'a>> {
     let mut found = Vec::new();
     match names {
@@ -110,7 +110,7 @@ fn properties(state: Option<&State>) -> Option<&Map> {
     state.map(|state| &state.properties)
 }
 
-/// Returns the texts of a field of the event itself; the entity's attributes are not among them. `None` if there is no such field.
+/// Returns the texts of a field of the event itself, without the entity's attributes. `None` if there is no such field.
 fn of_event<'a>(name: &str, event: &'a Event, path: &'a OnceCell<String>) -> Option<Vec<Scalar<'a>>> {
     let text = match name {
         "eventType" => event.event_type.as_str(),
@@ -131,7 +131,7 @@ fn of_event<'a>(name: &str, event: &'a Event, path: &'a OnceCell<String>) -> Opt
     Some(vec![Scalar::Text(text)])
 }
 
-/// Of nothing, only what must be absent holds.
+/// If there is no map, only conditions on absent fields hold.
 fn all_hold(fields: &Fields, map: Option<&Map>, effort: &Effort) -> bool {
     fields.0.iter().all(|(name, asked)| {
         let value = map.and_then(|map| map.get(&**name));
@@ -148,7 +148,7 @@ fn all_hold(fields: &Fields, map: Option<&Map>, effort: &Effort) -> bool {
     })
 }
 
-/// Fields of a map, or of one member of a list.
+/// Evaluates fields of a map, or of one member of a list.
 fn within(fields: &Fields, value: Option<&Value>, effort: &Effort) -> bool {
     if !effort.spend(1) {
         return false;
@@ -162,7 +162,7 @@ fn within(fields: &Fields, value: Option<&Value>, effort: &Effort) -> bool {
     }
 }
 
-/// The values that are no list and no map: of a list, its members'.
+/// Collects the scalar values; for a list, those of its members.
 fn scalars<'a>(value: &'a Value, found: &mut Vec<Scalar<'a>>) {
     match value {
         Value::List(values) => values.iter().for_each(|value| scalars(value, found)),
@@ -181,7 +181,7 @@ fn is_one(alternatives: &[Alternative], found: &[Scalar<'_>], effort: &Effort) -
     })
 }
 
-/// How many bytes are searched, or compared, in the time of one unit of effort.
+/// How many bytes are searched or compared in the time of one unit of effort.
 const BYTES_A_UNIT: usize = 8;
 
 fn cost(alternative: &Alternative, value: Scalar<'_>) -> usize {
@@ -233,13 +233,13 @@ impl Comparison {
     }
 }
 
-/// Splits a wildcard at its first star: what must stand before it, and what follows the star, if there is one.
+/// Splits a wildcard at its first star: the text before it, and the rest after the star, if there is one.
 fn split(wildcard: &str) -> (Cow<'_, str>, Option<&str>) {
     let mut piece = Cow::Borrowed("");
     let mut rest = wildcard;
     loop {
         let at = rest.find(['*', '\\']).unwrap_or(rest.len());
-        // Without an escape the piece is the wildcard's own text.
+        // Without an escape, the piece can be borrowed from the wildcard.
         if piece.is_empty() {
             piece = Cow::Borrowed(&rest[..at]);
         } else {
@@ -257,9 +257,9 @@ fn split(wildcard: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// A star stands for any characters; with a backslash before it, and so does a backslash, for itself.
+/// Matches a wildcard. A star matches any characters; `\*` and `\\` match a star and a backslash.
 ///
-/// Linear: each piece is looked for once, behind the one before it.
+/// Runs in linear time, because each piece is searched for once, after the one before it.
 fn is_like(wildcard: &str, text: &str) -> bool {
     let (first, mut following) = split(wildcard);
     if following.is_none() {

@@ -1,4 +1,4 @@
-//! Many filters at once.
+//! Evaluates many filters at once.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -11,29 +11,29 @@ use crate::event::Event;
 use crate::matching::effort::Effort;
 use crate::matching::weight::{entry, heap};
 
-/// Finds those of many filters that an event may pass, so that the time for an event does not grow with the number of those that
-/// it does not pass.
+/// Selects those of many filters that an event may match, in time that does not grow with the number of filters that it
+/// does not match.
 ///
-/// Each filter is kept under one field that it looks at: under how the field's text must start or end, or the range in which its
-/// number must be. It names too many filters rather than one too few: the filters themselves decide. What it takes is known
-/// before it is made ([`bytes_in_sieve`]).
+/// Each filter is stored under one of its fields: under the start or end that the field's text must have, or the range
+/// that its number must be in. The selection may contain too many filters but never too few, because the filters
+/// themselves are evaluated afterwards. The size of a sieve is known before it is built ([`bytes_in_sieve`]).
 #[derive(Debug)]
 pub(crate) struct Sieve<X> {
     fields: Vec<(Names, Field<X>)>,
-    /// The filters that have no such field: they may always pass.
+    /// The filters without such a field, which may always match.
     always: Vec<X>,
 }
 
 /// The names that lead to a field.
 type Names = Box<[Box<str>]>;
 
-/// The filters that are kept under one field.
+/// The filters that are stored under one field.
 #[derive(Debug)]
 struct Field<X> {
     starts: Affixes<X>,
     ends: Affixes<X>,
     ranges: Ranges<X>,
-    /// Those that take `null`, `true` or `false`.
+    /// Those that accept `null`, `true` or `false`.
     words: Vec<X>,
 }
 
@@ -43,10 +43,10 @@ impl<X> Default for Field<X> {
     }
 }
 
-/// The most alternatives of a field under which a filter is kept.
+/// The largest number of alternatives of a field that a filter is stored under.
 const MAX_ALTERNATIVES: usize = 32;
 
-/// How a value must be.
+/// A necessary condition on a value.
 #[derive(Debug, Clone, Copy)]
 enum Mark<'a> {
     Start(&'a str),
@@ -55,10 +55,10 @@ enum Mark<'a> {
     Word,
 }
 
-/// The most fields of a filter that are considered.
+/// The largest number of a filter's fields that are considered.
 const MAX_FIELDS: usize = 4;
 
-/// Returns at most how many bytes a filter takes in a sieve, also while the sieve is made.
+/// Returns an upper bound of the bytes that a filter takes in a sieve, including while the sieve is built.
 pub(crate) fn bytes_in_sieve<X>(filter: &Filter) -> usize {
     let (mut names, mut marks, mut most) = (0, 0, 0);
     for (path, of) in leaves(&filter.0) {
@@ -68,7 +68,7 @@ pub(crate) fn bytes_in_sieve<X>(filter: &Filter) -> usize {
     }
     let counting = marks * entry(size_of::<(u64, u32)>() + 1);
     let field = entry(size_of::<(Names, Field<X>)>() + size_of::<(u64, usize)>() + 1) + names;
-    // A vector doubles, and there is the smaller one too while it does.
+    // A vector doubles when it grows, and keeps the smaller one meanwhile.
     let each = size_of::<Range<X>>().max(size_of::<(u64, X)>() + size_of::<usize>());
     counting + field + 3 * (size_of::<X>() + most * each)
 }
@@ -86,7 +86,7 @@ impl<X: Copy> Sieve<X> {
         let mut sieve = Self { fields: Vec::new(), always: Vec::new() };
         let mut places: HashMap<u64, usize> = HashMap::new();
         for (id, filter) in filters {
-            // The field that the fewest others share, and of these the one that says most.
+            // The field shared with the fewest other filters; among those, the most selective one.
             let crowd = |(names, marks): &(Vec<&str>, Vec<Mark<'_>>)| {
                 let crowd: u32 = marks.iter().filter_map(|mark| crowds.get(&mark.hash_at(names))).sum();
                 (crowd, marks.iter().map(|mark| mark.vagueness()).max())
@@ -117,7 +117,7 @@ impl<X: Copy> Sieve<X> {
         sieve
     }
 
-    /// Names the filters that the event may pass; some may come twice. If the effort is spent, some may be missing.
+    /// Returns the filters that the event may match, some possibly twice. Some may be missing if the effort is spent.
     pub(crate) fn candidates(&self, event: &Event, effort: &Effort, mut found: impl FnMut(X)) {
         self.always.iter().copied().for_each(&mut found);
         let path = OnceCell::new();
@@ -151,7 +151,7 @@ impl<X: Copy> Sieve<X> {
     }
 }
 
-/// Returns the fields under which a filter may be kept, and how their values must be.
+/// Returns the fields that a filter may be stored under, with the necessary conditions on their values.
 fn leaves(fields: &Fields) -> impl Iterator<Item = (Vec<&str>, Vec<Mark<'_>>)> {
     let leaves = fields.leaves().into_iter().filter_map(|(names, alternatives)| {
         let few = (alternatives.len() <= MAX_ALTERNATIVES).then_some(alternatives)?;
@@ -161,7 +161,7 @@ fn leaves(fields: &Fields) -> impl Iterator<Item = (Vec<&str>, Vec<Mark<'_>>)> {
 }
 
 impl<'a> Mark<'a> {
-    /// Returns what every value has that is this alternative; `None` if that is nothing to look for.
+    /// Returns a necessary condition for this alternative, or `None` if there is none that can be searched for.
     fn of(alternative: &'a Alternative) -> Option<Self> {
         match alternative {
             Alternative::Is(serde_json::Value::String(text)) => Some(Self::Start(text)),
@@ -172,7 +172,7 @@ impl<'a> Mark<'a> {
             Alternative::Prefix(text) => (!text.is_empty()).then_some(Self::Start(text)),
             Alternative::Suffix(text) => (!text.is_empty()).then_some(Self::End(text)),
             Alternative::Wildcard(text) => {
-                // What stands before the first star or behind the last, as far as nothing in it is escaped.
+                // The text before the first star or after the last one, as far as it contains no escapes.
                 let start = text.find(['*', '\\']).map_or(&**text, |at| &text[..at]);
                 let end = if text.contains('\\') { "" } else { text.rsplit('*').next().unwrap_or("") };
                 match (start, end) {
@@ -201,7 +201,8 @@ impl<'a> Mark<'a> {
         }
     }
 
-    /// Returns how many values are likely to be so: fewer of a long text, of one number, of a range with two ends.
+    /// Returns how likely values are to meet the condition: less likely for a long text, for one number, and for a
+    /// range with two ends.
     fn vagueness(self) -> usize {
         match self {
             Self::Start(text) | Self::End(text) => 8_usize.saturating_sub(text.len()),
@@ -222,17 +223,17 @@ impl<'a> Mark<'a> {
     }
 }
 
-/// The same in every process; two things with one hash are no more than a candidate too many.
+/// The same in every process. A collision only adds a candidate.
 fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Filters under the texts with which a value must start, or end.
+/// Filters by the text that a value must start or end with.
 #[derive(Debug)]
 struct Affixes<X> {
-    /// How long the texts are, in bytes: each length once.
+    /// The distinct lengths of the texts, in bytes.
     lengths: Vec<usize>,
     /// Sorted by the hashes of the texts.
     by_hash: Vec<(u64, X)>,
@@ -262,7 +263,7 @@ impl<X: Copy> Affixes<X> {
         &self.lengths[..self.lengths.partition_point(|length| *length <= text.len())]
     }
 
-    /// Returns what a look for a text costs: a hash for each length.
+    /// Returns the cost of a lookup: one hash for each length.
     fn cost(&self, text: &[u8]) -> usize {
         let lengths = self.fitting(text);
         lengths.len() * 8 + lengths.iter().sum::<usize>() / 8
@@ -278,7 +279,8 @@ impl<X: Copy> Affixes<X> {
     }
 }
 
-/// Filters under the ranges in which a value must be, sorted by where the ranges begin: a tree, whose root is in the middle.
+/// Filters by the range that a value must be in, sorted by the start of the range. The list is a binary tree with its
+/// root in the middle.
 #[derive(Debug)]
 struct Ranges<X>(Vec<Range<X>>);
 
@@ -286,7 +288,7 @@ struct Ranges<X>(Vec<Range<X>>);
 struct Range<X> {
     from: f64,
     to: f64,
-    /// Where the last of the ranges ends that stand below this one in the tree, itself included.
+    /// The largest end of the ranges in the subtree of this one, including this one.
     last: f64,
     id: X,
 }
@@ -305,7 +307,7 @@ impl<X: Copy> Ranges<X> {
         note(&mut self.0);
     }
 
-    /// Says whether the effort was enough.
+    /// Returns whether the effort was enough.
     fn find(&self, number: f64, effort: &Effort, found: &mut impl FnMut(X)) -> bool {
         fn find<X: Copy>(ranges: &[Range<X>], number: f64, effort: &Effort, found: &mut impl FnMut(X)) {
             let middle = ranges.len() / 2;

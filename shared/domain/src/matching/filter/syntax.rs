@@ -1,4 +1,4 @@
-//! What a pattern may say.
+//! Parses patterns.
 
 use serde_json::{Map as JsonMap, Value as Json};
 
@@ -7,7 +7,8 @@ use super::{Asked, Fields};
 use crate::fault::{FieldError, step};
 
 impl Fields {
-    /// Reads what is asked of the fields of the map at a place, which is a JSON pointer. What is wrong is left out and added to `faults`.
+    /// Parses the conditions on the fields of the map at a place, a JSON pointer. Invalid parts are left out and added
+    /// to `faults`.
     pub(super) fn read(fields: JsonMap<String, Json>, above: &str, faults: &mut Vec<FieldError>) -> Self {
         if fields.is_empty() {
             faults.push(FieldError::new(above, "must name a field"));
@@ -19,7 +20,7 @@ impl Fields {
                 Json::Object(inner) => Asked::Fields(Self::read(inner, &pointer, faults)),
                 Json::Array(alternatives) => Asked::OneOf(read_alternatives(alternatives, &pointer, faults)),
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
-                    let detail = "must be a list of what it may be, such as [\"paid\"], or an object of fields";
+                    let detail = "must be a list of values, such as [\"paid\"], or an object of fields";
                     faults.push(FieldError::new(&pointer, detail));
                     continue;
                 }
@@ -32,7 +33,7 @@ impl Fields {
 
 fn read_alternatives(alternatives: Vec<Json>, pointer: &str, faults: &mut Vec<FieldError>) -> Box<[Alternative]> {
     if alternatives.is_empty() {
-        faults.push(FieldError::new(pointer, "must list what it may be"));
+        faults.push(FieldError::new(pointer, "must list at least one value"));
     }
     let of = alternatives.len();
     let mut read = Vec::with_capacity(of);

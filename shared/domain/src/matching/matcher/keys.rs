@@ -1,4 +1,4 @@
-//! The keys under which subscriptions are found.
+//! The keys that subscriptions are indexed under.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -10,7 +10,8 @@ use crate::matching::filter::Filter;
 use crate::matching::subscription::{Seen, Subscription, Transition};
 use crate::value::{Map, Value};
 
-/// Something that an event has. A subscription stands in the index under keys one of which every event has that it wants.
+/// A property of an event. A subscription is indexed under keys such that every event that it wants has at least one of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Key<'a> {
     Type(&'a str),
@@ -20,12 +21,12 @@ pub(super) enum Key<'a> {
     Application(&'a AppId),
     /// An attribute that changed.
     Changed(&'a str),
-    /// A text in the field whose path has that hash.
+    /// A text in the field whose path has this hash.
     Text(u64, &'a str),
 }
 
-/// A key as the index knows it: its hash. Texts and paths may be long and very many; two keys with one hash are no more than a
-/// candidate too many.
+/// The hash of a key. The index stores hashes because texts and paths may be long and very many. A collision only adds
+/// a candidate.
 pub(super) type Hashed = u64;
 
 pub(super) fn hashed(of: &impl Hash) -> Hashed {
@@ -34,7 +35,7 @@ pub(super) fn hashed(of: &impl Hash) -> Hashed {
     hasher.finish()
 }
 
-/// The hash of the names that lead to a field that filters look at.
+/// The hash of the names that lead to a field in a filter.
 #[derive(Debug, Clone)]
 struct Path(DefaultHasher);
 
@@ -54,7 +55,8 @@ impl Path {
     }
 }
 
-/// Returns the keys of each condition, the more telling ones first. There is at least one: the types.
+/// Returns the keys of each condition, the most selective ones first. There is always at least one condition: the
+/// types.
 pub(super) fn conditions(subscription: &Subscription) -> Vec<Vec<Key<'_>>> {
     let Subscription {
         event_types, sources, collections, operations, applications, changed, transitions, filter, ..
@@ -92,7 +94,7 @@ fn transition_key(transition: &Transition) -> Key<'_> {
     }
 }
 
-/// Gives all keys that the event has. Some may come twice.
+/// Calls `key` with all keys of the event, some possibly twice.
 pub(super) fn for_each_key(seen: &Seen<'_>, texts: &HashMap<u64, usize>, mut key: impl FnMut(Key<'_>)) {
     let event = seen.event;
     EventPattern::texts_matching(&event.event_type).for_each(|text| key(Key::Type(&text)));

@@ -69,7 +69,7 @@ fn wants(#[case] conditions: Json, #[case] wanted: bool) {
     let subscription = subscription(&conditions);
     let event = sale();
     assert_eq!(subscription.wants(&event), wanted);
-    // An explanation says the same.
+    // The explanation agrees.
     let verdicts = subscription.explain(&event);
     assert_eq!(verdicts.iter().all(|verdict| verdict.holds), wanted, "{verdicts:?}");
 }
@@ -104,12 +104,12 @@ fn is_sent_under_the_type_that_was_asked_for(#[case] types: &[&str], #[case] fou
 #[case::group(json!({"event_types": ["webhook.*"]}), true)]
 #[case::named_beside_the_star(json!({"event_types": ["*", "webhook.paused"]}), true)]
 #[case::another_beside_the_star(json!({"event_types": ["*", "order.created"]}), false)]
-fn operational_events_are_for_who_names_them(#[case] conditions: Json, #[case] wanted: bool) {
+fn operational_events_are_for_webhooks_that_name_them(#[case] conditions: Json, #[case] wanted: bool) {
     let subscription = subscription(&conditions);
     let mut webhook = crate::webhook::tests::webhook();
     let event = crate::delivery::notices::webhook_event(crate::delivery::notices::Happening::Paused, &webhook).unwrap();
     assert_eq!(subscription.wants(&event), wanted);
-    // And never for the one that it is about.
+    // And never for the webhook that it is about.
     webhook.id = subscription.webhook;
     let event = crate::delivery::notices::webhook_event(crate::delivery::notices::Happening::Paused, &webhook).unwrap();
     assert!(!subscription.wants(&event));

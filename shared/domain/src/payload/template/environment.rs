@@ -1,4 +1,4 @@
-//! The filters and tests of templates, and the budget that they draw on.
+//! The filters and tests of templates, and the budget of their work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::limits::MAX_OUTPUT_BYTES;
 use super::scan::{METER, METER_OUTSIDE};
 use super::shown::{Exact, json};
 
-/// How much filters and operators may still look at and make, in units of work. Nothing is left once there was not enough.
+/// The work that filters and operators may still do, in units. It is zero after a request that exceeded it.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     limit: usize,
@@ -41,16 +41,17 @@ impl Budget {
     }
 }
 
-/// What an entry of a list or map costs those who go through it, and what a byte of a text costs those who go through its
-/// characters, in units. Four bytes that are copied or compared cost one.
+/// The cost in units of an entry of a list or map that is iterated over, and of a byte of a text whose characters are
+/// iterated over. Copying or comparing four bytes costs one.
 const ENTRY: usize = 40;
 const CHARACTER: usize = 1;
 const BYTES_COPIED: usize = 4;
-/// What a byte of a text costs that is made upper or lower case, and how much more it costs to write a value as JSON than to compare it.
+/// The cost of a byte of a text that is made upper or lower case, and the factor between writing a value as JSON and
+/// comparing it.
 const CASE: usize = 4;
 const JSON: usize = 4;
 
-/// Returns what it costs to compare or copy a value as a whole; no more than a little above the limit.
+/// Returns the cost of comparing or copying a whole value. Stops a little above the limit.
 fn whole(value: &Shown, limit: usize) -> usize {
     if let Some(text) = value.as_str() {
         return 1 + text.len() / BYTES_COPIED;
@@ -73,7 +74,7 @@ fn whole(value: &Shown, limit: usize) -> usize {
     units
 }
 
-/// Returns what it costs to go through a text or the entries of a list or map, without what is in them.
+/// Returns the cost of iterating over a text or the entries of a list or map, without their contents.
 fn outside(value: &Shown) -> usize {
     match value.as_str() {
         Some(text) => 1 + text.len() * CHARACTER,
@@ -81,10 +82,10 @@ fn outside(value: &Shown) -> usize {
     }
 }
 
-/// Knows no filter, test or function but those here: each takes and makes little.
+/// Creates an environment with only the filters and tests of this module, whose input and output are bounded.
 pub(super) fn environment(budget: &Budget) -> Environment<'static> {
     let mut environment = Environment::empty();
-    // So that an error names the variable that is absent; of the rest of such an error nothing is told.
+    // Makes errors name the missing variable. The rest of such an error is not shown.
     environment.set_debug(true);
     environment.set_formatter(|out, _, value| {
         if value.is_undefined() {
@@ -153,12 +154,13 @@ pub(super) fn environment(budget: &Budget) -> Environment<'static> {
     environment
 }
 
-/// Returns what it costs to take the first or the last of a value: of a list nothing, of what has no order by number all.
+/// Returns the cost of taking the first or last element: nothing for a list, and the whole value for anything without
+/// indices.
 fn end(value: &Shown) -> usize {
     if matches!(value.kind(), ValueKind::Seq | ValueKind::String) { 1 } else { outside(value) }
 }
 
-/// Returns a filter that makes about as much as it reads.
+/// Returns a filter whose output is about as large as its input.
 fn of_text(
     budget: &Budget,
     make: fn(&str) -> String,

@@ -1,4 +1,4 @@
-//! What is said of a template that fails.
+//! Errors of templates.
 
 use minijinja::{Error, ErrorKind};
 
@@ -6,17 +6,17 @@ use super::limits::{Allowance, MAX_OUTPUT_BYTES, MAX_READ, MAX_STEPS};
 use crate::payload::RenderError;
 use crate::text::clip;
 
-/// How much of what is wrong with it is told, in bytes: it may quote the template.
+/// The length to which an error is cut, in bytes. It may quote the template.
 const MAX_REASON_BYTES: usize = 500;
 
-/// What there was too much of, should a template have been stopped.
+/// The limit that stopped a template.
 #[derive(Clone, Copy)]
 pub(super) enum Excess {
     Steps(Allowance),
     Reading,
 }
 
-/// Tells of an error what the template says, and nothing that the event says.
+/// Converts an error of the engine. The result may contain parts of the template, and nothing of the event.
 pub(super) fn told(error: &Error, excess: Option<Excess>) -> RenderError {
     use ErrorKind::{
         MissingArgument, OutOfFuel, SyntaxError, TooManyArguments, UndefinedError, UnknownFilter, UnknownTest,

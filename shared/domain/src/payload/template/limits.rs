@@ -1,22 +1,22 @@
-//! How much a template may take.
+//! Limits of templates.
 
-/// The most that a template may make.
+/// The largest output of a template, in bytes.
 pub(in crate::payload) const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// How many steps of the engine it may take, and how many bytes of names they may compare if each compares the longest name or
-/// literal of the template: with names of more than a kilobyte there may be fewer steps.
+/// The maximum number of steps. It is also the limit, in KB, of the names that the steps may compare if each compares
+/// the longest name or literal of the template, so that names of more than a kilobyte allow fewer steps.
 pub(in crate::payload) const MAX_STEPS: u64 = 50_000;
 const MAX_STEPS_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How much its filters and operators may look at and make, in units of [`Work`](crate::payload::work::Work).
+/// The maximum work of filters and operators, in units of [`Work`](crate::payload::work::Work).
 pub(in crate::payload) const MAX_READ: usize = 4_000_000;
 
-/// What a template may cost.
+/// The limits that apply to a given template.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
-    /// How long the longest name or literal of the template is, in bytes.
+    /// The length in bytes of the longest name or literal of the template.
     pub(super) longest: usize,
-    /// How many steps are left for that.
+    /// The maximum number of steps with that length.
     pub(super) steps: u64,
 }
 

@@ -1,9 +1,9 @@
-//! What a template may say.
+//! What a template may contain.
 //!
-//! Steps are counted, memory is not: a text that is doubled thirty times takes thirty steps and a billion bytes, and the
-//! function that renders it has other tenants' events in hand. So a value may be named, looked into and printed, but not kept
-//! under another name after something was built of it; and what is built within one expression is bounded by its size. So a step
-//! costs no more than some times what there is to look at, and how many there may be follows from that.
+//! The engine counts steps but not memory: doubling a text thirty times takes thirty steps and a billion bytes, in a
+//! process that also handles other tenants' events. Values may therefore be named, looked into and printed, but a
+//! computed value may not be stored under a name, and the size of what one expression computes is bounded. So the cost
+//! of a step is bounded by the size of the input, and the limit of steps follows from that.
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Slice, Spanned, Stmt};
 use minijinja::machinery::parse;
@@ -13,20 +13,20 @@ use super::fault::{self, told};
 use super::scan::{Scan, scan};
 use crate::payload::RenderError;
 
-/// The filters that there are.
+/// The available filters.
 pub(in crate::payload) const FILTERS: [&str; 15] = [
     "abs", "default", "first", "float", "int", "items", "join", "last", "length", "lower", "round", "tojson", "trim",
     "truncate", "upper",
 ];
 
-/// The tests that there are.
+/// The available tests.
 pub(in crate::payload) const TESTS: [&str; 8] =
     ["boolean", "defined", "mapping", "none", "number", "sequence", "string", "undefined"];
 
-/// How often one expression may join texts, add, or cut: each copies what it is given.
+/// How often one expression may join texts, add or slice. Each of these copies its input.
 const MAX_JOINS: usize = 32;
 
-/// Finds the first thing that is not allowed. How deep the template is comes first: all that follows recurses.
+/// Finds the first thing that is not allowed. The depth is checked first, because everything after it recurses.
 pub(super) fn check(source: &str) -> Result<Scan, RenderError> {
     let scan = scan(source)?;
     let template = parse(source, "template", SyntaxConfig::default()).map_err(|error| told(&error, None))?;
@@ -53,7 +53,7 @@ fn statement(statement: &Stmt<'_>) -> Result<(), RenderError> {
             return all(&condition.false_body);
         }
         Stmt::ForLoop(each) if each.recursive => {
-            return Err(refused(each.span().start_line, "a loop may not be recursive"));
+            return Err(refused(each.span().start_line, "loops must not be recursive"));
         }
         Stmt::ForLoop(each) => {
             named(&each.iter)?;
@@ -68,10 +68,10 @@ fn statement(statement: &Stmt<'_>) -> Result<(), RenderError> {
         Stmt::FilterBlock(block) => block.span(),
         Stmt::Do(call) => call.span(),
     };
-    Err(refused(span.start_line, "only for and if are allowed, and printing"))
+    Err(refused(span.start_line, "must contain only `for`, `if` and printed expressions"))
 }
 
-/// What a loop goes through: something that is there, not something that is built.
+/// Checks what a loop iterates over: it must be an existing value, not a computed one.
 fn named(expr: &Expr<'_>) -> Result<(), RenderError> {
     match expr {
         Expr::Var(_) | Expr::Const(_) => Ok(()),
@@ -96,16 +96,17 @@ fn named(expr: &Expr<'_>) -> Result<(), RenderError> {
         | Expr::Call(_)
         | Expr::Tuple(_)
         | Expr::Map(_) => {
-            let reason = "a loop goes through a field, with default, items, first and last";
+            let reason = "loops must iterate over a field, optionally with default, items, first or last";
             Err(refused(expr.span().start_line, reason))
         }
     }
 }
 
-/// The engine cannot count what it would make of a step backwards that starts before it ends.
+/// Slices with a step are forbidden, because the engine miscounts the size of a backward slice that starts before its
+/// end.
 fn stepless(slice: &Spanned<Slice<'_>>) -> Result<(), RenderError> {
     match &slice.step {
-        Some(step) => Err(refused(step.span().start_line, "a slice has a start and an end, and no step")),
+        Some(step) => Err(refused(step.span().start_line, "slices must not have a step")),
         None => Ok(()),
     }
 }
@@ -114,13 +115,16 @@ fn whole(expr: &Expr<'_>) -> Result<(), RenderError> {
     let mut joins = 0;
     checked(expr, false, &mut joins)?;
     if joins > MAX_JOINS {
-        return Err(refused(expr.span().start_line, &format!("at most {MAX_JOINS} of ~, + and [:] in one expression")));
+        return Err(refused(
+            expr.span().start_line,
+            &format!("an expression must have at most {MAX_JOINS} of ~, + and [:]"),
+        ));
     }
     Ok(())
 }
 
-/// Checks an expression. `joined` says that it stands under a `~` or `+`: a list there would become text, and its quotes
-/// would be escaped again and again.
+/// Checks an expression. `joined` says whether it is an operand of `~` or `+`: a list there would become text, and its
+/// quotes would be escaped again and again.
 fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), RenderError> {
     let mut each = |parts: &[&Expr<'_>], joined: bool| parts.iter().try_for_each(|part| checked(part, joined, joins));
     match expr {
@@ -141,7 +145,7 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
                     return Ok(());
                 }
                 BinOpKind::Mul | BinOpKind::Pow if !(is_number(&op.left) && is_number(&op.right)) => {
-                    let reason = "* and ** take numbers: literals, or what int, float, round, abs or length makes";
+                    let reason = "the operands of * and ** must be numbers: literals, or results of int, float, round, abs or length";
                     return Err(refused(expr.span().start_line, reason));
                 }
                 BinOpKind::Mul
@@ -170,12 +174,12 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
             each(&[&choice.test_expr, &choice.true_expr], joined)?;
             choice.false_expr.as_ref().map_or(Ok(()), |part| each(&[part], joined))
         }
-        // Known before there is an event, even where none may ever lead.
+        // Checked before there is an event, even in branches that are never taken.
         Expr::Filter(filter) if !FILTERS.contains(&filter.name) => {
-            Err(refused(expr.span().start_line, &format!("there is no filter {}", filter.name)))
+            Err(refused(expr.span().start_line, &format!("unknown filter {}", filter.name)))
         }
         Expr::Test(test) if !TESTS.contains(&test.name) => {
-            Err(refused(expr.span().start_line, &format!("there is no test {}", test.name)))
+            Err(refused(expr.span().start_line, &format!("unknown test {}", test.name)))
         }
         Expr::Filter(filter) => filter
             .expr
@@ -188,9 +192,9 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
         }
         Expr::GetAttr(get) => each(&[&get.expr], joined),
         Expr::GetItem(get) => each(&[&get.expr, &get.subscript_expr], joined),
-        Expr::Call(_) => Err(refused(expr.span().start_line, "nothing can be called")),
+        Expr::Call(_) => Err(refused(expr.span().start_line, "calls are not allowed")),
         Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) if joined => {
-            Err(refused(expr.span().start_line, "~ and + take no list or map that is written out"))
+            Err(refused(expr.span().start_line, "the operands of ~ and + must not be list or map literals"))
         }
         Expr::List(list) => list.items.iter().try_for_each(|part| each(&[part], joined)),
         Expr::Tuple(tuple) => tuple.items.iter().try_for_each(|part| each(&[part], joined)),
@@ -201,7 +205,7 @@ fn checked(expr: &Expr<'_>, joined: bool, joins: &mut usize) -> Result<(), Rende
 fn is_number(expr: &Expr<'_>) -> bool {
     match expr {
         Expr::Const(constant) => constant.value.is_number(),
-        // With a number for what is none: the default of `int` can be a text.
+        // The default must be a number too, because the default of `int` can be a text.
         Expr::Filter(filter) => {
             ["int", "float", "round", "abs", "length"].contains(&filter.name) && arguments(&filter.args).all(is_number)
         }

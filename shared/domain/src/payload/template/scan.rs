@@ -1,10 +1,12 @@
-//! What the tokens of a template say before it is parsed: how deep it is, and what its operators look at as a whole.
+//! Scans the tokens of a template before it is parsed: finds its depth, and the operands whose whole content an
+//! operator reads.
 //!
-//! The engine's parser, its compiler and the end of its syntax tree call themselves once for each level, and a page of minus signs
-//! is as many levels. So the depth is bounded here, where nothing recurses.
+//! The engine's parser, its compiler and the destructor of its syntax tree recurse once for each level, and a page of
+//! minus signs has as many levels. The depth is therefore bounded here, without recursion.
 //!
-//! The engine counts steps, but a step such as `==`, `in`, `~` or `[1:]` may look at all of a long text or list. [`Scan::metered`]
-//! is the same template with a filter after each operand of these, which charges for what the operator is about to look at.
+//! The engine counts steps, but one step such as `==`, `in`, `~` or `[1:]` may read all of a long text or list.
+//! [`Scan::metered`] returns the same template with a filter after each such operand, which charges for what the
+//! operator is about to read.
 
 use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
@@ -16,24 +18,24 @@ mod level;
 
 use level::{COMPARES, Level, Operand, Test, Use};
 
-/// How many levels a template may have: blocks, each `elif` after an `if`, brackets, and the operators around a value. A level takes
-/// up to 2 KB of stack.
+/// The maximum number of levels: blocks, each `elif` after an `if`, brackets, and the operators around a value. A level
+/// takes up to 2 KB of stack.
 pub(super) const MAX_LEVELS: usize = 100;
 
-/// How many of them may be brackets and blocks, each of which takes up to 6 KB of stack.
+/// How many of the levels may be brackets and blocks. Each of these takes up to 6 KB of stack.
 pub(super) const MAX_NESTED: usize = 32;
 
-/// The longest literal that an operator may look at uncharged, in bytes.
+/// The longest literal, in bytes, that an operator may read without charge.
 const PLAIN_BYTES: usize = 64;
 
-/// The filters of [`Scan::metered`]. A template cannot name them: the policy does not know them.
+/// The filters of [`Scan::metered`]. A template cannot use them, because the policy does not list them.
 pub(super) const METER: &str = "meter";
 pub(super) const METER_OUTSIDE: &str = "meter_outside";
 
-/// What was found.
+/// The result of a scan.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// The longest name or literal, in bytes: a step may compare it with the names of a map.
+    /// The length in bytes of the longest name or literal. A step may compare it with the names of a map.
     pub(super) longest: usize,
     inserts: Vec<(usize, Insert)>,
 }
@@ -44,12 +46,12 @@ enum Insert {
     Open,
     CloseMetered,
     Metered,
-    /// So often is the operand copied at most.
+    /// With the number of times that the operand is copied at most.
     MeteredTimes(usize),
 }
 
 impl Scan {
-    /// Returns the template with what charges for operands. Lines stay what they are.
+    /// Returns the template with the filters that charge for operands. Line numbers do not change.
     pub(super) fn metered(&self, source: &str) -> String {
         let mut inserts: Vec<_> = self.inserts.iter().collect();
         inserts.sort_by_key(|(at, _)| *at);
@@ -71,14 +73,14 @@ impl Scan {
     }
 }
 
-/// Reads the tokens; stops where one cannot be read, as the parser does.
+/// Scans the tokens. Stops at the first invalid one, as the parser does.
 pub(super) fn scan(source: &str) -> Result<Scan, RenderError> {
     let mut scanner = Scanner::default();
     for (token, span) in tokenize(source, false, SyntaxConfig::default()).map_while(Result::ok) {
         scanner.take(&token, span);
         if scanner.levels() > MAX_LEVELS || scanner.nested() > MAX_NESTED {
             let reason = format!(
-                "at most {MAX_LEVELS} levels of blocks, elif, brackets and operators, {MAX_NESTED} of them blocks and brackets"
+                "must have at most {MAX_LEVELS} levels of blocks, elif, brackets and operators, {MAX_NESTED} of them blocks and brackets"
             );
             return Err(refused(usize::from(span.start_line), &reason));
         }
@@ -90,11 +92,11 @@ pub(super) fn scan(source: &str) -> Result<Scan, RenderError> {
 struct Scanner {
     longest: usize,
     inserts: Vec<(usize, Insert)>,
-    /// For each block that is open, itself and its `elif`s.
+    /// One entry for each open block: the block and its `elif`s.
     blocks: Vec<usize>,
-    /// What is open of the tag; empty outside of tags.
+    /// The open levels of the tag; empty outside of tags.
     open: Vec<Level>,
-    /// Whether the next word is that of a statement, and whether the next `in` is that of a `for`.
+    /// Whether the next word is a statement's keyword, and whether the next `in` belongs to a `for`.
     is_statement: bool,
     is_for: bool,
 }
@@ -196,7 +198,7 @@ impl Scanner {
         }
     }
 
-    /// Says whether the word is a name or the argument of a test, where it might be an operator.
+    /// Returns whether a word that may be an operator is a name or the argument of a test here.
     fn is_name(&self, word: &str) -> bool {
         self.operand().is_some_and(|operand| match operand.test {
             _ if operand.is_named_next => true,
@@ -216,7 +218,7 @@ impl Scanner {
         }
     }
 
-    /// A name or a literal.
+    /// Handles a name or a literal.
     fn value(&mut self, start: usize, end: usize, is_literal: bool) {
         let Some(level) = self.open.last_mut() else { return };
         let is_first = level.operand.tokens == 0;
@@ -234,7 +236,7 @@ impl Scanner {
         }
     }
 
-    /// A token of the operand; one that stands for a node of the syntax tree is a level.
+    /// Handles a token of the operand. A token that becomes a node of the syntax tree is a level.
     fn part(&mut self, start: usize, end: usize, is_level: bool) {
         let Some(Level { operand, .. }) = self.open.last_mut() else { return };
         if operand.tokens == 0 {
@@ -278,19 +280,19 @@ impl Scanner {
         }
     }
 
-    /// Ends the operand before an operator.
+    /// Ends the operand that comes before an operator.
     fn operator(&mut self, does: Use) {
         let is_sign = self.operand().is_some_and(|operand| operand.tokens == 0) && does == Use::Light;
         let before = self.end_operand(does);
         let Some(level) = self.open.last_mut() else { return };
         level.operators += 1;
         level.joins += usize::from(does == Use::Joins);
-        // A sign before the operand changes nothing in who looks at it.
+        // A sign before the operand does not change which operator reads it.
         level.before = if is_sign { level.before } else { before };
         level.operand = Operand::default();
     }
 
-    /// Charges for an operand, if the operator before it or `after` it looks at it. Returns what the one after it does.
+    /// Charges for an operand if the operator before or `after` it reads it. Returns what the operator after it does.
     fn end_operand(&mut self, after: Use) -> Use {
         let Some(level) = self.open.last_mut() else { return after };
         level.deepest = level.deepest.max(level.operand.levels);

@@ -1,4 +1,4 @@
-//! What a template is shown: an event's values as the engine's, and the engine's values as JSON.
+//! Converts an event's values to the engine's values, and the engine's values to JSON.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::payload::json::text;
 use crate::payload::view::{FieldChange, View};
 use crate::value::{Map, Value};
 
-/// A number that the template's language cannot hold: it is written to the letter, and not computed with.
+/// A number that the engine cannot represent. It is printed exactly and cannot be computed with.
 #[derive(Debug)]
 pub(super) struct Exact(pub(super) String);
 
@@ -27,7 +27,8 @@ impl Object for Exact {
     }
 }
 
-/// The names of the format `change`, and `value` and `oldValue` as the attributes themselves.
+/// The variables of a template: the fields of the format `change`, with `value` and `oldValue` as the attributes
+/// themselves.
 pub(super) fn context(view: &View<'_>) -> BTreeMap<&'static str, Shown> {
     let event = view.event;
     let removal = |removal| (event.removal == Some(removal)).then(|| Shown::from(true));
@@ -83,9 +84,10 @@ fn shown(value: &Value) -> Shown {
     }
 }
 
-/// An integer of 128 bits or a number of 64 bits, if that is exactly the number; its digits otherwise.
+/// Returns a 128-bit integer or a 64-bit float if it equals the number exactly, and the digits otherwise.
 fn number(digits: &str) -> Shown {
-    // Up to 15 digits are exact without a look: a large event may hold a hundred thousand of them.
+    // Up to 15 digits are always exact. Checking this first is fast, and a large event may contain a hundred thousand
+    // numbers.
     let is_short =
         digits.len() <= 16 && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
     if let Some(float) = digits.parse::<f64>().ok().filter(|_| is_short && digits.contains('.')) {
@@ -99,7 +101,8 @@ fn number(digits: &str) -> Shown {
         .unwrap_or_else(|| Shown::from_object(Exact(digits.to_owned())))
 }
 
-/// Returns the sign, the digits and the power of ten of a decimal number: the same for every spelling of it.
+/// Returns the sign, the digits and the power of ten of a decimal number, which are equal for all spellings of a
+/// number.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {
     let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -138,7 +141,7 @@ fn write_json(value: &Shown, made: &mut String) -> Result<(), Error> {
             made.push_str(digits);
         }
     }
-    // At every level, so that a list of the same long list is not made to the end.
+    // Checked at every level, so that a list that repeats a long list is not written to the end.
     if made.len() > MAX_OUTPUT_BYTES { Err(ErrorKind::WriteFailure.into()) } else { Ok(()) }
 }
 

@@ -1,16 +1,16 @@
-//! Whatever the parser, the compiler and the policy recurse over is bounded before they do: on a small stack nothing overflows.
+//! The depth of templates is bounded before anything recurses, so that even a small stack does not overflow.
 
 use super::*;
 use crate::payload::template::MAX_TEMPLATE_BYTES;
 
-/// A quarter of what a thread of the API has.
+/// A quarter of the stack of a thread in the API.
 const STACK: usize = 512 * 1024;
 
 fn on_a_small_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap().join().unwrap()
 }
 
-/// What a template may repeat: what stands once before and after it, and what is repeated before and after the middle.
+/// The parts of a nested template: the outer parts occur once, the inner parts are repeated around the middle.
 #[rstest]
 #[case::minus("{{ ", "-", "1", "", " }}")]
 #[case::not("{{ ", "not ", "1", "", " }}")]
@@ -60,8 +60,8 @@ fn a_template_is_as_deep_as_may_be_and_no_deeper(
     let most = (MAX_TEMPLATE_BYTES - first.len() - middle.len() - last.len()) / (open.len() + close.len());
     assert!(template(most).len() <= MAX_TEMPLATE_BYTES);
     let fault = checked(most).unwrap();
-    assert!(fault.contains("at most 100 levels") && fault.starts_with("line 1 of the template"), "{fault}");
-    // And all that are less deep, down to those that are not too deep: none of them is too deep for the stack.
+    assert!(fault.contains("must have at most 100 levels") && fault.starts_with("line 1 of the template"), "{fault}");
+    // Also test all smaller depths down to accepted ones: none of them overflows the stack.
     let mut is_taken = false;
     for times in (1..most.min(220)).rev().step_by(3) {
         is_taken |= !checked(times).is_some_and(|fault| fault.contains("levels"));

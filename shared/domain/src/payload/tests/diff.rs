@@ -1,4 +1,4 @@
-//! What a receiver can do with what changed.
+//! What a receiver can do with `detail: diff`.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn any_map() -> impl Strategy<Value = Map> {
     prop::collection::btree_map("[a-d.`]{0,2}", any_value(), 0..5)
 }
 
-/// What a receiver would do: take the old values out and put the new ones in.
+/// Updates a receiver's copy: removes the old values and inserts the new ones.
 fn apply(map: &mut Map, names: &[String], new: Option<Value>) {
     let (first, rest) = names.split_first().unwrap();
     match (rest, new) {
@@ -67,7 +67,7 @@ fn follow(image: &mut Map, data: &Map) -> Vec<String> {
 }
 
 proptest! {
-    /// Whoever applies the changes in order has the entity as it is, and is told of nothing that is the same.
+    /// A receiver that applies the changes in order has the current entity, and no change repeats an equal value.
     #[test]
     fn changes_rebuild_the_entity(states in prop::collection::vec(any_map(), 1..5)) {
         let mut image = Map::new();
@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(image, Map::new());
     }
 
-    /// And so it is with what is left of the entity if fields are left out.
+    /// The same holds for the visible part of the entity if fields are left out.
     #[test]
     fn changes_rebuild_what_is_shown(
         old in any_map(),

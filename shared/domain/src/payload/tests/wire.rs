@@ -1,4 +1,4 @@
-//! The bytes that receivers get.
+//! The exact bytes that receivers get.
 
 use ::cloudevents::{AttributesReader, Data};
 
@@ -22,7 +22,7 @@ fn each_detail(
     snapshot(&format!("{detail}_{operation}"), &render(&rendering, &event(operation)));
 }
 
-/// No value of the entity or of what stands beside it, whatever the format.
+/// In any format, `thin` shows no value of the entity or of the related values.
 #[rstest]
 fn thin_shows_no_value(
     #[values("change", "standard", "cloudevents", "superoffice", "slack", "teams", "template")] format: &str,
@@ -35,7 +35,7 @@ fn thin_shows_no_value(
     assert!(body.contains("p1"), "{body}");
 }
 
-/// The payload of a comment, as the Flows guide has it.
+/// The payload of a comment, as in the Flows guide.
 #[test]
 fn comment() {
     let mut event = event(Operation::Deleted);
@@ -99,7 +99,7 @@ fn a_primary_key_is_a_number_if_the_id_is_one(#[case] id: &str, #[case] key: &st
 #[rstest]
 #[case::slack("slack", "<!channel>", "&lt;!channel&gt;")]
 #[case::teams("teams", "[pay](http://a)", r"\\[pay\\](http://a)")]
-fn what_people_wrote_commands_nothing(#[case] format: &str, #[case] text: &str, #[case] shown: &str) {
+fn text_of_users_is_escaped(#[case] format: &str, #[case] text: &str, #[case] shown: &str) {
     let mut event = event(Operation::Created);
     event.new = Some(state("s2", map(&json!({"title": text}))));
     let body = render(&rendering(json!({"format": format})), &event);
@@ -119,9 +119,9 @@ fn messages_are_short(#[values("slack", "teams")] format: &str) {
     }
 }
 
-/// Read with the official SDK.
+/// Parsed with the official SDK.
 #[rstest]
-fn a_cloud_event_is_one(
+fn a_cloud_event_is_valid(
     #[values(Operation::Created, Operation::Updated, Operation::Deleted)] operation: Operation,
     #[values("full", "diff", "thin")] detail: &str,
 ) {
@@ -145,7 +145,7 @@ fn a_cloud_event_is_one(
     assert_eq!(data.get("value").is_some(), detail == "full" && operation != Operation::Deleted);
 }
 
-/// What `docs/use/payloads.md` shows is what receivers get: each example names its format, and maybe the detail.
+/// The examples in `docs/use/payloads.md` are real payloads: each names its format and, if needed, its detail.
 #[test]
 fn the_examples_in_the_documentation_are_true() {
     let page = include_str!("../../../../../docs/use/payloads.md");

@@ -16,9 +16,9 @@ fn the_sources_of_the_documentation_are_allowed() {
     assert!(count > 0);
 }
 
-/// The table of the sample says of each kind what the sample does.
+/// The table in the documentation agrees with the sample.
 #[test]
-fn the_table_of_the_sample_is_that_of_the_sample() {
+fn the_documented_table_agrees_with_the_sample() {
     let sample = include_str!("../../../../../infra/samples/flows.json");
     for mapping in serde_json::from_str::<Source>(sample).unwrap().entities {
         let Mapping { when, entity, collection, entity_key, .. } = mapping;

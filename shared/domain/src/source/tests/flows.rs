@@ -11,7 +11,7 @@ fn snapshot(name: &str, text: &str) {
     insta::with_settings!({snapshot_path => "../../snapshots", omit_expression => true}, { insta::assert_snapshot!(name, text) });
 }
 
-/// An item of one category, as its application writes it.
+/// An item of one category, as the application writes it.
 fn item(sk: &str, more: &serde_json::Value) -> serde_json::Value {
     let mut item = json!({
         "pk": "ORG#acme",
@@ -73,7 +73,7 @@ fn each_category_has_its_events() {
     snapshot("flows_events", &table.join("\n"));
 }
 
-/// A comment of the guide.
+/// A comment from the guide.
 fn comment() -> serde_json::Value {
     json!({
         "pk": "ORG#acme",
@@ -111,7 +111,7 @@ fn a_comment_is_as_the_guide_has_it(#[case] name: &str, #[case] images: Images) 
 #[rstest]
 #[case::only_touched("updatedAt", json!("2026-11-21T10:00:00.000Z"))]
 #[case::another_comment_of_the_thread("thread", json!([]))]
-fn a_comment_that_nobody_changed_is_no_event(#[case] name: &str, #[case] value: serde_json::Value) {
+fn an_unchanged_comment_is_no_event(#[case] name: &str, #[case] value: serde_json::Value) {
     let images = Images::Modify(map(&comment()), with(comment(), name, value));
     assert_eq!(flows().events(change(images)).unwrap(), []);
 }

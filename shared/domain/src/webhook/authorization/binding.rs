@@ -1,4 +1,4 @@
-//! Where a credential may be sent: to the origin that it was given for, and nowhere else.
+//! Binds a credential to the origin that it was given for. It is sent to no other origin.
 
 use super::Authorization;
 use super::origin::{Origin, SetBy};
@@ -6,9 +6,9 @@ use crate::fault::FieldError;
 use crate::webhook::Webhook;
 use crate::webhook::settings::Settings;
 
-/// A credential would be sent to another origin than the one that it was given for.
+/// The credential would be sent to a different origin than the one that it was given for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the authorization was given for {}, and the URL is at {}: set the authorization again", shown(.given.as_ref()), shown(.asked.as_ref()))]
+#[error("the authorization was given for {}, but the URL is at {}: set the authorization again", shown(.given.as_ref()), shown(.asked.as_ref()))]
 pub struct OtherOrigin {
     given: Option<Origin>,
     asked: Option<Origin>,
@@ -19,9 +19,10 @@ fn shown(origin: Option<&Origin>) -> &str {
 }
 
 impl Authorization {
-    /// Says whether the credential may be sent to a URL.
+    /// Checks that the credential may be sent to a URL.
     ///
-    /// One that was stored before origins were may: no URL of a webhook has changed its origin since then without storing it.
+    /// A credential stored before origins were recorded is allowed: since then, no write has changed the origin of a
+    /// webhook's URL without recording the origin.
     ///
     /// # Errors
     ///
@@ -36,9 +37,10 @@ impl Authorization {
     }
 }
 
-/// The settings that say where a request goes and what stands in it, besides the event.
+/// The settings that determine where a request goes and what it contains besides the event.
 ///
-/// An application that could change one of these could have requests of its own made under a credential that it was never shown.
+/// An application that could change one of these could send requests of its choice with a credential that it was never
+/// shown.
 fn request_fields(before: &Settings, now: &Settings) -> Option<&'static str> {
     let changed = [
         ("url", before.url != now.url),
@@ -51,10 +53,11 @@ fn request_fields(before: &Settings, now: &Settings) -> Option<&'static str> {
 }
 
 impl Webhook {
-    /// Checks a change of the webhook: a credential that the change does not bring stays where it was given, or the change is refused.
+    /// Checks a change of the webhook: a credential that the change does not include must keep its origin, or the
+    /// change is refused.
     ///
-    /// To be called before every write of a changed webhook, however it is changed. It also notes the origin of a credential that was
-    /// stored without one: the one that the webhook's URL has before the change.
+    /// Must be called before every write of a changed webhook. It also records the origin of a credential that was
+    /// stored without one: the origin of the webhook's URL before the change.
     ///
     /// # Errors
     ///
@@ -62,7 +65,7 @@ impl Webhook {
     pub fn keep_credentials(&mut self, before: &Self, by: SetBy) -> Result<(), FieldError> {
         let Some(kept) = self.authorization.as_mut() else { return Ok(()) };
         if before.authorization.as_ref() != Some(&*kept) {
-            // The change brings it, for the URL that it leaves.
+            // The change includes the credential, for the URL after the change.
             return kept.allows(&self.settings.url).map_err(|other| FieldError::new("/url", other));
         }
         if by == SetBy::Application
@@ -78,7 +81,7 @@ impl Webhook {
         }
         kept.allows(&self.settings.url).map_err(|OtherOrigin { given, .. }| {
             let given = shown(given.as_ref());
-            let detail = format!("leads to another origin, and `authorization` was given for {given}: send it again with the change, or null to remove it");
+            let detail = format!("must keep its origin, because `authorization` was given for {given}: send `authorization` again with the change, or null to remove it");
             FieldError::new("/url", detail)
         })
     }
@@ -127,7 +130,7 @@ mod tests {
             assert_eq!(fault.pointer, "/url");
             assert!(fault.detail.contains("given for https://a.example:"), "{}", fault.detail);
         }
-        // From the first write on it is noted, and deliver holds to it too.
+        // The first write records the origin, and `deliver` checks it too.
         let noted = now.authorization.unwrap();
         assert_eq!(noted.for_origin, Origin::of("https://a.example/"));
         assert_eq!(noted.allows(url).is_ok(), allowed);
@@ -142,7 +145,7 @@ mod tests {
         assert_eq!(now.keep_credentials(&before, SetBy::Application), Ok(()));
         now.authorization = Some(authorization(Some("https://b.example"), SetBy::Application));
         assert_eq!(now.keep_credentials(&before, SetBy::Application), Ok(()));
-        // Given for the URL as it was a moment ago.
+        // Given for the previous URL.
         now.authorization = Some(authorization(Some("https://c.example"), SetBy::Tenant));
         assert_eq!(now.keep_credentials(&before, SetBy::Tenant).unwrap_err().pointer, "/url");
     }
@@ -179,13 +182,13 @@ mod tests {
         let error = held.allows("https://b.example/").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the authorization was given for https://a.example, and the URL is at https://b.example: set the authorization again"
+            "the authorization was given for https://a.example, but the URL is at https://b.example: set the authorization again"
         );
         assert!(held.allows("").is_err());
     }
 
     proptest! {
-        /// Whatever changes follow each other, a credential is never kept at an origin that it was not given for.
+        /// No sequence of changes moves a credential to an origin that it was not given for.
         #[test]
         fn no_chain_of_changes_moves_a_credential(urls in prop::collection::vec("https?://[ab]\\.example(\\.|:80|:443|:8443)?/[a-z]?", 1..12), noted: bool) {
             let mut current = before(noted.then_some("https://a.example"), SetBy::Tenant);

@@ -1,4 +1,4 @@
-//! What somebody brings: each field by hand, so that no error shows the value that it is about.
+//! Reads an authorization from a request. Fields are read one by one, so that no error repeats a value.
 
 use serde_json::{Map, Value};
 
@@ -7,11 +7,11 @@ use crate::attempt::target::TargetPolicy;
 use crate::fault::FieldError;
 use crate::signing::secret::WebhookSecret;
 
-/// Which texts a field takes.
+/// The texts that a field accepts.
 struct Rule {
     max_bytes: usize,
     takes: fn(&str) -> bool,
-    /// What there may be, for a person.
+    /// The rule as shown in errors.
     of: &'static str,
 }
 
@@ -19,16 +19,16 @@ const NAME: Rule = Rule { max_bytes: 255, takes: is_line, of: "without control c
 const USERNAME: Rule = Rule {
     max_bytes: 255,
     takes: |text| is_line(text) && !text.contains(':'),
-    of: "without control characters and without a colon",
+    of: "without control characters or colons",
 };
 const SECRET: Rule = Rule { max_bytes: 4096, takes: is_line, of: "without control characters" };
-const TOKEN: Rule = Rule { max_bytes: 4096, takes: is_token, of: "of visible ASCII characters, without spaces" };
+const TOKEN: Rule = Rule { max_bytes: 4096, takes: is_token, of: "of visible ASCII without spaces" };
 const SCOPE: Rule = Rule {
     max_bytes: 1024,
     takes: is_scope,
     of: r#"of visible ASCII characters but " and \, with single spaces in between"#,
 };
-const URL: Rule = Rule { max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "that are a URL" };
+const URL: Rule = Rule { max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "with a valid URL" };
 
 fn is_line(text: &str) -> bool {
     !text.chars().any(char::is_control)
@@ -38,7 +38,7 @@ fn is_scope(text: &str) -> bool {
     text.split(' ').all(|word| is_token(word) && !word.contains(['"', '\\']))
 }
 
-/// The fields that are not read yet, and what is wrong with those that are.
+/// The fields that have not been read yet, and the faults of those that have.
 struct Fields {
     given: Map<String, Value>,
     faults: Vec<FieldError>,
@@ -55,8 +55,8 @@ impl Fields {
             Value::Null => None,
             Value::String(text) if (1..=rule.max_bytes).contains(&text.len()) && (rule.takes)(&text) => Some(text),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-                self.fault(name, format!("must be a text of 1 to {} bytes {}", rule.max_bytes, rule.of));
-                // Anything: nobody sees it, as there is a fault.
+                self.fault(name, format!("must be a string of 1 to {} bytes {}", rule.max_bytes, rule.of));
+                // A placeholder. It is never used, because the fault rejects the request.
                 Some(String::new())
             }
         }
@@ -64,7 +64,7 @@ impl Fields {
 
     fn needed(&mut self, name: &str, rule: &Rule) -> String {
         self.optional(name, rule).unwrap_or_else(|| {
-            self.fault(name, "is missing");
+            self.fault(name, "is required");
             String::new()
         })
     }
@@ -84,11 +84,11 @@ impl Fields {
 }
 
 impl NewAuthorization {
-    /// Reads what somebody brings: the fields of its type, and one that is secret.
+    /// Reads an authorization from a request: the fields of its type and one secret.
     ///
     /// # Errors
     ///
-    /// Everything that is not as it must be, by its field; no value stands in them.
+    /// All faults, by field, without any values.
     pub fn read(input: Value, targets: &TargetPolicy) -> Result<Self, Vec<FieldError>> {
         let Value::Object(given) = input else { return Err(vec![FieldError::new("", "must be an object")]) };
         let mut fields = Fields { given, faults: Vec::new() };
@@ -107,7 +107,7 @@ impl NewAuthorization {
                     audience: fields.optional("audience", &NAME),
                     client_authentication: fields.client_authentication(),
                 };
-                // Asked like the URL of a webhook: it is dialled with the same rights.
+                // Checked like a webhook's URL, because it is called with the same network access.
                 if let Err(error) = targets.parse(&client.token_url)
                     && !client.token_url.is_empty()
                 {
@@ -120,7 +120,7 @@ impl NewAuthorization {
         let mut more: Vec<String> = fields.given.keys().cloned().collect();
         more.sort_unstable();
         for name in more {
-            fields.fault(&name, "is not a field of this type of authorization");
+            fields.fault(&name, "must be omitted; this type of authorization has no such field");
         }
         if fields.faults.is_empty() {
             Ok(Self { method, secret: WebhookSecret::checked(secret.into()) })

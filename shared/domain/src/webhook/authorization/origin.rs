@@ -1,4 +1,4 @@
-//! The origin that a credential is given for, and who gave it.
+//! The origin that a credential was given for, and who set it.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-/// A scheme, a host and a port, normalised: `https://a.example`, `http://127.0.0.1:8080`.
+/// A normalized scheme, host and port: `https://a.example`, `http://127.0.0.1:8080`.
 ///
-/// Letters are lower case, names are in ASCII (`xn--…`), the default port and the dot at the end of a name are left out. So two
-/// URLs that lead to the same place have the same text, and any other two have different ones.
+/// Letters are lower case, names are in ASCII (`xn--…`), and the default port and a trailing dot are left out. Two URLs
+/// therefore have equal origins exactly if they lead to the same place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, examples("https://example.com"))]
@@ -26,7 +26,7 @@ impl Origin {
         (!host.is_empty()).then(|| Self(format!("{}://{host}{port}", url.scheme())))
     }
 
-    /// Returns the text.
+    /// Returns the normalized text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,7 +43,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SetBy {
-    /// An admin of the tenant. Also assumed for what the versions before have written, which did not note it.
+    /// An admin of the tenant. Also assumed for credentials stored by earlier versions, which did not record it.
     #[default]
     Tenant,
     /// The application that the webhook belongs to.

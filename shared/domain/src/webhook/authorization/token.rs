@@ -1,4 +1,5 @@
-//! What an authorization server is asked, and what it answers ([RFC 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
+//! Token requests and responses of an authorization server ([RFC
+//! 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
 
 use std::time::Duration;
 
@@ -10,25 +11,25 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::{ClientAuthentication, OAuth2, is_token};
 
-/// How long a token is used whose server does not say how long it is good.
+/// The lifetime of a token whose server does not specify one.
 const LIFETIME_UNLESS_SAID: Duration = Duration::from_mins(5);
 
-/// How long a token is used whose server says that it has ended already: otherwise each delivery would ask for one.
+/// The lifetime of a token whose server says that it has already expired. Without it, each delivery would request one.
 const LIFETIME_IF_NONE: Duration = Duration::from_mins(1);
 
-/// How long a token is used at least. A receiver that refuses it sooner answers 401, and the next attempt asks for another.
+/// The shortest lifetime. A receiver that refuses the token sooner answers 401, and the next attempt requests another.
 const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How long a token is used at most, whatever its server says.
+/// The longest lifetime, whatever the server says.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How long before its end a token is used no more, if it is good for ten times as long; else the last tenth.
+/// How long before its expiry a token is no longer used, at most a tenth of its lifetime.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// The longest token, in bytes: what a header can carry.
+/// The longest token, in bytes, that fits into a header.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The errors that the RFC names. Nothing else of an answer is repeated: it may repeat what it was asked with.
+/// The error codes of the RFC. No other part of a response is repeated, because it might contain the request's secrets.
 const ERRORS: [&str; 6] = [
     "invalid_request",
     "invalid_client",
@@ -38,10 +39,10 @@ const ERRORS: [&str; 6] = [
     "invalid_scope",
 ];
 
-/// A request for a token. The client's secret stands in one of the two that are not its URL.
+/// A request for a token. The client's secret is in either the header or the body.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// Where to.
+    /// The URL of the request.
     pub url: String,
     /// Its `Authorization` header, if it has one.
     pub authorization: Option<SecretString>,
@@ -50,7 +51,7 @@ pub struct TokenRequest {
 }
 
 impl OAuth2 {
-    /// Returns the request that gets a token for the client's secret.
+    /// Returns the request that exchanges the client's secret for a token.
     #[must_use]
     pub fn request(&self, secret: &SecretString) -> TokenRequest {
         let mut form = Serializer::new(String::new());
@@ -75,38 +76,38 @@ impl OAuth2 {
     }
 }
 
-/// A token, and how long it may be used from when it was asked for.
+/// A token, and how long it may be used, counted from the request.
 #[derive(Debug)]
 pub struct Token {
     /// The text.
     pub text: SecretString,
-    /// How long it may be used: at least ten seconds.
+    /// The lifetime: at least ten seconds.
     pub lifetime: Duration,
 }
 
-/// Why an answer gives no token. Says nothing of the answer.
+/// Why a response contains no usable token. Contains nothing from the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
-    /// It is not a JSON object.
+    /// The body is not a JSON object.
     #[error("is not a JSON object")]
     NoObject,
-    /// There is none in it.
+    /// The token is missing.
     #[error("has no access_token")]
     NoToken,
-    /// There is one that no header can carry.
+    /// The token does not fit into a header.
     #[error("has an access_token that no header can carry: it must be 1 to {MAX_TOKEN_BYTES} visible ASCII characters")]
     OddToken,
-    /// It is not to be sent as a bearer does.
+    /// The token is not a bearer token.
     #[error("has a token_type other than Bearer")]
     OtherType,
 }
 
 impl Token {
-    /// Reads the answer to a request for a token.
+    /// Reads the response to a token request.
     ///
     /// # Errors
     ///
-    /// If there is no token in it that can be used.
+    /// If it contains no usable token.
     pub fn read(answer: &[u8]) -> Result<Self, TokenFault> {
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(answer) else { return Err(TokenFault::NoObject) };
         if let Some(kind) = answer.get("token_type").filter(|kind| !kind.is_null())
@@ -125,7 +126,8 @@ impl Token {
     }
 }
 
-/// Returns how long a token may be used. Some servers say seconds as a text; what cannot be read is as if it was not said.
+/// Returns how long a token may be used. Some servers send the seconds as a string. An unreadable value counts as
+/// missing.
 fn lifetime(expires_in: Option<&Value>) -> Duration {
     let seconds = expires_in.and_then(|said| match said {
         Value::Number(seconds) => seconds.as_f64(),
@@ -140,7 +142,7 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
     said.saturating_sub(MARGIN.min(said / 10)).max(MIN_LIFETIME)
 }
 
-/// Returns the error that a refusal names, if it is one that the RFC knows.
+/// Returns the error code of a refusal, if the RFC defines it.
 #[must_use]
 pub fn refusal(answer: &[u8]) -> Option<&'static str> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
@@ -181,7 +183,7 @@ mod tests {
     ) {
         let (scope, audience) = (scope.map(str::to_owned), audience.map(str::to_owned));
         let token_url = "https://a.example/token".to_owned();
-        // The example of the RFC.
+        // The example from the RFC.
         let client = OAuth2 { token_url, client_id: "s6BhdRkqt3".to_owned(), scope, audience, client_authentication };
         let request = client.request(&"gX1fBat3bV".to_owned().into());
         assert_eq!(request.authorization.as_ref().map(ExposeSecret::expose_secret), authorization);
@@ -245,7 +247,7 @@ mod tests {
             let answer = format!(r#"{{"access_token":"abc","expires_in":{seconds}}}"#);
             let (said, used) = (Duration::from_secs(seconds.into()), Token::read(answer.as_bytes()).unwrap().lifetime);
             prop_assert!(used < said || used == MIN_LIFETIME || (said.is_zero() && used == LIFETIME_IF_NONE));
-            // And is used for most of its time.
+            // The token is used for most of its lifetime.
             prop_assert!(used >= said.min(MAX_LIFETIME) / 10 * 8);
         }
     }

@@ -1,4 +1,4 @@
-//! Templates of which the tokens must say what the syntax tree says.
+//! Compares what the scanner finds in the tokens with the syntax tree.
 
 use minijinja::UndefinedBehavior;
 use minijinja::machinery::ast::{CallArg, Expr, Stmt};
@@ -11,7 +11,7 @@ use super::*;
 use crate::payload::template::environment::{Budget, environment};
 use crate::payload::template::policy;
 
-/// How many nodes stand in one another.
+/// Returns the depth of the syntax tree.
 fn depth(statement: &Stmt<'_>) -> usize {
     let all = |statements: &[Stmt<'_>]| statements.iter().map(depth).max().unwrap_or(0);
     match statement {
@@ -68,7 +68,7 @@ fn of(expr: &Expr<'_>) -> usize {
     }
 }
 
-/// Renders a text as it is, without a limit; of an error only its kind.
+/// Renders a template without limits. Of an error it returns only the kind.
 fn rendered(source: &str) -> Result<String, String> {
     let mut environment = environment(&Budget::new(usize::MAX));
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -102,7 +102,7 @@ fn charges_for(#[case] source: &str, #[case] metered: &str) {
     assert_eq!(scan(source).unwrap().metered(source), metered);
 }
 
-/// Tokens with which a template may be made.
+/// Tokens from which templates are generated.
 fn token() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         6 => prop::sample::select(vec!["a", "b", "c", "d", "d.x", "d.not", "'x'", "2", "true", "[1]", "a[1:]", "d[a]"]),
@@ -116,7 +116,7 @@ fn token() -> impl Strategy<Value = &'static str> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Whatever the parser makes of it, and if it is an error half-way, its tree is no deeper than the tokens said.
+    /// The syntax tree is no deeper than the scan of the tokens says, even if parsing fails halfway.
     #[test]
     fn no_tree_is_deeper_than_its_tokens_say(tokens in prop::collection::vec(token(), 0..120)) {
         let source = format!("{{{{{}}}}}", tokens.join(" "));
@@ -125,7 +125,7 @@ proptest! {
         }
     }
 
-    /// What charges for operands changes nothing else.
+    /// The filters that charge for operands change nothing else.
     #[test]
     fn what_is_metered_is_the_same_template(tokens in prop::collection::vec(token(), 1..12)) {
         let source = format!("{{{{{}}}}}", tokens.join(" "));
