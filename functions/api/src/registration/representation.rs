@@ -206,10 +206,7 @@ fn names<T: PartialSchema>() -> BTreeSet<String> {
 }
 
 fn object<T: PartialSchema>() -> Object {
-    match T::schema() {
-        RefOr::T(Schema::Object(object)) => object,
-        _ => Object::new(),
-    }
+    if let RefOr::T(Schema::Object(object)) = T::schema() { object } else { Object::new() }
 }
 
 /// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them; the
