@@ -21,7 +21,8 @@ use utoipa_swagger_ui::{Config, serve};
 use crate::cacheable::cacheable;
 use crate::idempotency::LOOKS;
 use crate::problem::{Fault, Problem, ProblemBody};
-use crate::routes::webhooks::NewWebhookOnly;
+use crate::registration::representation;
+use crate::registration::schemas::NewWebhookOnly;
 
 mod beside;
 mod described;
@@ -107,6 +108,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     link(&mut openapi, of_a_webhook);
     beside::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
+        components.schemas.insert("Webhook".to_owned(), RefOr::T(representation::schema()));
         described::mend(components);
         derive_bodies(components);
     }

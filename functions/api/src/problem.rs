@@ -9,8 +9,13 @@ use domain::budget::{Budget, Exceeded};
 use domain::event::hops::HopsError;
 use domain::fault::FieldError;
 use jiff::Timestamp;
+use runtime::problem::MEDIA_TYPE;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
+
+mod fault;
+
+pub use fault::Fault;
 
 /// What went wrong with a request. Details about the request go to the caller; internal details go to the log only.
 #[derive(Debug, thiserror::Error)]
@@ -85,62 +90,6 @@ pub enum Problem {
     Internal(#[source] StoreError),
 }
 
-/// An invalid field, parameter or header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Fault {
-    /// The field as a JSON pointer in fragment form (`#/url`); for a query parameter, `?` and its name (`?limit`); for
-    /// a header, its name.
-    pub pointer: String,
-    /// What is wrong, or what the value must be.
-    pub detail: String,
-}
-
-impl Fault {
-    /// Names a field of the body by its JSON pointer (`/url`).
-    pub fn field(pointer: &str, detail: impl std::fmt::Display) -> Self {
-        Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
-    }
-
-    /// Returns the same fault of a field within another one.
-    #[must_use]
-    pub fn below(self, pointer: &str) -> Self {
-        match self.pointer.strip_prefix('#') {
-            Some(rest) => Self { pointer: format!("#{pointer}{rest}"), ..self },
-            None => self,
-        }
-    }
-
-    /// Returns the same fault of a field, relative to the field that contains it.
-    #[must_use]
-    pub fn within(self, pointer: &str) -> Self {
-        match self.pointer.strip_prefix('#').and_then(|rest| rest.strip_prefix(pointer)) {
-            Some(rest) => Self { pointer: format!("#{rest}"), ..self },
-            None => self,
-        }
-    }
-
-    /// Names a header.
-    pub fn header(name: &str, detail: impl std::fmt::Display) -> Self {
-        Self { pointer: name.to_owned(), detail: detail.to_string() }
-    }
-
-    /// Names the query parameter that a fault is of.
-    pub(crate) fn from_parameter(fault: FieldError) -> Self {
-        Self::parameter(fault.pointer.trim_start_matches('/'), fault.detail)
-    }
-
-    /// Names a query parameter.
-    pub fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
-        Self { pointer: format!("?{name}"), detail: detail.to_string() }
-    }
-}
-
-impl From<FieldError> for Fault {
-    fn from(error: FieldError) -> Self {
-        Self::field(&error.pointer, error.detail)
-    }
-}
-
 impl From<Vec<FieldError>> for Problem {
     fn from(faults: Vec<FieldError>) -> Self {
         Self::Invalid(faults.into_iter().map(Fault::from).collect())
@@ -154,10 +103,8 @@ fn summary(faults: &[Fault]) -> String {
 
 #[derive(Serialize)]
 struct Details<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: String,
+    #[serde(flatten)]
+    problem: runtime::problem::Problem,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
     #[serde(flatten)]
@@ -327,10 +274,7 @@ impl Serialize for Problem {
         let (status, code, title) = self.code();
         let errors = if let Self::Invalid(faults) = self { faults.as_slice() } else { &[] };
         let details = Details {
-            r#type: format!("urn:dynahook:problem:{code}"),
-            title,
-            status: status.as_u16(),
-            detail: self.to_string(),
+            problem: runtime::problem::Problem::new(status.as_u16(), code, title, self.to_string()),
             errors,
             budget: if let Self::Budget(exceeded) = self { Some(BudgetDetails::from(&**exceeded)) } else { None },
         };
@@ -345,7 +289,7 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status(), axum::Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(self.advice());
         response
     }

@@ -14,6 +14,7 @@ use domain::webhook::settings::Direction;
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
 use runtime::headers::SECURITY;
+use runtime::problem::{MEDIA_TYPE, Problem};
 use serde_json::json;
 
 use crate::App;
@@ -106,10 +107,8 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
                 tracing::info!(reason = %refusal, "call refused");
             }
             let (status, code, title) = refusal.code();
-            let r#type = format!("urn:dynahook:problem:{code}");
-            let body =
-                json!({"type": r#type, "title": title, "status": status.as_u16(), "detail": refusal.to_string()});
-            (status, "application/problem+json", body, refusal.retry_after())
+            let body = json!(Problem::new(status.as_u16(), code, title, refusal.to_string()));
+            (status, MEDIA_TYPE, body, refusal.retry_after())
         }
     };
     tracing::Span::current().record("http.response.status_code", status.as_u16());

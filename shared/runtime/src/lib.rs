@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod headers;
+pub mod problem;
 pub mod random;
 pub mod telemetry;
 mod time;

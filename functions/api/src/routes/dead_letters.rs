@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::deliveries::DeliveryBody;
-use crate::App;
 use crate::body::{OptionalJson, Query};
 use crate::caller::Admin;
+use crate::deliveries::DeliveryBody;
 use crate::idempotency::FirstTry;
 use crate::jobs::{JobBody, Pace, Started, start};
 use crate::page::{Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
+use crate::{App, registration};
 
 /// A delivery that used up its attempts or was given up.
 #[derive(Debug, Serialize, ToSchema)]
@@ -160,7 +160,7 @@ pub(super) async fn redrive(
         return Err(Problem::Invalid(vec![Fault::field("/from", "must be before `to`, and in the past")]));
     }
     if let Some(webhook) = webhook_id {
-        super::webhooks::visible(&app, &admin, &webhook.to_string()).await?;
+        registration::visible(&app, &admin, &webhook.to_string()).await?;
     }
     let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
     start(&app, admin, first_try.as_deref(), Kind::Redrive, scope, pace).await

@@ -1,91 +1,28 @@
 //! `/webhooks/{id}/deliveries`: what became of a webhook's events, attempt by attempt.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws::ledger::{Advance, Released};
 use aws::queue::Outgoing;
-use aws::registry::RunningTest;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::attempt::Attempt;
-use domain::attempt::outcome::{Timing, Verdict};
-use domain::delivery::{Delivery, Progress, State as DeliveryState};
-use domain::event::types::EventType;
-use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::signing::secret::Fingerprint;
-use domain::webhook::Webhook;
-use jiff::Timestamp;
+use domain::delivery::{Progress, State as DeliveryState};
+use domain::id::DeliveryId;
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
+use crate::deliveries::{DeliveryBody, find};
 use crate::page::fit;
+use crate::parameters::{DeliveryPath, WebhookPath};
 use crate::problem::{Problem, ProblemBody};
+use crate::registration::visible;
 
 mod filter;
 
 pub use filter::Filter;
-
-/// A delivery, as the API returns it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Delivery)]
-pub struct DeliveryBody {
-    /// `dlv_` and a ULID.
-    #[schema(value_type = String)]
-    pub(super) id: DeliveryId,
-    #[schema(value_type = String)]
-    webhook_id: WebhookId,
-    #[schema(value_type = String)]
-    event_id: EventId,
-    #[schema(value_type = String)]
-    event_type: EventType,
-    #[schema(inline)]
-    state: DeliveryState,
-    /// How often it was sent again after it had ended.
-    cycle: u32,
-    /// When its next attempt is due.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    next_at: Option<Timestamp>,
-    /// Until when its first attempt waits or waited, because the delivery was over the tenant's budget.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    deferred_until: Option<Timestamp>,
-    /// Oldest first; of earlier cycles, the last 20.
-    attempts: Vec<AttemptBody>,
-}
-
-/// An attempt, as the API returns it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Attempt)]
-pub struct AttemptBody {
-    cycle: u32,
-    /// The first of a cycle is 1.
-    number: u32,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    duration_ms: u32,
-    /// The parts of that time.
-    #[schema(inline)]
-    timing: Timing,
-    /// The headers that were sent. `***` replaces secrets and signatures.
-    #[schema(value_type = std::collections::HashMap<String, String>)]
-    request_headers: BTreeMap<String, String>,
-    #[schema(inline)]
-    verdict: Verdict,
-    /// The receiver's status, if it responded.
-    status: Option<u16>,
-    /// How long the receiver asked to wait, in seconds.
-    retry_after_s: Option<u32>,
-    error: Option<String>,
-    /// The start of the response.
-    response_excerpt: Option<String>,
-    /// Which secret signed.
-    #[schema(value_type = String)]
-    secret_fingerprint: Fingerprint,
-}
 
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,60 +32,6 @@ pub struct DeliveryList {
     /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<DeliveryId>,
-}
-
-/// A test that has not been attempted yet.
-impl From<RunningTest> for DeliveryBody {
-    fn from(test: RunningTest) -> Self {
-        let RunningTest { delivery, webhook, event, event_type, expires_at: _ } = test;
-        Self {
-            id: delivery,
-            webhook_id: webhook,
-            event_id: event,
-            event_type,
-            state: DeliveryState::Pending,
-            cycle: 0,
-            next_at: None,
-            deferred_until: None,
-            attempts: Vec::new(),
-        }
-    }
-}
-
-impl From<Delivery> for DeliveryBody {
-    fn from(delivery: Delivery) -> Self {
-        Self {
-            id: delivery.id,
-            webhook_id: delivery.webhook,
-            event_id: delivery.event,
-            event_type: delivery.event_type,
-            state: delivery.progress.state,
-            cycle: delivery.progress.cycle,
-            next_at: delivery.progress.next_at,
-            deferred_until: delivery.deferred_until,
-            attempts: delivery.attempts.into_iter().map(AttemptBody::from).collect(),
-        }
-    }
-}
-
-impl From<Attempt> for AttemptBody {
-    fn from(attempt: Attempt) -> Self {
-        let headers = attempt.request_headers.iter();
-        Self {
-            cycle: attempt.cycle,
-            number: attempt.number,
-            at: attempt.at,
-            duration_ms: attempt.outcome.duration_ms,
-            timing: attempt.outcome.timing,
-            request_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            verdict: attempt.outcome.verdict,
-            status: attempt.outcome.status,
-            retry_after_s: attempt.outcome.retry_after_s,
-            error: attempt.outcome.error,
-            response_excerpt: attempt.outcome.response_excerpt,
-            secret_fingerprint: attempt.secret_fingerprint,
-        }
-    }
 }
 
 /// Lists deliveries
@@ -168,19 +51,6 @@ pub(super) async fn list(
     let mut data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
     let cut = fit(&mut data).map(|last: &DeliveryBody| last.id);
     Ok(Json(DeliveryList { data, next_cursor: cut.or(page.next) }))
-}
-
-/// The ids of a webhook and a delivery.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
-pub struct DeliveryPath {
-    /// `whk_` and a ULID.
-    #[param(pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
-    id: String,
-    /// `dlv_` and a ULID.
-    #[param(pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "dlv_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
-    delivery: String,
 }
 
 /// Reads a delivery
@@ -203,13 +73,6 @@ pub(super) async fn get(
         }
         found => Ok(Json(found?.into())),
     }
-}
-
-/// Returns a delivery to a webhook that the caller may see.
-pub(super) async fn find(app: &App, webhook: &Webhook, id: &str) -> Result<Delivery, Problem> {
-    let not_found = || Problem::NotFound("delivery");
-    let id = id.parse().map_err(|_| not_found())?;
-    app.ledger.delivery(webhook.id, id, app.clock.now()).await?.ok_or_else(not_found)
 }
 
 /// Skips a delivery

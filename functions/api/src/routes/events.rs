@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
+use crate::events::{kept, visible};
 use crate::page::Page;
 use crate::problem::Problem;
 
@@ -30,12 +31,6 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// How far back a list goes unless the caller says otherwise.
 const DEFAULT_DAYS: u32 = 7;
-
-/// How far back it goes at most: nothing is kept for longer.
-const MAX_DAYS: u32 = 90;
-
-/// Other clocks may be ahead of ours.
-const AHEAD: Duration = Duration::from_mins(1);
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -191,11 +186,6 @@ impl Filter {
     }
 }
 
-/// Returns all the time of which anything may be kept.
-pub(super) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
-    Range { from: now - DAY * MAX_DAYS, to: now + AHEAD, below, now }
-}
-
 /// Lists events
 ///
 /// Newest first. Changes of tables are kept for as long as the deployment is configured to keep them, published events
@@ -241,11 +231,4 @@ pub(super) async fn get(
     let id = id.parse().map_err(|_| Problem::NotFound("event"))?;
     let event = visible(&app, &admin, id).await?.ok_or(Problem::NotFound("event"))?;
     Ok(Json(event.into()))
-}
-
-/// Returns the event if the caller may see it. One that there is not, another tenant's and another application's are all the
-/// same: none.
-pub(super) async fn visible(app: &App, admin: &Admin, id: EventId) -> Result<Option<Event>, Problem> {
-    let event = app.events.event(&admin.tenant, id, app.clock.now()).await?;
-    Ok(event.filter(|event| event.is_visible_to(admin.app.as_ref())))
 }

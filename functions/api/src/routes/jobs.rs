@@ -16,14 +16,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
 use crate::idempotency::FirstTry;
 use crate::jobs::{JobBody, Pace, Started, start};
 use crate::page::Page;
+use crate::parameters::WebhookPath;
 use crate::problem::{Fault, Problem, ProblemBody};
+use crate::registration::visible;
 
 /// How often a change of a job's state is tried that another change came before.
 const ROUNDS: usize = 5;

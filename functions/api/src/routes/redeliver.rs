@@ -10,11 +10,12 @@ use axum::http::StatusCode;
 use domain::delivery::Delivery;
 use domain::delivery::redelivery::{Plan, Refusal, plan, started};
 
-use super::deliveries::{DeliveryBody, DeliveryPath, find};
-use super::webhooks::visible;
 use crate::App;
 use crate::caller::Admin;
+use crate::deliveries::{DeliveryBody, find};
+use crate::parameters::DeliveryPath;
 use crate::problem::{Problem, ProblemBody};
+use crate::registration::visible;
 
 /// Sends a delivery again
 ///

@@ -1,29 +1,26 @@
-//! The pages of public keys, and how keys are rotated: each webhook's own key pair, with which the scheme `standard-webhooks-ed25519`
-//! signs, and the one that webhooks of a tenant may share (`/signing-keys`).
+//! The pages of public keys, and how keys are rotated: each webhook's own key pair, with which the scheme
+//! `standard-webhooks-ed25519` signs, and the one that webhooks of a tenant may share (`/signing-keys`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws::StoreError;
-use aws::secrets::Staged;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
-use domain::signing::keys::{KeyOwner, PublicKey, SigningKey, SigningKeys};
-use domain::webhook::Webhook;
+use domain::signing::keys::{KeyOwner, PublicKey, SigningKeys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::webhooks::actions::overlap;
-use super::webhooks::{WebhookPath, visible};
 use crate::App;
 use crate::body::OptionalJson;
 use crate::caller::Admin;
+use crate::parameters::WebhookPath;
 use crate::problem::Problem;
+use crate::registration::visible;
+use crate::tenant_keys;
 
-/// For how long a page of keys may be kept, in seconds: less than what an old key is shown after it has stopped signing.
+/// How long a page of keys may be cached: shorter than an old key is shown after it has stopped signing.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// A public key, as a [JSON Web Key](https://www.rfc-editor.org/rfc/rfc8037#section-2).
@@ -83,13 +80,13 @@ impl JwkSet {
     }
 }
 
-/// Answers with a tenant's public keys, without asking who wants them.
+/// Answers with a tenant's public keys, without authentication.
 pub(crate) async fn published(State(app): State<Arc<App>>, Path(tenant): Path<String>) -> Result<Page, Problem> {
     let tenant = tenant.parse().map_err(|_| Problem::NotFound("key"))?;
     page(&app, &KeyOwner { tenant, webhook: None }).await
 }
 
-/// Answers with a webhook's public keys, without asking who wants them. A deleted webhook has none: it sends nothing any more.
+/// Answers with a webhook's public keys, without authentication. A deleted webhook has none, as it sends nothing.
 pub(crate) async fn published_of_webhook(
     State(app): State<Arc<App>>,
     Path((tenant, webhook)): Path<(String, String)>,
@@ -105,72 +102,6 @@ type Page = ([(HeaderName, HeaderValue); 1], Json<JwkSet>);
 async fn page(app: &App, owner: &KeyOwner) -> Result<Page, Problem> {
     let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("key"))?;
     Ok(([(CACHE_CONTROL, CACHE)], Json(JwkSet::new(&keys, app.clock.now()))))
-}
-
-/// Makes the key of a tenant or a webhook, if it has none yet.
-///
-/// The private half is stored first, and the Registry decides: of two requests that make a key at once, the one that is
-/// written there first wins, in whatever order they reached the path. What a request that died left at the path is named
-/// nowhere, so it replaces nothing.
-pub(super) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), Problem> {
-    if app.registry.signing_keys(owner).await?.is_none() {
-        app.spend_secrets(&owner.tenant, 1).await?;
-        make(app, owner, None).await?;
-    }
-    Ok(())
-}
-
-/// Restores the key pair of a webhook that was deleted, or makes another one if the private half is gone for good: receivers find its
-/// public half on the webhook's page.
-pub(super) async fn restore(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
-    let owner = webhook.own_key_owner();
-    let Some(keys) = app.registry.signing_keys(&owner).await? else { return Ok(()) };
-    match app.secrets.restore(&keys.vault_path, webhook.audit.deleted_at).await {
-        Err(StoreError::Missing { .. }) if webhook.is_deleted() => make(app, &owner, Some(&keys)).await,
-        restored => restored,
-    }
-}
-
-/// Returns where the private half of a webhook's own key pair is, if it has one.
-pub(super) fn own_path(app: &App, webhook: &Webhook) -> String {
-    webhook.own_key_owner().path(&app.secrets_prefixes.outbound)
-}
-
-/// Makes a key, the first one or in the place of those that are gone.
-async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result<(), StoreError> {
-    let key = SigningKey::from_random(runtime::random::bytes());
-    let path = owner.path(&app.secrets_prefixes.outbound);
-    let staged = match app.secrets.create_signing_key(&path, &key, &owner.tenant).await {
-        Err(StoreError::Conflict { .. }) => {
-            // An earlier deployment's key may be in its recovery window, where nothing can be put.
-            app.secrets.restore(&path, None).await?;
-            Some(app.secrets.stage_signing_key(&path, None, &key).await?)
-        }
-        created => created.map(|()| None)?,
-    };
-    let now = app.clock.now();
-    let keys = match gone {
-        Some(gone) => gone.rotated(key.public(), Duration::ZERO, now),
-        None => SigningKeys::first(path, key.public(), now),
-    };
-    match app.registry.write_signing_keys(owner, &keys).await {
-        // Another request's is the owner's now.
-        Err(StoreError::Conflict { .. }) => return Ok(()),
-        written => written?,
-    }
-    tracing::info!(key.owner = %owner, "signing key made");
-    if let Some(staged) = staged {
-        promote(app, owner, staged).await;
-    }
-    Ok(())
-}
-
-/// Makes the key that the Registry names the current one. Until that is done it is found where it waits, and the next rotation does
-/// this first.
-async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
-    if let Err(error) = app.secrets.promote(staged).await {
-        tracing::warn!(key.owner = %owner, %error, "a new key was not made the current one");
-    }
 }
 
 /// How a key is rotated.
@@ -224,27 +155,16 @@ pub(super) async fn rotate_of_webhook(
 }
 
 async fn rotate_of(app: &App, admin: &Admin, owner: &KeyOwner, rotation: KeyRotation) -> Result<Json<JwkSet>, Problem> {
-    let overlap = overlap(rotation.overlap_seconds)?;
-    let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("signing key"))?;
-    app.spend_secrets(&admin.tenant, 1).await?;
-    let key = SigningKey::from_random(runtime::random::bytes());
-    // The private half first, next to the one that signs: whichever of them the Registry names exists.
-    let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;
-    let now = app.clock.now();
-    let keys = keys.rotated(key.public(), overlap, now);
-    match app.registry.write_signing_keys(owner, &keys).await {
-        Err(StoreError::Conflict { .. }) => {
-            return Err(Problem::Conflict("others rotate the key at the same time; try again".to_owned()));
-        }
-        written => written?,
-    }
-    promote(app, owner, staged).await;
-    tracing::info!(key.owner = %owner, by = admin.subject, "signing key rotated");
-    Ok(Json(JwkSet::new(&keys, now)))
+    let keys = tenant_keys::rotate(app, admin, owner, rotation.overlap_seconds).await?;
+    Ok(Json(JwkSet::new(&keys, app.clock.now())))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use domain::signing::keys::SigningKey;
+
     use super::*;
 
     #[test]

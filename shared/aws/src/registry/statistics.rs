@@ -78,12 +78,12 @@ impl Registry {
         (self.table.clone(), key(&statistics_pk(webhook), SK))
     }
 
-    /// Forgets a webhook's failures in a row, as [`Statistics::forgive`] says.
+    /// Resets the counters of consecutive failures of a webhook, as [`Statistics::reset_failures`] does.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn forgive(&self, webhook: WebhookId) -> Result<(), StoreError> {
+    pub async fn reset_failures(&self, webhook: WebhookId) -> Result<(), StoreError> {
         let update = self
             .client
             .update_item()

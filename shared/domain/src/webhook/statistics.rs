@@ -39,8 +39,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Resets the failure counters after a successful edit, so that old failures do not pause the new configuration.
-    pub fn forgive(&mut self) {
+    /// Resets the counters of consecutive failures, for a webhook that was changed, resumed or restored.
+    pub fn reset_failures(&mut self) {
         (self.consecutive_failures, self.consecutive_timeouts, self.failing_since) = (0, 0, None);
     }
 }

@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::Ref;
 
-use super::input::{self, Input};
-use super::representation::WebhookBody;
-use super::trial::SampleBody;
-use super::{WebhookPath, visible};
-use crate::App;
 use crate::body::JsonBody;
 use crate::caller::Admin;
+use crate::parameters::WebhookPath;
 use crate::problem::{Fault, Problem};
-use crate::routes::events;
+use crate::registration::input::{self, Input};
+use crate::registration::representation::WebhookBody;
+use crate::registration::visible;
+use crate::sample::SampleBody;
+use crate::{App, events};
 
 /// How many events a dry run looks at unless the caller says otherwise.
 const DEFAULT_EVENTS: usize = 100;

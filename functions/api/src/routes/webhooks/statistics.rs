@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{WebhookPath, visible};
 use crate::App;
 use crate::caller::Admin;
+use crate::parameters::WebhookPath;
 use crate::problem::Problem;
+use crate::registration::visible;
 
 /// The statistics of a webhook's attempts.
 #[derive(Debug, Serialize, ToSchema)]

@@ -14,7 +14,6 @@ use domain::access::tenant::TenantId;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::request::{Sending, request};
 use domain::event::Event;
-use domain::event::types::EventType;
 use domain::id::EventId;
 use domain::signing::keys::SigningKey;
 use domain::signing::secret::WebhookSecret;
@@ -22,17 +21,18 @@ use domain::signing::sign::Keys;
 use domain::webhook::sample::Sample;
 use domain::webhook::settings::Direction;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::Ref;
 
-use super::input::{Input, NewWebhook};
-use super::{WebhookPath, visible};
 use crate::App;
 use crate::body::{JsonBody, OptionalJson};
 use crate::caller::Admin;
-use crate::problem::{Fault, Problem};
-use crate::routes::deliveries::DeliveryBody;
+use crate::deliveries::DeliveryBody;
+use crate::parameters::WebhookPath;
+use crate::problem::{Fault, Problem, ProblemBody};
+use crate::registration::input::{Input, NewWebhook};
+use crate::registration::visible;
+use crate::sample::SampleBody;
 
 /// How much longer than the webhook's own timeout a test may take: it has ended after that, or will never be attempted.
 const QUEUE_TIME: Duration = Duration::from_secs(8);
@@ -42,45 +42,6 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// How often the ledger is asked.
 const POLL: Duration = Duration::from_millis(100);
-
-/// An event to try a webhook with. All fields are optional.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Sample)]
-pub struct SampleBody {
-    /// The event type. Default: the first type of the webhook.
-    #[schema(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
-    event_type: Option<EventType>,
-    /// The collection of the entity.
-    #[schema(max_length = 255)]
-    collection: Option<String>,
-    /// The entity's id.
-    #[schema(max_length = 255)]
-    entity_id: Option<String>,
-    /// The entity after the event.
-    #[schema(value_type = Option<Object>)]
-    properties: Option<Input>,
-    /// The entity before the event, for an update or a deletion.
-    #[schema(value_type = Option<Object>)]
-    old_properties: Option<Input>,
-}
-
-impl TryFrom<SampleBody> for Sample {
-    type Error = Fault;
-
-    fn try_from(body: SampleBody) -> Result<Self, Self::Error> {
-        let map = |properties: Option<Input>, pointer: &str| match properties {
-            None => Ok(None),
-            Some(properties) => match Value::Object(properties).to_string().parse() {
-                Ok(domain::value::Value::Map(map)) => Ok(Some(map)),
-                _ => Err(Fault::field(pointer, "is too deep")),
-            },
-        };
-        let SampleBody { event_type, collection, entity_id, properties, old_properties } = body;
-        let (properties, old_properties) = (map(properties, "/properties")?, map(old_properties, "/old_properties")?);
-        Ok(Self { event_type, collection, entity_id, properties, old_properties })
-    }
-}
 
 fn invalid(fault: Fault) -> Problem {
     Problem::Invalid(vec![fault])
@@ -97,8 +58,8 @@ fn invalid(fault: Fault) -> Problem {
         (status = 200, description = "The outcome", body = DeliveryBody),
         (status = 202, description = "The receiver has not responded yet", body = DeliveryBody,
             headers(("Location" = String, description = "Where to read the delivery"))),
-        (status = 409, description = "The webhook is an inbound one", body = super::ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Two tests are running", body = super::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The webhook is an inbound one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Two tests are running", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn test(
     State(app): State<Arc<App>>,

@@ -1,5 +1,7 @@
-//! A caller's description of a webhook, by any of its documented names. Fields that only Dynahook sets are accepted with
-//! their current values.
+//! Reads what a caller sends about a webhook. Some fields have several names, and a field that only Dynahook sets is
+//! accepted if it has its current value, so that a response can be sent back.
+
+use std::sync::LazyLock;
 
 use domain::fault::{FieldError, step};
 use domain::matching::filter::{Filter, FilterError};
@@ -11,80 +13,34 @@ use domain::webhook::settings::Settings;
 use serde_json::{Map, Value, json};
 
 use super::authorization;
-use super::representation::WebhookBody;
+use super::field_names::field_names;
+use super::representation::{COUNTED, OWN_NAMES, WebhookBody};
 use crate::App;
 use crate::caller::Admin;
 use crate::problem::Problem;
 use crate::read::{Reading, read_json};
 
 /// A JSON object from a caller.
-pub(super) type Input = Map<String, Value>;
+pub(crate) type Input = Map<String, Value>;
 
-/// The fields that a caller can set.
-const WRITABLE: [&str; 38] = [
-    "name",
-    "type",
-    "direction",
-    "url",
-    "event_types",
-    "sources",
-    "collections",
-    "operations",
-    "applications",
-    "changed",
-    "transitions",
-    "filter",
-    "payload_format",
-    "detail",
-    "include",
-    "exclude",
-    "template",
-    "signature_scheme",
-    "signing_key",
-    "headers",
-    "properties",
-    "enabled",
-    "retry_policy",
-    "auto_pause",
-    "rate_limit",
-    "max_concurrency",
-    "signature_header",
-    "signature_encoding",
-    "further_signatures",
-    "content_encoding",
-    "success_statuses",
-    "ordering",
-    "on_exhausted",
-    "connector_id",
-    "integration_provider",
-    "tags",
-    "source",
-    "source_type",
-];
+/// The fields that a caller can set: those of [`Settings`].
+static WRITABLE: LazyLock<&[&str]> = LazyLock::new(field_names::<Settings>);
 
-/// What deliveries add up to.
-const STATISTICS: [&str; 7] = [
-    "last_delivery_at",
-    "last_delivery_status",
-    "consecutive_failures",
-    "consecutive_errors",
-    "total_calls",
-    "total_errors",
-    "last_error",
-];
+/// Other names of fields that only Dynahook sets.
+const ALIASES: [&str; 3] = ["webhook_id", "company_id", "application_token"];
 
-/// A new webhook, as a caller describes it.
+/// A new webhook from a request.
 #[derive(Debug)]
-pub(super) struct NewWebhook {
-    pub(super) settings: Settings,
+pub(crate) struct NewWebhook {
+    pub(crate) settings: Settings,
     /// The caller's own secret, if they sent one.
-    pub(super) secret: Option<WebhookSecret>,
-    pub(super) authorization: Option<NewAuthorization>,
+    pub(crate) secret: Option<WebhookSecret>,
+    pub(crate) authorization: Option<NewAuthorization>,
 }
 
 impl NewWebhook {
-    /// Reads everything, and returns all faults.
-    pub(super) fn read(app: &App, admin: &Admin, mut input: Input) -> Result<Self, Problem> {
+    /// Reads a request; returns all faults.
+    pub(crate) fn read(app: &App, admin: &Admin, mut input: Input) -> Result<Self, Problem> {
         let known = json!({
             "tenant_id": admin.tenant, "company_id": admin.tenant,
             "app_id": admin.app, "application_id": admin.app, "application_token": admin.app,
@@ -129,24 +85,24 @@ pub(super) fn read_secret(
 }
 
 /// Reads the settings that replace a webhook's.
-pub(super) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
+pub(crate) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
     updated(app, webhook, settings(input, &known(current)))
 }
 
 /// Merges a change into a webhook's settings ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
-pub(super) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
+pub(crate) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
     let (patch, faults) = writable(input, &known(current));
     let mut merged = serde_json::to_value(&webhook.settings).unwrap_or_default();
     json_patch::merge(&mut merged, &Value::Object(patch));
     updated(app, webhook, parse(merged).with(faults))
 }
 
-/// Says whether a caller wants the webhook to be active in SuperOffice's sense, which is more than enabled: not paused either.
+/// Whether a caller sets the SuperOffice state "active", which means enabled and not paused.
 pub(super) fn activates(input: &Input) -> bool {
     input.get("state").and_then(Value::as_u64) == Some(1)
 }
 
-/// The fields of the representation, which a caller may send back.
+/// Returns the fields of a response, which a caller may send back.
 fn known(current: &WebhookBody) -> Value {
     let mut known = serde_json::to_value(current).unwrap_or_default();
     known["company_id"] = known["tenant_id"].clone();
@@ -181,7 +137,7 @@ fn settings(input: Input, known: &Value) -> Reading<Settings> {
 }
 
 fn parse(mut input: Value) -> Reading<Settings> {
-    // A filter knows all that is wrong with it, and serde has room for one error.
+    // A filter finds all of its faults, while a serde error holds one.
     let mut faults = Vec::new();
     if let Some(Value::Object(filter)) = input.get("filter")
         && let Err(FilterError(found)) = Filter::try_from(filter.clone())
@@ -192,16 +148,16 @@ fn parse(mut input: Value) -> Reading<Settings> {
     read_json(&input).with(faults)
 }
 
-/// Returns the settings under their own names. A field that only Dynahook sets may have its `known` value, so that a
-/// representation can be sent back; anything else is a fault.
+/// Returns the settings to write, by their names in [`Settings`]. A field that only Dynahook sets may have its `known`
+/// value; any other value is a fault.
 fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut faults = Vec::new();
     let mut writable = Input::new();
     for (name, value) in input {
-        // The URL of an inbound webhook is ours: it comes with the representation, and cannot be set.
+        // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
         let ours = !is_writable(&name) || (name == "url" && known["direction"] == "inbound");
-        // Statistics change with every delivery: what was read a moment ago is no lie.
-        let counted = STATISTICS.contains(&name.as_str()) && known.get(&name).is_some();
+        // Counters change with every delivery, so an earlier value is accepted too.
+        let counted = COUNTED.contains(&name) && known.get(&name).is_some();
         if counted || (ours && known.get(&name) == Some(&value)) {
             continue;
         }
@@ -232,41 +188,9 @@ fn is_writable(name: &str) -> bool {
     WRITABLE.contains(&name)
 }
 
-/// A field of a webhook that there is not yet.
+/// Whether only Dynahook sets a field, even if the webhook does not exist yet.
 fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 30] = [
-        "id",
-        "webhook_id",
-        "created_at",
-        "created_by",
-        "updated_at",
-        "updated_by",
-        "is_deleted",
-        "deleted_at",
-        "deleted_by",
-        "schema_version",
-        "vault_path",
-        "last_delivery_at",
-        "last_delivery_status",
-        "consecutive_failures",
-        "consecutive_errors",
-        "total_calls",
-        "total_errors",
-        "last_error",
-        "paused_at",
-        "version",
-        "secret_fingerprint",
-        "previous_secret_until",
-        "is_active",
-        "registered",
-        "registered_associate_id",
-        "updated",
-        "updated_associate_id",
-        "updatedCount",
-        "application_token",
-        "signing_keys_url",
-    ];
-    OURS.contains(&name)
+    OWN_NAMES.contains(name) || COUNTED.contains(name) || ALIASES.contains(&name)
 }
 
 /// Reads SuperOffice's list of events, `contact.created,person.changed`.
@@ -275,7 +199,7 @@ fn split(value: &Value) -> Result<Value, &'static str> {
         Value::String(text) => {
             let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
             let names: Vec<Value> = names.map(Value::from).collect();
-            // An empty list of types means all types, which is not what an empty text means.
+            // An empty list would mean all types, which a caller of this field does not expect.
             if names.is_empty() { Err("must name at least one event") } else { Ok(Value::Array(names)) }
         }
         Value::Array(_) => Ok(value.clone()),
@@ -285,7 +209,7 @@ fn split(value: &Value) -> Result<Value, &'static str> {
     }
 }
 
-/// Reads SuperOffice's state. The third is ours to set.
+/// Reads SuperOffice's state. Only Dynahook sets the third one.
 fn enabled(value: &Value) -> Result<Value, &'static str> {
     match value.as_u64() {
         Some(1) => Ok(Value::Bool(true)),
@@ -313,12 +237,35 @@ mod tests {
         json!({"events": "contact.created, person.changed,", "target_url": "https://a.example/", "state": 2}),
         json!({"event_types": ["contact.created", "person.changed"], "url": "https://a.example/", "enabled": false})
     )]
-    #[case::what_is_so(json!({"tenant_id": "acme", "version": 3, "name": "n"}), json!({"name": "n"}))]
-    #[case::what_was_so(json!({"total_calls": 6, "name": "n"}), json!({"name": "n"}))]
-    fn takes_the_seeds_names(#[case] input: Value, #[case] expected: Value) {
+    #[case::current_value(json!({"tenant_id": "acme", "version": 3, "name": "n"}), json!({"name": "n"}))]
+    #[case::earlier_counter(json!({"total_calls": 6, "name": "n"}), json!({"name": "n"}))]
+    fn takes_other_names_of_a_field(#[case] input: Value, #[case] expected: Value) {
         let known =
             json!({"tenant_id": "acme", "company_id": "acme", "version": 3, "total_calls": 7, "direction": "outbound"});
         assert_eq!(settle(&input, &known), Ok(expected));
+    }
+
+    #[test]
+    fn every_setting_can_be_written_and_nothing_else() {
+        let settings: Settings = serde_json::from_value(json!({"name": "n"})).unwrap();
+        let settings = serde_json::to_value(&settings).unwrap();
+        let names: Vec<_> = settings.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut writable = WRITABLE.to_vec();
+        writable.sort_unstable();
+        assert_eq!(writable, names);
+        assert!(writable.contains(&"type") && writable.contains(&"max_concurrency"));
+    }
+
+    #[rstest]
+    #[case::id("id")]
+    #[case::alias("webhook_id")]
+    #[case::renamed("updatedCount")]
+    #[case::counted("total_calls")]
+    #[case::keys("signing_keys_url")]
+    #[case::state("is_active")]
+    fn what_only_dynahook_sets_is_refused_for_a_new_webhook(#[case] name: &str) {
+        let answer = settle(&json!({name: 1}), &json!({})).unwrap_err();
+        assert_eq!(answer, format!("#/{name} is set by Dynahook and cannot be set"));
     }
 
     #[rstest]

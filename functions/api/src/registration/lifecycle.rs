@@ -1,0 +1,180 @@
+//! What can be done to a webhook beyond changing its settings: pause, resume, enable, delete, restore, and rotate its
+//! secret.
+
+use aws::StoreError;
+use aws::registry::WebhookRecord;
+use domain::signing::secret::WebhookSecret;
+use domain::webhook::settings::Direction;
+use domain::webhook::{Pause, PreviousSecret, Webhook};
+use serde_json::Value;
+
+use super::{Write, change, contended, input, reset_failures, secrets, visible, visible_even_deleted};
+use crate::App;
+use crate::caller::Admin;
+use crate::etag::IfMatch;
+use crate::problem::Problem;
+use crate::tenant_keys;
+
+/// Pauses a webhook; a paused one stays as it is.
+pub(crate) async fn pause(app: &App, admin: &Admin, id: &str, if_match: IfMatch) -> Result<WebhookRecord, Problem> {
+    let record = change(app, admin, id, if_match, |record, app| {
+        if record.webhook.settings.direction == Direction::Inbound {
+            return Err(Problem::Conflict("an inbound webhook cannot be paused; disable it".to_owned()));
+        }
+        if record.webhook.pause.is_some() {
+            return Ok(Write::Nothing);
+        }
+        record.webhook.pause = Some(Pause { at: app.clock.now(), by_failures: false });
+        Ok(Write::Webhook)
+    });
+    record.await
+}
+
+/// Resumes a webhook that an admin or too many failures paused.
+pub(crate) async fn resume(app: &App, admin: &Admin, id: &str, if_match: IfMatch) -> Result<WebhookRecord, Problem> {
+    let record = change(app, admin, id, if_match, |record, _| match record.webhook.pause.take() {
+        Some(_) => Ok(Write::Webhook),
+        None => Ok(Write::Nothing),
+    });
+    record.await
+}
+
+/// Enables or disables a webhook.
+pub(crate) async fn set_enabled(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    to: bool,
+) -> Result<WebhookRecord, Problem> {
+    let record = change(app, admin, id, if_match, |record, _| {
+        let enabled = &mut record.webhook.settings.enabled;
+        Ok(if std::mem::replace(enabled, to) == to { Write::Nothing } else { Write::Webhook })
+    });
+    record.await
+}
+
+/// Deletes a webhook and its secrets.
+pub(crate) async fn delete(app: &App, admin: &Admin, id: &str, if_match: IfMatch) -> Result<(), Problem> {
+    for _ in 0..super::ROUNDS {
+        let mut webhook = visible_even_deleted(app, admin, id).await?.webhook;
+        if webhook.is_deleted() {
+            // The request that deleted it may have died before it deleted the secrets.
+            secrets::delete(app, &webhook).await?;
+            return Err(Problem::NotFound("webhook"));
+        }
+        if_match.check(webhook.audit.version)?;
+        webhook.delete(app.clock.now(), &admin.subject);
+        match app.registry.delete_webhook(&webhook).await {
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                secrets::delete(app, &webhook).await?;
+                tracing::info!(webhook.id = %webhook.id, tenant.id = %webhook.tenant, by = admin.subject, "webhook deleted");
+                return Ok(());
+            }
+        }
+    }
+    Err(contended())
+}
+
+/// Restores a deleted webhook; returns it with its new secret if the old one is gone. A webhook that is not deleted
+/// stays as it is.
+pub(crate) async fn restore(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+) -> Result<(WebhookRecord, Option<WebhookSecret>), Problem> {
+    let mut record = visible_even_deleted(app, admin, id).await?;
+    let deleted_at = record.webhook.audit.deleted_at;
+    if let Some(authorization) = &record.webhook.authorization {
+        match app.secrets.restore(&authorization.vault_path, deleted_at).await {
+            // The credential came from the caller, so only the caller can set it again.
+            Err(StoreError::Missing { .. }) if deleted_at.is_some() => record.webhook.authorization = None,
+            restored => restored?,
+        }
+    }
+    tenant_keys::restore(app, &record.webhook).await?;
+    let made = match app.secrets.restore(&record.webhook.secret.vault_path, deleted_at).await {
+        // A delete and a restore at the same time may have left the secret in the recovery window.
+        Ok(()) if deleted_at.is_none() => return Ok((record, None)),
+        Ok(()) => None,
+        Err(StoreError::Missing { .. }) if deleted_at.is_some() => Some(make_secret(app, &mut record.webhook).await?),
+        Err(error) => return Err(error.into()),
+    };
+    record.webhook.restore(app.clock.now(), &admin.subject);
+    reset_failures(app, &mut record).await?;
+    let now = app.clock.now();
+    let limits = app.usage.limits(&record.webhook.tenant, now).await?;
+    match app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
+        Ok(webhooks) => app.usage.webhooks_added(&record.webhook.tenant, webhooks, now).await,
+        Err(StoreError::Conflict { .. }) => return Err(contended()),
+        Err(error) => {
+            if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
+                // With these errors the webhook certainly stays deleted, so its secrets are deleted too. After any other
+                // error it may have been restored.
+                secrets::delete(app, &record.webhook).await?;
+            }
+            if let StoreError::Limit(limit) = error {
+                app.usage.webhook_refused(&record.webhook.tenant, limit, now).await;
+            }
+            return Err(error.into());
+        }
+    }
+    tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
+    Ok((record, made))
+}
+
+/// Makes a secret for a webhook whose secret is gone for good.
+async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, Problem> {
+    app.spend_secrets(&webhook.tenant, 1).await?;
+    let secret = WebhookSecret::from_random(runtime::random::bytes());
+    let reference = &mut webhook.secret;
+    reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    reference.format = secret.format();
+    reference.previous = None;
+    // An earlier try may have stored one already.
+    let stored = (&reference.fingerprint, &secret);
+    secrets::store(app, &reference.vault_path, stored, &webhook.tenant, true).await?;
+    Ok(secret)
+}
+
+/// Rotates the secret of a webhook to `given`, or to a generated one; returns the webhook and the new secret.
+pub(crate) async fn rotate(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    given: Option<Value>,
+    overlap_seconds: Option<u64>,
+) -> Result<(WebhookRecord, WebhookSecret), Problem> {
+    let overlap = tenant_keys::overlap(overlap_seconds)?;
+    let record = visible(app, admin, id).await?;
+    if_match.check(record.webhook.audit.version)?;
+    let secret = match given.filter(|text| !text.is_null()) {
+        Some(text) => input::read_secret(&text, &mut record.webhook.settings.clone(), true)
+            .map_err(|fault| Problem::from(vec![fault]))?,
+        None => WebhookSecret::from_random(runtime::random::bytes()),
+    };
+    let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    app.spend_secrets(&admin.tenant, 1).await?;
+    // The secret is staged first, next to those that sign, so that whichever secret the webhook names exists.
+    let reference = &record.webhook.secret;
+    let named = Some(&reference.fingerprint);
+    let staged = app.secrets.stage(&reference.vault_path, named, (&fingerprint, &secret)).await?;
+    let record = change(app, admin, id, if_match, |record, app| {
+        let reference = &mut record.webhook.secret;
+        let until = app.clock.now() + overlap;
+        let before = std::mem::replace(&mut reference.fingerprint, fingerprint.clone());
+        reference.previous = (!overlap.is_zero()).then_some(PreviousSecret { fingerprint: before, until });
+        reference.format = secret.format();
+        Ok(Write::Webhook)
+    });
+    let record = record.await?;
+    if let Err(error) = app.secrets.promote(staged).await {
+        // The rotation succeeded: `deliver` finds the secret among the staged values, the caller needs the response,
+        // and the next rotation promotes it first.
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret was not made the current one");
+    }
+    Ok((record, secret))
+}

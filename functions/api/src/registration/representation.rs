@@ -1,0 +1,366 @@
+//! A webhook in responses: its settings, and the fields that only Dynahook sets.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use aws::registry::WebhookRecord;
+use domain::access::tenant::{AppId, TenantId};
+use domain::attempt::outcome::Verdict;
+use domain::id::WebhookId;
+use domain::signing::secret::{Fingerprint, WebhookSecret};
+use domain::webhook::authorization::Authorization;
+use domain::webhook::settings::{Direction, Settings, SigningKeyOf};
+use domain::webhook::statistics::Statistics;
+use domain::webhook::{SCHEMA_VERSION, Webhook};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{Object, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// A webhook: the fields that a caller can set, and those that only Dynahook sets. `docs/use/webhooks.md` describes
+/// both.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Webhook)]
+pub(crate) struct WebhookBody {
+    /// `whk_` and a ULID.
+    #[schema(value_type = String, examples("whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
+    id: WebhookId,
+    /// The tenant, from the token.
+    #[schema(value_type = String)]
+    tenant_id: TenantId,
+    /// The application that registered it, if any.
+    #[schema(value_type = Option<String>)]
+    app_id: Option<AppId>,
+    /// The same as `app_id`.
+    #[schema(value_type = Option<String>)]
+    application_id: Option<AppId>,
+    /// All settings. Two values differ from what is stored: `url` of an inbound webhook, and `signing_key`, which is
+    /// always present.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    settings: Settings,
+    /// Where the public keys are, if a key pair signs.
+    signing_keys_url: Option<String>,
+    /// Enabled, not paused and not deleted.
+    is_active: bool,
+    /// 1 active, 2 stopped, 3 too many errors.
+    #[schema(minimum = 1, maximum = 3)]
+    state: u8,
+    /// The path of its secret in Secrets Manager.
+    vault_path: String,
+    /// Identifies the secret: a keyed hash.
+    #[schema(value_type = String)]
+    secret_fingerprint: Fingerprint,
+    /// Until when the previous secret signs too.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previous_secret_until: Option<Timestamp>,
+    /// How its requests are authorized, in addition to the signature; without the secret.
+    authorization: Option<Authorization>,
+    /// When it was paused, manually or by too many failures.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    paused_at: Option<Timestamp>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    counters: Counters,
+    /// Counts the writes; also the `ETag`.
+    version: u64,
+    /// The version of this representation.
+    schema_version: u32,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    updated_by: String,
+    is_deleted: bool,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deleted_at: Option<Timestamp>,
+    deleted_by: Option<String>,
+    /// The same as `created_at`.
+    #[schema(value_type = String, format = DateTime)]
+    registered: Timestamp,
+    /// The same as `created_by`.
+    registered_associate_id: String,
+    /// The same as `updated_at`.
+    #[schema(value_type = String, format = DateTime)]
+    updated: Timestamp,
+    /// The same as `updated_by`.
+    updated_associate_id: String,
+    /// How often it was changed after its creation.
+    #[serde(rename = "updatedCount")]
+    updated_count: u64,
+}
+
+impl WebhookBody {
+    /// Returns what responses show of a webhook; `public_url` is the address of this API.
+    pub(crate) fn new(record: WebhookRecord, public_url: &str) -> Self {
+        let WebhookRecord { webhook, statistics } = record;
+        let (is_active, is_deleted, state) = (webhook.is_active(), webhook.is_deleted(), webhook.state() as u8);
+        let signing_keys_url =
+            webhook.key_owner().map(|owner| format!("{public_url}/.well-known/webhooks/{owner}/keys.json"));
+        let callback_url = callback_url(&webhook, public_url);
+        let signing_key = webhook.settings.signing_key();
+        let Webhook { id, tenant, app, mut settings, secret, authorization, pause, audit } = webhook;
+        settings.url = callback_url.unwrap_or(settings.url);
+        settings.signing_key = Some(signing_key);
+        Self {
+            id,
+            tenant_id: tenant,
+            app_id: app.clone(),
+            application_id: app,
+            settings,
+            signing_keys_url,
+            is_active,
+            state,
+            vault_path: secret.vault_path,
+            secret_fingerprint: secret.fingerprint,
+            previous_secret_until: secret.previous.map(|previous| previous.until),
+            authorization,
+            paused_at: pause.map(|pause| pause.at),
+            counters: Counters::from(statistics),
+            version: audit.version,
+            schema_version: SCHEMA_VERSION,
+            registered: audit.created_at,
+            registered_associate_id: audit.created_by.clone(),
+            created_at: audit.created_at,
+            created_by: audit.created_by,
+            updated: audit.updated_at,
+            updated_associate_id: audit.updated_by.clone(),
+            updated_count: audit.version - 1,
+            updated_at: audit.updated_at,
+            updated_by: audit.updated_by,
+            is_deleted,
+            deleted_at: audit.deleted_at,
+            deleted_by: audit.deleted_by,
+        }
+    }
+
+    pub(crate) fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+/// What the attempts of a webhook add up to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Counters {
+    /// When the last attempt was made.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_delivery_at: Option<Timestamp>,
+    /// The verdict of the last attempt.
+    #[schema(inline)]
+    last_delivery_status: Option<Verdict>,
+    /// Failed attempts since the last success.
+    consecutive_failures: u64,
+    /// The same as `consecutive_failures`.
+    consecutive_errors: u64,
+    /// All attempts.
+    total_calls: u64,
+    /// Failed attempts.
+    total_errors: u64,
+    /// The last error.
+    last_error: Option<String>,
+}
+
+impl From<Statistics> for Counters {
+    fn from(statistics: Statistics) -> Self {
+        let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
+        Self {
+            last_delivery_at: statistics.last_delivery_at,
+            last_delivery_status: statistics.last_delivery_status,
+            consecutive_failures,
+            consecutive_errors: consecutive_failures,
+            total_calls,
+            total_errors,
+            last_error: statistics.last_error,
+        }
+    }
+}
+
+/// The settings that a response shows in another way than a request: their schemas replace those of [`Settings`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "shows the form; the values are in the settings")]
+pub(crate) struct ShownDifferently {
+    /// Where deliveries are sent; for an inbound webhook, the URL that its sender calls.
+    url: String,
+    /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own, or the one that webhooks of the tenant
+    /// share.
+    #[schema(inline)]
+    signing_key: SigningKeyOf,
+}
+
+/// The fields that only Dynahook sets, apart from the [`COUNTED`] ones.
+pub(super) static OWN_NAMES: LazyLock<BTreeSet<String>> = LazyLock::new(names::<WebhookBody>);
+
+/// The fields that change with every delivery.
+pub(super) static COUNTED: LazyLock<BTreeSet<String>> = LazyLock::new(names::<Counters>);
+
+/// Returns the names of the fields in the schema of a type, and so in its JSON; not those of types that it flattens.
+fn names<T: PartialSchema>() -> BTreeSet<String> {
+    object::<T>().properties.into_keys().collect()
+}
+
+fn object<T: PartialSchema>() -> Object {
+    if let RefOr::T(Schema::Object(object)) = T::schema() { object } else { Object::new() }
+}
+
+/// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them; the
+/// contract requires those that are never `null`, as it does for every other type.
+pub(crate) fn schema() -> Schema {
+    let mut webhook = object::<WebhookBody>();
+    for part in [object::<Settings>(), object::<ShownDifferently>(), object::<Counters>()] {
+        webhook.properties.extend(part.properties);
+        webhook.required.extend(part.required);
+    }
+    // A request may leave out settings that have a default; a response never does.
+    let settings = object::<Settings>().properties.into_keys();
+    webhook.required.extend(settings.filter(|name| !webhook.properties.get(name).is_some_and(is_nullable)));
+    webhook.required.sort_unstable();
+    webhook.required.dedup();
+    Schema::Object(webhook)
+}
+
+fn is_nullable(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(Object { schema_type: SchemaType::Array(types), .. })) if types.contains(&Type::Null))
+}
+
+/// Returns the URL that the sender of an inbound webhook calls.
+fn callback_url(webhook: &Webhook, public_url: &str) -> Option<String> {
+    let inbound = webhook.settings.direction == Direction::Inbound;
+    inbound.then(|| format!("{public_url}/api/v1/inbound/{}/{}", webhook.tenant, webhook.id))
+}
+
+/// A webhook with its secret. No other response shows the secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookWithSecret {
+    #[serde(flatten)]
+    webhook: WebhookBody,
+    /// The signing secret, which the receiver needs.
+    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
+    secret: String,
+    /// What should be changed about it.
+    warnings: Vec<Warning>,
+}
+
+impl WebhookWithSecret {
+    pub(crate) fn new(webhook: WebhookBody, secret: &WebhookSecret) -> Self {
+        let warnings = secret.is_weak().then(Warning::weak_secret).into_iter().collect();
+        Self { webhook, secret: secret.to_text().expose_secret().to_owned(), warnings }
+    }
+}
+
+/// Something that works but should be changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Warning {
+    /// `weak_secret`.
+    code: &'static str,
+    /// What it means.
+    detail: String,
+}
+
+impl Warning {
+    /// Warns of a secret that can be guessed.
+    fn weak_secret() -> Self {
+        let characters = domain::signing::secret::WEAK_BELOW_CHARACTERS;
+        Self {
+            code: "weak_secret",
+            detail: format!(
+                "the secret has fewer than {characters} characters and can be guessed; rotate it to a generated one"
+            ),
+        }
+    }
+}
+
+/// A page of webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookList {
+    /// Oldest first.
+    pub(crate) data: Vec<WebhookBody>,
+    /// The `cursor` of the next page; `null` if this is the last page.
+    #[schema(value_type = Option<String>)]
+    pub(crate) next_cursor: Option<WebhookId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::signing::secret::SecretFormat;
+    use domain::webhook::{Audit, SecretReference};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(settings: Value) -> WebhookRecord {
+        let webhook = Webhook {
+            id: "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK".parse().unwrap(),
+            tenant: "acme".parse().unwrap(),
+            app: None,
+            settings: serde_json::from_value(settings).unwrap(),
+            secret: SecretReference {
+                vault_path: "/dev/webhooks/acme/whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK".to_owned(),
+                fingerprint: serde_json::from_value(json!("hmac256:00")).unwrap(),
+                format: SecretFormat::Whsec,
+                previous: None,
+            },
+            authorization: None,
+            pause: None,
+            audit: Audit::created(Timestamp::UNIX_EPOCH, "anna"),
+        };
+        WebhookRecord { webhook, statistics: Statistics { total_calls: 3, ..Statistics::default() } }
+    }
+
+    fn shown(settings: Value) -> Value {
+        serde_json::to_value(WebhookBody::new(record(settings), "https://api.example")).unwrap()
+    }
+
+    #[test]
+    fn a_response_has_the_settings_as_they_are_and_what_dynahook_sets() {
+        let settings = json!({
+            "name": "n", "url": "https://example.com/", "event_types": ["order.*"], "filter": {"value": {"a": [1]}},
+            "max_concurrency": 7, "retry_policy": {"maxAttempts": 3}, "headers": {"X-A": "1"}, "ordering": "entity",
+        });
+        let (stored, shown) = (record(settings.clone()).webhook.settings, shown(settings));
+        for (name, value) in serde_json::to_value(stored).unwrap().as_object().unwrap() {
+            if name != "signing_key" {
+                assert_eq!(&shown[name], value, "{name}");
+            }
+        }
+        let expected = json!({
+            "id": "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", "tenant_id": "acme", "app_id": null, "signing_key": "webhook",
+            "signing_keys_url": null, "is_active": true, "state": 1, "total_calls": 3, "last_error": null, "version": 1,
+            "updatedCount": 0, "created_by": "anna", "deleted_at": null, "max_concurrency": 7, "rate_limit": null,
+        });
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&shown[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_inbound_webhook_shows_where_its_sender_calls() {
+        let shown = shown(json!({"name": "n", "direction": "inbound"}));
+        assert_eq!(shown["url"], "https://api.example/api/v1/inbound/acme/whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK");
+    }
+
+    #[test]
+    fn the_contract_has_every_field_of_a_response_and_no_other() {
+        let (contract, shown) = (crate::openapi(), shown(json!({"name": "n"})));
+        let Some(RefOr::T(Schema::Object(schema))) = contract.components.as_ref().unwrap().schemas.get("Webhook")
+        else {
+            panic!("no schema of webhooks");
+        };
+        let names: BTreeSet<_> = shown.as_object().unwrap().keys().collect();
+        assert_eq!(schema.properties.keys().collect::<BTreeSet<_>>(), names);
+        let required: BTreeSet<_> = schema.required.iter().collect();
+        assert!(required.is_subset(&names));
+        for name in ["name", "signing_key", "retry_policy", "tags", "total_calls", "id"] {
+            assert!(required.contains(&name.to_owned()), "{name}");
+        }
+        for name in &names {
+            assert!(required.contains(name) || shown[*name].is_null(), "{name}");
+        }
+    }
+}

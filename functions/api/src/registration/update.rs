@@ -1,0 +1,61 @@
+//! Changing the settings of a webhook.
+
+use aws::registry::WebhookRecord;
+use domain::webhook::Webhook;
+use domain::webhook::settings::Settings;
+
+use super::authorization::{Brought, change_bringing};
+use super::input::{self, Input};
+use super::representation::WebhookBody;
+use super::{Write, visible};
+use crate::App;
+use crate::caller::Admin;
+use crate::etag::IfMatch;
+use crate::problem::Problem;
+use crate::read::Reading;
+
+/// Merges a change into the settings of a webhook ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+pub(crate) async fn merge(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    input: Input,
+) -> Result<WebhookRecord, Problem> {
+    update(app, admin, id, if_match, input, input::merge).await
+}
+
+/// Replaces the settings of a webhook; the caller must say which version.
+pub(crate) async fn replace(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    input: Input,
+) -> Result<WebhookRecord, Problem> {
+    if if_match == (IfMatch::Any { given: false }) {
+        visible(app, admin, id).await?;
+        return Err(Problem::PreconditionRequired);
+    }
+    update(app, admin, id, if_match, input, input::replace).await
+}
+
+async fn update(
+    app: &App,
+    admin: &Admin,
+    id: &str,
+    if_match: IfMatch,
+    mut input: Input,
+    read: fn(&App, &Webhook, &WebhookBody, Input) -> Reading<Settings>,
+) -> Result<WebhookRecord, Problem> {
+    let (brought, faults) = Brought::take(app, admin, id, &mut input).await?;
+    let record = change_bringing(app, admin, id, if_match, brought, |record, app| {
+        let current = WebhookBody::new(record.clone(), &app.public_url);
+        record.webhook.settings = read(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
+        if input::activates(&input) {
+            record.webhook.pause = None;
+        }
+        Ok(Write::Webhook)
+    });
+    record.await
+}

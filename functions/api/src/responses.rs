@@ -1,0 +1,30 @@
+//! Responses that several routes give.
+
+use aws::registry::WebhookRecord;
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use domain::signing::secret::WebhookSecret;
+
+use crate::App;
+use crate::etag::etag;
+use crate::idempotency::Once;
+use crate::registration::representation::{WebhookBody, WebhookWithSecret};
+
+/// A webhook, with its version as the entity tag.
+pub(crate) type Changed = ([(HeaderName, HeaderValue); 1], Json<WebhookBody>);
+
+pub(crate) fn changed(app: &App, record: WebhookRecord) -> Changed {
+    let body = WebhookBody::new(record, &app.public_url);
+    (etag(body.version()), Json(body))
+}
+
+/// Returns a webhook with its secret; for its idempotency key only the webhook is kept.
+pub(crate) fn with_secret(
+    app: &App,
+    record: WebhookRecord,
+    secret: &WebhookSecret,
+    status: StatusCode,
+) -> Once<WebhookWithSecret, WebhookBody> {
+    let body = WebhookBody::new(record, &app.public_url);
+    Once { status, headers: etag(body.version()), kept: body.clone(), shown: WebhookWithSecret::new(body, secret) }
+}
