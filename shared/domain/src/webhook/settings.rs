@@ -1,4 +1,4 @@
-//! All that a webhook's owner can set, by its wire names, and what of it is allowed.
+//! The settings of a webhook: everything that its owner can set, with the wire names.
 
 use std::collections::BTreeMap;
 
