@@ -14,7 +14,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def filter_headers(_context, headers):
-    """Leaves out what cannot travel: a header's value loses the spaces around it on its way, and an empty one is none."""
+    """Leaves out what HTTP cannot carry: header values lose surrounding spaces, and empty ones are dropped."""
     return all(isinstance(value, str) and value and value == value.strip() for value in (headers or {}).values())
 
 

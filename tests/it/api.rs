@@ -204,7 +204,7 @@ async fn a_role_is_needed() {
         {"pointer": "#/retry_policy/maxAttempts", "detail": "must be 1 to 25"},
         {"pointer": "#/headers/Host", "detail": "must not be set here, because Dynahook sets it"}]))]
 #[case::event_type(r#"{"name": "x", "url": "https://example.com/", "event_types": ["ok", "a b"]}"#, 422, "invalid", json!([
-    {"pointer": "#/event_types/1", "detail": "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or packet.*, *.deleted or *: a star stands alone, or for the first or the last words"}]))]
+    {"pointer": "#/event_types/1", "detail": "must be an event type such as packet.created (words of letters, digits, _ and -, joined by dots, at most 128 characters), or packet.*, *.deleted or *: a star may be alone, or replace the first or the last words"}]))]
 #[case::private_address(r#"{"name": "x", "url": "https://10.0.0.1/", "event_types": ["a.b"]}"#, 422, "invalid", json!([
     {"pointer": "#/url", "detail": "must not name a private, local or reserved address"}]))]
 #[tokio::test]

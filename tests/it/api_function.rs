@@ -105,7 +105,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             &["UpdateItem", "CreateSecret", "BatchGetItem", "TransactWriteItems"][..],
         ),
         (Method::GET, path(""), json!({}), &["BatchGetItem"]),
-        // One for the webhooks, one for what stands beside them.
+        // One call for the webhooks, one for their statistics.
         (Method::GET, "/webhooks".to_owned(), json!({}), &["Query", "BatchGetItem"]),
         (Method::PATCH, path(""), json!({"name": "m"}), write),
         (Method::POST, path("/pause"), json!({}), write),
@@ -235,7 +235,7 @@ async fn a_job_that_died_before_its_answer_is_found_again_though_no_other_had_ro
 #[ignore = "needs the stack of `make test`"]
 async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     let stack = Stack::connect().await;
-    // It does all but keep its answer, and nobody hears of it.
+    // It does everything except keeping its answer, which is lost.
     let proxy = Proxy::refusing("UpdateItem").await;
     let mut dying = Api::start(&stack, &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
     dying.idempotency_key = Some("k".to_owned());
@@ -247,7 +247,7 @@ async fn a_create_that_died_before_its_answer_is_finished_by_the_next_try() {
     half_a_minute_later(&stack, &api).await;
     let (status, headers, found) = api.call(Method::POST, "/webhooks", &webhook()).await;
     assert_eq!((status, &found["id"], &headers["etag"]), (201, &lost["id"], &json!("\"2\"")), "{found}");
-    assert!(found["secret"].is_string() && found["secret"] != lost["secret"], "a secret that somebody knows");
+    assert!(found["secret"].is_string() && found["secret"] != lost["secret"], "a secret that was shown");
     assert_ne!(found["secret_fingerprint"], lost["secret_fingerprint"]);
     let (_, headers, again) = api.call(Method::POST, "/webhooks", &webhook()).await;
     assert_eq!((&again["id"], &headers["idempotent-replayed"]), (&lost["id"], &json!("true")));
@@ -284,7 +284,7 @@ async fn a_rotation_that_died_half_way_loses_no_secret(
     let mut dying = Api { function, tenant: api.tenant.clone(), idempotency_key: None, context: json!({}) };
     for _ in 0..deaths {
         let (status, _, answer) = dying.call(Method::POST, &rotate, &json!({})).await;
-        // Once the webhook names it, it is the secret, and must be told.
+        // Once the webhook names it, it is the secret, and must be shown.
         assert_eq!(status, if refused == "TransactWriteItems" { 503 } else { 200 }, "{answer}");
         secrets.extend((status == 200).then(|| secret(&answer)));
         assert_signs(&stack, &api, id, &secrets).await;
@@ -431,7 +431,7 @@ async fn the_contract_is_shown_to_everybody() {
     assert_eq!(contract, written);
     let page = get("/docs").await.text().await.unwrap();
     assert!(page.contains(r#"<base href="docs/">"#), "{page}");
-    // Nothing that the page loads is somebody else's.
+    // The page loads nothing from other hosts.
     assert!(!page.contains("//unpkg") && !page.contains("https://"), "{page}");
     for (file, kind) in [
         ("swagger-ui.css", "text/css"),

@@ -1,4 +1,4 @@
-//! Authorization beside the signature: basic, bearer, and tokens that client credentials buy.
+//! Authorization in addition to the signature: basic, bearer, and tokens for client credentials.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};

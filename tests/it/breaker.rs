@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, now, path};
 
-/// A receiver that answers 500 until it is told to be up.
+/// A receiver that answers 500 until the flag is set.
 async fn down() -> (Receiver, Arc<AtomicBool>) {
     let up = Arc::new(AtomicBool::new(false));
     let is_up = Arc::clone(&up);
@@ -74,7 +74,7 @@ async fn deliveries_wait_while_a_receiver_is_down_and_go_when_a_probe_arrives() 
     let tried = receiver.received().len();
     tenant.put("late", &[]).await;
     wait_for_states(&tenant, &webhook, 13, "parked").await;
-    assert_eq!(receiver.received().len(), tried, "nobody calls it");
+    assert_eq!(receiver.received().len(), tried, "it gets no request");
 
     // A probe that fails: one request, and all wait on.
     time_passes(&stack, &webhook).await;
@@ -152,7 +152,7 @@ async fn what_waits_for_a_paused_webhook_goes_when_it_is_resumed() {
     tenant.put("i2", &[]).await;
     wait_for_states(&tenant, &webhook, 2, "parked").await;
     Function::start(&stack, "SweepFunction", &[]).await.invoke(json!({})).await;
-    assert_eq!((receiver.received().len(), states(&tenant, &webhook).await.len()), (0, 2), "nobody is woken");
+    assert_eq!((receiver.received().len(), states(&tenant, &webhook).await.len()), (0, 2), "no delivery wakes");
     assert_eq!(tenant.call(Method::POST, &path(&webhook, "/resume"), None).await.0, StatusCode::OK);
     Function::start(&stack, "SweepFunction", &[]).await.invoke(json!({})).await;
     wait_for_states(&tenant, &webhook, 2, "delivered").await;
@@ -277,7 +277,7 @@ async fn a_receiver_that_is_slow_has_a_queue_of_its_own() {
     tenant.put("i1", &[]).await;
     wait_for_states(&tenant, &webhook, 1, "delivered").await;
     assert_eq!(breaker(&stack, &webhook).await.unwrap(), "closed", "and noted as slow");
-    // By a process that is told of another queue: what it does not send itself stands there.
+    // By a process with another queue: it shows what the process hands over.
     let nowhere = stack.sqs.create_queue().queue_name(tests::unique("slow")).send().await.unwrap().queue_url.unwrap();
     let mut deliver = Function::start(&stack, "DeliverFunction", &[("SLOW_QUEUE_URL", &nowhere)]).await;
     let message = crate::crash::first_message(&tenant.name, &webhook);

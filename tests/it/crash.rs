@@ -87,7 +87,7 @@ pub(crate) fn first_message(tenant: &str, webhook: &Value) -> Message {
 /// All is well.
 const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 
-/// A delivery to a receiver, by processes whose way to AWS can be cut and whose retries nobody else reads.
+/// A delivery to a receiver, by processes whose connection to AWS can be cut and whose retries no other process reads.
 struct Scene {
     stack: Stack,
     tenant: Tenant,
@@ -100,7 +100,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A webhook whose receiver answers as it is told.
+    /// A webhook whose receiver answers as the function says.
     async fn start(answer: impl Fn(usize) -> Answer + Clone + Send + Sync + 'static) -> Self {
         let stack = Stack::connect().await;
         let tenant = stack.tenant();

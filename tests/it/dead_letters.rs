@@ -212,7 +212,7 @@ async fn what_cannot_be_sent_now_is_refused_with_the_fix() {
         assert!(problem["detail"].as_str().unwrap().ends_with(fix), "{problem}");
         tenant.call(Method::POST, &path(&webhook, &format!("/{go_on}")), None).await;
     }
-    // A test is made of an event that nobody keeps.
+    // A test is made from an event that is not kept.
     let test = tenant.tested(&webhook, None).await;
     let (status, problem) = redeliver(&tenant, &webhook, &test).await;
     assert_eq!(status, StatusCode::CONFLICT, "{problem}");

@@ -1,4 +1,4 @@
-//! Events that somebody publishes, the archive, the catalog of types, and what a webhook makes of events.
+//! Published events, the archive, the catalog of types, and what a webhook does with events.
 
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
@@ -250,7 +250,7 @@ async fn a_list_shows_what_is_asked_for() {
         next = format!("/events?limit=2&cursor={cursor}");
     }
     assert_eq!(paged, published);
-    assert_eq!(list(&stack.tenant(), "").await, [] as [Value; 0], "nobody sees anybody else's");
+    assert_eq!(list(&stack.tenant(), "").await, [] as [Value; 0], "a tenant sees only its own");
     for query in ["limit=0", "cursor=x", "event_type=a*", "from=yesterday", "colour=red"] {
         let (status, problem) = tenant.call(Method::GET, &format!("/events?{query}"), None).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {problem}");

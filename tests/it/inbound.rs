@@ -1,4 +1,4 @@
-//! Inbound webhooks: whoever knows the secret calls, once is once, and what comes in goes out.
+//! Inbound webhooks: callers who know the secret may call, each call counts once, and what comes in goes out.
 
 use domain::signing::secret::WebhookSecret;
 use domain::signing::signature::SignatureScheme;
@@ -148,7 +148,7 @@ async fn only_what_is_there_can_be_called() {
     }
 }
 
-/// Only the body is signed: whoever has seen a call has its signature, and could send it under another header.
+/// Only the body is signed: anyone who has seen a call has its signature, and could send it under another header.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn a_call_that_was_refused_is_not_stored_under_another_header() {

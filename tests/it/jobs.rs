@@ -153,7 +153,7 @@ async fn what_happened_is_replayed_to_a_webhook_that_is_new() {
     })
     .await;
     assert_eq!(ids(&all).iter().filter(|id| ids(&first).contains(id)).count(), 3);
-    assert_eq!(old.received().len(), 4, "nobody else got anything");
+    assert_eq!(old.received().len(), 4, "no other receiver got anything");
 }
 
 #[tokio::test]

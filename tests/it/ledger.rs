@@ -111,7 +111,7 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
         "a redrive needs the body"
     );
 
-    // Redriven once, by whoever comes first.
+    // Redriven once, by the first request.
     assert_eq!(ledger.redrive(slot(&delivery, 2, 1), 2, None, until).await.unwrap(), Written::TooLate);
     assert_eq!(ledger.redrive(slot(&delivery, 1, 1), 2, None, until).await.unwrap(), Written::Yes);
     assert_eq!(ledger.redrive(slot(&delivery, 1, 1), 2, None, until).await.unwrap(), Written::TooLate);

@@ -68,7 +68,7 @@ async fn a_webhook_is_told_what_another_did_not_get() {
     );
     // SuperOffice knows it by another name.
     assert_eq!(alias.wait_for(1).await[0].json()["eventType"], errors);
-    // And the broken one is not told of itself, or this would go on for ever.
+    // The broken webhook gets no event about itself, or this would never end.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!((broken.received().len(), told.received().len(), alias.received().len()), (1, 1, 1));
 }

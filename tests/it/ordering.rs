@@ -221,7 +221,7 @@ async fn copies_change_nothing_and_a_death_strands_nothing() {
     let receiver = refuses_once(500).await;
     let webhook = tenant.webhook(&receiver.url, ordered(3, "halt")).await;
     let [one, two, three] = [1, 2, 3].map(|number| message(&tenant, &webhook, number));
-    // What follows goes to where nobody reads: as if the process died before it was sent.
+    // The next message goes to a queue without readers, as if the process died before it was sent.
     let lost = stack.sqs.create_queue().queue_name(tests::unique("lost")).send().await.unwrap().queue_url.unwrap();
     let environment = [("RETRIES_QUEUE_URL", lost.as_str())];
     let mut deliver = Function::start(&stack, "DeliverFunction", &environment).await;

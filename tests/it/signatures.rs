@@ -125,7 +125,7 @@ async fn the_tenants_key_signs_and_is_shown_to_everybody() {
     tenant.put("i1", &[]).await;
     let request = receiver.wait_for(1).await.remove(0);
     assert_eq!(verified(&request, &shown), [Some(0), Some(1)], "both sign during the overlap");
-    // Beside the secret's signature, which libraries find in the same header.
+    // Next to the secret's signature, which libraries find in the same header.
     request.verify(webhook["secret"].as_str().unwrap());
 
     let body = json!({"overlap_seconds": 0});

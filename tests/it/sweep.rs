@@ -1,4 +1,4 @@
-//! The sweep: what is due wakes, whoever forgot it.
+//! The sweep wakes what is due, even if its message was lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Function, Receiver, Stack, Tenant, eventually, now};
 
-/// Writes a row of a delivery to the webhook that nobody has a message for.
+/// Writes a row of a delivery to the webhook, for which there is no message.
 async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -> DeliveryId {
     let now = now();
     let event = EventId::derive(now, &[&tenant.name]);

@@ -1,11 +1,11 @@
-//! What is somebody else's does not exist: every route of the contract, with every id of somebody else.
+//! Other tenants' resources do not exist: every route of the contract, with every foreign id.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Claims, Receiver, Stack, Tenant, ask};
 
-/// An id of the right form that nobody has.
+/// Ids of the right form that do not exist.
 const NOBODYS: [(&str, &str); 5] = [
     ("whk", "whk_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("dlv", "dlv_01JD1KXA00SRK4CNHMSET7SYG2"),
@@ -140,7 +140,7 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
                 let with_nobodys = answer(&stack, &caller.token, &method, &nobodys, body.as_ref()).await;
-                // Applications have no keys of the API to themselves, foreign or not, and what stands below a tenant's name is the operators'.
+                // Applications may not manage API keys, foreign or not, and routes below a tenant's name are for operators.
                 let is_app = caller.token == app.token || caller.token == other_app.token;
                 let refused = template.starts_with("/tenants/") || (template.starts_with("/api-keys") && is_app);
                 let expected = if refused { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
@@ -152,7 +152,7 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
     }
     assert!(operations_tried >= 15, "{operations_tried} operations");
     eprintln!("{operations_tried} operations, {tried} foreign ids, none of them there");
-    // Nothing of it was touched, and nobody's lists or counts show anybody else.
+    // Nothing of it was touched, and no list or count shows other tenants.
     for (party, webhooks) in [(&stranger, 1), (&owner, 3), (&app, 1), (&other_app, 1)] {
         let (_, list) = stack.call(Method::GET, "/webhooks?include_deleted=true", Some(&party.token), None).await;
         let versions: Vec<_> =
@@ -192,7 +192,7 @@ async fn a_dead_letter_is_seen_and_redriven_by_whose_it_is() {
     for stranger in [&two, &theirs.token] {
         let redrive = stack.call(Method::POST, "/dead-letters/redrive", Some(stranger), Some(&filter)).await;
         assert_eq!(redrive.0, StatusCode::NOT_FOUND, "{}", redrive.1);
-        // All of its own, of which there is none.
+        // All of its own, and there are no such rows.
         let (_, job) = stack.call(Method::POST, "/dead-letters/redrive", Some(stranger), None).await;
         let path = format!("/jobs/{}", job["id"].as_str().unwrap());
         let mut sweep = tests::Function::start(&stack, "SweepFunction", &[]).await;

@@ -47,7 +47,7 @@ impl Bare {
 }
 
 /// The highest that a process's memory has been, in megabytes.
-fn peak(pid: u32) -> f64 {
+pub(crate) fn peak(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6

@@ -11,11 +11,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message};
 use domain::id::{EventId, WebhookId};
+use domain::source::Source;
 use domain::time::Clock;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tests::cloud::{Cloud, Letter, Weather, sqs_event};
+use tests::cloud::{Cloud, Forecast, Letter, Weather, sqs_event};
 use tests::{Hooks, now};
 
 pub(crate) const BATCH: usize = 10;
@@ -38,18 +39,21 @@ pub(crate) struct Ground {
     pub(crate) cloud_url: String,
     pub(crate) hooks: Hooks,
     pub(crate) arrivals: Arc<Arrivals>,
+    registry: aws::Registry,
     bodies: aws::Bodies,
     port: u16,
     number: AtomicU64,
 }
 
-/// How the receiver at a path answers: `slow` after 200 ms, `hang` never, `fails` one of twenty with an error, all others at once.
+/// How the receiver at a path answers: `slow` after 200 ms, `hang` never, `fails` one of twenty with an error, all others at once. What
+/// asks for a token is never answered.
 async fn receive(
     State(arrivals): State<Arc<Arrivals>>,
     Path((kind, webhook)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> StatusCode {
-    let event = headers.get("webhook-id").unwrap().to_str().unwrap().to_owned();
+    let Some(event) = headers.get("webhook-id") else { return std::future::pending().await };
+    let event = event.to_str().unwrap().to_owned();
     let count = {
         let mut arrivals = arrivals.lock().unwrap();
         let (_, count) = arrivals.entry((webhook, event.clone())).or_insert((Instant::now(), 0));
@@ -72,17 +76,23 @@ async fn receive(
 
 impl Ground {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Arc::new(|_: &str, _: usize| Weather::default())).await
+    }
+
+    /// Starts with a cloud that answers the functions as `forecast` says.
+    pub(crate) async fn start_with(forecast: Forecast) -> Self {
         let cloud = Cloud::new(Arc::new(Wall));
         let calm = Arc::new(|_: &str, _: usize| Weather::default());
-        let cloud_url = cloud.listen(calm.clone()).await;
+        let cloud_url = cloud.listen(forecast).await;
         let hooks = Hooks::new(&cloud).await;
-        let bodies = cloud.line(calm).aws().await.bodies("events".to_owned());
+        let aws = cloud.line(calm).aws().await;
+        let (registry, bodies) = (aws.registry("registry".to_owned()), aws.bodies("events".to_owned()));
         let arrivals = Arc::new(Arrivals::default());
         let app = Router::new().route("/{kind}/{webhook}", post(receive)).with_state(Arc::clone(&arrivals));
         let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { cloud, cloud_url, hooks, arrivals, bodies, port, number: AtomicU64::new(0) }
+        Self { cloud, cloud_url, hooks, arrivals, registry, bodies, port, number: AtomicU64::new(0) }
     }
 
     /// Returns the address of a receiver: each has a host of its own.
@@ -91,14 +101,30 @@ impl Ground {
         format!("http://127.0.0.{}:{}/{kind}/{host}", host % 250 + 1, self.port)
     }
 
+    /// Registers a table.
+    pub(crate) async fn register(&self, source: &Source) {
+        self.registry.create_source(source).await.unwrap();
+    }
+
     /// Registers webhooks whose receivers answer as `kind` says.
     pub(crate) async fn webhooks(&self, count: usize, settings: Value, kind: &str) -> Vec<Webhook> {
+        self.webhooks_of(TENANT, count, |_| settings.clone(), kind).await
+    }
+
+    /// Registers webhooks of a tenant, each with the settings of its number.
+    pub(crate) async fn webhooks_of(
+        &self,
+        tenant: &str,
+        count: usize,
+        settings: impl Fn(usize) -> Value,
+        kind: &str,
+    ) -> Vec<Webhook> {
         let mut webhooks = Vec::new();
-        for _ in 0..count {
+        for index in 0..count {
             let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-            let mut settings = settings.clone();
+            let mut settings = settings(index);
             settings["url"] = json!(self.url(number, kind));
-            webhooks.push(self.hooks.create(TENANT, number.into(), settings).await);
+            webhooks.push(self.hooks.create(tenant, number.into(), settings).await);
         }
         webhooks
     }

@@ -19,7 +19,7 @@ const FIRST: usize = 5;
 const MOST: usize = 40;
 const LATER: usize = 2;
 
-/// Whoever waits for so long waits for a process.
+/// A wait of this length is a wait for a process.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// How many deliveries a second are healthy webhooks'.
@@ -135,7 +135,7 @@ pub(crate) async fn isolation() {
     };
     let [_, alone] = traffic(10, false).await;
     let [onset, beside] = traffic(10, true).await;
-    let hanging = format!("the first {} s beside one that hangs, with as many", ONSET.as_secs());
+    let hanging = format!("the first {} s next to one that hangs, with as many", ONSET.as_secs());
     for (name, taken) in [("alone", &alone), (&hanging, &onset), ("after that", &beside)] {
         println!("{name:52} p50 {:.1} ms, p99 {:.1} ms", at(taken, 50), at(taken, 99));
     }

@@ -1,14 +1,16 @@
-//! The real binaries under load, `make bench`: fanout here, [`delivery`] and [`isolation`] beside it; and `make soak`.
+//! The real binaries under load, `make bench`: fanout here, [`delivery`], [`isolation`] and [`neighbours`]; and `make soak`.
 //!
 //! Without arguments all but the soak; otherwise the parts that are named.
-#![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
-#![expect(clippy::cast_precision_loss, reason = "nobody counts so far here")]
-#![expect(clippy::print_stdout, reason = "a benchmark tells people")]
-#![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![expect(clippy::cast_precision_loss, reason = "counts here are small")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::disallowed_methods, reason = "the tests are not functions: they read the clock and the environment")]
 
 mod delivery;
 mod ground;
 mod isolation;
+mod lambda;
+mod neighbours;
 mod soak;
 mod usage;
 
@@ -77,6 +79,9 @@ async fn main() {
     if is_asked("isolation") {
         isolation::isolation().await;
     }
+    if is_asked("neighbours") {
+        neighbours::neighbours().await;
+    }
     if named.iter().any(|name| name == "soak") {
         soak::soak().await;
     }
@@ -96,8 +101,8 @@ async fn fanout() {
     println!("the fanout binary, batches of {BATCH} records of one tenant, images of 1 KB");
     subscribe(&fake, 0, json!({"event_types": ["order.created"]})).await;
     feed(&mut function, 20, 0).await;
-    let nobody = feed(&mut function, 300, 0).await;
-    println!("{:44} {nobody:>6.1} µs CPU a record", "nobody wants them");
+    let unwanted = feed(&mut function, 300, 0).await;
+    println!("{:44} {unwanted:>6.1} µs CPU a record", "no webhook wants them");
 
     subscribe(&fake, 1, json!({"event_types": ["order.updated"]})).await;
     feed(&mut function, 20, 0).await;

@@ -1,8 +1,8 @@
 //! Deliver and sweep under random deliveries, outages, faults and crashes, against a model of what must hold.
 //!
 //! Their real code, in this process: AWS is in memory, receivers are played, and time passes only when nothing else happens (Tokio's
-//! paused clock), so that a timeout costs nothing. What is checked after each step stands in [`model`]: that until a delivery is
-//! terminal somebody holds it, that duplicates are alike, that no attempt is made that policy does not allow.
+//! paused clock), so that a timeout costs nothing. [`model`] checks after each step that a delivery
+//! has a holder until it is terminal, that duplicates are equal, and that policy allows every attempt.
 //!
 //! Many small worlds rather than a large one, each of its own seed: whatever there can be is there after a few hundred operations.
 //! `SIMULATION_SEED` is the first one's seed, `SIMULATION_WORLDS` how many there are; what fails prints what repeats it, and what a
@@ -26,7 +26,7 @@ use world::World;
 
 use crate::{number, seed};
 
-/// How many worlds there are, unless it is told, and how many operations each has: 100,000 in all.
+/// How many worlds there are by default, and how many operations each has: 100,000 in all.
 const WORLDS: u64 = 200;
 const STEPS: usize = 500;
 

@@ -130,8 +130,8 @@ async fn crash_point_03_and_04_a_process_that_is_killed_in_a_send_loses_nothing(
     bench.all_sent(25).await;
 }
 
-/// A record comes twice in one batch, wherever its copy stands: it is kept once, sent once and holds nothing up. So does one that
-/// cannot be mapped.
+/// A record comes twice in one batch, in any position: it is archived once, sent once and delays nothing. The same holds for a
+/// record that cannot be mapped.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn crash_point_04_a_record_that_comes_twice_in_a_batch_is_sent_once() {
@@ -197,7 +197,7 @@ async fn crash_point_06_an_oversize_record_travels_by_reference() {
     assert!(parts > 1, "in {parts} items");
 }
 
-/// The mapping that a batch is read with is the one that stands when it is read, whatever was remembered.
+/// A batch is mapped with the mapping that is current when it is read, whatever was cached.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn a_mapping_that_changed_under_the_stream_holds_at_once() {

@@ -34,7 +34,7 @@ const BATCH: usize = 15;
 /// A record of the stream, and whose wish for it is known.
 struct Record {
     wire: Value,
-    /// The events that it is; none for a record that is none.
+    /// Its events; empty for an unreadable record.
     events: Vec<Event>,
     /// For each event, the webhooks that wanted it at any time since its commit, and those that wanted it all the time.
     may: Vec<BTreeSet<String>>,
@@ -71,7 +71,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Returns what a run's randomness comes from: another one each time, unless it is told.
+/// Returns the seed of a run: a new one each time, unless one is given.
 fn seed() -> u64 {
     number("SIMULATION_SEED").unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs())
 }
@@ -91,7 +91,7 @@ async fn what_is_wanted_is_sent_whatever_happens() {
     }
     println!("{:?}, {} messages, {} deliveries", simulation.counts, simulation.seen, simulation.sent.len());
     let failures = simulation.fake.failures.lock().await.len();
-    assert!(failures >= simulation.poison, "every record that is none is kept: {failures} of {}", simulation.poison);
+    assert!(failures >= simulation.poison, "every unreadable record is kept: {failures} of {}", simulation.poison);
 }
 
 impl Simulation {
@@ -329,7 +329,7 @@ impl Simulation {
                 let sent: BTreeSet<String> =
                     self.pairs.iter().filter(|(event, _)| *event == id).map(|(_, webhook)| webhook.clone()).collect();
                 assert!(must.is_subset(&sent), "lost: {id} for {:?}", must.difference(&sent));
-                assert!(sent.is_subset(may), "nobody asked for {id}: {:?}", sent.difference(may));
+                assert!(sent.is_subset(may), "no webhook asked for {id}: {:?}", sent.difference(may));
             }
             // Nothing more of it is sent from now on.
             for event in &record.events {

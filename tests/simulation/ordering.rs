@@ -98,7 +98,7 @@ impl World {
             async move {
                 tokio::time::sleep(wait).await;
                 let verdict = if fails { Verdict::ServerFailed } else { Verdict::Accepted };
-                Outcome::unanswered(verdict, "so it is told to")
+                Outcome::unanswered(verdict, "as the test demands")
             }
         });
         let config = deliver::Config {
@@ -205,7 +205,7 @@ impl World {
         for number in 0..ENTITIES {
             let ids: Vec<u64> = letters.iter().filter(|(of, _)| *of == number).map(|(_, letter)| letter.id).collect();
             let ended = ids.iter().take_while(|id| done.contains(id)).count();
-            assert!(ids[ended..].iter().all(|id| !done.contains(id)), "what comes after a fault goes back with it");
+            assert!(ids[ended..].iter().all(|id| !done.contains(id)), "what comes after a fault is returned with it");
             self.queue[number].drain(..ended);
         }
     }

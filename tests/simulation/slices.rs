@@ -253,3 +253,72 @@ async fn a_slice_that_is_not_done_comes_again() {
     *world.fake.fault.lock().await = Some(Fault::RefuseSome);
     assert_eq!(world.render(&slices[..1], MINUTE).await, DONE(), "the SDK sends again what was refused");
 }
+
+/// Conditions that take very much work, of one tenant: they are judged outside of the shard, each webhook once. Those that keep an order
+/// are judged in it.
+#[tokio::test]
+async fn conditions_of_one_tenant_hold_no_other_one() {
+    let world = World::with(0, |_| false).await;
+    let ordered = |number: u128| number == 40;
+    for number in 1..=40 {
+        // The wildcards are tried one after the other; the last one decides.
+        let count = if ordered(number) { 5 } else { 60 };
+        let stars: Vec<_> = (0..count).map(|other| json!({"wildcard": format!("*b{other}x*{number}")})).collect();
+        let last = json!({"wildcard": if number % 2 == 1 || ordered(number) { "*ab*" } else { "*z*" }});
+        let filter = json!({"value": {"text": stars.into_iter().chain([last]).collect::<Vec<_>>()}});
+        let subscription = json!({"webhook": id(number), "filter": filter, "ordered": ordered(number)});
+        world.fake.write("acme", &id(number), Some(serde_json::from_value(subscription).unwrap())).await;
+    }
+    let heavy = record(1, &json!({"text": {"S": "ab".repeat(5_000)}}));
+    assert_eq!(world.fan_out(&[heavy, of("globex", 2)], MINUTE).await, DONE());
+    let mut sent = world.sent().await;
+    assert_eq!(sent.remove("globex").unwrap().len(), 2, "the healthy tenant waits for nothing");
+    let mut messages = sent.remove("acme").unwrap();
+    assert!(messages.iter().any(|message| message.webhook.to_string() == id(40)), "order is kept in the shard");
+    assert!(messages.len() < 10, "the others have no room: {}", messages.len());
+    assert_eq!(*world.fake.failures.lock().await, Vec::<String>::new());
+    let lists = world.slices().await;
+    assert!((1..=4).contains(&lists.len()), "{} lists", lists.len());
+    assert_eq!(world.render(&lists, MINUTE).await, DONE());
+    messages.extend(world.sent().await.remove("acme").unwrap());
+    let mut webhooks: Vec<String> = messages.iter().map(|message| message.webhook.to_string()).collect();
+    webhooks.sort();
+    let expected: Vec<String> = (1..=40).filter(|number| number % 2 == 1 || ordered(*number)).map(id).collect();
+    assert_eq!(webhooks, expected, "each that wants it once");
+    assert!(messages.iter().all(|message| matches!(message.body, Some(Body::Inline(_) | Body::Stored(_)))));
+}
+
+/// Templates that are large together go as a list of webhooks, and none of them is copied in the shard.
+#[tokio::test]
+async fn large_templates_are_looked_up_by_the_one_who_renders() {
+    let world = World::with(0, |_| false).await;
+    for number in 1..=30 {
+        let template = format!("{{% if false %}}{}{{% endif %}}[{number}]", "x".repeat(12_000));
+        let subscription = json!({"webhook": id(number), "rendering": {"format": "template", "template": template}});
+        world.fake.write("acme", &id(number), Some(serde_json::from_value(subscription).unwrap())).await;
+    }
+    assert_eq!(world.fan_out(&[of("acme", 1)], MINUTE).await, DONE());
+    assert!(world.sent().await.is_empty());
+    let lists = world.slices().await;
+    assert_eq!(lists.len(), 3);
+    assert!(lists.iter().all(|list| list.len() < 2_000), "an event, and the ids of webhooks");
+    // What is deleted meanwhile gets nothing.
+    world.fake.write("acme", &id(30), None).await;
+    assert_eq!(world.render(&lists, MINUTE).await, DONE());
+    assert_each_once(&world.sent().await["acme"], 1..=29);
+}
+
+/// The deliveries of a tenant with few webhooks leave before those of one with many, though its records came later.
+#[tokio::test]
+async fn light_tenants_come_first() {
+    let world = World::with(0, |_| false).await;
+    for number in 1..=150 {
+        let subscription = json!({"webhook": id(number)});
+        world.fake.write("acme", &id(number), Some(serde_json::from_value(subscription).unwrap())).await;
+    }
+    assert_eq!(world.fan_out(&[of("acme", 1), of("globex", 2), of("acme", 3)], MINUTE).await, DONE());
+    let sent: Vec<_> =
+        world.fake.deliveries.lock().await.iter().map(|text| Message::from_json(text).unwrap()).collect();
+    assert_eq!(sent.len(), 302);
+    assert!(sent[..2].iter().all(|message| message.tenant.as_str() == "globex"), "they come first");
+}

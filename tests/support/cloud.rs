@@ -1,7 +1,7 @@
 //! What the delivery side asks of AWS, in memory: tables with the real meaning of DynamoDB's expressions, queues whose time a test
 //! decides, secrets; and every answer can be made to fail.
 //!
-//! A test in the same process takes a [`Line`], over which an SDK calls without a network; a process is told the address at which
+//! A test in the same process takes a [`Line`], over which an SDK calls without a network; a process gets the address at which
 //! the cloud [listens](Cloud::listen).
 
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ pub struct Line {
     last: Arc<Mutex<BTreeMap<String, (Timestamp, Reply)>>>,
     /// The trace header that Lambda gave the caller with its event.
     trace: Arc<Mutex<Option<String>>>,
-    /// Told when the caller is to die.
+    /// Notified when the caller must die.
     pub dies: Arc<Notify>,
 }
 
@@ -121,7 +121,7 @@ impl Cloud {
         })
     }
 
-    /// Returns how many calls of each operation there were since the last time that somebody asked.
+    /// Returns how many calls of each operation there were since the last call of this function.
     pub fn take_calls(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }

@@ -74,7 +74,7 @@ pub struct FakeAws {
     pub failures: Mutex<Vec<String>>,
     /// The next fault.
     pub fault: Mutex<Option<Fault>>,
-    /// Whether the Registry is throttled until somebody says otherwise.
+    /// Whether the Registry is throttled, until this is cleared.
     pub throttled: AtomicBool,
     /// How many milliseconds a write of events takes.
     pub slowness: AtomicU64,
@@ -88,7 +88,7 @@ pub struct FakeAws {
     pub forbidden: Mutex<Option<(String, Refusal)>>,
     /// Whether the Events table finds every single write invalid.
     pub picky: AtomicBool,
-    /// Told when a call hangs.
+    /// Notified when a call hangs.
     pub hangs: Notify,
     /// Whether messages are only counted.
     pub forgets: AtomicBool,
@@ -98,7 +98,7 @@ pub struct FakeAws {
     pub calls: Mutex<HashMap<String, usize>>,
 }
 
-/// What fan-out is told, so that it finds the one that listens there.
+/// The environment of fan-out with which it finds the one that listens there.
 #[must_use]
 pub fn fanout_environment(url: &str) -> HashMap<String, String> {
     let queue = |name: &str| format!("{url}/000000000000/{name}");
@@ -311,7 +311,7 @@ async fn answer(State(fake): State<Arc<FakeAws>>, headers: HeaderMap, body: Byte
         }
         "UpdateItem" => json!({}),
         "BatchWriteItem" => return fake.archive(&request).await,
-        other => panic!("nobody expects {other} here"),
+        other => panic!("{other} is not expected here"),
     };
     axum::Json(answer).into_response()
 }

@@ -33,7 +33,7 @@ impl Hooks {
         Self { cloud: Arc::clone(cloud), registry }
     }
 
-    /// Creates the webhook of that number, with these settings beside its name.
+    /// Creates the webhook of that number, with these settings in addition to its name.
     pub async fn create(&self, tenant: &str, number: u128, settings: Value) -> Webhook {
         let at = Timestamp::UNIX_EPOCH;
         let mut all = json!({"name": format!("webhook {number}")});

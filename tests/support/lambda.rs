@@ -24,7 +24,7 @@ use crate::environment::variable;
 /// How variables end that name what a role allows.
 const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_ARN", "_PREFIX"];
 
-/// How long an invocation may take, unless it is told.
+/// How long an invocation may take by default.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running function.
@@ -60,7 +60,7 @@ impl Function {
         Self::spawn(&binary(logical_id), all).await
     }
 
-    /// Starts a binary with that environment beside this process's own.
+    /// Starts a binary with that environment in addition to this process's own.
     pub async fn spawn(binary: &Path, environment: HashMap<String, String>) -> Self {
         let (events, pending) = mpsc::channel(16);
         let (done, responses) = mpsc::channel(16);
@@ -136,7 +136,7 @@ impl Function {
         tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time").unwrap().unwrap()
     }
 
-    /// Kills the process where it stands (SIGKILL).
+    /// Kills the process at once (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 /// What happens to a call instead of passing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// It is not made, and nobody ever answers: its caller is to be killed.
+    /// It is not made, and no answer ever comes: the test kills the caller.
     Before,
-    /// It is made, and nobody ever answers.
+    /// It is made, and no answer ever comes.
     After,
     /// It is throttled.
     Throttle,
@@ -91,7 +91,7 @@ impl Proxy {
         *self.shared.cut.lock().unwrap() = None;
     }
 
-    /// Waits until the call came that was to be cut.
+    /// Waits until the call that should be cut has come.
     pub async fn was_cut(&self) {
         tokio::time::timeout(std::time::Duration::from_secs(30), self.shared.met.notified()).await.expect("the call");
     }

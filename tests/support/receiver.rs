@@ -1,4 +1,4 @@
-//! A receiver on loopback that answers as it is told.
+//! A receiver on loopback whose answers the test decides.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -198,7 +198,7 @@ impl Tenant {
         list["data"].as_array().unwrap().clone()
     }
 
-    /// Tests a webhook, and waits until it is known what came of it.
+    /// Tests a webhook, and waits for the outcome.
     pub async fn tested(&self, webhook: &Value, sample: Option<&Value>) -> Value {
         let path = format!("/webhooks/{}", webhook["id"].as_str().unwrap());
         let (status, test) = self.call(Method::POST, &format!("{path}/test"), sample).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub struct Claims(Value);
 
 impl Claims {
-    /// Claims that are good for an hour: this tenant, these roles.
+    /// Claims that are valid for an hour: this tenant, these roles.
     #[must_use]
     pub fn new(tenant: &str, roles: &[&str]) -> Self {
         let now = jiff::Timestamp::now().as_second();

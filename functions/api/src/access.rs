@@ -92,7 +92,7 @@ fn whose(method: &Method, route: &str) -> For {
     let writes = writes(method, route);
     match route {
         "/egress-addresses" => For::Everyone,
-        // What stands below a tenant's name is about any tenant.
+        // Routes below a tenant's name may concern any tenant.
         _ if route.starts_with("/sources") || route.starts_with("/tenants/") => For::Operators,
         _ if route.starts_with("/api-keys") || route.starts_with("/signing-keys") => For::TenantAdmins,
         _ if writes && route.starts_with("/event-types") => For::TenantAdmins,

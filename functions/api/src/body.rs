@@ -77,7 +77,7 @@ pub(crate) fn optional_object<'de, D: Deserializer<'de>>(deserializer: D) -> Res
     Ok(Option::<Object>::deserialize(deserializer)?.map(|Object(map)| map))
 }
 
-/// A JSON body of the type `T`, or its default if there is none.
+/// A JSON body of the type `T`, or its default without a body.
 #[derive(Debug)]
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 

@@ -1,4 +1,4 @@
-//! What the api function is told by its environment.
+//! The configuration of the api function, from its environment.
 
 use std::num::NonZeroU32;
 

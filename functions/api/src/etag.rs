@@ -14,7 +14,7 @@ pub(crate) enum IfMatch {
         /// Whether the header was there.
         given: bool,
     },
-    /// One of these tags, without their quotes. A weak tag is none of them: it matches nothing that is to be changed.
+    /// One of these tags, without their quotes. Weak tags are left out, because they match no version for a change.
     Tags(Vec<String>),
 }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// What went wrong with a request. Its details are for whoever sent it; what is ours goes to the log and not to them.
+/// What went wrong with a request. Details about the request go to the caller; internal details go to the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// There is no usable token.
@@ -21,7 +21,7 @@ pub enum Problem {
     /// The token's bearer may not do this.
     #[error("{0}")]
     Forbidden(String),
-    /// There is no such thing, or it is somebody else's: nobody is told which.
+    /// It does not exist, or belongs to someone else. The answer does not say which.
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The path does not take this method.
@@ -40,7 +40,7 @@ pub enum Problem {
         current: u64,
     },
     /// The request replaces a thing without saying which version.
-    #[error("send If-Match with the ETag of what is to be replaced, or use PATCH")]
+    #[error("send If-Match with the ETag of the version that you replace, or use PATCH")]
     PreconditionRequired,
     /// An idempotency key belongs to another request.
     #[error("this Idempotency-Key was used for another request; use a new one")]
@@ -101,7 +101,7 @@ impl Fault {
         Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
     }
 
-    /// Returns the same fault of a field that stands within another one.
+    /// Returns the same fault of a field within another one.
     #[must_use]
     pub fn below(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#') {
@@ -110,7 +110,7 @@ impl Fault {
         }
     }
 
-    /// Returns the same fault of a field, seen from the one that it stands in.
+    /// Returns the same fault of a field, relative to the field that contains it.
     #[must_use]
     pub fn within(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#').and_then(|rest| rest.strip_prefix(pointer)) {
@@ -204,7 +204,7 @@ pub struct ProblemBody {
 }
 
 impl Problem {
-    /// Returns the same problem with what stands within a field.
+    /// Returns the same problem with the value of a field.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
     pub fn below(self, pointer: &str) -> Self {
@@ -214,7 +214,7 @@ impl Problem {
         }
     }
 
-    /// Returns the same problem for a body that is itself what stands at the pointer.
+    /// Returns the same problem for a body that is itself the value at the pointer.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
     pub fn within(self, pointer: &str) -> Self {

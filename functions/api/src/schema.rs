@@ -54,7 +54,7 @@ impl Default for Budget {
 pub(crate) enum Unusable {
     /// The request has had as many others compiled as it may.
     TooMany,
-    /// It is none.
+    /// It is not a JSON Schema.
     Broken(String),
 }
 
@@ -94,7 +94,7 @@ fn read(text: &str) -> Result<(Value, SchemaSize), String> {
 }
 
 impl Schema {
-    /// Compiles a new schema; says why it is none, or none that is taken.
+    /// Compiles a new schema; says why it is invalid or not accepted.
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
         let (schema, size) = read(text)?;
         Self::build(&schema, size, MAX_PATTERN_BYTES)

@@ -3,7 +3,7 @@
 use lambda_runtime::Error;
 use tower::{Service, ServiceExt as _};
 
-/// Does some work after each invocation, whatever came of it.
+/// Does some work after each invocation, whether it succeeded or not.
 ///
 /// As the outermost service of a Lambda runtime: the inner ones have posted the answer by then, which Lambda hands on at once, and the
 /// runtime asks for the next invocation only afterwards, until when the process is not frozen.

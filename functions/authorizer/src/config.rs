@@ -1,4 +1,4 @@
-//! What the authorizer function is told by its environment.
+//! The configuration of the authorizer function, from its environment.
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::keys::{Keys, KeysError, PAUSE};
 use crate::token::{TokenError, Unverified};
 
-/// How long an answer about an API key stands, in seconds: longer than API Gateway keeps it, which is what decides.
+/// How long an answer about an API key is valid, in seconds. API Gateway caches it for less, and that decides.
 const API_KEY_SECONDS: i64 = 120;
 
 /// What survives between invocations.
@@ -100,7 +100,7 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> 
     Ok(unverified.verify(&keys, &app.config)?)
 }
 
-/// Returns whom an API key stands for: its application, as an admin, for as long as nobody revokes it.
+/// Returns the identity of an API key: its application, as an admin, until the key is revoked.
 async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> {
     let Ok(text) = text.parse::<KeyText>() else { return Ok(None) };
     let Some((key, hash)) = app.registry.find_api_key(text.id()).await? else { return Ok(None) };

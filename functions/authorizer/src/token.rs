@@ -33,7 +33,7 @@ const OTHER_USES: [&str; 5] = ["id", "refresh", "offline", "logout", "logout+jwt
 /// Why a token is refused. Says nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none, or not as `Authorization: Bearer <token>`.
+    /// The request has no token, or not in the form `Authorization: Bearer <token>`.
     #[error("send a token as Authorization: Bearer <token>")]
     Absent,
     /// It is not a JWT.

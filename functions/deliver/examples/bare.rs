@@ -3,9 +3,9 @@
 //! Takes a URL and a size in bytes; for each number that it reads it sends so many batches of ten, and says when they have arrived.
 //! With a tenant and a webhook too it makes the calls of a batch as well: what is known of its deliveries is read, that they arrived is
 //! written, and they are counted. What deliver costs beyond that is its own.
-#![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::print_stdout, reason = "this is how it says that it is done")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark stands outside: it reads the environment")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark is not a function: it reads the environment")]
 
 use std::time::Duration;
 

@@ -29,20 +29,20 @@ const RESERVE: Duration = Duration::from_secs(3);
 /// How long a lease outlives the invocation that took it.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
-/// A message, and what is to be done with it.
+/// A message, and the decision about it.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// The message.
     pub message: &'a Message,
     /// Why it is acted upon.
     pub admission: Admission,
-    /// What is to be done.
+    /// What to do.
     pub decision: Decision,
-    /// Not before then; later than this invocation has time for, the delivery goes back.
+    /// When the request may be made. If that is after this invocation ends, the message is returned to the queue.
     pub turn: Turn,
 }
 
-/// What came of a message, not yet written.
+/// The outcome of a message, not yet written.
 #[derive(Debug)]
 pub enum Done {
     /// Nothing was to do.
@@ -66,7 +66,7 @@ pub struct InLine {
     pub lease: Option<Timestamp>,
 }
 
-/// What came of a message that was acted upon.
+/// The outcome of a message that was acted upon.
 #[derive(Debug)]
 pub struct Settled {
     /// The message, without its body: if that is needed once more, the row has it.
@@ -75,7 +75,7 @@ pub struct Settled {
     pub row: Option<Delivery>,
     /// The attempt; `None` if the delivery was cancelled, parked or put off before it.
     pub attempt: Option<Attempt>,
-    /// Where the delivery stands now.
+    /// The progress of the delivery now.
     pub progress: Progress,
     /// Whether it was the probe of its webhook's breaker.
     pub probe: bool,
@@ -97,7 +97,7 @@ pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'
 ///
 /// # Errors
 ///
-/// A fault of ours: the message goes back to the queue, and no attempt is counted.
+/// An internal fault: the message returns to the queue, and no attempt is counted.
 #[tracing::instrument(name = "delivery.attempt", skip_all, fields(
     delivery.id = %plan.message.delivery, event.id = %plan.message.event, event.r#type = %plan.message.event_type,
     webhook.id = %plan.message.webhook, tenant.id = %plan.message.tenant,
@@ -219,7 +219,7 @@ async fn send(
     if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
         return Ok(None);
     }
-    // It would be no better the next time, and whoever redrives a dead letter after months is to see why it is one again.
+    // A retry would not help. An operator who redrives a dead letter after months must see why it failed again.
     let Some(body) = body else {
         let outcome = Outcome::unanswered(Verdict::Unrendered, "its payload is kept no longer");
         return Ok(Some(made(app, message, webhook, outcome)));
@@ -262,8 +262,8 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
     }
 }
 
-/// Waits for a place at the receiver's host. The wait is none of the receiver's doing, so whoever gets none in time has attempted
-/// nothing, and comes again.
+/// Waits for a place at the receiver's host. The receiver does not cause the wait, so a delivery that gets no place in time
+/// was not attempted, and its message comes again.
 async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<Place, StoreError> {
     let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default().saturating_sub(RESERVE);
     let waited = tokio::time::timeout(left, app.receivers.place(url)).await;
@@ -352,7 +352,7 @@ pub(crate) fn put_off(
     Ok(Done::Settled(Box::new(Settled { put_off: true, ..settled })))
 }
 
-/// The one line of an attempt. Its own fields stand in it, not in the span: that would be read and written anew for each.
+/// Logs the one line of an attempt. Its fields are in the line and not in the span, which would be formatted again for each.
 fn log(attempt: &Attempt, progress: &Progress) {
     let Outcome { verdict, status, duration_ms, error, .. } = &attempt.outcome;
     let (state, next_at) = (progress.state.as_str(), progress.next_at.map(field::display));

@@ -1,4 +1,4 @@
-//! What the deliver function is told by its environment.
+//! The configuration of the deliver function, from its environment.
 
 use domain::attempt::target::TargetPolicy;
 use runtime::config::{ConfigError, Reader};

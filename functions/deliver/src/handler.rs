@@ -45,7 +45,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
         tokio::join!(ordered::deliver(app, in_order, deadline), deliver_once(app, &others, deadline));
     let faults = faults.into_iter().map(|(index, error)| (indexes[index], error));
     for (index, error) in faults.chain(waiting) {
-        tracing::error!(delivery.id = %messages[index].delivery, %error, "message goes back to the queue");
+        tracing::error!(delivery.id = %messages[index].delivery, %error, "message is returned to the queue");
         failed.push(ids[index].clone());
     }
     // One id may stand in a batch twice.
@@ -70,7 +70,7 @@ fn receives(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// Moves a message that nobody can read to the dead-letter queue, as it is and with the reason.
+/// Moves an unreadable message to the dead-letter queue, unchanged and with the reason.
 async fn bury(app: &App, record: SqsMessage, why: String) -> Result<(), StoreError> {
     let body = record.body.unwrap_or_else(|| "(empty)".to_owned());
     let cause = Some(format!("not a delivery message: {why}"));
@@ -90,7 +90,7 @@ async fn deliver_once(app: &App, messages: &[&Message], deadline: Timestamp) -> 
     let mut faults = Vec::new();
     for (index, error) in deliver(app, &chosen, deadline).await {
         let Copies { chosen, others } = &attempts[index];
-        let why = format!("its copy goes back: {error}");
+        let why = format!("its copy is returned to the queue: {error}");
         faults.push((*chosen, error));
         faults.extend(others.iter().map(|other| (*other, StoreError::Unavailable(why.clone()))));
     }

@@ -1,8 +1,8 @@
 //! First messages of deliveries that keep an order: one after another within an entity, entities at once.
 //!
-//! Each sees what the one before it wrote, so that a copy in the same batch is recognised by the row of the first. A fault of ours ends the
-//! turn of its entity: its message goes back to the queue, and those after it go with it, as the queue hands them over in order
-//! again. What [`domain::delivery::chain`] says to wait becomes a row.
+//! Each sees what the one before it wrote, so that a copy in the same batch is recognised by the row of the first. An
+//! internal fault ends the turn of its entity: its message and those after it return to the queue, which hands them over in
+//! order again. A delivery that [`domain::delivery::chain`] holds becomes a row.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ async fn in_turn(app: &App, group: Group<'_>, deadline: Timestamp) -> Vec<(usize
     let mut faults: Vec<(usize, StoreError)> = Vec::new();
     for (index, message) in group {
         if let Some((_, first)) = faults.first() {
-            let why = format!("an earlier delivery of its entity goes back: {first}");
+            let why = format!("an earlier delivery of its entity is returned to the queue: {first}");
             faults.push((index, StoreError::Unavailable(why)));
         } else if let Err(error) = one(app, message, deadline).await {
             faults.push((index, error));

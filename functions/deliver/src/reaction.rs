@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// How often a change is made to a webhook that somebody else changed meanwhile.
+/// How often a change of a webhook is retried if the webhook was changed at the same time.
 const ROUNDS: usize = 5;
 
 /// What attempts show of a webhook's receiver; tests show nothing. A probe for which there was nothing to send is as one whose

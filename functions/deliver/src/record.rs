@@ -1,4 +1,4 @@
-//! Writing what came of attempts, and sending what follows.
+//! Writes the outcomes of attempts, and sends what follows from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,7 +130,7 @@ async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId,
     join_all(counts).await.into_iter().flatten().collect()
 }
 
-/// Sends messages to the queue of slow receivers, where nobody else waits behind them.
+/// Sends messages to the queue of slow receivers, where only such deliveries wait.
 async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Result<(), StoreError>)> {
     let (indexes, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
     let messages = messages.iter().map(|message| Outgoing::of(message, Duration::ZERO));

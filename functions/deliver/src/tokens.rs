@@ -21,11 +21,11 @@ struct Held {
     until: Timestamp,
 }
 
-/// What came of a fetch; of one that is under way nothing yet.
+/// The result of a fetch, once it has ended.
 type Fetch = Arc<OnceCell<Result<Held, TokenError>>>;
 
-/// Tokens, each fetched once and kept until shortly before it ends. Whoever comes while one is being fetched shares what comes of it,
-/// be it a failure; whoever comes later fetches anew.
+/// Tokens, each fetched once and kept until shortly before it expires. Requests that arrive during a fetch share its
+/// result, even a failure; a later request fetches again.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     fetches: Mutex<HashMap<Authorization, Fetch>>,

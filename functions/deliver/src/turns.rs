@@ -41,7 +41,7 @@ struct Places {
     joined: Vec<Message>,
 }
 
-/// Takes a turn for each request that is planned to a webhook with limits; a fault stands in the place of the plan.
+/// Takes a turn for each planned request to a webhook with limits. A fault replaces the plan.
 pub(crate) async fn take<'a>(
     app: &App,
     loaded: &Loaded,

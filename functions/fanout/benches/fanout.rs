@@ -183,7 +183,7 @@ fn records() {
         )
     };
     let message = message(body);
-    // Mapping takes the change, which must be read anew for each time.
+    // Mapping consumes the change, so each iteration reads it again.
     let read_only = time(2_000, || drop(black_box(read(&raw).unwrap())));
     let read_and_mapped = time(2_000, || drop(black_box(source.events(read(&raw).unwrap().change))));
     let parts = [

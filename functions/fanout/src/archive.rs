@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_groups_of_a_batch_have_one_patience() {
         let mut patience = Patience::new(PATIENCE);
-        assert_eq!(patience.of_next_batch(), PATIENCE, "nothing was to be archived");
+        assert_eq!(patience.of_next_batch(), PATIENCE, "there was nothing to archive");
         let mut waited = Duration::ZERO;
         for not_archived in [0, 3, 0, 0] {
             // An archive that takes longer than that is left to itself then.

@@ -1,11 +1,12 @@
 //! A batch of stream records: mapped, made into deliveries and sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::queue::{InOrder, Outgoing};
 use domain::access::tenant::TenantId;
+use domain::event::Event;
 use domain::event::operational::OPERATIONAL;
 use domain::event::types::EventType;
 use domain::source::Change;
@@ -45,7 +46,7 @@ pub(crate) async fn fan_out(
             Ok(None) => from += group.len(),
             Ok(Some(first)) => return Ok(Some(from + first)),
             Err(error) if from > 0 => {
-                tracing::error!(%error, records = from, "the rest of the batch goes back to the stream");
+                tracing::error!(%error, records = from, "the rest of the batch is returned to the stream");
                 return Ok(Some(from));
             }
             Err(error) => return Err(error),
@@ -101,7 +102,8 @@ async fn fan_out_group(
     first
 }
 
-/// Makes and sends the deliveries of all records. Returns the first record that is not done, if one is not.
+/// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that is not done, if one
+/// is not: the records after it may be done all the same, and come again with the same ids.
 async fn send_all(
     app: &App,
     cache: &mut Cache,
@@ -114,11 +116,13 @@ async fn send_all(
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let mut chunk = Chunk::default();
     let mut sent = 0;
-    for index in 0..records.len() {
+    let (order, light) = order(cache, mapped, records.len());
+    for (place, &index) in order.iter().enumerate() {
+        let first_left = |from: usize| order.get(from..).into_iter().flatten().min().copied();
         // One at least, or a slow batch would never end.
-        if index > 0 && is_up() {
-            tracing::warn!(records = index, "the time is up; the rest of the batch comes again");
-            return Ok(chunk.send(app, records).await.or(Some(index)));
+        if place > 0 && is_up() {
+            tracing::warn!(records = place, "the time is up; the rest of the batch comes again");
+            return Ok(chunk.send(app, records).await.into_iter().chain(first_left(place)).min());
         }
         match mapped.get(&index) {
             None => {}
@@ -138,17 +142,38 @@ async fn send_all(
                 chunk.failures.push((index, reason.clone()));
             }
         }
-        let is_last = index + 1 == records.len();
+        let is_last = [order.len(), light].contains(&(place + 1));
         if is_last || chunk.is_full() {
             sent += chunk.len();
+            let left = first_left(place + 1);
             if let Some(first) = std::mem::take(&mut chunk).send(app, records).await {
-                return Ok(Some(first));
+                return Ok(left.into_iter().chain([first]).min());
             }
-            progress.set(index + 1);
+            progress.set(left.unwrap_or(records.len()));
         }
     }
     tracing::info!(messages = sent, "batch fanned out");
     Ok(None)
+}
+
+/// How many questions whether a webhook wants an event a tenant may have in a batch and count as light.
+const LIGHT: usize = 200;
+
+/// Returns the order in which the records of a batch are processed, and how many of them are of light tenants. These come first, so that
+/// their deliveries do not wait for those of a tenant with many webhooks. The records of one tenant keep their order.
+fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) -> (Vec<usize>, usize) {
+    let mut questions: HashMap<&TenantId, usize> = HashMap::new();
+    for event in mapped.values().flatten().flatten() {
+        let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
+        let webhooks = cache.matchers.of(&event.tenant, generation).map_or(LIGHT, |known| known.matcher.len());
+        *questions.entry(&event.tenant).or_default() += webhooks;
+    }
+    let is_heavy = |event: &Event| questions.get(&event.tenant).is_some_and(|questions| *questions > LIGHT);
+    let (heavy, mut order): (Vec<usize>, Vec<usize>) =
+        (0..records).partition(|index| mapped.get(index).into_iter().flatten().flatten().any(is_heavy));
+    let light = order.len();
+    order.extend(heavy);
+    (order, light)
 }
 
 /// Maps all records, by their place in the batch, each event of them once; `None` if it gets late before.
@@ -245,7 +270,7 @@ impl Chunk {
         }
     }
 
-    /// Says whether it is to be sent before there is more of it.
+    /// Returns whether it must be sent before more is added.
     fn is_full(&self) -> bool {
         self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 
+use aws::Usage;
 use domain::budget::{Counts, EVENT_TYPE};
 use domain::delivery::slice::Part;
 use domain::event::Event;
@@ -30,11 +31,11 @@ pub(crate) fn count(app: &App, event: &Event, archives: bool) {
 
 /// Counts the deliveries of a rendering, those that are made in a slice too, and says of each when its turn comes if it is over the budget.
 /// The event that a part of a budget is used is counted and does not wait.
-pub(crate) fn take_turns(app: &App, event: &Event, part: &mut Part) {
+pub(crate) fn take_turns(usage: &Usage, event: &Event, part: &mut Part) {
     // Not all operational events: each delivery that is given up makes one, and the budget would bound nothing.
     let waits = event.source != OPERATIONAL || event.event_type.as_str() != EVENT_TYPE;
     for wanting in &mut part.webhooks {
-        wanting.deferral = app.usage.deliver(&event.tenant).filter(|_| waits);
+        wanting.deferral = usage.deliver(&event.tenant).filter(|_| waits);
     }
 }
 

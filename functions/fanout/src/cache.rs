@@ -18,13 +18,19 @@ use lru::LruCache;
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The work that finding the webhooks of one event may take: two seconds of the share of a core that a function of 256 MB has.
-const EFFORT: u64 = 40_000_000;
+/// The work that finding the webhooks of one event may take in its shard: 25 ms of the share of a core that a function of 256 MB has. The
+/// webhooks that are not judged then are judged elsewhere.
+const EFFORT: u64 = 500_000;
 
-/// The work that all events of a tenant in one batch may take, ten seconds; and what each has in any case, so that a batch of many events
+/// The work that all events of a tenant in one batch may take, 50 ms; and what each has in any case, so that a batch of many events
 /// that are judged soon is judged to its end.
-pub const BATCH_EFFORT: u64 = 200_000_000;
-const LEAST_EFFORT: u64 = 2_000_000;
+const BATCH_EFFORT: u64 = 1_000_000;
+const LEAST_EFFORT: u64 = 10_000;
+
+/// The same for webhooks that keep an order and are judged after that, since they cannot be judged elsewhere.
+const ORDERED_EFFORT: u64 = 2_000_000;
+const ORDERED_BATCH_EFFORT: u64 = 4_000_000;
+const ORDERED_LEAST_EFFORT: u64 = 20_000;
 
 /// How many types of events are remembered, those of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -57,6 +63,36 @@ impl Default for Cache {
     }
 }
 
+/// The work of matching that is left to a tenant in a batch.
+#[derive(Debug)]
+pub struct Left {
+    units: u64,
+    event: u64,
+    least: u64,
+}
+
+impl Left {
+    /// For all webhooks.
+    #[must_use]
+    pub const fn of_all() -> Self {
+        Self { units: BATCH_EFFORT, event: EFFORT, least: LEAST_EFFORT }
+    }
+
+    /// For those that keep an order.
+    #[must_use]
+    pub const fn of_ordered() -> Self {
+        Self { units: ORDERED_BATCH_EFFORT, event: ORDERED_EFFORT, least: ORDERED_LEAST_EFFORT }
+    }
+
+    /// Lets a question take what one event may, and takes off what it took.
+    pub fn ask<T>(&mut self, question: impl FnOnce(Effort) -> (T, Effort)) -> T {
+        let given = self.event.min(self.least.max(self.units));
+        let (answer, effort) = question(Effort::new(given));
+        self.units = self.units.saturating_sub(given - effort.left());
+        answer
+    }
+}
+
 /// A tenant's matcher, and the generation that it is of.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -81,13 +117,13 @@ impl Default for Matchers {
 }
 
 impl Matchers {
-    /// Returns the tenant's matcher, if it is of that generation. One that was forgotten is to be read again.
+    /// Returns the tenant's matcher if it is of that generation. A matcher that was evicted must be read again.
     pub fn of(&mut self, tenant: &TenantId, generation: u64) -> Option<&mut Known> {
         self.known.get_mut(tenant).filter(|known| known.generation == generation)
     }
 
-    /// Takes a tenant's matcher out, to be brought up to date and [put back](Self::put); an empty one if there is none, and then
-    /// there is room for as much as a tenant may have.
+    /// Takes a tenant's matcher out, so that it can be updated and [put back](Self::put). If there is no matcher, returns an
+    /// empty one, and makes room for as much as a tenant may have.
     pub fn take(&mut self, tenant: &TenantId) -> Known {
         if let Some(known) = self.known.pop(tenant) {
             self.bytes -= known.matcher.bytes();
@@ -119,14 +155,14 @@ impl Matchers {
 
     /// Returns the webhooks that want an event, within the room and the work that there is; `None` if the tenant's matcher is not
     /// here, or is of another generation. `left` is the work that is left to the tenant in the batch.
-    pub fn matching(&mut self, event: &Event, generation: u64, left: &mut u64) -> Option<Found> {
-        let given = EFFORT.min(LEAST_EFFORT.max(*left));
+    pub fn matching(&mut self, event: &Event, generation: u64, left: &mut Left) -> Option<Found> {
         let room = MAX_BYTES.saturating_sub(self.bytes);
         let matcher = &mut self.of(&event.tenant, generation)?.matcher;
         let before = matcher.bytes();
-        let limits = Limits { effort: Effort::new(given), room };
-        let found = matcher.matching_within(event, &limits);
-        *left = left.saturating_sub(given - limits.effort.left());
+        let found = left.ask(|effort| {
+            let limits = Limits { effort, room };
+            (matcher.matching_within(event, &limits), limits.effort)
+        });
         let after = matcher.bytes();
         self.bytes = self.bytes + after - before;
         Some(found)
@@ -144,7 +180,7 @@ impl Matchers {
         self.known.len()
     }
 
-    /// Says whether there is none.
+    /// Returns whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
@@ -177,8 +213,8 @@ mod tests {
             add(&mut matchers, tenant, if tenant == "small" { 10 } else { MAX_BYTES / 2 });
         }
         assert_eq!(names(&matchers), ["larger", "small"]);
-        assert!(matchers.of(&"large".parse().unwrap(), 1).is_none(), "it is to be read again");
-        assert!(matchers.of(&"small".parse().unwrap(), 2).is_none(), "it is to be brought up to date");
+        assert!(matchers.of(&"large".parse().unwrap(), 1).is_none(), "it must be read again");
+        assert!(matchers.of(&"small".parse().unwrap(), 2).is_none(), "it must be updated");
         add(&mut matchers, "alone", MAX_BYTES);
         assert_eq!(names(&matchers), ["alone"], "the events of one tenant must go on, however much it has");
         matchers.take(&"alone".parse().unwrap());

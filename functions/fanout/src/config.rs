@@ -1,4 +1,4 @@
-//! What the fanout function is told by its environment.
+//! The configuration of the fanout function, from its environment.
 
 use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
@@ -60,10 +60,16 @@ impl Config {
 /// The configuration of the function that renders slices.
 #[derive(Debug, Clone)]
 pub struct RenderConfig {
+    /// `REGISTRY_TABLE`.
+    pub registry_table: String,
     /// `EVENTS_TABLE`.
     pub events_table: String,
     /// `DELIVERIES_QUEUE_URL`.
     pub deliveries_queue_url: String,
+    /// `PAYLOAD_RETENTION_DAYS`: how long events are kept.
+    pub payload_retention_days: u8,
+    /// `BUDGETS`: the deployment's defaults.
+    pub budgets: Budgets,
 }
 
 impl RenderConfig {
@@ -74,9 +80,20 @@ impl RenderConfig {
     /// Everything that is missing or cannot be read.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
+        let registry_table = env.required("REGISTRY_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
-        let config = || Some(Self { events_table: events_table?, deliveries_queue_url: deliveries_queue_url? });
+        let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
+        let budgets = env.optional("BUDGETS").unwrap_or_default();
+        let config = || {
+            Some(Self {
+                registry_table: registry_table?,
+                events_table: events_table?,
+                deliveries_queue_url: deliveries_queue_url?,
+                payload_retention_days,
+                budgets,
+            })
+        };
         let config = config();
         env.finish(config)
     }

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::route::Mapped;
 
-/// Leaves each event to the first record that it came of, and takes it from all later ones; of records that cannot be mapped, the
-/// first of those that are the same to the byte is kept.
+/// Leaves each event with the first record that produced it, and removes it from all later ones. Of records that cannot be
+/// mapped and are identical to the byte, the first is kept.
 ///
 /// An event's id is derived from its record, and a delivery's from its event: without a second event no delivery leaves twice, and
 /// nothing is kept twice under one key, which DynamoDB refuses together with the rest of its batch.

@@ -1,23 +1,24 @@
 //! From an event to its deliveries, as far as they fit into the shard, and to slices of the rest.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws::queue::Outgoing;
 use aws::{Bodies, StoreError};
 use domain::access::tenant::TenantId;
 use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
-use domain::delivery::slice::{BATCH_WORK, EventBudget, ORDERED_WORK, Part, SliceMessage, Verdict, parts, slices};
+use domain::delivery::slice::{EventBudget, Lists, ORDERED_WORK, Part, Room, SliceMessage, Verdict, parts, slices};
 use domain::event::Event;
 use domain::matching::matcher::Found;
+use domain::matching::subscription::{Seen, Subscription};
 use domain::payload::RenderError;
 use domain::payload::work::Work;
 use jiff::Timestamp;
 
 use crate::App;
 use crate::budget;
-use crate::cache::BATCH_EFFORT;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::route::{too_much, wanting};
 
 /// From how many webhooks on the body of an event is stored rather than repeated.
@@ -30,14 +31,16 @@ pub(crate) type Left = HashMap<TenantId, Share>;
 #[derive(Debug)]
 pub(crate) struct Share {
     /// To find the webhooks that want them.
-    effort: u64,
-    /// To render them.
-    work: Work,
+    effort: cache::Left,
+    /// To find those that keep an order, if that is not enough.
+    ordered: cache::Left,
+    /// To make their messages.
+    room: Room,
 }
 
 impl Default for Share {
     fn default() -> Self {
-        Self { effort: BATCH_EFFORT, work: BATCH_WORK }
+        Self { effort: cache::Left::of_all(), ordered: cache::Left::of_ordered(), room: Room::default() }
     }
 }
 
@@ -81,14 +84,20 @@ pub(crate) async fn deliveries(
     left: &mut Left,
     is_late: &impl Fn() -> bool,
 ) -> Result<Routed, StoreError> {
-    let Share { effort, work: batch } = left.entry(event.tenant.clone()).or_default();
-    let Found { wanted, not_judged } = wanting(app, cache, event, effort).await?;
+    let Share { effort, ordered, room: in_batch } = left.entry(event.tenant.clone()).or_default();
+    let Found { mut wanted, not_judged } = wanting(app, cache, event, effort).await?;
+    let (in_order, others): (Vec<_>, Vec<_>) = not_judged.into_iter().partition(|subscription| subscription.ordered);
+    let not_judged = judge(event, in_order, ordered, &mut wanted);
     let missing = (not_judged > 0).then(|| too_much(not_judged, event));
+    let mut lists = Lists::default();
+    lists.add_not_judged(&others);
+    lists.take_from(&mut wanted, in_batch);
     let inline = inline_bytes(wanted.len());
+    let batch = &mut in_batch.work;
     let mut room = EventBudget::default();
     let (mut messages, mut rest) = (Vec::with_capacity(wanted.len()), Vec::new());
     for mut part in parts(event, &wanted) {
-        budget::take_turns(app, event, &mut part);
+        budget::take_turns(&app.usage, event, &mut part);
         match room.decide(&part, event, *batch) {
             // What keeps an order is made however late it is, and is little.
             Verdict::Here if is_late() && !part.is_ordered() => rest.push(part),
@@ -107,34 +116,69 @@ pub(crate) async fn deliveries(
             }
         }
     }
-    let slices = to_send(&app.bodies, event, slices(event, rest), app.clock.now()).await?;
+    let slices = to_send(&app.bodies, event, slices(event, rest), lists, app.clock.now()).await?;
     if !slices.is_empty() {
         tracing::info!(event.id = %event.id, slices = slices.len(), "the rest of the event's renderings goes into slices");
     }
     Ok(Routed { messages, slices, missing })
 }
 
-/// Returns the messages of slices. The event is stored once for all of them, if it is large.
+/// Adds those of the webhooks to `wanted` that want the event, as far as the effort goes. Returns how many were not judged.
+fn judge(
+    event: &Event,
+    webhooks: Vec<Arc<Subscription>>,
+    left: &mut cache::Left,
+    wanted: &mut Vec<Arc<Subscription>>,
+) -> usize {
+    let mut not_judged = 0;
+    if webhooks.is_empty() {
+        return not_judged;
+    }
+    let seen = Seen::new(event);
+    left.ask(|effort| {
+        for subscription in webhooks {
+            let wants = not_judged == 0 && subscription.wants_within(&seen, &effort);
+            if effort.is_spent() {
+                not_judged += 1;
+            } else if wants {
+                wanted.push(subscription);
+            }
+        }
+        ((), effort)
+    });
+    not_judged
+}
+
+/// Returns the messages of slices and lists. The event is stored once for all of them, if it is large or they are many.
 async fn to_send(
     bodies: &Bodies,
     event: &Event,
     slices: Vec<Vec<Part>>,
+    lists: Lists,
     now: Timestamp,
 ) -> Result<Vec<Outgoing>, StoreError> {
-    if slices.is_empty() {
+    let lists = lists.into_lists();
+    let count = slices.len() + lists.len();
+    if count == 0 {
         return Ok(Vec::new());
     }
     let id = event.id.to_string();
     let json = |error: serde_json::Error| StoreError::Refused(format!("a slice cannot be written: {error}"));
     let carried = serde_json::to_string(event).map_err(json)?;
-    let carried = bodies.carry(&id, &carried, MAX_INLINE_BYTES, now).await?;
-    let mut messages = Vec::with_capacity(slices.len());
+    let carried = bodies.carry(&id, &carried, MAX_INLINE_BYTES / count, now).await?;
+    let mut all = Vec::with_capacity(count);
     for slice in slices {
         let parts = serde_json::to_string(&slice).map_err(json)?;
         let parts = bodies.carry(&id, &parts, MAX_INLINE_BYTES, now).await?;
-        let message = SliceMessage { event: carried.clone(), parts };
-        let tenant = Some(event.tenant.clone());
-        messages.push(Outgoing { body: to_queue_json(&message), tenant, delay: Duration::ZERO, cause: None });
+        all.push(SliceMessage { event: carried.clone(), parts: Some(parts), webhooks: Vec::new() });
     }
-    Ok(messages)
+    all.extend(lists.into_iter().map(|webhooks| SliceMessage { event: carried.clone(), parts: None, webhooks }));
+    let tenant = Some(event.tenant.clone());
+    let outgoing = |message: SliceMessage| Outgoing {
+        body: to_queue_json(&message),
+        tenant: tenant.clone(),
+        delay: Duration::ZERO,
+        cause: None,
+    };
+    Ok(all.into_iter().map(outgoing).collect())
 }

@@ -37,7 +37,7 @@ pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> Dyna
         Ok(None) => {}
         Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
         Err(error) => {
-            tracing::error!(%error, "batch goes back to the stream");
+            tracing::error!(%error, "batch is returned to the stream");
             response.batch_item_failures = event.records.first().map(|record| failure(record)).into_iter().collect();
         }
     }

@@ -40,7 +40,7 @@ pub(crate) async fn isolate(
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(_))) => return Ok(Some(index)),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the rest of the batch goes back to the stream");
+                tracing::error!(%error, "the rest of the batch is returned to the stream");
                 return Ok(Some(index));
             }
             Err(_) => forget(app).await,

@@ -4,25 +4,38 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
 use aws::queue::Outgoing;
-use aws::{Aws, Bodies, Queue, StoreError};
+use aws::{Aws, Bodies, Queue, Registry, StoreError, Usage};
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
-use domain::delivery::slice::{Part, SliceMessage};
+use domain::delivery::message::{Body, Message};
+use domain::delivery::slice::{JUDGE_EFFORT, Part, SliceMessage, parts};
 use domain::event::Event;
+use domain::id::WebhookId;
+use domain::matching::effort::Effort;
+use domain::matching::subscription::Seen;
 use domain::time::Clock;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use runtime::SystemClock;
+use tokio::sync::Mutex;
 
 use crate::RenderConfig;
+use crate::budget::take_turns;
+use crate::cache::Matchers;
 use crate::deliveries::{inline_bytes, render as render_part};
+use crate::route::refresh;
 
-/// What an invocation keeps of its time for the slice that it is at, which is half a second of work, some calls for bodies that are
-/// stored, and up to 100 calls to send its messages.
+/// What an invocation keeps of its time for the slice that it is at, which is half a second of work, or ten where webhooks are judged, some
+/// calls for bodies that are stored, and up to 100 calls to send its messages.
 const RESERVE: Duration = Duration::from_secs(20);
 
 /// The clients of an execution environment.
 pub struct Renderer {
+    registry: Registry,
+    /// What is the source of no tenant's events: its row is not looked at.
+    events_table: String,
     bodies: Bodies,
+    usage: Usage,
+    matchers: Mutex<Matchers>,
     deliveries: Queue,
     clock: Box<dyn Clock>,
 }
@@ -36,8 +49,16 @@ impl Renderer {
     /// Makes a renderer of what it is given, so that a test decides who answers and what time it is.
     #[must_use]
     pub fn new(config: RenderConfig, aws: &Aws, clock: Box<dyn Clock>) -> Self {
-        let RenderConfig { events_table, deliveries_queue_url } = config;
-        Self { bodies: aws.bodies(events_table), deliveries: aws.queue(deliveries_queue_url), clock }
+        let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table.clone()));
+        Self {
+            usage: Usage::new(registry.clone(), events, config.budgets, config.payload_retention_days),
+            registry,
+            bodies: aws.bodies(config.events_table.clone()),
+            events_table: config.events_table,
+            matchers: Mutex::default(),
+            deliveries: aws.queue(config.deliveries_queue_url),
+            clock,
+        }
     }
 }
 
@@ -69,14 +90,19 @@ pub async fn render(renderer: &Renderer, event: SqsEvent, deadline: SystemTime) 
 }
 
 async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError> {
-    let Renderer { bodies, deliveries, clock } = renderer;
+    let Renderer { bodies, deliveries, clock, .. } = renderer;
     let unreadable =
         |error: serde_json::Error| StoreError::Inconsistent { key: "a slice".to_owned(), why: error.to_string() };
-    let SliceMessage { event, parts } = serde_json::from_str(text).map_err(unreadable)?;
+    let SliceMessage { event, parts, webhooks } = serde_json::from_str(text).map_err(unreadable)?;
     let event: Event = serde_json::from_str(&bodies.text(&event, clock.now()).await?).map_err(unreadable)?;
-    let parts: Vec<Part> = serde_json::from_str(&bodies.text(&parts, clock.now()).await?).map_err(unreadable)?;
+    let (parts, failed): (Vec<Part>, _) = match parts {
+        Some(parts) => {
+            (serde_json::from_str(&bodies.text(&parts, clock.now()).await?).map_err(unreadable)?, Vec::new())
+        }
+        None => look_up(renderer, &event, &webhooks).await?,
+    };
     let inline = inline_bytes(parts.iter().map(|part| part.webhooks.len()).sum());
-    let mut messages = Vec::new();
+    let mut messages: Vec<_> = failed.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect();
     for part in &parts {
         let (made, _) = render_part(bodies, &event, part, inline, clock.now()).await?;
         messages.extend(made.iter().map(|message| Outgoing::of(message, Duration::ZERO)));
@@ -85,6 +111,49 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
     for result in deliveries.send(messages).await {
         result?;
     }
+    renderer.usage.flush(clock.now()).await;
     tracing::info!(event.id = %event.id, messages = sent, "slice rendered");
     Ok(())
+}
+
+/// Returns the renderings of those of the webhooks that want the event, as their settings are now, and the messages to those whose conditions
+/// take too much work: they say so. Counts the deliveries.
+async fn look_up(
+    renderer: &Renderer,
+    event: &Event,
+    webhooks: &[WebhookId],
+) -> Result<(Vec<Part>, Vec<Message>), StoreError> {
+    let Renderer { registry, usage, clock, .. } = renderer;
+    let glance = registry.glance(&renderer.events_table, [&event.tenant]).await?;
+    let generation = glance.generations.get(&event.tenant).copied().unwrap_or_default();
+    let matchers = &mut *renderer.matchers.lock().await;
+    if matchers.of(&event.tenant, generation).is_none() {
+        refresh(registry, matchers, &event.tenant, generation).await?;
+    }
+    usage.prepare([&event.tenant], clock.now()).await;
+    let seen = Seen::new(event);
+    let (mut wanted, mut not_judged) = (Vec::new(), Vec::new());
+    let known = matchers.of(&event.tenant, generation);
+    let subscriptions = webhooks.iter().filter_map(|webhook| known.as_ref()?.matcher.get(*webhook));
+    for subscription in subscriptions {
+        let effort = Effort::new(JUDGE_EFFORT);
+        let wants = subscription.wants_within(&seen, &effort);
+        if effort.is_spent() {
+            not_judged.push(subscription.clone());
+        } else if wants {
+            wanted.push(subscription.clone());
+        }
+    }
+    // A webhook that keeps an order since then keeps that of the events that come from now on.
+    let counted = |mut part: Part| {
+        part.webhooks.iter_mut().for_each(|wanting| wanting.ordered = false);
+        take_turns(usage, event, &mut part);
+        part
+    };
+    let why = Body::Failed(format!(
+        "the webhook's conditions take more than {JUDGE_EFFORT} units of work for this event; use fewer wildcards and alternatives"
+    ));
+    let failed = parts(event, &not_judged).into_iter().map(counted);
+    let failed = failed.flat_map(|part| part.messages(event, &why)).collect();
+    Ok((parts(event, &wanted).into_iter().map(counted).collect(), failed))
 }

@@ -1,29 +1,29 @@
-//! From a table's changes to events, with the Registry as it stands now.
+//! From a table's changes to events, with the current content of the Registry.
 
 use std::collections::HashSet;
 
-use aws::StoreError;
+use aws::{Registry, StoreError};
 use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::matching::matcher::Found;
 use domain::source::{Change, Source};
 
 use crate::App;
-use crate::cache::{Cache, Known};
+use crate::cache::{Cache, Known, Left, Matchers};
 use crate::published;
 
 /// How often a batch is mapped again because its source changed meanwhile.
 const ROUNDS: usize = 3;
 
-/// What came of a change: its events, or why it could not be mapped.
+/// The result of mapping a change: its events, or why it could not be mapped.
 pub(crate) type Mapped = Result<Vec<Event>, String>;
 
 /// Maps the changes of one table, and brings the matchers of their tenants up to date; the result is in the changes' order.
 ///
 /// `None` if it gets late while they are brought up to date.
 ///
-/// One read while nothing changed: the mapping is the one that was used last, and the read that brings the tenants'
-/// generations says whether it still stands.
+/// Takes one read while nothing has changed: the mapping that was used last is used again, and the read of the tenants'
+/// generations shows whether it is still current.
 pub(crate) async fn map(
     app: &App,
     cache: &mut Cache,
@@ -50,7 +50,7 @@ pub(crate) async fn map(
         }
         for (tenant, generation) in &glance.generations {
             if cache.matchers.of(tenant, *generation).is_none() {
-                refresh(app, cache, tenant, *generation).await?;
+                refresh(&app.registry, &mut cache.matchers, tenant, *generation).await?;
                 if is_late() {
                     return Ok(None);
                 }
@@ -75,38 +75,44 @@ fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mappe
 }
 
 /// Brings a tenant's matcher to the generation; reads only what is newer.
-async fn refresh(app: &App, cache: &mut Cache, tenant: &TenantId, generation: u64) -> Result<(), StoreError> {
-    let mut known = cache.matchers.take(tenant);
+pub(crate) async fn refresh(
+    registry: &Registry,
+    matchers: &mut Matchers,
+    tenant: &TenantId,
+    generation: u64,
+) -> Result<(), StoreError> {
+    let mut known = matchers.take(tenant);
     if known.generation > generation {
         // The table was restored to an earlier state: what is known never happened.
         known = Known::default();
     }
     if known.generation < generation {
-        for change in app.registry.subscriptions_since(tenant, known.generation).await? {
+        for change in registry.subscriptions_since(tenant, known.generation).await? {
             known.matcher.apply(change);
         }
         known.generation = generation;
     }
-    cache.matchers.put(tenant.clone(), known);
+    matchers.put(tenant.clone(), known);
     Ok(())
 }
 
 /// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
-pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event, left: &mut u64) -> Result<Found, StoreError> {
+pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event, left: &mut Left) -> Result<Found, StoreError> {
     let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
     if let Some(found) = cache.matchers.matching(event, generation, left) {
         return Ok(found);
     }
-    refresh(app, cache, &event.tenant, generation).await?;
+    refresh(&app.registry, &mut cache.matchers, &event.tenant, generation).await?;
     let found = cache.matchers.matching(event, generation, left);
     found.ok_or_else(|| StoreError::Unavailable(format!("the webhooks of tenant {} were not kept", event.tenant)))
 }
 
-/// Says why not every webhook of the tenant was asked whether it wants the event.
+/// Says why not every webhook of the tenant that keeps an order was asked whether it wants the event.
 pub(crate) fn too_much(not_judged: usize, event: &Event) -> String {
     let reason = format!(
-        "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks, those with the highest \
-         ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay the record",
+        "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks with `ordering: entity`, those \
+         with the highest ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay \
+         the record",
         event.tenant, event.id
     );
     tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "an event takes too much matching");

@@ -1,14 +1,14 @@
 //! What fan-out's process holds: below 200 MB of its 256 for any 1,000 filters that are accepted, with the largest batch.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::print_stdout, reason = "the figures are to be seen")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::print_stdout, reason = "the figures are shown")]
 
 use std::iter::repeat_with;
 
 use domain::access::tenant::TenantId;
 use domain::source::Source;
-use fanout::cache::{BATCH_EFFORT, Known, Matchers};
+use fanout::cache::{Known, Left, Matchers};
 use fanout::groups::groups;
 use fanout::record::read;
 use serde_json::value::{RawValue, to_raw_value};
@@ -41,7 +41,8 @@ fn load(matchers: &mut Matchers, tenants: usize, each: usize, shape: Shape) {
             known.matcher.apply(change);
         }
         matchers.put(tenant.clone(), known);
-        assert_eq!(matchers.matching(&event(&tenant), 1, &mut BATCH_EFFORT.clone()).unwrap().not_judged, 0);
+        // Sieves are made whatever the work that is left.
+        assert!(matchers.matching(&event(&tenant), 1, &mut Left::of_all()).is_some());
     }
 }
 

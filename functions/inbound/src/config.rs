@@ -1,4 +1,4 @@
-//! What the inbound function is told by its environment.
+//! The configuration of the inbound function, from its environment.
 
 use std::num::NonZeroU32;
 

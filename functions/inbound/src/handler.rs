@@ -24,7 +24,7 @@ const MAX_DATA_BYTES: usize = 380 * 1000;
 /// Why a call is not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    /// There is no such webhook, or it is nobody's to call: nobody is told which.
+    /// There is no such webhook, or it cannot be called. The answer does not say which.
     #[error("there is no such webhook")]
     NotFound,
     /// The body is larger than an event may be.

@@ -1,7 +1,7 @@
 //! The inbound function: calls of other systems in, published events out.
 //!
-//! Whoever knows a webhook's secret may call; there is no other authorization. So this function has a role of its own, and
-//! is the only one beside deliver that reads webhooks' secrets.
+//! Callers who know a webhook's secret may call; there is no other authorization. So this function has its own role, and only
+//! it and deliver read webhooks' secrets.
 
 mod app;
 mod config;

@@ -1,4 +1,4 @@
-//! What the sweep function is told by its environment.
+//! The configuration of the sweep function, from its environment.
 
 use runtime::config::{ConfigError, Reader};
 

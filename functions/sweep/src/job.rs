@@ -69,7 +69,7 @@ async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, Stor
     }
 }
 
-/// What of a page is to be sent.
+/// The part of a page that must be sent.
 struct Page {
     looked_at: usize,
     messages: Vec<Message>,
@@ -106,7 +106,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
     let turns = job.take_turns(count, now);
     if !job.dry_run {
         let outgoing = page.messages.iter().zip(turns).map(|(message, delay)| Outgoing::of(message, delay));
-        // All or none of a page: what was sent of it is sent again with the rest, and told by the ledger.
+        // A page is sent as a whole or again: the ledger recognises messages that were sent before.
         app.retries.send(outgoing.collect()).await.into_iter().collect::<Result<(), _>>()?;
     }
     job.progress.looked_at += page.looked_at as u64;
@@ -155,7 +155,7 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
     let mut messages = Vec::with_capacity(found.letters.len());
     for letter in &found.letters {
         let known = rows.get(&letter.place.delivery).zip(webhooks.get(&letter.webhook));
-        // Somebody else may have redriven it meanwhile.
+        // It may have been redriven meanwhile.
         let dead = known.filter(|(row, _)| row.progress.state == DeliveryState::Exhausted);
         let Some((row, webhook)) = dead else { continue };
         let planned = match plan(row, webhook) {

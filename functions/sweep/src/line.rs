@@ -54,7 +54,7 @@ pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<A
             }
             messages.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect()
         }
-        // Nothing limits them any more, or they are to be parked or cancelled.
+        // Nothing limits them any more, or they must be parked or cancelled.
         None => let_go(app, line, apart, now).await?,
     };
     let mut released = 0;

@@ -37,7 +37,7 @@ pub struct Swept {
     pub buried: usize,
     /// Breakers and lines that were looked at.
     pub attended: usize,
-    /// Parked deliveries that were let go, probes included, and those that waited for a free place.
+    /// Parked deliveries that were released, including probes, and those that waited for a free place.
     pub released: usize,
     /// Rows that another sweep or an attempt moved first.
     pub taken: usize,
@@ -79,7 +79,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await?;
         if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
-            // All of the page was somebody else's: another sweep is at work, or the index lags.
+            // Another sweep took all of the page, or the index lags.
             tracing::info!(taken = swept.taken, "sweep leaves the rest to another");
             return Ok(swept);
         }
@@ -139,16 +139,16 @@ async fn attend_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut 
     }
 }
 
-/// What is to be sent for a row.
+/// What must be sent for a row.
 enum Claimed {
     Retry(Outgoing),
     Bury(Box<Burial>),
     Taken,
 }
 
-/// Moves a row's due time, and says what whoever moved it has to send.
+/// Moves a row's due time, and returns what must be sent for it.
 async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, StoreError> {
-    // The index lags the table a little: what has ended meanwhile is nobody's any more.
+    // The index lags behind the table: a delivery that ended meanwhile needs nothing.
     let Some(wake) = wake(&due.progress, now) else { return Ok(Claimed::Taken) };
     let again_at = match wake {
         Wake::Send { due_at, .. } => due_at,

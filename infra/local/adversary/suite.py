@@ -95,7 +95,8 @@ def timing(healthy: Healthy, alone: list[float], calm: list[float], hostile: lis
     """Compares how long the healthy tenant's deliveries took, and returns those that did not arrive.
 
     The ratio is shown without a verdict: here the emulator starts the processes that hanging receivers occupy, and
-    serves the reads of dry runs, in one process and on the same cores."""
+    serves the reads of dry runs, in one process and on the same cores. `make bench` measures the ratio to the healthy tenant
+    alone, with the built functions and without the emulator (neighbours.rs)."""
     for name, taken in (("alone", alone), ("with calm neighbours", calm), ("with hostile neighbours", hostile)):
         shown = ", ".join(f"p{percent} {percentile(taken, percent) * 1000:.0f} ms" for percent in (50, 90, 99) if taken)
         print(f"the healthy tenant {name}: {len(taken)} deliveries, {shown}")

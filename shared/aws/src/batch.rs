@@ -1,6 +1,6 @@
 //! Batched reads and writes, to the last unprocessed key.
 //!
-//! DynamoDB refuses a whole call in which a key stands twice. No caller can make such a call: here each key is taken once.
+//! DynamoDB refuses a whole call that has a key twice. No caller can make such a call: here each key is taken once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

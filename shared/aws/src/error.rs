@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkErro
 /// What a caller can do about a failed call decides the variants, not what AWS calls it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else wrote first, or the thing exists already: read again and decide.
+    /// Another writer was first, or the item exists already: read again and decide.
     #[error("conflict on {key}")]
     Conflict {
-        /// What was to be written.
+        /// What should have been written.
         key: String,
     },
     /// There is no such thing, and there should be one: configuration, not luck.

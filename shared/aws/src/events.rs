@@ -115,7 +115,7 @@ fn key_of(tenant: &TenantId, id: EventId) -> (String, String) {
     (partition(tenant, day(id.timestamp()), id.shard(SHARDS)), id.to_string())
 }
 
-/// Reads a packed event, as it stands in an item.
+/// Reads a packed event from an item.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ impl Events {
         Self { client, table, bodies }
     }
 
-    /// Publishes events, each whatever was there under its id: the same event again changes nothing, and wakes nobody.
+    /// Publishes events, and overwrites what is stored under their ids: publishing the same event again has no effect.
     ///
     /// # Errors
     ///

@@ -118,7 +118,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// If Secrets Manager or the Registry is unavailable, or there are no keys, which whoever asks for one makes first.
+    /// If Secrets Manager or the Registry is unavailable, or there are no keys; callers make them first.
     pub async fn signing_keys(
         &self,
         registry: &Registry,

@@ -80,7 +80,7 @@ impl Slot {
     }
 }
 
-/// Whether a conditional write happened, or somebody else's came first.
+/// Whether a conditional write happened, or another writer was first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It happened.
@@ -133,7 +133,7 @@ impl Ledger {
 
     /// Writes the rows of deliveries that ended with their first attempt, whatever was there.
     ///
-    /// Unconditional, and so many for one call: that a receiver took a delivery stays true whoever else attempted it.
+    /// Unconditional, so one call writes many rows: a receiver has accepted a delivery, whatever other processes attempted.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Ledger {
         written(with_lease(update, slot, until)).await
     }
 
-    /// Writes what came of an attempt (`None`: of a delivery that was cancelled before it), unless somebody else did.
+    /// Writes the outcome of an attempt (`None` if the delivery was cancelled before it), unless another process did.
     ///
     /// # Errors
     ///

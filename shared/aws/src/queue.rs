@@ -290,7 +290,7 @@ fn entry(index: usize, message: &Entry) -> Result<SendMessageBatchRequestEntry, 
     entry.build()
 }
 
-/// Messages with their places among all that are to be sent.
+/// Messages with their positions among all messages of a call.
 type Placed = Vec<(usize, InOrder)>;
 
 /// Splits messages into the first of each group and those that come after one of these.

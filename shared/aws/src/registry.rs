@@ -50,7 +50,7 @@ pub struct Registry {
 /// What fan-out reads of the Registry for every batch, in one call.
 #[derive(Debug)]
 pub struct Glance {
-    /// How items of the table map to events; `None` if nobody registered the table.
+    /// How items of the table map to events; `None` if the table is not registered.
     pub source: Option<Source>,
     /// For each tenant, the count of its webhook writes.
     pub generations: HashMap<TenantId, u64>,
@@ -122,7 +122,7 @@ impl Registry {
         Self { events_table: Some(events_table), draw, ..self }
     }
 
-    /// Lets writes of webhooks let go what is parked in the Deliveries table of that name.
+    /// Makes writes of webhooks release the deliveries that are parked in the Deliveries table of that name.
     #[must_use]
     pub fn draining(self, deliveries_table: String) -> Self {
         Self { deliveries_table: Some(deliveries_table), ..self }

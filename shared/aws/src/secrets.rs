@@ -45,7 +45,7 @@ pub enum Version<'a> {
     Of(&'a str),
 }
 
-/// A secret that is kept beside the current one and waits to take its place.
+/// A secret that is stored next to the current one and waits to replace it.
 #[derive(Debug)]
 #[must_use = "it waits until it is promoted"]
 pub struct Staged {
@@ -119,7 +119,7 @@ impl Secrets {
 
     /// Puts a secret in the place of the current one, which becomes the previous one.
     ///
-    /// For when nobody was shown the current one; otherwise [`stage`](Self::stage) it.
+    /// For a current secret that was never shown; otherwise [`stage`](Self::stage) the new one.
     ///
     /// # Errors
     ///
@@ -133,8 +133,8 @@ impl Secrets {
         self.put(path, secret.to_text(), fingerprint.as_str(), CURRENT).await
     }
 
-    /// Keeps a secret at a path whatever is there: nothing, one that a webhook names, or one that nobody does (any more, or
-    /// because whoever put it died), be it in its recovery window. It is to be promoted once the webhook names it.
+    /// Stores a secret at a path, whatever is there: nothing, a secret that a webhook names, or one that no webhook names (any
+    /// more, or because the process that put it died), even in its recovery window. Promote it once the webhook names it.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Secrets {
         }
     }
 
-    /// Keeps a secret beside the one that a webhook names now. It is to be promoted once the webhook names it.
+    /// Stores a secret next to the one that a webhook names now. Promote it once the webhook names it.
     ///
     /// Whatever dies in between, no label is taken from the one that the webhook names, nor from the one before.
     ///
@@ -267,7 +267,7 @@ impl Secrets {
         let Err(error) = self.client.restore_secret().secret_id(path).send().await else { return Ok(()) };
         match error.as_service_error() {
             Some(RestoreSecretError::ResourceNotFoundException(_)) => missing(),
-            // It is not being deleted: it was taken out before, or never put in, or made anew.
+            // It is not being deleted: it was restored before, or never deleted, or created again.
             Some(RestoreSecretError::InvalidRequestException(_)) => match deleted_at {
                 Some(deleted_at) if self.made_at(path).await? > deleted_at => missing(),
                 _ => Ok(()),
@@ -289,7 +289,7 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if there is none.
+    /// [`StoreError::Missing`] if it does not exist.
     pub async fn fingerprint_key(&self, arn: &str) -> Result<FingerprintKey, StoreError> {
         self.read(arn, Version::Current).await.map(FingerprintKey::new)
     }

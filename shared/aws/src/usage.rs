@@ -53,7 +53,7 @@ impl Usage {
     ///
     /// # Errors
     ///
-    /// Which budget is used up: nothing is counted then, and nothing is to be done.
+    /// The budget that is used up: then nothing is counted, and the caller must do nothing.
     pub async fn spend(&self, tenant: &TenantId, more: Counts, now: Timestamp) -> Result<(), Exceeded> {
         if more.is_none() {
             return Ok(());

@@ -104,13 +104,13 @@ impl Client {
 
     /// Waits until one more request may go to the URL's host: at most 20 are under way to one host and port.
     ///
-    /// The wait is ours and not the receiver's, so it comes before the request and is no part of its timeout: whoever has no time
-    /// left when the place comes has not attempted anything.
+    /// The receiver does not cause the wait, so it comes before the request and is not part of its timeout. A delivery without
+    /// time left when it gets the place was not attempted.
     pub async fn place(&self, url: &str) -> Place {
         self.places.take(url).await
     }
 
-    /// Sends one request and says what came of it. Never fails: a failure is an outcome.
+    /// Sends one request and returns the outcome. Never fails: a failure is an outcome.
     pub async fn post(&self, request: Request, place: Place) -> Outcome {
         #[cfg(feature = "scripted")]
         if let Some(script) = &self.script {
@@ -150,7 +150,7 @@ impl Client {
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Sends a request and returns the head of its answer, or why there is none.
+    /// Sends a request and returns the head of its answer, or why no answer came.
     async fn call(
         &self,
         request: hyper::Request<Full<Bytes>>,
@@ -190,7 +190,7 @@ fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Full<Bytes>
     post
 }
 
-/// Returns the value of a header that nobody prints or remembers.
+/// Returns the value of a header that is never printed or indexed.
 fn secret_value(text: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
     value.set_sensitive(true);

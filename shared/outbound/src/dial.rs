@@ -47,7 +47,7 @@ pub(crate) enum DialError {
     /// An address that the URL names itself is not allowed.
     #[error("the URL names a private, local or reserved address")]
     Forbidden,
-    /// Nobody listens, or nobody can be reached.
+    /// Nothing listens there, or the address cannot be reached.
     #[error("{0}")]
     Connect(io::Error),
     /// The certificate does not stand up, or the handshake breaks.
@@ -66,7 +66,7 @@ impl Dialer {
 
     async fn dial(self, uri: Uri, trace: Trace) -> Result<Stream, DialError> {
         let deadline = Instant::now() + DIAL_TIMEOUT;
-        // An IPv6 literal stands in brackets in a URL.
+        // An IPv6 literal has brackets in a URL.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_tls = uri.scheme_str() != Some("http");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });

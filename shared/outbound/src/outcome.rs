@@ -1,4 +1,4 @@
-//! What came of a request that was not answered, in the words of the domain.
+//! The outcome of a request that was not answered, in the terms of the domain.
 
 use std::error::Error as StdError;
 

@@ -9,7 +9,7 @@ use url::Url;
 /// How many requests may be under way to one authority (host and port).
 pub(crate) const REQUESTS_PER_HOST: usize = 20;
 
-/// How many authorities are known before those that nobody waits for are forgotten.
+/// How many authorities are known before those without waiting requests are forgotten.
 const MANY_HOSTS: usize = 256;
 
 /// The queues in front of the hosts.

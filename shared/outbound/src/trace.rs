@@ -11,7 +11,7 @@ tokio::task_local! {
     static CURRENT: Trace;
 }
 
-/// The times of one request's way, filled in by whoever dials for it.
+/// The timings of one request, filled in by the connector that dials for it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trace(Arc<Mutex<Timing>>);
 

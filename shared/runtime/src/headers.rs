@@ -1,7 +1,7 @@
 //! Headers that every answer over HTTP has, whichever function gives it.
 
-/// What a browser is told about an answer: it loads nothing, is shown in no frame, is never taken for another type, comes over TLS only,
-/// and tells other sites nothing of where it was read.
+/// Security headers for browsers: an answer loads nothing, is shown in no frame, keeps its type, comes over TLS only, and
+/// sends no referrer to other sites.
 pub const SECURITY: [(&str, &str); 6] = [
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     ("x-content-type-options", "nosniff"),

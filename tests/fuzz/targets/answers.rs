@@ -1,5 +1,5 @@
-//! Whatever a receiver answers, nobody waits longer for it than is allowed, its wish to be left alone is heard, and where it
-//! redirects to is told without what may be secret in it.
+//! Whatever a receiver answers: the wait is limited, a request to disable the webhook is followed, and the target of a
+//! redirect is shown without parts that may be secret.
 //!
 //! Lines: the status, the statuses that are success with spaces between them, `Retry-After`, `webhook-delivery`, `Location`.
 #![no_main]

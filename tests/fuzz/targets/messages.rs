@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let written = message.to_json();
     assert!(!written.contains(|c: char| matches!(c, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')), "{written:?}");
     assert_eq!(Message::from_json(&written).unwrap(), message);
-    // Nobody has attempted it: it is the first, with a body, or nothing.
+    // It was never attempted: it is the first message, with a body, or nothing.
     let is_first = message.attempt == 1 && message.cycle == 0 && message.body.is_some();
     let expected = if is_first { Admission::First } else { Admission::Stale(Stale::Unknown) };
     assert_eq!(admit(&message, None, Timestamp::UNIX_EPOCH), expected);

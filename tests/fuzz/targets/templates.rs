@@ -13,7 +13,7 @@ use domain::value::{Map, Value};
 
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// Stands in every event, and in no error.
+/// A text that every event contains, and no error.
 const MARK: &str = "q7zx0v";
 
 fuzz_target!(|text: &str| {

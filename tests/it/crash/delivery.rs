@@ -34,7 +34,7 @@ async fn crash_point_08_messages_come_twice_and_out_of_order() {
     assert_eq!(scene.state().await, "delivered");
 }
 
-/// Killed while it reads: nobody knows of an attempt.
+/// Killed while it reads: no attempt is recorded.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_09_received_and_not_claimed() {
@@ -50,7 +50,7 @@ async fn crash_point_09_received_and_not_claimed() {
     scene.assert_received(1);
 }
 
-/// Killed between the lease and the request: nobody makes it meanwhile, and the sweep does when the lease ends.
+/// Killed between the lease and the request: no process makes it meanwhile, and the sweep sends it when the lease ends.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_10_claimed_and_not_sent() {
@@ -163,7 +163,7 @@ async fn crash_point_15_written_and_the_retry_not_sent() {
     scene.assert_received(2);
 }
 
-/// Killed after the retry was sent and before the message was deleted: the old copy is told by the row.
+/// Killed after the retry was sent and before the message was deleted: the row shows that it is an old copy.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_16_the_retry_sent_and_the_message_not_deleted() {
@@ -181,7 +181,7 @@ async fn crash_point_16_the_retry_sent_and_the_message_not_deleted() {
     assert!(scene.retries.look().await.is_none(), "one chain");
 }
 
-/// One of ten hangs when the process is killed: what came of the other nine is written.
+/// One of ten hangs when the process is killed: the outcomes of the other nine are written.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_17_one_of_ten_takes_the_process_with_it() {
@@ -202,7 +202,7 @@ async fn crash_point_17_one_of_ten_takes_the_process_with_it() {
     deliver.kill().await;
     let delivered = scene.deliveries().await.iter().filter(|delivery| delivery["state"] == "delivered").count();
     assert_eq!((delivered, scene.tenant.deliveries(&hung).await.len()), (9, 0));
-    // All ten come again: nine are told by their rows.
+    // All ten come again: nine are recognised by their rows.
     let deliver = scene.deliver().await;
     deliver.send(batch(&bodies)).await;
     hanging.wait_for(2).await;
@@ -249,7 +249,7 @@ async fn crash_point_19_exhausted_and_not_buried() {
     }
 }
 
-/// A receipt that is too old deletes nothing: the message comes again and is told by the row.
+/// A receipt that is too old deletes nothing: the message comes again and is recognised by the row.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_21_a_stale_receipt_deletes_nothing() {

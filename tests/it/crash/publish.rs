@@ -28,7 +28,7 @@ async fn crash_point_01_the_api_dies_before_its_answer() {
     assert_eq!(receiver.received().len(), 1);
 }
 
-/// An item is written while nobody reads the stream: it is read later, and its event is of the time of its commit.
+/// An item is written while no process reads the stream: it is read later, and its event is of the time of its commit.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn crash_point_02_written_and_not_read_for_an_hour() {

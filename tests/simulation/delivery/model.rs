@@ -54,7 +54,7 @@ pub(super) struct Row {
     pub(super) attempt: u32,
     pub(super) attempts: Vec<(u32, u32)>,
     pub(super) lane_at: Option<i64>,
-    /// Whether the sweep finds it by itself at that time; a parked one waits until its webhook's are let go.
+    /// Whether the sweep finds it by itself at that time; a parked one waits until its webhook's are released.
     pub(super) is_due: bool,
     /// Whether it waits for a free place at its receiver.
     pub(super) is_in_line: bool,
@@ -98,8 +98,9 @@ pub(super) struct Model {
 
 /// Says whether one state may come after another, of the same row.
 ///
-/// From its end a delivery goes on by a redrive alone. One exception: whoever attempts it for the first time does not know of another
-/// process that does the same, and what the receiver has taken is true. So what was taken may have been buried before that, and redriven.
+/// After its end only a redrive continues a delivery. One exception: a process that attempts it for the first time does not know of
+/// another process that does the same, and an accepted request stays true. So an accepted delivery may have been exhausted and redriven
+/// before.
 fn may_follow(before: &Row, after: &Row) -> bool {
     let is_redrive = after.state == State::Pending && after.cycle == before.cycle + 1;
     let is_first_taken = after.state == State::Delivered && (after.cycle, after.attempt) == (0, 1);
@@ -209,11 +210,11 @@ impl Model {
             assert!(may_follow(before, &row), "{id}: {row:?} came after {before:?}");
         }
         if row.state == State::Delivered {
-            assert!(known.accepted, "{id}: nobody took it");
+            assert!(known.accepted, "{id}: no receiver accepted it");
         }
         let mut seen = BTreeSet::new();
         for slot in &row.attempts {
-            assert!(seen.insert(*slot), "{id}: attempt {slot:?} stands twice in its log");
+            assert!(seen.insert(*slot), "{id}: attempt {slot:?} is twice in its log");
             assert!(slot.1 <= hook.max_attempts, "{id}: attempt {slot:?} of {}", hook.max_attempts);
         }
         assert!(row.attempt <= hook.max_attempts, "{id}: waits for attempt {} of {}", row.attempt, hook.max_attempts);
@@ -223,7 +224,7 @@ impl Model {
         Some(id)
     }
 
-    /// Says whether a delivery has ended, or somebody will go on with it: the invariant of invariants.
+    /// Returns whether a delivery has ended or has a holder that will continue it: the most important invariant.
     pub(super) fn is_held(&self, id: DeliveryId, queues: &Queues) -> bool {
         let known = &self.deliveries[&id];
         let letter = |wanted: &dyn Fn(&str, &Message) -> bool| {
@@ -262,7 +263,7 @@ impl Model {
     }
 
     pub(super) fn assert_held(&self, id: DeliveryId, queues: &Queues, after: &str) {
-        assert!(self.is_held(id, queues), "after {after} nobody holds {id}: {:?}", self.deliveries[&id]);
+        assert!(self.is_held(id, queues), "after {after} {id} has no holder: {:?}", self.deliveries[&id]);
     }
 
     /// Messages were acknowledged.

@@ -79,7 +79,7 @@ impl World {
         self.model().publish(message, text);
     }
 
-    /// A message that is none.
+    /// An unreadable message.
     fn poison(&mut self) {
         self.count("poison");
         self.published += 1;
@@ -253,7 +253,7 @@ impl World {
         self.delivers[index] = super::process::Process::<deliver::App>::start(&self.ground).await;
     }
 
-    /// Somebody moves dead letters back, as the console does: to where they came from or to the other queue.
+    /// An operator moves dead letters back, as the console does: to where they came from or to the other queue.
     fn redrive(&mut self) {
         let from = if self.roll(10) == 0 { "dead-letters" } else { "exhausted" };
         let moved = self.ground.cloud.queues.redrive(from, QUEUES[self.roll(2)], 1 + self.roll(40));

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) type Shared<T> = Arc<Mutex<T>>;
 
-/// The time: Tokio's, which stands still while anything happens, and what it was moved on by.
+/// The time: Tokio's, which is paused while anything happens, plus what it was advanced by.
 pub(super) struct Time {
     started: tokio::time::Instant,
     moved: AtomicI64,
@@ -293,7 +293,7 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
     }
     tokio::time::sleep(Duration::from_millis(wait)).await;
     let answered =
-        |verdict, status| Outcome { status: Some(status), ..Outcome::unanswered(verdict, "so it is told to") };
+        |verdict, status| Outcome { status: Some(status), ..Outcome::unanswered(verdict, "as the test demands") };
     match mood {
         _ if accepts => {
             took();
@@ -307,7 +307,7 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
             ground.model.lock().unwrap().hooks.get_mut(&webhook).unwrap().gone = true;
             answered(Verdict::Gone, 410)
         }
-        Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nobody listens"),
+        Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nothing listens"),
         Mood::Slow | Mood::Killing => {
             tokio::time::sleep(request.timeout).await;
             Outcome::unanswered(Verdict::TimedOut, "no complete answer within the timeout")

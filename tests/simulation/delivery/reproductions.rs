@@ -1,4 +1,4 @@
-//! What runs have found, and what is best seen on a clock that stands still, each as a plain test.
+//! Findings of earlier runs, and cases that need a paused clock, each as a plain test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn a_batch_that_dies_comes_again() {
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().state == State::Delivered));
 }
 
-/// A last attempt that fails is buried once, and a redrive starts anew.
+/// A last attempt that fails makes one dead letter, and a redrive starts a new cycle.
 #[tokio::test(start_paused = true)]
 async fn an_exhausted_delivery_is_redriven() {
     let (mut world, webhook) = world_with(1).await;
@@ -204,7 +204,7 @@ async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
     }
 }
 
-/// A first message with the retry that came of it, which it is a late copy of: the row says which of the two is due.
+/// A late copy of a first message together with its retry: the row says which of the two is due.
 #[tokio::test(start_paused = true)]
 async fn a_late_copy_beside_the_retry_does_nothing() {
     for late_first in [true, false] {

@@ -1,4 +1,4 @@
-//! Authorization servers that take their time, on a clock that stands still.
+//! Slow authorization servers, on a paused clock.
 
 use std::time::Duration;
 

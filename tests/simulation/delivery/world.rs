@@ -108,7 +108,7 @@ impl World {
         self.model().hooks.iter().filter(|(_, hook)| !hook.deleted && !hook.gone).map(|(id, _)| *id).collect()
     }
 
-    /// Does several things at once, in processes of their own, and checks what came of it.
+    /// Does several things at once, in separate processes, and checks the outcome.
     pub(super) async fn run(&mut self, work: Vec<Work>) {
         let (mut batches, mut sweeps) = (Vec::new(), Vec::new());
         for work in work {
@@ -217,7 +217,7 @@ impl World {
 
     /// Lets everything end: receivers are up, nothing is paused, nothing fails.
     pub(super) async fn drain(&mut self) {
-        // Those too whose receivers wanted no more: the process that was told so may have died before it wrote it.
+        // Also those whose receivers asked to be disabled: the process that got the answer may have died before it wrote it.
         let there = self.model().hooks.iter().filter(|(_, hook)| !hook.deleted).map(|(id, _)| *id).collect::<Vec<_>>();
         for id in there {
             self.resume(id).await;

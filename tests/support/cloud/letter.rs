@@ -18,7 +18,7 @@ pub struct Letter {
     pub receives: u32,
     /// Its message group.
     pub group: Option<String>,
-    /// Why it is where it is, if somebody said so.
+    /// Why it is where it is, if that was given.
     pub cause: Option<String>,
     /// The trace header that it was sent with.
     pub trace: Option<String>,

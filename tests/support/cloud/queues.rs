@@ -15,8 +15,10 @@ use super::reply::Reply;
 use super::tables::template;
 
 /// The queues of the deployment, by the names that they have here.
-const QUEUES: [(&str, &str); 5] = [
+const QUEUES: [(&str, &str); 7] = [
     ("DeliveriesQueue", "deliveries"),
+    ("RenderingsQueue", "renderings"),
+    ("RenderingsDeadLetterQueue", "renderings-dead-letters"),
     ("RetriesQueue", "retries"),
     ("SlowQueue", "slow"),
     ("ExhaustedQueue", "exhausted"),
@@ -105,6 +107,32 @@ impl Queues {
     /// often moves to the queue's dead-letter queue.
     pub fn receive<K: Ord>(&self, queue: &str, limit: usize, order: impl FnMut(&Letter) -> K) -> Vec<Letter> {
         self.receive_for(queue, limit, order, None)
+    }
+
+    /// Receives what is due of a queue as a fair queue does: a message of the group of which fewest are being processed comes first.
+    /// Each message without a group is one of its own.
+    pub fn receive_fairly(&self, queue: &str, limit: usize) -> Vec<Letter> {
+        let now = self.clock.now();
+        let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for letter in self.state.lock().unwrap().queues.get(queue).into_iter().flatten() {
+            if letter.due <= now {
+                waiting.push((letter.id, letter.group.clone()));
+            } else if let Some(group) = letter.group.as_ref().filter(|_| letter.receives > 0) {
+                *taken.entry(group.clone()).or_default() += 1;
+            }
+        }
+        waiting.sort();
+        let mut rank = |(id, group): (u64, Option<String>)| {
+            let place = group.map_or(0, |group| {
+                let place = taken.entry(group).or_default();
+                *place += 1;
+                *place
+            });
+            (id, place)
+        };
+        let ranks: BTreeMap<u64, usize> = waiting.into_iter().map(&mut rank).collect();
+        self.receive(queue, limit, |letter| (ranks.get(&letter.id).copied().unwrap_or(usize::MAX), letter.id))
     }
 
     /// Receives, and hides what was received for as long as the caller says.

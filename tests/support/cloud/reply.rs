@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::refusals::Refusal;
 
-/// An answer, as it stands on the wire.
+/// An answer, as it is on the wire.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The HTTP status.

@@ -71,7 +71,7 @@ impl Secrets {
                 self.put(text("SecretId"), text("ClientRequestToken"), text("SecretString"));
                 Reply::ok(&json!({"Name": text("SecretId"), "VersionId": text("ClientRequestToken")}))
             }
-            other => panic!("nobody expects {other} of Secrets Manager here"),
+            other => panic!("{other} of Secrets Manager is not expected here"),
         }
     }
 }

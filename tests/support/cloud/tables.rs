@@ -117,7 +117,7 @@ impl Tables {
             "TransactWriteItems" => said(&db.transact_write_items(asked(body)?)?),
             "Query" => said(&db.query(asked(body)?)?),
             "Scan" => said(&db.scan(asked(body)?)?),
-            other => panic!("nobody expects {other} of a table here"),
+            other => panic!("{other} of a table is not expected here"),
         }
     }
 

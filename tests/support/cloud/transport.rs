@@ -71,7 +71,7 @@ async fn answer(State(line): State<Line>, headers: HeaderMap, body: Bytes) -> Re
     (StatusCode::from_u16(reply.status).unwrap(), content_type, reply.body).into_response()
 }
 
-/// What deliver and sweep are told, so that they find the cloud that listens there.
+/// The environment of deliver and sweep with which they find the cloud that listens there.
 #[must_use]
 pub fn delivery_environment(url: &str) -> HashMap<String, String> {
     let queue = |name: &str| format!("{url}/000000000000/{name}");

@@ -166,7 +166,7 @@ fn faults(new: &NewEventType) -> Vec<Fault> {
             Ok(Value::Map(_)) if text.len() > MAX_SCHEMA_BYTES => format!("must be at most {MAX_SCHEMA_BYTES} bytes"),
             Ok(Value::Map(map)) => return Some((text.to_owned(), map)),
             Ok(_) => "must be an object".to_owned(),
-            Err(_) => "is too deep, or has a text that is none".to_owned(),
+            Err(_) => "is nested too deeply or has an invalid escape sequence".to_owned(),
         };
         faults.push(Fault::field(pointer, detail));
         None

@@ -1,4 +1,4 @@
-//! `/events`: what happened, whether a table's stream said so or somebody published it. For an admin of the tenant.
+//! `/events`: events from tables' streams and published ones. For an admin of the tenant.
 
 use std::sync::Arc;
 use std::time::Duration;

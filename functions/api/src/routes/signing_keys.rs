@@ -109,9 +109,9 @@ async fn page(app: &App, owner: &KeyOwner) -> Result<Page, Problem> {
 
 /// Makes the key of a tenant or a webhook, if it has none yet.
 ///
-/// The private half first, and the Registry decides: of two that make one at once, the one that is written there first is the
-/// owner's, whichever came to the path first; and what a try that died has left at the path is named nowhere, and so takes
-/// nobody's place.
+/// The private half is stored first, and the Registry decides: of two requests that make a key at once, the one that is
+/// written there first wins, in whatever order they reached the path. What a request that died left at the path is named
+/// nowhere, so it replaces nothing.
 pub(super) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), Problem> {
     if app.registry.signing_keys(owner).await?.is_none() {
         app.spend_secrets(&owner.tenant, 1).await?;
@@ -228,7 +228,7 @@ async fn rotate_of(app: &App, admin: &Admin, owner: &KeyOwner, rotation: KeyRota
     let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("signing key"))?;
     app.spend_secrets(&admin.tenant, 1).await?;
     let key = SigningKey::from_random(runtime::random::bytes());
-    // The private half first, and beside the one that signs: whichever of them the Registry names, it is there.
+    // The private half first, next to the one that signs: whichever of them the Registry names exists.
     let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;
     let now = app.clock.now();
     let keys = keys.rotated(key.public(), overlap, now);

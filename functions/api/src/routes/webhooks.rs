@@ -45,10 +45,10 @@ use authorization::{Brought, change_bringing};
 use input::{Input, NewWebhook};
 use representation::{Warning, WebhookBody, WebhookList, WebhookWithSecret};
 
-/// How often a change is applied to a webhook that somebody else changed meanwhile, if the caller does not mind.
+/// How often a change without `If-Match` is applied again to a webhook that was changed meanwhile.
 const ROUNDS: usize = 5;
 
-/// What of a new webhook is not among its [`Settings`]: its secret, and other documents' names for the same fields.
+/// The fields of a new webhook that are not settings: its secret, its authorization, and other names of settings.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "shows the form; `input` reads it")]
 pub struct NewWebhookOnly {
@@ -145,7 +145,7 @@ pub(super) async fn create(
 /// Keeps a new webhook and its secrets. The secrets first: a webhook without one could not be delivered to, a secret without a
 /// webhook is only waste.
 ///
-/// A try before this one may have died after either step, and nobody was shown its secret: then this one's takes its place.
+/// An earlier try may have died after either step, before its secret was shown: then this secret replaces it.
 async fn store(
     app: &App,
     webhook: Webhook,
@@ -407,8 +407,8 @@ fn contended() -> Problem {
     Problem::Conflict("others change the webhook at the same time; try again".to_owned())
 }
 
-/// Reads a webhook, changes it and writes it. If somebody else wrote it meanwhile the change is made again to what they
-/// wrote, so that neither is lost; unless the caller said which version they mean.
+/// Reads a webhook, changes it and writes it. If it was written meanwhile, the change is made again to the new version, so
+/// that neither is lost, unless the caller named a version.
 pub(super) async fn change(
     app: &App,
     admin: &Admin,
@@ -446,8 +446,8 @@ pub(super) async fn change(
     Err(contended())
 }
 
-/// Lets a webhook whose deliveries may go start anew: its failures were those of what it was. Otherwise the first one would stop it
-/// again. Before the change, so that a process that dies in between leaves nothing undone.
+/// Resets the failure counters of a webhook that may deliver, so that failures of the old configuration do not pause it
+/// again at once. Runs before the change, so that a process that dies in between leaves nothing undone.
 pub(super) async fn forgive(app: &App, record: &mut WebhookRecord) -> Result<(), Problem> {
     if record.webhook.pause.is_none() && record.statistics.consecutive_failures > 0 {
         app.registry.forgive(record.webhook.id).await?;
@@ -461,7 +461,7 @@ pub(super) async fn forgive(app: &App, record: &mut WebhookRecord) -> Result<(),
 pub(super) enum Write {
     /// It is as it should be already.
     Nothing,
-    /// It is to be written.
+    /// The webhook must be written.
     Webhook,
 }
 
@@ -469,8 +469,8 @@ fn is_theirs(admin: &Admin, webhook: &Webhook) -> bool {
     admin.app.is_none() || webhook.app == admin.app
 }
 
-/// Returns the webhook if the caller may see it. An id that is none, a deleted webhook, another tenant's and another
-/// application's are all the same: not found.
+/// Returns the webhook if the caller may see it. An invalid id, a deleted webhook and one of another tenant or application
+/// are all not found.
 pub(super) async fn visible(app: &App, admin: &Admin, id: &str) -> Result<WebhookRecord, Problem> {
     let record = visible_even_deleted(app, admin, id).await?;
     if record.webhook.is_deleted() { Err(Problem::NotFound("webhook")) } else { Ok(record) }

@@ -20,7 +20,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers with the status, and says of its tokens how long they are good.
+    /// Answers with the status and with tokens that are valid for `expires_in` seconds.
     async fn start(status: u16, expires_in: Value) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap());
@@ -29,7 +29,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let _ = stream.read(&mut [0; 4096]).await;
-                // So slow that whoever comes at once comes before the answer.
+                // So slow that all concurrent requests arrive before the answer.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 let number = count.fetch_add(1, Ordering::Relaxed);
                 let body = json!({"access_token": format!("token-{number}"), "expires_in": expires_in}).to_string();
@@ -147,7 +147,7 @@ async fn a_fault_of_ours_is_no_failure_of_the_server() {
     let throttled = async || Err(StoreError::Unavailable("throttled".to_owned()));
     assert!(tokens.header(&authorization, Timestamp::UNIX_EPOCH, throttled).await.is_err());
     assert_eq!(header(&tokens, &authorization, 0).await, Ok(bearer_of(0)));
-    // While there is a token nobody asks for the secret.
+    // While there is a token, the secret is not read.
     let throttled = async || Err(StoreError::Unavailable("throttled".to_owned()));
     assert!(tokens.header(&authorization, Timestamp::UNIX_EPOCH, throttled).await.is_ok());
 }

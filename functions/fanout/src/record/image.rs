@@ -11,7 +11,7 @@ use domain::value::{Map, Value};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// An image that was read, but for a number that is none.
+/// An image that was read, except for invalid numbers.
 #[derive(Debug, Default)]
 pub(super) struct Image {
     map: Map,
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Image {
     }
 }
 
-/// Whether a number is none. The value that is read goes on: the parser's own errors cannot name the attribute.
+/// Whether a number is invalid. Reading continues, because the parser's own errors cannot name the attribute.
 #[derive(Default)]
 struct Fault(Cell<bool>);
 

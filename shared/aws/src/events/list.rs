@@ -175,7 +175,7 @@ impl Room {
     }
 }
 
-/// Returns a text that stands between the id and whatever comes before it. `BETWEEN` takes both ends in; nothing has that id.
+/// Returns a text between the id and everything before it, which is not an id: `BETWEEN` includes both ends.
 fn just_below(id: EventId) -> String {
     let mut text = id.to_string();
     // The last character has one before it, or is the first of all: then what is shorter comes before.
@@ -189,7 +189,7 @@ fn just_below(id: EventId) -> String {
     text
 }
 
-/// Returns a text that stands between the id and whatever comes after it.
+/// Returns a text between the id and everything after it.
 fn just_above(id: EventId) -> String {
     format!("{id}~")
 }

@@ -1,4 +1,4 @@
-//! A webhook's breaker, in a row beside its deliveries: it is read with them, and the sweep finds it as it finds them.
+//! A webhook's breaker, in a row next to its deliveries: it is read with them, and the sweep finds it in the same way.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
@@ -81,7 +81,7 @@ impl Ledger {
         written(of_webhook(update, webhook, now)).await
     }
 
-    /// Makes this process the one prober of a webhook until `until`, if it is time for a probe and nobody else is.
+    /// Makes this process the one prober of a webhook until `until`, if a probe is due and no other process is the prober.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Closes a webhook's breaker: what is parked is let go by the sweep.
+    /// Closes a webhook's breaker. The sweep then releases the parked deliveries.
     ///
     /// # Errors
     ///

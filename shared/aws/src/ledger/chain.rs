@@ -1,6 +1,6 @@
-//! What holds an entity, in a partition of its own beside the webhook's deliveries: the chain, and a pointer to each
-//! delivery that waits in it, with the time until which its tenant's budget defers it. What is written of them is
-//! written with the rows that it is about, in one transaction.
+//! The chain of an entity, in its own partition next to the webhook's deliveries, with a pointer to each delivery that waits
+//! in it and the time until which its tenant's budget defers it. The chain and the rows of its deliveries are written in
+//! one transaction.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::{Ledger, Slot, Written, state, written};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
-/// How often a chain that somebody else changed is read again.
+/// How often a chain that another process changed is read again.
 const ROUNDS: u32 = 5;
 
 /// How many pointers are read to find the first that has not expired.
@@ -179,7 +179,7 @@ impl Ledger {
         }
     }
 
-    /// Lets the next delivery of an entity go, because the head of its chain has ended and nobody did.
+    /// Releases the next delivery of an entity whose chain's head has ended without doing so.
     ///
     /// # Errors
     ///
@@ -221,7 +221,7 @@ impl Ledger {
         self.end(head.webhook, entity, head.id, Some(&row), now).await
     }
 
-    /// Ends a chain's head: writes its row, if that is to be written, and who is the head now.
+    /// Ends a chain's head: writes its row, if one is given, and the new head.
     async fn end(
         &self,
         webhook: WebhookId,

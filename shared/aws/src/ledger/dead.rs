@@ -1,4 +1,4 @@
-//! Deliveries that have ended: the lane of dead letters, and what starts them anew.
+//! Deliveries that have ended: the lane of dead letters, and how they are started again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,7 +29,7 @@ const CHUNK: usize = 50;
 /// A dead letter, as its lane shows it.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Where it stands among the tenant's.
+    /// Its position among the tenant's.
     pub place: Place,
     /// The webhook that it was for.
     pub webhook: WebhookId,

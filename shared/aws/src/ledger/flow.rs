@@ -60,7 +60,7 @@ pub struct Receiver<'a> {
 /// What became of places that were given back.
 #[derive(Debug, Default)]
 pub struct Woken {
-    /// The messages of the deliveries that places are kept for, the oldest first: they are to be sent.
+    /// The messages of the deliveries for which places are reserved, oldest first. The caller must send them.
     pub messages: Vec<Message>,
     /// Whether places are left although deliveries began to wait just now: the index may not show them yet.
     pub look_again: bool,

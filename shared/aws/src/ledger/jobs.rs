@@ -1,7 +1,7 @@
-//! Jobs, beside the deliveries that they send.
+//! Jobs, next to the deliveries that they send.
 //!
-//! What somebody decided, where the job stands and how far it is are written apart: pausing a job that a run is at undoes
-//! nothing of what the run counts.
+//! The requested state, the position and the counts of a job are written separately, so pausing a job during a run loses
+//! none of the run's counts.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -61,7 +61,7 @@ pub struct DueJob {
     seen_lane_at: i64,
 }
 
-/// A job that this process works at, and nobody else.
+/// A job that only this process works on.
 #[derive(Debug, Clone)]
 pub struct ClaimedJob {
     /// The job.
@@ -210,7 +210,7 @@ impl Ledger {
         Ok(jobs)
     }
 
-    /// Writes the state that somebody decided on, if the job is still in the one that they saw.
+    /// Writes a requested state, if the job is still in the state that the caller saw.
     ///
     /// # Errors
     ///
@@ -258,7 +258,7 @@ impl Ledger {
         answer.items.unwrap_or_default().iter().map(DueJob::from_item).collect()
     }
 
-    /// Takes a job for this process alone until `until`, unless another one did or somebody stopped it.
+    /// Claims a job for this process until `until`, unless another process did or the job was stopped.
     ///
     /// # Errors
     ///
@@ -283,8 +283,8 @@ impl Ledger {
         }
     }
 
-    /// Writes how far a claimed job is, unless it is no longer this process's or somebody stopped it. With `release` it is
-    /// due again when its next turn comes; a job that no longer runs is off the lane.
+    /// Writes the progress of a claimed job, unless this process lost the claim or the job was stopped. With `release` it is
+    /// due again at its next turn; a job that no longer runs leaves the lane.
     ///
     /// # Errors
     ///

@@ -23,11 +23,11 @@ const MANY: usize = 500;
 /// What the sweep should look at.
 #[derive(Debug, Clone)]
 pub enum Due {
-    /// A delivery that is to be attempted, or buried.
+    /// A delivery that must be attempted, or sent to the dead letters.
     Delivery(Box<DueDelivery>),
-    /// A breaker that is to be probed, or whose parked deliveries are to be let go.
+    /// A breaker that needs a probe, or whose parked deliveries must be released.
     Breaker(DueBreaker),
-    /// A receiver whose free places are to be offered to the deliveries that wait for one.
+    /// A receiver whose free places must be offered to waiting deliveries.
     Flow(DueFlow),
 }
 
@@ -36,7 +36,7 @@ pub enum Due {
 pub struct DueDelivery {
     /// The message that asks for its next attempt; without a body.
     pub message: Message,
-    /// Where it stands.
+    /// Its progress.
     pub progress: Progress,
     /// When it was exhausted, if it is.
     pub ended_at: Option<Timestamp>,

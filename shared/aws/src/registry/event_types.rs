@@ -1,4 +1,4 @@
-//! The catalog of event types: what somebody says of a type, and when fan-out first saw one, in one item.
+//! The catalog of event types: the description of a type, and when fan-out first saw it, in one item.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ const PREFIX: &str = "TYPE#";
 /// changes.
 const COUNT_SK: &str = "TYPES";
 
-/// What is there says what is known: without `updated_at` nobody described the type, without `first_seen_at` nobody saw it.
+/// Absent fields have a meaning: without `updated_at` the type has no description, without `first_seen_at` it was never seen.
 #[derive(Debug, Serialize, Deserialize)]
 struct EventTypeItem {
     event_type: EventType,
@@ -130,7 +130,7 @@ impl Registry {
             match request.send().await.map_err(|error| cancellation(&error)) {
                 Ok(_) => return seen.map(entry).transpose(),
                 Err(Ok([false, true])) => return Err(StoreError::Limit(MAX_TYPES)),
-                // Somebody else described it, or changed the count: again.
+                // Another request described it, or changed the count: try again.
                 Err(Ok(_)) => {}
                 Err(Err(error)) => return Err(error),
             }
@@ -160,7 +160,7 @@ impl Registry {
                 Err(Ok([false, _])) => continue,
                 Err(Err(error)) => return Err(error),
             }
-            // Nobody described it: it is not counted.
+            // It has no description, so it is not counted.
             let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item_key.clone()));
             let delete = delete.condition_expression("attribute_not_exists(updated_at)");
             match delete.return_values(ReturnValue::AllOld).send().await {
@@ -225,7 +225,7 @@ impl Registry {
         let query = self.client.query().table_name(&self.table).consistent_read(true);
         let query = query.expression_attribute_values(":pk", text(tenant_pk(tenant)));
         let query = match after {
-            // This stands between a type and whatever starts with it.
+            // This sorts between a type and the types that start with it.
             Some(after) => query
                 .key_condition_expression("pk = :pk AND sk BETWEEN :after AND :end")
                 .expression_attribute_values(":after", text(format!("{}\u{1}", type_sk(after))))

@@ -12,7 +12,7 @@ use crate::items::{Item, from_item, key, number, text, to_item};
 /// How long an answer is kept, in seconds.
 const KEPT_SECONDS: i64 = 24 * 3600;
 
-/// How long a request may run before whoever sent it again may take over: longer than the api function's timeout.
+/// How long a request may run before a repeated request may take over: longer than the api function's timeout.
 const RUNNING_MILLISECONDS: i64 = 30_000;
 
 /// A key, in the scope of one caller and one path.
@@ -40,7 +40,7 @@ pub struct StoredResponse {
 /// What a key says.
 #[derive(Debug)]
 pub enum Claim {
-    /// Nobody used it, or whoever did died: go on. The time is that of the first try, the same in every further one.
+    /// The key is unused, or its request died: go on. The time is that of the first try, and the same in every later one.
     Ours(Timestamp),
     /// It was answered.
     Answered(StoredResponse),
@@ -106,7 +106,7 @@ impl Registry {
         Ok(if taken.is_none() { Claim::Ours(first) } else { Claim::Running })
     }
 
-    /// Puts a claim if the condition holds; returns what stands in its way if not.
+    /// Puts a claim if the condition holds; otherwise returns the item that is there.
     async fn put_claim(&self, item: &IdempotencyItem, condition: &str, now: i64) -> Result<Option<Item>, StoreError> {
         let put = self
             .client

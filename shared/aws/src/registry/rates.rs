@@ -14,7 +14,7 @@ use super::Registry;
 use crate::StoreError;
 use crate::items::{key, number};
 
-/// How long a count may take: it stands in the way of a request.
+/// How long a count may take: a request waits for it.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long nothing is counted after a count has failed, so that an outage of the table does not make each request wait.

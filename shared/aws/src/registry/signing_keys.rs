@@ -54,7 +54,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if somebody else wrote them meanwhile.
+    /// [`StoreError::Conflict`] if another process wrote them meanwhile.
     pub async fn write_signing_keys(&self, owner: &KeyOwner, keys: &SigningKeys) -> Result<(), StoreError> {
         let SigningKeys { vault_path, version, current, since, previous } = keys.clone();
         let (pk, sk) = key_of(owner);

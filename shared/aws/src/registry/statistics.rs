@@ -104,7 +104,7 @@ impl Registry {
     /// If the table is unavailable or the item cannot be read.
     pub async fn count(&self, webhook: WebhookId, tally: &Tally) -> Result<Statistics, StoreError> {
         let key = self.statistics_key(webhook).1;
-        // Most often somebody has counted in this hour already; if not, the answer says which hour was counted last.
+        // Usually this hour has a count already; if not, the answer says which hour was counted last.
         let mut last = Some(tally.hour());
         for _ in 0..ROUNDS {
             let update = self

@@ -17,7 +17,7 @@ use super::Registry;
 use crate::StoreError;
 use crate::items::{Item, from_item, key, number, text, to_item};
 
-/// How long a count may take: it stands in the way of a request, or of a shard.
+/// How long a count may take: a request or a shard waits for it.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a day is kept: longer than its events.

@@ -111,11 +111,12 @@ impl Registry {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
-    /// One transaction writes the webhook, its subscription and the tenant's generation, so that whoever sees the generation
-    /// sees the subscription; and it publishes what it tells. Returns how many webhooks the tenant has then.
+    /// One transaction writes the webhook, its subscription and the tenant's generation, so that a reader who sees the
+    /// generation sees the subscription; it also publishes the events. Returns how many webhooks the tenant has then.
     async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
         let mut beside = self.publications(events, webhook.audit.updated_at)?;
-        // Unless they wait for it, what is parked goes: to be sent, or to be cancelled. Whoever mends a webhook wants to see it go.
+        // Parked deliveries are released, to be sent or cancelled, unless they wait for the webhook. An owner who repairs a
+        // webhook expects to see them leave.
         let waits = webhook.pause.is_some() && webhook.wants_events();
         let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
         if let Some(table) = self.deliveries_table.as_ref().filter(|_| may_wait && !waits) {

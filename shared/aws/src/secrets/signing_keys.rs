@@ -17,7 +17,7 @@ impl Secrets {
         self.create_at(path, &key.to_text(), &key.public().to_hex(), tenant).await
     }
 
-    /// Keeps a key beside the one that the Registry names, if it names one. It is to be promoted once the Registry names it.
+    /// Stores a key next to the one that the Registry names, if any. Promote it once the Registry names it.
     ///
     /// # Errors
     ///

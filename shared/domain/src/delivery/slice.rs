@@ -8,8 +8,11 @@
 //! fan-out read them. Processing it again gives the same bytes, even if the webhook has changed. Whether the webhook
 //! still wants a delivery is decided at the attempt.
 //!
-//! Ordered webhooks are never put into a slice, because a later event could overtake it. Their renderings have a budget
-//! of their own.
+//! What would take too much of the shard even as a slice goes as a list of webhooks, whose settings the reader looks up:
+//! webhooks whose conditions were not evaluated, settings that are large together, and very many deliveries.
+//!
+//! Ordered webhooks are never put into a slice or a list, because a later event could overtake it. Their renderings have
+//! a budget of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +33,26 @@ use crate::payload::{PayloadFormat, Rendering};
 /// How much work the renderings of one event may take in its shard. [`BATCH_WORK`] limits all events of a tenant in a
 /// batch.
 ///
-/// A unit is about one nanosecond on a full core. Fan-out has about a seventh of a core, so these are 70 ms and 0.7 s.
-pub const EVENT_WORK: Work = Work::new(10_000_000);
+/// A unit is about one nanosecond on a full core. Fan-out has about a seventh of a core, so these are 35 ms and 70 ms.
+pub const EVENT_WORK: Work = Work::new(5_000_000);
 /// See [`EVENT_WORK`].
-pub const BATCH_WORK: Work = Work::new(100_000_000);
+pub const BATCH_WORK: Work = Work::new(10_000_000);
+
+/// How many bytes the settings of renderings may have that are copied in the shard: for one event, and for all events of one tenant in a
+/// batch.
+pub const EVENT_SETTINGS: usize = 128 * 1024;
+/// See [`EVENT_SETTINGS`].
+pub const BATCH_SETTINGS: usize = 512 * 1024;
+
+/// How many messages to webhooks without order the events of one tenant may make in a batch before the rest goes as lists.
+pub const BATCH_MESSAGES: usize = 300;
+
+/// How many webhooks a list names whose conditions or renderings may take much work, and how many of all others.
+const HEAVY_A_LIST: usize = 10;
+const LIGHT_A_LIST: usize = 100;
+
+/// The work that judging one webhook of a list may take, as comparisons: 0.3 s of a whole core.
+pub const JUDGE_EFFORT: u64 = 40_000_000;
 
 /// How much work the renderings for ordered webhooks may take for one event: 0.14 s. They cannot be moved to a slice,
 /// so renderings over this limit fail, every time the event is fanned out.
@@ -219,13 +238,80 @@ pub fn slices(event: &Event, parts: Vec<Part>) -> Vec<Vec<Part>> {
     slices
 }
 
+/// What one tenant may still use of the shard in a batch, to make messages of its events there.
+#[derive(Debug)]
+pub struct Room {
+    /// To render them.
+    pub work: Work,
+    settings: usize,
+    messages: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { work: BATCH_WORK, settings: BATCH_SETTINGS, messages: BATCH_MESSAGES }
+    }
+}
+
+/// The webhooks of an event that are not processed in the shard.
+#[derive(Debug, Default)]
+pub struct Lists {
+    heavy: Vec<WebhookId>,
+    light: Vec<WebhookId>,
+}
+
+impl Lists {
+    /// Adds webhooks whose conditions were not evaluated.
+    pub fn add_not_judged<'a>(&mut self, webhooks: impl IntoIterator<Item = &'a Arc<Subscription>>) {
+        self.heavy.extend(webhooks.into_iter().map(|subscription| subscription.webhook));
+    }
+
+    /// Moves webhooks to the lists whose renderings would take too much of the shard. Ordered webhooks stay.
+    pub fn take_from(&mut self, wanted: &mut Vec<Arc<Subscription>>, room: &mut Room) {
+        let settings = |subscription: &Arc<Subscription>| {
+            if subscription.ordered { 0 } else { subscription.rendering_bytes() }
+        };
+        let bytes = wanted.iter().map(settings).sum::<usize>();
+        if bytes > EVENT_SETTINGS.min(room.settings) {
+            self.heavy.extend(take(wanted, |subscription| settings(subscription) > 0));
+        } else {
+            room.settings -= bytes;
+        }
+        let messages = wanted.iter().filter(|subscription| !subscription.ordered).count();
+        if messages > room.messages {
+            self.light.extend(take(wanted, |subscription| !subscription.ordered));
+        } else {
+            room.messages -= messages;
+        }
+    }
+
+    /// Returns lists of bounded work.
+    #[must_use]
+    pub fn into_lists(self) -> Vec<Vec<WebhookId>> {
+        let lists = self.heavy.chunks(HEAVY_A_LIST).chain(self.light.chunks(LIGHT_A_LIST));
+        lists.map(<[WebhookId]>::to_vec).collect()
+    }
+}
+
+/// Removes subscriptions, and returns their webhooks.
+fn take(
+    subscriptions: &mut Vec<Arc<Subscription>>,
+    goes: impl Fn(&Arc<Subscription>) -> bool,
+) -> impl Iterator<Item = WebhookId> {
+    subscriptions.extract_if(.., move |subscription| goes(subscription)).map(|subscription| subscription.webhook)
+}
+
 /// A slice on its queue. The event and the renderings are each in the message if small, and stored otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceMessage {
     /// The event, as JSON.
     pub event: Body,
-    /// The renderings, as JSON.
-    pub parts: Body,
+    /// The renderings, as JSON, unless this is a list of webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Body>,
+    /// Webhooks whose settings the reader looks up, and that get the event if they want it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookId>,
 }
 
 #[cfg(test)]

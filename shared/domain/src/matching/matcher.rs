@@ -57,9 +57,9 @@ impl Limits {
 pub struct Found {
     /// The webhooks that were found, without duplicates and ordered by id.
     pub wanted: Vec<Arc<Subscription>>,
-    /// How many more may want it, but were not evaluated before the effort was spent. They follow the last one that
-    /// was.
-    pub not_judged: usize,
+    /// Those that may want it too, but were not evaluated before the effort was spent. Their ids are higher than those of
+    /// `wanted`.
+    pub not_judged: Vec<Arc<Subscription>>,
 }
 
 /// Finds the webhooks of one tenant that want an event.
@@ -148,6 +148,12 @@ impl Matcher {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.sieve_bytes
+    }
+
+    /// Returns the subscription of a webhook.
+    #[must_use]
+    pub fn get(&self, webhook: WebhookId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&webhook).map(|kept| &kept.subscription)
     }
 
     /// Returns whether it has no subscriptions.
@@ -288,9 +294,9 @@ impl Matcher {
         let mut found = Found::default();
         for webhook in candidates {
             let Some(Kept { subscription, .. }) = subscriptions.get(&webhook) else { continue };
-            let wants = found.not_judged == 0 && subscription.wants_within(&seen, effort);
+            let wants = found.not_judged.is_empty() && subscription.wants_within(&seen, effort);
             if effort.is_spent() {
-                found.not_judged += 1;
+                found.not_judged.push(Arc::clone(subscription));
             } else if wants {
                 found.wanted.push(Arc::clone(subscription));
             }

@@ -185,8 +185,6 @@ impl Subscription {
             let ends = [&transition.from, &transition.to].into_iter().flatten();
             path(&transition.field) + ends.map(json).sum::<usize>()
         };
-        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
         self.app.iter().map(|app| heap(app.as_str().len())).sum::<usize>()
             + members(&self.event_types, |pattern| heap(pattern.as_str().len()))
             + texts(&self.sources)
@@ -196,7 +194,15 @@ impl Subscription {
             + members(&self.changed, path)
             + members(&self.transitions, transition)
             + self.filter.as_ref().map_or(0, Filter::bytes)
-            + members(include, path)
+            + self.rendering_bytes()
+    }
+
+    /// Returns at most how many bytes the settings of its rendering take in memory.
+    pub(crate) fn rendering_bytes(&self) -> usize {
+        let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
+        let path = |path: &FieldPath| texts(path.names());
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
+        members(include, path)
             + members(exclude, path)
             + json_map(properties)
             + optional(template)

@@ -181,7 +181,7 @@ async fn a_header_that_cannot_be_sent_is_named_without_its_value() {
     assert_eq!(outcome.error.as_deref(), Some("the header \"x-token\" cannot be sent"));
 }
 
-/// A queue in front of a host is no fault of the host's: whoever waits in it has the whole timeout afterwards.
+/// A queue in front of a host is not the host's fault: a request that waited in it has the whole timeout afterwards.
 #[tokio::test]
 async fn the_wait_for_a_place_is_no_part_of_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Publishing: what somebody says happened becomes events like any other.
+//! Publishing: what an application reports becomes events like any other.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -26,7 +26,7 @@ use crate::idempotency::Once;
 use crate::problem::{Fault, Problem};
 use crate::routes::signing_keys;
 
-/// How long an old secret signs beside the new one unless the caller says otherwise.
+/// How long the old secret also signs after a rotation, by default.
 const OVERLAP_SECONDS: u64 = 24 * 3600;
 
 /// The longest that it may.
@@ -129,7 +129,7 @@ pub(crate) async fn restore(
     let deleted_at = record.webhook.audit.deleted_at;
     if let Some(authorization) = &record.webhook.authorization {
         match app.secrets.restore(&authorization.vault_path, deleted_at).await {
-            // Nobody can make it anew but whoever brought it.
+            // Only the caller who provided it can provide it again.
             Err(StoreError::Missing { .. }) if deleted_at.is_some() => record.webhook.authorization = None,
             restored => restored?,
         }
@@ -231,7 +231,7 @@ pub(crate) async fn rotate(
     };
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     app.spend_secrets(&admin.tenant, 1).await?;
-    // The secret first, and beside those that sign: whichever of them the webhook names, it is there.
+    // The secret first, next to those that sign: whichever of them the webhook names exists.
     let reference = &record.webhook.secret;
     let named = Some(&reference.fingerprint);
     let staged = app.secrets.stage(&reference.vault_path, named, (&fingerprint, &secret)).await?;

@@ -80,7 +80,8 @@ pub(super) fn read(app: &App, direction: Direction, given: Value) -> Result<NewA
     NewAuthorization::read(given, &app.targets)
 }
 
-/// Says what a webhook is to name, and where its secret is to be. It is given for the origin of the URL that the webhook has here.
+/// Returns the authorization that a webhook will name, and its secret. The credential is bound to the origin of the
+/// webhook's URL.
 pub(super) async fn named(
     app: &App,
     set_by: SetBy,

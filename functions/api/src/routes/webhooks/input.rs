@@ -1,4 +1,5 @@
-//! What a caller says of a webhook: by any of the seeds' names, and with fields that only we set if they say what is so.
+//! A caller's description of a webhook, by any of its documented names. Fields that only Dynahook sets are accepted with
+//! their current values.
 
 use domain::fault::{FieldError, step};
 use domain::matching::filter::{Filter, FilterError};
@@ -145,7 +146,7 @@ pub(super) fn activates(input: &Input) -> bool {
     input.get("state").and_then(Value::as_u64) == Some(1)
 }
 
-/// What stands in the representation, and so may come back with it.
+/// The fields of the representation, which a caller may send back.
 fn known(current: &WebhookBody) -> Value {
     let mut known = serde_json::to_value(current).unwrap_or_default();
     known["company_id"] = known["tenant_id"].clone();
@@ -191,8 +192,8 @@ fn parse(mut input: Value) -> Reading<Settings> {
     read_json(&input).with(faults)
 }
 
-/// Returns what is to be set, under our names. A field that only we set may say what is `known`, so that a representation
-/// can be sent back; anything else is a fault.
+/// Returns the settings under their own names. A field that only Dynahook sets may have its `known` value, so that a
+/// representation can be sent back; anything else is a fault.
 fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut faults = Vec::new();
     let mut writable = Input::new();
@@ -274,7 +275,7 @@ fn split(value: &Value) -> Result<Value, &'static str> {
         Value::String(text) => {
             let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
             let names: Vec<Value> = names.map(Value::from).collect();
-            // An empty list of types is all of them, which nobody means who names none here.
+            // An empty list of types means all types, which is not what an empty text means.
             if names.is_empty() { Err("must name at least one event") } else { Ok(Value::Array(names)) }
         }
         Value::Array(_) => Ok(value.clone()),

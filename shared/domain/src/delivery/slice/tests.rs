@@ -96,6 +96,41 @@ fn the_messages_of_a_slice_are_those_of_the_shard() {
     assert!(part.messages(&event, &body)[0].group().is_some());
 }
 
+/// A tenant's events take up what there is in a batch; the rest of its webhooks goes into lists, but those that keep an order.
+#[test]
+fn what_has_no_room_goes_into_lists() {
+    let (small, large) = (subscription(1, 20, false), subscription(2, 9, false));
+    let (ordered, plain) = (subscription(3, 9, true), |number| subscription(number, 1_000, false));
+    let mut room = Room::default();
+    let first = |wanted: &[Arc<Subscription>], room: &mut Room| {
+        let (mut lists, mut wanted) = (Lists::default(), wanted.to_vec());
+        lists.take_from(&mut wanted, room);
+        (wanted.len(), lists.into_lists().iter().map(Vec::len).collect::<Vec<_>>())
+    };
+    assert_eq!(first(&[small.clone(), large.clone(), ordered.clone()], &mut room), (3, vec![]));
+    // 15 of 9 KB are more than one event may have.
+    let many: Vec<_> = (10..25).map(|number| subscription(number, 9, false)).collect();
+    assert_eq!(first(&[&many[..], std::slice::from_ref(&ordered)].concat(), &mut room), (1, vec![10, 5]));
+    room.settings = 1_000;
+    assert_eq!(first(&[large, ordered.clone()], &mut room), (1, vec![1]));
+    room.messages = 100;
+    let many: Vec<_> = (0..100).map(plain).chain([ordered.clone()]).collect();
+    assert_eq!(first(&many, &mut Room { settings: usize::MAX, ..room }), (101, vec![]));
+    let none = || Room { settings: usize::MAX, messages: 99, work: BATCH_WORK };
+    assert_eq!(first(&many, &mut none()), (1, vec![100]));
+    let more: Vec<_> = (0..130).map(plain).chain([ordered]).collect();
+    assert_eq!(first(&more, &mut none()), (1, vec![100, 30]));
+}
+
+#[test]
+fn a_slice_of_the_version_before_is_read() {
+    let text = r#"{"event":{"inline":"{}"},"parts":{"stored":"k"}}"#;
+    let slice: SliceMessage = serde_json::from_str(text).unwrap();
+    let parts = Some(Body::Stored("k".to_owned()));
+    assert_eq!(slice, SliceMessage { event: Body::Inline("{}".to_owned()), parts, webhooks: Vec::new() });
+    assert_eq!(serde_json::to_string(&slice).unwrap(), text);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -206,6 +206,7 @@ fn webhooks_beyond_the_effort_are_counted() {
     let event = event(&json!({"n": 1}), &json!({"tags": tags}));
     let started = std::time::Instant::now();
     let found = matcher.matching_within(&event, &Limits { effort: Effort::new(20_000_000), ..Limits::none() });
-    assert!(found.wanted.is_empty() && (1..200).contains(&found.not_judged), "{}", found.not_judged);
+    let not_judged = found.not_judged.len();
+    assert!(found.wanted.is_empty() && (1..200).contains(&not_judged), "{not_judged}");
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }

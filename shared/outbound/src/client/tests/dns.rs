@@ -42,7 +42,7 @@ impl NameServer {
     }
 }
 
-/// Nobody may keep an answer: its time to live is 0.
+/// Answers must not be cached: their time to live is 0.
 fn reply(query: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     let mut packet = Packet::parse(query).unwrap().into_reply();
     let name = packet.questions[0].qname.clone();

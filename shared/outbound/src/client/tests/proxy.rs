@@ -10,7 +10,7 @@ const VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_pr
 fn proxy_variables_are_ignored() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "client::tests::proxy::goes_straight", "--ignored"]);
-    // Nobody listens there: who used it would get nowhere.
+    // Nothing listens there, so a request through it would fail.
     for variable in VARIABLES {
         child.env(variable, "http://127.0.0.1:1");
     }

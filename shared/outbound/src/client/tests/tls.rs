@@ -131,7 +131,7 @@ async fn a_literal_address_without_tls_has_only_a_connection() {
 
 #[tokio::test]
 async fn a_part_that_never_ends_shows_how_long_it_was_waited_for() {
-    // Whoever listens here never shakes hands.
+    // This listener never completes a handshake.
     let silent = receiver(b"", true).await.replace("http:", "https:");
     let Outcome { verdict, timing, .. } = post(local(), &silent).await;
     assert_eq!(verdict, Verdict::TimedOut);
