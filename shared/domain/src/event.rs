@@ -156,7 +156,7 @@ mod tests {
     #[case::the_tenant_sees_all(None, Some("crm"), "dynahook", true)]
     #[case::its_own(Some("crm"), Some("crm"), "dynahook", true)]
     #[case::anothers(Some("crm"), Some("erp"), "published", false)]
-    #[case::nobodys(Some("crm"), None, "orders", true)]
+    #[case::of_no_application(Some("crm"), None, "orders", true)]
     #[case::about_a_delivery(Some("crm"), None, "dynahook", false)]
     fn shows_itself(
         #[case] reader: Option<&str>,

@@ -167,7 +167,7 @@ mod tests {
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
     #[case::says_nothing(&["lead.created"], None, r#"{"name":"Anna"}"#, Some("lead.created"))]
     #[case::what_the_service_says(&[], None, r#"{"type":"webhook.paused"}"#, Some("inbound.received"))]
-    #[case::nobody_says_anything(&[], None, "[1, 2]", Some("inbound.received"))]
+    #[case::without_a_type(&[], None, "[1, 2]", Some("inbound.received"))]
     #[case::no_type(&[], None, r#"{"type":"not a type"}"#, Some("inbound.received"))]
     fn finds_the_type(
         #[case] named: &[&str],
@@ -207,7 +207,7 @@ mod tests {
     #[case::stripe(SignatureScheme::Stripe)]
     #[case::hmac(SignatureScheme::HmacSha256)]
     #[case::superoffice(SignatureScheme::SuperOffice)]
-    fn a_header_of_another_vendor_is_not_believed(#[case] scheme: SignatureScheme) {
+    fn a_header_of_another_vendor_is_ignored(#[case] scheme: SignatureScheme) {
         let mut webhook = inbound(&[]);
         webhook.settings.signature_scheme = scheme;
         let call = read(
@@ -250,7 +250,7 @@ mod tests {
     // The id of the subject of the call, which many calls share.
     #[case::some_id(SignatureScheme::HmacSha256, None, None)]
     #[case::a_header_that_is_not_signed(SignatureScheme::Github, None, None)]
-    fn a_call_is_known_by_what_is_signed(
+    fn a_call_is_recognized_by_what_is_signed(
         #[case] scheme: SignatureScheme,
         #[case] signed: Option<&str>,
         #[case] once: Option<&str>,
@@ -271,7 +271,7 @@ mod tests {
     #[case::form("a=1&b=2", r#"{"body":"a=1&b=2"}"#)]
     #[case::empty("", r#"{"body":""}"#)]
     #[case::binary([0xff, 0x00], r#"{"body_base64":"/wA="}"#)]
-    fn keeps_what_was_sent(#[case] body: impl AsRef<[u8]>, #[case] data: &str) {
+    fn keeps_the_body(#[case] body: impl AsRef<[u8]>, #[case] data: &str) {
         let published = read(&inbound(&[]), None, |_| None, body.as_ref());
         assert_eq!(serde_json::to_string(&published.fact.unwrap().data).unwrap(), data);
     }

@@ -74,7 +74,7 @@ fn is_refused_by_design(url: &str) -> bool {
 }
 
 #[test]
-fn what_is_legitimate_is_allowed() {
+fn legitimate_urls_are_allowed() {
     // `ssrfcheck` treats a URL without a scheme as `https:`.
     let with_scheme =
         |url: String| if url.contains("://") || url.starts_with('/') { url } else { format!("https://{url}") };

@@ -207,7 +207,7 @@ mod tests {
     #[case::a_jwt("eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSIsInR5cCI6IkpXVCJ9.e30.x")]
     #[case::another_id("whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK_abc")]
     #[case::cut_within_a_character("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMé_abc")]
-    fn is_no_key(#[case] text: &str) {
+    fn refuses_invalid_keys(#[case] text: &str) {
         assert!(text.parse::<KeyText>().is_err());
     }
 

@@ -187,14 +187,14 @@ mod tests {
         NoIdentity::Refused("the token has expired".to_owned()))]
     #[case::unchecked(json!({"refusal": "the keys …", "retry_after": 60}), NoIdentity::Unchecked(60))]
     #[case::nothing(json!({}), NoIdentity::Refused("send a token as Authorization: Bearer <token>".to_owned()))]
-    fn is_no_identity(#[case] context: serde_json::Value, #[case] why: NoIdentity) {
+    fn refuses_invalid_contexts(#[case] context: serde_json::Value, #[case] why: NoIdentity) {
         let context: CallerContext = serde_json::from_value(context).unwrap();
         assert_eq!(context.identity(), Err(why));
     }
 
     /// As passed through API Gateway, and for an API of the previous version, which answers 401 with this reason.
     #[test]
-    fn what_could_not_be_checked_is_no_identity() {
+    fn an_unchecked_token_gives_no_identity() {
         let context = serde_json::to_value(CallerContext::unchecked(60)).unwrap();
         assert_eq!(
             context,

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_limit_waits_for_the_next_window() {
+    fn requests_over_the_limit_wait_for_the_next_window() {
         let (mut spent, key, rate) = (Spent::default(), RateKey::new("api", &["acme"]), rate(2, 10));
         assert_eq!(spent.counted(&key, rate, 1, at(1_000)), Ok(()));
         assert_eq!(spent.check(&key, rate, at(1_000)), Ok(()));

@@ -77,8 +77,8 @@ const MAX_SCHEDULE: usize = 24;
 /// The largest extension of a wait that is not random anyway, as a fraction of the wait.
 const JITTER: f64 = 0.1;
 
-/// The shortest wait after a response that reports overload and after a timeout. An immediate retry would make the
-/// overload worse.
+/// The shortest exponential wait after a response that reports overload and after a timeout. An earlier retry would
+/// make the overload worse.
 const BREATHER: Duration = Duration::from_secs(30);
 
 /// A fault in a retry policy.
@@ -126,8 +126,9 @@ impl RetryPolicy {
 
     /// Returns how long to wait after attempt number `attempt` had this outcome, or `None` if no other attempt follows.
     ///
-    /// The wait is at least the receiver's `Retry-After`, and longer if the receiver is overloaded. `draw` is a uniform
-    /// random number in `0.0..1.0`, passed in by the caller so that the schedule can be tested exactly.
+    /// The wait is at least the receiver's `Retry-After`, and with exponential backoff at least 30 seconds if the
+    /// receiver is overloaded. `draw` is a uniform random number in `0.0..1.0`, passed in by the caller so that the
+    /// schedule can be tested exactly.
     #[must_use]
     pub fn wait(&self, attempt: u32, outcome: &Outcome, draw: f64) -> Option<Duration> {
         let least = match outcome.verdict {

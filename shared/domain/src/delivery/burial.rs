@@ -140,7 +140,7 @@ mod tests {
     #[case::exhausted_again(Some((State::Exhausted, 2)), true)]
     #[case::row_in_an_earlier_cycle(Some((State::Exhausted, 0)), true)]
     #[case::expired(None, true)]
-    fn a_letter_goes_once_its_delivery_is_exhausted_no_longer(
+    fn a_letter_is_removed_when_its_delivery_is_no_longer_exhausted(
         #[case] row: Option<(State, u32)>,
         #[case] obsolete: bool,
     ) {

@@ -236,7 +236,7 @@ mod tests {
         |webhook: &mut Webhook| { webhook.settings.enabled = false; webhook.pause = Some(PAUSE); },
         &["webhook.paused", "webhook.disabled"]
     )]
-    fn a_write_tells_what_it_did(#[case] write: fn(&mut Webhook), #[case] types: &[&str]) {
+    fn a_write_makes_events_of_what_it_did(#[case] write: fn(&mut Webhook), #[case] types: &[&str]) {
         let before = webhook();
         let mut after = before.clone();
         write(&mut after);

@@ -46,7 +46,7 @@ pub enum Refusal {
     #[error("the delivery was a test; send another one with POST /webhooks/{{id}}/test")]
     Test,
     /// Neither the ledger nor the archive still has the payload or the event.
-    #[error("the retention period of its payload and its event is over")]
+    #[error("its payload and its event are no longer kept")]
     Expired,
     /// There is no payload to send.
     #[error("the webhook's template fails for the event; POST /webhooks/{{id}}/dry-run shows the error")]
@@ -185,7 +185,7 @@ mod tests {
         /// Every planned message is admitted by the row that it was planned for. A second copy is not admitted once the
         /// first has started and ended its cycle.
         #[test]
-        fn what_is_planned_is_admitted_once(
+        fn a_planned_message_is_admitted_once(
             state in select(vec![State::Pending, State::Retrying, State::Delivered, State::Exhausted, State::Cancelled]),
             cycle in 0_u32..5, attempt in 1_u32..10, has_body: bool,
         ) {

@@ -122,7 +122,7 @@ mod tests {
     proptest! {
         /// A compressed body decompresses to the payload, is signed in compressed form, and is the same each time.
         #[test]
-        fn what_is_compressed_is_signed_as_it_is_sent(body in "\\PC{0,200}") {
+        fn a_compressed_body_is_signed_in_compressed_form(body in "\\PC{0,200}") {
             let mut settings = webhook().settings;
             settings.content_encoding = ContentEncoding::Gzip;
             settings.signature_scheme = SignatureScheme::StandardWebhooks;

@@ -114,11 +114,7 @@ fn respects_a_lease(#[case] seconds: u64, #[case] expected: Admission) {
 #[case::too_many(5, None, true)]
 #[case::the_row_knows(0, Some(5), true)]
 #[case::both_know(3, Some(3), false)]
-fn a_circle_is_given_up_before_its_request(
-    #[case] message_hops: u8,
-    #[case] row_hops: Option<u8>,
-    #[case] looped: bool,
-) {
+fn a_loop_is_given_up_before_its_request(#[case] message_hops: u8, #[case] row_hops: Option<u8>, #[case] looped: bool) {
     let hops = |count: u8| (0..count).fold(Hops::NONE, |hops, _| hops.next().unwrap());
     let row = row_hops.map(|count| Delivery {
         hops: hops(count),
@@ -140,7 +136,7 @@ fn a_circle_is_given_up_before_its_request(
 #[case::over_it(Some(Deferral::Until(at(60))), false, Decision::Defer(at(60)))]
 #[case::its_turn_has_come(Some(Deferral::Until(now())), false, ATTEMPT)]
 #[case::a_copy(Some(Deferral::Until(at(60))), true, Decision::Drop(Stale::Superseded))]
-fn what_is_over_its_budget_waits_once(
+fn a_delivery_over_its_budget_waits_once(
     #[case] deferral: Option<Deferral>,
     #[case] has_row: bool,
     #[case] expected: Decision,
@@ -160,7 +156,7 @@ fn what_is_over_its_budget_waits_once(
 }
 
 #[test]
-fn what_has_no_turn_is_a_dead_letter_that_can_be_sent_again() {
+fn a_delivery_without_a_turn_is_a_dead_letter_that_can_be_redriven() {
     let message = Message { deferral: Some(Deferral::Never), ..message(0, 1) };
     let decision = decide(&message, None, Some(&webhook()), None, now()).1;
     assert!(matches!(decision, Decision::GiveUp(Verdict::OverBudget, _)), "{decision:?}");
@@ -187,7 +183,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 #[test]
-fn a_circle_ends_at_once_and_is_no_failure_of_its_receiver() {
+fn a_loop_ends_at_once_and_is_not_a_failure_of_the_receiver() {
     let outcome = Outcome::unanswered(Verdict::Looped, "");
     let settled = settle(0, 1, &outcome, &RetryPolicy::default(), now(), 0.5);
     assert_eq!(settled, Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
@@ -265,7 +261,7 @@ fn a_dead_letter_that_comes_back_starts_a_new_cycle() {
 proptest! {
     /// Until a delivery is terminal, something holds it: a row that has not ended is due.
     #[test]
-    fn what_is_not_over_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
+    fn a_row_that_has_not_ended_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
         let progress = settle(0, attempt, &outcome(accepted), &policy, now(), draw);
         prop_assert_eq!(progress.waits(now()).is_none(), progress.state == State::Delivered);
@@ -327,14 +323,14 @@ fn decides(
 }
 
 #[test]
-fn who_waited_for_a_turn_needs_no_other() {
+fn a_delivery_that_had_a_turn_needs_no_other() {
     let row = row(State::Pending, 0, 2);
     let (_, decision) = decide(&message(0, 2), Some(&row), Some(&webhook()), None, now());
     assert_eq!(decision, Decision::Attempt { probe: false, had_turn: true });
 }
 
 #[test]
-fn a_stale_message_is_dropped_whatever_became_of_the_webhook() {
+fn a_stale_message_is_dropped_whatever_the_webhooks_state() {
     let row = row(State::Delivered, 0, 1);
     assert_eq!(decide(&message(0, 1), Some(&row), None, None, now()).1, Decision::Drop(Stale::Ended));
 }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_there_were_hops_has_none() {
+    fn events_of_earlier_versions_have_no_hops() {
         #[derive(Serialize, Deserialize)]
         struct Item {
             #[serde(default, skip_serializing_if = "Hops::is_none")]

@@ -71,7 +71,7 @@ impl Rehearsal {
         let (was, is) = (before.filter(wanting), after.filter(wanting));
         self.looked_at += 1;
         if effort.is_spent() {
-            self.fail(event, "the conditions must take less work for one event".to_owned());
+            self.fail(event, "the conditions take too much work for this event".to_owned());
             return;
         }
         self.before += usize::from(was.is_some());
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_would_change() {
+    fn lists_what_would_change() {
         let before = asking_for(&["a.created", "b.created"], None);
         let after = asking_for(&["b.created", "c.created"], Some(r#"{"n": 1}"#));
         let mut rehearsal = Rehearsal::default();

@@ -207,7 +207,7 @@ fn numbers_keep_their_digits_everywhere(
 #[case::long_template("/template", json!({"format": "template", "template": " ".repeat(16_385)}))]
 #[case::excluded("/include/1", json!({"include": ["b", "a.b"], "exclude": ["a"]}))]
 #[case::too_many("/exclude", json!({"exclude": (0..101).map(|n| format!("a{n}")).collect::<Vec<_>>()}))]
-fn names_what_is_not_allowed(#[case] pointer: &str, #[case] settings: serde_json::Value) {
+fn names_the_invalid_field(#[case] pointer: &str, #[case] settings: serde_json::Value) {
     let faults = rendering(settings).check();
     assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
 }

@@ -299,7 +299,7 @@ mod tests {
     proptest! {
         /// A signature verifies with the signer's public key and with no other key.
         #[test]
-        fn what_is_signed_verifies(seed: [u8; 32], other: [u8; 32], parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..6)) {
+        fn a_signature_verifies_with_its_own_key_only(seed: [u8; 32], other: [u8; 32], parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..6)) {
             let key = SigningKey::from_random(seed);
             let again = SigningKey::parse(key.to_text().expose_secret()).unwrap();
             prop_assert_eq!(key.public().to_string().parse::<PublicKey>().unwrap(), again.public());

@@ -194,7 +194,7 @@ pub(crate) mod tests {
     #[case::too_short("1234567", None)]
     #[case::two_lines("12345678\n", None)]
     #[case::empty("", None)]
-    fn tells_formats_apart(#[case] text: &str, #[case] expected: Option<(SecretFormat, bool)>) {
+    fn distinguishes_formats(#[case] text: &str, #[case] expected: Option<(SecretFormat, bool)>) {
         let secret = WebhookSecret::parse(text).ok();
         assert_eq!(secret.map(|secret| (secret.format(), secret.is_weak())), expected);
     }

@@ -160,7 +160,7 @@ mod tests {
     proptest! {
         /// A signed call verifies, and not with a different body or secret.
         #[test]
-        fn believes_exactly_what_was_signed(
+        fn accepts_exactly_what_was_signed(
             signature in prop::sample::select(signatures()),
             body in prop::collection::vec(any::<u8>(), 0..200),
             other in prop::collection::vec(any::<u8>(), 0..200),
@@ -178,7 +178,7 @@ mod tests {
 
         /// Arbitrary header values are refused without a panic.
         #[test]
-        fn believes_no_noise(signature in prop::sample::select(signatures()), noise in "\\PC{0,80}") {
+        fn refuses_noise(signature in prop::sample::select(signatures()), noise in "\\PC{0,80}") {
             let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some(&noise), b"x", at(0));
             prop_assert!(answer.is_err());
         }
@@ -189,7 +189,7 @@ mod tests {
     #[case::too_late(301, Err(VerifyError::Timestamp))]
     #[case::as_early(-300, Ok(Some("msg_1".to_owned())))]
     #[case::too_early(-301, Err(VerifyError::Timestamp))]
-    fn an_old_call_is_not_believed(#[case] seconds: i64, #[case] expected: Result<Option<String>, VerifyError>) {
+    fn an_old_call_is_refused(#[case] seconds: i64, #[case] expected: Result<Option<String>, VerifyError>) {
         let secret = secret("a secret of ours");
         let (signed_at, now) = (at(1_700_000_000), at(1_700_000_000 + seconds));
         let answer = |scheme: SignatureScheme| {

@@ -63,7 +63,7 @@ fn fills_in_the_times_that_it_knows() {
 }
 
 #[test]
-fn a_move_between_tenants_shows_neither_the_other_side() {
+fn a_move_between_tenants_shows_neither_side_the_other() {
     let events = films().events(change(Images::Modify(film("acme", "A"), film("globex", "B")))).unwrap();
     let [left, entered] = &events[..] else { panic!("two events") };
     assert_eq!((left.tenant.as_str(), left.operation), ("acme", Operation::Deleted));
@@ -162,7 +162,7 @@ fn an_expired_item_is_marked() {
 
 #[rstest]
 #[case::only_ignored(json!({"seen": 1, "m": {"n": 1}}), json!({"seen": 2, "m": {"n": 2}}), None)]
-#[case::beside_another(json!({"seen": 1, "a": 1}), json!({"seen": 2, "a": 2}), Some(&["a", "seen"][..]))]
+#[case::next_to_another(json!({"seen": 1, "a": 1}), json!({"seen": 2, "a": 2}), Some(&["a", "seen"][..]))]
 #[case::in_a_list(json!({"l": [{"n": 1, "o": 1}]}), json!({"l": [{"n": 2, "o": 1}]}), None)]
 #[case::next_to_it(json!({"m": {"n": 1, "o": 1}}), json!({"m": {"n": 2, "o": 2}}), Some(&["m.n", "m.o"][..]))]
 fn a_change_of_ignored_fields_alone_is_no_event(
@@ -228,7 +228,7 @@ fn derived_types_name_what_changed() {
 #[case::no_app(json!({"entities": [{"app": "a b"}]}), "/entities/0/app")]
 #[case::redacted(json!({"entities": [{"redact": ["a"], "soft_delete_attribute": "a.b"}]}), "/entities/0/soft_delete_attribute")]
 #[case::reserved(json!({"entities": [{"related": {"data": "a"}}]}), "/entities/0/related/data")]
-fn names_what_is_not_allowed(#[case] source: serde_json::Value, #[case] pointer: &str) {
+fn names_the_invalid_field(#[case] source: serde_json::Value, #[case] pointer: &str) {
     let mut all = json!({"table": "films", "entities": [{}]});
     all.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
     for mapping in all["entities"].as_array_mut().unwrap() {

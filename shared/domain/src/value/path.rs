@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(names in prop::collection::vec("[a.`\\\\]{0,4}", 1..4)) {
+        fn written_paths_parse_again(names in prop::collection::vec("[a.`\\\\]{0,4}", 1..4)) {
             let path = FieldPath(names);
             prop_assert_eq!(path.to_string().parse::<FieldPath>().unwrap(), path);
         }

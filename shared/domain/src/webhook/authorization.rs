@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_no_secret_and_can_be_read_again() {
+    fn stored_form_has_no_secret_and_round_trips() {
         let method: Method = serde_json::from_value(json!({
             "type": "oauth2", "token_url": "https://a.example/token", "client_id": "c", "scope": "events",
         }))

@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_hour_shows_what_was_counted_for_it_in_whatever_order(
+        fn every_hour_shows_its_counts_in_any_order(
             counts in proptest::collection::vec((0_i64..150, 1_u64..100), 1..40),
             order in any::<proptest::sample::Index>(),
             later in 0_i64..60,

@@ -1,4 +1,4 @@
-//! All that a webhook's owner can set, by its wire names, and what of it is allowed.
+//! The settings of a webhook: everything that its owner can set, with the wire names.
 
 use std::collections::BTreeMap;
 
@@ -337,7 +337,7 @@ pub(super) mod tests {
     #[case::too_many_transitions(json!({"transitions": (0..51).map(|n| json!({"field": format!("f{n}")})).collect::<Vec<_>>()}), "/transitions")]
     #[case::type_of_ours(json!({"direction": "inbound", "url": "", "event_types": ["webhook.paused"]}), "/event_types/0")]
     #[case::url_of_an_inbound_one(json!({"direction": "inbound"}), "/url")]
-    fn names_what_is_not_allowed(#[case] more: serde_json::Value, #[case] pointer: &str) {
+    fn names_the_invalid_field(#[case] more: serde_json::Value, #[case] pointer: &str) {
         let faults = parse(&more).unwrap().check(&TargetPolicy::default());
         assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
     }

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_adds_up_to_nothing() {
+    fn an_empty_tally_is_none() {
         assert_eq!(Tally::of(&mut []), None);
     }
 }

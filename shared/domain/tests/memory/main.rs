@@ -25,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 #[case::forty_wildcards(40, |n| filter(&json!([{"wildcard": format!("{n}*{}", "ab*".repeat(1_200))}])))]
 #[case::many_wildcards(150, |n| filter(&json!([{"wildcard": format!("{n}*{}", "ab*".repeat(1_200))}])))]
 #[case::anything_but(300, |n| filter(&json!([{"anything-but": list(20, |m| json!(format!("text-{n}-{m}")))}])))]
-fn what_took_hundreds_of_megabytes_takes_few(#[case] count: usize, #[case] shape: Shape) {
+fn shapes_that_took_hundreds_of_megabytes_take_few(#[case] count: usize, #[case] shape: Shape) {
     let _alone = ALONE.lock();
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -41,7 +41,7 @@ fn what_took_hundreds_of_megabytes_takes_few(#[case] count: usize, #[case] shape
 /// The computed weight, by which a write is refused and a cache is trimmed, is never less than the memory taken, even
 /// while it grows. It is also not so much more that webhooks that would fit are refused.
 #[test]
-fn what_is_counted_is_what_is_taken() {
+fn the_computed_weight_is_close_to_the_memory_taken() {
     let _alone = ALONE.lock();
     for (name, shape) in WORST.into_iter().chain([MIXED]) {
         let before = MEMORY.current_usage();

@@ -39,7 +39,7 @@ fn a_second_s_worth_at_once_and_then_one_by_one() {
 }
 
 #[test]
-fn who_had_a_turn_takes_no_other() {
+fn a_delivery_that_had_a_turn_takes_no_other() {
     let limits = Limits { rate: Some(1), concurrency: None };
     let mut flow = Flow::default();
     let mut asks = asks(0..3);
@@ -48,7 +48,7 @@ fn who_had_a_turn_takes_no_other() {
 }
 
 #[test]
-fn so_many_at_once_until_they_end_or_their_process_does() {
+fn concurrency_is_limited_until_requests_or_processes_end() {
     let mut flow = Flow::default();
     let mut at_once = |holder: &str, wanted: u128, at| {
         let turns = flow.take(takes(3), &asks(0..wanted), holder, at + Duration::from_mins(1), at);
@@ -65,7 +65,7 @@ fn so_many_at_once_until_they_end_or_their_process_does() {
 }
 
 #[test]
-fn a_place_that_is_given_back_is_kept_for_the_oldest_that_waits() {
+fn a_returned_place_is_reserved_for_the_oldest_waiting_delivery() {
     let mut flow = Flow::default();
     let turns = flow.take(takes(1), &asks([1, 2, 3]), "a", in_ms(60_000), now());
     assert_eq!(turns, [Turn::At(now()), Turn::Wait, Turn::Wait]);
@@ -89,7 +89,7 @@ fn a_place_is_not_kept_for_ever() {
 }
 
 #[test]
-fn who_waits_for_a_place_uses_up_nothing_of_the_rate() {
+fn waiting_for_a_place_uses_up_nothing_of_the_rate() {
     let limits = Limits { rate: Some(1), concurrency: Some(1) };
     let mut flow = Flow::default();
     flow.take(limits, &asks([1]), "a", in_ms(60_000), now());
@@ -125,7 +125,7 @@ fn the_line_is_read_while_a_delivery_may_wait_there() {
 }
 
 #[test]
-fn who_joins_a_line_that_is_known_writes_nothing() {
+fn joining_a_known_line_writes_nothing() {
     let mut flow = Flow::default();
     flow.take(takes(1), &asks([1, 2]), "a", in_ms(60_000), now());
     let before = flow.clone();
@@ -146,7 +146,7 @@ fn a_limit_that_is_changed_counts_at_once() {
 }
 
 #[test]
-fn what_was_written_before_there_were_lines_is_read() {
+fn rows_of_earlier_versions_without_lines_are_read() {
     let flow: Flow = serde_json::from_str(r#"{"next":null,"leases":[]}"#).unwrap();
     assert_eq!(flow, Flow::default());
 }

@@ -223,7 +223,7 @@ proptest! {
     #[test]
     fn no_text_breaks_the_reader(text in ".*", host in "[a-zA-Z0-9.:%\\[\\]@/\\\\#-]{0,40}") {
         for url in [text, format!("https://{host}/"), format!("https://{host}")] {
-            // What is allowed is a URL that says the same when it is read again.
+            // An allowed URL parses to the same URL again.
             if let Ok(url) = TargetPolicy::default().parse(&url) {
                 prop_assert_eq!(TargetPolicy::default().parse(url.as_str()), Ok(url));
             }

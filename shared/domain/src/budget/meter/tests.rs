@@ -81,7 +81,7 @@ fn stored_bytes_are_those_of_events_that_are_kept() {
 #[case::more_than_a_day_has(0, 0, published(101, 1), Some((Budget::EventsPerDay, 0)))]
 #[case::bytes(0, 60, published(1, 41), Some((Budget::StoredBytes, 60)))]
 #[case::nothing_is_asked(200, 200, Counts { jobs: 1, ..Counts::default() }, None)]
-fn refuses_what_is_over(
+fn refuses_requests_over_the_budget(
     #[case] events: u64,
     #[case] bytes: u64,
     #[case] more: Counts,
@@ -152,7 +152,7 @@ fn webhooks_have_thresholds() {
 }
 
 #[test]
-fn what_is_known_is_read_again_after_a_minute_and_on_the_next_day() {
+fn counts_are_read_again_after_a_minute_and_on_the_next_day() {
     let meter = meter(1, &[]);
     let after = |seconds| meter.is_stale(now() + SignedDuration::from_secs(seconds));
     assert_eq!([after(0), after(59), after(60), after(-1)], [false, false, true, true]);

@@ -78,7 +78,7 @@ fn an_exhausted_delivery_releases_the_next_one(
 #[case::soon(Some(later(SHORT_WAIT)), Some(SHORT_WAIT), SHORT_WAIT + OVERDUE_AFTER, Some(SHORT_WAIT))]
 #[case::tomorrow(Some(later(DAY)), Some(DAY), DAY, None)]
 #[case::never(Some(Deferral::Never), None, OVERDUE_AFTER, Some(Duration::ZERO))]
-fn what_was_deferred_before_it_waited_is_deferred_still(
+fn a_deferral_outlasts_the_wait_in_a_chain(
     #[case] deferral: Option<Deferral>,
     #[case] next_at: Option<Duration>,
     #[case] due: Duration,
@@ -101,7 +101,7 @@ fn later(wait: Duration) -> Deferral {
 
 /// A message of the previous version has no deferral. Its delivery is attempted at once, as before.
 #[test]
-fn a_message_without_a_deferral_goes_at_once() {
+fn a_message_without_a_deferral_is_sent_at_once() {
     let json = Message { body: None, ..first(2) }.to_json();
     assert!(!json.contains("deferral"), "{json}");
     assert_eq!(released(&Message::from_json(&json).unwrap(), start()).next_at, None);

@@ -59,7 +59,7 @@ fn spreads_what_it_sends() {
 }
 
 #[test]
-fn a_rehearsal_takes_no_turns() {
+fn a_dry_run_takes_no_turns() {
     let mut job = Job { dry_run: true, ..job(1) };
     assert_eq!(job.take_turns(2, now()), [Duration::ZERO; 2]);
     assert_eq!((job.progress.next_at, job.budget(now())), (now(), usize::MAX));
@@ -86,7 +86,7 @@ fn actions(#[case] state: State, #[case] action: Action, #[case] expected: Resul
 #[case(Refusal::Disabled, State::Paused)]
 #[case(Refusal::Deleted, State::Failed)]
 #[case(Refusal::Inbound, State::Failed)]
-fn waits_for_what_can_be_mended(#[case] refusal: Refusal, #[case] expected: State) {
+fn pauses_if_the_cause_can_be_fixed(#[case] refusal: Refusal, #[case] expected: State) {
     let mut job = job(1);
     job.stop_for(refusal);
     assert_eq!((job.state, job.reason), (expected, Some(refusal.to_string())));
@@ -144,7 +144,7 @@ fn a_replay_is_a_delivery_of_its_own_and_the_same_one_again() {
 #[case::asked_for("film.created", &["film.created"], true)]
 #[case::not_asked_for("film.created", &["film.deleted"], false)]
 #[case::not_wanted("actor.created", &[], false)]
-fn replays_what_is_wanted(#[case] event_type: &str, #[case] asked: &[&str], #[case] expected: bool) {
+fn replays_wanted_events(#[case] event_type: &str, #[case] asked: &[&str], #[case] expected: bool) {
     let subscription = asking_for("film.*").subscription().unwrap();
     let event_types = asked.iter().map(|text| text.parse().unwrap()).collect();
     let scope = Scope { webhook: Some(subscription.webhook), event_types, from: None, to: now() };

@@ -144,7 +144,7 @@ mod tests {
 
         /// Therefore no two writes of a batch concern the same row.
         #[test]
-        fn of_a_delivery_one_attempt_at_most_is_acted_upon(batch in batches(), row in rows()) {
+        fn at_most_one_attempt_of_a_delivery_is_admitted(batch in batches(), row in rows()) {
             let delivery = message(0, 0, 1, None, false).delivery;
             let messages: Vec<&Message> = batch.iter().filter(|message| message.delivery == delivery).collect();
             let chosen = by_attempt(&messages).into_iter().map(|copies| messages[copies.chosen]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_with_a_body_is_chosen_wherever_it_stands() {
+    fn the_copy_with_a_body_is_chosen_at_any_position() {
         let body = || Some(Body::Inline("{}".to_owned()));
         let (bare, slow) = (message(1, 1, 1, None, false), message(1, 1, 1, None, true));
         let (full, failed) =

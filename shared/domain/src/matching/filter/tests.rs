@@ -80,13 +80,13 @@ fn looks_into_an_event(#[case] pattern: Json, #[case] passes: bool) {
 #[case::escape(json!({"value": {"a": [{"wildcard": "a\\b"}]}}), "/value/a/0 must be a wildcard without two stars in a row, and with each backslash")]
 #[case::many(json!({"value": {"a": (0..201).collect::<Vec<_>>()}}), " must list at most 200 alternatives")]
 #[case::large(json!({"value": {"a": ["x".repeat(5000)]}}), " must be at most 4096 bytes of JSON")]
-fn says_what_it_does_not_take(#[case] pattern: Json, #[case] detail: &str) {
+fn names_unsupported_patterns(#[case] pattern: Json, #[case] detail: &str) {
     let error = filter(&pattern).unwrap_err();
     assert!(error.starts_with(detail), "{error}");
 }
 
 #[test]
-fn says_everything_that_it_does_not_take() {
+fn names_everything_unsupported() {
     let pattern = json!({"$or": [], "value": {"a": "b", "c": ["d", {"regex": 1}, {"prefix": 1}], "e~/f": []}});
     let faults = Filter::try_from(pattern.as_object().unwrap().clone()).unwrap_err().0;
     let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
@@ -215,7 +215,7 @@ fn names_few_of_many(#[case] shape: fn(usize) -> Json, #[case] entity: Json, #[c
 
 /// Searching for a wildcard takes time in proportion to the sum of its length and the text's, not their product.
 #[test]
-fn what_a_filter_takes_is_counted_and_bounded() {
+fn the_work_of_a_filter_is_counted_and_bounded() {
     let wildcard = filter(&json!({"value": {"a": [{"wildcard": format!("{}b", "a*".repeat(1000))}]}})).unwrap();
     let event = updated(&json!({}), &json!({"a": "a".repeat(300_000)}));
     let effort = Effort::new(1_000_000);

@@ -99,7 +99,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_long_subscription_takes_is_counted() {
+fn the_size_of_a_long_subscription_is_counted() {
     let bytes = |wanted: serde_json::Value| {
         let mut matcher = Matcher::default();
         matcher.apply(SubscriptionChange::Wants(Box::new(subscription(&wanted))));
@@ -144,7 +144,7 @@ fn candidates(matcher: &Matcher, event: &Event) -> usize {
 }
 
 #[test]
-fn those_that_want_something_else_are_not_looked_at() {
+fn webhooks_that_want_something_else_are_not_evaluated() {
     let shapes: [fn(u128) -> serde_json::Value; 6] = [
         |n| json!({"event_types": [format!("film{n}.updated")]}),
         |n| json!({"event_types": ["film.updated"], "collections": [format!("films{n}")]}),
@@ -178,7 +178,7 @@ fn crowd(count: u128, filter: impl Fn(u128) -> serde_json::Value) -> Matcher {
 
 /// Without memory for a sieve, each filter is evaluated on its own, and the result is the same.
 #[test]
-fn what_does_not_fit_is_judged_one_by_one() {
+fn filters_that_do_not_fit_are_evaluated_one_by_one() {
     let mut matcher = crowd(100, |n| json!({"value": {"n": [{"numeric": [">", n]}]}}));
     let event = event(&json!({"n": 1}), &json!({"n": 42}));
     let before = matcher.bytes();
@@ -199,7 +199,7 @@ fn what_does_not_fit_is_judged_one_by_one() {
 /// Filters that search long texts and lists stop when the effort is spent, and the number of webhooks that were not
 /// evaluated is returned.
 #[test]
-fn what_is_too_much_work_is_said() {
+fn webhooks_beyond_the_effort_are_counted() {
     let stars = |n: u128| json!({"value": {"tags": (0..120).map(|m| json!({"wildcard": format!("*{n}x{m}*")})).collect::<Vec<_>>()}});
     let mut matcher = crowd(200, stars);
     let tags: Vec<_> = (0..10_000).map(|n| format!("t{n}")).collect();

@@ -102,8 +102,8 @@ fn is_sent_under_the_type_that_was_asked_for(#[case] types: &[&str], #[case] fou
 #[case::star(json!({"event_types": ["*"]}), false)]
 #[case::named(json!({"event_types": ["webhook.paused"]}), true)]
 #[case::group(json!({"event_types": ["webhook.*"]}), true)]
-#[case::named_beside_the_star(json!({"event_types": ["*", "webhook.paused"]}), true)]
-#[case::another_beside_the_star(json!({"event_types": ["*", "order.created"]}), false)]
+#[case::named_next_to_the_star(json!({"event_types": ["*", "webhook.paused"]}), true)]
+#[case::another_next_to_the_star(json!({"event_types": ["*", "order.created"]}), false)]
 fn operational_events_are_for_webhooks_that_name_them(#[case] conditions: Json, #[case] wanted: bool) {
     let subscription = subscription(&conditions);
     let mut webhook = crate::webhook::tests::webhook();
@@ -119,7 +119,7 @@ fn operational_events_are_for_webhooks_that_name_them(#[case] conditions: Json, 
 #[rstest]
 #[case::own(Some("crm"), Some("crm"), true)]
 #[case::another_s(Some("erp"), Some("crm"), false)]
-#[case::nobody_s(None, Some("crm"), true)]
+#[case::of_no_application(None, Some("crm"), true)]
 #[case::of_the_tenant(Some("crm"), None, true)]
 fn an_application_gets_no_other_one_s_events(
     #[case] event: Option<&str>,

@@ -3,8 +3,8 @@
 /// The largest output of a template, in bytes.
 pub(in crate::payload) const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// The maximum number of steps. It is also the limit, in KB, of the names that the steps may compare if each compares
-/// the longest name or literal of the template, so that names of more than a kilobyte allow fewer steps.
+/// The maximum number of steps, and of bytes that they compare if each step compares the longest name or literal of the
+/// template. With names of more than a kilobyte, the second limit allows fewer steps.
 pub(in crate::payload) const MAX_STEPS: u64 = 50_000;
 const MAX_STEPS_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -89,7 +89,7 @@ proptest! {
 
     /// The same holds for the visible part of the entity if fields are left out.
     #[test]
-    fn changes_rebuild_what_is_shown(
+    fn changes_rebuild_the_shown_part(
         old in any_map(),
         new in any_map(),
         include in prop::collection::vec("[a-d](\\.[ab])?", 0..3),

@@ -58,7 +58,7 @@ fn makes(#[case] template: &str, #[case] text: &str) {
     "the output of the template must be at most 262144 bytes"
 )]
 #[case::too_much_joined("{{ value.text|join(value.text) }}", "the output of the template must be at most 262144 bytes")]
-fn says_why_it_makes_nothing(#[case] template: &str, #[case] reason: &str) {
+fn an_error_says_why_the_template_failed(#[case] template: &str, #[case] reason: &str) {
     let mut event = event(Operation::Created);
     event.new.as_mut().unwrap().properties.insert("text".to_owned(), crate::value::Value::String("secret".repeat(100)));
     let rendering = rendering(json!({"format": "template", "template": template}));
@@ -123,7 +123,7 @@ fn an_error_quotes_no_more_of_a_template_than_a_log_keeps() {
 #[case::not_an_operand("{{ value.status - 1 }}")]
 #[case::not_a_map("{{ value.status|items }}")]
 #[case::unknown_key("{{ value[value.status] }}")]
-fn an_error_tells_no_value(#[case] template: &str) {
+fn an_error_shows_no_value(#[case] template: &str) {
     let error = made(template, Operation::Updated).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("paid"), "{error}");
 }

@@ -157,7 +157,7 @@ mod tests {
     #[case::properties(json!({"properties": {"grant": "all"}}), Some("/properties"))]
     #[case::name(json!({"name": "other"}), None)]
     #[case::event_types(json!({"event_types": ["order.deleted"]}), None)]
-    fn an_application_does_not_change_what_is_sent_under_an_admins_credential(
+    fn an_application_cannot_change_requests_with_an_admins_credential(
         #[case] more: serde_json::Value,
         #[case] pointer: Option<&str>,
     ) {

@@ -23,11 +23,8 @@ const USERNAME: Rule = Rule {
 };
 const SECRET: Rule = Rule { max_bytes: 4096, takes: is_line, of: "without control characters" };
 const TOKEN: Rule = Rule { max_bytes: 4096, takes: is_token, of: "of visible ASCII without spaces" };
-const SCOPE: Rule = Rule {
-    max_bytes: 1024,
-    takes: is_scope,
-    of: r#"of visible ASCII characters but " and \, with single spaces in between"#,
-};
+const SCOPE: Rule =
+    Rule { max_bytes: 1024, takes: is_scope, of: r#"of visible ASCII except " and \, with single spaces in between"# };
 const URL: Rule = Rule { max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "with a valid URL" };
 
 fn is_line(text: &str) -> bool {
@@ -189,7 +186,7 @@ mod tests {
     #[case::scope_in_quotes(oauth2(&json!({"scope": "\"a\""})), &["/scope"])]
     #[case::client_authentication(oauth2(&json!({"client_authentication": "s3cret"})), &["/client_authentication"])]
     #[case::no_secret(oauth2(&json!({"client_secret": null})), &["/client_secret"])]
-    fn names_what_is_not_allowed(#[case] input: Value, #[case] pointers: &[&str]) {
+    fn names_the_invalid_field(#[case] input: Value, #[case] pointers: &[&str]) {
         assert_eq!(faults(input.clone()), pointers);
         let read = NewAuthorization::read(input, &TargetPolicy::default());
         let said = format!("{:?}", read.unwrap_err());
@@ -198,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_can_stand_in_a_header(username in any::<String>(), password in any::<String>(), token in any::<String>()) {
+        fn accepted_values_are_valid_in_a_header(username in any::<String>(), password in any::<String>(), token in any::<String>()) {
             let inputs = [
                 json!({"type": "basic", "username": username, "password": password}),
                 json!({"type": "bearer", "token": token}),

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_has_none() {
+    fn an_invalid_url_has_no_origin() {
         for text in ["", "a.example", "ftp://a.example/", "https://./", "data:,x"] {
             assert_eq!(Origin::of(text), None, "{text}");
         }

@@ -1,5 +1,5 @@
-//! Token requests and responses of an authorization server ([RFC
-//! 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
+//! Token requests and responses of an authorization server
+//! ([RFC 6749](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
 
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_encoded_before_it_is_joined() {
+    fn special_characters_are_encoded_before_joining() {
         let client: OAuth2 =
             serde_json::from_str(r#"{"token_url": "https://a.example/", "client_id": "a:b"}"#).unwrap();
         let header = client.request(&"p:ä +/".to_owned().into()).authorization.unwrap();

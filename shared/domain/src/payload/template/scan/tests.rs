@@ -127,7 +127,7 @@ proptest! {
 
     /// The filters that charge for operands change nothing else.
     #[test]
-    fn what_is_metered_is_the_same_template(tokens in prop::collection::vec(token(), 1..12)) {
+    fn a_metered_template_has_the_same_output(tokens in prop::collection::vec(token(), 1..12)) {
         let source = format!("{{{{{}}}}}", tokens.join(" "));
         if let Ok(scan) = policy::check(&source) {
             prop_assert_eq!(rendered(&scan.metered(&source)), rendered(&source), "{}", scan.metered(&source));
