@@ -8,11 +8,11 @@
 //! fan-out read them. Processing it again gives the same bytes, even if the webhook has changed. Whether the webhook
 //! still wants a delivery is decided at the attempt.
 //!
-//! What would take too much of the shard even as a slice goes as a list of webhooks, whose settings the reader looks up:
-//! webhooks whose conditions were not evaluated, settings that are large together, and very many deliveries.
+//! What would take too much of the shard even as a slice goes as a list of webhooks, whose settings the reader looks
+//! up: webhooks whose conditions were not evaluated, settings that are large together, and very many deliveries.
 //!
-//! Ordered webhooks are never put into a slice or a list, because a later event could overtake it. Their renderings have
-//! a budget of their own.
+//! Ordered webhooks are never put into a slice or a list, because a later event could overtake it. Their renderings
+//! have a budget of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,13 +38,14 @@ pub const EVENT_WORK: Work = Work::new(5_000_000);
 /// See [`EVENT_WORK`].
 pub const BATCH_WORK: Work = Work::new(10_000_000);
 
-/// How many bytes the settings of renderings may have that are copied in the shard: for one event, and for all events of one tenant in a
-/// batch.
+/// How many bytes the settings of renderings may have that are copied in the shard: for one event, and for all events
+/// of one tenant in a batch.
 pub const EVENT_SETTINGS: usize = 128 * 1024;
 /// See [`EVENT_SETTINGS`].
 pub const BATCH_SETTINGS: usize = 512 * 1024;
 
-/// How many messages to webhooks without order the events of one tenant may make in a batch before the rest goes as lists.
+/// How many messages to webhooks without order the events of one tenant may make in a batch before the rest goes as
+/// lists.
 pub const BATCH_MESSAGES: usize = 300;
 
 /// How many webhooks a list names whose conditions or renderings may take much work, and how many of all others.

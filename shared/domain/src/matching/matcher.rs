@@ -57,8 +57,8 @@ impl Limits {
 pub struct Found {
     /// The webhooks that were found, without duplicates and ordered by id.
     pub wanted: Vec<Arc<Subscription>>,
-    /// Those that may want it too, but were not evaluated before the effort was spent. Their ids are higher than those of
-    /// `wanted`.
+    /// Those that may want it too, but were not evaluated before the effort was spent. Their ids are higher than those
+    /// of `wanted`.
     pub not_judged: Vec<Arc<Subscription>>,
 }
 

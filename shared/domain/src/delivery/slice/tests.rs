@@ -96,7 +96,8 @@ fn the_messages_of_a_slice_are_those_of_the_shard() {
     assert!(part.messages(&event, &body)[0].group().is_some());
 }
 
-/// A tenant's events take up what there is in a batch; the rest of its webhooks goes into lists, but those that keep an order.
+/// A tenant's events take up what there is in a batch; the rest of its webhooks goes into lists, but those that keep an
+/// order.
 #[test]
 fn what_has_no_room_goes_into_lists() {
     let (small, large) = (subscription(1, 20, false), subscription(2, 9, false));
