@@ -10,7 +10,7 @@ use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::rate_limit::Turn;
 use domain::attempt::redact::{Masked, SentHeaders};
 use domain::delivery::breaker::SLOW;
-use domain::delivery::decide::{Admission, Decision, decide, hops, settle, to_send};
+use domain::delivery::decide::{Admission, Decision, decide, give_up, hops, settle, to_send};
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::webhook::Webhook;
@@ -45,17 +45,17 @@ pub struct Plan<'a> {
 /// The outcome of a message, not yet written.
 #[derive(Debug)]
 pub enum Done {
-    /// Nothing was to do.
+    /// There was nothing to do.
     Nothing,
-    /// It is to go to the queue of slow receivers.
+    /// It must go to the queue of slow receivers.
     Detour(Box<Message>),
-    /// It is to wait for a free place at its receiver.
+    /// It must wait for a free place at its receiver.
     InLine(Box<InLine>),
     /// It was acted upon.
     Settled(Box<Settled>),
 }
 
-/// A message whose delivery is to wait for a free place.
+/// A message whose delivery must wait for a free place.
 #[derive(Debug)]
 pub struct InLine {
     /// The attempt that it waits for.
@@ -112,10 +112,7 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             tracing::debug!(%why, "message needs no request");
             return Ok(Done::Nothing);
         }
-        // One that keeps an order goes there as a row that holds its entity.
-        (Decision::Detour, ..) if admission == Admission::First && message.entity.is_some() => {
-            (stopped(State::Pending, None), None, false)
-        }
+        (Decision::Enter, ..) => (stopped(State::Pending, None), None, false),
         (Decision::Detour, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
             tracing::info!(delivery.state = "cancelled", "webhook is gone");
@@ -128,7 +125,7 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
         }
         (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
             let attempt = made(app, message, webhook, Outcome::unanswered(verdict, why));
-            (stopped(given_up(message), None), Some(attempt), false)
+            (give_up(message), Some(attempt), false)
         }
         (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
         (Decision::Attempt { .. }, Turn::Wait, _) => {
@@ -145,12 +142,8 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
                     tracing::debug!("another process is at it");
                     return Ok(Done::Nothing);
                 };
-                let progress = if message.test && attempt.outcome.verdict != Verdict::Accepted {
-                    stopped(State::Failed, None)
-                } else {
-                    let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
-                    settle(message.cycle, message.attempt, &attempt.outcome, policy, app.clock.now(), draw)
-                };
+                let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
+                let progress = settle(message, &attempt.outcome, policy, app.clock.now(), draw);
                 log(&attempt, &progress);
                 return Ok(done(message, admission, Some(attempt), progress, probe));
             }
@@ -275,10 +268,6 @@ fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> At
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
     Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers }
-}
-
-fn given_up(message: &Message) -> State {
-    if message.test { State::Failed } else { State::Exhausted }
 }
 
 /// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.

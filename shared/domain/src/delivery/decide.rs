@@ -87,6 +87,8 @@ pub enum Decision {
     Park,
     /// Move the message to the queue of slow receivers.
     Detour,
+    /// Write the delivery as a row that waits for the queue of slow receivers: an ordered delivery must hold its entity first.
+    Enter,
     /// Make the request.
     Attempt {
         /// Only as the probe of an open breaker.
@@ -121,7 +123,10 @@ pub fn decide(
                 Admission::Again | Admission::Redriven | Admission::Stale(_) => Decision::Drop(Stale::Superseded),
             },
             (None, Gate::Park) => Decision::Park,
-            (None, _) if is_slow(breaker, now) && !message.slow => Decision::Detour,
+            (None, _) if is_slow(breaker, now) && !message.slow => {
+                let enters = admission == Admission::First && message.entity.is_some();
+                if enters { Decision::Enter } else { Decision::Detour }
+            }
             (None, gate) => Decision::Attempt { probe: gate == Gate::Probe, had_turn: row.is_some_and(had_turn) },
         },
     };
@@ -193,27 +198,32 @@ fn had_turn(row: &Delivery) -> bool {
     state == State::Pending && next_at.is_some() && next_at != row.deferred_until
 }
 
-/// Returns the progress of a delivery after attempt number `attempt` of `cycle` had this outcome.
+/// Returns the progress of a delivery after the attempt that `message` asked for had this outcome. A test is attempted
+/// once, so any failure is its end.
 ///
 /// `draw` is a uniform random number in `0.0..1.0`, for the jitter of the wait.
 #[must_use]
-pub fn settle(
-    cycle: u32,
-    attempt: u32,
-    outcome: &Outcome,
-    policy: &RetryPolicy,
-    now: Timestamp,
-    draw: f64,
-) -> Progress {
+pub fn settle(message: &Message, outcome: &Outcome, policy: &RetryPolicy, now: Timestamp, draw: f64) -> Progress {
+    let Message { cycle, attempt, test, .. } = *message;
     // A 2xx with `webhook-delivery: disable` is still a successful delivery.
     let taken = outcome.verdict == Verdict::Gone && outcome.status.is_some_and(|status| (200..300).contains(&status));
     if outcome.verdict == Verdict::Accepted || taken {
         return Progress { state: State::Delivered, cycle, attempt, next_at: None };
     }
+    if test {
+        return give_up(message);
+    }
     match policy.wait(attempt, outcome, draw) {
         Some(wait) => Progress { state: State::Retrying, cycle, attempt: attempt + 1, next_at: Some(now + wait) },
-        None => Progress { state: State::Exhausted, cycle, attempt, next_at: None },
+        None => give_up(message),
     }
+}
+
+/// Returns the progress of a delivery that is given up. A test has failed then; it makes no dead letter.
+#[must_use]
+pub fn give_up(message: &Message) -> Progress {
+    let state = if message.test { State::Failed } else { State::Exhausted };
+    Progress { state, cycle: message.cycle, attempt: message.attempt, next_at: None }
 }
 
 /// How the sweep moves a due delivery on.

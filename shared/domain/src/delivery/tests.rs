@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::breaker::{Breaker, BreakerState};
-use super::decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, settle, to_send, wake};
+use super::decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide, give_up, settle, to_send, wake};
 use super::message::Message;
 use super::*;
 use crate::attempt::outcome::{Outcome, Verdict};
@@ -185,7 +185,7 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn a_loop_ends_at_once_and_is_not_a_failure_of_the_receiver() {
     let outcome = Outcome::unanswered(Verdict::Looped, "");
-    let settled = settle(0, 1, &outcome, &RetryPolicy::default(), now(), 0.5);
+    let settled = settle(&message(0, 1), &outcome, &RetryPolicy::default(), now(), 0.5);
     assert_eq!(settled, Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None });
     assert!(!Verdict::Looped.tells_of_receiver());
     assert_eq!(MAX_HOPS, 5, "docs/use/delivery.md names it");
@@ -194,15 +194,31 @@ fn a_loop_ends_at_once_and_is_not_a_failure_of_the_receiver() {
 #[test]
 fn settles() {
     let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
-    let after = |attempt, verdict| settle(3, attempt, &Outcome::unanswered(verdict, ""), &policy, now(), 0.5);
+    let after = |attempt, verdict| settle(&message(3, attempt), &Outcome::unanswered(verdict, ""), &policy, now(), 0.5);
     let progress = |state, attempt, next_at| Progress { state, cycle: 3, attempt, next_at };
     assert_eq!(after(1, Verdict::Accepted), progress(State::Delivered, 1, None));
     let in_five_seconds = Some(now() + Duration::from_secs(5));
     assert_eq!(after(1, Verdict::Refused), progress(State::Retrying, 2, in_five_seconds));
     assert_eq!(after(1, Verdict::Gone), progress(State::Exhausted, 1, None));
     let taken = Outcome { status: Some(200), ..Outcome::unanswered(Verdict::Gone, "") };
-    assert_eq!(settle(3, 1, &taken, &policy, now(), 0.5), progress(State::Delivered, 1, None));
+    assert_eq!(settle(&message(3, 1), &taken, &policy, now(), 0.5), progress(State::Delivered, 1, None));
     assert_eq!(after(2, Verdict::TimedOut), progress(State::Exhausted, 2, None));
+}
+
+/// A test is attempted once. A receiver that accepts it and asks to be disabled has accepted it, as any delivery.
+#[rstest]
+#[case::accepted(Verdict::Accepted, Some(200), State::Delivered)]
+#[case::accepted_and_disabled(Verdict::Gone, Some(200), State::Delivered)]
+#[case::gone(Verdict::Gone, Some(410), State::Failed)]
+#[case::refused(Verdict::Refused, Some(404), State::Failed)]
+#[case::no_answer(Verdict::TimedOut, None, State::Failed)]
+fn a_test_is_settled_by_one_attempt(#[case] verdict: Verdict, #[case] status: Option<u16>, #[case] state: State) {
+    let test = Message { test: true, ..message(0, 1) };
+    let outcome = Outcome { status, ..Outcome::unanswered(verdict, "") };
+    let settled = settle(&test, &outcome, &RetryPolicy::default(), now(), 0.5);
+    assert_eq!(settled, Progress { state, cycle: 0, attempt: 1, next_at: None });
+    assert_eq!(give_up(&test).state, State::Failed);
+    assert_eq!(give_up(&message(0, 1)).state, State::Exhausted);
 }
 
 #[rstest]
@@ -263,7 +279,7 @@ proptest! {
     #[test]
     fn a_row_that_has_not_ended_is_due(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25, draw in 0.0_f64..1.0) {
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
-        let progress = settle(0, attempt, &outcome(accepted), &policy, now(), draw);
+        let progress = settle(&message(0, attempt), &outcome(accepted), &policy, now(), draw);
         prop_assert_eq!(progress.waits(now()).is_none(), progress.state == State::Delivered);
         prop_assert_eq!(progress.needs_body(), progress.state != State::Delivered);
         prop_assert_eq!(progress.state == State::Retrying, progress.next_at.is_some());
@@ -274,7 +290,7 @@ proptest! {
     #[test]
     fn a_settled_attempt_is_not_made_again(attempt in 1_u32..30, accepted: bool, max_attempts in 1_u32..=25) {
         let policy = RetryPolicy { max_attempts, ..RetryPolicy::default() };
-        let progress = settle(0, attempt, &outcome(accepted), &policy, now(), 0.5);
+        let progress = settle(&message(0, attempt), &outcome(accepted), &policy, now(), 0.5);
         let row = Delivery { progress, ..row(State::Retrying, 0, attempt) };
         prop_assert!(matches!(admit(&message(0, attempt), Some(&row), now()), Admission::Stale(_)));
     }
@@ -303,6 +319,7 @@ fn paused(webhook: &mut Webhook) {
 #[case::broken(message(0, 1), |_: &mut Webhook| (), Some(breaker(-1, 0)), Decision::Park)]
 #[case::probe(message(0, 1), |_: &mut Webhook| (), Some(breaker(0, 0)), Decision::Attempt { probe: true, had_turn: false })]
 #[case::slow(message(0, 1), |_: &mut Webhook| (), Some(Breaker { state: BreakerState::Closed, ..breaker(0, 1) }), Decision::Detour)]
+#[case::slow_and_ordered(Message { entity: Some("orders/7".to_owned()), ..message(0, 1) }, |_: &mut Webhook| (), Some(Breaker { state: BreakerState::Closed, ..breaker(0, 1) }), Decision::Enter)]
 #[case::slow_and_broken(message(0, 1), |_: &mut Webhook| (), Some(breaker(-1, 1)), Decision::Park)]
 #[case::on_the_slow_way(Message { slow: true, ..message(0, 1) }, |_: &mut Webhook| (), Some(Breaker { state: BreakerState::Closed, ..breaker(0, 1) }), ATTEMPT)]
 #[case::test_of_a_paused_one(Message { test: true, ..message(0, 1) }, paused, None, Decision::Attempt { probe: false, had_turn: true })]

@@ -293,7 +293,9 @@ impl World {
                 self.any_order.extend(next);
                 return false;
             }
-            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Detour => return false,
+            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Detour | Decision::Enter => {
+                return false;
+            }
         }
         let until = self.now + Duration::from_mins(1);
         if let Some(row) = self.rows.get_mut(&message.delivery) {
@@ -319,7 +321,7 @@ impl World {
         let Flight { message, admission, in_order, .. } = self.flights.swap_remove(index % self.flights.len());
         let outcome = Outcome::unanswered(verdict, "");
         let policy = &self.webhook.settings.retry_policy;
-        let progress = settle(message.cycle, message.attempt, &outcome, policy, self.now, 0.5);
+        let progress = settle(&message, &outcome, policy, self.now, 0.5);
         let next = self.write(&message, admission, Some(verdict), progress);
         if sends {
             self.any_order.extend(next);
