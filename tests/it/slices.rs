@@ -34,3 +34,23 @@ async fn an_event_with_many_templates_arrives_everywhere_once() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!((flooded.received().len(), receiver.received().len()), (WEBHOOKS, 1), "each once");
 }
+
+/// Settings that are large together go as a list: the render function looks the webhooks up with its own role.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn an_event_with_large_templates_arrives_everywhere_once() {
+    const LARGE: usize = 12;
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let receiver = Receiver::accepting().await;
+    for number in 0..LARGE {
+        let template = format!("{{# {} #}}[{number}]", "x".repeat(15_000));
+        tenant.webhook(&receiver.url, json!({"payload_format": "template", "template": template})).await;
+    }
+    tenant.put("i1", &[]).await;
+    let bodies: BTreeSet<String> =
+        receiver.wait_for(LARGE).await.iter().map(|received| received.json().to_string()).collect();
+    assert_eq!(bodies, (0..LARGE).map(|number| format!("[{number}]")).collect());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.received().len(), LARGE, "each once");
+}

@@ -4,7 +4,7 @@ use domain::webhook::authorization::ClientAuthentication;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// What of a new webhook is not among its [`Settings`]: its secret, and other documents' names for the same fields.
+/// The fields of a new webhook that are not settings: its secret, its authorization, and other names of settings.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "shows the form; `input` reads it")]
 pub(crate) struct NewWebhookOnly {
