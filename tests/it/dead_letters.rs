@@ -267,7 +267,7 @@ async fn letters_are_received_and_removed() {
     let stack = Stack::connect().await;
     let url = queue(&stack).await;
     let [events, deliveries] = ["EventsTable", "DeliveriesTable"].map(|table| stack.output(table).to_owned());
-    let exhausted = stack.aws.exhausted(url.clone(), events, deliveries);
+    let exhausted = stack.aws.dead_letters(url.clone(), events, deliveries);
     let tenant = stack.tenant();
     let webhook = tenant.webhook("http://127.0.0.1:9/", json!({})).await;
     let letter = dead_letter(first_message(&tenant.name, &webhook));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aws::events::{Archiving, Range as EventRange};
 use aws::ledger::dead::Letters;
-use aws::ledger::{Advance, Due, Range, Slot, Written};
+use aws::ledger::{Advance, AttemptKey, Due, Range, Written};
 use aws::{Events, Ledger, StoreError};
 use domain::access::tenant::TenantId;
-use domain::delivery::job::{Job, Kind, Scope, State as JobState};
+use domain::delivery::job::{Job, JobKind, JobScope, JobState};
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, KEPT, Progress, State};
 use domain::event::Event;
@@ -121,7 +121,10 @@ async fn a_dead_letter_leaves_the_list_when_it_expires() {
     let message = message(&unique("expiry"), 1, written);
     let row = row(&message, State::Exhausted, None);
     ledger.record_first(&row, written).await.unwrap();
-    ledger.buried(Slot { attempt: 2, ..Slot::of(&message) }, &message.tenant, written).await.unwrap();
+    ledger
+        .dead_letter_sent(AttemptKey { attempt: 2, ..AttemptKey::of(&message) }, &message.tenant, written)
+        .await
+        .unwrap();
     for (now, count) in [(valid, 1), (expired, 0)] {
         let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
         let which = Letters { tenant: &message.tenant, from, to, after: None, newest_first: true, now };
@@ -168,13 +171,13 @@ async fn an_expired_job_is_not_there() {
         id: JobId::derive(written, &[tenant.as_str()]),
         tenant: tenant.clone(),
         app: None,
-        kind: Kind::Redrive,
-        scope: Scope { webhook: None, event_types: Vec::new(), from: None, to: written },
+        kind: JobKind::Redrive,
+        scope: JobScope { webhook: None, event_types: Vec::new(), from: None, to: written },
         rate: 1,
         dry_run: true,
         state: JobState::Done,
         reason: None,
-        progress: domain::delivery::job::Progress { cursor: None, looked_at: 0, sent: 0, next_at: written },
+        progress: domain::delivery::job::JobProgress { cursor: None, looked_at: 0, sent: 0, next_at: written },
         created_at: written,
         created_by: "ada".to_owned(),
         updated_at: written,

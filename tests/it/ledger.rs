@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws::Ledger;
-use aws::ledger::{Due, DueDelivery, Slot, Written};
+use aws::ledger::{AttemptKey, Due, DueDelivery, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::redact::SentHeaders;
@@ -62,8 +62,8 @@ fn retrying() -> Delivery {
     }
 }
 
-fn slot(delivery: &Delivery, cycle: u32, attempt: u32) -> Slot {
-    Slot { webhook: delivery.webhook, delivery: delivery.id, cycle, attempt }
+fn slot(delivery: &Delivery, cycle: u32, attempt: u32) -> AttemptKey {
+    AttemptKey { webhook: delivery.webhook, delivery: delivery.id, cycle, attempt }
 }
 
 async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {

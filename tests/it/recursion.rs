@@ -9,7 +9,7 @@ use domain::time::Clock;
 use jiff::Timestamp;
 use serde_json::json;
 use tests::cloud::recursion::{DELIVER, invocations, invoked};
-use tests::cloud::{Weather, delivery_environment, sqs_event};
+use tests::cloud::{Faults, delivery_environment, sqs_event};
 use tests::{Cloud, Function, Hooks, Receiver, binary, now};
 
 /// The time on the wall.
@@ -27,7 +27,7 @@ impl Clock for Wall {
 #[ignore = "needs the stack of `make test`"]
 async fn a_chain_of_messages_goes_on_for_as_long_as_it_must() {
     let cloud = Cloud::new(Arc::new(Wall));
-    let url = cloud.listen(Arc::new(|_, _| Weather::default())).await;
+    let url = cloud.listen(Arc::new(|_, _| Faults::default())).await;
     let receiver = Receiver::accepting().await;
     let webhook = Hooks::new(&cloud).await.create("acme", 1, json!({"url": receiver.url, "max_concurrency": 1})).await;
     let mut deliver = Function::spawn(&binary(DELIVER), delivery_environment(&url)).await;

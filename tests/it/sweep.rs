@@ -55,7 +55,7 @@ async fn a_retry_whose_message_was_lost_is_made() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn an_exhausted_delivery_that_was_not_buried_is() {
+async fn an_exhausted_delivery_that_without_a_dead_letter_gets_one() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let webhook = tenant.webhook("http://127.0.0.1:9/", json!({})).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::cloud::delivery_environment;
 use tests::{Function, binary};
 
-use crate::ground::{BATCH, Ground, TENANT};
+use crate::fixture::{BATCH, Fixture, TENANT};
 use crate::usage::usage;
 
 /// A loop that signs and sends, and perhaps makes the calls of a batch, and does nothing else: `functions/deliver/examples/bare.rs`.
@@ -54,37 +54,37 @@ pub(crate) fn peak(pid: u32) -> f64 {
 }
 
 pub(crate) async fn delivery() {
-    let ground = Ground::start().await;
+    let fixture = Fixture::start().await;
     println!("\nthe deliver binary, batches of {BATCH} deliveries of 1 KB, a receiver that answers at once");
-    cpu(&ground).await;
-    overlap(&ground).await;
-    memory(&ground).await;
+    cpu(&fixture).await;
+    overlap(&fixture).await;
+    memory(&fixture).await;
 }
 
-async fn deliver(ground: &Ground) -> Function {
-    Function::spawn(&binary("DeliverFunction"), delivery_environment(&ground.cloud_url)).await
+async fn deliver(fixture: &Fixture) -> Function {
+    Function::spawn(&binary("DeliverFunction"), delivery_environment(&fixture.cloud_url)).await
 }
 
 /// Feeds batches of first attempts; the webhooks take turns.
 async fn feed(
-    ground: &Ground,
+    fixture: &Fixture,
     function: &mut Function,
     webhooks: &[domain::webhook::Webhook],
     batches: usize,
     bytes: usize,
 ) {
     for _ in 0..batches {
-        let batch = ground.batch(webhooks, BATCH, bytes).await;
+        let batch = fixture.batch(webhooks, BATCH, bytes).await;
         assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
     }
 }
 
-async fn cpu(ground: &Ground) {
+async fn cpu(fixture: &Fixture) {
     let batches = 1000;
-    let webhook = ground.webhooks(1, json!({}), "").await.remove(0);
+    let webhook = fixture.webhooks(1, json!({}), "").await.remove(0);
     let bare = async |more: &[String]| {
-        let arguments = [&[ground.url(1, ""), "1024".to_owned()], more].concat();
-        let environment = delivery_environment(&ground.cloud_url);
+        let arguments = [&[fixture.url(1, ""), "1024".to_owned()], more].concat();
+        let environment = delivery_environment(&fixture.cloud_url);
         let measure = move || {
             Bare::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), environment).measure(batches)
         };
@@ -94,18 +94,18 @@ async fn cpu(ground: &Ground) {
     println!("{:44} {alone:>6.1} µs CPU a delivery", "a loop that signs and sends");
     let bare = bare(&[TENANT.to_owned(), webhook.id.to_string()]).await;
     println!("{:44} {bare:>6.1} µs CPU a delivery", "and calls the tables as a batch must");
-    let mut function = deliver(ground).await;
+    let mut function = deliver(fixture).await;
     for webhooks in [1, 10] {
-        let webhooks = ground.webhooks(webhooks, json!({}), "").await;
-        feed(ground, &mut function, &webhooks, 50, 1024).await;
+        let webhooks = fixture.webhooks(webhooks, json!({}), "").await;
+        feed(fixture, &mut function, &webhooks, 50, 1024).await;
         let (before, _) = usage(function.pid());
-        ground.cloud.take_calls();
-        feed(ground, &mut function, &webhooks, batches, 1024).await;
+        fixture.cloud.take_calls();
+        feed(fixture, &mut function, &webhooks, batches, 1024).await;
         let (after, _) = usage(function.pid());
         let each = (after - before) * 1e6 / (batches * BATCH) as f64;
         let name = format!("deliver, to {} webhooks", webhooks.len());
         println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× and {:.2}× of these", each / alone, each / bare);
-        let calls = ground.cloud.take_calls();
+        let calls = fixture.cloud.take_calls();
         let a_delivery = |names: &[&str]| {
             let sum: usize = names.iter().filter_map(|name| calls.get(*name)).sum();
             sum as f64 / (batches * BATCH) as f64
@@ -116,12 +116,12 @@ async fn cpu(ground: &Ground) {
     }
 }
 
-async fn overlap(ground: &Ground) {
-    let webhooks = ground.webhooks(100, json!({}), "slow").await;
-    let mut function = deliver(ground).await;
+async fn overlap(fixture: &Fixture) {
+    let webhooks = fixture.webhooks(100, json!({}), "slow").await;
+    let mut function = deliver(fixture).await;
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
-        let batch = ground.batch(&webhooks, 100, 1024).await;
+        let batch = fixture.batch(&webhooks, 100, 1024).await;
         let started = Instant::now();
         assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
         fastest = fastest.min(started.elapsed());
@@ -129,12 +129,12 @@ async fn overlap(ground: &Ground) {
     println!("{:44} {} ms (below 300)", "a batch to 100 receivers of 200 ms", fastest.as_millis());
 }
 
-async fn memory(ground: &Ground) {
+async fn memory(fixture: &Fixture) {
     for (name, kilobytes) in [("by reference", 64), ("in the message", 40)] {
-        let webhooks = ground.webhooks(100, json!({}), "").await;
-        let mut function = deliver(ground).await;
+        let webhooks = fixture.webhooks(100, json!({}), "").await;
+        let mut function = deliver(fixture).await;
         for _ in 0..10 {
-            let batch: Value = ground.batch(&webhooks, 100, kilobytes * 1024).await;
+            let batch: Value = fixture.batch(&webhooks, 100, kilobytes * 1024).await;
             assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
         }
         let name = format!("peak memory, batches of 100 × {kilobytes} KB {name}");

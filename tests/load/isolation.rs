@@ -11,7 +11,7 @@ use tests::cloud::{delivery_environment, handed_back, sqs_event};
 use tests::{Function, binary, now};
 use tokio::task::JoinHandle;
 
-use crate::ground::Ground;
+use crate::fixture::Fixture;
 
 /// How many batches of first and of later attempts run at once. While first ones wait there is one more every 200 ms, as Lambda does
 /// for a queue: it starts with five, and adds 300 a minute.
@@ -30,11 +30,11 @@ const LASTS: Duration = Duration::from_secs(40);
 const ONSET: Duration = Duration::from_secs(10);
 
 /// A function's mapping of a queue: as often as it is free it takes what is due, up to ten messages.
-fn map(ground: &Arc<Ground>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (ground, ends) = (Arc::clone(ground), Arc::clone(ends));
+fn map(fixture: &Arc<Fixture>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
     tokio::spawn(async move {
         while !ends.load(Ordering::Relaxed) {
-            let queues = &ground.cloud.queues;
+            let queues = &fixture.cloud.queues;
             let letters = queues.receive(queue, 10, |letter| letter.due);
             if letters.is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -47,21 +47,21 @@ fn map(ground: &Arc<Ground>, queue: &'static str, mut function: Function, ends: 
     })
 }
 
-async fn spawn(ground: &Ground) -> Function {
-    Function::spawn(&binary("DeliverFunction"), delivery_environment(&ground.cloud_url)).await
+async fn spawn(fixture: &Fixture) -> Function {
+    Function::spawn(&binary("DeliverFunction"), delivery_environment(&fixture.cloud_url)).await
 }
 
 /// Adds processes for first attempts while some wait.
-fn scale(ground: &Arc<Ground>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (ground, ends) = (Arc::clone(ground), Arc::clone(ends));
+fn scale(fixture: &Arc<Fixture>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let mut mappings = Vec::new();
         while !ends.load(Ordering::Relaxed) {
             tick.tick().await;
-            let waits = ground.cloud.queues.next_due("deliveries").is_some_and(|due| due + SHORT < now());
+            let waits = fixture.cloud.queues.next_due("deliveries").is_some_and(|due| due + SHORT < now());
             if waits && FIRST + mappings.len() < MOST {
-                mappings.push(map(&ground, "deliveries", spawn(&ground).await, &ends));
+                mappings.push(map(&fixture, "deliveries", spawn(&fixture).await, &ends));
             }
         }
     })
@@ -70,21 +70,21 @@ fn scale(ground: &Arc<Ground>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
 /// Sends traffic to the healthy webhooks, and as much to the one that hangs if there is one; returns how long each delivery to a
 /// healthy one took to arrive: those of the onset, and those after it.
 async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
-    let ground = Arc::new(Ground::start().await);
-    let healthy = ground.webhooks(healthy, json!({}), "").await;
-    let hanging = ground.webhooks(1, json!({}), "hang").await.remove(0);
+    let fixture = Arc::new(Fixture::start().await);
+    let healthy = fixture.webhooks(healthy, json!({}), "").await;
+    let hanging = fixture.webhooks(1, json!({}), "hang").await.remove(0);
     let ends = Arc::new(AtomicBool::new(false));
     let mut mappings = Vec::new();
     for (queue, count) in [("deliveries", FIRST), ("retries", LATER), ("slow", LATER)] {
         for _ in 0..count {
-            mappings.push(map(&ground, queue, spawn(&ground).await, &ends));
+            mappings.push(map(&fixture, queue, spawn(&fixture).await, &ends));
         }
     }
-    mappings.push(scale(&ground, &ends));
+    mappings.push(scale(&fixture, &ends));
     let mut sent = HashMap::new();
     let hand_over = async |webhook: &Webhook| {
-        let message = ground.message(webhook.id, 1024).await;
-        ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        let message = fixture.message(webhook.id, 1024).await;
+        fixture.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         message.event.to_string()
     };
     let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
@@ -101,7 +101,7 @@ async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     }
     // All of them arrive, however late.
     let of_sent = || {
-        let arrivals = ground.arrivals.lock().unwrap();
+        let arrivals = fixture.arrivals.lock().unwrap();
         let taken = |((_, event), (at, _)): (&(String, String), &(Instant, u32))| {
             let sent: Instant = *sent.get(event)?;
             Some((sent.duration_since(started), at.duration_since(sent)))

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::ground::Ground;
+use crate::fixture::Fixture;
 
 /// In which time Lambda gives a function its share of a core.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -108,7 +108,7 @@ fn process(pid: u32) -> Option<Pid> {
 
 /// The processes of the functions, and who feeds them.
 pub(crate) struct Lambda {
-    ground: Arc<Ground>,
+    fixture: Arc<Fixture>,
     shares: Arc<Shares>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -122,8 +122,8 @@ impl Drop for Lambda {
 }
 
 impl Lambda {
-    pub(crate) fn new(ground: &Arc<Ground>) -> Arc<Self> {
-        Arc::new(Self { ground: Arc::clone(ground), shares: Shares::start(), tasks: Mutex::default() })
+    pub(crate) fn new(fixture: &Arc<Fixture>) -> Arc<Self> {
+        Arc::new(Self { fixture: Arc::clone(fixture), shares: Shares::start(), tasks: Mutex::default() })
     }
 
     async fn spawn(&self, settings: &Settings) -> Function {
@@ -153,22 +153,22 @@ impl Lambda {
         for _ in 0..first {
             free.send(self.spawn(&settings).await).unwrap();
         }
-        let ground = Arc::clone(&self.ground);
+        let fixture = Arc::clone(&self.fixture);
         let back = free.clone();
         self.keep(tokio::spawn(async move {
             while let Some(mut function) = idle.recv().await {
                 let letters = loop {
-                    let letters = ground.cloud.queues.receive_fairly(queue, batch);
+                    let letters = fixture.cloud.queues.receive_fairly(queue, batch);
                     if !letters.is_empty() {
                         break letters;
                     }
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 };
-                let (ground, back) = (Arc::clone(&ground), back.clone());
+                let (fixture, back) = (Arc::clone(&fixture), back.clone());
                 tokio::spawn(async move {
                     let returned = handed_back(&function.invoke(sqs_event(&letters)).await);
                     let done = letters.iter().map(|letter| letter.id).filter(|id| !returned.contains(id));
-                    ground.cloud.queues.delete(queue, &done.collect::<Vec<_>>());
+                    fixture.cloud.queues.delete(queue, &done.collect::<Vec<_>>());
                     let _ = back.send(function);
                 });
             }
@@ -180,7 +180,7 @@ impl Lambda {
                 loop {
                     tick.tick().await;
                     let Some(lambda) = lambda.upgrade() else { return };
-                    if lambda.ground.cloud.queues.next_due(queue).is_some_and(|due| due + SHORT < now()) {
+                    if lambda.fixture.cloud.queues.next_due(queue).is_some_and(|due| due + SHORT < now()) {
                         let _ = free.send(lambda.spawn(&settings).await);
                         break;
                     }

@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests are not functions: they read the clock and the environment")]
 
 mod delivery;
-mod ground;
+mod fixture;
 mod isolation;
 mod lambda;
 mod neighbours;

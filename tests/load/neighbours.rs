@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use domain::source::Source;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tests::cloud::{Weather, delivery_environment};
+use tests::cloud::{Faults, delivery_environment};
 use tests::fanout_environment;
 use tokio::task::JoinHandle;
 
 use crate::delivery::peak;
-use crate::ground::Ground;
+use crate::fixture::Fixture;
 use crate::lambda::{Lambda, Settings, Shard};
 
 /// How many changes a second the healthy tenant makes, and for how long they are timed, after an onset.
@@ -59,7 +59,7 @@ fn template(number: usize) -> Value {
 }
 
 struct World {
-    ground: Arc<Ground>,
+    fixture: Arc<Fixture>,
     _lambda: Arc<Lambda>,
     shard: Arc<Shard>,
     source: Source,
@@ -71,20 +71,20 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let forecast = |operation: &str, _: usize| {
+        let fault_script = |operation: &str, _: usize| {
             let millis = if operation == "SendMessageBatch" { QUEUE } else { TABLE };
-            Weather { delay: Duration::from_millis(millis), fault: None }
+            Faults { delay: Duration::from_millis(millis), fault: None }
         };
-        let ground = Arc::new(Ground::start_with(Arc::new(forecast)).await);
+        let fixture = Arc::new(Fixture::start_with(Arc::new(fault_script)).await);
         let mapping = json!({"entity": "order", "tenant": "{tenant}", "id": "{id}", "collection": "orders"});
         let source: Source = serde_json::from_value(json!({"table": "orders", "entities": [mapping]})).unwrap();
-        ground.register(&source).await;
-        ground.webhooks_of(HEALTHY, 1, |_| json!({}), "").await;
-        let lambda = Lambda::new(&ground);
+        fixture.register(&source).await;
+        fixture.webhooks_of(HEALTHY, 1, |_| json!({}), "").await;
+        let lambda = Lambda::new(&fixture);
         let shard = Arc::new(Shard::default());
         let in_shard = Settings {
             logical_id: "FanoutFunction",
-            environment: fanout_environment(&ground.cloud_url),
+            environment: fanout_environment(&fixture.cloud_url),
             memory: Some(256.0),
             stands_back: false,
         };
@@ -92,7 +92,7 @@ impl World {
         render.environment.insert("FANOUT_INPUT".to_owned(), "renderings".to_owned());
         let deliver = Settings {
             logical_id: "DeliverFunction",
-            environment: delivery_environment(&ground.cloud_url),
+            environment: delivery_environment(&fixture.cloud_url),
             memory: None,
             stands_back: false,
         };
@@ -103,21 +103,21 @@ impl World {
         lambda.map_queue("renderings", 5, render, [1, 5]).await;
         let fanout = lambda.map_shard(&shard, &in_shard).await;
         let (ends, attacks) = (Arc::default(), Mutex::default());
-        Self { ground, _lambda: lambda, shard, source, fanout, ends, attacks }
+        Self { fixture, _lambda: lambda, shard, source, fanout, ends, attacks }
     }
 
     /// Registers the hostile tenants' webhooks, and begins their changes.
     async fn attack(&self) {
-        let ground = &self.ground;
-        ground.webhooks_of(BURNER, FILTERS, filter, "").await;
-        ground.webhooks_of(BURNER, TEMPLATES, template, "").await;
+        let fixture = &self.fixture;
+        fixture.webhooks_of(BURNER, FILTERS, filter, "").await;
+        fixture.webhooks_of(BURNER, TEMPLATES, template, "").await;
         let created = |_| json!({"event_types": ["order.created"]});
-        ground.webhooks_of(BLOCKER, HANGING, created, "hang").await;
-        for webhook in ground.webhooks_of(BLOCKER, TOKENS, created, "").await {
+        fixture.webhooks_of(BLOCKER, HANGING, created, "hang").await;
+        for webhook in fixture.webhooks_of(BLOCKER, TOKENS, created, "").await {
             let token_url = webhook.settings.url.replace("/fast/", "/token/");
-            ground.hooks.authorize(&webhook.tenant, webhook.id, &token_url).await;
+            fixture.hooks.authorize(&webhook.tenant, webhook.id, &token_url).await;
         }
-        ground.webhooks_of(BLOCKER, FAST, created, "").await;
+        fixture.webhooks_of(BLOCKER, FAST, created, "").await;
         let text = "ab".repeat(5_000);
         self.every(Duration::from_millis(500), move |shard| _ = shard.change(BURNER, "INSERT", &[("text", &text)]));
         self.every(Duration::from_secs(2), |shard| _ = shard.change(BURNER, "MODIFY", &[]));
@@ -150,7 +150,7 @@ impl World {
             sent.insert(self.event_of(&record), Instant::now());
         }
         let arrived = || {
-            let arrivals = self.ground.arrivals.lock().unwrap();
+            let arrivals = self.fixture.arrivals.lock().unwrap();
             let taken = arrivals.iter().filter_map(|((_, event), (at, _))| {
                 let sent: Instant = *sent.get(event)?;
                 Some((sent.duration_since(started), at.duration_since(sent)))
@@ -211,7 +211,7 @@ async fn measure(attacks: bool) -> (Vec<Duration>, f64) {
     println!("{:52} p50 {:.1} ms, p99 {:.1} ms", "  a batch of the shard", at(&took, 50), at(&took, 99));
     println!("{:52} {:.0} MB (at most 200)", "  peak memory of fan-out", peak(world.fanout));
     let waiting = ["deliveries", "retries", "slow", "renderings"]
-        .map(|queue| format!("{queue} {}", world.ground.cloud.queues.len(queue)));
+        .map(|queue| format!("{queue} {}", world.fixture.cloud.queues.len(queue)));
     println!("{:52} records {}, {}", "  left of the attacks in the end", world.shard.len(), waiting.join(", "));
     (taken, at(&onset, 99))
 }

@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 use tests::cloud::{delivery_environment, handed_back, sqs_event};
 use tests::{Function, binary};
 
-use crate::ground::{BATCH, Ground};
+use crate::fixture::{BATCH, Fixture};
 use crate::usage::usage;
 
 /// How many deliver processes there are.
 const PROCESSES: usize = 2;
 
 /// Hands all that is due to the processes, batch after batch and two at once. A retry need not wait for its time.
-async fn work(ground: &Ground, functions: &mut [Function]) -> usize {
+async fn work(fixture: &Fixture, functions: &mut [Function]) -> usize {
     let mut done = 0;
     loop {
         let mut batches = Vec::new();
         for queue in ["deliveries", "retries", "slow"] {
-            ground.cloud.queues.hurry(queue);
+            fixture.cloud.queues.hurry(queue);
             while batches.len() < functions.len() {
-                let letters = ground.cloud.queues.receive(queue, BATCH, |letter| letter.id);
+                let letters = fixture.cloud.queues.receive(queue, BATCH, |letter| letter.id);
                 if letters.is_empty() {
                     break;
                 }
@@ -37,36 +37,36 @@ async fn work(ground: &Ground, functions: &mut [Function]) -> usize {
         for ((queue, letters), back) in batches.iter().zip(futures::future::join_all(invocations).await) {
             let ids: Vec<u64> = letters.iter().map(|letter| letter.id).filter(|id| !back.contains(id)).collect();
             done += ids.len();
-            ground.cloud.queues.delete(queue, &ids);
+            fixture.cloud.queues.delete(queue, &ids);
         }
     }
 }
 
 pub(crate) async fn soak() {
     let count = std::env::var("SOAK_DELIVERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    let ground = Ground::start().await;
-    let environment = delivery_environment(&ground.cloud_url);
+    let fixture = Fixture::start().await;
+    let environment = delivery_environment(&fixture.cloud_url);
     let mut functions = Vec::new();
     for _ in 0..PROCESSES {
         functions.push(Function::spawn(&binary("DeliverFunction"), environment.clone()).await);
     }
     let mut sweep = Function::spawn(&binary("SweepFunction"), environment).await;
-    let mut webhooks = ground.webhooks(19, json!({}), "fails").await;
+    let mut webhooks = fixture.webhooks(19, json!({}), "fails").await;
     let once = json!({"retry_policy": {"maxAttempts": 1}});
-    webhooks.extend(ground.webhooks(1, once, "fails").await);
+    webhooks.extend(fixture.webhooks(1, once, "fails").await);
 
     let mut sent = HashSet::new();
     let (mut attempts, mut megabytes) = (0, Vec::new());
     for tenth in 1..=10 {
         for webhook in webhooks.iter().cycle().take(count / 10) {
-            let message = ground.message(webhook.id, 1024).await;
+            let message = fixture.message(webhook.id, 1024).await;
             sent.insert(message.delivery.to_string());
-            ground.cloud.queues.send("deliveries", message.to_json(), std::time::Duration::ZERO, None, None);
-            if ground.cloud.queues.len("deliveries") >= 200 {
-                attempts += work(&ground, &mut functions).await;
+            fixture.cloud.queues.send("deliveries", message.to_json(), std::time::Duration::ZERO, None, None);
+            if fixture.cloud.queues.len("deliveries") >= 200 {
+                attempts += work(&fixture, &mut functions).await;
             }
         }
-        attempts += work(&ground, &mut functions).await;
+        attempts += work(&fixture, &mut functions).await;
         sweep.invoke(json!({})).await;
         megabytes.push((usage(functions[0].pid()).1, usage(sweep.pid()).1));
         println!(
@@ -78,12 +78,12 @@ pub(crate) async fn soak() {
     }
 
     let mut states = BTreeMap::<String, usize>::new();
-    for row in ground.cloud.tables.items("deliveries") {
+    for row in fixture.cloud.tables.items("deliveries") {
         let text = |value: &Value| value["S"].as_str().unwrap().to_owned();
         sent.remove(&text(&row["delivery"]));
         *states.entry(text(&row["delivery_state"])).or_default() += 1;
     }
-    let letters = ground.cloud.queues.len("exhausted");
+    let letters = fixture.cloud.queues.len("exhausted");
     println!("{states:?}, {letters} dead letters, {} lost", sent.len());
     assert!(sent.is_empty(), "lost: {:?}", sent.iter().take(5).collect::<Vec<_>>());
     assert!(states.keys().all(|state| state == "delivered" || state == "exhausted"), "every delivery has ended");

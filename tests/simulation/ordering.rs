@@ -23,7 +23,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::Hooks;
 use tests::cloud::recursion::{DELIVER, invoked};
-use tests::cloud::{Cloud, Fault, Letter, Line, Weather, handed_back, sqs_event};
+use tests::cloud::{Cloud, Fault, Faults, Letter, Line, handed_back, sqs_event};
 
 const ENTITIES: usize = 4;
 const STEPS: usize = 1_000;
@@ -48,7 +48,7 @@ struct World {
     sweep: sweep::App,
     webhook: Webhook,
     /// Whether calls fail now and then, and requests too.
-    gloomy: Arc<AtomicBool>,
+    flaky: Arc<AtomicBool>,
     /// The queue that keeps order: what it holds of each entity.
     queue: Vec<VecDeque<Message>>,
     /// The deliveries of each entity, in their order.
@@ -77,23 +77,23 @@ impl World {
             "retry_policy": {"maxAttempts": 2, "backoff": "fixed", "scheduleSeconds": [5], "timeoutMs": 1000},
         });
         let webhook = Hooks::new(&cloud).await.create("acme", 1, settings).await;
-        let gloomy = Arc::new(AtomicBool::new(true));
-        let (dice, gloom) = (Arc::clone(&random), Arc::clone(&gloomy));
+        let flaky = Arc::new(AtomicBool::new(true));
+        let (dice, is_flaky) = (Arc::clone(&random), Arc::clone(&flaky));
         let line = cloud.line(Arc::new(move |_, _| {
             let mut random = dice.lock().unwrap();
             let faults = [Fault::Throttle, Fault::LoseAnswer, Fault::HangAfter, Fault::DieBefore, Fault::DieAfter];
-            let fails = gloom.load(Ordering::Relaxed) && random.random_ratio(1, 15);
+            let fails = is_flaky.load(Ordering::Relaxed) && random.random_ratio(1, 15);
             let fault = if fails { faults.choose(&mut *random).copied() } else { None };
-            Weather { delay: Duration::from_millis(random.random_range(0..15)), fault }
+            Faults { delay: Duration::from_millis(random.random_range(0..15)), fault }
         }));
         let sent = Arc::new(Mutex::new(vec![Vec::new(); ENTITIES]));
         let aws = line.aws().await;
-        let (dice, gloom) = (Arc::clone(&random), Arc::clone(&gloomy));
+        let (dice, is_flaky) = (Arc::clone(&random), Arc::clone(&flaky));
         let (known, ledger, clock) = (Arc::clone(&sent), Arc::clone(&cloud), time.clone());
         let script = Script::new(move |request| {
             check(&known.lock().unwrap(), &ledger, &request, clock.now());
             let mut random = dice.lock().unwrap();
-            let fails = gloom.load(Ordering::Relaxed) && random.random_ratio(1, 3);
+            let fails = is_flaky.load(Ordering::Relaxed) && random.random_ratio(1, 3);
             let wait = Duration::from_millis(random.random_range(1..200));
             async move {
                 tokio::time::sleep(wait).await;
@@ -125,7 +125,7 @@ impl World {
         };
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
         let queue = vec![VecDeque::new(); ENTITIES];
-        Self { random, time, cloud, line, deliver, sweep, webhook, gloomy, queue, sent, next_id: 0 }
+        Self { random, time, cloud, line, deliver, sweep, webhook, flaky, queue, sent, next_id: 0 }
     }
 
     fn draw(&self, of: usize) -> usize {
@@ -296,7 +296,7 @@ async fn run(max_concurrency: Option<u32>) {
     for _ in 0..STEPS {
         world.step().await;
     }
-    world.gloomy.store(false, Ordering::Relaxed);
+    world.flaky.store(false, Ordering::Relaxed);
     let count: usize = world.sent.lock().unwrap().iter().map(Vec::len).sum();
     for _ in 0..10 * count {
         let states = states(&world.cloud);

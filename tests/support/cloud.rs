@@ -60,7 +60,7 @@ pub enum Fault {
 
 /// How a call fares.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
+pub struct Faults {
     /// How long it takes.
     pub delay: Duration,
     /// What goes wrong.
@@ -68,7 +68,7 @@ pub struct Weather {
 }
 
 /// Says how a call fares: of that operation, and with that number on its line.
-pub type Forecast = Arc<dyn Fn(&str, usize) -> Weather + Send + Sync>;
+pub type FaultScript = Arc<dyn Fn(&str, usize) -> Faults + Send + Sync>;
 
 /// Tables, queues and secrets.
 pub struct Cloud {
@@ -92,7 +92,7 @@ impl fmt::Debug for Cloud {
 #[derive(Clone)]
 pub struct Line {
     cloud: Arc<Cloud>,
-    forecast: Forecast,
+    fault_script: FaultScript,
     count: Arc<AtomicUsize>,
     /// The last answer to each query, and when it was given.
     last: Arc<Mutex<BTreeMap<String, (Timestamp, Reply)>>>,
@@ -126,13 +126,13 @@ impl Cloud {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
-    /// Returns a line on which calls fare as `forecast` says.
+    /// Returns a line on which calls fare as `fault_script` says.
     #[must_use]
-    pub fn line(self: &Arc<Self>, forecast: Forecast) -> Line {
+    pub fn line(self: &Arc<Self>, fault_script: FaultScript) -> Line {
         let cloud = Arc::clone(self);
         Line {
             cloud,
-            forecast,
+            fault_script,
             count: Arc::default(),
             last: Arc::default(),
             trace: Arc::default(),
@@ -171,7 +171,7 @@ impl Line {
         let own = self.trace.lock().unwrap().clone();
         let trace = trace.or(own.as_deref());
         let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
-        let Weather { delay, fault } = (self.forecast)(operation, self.count.fetch_add(1, Ordering::Relaxed));
+        let Faults { delay, fault } = (self.fault_script)(operation, self.count.fetch_add(1, Ordering::Relaxed));
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::cloud::{Cloud, Weather};
+use crate::cloud::{Cloud, Faults};
 
 const KEY: &str = "a key of fingerprints";
 
@@ -27,7 +27,7 @@ impl Hooks {
     /// Makes the deployment's fingerprint key, and no webhook yet.
     pub async fn new(cloud: &Arc<Cloud>) -> Self {
         cloud.secrets.put("/test/fingerprint-key", "1", KEY);
-        let aws = cloud.line(Arc::new(|_, _| Weather::default())).aws().await;
+        let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
         let registry =
             aws.registry("registry".to_owned()).publishing("events".to_owned(), || 1).draining("deliveries".to_owned());
         Self { cloud: Arc::clone(cloud), registry }

@@ -18,7 +18,7 @@ use lambda_http::request::RequestContext;
 
 use crate::App;
 use crate::caller::{Admin, Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role, route};
-use crate::idempotency::LOOKS;
+use crate::idempotency::READ_ONLY_POSTS;
 use crate::problem::Problem;
 
 /// Who may make a request.
@@ -122,7 +122,7 @@ fn require_scopes(identity: &Identity, needed: &[Scope]) -> Result<(), Problem> 
 
 /// Says whether a request may change something.
 fn writes(method: &Method, route: &str) -> bool {
-    method != Method::GET && method != Method::HEAD && !LOOKS.contains(&route)
+    method != Method::GET && method != Method::HEAD && !READ_ONLY_POSTS.contains(&route)
 }
 
 /// Returns what a narrowed token must be narrowed to for a request.

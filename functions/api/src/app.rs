@@ -12,7 +12,7 @@ use runtime::SystemClock;
 use tokio::sync::OnceCell;
 
 use crate::Config;
-use crate::limits::Limits;
+use crate::limits::RequestLimits;
 use crate::problem::Problem;
 use crate::schema::Compiled;
 
@@ -29,7 +29,7 @@ pub struct App {
     pub(crate) budgets: Budgets,
     pub(crate) retention_days: u8,
     pub(crate) usage: Usage,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RequestLimits,
     pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
     pub(crate) clock: Box<dyn Clock>,
@@ -59,7 +59,7 @@ impl App {
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,
-            limits: Limits::new(config.tenant_rate_limit, rates),
+            limits: RequestLimits::new(config.tenant_rate_limit, rates),
             schemas: Compiled::default(),
             targets: config.targets,
             clock: Box::new(SystemClock),

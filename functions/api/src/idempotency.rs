@@ -24,7 +24,7 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What changes nothing, though it is a POST: its answers may be large, and are not kept.
-pub(crate) const LOOKS: [&str; 3] = ["/webhooks/preview", "/webhooks/{id}/explain", "/webhooks/{id}/dry-run"];
+pub(crate) const READ_ONLY_POSTS: [&str; 3] = ["/webhooks/preview", "/webhooks/{id}/explain", "/webhooks/{id}/dry-run"];
 
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -60,7 +60,7 @@ impl FirstTry {
 }
 
 /// An answer whose secret is shown once: what is kept of it, to be given again, does not have it.
-pub(crate) struct Once<T, R> {
+pub(crate) struct ShownOnce<T, R> {
     pub(crate) status: StatusCode,
     pub(crate) headers: [(HeaderName, HeaderValue); 1],
     /// With the secret.
@@ -72,7 +72,7 @@ pub(crate) struct Once<T, R> {
 #[derive(Clone)]
 struct Kept(String);
 
-impl<T: Serialize, R: Serialize> IntoResponse for Once<T, R> {
+impl<T: Serialize, R: Serialize> IntoResponse for ShownOnce<T, R> {
     fn into_response(self) -> Response {
         let kept = serde_json::to_string(&self.kept).unwrap_or_default();
         let mut response = (self.status, self.headers, axum::Json(self.shown)).into_response();
@@ -89,7 +89,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         Err(problem) => return problem.into_response(),
     };
     let (mut parts, body) = request.into_parts();
-    if LOOKS.contains(&route(&parts)) {
+    if READ_ONLY_POSTS.contains(&route(&parts)) {
         return next.run(Request::from_parts(parts, body)).await;
     }
     let Some(Allowed(caller)) = parts.extensions.get::<Allowed>() else {

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use domain::budget::Counts;
-use domain::delivery::job::{DEFAULT_RATE, Job, Kind, MAX_ACTIVE, MAX_RATE, Progress, Scope, State as JobState};
+use domain::delivery::job::{DEFAULT_RATE, Job, JobKind, JobProgress, JobScope, JobState, MAX_ACTIVE, MAX_RATE};
 use domain::event::pattern::EventPattern;
 use domain::id::{JobId, WebhookId};
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ pub(crate) struct JobBody {
     #[schema(value_type = String, examples("job_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
     id: JobId,
     #[schema(inline)]
-    kind: Kind,
+    kind: JobKind,
     filters: JobFilters,
     /// How many deliveries are sent a second, at most.
     rate_per_second: u32,
@@ -70,8 +70,8 @@ pub(crate) struct JobCounts {
 
 impl From<Job> for JobBody {
     fn from(job: Job) -> Self {
-        let Scope { webhook, event_types, from, to } = job.scope;
-        let Progress { looked_at, sent, .. } = job.progress;
+        let JobScope { webhook, event_types, from, to } = job.scope;
+        let JobProgress { looked_at, sent, .. } = job.progress;
         Self {
             id: job.id,
             kind: job.kind,
@@ -115,8 +115,8 @@ pub(crate) async fn start(
     app: &App,
     admin: Admin,
     first_try: Option<&FirstTry>,
-    kind: Kind,
-    scope: Scope,
+    kind: JobKind,
+    scope: JobScope,
     pace: Pace,
 ) -> Result<Started, Problem> {
     let now = app.clock.now();
@@ -143,7 +143,7 @@ pub(crate) async fn start(
         dry_run: pace.dry_run,
         state: JobState::Running,
         reason: None,
-        progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now },
+        progress: JobProgress { cursor: None, looked_at: 0, sent: 0, next_at: now },
         created_at: now,
         created_by: admin.subject,
         updated_at: now,

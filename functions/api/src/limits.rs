@@ -18,13 +18,13 @@ const MAX_BUCKETS: usize = 10_000;
 
 /// A bucket for each tenant in this process, and behind it one counter for all processes. A flood ends at the first and costs no call.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RequestLimits {
     local: DefaultKeyedRateLimiter<RateKey>,
     shared: Rates,
     rate: Rate,
 }
 
-impl Limits {
+impl RequestLimits {
     /// Lets a tenant make `per_second` requests, and twice as many at once.
     pub(crate) fn new(per_second: NonZeroU32, shared: Rates) -> Self {
         let limit = per_second.saturating_mul(WINDOW_SECONDS);

@@ -19,13 +19,13 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, serve};
 
 use crate::cacheable::cacheable;
-use crate::idempotency::LOOKS;
+use crate::idempotency::READ_ONLY_POSTS;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
 
-mod beside;
-mod described;
+mod public_paths;
+mod utoipa_fixes;
 
 /// The document, without the paths: those come from the router.
 #[derive(OpenApi)]
@@ -52,7 +52,7 @@ mod described;
         (name = "Contract", description = "This document, and a page that shows it. No token is needed."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, Settings, beside::Taken)),
+    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, Settings, public_paths::Taken)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
@@ -84,7 +84,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     for (path, item) in &mut openapi.paths.paths {
         let named = path.contains('{');
         let PathItem { get, post, put, patch, delete, .. } = item;
-        for operation in post.iter_mut().filter(|_| !LOOKS.contains(&path.as_str())) {
+        for operation in post.iter_mut().filter(|_| !READ_ONLY_POSTS.contains(&path.as_str())) {
             operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
         }
         for (operation, writes) in [(get, false), (post, true), (put, true), (patch, true), (delete, true)] {
@@ -106,10 +106,10 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
         }
     }
     link(&mut openapi, of_a_webhook);
-    beside::add(&mut openapi);
+    public_paths::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
         components.schemas.insert("Webhook".to_owned(), RefOr::T(representation::schema()));
-        described::mend(components);
+        utoipa_fixes::mend(components);
         derive_bodies(components);
     }
     openapi

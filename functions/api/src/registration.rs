@@ -7,7 +7,7 @@
 
 use aws::StoreError;
 use aws::registry::WebhookRecord;
-use domain::delivery::notices::happenings;
+use domain::delivery::notices::lifecycle_events;
 use domain::webhook::Webhook;
 use domain::webhook::authorization::origin::SetBy;
 
@@ -63,7 +63,7 @@ pub(crate) async fn change(
             tenant_keys::ensure(app, &owner).await?;
         }
         record.webhook.touch(app.clock.now(), &admin.subject);
-        let happened = happenings(&before, &record.webhook);
+        let happened = lifecycle_events(&before, &record.webhook);
         reset_failures(app, &mut record).await?;
         match app.registry.update_webhook(&record.webhook, &happened).await {
             Err(StoreError::Conflict { .. }) => {}

@@ -7,7 +7,7 @@ use domain::signing::secret::WebhookSecret;
 
 use crate::App;
 use crate::etag::etag;
-use crate::idempotency::Once;
+use crate::idempotency::ShownOnce;
 use crate::registration::representation::{WebhookBody, WebhookWithSecret};
 
 /// A webhook, with its version as the entity tag.
@@ -24,7 +24,7 @@ pub(crate) fn with_secret(
     record: WebhookRecord,
     secret: &WebhookSecret,
     status: StatusCode,
-) -> Once<WebhookWithSecret, WebhookBody> {
+) -> ShownOnce<WebhookWithSecret, WebhookBody> {
     let body = WebhookBody::new(record, &app.public_url);
-    Once { status, headers: etag(body.version()), kept: body.clone(), shown: WebhookWithSecret::new(body, secret) }
+    ShownOnce { status, headers: etag(body.version()), kept: body.clone(), shown: WebhookWithSecret::new(body, secret) }
 }

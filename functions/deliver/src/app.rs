@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Exhausted, Keyring, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
 use runtime::SystemClock;
@@ -19,8 +19,8 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) retries: Queue,
     pub(crate) slow: Queue,
-    pub(crate) exhausted: Exhausted,
-    pub(crate) dead_letters: Queue,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) unreadable: Queue,
     pub(crate) keyring: Keyring,
     pub(crate) tokens: Tokens,
     pub(crate) receivers: outbound::Client,
@@ -57,8 +57,8 @@ impl App {
             bodies: aws.bodies(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),
             slow: aws.queue(config.slow_queue_url),
-            exhausted: aws.exhausted(config.exhausted_queue_url, config.events_table, config.deliveries_table),
-            dead_letters: aws.queue(config.dead_letter_queue_url),
+            dead_letters: aws.dead_letters(config.exhausted_queue_url, config.events_table, config.deliveries_table),
+            unreadable: aws.queue(config.dead_letter_queue_url),
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             tokens: Tokens::default(),
             receivers,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{Loaded, Slot, Written};
+use aws::ledger::{AttemptKey, Loaded, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::rate_limit::Turn;
@@ -15,7 +15,7 @@ use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
-use outbound::Place;
+use outbound::HostSlot;
 use tracing::field;
 
 use crate::App;
@@ -31,7 +31,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
 /// A message, and the decision about it.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct AttemptPlan<'a> {
     /// The message.
     pub message: &'a Message,
     /// Why it is acted upon.
@@ -59,7 +59,7 @@ pub enum Done {
 #[derive(Debug)]
 pub struct InLine {
     /// The attempt that it waits for.
-    pub slot: Slot,
+    pub attempt_key: AttemptKey,
     /// The row, if it is new.
     pub row: Option<Delivery>,
     /// Until when this process has its lease, if it does.
@@ -85,12 +85,12 @@ pub struct Settled {
 
 /// Plans a message, given all that the tables know.
 #[must_use]
-pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'a> {
+pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> AttemptPlan<'a> {
     let row = loaded.rows.get(&message.delivery);
     let webhook = loaded.webhooks.get(&message.webhook);
     let breaker = loaded.breakers.get(&message.webhook);
     let (admission, decision) = decide(message, row, webhook, breaker, now);
-    Plan { message, admission, decision, turn: Turn::At(now) }
+    AttemptPlan { message, admission, decision, turn: Turn::At(now) }
 }
 
 /// Does what was planned.
@@ -103,8 +103,13 @@ pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Plan<'
     webhook.id = %plan.message.webhook, tenant.id = %plan.message.tenant,
     delivery.cycle = plan.message.cycle, attempt.number = plan.message.attempt,
 ))]
-pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Timestamp) -> Result<Done, StoreError> {
-    let Plan { message, admission, decision, turn } = plan;
+pub async fn attempt(
+    app: &App,
+    loaded: &Loaded,
+    plan: AttemptPlan<'_>,
+    deadline: Timestamp,
+) -> Result<Done, StoreError> {
+    let AttemptPlan { message, admission, decision, turn } = plan;
     let stopped = |state, next_at| Progress { state, cycle: message.cycle, attempt: message.attempt, next_at };
     let webhook = loaded.webhooks.get(&message.webhook);
     let (progress, attempt, probe) = match (decision, turn, webhook) {
@@ -112,8 +117,8 @@ pub async fn attempt(app: &App, loaded: &Loaded, plan: Plan<'_>, deadline: Times
             tracing::debug!(%why, "message needs no request");
             return Ok(Done::Nothing);
         }
-        (Decision::Enter, ..) => (stopped(State::Pending, None), None, false),
-        (Decision::Detour, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
+        (Decision::RecordThenSlowQueue, ..) => (stopped(State::Pending, None), None, false),
+        (Decision::SlowQueue, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
             tracing::info!(delivery.state = "cancelled", "webhook is gone");
             (stopped(State::Cancelled, None), None, false)
@@ -177,7 +182,7 @@ async fn wait_in_line(
     let Message { cycle, attempt, .. } = *message;
     let progress = Progress { state: State::Pending, cycle, attempt, next_at: None };
     let row = (admission == Admission::First).then(|| Delivery::first(message.clone(), progress));
-    Ok(Done::InLine(Box::new(InLine { slot: Slot::of(message), row, lease })))
+    Ok(Done::InLine(Box::new(InLine { attempt_key: AttemptKey::of(message), row, lease })))
 }
 
 /// Makes the request; `None` if another process is at it.
@@ -257,7 +262,7 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
 
 /// Waits for a place at the receiver's host. The receiver does not cause the wait, so a delivery that gets no place in time
 /// was not attempted, and its message comes again.
-async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<Place, StoreError> {
+async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<HostSlot, StoreError> {
     let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default().saturating_sub(RESERVE);
     let waited = tokio::time::timeout(left, app.receivers.place(url)).await;
     waited.map_err(|_| StoreError::Unavailable("too many requests are under way to this host".to_owned()))
@@ -278,14 +283,14 @@ async fn claim(
     message: &Message,
     deadline: Timestamp,
 ) -> Result<Written, StoreError> {
-    let (slot, until, now) = (Slot::of(message), deadline + LEASE_MARGIN, app.clock.now());
+    let (attempt_key, until, now) = (AttemptKey::of(message), deadline + LEASE_MARGIN, app.clock.now());
     match admission {
         Admission::First => Ok(Written::Yes),
-        Admission::Again => app.ledger.lease(slot, until, now).await,
+        Admission::Again => app.ledger.lease(attempt_key, until, now).await,
         Admission::Redriven => {
             let body = message.body.as_ref().map(|body| (body, message.content_type));
             let attempts = loaded.rows.get(&message.delivery).map_or(0, |row| row.attempts.len());
-            app.ledger.redrive(slot, attempts, body, until).await
+            app.ledger.redrive(attempt_key, attempts, body, until).await
         }
         Admission::Stale(_) => Ok(Written::TooLate),
     }

@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{Done, Plan, attempt, plan, put_off};
+use crate::attempt::{AttemptPlan, Done, attempt, plan, put_off};
 use crate::record::record;
 use crate::turns;
 
@@ -46,9 +46,14 @@ pub(crate) async fn deliver(app: &App, messages: &[&Message], deadline: Timestam
 
 /// Does what is planned, last that of which a process may have died: whatever it takes with it then, the outcomes of the others are
 /// written. Returns the faults.
-async fn in_waves(app: &App, loaded: &Loaded, plans: Vec<Plan<'_>>, deadline: Timestamp) -> Vec<(usize, StoreError)> {
+async fn in_waves(
+    app: &App,
+    loaded: &Loaded,
+    plans: Vec<AttemptPlan<'_>>,
+    deadline: Timestamp,
+) -> Vec<(usize, StoreError)> {
     let now = app.clock.now();
-    let mut waves: BTreeMap<Wave, Vec<(usize, Plan<'_>)>> = BTreeMap::new();
+    let mut waves: BTreeMap<Wave, Vec<(usize, AttemptPlan<'_>)>> = BTreeMap::new();
     for (index, plan) in plans.into_iter().enumerate() {
         if is_redundant(plan.admission, plan.message) {
             tracing::warn!(delivery.id = %plan.message.delivery, "message came back too often; the sweep sends another");
@@ -66,17 +71,17 @@ async fn in_waves(app: &App, loaded: &Loaded, plans: Vec<Plan<'_>>, deadline: Ti
             faults.extend(indexes.into_iter().map(|index| (index, late())));
             continue;
         }
-        let found = carry_out(app, loaded, plans, deadline).await;
+        let found = run_attempts(app, loaded, plans, deadline).await;
         faults.extend(found.into_iter().map(|(index, error)| (indexes[index], error)));
     }
     faults
 }
 
 /// Does all that is planned at once. Returns the faults.
-pub(crate) async fn carry_out(
+pub(crate) async fn run_attempts(
     app: &App,
     loaded: &Loaded,
-    plans: Vec<Plan<'_>>,
+    plans: Vec<AttemptPlan<'_>>,
     deadline: Timestamp,
 ) -> Vec<(usize, StoreError)> {
     let count = plans.len();

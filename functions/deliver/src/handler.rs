@@ -31,7 +31,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
             }
             Err(why) => {
                 let id = record.message_id.clone();
-                if let Err(error) = bury(app, record, why).await {
+                if let Err(error) = move_unreadable(app, record, why).await {
                     tracing::error!(%error, "a message that cannot be read was not buried");
                     failed.push(id);
                 }
@@ -71,11 +71,11 @@ fn receives(record: &SqsMessage) -> u32 {
 }
 
 /// Moves an unreadable message to the dead-letter queue, unchanged and with the reason.
-async fn bury(app: &App, record: SqsMessage, why: String) -> Result<(), StoreError> {
+async fn move_unreadable(app: &App, record: SqsMessage, why: String) -> Result<(), StoreError> {
     let body = record.body.unwrap_or_else(|| "(empty)".to_owned());
     let cause = Some(format!("not a delivery message: {why}"));
     let letter = Outgoing { body, tenant: None, delay: Duration::ZERO, cause };
-    app.dead_letters.send(vec![letter]).await.remove(0)
+    app.unreadable.send(vec![letter]).await.remove(0)
 }
 
 /// Makes each attempt of a batch once, whatever copies of its message there are. Returns the faults.

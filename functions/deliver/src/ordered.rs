@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use aws::StoreError;
 use aws::ledger::{Advance, Released, Written};
 use aws::queue::Outgoing;
-use domain::delivery::chain::{Place, place};
+use domain::delivery::chain::{ChainPosition, place};
 use domain::delivery::fault::{Wave, wave};
 use domain::delivery::message::Message;
 use futures::future::join_all;
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::attempt::plan;
-use crate::batch::carry_out;
+use crate::batch::run_attempts;
 
 /// How often a chain that others changed meanwhile is looked at again.
 const ROUNDS: usize = 5;
@@ -79,20 +79,20 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
         };
         let (row, webhook) = (loaded.rows.get(&message.delivery), loaded.webhooks.get(&message.webhook));
         match (place(row, webhook, chain, head.as_ref()), chain) {
-            (Place::Behind, Some(chain)) => {
+            (ChainPosition::Behind, Some(chain)) => {
                 if app.ledger.append(message, chain, now).await? == Written::Yes {
                     tracing::info!(delivery.id = %message.delivery, webhook.id = %message.webhook, delivery.state = "held", delivery.head = %chain.head, "delivery waits");
                     return Ok(());
                 }
             }
-            (Place::Abandoned, Some(chain)) => {
+            (ChainPosition::Abandoned, Some(chain)) => {
                 if let Advance::Yes(Some(next)) = app.ledger.advance(message.webhook, entity, chain.head, now).await? {
                     send(app, &next).await;
                 }
             }
-            (Place::Free | Place::Behind | Place::Abandoned, _) => {
+            (ChainPosition::Free | ChainPosition::Behind | ChainPosition::Abandoned, _) => {
                 let plans = vec![plan(&loaded, message, now)];
-                return match carry_out(app, &loaded, plans, deadline).await.pop() {
+                return match run_attempts(app, &loaded, plans, deadline).await.pop() {
                     Some((_, error)) => Err(error),
                     None => Ok(()),
                 };

@@ -6,8 +6,8 @@ use aws::StoreError;
 use aws::ledger::Loaded;
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
-use domain::delivery::breaker::{Reaction, SLOW, Seen, react};
-use domain::delivery::notices::{ITSELF, happenings};
+use domain::delivery::breaker::{Observation, Reaction, SLOW, react};
+use domain::delivery::notices::{ITSELF, lifecycle_events};
 use domain::id::WebhookId;
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Pause, Webhook};
@@ -20,8 +20,8 @@ const ROUNDS: usize = 5;
 
 /// What attempts show of a webhook's receiver; tests show nothing. A probe for which there was nothing to send is as one whose
 /// process died: another one follows.
-pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Seen {
-    let mut seen = Seen::default();
+pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Observation {
+    let mut seen = Observation::default();
     for (attempt, probe) in attempts {
         let outcome = &attempt.outcome;
         seen.gone |= outcome.verdict == Verdict::Gone;
@@ -34,7 +34,13 @@ pub(crate) fn seen<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> S
 }
 
 /// Does what follows for a webhook from what this invocation saw of its receiver.
-pub(crate) async fn follow(app: &App, loaded: &Loaded, id: WebhookId, statistics: &Statistics, seen: Seen) {
+pub(crate) async fn apply_reactions(
+    app: &App,
+    loaded: &Loaded,
+    id: WebhookId,
+    statistics: &Statistics,
+    seen: Observation,
+) {
     let Some(webhook) = loaded.webhooks.get(&id) else { return };
     let breaker = loaded.breakers.get(&id);
     let now = app.clock.now();
@@ -76,7 +82,7 @@ async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut 
             return Ok(());
         }
         after.touch(now, ITSELF);
-        match app.registry.update_webhook(&after, &happenings(&before, &after)).await {
+        match app.registry.update_webhook(&after, &lifecycle_events(&before, &after)).await {
             Err(StoreError::Conflict { .. }) => {}
             written => return written,
         }
@@ -104,7 +110,7 @@ mod tests {
         let (outcome, request_headers) = (Outcome::unanswered(verdict, ""), SentHeaders::default());
         let at = Timestamp::UNIX_EPOCH;
         let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
-        let seen = seen(std::iter::once((&attempt, probe)));
+        let seen = observe(std::iter::once((&attempt, probe)));
         assert_eq!((seen.probe, seen.slow), (shown, verdict == Verdict::TimedOut));
     }
 }

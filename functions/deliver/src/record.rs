@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{Loaded, Released, Slot, Written};
+use aws::ledger::{AttemptKey, Loaded, Released, Written};
 use aws::queue::Outgoing;
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
 use domain::delivery::breaker::is_slow;
-use domain::delivery::burial::Burial;
 use domain::delivery::chain::lets_go;
+use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::hops;
 use domain::delivery::message::Message;
 use domain::delivery::{Progress, State};
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::attempt::{Done, Settled};
-use crate::reaction::{follow, seen};
+use crate::reaction::{apply_reactions, observe};
 use crate::turns;
 
 /// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
@@ -79,7 +79,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     send(app, follow_ups).await;
     let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {
         let statistics = counted.get(&webhook).cloned().unwrap_or_default();
-        async move { follow(app, loaded, webhook, &statistics, seen).await }
+        async move { apply_reactions(app, loaded, webhook, &statistics, seen).await }
     });
     join_all(reactions).await;
     results
@@ -88,7 +88,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
 /// What the attempts of an invocation say of their receivers.
 struct Receivers {
     tallies: Vec<(WebhookId, Tally)>,
-    seen: Vec<(WebhookId, domain::delivery::breaker::Seen)>,
+    seen: Vec<(WebhookId, domain::delivery::breaker::Observation)>,
 }
 
 impl Receivers {
@@ -106,7 +106,7 @@ impl Receivers {
         let real = attempts.iter().filter(|(_, attempts)| attempts.iter().any(|(_, _, test)| !test));
         let seen = real.map(|(webhook, attempts)| {
             let real = attempts.iter().filter(|(_, _, test)| !test);
-            (*webhook, seen(real.map(|(attempt, probe, _)| (*attempt, *probe))))
+            (*webhook, observe(real.map(|(attempt, probe, _)| (*attempt, *probe))))
         });
         let tallies = attempts.iter().filter_map(|(webhook, attempts)| {
             let mut attempts: Vec<_> = attempts.iter().map(|(attempt, _, test)| (*attempt, *test)).collect();
@@ -141,7 +141,7 @@ async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Resul
 enum FollowUp {
     Retry(Outgoing),
     SlowRetry(Outgoing),
-    Bury(Burial),
+    DeadLetter(DeadLetter),
 }
 
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
@@ -154,11 +154,11 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
             (ledger.record_head(&row, entity, now).await?, None)
         }
         (Some(row), _) => (ledger.record_first(&row, now).await?, None),
-        (None, _) if put_off => (ledger.put_off(Slot::of(&message), &progress, now).await?, None),
+        (None, _) if put_off => (ledger.put_off(AttemptKey::of(&message), &progress, now).await?, None),
         (None, Some(entity)) if goes_on(loaded, &message, &progress, verdict) => {
-            ledger.record_end(Slot::of(&message), entity, attempt.as_ref(), &progress, now).await?
+            ledger.record_end(AttemptKey::of(&message), entity, attempt.as_ref(), &progress, now).await?
         }
-        (None, _) => (ledger.record(Slot::of(&message), attempt.as_ref(), &progress, now).await?, None),
+        (None, _) => (ledger.record(AttemptKey::of(&message), attempt.as_ref(), &progress, now).await?, None),
     };
     if written == Written::TooLate {
         // Another process made the same attempt and wrote first; what follows is its to send.
@@ -166,7 +166,7 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
         return Ok(Vec::new());
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
-        || attempt.as_ref().is_some_and(|attempt| seen(std::iter::once((attempt, false))).slow);
+        || attempt.as_ref().is_some_and(|attempt| observe(std::iter::once((attempt, false))).slow);
     let status = attempt.and_then(|attempt| attempt.outcome.status);
     let next = next.map(|next| {
         let Released { message, delay } = *next;
@@ -197,23 +197,26 @@ fn follow_up(
             let next = Message { attempt: progress.attempt, body: None, slow, ..message };
             Some(retry(&next, delay))
         }
-        (State::Exhausted, _) => Some(FollowUp::Bury(Burial { message, last_status: status, ended_at: now })),
+        (State::Exhausted, _) => Some(FollowUp::DeadLetter(DeadLetter { message, last_status: status, ended_at: now })),
         _ => None,
     }
 }
 
 /// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
 async fn send(app: &App, follow_ups: Vec<FollowUp>) {
-    let (mut retries, mut slow, mut burials) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut retries, mut slow, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
     for follow_up in follow_ups {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
             FollowUp::SlowRetry(message) => slow.push(message),
-            FollowUp::Bury(burial) => burials.push(burial),
+            FollowUp::DeadLetter(dead_letter) => dead_letters.push(dead_letter),
         }
     }
-    let (sent, slowly, buried) =
-        tokio::join!(app.retries.send(retries), app.slow.send(slow), app.exhausted.bury(&burials, app.clock.now()));
+    let (sent, slowly, buried) = tokio::join!(
+        app.retries.send(retries),
+        app.slow.send(slow),
+        app.dead_letters.send(&dead_letters, app.clock.now())
+    );
     for error in sent.iter().chain(&slowly).chain(&buried).filter_map(|result| result.as_ref().err()) {
         tracing::warn!(%error, "a message was not sent; the sweep will");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws::StoreError;
 use aws::ledger::{Loaded, Receiver, Woken};
 use aws::queue::Outgoing;
-use domain::attempt::rate_limit::{Ask, Limits, Turn};
+use domain::attempt::rate_limit::{Ask, ReceiverLimits, Turn};
 use domain::delivery::State;
 use domain::delivery::breaker::is_slow;
 use domain::delivery::decide::Decision;
@@ -18,7 +18,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
-use crate::attempt::{InLine, Plan};
+use crate::attempt::{AttemptPlan, InLine};
 
 /// How long the index is given to show those who began to wait just now.
 const LAG: Duration = Duration::from_millis(200);
@@ -45,9 +45,9 @@ struct Places {
 pub(crate) async fn take<'a>(
     app: &App,
     loaded: &Loaded,
-    plans: Vec<Plan<'a>>,
+    plans: Vec<AttemptPlan<'a>>,
     deadline: Timestamp,
-) -> (Vec<Result<Plan<'a>, StoreError>>, Taken) {
+) -> (Vec<Result<AttemptPlan<'a>, StoreError>>, Taken) {
     let now = app.clock.now();
     let holder = format!("{:032x}", runtime::random::bits());
     let mut receivers: BTreeMap<WebhookId, Places> = BTreeMap::new();
@@ -96,7 +96,7 @@ pub(crate) async fn take<'a>(
 }
 
 /// Returns the limits that hold for a message. Tests take no turns: their senders want to know what happens.
-fn limits(loaded: &Loaded, message: &Message) -> Option<Limits> {
+fn limits(loaded: &Loaded, message: &Message) -> Option<ReceiverLimits> {
     let limits = loaded.webhooks.get(&message.webhook)?.settings.limits();
     (limits.any() && !message.test).then_some(limits)
 }
@@ -106,13 +106,13 @@ fn receiver(loaded: &Loaded, webhook: WebhookId) -> Option<Receiver<'_>> {
     Some(Receiver { webhook, tenant, limits: settings.limits() })
 }
 
-fn asks(plan: &Plan<'_>) -> bool {
+fn asks(plan: &AttemptPlan<'_>) -> bool {
     matches!(plan.decision, Decision::Attempt { .. })
 }
 
 /// Says whether a place may be kept for a delivery that makes no request after all, since its webhook is paused or gone meanwhile. One
 /// that goes by the queue of slow receivers needs its place there.
-fn may_be_kept(loaded: &Loaded, plan: &Plan<'_>) -> bool {
+fn may_be_kept(loaded: &Loaded, plan: &AttemptPlan<'_>) -> bool {
     let ends = matches!(plan.decision, Decision::Park | Decision::Cancel | Decision::GiveUp(..));
     let row = loaded.rows.get(&plan.message.delivery);
     ends && row.is_some_and(|row| row.progress.state == State::Pending && row.progress.next_at.is_none())
@@ -125,11 +125,11 @@ pub(crate) async fn join_line(
     now: Timestamp,
 ) -> Vec<(usize, Result<(), StoreError>)> {
     let written = waiting.into_iter().map(|(index, waits)| async move {
-        let InLine { slot, row, lease } = waits;
+        let InLine { attempt_key, row, lease } = waits;
         // Where another process came first it has made the attempt, or will.
         let written = match row {
             Some(row) => app.ledger.join_line_first(&row, now).await,
-            None => app.ledger.join_line(slot, lease, now).await,
+            None => app.ledger.join_line(attempt_key, lease, now).await,
         };
         (index, written.map(|_| ()))
     });

@@ -19,7 +19,7 @@ use crate::budget;
 use crate::cache::Cache;
 use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
-use crate::failure::{bury, failed};
+use crate::failure::{failed, send_failures};
 use crate::groups::groups;
 use crate::record::{read, sequence_number};
 use crate::route::{Mapped, map};
@@ -41,7 +41,7 @@ pub(crate) async fn fan_out(
             tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
             return Ok(Some(from));
         }
-        let mut within = Within { progress: Progress { done, from }, left: &mut left, patience };
+        let mut within = Within { progress: BatchProgress { done, from }, left: &mut left, patience };
         match fan_out_group(app, group, deadline, &mut within).await {
             Ok(None) => from += group.len(),
             Ok(Some(first)) => return Ok(Some(from + first)),
@@ -57,19 +57,19 @@ pub(crate) async fn fan_out(
 
 /// What the groups of a batch have in common.
 struct Within<'a> {
-    progress: Progress<'a>,
+    progress: BatchProgress<'a>,
     /// What is left to each tenant in the batch.
     left: &'a mut Left,
     patience: &'a mut Patience,
 }
 
 /// Counts the records of a group that are done among those of the batch.
-struct Progress<'a> {
+struct BatchProgress<'a> {
     done: &'a mut usize,
     from: usize,
 }
 
-impl Progress<'_> {
+impl BatchProgress<'_> {
     fn set(&mut self, done: usize) {
         *self.done = self.from + done;
     }
@@ -110,7 +110,7 @@ async fn send_all(
     records: &[Box<RawValue>],
     mapped: &BTreeMap<usize, Mapped>,
     deadline: Timestamp,
-    (progress, left): (&mut Progress<'_>, &mut Left),
+    (progress, left): (&mut BatchProgress<'_>, &mut Left),
 ) -> Result<Option<usize>, StoreError> {
     let is_up = || app.clock.now() + RESERVE > deadline;
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
@@ -290,7 +290,7 @@ impl Chunk {
             app.deliveries.send(messages),
             app.ordered.send_in_order(in_order),
             app.renderings.send(renderings),
-            bury(app, records, self.failures)
+            send_failures(app, records, self.failures)
         );
         let mut refused = BTreeMap::new();
         let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
@@ -307,7 +307,7 @@ impl Chunk {
                 }
             }
         }
-        unsent.extend(bury(app, records, refused.into_iter().collect()).await);
+        unsent.extend(send_failures(app, records, refused.into_iter().collect()).await);
         unsent.into_iter().min()
     }
 }

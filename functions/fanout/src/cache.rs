@@ -8,7 +8,7 @@ use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::event::types::EventType;
 use domain::matching::effort::Effort;
-use domain::matching::matcher::{Found, Limits, MAX_TENANT_BYTES, Matcher};
+use domain::matching::matcher::{Found, MAX_TENANT_BYTES, MatchLimits, Matcher};
 use domain::source::Source;
 use lru::LruCache;
 
@@ -160,7 +160,7 @@ impl Matchers {
         let matcher = &mut self.of(&event.tenant, generation)?.matcher;
         let before = matcher.bytes();
         let found = left.ask(|effort| {
-            let limits = Limits { effort, room };
+            let limits = MatchLimits { effort, room };
             (matcher.matching_within(event, &limits), limits.effort)
         });
         let after = matcher.bytes();

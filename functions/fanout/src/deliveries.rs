@@ -8,10 +8,10 @@ use aws::queue::Outgoing;
 use aws::{Bodies, StoreError};
 use domain::access::tenant::TenantId;
 use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message, to_queue_json};
-use domain::delivery::slice::{EventBudget, Lists, ORDERED_WORK, Part, Room, SliceMessage, Verdict, parts, slices};
+use domain::delivery::slice::{EventBudget, Lists, ORDERED_WORK, Part, Placement, Room, SliceMessage, parts, slices};
 use domain::event::Event;
 use domain::matching::matcher::Found;
-use domain::matching::subscription::{Seen, Subscription};
+use domain::matching::subscription::{Subscription, TypedEvent};
 use domain::payload::RenderError;
 use domain::payload::work::Work;
 use jiff::Timestamp;
@@ -100,14 +100,14 @@ pub(crate) async fn deliveries(
         budget::take_turns(&app.usage, event, &mut part);
         match room.decide(&part, event, *batch) {
             // What keeps an order is made however late it is, and is little.
-            Verdict::Here if is_late() && !part.is_ordered() => rest.push(part),
-            Verdict::Here => {
+            Placement::Here if is_late() && !part.is_ordered() => rest.push(part),
+            Placement::Here => {
                 let (made, work) = render(&app.bodies, event, &part, inline, app.clock.now()).await?;
                 room.spend(&part, work, batch);
                 messages.extend(made);
             }
-            Verdict::InASlice => rest.push(part),
-            Verdict::Never => {
+            Placement::InASlice => rest.push(part),
+            Placement::Never => {
                 let (ordered, others) = part.by_order();
                 let why = RenderError::NoShare { limit: ORDERED_WORK.units() }.to_string();
                 tracing::warn!(event.id = %event.id, error = why, "no payload was made");
@@ -134,7 +134,7 @@ fn judge(
     if webhooks.is_empty() {
         return not_judged;
     }
-    let seen = Seen::new(event);
+    let seen = TypedEvent::new(event);
     left.ask(|effort| {
         for subscription in webhooks {
             let wants = not_judged == 0 && subscription.wants_within(&seen, &effort);

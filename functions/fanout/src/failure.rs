@@ -34,16 +34,16 @@ pub(crate) fn failed(why: &str) -> String {
 }
 
 /// Sends records to stream-failures, by their places and with the reasons. Returns the places of those that were not sent.
-pub(crate) async fn bury(app: &App, records: &[Box<RawValue>], failures: Vec<(usize, String)>) -> Vec<usize> {
-    let (mut unsent, refused) = bury_once(app, records, failures, MAX_BYTES).await;
+pub(crate) async fn send_failures(app: &App, records: &[Box<RawValue>], failures: Vec<(usize, String)>) -> Vec<usize> {
+    let (mut unsent, refused) = send_failures_once(app, records, failures, MAX_BYTES).await;
     // If it is the record that SQS does not take, then its name in the Events table.
-    let (more, refused) = bury_once(app, records, refused, 0).await;
+    let (more, refused) = send_failures_once(app, records, refused, 0).await;
     unsent.extend(more.into_iter().chain(refused.into_iter().map(|(index, _)| index)));
     unsent
 }
 
 /// Returns the places of the records that were not sent, and those that SQS does not take.
-async fn bury_once(
+async fn send_failures_once(
     app: &App,
     records: &[Box<RawValue>],
     failures: Vec<(usize, String)>,

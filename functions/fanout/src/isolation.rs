@@ -11,7 +11,7 @@ use crate::App;
 use crate::archive::Patience;
 use crate::batch::{RESERVE, fan_out};
 use crate::cache::Cache;
-use crate::failure::bury;
+use crate::failure::send_failures;
 use crate::record::sequence_number;
 
 /// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its place is logged.
@@ -47,8 +47,8 @@ pub(crate) async fn isolate(
         }
         let number = sequence_number(record);
         tracing::error!(dynamodb.sequence_number = number, "fan-out panicked on a record; it goes to stream-failures");
-        let buried = AssertUnwindSafe(bury(app, one, vec![(0, REASON.to_owned())])).catch_unwind().await;
-        if !buried.is_ok_and(|unsent| unsent.is_empty()) {
+        let sent = AssertUnwindSafe(send_failures(app, one, vec![(0, REASON.to_owned())])).catch_unwind().await;
+        if !sent.is_ok_and(|unsent| unsent.is_empty()) {
             return Ok(Some(index));
         }
     }

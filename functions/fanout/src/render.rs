@@ -11,7 +11,7 @@ use domain::delivery::slice::{JUDGE_EFFORT, Part, SliceMessage, parts};
 use domain::event::Event;
 use domain::id::WebhookId;
 use domain::matching::effort::Effort;
-use domain::matching::subscription::Seen;
+use domain::matching::subscription::TypedEvent;
 use domain::time::Clock;
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -124,14 +124,14 @@ async fn look_up(
     webhooks: &[WebhookId],
 ) -> Result<(Vec<Part>, Vec<Message>), StoreError> {
     let Renderer { registry, usage, clock, .. } = renderer;
-    let glance = registry.glance(&renderer.events_table, [&event.tenant]).await?;
-    let generation = glance.generations.get(&event.tenant).copied().unwrap_or_default();
+    let versions = registry.read_versions(&renderer.events_table, [&event.tenant]).await?;
+    let generation = versions.generations.get(&event.tenant).copied().unwrap_or_default();
     let matchers = &mut *renderer.matchers.lock().await;
     if matchers.of(&event.tenant, generation).is_none() {
         refresh(registry, matchers, &event.tenant, generation).await?;
     }
     usage.prepare([&event.tenant], clock.now()).await;
-    let seen = Seen::new(event);
+    let seen = TypedEvent::new(event);
     let (mut wanted, mut not_judged) = (Vec::new(), Vec::new());
     let known = matchers.of(&event.tenant, generation);
     let subscriptions = webhooks.iter().filter_map(|webhook| known.as_ref()?.matcher.get(*webhook));

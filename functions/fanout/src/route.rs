@@ -40,15 +40,15 @@ pub(crate) async fn map(
             events(source.as_ref(), table, changes)
         };
         let tenants: HashSet<&TenantId> = events.iter().flatten().flatten().map(|event| &event.tenant).collect();
-        let glance = app.registry.glance(table, tenants).await?;
-        if !is_published && glance.source != source {
-            match glance.source {
+        let versions = app.registry.read_versions(table, tenants).await?;
+        if !is_published && versions.source != source {
+            match versions.source {
                 Some(source) => cache.sources.insert(table.to_owned(), source),
                 None => cache.sources.remove(table),
             };
             continue;
         }
-        for (tenant, generation) in &glance.generations {
+        for (tenant, generation) in &versions.generations {
             if cache.matchers.of(tenant, *generation).is_none() {
                 refresh(&app.registry, &mut cache.matchers, tenant, *generation).await?;
                 if is_late() {
@@ -56,9 +56,9 @@ pub(crate) async fn map(
                 }
             }
         }
-        cache.generations.extend(glance.generations);
+        cache.generations.extend(versions.generations);
         for event in events.iter_mut().flatten().flatten() {
-            event.name_states(glance.state_keys.get(&event.tenant));
+            event.name_states(versions.state_keys.get(&event.tenant));
         }
         return Ok(Some(events));
     }

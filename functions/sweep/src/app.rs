@@ -1,6 +1,6 @@
 //! What survives between invocations.
 
-use aws::{Aws, Bodies, Events, Exhausted, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, DeadLetters, Events, Ledger, Queue, Registry};
 use domain::time::Clock;
 use runtime::SystemClock;
 
@@ -13,7 +13,7 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) retries: Queue,
-    pub(crate) exhausted: Exhausted,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) clock: Box<dyn Clock>,
 }
 
@@ -32,7 +32,7 @@ impl App {
             bodies: aws.bodies(config.events_table.clone()),
             events: aws.events(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),
-            exhausted: aws.exhausted(config.exhausted_queue_url, config.events_table, config.deliveries_table),
+            dead_letters: aws.dead_letters(config.exhausted_queue_url, config.events_table, config.deliveries_table),
             clock,
         }
     }

@@ -10,9 +10,9 @@ use aws::ledger::dead::Letters;
 use aws::ledger::jobs::{ClaimedJob, DueJob};
 use aws::ledger::{Loaded, Written};
 use aws::queue::Outgoing;
-use domain::delivery::job::{CLAIMED_FOR, Cursor, Job, Kind, State};
+use domain::delivery::job::{CLAIMED_FOR, Cursor, Job, JobKind, JobState};
 use domain::delivery::message::{MAX_INLINE_BYTES, Message};
-use domain::delivery::redelivery::{Plan, Refusal, plan, receives};
+use domain::delivery::redelivery::{Redelivery, Refusal, plan, receives};
 use domain::delivery::{SWEEP_AHEAD, State as DeliveryState};
 use domain::matching::subscription::Subscription;
 use domain::webhook::Webhook;
@@ -56,7 +56,7 @@ async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, Stor
         step(app, &mut claimed, now).await?;
         now = app.clock.now();
         let job = &claimed.job;
-        let goes_on = job.state == State::Running && job.budget(now) > 0 && now < deadline;
+        let goes_on = job.state == JobState::Running && job.budget(now) > 0 && now < deadline;
         let written = app.ledger.store_job(&claimed, !goes_on, now).await?;
         if !goes_on || written == Written::TooLate {
             let sent = usize::try_from(job.progress.sent - before).unwrap_or(usize::MAX);
@@ -89,7 +89,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
         // It would be no better the next time.
         Err(error @ (StoreError::Inconsistent { .. } | StoreError::Missing { .. } | StoreError::Refused(_))) => {
             tracing::error!(job.id = %job.id, %error, "a job cannot go on");
-            job.state = State::Failed;
+            job.state = JobState::Failed;
             job.reason = Some("something that it came to cannot be read; the operator's log says what".to_owned());
             return Ok(());
         }
@@ -113,7 +113,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
     job.progress.sent += count as u64;
     match page.next {
         Some(cursor) => job.progress.cursor = Some(cursor),
-        None => job.state = State::Done,
+        None => job.state = JobState::Done,
     }
     Ok(())
 }
@@ -132,8 +132,8 @@ async fn page(app: &App, job: &Job, now: Timestamp) -> Result<Result<Page, Refus
         return Ok(Err(refusal));
     }
     match job.kind {
-        Kind::Redrive | Kind::Recover => letters(app, job, limit, now).await.map(Ok),
-        Kind::Replay => match webhook.as_ref().and_then(Webhook::subscription) {
+        JobKind::Redrive | JobKind::Recover => letters(app, job, limit, now).await.map(Ok),
+        JobKind::Replay => match webhook.as_ref().and_then(Webhook::subscription) {
             None => Ok(Err(Refusal::Disabled)),
             Some(subscription) => events(app, job, &subscription, limit, now).await.map(Ok),
         },
@@ -159,9 +159,9 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
         let dead = known.filter(|(row, _)| row.progress.state == DeliveryState::Exhausted);
         let Some((row, webhook)) = dead else { continue };
         let planned = match plan(row, webhook) {
-            Ok(Plan::Send(message)) => Ok(message),
-            Ok(Plan::Render(message)) if job.dry_run => Ok(message),
-            Ok(Plan::Render(message)) => app.events.revive(message, webhook, now).await?,
+            Ok(Redelivery::Send(message)) => Ok(message),
+            Ok(Redelivery::Render(message)) if job.dry_run => Ok(message),
+            Ok(Redelivery::Render(message)) => app.events.revive(message, webhook, now).await?,
             Err(refusal) => Err(refusal),
         };
         match planned {

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use aws::StoreError;
-use domain::delivery::burial::{hidden_for, is_obsolete};
+use domain::delivery::dead_letter::{hidden_for, is_obsolete};
 use jiff::Timestamp;
 
 use crate::App;
@@ -22,7 +22,7 @@ pub(crate) async fn remove(app: &App, deadline: SystemTime) -> Result<usize, Sto
     while letters.len() < MAX_LETTERS {
         let now = app.clock.now();
         let Some(hidden_for) = hidden_for(now).filter(|_| now < deadline) else { break };
-        let received = app.exhausted.receive(hidden_for).await?;
+        let received = app.dead_letters.receive(hidden_for).await?;
         if received.is_empty() {
             break;
         }
@@ -33,7 +33,7 @@ pub(crate) async fn remove(app: &App, deadline: SystemTime) -> Result<usize, Sto
     }
     let rows = app.ledger.standings(letters.iter().map(|letter| &letter.message), app.clock.now()).await?;
     letters.retain(|letter| is_obsolete(&letter.message, rows.get(&letter.message.delivery).copied()));
-    let removed = app.exhausted.remove(letters).await;
+    let removed = app.dead_letters.remove(letters).await;
     if removed > 0 {
         tracing::info!(removed, "letters were removed whose deliveries are exhausted no longer");
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{DueFlow, Receiver, Slot, Woken, Written};
+use aws::ledger::{AttemptKey, DueFlow, Receiver, Woken, Written};
 use aws::queue::Outgoing;
 use domain::attempt::rate_limit::MOST_WOKEN;
 use domain::delivery::OVERDUE_AFTER;
@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 32;
 const FULL_PACE: u32 = 10;
 
 /// What became of a line.
-pub(crate) enum Attended {
+pub(crate) enum LineResult {
     /// So many of its deliveries go.
     Released(usize),
     /// Another sweep has looked at it.
@@ -30,10 +30,10 @@ pub(crate) enum Attended {
 }
 
 /// Looks at a line: wakes as many as its receiver has free places. If it is empty, it is looked at more and more rarely.
-pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<Attended, StoreError> {
+pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<LineResult, StoreError> {
     let again_at = now + RUN;
     if app.ledger.postpone_flow(due, again_at).await? == Written::TooLate {
-        return Ok(Attended::Taken);
+        return Ok(LineResult::Taken);
     }
     let webhook = app.registry.webhook(&due.tenant, due.webhook).await?.map(|record| record.webhook);
     let sends = webhook.filter(|webhook| webhook.wants_events() && webhook.pause.is_none());
@@ -43,7 +43,7 @@ pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<A
     let line = app.ledger.line(due.webhook, count, now).await?;
     if line.is_empty() {
         app.ledger.rest_flow(due.webhook, again_at, now).await?;
-        return Ok(Attended::Released(0));
+        return Ok(LineResult::Released(0));
     }
     let outgoing = match limits {
         Some(limits) => {
@@ -64,14 +64,14 @@ pub(crate) async fn attend(app: &App, due: &DueFlow, now: Timestamp) -> Result<A
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
-    Ok(Attended::Released(released))
+    Ok(LineResult::Released(released))
 }
 
 async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
     let delays = (0_u32..).map(|number| apart * number);
     let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(line.into_iter().zip(delays))
         .map(|(message, delay)| async move {
-            let moved = app.ledger.leave_line(Slot::of(&message), now + delay + OVERDUE_AFTER, now).await?;
+            let moved = app.ledger.leave_line(AttemptKey::of(&message), now + delay + OVERDUE_AFTER, now).await?;
             Ok((moved == Written::Yes).then(|| Outgoing::of(&message, delay)))
         })
         .buffered(CONCURRENCY)

@@ -6,7 +6,7 @@ use aws::StoreError;
 use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
 use aws::queue::Outgoing;
 use domain::delivery::breaker::{BreakerState, RUN, next_look, pace};
-use domain::delivery::burial::Burial;
+use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::App;
-use crate::line::{self, Attended};
+use crate::line::{self, LineResult};
 
 /// How many due rows of each partition are looked at in one go.
 const PAGE: usize = 50;
@@ -71,9 +71,9 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
             }
         }
         let before = swept;
-        attend_lines(app, &flows, now, &mut swept).await;
+        wake_lines(app, &flows, now, &mut swept).await;
         for breaker in breakers {
-            attend(app, breaker, now, &mut swept).await?;
+            advance_breaker(app, breaker, now, &mut swept).await?;
         }
         let moved: Vec<_> =
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
@@ -88,7 +88,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
 
 /// Looks at a breaker: if it is open and it is time, one parked delivery is sent as its probe; if it has closed, those that
 /// are parked go, the oldest first, over the time until the next run.
-async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
+async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
     let draining = due.breaker.state == BreakerState::Draining;
     let (count, apart) = if draining { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
     let again_at = now + if draining { RUN } else { OVERDUE_AFTER };
@@ -124,16 +124,16 @@ async fn attend(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -
 }
 
 /// Looks at lines. What is wrong with one stops no other.
-async fn attend_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
-    let attended = stream::iter(flows).map(|flow| async move { (flow.webhook, line::attend(app, flow, now).await) });
+async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
+    let attended = stream::iter(flows).map(|flow| async move { (flow.webhook, line::wake(app, flow, now).await) });
     let attended: Vec<_> = attended.buffer_unordered(CONCURRENT_LINES).collect().await;
     for (webhook, result) in attended {
         match result {
-            Ok(Attended::Released(count)) => {
+            Ok(LineResult::Released(count)) => {
                 swept.attended += 1;
                 swept.released += count;
             }
-            Ok(Attended::Taken) => swept.taken += 1,
+            Ok(LineResult::Taken) => swept.taken += 1,
             Err(error) => tracing::warn!(webhook.id = %webhook, %error, "a line was not looked at; a later sweep will"),
         }
     }
@@ -142,7 +142,7 @@ async fn attend_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut 
 /// What must be sent for a row.
 enum Claimed {
     Retry(Outgoing),
-    Bury(Box<Burial>),
+    DeadLetter(Box<DeadLetter>),
     Taken,
 }
 
@@ -161,27 +161,32 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
         Wake::Send { delay, .. } => Claimed::Retry(Outgoing::of(&due.message, delay)),
         Wake::DeadLetter => {
             let ended_at = due.ended_at.unwrap_or(now);
-            Claimed::Bury(Box::new(Burial { message: due.message, last_status: None, ended_at }))
+            Claimed::DeadLetter(Box::new(DeadLetter { message: due.message, last_status: None, ended_at }))
         }
     })
 }
 
 /// Adds what the index does not have and the rows do.
-async fn complete(app: &App, burials: Vec<Burial>) -> Result<Vec<Burial>, StoreError> {
-    if burials.is_empty() {
-        return Ok(burials);
+async fn complete(app: &App, dead_letters: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, StoreError> {
+    if dead_letters.is_empty() {
+        return Ok(dead_letters);
     }
-    let rows = app.ledger.standings(burials.iter().map(|burial| &burial.message), app.clock.now()).await?;
-    let row = |burial: &Burial| rows.get(&burial.message.delivery).copied();
-    Ok(burials.into_iter().map(|burial| (row(&burial), burial)).map(|(row, burial)| burial.completed(row)).collect())
+    let rows =
+        app.ledger.standings(dead_letters.iter().map(|dead_letter| &dead_letter.message), app.clock.now()).await?;
+    let row = |dead_letter: &DeadLetter| rows.get(&dead_letter.message.delivery).copied();
+    Ok(dead_letters
+        .into_iter()
+        .map(|dead_letter| (row(&dead_letter), dead_letter))
+        .map(|(row, dead_letter)| dead_letter.completed(row))
+        .collect())
 }
 
 async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) -> Result<(), StoreError> {
-    let (mut retries, mut burials) = (Vec::new(), Vec::new());
+    let (mut retries, mut dead_letters) = (Vec::new(), Vec::new());
     for claimed in claimed {
         match claimed? {
             Claimed::Retry(message) => retries.push(message),
-            Claimed::Bury(burial) => burials.push(*burial),
+            Claimed::DeadLetter(dead_letter) => dead_letters.push(*dead_letter),
             Claimed::Taken => swept.taken += 1,
         }
     }
@@ -191,8 +196,8 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
             Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
         }
     }
-    let burials = complete(app, burials).await?;
-    for buried in app.exhausted.bury(&burials, app.clock.now()).await {
+    let dead_letters = complete(app, dead_letters).await?;
+    for buried in app.dead_letters.send(&dead_letters, app.clock.now()).await {
         match buried {
             Ok(()) => swept.buried += 1,
             Err(error) => tracing::warn!(%error, "a delivery was not buried; a later sweep will"),

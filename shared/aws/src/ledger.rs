@@ -23,15 +23,15 @@ mod breaker_item;
 mod chain;
 pub mod dead;
 mod delivery_item;
+mod due_index;
 mod flow;
 pub mod jobs;
-mod lanes;
 mod list;
 
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
+pub use due_index::{Due, DueDelivery};
 pub use flow::{DueFlow, Receiver, Woken};
-pub use lanes::{Due, DueDelivery};
 pub use list::{DeliveryPage, Range};
 
 use breaker_item::{breaker_key, is_breaker};
@@ -60,7 +60,7 @@ pub struct Loaded {
 
 /// Which attempt of which delivery a write is about: it happens only if the row still waits for that one.
 #[derive(Debug, Clone, Copy)]
-pub struct Slot {
+pub struct AttemptKey {
     /// The webhook.
     pub webhook: WebhookId,
     /// The delivery.
@@ -71,7 +71,7 @@ pub struct Slot {
     pub attempt: u32,
 }
 
-impl Slot {
+impl AttemptKey {
     /// Returns the attempt that a message asks for.
     #[must_use]
     pub fn of(message: &Message) -> Self {
@@ -167,20 +167,25 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn lease(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn lease(
+        &self,
+        attempt_key: AttemptKey,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
         let update = self
-            .update(slot)
+            .update(attempt_key)
             .update_expression("SET lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires")
             .condition_expression(
                 "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
                  AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
             )
-            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":attempt", number(attempt_key.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked));
         let update = update.expression_attribute_values(":now", number(now.as_millisecond()));
-        written(with_lease(update, slot, until)).await
+        written(with_lease(update, attempt_key, until)).await
     }
 
     /// Writes the outcome of an attempt (`None` if the delivery was cancelled before it), unless another process did.
@@ -190,12 +195,12 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn record(
         &self,
-        slot: Slot,
+        attempt_key: AttemptKey,
         attempt: Option<&Attempt>,
         progress: &Progress,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
-        written(self.outcome(slot, attempt, progress, Some(expires_at(now)), now)?).await
+        written(self.outcome(attempt_key, attempt, progress, Some(expires_at(now)), now)?).await
     }
 
     /// Puts a delivery off to the time of `progress`, unless it went on meanwhile or a process is at it. It expires when it would have:
@@ -204,8 +209,13 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn put_off(&self, slot: Slot, progress: &Progress, now: Timestamp) -> Result<Written, StoreError> {
-        let update = self.outcome(slot, None, progress, None, now)?;
+    pub async fn put_off(
+        &self,
+        attempt_key: AttemptKey,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let update = self.outcome(attempt_key, None, progress, None, now)?;
         let waits = update.get_condition_expression().clone().unwrap_or_default();
         let update = update
             .condition_expression(format!("{waits} AND (attribute_not_exists(lease_until) OR lease_until <= :now)"))
@@ -216,7 +226,7 @@ impl Ledger {
     /// Returns the write of [`record`](Self::record), which renews the time at which the row expires.
     fn outcome(
         &self,
-        slot: Slot,
+        attempt_key: AttemptKey,
         attempt: Option<&Attempt>,
         progress: &Progress,
         expires_at: Option<i64>,
@@ -225,12 +235,12 @@ impl Ledger {
         let mut set = vec!["delivery_state = :state", "next_attempt = :next"];
         let mut remove = vec!["lease_until"];
         let mut update = self
-            .update(slot)
+            .update(attempt_key)
             .condition_expression(
                 "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked)",
             )
-            .expression_attribute_values(":cycle", number(slot.cycle))
-            .expression_attribute_values(":attempt", number(slot.attempt))
+            .expression_attribute_values(":cycle", number(attempt_key.cycle))
+            .expression_attribute_values(":attempt", number(attempt_key.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked))
@@ -242,7 +252,7 @@ impl Ledger {
         }
         if let Some(attempt) = attempt {
             let attempt = serde_dynamo::to_attribute_value(attempt)
-                .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;
+                .map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))?;
             set.push("attempts = list_append(attempts, :made)");
             update = update.expression_attribute_values(":made", AttributeValue::L(vec![attempt]));
         }
@@ -253,7 +263,7 @@ impl Ledger {
             }
             None => remove.push("next_at"),
         }
-        match lane_of(progress, slot.webhook, slot.delivery, now) {
+        match lane_of(progress, attempt_key.webhook, attempt_key.delivery, now) {
             Some((lane, at)) => {
                 set.extend(["lane = :lane", "lane_at = :lane_at"]);
                 update = update
@@ -289,18 +299,21 @@ impl Ledger {
         item.filter(|item| is_live(item, now)).map(|item| from_item::<DeliveryItem>(item)?.try_into()).transpose()
     }
 
-    fn update(&self, slot: Slot) -> UpdateItemFluentBuilder {
-        self.client.update_item().table_name(&self.table).set_key(Some(item_key(slot.webhook, slot.delivery)))
+    fn update(&self, attempt_key: AttemptKey) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(attempt_key.webhook, attempt_key.delivery)))
     }
 }
 
-fn with_lease(update: UpdateItemFluentBuilder, slot: Slot, until: Timestamp) -> UpdateItemFluentBuilder {
+fn with_lease(update: UpdateItemFluentBuilder, attempt_key: AttemptKey, until: Timestamp) -> UpdateItemFluentBuilder {
     update
-        .expression_attribute_values(":cycle", number(slot.cycle))
+        .expression_attribute_values(":cycle", number(attempt_key.cycle))
         .expression_attribute_values(":until", number(until.as_millisecond()))
         // Or it could expire while it is under way.
         .expression_attribute_values(":expires", number(expires_at(until)))
-        .expression_attribute_values(":lane", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
+        .expression_attribute_values(":lane", text(due_lane(attempt_key.delivery.shard(DUE_SHARDS))))
 }
 
 fn state(state: State) -> AttributeValue {

@@ -6,9 +6,9 @@
 
 mod batch;
 pub mod bodies;
+pub mod dead_letters;
 mod error;
 pub mod events;
-pub mod exhausted;
 mod items;
 pub mod keyring;
 pub mod ledger;
@@ -18,9 +18,9 @@ pub mod secrets;
 pub mod usage;
 
 pub use bodies::Bodies;
+pub use dead_letters::DeadLetters;
 pub use error::StoreError;
 pub use events::Events;
-pub use exhausted::Exhausted;
 pub use keyring::Keyring;
 pub use ledger::Ledger;
 pub use queue::Queue;
@@ -91,8 +91,8 @@ impl Aws {
 
     /// Returns the queue of exhausted deliveries with that URL, with the tables where it is written that one is there.
     #[must_use]
-    pub fn exhausted(&self, url: String, events_table: String, deliveries_table: String) -> Exhausted {
-        Exhausted::new(self.queue(url), self.events(events_table), self.ledger(deliveries_table))
+    pub fn dead_letters(&self, url: String, events_table: String, deliveries_table: String) -> DeadLetters {
+        DeadLetters::new(self.queue(url), self.events(events_table), self.ledger(deliveries_table))
     }
 
     /// Returns the queue with that URL.

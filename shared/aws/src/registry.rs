@@ -49,7 +49,7 @@ pub struct Registry {
 
 /// What fan-out reads of the Registry for every batch, in one call.
 #[derive(Debug)]
-pub struct Glance {
+pub struct Versions {
     /// How items of the table map to events; `None` if the table is not registered.
     pub source: Option<Source>,
     /// For each tenant, the count of its webhook writes.
@@ -176,28 +176,28 @@ impl Registry {
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
-    pub async fn glance(
+    pub async fn read_versions(
         &self,
         table: &str,
         tenants: impl IntoIterator<Item = &TenantId>,
-    ) -> Result<Glance, StoreError> {
+    ) -> Result<Versions, StoreError> {
         let metas: HashMap<String, &TenantId> = tenants.into_iter().map(|tenant| (tenant_pk(tenant), tenant)).collect();
         let mut keys = vec![(self.table.clone(), key(SOURCES, &source_sk(table)))];
         keys.extend(metas.keys().map(|pk| (self.table.clone(), key(pk, "META"))));
         let found = batch::get(&self.client, keys).await?.remove(&self.table).unwrap_or_default();
         let generations = metas.values().map(|tenant| ((*tenant).clone(), 0)).collect();
-        let mut glance = Glance { source: None, generations, state_keys: HashMap::new() };
+        let mut versions = Versions { source: None, generations, state_keys: HashMap::new() };
         for item in found {
             let pk = item.get("pk").and_then(|pk| pk.as_s().ok()).cloned().unwrap_or_default();
             if let Some(tenant) = metas.get(&pk) {
                 let MetaItem { generation, state_key, .. } = from_item(item)?;
-                glance.generations.insert((*tenant).clone(), generation);
-                glance.state_keys.extend(state_key.map(|key| ((*tenant).clone(), key)));
+                versions.generations.insert((*tenant).clone(), generation);
+                versions.state_keys.extend(state_key.map(|key| ((*tenant).clone(), key)));
             } else {
-                glance.source = Some(from_item::<SourceItem>(item)?.source);
+                versions.source = Some(from_item::<SourceItem>(item)?.source);
             }
         }
-        Ok(glance)
+        Ok(versions)
     }
 }
 

@@ -23,8 +23,8 @@ use crate::payload::ContentType;
 use message::{Body, Message};
 
 pub mod breaker;
-pub mod burial;
 pub mod chain;
+pub mod dead_letter;
 pub mod decide;
 pub mod fault;
 pub mod job;

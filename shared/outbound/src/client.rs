@@ -21,10 +21,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use crate::dial::Dialer;
-use crate::names::Names;
+use crate::host_limit::{HostLimits, HostSlot};
 use crate::outcome::classify;
-use crate::places::{Place, Places};
 use crate::request::Request;
+use crate::resolver::Resolver;
 #[cfg(feature = "scripted")]
 use crate::script::Script;
 use crate::trace::{Trace, milliseconds};
@@ -58,7 +58,7 @@ const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery")
 pub struct Client {
     pool: Pool<Dialer, Full<Bytes>>,
     policy: Arc<TargetPolicy>,
-    places: Arc<Places>,
+    places: Arc<HostLimits>,
     #[cfg(feature = "scripted")]
     script: Option<Script>,
 }
@@ -72,10 +72,10 @@ impl Client {
     pub fn new(policy: TargetPolicy) -> Result<Self, rustls::Error> {
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let tls = tls.with_safe_default_protocol_versions()?.with_platform_verifier()?.with_no_client_auth();
-        Ok(Self::dialing(policy, Names::System, tls))
+        Ok(Self::dialing(policy, Resolver::System, tls))
     }
 
-    fn dialing(policy: TargetPolicy, names: Names, tls: ClientConfig) -> Self {
+    fn dialing(policy: TargetPolicy, names: Resolver, tls: ClientConfig) -> Self {
         let policy = Arc::new(policy);
         let pool = Pool::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -106,12 +106,12 @@ impl Client {
     ///
     /// The receiver does not cause the wait, so it comes before the request and is not part of its timeout. A delivery without
     /// time left when it gets the place was not attempted.
-    pub async fn place(&self, url: &str) -> Place {
+    pub async fn place(&self, url: &str) -> HostSlot {
         self.places.take(url).await
     }
 
     /// Sends one request and returns the outcome. Never fails: a failure is an outcome.
-    pub async fn post(&self, request: Request, place: Place) -> Outcome {
+    pub async fn post(&self, request: Request, place: HostSlot) -> Outcome {
         #[cfg(feature = "scripted")]
         if let Some(script) = &self.script {
             return script.answer(request).await;

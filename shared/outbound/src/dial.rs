@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::names::Names;
+use crate::resolver::Resolver;
 use crate::stream::Stream;
 use crate::trace::{Part, Trace};
 
@@ -27,7 +27,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Dialer {
     policy: Arc<TargetPolicy>,
-    names: Names,
+    names: Resolver,
     tls: TlsConnector,
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
-    pub(crate) fn new(policy: Arc<TargetPolicy>, names: Names, mut tls: ClientConfig) -> Self {
+    pub(crate) fn new(policy: Arc<TargetPolicy>, names: Resolver, mut tls: ClientConfig) -> Self {
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self { policy, names, tls: TlsConnector::from(Arc::new(tls)) }
     }

@@ -8,10 +8,10 @@
 mod client;
 mod dial;
 mod fetch;
-mod names;
+mod host_limit;
 mod outcome;
-mod places;
 mod request;
+mod resolver;
 #[cfg(feature = "scripted")]
 mod script;
 mod stream;
@@ -20,7 +20,7 @@ mod trace;
 
 pub use client::Client;
 pub use fetch::{FetchError, fetch};
-pub use places::Place;
+pub use host_limit::HostSlot;
 pub use request::Request;
 #[cfg(feature = "scripted")]
 pub use script::Script;

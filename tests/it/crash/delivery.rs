@@ -227,7 +227,7 @@ async fn crash_point_18_the_write_is_throttled() {
 /// Killed after the last attempt was written and before the dead letter: the row is the truth, and the sweep buries it.
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn crash_point_19_exhausted_and_not_buried() {
+async fn crash_point_19_exhausted_without_a_dead_letter() {
     let scene = Scene::start(|_| Answer::Status(500)).await;
     let mut deliver = scene.deliver().await;
     deliver.invoke(scene.first()).await;

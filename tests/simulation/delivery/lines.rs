@@ -12,7 +12,7 @@ use domain::time::Clock as _;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::cloud::{Fault, Weather};
+use tests::cloud::{Fault, Faults};
 
 use super::model::Mood;
 use super::process::Plan;
@@ -33,7 +33,7 @@ async fn world_with(limits: Value, deliveries: usize) -> (World, WebhookId) {
 
 /// Runs a batch of what is due in a queue; returns how many messages it had.
 async fn batch(world: &mut World, queue: &'static str, plan: Plan) -> usize {
-    let letters = world.ground.cloud.queues.receive(queue, 10, |letter| letter.id);
+    let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
     let count = letters.len();
     if count > 0 {
         world.run(vec![Work::Batch(queue, letters, plan)]).await;
@@ -57,12 +57,12 @@ fn in_line(world: &World) -> usize {
 /// Works at all that is due, three batches at once, until nothing is; a minute passes when nothing is on its way, and the sweep runs.
 /// Returns how many messages were received, and how long it took.
 async fn work_off(world: &mut World) -> (usize, SignedDuration) {
-    let started = world.ground.time.now();
+    let started = world.fixture.time.now();
     let mut received = 0;
     for _ in 0..10_000 {
         let mut work = Vec::new();
         for queue in ["deliveries", "retries", "retries"] {
-            let letters = world.ground.cloud.queues.receive(queue, 10, |letter| letter.id);
+            let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
             received += letters.len();
             if !letters.is_empty() {
                 work.push(Work::Batch(queue, letters, Plan::default()));
@@ -74,16 +74,16 @@ async fn work_off(world: &mut World) -> (usize, SignedDuration) {
         }
         let ended = |known: &super::model::Known| known.row.as_ref().is_some_and(|row| row.state.is_terminal());
         if world.model().deliveries.values().all(ended) {
-            return (received, world.ground.time.now().duration_since(started));
+            return (received, world.fixture.time.now().duration_since(started));
         }
-        let now = world.ground.time.now();
-        let next = QUEUES.iter().filter_map(|queue| world.ground.cloud.queues.next_due(queue)).min();
+        let now = world.fixture.time.now();
+        let next = QUEUES.iter().filter_map(|queue| world.fixture.cloud.queues.next_due(queue)).min();
         match next {
             Some(next) if next > now && next < now + SignedDuration::from_secs(60) => {
-                world.ground.time.jump(next.duration_since(now));
+                world.fixture.time.jump(next.duration_since(now));
             }
             _ => {
-                world.ground.time.jump(SignedDuration::from_secs(60));
+                world.fixture.time.jump(SignedDuration::from_secs(60));
                 world.run(vec![Work::Sweep(Plan::default())]).await;
             }
         }
@@ -95,11 +95,11 @@ async fn work_off(world: &mut World) -> (usize, SignedDuration) {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_that_wait_cost_one_message_more_each() {
     let (mut world, _) = world_with(json!({"max_concurrency": 5}), 1000).await;
-    world.ground.cloud.take_calls();
+    world.fixture.cloud.take_calls();
     let (received, took) = work_off(&mut world).await;
     assert_eq!(states(&world), BTreeMap::from([("delivered", 1000)]));
     assert!(received <= 2100, "{received} messages for 1000 deliveries");
-    let calls = world.ground.cloud.take_calls();
+    let calls = world.fixture.cloud.take_calls();
     println!("1000 deliveries, five at once: {received} messages in {took:#}, and the calls {calls:?}");
     let count = |operation: &str| calls.get(operation).copied().unwrap_or(0);
     assert!(count("PutItem") <= 1000, "each joins the line once: {calls:?}");
@@ -114,7 +114,7 @@ async fn the_oldest_goes_first() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1}), 0).await;
     for number in 0..30 {
         world.hand_over_real(webhook, format!(r#"{{"number":{number}}}"#));
-        world.ground.time.jump(SignedDuration::from_millis(1));
+        world.fixture.time.jump(SignedDuration::from_millis(1));
     }
     // All of them wait before the second one goes.
     for _ in 0..3 {
@@ -146,9 +146,9 @@ async fn a_process_that_dies_leaves_nobody_waiting() {
 async fn a_message_that_is_lost_is_sent_again() {
     let (mut world, _) = world_with(json!({"max_concurrency": 1}), 3).await;
     batch(&mut world, "deliveries", Plan::default()).await;
-    let woken = world.ground.cloud.queues.receive("retries", 10, |letter| letter.id);
+    let woken = world.fixture.cloud.queues.receive("retries", 10, |letter| letter.id);
     assert_eq!((woken.len(), in_line(&world)), (1, 1), "one place, one message");
-    world.ground.cloud.queues.delete("retries", &[woken[0].id]);
+    world.fixture.cloud.queues.delete("retries", &[woken[0].id]);
     let (_, took) = work_off(&mut world).await;
     assert_eq!(states(&world), BTreeMap::from([("delivered", 3)]));
     assert!(took < SignedDuration::from_mins(5), "{took:#}");
@@ -160,7 +160,7 @@ async fn a_line_that_is_empty_is_forgotten() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1}), 3).await;
     work_off(&mut world).await;
     world.drain().await;
-    let items = world.ground.cloud.tables.items("deliveries");
+    let items = world.fixture.cloud.tables.items("deliveries");
     let flow =
         items.iter().find(|item| item["pk"]["S"] == format!("W#{webhook}") && item["sk"]["S"] == "FLOW").unwrap();
     assert!(flow["lane"].is_null() && flow["lane_at"].is_null(), "{flow}");
@@ -174,7 +174,7 @@ async fn who_waits_for_a_webhook_that_is_paused_is_parked_and_goes_when_it_is_re
     world.pause(webhook).await;
     while batch(&mut world, "retries", Plan::default()).await > 0 {}
     for _ in 0..5 {
-        world.ground.time.jump(SignedDuration::from_secs(60));
+        world.fixture.time.jump(SignedDuration::from_secs(60));
         world.run(vec![Work::Sweep(Plan::default())]).await;
         while batch(&mut world, "retries", Plan::default()).await > 0 {}
     }
@@ -197,7 +197,7 @@ async fn who_waits_for_a_webhook_that_is_deleted_is_cancelled() {
 async fn who_waits_for_a_limit_that_is_removed_goes() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1}), 10).await;
     batch(&mut world, "deliveries", Plan::default()).await;
-    let now = world.ground.time.now();
+    let now = world.fixture.time.now();
     let remove = |webhook: &mut domain::webhook::Webhook| webhook.settings.max_concurrency = None;
     world.hooks.change(&TENANT.parse().unwrap(), webhook, now, remove).await;
     world.model().hooks.get_mut(&webhook).unwrap().max_concurrency = None;
@@ -214,7 +214,7 @@ async fn who_waits_for_a_receiver_that_goes_down_is_parked_and_goes_when_it_is_u
         for queue in ["deliveries", "retries"] {
             batch(&mut world, queue, Plan::default()).await;
         }
-        world.ground.time.jump(SignedDuration::from_secs(1));
+        world.fixture.time.jump(SignedDuration::from_secs(1));
     }
     assert!(states(&world)["parked"] >= 30 && in_line(&world) == 0, "{:?}", states(&world));
     world.drain().await;
@@ -237,14 +237,14 @@ async fn a_rate_and_a_number_at_once_hold_together() {
 async fn many_processes_at_once_take_their_turns() {
     let (world, webhook) = world_with(json!({"max_concurrency": 20}), 0).await;
     let tenant = TENANT.parse().unwrap();
-    let limits = domain::attempt::rate_limit::Limits { rate: None, concurrency: Some(20) };
+    let limits = domain::attempt::rate_limit::ReceiverLimits { rate: None, concurrency: Some(20) };
     let receiver = aws::ledger::Receiver { webhook, tenant: &tenant, limits };
-    let at = world.ground.time.now();
-    let cloud = &world.ground.cloud;
+    let at = world.fixture.time.now();
+    let cloud = &world.fixture.cloud;
     let processes = (0..40_u32).map(|number| async move {
         let slow = move |_: &str, call: usize| {
             let milliseconds = 3 + (call + usize::try_from(number).unwrap()) % 7;
-            Weather { delay: Duration::from_millis(u64::try_from(milliseconds).unwrap()), fault: None }
+            Faults { delay: Duration::from_millis(u64::try_from(milliseconds).unwrap()), fault: None }
         };
         let ledger = cloud.line(Arc::new(slow)).aws().await.ledger("deliveries".to_owned());
         let ask = Ask { delivery: DeliveryId::from_parts(at, number.into()), had_turn: false };
@@ -267,7 +267,7 @@ async fn a_delivery_that_is_sent_again_waits_too() {
     work_off(&mut world).await;
     assert_eq!(states(&world), BTreeMap::from([("exhausted", 3)]));
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
-    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 3);
+    assert_eq!(world.fixture.cloud.queues.redrive("exhausted", "retries", 10).len(), 3);
     batch(&mut world, "retries", Plan::default()).await;
     assert!(in_line(&world) >= 1);
     world.drain().await;

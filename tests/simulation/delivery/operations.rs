@@ -54,10 +54,10 @@ impl World {
     /// A message in the queue that is no test, with that text as its body.
     pub(super) fn hand_over_real(&mut self, webhook: WebhookId, text: String) {
         self.published += 1;
-        let event = EventId::from_parts(self.ground.time.now(), self.published);
+        let event = EventId::from_parts(self.fixture.time.now(), self.published);
         let body = Body::Inline(text.clone());
         let message = Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
-        self.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        self.fixture.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         self.model().publish(message, Some(text));
     }
 
@@ -65,17 +65,17 @@ impl World {
     pub(super) fn hand_over(&mut self, webhook: WebhookId, body: Body, text: Option<String>) {
         self.count("deliveries");
         self.published += 1;
-        let event = EventId::from_parts(self.ground.time.now(), self.published);
+        let event = EventId::from_parts(self.fixture.time.now(), self.published);
         let mut message =
             Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body);
         message.test = self.roll(50) == 0;
         if self.roll(40) == 0 {
             self.count("over the budget");
             let until =
-                self.ground.time.now() + SignedDuration::from_mins(i64::try_from(self.roll(3 * 24 * 60)).unwrap());
+                self.fixture.time.now() + SignedDuration::from_mins(i64::try_from(self.roll(3 * 24 * 60)).unwrap());
             message.deferral = Some(Deferral::Until(until));
         }
-        self.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        self.fixture.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         self.model().publish(message, text);
     }
 
@@ -84,7 +84,7 @@ impl World {
         self.count("poison");
         self.published += 1;
         let text = format!("poison {}", self.published);
-        self.ground.cloud.queues.send("deliveries", text.clone(), Duration::ZERO, None, None);
+        self.fixture.cloud.queues.send("deliveries", text.clone(), Duration::ZERO, None, None);
         self.model().poison.insert(text);
     }
 
@@ -93,11 +93,11 @@ impl World {
         let mut work = Vec::new();
         for _ in 0..=self.roll(3) {
             let queue = QUEUES[self.roll(4).saturating_sub(1)];
-            let random = &self.ground.random;
+            let random = &self.fixture.random;
             // In any order.
             let order = |_: &Letter| random.lock().unwrap().random::<u32>();
             let copies = [0, 0, 1, 2, 4, 9][self.roll(6)];
-            let letters = self.ground.cloud.queues.receive(queue, 10 - copies, order);
+            let letters = self.fixture.cloud.queues.receive(queue, 10 - copies, order);
             if !letters.is_empty() {
                 let letters = self.with_copies(queue, letters, copies);
                 work.push(Work::Batch(queue, letters, self.fate()));
@@ -114,7 +114,7 @@ impl World {
     /// Puts copies of a batch's messages into it, anywhere.
     fn with_copies(&mut self, queue: &str, mut letters: Vec<Letter>, copies: usize) -> Vec<Letter> {
         for _ in 0..copies {
-            let copy = self.ground.cloud.queues.receive_copy(queue, letters[self.roll(letters.len())].id);
+            let copy = self.fixture.cloud.queues.receive_copy(queue, letters[self.roll(letters.len())].id);
             letters.insert(self.roll(letters.len() + 1), copy);
             self.count("copies in a batch");
         }
@@ -135,7 +135,7 @@ impl World {
         match self.roll(100) {
             0..8 => dies(1 + self.roll(12), [Fault::DieBefore, Fault::DieAfter][self.roll(2)]),
             8..11 => Plan { dies_at_request: true, ..Plan::default() },
-            11..20 => Plan { gloomy: true, ..Plan::default() },
+            11..20 => Plan { flaky: true, ..Plan::default() },
             _ => Plan::default(),
         }
     }
@@ -154,8 +154,11 @@ impl World {
             Mood::Unavailable,
             Mood::Gone,
         ];
-        let mood =
-            if self.roll(2) == 0 { Mood::Up } else { *moods.choose(&mut *self.ground.random.lock().unwrap()).unwrap() };
+        let mood = if self.roll(2) == 0 {
+            Mood::Up
+        } else {
+            *moods.choose(&mut *self.fixture.random.lock().unwrap()).unwrap()
+        };
         self.model().hooks.get_mut(&webhook).unwrap().mood = mood;
         if living.len() < HOOKS {
             self.register().await;
@@ -165,10 +168,10 @@ impl World {
     /// A queue hands out a message once more.
     fn duplicate(&mut self) {
         let queue = QUEUES[self.roll(3)];
-        let length = self.ground.cloud.queues.len(queue);
+        let length = self.fixture.cloud.queues.len(queue);
         if length > 0 {
             self.count("duplicates");
-            self.ground.cloud.queues.duplicate(queue, self.roll(length));
+            self.fixture.cloud.queues.duplicate(queue, self.roll(length));
         }
     }
 
@@ -180,11 +183,11 @@ impl World {
             60..90 => self.roll(20 * 60),
             90..96 => self.roll(14 * 3600),
             _ => {
-                self.ground.time.jump(SignedDuration::from_millis(-1000));
+                self.fixture.time.jump(SignedDuration::from_millis(-1000));
                 return;
             }
         };
-        self.ground.time.jump(SignedDuration::from_secs(i64::try_from(seconds).unwrap()));
+        self.fixture.time.jump(SignedDuration::from_secs(i64::try_from(seconds).unwrap()));
     }
 
     async fn toggle_pause(&mut self) {
@@ -201,14 +204,14 @@ impl World {
     }
 
     pub(super) async fn pause(&mut self, webhook: WebhookId) {
-        let now = self.ground.time.now();
+        let now = self.fixture.time.now();
         let pause = Some(Pause { at: now, by_failures: false });
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, |webhook| webhook.pause = pause).await;
         self.model().hooks.get_mut(&webhook).unwrap().paused = true;
     }
 
     pub(super) async fn resume(&mut self, webhook: WebhookId) {
-        let now = self.ground.time.now();
+        let now = self.fixture.time.now();
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, |webhook| webhook.pause = None).await;
         self.model().hooks.get_mut(&webhook).unwrap().paused = false;
     }
@@ -218,7 +221,7 @@ impl World {
         self.count("changes of a limit");
         let living = self.living();
         let webhook = living[self.roll(living.len())];
-        let (now, limit) = (self.ground.time.now(), [None, Some(1), Some(2), Some(5)][self.roll(4)]);
+        let (now, limit) = (self.fixture.time.now(), [None, Some(1), Some(2), Some(5)][self.roll(4)]);
         let change = |webhook: &mut domain::webhook::Webhook| webhook.settings.max_concurrency = limit;
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, change).await;
         let mut model = self.model();
@@ -241,7 +244,7 @@ impl World {
     }
 
     pub(super) async fn delete(&mut self, webhook: WebhookId) {
-        let now = self.ground.time.now();
+        let now = self.fixture.time.now();
         self.hooks.delete(&TENANT.parse().unwrap(), webhook, now).await;
         self.model().hooks.get_mut(&webhook).unwrap().deleted = true;
     }
@@ -250,13 +253,13 @@ impl World {
     async fn restart(&mut self) {
         self.count("restarts");
         let index = self.roll(self.delivers.len());
-        self.delivers[index] = super::process::Process::<deliver::App>::start(&self.ground).await;
+        self.delivers[index] = super::process::Process::<deliver::App>::start(&self.fixture).await;
     }
 
     /// An operator moves dead letters back, as the console does: to where they came from or to the other queue.
     fn redrive(&mut self) {
         let from = if self.roll(10) == 0 { "dead-letters" } else { "exhausted" };
-        let moved = self.ground.cloud.queues.redrive(from, QUEUES[self.roll(2)], 1 + self.roll(40));
+        let moved = self.fixture.cloud.queues.redrive(from, QUEUES[self.roll(2)], 1 + self.roll(40));
         if !moved.is_empty() {
             self.count("redrives");
         }

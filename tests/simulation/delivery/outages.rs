@@ -15,11 +15,11 @@ const LASTS: SignedDuration = SignedDuration::from_hours(6);
 
 /// Does for about a minute what Lambda does: hands over what is due, and runs the sweep.
 async fn minute(world: &mut World) {
-    let started = world.ground.time.now();
+    let started = world.fixture.time.now();
     for _ in 0..4 {
         let mut work = Vec::new();
         for queue in QUEUES {
-            let letters = world.ground.cloud.queues.receive(queue, 10, |letter| letter.due);
+            let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.due);
             if !letters.is_empty() {
                 work.push(Work::Batch(queue, letters, Plan::default()));
             }
@@ -30,14 +30,14 @@ async fn minute(world: &mut World) {
         world.run(work).await;
     }
     world.run(vec![Work::Sweep(Plan::default())]).await;
-    let rest = SignedDuration::from_mins(1) - world.ground.time.now().duration_since(started);
-    world.ground.time.jump(rest.max(SignedDuration::ZERO));
+    let rest = SignedDuration::from_mins(1) - world.fixture.time.now().duration_since(started);
+    world.fixture.time.jump(rest.max(SignedDuration::ZERO));
 }
 
 /// Starts processes that remember nothing, as those do that Lambda starts meanwhile.
 async fn restart(world: &mut World) {
     for index in 0..world.delivers.len() {
-        world.delivers[index] = Process::<deliver::App>::start(&world.ground).await;
+        world.delivers[index] = Process::<deliver::App>::start(&world.fixture).await;
     }
 }
 
@@ -51,23 +51,23 @@ async fn live_through(world: &mut World, outage: Outage) -> Timestamp {
     minute(world).await;
     world.model().hooks.get_mut(&webhooks[0]).unwrap().mood = Mood::Up;
     restart(world).await;
-    *world.ground.outage.lock().unwrap() = Some(outage);
-    let end = world.ground.time.now() + LASTS;
+    *world.fixture.outage.lock().unwrap() = Some(outage);
+    let end = world.fixture.time.now() + LASTS;
     let mut minutes = 0;
-    while world.ground.time.now() < end {
+    while world.fixture.time.now() < end {
         if minutes % 10 == 0 {
             world.publish(webhooks[minutes / 10 % webhooks.len()]);
         }
         minutes += 1;
         minute(world).await;
     }
-    *world.ground.outage.lock().unwrap() = None;
-    world.ground.time.now()
+    *world.fixture.outage.lock().unwrap() = None;
+    world.fixture.time.now()
 }
 
 /// Nothing was moved away by SQS, and there are no more messages than deliveries, but for some copies.
 fn assert_no_flood(world: &World) {
-    let queues = &world.ground.cloud.queues;
+    let queues = &world.fixture.cloud.queues;
     assert_eq!(queues.len("dead-letters"), 0, "SQS gave up messages");
     let messages: usize = QUEUES.iter().map(|queue| queues.len(queue)).sum();
     let deliveries = world.model().deliveries.len();
@@ -84,7 +84,7 @@ async fn assert_all_arrive(mut world: World) {
         let is_given_up = known.body.is_none() || known.message.test;
         assert!(state == State::Delivered || is_given_up, "{id}: {known:?}");
     }
-    assert_eq!(world.ground.cloud.queues.len("dead-letters"), 0);
+    assert_eq!(world.fixture.cloud.queues.len("dead-letters"), 0);
 }
 
 /// Secrets cannot be read: a tenant sees its deliveries wait, from the third receive on.

@@ -15,7 +15,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tests::cloud::recursion::{DELIVER, invoked};
-use tests::cloud::{Cloud, Fault, Forecast, Letter, Line, Weather, sqs_event};
+use tests::cloud::{Cloud, Fault, FaultScript, Faults, Letter, Line, sqs_event};
 
 use super::model::{Model, Mood};
 
@@ -59,7 +59,7 @@ impl Clock for Skewed {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Whether calls fail now and then.
-    pub(super) gloomy: bool,
+    pub(super) flaky: bool,
     /// Whether each index that is queried repeats its items.
     pub(super) repeats: bool,
     /// At which call the process dies, and how.
@@ -92,7 +92,7 @@ impl Outage {
 
 /// What all processes have in common.
 #[derive(Clone)]
-pub(super) struct Ground {
+pub(super) struct Fixture {
     pub(super) random: Shared<StdRng>,
     pub(super) time: Arc<Time>,
     pub(super) cloud: Arc<Cloud>,
@@ -109,8 +109,8 @@ pub(super) struct Process<A> {
     line: Line,
 }
 
-fn forecast(plan: &Shared<Plan>, ground: &Ground) -> Forecast {
-    let (plan, random, outage) = (Arc::clone(plan), Arc::clone(&ground.random), Arc::clone(&ground.outage));
+fn fault_script(plan: &Shared<Plan>, fixture: &Fixture) -> FaultScript {
+    let (plan, random, outage) = (Arc::clone(plan), Arc::clone(&fixture.random), Arc::clone(&fixture.outage));
     Arc::new(move |operation, _| {
         let (mut plan, mut random) = (plan.lock().unwrap(), random.lock().unwrap());
         plan.calls += 1;
@@ -121,7 +121,7 @@ fn forecast(plan: &Shared<Plan>, ground: &Ground) -> Forecast {
                 Some(*[Fault::Throttle, Fault::HangBefore].choose(&mut *random).unwrap())
             }
             _ if plan.repeats && operation == "Query" => Some(Fault::Repeat),
-            _ if plan.gloomy && random.random_ratio(1, 4) => {
+            _ if plan.flaky && random.random_ratio(1, 4) => {
                 let faults =
                     [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter];
                 let faults = if operation == "Query" { &[Fault::Stale, Fault::Repeat][..] } else { &faults[..] };
@@ -133,7 +133,7 @@ fn forecast(plan: &Shared<Plan>, ground: &Ground) -> Forecast {
         if let Some(fault) = fault {
             *plan.met.entry(name(fault)).or_default() += 1;
         }
-        Weather { delay, fault }
+        Faults { delay, fault }
     })
 }
 
@@ -151,11 +151,11 @@ fn name(fault: Fault) -> &'static str {
     }
 }
 
-async fn connect(ground: &Ground) -> (Shared<Plan>, Arc<Skewed>, Line, aws::Aws) {
+async fn connect(fixture: &Fixture) -> (Shared<Plan>, Arc<Skewed>, Line, aws::Aws) {
     let plan = Shared::<Plan>::default();
-    let skew = ground.random.lock().unwrap().random_range(-1500..1500);
-    let clock = Arc::new(Skewed(Arc::clone(&ground.time), SignedDuration::from_millis(skew)));
-    let line = ground.cloud.line(forecast(&plan, ground));
+    let skew = fixture.random.lock().unwrap().random_range(-1500..1500);
+    let clock = Arc::new(Skewed(Arc::clone(&fixture.time), SignedDuration::from_millis(skew)));
+    let line = fixture.cloud.line(fault_script(&plan, fixture));
     let aws = line.aws().await;
     (plan, clock, line, aws)
 }
@@ -194,8 +194,8 @@ impl<A> Process<A> {
 }
 
 impl Process<deliver::App> {
-    pub(super) async fn start(ground: &Ground) -> Self {
-        let (plan, clock, line, aws) = connect(ground).await;
+    pub(super) async fn start(fixture: &Fixture) -> Self {
+        let (plan, clock, line, aws) = connect(fixture).await;
         let config = deliver::Config {
             registry_table: "registry".to_owned(),
             events_table: "events".to_owned(),
@@ -207,9 +207,9 @@ impl Process<deliver::App> {
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::attempt::target::TargetPolicy::default(),
         };
-        let random = Arc::clone(&ground.random);
+        let random = Arc::clone(&fixture.random);
         let draw = Box::new(move || random.lock().unwrap().random());
-        let receivers = ground.client.clone().scripted(script(ground, &plan, &line));
+        let receivers = fixture.client.clone().scripted(script(fixture, &plan, &line));
         let app = deliver::App::new(config, &aws, receivers, Box::new(Of(Arc::clone(&clock))), draw);
         Self { app, plan, clock, line }
     }
@@ -224,8 +224,8 @@ impl Process<deliver::App> {
 }
 
 impl Process<sweep::App> {
-    pub(super) async fn start(ground: &Ground) -> Self {
-        let (plan, clock, line, aws) = connect(ground).await;
+    pub(super) async fn start(fixture: &Fixture) -> Self {
+        let (plan, clock, line, aws) = connect(fixture).await;
         let config = sweep::Config {
             registry_table: "registry".to_owned(),
             deliveries_table: "deliveries".to_owned(),
@@ -244,9 +244,9 @@ impl Process<sweep::App> {
 }
 
 /// The receivers of all webhooks, as a process meets them. A webhook's URL names its id.
-fn script(ground: &Ground, plan: &Shared<Plan>, line: &Line) -> Script {
-    let (ground, plan, line) = (ground.clone(), Arc::clone(plan), line.clone());
-    Script::new(move |request| receive(ground.clone(), Arc::clone(&plan), line.clone(), request))
+fn script(fixture: &Fixture, plan: &Shared<Plan>, line: &Line) -> Script {
+    let (fixture, plan, line) = (fixture.clone(), Arc::clone(plan), line.clone());
+    Script::new(move |request| receive(fixture.clone(), Arc::clone(&plan), line.clone(), request))
         .with_token_servers(token)
 }
 
@@ -268,18 +268,18 @@ impl Drop for UnderWay {
     }
 }
 
-async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Request) -> Outcome {
+async fn receive(fixture: Fixture, plan: Shared<Plan>, line: Line, request: Request) -> Outcome {
     let (_, id) = request.url.rsplit_once('/').unwrap();
     let webhook: WebhookId = id.parse().unwrap();
     let (counts, mood, wait, luck) = {
-        let (mut model, mut random) = (ground.model.lock().unwrap(), ground.random.lock().unwrap());
-        let counts = model.arrived(webhook, &request, ground.time.now());
+        let (mut model, mut random) = (fixture.model.lock().unwrap(), fixture.random.lock().unwrap());
+        let counts = model.arrived(webhook, &request, fixture.time.now());
         (counts, model.hooks[&webhook].mood, random.random_range(1..200), random.random_bool(0.5))
     };
-    let _under_way = counts.then(|| UnderWay(Arc::clone(&ground.model), webhook));
+    let _under_way = counts.then(|| UnderWay(Arc::clone(&fixture.model), webhook));
     let header = request.headers.iter().find(|(name, _)| name == "webhook-id");
     let event = header.map(|(_, value)| value.clone()).unwrap();
-    let took = || ground.model.lock().unwrap().took(webhook, &event);
+    let took = || fixture.model.lock().unwrap().took(webhook, &event);
     let accepts = mood == Mood::Up || (mood == Mood::Flapping && luck);
     if accepts && luck {
         took();
@@ -304,7 +304,7 @@ async fn receive(ground: Ground, plan: Shared<Plan>, line: Line, request: Reques
         Mood::Throttling => answered(Verdict::Throttled, 429),
         Mood::Unavailable => answered(Verdict::Unavailable, 503),
         Mood::Gone => {
-            ground.model.lock().unwrap().hooks.get_mut(&webhook).unwrap().gone = true;
+            fixture.model.lock().unwrap().hooks.get_mut(&webhook).unwrap().gone = true;
             answered(Verdict::Gone, 410)
         }
         Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nothing listens"),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::State;
-use domain::delivery::job::{Job, Kind, Progress, Scope};
+use domain::delivery::job::{Job, JobKind, JobProgress, JobScope};
 use domain::delivery::message::{Body, Message};
 use domain::event::hops::Hops;
 use domain::id::{EventId, JobId};
 use domain::time::Clock as _;
 use serde_json::json;
-use tests::cloud::{Fault, Weather};
+use tests::cloud::{Fault, Faults};
 
 use super::model::Mood;
 use super::process::Plan;
@@ -25,7 +25,7 @@ async fn world_with(max_attempts: u32) -> (World, domain::id::WebhookId) {
 
 /// Runs a batch of what is due in a queue.
 async fn batch(world: &mut World, queue: &'static str, plan: Plan) {
-    let letters = world.ground.cloud.queues.receive(queue, 10, |letter| letter.id);
+    let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
     world.run(vec![Work::Batch(queue, letters, plan)]).await;
 }
 
@@ -36,7 +36,7 @@ async fn a_batch_that_dies_comes_again() {
     world.publish(webhook);
     for call in 1..4 {
         batch(&mut world, "deliveries", dies(call, Fault::DieBefore)).await;
-        world.ground.time.jump(jiff::SignedDuration::from_mins(6));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(6));
     }
     world.drain().await;
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().state == State::Delivered));
@@ -49,7 +49,7 @@ async fn an_exhausted_delivery_is_redriven() {
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
     world.publish(webhook);
     batch(&mut world, "deliveries", Plan::default()).await;
-    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
+    assert_eq!(world.fixture.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
     world.drain().await;
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().cycle == 1));
 }
@@ -62,7 +62,7 @@ async fn a_receiver_that_hangs_is_slow_meanwhile() {
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Slow;
     world.publish(webhook);
     world.publish(webhook);
-    let (queues, started) = (&world.ground.cloud.queues, tokio::time::Instant::now());
+    let (queues, started) = (&world.fixture.cloud.queues, tokio::time::Instant::now());
     let [first, second] = [1, 2].map(|_| queues.receive("deliveries", 1, |letter| letter.id));
     let hangs = world.delivers[0].deliver(&first);
     let next = async {
@@ -80,7 +80,7 @@ async fn a_body_that_has_expired_ends_its_delivery() {
     let (mut world, webhook) = world_with(3).await;
     world.hand_over(webhook, Body::Stored("long gone".to_owned()), None);
     batch(&mut world, "deliveries", Plan::default()).await;
-    let items = world.ground.cloud.tables.items("deliveries");
+    let items = world.fixture.cloud.tables.items("deliveries");
     let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
     assert_eq!(row["delivery_state"]["S"], "exhausted");
     assert!(row["attempts"].to_string().contains("its payload is kept no longer"), "{row}");
@@ -95,7 +95,7 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
         world.publish(webhook);
         batch(&mut world, "deliveries", Plan::default()).await;
     }
-    let queues = &world.ground.cloud.queues;
+    let queues = &world.fixture.cloud.queues;
     assert_eq!(queues.len("exhausted"), 2);
     // By the API, which leaves the letter where it is.
     let again =
@@ -104,11 +104,11 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
     batch(&mut world, "retries", Plan::default()).await;
     world.look_through_letters().await;
-    let queues = &world.ground.cloud.queues;
+    let queues = &world.fixture.cloud.queues;
     assert_eq!((queues.len("exhausted"), world.model().obsolete(queues)), (1, None));
     // What stays is visible again when the quarter hour is over, and can be moved back.
-    world.ground.time.jump(jiff::SignedDuration::from_mins(15));
-    assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
+    world.fixture.time.jump(jiff::SignedDuration::from_mins(15));
+    assert_eq!(world.fixture.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
 }
 
 /// A webhook whose receiver kills the process, and nine deliveries in the same batch.
@@ -135,7 +135,7 @@ async fn a_first_message_that_kills_does_not_take_its_batch_with_it() {
     let (mut world, webhook, _) = world_with_a_killer(Mood::Up, Mood::Killing).await;
     for _ in 0..20 {
         batch(&mut world, "deliveries", Plan::default()).await;
-        world.ground.time.jump(jiff::SignedDuration::from_mins(6));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(6));
     }
     assert_eq!(delivered(&world, webhook), 9);
 }
@@ -147,22 +147,22 @@ async fn a_later_message_that_kills_leaves_the_others_alone_and_does_not_multipl
     batch(&mut world, "deliveries", Plan::default()).await;
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
     world.model().hooks.get_mut(&kills).unwrap().mood = Mood::Killing;
-    world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+    world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
     for _ in 0..90 {
         for queue in ["retries", "slow"] {
             batch(&mut world, queue, Plan::default()).await;
         }
         world.run(vec![Work::Sweep(Plan::default())]).await;
-        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
     }
     assert_eq!(delivered(&world, webhook), 9);
-    let messages = world.ground.cloud.queues.len("retries");
+    let messages = world.fixture.cloud.queues.len("retries");
     assert!(messages <= 10, "{messages} messages of one delivery");
 }
 
 /// Runs a batch of two deliveries, the first of them with a copy, in this order of their messages; returns the webhooks' requests.
 async fn copied(world: &mut World, queue: &'static str, order: [usize; 3]) -> Vec<usize> {
-    let queues = Arc::clone(&world.ground.cloud);
+    let queues = Arc::clone(&world.fixture.cloud);
     let originals = queues.queues.receive(queue, 2, |letter| letter.id);
     let copy = queues.queues.receive_copy(queue, originals[0].id);
     let [first, second] = &originals[..] else { panic!("two messages") };
@@ -182,7 +182,7 @@ async fn copies_of_a_first_message_in_one_batch_are_one_delivery() {
         world.publish(webhook);
         world.publish(webhook);
         assert_eq!(copied(&mut world, "deliveries", order).await, [1, 1], "{order:?}");
-        assert_eq!(world.ground.cloud.queues.len("deliveries"), 0, "{order:?}: nothing comes back");
+        assert_eq!(world.fixture.cloud.queues.len("deliveries"), 0, "{order:?}: nothing comes back");
         let rows: Vec<_> = world.model().deliveries.values().map(|known| known.row.clone().unwrap().state).collect();
         assert_eq!(rows, [State::Delivered; 2], "{order:?}");
     }
@@ -197,9 +197,9 @@ async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
         world.publish(webhook);
         world.publish(webhook);
         batch(&mut world, "deliveries", Plan::default()).await;
-        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
         assert_eq!(copied(&mut world, "retries", order).await, [2, 2], "{order:?}");
-        assert_eq!(world.ground.cloud.queues.redrive("exhausted", "retries", 10).len(), 2, "{order:?}");
+        assert_eq!(world.fixture.cloud.queues.redrive("exhausted", "retries", 10).len(), 2, "{order:?}");
         assert_eq!(copied(&mut world, "retries", order).await, [3, 3], "{order:?}");
     }
 }
@@ -211,11 +211,11 @@ async fn a_late_copy_beside_the_retry_does_nothing() {
         let (mut world, webhook) = world_with(3).await;
         world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
         world.publish(webhook);
-        world.ground.cloud.queues.duplicate("deliveries", 0).unwrap();
-        let queues = Arc::clone(&world.ground.cloud);
+        world.fixture.cloud.queues.duplicate("deliveries", 0).unwrap();
+        let queues = Arc::clone(&world.fixture.cloud);
         let late = queues.queues.receive("deliveries", 1, |letter| std::cmp::Reverse(letter.id));
         batch(&mut world, "deliveries", Plan::default()).await;
-        world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
         let mut letters = queues.queues.receive("retries", 1, |letter| letter.id);
         letters.insert(usize::from(!late_first), late[0].clone());
         world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
@@ -234,24 +234,24 @@ async fn what_an_index_repeats_is_sent_once() {
     world.publish(webhook);
     world.publish(webhook);
     batch(&mut world, "deliveries", Plan::default()).await;
-    let cloud = Arc::clone(&world.ground.cloud);
+    let cloud = Arc::clone(&world.fixture.cloud);
     assert_eq!(cloud.queues.len("exhausted"), 2);
     // Further than the clocks of two processes are apart.
-    world.ground.time.jump(jiff::SignedDuration::from_mins(1));
+    world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
 
-    let ledger = cloud.line(Arc::new(|_, _| Weather::default())).aws().await.ledger("deliveries".to_owned());
-    let now = world.ground.time.now();
+    let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
+    let now = world.fixture.time.now();
     let job = Job {
         id: JobId::from_parts(now, 1),
         tenant: TENANT.parse().unwrap(),
         app: None,
-        kind: Kind::Redrive,
-        scope: Scope { webhook: None, event_types: Vec::new(), from: None, to: now },
+        kind: JobKind::Redrive,
+        scope: JobScope { webhook: None, event_types: Vec::new(), from: None, to: now },
         rate: 10,
         dry_run: false,
-        state: domain::delivery::job::State::Running,
+        state: domain::delivery::job::JobState::Running,
         reason: None,
-        progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now },
+        progress: JobProgress { cursor: None, looked_at: 0, sent: 0, next_at: now },
         created_at: now,
         created_by: "ada".to_owned(),
         updated_at: now,
@@ -260,7 +260,7 @@ async fn what_an_index_repeats_is_sent_once() {
     ledger.start_job(job, now).await.unwrap();
     world.run(vec![Work::Sweep(Plan { repeats: true, ..Plan::default() })]).await;
     let job = ledger.job(&tenant, id, now).await.unwrap().unwrap();
-    assert_eq!((job.state, job.progress.looked_at, job.progress.sent), (domain::delivery::job::State::Done, 2, 2));
+    assert_eq!((job.state, job.progress.looked_at, job.progress.sent), (domain::delivery::job::JobState::Done, 2, 2));
     assert_eq!(cloud.queues.len("retries"), 2, "one message for each letter");
 }
 
@@ -272,8 +272,8 @@ async fn a_due_row_that_an_index_repeats_is_woken_once() {
     world.publish(webhook);
     world.publish(webhook);
     batch(&mut world, "deliveries", Plan::default()).await;
-    let cloud = Arc::clone(&world.ground.cloud);
-    world.ground.time.jump(jiff::SignedDuration::from_mins(5));
+    let cloud = Arc::clone(&world.fixture.cloud);
+    world.fixture.time.jump(jiff::SignedDuration::from_mins(5));
     let lost: Vec<u64> =
         cloud.queues.receive("retries", 10, |letter| letter.id).iter().map(|letter| letter.id).collect();
     cloud.queues.delete("retries", &lost);
@@ -291,25 +291,25 @@ async fn the_event_that_the_sweep_publishes_of_an_exhausted_delivery_keeps_its_h
         let (mut world, webhook) = world_with(1).await;
         world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
         let text = "{}".to_owned();
-        let event = EventId::from_parts(world.ground.time.now(), 1);
+        let event = EventId::from_parts(world.fixture.time.now(), 1);
         let (event_type, tenant) = ("order.created".parse().unwrap(), TENANT.parse().unwrap());
         let message = Message::first(event, event_type, webhook, tenant, Body::Inline(text.clone()));
         let message = Message { hops, ..message };
-        world.ground.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
+        world.fixture.cloud.queues.send("deliveries", message.to_json(), Duration::ZERO, None, None);
         world.model().publish(message.clone(), Some(text));
-        let started = world.ground.time.now();
+        let started = world.fixture.time.now();
         batch(&mut world, "deliveries", dies(call, Fault::DieBefore)).await;
         let row = world.model().deliveries[&message.delivery].row.clone();
-        let cloud = Arc::clone(&world.ground.cloud);
+        let cloud = Arc::clone(&world.fixture.cloud);
         if row.is_none_or(|row| row.state != State::Exhausted) || !cloud.tables.items("events").is_empty() {
             continue;
         }
-        world.ground.time.jump(jiff::SignedDuration::from_mins(5));
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(5));
         world.run(vec![Work::Sweep(Plan::default())]).await;
         let letters = cloud.queues.receive("exhausted", 10, |letter| letter.id);
         assert_eq!(letters.iter().map(|letter| letter.message.as_ref().unwrap().hops).collect::<Vec<_>>(), [hops]);
-        let aws = cloud.line(Arc::new(|_, _| Weather::default())).aws().await;
-        let (tenant, now) = (message.tenant, world.ground.time.now());
+        let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
+        let (tenant, now) = (message.tenant, world.fixture.time.now());
         let range = (started - Duration::from_mins(1), now);
         let events = aws.events("events".to_owned()).list_oldest_first(&tenant, range, None, 10, now, |_| true).await;
         let events: Vec<_> =

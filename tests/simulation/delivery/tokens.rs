@@ -24,7 +24,7 @@ fn publish(world: &mut World, webhook: WebhookId) {
 
 /// What the log says of the only delivery, in milliseconds: the whole attempt, and the wait for the token.
 fn logged(world: &World) -> (u32, u32) {
-    let items = world.ground.cloud.tables.items("deliveries");
+    let items = world.fixture.cloud.tables.items("deliveries");
     let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
     let outcome = &row["attempts"]["L"][0]["M"]["outcome"]["M"];
     let number = |value: &serde_json::Value| value["N"].as_str().unwrap().parse().unwrap();
@@ -37,7 +37,7 @@ async fn others_do_not_wait_behind_a_slow_authorization_server() {
     let webhook = behind_tokens(&mut world, 9, 20_000).await;
     publish(&mut world, webhook);
     publish(&mut world, webhook);
-    let (queues, started) = (&world.ground.cloud.queues, tokio::time::Instant::now());
+    let (queues, started) = (&world.fixture.cloud.queues, tokio::time::Instant::now());
     let [first, second] = [1, 2].map(|_| queues.receive("deliveries", 1, |letter| letter.id));
     let hangs = world.delivers[0].deliver(&first);
     let next = async {
@@ -65,7 +65,7 @@ async fn a_wait_for_a_token_holds_no_place_at_the_receivers_host() {
         publish(&mut world, webhook);
     }
     publish(&mut world, other);
-    let letters = world.ground.cloud.queues.receive("deliveries", 21, |letter| letter.id);
+    let letters = world.fixture.cloud.queues.receive("deliveries", 21, |letter| letter.id);
     assert_eq!(letters.len(), 21);
     let batch = world.delivers[0].deliver(&letters);
     let arrived = async {
@@ -83,7 +83,7 @@ async fn the_timeout_is_for_the_token_and_the_request_together() {
     let webhook = behind_tokens(&mut world, 4, 10_000).await;
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Slow;
     publish(&mut world, webhook);
-    let letters = world.ground.cloud.queues.receive("deliveries", 1, |letter| letter.id);
+    let letters = world.fixture.cloud.queues.receive("deliveries", 1, |letter| letter.id);
     let started = tokio::time::Instant::now();
     world.delivers[0].deliver(&letters).await;
     let took = started.elapsed();
@@ -96,7 +96,7 @@ async fn a_token_that_takes_too_long_fails_the_attempt() {
     let mut world = World::new(1).await;
     let webhook = behind_tokens(&mut world, 7, 10_000).await;
     publish(&mut world, webhook);
-    let letters = world.ground.cloud.queues.receive("deliveries", 1, |letter| letter.id);
+    let letters = world.fixture.cloud.queues.receive("deliveries", 1, |letter| letter.id);
     world.delivers[0].deliver(&letters).await;
     let (duration, token) = logged(&world);
     assert!((5000..5100).contains(&token) && duration == token, "{duration} {token}");

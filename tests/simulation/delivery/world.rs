@@ -14,7 +14,7 @@ use tests::Hooks;
 use tests::cloud::{Cloud, Fault, Letter};
 
 use super::model::{Hook, Model, Mood};
-use super::process::{Ground, Plan, Process, Time};
+use super::process::{Fixture, Plan, Process, Time};
 
 /// What deliver takes messages of.
 pub(super) const QUEUES: [&str; 3] = ["deliveries", "retries", "slow"];
@@ -26,7 +26,7 @@ pub(super) const HOOKS: usize = 12;
 const PROCESSES: usize = 3;
 
 pub(super) struct World {
-    pub(super) ground: Ground,
+    pub(super) fixture: Fixture,
     pub(super) hooks: Hooks,
     pub(super) delivers: Vec<Process<deliver::App>>,
     pub(super) sweeps: Vec<Process<sweep::App>>,
@@ -49,14 +49,14 @@ impl World {
         cloud.tables.keep_journal();
         let hooks = Hooks::new(&cloud).await;
         let client = outbound::Client::new(domain::attempt::target::TargetPolicy::default()).unwrap();
-        let ground = Ground { random, time, cloud, model: Arc::default(), outage: Arc::default(), client };
+        let fixture = Fixture { random, time, cloud, model: Arc::default(), outage: Arc::default(), client };
         let (mut delivers, mut sweeps) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
-            delivers.push(Process::<deliver::App>::start(&ground).await);
-            sweeps.push(Process::<sweep::App>::start(&ground).await);
+            delivers.push(Process::<deliver::App>::start(&fixture).await);
+            sweeps.push(Process::<sweep::App>::start(&fixture).await);
         }
         let counts = BTreeMap::new();
-        let mut world = Self { ground, hooks, delivers, sweeps, counts, published: 0, registered: 0 };
+        let mut world = Self { fixture, hooks, delivers, sweeps, counts, published: 0, registered: 0 };
         for _ in 0..HOOKS {
             world.register().await;
         }
@@ -68,11 +68,11 @@ impl World {
     }
 
     pub(super) fn roll(&self, below: usize) -> usize {
-        self.ground.random.lock().unwrap().random_range(0..below)
+        self.fixture.random.lock().unwrap().random_range(0..below)
     }
 
     pub(super) fn model(&self) -> std::sync::MutexGuard<'_, Model> {
-        self.ground.model.lock().unwrap()
+        self.fixture.model.lock().unwrap()
     }
 
     /// Registers one more webhook.
@@ -136,7 +136,7 @@ impl World {
             self.note(&letters, &met, back.is_none());
             if back.is_none() {
                 self.count("batches that died");
-                self.delivers[index] = Process::<deliver::App>::start(&self.ground).await;
+                self.delivers[index] = Process::<deliver::App>::start(&self.fixture).await;
             }
             self.settle(queue, letters, back, &met);
         }
@@ -146,14 +146,14 @@ impl World {
             self.note(&[], &met, false);
             if swept.is_none() {
                 self.count("sweeps that died or failed");
-                self.sweeps[index] = Process::<sweep::App>::start(&self.ground).await;
+                self.sweeps[index] = Process::<sweep::App>::start(&self.fixture).await;
             }
             removed += swept.map_or(0, |ran| ran.removed);
         }
         self.check("a run");
         if removed > 0 {
             *self.counts.entry("letters removed").or_default() += removed;
-            self.model().removed(&self.ground.cloud.queues);
+            self.model().removed(&self.fixture.cloud.queues);
         }
     }
 
@@ -187,15 +187,15 @@ impl World {
         assert!(back.is_empty() || !met.is_empty(), "nothing failed, and {back:?} of {letters:?} go back");
         let done: Vec<Letter> = letters.into_iter().filter(|letter| !back.contains(&letter.id)).collect();
         let ids: Vec<u64> = done.iter().map(|letter| letter.id).collect();
-        self.ground.cloud.queues.delete(queue, &ids);
+        self.fixture.cloud.queues.delete(queue, &ids);
         // What was written comes first, then who holds what.
         self.check("a batch");
-        self.model().acknowledged(&done, &self.ground.cloud.queues);
+        self.model().acknowledged(&done, &self.fixture.cloud.queues);
     }
 
     /// Looks at every write since the last time, and at who holds what was written.
     pub(super) fn check(&self, after: &str) {
-        let cloud = &self.ground.cloud;
+        let cloud = &self.fixture.cloud;
         let mut model = self.model();
         let written: Vec<DeliveryId> =
             cloud.tables.take_journal().iter().filter_map(|write| model.written(write)).collect();
@@ -206,12 +206,12 @@ impl World {
 
     /// Lets the sweep look through the queue of exhausted deliveries, as it does in the first minutes of an hour.
     pub(super) async fn look_through_letters(&mut self) {
-        let into_the_hour = self.ground.time.now().as_second() % 3600;
+        let into_the_hour = self.fixture.time.now().as_second() % 3600;
         // Later than the hour by any clock.
-        self.ground.time.jump(SignedDuration::from_secs(3600 - into_the_hour + 2));
-        for _ in 0..=self.ground.cloud.queues.len("exhausted") / 100 {
+        self.fixture.time.jump(SignedDuration::from_secs(3600 - into_the_hour + 2));
+        for _ in 0..=self.fixture.cloud.queues.len("exhausted") / 100 {
             self.run(vec![Work::Sweep(Plan::default())]).await;
-            self.ground.time.jump(SignedDuration::from_secs(50));
+            self.fixture.time.jump(SignedDuration::from_secs(50));
         }
     }
 
@@ -224,10 +224,10 @@ impl World {
             self.model().hooks.get_mut(&id).unwrap().mood = Mood::Up;
         }
         for _ in 0..10_000 {
-            let before = self.ground.time.now();
+            let before = self.fixture.time.now();
             let mut work = Vec::new();
             for queue in QUEUES {
-                let letters = self.ground.cloud.queues.receive(queue, 10, |letter| letter.id);
+                let letters = self.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
                 if !letters.is_empty() {
                     work.push(Work::Batch(queue, letters, Plan::default()));
                 }
@@ -237,10 +237,10 @@ impl World {
                 continue;
             }
             self.run(vec![Work::Sweep(Plan::default())]).await;
-            if QUEUES.iter().any(|queue| self.ground.cloud.queues.next_due(queue).is_some_and(|due| due <= before)) {
+            if QUEUES.iter().any(|queue| self.fixture.cloud.queues.next_due(queue).is_some_and(|due| due <= before)) {
                 continue;
             }
-            let queues = &self.ground.cloud.queues;
+            let queues = &self.fixture.cloud.queues;
             let times = QUEUES.iter().map(|queue| queues.next_due(queue)).chain([self.model().next_due()]);
             let Some(next) = times.flatten().min() else {
                 let states = self.model().ended(queues);
@@ -248,11 +248,11 @@ impl World {
                 self.counts.insert("joined a line", joined);
                 self.counts.extend(states);
                 self.look_through_letters().await;
-                let obsolete = self.model().obsolete(&self.ground.cloud.queues);
+                let obsolete = self.model().obsolete(&self.fixture.cloud.queues);
                 assert_eq!(obsolete, None, "its delivery is exhausted no longer");
                 return;
             };
-            self.ground.time.jump(next.duration_since(before).max(SignedDuration::from_secs(20)));
+            self.fixture.time.jump(next.duration_since(before).max(SignedDuration::from_secs(20)));
         }
         panic!(
             "it never ends: {:?}",

@@ -1,6 +1,6 @@
 //! That the cloud means what AWS means, asked by the code that will ask it.
 
-use aws::ledger::{Slot, Written};
+use aws::ledger::{AttemptKey, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::redact::SentHeaders;
@@ -23,8 +23,8 @@ impl Clock for Hand {
     }
 }
 
-fn fares(fault: Option<Fault>) -> Forecast {
-    Arc::new(move |_, number| Weather { fault: fault.filter(|_| number == 0), ..Weather::default() })
+fn fares(fault: Option<Fault>) -> FaultScript {
+    Arc::new(move |_, number| Faults { fault: fault.filter(|_| number == 0), ..Faults::default() })
 }
 
 async fn cloud() -> (Arc<Cloud>, Arc<Hand>, Webhook) {
@@ -78,7 +78,7 @@ async fn expressions_mean_what_they_say() {
     assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::Yes);
     assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::TooLate);
 
-    let slot = Slot { attempt: 2, ..Slot::of(&message) };
+    let slot = AttemptKey { attempt: 2, ..AttemptKey::of(&message) };
     let until = now + Duration::from_mins(1);
     assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::Yes);
     assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::TooLate);
@@ -90,7 +90,7 @@ async fn expressions_mean_what_they_say() {
     assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::TooLate);
     let row = ledger.delivery(webhook.id, message.delivery, now).await.unwrap().unwrap();
     assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(ledger.buried(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);
+    assert_eq!(ledger.dead_letter_sent(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);
     assert!(ledger.due(now + Duration::from_hours(1), 10, now).await.unwrap().is_empty(), "the index forgot it");
 }
 
@@ -149,7 +149,7 @@ async fn letters_are_hidden_and_removed() {
     let (cloud, hand, webhook) = cloud().await;
     let aws = cloud.line(fares(None)).aws().await;
     let url = "https://sqs.us-east-1.amazonaws.com/000000000000/exhausted".to_owned();
-    let exhausted = aws.exhausted(url, "events".to_owned(), "deliveries".to_owned());
+    let exhausted = aws.dead_letters(url, "events".to_owned(), "deliveries".to_owned());
     for number in 1..=11 {
         cloud.queues.send("exhausted", message(&webhook, number).to_json(), Duration::ZERO, None, None);
     }
@@ -174,8 +174,11 @@ async fn the_ledger_tells_where_the_deliveries_of_letters_stand() {
     let now = Timestamp::UNIX_EPOCH;
     ledger.record_first(&row(&webhook, &known), now).await.unwrap();
     let standings = ledger.standings([&known, &unknown, &known].into_iter(), now).await.unwrap();
-    let standing =
-        domain::delivery::burial::Standing { state: State::Retrying, cycle: 0, hops: domain::event::hops::Hops::NONE };
+    let standing = domain::delivery::dead_letter::Standing {
+        state: State::Retrying,
+        cycle: 0,
+        hops: domain::event::hops::Hops::NONE,
+    };
     assert_eq!(standings.into_iter().collect::<Vec<_>>(), [(known.delivery, standing)]);
     let later = now + domain::delivery::KEPT + Duration::from_secs(1);
     assert!(ledger.standings([&known].into_iter(), later).await.unwrap().is_empty());

@@ -16,7 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::{Cloud, Forecast, Line};
+use super::{Cloud, FaultScript, Line};
 
 /// The header by which Lambda follows a chain of requests.
 const TRACE: &str = "x-amzn-trace-id";
@@ -53,9 +53,9 @@ impl HttpConnector for Line {
 }
 
 impl Cloud {
-    /// Listens on loopback, and answers as `forecast` says; returns where.
-    pub async fn listen(self: &Arc<Self>, forecast: Forecast) -> String {
-        let app = Router::new().fallback(answer).with_state(self.line(forecast));
+    /// Listens on loopback, and answers as `fault_script` says; returns where.
+    pub async fn listen(self: &Arc<Self>, fault_script: FaultScript) -> String {
+        let app = Router::new().fallback(answer).with_state(self.line(fault_script));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
-use crate::idempotency::Once;
+use crate::idempotency::ShownOnce;
 use crate::problem::{Fault, Problem};
 
 /// The longest name, in characters.
@@ -139,14 +139,14 @@ pub(super) async fn create(
     let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static(""));
     let body = ApiKeyBody::from(key);
     let shown = ApiKeyWithText { api_key: body.clone(), key: text.text().expose_secret().to_owned() };
-    Ok(Once { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
+    Ok(ShownOnce { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
 }
 
 /// Which keys.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct ApiKeyQuery {
     /// Whether to include revoked keys.
     #[serde(default)]
     #[param(default = false)]
@@ -154,12 +154,12 @@ pub struct Filter {
 }
 
 /// Lists API keys
-#[utoipa::path(get, path = "/api-keys", tag = "API keys", params(Filter),
+#[utoipa::path(get, path = "/api-keys", tag = "API keys", params(ApiKeyQuery),
     responses((status = 200, description = "All keys", body = ApiKeyList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<ApiKeyQuery>,
 ) -> Result<Json<ApiKeyList>, Problem> {
     admin.of_the_tenant()?;
     let keys = app.registry.api_keys(&admin.tenant).await?.into_iter();

@@ -6,7 +6,7 @@ use aws::ledger::dead::Letters;
 use axum::extract::State;
 use axum::{Extension, Json};
 use domain::delivery::State as DeliveryState;
-use domain::delivery::job::{Kind, Place, Scope};
+use domain::delivery::job::{JobKind, JobScope, LetterPosition};
 use domain::event::pattern::EventPattern;
 use domain::id::WebhookId;
 use jiff::Timestamp;
@@ -35,8 +35,8 @@ pub struct DeadLetterBody {
 }
 
 impl DeadLetterBody {
-    fn place(&self) -> Place {
-        Place { at: self.exhausted_at.as_millisecond(), delivery: self.delivery.id }
+    fn place(&self) -> LetterPosition {
+        LetterPosition { at: self.exhausted_at.as_millisecond(), delivery: self.delivery.id }
     }
 }
 
@@ -53,7 +53,7 @@ pub struct DeadLetterList {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct DeadLetterQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^[0-9]{1,14}-dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -79,17 +79,17 @@ pub struct Filter {
 /// Deliveries that used up their attempts or were given up, newest first, until they are sent again or expire 30 days
 /// after their last attempt. Messages that could not be read are not included; they are in the operator's dead-letter
 /// queue.
-#[utoipa::path(get, path = "/dead-letters", tag = "Deliveries", params(Filter),
+#[utoipa::path(get, path = "/dead-letters", tag = "Deliveries", params(DeadLetterQuery),
     responses((status = 200, description = "A page", body = DeadLetterList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<DeadLetterQuery>,
 ) -> Result<Json<DeadLetterList>, Problem> {
-    let Filter { cursor, limit, webhook_id, event_type, from, to } = filter;
-    let (after, limit) = Page::new(cursor, limit).read::<Place>()?;
+    let DeadLetterQuery { cursor, limit, webhook_id, event_type, from, to } = filter;
+    let (after, limit) = Page::new(cursor, limit).read::<LetterPosition>()?;
     let to = to.unwrap_or(Timestamp::MAX);
-    let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
+    let scope = JobScope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
     let from = from.unwrap_or(Timestamp::UNIX_EPOCH);
     let now = app.clock.now();
     let which = Letters { tenant: &admin.tenant, from, to, after, newest_first: true, now };
@@ -162,6 +162,6 @@ pub(super) async fn redrive(
     if let Some(webhook) = webhook_id {
         registration::visible(&app, &admin, &webhook.to_string()).await?;
     }
-    let scope = Scope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
-    start(&app, admin, first_try.as_deref(), Kind::Redrive, scope, pace).await
+    let scope = JobScope { webhook: webhook_id, event_types: event_type.into_iter().collect(), from, to };
+    start(&app, admin, first_try.as_deref(), JobKind::Redrive, scope, pace).await
 }

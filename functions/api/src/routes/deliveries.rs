@@ -22,7 +22,7 @@ use crate::registration::visible;
 
 mod filter;
 
-pub use filter::Filter;
+pub use filter::DeliveryQuery;
 
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,13 +37,13 @@ pub struct DeliveryList {
 /// Lists deliveries
 ///
 /// Deliveries that have been attempted, newest first by the time of their events, each with its attempts.
-#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, Filter),
+#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, DeliveryQuery),
     responses((status = 200, description = "A page", body = DeliveryList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
     Path(id): Path<String>,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<DeliveryQuery>,
 ) -> Result<Json<DeliveryList>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
     let (range, limit) = filter.range(app.clock.now())?;

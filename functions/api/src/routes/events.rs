@@ -151,7 +151,7 @@ pub struct EventList {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct EventQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -175,7 +175,7 @@ pub struct Filter {
     to: Option<Timestamp>,
 }
 
-impl Filter {
+impl EventQuery {
     fn wants(&self, event: &Event) -> bool {
         let of_type = |pattern: &EventPattern| {
             pattern.matches(&event.event_type) || event.derived_types().any(|derived| pattern.matches(&derived))
@@ -190,12 +190,12 @@ impl Filter {
 ///
 /// Newest first. Changes of tables are kept for as long as the deployment is configured to keep them, published events
 /// for 30 days. An application sees its own events and those that belong to no application.
-#[utoipa::path(get, path = "/events", tag = "Events", params(Filter),
+#[utoipa::path(get, path = "/events", tag = "Events", params(EventQuery),
     responses((status = 200, description = "A page", body = EventList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<EventQuery>,
 ) -> Result<Json<EventList>, Problem> {
     let (below, limit) = Page::new(filter.cursor.clone(), filter.limit).read()?;
     let now = app.clock.now();

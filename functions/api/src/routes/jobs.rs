@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws::ledger::Written;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use domain::delivery::job::{Action, Job, Kind, Scope, State as JobState};
+use domain::delivery::job::{Action, Job, JobKind, JobScope, JobState};
 use domain::delivery::redelivery::{Refusal, receives};
 use domain::event::pattern::EventPattern;
 use domain::id::JobId;
@@ -79,8 +79,8 @@ pub(super) async fn recover(
     if body.since >= to {
         return Err(Problem::Invalid(vec![Fault::field("/since", "must be in the past")]));
     }
-    let scope = Scope { webhook: Some(webhook.id), event_types: Vec::new(), from: Some(body.since), to };
-    start(&app, admin, first_try.as_deref(), Kind::Recover, scope, pace).await
+    let scope = JobScope { webhook: Some(webhook.id), event_types: Vec::new(), from: Some(body.since), to };
+    start(&app, admin, first_try.as_deref(), JobKind::Recover, scope, pace).await
 }
 
 /// Which events to send to a webhook, and how fast.
@@ -139,8 +139,8 @@ pub(super) async fn replay(
     if !faults.is_empty() {
         return Err(Problem::Invalid(faults));
     }
-    let scope = Scope { webhook: Some(webhook.id), event_types: body.event_types, from: Some(from), to };
-    start(&app, admin, first_try.as_deref(), Kind::Replay, scope, pace).await
+    let scope = JobScope { webhook: Some(webhook.id), event_types: body.event_types, from: Some(from), to };
+    start(&app, admin, first_try.as_deref(), JobKind::Replay, scope, pace).await
 }
 
 /// A page of jobs.
@@ -157,7 +157,7 @@ pub struct JobList {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct JobQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -172,12 +172,12 @@ pub struct Filter {
 /// Lists jobs
 ///
 /// Newest first. Jobs expire 30 days after their last change.
-#[utoipa::path(get, path = "/jobs", tag = "Jobs", params(Filter),
+#[utoipa::path(get, path = "/jobs", tag = "Jobs", params(JobQuery),
     responses((status = 200, description = "A page", body = JobList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<JobQuery>,
 ) -> Result<Json<JobList>, Problem> {
     let (before, limit) = Page::new(filter.cursor, filter.limit).read()?;
     let wanted = |job: &Job| is_theirs(&admin, job) && filter.state.is_none_or(|state| state == job.state);

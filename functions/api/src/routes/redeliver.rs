@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use domain::delivery::Delivery;
-use domain::delivery::redelivery::{Plan, Refusal, plan, started};
+use domain::delivery::redelivery::{Redelivery, Refusal, plan, started};
 
 use crate::App;
 use crate::caller::Admin;
@@ -36,8 +36,8 @@ pub(super) async fn redeliver(
     let row = find(&app, &webhook, &delivery).await?;
     let refused = |refusal: Refusal| Problem::Conflict(refusal.to_string());
     let message = match plan(&row, &webhook).map_err(refused)? {
-        Plan::Send(message) => message,
-        Plan::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
+        Redelivery::Send(message) => message,
+        Redelivery::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
     };
     let progress = started(&row.progress, &message);
     app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;

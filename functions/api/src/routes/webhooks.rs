@@ -63,7 +63,7 @@ pub(super) async fn create(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct WebhookQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -100,7 +100,7 @@ pub struct Filter {
     include_deleted: bool,
 }
 
-impl Filter {
+impl WebhookQuery {
     fn wants(&self, webhook: &Webhook) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, value: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == value)
@@ -124,12 +124,12 @@ impl Filter {
 /// Lists webhooks
 ///
 /// Oldest first. Pages are stable: a webhook that is created or deleted in the meantime does not move the others.
-#[utoipa::path(get, path = "/webhooks", tag = "Webhooks", params(Filter),
+#[utoipa::path(get, path = "/webhooks", tag = "Webhooks", params(WebhookQuery),
     responses((status = 200, description = "A page", body = WebhookList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
-    Query(filter): Query<Filter>,
+    Query(filter): Query<WebhookQuery>,
 ) -> Result<Json<WebhookList>, Problem> {
     let (cursor, limit) = Page::new(filter.cursor.clone(), filter.limit).read()?;
     if filter.state.is_some_and(|state| !(1..=3).contains(&state)) {

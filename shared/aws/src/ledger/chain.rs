@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::delivery_item::{DeliveryItem, expires_at, lane_of};
-use super::{Ledger, Slot, Written, state, written};
+use super::{AttemptKey, Ledger, Written, state, written};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
@@ -165,14 +165,14 @@ impl Ledger {
     /// If the table is unavailable, or too many change the chain at once.
     pub async fn record_end(
         &self,
-        slot: Slot,
+        attempt_key: AttemptKey,
         entity: &str,
         attempt: Option<&Attempt>,
         progress: &Progress,
         now: Timestamp,
     ) -> Result<(Written, Option<Box<Released>>), StoreError> {
-        let row = self.outcome(slot, attempt, progress, Some(expires_at(now)), now)?;
-        match self.end(slot.webhook, entity, slot.delivery, Some(&row), now).await? {
+        let row = self.outcome(attempt_key, attempt, progress, Some(expires_at(now)), now)?;
+        match self.end(attempt_key.webhook, entity, attempt_key.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
             Advance::NotHead => Ok((written(row).await?, None)),
             Advance::TooLate => Ok((Written::TooLate, None)),
@@ -203,7 +203,7 @@ impl Ledger {
         let Some(entity) = &head.entity else { return Ok(Advance::NotHead) };
         let Progress { state: read, cycle, attempt, .. } = head.progress;
         let row = self
-            .update(Slot { webhook: head.webhook, delivery: head.id, cycle, attempt })
+            .update(AttemptKey { webhook: head.webhook, delivery: head.id, cycle, attempt })
             .update_expression(
                 "SET delivery_state = :cancelled, expires_at = :expires \
                  REMOVE lane, lane_at, next_at, lease_until, body_zstd, body_ref",
@@ -288,7 +288,7 @@ impl Ledger {
     fn let_go(&self, next: &Message, progress: &Progress, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         let (lane, at) = lane_of(progress, next.webhook, next.delivery, now).unzip();
         let mut set = "SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires".to_owned();
-        let mut update = self.update(Slot::of(next));
+        let mut update = self.update(AttemptKey::of(next));
         if let Some(next_at) = progress.next_at {
             set.push_str(", next_at = :next_at");
             update = update.expression_attribute_values(":next_at", number(next_at.as_millisecond()));

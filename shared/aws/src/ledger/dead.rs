@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::access::tenant::{AppId, TenantId};
-use domain::delivery::burial::Standing;
-use domain::delivery::job::Place;
+use domain::delivery::dead_letter::Standing;
+use domain::delivery::job::LetterPosition;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{EARLIER_ATTEMPTS, State};
 use domain::event::hops::Hops;
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::delivery_item::{DEAD_SHARDS, DUE_SHARDS, dead_lane, due_lane, item_key, stored};
-use super::{Ledger, Loaded, Slot, Written, state, with_lease, written};
+use super::{AttemptKey, Ledger, Loaded, Written, state, with_lease, written};
 use crate::items::{IS_LIVE, from_item, is_live, live_at, number, text};
 use crate::{Registry, StoreError, batch};
 
@@ -30,7 +30,7 @@ const CHUNK: usize = 50;
 #[derive(Debug, Clone)]
 pub struct Letter {
     /// Its position among the tenant's.
-    pub place: Place,
+    pub place: LetterPosition,
     /// The webhook that it was for.
     pub webhook: WebhookId,
     /// The application whose webhook that is, if it is one's.
@@ -49,7 +49,7 @@ pub struct Letters<'a> {
     /// Exhausted before.
     pub to: Timestamp,
     /// Beyond that one.
-    pub after: Option<Place>,
+    pub after: Option<LetterPosition>,
     /// In which order.
     pub newest_first: bool,
     /// The time of asking: what has expired by then is not listed.
@@ -64,7 +64,7 @@ pub struct LetterPage {
     /// How many were looked at.
     pub looked_at: usize,
     /// Where the next page starts, if there is one: beyond this place.
-    pub next: Option<Place>,
+    pub next: Option<LetterPosition>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,7 +90,7 @@ struct StandingItem {
 }
 
 impl Letters<'_> {
-    fn is_beyond(&self, place: Place) -> bool {
+    fn is_beyond(&self, place: LetterPosition) -> bool {
         self.after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
     }
 
@@ -122,7 +122,7 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn redrive(
         &self,
-        slot: Slot,
+        attempt_key: AttemptKey,
         attempts: usize,
         body: Option<(&Body, ContentType)>,
         until: Timestamp,
@@ -135,12 +135,12 @@ impl Ledger {
         // From behind, which is right whether one removal moves what comes after it before the next one or, as on AWS, not.
         let mut remove: Vec<_> = (0..surplus).rev().map(|index| format!("attempts[{index}]")).collect();
         let mut update = self
-            .update(slot)
+            .update(attempt_key)
             .condition_expression(
                 "delivery_cycle = :before AND delivery_state IN (:delivered, :exhausted, :cancelled, :failed)",
             )
-            .expression_attribute_values(":attempt", number(slot.attempt))
-            .expression_attribute_values(":before", number(slot.cycle - 1))
+            .expression_attribute_values(":attempt", number(attempt_key.attempt))
+            .expression_attribute_values(":before", number(attempt_key.cycle - 1))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":delivered", state(State::Delivered))
             .expression_attribute_values(":exhausted", state(State::Exhausted))
@@ -148,7 +148,7 @@ impl Ledger {
             .expression_attribute_values(":failed", state(State::Failed));
         if let Some((body, content_type)) = body {
             let content_type = serde_dynamo::to_attribute_value(content_type)
-                .map_err(|error| StoreError::inconsistent(slot.delivery, error))?;
+                .map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))?;
             set.push("content_type = :content_type");
             update = update.expression_attribute_values(":content_type", content_type);
             let (packed, key) = stored(Some(body))?;
@@ -167,7 +167,7 @@ impl Ledger {
         }
         let set = format!("SET {}", set.join(", "));
         let expression = if remove.is_empty() { set } else { format!("{set} REMOVE {}", remove.join(", ")) };
-        written(with_lease(update.update_expression(expression), slot, until)).await
+        written(with_lease(update.update_expression(expression), attempt_key, until)).await
     }
 
     /// Puts an exhausted delivery among its tenant's dead letters: its letter is in the queue of exhausted deliveries, and the sweep is
@@ -176,15 +176,20 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn buried(&self, slot: Slot, tenant: &TenantId, exhausted_at: Timestamp) -> Result<Written, StoreError> {
+    pub async fn dead_letter_sent(
+        &self,
+        attempt_key: AttemptKey,
+        tenant: &TenantId,
+        exhausted_at: Timestamp,
+    ) -> Result<Written, StoreError> {
         let update = self
-            .update(slot)
+            .update(attempt_key)
             .update_expression("SET lane = :dead, lane_at = :at")
             .condition_expression("delivery_cycle = :cycle AND delivery_state = :exhausted AND lane = :due")
-            .expression_attribute_values(":cycle", number(slot.cycle))
+            .expression_attribute_values(":cycle", number(attempt_key.cycle))
             .expression_attribute_values(":exhausted", state(State::Exhausted))
-            .expression_attribute_values(":due", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
-            .expression_attribute_values(":dead", text(dead_lane(tenant, slot.delivery.shard(DEAD_SHARDS))))
+            .expression_attribute_values(":due", text(due_lane(attempt_key.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":dead", text(dead_lane(tenant, attempt_key.delivery.shard(DEAD_SHARDS))))
             .expression_attribute_values(":at", number(exhausted_at.as_millisecond()));
         written(update).await
     }
@@ -275,7 +280,7 @@ impl Ledger {
             while let Some(item) = pages.next().await {
                 let item: LetterItem = from_item(item.map_err(|error| StoreError::unavailable(&error))?)?;
                 let LetterItem { lane_at, delivery, webhook, app, event_type } = item;
-                let place = Place { at: lane_at, delivery };
+                let place = LetterPosition { at: lane_at, delivery };
                 // Those of one millisecond stand in no order: none or all of them.
                 if letters.len() >= count && letters.last().is_some_and(|letter| letter.place.at != lane_at) {
                     break;
@@ -316,7 +321,12 @@ mod tests {
     fn letter(at: i64, number: u128) -> Letter {
         let delivery = DeliveryId::from_parts(Timestamp::UNIX_EPOCH, number);
         let webhook = WebhookId::from_parts(Timestamp::UNIX_EPOCH, 1);
-        Letter { place: Place { at, delivery }, webhook, app: None, event_type: "film.created".parse().unwrap() }
+        Letter {
+            place: LetterPosition { at, delivery },
+            webhook,
+            app: None,
+            event_type: "film.created".parse().unwrap(),
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::tenant::TenantId;
-use domain::attempt::rate_limit::{Ask, Flow, Limits, MOST_WOKEN, Turn};
+use domain::attempt::rate_limit::{Ask, Flow, MOST_WOKEN, ReceiverLimits, Turn};
 use domain::delivery::breaker::{RUN, next_look};
 use domain::delivery::message::Message;
 use domain::delivery::{Delivery, OVERDUE_AFTER, State};
@@ -24,13 +24,13 @@ mod rounds;
 use rounds::{ROUNDS, pause, written_before};
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
-use super::{Ledger, Slot, Written, state, written};
+use super::{AttemptKey, Ledger, Written, state, written};
 use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
 /// How often the line is read again because deliveries that it showed no longer wait there.
-const LOOKS: u32 = 3;
+const LINE_READS: u32 = 3;
 
 /// What tells the row from deliveries in the lane that both wait in.
 pub(super) const KIND: &str = "flow";
@@ -54,7 +54,7 @@ pub struct Receiver<'a> {
     /// Whose webhook that is.
     pub tenant: &'a TenantId,
     /// How much it takes.
-    pub limits: Limits,
+    pub limits: ReceiverLimits,
 }
 
 /// What became of places that were given back.
@@ -145,11 +145,11 @@ impl Ledger {
     ) -> Result<Woken, StoreError> {
         let (mut holders, mut joined) = (holders.to_vec(), joined.to_vec());
         let mut woken = Woken::default();
-        for _ in 0..LOOKS {
+        for _ in 0..LINE_READS {
             let (line, look_again) = self.pass_on(receiver, &holders, &joined, now).await?;
             woken.look_again = look_again;
             let due = now + OVERDUE_AFTER;
-            let moved = join_all(line.iter().map(|message| self.leave_line(Slot::of(message), due, now))).await;
+            let moved = join_all(line.iter().map(|message| self.leave_line(AttemptKey::of(message), due, now))).await;
             holders = Vec::new();
             for (message, moved) in line.into_iter().zip(moved) {
                 joined.retain(|joined| joined.delivery != message.delivery);
@@ -240,10 +240,15 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn join_line(&self, slot: Slot, lease: Option<Timestamp>, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn join_line(
+        &self,
+        attempt_key: AttemptKey,
+        lease: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
         let lease = lease.map_or(0, Timestamp::as_millisecond);
         let update = self
-            .update(slot)
+            .update(attempt_key)
             .update_expression(
                 "SET delivery_state = :pending, lane = :lane, lane_at = :lane_at, expires_at = :expires \
                  REMOVE next_at, lease_until",
@@ -254,13 +259,13 @@ impl Ledger {
             )
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked))
-            .expression_attribute_values(":cycle", number(slot.cycle))
-            .expression_attribute_values(":attempt", number(slot.attempt))
-            .expression_attribute_values(":lane_at", number(slot.delivery.timestamp().as_millisecond()))
+            .expression_attribute_values(":cycle", number(attempt_key.cycle))
+            .expression_attribute_values(":attempt", number(attempt_key.attempt))
+            .expression_attribute_values(":lane_at", number(attempt_key.delivery.timestamp().as_millisecond()))
             .expression_attribute_values(":expires", number(expires_at(now)))
             .expression_attribute_values(":now", number(now.as_millisecond()))
             .expression_attribute_values(":lease", number(lease));
-        written(of_line(update, slot)).await
+        written(of_line(update, attempt_key)).await
     }
 
     /// Takes a delivery out of its line, and makes it due at `until`, should the message that goes out to it be lost; unless it waits
@@ -269,19 +274,24 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn leave_line(&self, slot: Slot, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn leave_line(
+        &self,
+        attempt_key: AttemptKey,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
         let update = self
-            .update(slot)
+            .update(attempt_key)
             .update_expression("SET lane = :due, lane_at = :until")
             .condition_expression(format!(
                 "lane = :lane AND delivery_state = :pending AND delivery_cycle = :cycle AND next_attempt = :attempt AND {IS_LIVE}"
             ))
             .expression_attribute_values(":live_at", live_at(now))
-            .expression_attribute_values(":due", text(due_lane(slot.delivery.shard(DUE_SHARDS))))
+            .expression_attribute_values(":due", text(due_lane(attempt_key.delivery.shard(DUE_SHARDS))))
             .expression_attribute_values(":until", number(until.as_millisecond()))
-            .expression_attribute_values(":cycle", number(slot.cycle))
-            .expression_attribute_values(":attempt", number(slot.attempt));
-        written(of_line(update, slot)).await
+            .expression_attribute_values(":cycle", number(attempt_key.cycle))
+            .expression_attribute_values(":attempt", number(attempt_key.attempt));
+        written(of_line(update, attempt_key)).await
     }
 
     /// Moves the time at which a line is looked at, unless another sweep came first.
@@ -390,8 +400,9 @@ impl Read {
 }
 
 /// What the writes that are about a line have in common.
-fn of_line(update: UpdateItemFluentBuilder, slot: Slot) -> UpdateItemFluentBuilder {
-    update
-        .expression_attribute_values(":pending", state(State::Pending))
-        .expression_attribute_values(":lane", text(waiting_lane(slot.webhook, slot.delivery.shard(PARKED_SHARDS))))
+fn of_line(update: UpdateItemFluentBuilder, attempt_key: AttemptKey) -> UpdateItemFluentBuilder {
+    update.expression_attribute_values(":pending", state(State::Pending)).expression_attribute_values(
+        ":lane",
+        text(waiting_lane(attempt_key.webhook, attempt_key.delivery.shard(PARKED_SHARDS))),
+    )
 }

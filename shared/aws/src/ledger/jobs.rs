@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::tenant::{AppId, TenantId};
 use domain::delivery::KEPT;
-use domain::delivery::job::{Cursor, Job, Kind, Progress, Scope, State};
+use domain::delivery::job::{Cursor, Job, JobKind, JobProgress, JobScope, JobState};
 use domain::id::JobId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,14 +30,14 @@ struct JobItem {
     tenant: TenantId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     app: Option<AppId>,
-    job_kind: Kind,
+    job_kind: JobKind,
     #[serde(with = "json_text")]
-    job_scope: Scope,
+    job_scope: JobScope,
     rate_per_second: u32,
     dry_run: bool,
     created_at: Timestamp,
     created_by: String,
-    job_state: State,
+    job_state: JobState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     job_reason: Option<String>,
     updated_at: Timestamp,
@@ -84,7 +84,7 @@ fn expires_at(now: Timestamp) -> AttributeValue {
 impl From<Job> for JobItem {
     fn from(job: Job) -> Self {
         let at = job.progress.next_at.as_millisecond();
-        let is_running = job.state == State::Running;
+        let is_running = job.state == JobState::Running;
         Self {
             pk: pk(&job.tenant),
             sk: sk(job.id),
@@ -130,7 +130,7 @@ impl TryFrom<JobItem> for Job {
             dry_run: item.dry_run,
             state: item.job_state,
             reason: item.job_reason,
-            progress: Progress { cursor, looked_at: item.looked_at, sent: item.sent, next_at },
+            progress: JobProgress { cursor, looked_at: item.looked_at, sent: item.sent, next_at },
             created_at: item.created_at,
             created_by: item.created_by,
             updated_at: item.updated_at,
@@ -215,11 +215,11 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn set_job_state(&self, seen: &Job, state: State, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn set_job_state(&self, seen: &Job, state: JobState, now: Timestamp) -> Result<Written, StoreError> {
         let set = "SET job_state = :state, updated_at = :now, expires_at = :expires";
         let (expression, at) = match state {
-            State::Running => (format!("{set}, lane = :lane, lane_at = :at REMOVE job_reason"), Some(now)),
-            State::Paused | State::Done | State::Cancelled | State::Failed => {
+            JobState::Running => (format!("{set}, lane = :lane, lane_at = :at REMOVE job_reason"), Some(now)),
+            JobState::Paused | JobState::Done | JobState::Cancelled | JobState::Failed => {
                 (format!("{set} REMOVE job_reason, lane, lane_at"), None)
             }
         };
@@ -271,7 +271,7 @@ impl Ledger {
             .condition_expression("lane_at = :seen AND job_state = :running")
             .expression_attribute_values(":until", number(claimed_until))
             .expression_attribute_values(":seen", number(due.seen_lane_at))
-            .expression_attribute_values(":running", text(State::Running.as_str()))
+            .expression_attribute_values(":running", text(JobState::Running.as_str()))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
         match update.send().await {
             Ok(answer) => {
@@ -304,7 +304,7 @@ impl Ledger {
             .update_job(&job.tenant, job.id)
             .condition_expression("lane_at = :claimed AND job_state = :running")
             .expression_attribute_values(":claimed", number(*claimed_until))
-            .expression_attribute_values(":running", text(State::Running.as_str()))
+            .expression_attribute_values(":running", text(JobState::Running.as_str()))
             .expression_attribute_values(":state", text(job.state.as_str()))
             .expression_attribute_values(":looked_at", number(job.progress.looked_at))
             .expression_attribute_values(":sent", number(job.progress.sent))
@@ -319,7 +319,7 @@ impl Ledger {
             set.push("job_reason = :reason");
             update = update.expression_attribute_values(":reason", text(reason.clone()));
         }
-        if job.state != State::Running {
+        if job.state != JobState::Running {
             remove.extend(["lane", "lane_at"]);
         } else if release {
             set.push("lane_at = :next_at");
@@ -364,13 +364,13 @@ mod tests {
             id: JobId::from_parts(at, 1),
             tenant: "acme".parse().unwrap(),
             app: Some("crm".parse().unwrap()),
-            kind: Kind::Replay,
-            scope: Scope { webhook: None, event_types: vec!["film.*".parse().unwrap()], from: Some(at), to: at },
+            kind: JobKind::Replay,
+            scope: JobScope { webhook: None, event_types: vec!["film.*".parse().unwrap()], from: Some(at), to: at },
             rate: 7,
             dry_run: true,
-            state: State::Running,
+            state: JobState::Running,
             reason: Some("why".to_owned()),
-            progress: Progress {
+            progress: JobProgress {
                 cursor: Some(Cursor::Event(domain::id::EventId::from_parts(at, 3))),
                 looked_at: 5,
                 sent: 4,

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::id::WebhookId;
-use domain::webhook::hours::{Hour, Hours, Sums, Turn};
+use domain::webhook::hours::{Hour, Hours, RingChange, Sums};
 use domain::webhook::statistics::{Statistics, Tally};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -187,12 +187,12 @@ impl Counting {
             self.condition = "last_hour = :last";
             self.value(":last", number(last.number()));
         }
-        match Turn::to(hour, last) {
-            Turn::Add => {
+        match RingChange::to(hour, last) {
+            RingChange::Add => {
                 self.slot(hour.slot(), |path, value| format!("{path} = {path} + {value}"));
                 self.value(":duration", number(sums.duration_ms));
             }
-            Turn::Advance(silent) => {
+            RingChange::Advance(silent) => {
                 for slot in silent {
                     self.slot(slot, |path, _| format!("{path} = :zero"));
                     self.value(":zero", number(0));
@@ -201,11 +201,11 @@ impl Counting {
                 self.value(":duration", number(sums.duration_ms));
                 self.set("last_hour = :hour", ":hour", number(hour.number()));
             }
-            Turn::Restart => {
+            RingChange::Restart => {
                 self.set("by_hour = :ring", ":ring", list(&Hours::started(hour, sums)));
                 self.set("last_hour = :hour", ":hour", number(hour.number()));
             }
-            Turn::TooLate => {}
+            RingChange::TooLate => {}
         }
     }
 

@@ -36,14 +36,14 @@ pub const MOST_WOKEN: usize = 50;
 
 /// The limits that a webhook's owner has set for its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ReceiverLimits {
     /// Requests per second.
     pub rate: Option<u32>,
     /// Requests in flight.
     pub concurrency: Option<u32>,
 }
 
-impl Limits {
+impl ReceiverLimits {
     /// Returns whether there is a limit.
     #[must_use]
     pub fn any(&self) -> bool {
@@ -96,7 +96,14 @@ impl Flow {
     /// Takes turns for the requests of a process that ends by `until`.
     ///
     /// A place is taken before a turn, so a delivery that must wait for a place does not use up the rate.
-    pub fn take(&mut self, limits: Limits, asks: &[Ask], holder: &str, until: Timestamp, now: Timestamp) -> Vec<Turn> {
+    pub fn take(
+        &mut self,
+        limits: ReceiverLimits,
+        asks: &[Ask],
+        holder: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Turn> {
         self.leases.retain(|lease| lease.until > now);
         let mut free = self.free(limits);
         let mut taken = 0;
@@ -144,7 +151,7 @@ impl Flow {
 
     /// Reserves free places for the first deliveries in the line, and returns these deliveries so that they can be
     /// woken. `line` is sorted, oldest first, and may still contain deliveries that have already been woken.
-    pub fn keep(&mut self, limits: Limits, line: &[DeliveryId], now: Timestamp) -> Vec<DeliveryId> {
+    pub fn keep(&mut self, limits: ReceiverLimits, line: &[DeliveryId], now: Timestamp) -> Vec<DeliveryId> {
         let free = usize::try_from(self.free(limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
         let mut waiting = line.iter().filter(|delivery| !self.holds(&delivery.to_string()));
         let woken: Vec<_> = waiting.by_ref().take(free).copied().collect();
@@ -159,7 +166,7 @@ impl Flow {
 
     /// Returns how many more requests the receiver can take now.
     #[must_use]
-    pub fn free(&self, limits: Limits) -> u32 {
+    pub fn free(&self, limits: ReceiverLimits) -> u32 {
         let under_way: u32 = self.leases.iter().map(|lease| lease.count).sum();
         limits.concurrency.map_or(u32::MAX, |most| most.saturating_sub(under_way))
     }

@@ -42,7 +42,7 @@ const LINGER: Duration = Duration::from_mins(3);
 
 /// When it looks again after that. The index that it reads is eventually consistent, and AWS gives no bound for the
 /// lag.
-const LOOKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
+const LATE_CHECKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
 
 /// Response time above which a receiver counts as slow. Its deliveries then use a queue of their own.
 pub const SLOW: Duration = Duration::from_secs(5);
@@ -138,12 +138,12 @@ pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     if now <= since + LINGER {
         return Some(now + RUN);
     }
-    LOOKS.into_iter().map(|after| since + after).find(|at| *at > now)
+    LATE_CHECKS.into_iter().map(|after| since + after).find(|at| *at > now)
 }
 
 /// What an invocation observed of a webhook's receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observation {
     /// The verdict of the probe, if this invocation sent it.
     pub probe: Option<Verdict>,
     /// Whether the receiver asked for no more events.
@@ -179,7 +179,7 @@ pub fn react(
     webhook: &Webhook,
     breaker: Option<&Breaker>,
     statistics: &Statistics,
-    seen: Seen,
+    seen: Observation,
     now: Timestamp,
 ) -> Vec<Reaction> {
     if seen.gone {
@@ -267,22 +267,22 @@ mod tests {
     }
 
     #[rstest]
-    #[case::healthy(0, 0, None, Seen::default(), &[])]
-    #[case::nearly(9, 2, None, Seen::default(), &[])]
-    #[case::failures(10, 0, None, Seen::default(), &[Reaction::Open])]
-    #[case::timeouts(3, 3, None, Seen { slow: true, ..Seen::default() }, &[Reaction::MarkSlow, Reaction::Open])]
-    #[case::open_already(11, 0, Some(open(1, 0)), Seen::default(), &[])]
-    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), Seen::default(), &[Reaction::Open])]
-    #[case::probe_failed(11, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::ServerFailed), ..Seen::default() }, &[Reaction::StayOpen])]
-    #[case::probe_arrived(0, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Accepted), ..Seen::default() }, &[Reaction::Close])]
-    #[case::probe_answered(1, 0, Some(open(0, 1)), Seen { probe: Some(Verdict::Aborted), ..Seen::default() }, &[Reaction::Close])]
-    #[case::gone(99, 0, None, Seen { gone: true, ..Seen::default() }, &[Reaction::Disable])]
-    #[case::for_too_long(50, 0, Some(open(1, 0)), Seen { probe: Some(Verdict::TimedOut), ..Seen::default() }, &[Reaction::StayOpen, Reaction::Pause])]
+    #[case::healthy(0, 0, None, Observation::default(), &[])]
+    #[case::nearly(9, 2, None, Observation::default(), &[])]
+    #[case::failures(10, 0, None, Observation::default(), &[Reaction::Open])]
+    #[case::timeouts(3, 3, None, Observation { slow: true, ..Observation::default() }, &[Reaction::MarkSlow, Reaction::Open])]
+    #[case::open_already(11, 0, Some(open(1, 0)), Observation::default(), &[])]
+    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), Observation::default(), &[Reaction::Open])]
+    #[case::probe_failed(11, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::ServerFailed), ..Observation::default() }, &[Reaction::StayOpen])]
+    #[case::probe_arrived(0, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Accepted), ..Observation::default() }, &[Reaction::Close])]
+    #[case::probe_answered(1, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Aborted), ..Observation::default() }, &[Reaction::Close])]
+    #[case::gone(99, 0, None, Observation { gone: true, ..Observation::default() }, &[Reaction::Disable])]
+    #[case::for_too_long(50, 0, Some(open(1, 0)), Observation { probe: Some(Verdict::TimedOut), ..Observation::default() }, &[Reaction::StayOpen, Reaction::Pause])]
     fn reacts(
         #[case] consecutive_failures: u64,
         #[case] consecutive_timeouts: u64,
         #[case] breaker: Option<Breaker>,
-        #[case] seen: Seen,
+        #[case] seen: Observation,
         #[case] expected: &[Reaction],
     ) {
         let failing_since = Some(now() - Duration::from_hours(5 * 24));
@@ -304,14 +304,14 @@ mod tests {
         webhook.settings.auto_pause = AutoPause { failures: 3, after_seconds: 60 };
         let failing_since = Some(now() - Duration::from_secs(failing_for));
         let statistics = Statistics { consecutive_failures, failing_since, ..Statistics::default() };
-        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, Seen::default(), now());
+        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, Observation::default(), now());
         assert_eq!(reactions.first().copied(), expected);
     }
 
     #[test]
     fn a_probe_that_arrives_resumes_what_failures_paused() {
         let webhook = Webhook { pause: Some(Pause { at: now(), by_failures: true }), ..webhook() };
-        let seen = Seen { probe: Some(Verdict::Accepted), ..Seen::default() };
+        let seen = Observation { probe: Some(Verdict::Accepted), ..Observation::default() };
         let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::Resume]);
     }

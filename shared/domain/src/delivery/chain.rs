@@ -35,7 +35,7 @@ pub fn entity(path: &str) -> String {
 
 /// The position of a delivery's first message among those of its entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ChainPosition {
     /// Nothing is before it, so it can be attempted.
     Free,
     /// It must wait behind the head.
@@ -55,17 +55,17 @@ pub fn place(
     webhook: Option<&Webhook>,
     chain: Option<Chain>,
     head: Option<&Delivery>,
-) -> Place {
+) -> ChainPosition {
     let wanted = webhook.is_some_and(Webhook::wants_events);
     match (chain, head) {
-        (None, _) => Place::Free,
-        (Some(_), _) if row.is_some() || !wanted => Place::Free,
+        (None, _) => ChainPosition::Free,
+        (Some(_), _) if row.is_some() || !wanted => ChainPosition::Free,
         // The head's row has expired, and with it the rows of all deliveries that have waited as long.
-        (Some(_), None) => Place::Abandoned,
+        (Some(_), None) => ChainPosition::Abandoned,
         (Some(_), Some(head)) => {
             let last = head.attempts.last().map(|attempt| attempt.outcome.verdict);
             // The webhook's setting may have changed, so that it no longer halts.
-            if lets_go(head.progress.state, last, webhook) { Place::Abandoned } else { Place::Behind }
+            if lets_go(head.progress.state, last, webhook) { ChainPosition::Abandoned } else { ChainPosition::Behind }
         }
     }
 }

@@ -86,9 +86,9 @@ pub enum Decision {
     /// Park the delivery until its webhook's deliveries are released.
     Park,
     /// Move the message to the queue of slow receivers.
-    Detour,
+    SlowQueue,
     /// Write the delivery as a row that waits for the queue of slow receivers: an ordered delivery must hold its entity first.
-    Enter,
+    RecordThenSlowQueue,
     /// Make the request.
     Attempt {
         /// Only as the probe of an open breaker.
@@ -125,7 +125,7 @@ pub fn decide(
             (None, Gate::Park) => Decision::Park,
             (None, _) if is_slow(breaker, now) && !message.slow => {
                 let enters = admission == Admission::First && message.entity.is_some();
-                if enters { Decision::Enter } else { Decision::Detour }
+                if enters { Decision::RecordThenSlowQueue } else { Decision::SlowQueue }
             }
             (None, gate) => Decision::Attempt { probe: gate == Gate::Probe, had_turn: row.is_some_and(had_turn) },
         },

@@ -40,7 +40,8 @@ pub const CLAIMED_FOR: Duration = Duration::from_mins(2);
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+#[schema(as = Kind)]
+pub enum JobKind {
     /// Sends dead letters again.
     Redrive,
     /// Sends a webhook's failed deliveries again, from a given time on.
@@ -51,7 +52,7 @@ pub enum Kind {
 
 /// What a job covers. Missing conditions do not narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
+pub struct JobScope {
     /// Only this webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookId>,
@@ -66,7 +67,7 @@ pub struct Scope {
     pub to: Timestamp,
 }
 
-impl Scope {
+impl JobScope {
     /// Returns whether the scope covers a dead letter of this webhook and type.
     #[must_use]
     pub fn takes(&self, webhook: WebhookId, event_type: &EventType) -> bool {
@@ -81,7 +82,8 @@ impl Scope {
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+#[schema(as = State)]
+pub enum JobState {
     /// The sweep is working on it.
     Running,
     /// Paused by a user, or waiting for its webhook to be enabled or resumed.
@@ -110,7 +112,7 @@ pub enum Action {
 #[error("the job has ended; start another one")]
 pub struct Ended;
 
-impl State {
+impl JobState {
     /// Returns the name used in tables, logs and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -150,7 +152,7 @@ impl State {
 
 /// The position of a dead letter in the tenant's order: when it was exhausted, then its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct LetterPosition {
     /// When it was exhausted, in milliseconds since 1970.
     pub at: i64,
     /// Its delivery.
@@ -160,23 +162,23 @@ pub struct Place {
 /// The text is not a valid position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have the form <milliseconds>-dlv_<ULID>")]
-pub struct ParsePlaceError;
+pub struct ParsePositionError;
 
-impl fmt::Display for Place {
+impl fmt::Display for LetterPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.at, self.delivery)
     }
 }
 
-impl FromStr for Place {
-    type Err = ParsePlaceError;
+impl FromStr for LetterPosition {
+    type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (at, delivery) = text.split_once('-').ok_or(ParsePlaceError)?;
-        let at: i64 = at.parse().map_err(|_| ParsePlaceError)?;
+        let (at, delivery) = text.split_once('-').ok_or(ParsePositionError)?;
+        let at: i64 = at.parse().map_err(|_| ParsePositionError)?;
         // The table would refuse a number that is not a valid time.
-        Timestamp::from_millisecond(at).map_err(|_| ParsePlaceError)?;
-        Ok(Self { at, delivery: delivery.parse().map_err(|_| ParsePlaceError)? })
+        Timestamp::from_millisecond(at).map_err(|_| ParsePositionError)?;
+        Ok(Self { at, delivery: delivery.parse().map_err(|_| ParsePositionError)? })
     }
 }
 
@@ -184,7 +186,7 @@ impl FromStr for Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
     /// The last dead letter that it looked at.
-    Letter(Place),
+    Letter(LetterPosition),
     /// The last event that it looked at.
     Event(EventId),
 }
@@ -199,7 +201,7 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = ParsePlaceError;
+    type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self::Event).or_else(|_| text.parse().map(Self::Letter))
@@ -208,7 +210,7 @@ impl FromStr for Cursor {
 
 /// How far a job has got, and what it has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct JobProgress {
     /// The position of what it looked at last.
     pub cursor: Option<Cursor>,
     /// How many dead letters or events it looked at.
@@ -229,19 +231,19 @@ pub struct Job {
     /// The application that started it, if any. The job sends only deliveries of this application.
     pub app: Option<AppId>,
     /// What it does.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// What it covers.
-    pub scope: Scope,
+    pub scope: JobScope,
     /// Its rate, in deliveries per second.
     pub rate: u32,
     /// Whether it only counts what it would send.
     pub dry_run: bool,
     /// The state.
-    pub state: State,
+    pub state: JobState,
     /// Why it is paused or failed, unless a user paused it.
     pub reason: Option<String>,
     /// How far it has got.
-    pub progress: Progress,
+    pub progress: JobProgress,
     /// When it was started.
     pub created_at: Timestamp,
     /// The subject of the token that started it.
@@ -290,14 +292,14 @@ impl Job {
     pub fn stop_for(&mut self, refusal: Refusal) {
         self.reason = Some(refusal.to_string());
         self.state = match refusal {
-            Refusal::Disabled | Refusal::Paused => State::Paused,
+            Refusal::Disabled | Refusal::Paused => JobState::Paused,
             Refusal::Deleted
             | Refusal::Inbound
             | Refusal::Parked
             | Refusal::Held
             | Refusal::Test
             | Refusal::Expired
-            | Refusal::Unrendered => State::Failed,
+            | Refusal::Unrendered => JobState::Failed,
         };
     }
 

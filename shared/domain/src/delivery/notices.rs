@@ -15,7 +15,7 @@ use crate::webhook::Webhook;
 
 /// What happened to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
+pub enum LifecycleEvent {
     /// Its deliveries are parked.
     Paused,
     /// Its deliveries are sent again.
@@ -26,7 +26,7 @@ pub enum Happening {
     SecretRotated,
 }
 
-impl Happening {
+impl LifecycleEvent {
     fn event_type(self) -> &'static str {
         match self {
             Self::Paused => "webhook.paused",
@@ -39,12 +39,12 @@ impl Happening {
 
 /// Returns the operational events of a change to a webhook: one for each thing that happened to it.
 #[must_use]
-pub fn happenings(before: &Webhook, after: &Webhook) -> Vec<Event> {
+pub fn lifecycle_events(before: &Webhook, after: &Webhook) -> Vec<Event> {
     let happened = [
-        (before.pause.is_none() && after.pause.is_some(), Happening::Paused),
-        (before.pause.is_some() && after.pause.is_none(), Happening::Resumed),
-        (before.settings.enabled && !after.settings.enabled, Happening::Disabled),
-        (before.secret.fingerprint != after.secret.fingerprint, Happening::SecretRotated),
+        (before.pause.is_none() && after.pause.is_some(), LifecycleEvent::Paused),
+        (before.pause.is_some() && after.pause.is_none(), LifecycleEvent::Resumed),
+        (before.settings.enabled && !after.settings.enabled, LifecycleEvent::Disabled),
+        (before.secret.fingerprint != after.secret.fingerprint, LifecycleEvent::SecretRotated),
     ];
     happened
         .into_iter()
@@ -58,12 +58,12 @@ pub const ITSELF: &str = "dynahook";
 /// Returns the event for a webhook that has just been written. Its id is derived from the webhook's version, so a
 /// repeated call returns the same event.
 #[must_use]
-pub fn webhook_event(happening: Happening, webhook: &Webhook) -> Option<Event> {
+pub fn webhook_event(happening: LifecycleEvent, webhook: &Webhook) -> Option<Event> {
     let (id, audit) = (webhook.id.to_string(), &webhook.audit);
     let by_failures = match happening {
         // `deliver` disables a webhook only because its receiver asked for it.
-        Happening::Disabled => audit.updated_by == ITSELF,
-        Happening::Paused | Happening::Resumed | Happening::SecretRotated => {
+        LifecycleEvent::Disabled => audit.updated_by == ITSELF,
+        LifecycleEvent::Paused | LifecycleEvent::Resumed | LifecycleEvent::SecretRotated => {
             webhook.pause.is_some_and(|pause| pause.by_failures)
         }
     };
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn say_what_happened() {
-        let events = [exhausted("order.created"), webhook_event(Happening::SecretRotated, &webhook())];
+        let events = [exhausted("order.created"), webhook_event(LifecycleEvent::SecretRotated, &webhook())];
         insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
     }
 
@@ -218,10 +218,10 @@ mod tests {
         let aliased = |event: Option<Event>| alias(&event.unwrap()).map(String::from);
         assert_eq!(aliased(exhausted("order.created")).unwrap(), "webhookwhk_00000000000000000000000003.errors");
         let mut webhook = webhook();
-        assert_eq!(aliased(webhook_event(Happening::Paused, &webhook)), None);
+        assert_eq!(aliased(webhook_event(LifecycleEvent::Paused, &webhook)), None);
         webhook.pause = Some(Pause { at: Timestamp::UNIX_EPOCH, by_failures: true });
         assert_eq!(
-            aliased(webhook_event(Happening::Paused, &webhook)).unwrap(),
+            aliased(webhook_event(LifecycleEvent::Paused, &webhook)).unwrap(),
             format!("webhook{}.errors", webhook.id)
         );
     }
@@ -242,18 +242,18 @@ mod tests {
         write(&mut after);
         let said =
             |events: Vec<Event>| events.into_iter().map(|event| event.event_type.into()).collect::<Vec<String>>();
-        assert_eq!(said(happenings(&before, &after)), types);
+        assert_eq!(said(lifecycle_events(&before, &after)), types);
         let undone = if after.pause.is_some() { &["webhook.resumed"][..] } else { &[] };
         let undone: Vec<_> = undone.iter().chain(types.iter().filter(|said| said.ends_with("rotated"))).collect();
-        assert_eq!(said(happenings(&after, &before)).iter().collect::<Vec<_>>(), undone);
+        assert_eq!(said(lifecycle_events(&after, &before)).iter().collect::<Vec<_>>(), undone);
     }
 
     #[test]
     fn the_same_write_is_the_same_event() {
         let mut webhook = webhook();
-        let first = webhook_event(Happening::Paused, &webhook).unwrap();
-        assert_eq!(webhook_event(Happening::Paused, &webhook).unwrap(), first);
+        let first = webhook_event(LifecycleEvent::Paused, &webhook).unwrap();
+        assert_eq!(webhook_event(LifecycleEvent::Paused, &webhook).unwrap(), first);
         webhook.touch(webhook.audit.updated_at, "anna");
-        assert_ne!(webhook_event(Happening::Paused, &webhook).unwrap().id, first.id);
+        assert_ne!(webhook_event(LifecycleEvent::Paused, &webhook).unwrap().id, first.id);
     }
 }

@@ -12,7 +12,7 @@ use crate::webhook::settings::Direction;
 
 /// How a delivery is sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
+pub enum Redelivery {
     /// Send this message. The ledger has the body, so the receiver gets the same bytes as before.
     Send(Message),
     /// Render the event with the webhook's current settings, and send the message with that body.
@@ -58,17 +58,17 @@ pub enum Refusal {
 /// # Errors
 ///
 /// The reason, if it cannot be sent again.
-pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Plan, Refusal> {
+pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Redelivery, Refusal> {
     receives(webhook)?;
     let waiting = row.next_message();
     match row.progress.state {
-        State::Pending | State::Retrying => Ok(Plan::Send(waiting)),
+        State::Pending | State::Retrying => Ok(Redelivery::Send(waiting)),
         State::Parked => Err(Refusal::Parked),
         State::Held => Err(Refusal::Held),
         State::Failed => Err(Refusal::Test),
         State::Delivered | State::Exhausted | State::Cancelled => {
             let again = dead_letter(waiting);
-            Ok(if row.body.is_some() { Plan::Send(again) } else { Plan::Render(again) })
+            Ok(if row.body.is_some() { Redelivery::Send(again) } else { Redelivery::Render(again) })
         }
     }
 }
@@ -160,8 +160,8 @@ mod tests {
     #[case::test(State::Failed, None, None)]
     fn plans(#[case] state: State, #[case] body: Option<Body>, #[case] expected: Option<(bool, u32, u32)>) {
         let planned = plan(&row(state, 2, 4, body), &webhook()).ok().map(|plan| match plan {
-            Plan::Send(message) => (true, message.cycle, message.attempt),
-            Plan::Render(message) => (false, message.cycle, message.attempt),
+            Redelivery::Send(message) => (true, message.cycle, message.attempt),
+            Redelivery::Render(message) => (false, message.cycle, message.attempt),
         });
         assert_eq!(planned, expected);
     }
@@ -190,7 +190,7 @@ mod tests {
             cycle in 0_u32..5, attempt in 1_u32..10, has_body: bool,
         ) {
             let row = row(state, cycle, attempt, has_body.then(body));
-            let (Plan::Send(message) | Plan::Render(message)) = plan(&row, &webhook()).unwrap();
+            let (Redelivery::Send(message) | Redelivery::Render(message)) = plan(&row, &webhook()).unwrap();
             let admission = admit(&message, Some(&row), now());
             prop_assert_eq!(admission, if state.is_terminal() { Admission::Redriven } else { Admission::Again });
             let progress = Progress { state: State::Delivered, ..started(&row.progress, &message) };

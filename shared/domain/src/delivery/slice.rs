@@ -160,7 +160,7 @@ pub fn parts(event: &Event, wanted: &[Arc<Subscription>]) -> Vec<Part> {
 
 /// Where a rendering is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Placement {
     /// In the shard.
     Here,
     /// In a slice.
@@ -188,16 +188,16 @@ impl EventBudget {
     /// long as any budget is left and its minimum fits. The first rendering without a template takes no more work than
     /// reading the event did.
     #[must_use]
-    pub fn decide(&self, part: &Part, event: &Event, batch: Work) -> Verdict {
+    pub fn decide(&self, part: &Part, event: &Event, batch: Work) -> Placement {
         let nothing = Work::default();
         if part.is_ordered() {
-            return if self.ordered > nothing { Verdict::Here } else { Verdict::Never };
+            return if self.ordered > nothing { Placement::Here } else { Placement::Never };
         }
         if self.is_first && !part.is_template() {
-            return Verdict::Here;
+            return Placement::Here;
         }
         let left = self.event.min(batch);
-        if left > nothing && Work::of_event(event) <= left { Verdict::Here } else { Verdict::InASlice }
+        if left > nothing && Work::of_event(event) <= left { Placement::Here } else { Placement::InASlice }
     }
 
     /// Subtracts the work that a rendering took.

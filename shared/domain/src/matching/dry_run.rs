@@ -1,7 +1,7 @@
 //! Compares two configurations of a webhook on past events.
 
 use super::effort::Effort;
-use super::subscription::{Seen, Subscription};
+use super::subscription::{Subscription, TypedEvent};
 use crate::event::Event;
 use crate::event::types::EventType;
 use crate::id::EventId;
@@ -66,7 +66,7 @@ pub struct Failed {
 impl Rehearsal {
     /// Adds an event to the comparison. A configuration that wants no events has no subscription.
     pub fn look_at(&mut self, event: &Event, before: Option<&Subscription>, after: Option<&Subscription>) {
-        let (seen, effort) = (Seen::new(event), Effort::new(EFFORT));
+        let (seen, effort) = (TypedEvent::new(event), Effort::new(EFFORT));
         let wanting = |side: &&Subscription| side.wants_within(&seen, &effort);
         let (was, is) = (before.filter(wanting), after.filter(wanting));
         self.looked_at += 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::effort::Effort;
 use super::filter::sieve::{Sieve, bytes_in_sieve};
-use super::subscription::{Seen, Subscription};
+use super::subscription::{Subscription, TypedEvent};
 use super::weight::{entry, heap, json_map, texts};
 use crate::event::Event;
 use crate::id::WebhookId;
@@ -37,14 +37,14 @@ pub const MAX_SIEVE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Limits of finding the webhooks for an event.
 #[derive(Debug)]
-pub struct Limits {
+pub struct MatchLimits {
     /// The work for all webhooks together.
     pub effort: Effort,
     /// How many bytes the sieves may grow by, if that is less than the tenant's limit allows.
     pub room: usize,
 }
 
-impl Limits {
+impl MatchLimits {
     /// Returns limits that allow any amount of work and the tenant's full sieve size.
     #[must_use]
     pub const fn none() -> Self {
@@ -244,19 +244,19 @@ impl Matcher {
 
     /// Returns the webhooks that want the event, without duplicates and ordered by id.
     pub fn matching(&mut self, event: &Event) -> Vec<Arc<Subscription>> {
-        self.matching_within(event, &Limits::none()).wanted
+        self.matching_within(event, &MatchLimits::none()).wanted
     }
 
     /// Returns the webhooks that want the event, as far as the effort allows.
     ///
     /// The subscriptions under the event's keys are evaluated in a fixed order, so the same ones are reached each time
     /// before the effort is spent.
-    pub fn matching_within(&mut self, event: &Event, limits: &Limits) -> Found {
+    pub fn matching_within(&mut self, event: &Event, limits: &MatchLimits) -> Found {
         if self.is_empty() {
             return Found::default();
         }
-        let Limits { effort, room } = limits;
-        let seen = Seen::new(event);
+        let MatchLimits { effort, room } = limits;
+        let seen = TypedEvent::new(event);
         let mut candidates = BTreeSet::new();
         let mut budget = (MAX_SIEVE_BYTES.saturating_sub(self.sieve_bytes)).min(*room);
         let subscriptions = &self.subscriptions;

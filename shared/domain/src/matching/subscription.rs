@@ -110,7 +110,8 @@ impl Transition {
 
 /// Whether one condition of a webhook holds for an event, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Verdict {
+#[schema(as = Verdict)]
+pub struct ConditionResult {
     /// The webhook's field that sets the condition.
     #[schema(examples("event_types"))]
     pub condition: String,
@@ -123,14 +124,14 @@ pub struct Verdict {
 
 /// An event with what is derived from it once for all webhooks.
 #[derive(Debug)]
-pub struct Seen<'a> {
+pub struct TypedEvent<'a> {
     /// The event.
     pub event: &'a Event,
     /// The types that it has in addition to its own.
     pub derived: Vec<EventType>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> TypedEvent<'a> {
     /// Derives the event's other types.
     #[must_use]
     pub fn new(event: &'a Event) -> Self {
@@ -142,12 +143,12 @@ impl Subscription {
     /// Returns whether the webhook wants the event: whether all its conditions hold.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
-        self.wants_within(&Seen::new(event), &Effort::unlimited())
+        self.wants_within(&TypedEvent::new(event), &Effort::unlimited())
     }
 
     /// Returns whether the webhook wants the event. The result is meaningless if the effort is spent.
     #[must_use]
-    pub fn wants_within(&self, seen: &Seen<'_>, effort: &Effort) -> bool {
+    pub fn wants_within(&self, seen: &TypedEvent<'_>, effort: &Effort) -> bool {
         let event = seen.event;
         let named = self.sources.len() + self.collections.len() + self.applications.len();
         effort.spend(1 + named + self.event_types.len() * (1 + seen.derived.len()))
@@ -162,7 +163,7 @@ impl Subscription {
             && self.filter.as_ref().is_none_or(|filter| filter.matches_within(event, effort))
     }
 
-    fn has_type(&self, seen: &Seen<'_>) -> bool {
+    fn has_type(&self, seen: &TypedEvent<'_>) -> bool {
         let asked = |event_type: &EventType| holds(&self.event_types, |pattern| pattern.matches(event_type));
         asked(&seen.event.event_type) || seen.derived.iter().any(asked)
     }
@@ -228,10 +229,10 @@ impl Subscription {
 
     /// Returns for each condition whether it holds, and why. The webhook wants the event if all hold.
     #[must_use]
-    pub fn explain(&self, event: &Event) -> Vec<Verdict> {
+    pub fn explain(&self, event: &Event) -> Vec<ConditionResult> {
         let mut verdicts = Vec::new();
         let mut say = |condition: &str, holds: bool, detail: String| {
-            verdicts.push(Verdict { condition: condition.to_owned(), holds, detail });
+            verdicts.push(ConditionResult { condition: condition.to_owned(), holds, detail });
         };
         let own = &event.event_type;
         match self.type_for(event) {
@@ -246,7 +247,7 @@ impl Subscription {
                 say("event_types", false, format!("{own}{also} is not one of {}", list(&self.event_types)));
             }
         }
-        if !self.is_meant(event, &Seen::new(event).derived) {
+        if !self.is_meant(event, &TypedEvent::new(event).derived) {
             let (condition, detail) = if event.is_visible_to(self.app.as_ref()) {
                 let detail = "an operational event is sent only to webhooks that name its type, and not to the one that it is about";
                 ("event_types", detail)
@@ -316,7 +317,7 @@ impl Subscription {
         }
         if effort.is_spent() {
             let detail = "the conditions take too much work for one event, so the results for changes and the filter are uncertain";
-            verdicts.push(Verdict { condition: "filter".to_owned(), holds: false, detail: detail.to_owned() });
+            verdicts.push(ConditionResult { condition: "filter".to_owned(), holds: false, detail: detail.to_owned() });
         }
         verdicts
     }

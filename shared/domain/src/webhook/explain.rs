@@ -4,7 +4,7 @@ use super::Webhook;
 use super::settings::Direction;
 use crate::event::Event;
 use crate::event::types::EventType;
-use crate::matching::subscription::Verdict;
+use crate::matching::subscription::ConditionResult;
 
 /// Whether a webhook receives an event, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Explanation {
     /// The type under which it receives the event: the event's own, or one derived from it.
     pub event_type: Option<EventType>,
     /// Each condition. The webhook receives the event if all hold.
-    pub conditions: Vec<Verdict>,
+    pub conditions: Vec<ConditionResult>,
 }
 
 impl Webhook {
@@ -29,7 +29,7 @@ impl Webhook {
     }
 
     /// The conditions that concern the webhook alone and not the event.
-    fn states(&self) -> Vec<Verdict> {
+    fn states(&self) -> Vec<ConditionResult> {
         let states = [
             (
                 self.settings.direction == Direction::Inbound,
@@ -43,7 +43,7 @@ impl Webhook {
             (self.pause.is_some(), "paused_at", true, "the webhook is paused; the delivery waits until it is resumed"),
         ];
         let said = states.into_iter().filter(|(said, ..)| *said);
-        let verdict = |(_, condition, holds, detail): (bool, &str, bool, &str)| Verdict {
+        let verdict = |(_, condition, holds, detail): (bool, &str, bool, &str)| ConditionResult {
             condition: condition.to_owned(),
             holds,
             detail: detail.to_owned(),

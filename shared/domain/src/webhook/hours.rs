@@ -1,7 +1,7 @@
 //! A webhook's hourly statistics: a ring buffer of the last two days.
 //!
 //! A counter does not read the ring first. It assumes that its hour is the one counted last; if the store reports a
-//! different hour, [`Turn`] says how to update the ring.
+//! different hour, [`RingChange`] says how to update the ring.
 
 use jiff::Timestamp;
 
@@ -76,7 +76,7 @@ impl Sums {
 
 /// How the ring changes when attempts are counted for an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum RingChange {
     /// The attempts are added to their slot.
     Add,
     /// The hour is later than the last counted one: its slot is overwritten, and these slots of the hours between, in
@@ -88,7 +88,7 @@ pub enum Turn {
     TooLate,
 }
 
-impl Turn {
+impl RingChange {
     /// Returns how a ring whose last counted hour is `last` changes when attempts of `hour` are counted.
     #[must_use]
     pub fn to(hour: Hour, last: Option<Hour>) -> Self {
@@ -164,16 +164,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case::nothing_yet(None, 100, Turn::Restart)]
-    #[case::the_same_hour(Some(100), 100, Turn::Add)]
-    #[case::the_next(Some(100), 101, Turn::Advance(vec![]))]
-    #[case::two_of_silence(Some(94), 97, Turn::Advance(vec![47, 0]))]
-    #[case::the_longest_silence(Some(100), 147, Turn::Advance((101..147).map(|number| hour(number).slot()).collect()))]
-    #[case::all_over(Some(100), 148, Turn::Restart)]
-    #[case::late(Some(100), 53, Turn::Add)]
-    #[case::too_late(Some(100), 52, Turn::TooLate)]
-    fn turns(#[case] last: Option<i64>, #[case] now: i64, #[case] turn: Turn) {
-        assert_eq!(Turn::to(hour(now), last.map(hour)), turn);
+    #[case::nothing_yet(None, 100, RingChange::Restart)]
+    #[case::the_same_hour(Some(100), 100, RingChange::Add)]
+    #[case::the_next(Some(100), 101, RingChange::Advance(vec![]))]
+    #[case::two_of_silence(Some(94), 97, RingChange::Advance(vec![47, 0]))]
+    #[case::the_longest_silence(Some(100), 147, RingChange::Advance((101..147).map(|number| hour(number).slot()).collect()))]
+    #[case::all_over(Some(100), 148, RingChange::Restart)]
+    #[case::late(Some(100), 53, RingChange::Add)]
+    #[case::too_late(Some(100), 52, RingChange::TooLate)]
+    fn turns(#[case] last: Option<i64>, #[case] now: i64, #[case] turn: RingChange) {
+        assert_eq!(RingChange::to(hour(now), last.map(hour)), turn);
     }
 
     #[rstest]
@@ -193,22 +193,22 @@ mod tests {
 
     /// Updates a ring in memory as a store updates its own.
     fn count(ring: &mut Hours, now: Hour, sums: Sums) {
-        match Turn::to(now, ring.last) {
-            Turn::Restart => *ring = Hours::started(now, sums),
-            Turn::Advance(silent) => {
+        match RingChange::to(now, ring.last) {
+            RingChange::Restart => *ring = Hours::started(now, sums),
+            RingChange::Advance(silent) => {
                 for slot in silent {
                     ring.slots[slot] = Sums::default();
                 }
                 ring.slots[now.slot()] = sums;
                 ring.last = Some(now);
             }
-            Turn::Add => {
+            RingChange::Add => {
                 let slot = &mut ring.slots[now.slot()];
                 slot.calls += sums.calls;
                 slot.errors += sums.errors;
                 slot.duration_ms += sums.duration_ms;
             }
-            Turn::TooLate => {}
+            RingChange::TooLate => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::limits::AutoPause;
 use super::ordering::{OnExhausted, Ordering};
 use crate::access::tenant::AppId;
 use crate::attempt::answer::StatusPattern;
-use crate::attempt::rate_limit::Limits;
+use crate::attempt::rate_limit::ReceiverLimits;
 use crate::attempt::retry::RetryPolicy;
 use crate::event::pattern::EventPattern;
 use crate::event::types::Operation;
@@ -256,8 +256,8 @@ impl Settings {
 
     /// Returns the limits of requests to its receiver.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits { rate: self.rate_limit, concurrency: self.max_concurrency }
+    pub fn limits(&self) -> ReceiverLimits {
+        ReceiverLimits { rate: self.rate_limit, concurrency: self.max_concurrency }
     }
 
     /// Returns how payloads are rendered.

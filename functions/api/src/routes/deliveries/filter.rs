@@ -19,7 +19,7 @@ use crate::problem::Problem;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Filter {
+pub struct DeliveryQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -49,7 +49,7 @@ pub struct Filter {
     to: Option<Timestamp>,
 }
 
-impl Filter {
+impl DeliveryQuery {
     /// Returns where to look at `now`, and how many are asked for.
     pub(super) fn range(&self, now: Timestamp) -> Result<(Range, usize), Problem> {
         let (below, limit) = Page::new(self.cursor.clone(), self.limit).read::<DeliveryId>()?;
@@ -139,9 +139,9 @@ mod tests {
         "2026-11-21T10:00:00Z".parse().unwrap()
     }
 
-    fn read(query: &str) -> Result<Filter, String> {
+    fn read(query: &str) -> Result<DeliveryQuery, String> {
         let uri = format!("http://localhost/?{query}").parse().unwrap();
-        match Query::<Filter>::try_from_uri(&uri) {
+        match Query::<DeliveryQuery>::try_from_uri(&uri) {
             Ok(Query(filter)) => Ok(filter),
             Err(error) => Err(std::error::Error::source(&error).unwrap().to_string()),
         }

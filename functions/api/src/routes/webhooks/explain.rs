@@ -9,7 +9,7 @@ use domain::event::Event;
 use domain::event::types::EventType;
 use domain::id::EventId;
 use domain::matching::dry_run::{Changed, Failed, Named, Rehearsal};
-use domain::matching::subscription::Verdict;
+use domain::matching::subscription::ConditionResult;
 use domain::webhook::explain::Explanation;
 use domain::webhook::sample::Sample;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ pub struct ExplanationBody {
     /// The event type under which the webhook gets it.
     #[schema(value_type = Option<String>)]
     event_type: Option<EventType>,
-    conditions: Vec<Verdict>,
+    conditions: Vec<ConditionResult>,
     /// The body that would be sent.
     payload: Option<String>,
     /// Why there is no body although the conditions hold: the template fails.

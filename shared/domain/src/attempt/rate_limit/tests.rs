@@ -19,8 +19,8 @@ fn asks(numbers: impl IntoIterator<Item = u128>) -> Vec<Ask> {
     numbers.into_iter().map(|number| Ask { delivery: delivery(number), had_turn: false }).collect()
 }
 
-fn takes(concurrency: u32) -> Limits {
-    Limits { rate: None, concurrency: Some(concurrency) }
+fn takes(concurrency: u32) -> ReceiverLimits {
+    ReceiverLimits { rate: None, concurrency: Some(concurrency) }
 }
 
 /// How many of the asks may be made now.
@@ -30,7 +30,7 @@ fn may_go(turns: &[Turn]) -> usize {
 
 #[test]
 fn a_second_s_worth_at_once_and_then_one_by_one() {
-    let limits = Limits { rate: Some(2), concurrency: None };
+    let limits = ReceiverLimits { rate: Some(2), concurrency: None };
     let turns = Flow::default().take(limits, &asks(0..8), "a", in_ms(60_000), now());
     let at = |milliseconds| Turn::At(in_ms(milliseconds));
     let expected =
@@ -40,7 +40,7 @@ fn a_second_s_worth_at_once_and_then_one_by_one() {
 
 #[test]
 fn a_delivery_that_had_a_turn_takes_no_other() {
-    let limits = Limits { rate: Some(1), concurrency: None };
+    let limits = ReceiverLimits { rate: Some(1), concurrency: None };
     let mut flow = Flow::default();
     let mut asks = asks(0..3);
     (asks[0].had_turn, asks[1].had_turn) = (true, true);
@@ -90,7 +90,7 @@ fn a_place_is_not_kept_for_ever() {
 
 #[test]
 fn waiting_for_a_place_uses_up_nothing_of_the_rate() {
-    let limits = Limits { rate: Some(1), concurrency: Some(1) };
+    let limits = ReceiverLimits { rate: Some(1), concurrency: Some(1) };
     let mut flow = Flow::default();
     flow.take(limits, &asks([1]), "a", in_ms(60_000), now());
     let before = flow.next;
@@ -104,7 +104,7 @@ fn waiting_for_a_place_uses_up_nothing_of_the_rate() {
 
 #[test]
 fn a_delivery_whose_turn_of_the_rate_is_late_holds_no_place() {
-    let limits = Limits { rate: Some(1), concurrency: Some(9) };
+    let limits = ReceiverLimits { rate: Some(1), concurrency: Some(9) };
     let mut flow = Flow::default();
     flow.keep(limits, &[delivery(9)], now());
     let turns = flow.take(limits, &asks([1, 2, 3, 9]), "a", in_ms(60_000), now());
@@ -142,7 +142,10 @@ fn a_limit_that_is_changed_counts_at_once() {
     let line: Vec<_> = (3..9).map(delivery).collect();
     assert_eq!(flow.keep(takes(2), &line, now()), [], "less");
     assert_eq!(flow.keep(takes(5), &line, now()), line[..2], "more");
-    assert_eq!(may_go(&flow.take(Limits { rate: None, concurrency: None }, &asks(9..99), "b", in_ms(1), now())), 90);
+    assert_eq!(
+        may_go(&flow.take(ReceiverLimits { rate: None, concurrency: None }, &asks(9..99), "b", in_ms(1), now())),
+        90
+    );
 }
 
 #[test]
@@ -266,7 +269,7 @@ proptest! {
     /// Whatever the order of the asks, no second has more requests than twice the rate, and none is refused.
     #[test]
     fn the_rate_holds_over_all_processes(rate in 1_u32..50, arrivals in prop::collection::vec((0_u64..5000, 1_u128..20), 1..20)) {
-        let limits = Limits { rate: Some(rate), concurrency: None };
+        let limits = ReceiverLimits { rate: Some(rate), concurrency: None };
         let mut flow = Flow::default();
         let mut arrivals = arrivals;
         arrivals.sort_unstable();

@@ -39,18 +39,18 @@ fn standing(state: State) -> Delivery {
 }
 
 #[rstest]
-#[case::no_chain(None, None, Place::Free)]
-#[case::failing(Some(1), Some(State::Retrying), Place::Behind)]
-#[case::parked(Some(1), Some(State::Parked), Place::Behind)]
-#[case::halted(Some(1), Some(State::Exhausted), Place::Behind)]
-#[case::ended(Some(1), Some(State::Delivered), Place::Abandoned)]
-#[case::forgotten(Some(1), None, Place::Abandoned)]
-fn places(#[case] chain: Option<u32>, #[case] head: Option<State>, #[case] expected: Place) {
+#[case::no_chain(None, None, ChainPosition::Free)]
+#[case::failing(Some(1), Some(State::Retrying), ChainPosition::Behind)]
+#[case::parked(Some(1), Some(State::Parked), ChainPosition::Behind)]
+#[case::halted(Some(1), Some(State::Exhausted), ChainPosition::Behind)]
+#[case::ended(Some(1), Some(State::Delivered), ChainPosition::Abandoned)]
+#[case::forgotten(Some(1), None, ChainPosition::Abandoned)]
+fn places(#[case] chain: Option<u32>, #[case] head: Option<State>, #[case] expected: ChainPosition) {
     let chain = chain.map(|number| Chain { head: first(number).delivery, tail: 0 });
     let (webhook, head) = (ordered(OnExhausted::Halt), head.map(standing));
     assert_eq!(place(None, Some(&webhook), chain, head.as_ref()), expected);
-    assert_eq!(place(Some(&standing(State::Held)), Some(&webhook), chain, head.as_ref()), Place::Free);
-    assert_eq!(place(None, None, chain, head.as_ref()), Place::Free);
+    assert_eq!(place(Some(&standing(State::Held)), Some(&webhook), chain, head.as_ref()), ChainPosition::Free);
+    assert_eq!(place(None, None, chain, head.as_ref()), ChainPosition::Free);
 }
 
 #[rstest]
@@ -254,8 +254,8 @@ impl World {
         loop {
             let head = self.chain.and_then(|chain| self.rows.get(&chain.head));
             match place(self.rows.get(&message.delivery), Some(&self.webhook), self.chain, head) {
-                Place::Free => break,
-                Place::Behind => {
+                ChainPosition::Free => break,
+                ChainPosition::Behind => {
                     let progress = Progress { state: State::Held, cycle: 0, attempt: 1, next_at: None };
                     self.rows.insert(message.delivery, Delivery::first(message.clone(), progress));
                     let chain = self.chain.as_mut().unwrap();
@@ -264,7 +264,7 @@ impl World {
                     self.in_order.pop_front();
                     return;
                 }
-                Place::Abandoned => {
+                ChainPosition::Abandoned => {
                     let next = self.advance(self.chain.unwrap().head);
                     self.any_order.extend(next);
                 }
@@ -293,7 +293,11 @@ impl World {
                 self.any_order.extend(next);
                 return false;
             }
-            Decision::Drop(_) | Decision::Cancel | Decision::GiveUp(..) | Decision::Detour | Decision::Enter => {
+            Decision::Drop(_)
+            | Decision::Cancel
+            | Decision::GiveUp(..)
+            | Decision::SlowQueue
+            | Decision::RecordThenSlowQueue => {
                 return false;
             }
         }

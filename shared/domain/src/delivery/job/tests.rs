@@ -15,13 +15,13 @@ fn job(rate: u32) -> Job {
         id: JobId::from_parts(now(), 1),
         tenant: "acme".parse().unwrap(),
         app: None,
-        kind: Kind::Redrive,
-        scope: Scope { webhook: None, event_types: Vec::new(), from: None, to: now() },
+        kind: JobKind::Redrive,
+        scope: JobScope { webhook: None, event_types: Vec::new(), from: None, to: now() },
         rate,
         dry_run: false,
-        state: State::Running,
+        state: JobState::Running,
         reason: None,
-        progress: Progress { cursor: None, looked_at: 0, sent: 0, next_at: now() },
+        progress: JobProgress { cursor: None, looked_at: 0, sent: 0, next_at: now() },
         created_at: now(),
         created_by: "ada".to_owned(),
         updated_at: now(),
@@ -66,27 +66,27 @@ fn a_dry_run_takes_no_turns() {
 }
 
 #[rstest]
-#[case(State::Running, Action::Pause, Ok(State::Paused))]
-#[case(State::Running, Action::Resume, Ok(State::Running))]
-#[case(State::Running, Action::Cancel, Ok(State::Cancelled))]
-#[case(State::Paused, Action::Pause, Ok(State::Paused))]
-#[case(State::Paused, Action::Resume, Ok(State::Running))]
-#[case(State::Paused, Action::Cancel, Ok(State::Cancelled))]
-#[case(State::Cancelled, Action::Cancel, Ok(State::Cancelled))]
-#[case(State::Cancelled, Action::Resume, Err(Ended))]
-#[case(State::Done, Action::Pause, Err(Ended))]
-#[case(State::Done, Action::Cancel, Err(Ended))]
-#[case(State::Failed, Action::Resume, Err(Ended))]
-fn actions(#[case] state: State, #[case] action: Action, #[case] expected: Result<State, Ended>) {
+#[case(JobState::Running, Action::Pause, Ok(JobState::Paused))]
+#[case(JobState::Running, Action::Resume, Ok(JobState::Running))]
+#[case(JobState::Running, Action::Cancel, Ok(JobState::Cancelled))]
+#[case(JobState::Paused, Action::Pause, Ok(JobState::Paused))]
+#[case(JobState::Paused, Action::Resume, Ok(JobState::Running))]
+#[case(JobState::Paused, Action::Cancel, Ok(JobState::Cancelled))]
+#[case(JobState::Cancelled, Action::Cancel, Ok(JobState::Cancelled))]
+#[case(JobState::Cancelled, Action::Resume, Err(Ended))]
+#[case(JobState::Done, Action::Pause, Err(Ended))]
+#[case(JobState::Done, Action::Cancel, Err(Ended))]
+#[case(JobState::Failed, Action::Resume, Err(Ended))]
+fn actions(#[case] state: JobState, #[case] action: Action, #[case] expected: Result<JobState, Ended>) {
     assert_eq!(state.after(action), expected);
 }
 
 #[rstest]
-#[case(Refusal::Paused, State::Paused)]
-#[case(Refusal::Disabled, State::Paused)]
-#[case(Refusal::Deleted, State::Failed)]
-#[case(Refusal::Inbound, State::Failed)]
-fn pauses_if_the_cause_can_be_fixed(#[case] refusal: Refusal, #[case] expected: State) {
+#[case(Refusal::Paused, JobState::Paused)]
+#[case(Refusal::Disabled, JobState::Paused)]
+#[case(Refusal::Deleted, JobState::Failed)]
+#[case(Refusal::Inbound, JobState::Failed)]
+fn pauses_if_the_cause_can_be_fixed(#[case] refusal: Refusal, #[case] expected: JobState) {
     let mut job = job(1);
     job.stop_for(refusal);
     assert_eq!((job.state, job.reason), (expected, Some(refusal.to_string())));
@@ -100,7 +100,7 @@ fn pauses_if_the_cause_can_be_fixed(#[case] refusal: Refusal, #[case] expected: 
 fn takes_letters(#[case] only: Option<u128>, #[case] types: &[&str], #[case] expected: bool) {
     let webhook = |number| WebhookId::from_parts(now(), number);
     let event_types = types.iter().map(|text| text.parse().unwrap()).collect();
-    let scope = Scope { webhook: only.map(webhook), event_types, from: None, to: now() };
+    let scope = JobScope { webhook: only.map(webhook), event_types, from: None, to: now() };
     let job = Job { scope, ..job(1) };
     let film: EventType = "film.created".parse().unwrap();
     assert_eq!(job.takes(None, webhook(1), &film), expected);
@@ -147,8 +147,8 @@ fn a_replay_is_a_delivery_of_its_own_and_the_same_one_again() {
 fn replays_wanted_events(#[case] event_type: &str, #[case] asked: &[&str], #[case] expected: bool) {
     let subscription = asking_for("film.*").subscription().unwrap();
     let event_types = asked.iter().map(|text| text.parse().unwrap()).collect();
-    let scope = Scope { webhook: Some(subscription.webhook), event_types, from: None, to: now() };
-    let job = Job { kind: Kind::Replay, scope, ..job(1) };
+    let scope = JobScope { webhook: Some(subscription.webhook), event_types, from: None, to: now() };
+    let job = Job { kind: JobKind::Replay, scope, ..job(1) };
     assert_eq!(job.replays(&event(event_type), &subscription).is_some(), expected);
 }
 
@@ -184,7 +184,7 @@ proptest! {
     fn cursors_round_trip(at in 0_i64..4_000_000_000_000, r: u128) {
         let time = Timestamp::from_millisecond(at).unwrap();
         for cursor in [
-            Cursor::Letter(Place { at, delivery: DeliveryId::from_parts(time, r) }),
+            Cursor::Letter(LetterPosition { at, delivery: DeliveryId::from_parts(time, r) }),
             Cursor::Event(EventId::from_parts(time, r)),
         ] {
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));

@@ -33,35 +33,35 @@ fn part(settings: usize, ordered: bool) -> Part {
 const NOTHING: Work = Work::new(0);
 
 #[rstest]
-#[case::a_template(1, false, EVENT_WORK, BATCH_WORK, Verdict::Here)]
-#[case::as_long_as_anything_is_left(1, false, Work::new(10_000), BATCH_WORK, Verdict::Here)]
-#[case::less_than_it_takes_at_least(1, false, Work::new(10), BATCH_WORK, Verdict::InASlice)]
-#[case::nothing_of_the_event(1, false, NOTHING, BATCH_WORK, Verdict::InASlice)]
-#[case::nothing_of_the_batch(1, false, EVENT_WORK, NOTHING, Verdict::InASlice)]
-#[case::without_a_template(10, false, NOTHING, BATCH_WORK, Verdict::InASlice)]
-#[case::in_order(1, true, NOTHING, NOTHING, Verdict::Here)]
-#[case::in_order_without_a_template(10, true, NOTHING, NOTHING, Verdict::Here)]
+#[case::a_template(1, false, EVENT_WORK, BATCH_WORK, Placement::Here)]
+#[case::as_long_as_anything_is_left(1, false, Work::new(10_000), BATCH_WORK, Placement::Here)]
+#[case::less_than_it_takes_at_least(1, false, Work::new(10), BATCH_WORK, Placement::InASlice)]
+#[case::nothing_of_the_event(1, false, NOTHING, BATCH_WORK, Placement::InASlice)]
+#[case::nothing_of_the_batch(1, false, EVENT_WORK, NOTHING, Placement::InASlice)]
+#[case::without_a_template(10, false, NOTHING, BATCH_WORK, Placement::InASlice)]
+#[case::in_order(1, true, NOTHING, NOTHING, Placement::Here)]
+#[case::in_order_without_a_template(10, true, NOTHING, NOTHING, Placement::Here)]
 fn a_rendering_goes_where_there_is_room(
     #[case] settings: usize,
     #[case] ordered: bool,
     #[case] left: Work,
     #[case] batch: Work,
-    #[case] verdict: Verdict,
+    #[case] verdict: Placement,
 ) {
     let mut budget = EventBudget { event: left, is_first: false, ..EventBudget::default() };
     assert_eq!(budget.decide(&part(settings, ordered), &event(), batch), verdict);
     budget.ordered = NOTHING;
-    let verdict = if ordered { Verdict::Never } else { verdict };
+    let verdict = if ordered { Placement::Never } else { verdict };
     assert_eq!(budget.decide(&part(settings, ordered), &event(), batch), verdict, "order has a share of its own");
 }
 
 #[test]
 fn the_first_without_a_template_is_always_made_here() {
     let mut budget = EventBudget { event: NOTHING, ..EventBudget::default() };
-    assert_eq!(budget.decide(&part(1, false), &event(), NOTHING), Verdict::InASlice);
-    assert_eq!(budget.decide(&part(10, false), &event(), NOTHING), Verdict::Here);
+    assert_eq!(budget.decide(&part(1, false), &event(), NOTHING), Placement::InASlice);
+    assert_eq!(budget.decide(&part(10, false), &event(), NOTHING), Placement::Here);
     budget.spend(&part(10, false), Work::new(1), &mut Work::new(1));
-    assert_eq!(budget.decide(&part(11, false), &event(), NOTHING), Verdict::InASlice);
+    assert_eq!(budget.decide(&part(11, false), &event(), NOTHING), Placement::InASlice);
 }
 
 #[test]
@@ -172,7 +172,7 @@ proptest! {
         let (event, mut budget, mut batch) = (event(), EventBudget::default(), BATCH_WORK);
         let (mut spent, part) = (Work::default(), part(1, false));
         for work in works {
-            if budget.decide(&part, &event, batch) == Verdict::Here {
+            if budget.decide(&part, &event, batch) == Placement::Here {
                 budget.spend(&part, Work::new(work), &mut batch);
                 spent += Work::new(work);
             }

@@ -7,7 +7,7 @@ use crate::access::tenant::AppId;
 use crate::event::pattern::EventPattern;
 use crate::event::types::Operation;
 use crate::matching::filter::Filter;
-use crate::matching::subscription::{Seen, Subscription, Transition};
+use crate::matching::subscription::{Subscription, Transition, TypedEvent};
 use crate::value::{Map, Value};
 
 /// A property of an event. A subscription is indexed under keys such that every event that it wants has at least one of
@@ -95,7 +95,7 @@ fn transition_key(transition: &Transition) -> Key<'_> {
 }
 
 /// Calls `key` with all keys of the event, some possibly twice.
-pub(super) fn for_each_key(seen: &Seen<'_>, texts: &HashMap<u64, usize>, mut key: impl FnMut(Key<'_>)) {
+pub(super) fn for_each_key(seen: &TypedEvent<'_>, texts: &HashMap<u64, usize>, mut key: impl FnMut(Key<'_>)) {
     let event = seen.event;
     EventPattern::texts_matching(&event.event_type).for_each(|text| key(Key::Type(&text)));
     for derived in &seen.derived {

@@ -130,7 +130,7 @@ fn the_heaviest_field_is_named() {
 /// The number of webhooks that an event is compared with: those under one of its keys, or selected by a sieve.
 fn candidates(matcher: &Matcher, event: &Event) -> usize {
     let mut keys = BTreeSet::new();
-    for_each_key(&Seen::new(event), &matcher.texts, |key| _ = keys.insert(hashed(&key)));
+    for_each_key(&TypedEvent::new(event), &matcher.texts, |key| _ = keys.insert(hashed(&key)));
     let compared = |bucket: &Bucket| match bucket {
         Bucket::Many(crowd) if crowd.sieve.is_some() => {
             let mut named = 0;
@@ -182,7 +182,7 @@ fn filters_that_do_not_fit_are_evaluated_one_by_one() {
     let mut matcher = crowd(100, |n| json!({"value": {"n": [{"numeric": [">", n]}]}}));
     let event = event(&json!({"n": 1}), &json!({"n": 42}));
     let before = matcher.bytes();
-    let limits = Limits { room: 1_000, ..Limits::none() };
+    let limits = MatchLimits { room: 1_000, ..MatchLimits::none() };
     assert_eq!(matcher.matching_within(&event, &limits).wanted.len(), 42);
     assert_eq!(matcher.bytes(), before, "no sieve was made");
     assert_eq!(matcher.matching(&event).len(), 42);
@@ -205,7 +205,8 @@ fn webhooks_beyond_the_effort_are_counted() {
     let tags: Vec<_> = (0..10_000).map(|n| format!("t{n}")).collect();
     let event = event(&json!({"n": 1}), &json!({"tags": tags}));
     let started = std::time::Instant::now();
-    let found = matcher.matching_within(&event, &Limits { effort: Effort::new(20_000_000), ..Limits::none() });
+    let found =
+        matcher.matching_within(&event, &MatchLimits { effort: Effort::new(20_000_000), ..MatchLimits::none() });
     let not_judged = found.not_judged.len();
     assert!(found.wanted.is_empty() && (1..200).contains(&not_judged), "{not_judged}");
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());

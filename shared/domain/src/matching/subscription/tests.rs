@@ -107,11 +107,13 @@ fn is_sent_under_the_type_that_was_asked_for(#[case] types: &[&str], #[case] fou
 fn operational_events_are_for_webhooks_that_name_them(#[case] conditions: Json, #[case] wanted: bool) {
     let subscription = subscription(&conditions);
     let mut webhook = crate::webhook::tests::webhook();
-    let event = crate::delivery::notices::webhook_event(crate::delivery::notices::Happening::Paused, &webhook).unwrap();
+    let event =
+        crate::delivery::notices::webhook_event(crate::delivery::notices::LifecycleEvent::Paused, &webhook).unwrap();
     assert_eq!(subscription.wants(&event), wanted);
     // And never for the webhook that it is about.
     webhook.id = subscription.webhook;
-    let event = crate::delivery::notices::webhook_event(crate::delivery::notices::Happening::Paused, &webhook).unwrap();
+    let event =
+        crate::delivery::notices::webhook_event(crate::delivery::notices::LifecycleEvent::Paused, &webhook).unwrap();
     assert!(!subscription.wants(&event));
     assert!(!subscription.explain(&event).iter().all(|verdict| verdict.holds));
 }

@@ -36,7 +36,7 @@ impl Scene {
         });
         let names = NameServer::answering(answers, Duration::ZERO).await;
         let policy = TargetPolicy { allowed: vec![IpAddr::from(PUBLIC).into()], ..local() };
-        let client = Client::dialing(policy, Names::Server(names.address), tls::trusting(None));
+        let client = Client::dialing(policy, Resolver::Server(names.address), tls::trusting(None));
         Self { url: format!("http://receiver.example:{port}/hook"), victim, names, client }
     }
 

@@ -75,7 +75,7 @@ impl Receiver {
             }
         });
         let names = NameServer::answering(&[&[Ipv4Addr::LOCALHOST]], DELAY).await;
-        let client = Client::dialing(local(), Names::Server(names.address), trusting(Some(cert.der().clone())));
+        let client = Client::dialing(local(), Resolver::Server(names.address), trusting(Some(cert.der().clone())));
         Self { port, client }
     }
 
@@ -142,7 +142,7 @@ async fn a_part_that_never_ends_shows_how_long_it_was_waited_for() {
 async fn an_unknown_certificate_is_refused() {
     let receiver = Receiver::start(&["h2"]).await;
     let names = NameServer::answering(&[&[Ipv4Addr::LOCALHOST]], Duration::ZERO).await;
-    let client = Client::dialing(local(), Names::Server(names.address), trusting(None));
+    let client = Client::dialing(local(), Resolver::Server(names.address), trusting(None));
     let outcome = send(&client, &format!("https://{NAME}:{}/", receiver.port)).await;
     assert_eq!(outcome.verdict, Verdict::TlsFailed, "{:?}", outcome.error);
 }

@@ -16,7 +16,7 @@ use domain::time::Clock;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tests::cloud::{Cloud, Forecast, Letter, Weather, sqs_event};
+use tests::cloud::{Cloud, FaultScript, Faults, Letter, sqs_event};
 use tests::{Hooks, now};
 
 pub(crate) const BATCH: usize = 10;
@@ -34,7 +34,7 @@ impl Clock for Wall {
 /// What arrived: by webhook and event, when it did first and how often.
 pub(crate) type Arrivals = Mutex<HashMap<(String, String), (Instant, u32)>>;
 
-pub(crate) struct Ground {
+pub(crate) struct Fixture {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) cloud_url: String,
     pub(crate) hooks: Hooks,
@@ -74,16 +74,16 @@ async fn receive(
     StatusCode::NO_CONTENT
 }
 
-impl Ground {
+impl Fixture {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Arc::new(|_: &str, _: usize| Weather::default())).await
+        Self::start_with(Arc::new(|_: &str, _: usize| Faults::default())).await
     }
 
-    /// Starts with a cloud that answers the functions as `forecast` says.
-    pub(crate) async fn start_with(forecast: Forecast) -> Self {
+    /// Starts with a cloud that answers the functions as `fault_script` says.
+    pub(crate) async fn start_with(fault_script: FaultScript) -> Self {
         let cloud = Cloud::new(Arc::new(Wall));
-        let calm = Arc::new(|_: &str, _: usize| Weather::default());
-        let cloud_url = cloud.listen(forecast).await;
+        let calm = Arc::new(|_: &str, _: usize| Faults::default());
+        let cloud_url = cloud.listen(fault_script).await;
         let hooks = Hooks::new(&cloud).await;
         let aws = cloud.line(calm).aws().await;
         let (registry, bodies) = (aws.registry("registry".to_owned()), aws.bodies("events".to_owned()));

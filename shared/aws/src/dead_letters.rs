@@ -1,19 +1,19 @@
-//! Exhausted deliveries: the letter of each in a queue of their own, with the event and the row that go with it.
+//! The dead letter queue: a letter for each exhausted delivery, with the event and the row that go with it.
 
-use domain::delivery::burial::Burial;
+use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::message::Message;
 use domain::event::Event;
 use futures::future::join_all;
 use jiff::Timestamp;
 use std::time::Duration;
 
-use crate::ledger::Slot;
+use crate::ledger::AttemptKey;
 use crate::queue::{Outgoing, Receipt};
 use crate::{Events, Ledger, Queue, StoreError};
 
 /// The queue of exhausted deliveries, and where it is written that one is there.
 #[derive(Debug, Clone)]
-pub struct Exhausted {
+pub struct DeadLetters {
     queue: Queue,
     events: Events,
     ledger: Ledger,
@@ -27,7 +27,7 @@ pub struct Letter {
     receipt: Receipt,
 }
 
-impl Exhausted {
+impl DeadLetters {
     pub(crate) fn new(queue: Queue, events: Events, ledger: Ledger) -> Self {
         Self { queue, events, ledger }
     }
@@ -36,20 +36,21 @@ impl Exhausted {
     /// due: the sweep does it again, and at worst there are two letters.
     ///
     /// The event first, then the letter, and the row last: once the row says that its letter is there, no process looks at it again.
-    pub async fn bury(&self, burials: &[Burial], now: Timestamp) -> Vec<Result<(), StoreError>> {
-        let events: Vec<Event> = burials.iter().filter_map(Burial::event).collect();
+    pub async fn send(&self, dead_letters: &[DeadLetter], now: Timestamp) -> Vec<Result<(), StoreError>> {
+        let events: Vec<Event> = dead_letters.iter().filter_map(DeadLetter::event).collect();
         if let Err(error) = self.events.publish(&events, now).await {
             let why = error.to_string();
-            return burials.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
+            return dead_letters.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
         }
-        let letters = burials
-            .iter()
-            .map(|burial| Outgoing { cause: Some(burial.cause()), ..Outgoing::of(&burial.letter(), Duration::ZERO) });
+        let letters = dead_letters.iter().map(|dead_letter| Outgoing {
+            cause: Some(dead_letter.cause()),
+            ..Outgoing::of(&dead_letter.letter(), Duration::ZERO)
+        });
         let sent = self.queue.send(letters.collect()).await;
-        let rows = burials.iter().zip(sent).map(|(burial, sent)| async move {
+        let rows = dead_letters.iter().zip(sent).map(|(dead_letter, sent)| async move {
             sent?;
-            let Burial { message, ended_at, .. } = burial;
-            self.ledger.buried(Slot::of(message), &message.tenant, *ended_at).await.map(|_| ())
+            let DeadLetter { message, ended_at, .. } = dead_letter;
+            self.ledger.dead_letter_sent(AttemptKey::of(message), &message.tenant, *ended_at).await.map(|_| ())
         });
         join_all(rows).await
     }

@@ -17,7 +17,7 @@ use crate::event::hops::Hops;
 
 /// A delivery whose last attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Burial {
+pub struct DeadLetter {
     /// The message of its last attempt.
     pub message: Message,
     /// The status of the last response, if known.
@@ -26,7 +26,7 @@ pub struct Burial {
     pub ended_at: Timestamp,
 }
 
-impl Burial {
+impl DeadLetter {
     /// Returns the event that reports it, or `None` if the delivery itself was of such an event.
     #[must_use]
     pub fn event(&self) -> Option<Event> {
@@ -102,11 +102,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn burial(cycle: u32) -> Burial {
+    fn dead_letter(cycle: u32) -> DeadLetter {
         let (event, webhook) = (EventId::from_parts(NOW, 1), WebhookId::from_parts(NOW, 2));
         let body = Body::Inline("{}".to_owned());
         let first = Message::first(event, "film.created".parse().unwrap(), webhook, "acme".parse().unwrap(), body);
-        Burial { message: Message { cycle, attempt: 9, ..first }, last_status: Some(500), ended_at: NOW }
+        DeadLetter { message: Message { cycle, attempt: 9, ..first }, last_status: Some(500), ended_at: NOW }
     }
 
     fn standing(state: State, cycle: u32) -> Standing {
@@ -119,14 +119,14 @@ mod tests {
     #[case::of_the_row_before_there_were_hops(0, Some(0), 0)]
     #[case::of_the_last_message(2, Some(2), 2)]
     #[case::expired(2, None, 2)]
-    fn a_burial_has_the_hops_of_its_row(#[case] message: usize, #[case] row: Option<usize>, #[case] hops: u8) {
+    fn a_dead_letter_has_the_hops_of_its_row(#[case] message: usize, #[case] row: Option<usize>, #[case] hops: u8) {
         let count = |hops: usize| (0..hops).fold(Hops::NONE, |hops, _| hops.next().unwrap());
-        let found = burial(0);
-        let found = Burial { message: Message { hops: count(message), ..found.message }, ..found };
+        let found = dead_letter(0);
+        let found = DeadLetter { message: Message { hops: count(message), ..found.message }, ..found };
         let row = row.map(|row| Standing { hops: count(row), ..standing(State::Exhausted, 0) });
-        let burial = found.completed(row);
-        assert_eq!(burial.letter().hops.get(), hops);
-        assert_eq!(burial.event().unwrap().hops.get(), hops);
+        let dead_letter = found.completed(row);
+        assert_eq!(dead_letter.letter().hops.get(), hops);
+        assert_eq!(dead_letter.event().unwrap().hops.get(), hops);
     }
 
     #[rstest]
@@ -145,7 +145,7 @@ mod tests {
         #[case] obsolete: bool,
     ) {
         let row = row.map(|(state, cycle)| standing(state, cycle));
-        assert_eq!(is_obsolete(&burial(1).letter(), row), obsolete);
+        assert_eq!(is_obsolete(&dead_letter(1).letter(), row), obsolete);
     }
 
     /// A removed letter would have done nothing if moved back; a letter that would restart the delivery is kept.
@@ -162,7 +162,7 @@ mod tests {
             State::Failed,
         ];
         for (state, cycle) in states.into_iter().flat_map(|state| (0..4).map(move |cycle| (state, cycle))) {
-            let letter = burial(1).letter();
+            let letter = dead_letter(1).letter();
             let progress = Progress { state, cycle, attempt: 1, next_at: None };
             let row = Delivery::first(letter.clone(), progress);
             let starts = state == State::Exhausted && admit(&letter, Some(&row), NOW) == Admission::Redriven;
@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn says_why() {
-        assert_eq!(burial(0).cause(), "exhausted after 9 attempts; the last got status 500");
-        assert_eq!(Burial { last_status: None, ..burial(0) }.cause(), "exhausted after 9 attempts");
+        assert_eq!(dead_letter(0).cause(), "exhausted after 9 attempts; the last got status 500");
+        assert_eq!(DeadLetter { last_status: None, ..dead_letter(0) }.cause(), "exhausted after 9 attempts");
     }
 
     #[rstest]

@@ -14,17 +14,17 @@ const MANY_HOSTS: usize = 256;
 
 /// The queues in front of the hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<String, Arc<Semaphore>>>);
+pub(crate) struct HostLimits(Mutex<HashMap<String, Arc<Semaphore>>>);
 
 /// The leave to send one request to a host; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "dropping it is what it is for")] Option<OwnedSemaphorePermit>);
+pub struct HostSlot(#[expect(dead_code, reason = "dropping it is what it is for")] Option<OwnedSemaphorePermit>);
 
-impl Places {
-    /// Waits for a place at the URL's host. Places are given in the order in which they were asked for.
-    pub(crate) async fn take(&self, url: &str) -> Place {
+impl HostLimits {
+    /// Waits for a place at the URL's host. Slots are given in the order of the requests for them.
+    pub(crate) async fn take(&self, url: &str) -> HostSlot {
         // A queue is never closed, so there always is a permit.
-        Place(self.queue(authority(url)).acquire_owned().await.ok())
+        HostSlot(self.queue(authority(url)).acquire_owned().await.ok())
     }
 
     fn queue(&self, authority: String) -> Arc<Semaphore> {
@@ -50,7 +50,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_has_so_many_turns_and_no_more() {
-        let places = Places::default();
+        let places = HostLimits::default();
         let mut taken = Vec::new();
         for n in 0..REQUESTS_PER_HOST {
             taken.push(places.take(&format!("https://a.example/{n}")).await);
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test]
     async fn hosts_that_nobody_waits_for_are_forgotten() {
-        let places = Places::default();
+        let places = HostLimits::default();
         let kept = places.take("https://kept.example/").await;
         for n in 0..10 * MANY_HOSTS {
             drop(places.take(&format!("https://host{n}.example/")).await);

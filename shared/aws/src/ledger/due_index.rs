@@ -10,7 +10,7 @@ use super::breaker::DueBreaker;
 use super::breaker_item::is_breaker;
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
 use super::flow::{DueFlow, is_flow};
-use super::{Ledger, Slot, Written, written};
+use super::{AttemptKey, Ledger, Written, written};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, from_item, live_at, number, text};
 
@@ -146,7 +146,7 @@ impl Ledger {
     pub async fn postpone(&self, due: &DueDelivery, until: Timestamp, now: Timestamp) -> Result<Written, StoreError> {
         let (lane, at) = due.seen.clone();
         let update = self
-            .update(Slot::of(&due.message))
+            .update(AttemptKey::of(&due.message))
             .update_expression("SET lane = :due, lane_at = :until")
             .condition_expression(format!("lane = :seen AND lane_at = :seen_at AND {IS_LIVE}"))
             .expression_attribute_values(":live_at", live_at(now))

@@ -1,11 +1,11 @@
-//! Names to addresses.
+//! Resolves names to addresses.
 
 use std::io;
 use std::net::SocketAddr;
 
 /// Who is asked.
 #[derive(Debug, Clone)]
-pub(crate) enum Names {
+pub(crate) enum Resolver {
     /// The system's resolver.
     System,
     /// A name server of a test, which the system's resolver cannot be pointed at.
@@ -13,7 +13,7 @@ pub(crate) enum Names {
     Server(SocketAddr),
 }
 
-impl Names {
+impl Resolver {
     /// Returns all addresses of a name.
     pub(crate) async fn lookup(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self {
