@@ -13,6 +13,7 @@ from book import build_book
 from build import TARGET
 from common import LOCAL, ROOT, StackError, step
 from documents import check_documents
+from exact import faults as inexact_numbers
 from layers import check as layer_faults
 from words import lines, search
 
@@ -50,6 +51,8 @@ def lint() -> int:
     check_purity()
     step("loops of imports, layers of the domain, routes of the API, and the length of files")
     check_layers()
+    step("numbers of users keep their digits")
+    check_numbers()
     step("links of the documents, pages of the book, and names of files, tests and symbols")
     check_documents()
     step("alarms and mappings in docs/use/runbook.md")
@@ -150,6 +153,12 @@ def check_layers() -> None:
     """No file imports another in a loop, and the layers of the domain hold."""
     if faults := layer_faults(ROOT):
         raise StackError("\n".join(faults))
+
+
+def check_numbers() -> None:
+    """No number of a user is cut to 64 bits."""
+    if found := inexact_numbers(ROOT):
+        raise StackError("\n".join(found))
 
 
 def cargo(what: str, *arguments: str, **environment: str) -> None:

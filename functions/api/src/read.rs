@@ -34,12 +34,6 @@ pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Reading<T> {
     read_from(value, false)
 }
 
-/// Reads a type from JSON that came as part of a body.
-pub(crate) fn read_json<T: DeserializeOwned>(value: &serde_json::Value) -> Reading<T> {
-    // Whatever was parsed once can be parsed again.
-    read(value.to_string().parse().unwrap_or(Value::Null))
-}
-
 /// Reads a type from the parameters of a query: all of their values are texts. Pointers are `/` and the name.
 pub(crate) fn read_query<T: DeserializeOwned>(parameters: Vec<(String, String)>) -> Reading<T> {
     let mut twice = Vec::new();

@@ -1,12 +1,12 @@
 //! Sample events, with which callers test, preview and explain webhooks.
 
 use domain::event::types::EventType;
+use domain::value::Map;
 use domain::webhook::sample::Sample;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::problem::Fault;
+use crate::body::optional_object;
 
 /// An event to try a webhook with. All fields are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -24,25 +24,17 @@ pub(crate) struct SampleBody {
     entity_id: Option<String>,
     /// The entity after the event.
     #[schema(value_type = Option<Object>)]
-    properties: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "optional_object")]
+    properties: Option<Map>,
     /// The entity before the event, for an update or a deletion.
     #[schema(value_type = Option<Object>)]
-    old_properties: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "optional_object")]
+    old_properties: Option<Map>,
 }
 
-impl TryFrom<SampleBody> for Sample {
-    type Error = Fault;
-
-    fn try_from(body: SampleBody) -> Result<Self, Self::Error> {
-        let map = |properties: Option<Map<String, Value>>, pointer: &str| match properties {
-            None => Ok(None),
-            Some(properties) => match Value::Object(properties).to_string().parse() {
-                Ok(domain::value::Value::Map(map)) => Ok(Some(map)),
-                _ => Err(Fault::field(pointer, "is too deep")),
-            },
-        };
+impl From<SampleBody> for Sample {
+    fn from(body: SampleBody) -> Self {
         let SampleBody { event_type, collection, entity_id, properties, old_properties } = body;
-        let (properties, old_properties) = (map(properties, "/properties")?, map(old_properties, "/old_properties")?);
-        Ok(Self { event_type, collection, entity_id, properties, old_properties })
+        Self { event_type, collection, entity_id, properties, old_properties }
     }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::value::Map;
 use crate::value::path::FieldPath;
 
 mod change;
@@ -24,7 +25,7 @@ pub mod work;
 mod tests;
 
 /// Properties that a webhook's owner adds to every payload, except the names of the payload's own fields.
-pub type Properties = serde_json::Map<String, serde_json::Value>;
+pub type Properties = Map;
 
 /// The largest number of included fields, and of excluded fields.
 pub const MAX_FIELDS: usize = 100;

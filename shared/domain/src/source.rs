@@ -82,10 +82,12 @@ impl Source {
         };
         let place = |image: Option<&Map>| image.map_or(Ok(None), |image| self.place(image));
         Ok(match (place(old)?, place(new)?) {
-            (Some(was), Some(is)) if was == is => self.updated(is, change).into_iter().collect(),
-            (None, Some(is)) => vec![self.entered(is, change, "")],
-            (Some(was), None) => vec![self.left(was, change, "")],
-            (Some(was), Some(is)) => vec![self.left(was, change.clone(), "left"), self.entered(is, change, "entered")],
+            (Some(was), Some(is)) if was == is => self.updated(is, change)?.into_iter().collect(),
+            (None, Some(is)) => vec![self.entered(is, change, "")?],
+            (Some(was), None) => vec![self.left(was, change, "")?],
+            (Some(was), Some(is)) => {
+                vec![self.left(was, change.clone(), "left")?, self.entered(is, change, "entered")?]
+            }
             (None, None) => Vec::new(),
         })
     }
@@ -95,15 +97,15 @@ impl Source {
         mapping.map(|mapping| mapping.place(image)).transpose()
     }
 
-    fn updated(&self, place: Place<'_>, change: Change) -> Option<Event> {
+    fn updated(&self, place: Place<'_>, change: Change) -> Result<Option<Event>, MapError> {
         let id = self.event_id(&change, "");
-        let Images::Modify(mut old, mut new) = change.images else { return None };
+        let Images::Modify(mut old, mut new) = change.images else { return Ok(None) };
         let mapping = place.mapping;
         mapping.redact(&mut old);
         mapping.redact(&mut new);
         let update_mask = changed_paths(&old, &new);
         if !mapping.is_visible(&old, &new) {
-            return None;
+            return Ok(None);
         }
         let (operation, removal) = match (mapping.is_soft_deleted(&old), mapping.is_soft_deleted(&new)) {
             (false, true) => (Operation::Deleted, Some(Removal::Soft)),
@@ -112,37 +114,37 @@ impl Source {
         };
         let mut event = self.event(id, place, operation, change.at, change.sequence);
         let path = event.entity.path();
-        let mut old = mapping.state(&path, old);
-        let mut new = mapping.state(&path, new);
+        let mut old = mapping.state(&path, old)?;
+        let mut new = mapping.state(&path, new)?;
         // If the table has no update time, use the commit time from the stream.
         new.update_time.get_or_insert_with(|| rfc3339(change.at));
         mapping.take_related(&mut old.properties);
         event.entity.related = mapping.take_related(&mut new.properties);
-        Some(Event { old: Some(old), new: Some(new), update_mask: Some(update_mask), removal, ..event })
+        Ok(Some(Event { old: Some(old), new: Some(new), update_mask: Some(update_mask), removal, ..event }))
     }
 
-    fn entered(&self, place: Place<'_>, change: Change, part: &str) -> Event {
+    fn entered(&self, place: Place<'_>, change: Change, part: &str) -> Result<Event, MapError> {
         let id = self.event_id(&change, part);
         let (Images::Insert(mut image) | Images::Modify(_, mut image) | Images::Remove(mut image)) = change.images;
         let mapping = place.mapping;
         mapping.redact(&mut image);
         let mut event = self.event(id, place, Operation::Created, change.at, change.sequence);
-        let mut state = mapping.state(&event.entity.path(), image);
+        let mut state = mapping.state(&event.entity.path(), image)?;
         state.update_time.get_or_insert_with(|| rfc3339(change.at));
         state.create_time.get_or_insert_with(|| rfc3339(change.at));
         event.entity.related = mapping.take_related(&mut state.properties);
-        Event { new: Some(state), ..event }
+        Ok(Event { new: Some(state), ..event })
     }
 
-    fn left(&self, place: Place<'_>, change: Change, part: &str) -> Event {
+    fn left(&self, place: Place<'_>, change: Change, part: &str) -> Result<Event, MapError> {
         let id = self.event_id(&change, part);
         let (Images::Insert(mut image) | Images::Modify(mut image, _) | Images::Remove(mut image)) = change.images;
         let mapping = place.mapping;
         mapping.redact(&mut image);
         let mut event = self.event(id, place, Operation::Deleted, change.at, change.sequence);
-        let mut state = mapping.state(&event.entity.path(), image);
+        let mut state = mapping.state(&event.entity.path(), image)?;
         event.entity.related = mapping.take_related(&mut state.properties);
-        Event { old: Some(state), removal: change.expired.then_some(Removal::Expired), ..event }
+        Ok(Event { old: Some(state), removal: change.expired.then_some(Removal::Expired), ..event })
     }
 
     fn event_id(&self, change: &Change, part: &str) -> EventId {

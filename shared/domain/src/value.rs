@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use self::decimal::Decimal;
+
+pub(crate) mod decimal;
+pub mod merge;
 pub mod object;
 pub mod path;
 
@@ -34,6 +38,34 @@ pub enum Value {
 }
 
 impl Value {
+    /// Returns what a type is as JSON.
+    ///
+    /// # Panics
+    ///
+    /// If the type cannot be written as JSON, or is nested more than 100 levels deep.
+    #[must_use]
+    pub fn of(value: &impl Serialize) -> Self {
+        serde_json::to_string(value).ok().and_then(|text| text.parse().ok()).expect("the type is JSON")
+    }
+
+    /// Returns whether the value is `null`.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// Returns a text.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self { Some(text) } else { None }
+    }
+
+    /// Returns the field of a map.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        if let Self::Map(map) = self { map.get(name) } else { None }
+    }
+
     /// Returns the text of a string or the digits of a number, which can be used in an id.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
@@ -126,6 +158,23 @@ impl std::str::FromStr for Number {
         } else {
             Err(ParseNumberError)
         }
+    }
+}
+
+impl Number {
+    /// Returns the number for comparisons by value.
+    pub(crate) fn decimal(&self) -> Decimal<'_> {
+        Decimal::of(&self.0)
+    }
+
+    /// Returns the nearest 64-bit floating point number, infinite if there is none.
+    pub(crate) fn rounded(&self) -> f64 {
+        self.0.parse().unwrap_or(f64::NAN)
+    }
+
+    /// Returns the bytes of its digits.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws::registry::WebhookRecord;
 use domain::fault::FieldError;
 use domain::signing::secret::WebhookSecret;
+use domain::value::{Map, Value};
 use domain::webhook::Webhook;
 use domain::webhook::authorization::origin::{Origin, SetBy};
 use domain::webhook::authorization::{Authorization, NewAuthorization};
 use domain::webhook::settings::Direction;
-use serde_json::{Map, Value};
 
 use super::{Write, change, set_by, visible};
 use crate::App;
@@ -18,12 +18,13 @@ use crate::etag::IfMatch;
 use crate::problem::Problem;
 
 /// Reads the authorization that a caller sent, for an outbound webhook.
-pub(crate) fn read(app: &App, direction: Direction, given: Value) -> Result<NewAuthorization, Vec<FieldError>> {
+pub(crate) fn read(app: &App, direction: Direction, given: &Value) -> Result<NewAuthorization, Vec<FieldError>> {
     if direction == Direction::Inbound {
         let detail = "is for outbound webhooks: an inbound webhook sends nothing";
         return Err(vec![FieldError::new("", detail)]);
     }
-    NewAuthorization::read(given, &app.targets)
+    // None of its fields is a number that a user chose.
+    NewAuthorization::read(serde_json::to_value(given).unwrap_or_default(), &app.targets)
 }
 
 /// Returns what the webhook's row holds of a new authorization, and the secret to store. The authorization is bound to
@@ -58,18 +59,18 @@ impl Brought {
         app: &App,
         admin: &Admin,
         id: &str,
-        input: &mut Map<String, Value>,
+        input: &mut Map,
     ) -> Result<(Self, Vec<FieldError>), Problem> {
         let Some(given) = input.remove("authorization") else { return Ok((Self::Nothing, Vec::new())) };
         let webhook = visible(app, admin, id).await?.webhook;
-        let shown = serde_json::to_value(&webhook.authorization).unwrap_or_default();
+        let shown = Value::of(&webhook.authorization);
         // Without the fields that Dynahook adds: a caller may send back what an earlier version returned.
         Ok(if without_notes(shown) == without_notes(given.clone()) {
             (Self::Nothing, Vec::new())
         } else if given.is_null() {
             (Self::Removed, Vec::new())
         } else {
-            match read(app, webhook.settings.direction, given) {
+            match read(app, webhook.settings.direction, &given) {
                 Ok(new) => (Self::New(new), Vec::new()),
                 Err(faults) => (Self::Nothing, faults.into_iter().map(|fault| fault.below("/authorization")).collect()),
             }
@@ -78,7 +79,7 @@ impl Brought {
 }
 
 fn without_notes(mut shown: Value) -> Value {
-    if let Some(fields) = shown.as_object_mut() {
+    if let Value::Map(fields) = &mut shown {
         fields.retain(|name, _| !["for_origin", "set_by"].contains(&name.as_str()));
     }
     shown
@@ -114,7 +115,7 @@ pub(crate) async fn put(
     admin: &Admin,
     id: &str,
     if_match: IfMatch,
-    given: Value,
+    given: &Value,
 ) -> Result<WebhookRecord, Problem> {
     let webhook = visible(app, admin, id).await?.webhook;
     if_match.check(webhook.audit.version)?;

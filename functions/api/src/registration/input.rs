@@ -7,10 +7,12 @@ use domain::fault::{FieldError, step};
 use domain::matching::filter::{Filter, FilterError};
 use domain::signing::secret::{SecretFormat, WebhookSecret};
 use domain::signing::signature::SignatureScheme;
+use domain::value::merge::merge as merge_patch;
+use domain::value::{Map, Value};
 use domain::webhook::Webhook;
 use domain::webhook::authorization::NewAuthorization;
 use domain::webhook::settings::Settings;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::authorization;
 use super::field_names::field_names;
@@ -18,10 +20,10 @@ use super::representation::{COUNTED, OWN_NAMES, WebhookBody};
 use crate::App;
 use crate::caller::Admin;
 use crate::problem::Problem;
-use crate::read::{Reading, read_json};
+use crate::read::{Reading, read};
 
-/// A JSON object from a caller.
-pub(crate) type Input = Map<String, Value>;
+/// A JSON object from a caller. Its numbers keep their digits.
+pub(crate) type Input = Map;
 
 /// The fields that a caller can set: those of [`Settings`].
 static WRITABLE: LazyLock<&[&str]> = LazyLock::new(field_names::<Settings>);
@@ -41,10 +43,10 @@ pub(crate) struct NewWebhook {
 impl NewWebhook {
     /// Reads a request; returns all faults.
     pub(crate) fn read(app: &App, admin: &Admin, mut input: Input) -> Result<Self, Problem> {
-        let known = json!({
+        let known = Value::of(&json!({
             "tenant_id": admin.tenant, "company_id": admin.tenant,
             "app_id": admin.app, "application_id": admin.app, "application_token": admin.app,
-        });
+        }));
         let secret = input.remove("secret").filter(|secret| !secret.is_null());
         let authorization = input.remove("authorization").filter(|given| !given.is_null());
         let scheme_given = input.contains_key("signature_scheme");
@@ -54,7 +56,7 @@ impl NewWebhook {
         let secret = secret
             .and_then(|text| read_secret(&text, &mut settings, scheme_given).map_err(|fault| faults.push(fault)).ok());
         let authorization = authorization.and_then(|given| {
-            let read = authorization::read(app, settings.direction, given);
+            let read = authorization::read(app, settings.direction, &given);
             read.map_err(|found| faults.extend(below("/authorization", found))).ok()
         });
         if !faults.is_empty() {
@@ -74,6 +76,11 @@ pub(super) fn read_secret(
     let fault = |detail: String| FieldError::new("/secret", detail);
     let text = text.as_str().ok_or_else(|| fault("must be a string".to_owned()))?;
     let secret = WebhookSecret::parse(text).map_err(|error| fault(error.to_string()))?;
+    // A secret of Stripe's looks like this too, but its text is the key.
+    if secret.is_damaged() && settings.signature_scheme != SignatureScheme::Stripe {
+        let detail = "starts with whsec_ but does not continue with 24 to 64 bytes in base64, with its padding; copy the whole secret, or send one without that prefix";
+        return Err(fault(detail.to_owned()));
+    }
     if secret.format() == SecretFormat::Plain && !scheme_given {
         settings.signature_scheme = SignatureScheme::HmacSha256;
     }
@@ -92,23 +99,27 @@ pub(crate) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input
 /// Merges a change into a webhook's settings ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
 pub(crate) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
     let (patch, faults) = writable(input, &known(current));
-    let mut merged = serde_json::to_value(&webhook.settings).unwrap_or_default();
-    json_patch::merge(&mut merged, &Value::Object(patch));
+    let mut merged = object(Value::of(&webhook.settings));
+    merge_patch(&mut merged, patch);
     updated(app, webhook, parse(merged).with(faults))
 }
 
 /// Whether a caller sets the SuperOffice state "active", which means enabled and not paused.
 pub(super) fn activates(input: &Input) -> bool {
-    input.get("state").and_then(Value::as_u64) == Some(1)
+    input.get("state").and_then(digits) == Some("1")
 }
 
 /// Returns the fields of a response, which a caller may send back.
 fn known(current: &WebhookBody) -> Value {
-    let mut known = serde_json::to_value(current).unwrap_or_default();
-    known["company_id"] = known["tenant_id"].clone();
-    known["application_token"] = known["app_id"].clone();
-    known["webhook_id"] = known["id"].clone();
-    known
+    let mut known = object(Value::of(current));
+    for (alias, name) in [("company_id", "tenant_id"), ("application_token", "app_id"), ("webhook_id", "id")] {
+        known.extend(known.get(name).cloned().map(|value| (alias.to_owned(), value)));
+    }
+    Value::Map(known)
+}
+
+fn object(value: Value) -> Map {
+    if let Value::Map(map) = value { map } else { Map::new() }
 }
 
 fn updated(app: &App, webhook: &Webhook, settings: Reading<Settings>) -> Reading<Settings> {
@@ -133,19 +144,19 @@ fn below(pointer: &str, faults: Vec<FieldError>) -> impl Iterator<Item = FieldEr
 
 fn settings(input: Input, known: &Value) -> Reading<Settings> {
     let (input, faults) = writable(input, known);
-    parse(Value::Object(input)).with(faults)
+    parse(input).with(faults)
 }
 
-fn parse(mut input: Value) -> Reading<Settings> {
+fn parse(mut input: Map) -> Reading<Settings> {
     // A filter finds all of its faults, while a serde error holds one.
     let mut faults = Vec::new();
-    if let Some(Value::Object(filter)) = input.get("filter")
+    if let Some(Value::Map(filter)) = input.get("filter")
         && let Err(FilterError(found)) = Filter::try_from(filter.clone())
     {
         faults.extend(below("/filter", found));
-        input["filter"] = Value::Null;
+        input.insert("filter".to_owned(), Value::Null);
     }
-    read_json(&input).with(faults)
+    read(Value::Map(input)).with(faults)
 }
 
 /// Returns the settings to write, by their names in [`Settings`]. A field that only Dynahook sets may have its `known`
@@ -155,7 +166,8 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut writable = Input::new();
     for (name, value) in input {
         // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
-        let ours = !is_writable(&name) || (name == "url" && known["direction"] == "inbound");
+        let ours =
+            !is_writable(&name) || (name == "url" && known.get("direction").and_then(Value::as_str) == Some("inbound"));
         // Counters change with every delivery, so an earlier value is accepted too.
         let counted = COUNTED.contains(&name) && known.get(&name).is_some();
         if counted || (ours && known.get(&name) == Some(&value)) {
@@ -164,7 +176,7 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
         let set = match name.as_str() {
             name if is_writable(name) => Ok((name, value)),
             "target_url" => Ok(("url", value)),
-            "trigger_type" => Ok(("event_types", Value::Array(vec![value]))),
+            "trigger_type" => Ok(("event_types", Value::List(vec![value]))),
             "events" => split(&value).map(|types| ("event_types", types)),
             "state" => enabled(&value).map(|enabled| ("enabled", enabled)),
             "secret" => Err("cannot be set here; use POST /webhooks/{id}/secret/rotate"),
@@ -198,22 +210,24 @@ fn split(value: &Value) -> Result<Value, &'static str> {
     match value {
         Value::String(text) => {
             let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            let names: Vec<Value> = names.map(Value::from).collect();
+            let names: Vec<Value> = names.map(|name| Value::String(name.to_owned())).collect();
             // An empty list would mean all types, which a caller of this field does not expect.
-            if names.is_empty() { Err("must name at least one event") } else { Ok(Value::Array(names)) }
+            if names.is_empty() { Err("must name at least one event") } else { Ok(Value::List(names)) }
         }
-        Value::Array(_) => Ok(value.clone()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            Err("must be names with commas in between")
-        }
+        Value::List(_) => Ok(value.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Map(_) => Err("must be names with commas in between"),
     }
+}
+
+fn digits(value: &Value) -> Option<&str> {
+    value.as_text().filter(|_| matches!(value, Value::Number(_)))
 }
 
 /// Reads SuperOffice's state. Only Dynahook sets the third one.
 fn enabled(value: &Value) -> Result<Value, &'static str> {
-    match value.as_u64() {
-        Some(1) => Ok(Value::Bool(true)),
-        Some(2) => Ok(Value::Bool(false)),
+    match digits(value) {
+        Some("1") => Ok(Value::Bool(true)),
+        Some("2") => Ok(Value::Bool(false)),
         _ => Err("must be 1 (active) or 2 (stopped)"),
     }
 }
@@ -221,13 +235,51 @@ fn enabled(value: &Value) -> Result<Value, &'static str> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::Value as Json;
 
     use super::*;
 
-    fn settle(input: &Value, known: &Value) -> Result<Value, String> {
-        match writable(input.as_object().unwrap().clone(), known) {
-            (writable, faults) if faults.is_empty() => Ok(Value::Object(writable)),
+    fn settle(input: &Json, known: &Json) -> Result<Value, String> {
+        match writable(object(Value::of(input)), &Value::of(known)) {
+            (writable, faults) if faults.is_empty() => Ok(Value::Map(writable)),
             (_, faults) => Err(Problem::from(faults).to_string()),
+        }
+    }
+
+    /// From a public report: a PATCH showed `1.2345678901234568e+22` and `0.1`.
+    #[test]
+    fn numbers_keep_their_digits() {
+        let properties = r#"{"b":12345678901234567890123,"m":0.10}"#;
+        let body: Value = format!(r#"{{"properties":{properties},"name":"n"}}"#).parse().unwrap();
+        let (settings, faults) = settings(object(body), &Value::Null).into_parts();
+        assert_eq!(faults, []);
+        let settings = settings.unwrap();
+        assert_eq!(serde_json::to_string(&settings.properties).unwrap(), properties);
+        let mut merged = object(Value::of(&settings));
+        merge_patch(&mut merged, object(r#"{"properties":{"m":1.50}}"#.parse().unwrap()));
+        let shown = serde_json::to_string(merged.get("properties").unwrap()).unwrap();
+        assert_eq!(shown, r#"{"b":12345678901234567890123,"m":1.50}"#);
+    }
+
+    #[rstest]
+    #[case::padding_is_missing("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", None)]
+    #[case::url_safe("whsec_-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7", None)]
+    #[case::too_short("whsec_AAAAAAAAAAAAAAAAAAAAAA==", None)]
+    #[case::valid("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Some(SignatureScheme::StandardWebhooks))]
+    #[case::plain("12345678", Some(SignatureScheme::HmacSha256))]
+    fn a_secret_that_looks_like_whsec_is_that(#[case] secret: &str, #[case] scheme: Option<SignatureScheme>) {
+        for (given, named) in
+            [(None, false), (Some(SignatureScheme::HmacSha256), true), (Some(SignatureScheme::Stripe), true)]
+        {
+            let mut settings: Settings = serde_json::from_value(json!({"name": "n"})).unwrap();
+            settings.signature_scheme = given.unwrap_or(settings.signature_scheme);
+            let read = read_secret(&Value::String(secret.to_owned()), &mut settings, named);
+            if given == Some(SignatureScheme::Stripe) {
+                assert!(read.is_ok(), "the text of Stripe's secrets is the key");
+            } else {
+                let signs = read.ok().map(|_| settings.signature_scheme);
+                assert_eq!(signs, scheme.map(|scheme| given.unwrap_or(scheme)));
+            }
         }
     }
 
@@ -239,10 +291,10 @@ mod tests {
     )]
     #[case::current_value(json!({"tenant_id": "acme", "version": 3, "name": "n"}), json!({"name": "n"}))]
     #[case::earlier_counter(json!({"total_calls": 6, "name": "n"}), json!({"name": "n"}))]
-    fn takes_other_names_of_a_field(#[case] input: Value, #[case] expected: Value) {
+    fn takes_other_names_of_a_field(#[case] input: Json, #[case] expected: Json) {
         let known =
             json!({"tenant_id": "acme", "company_id": "acme", "version": 3, "total_calls": 7, "direction": "outbound"});
-        assert_eq!(settle(&input, &known), Ok(expected));
+        assert_eq!(settle(&input, &known), Ok(Value::of(&expected)));
     }
 
     #[test]
@@ -277,7 +329,7 @@ mod tests {
     #[case::no_events(json!({"events": " , "}), "#/events must name at least one event")]
     #[case::third_state(json!({"state": 3}), "#/state must be 1 (active) or 2 (stopped)")]
     #[case::stale(json!({"version": 2}), "#/version is set by Dynahook and cannot be set")]
-    fn refuses(#[case] input: Value, #[case] detail: &str) {
+    fn refuses(#[case] input: Json, #[case] detail: &str) {
         let known = json!({"tenant_id": "acme", "version": 3, "direction": "outbound"});
         let answer = settle(&input, &known).unwrap_err();
         assert!(answer.contains(detail.split_once(' ').unwrap().1), "{answer}");

@@ -4,9 +4,9 @@
 use aws::StoreError;
 use aws::registry::WebhookRecord;
 use domain::signing::secret::WebhookSecret;
+use domain::value::Value;
 use domain::webhook::settings::Direction;
 use domain::webhook::{Pause, PreviousSecret, Webhook};
-use serde_json::Value;
 
 use super::{Write, change, contended, input, reset_failures, secrets, visible, visible_even_deleted};
 use crate::App;

@@ -1,12 +1,12 @@
 //! Content filters: select events by their content.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map as JsonMap, Value as Json};
 
-use alternative::Alternative;
+use alternative::{Alternative, OPERATORS};
 
 use super::weight::{heap, members};
 use crate::fault::{FieldError, step};
+use crate::value::{Map, Value};
 
 mod alternative;
 pub(crate) mod evaluate;
@@ -19,11 +19,12 @@ mod syntax;
 /// `prefix`, `suffix`, `equals-ignore-case`, `wildcard`, `anything-but` (of texts or numbers), `numeric`, `exists` and
 /// `cidr`. Not supported are `$or` and operators within operators. A list matches if one of its members does, and
 /// several fields of one pattern must match in the same member. `exists` applies to texts, numbers, `true`, `false` and
-/// `null`, not to lists and maps. Numbers are compared as 64-bit floating point numbers.
+/// `null`, not to lists and maps. Numbers are compared by value and exactly, whatever their number of
+/// digits and spelling: `1`, `1.0` and `10e-1` are equal.
 ///
 /// [1]: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "JsonMap<String, Json>", try_from = "JsonMap<String, Json>")]
+#[serde(into = "Map", try_from = "Map")]
 pub struct Filter(Fields);
 
 /// The conditions on the fields of a map. Stored compactly, because there may be very many filters.
@@ -89,7 +90,22 @@ impl Filter {
         })
     }
 
-    fn to_map(&self) -> JsonMap<String, Json> {
+    /// Returns the conditions that probably mean something else: an operator outside of a list is a field with the
+    /// operator's name.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<FieldError> {
+        let doubt = |(names, _): (Vec<&str>, _)| {
+            let operator = names.last().filter(|name| names.len() > 2 && OPERATORS.contains(name))?;
+            let pointer: String = names.iter().map(|name| step(name)).collect();
+            let detail = format!(
+                "is read as a field named {operator}; for the operator, write a list around it: [{{\"{operator}\": …}}]"
+            );
+            Some(FieldError::new(&pointer, detail))
+        };
+        self.0.leaves().into_iter().filter_map(doubt).collect()
+    }
+
+    fn to_map(&self) -> Map {
         self.0.to_map()
     }
 
@@ -99,10 +115,10 @@ impl Filter {
     }
 }
 
-impl TryFrom<JsonMap<String, Json>> for Filter {
+impl TryFrom<Map> for Filter {
     type Error = FilterError;
 
-    fn try_from(pattern: JsonMap<String, Json>) -> Result<Self, Self::Error> {
+    fn try_from(pattern: Map) -> Result<Self, Self::Error> {
         let mut faults = Vec::new();
         for name in pattern.keys().filter(|name| !DOCUMENT.contains(&name.as_str())) {
             let detail = if name == "$or" {
@@ -112,8 +128,7 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
             };
             faults.push(FieldError::new(&step(name), detail));
         }
-        let known =
-            pattern.into_iter().filter(|(name, _)| DOCUMENT.contains(&name.as_str())).collect::<JsonMap<_, _>>();
+        let known = pattern.into_iter().filter(|(name, _)| DOCUMENT.contains(&name.as_str())).collect::<Map>();
         if known.is_empty() && !faults.is_empty() {
             return Err(FilterError(faults));
         }
@@ -128,7 +143,7 @@ impl TryFrom<JsonMap<String, Json>> for Filter {
 impl Filter {
     /// Returns which limit the filter exceeds, if any.
     fn too_large(&self) -> Option<String> {
-        if Json::Object(self.to_map()).to_string().len() > MAX_BYTES {
+        if serde_json::to_string(&self.to_map()).map_or(0, |text| text.len()) > MAX_BYTES {
             return Some(format!("must be at most {MAX_BYTES} bytes of JSON"));
         }
         let leaves = self.0.leaves();
@@ -141,10 +156,10 @@ impl Filter {
 }
 
 impl Fields {
-    fn to_map(&self) -> JsonMap<String, Json> {
+    fn to_map(&self) -> Map {
         let value = |asked: &Asked| match asked {
-            Asked::Fields(fields) => Json::Object(fields.to_map()),
-            Asked::OneOf(alternatives) => alternatives.iter().map(Alternative::to_json).collect(),
+            Asked::Fields(fields) => Value::Map(fields.to_map()),
+            Asked::OneOf(alternatives) => Value::List(alternatives.iter().map(Alternative::to_value).collect()),
         };
         self.0.iter().map(|(name, asked)| (name.to_string(), value(asked))).collect()
     }
@@ -173,7 +188,7 @@ impl Fields {
     }
 }
 
-impl From<Filter> for JsonMap<String, Json> {
+impl From<Filter> for Map {
     fn from(filter: Filter) -> Self {
         filter.to_map()
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::effort::Effort;
 use super::filter::sieve::{Sieve, bytes_in_sieve};
 use super::subscription::{Subscription, TypedEvent};
-use super::weight::{entry, heap, json_map, texts};
+use super::weight::{entry, heap, map, texts};
 use crate::event::Event;
 use crate::id::WebhookId;
 use crate::value::path::FieldPath;
@@ -333,7 +333,7 @@ pub fn heaviest(subscription: &Subscription) -> &'static str {
     let fields = [
         ("/filter", filter),
         ("/template", rendering.template.as_ref().map_or(0, String::len)),
-        ("/properties", json_map(&rendering.properties)),
+        ("/properties", map(&rendering.properties)),
         ("/event_types", subscription.event_types.len() * BYTES_A_KEY),
         ("/transitions", subscription.transitions.len() * BYTES_A_KEY),
         ("/changed", paths(&subscription.changed)),

@@ -1,13 +1,12 @@
 //! Subscriptions: the compact form of a webhook that fan-out loads.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value as Json;
 use utoipa::ToSchema;
 
 use super::effort::Effort;
 use super::filter::evaluate::is_same;
 use super::filter::{Filter, place};
-use super::weight::{heap, json, json_map, members, texts};
+use super::weight::{heap, map, members, texts, value};
 use crate::access::tenant::AppId;
 use crate::event::Event;
 use crate::event::operational::{OPERATIONAL, about};
@@ -69,20 +68,20 @@ pub struct Transition {
     /// Its value before: a text, a number, `true`, `false` or `null`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(schema_with = scalar, examples("open"))]
-    pub from: Option<Json>,
+    pub from: Option<Value>,
     /// Its value after.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(schema_with = scalar, examples("paid"))]
-    pub to: Option<Json>,
+    pub to: Option<Value>,
 }
 
 /// Distinguishes a `null` value from a missing one.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    match Json::deserialize(deserializer)? {
-        Json::Array(_) | Json::Object(_) => {
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::List(_) | Value::Map(_) => {
             Err(serde::de::Error::custom("must be a text, a number, true, false or null"))
         }
-        scalar @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => Ok(Some(scalar)),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Ok(Some(scalar)),
     }
 }
 
@@ -101,7 +100,7 @@ impl Transition {
 
     fn holds_within(&self, event: &Event, effort: &Effort) -> bool {
         let (before, after) = event.field(&self.field);
-        let is = |asked: &Option<Json>, value: Option<&Value>| {
+        let is = |asked: &Option<Value>, value: Option<&Value>| {
             asked.as_ref().is_none_or(|asked| is_same(asked, value.unwrap_or(&Value::Null)))
         };
         is(&self.from, before) && is(&self.to, after) && differ(before, after, effort)
@@ -184,7 +183,7 @@ impl Subscription {
         let path = |path: &FieldPath| texts(path.names());
         let transition = |transition: &Transition| {
             let ends = [&transition.from, &transition.to].into_iter().flatten();
-            path(&transition.field) + ends.map(json).sum::<usize>()
+            path(&transition.field) + ends.map(value).sum::<usize>()
         };
         self.app.iter().map(|app| heap(app.as_str().len())).sum::<usize>()
             + members(&self.event_types, |pattern| heap(pattern.as_str().len()))
@@ -203,11 +202,7 @@ impl Subscription {
         let Rendering { include, exclude, properties, template, webhook_name, .. } = &self.rendering;
         let path = |path: &FieldPath| texts(path.names());
         let optional = |text: &Option<String>| text.as_ref().map_or(0, |text| heap(text.capacity()));
-        members(include, path)
-            + members(exclude, path)
-            + json_map(properties)
-            + optional(template)
-            + optional(webhook_name)
+        members(include, path) + members(exclude, path) + map(properties) + optional(template) + optional(webhook_name)
     }
 
     /// Returns whether the webhook may receive the event at all. Events of other applications are excluded. Operational

@@ -1,7 +1,7 @@
 //! Upper bounds of memory use, computed from the structure of values. Their size as JSON is not enough, because a list
 //! of small maps takes forty times its JSON.
 
-use serde_json::Value as Json;
+use crate::value::{Map, Value};
 
 /// Returns the bytes per entry of a hash map, for entries of this size. The map doubles when it is seven eighths full,
 /// and keeps both tables meanwhile.
@@ -29,20 +29,23 @@ pub(crate) fn texts(texts: &[String]) -> usize {
 }
 
 /// Returns the heap size of a JSON value.
-pub(crate) fn json(value: &Json) -> usize {
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
-        Json::String(text) => heap(text.capacity()),
-        Json::Array(members) => heap(members.capacity() * size_of::<Json>()) + members.iter().map(json).sum::<usize>(),
-        Json::Object(map) => json_map(map),
+pub(crate) fn value(of: &Value) -> usize {
+    match of {
+        Value::Null | Value::Bool(_) => 0,
+        Value::Number(number) => heap(number.capacity()),
+        Value::String(text) => heap(text.capacity()),
+        Value::List(members) => {
+            heap(members.capacity() * size_of::<Value>()) + members.iter().map(value).sum::<usize>()
+        }
+        Value::Map(inner) => map(inner),
     }
 }
 
 /// Returns the heap size of a JSON map: nodes of eleven entries, of which at least five are used except in the root.
-pub(crate) fn json_map(map: &serde_json::Map<String, Json>) -> usize {
-    const NODE: usize = heap(11 * (size_of::<String>() + size_of::<Json>()) + 12 * size_of::<usize>() + 16);
-    if map.is_empty() {
+pub(crate) fn map(of: &Map) -> usize {
+    const NODE: usize = heap(11 * (size_of::<String>() + size_of::<Value>()) + 12 * size_of::<usize>() + 16);
+    if of.is_empty() {
         return 0;
     }
-    (1 + map.len() / 5) * NODE + map.iter().map(|(name, value)| heap(name.capacity()) + json(value)).sum::<usize>()
+    (1 + of.len() / 5) * NODE + of.iter().map(|(name, inner)| heap(name.capacity()) + value(inner)).sum::<usize>()
 }

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
 use super::Detail;
-use super::json::{Sorted, properties};
+use super::json::properties;
 use super::view::{FieldChange, View};
 use crate::event::types::Operation;
 use crate::value::Value;
@@ -74,7 +74,7 @@ impl Serialize for Teams<'_> {
         let message = json!({"type": "message", "attachments": [attachment]});
         let mut map = serializer.serialize_map(None)?;
         for name in TEAMS_RESERVED {
-            map.serialize_entry(name, &Sorted(&message[*name]))?;
+            map.serialize_entry(name, &Value::of(&message[*name]))?;
         }
         properties(&mut map, view.properties, |name| TEAMS_RESERVED.contains(&name))?;
         map.end()

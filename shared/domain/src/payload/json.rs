@@ -1,6 +1,6 @@
 //! Helpers for writing JSON, shared by all formats.
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap};
 
 use super::Properties;
 
@@ -29,28 +29,5 @@ pub(super) fn properties<M: SerializeMap>(
     properties: &Properties,
     taken: impl Fn(&str) -> bool,
 ) -> Result<(), M::Error> {
-    sorted(properties).filter(|(name, _)| !taken(name)).try_for_each(|(name, value)| map.serialize_entry(name, &value))
-}
-
-fn sorted(properties: &Properties) -> impl Iterator<Item = (&String, Sorted<'_>)> {
-    let mut entries: Vec<_> = properties.iter().collect();
-    entries.sort_unstable_by_key(|(name, _)| *name);
-    entries.into_iter().map(|(name, value)| (name, Sorted(value)))
-}
-
-/// A value whose keys are written in sorted order, even if another crate enables the `serde_json` feature that
-/// preserves insertion order.
-pub(super) struct Sorted<'a>(pub(super) &'a serde_json::Value);
-
-impl Serialize for Sorted<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            serde_json::Value::Object(map) => serializer.collect_map(sorted(map)),
-            serde_json::Value::Array(values) => serializer.collect_seq(values.iter().map(Sorted)),
-            plain @ (serde_json::Value::Null
-            | serde_json::Value::Bool(_)
-            | serde_json::Value::Number(_)
-            | serde_json::Value::String(_)) => plain.serialize(serializer),
-        }
-    }
+    properties.iter().filter(|(name, _)| !taken(name)).try_for_each(|(name, value)| map.serialize_entry(name, value))
 }

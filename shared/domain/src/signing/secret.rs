@@ -84,6 +84,12 @@ impl WebhookSecret {
         if self.decoded().is_some() { SecretFormat::Whsec } else { SecretFormat::Plain }
     }
 
+    /// Returns whether it looks like the format `whsec_…` but is not valid in it: probably a part of it is missing.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.0.expose_secret().starts_with("whsec_") && self.decoded().is_none()
+    }
+
     /// Returns whether it can be guessed.
     #[must_use]
     pub fn is_weak(&self) -> bool {

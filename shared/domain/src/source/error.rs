@@ -27,6 +27,14 @@ pub enum MapError {
         /// The required prefix, if any.
         prefix: String,
     },
+    /// The attribute's value is not a time.
+    #[error(
+        "attribute {attribute:?}, which the source names for a time, is neither a string nor a number of seconds or milliseconds since 1970"
+    )]
+    NotTime {
+        /// The attribute.
+        attribute: String,
+    },
     /// The value is not a valid tenant or application.
     #[error("the value that the source names for the {role} is invalid: it {source}")]
     Name {

@@ -161,14 +161,19 @@ impl Mapping {
     }
 
     /// Returns the state with its id, derived from the attributes whose change results in an event.
-    pub(super) fn state(&self, entity_path: &str, properties: Map) -> State {
-        let time = |path: &Option<FieldPath>| time(path.as_ref()?.get(&properties)?);
-        State {
+    pub(super) fn state(&self, entity_path: &str, properties: Map) -> Result<State, MapError> {
+        let time = |path: &Option<FieldPath>| {
+            let Some(path) = path else { return Ok(None) };
+            let value = path.get(&properties).filter(|value| !value.is_null());
+            let error = || MapError::NotTime { attribute: path.to_string() };
+            value.map(|value| time(value).ok_or_else(error)).transpose()
+        };
+        Ok(State {
             id: state_id(entity_path, &self.counted(&properties)),
-            create_time: time(&self.create_time_attribute),
-            update_time: time(&self.update_time_attribute),
+            create_time: time(&self.create_time_attribute)?,
+            update_time: time(&self.update_time_attribute)?,
             properties,
-        }
+        })
     }
 
     /// Removes and returns the related attributes.
@@ -233,14 +238,21 @@ impl Mapping {
     }
 }
 
-/// Reads a time attribute. A string is the application's own format and is kept; a number is seconds since 1970.
+/// Reads a time attribute. A string is the application's own format and is kept. A number is the time since 1970: its
+/// size tells whether it is in seconds, milliseconds, microseconds or nanoseconds, until the year 5138.
 fn time(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(_) => {
-            let seconds: f64 = value.as_text()?.parse().ok()?;
-            let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
-            Timestamp::from_duration(duration).ok().map(rfc3339)
+        Value::Number(number) => {
+            let number = number.decimal();
+            let places = match number.power() {
+                ..=10 => 9,
+                11..=13 => 6,
+                14..=16 => 3,
+                17..=19 => 0,
+                _ => return None,
+            };
+            Timestamp::from_nanosecond(number.scaled(places)?).ok().map(rfc3339)
         }
         Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
     }

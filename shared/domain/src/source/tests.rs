@@ -62,6 +62,30 @@ fn fills_in_the_times_that_it_knows() {
     assert_eq!(state.update_time.as_deref(), Some("2026-11-21T10:00:00.500Z"));
 }
 
+#[rstest]
+#[case::seconds("1793294268", Some("2026-10-29T17:17:48.000Z"))]
+#[case::milliseconds("1793294268000", Some("2026-10-29T17:17:48.000Z"))]
+#[case::microseconds("1793294268211000", Some("2026-10-29T17:17:48.211Z"))]
+#[case::fraction("1793294268.211", Some("2026-10-29T17:17:48.211Z"))]
+#[case::another_fraction("1793294268.57", Some("2026-10-29T17:17:48.570Z"))]
+#[case::text("\"October 29\"", Some("October 29"))]
+#[case::missing("null", Some("2026-11-21T10:00:00.500Z"))]
+#[case::too_large("1e30", None)]
+#[case::no_time("true", None)]
+fn reads_times_exactly(#[case] created: &str, #[case] expected: Option<&str>) {
+    let mapping = json!({"entity": "order", "tenant": "{studio}", "id": "{id}", "collection": "orders", "create_time_attribute": "createdAt"});
+    let Ok(Value::Map(item)) = format!(r#"{{"studio": "acme", "id": 1, "createdAt": {created}}}"#).parse() else {
+        panic!()
+    };
+    match (source(&mapping).events(change(Images::Insert(item))), expected) {
+        (Ok(events), Some(expected)) => {
+            assert_eq!(events[0].new.as_ref().unwrap().create_time.as_deref(), Some(expected));
+        }
+        (Err(error), None) => assert!(error.to_string().starts_with(r#"attribute "createdAt""#), "{error}"),
+        (found, expected) => panic!("{found:?} instead of {expected:?}"),
+    }
+}
+
 #[test]
 fn a_move_between_tenants_shows_neither_side_the_other() {
     let events = films().events(change(Images::Modify(film("acme", "A"), film("globex", "B")))).unwrap();

@@ -16,7 +16,7 @@ use crate::event::pattern::EventPattern;
 use crate::event::types::Operation;
 use crate::matching::filter::Filter;
 use crate::matching::subscription::Transition;
-use crate::payload::{Detail, PayloadFormat, Rendering};
+use crate::payload::{Detail, PayloadFormat, Properties, Rendering};
 use crate::signing::signature::{Encoding, Signature, SignatureScheme};
 use crate::value::object::from_object;
 use crate::value::path::FieldPath;
@@ -112,7 +112,7 @@ pub struct Settings {
     /// Properties that are added to every payload, at its top level.
     #[serde(default)]
     #[schema(value_type = Object)]
-    pub properties: serde_json::Map<String, serde_json::Value>,
+    pub properties: Properties,
     /// Whether it gets events.
     #[serde(default = "yes")]
     #[schema(default = true)]

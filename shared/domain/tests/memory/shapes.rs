@@ -63,7 +63,7 @@ pub(crate) const WORST: [(&str, Shape); 14] = [
     ("one wildcard", |n| filter(&json!([{"wildcard": format!("{n}*{}", "a*".repeat(1_900))}]))),
     ("prefixes", |n| filter(&list(200, |m| json!({"prefix": format!("{}", n * 200 + m)})))),
     ("few prefixes", |n| filter(&list(32, |m| json!({"prefix": format!("{n}-{m}-{}", "x".repeat(90))})))),
-    ("ranges", |n| filter(&list(100, |m| json!({"numeric": [">", n, "<", n + m]})))),
+    ("ranges", |n| filter(&list(100, |m| json!({"numeric": [">", n, "<", n + m + 1]})))),
     ("anything but", |n| filter(&json!([{"anything-but": list(350, |m| json!(format!("{n}-{m}")))}]))),
     ("many anything but", |n| filter(&list(150, |m| json!({"anything-but": [n, m]})))),
     ("networks", |n| filter(&list(130, |m| json!({"cidr": format!("10.{}.{m}.0/24", n % 256)})))),
@@ -74,7 +74,7 @@ pub(crate) const WORST: [(&str, Shape); 14] = [
         |n| json!({"filter": {"value": {"n".repeat(2_000): list(200, |m| json!(format!("{:x}", n * 200 + m)))}}}),
     ),
     ("deep", |n| {
-        let deep = (0..100).fold(json!([{"prefix": format!("{n}")}, "x"]), |inner, _| json!({"a": inner}));
+        let deep = (0..96).fold(json!([{"prefix": format!("{n}")}, "x"]), |inner, _| json!({"a": inner}));
         json!({"filter": {"value": deep}})
     }),
     ("many fields", |n| {

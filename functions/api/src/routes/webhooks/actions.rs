@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use domain::value::Value;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -103,7 +104,7 @@ pub struct Rotation {
     /// A secret of your own. Default: a generated secret.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 8, max_length = 400)]
-    secret: Option<serde_json::Value>,
+    secret: Option<Value>,
     /// How long the old secret signs too, in seconds; up to seven days.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 604_800, default = 86_400)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use domain::value::Value;
 use domain::webhook::Webhook;
 use domain::webhook::authorization::Authorization;
-use serde_json::Value;
 
 use crate::App;
 use crate::body::JsonBody;
@@ -41,7 +41,7 @@ pub(crate) async fn put_authorization(
     Path(id): Path<String>,
     JsonBody(given): JsonBody<Value>,
 ) -> Result<Shown, Problem> {
-    shown(authorization::put(&app, &admin, &id, if_match, given).await?.webhook)
+    shown(authorization::put(&app, &admin, &id, if_match, &given).await?.webhook)
 }
 
 /// Shows how a webhook's requests are authorized

@@ -71,7 +71,7 @@ pub(crate) async fn test(
     if webhook.settings.direction == Direction::Inbound {
         return Err(Problem::Conflict("nothing is sent to an inbound webhook; call its url".to_owned()));
     }
-    let (sample, now) = (Sample::try_from(sample).map_err(invalid)?, app.clock.now());
+    let (sample, now) = (Sample::from(sample), app.clock.now());
     let id = EventId::from_parts(now, runtime::random::bits());
     let event = sample.event(id, webhook.tenant.clone(), &webhook.settings, now);
     let rendering = webhook.settings.rendering();
@@ -170,7 +170,7 @@ pub struct PreviewedRequest {
     /// The headers that Dynahook sets. Signatures use the given secret, or otherwise a sample secret that verifies
     /// nothing; so do signatures with a key pair. An authorization is masked.
     #[schema(value_type = std::collections::HashMap<String, String>)]
-    headers: Input,
+    headers: serde_json::Map<String, serde_json::Value>,
     /// The payload. These bytes are signed and sent; with `content_encoding: gzip`, their compressed form is.
     body: String,
 }
@@ -210,7 +210,7 @@ pub(crate) async fn preview(
     let secret = secret.unwrap_or_else(|| WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]));
     let authorization = authorization.map(|new| ("authorization".to_owned(), new.method.masked().into()));
     let at = app.clock.now();
-    let sample = Sample::try_from(sample).map_err(|fault| invalid(fault.below("/sample")))?;
+    let sample = Sample::from(sample);
     let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);
     let rendering = settings.rendering();
     let body = rendering.render(&event, &event.event_type);

@@ -3,23 +3,20 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use serde_json::Value as Json;
-
 use super::alternative::{Alternative, Comparison};
 use super::{Asked, Fields, Filter};
 use crate::access::tenant::AppId;
 use crate::event::Event;
 use crate::event::state::State;
 use crate::matching::effort::Effort;
-use crate::value::{Map, Value};
+use crate::value::{Map, Number, Value};
 
 /// A value of an event that is neither a list nor a map.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
-    /// As a 64-bit floating point number, if it can be represented as one.
-    Number(Option<f64>),
+    Number(&'a Number),
     Text(&'a str),
 }
 
@@ -29,20 +26,18 @@ impl<'a> Scalar<'a> {
         match value {
             Value::Null => Some(Self::Null),
             Value::Bool(value) => Some(Self::Bool(*value)),
-            Value::Number(_) => Some(Self::Number(value.as_text().and_then(|digits| digits.parse().ok()))),
+            Value::Number(number) => Some(Self::Number(number)),
             Value::String(text) => Some(Self::Text(text)),
             Value::List(_) | Value::Map(_) => None,
         }
     }
 
-    fn is(self, asked: &Json) -> bool {
+    fn is(self, asked: &Value) -> bool {
         match (asked, self) {
-            (Json::Null, Self::Null) => true,
-            (Json::Bool(asked), Self::Bool(value)) => *asked == value,
-            (Json::String(asked), Self::Text(text)) => asked == text,
-            (Json::Number(asked), Self::Number(Some(value))) => {
-                asked.as_f64().is_some_and(|asked| Comparison::Equal.holds(value, asked))
-            }
+            (Value::Null, Self::Null) => true,
+            (Value::Bool(asked), Self::Bool(value)) => *asked == value,
+            (Value::String(asked), Self::Text(text)) => asked == text,
+            (Value::Number(asked), Self::Number(value)) => Comparison::Equal.holds(value, asked),
             _ => false,
         }
     }
@@ -63,7 +58,7 @@ impl Filter {
 }
 
 /// Returns whether a value equals the given scalar.
-pub(crate) fn is_same(asked: &Json, value: &Value) -> bool {
+pub(crate) fn is_same(asked: &Value, value: &Value) -> bool {
     Scalar::of(value).is_some_and(|scalar| scalar.is(asked))
 }
 
@@ -206,11 +201,8 @@ impl Alternative {
             }
             (Self::AnythingBut(asked), value) => !value.is(asked),
             (Self::AnythingButOneOf(asked), value) => !asked.iter().any(|asked| value.is(asked)),
-            (Self::Numeric(bounds), Scalar::Number(Some(value))) => {
-                let holds = |(comparison, bound): &(Comparison, serde_json::Number)| {
-                    bound.as_f64().is_some_and(|bound| comparison.holds(value, bound))
-                };
-                bounds.iter().all(holds)
+            (Self::Numeric(bounds), Scalar::Number(value)) => {
+                bounds.iter().all(|(comparison, bound)| comparison.holds(value, bound))
             }
             (Self::Network(network), Scalar::Text(text)) => {
                 text.parse().is_ok_and(|address: std::net::IpAddr| network.1.contains(&address))
@@ -221,8 +213,8 @@ impl Alternative {
 }
 
 impl Comparison {
-    fn holds(self, value: f64, bound: f64) -> bool {
-        let Some(order) = value.partial_cmp(&bound) else { return false };
+    fn holds(self, value: &Number, bound: &Number) -> bool {
+        let order = value.decimal().cmp(&bound.decimal());
         match self {
             Self::Equal => order.is_eq(),
             Self::Less => order.is_lt(),

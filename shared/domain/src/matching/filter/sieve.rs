@@ -10,6 +10,7 @@ use super::{Fields, Filter};
 use crate::event::Event;
 use crate::matching::effort::Effort;
 use crate::matching::weight::{entry, heap};
+use crate::value::Value;
 
 /// Selects those of many filters that an event may match, in time that does not grow with the number of filters that it
 /// does not match.
@@ -51,6 +52,7 @@ const MAX_ALTERNATIVES: usize = 32;
 enum Mark<'a> {
     Start(&'a str),
     End(&'a str),
+    /// Rounded to 64 bits, which never reverses the order of two numbers.
     Range(f64, f64),
     Word,
 }
@@ -138,12 +140,11 @@ impl<X: Copy> Sieve<X> {
                         field.starts.find(text, |length| &text[..length], &mut found);
                         field.ends.find(text, |length| &text[text.len() - length..], &mut found);
                     }
-                    Scalar::Number(Some(number)) => {
-                        if !field.ranges.find(number, effort, &mut found) {
+                    Scalar::Number(number) => {
+                        if !field.ranges.find(number.rounded(), effort, &mut found) {
                             return;
                         }
                     }
-                    Scalar::Number(None) => {}
                     Scalar::Null | Scalar::Bool(_) => field.words.iter().copied().for_each(&mut found),
                 }
             }
@@ -164,10 +165,8 @@ impl<'a> Mark<'a> {
     /// Returns a necessary condition for this alternative, or `None` if there is none that can be searched for.
     fn of(alternative: &'a Alternative) -> Option<Self> {
         match alternative {
-            Alternative::Is(serde_json::Value::String(text)) => Some(Self::Start(text)),
-            Alternative::Is(serde_json::Value::Number(number)) => {
-                number.as_f64().map(|number| Self::Range(number, number))
-            }
+            Alternative::Is(Value::String(text)) => Some(Self::Start(text)),
+            Alternative::Is(Value::Number(number)) => Some(Self::Range(number.rounded(), number.rounded())),
             Alternative::Is(_) => Some(Self::Word),
             Alternative::Prefix(text) => (!text.is_empty()).then_some(Self::Start(text)),
             Alternative::Suffix(text) => (!text.is_empty()).then_some(Self::End(text)),
@@ -184,7 +183,7 @@ impl<'a> Mark<'a> {
             Alternative::Numeric(bounds) => {
                 let (mut from, mut to) = (f64::NEG_INFINITY, f64::INFINITY);
                 for (comparison, bound) in bounds {
-                    let bound = bound.as_f64()?;
+                    let bound = bound.rounded();
                     match comparison {
                         Comparison::Equal => (from, to) = (bound, bound),
                         Comparison::Less | Comparison::LessOrEqual => to = bound,

@@ -1,15 +1,14 @@
 //! Parses patterns.
 
-use serde_json::{Map as JsonMap, Value as Json};
-
 use super::alternative::Alternative;
 use super::{Asked, Fields};
 use crate::fault::{FieldError, step};
+use crate::value::{Map, Value};
 
 impl Fields {
     /// Parses the conditions on the fields of the map at a place, a JSON pointer. Invalid parts are left out and added
     /// to `faults`.
-    pub(super) fn read(fields: JsonMap<String, Json>, above: &str, faults: &mut Vec<FieldError>) -> Self {
+    pub(super) fn read(fields: Map, above: &str, faults: &mut Vec<FieldError>) -> Self {
         if fields.is_empty() {
             faults.push(FieldError::new(above, "must name a field"));
         }
@@ -17,9 +16,9 @@ impl Fields {
         for (name, value) in fields {
             let pointer = format!("{above}{}", step(&name));
             let asked = match value {
-                Json::Object(inner) => Asked::Fields(Self::read(inner, &pointer, faults)),
-                Json::Array(alternatives) => Asked::OneOf(read_alternatives(alternatives, &pointer, faults)),
-                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+                Value::Map(inner) => Asked::Fields(Self::read(inner, &pointer, faults)),
+                Value::List(alternatives) => Asked::OneOf(read_alternatives(alternatives, &pointer, faults)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                     let detail = "must be a list of values, such as [\"paid\"], or an object of fields";
                     faults.push(FieldError::new(&pointer, detail));
                     continue;
@@ -31,7 +30,7 @@ impl Fields {
     }
 }
 
-fn read_alternatives(alternatives: Vec<Json>, pointer: &str, faults: &mut Vec<FieldError>) -> Box<[Alternative]> {
+fn read_alternatives(alternatives: Vec<Value>, pointer: &str, faults: &mut Vec<FieldError>) -> Box<[Alternative]> {
     if alternatives.is_empty() {
         faults.push(FieldError::new(pointer, "must list at least one value"));
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::sieve::Sieve;
 use super::*;
@@ -69,13 +69,15 @@ fn looks_into_an_event(#[case] pattern: Json, #[case] passes: bool) {
 #[case::nested_list(json!({"value": {"a": [["b"]]}}), "/value/a/0 must be a string, a number, true, false, null or an operator")]
 #[case::operator(json!({"value": {"a": [{"regex": "b"}]}}), "/value/a/0 must be a supported operator: prefix")]
 #[case::two_operators(json!({"value": {"a": [{"prefix": "b", "suffix": "c"}]}}), "/value/a/0 must have one operator; list two operators as two alternatives")]
-#[case::operand(json!({"value": {"a": [{"prefix": 1}]}}), "/value/a/0 must have an operand of a type that the operator accepts")]
-#[case::operator_in_operator(json!({"value": {"a": [{"anything-but": {"prefix": "b"}}]}}), "/value/a/0 must have an operand")]
-#[case::mixed(json!({"value": {"a": [{"anything-but": ["b", 1]}]}}), "/value/a/0 must have an operand of a type that the operator accepts")]
-#[case::half_a_comparison(json!({"value": {"a": [{"numeric": [">"]}]}}), "/value/a/0 must have an operand of a type that the operator accepts")]
-#[case::two_lower_bounds(json!({"value": {"a": [{"numeric": [">", 1, ">=", 2]}]}}), "/value/a/0 must have an operand of a type that the operator accepts")]
+#[case::operand(json!({"value": {"a": [{"prefix": 1}]}}), "/value/a/0 must have a string after prefix")]
+#[case::operator_in_operator(json!({"value": {"a": [{"anything-but": {"prefix": "b"}}]}}), "/value/a/0 must have a string, a number, or a list")]
+#[case::mixed(json!({"value": {"a": [{"anything-but": ["b", 1]}]}}), "/value/a/0 must have a string, a number, or a list of only")]
+#[case::half_a_comparison(json!({"value": {"a": [{"numeric": [">"]}]}}), "/value/a/0 must have one comparison or a lower and an upper bound after numeric, such as")]
+#[case::two_lower_bounds(json!({"value": {"a": [{"numeric": [">", 1, ">=", 2]}]}}), "/value/a/0 must have one comparison")]
+#[case::empty_range(json!({"value": {"a": [{"numeric": [">", 5, "<", 3]}]}}), "/value/a/0 must be a range that contains a number")]
+#[case::open_point(json!({"value": {"a": [{"numeric": ["<=", 5, ">", 5.0]}]}}), "/value/a/0 must be a range that contains a number")]
 #[case::exists_and(json!({"value": {"a": [{"exists": true}, "b"]}}), "/value/a/0 must be the only alternative, because it uses exists")]
-#[case::network(json!({"value": {"a": [{"cidr": "10.0.0.0/99"}]}}), "/value/a/0 must have an operand of a type that the operator accepts")]
+#[case::network(json!({"value": {"a": [{"cidr": "10.0.0.0/99"}]}}), "/value/a/0 must have an IP network after cidr, such as")]
 #[case::stars(json!({"value": {"a": [{"wildcard": "a**b"}]}}), "/value/a/0 must be a wildcard without two stars in a row")]
 #[case::escape(json!({"value": {"a": [{"wildcard": "a\\b"}]}}), "/value/a/0 must be a wildcard without two stars in a row, and with each backslash")]
 #[case::many(json!({"value": {"a": (0..201).collect::<Vec<_>>()}}), " must list at most 200 alternatives")]
@@ -88,9 +90,51 @@ fn names_unsupported_patterns(#[case] pattern: Json, #[case] detail: &str) {
 #[test]
 fn names_everything_unsupported() {
     let pattern = json!({"$or": [], "value": {"a": "b", "c": ["d", {"regex": 1}, {"prefix": 1}], "e~/f": []}});
-    let faults = Filter::try_from(pattern.as_object().unwrap().clone()).unwrap_err().0;
+    let faults = Filter::try_from(map(&pattern)).unwrap_err().0;
     let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
     assert_eq!(pointers, ["/$or", "/value/a", "/value/c/1", "/value/c/2", "/value/e~0~1f"]);
+}
+
+/// From a public report: three other accounts' events came too, because ids were compared as 64-bit floats.
+#[rstest]
+#[case::itself("3804086584686624768", true)]
+#[case::next("3804086584686624769", false)]
+#[case::same_float("3804086584686625000", false)]
+#[case::same_float_below("3804086584686624512", false)]
+#[case::spelled_otherwise("3804086584686624768.0", true)]
+fn ids_of_64_bits_are_compared_exactly(#[case] account: &str, #[case] passes: bool) {
+    let read = |text: &str| serde_json::from_str::<Filter>(text).unwrap();
+    let event = |text: &str| {
+        let Ok(Value::Map(value)) = text.parse() else { panic!() };
+        let mut event = updated(&json!({"account": 0}), &json!({"account": 1}));
+        event.new.as_mut().unwrap().properties.extend(value);
+        event
+    };
+    let event = event(&format!(r#"{{"account": {account}}}"#));
+    let equal = read(r#"{"value": {"account": [3804086584686624768]}}"#);
+    assert_eq!(equal.matches(&event), passes);
+    let other = read(r#"{"value": {"account": [{"anything-but": 3804086584686624768}]}}"#);
+    assert_eq!(other.matches(&event), !passes);
+    let range =
+        read(r#"{"value": {"account": [{"numeric": [">=", 3804086584686624768, "<=", 3804086584686624768]}]}}"#);
+    assert_eq!(range.matches(&event), passes);
+    for filter in [equal, range] {
+        let selected = candidates(&Sieve::new([(0, &filter)].into_iter()), &event);
+        assert!(!passes || !selected.is_empty(), "{filter:?}");
+    }
+}
+
+#[test]
+fn numbers_are_stored_with_their_digits() {
+    let pattern = r#"{"value":{"a":[0.10,12345678901234567890123,{"numeric":[">",1.50]}]}}"#;
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<Filter>(pattern).unwrap()).unwrap(), pattern);
+}
+
+#[test]
+fn an_operator_without_brackets_is_in_doubt() {
+    let doubts = filter(&json!({"value": {"a": {"numeric": [">", 5]}, "prefix": ["x"]}})).unwrap().doubts();
+    let pointers: Vec<_> = doubts.iter().map(|doubt| doubt.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/value/a/numeric"]);
 }
 
 #[test]
@@ -145,8 +189,8 @@ fn alternatives() -> impl Strategy<Value = Json> {
         prop::collection::vec(-2..3_i32, 1..3).prop_map(|numbers| json!({"anything-but": numbers})),
         "[ab]?\\*[ab]?".prop_map(|text| json!({"wildcard": text})),
         prop::collection::vec(text, 1..3).prop_map(|texts| json!({"anything-but": texts})),
-        comparison(["<", "<=", "=", ">", ">="]).prop_map(|one| json!({"numeric": one})),
-        (comparison([">", ">="]), comparison(["<", "<="])).prop_map(|(lower, upper)| {
+        comparison(["<", "<=", "=", ">", ">="], -2..3).prop_map(|one| json!({"numeric": one})),
+        (comparison([">", ">="], -2..0), comparison(["<", "<="], 0..3)).prop_map(|(lower, upper)| {
             let range = [lower, upper].concat();
             json!({"numeric": range})
         }),
@@ -157,8 +201,11 @@ fn alternatives() -> impl Strategy<Value = Json> {
     ]
 }
 
-fn comparison<const N: usize>(operators: [&'static str; N]) -> impl Strategy<Value = Vec<Json>> {
-    (prop::sample::select(operators.to_vec()), -2..3_i32)
+fn comparison<const N: usize>(
+    operators: [&'static str; N],
+    numbers: std::ops::Range<i32>,
+) -> impl Strategy<Value = Vec<Json>> {
+    (prop::sample::select(operators.to_vec()), numbers)
         .prop_map(|(operator, number)| vec![operator.into(), number.into()])
 }
 

@@ -81,7 +81,7 @@ pub(super) fn conditions(subscription: &Subscription) -> Vec<Vec<Key<'_>>> {
 }
 
 fn transition_key(transition: &Transition) -> Key<'_> {
-    let text = |state, end: &'_ Option<serde_json::Value>| {
+    let text = |state, end: &'_ Option<Value>| {
         end.as_ref()?.as_str()?;
         let names = std::iter::once(state).chain(transition.field.names().iter().map(String::as_str));
         Some(Path::of(names).hash())
@@ -89,7 +89,7 @@ fn transition_key(transition: &Transition) -> Key<'_> {
     let to = text("value", &transition.to).zip(transition.to.as_ref());
     let end = to.or_else(|| text("oldValue", &transition.from).zip(transition.from.as_ref()));
     match end {
-        Some((path, serde_json::Value::String(end))) => Key::Text(path, end),
+        Some((path, Value::String(end))) => Key::Text(path, end),
         _ => Key::Changed(&transition.field.names()[0]),
     }
 }

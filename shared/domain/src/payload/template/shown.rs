@@ -8,9 +8,9 @@ use minijinja::{Error, ErrorKind};
 
 use super::limits::MAX_OUTPUT_BYTES;
 use crate::event::Removal;
-use crate::payload::Properties;
 use crate::payload::json::text;
 use crate::payload::view::{FieldChange, View};
+use crate::value::decimal::Decimal;
 use crate::value::{Map, Value};
 
 /// A number that the engine cannot represent. It is printed exactly and cannot be computed with.
@@ -53,14 +53,9 @@ pub(super) fn context(view: &View<'_>) -> BTreeMap<&'static str, Shown> {
         ("oldValue", view.old_value().map(shown_map)),
         ("changes", view.changes().map(|changes| changes.iter().map(shown_change).collect::<Vec<_>>().into())),
         ("updateMask", view.update_mask.as_deref().map(names)),
-        ("properties", Some(shown_json(view.properties))),
+        ("properties", Some(shown_map(view.properties))),
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-fn shown_json(properties: &Properties) -> Shown {
-    let properties = text(properties);
-    properties.parse::<Value>().map_or(Shown::UNDEFINED, |value| shown(&value))
 }
 
 fn shown_change(change: &FieldChange<'_>) -> Shown {
@@ -94,24 +89,11 @@ fn number(digits: &str) -> Shown {
         return Shown::from(float);
     }
     let integer = digits.parse::<i128>().ok().filter(|integer| integer.to_string() == digits);
-    let float = digits.parse::<f64>().ok().filter(|float| decimal(&format!("{float:e}")) == decimal(digits));
+    let float = digits.parse::<f64>().ok().filter(|float| Decimal::of(&format!("{float:e}")) == Decimal::of(digits));
     integer
         .map(Shown::from)
         .or_else(|| float.map(Shown::from))
         .unwrap_or_else(|| Shown::from_object(Exact(digits.to_owned())))
-}
-
-/// Returns the sign, the digits and the power of ten of a decimal number, which are equal for all spellings of a
-/// number.
-fn decimal(text: &str) -> Option<(bool, String, i64)> {
-    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let all = format!("{}{fraction}", whole.trim_start_matches('-'));
-    let digits = all.trim_start_matches('0').trim_end_matches('0');
-    let zeros = all.len() - all.trim_end_matches('0').len();
-    let places = i64::try_from(fraction.len()).ok()? - i64::try_from(zeros).ok()?;
-    let power = if digits.is_empty() { 0 } else { exponent.parse::<i64>().ok()?.checked_sub(places)? };
-    Some((text.starts_with('-'), digits.to_owned(), power))
 }
 
 /// Writes a value as JSON.
