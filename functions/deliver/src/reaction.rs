@@ -67,7 +67,7 @@ pub(crate) async fn apply_reactions(
         };
         match done {
             Ok(()) => tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "reaction applied"),
-            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "reaction failed; a later attempt retries"),
+            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "reaction failed; it will be retried"),
         }
     }
 }
