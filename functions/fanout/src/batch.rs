@@ -76,7 +76,7 @@ impl BatchProgress<'_> {
     }
 }
 
-/// Fans out a group. If it gets late while its records are mapped, all of them are returned to the stream. What was
+/// Fans out a group. If time runs short while its records are mapped, all of them are returned to the stream. What was
 /// read from the Registry is cached by then, so the next invocation gets further.
 async fn fan_out_group(
     app: &App,
@@ -180,8 +180,8 @@ fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) ->
     (order, light)
 }
 
-/// Maps all records, by their positions in the batch, and keeps each event once. Returns `None` if it gets late before
-/// that is done.
+/// Maps all records, by their positions in the batch, and keeps each event once. Returns `None` if time runs short
+/// before that is done.
 async fn map_all(
     app: &App,
     cache: &mut Cache,

@@ -19,8 +19,8 @@ use lru::LruCache;
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The work that finding the webhooks for one event may take in its shard: 25 ms of the share of a core that a function
-/// with 256 MB has. Webhooks that are not evaluated within it are evaluated by render.
+/// The work that finding the webhooks for one event may take in its shard, in units of [`Effort`]: 25 ms of the share
+/// of a core that a function with 256 MB has. Webhooks that are not evaluated within it are evaluated by render.
 const EFFORT: u64 = 500_000;
 
 /// The work that all events of a tenant in one batch may take (50 ms), and the minimum that each event may take in any

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::route::Mapped;
 
-/// Leaves each event with the first record that produced it, and removes it from all later ones. Of records that cannot be
-/// mapped and are identical to the byte, the first is kept.
+/// Leaves each event with the first record that produced it, and removes it from all later ones. Of records that cannot
+/// be mapped and are identical to the byte, the first is kept.
 ///
 /// An event's id is derived from its record, and a delivery's from its event. Without duplicate events, no delivery is
 /// sent twice, and no batched call contains a key twice, for which DynamoDB would refuse the whole call.

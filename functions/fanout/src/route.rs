@@ -20,7 +20,7 @@ pub(crate) type Mapped = Result<Vec<Event>, String>;
 
 /// Maps the changes of one table, and updates the matchers of their tenants. The result is in the order of the changes.
 ///
-/// Returns `None` if it gets late while matchers are updated.
+/// Returns `None` if time runs short while matchers are updated.
 ///
 /// This takes one read while nothing has changed: the cached source is used, and the read of the tenants' generations
 /// shows whether it is still current.

@@ -56,7 +56,7 @@ pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<Lin
             }
             messages.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect()
         }
-        // Nothing limits them any more, or they must be parked or cancelled.
+        // Concurrency is no longer limited, or the deliveries must be parked or cancelled.
         None => let_go(app, line, apart, now).await?,
     };
     let mut released = 0;
