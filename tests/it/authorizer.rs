@@ -115,8 +115,8 @@ async fn a_forged_token_makes_neither_a_fetch_nor_a_fault() {
     for (token, refusal) in [
         (claims().hs256(), "the token must be signed with RS256 or ES256"),
         (claims().with("exp", json!(1_700_000_000)).rs256(), "the token has expired"),
-        (claims().with("iss", json!("https://elsewhere.example")).rs256(), "the token's issuer is another one"),
-        (claims().with("aud", json!(["elsewhere"])).rs256(), "the token's audience is another one"),
+        (claims().with("iss", json!("https://elsewhere.example")).rs256(), "the token is from a different issuer"),
+        (claims().with("aud", json!(["elsewhere"])).rs256(), "the token is for a different audience"),
         (claims().with("token_use", json!("id")).rs256(), "the token is not an access token"),
         ("e30.e30.e30".to_owned(), "the token is neither a JWT nor an API key"),
     ] {

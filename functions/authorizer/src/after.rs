@@ -1,12 +1,12 @@
-//! Work that no answer waits for.
+//! Work that no response waits for.
 
 use lambda_runtime::Error;
 use tower::{Service, ServiceExt as _};
 
-/// Does some work after each invocation, whether it succeeded or not.
+/// Returns a service that does some work after each invocation, whether it succeeded or not.
 ///
-/// As the outermost service of a Lambda runtime: the inner ones have posted the answer by then, which Lambda hands on at once, and the
-/// runtime asks for the next invocation only afterwards, until when the process is not frozen.
+/// It must be the outermost service of a Lambda runtime. The inner ones have then posted the response, which Lambda
+/// passes on at once. The runtime asks for the next invocation only afterwards, and the process is not frozen before.
 pub fn followed_by<R, S, W, F>(service: S, work: W) -> impl Service<R, Response = (), Error = Error>
 where
     S: Service<R, Response = (), Error = Error>,

@@ -9,22 +9,22 @@ use runtime::config::{ConfigError, Reader};
 
 use crate::key_set::{self, KeySetError};
 
-/// How long fetched keys are used while the issuer does not answer, in hours, unless the deployment says otherwise.
+/// The default time for which fetched keys are used while the issuer does not answer, in hours.
 const DEFAULT_MAX_STALE_HOURS: u32 = 24;
 
-/// The longest that they may be used, in hours: a week.
+/// The longest configurable time, in hours: a week.
 const MAX_STALE_HOURS: u32 = 168;
 
 /// The configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `REGISTRY_TABLE`: where API keys are.
+    /// `REGISTRY_TABLE`: the table with the API keys.
     pub registry_table: String,
     /// `JWT_ISSUER`: the `iss` that tokens must have.
     pub issuer: String,
     /// `JWT_AUDIENCE`: the `aud` that tokens must have.
     pub audience: String,
-    /// `JWKS` or `JWKS_URL`: the keys that tokens are signed with.
+    /// `JWKS` or `JWKS_URL`: the keys that verify tokens.
     pub keys: KeySource,
     /// `JWKS_MAX_STALE_HOURS`: how long fetched keys are used while the issuer does not answer.
     pub max_stale: SignedDuration,
@@ -41,14 +41,14 @@ pub enum KeySource {
     Url(String),
 }
 
-/// What the issuer calls its claims.
+/// The names of the issuer's claims.
 #[derive(Debug, Clone)]
 pub struct ClaimNames {
     /// The tenant: a string.
     pub tenant: String,
     /// The application: a string, only in tokens of an application.
     pub app: String,
-    /// The roles: an array of strings, or one string with spaces in between.
+    /// The roles: an array of strings, or one string with spaces between roles.
     pub roles: String,
 }
 
@@ -73,7 +73,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

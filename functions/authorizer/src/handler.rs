@@ -1,4 +1,4 @@
-//! One request for authorization.
+//! Handles one request for authorization.
 
 use aws::{Aws, Registry, StoreError};
 use aws_lambda_events::event::apigw::{
@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::keys::{Keys, KeysError, PAUSE};
 use crate::token::{TokenError, Unverified};
 
-/// How long an answer about an API key is valid, in seconds. API Gateway caches it for less, and that decides.
+/// How long the identity of an API key is valid, in seconds. API Gateway caches it for less, so the cache decides.
 const API_KEY_SECONDS: i64 = 120;
 
-/// What survives between invocations.
+/// State that survives between invocations.
 pub struct App {
     config: Config,
     registry: Registry,
@@ -25,40 +25,40 @@ pub struct App {
     clock: Box<dyn Clock>,
 }
 
-/// Why a bearer has no identity.
+/// Why a caller has no identity.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// There are no keys to check a JWT with.
+    /// No keys are available to check a JWT with.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// There is no table to look an API key up in.
+    /// API keys cannot be looked up.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         let registry = Aws::connect().await.registry(config.registry_table.clone());
         let keys = Keys::new(config.keys.clone(), config.max_stale);
         Self { keys, config, registry, clock: Box::new(SystemClock) }
     }
 
-    /// Does what no answer waits for. To be called when one is out, before the process is frozen.
+    /// Does the work that no response waits for. Call it after the response was sent, before the process is frozen.
     pub async fn after_answer(&self) {
         self.keys.refresh(self.clock.as_ref()).await;
     }
 }
 
-/// Answers who the bearer is.
+/// Returns who the caller is, or why that is unknown.
 ///
 /// # Errors
 ///
-/// If an API key cannot be looked up: a fault of ours, which is over in a moment. API Gateway answers 500 then and,
-/// other than an answer, keeps nothing of it: the same key is looked at again with the next request.
+/// If an API key cannot be looked up, which is a temporary internal fault. API Gateway then answers 500 and caches
+/// nothing, so the next request looks the key up again.
 #[tracing::instrument(name = "authorizer.request", skip_all)]
 pub async fn handle(
     app: &App,
@@ -71,9 +71,9 @@ pub async fn handle(
     Ok(response)
 }
 
-/// Returns what the api is to know of a bearer.
+/// Returns what the api learns about the caller.
 ///
-/// API Gateway keeps the answer for a minute, which is how long the authorizer waits until it asks for keys again.
+/// API Gateway caches it for a minute. That is also how long the authorizer waits before it fetches keys again.
 fn context(identified: Result<Identity, Failure>) -> Result<CallerContext, StoreError> {
     match identified {
         Ok(identity) => Ok(CallerContext::of(identity)),
@@ -82,7 +82,7 @@ fn context(identified: Result<Identity, Failure>) -> Result<CallerContext, Store
             Ok(CallerContext::refusing(error.to_string()))
         }
         Err(Failure::Keys(error)) => {
-            // The failed fetch is in the log; the tokens of the minute after it would repeat it.
+            // The failed fetch is logged once. The tokens of the next minute would only repeat it.
             tracing::debug!(%error, "token not checked");
             Ok(CallerContext::unchecked(u32::try_from(PAUSE.as_secs()).unwrap_or(u32::MAX)))
         }
@@ -100,7 +100,8 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> 
     Ok(unverified.verify(&keys, &app.config)?)
 }
 
-/// Returns the identity of an API key: its application, as an admin, until the key is revoked.
+/// Returns the identity of an API key: its application, with the role of an admin. `None` if the key is unknown,
+/// expired or revoked.
 async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> {
     let Ok(text) = text.parse::<KeyText>() else { return Ok(None) };
     let Some((key, hash)) = app.registry.find_api_key(text.id()).await? else { return Ok(None) };

@@ -1,22 +1,22 @@
-//! A JSON Web Key Set. Each key is read by itself, so that one that cannot be used does not cost the others.
+//! Parses a JSON Web Key Set. Each key is parsed by itself, so that an unusable key does not affect the others.
 
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Why a document is no key set. Says nothing of its content.
+/// Why a document is not a key set. Does not quote its content.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// It is not JSON.
     #[error("{0}")]
     Json(serde_json::Error),
-    /// It is JSON of another form.
+    /// It is JSON, but not a key set.
     #[error("it must be a JSON object with a list of keys in `keys`")]
     Form,
 }
 
-/// Why a key of a set is skipped. Says nothing of its content.
+/// Why a key of a set is skipped. Does not quote its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Unusable {
     #[error("the key is not a JSON object")]
@@ -40,7 +40,7 @@ struct Members {
     keys: Vec<Value>,
 }
 
-/// Reads a key set. A key that cannot verify RS256 or ES256 is skipped and logged by its position.
+/// Parses a key set. A key that cannot verify RS256 or ES256 is skipped and logged by its position.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ fn key(member: Value) -> Result<Jwk, Unusable> {
         }
         KeyAlgorithm::ES256
     } else {
-        // A key without its members is read as one of an unknown type.
+        // The library reads a key that lacks its members as one of an unknown type.
         return Err(Unusable::Member);
     };
     let common = &key.common;
@@ -90,7 +90,7 @@ fn key(member: Value) -> Result<Jwk, Unusable> {
     Ok(key)
 }
 
-/// Returns the type of a key for the log, if it is one that a standard names.
+/// Returns the type of a key for the log. Names only standard types, so that no content of the key is logged.
 fn key_type(member: &Value) -> &'static str {
     match member.get("kty").and_then(Value::as_str) {
         Some("RSA") => "RSA",
@@ -134,7 +134,7 @@ mod tests {
         with(json!({"kty": "EC", "crv": "P-256", "x": point, "y": point}), more)
     }
 
-    /// Sets members of a key; `"absent"` takes one away.
+    /// Sets members of a key. The value `"absent"` removes one.
     fn with(mut key: Value, more: &Value) -> Value {
         for (name, value) in more.as_object().unwrap() {
             key[name] = value.clone();

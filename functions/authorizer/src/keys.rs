@@ -1,7 +1,7 @@
-//! The issuer's keys: from the configuration, or fetched and kept.
+//! The issuer's keys: from the configuration, or fetched and cached.
 //!
-//! Keys that were fetched once outlive an outage of the issuer. No request that they can serve waits for a fetch: keys that are due are
-//! fetched after the answer is out (see [`Keys::refresh`]).
+//! Fetched keys outlive an outage of the issuer. A request that known keys can serve never waits for a fetch: keys that
+//! are due are fetched after the response was sent (see [`Keys::refresh`]).
 
 use std::sync::Arc;
 
@@ -14,10 +14,12 @@ use tokio::sync::Mutex;
 use crate::config::KeySource;
 use crate::key_set::{self, KeySetError};
 
-/// The age at which fetched keys are due to be fetched again: while the issuer answers, a key that it withdrew is refused after this.
+/// The age at which fetched keys are due to be fetched again. While the issuer answers, a key that it has withdrawn is
+/// refused after this time.
 const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
-/// The least time between two fetches, successful or not, so that neither an outage nor forged tokens become a load on the issuer.
+/// The shortest time between two fetches, successful or not, so that neither an outage nor forged tokens overload the
+/// issuer.
 pub(crate) const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Why there are no keys.
@@ -26,7 +28,7 @@ pub enum KeysError {
     /// The key set could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The document is no key set.
+    /// The document is not a key set.
     #[error("the document at JWKS_URL is not a key set: {0}")]
     Malformed(#[from] KeySetError),
     /// The key set has no key for RS256 or ES256.
@@ -37,7 +39,7 @@ pub enum KeysError {
     Pause,
 }
 
-/// What to do for a request, before it is answered or after.
+/// What to do for a request, before or after its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Answer with the known keys.
@@ -58,14 +60,14 @@ struct History {
 }
 
 impl History {
-    /// Says whether the known keys may still be used.
+    /// Returns whether the known keys may still be used.
     fn is_usable(self, now: Timestamp, max_stale: SignedDuration) -> bool {
         self.fetched_at.is_some_and(|at| now.duration_since(at) < max_stale)
     }
 
-    /// `has_key`: whether the key that the request needs is among the known ones.
+    /// Returns what to do for a request. `has_key` is whether the known keys include the one that it needs.
     fn step(self, now: Timestamp, has_key: bool, max_stale: SignedDuration) -> Step {
-        // A time that lies ahead is of a clock that was set back since: it must not put a fetch off.
+        // A time in the future means that the clock has been set back. It must not delay a fetch.
         let within = |at: Option<Timestamp>, age| {
             at.is_some_and(|at| (SignedDuration::ZERO..age).contains(&now.duration_since(at)))
         };
@@ -94,19 +96,19 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Takes keys from a source; nothing is fetched yet. Fetched keys are used until they are as old as `max_stale`.
+    /// Creates keys from a source, without fetching them. Fetched keys are used until they are as old as `max_stale`.
     #[must_use]
     pub fn new(source: KeySource, max_stale: SignedDuration) -> Self {
         Self { source, max_stale, known: Mutex::default() }
     }
 
-    /// Returns the known keys; fetches them before if none are known, or if they lack the key that is needed.
+    /// Returns the known keys. Fetches them first if none are known, or if they lack the key that is needed.
     ///
-    /// The key may be missing from them nevertheless.
+    /// The key may still be missing from them.
     ///
     /// # Errors
     ///
-    /// If no keys are known, and they cannot be fetched now.
+    /// If no usable keys are known, and they cannot be fetched now.
     pub async fn containing(
         &self,
         is_there: impl Fn(&JwkSet) -> bool,
@@ -130,7 +132,8 @@ impl Keys {
         known.keys.clone().ok_or(KeysError::Pause)
     }
 
-    /// Fetches the keys if they are due. Call it after the answer is out. A failure is logged, and the known keys stay.
+    /// Fetches the keys if they are due. Call it after the response was sent. A failure is logged, and the known keys
+    /// stay.
     pub async fn refresh(&self, clock: &dyn Clock) {
         let KeySource::Url(url) = &self.source else { return };
         let mut known = self.known.lock().await;
@@ -144,7 +147,7 @@ impl Keys {
 
 impl Known {
     async fn fetch(&mut self, url: &str, now: Timestamp) -> Result<(), KeysError> {
-        // Before the attempt: one that is cut short counts too.
+        // Before the attempt, so that an interrupted one counts too.
         self.history.attempted_at = Some(now);
         let keys = load(url).await.inspect_err(|error| {
             let age_s = self.history.fetched_at.map(|at| now.duration_since(at).as_secs());
@@ -157,7 +160,7 @@ impl Known {
     }
 }
 
-/// Fetches a key set. One without a key that can be used is an error: it would refuse every token.
+/// Fetches a key set. A set without a usable key is an error, because it would refuse every token.
 async fn load(url: &str) -> Result<JwkSet, KeysError> {
     let keys = key_set::read(&outbound::fetch(url).await?)?;
     if keys.keys.is_empty() { Err(KeysError::Empty) } else { Ok(keys) }

@@ -1,7 +1,7 @@
-//! The authorizer function: a bearer token in; tenant, application, subject and roles out.
+//! The authorizer function: turns a bearer token into tenant, application, subject and roles.
 //!
-//! [`token`] checks a token against a key set and reads its claims; [`keys`] finds the key set, and [`key_set`] reads it. What the roles
-//! may do is the api's to say.
+//! [`token`] checks a token against a key set and reads its claims; [`keys`] finds the key set, and [`key_set`] parses
+//! it. What the roles permit is decided by the api.
 
 pub mod after;
 mod config;

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     let handler = Arc::clone(&app);
     let handler = service_fn(move |event: LambdaEvent<_>| {
         let app = Arc::clone(&handler);
-        // Boxed: the type of all that happens below is too deep for the compiler.
+        // Boxed, because the type of the nested futures is too deep for the compiler.
         async move { Box::pin(handle(&app, event.payload)).await.map_err(Error::from) }
     });
     let after_answer = || async { app.after_answer().await };

@@ -1,16 +1,16 @@
-//! The members of a JSON object, with a note whether one of them is there twice.
+//! The members of a JSON object, and whether a name occurs twice.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// An object. JSON allows a name twice, and readers differ in which value they take.
+/// An object. JSON allows a name to occur twice, and parsers differ in which value they use.
 #[derive(Debug)]
 pub(crate) struct Members {
     /// Each name with one of its values.
     pub(crate) members: Map<String, Value>,
-    /// Whether a name is there twice, at the top.
+    /// Whether a name occurs twice at the top level.
     pub(crate) has_twins: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A token: is it the issuer's, for us, and still good; and what it says of its bearer.
+//! Checks a token's issuer, audience, times and signature, and reads the caller's identity from its claims.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -12,25 +12,27 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::members::Members;
 
-/// How far clocks may differ, in seconds. Nothing else adds to it: [`Identity::expires_at`] has it already.
+/// How far clocks may differ, in seconds. Nothing else adds to it, because [`Identity::expires_at`] already includes
+/// it.
 const LEEWAY_SECONDS: i64 = 30;
 
-/// The longest token that is read, in bytes: all headers of a request may have 10 KB at API Gateway.
+/// The longest token that is read, in bytes. API Gateway allows 10 KB for all headers of a request together.
 const MAX_TOKEN_BYTES: usize = 10 * 1024;
 
-/// The longest time that an identity is passed on for, in seconds. Longer than API Gateway keeps it, and short enough for every number
-/// of JSON.
+/// The longest time for which an identity is passed on, in seconds. It is longer than API Gateway caches it, and keeps
+/// the expiry small enough for every JSON parser.
 const MAX_IDENTITY_SECONDS: i64 = 24 * 3600;
 
-/// What `typ` of an access token says: [RFC 9068][1], or what most issuers write, which some write nothing instead of.
+/// The values of `typ` in the header of an access token: that of [RFC 9068][1], and the one that most issuers write.
+/// Some issuers write none.
 ///
 /// [1]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
 
-/// What the claims `token_use` (Amazon Cognito) and `typ` (Keycloak) say of a token that is no access token.
+/// The values of the claims `token_use` (Amazon Cognito) and `typ` (Keycloak) in tokens that are not access tokens.
 const OTHER_USES: [&str; 5] = ["id", "refresh", "offline", "logout", "logout+jwt"];
 
-/// Why a token is refused. Says nothing of its content.
+/// Why a token is refused. Does not quote its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The request has no token, or not in the form `Authorization: Bearer <token>`.
@@ -39,13 +41,13 @@ pub enum TokenError {
     /// It is not a JWT.
     #[error("the token is neither a JWT nor an API key")]
     Malformed,
-    /// It is longer than any token may be.
+    /// It is too long.
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    /// A member of its header, or a claim, is there twice: which of them counts would depend on who reads it.
-    #[error("the token's header or claims have a member twice")]
+    /// A member of its header or a claim occurs twice, and parsers differ in which one they use.
+    #[error("a member of the token's header or claims occurs twice")]
     Twice,
-    /// It asks for an extension of the standard that this version does not know.
+    /// It requires extensions of the standard, of which none are supported.
     #[error("the token's header has crit, which is not supported")]
     Critical,
     /// It is an ID token, a logout token or another kind.
@@ -57,30 +59,30 @@ pub enum TokenError {
     /// None of the issuer's keys signed it.
     #[error("the token is not signed by a key of the issuer")]
     Signature,
-    /// It has ended.
+    /// It has expired.
     #[error("the token has expired")]
     Expired,
-    /// It has not begun.
+    /// It is not valid yet.
     #[error("the token is not valid yet")]
     NotYet,
-    /// It is another issuer's.
-    #[error("the token's issuer is another one")]
+    /// It was issued by another issuer.
+    #[error("the token is from a different issuer")]
     Issuer,
-    /// It is for another recipient.
-    #[error("the token's audience is another one")]
+    /// It was issued for another audience.
+    #[error("the token is for a different audience")]
     Audience,
-    /// It is no API key, or one that was revoked or has ended.
+    /// It is not a valid API key, or the key has expired or was revoked.
     #[error("the API key is invalid, expired or revoked")]
     ApiKey,
     /// It lacks a claim, or has one of the wrong type.
     #[error("the token has no usable {0} claim")]
     Claim(String),
-    /// A list of roles has a member that is empty or has a space in it.
+    /// A role is empty, or contains whitespace or a control character.
     #[error("each member of the token's {0} claim must be one role, without spaces")]
     Role(String),
 }
 
-/// A token that says what a good one says. Its signature is not checked.
+/// A token whose header and claims are valid. Its signature has not been checked.
 #[derive(Debug)]
 pub struct Unverified<'a> {
     token: &'a str,
@@ -90,11 +92,12 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads a token and checks all that needs no key, so that no key is fetched for a token that would be refused anyway.
+    /// Reads a token and checks everything that needs no key, so that no key is fetched for a token that would be
+    /// refused anyway.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it.
+    /// Returns the first fault.
     pub fn read(token: &'a str, config: &Config, now: Timestamp) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -119,7 +122,8 @@ impl<'a> Unverified<'a> {
         Ok(Self { token, algorithm: header.alg, key_id: header.kid, identity })
     }
 
-    /// Finds the key that the token says it is signed with. Without an id a token can only mean the only key of its type.
+    /// Returns the key that the token says it is signed with. Without a key id, a token can only mean the only key of
+    /// its type.
     #[must_use]
     pub fn key<'k>(&self, keys: &'k JwkSet) -> Option<&'k Jwk> {
         let mut of_type = keys.keys.iter().filter(|key| self.fits(key));
@@ -129,7 +133,7 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Keys of different types may share an id.
+    /// Returns whether a key has the type that the algorithm needs. Keys of different types may share an id.
     fn fits(&self, key: &Jwk) -> bool {
         if self.algorithm == Algorithm::RS256 {
             matches!(key.algorithm, AlgorithmParameters::RSA(_))
@@ -138,16 +142,16 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Checks the signature, and with the library what was checked before.
+    /// Checks the signature. The library checks issuer and audience again.
     ///
     /// # Errors
     ///
-    /// If none of the keys signed it.
+    /// If the token was not signed with one of the keys.
     pub fn verify(self, keys: &JwkSet, config: &Config) -> Result<Identity, TokenError> {
         let key = self.key(keys).ok_or(TokenError::Signature)?;
         let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
         let mut validation = Validation::new(self.algorithm);
-        // Times were compared with the clock of this function; the library would ask another one.
+        // The times were compared with this function's clock. The library would use the system's.
         validation.validate_exp = false;
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&[&config.audience]);
@@ -163,7 +167,8 @@ fn members(part: &str) -> Result<Map<String, Value>, TokenError> {
     if has_twins { Err(TokenError::Twice) } else { Ok(members) }
 }
 
-/// Compares a media type as [RFC 7515][1] says: in any case, and `application/` may be left out.
+/// Returns whether a `typ` is that of an access token. Compares it as [RFC 7515][1] requires: in any case, with or
+/// without `application/`.
 ///
 /// [1]: https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9
 fn is_access_token(kind: &str) -> bool {
@@ -185,7 +190,7 @@ fn refusal(kind: &ErrorKind) -> TokenError {
     }
 }
 
-/// Reads the claims, and checks those that say for whom and for how long they are.
+/// Reads the claims, and checks times, issuer, audience and kind.
 fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Result<Identity, TokenError> {
     let bad = |claim: &str| TokenError::Claim(claim.to_owned());
     let text = |claim: &str| match claims.get(claim) {
@@ -203,7 +208,7 @@ fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Res
     if nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY_SECONDS) > now) {
         return Err(TokenError::NotYet);
     }
-    // A text and nothing else: the library takes a list too, of which one member would do.
+    // Only a string: the library also accepts a list that contains the issuer.
     if text("iss")?.ok_or_else(|| bad("iss"))? != config.issuer {
         return Err(TokenError::Issuer);
     }
@@ -232,7 +237,8 @@ fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Res
     })
 }
 
-/// Reads roles: a list of texts, or one text with spaces in between. A member of a list is one role, and never two.
+/// Reads roles: a list of strings, or one string with spaces between roles. A member of a list is one role, never
+/// several.
 fn roles(claim: Option<&Value>, name: &str) -> Result<Vec<String>, TokenError> {
     let mut roles: Vec<String> = match claim {
         None | Some(Value::Null) => Vec::new(),
@@ -253,7 +259,7 @@ fn roles(claim: Option<&Value>, name: &str) -> Result<Vec<String>, TokenError> {
     Ok(roles)
 }
 
-/// Reads a time as RFC 7519 has it: seconds since 1970, perhaps with a fraction, which is cut off.
+/// Reads a time as defined by RFC 7519: seconds since 1970, with an optional fraction, which is cut off.
 fn seconds(time: &Value) -> Option<i64> {
     time.as_i64().or_else(|| SignedDuration::try_from_secs_f64(time.as_f64()?).ok().map(|time| time.as_secs()))
 }

@@ -1,4 +1,4 @@
-//! What survives between invocations.
+//! State that survives between invocations.
 
 use aws::registry::WebhookWriter;
 use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, Queue, Registry};
@@ -28,15 +28,16 @@ pub struct App {
     pub(crate) receivers: outbound::Client,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) draw: Draw,
-    /// Turns to read a stored body.
+    /// Limits how many stored bodies are read at once.
     pub(crate) reads: Semaphore,
 }
 
-/// How many stored bodies are read at once: for a moment there are four forms of each.
+/// How many stored bodies are read at once. During a read, memory may hold a body in four forms: DynamoDB's response,
+/// the decoded items, the joined compressed parts and the decompressed text.
 const READS: usize = 8;
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     ///
     /// # Errors
     ///
@@ -47,7 +48,8 @@ impl App {
         Ok(Self::new(config, &Aws::connect().await, receivers, clock, draw))
     }
 
-    /// Makes an application of what it is given, so that a test decides what time it is, what is drawn and who answers.
+    /// Creates an application from the given clients, clock and random source, so that tests control the time, the
+    /// draws and the responses.
     #[must_use]
     pub fn new(config: Config, aws: &Aws, receivers: outbound::Client, clock: Box<dyn Clock>, draw: Draw) -> Self {
         let registry = aws.registry(config.registry_table);

@@ -1,4 +1,5 @@
-//! One attempt, from the message to its outcome. The steps are separate, so that a test can stop between any two.
+//! Makes one attempt, from the message to its outcome. The steps are separate functions, so that a test can stop
+//! between any two.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,22 +24,23 @@ use crate::authorization::{self, Authorized};
 use crate::request::{Payload, Signers};
 use crate::watch::Watch;
 
-/// What an invocation keeps of its time to write outcomes.
+/// The time that an invocation reserves for writing outcomes.
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// How long a lease outlives the invocation that took it.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
-/// A message, and the decision about it.
+/// A message and the decision about it.
 #[derive(Debug)]
 pub struct AttemptPlan<'a> {
     /// The message.
     pub message: &'a Message,
-    /// Why it is acted upon.
+    /// Whether to act on the message.
     pub admission: Admission,
     /// What to do.
     pub decision: Decision,
-    /// When the request may be made. If that is after this invocation ends, the message is returned to the queue.
+    /// When the request may be made. If that is too late for this invocation, the delivery becomes a row that waits for
+    /// its turn.
     pub turn: Turn,
 }
 
@@ -47,43 +49,44 @@ pub struct AttemptPlan<'a> {
 pub enum Done {
     /// There was nothing to do.
     Nothing,
-    /// It must go to the queue of slow receivers.
+    /// It must move to the queue of slow receivers.
     Detour(Box<Message>),
-    /// It must wait for a free place at its receiver.
+    /// It must wait for a free slot at its receiver.
     InLine(Box<InLine>),
-    /// It was acted upon.
+    /// It was processed, and its delivery has new progress.
     Settled(Box<Settled>),
 }
 
-/// A message whose delivery must wait for a free place.
+/// A message whose delivery must wait for a free slot.
 #[derive(Debug)]
 pub struct InLine {
     /// The attempt that it waits for.
     pub attempt_key: AttemptKey,
     /// The row, if it is new.
     pub row: Option<Delivery>,
-    /// Until when this process has its lease, if it does.
+    /// When this process's lease on it ends, if this process has one.
     pub lease: Option<Timestamp>,
 }
 
-/// The outcome of a message that was acted upon.
+/// The outcome of a message that was processed.
 #[derive(Debug)]
 pub struct Settled {
-    /// The message, without its body: if that is needed once more, the row has it.
+    /// The message without its body. If the body is needed again, the row has it.
     pub message: Message,
-    /// The row, if it is new; otherwise the one that waits for this attempt is updated.
+    /// The row to create. `None` updates the existing row, if it still waits for this attempt.
     pub row: Option<Delivery>,
-    /// The attempt; `None` if the delivery was cancelled, parked or put off before it.
+    /// The attempt. `None` if no attempt was made: the delivery was cancelled, parked, deferred or put off, or it waits
+    /// for a rate-limit turn or for the queue of slow receivers.
     pub attempt: Option<Attempt>,
-    /// The progress of the delivery now.
+    /// The new progress of the delivery.
     pub progress: Progress,
     /// Whether it was the probe of its webhook's breaker.
     pub probe: bool,
-    /// Whether it was put off for a fault of ours.
+    /// Whether it was put off because of an internal fault.
     pub put_off: bool,
 }
 
-/// Plans a message, given all that the tables know.
+/// Returns the plan for a message, given what was loaded from the tables.
 #[must_use]
 pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> AttemptPlan<'a> {
     let row = loaded.rows.get(&message.delivery);
@@ -93,11 +96,12 @@ pub fn plan<'a>(loaded: &Loaded, message: &'a Message, now: Timestamp) -> Attemp
     AttemptPlan { message, admission, decision, turn: Turn::At(now) }
 }
 
-/// Does what was planned.
+/// Carries out a plan.
 ///
 /// # Errors
 ///
-/// An internal fault: the message returns to the queue, and no attempt is counted.
+/// Returns an internal fault. No attempt is counted: the caller puts the delivery off or returns its message to the
+/// queue.
 #[tracing::instrument(name = "delivery.attempt", skip_all, fields(
     delivery.id = %plan.message.delivery, event.id = %plan.message.event, event.r#type = %plan.message.event_type,
     webhook.id = %plan.message.webhook, tenant.id = %plan.message.tenant,
@@ -120,7 +124,7 @@ pub async fn attempt(
         (Decision::RecordThenSlowQueue, ..) => (stopped(State::Pending, None), None, false),
         (Decision::SlowQueue, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
-            tracing::info!(delivery.state = "cancelled", "webhook is gone");
+            tracing::info!(delivery.state = "cancelled", "webhook is deleted or disabled");
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
@@ -144,7 +148,7 @@ pub async fn attempt(
                 let wait = Duration::try_from(at.duration_since(app.clock.now())).unwrap_or_default();
                 tokio::time::sleep(wait).await;
                 let Some(attempt) = send(app, loaded, message, admission, webhook, deadline).await? else {
-                    tracing::debug!("another process is at it");
+                    tracing::debug!("another process is making the attempt or has made it");
                     return Ok(Done::Nothing);
                 };
                 let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
@@ -163,7 +167,8 @@ pub async fn attempt(
     Ok(done(message, admission, attempt, progress, probe))
 }
 
-/// Lets a delivery wait for a free place. One that is sent again starts its cycle first, so that no other process starts it.
+/// Makes a delivery wait for a free slot. A redriven delivery starts its cycle first, so that no other process starts
+/// it.
 async fn wait_in_line(
     app: &App,
     loaded: &Loaded,
@@ -178,16 +183,16 @@ async fn wait_in_line(
         }
         lease = Some(deadline + LEASE_MARGIN);
     }
-    tracing::info!(delivery.state = State::Pending.as_str(), "its receiver takes no more at once");
+    tracing::info!(delivery.state = State::Pending.as_str(), "receiver has no free slot; delivery waits");
     let Message { cycle, attempt, .. } = *message;
     let progress = Progress { state: State::Pending, cycle, attempt, next_at: None };
     let row = (admission == Admission::First).then(|| Delivery::first(message.clone(), progress));
     Ok(Done::InLine(Box::new(InLine { attempt_key: AttemptKey::of(message), row, lease })))
 }
 
-/// Makes the request; `None` if another process is at it.
+/// Makes the request. Returns `None` if another process has the lease or has already made the attempt.
 ///
-/// What can fail for reasons of ours comes before the lease, so that the message can simply come back.
+/// Steps in which an internal fault can occur come before the lease, so that the message can simply be received again.
 async fn send(
     app: &App,
     loaded: &Loaded,
@@ -203,7 +208,8 @@ async fn send(
         Some(body) => text(app, body).await?,
         None => None,
     };
-    // The token first: a slow authorization server holds no place at the receiver's host, where others would wait for it.
+    // The token comes first, so that a delivery that waits for a slow authorization server does not occupy a slot at
+    // the receiver's host.
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
     let watch = Watch { app, loaded, message };
     let Authorized { header, waited } = authorization::header(app, webhook, timeout, &watch).await?;
@@ -219,13 +225,13 @@ async fn send(
     }
     // A retry would not help. An operator who redrives a dead letter after months must see why it failed again.
     let Some(body) = body else {
-        let outcome = Outcome::unanswered(Verdict::Unrendered, "its payload is kept no longer");
+        let outcome = Outcome::unanswered(Verdict::Unrendered, "its payload has expired");
         return Ok(Some(made(app, message, webhook, outcome)));
     };
     let at = app.clock.now();
     let mut request =
         signers.request(webhook, message, Payload { body: &body, content_type, hops: hops(message, row) }, at, timeout);
-    // The request has its own, and a batch of large ones waits long.
+    // The request has its own copy, and large requests may wait for a long time.
     drop(body);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);
     let outcome = match authorized {
@@ -248,7 +254,7 @@ async fn send(
     Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
 }
 
-/// Returns the text of a body; `None` if it has expired.
+/// Returns the text of a body, or `None` if it has expired.
 async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, StoreError> {
     let _turn = match body {
         Body::Stored(_) => app.reads.acquire().await.ok(),
@@ -260,22 +266,23 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
     }
 }
 
-/// Waits for a place at the receiver's host. The receiver does not cause the wait, so a delivery that gets no place in time
-/// was not attempted, and its message comes again.
+/// Waits for a slot at the receiver's host. The receiver does not cause this wait, so a delivery that gets no slot in
+/// time counts as not attempted.
 async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<HostSlot, StoreError> {
     let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default().saturating_sub(RESERVE);
     let waited = tokio::time::timeout(left, app.receivers.place(url)).await;
-    waited.map_err(|_| StoreError::Unavailable("too many requests are under way to this host".to_owned()))
+    waited.map_err(|_| StoreError::Unavailable("too many requests to this host are in flight".to_owned()))
 }
 
-/// What the log keeps of an attempt.
+/// Returns an attempt with this outcome, as the ledger records it.
 fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
     Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers }
 }
 
-/// Takes the lease that a later attempt needs. The first one needs none: its message is the only holder.
+/// Takes the lease that a later attempt needs. A first attempt needs none, because its message is the delivery's only
+/// holder.
 async fn claim(
     app: &App,
     loaded: &Loaded,
@@ -296,7 +303,7 @@ async fn claim(
     }
 }
 
-/// Returns how long the attempt may take: what the webhook allows, within what the invocation has left.
+/// Returns the timeout of the attempt: what the webhook allows, limited by the time that the invocation has left.
 fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<Duration, StoreError> {
     let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default().saturating_sub(RESERVE);
     if left < Duration::from_secs(1) {
@@ -326,11 +333,11 @@ fn settled(
     Settled { message, row, attempt, progress, probe, put_off: false }
 }
 
-/// Puts off a delivery that could not be attempted, unless its message has to go back to the queue.
+/// Puts off a delivery that could not be attempted, unless its message must return to the queue.
 ///
 /// # Errors
 ///
-/// The fault, if it has to.
+/// Returns the fault if the message must return to the queue.
 pub(crate) fn put_off(
     app: &App,
     message: &Message,
@@ -346,7 +353,8 @@ pub(crate) fn put_off(
     Ok(Done::Settled(Box::new(Settled { put_off: true, ..settled })))
 }
 
-/// Logs the one line of an attempt. Its fields are in the line and not in the span, which would be formatted again for each.
+/// Logs one line for the attempt. The fields are in the line and not in the span, which would be formatted again for
+/// each field.
 fn log(attempt: &Attempt, progress: &Progress) {
     let Outcome { verdict, status, duration_ms, error, .. } = &attempt.outcome;
     let (state, next_at) = (progress.state.as_str(), progress.next_at.map(field::display));

@@ -1,4 +1,5 @@
-//! The `Authorization` header of a webhook's requests: made of its secret, or of a token that the secret buys.
+//! Provides the `Authorization` header of a webhook's requests, made from a secret or from a token that an
+//! authorization server issues for it.
 
 use std::time::Duration;
 
@@ -13,15 +14,16 @@ use tokio::time::Instant;
 use crate::App;
 use crate::watch::Watch;
 
-/// The longest that a token is waited for: the receiver must have its time too.
+/// The longest time to wait for a token, so that time is left for the receiver.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an attempt needs to be authorized, and what that took.
+/// The authorization of an attempt, and the time that it took.
 #[derive(Debug)]
 pub(crate) struct Authorized {
-    /// The header, if the webhook has one; or, if it may not be sent or there is no token, the outcome of the attempt.
+    /// The header, or `None` if the webhook has no authorization. If the header may not be sent or there is no token,
+    /// the outcome of the attempt.
     pub(crate) header: Result<Option<SecretString>, Outcome>,
-    /// How long its authorization server was waited for, if it was: part of the attempt.
+    /// How long the attempt waited for its authorization server, if it did. This is part of the attempt's duration.
     pub(crate) waited: Option<Duration>,
 }
 
@@ -31,14 +33,14 @@ impl Authorized {
     }
 }
 
-/// Returns the header of a webhook's request.
+/// Returns the `Authorization` header of a webhook's request.
 ///
-/// `timeout` is what the attempt may take: a token is waited for for half of it at most, so that the receiver has the other half.
-/// While that takes long, `watch` notes that the receiver is slow.
+/// `timeout` is the time that the whole attempt may take. Waiting for a token may take half of it, so that the receiver
+/// has the other half. If the wait is long, `watch` marks the receiver as slow.
 ///
 /// # Errors
 ///
-/// If the secret cannot be read: a fault of ours.
+/// If the secret cannot be read, which is an internal fault.
 pub(crate) async fn header(
     app: &App,
     webhook: &Webhook,
@@ -46,7 +48,8 @@ pub(crate) async fn header(
     watch: &Watch<'_>,
 ) -> Result<Authorized, StoreError> {
     let Some(authorization) = &webhook.authorization else { return Ok(Authorized::at_once(Ok(None))) };
-    // The API refuses a URL that leads elsewhere; a row that holds one all the same gets no credential read for it.
+    // The API refuses a URL of an origin other than the credential's. If a row has one nevertheless, its credential is
+    // not even read.
     if let Err(other) = authorization.allows(&webhook.settings.url) {
         return Ok(Authorized::at_once(Err(Outcome::unanswered(Verdict::Unauthorized, other.to_string()))));
     }
@@ -58,7 +61,8 @@ pub(crate) async fn header(
     if let Some(header) = app.tokens.kept(authorization, now) {
         return Ok(Authorized::at_once(Ok(Some(header))));
     }
-    // Read only now: while there is a token nothing needs the secret. Before the clock starts: the wait for AWS is not the server's.
+    // Read only now, because a valid token makes the secret unnecessary. Read before the clock starts, because the
+    // authorization server does not cause the wait for AWS.
     let secret = app.keyring.authorizing(authorization).await?;
     let started = Instant::now();
     let fetch = async || {
@@ -70,7 +74,7 @@ pub(crate) async fn header(
     Ok(Authorized { header, waited: Some(started.elapsed()) })
 }
 
-/// Notes what a receiver said to the header: a token that it does not take is used no more, and the next attempt fetches another.
+/// Forgets a token that the receiver rejected with 401, so that the next attempt fetches another one.
 pub(crate) fn answered(app: &App, webhook: &Webhook, header: Option<&SecretString>, outcome: &Outcome) {
     if let (Some(authorization), Some(header), Some(401)) = (&webhook.authorization, header, outcome.status) {
         app.tokens.forget(authorization, header);

@@ -1,4 +1,4 @@
-//! A batch of attempts: they overlap, and outcomes are written as they come.
+//! Makes the attempts of a batch concurrently, and writes outcomes as they arrive.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -18,16 +18,17 @@ use crate::attempt::{AttemptPlan, Done, attempt, plan, put_off};
 use crate::record::record;
 use crate::turns;
 
-/// How long outcomes wait for others to be written with them, unless there are as many as one call writes.
+/// How long an outcome waits for others to be written in the same call, unless the call is full before.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// How much time a further wave of a batch must have.
+/// How much time must be left to start another wave after the first.
 const A_WAVE_TAKES: Duration = Duration::from_secs(8);
 
-/// What an invocation keeps of its time to answer.
+/// The time that an invocation reserves for its response.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
-/// Attempts all messages at once and writes what is done while others still wait for their receivers. Returns the faults.
+/// Attempts messages concurrently, and writes outcomes while other attempts still wait for their receivers. Returns the
+/// faults.
 pub(crate) async fn deliver(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
     if messages.is_empty() {
         return Vec::new();
@@ -44,7 +45,7 @@ pub(crate) async fn deliver(app: &App, messages: &[&Message], deadline: Timestam
     in_waves(app, &loaded, plans, deadline).await
 }
 
-/// Does what is planned, last that of which a process may have died: whatever it takes with it then, the outcomes of the others are
+/// Carries out the plans in waves. Runs suspects last: if one kills the process, the others' outcomes are already
 /// written. Returns the faults.
 async fn in_waves(
     app: &App,
@@ -56,7 +57,7 @@ async fn in_waves(
     let mut waves: BTreeMap<Wave, Vec<(usize, AttemptPlan<'_>)>> = BTreeMap::new();
     for (index, plan) in plans.into_iter().enumerate() {
         if is_redundant(plan.admission, plan.message) {
-            tracing::warn!(delivery.id = %plan.message.delivery, "message came back too often; the sweep sends another");
+            tracing::warn!(delivery.id = %plan.message.delivery, "received too often; the sweep sends another message");
             continue;
         }
         let row = loaded.rows.get(&plan.message.delivery);
@@ -65,9 +66,9 @@ async fn in_waves(
     let mut faults = Vec::new();
     for (wave, plans) in waves {
         let (indexes, plans): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
-        // The first wave is what the invocation is for.
+        // The first wave starts however little time is left, because each attempt checks the deadline itself.
         if wave != Wave::First && app.clock.now() + A_WAVE_TAKES > deadline {
-            let late = || StoreError::Unavailable("the invocation has no time left for its last messages".to_owned());
+            let late = || StoreError::Unavailable("the invocation has no time left for this message".to_owned());
             faults.extend(indexes.into_iter().map(|index| (index, late())));
             continue;
         }
@@ -77,7 +78,7 @@ async fn in_waves(
     faults
 }
 
-/// Does all that is planned at once. Returns the faults.
+/// Carries out all plans concurrently. Returns the faults.
 pub(crate) async fn run_attempts(
     app: &App,
     loaded: &Loaded,
@@ -94,7 +95,7 @@ pub(crate) async fn run_attempts(
         .map(|(index, (plan, (message, admission)))| {
             async move {
                 let done = match plan {
-                    // A panic in one attempt is a fault of ours like any other, and leaves the others alone.
+                    // A panic in one attempt is an internal fault of that attempt. The others continue.
                     Ok(plan) => AssertUnwindSafe(attempt(app, loaded, plan, deadline)).catch_unwind().await,
                     Err(error) => Ok(Err(error)),
                 };
@@ -103,22 +104,22 @@ pub(crate) async fn run_attempts(
             }
         })
         .collect();
-    // Buffered, so that attempts go on while outcomes are written.
+    // Buffered, so that attempts continue while outcomes are written.
     let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, ROWS_A_CALL, GATHER));
     let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
     let faults: Vec<Vec<_>> = written.collect().await;
-    // A process that is killed while it gives places back would have its whole batch repeated.
+    // If the invocation timed out during this call, its whole batch would be received again.
     let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default();
     if tokio::time::timeout(left.saturating_sub(LAST_SECOND), turns::give_back(app, loaded, taken, deadline))
         .await
         .is_err()
     {
-        tracing::warn!("turns were not given back in time; they end by themselves");
+        tracing::warn!("slots were not returned in time; they expire on their own");
     }
     faults.into_iter().flatten().collect()
 }
 
-/// Writes what is done, and returns the faults of the attempts and of the writes.
+/// Writes outcomes. Returns the faults of the attempts and of the writes.
 async fn write(app: &App, loaded: &Loaded, done: Vec<(usize, Result<Done, StoreError>)>) -> Vec<(usize, StoreError)> {
     let mut faults = Vec::new();
     let mut indexes = Vec::new();

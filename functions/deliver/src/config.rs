@@ -22,8 +22,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
-    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, where this deployment
-    /// answers.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`, and the deployment's own addresses,
+    /// `API_ID` and `PUBLIC_URL`, to which nothing is delivered.
     pub targets: TargetPolicy,
 }
 
@@ -32,7 +32,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

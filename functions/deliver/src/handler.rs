@@ -1,4 +1,4 @@
-//! An invocation: reads the messages of a batch and reports those that go back to the queue.
+//! Handles an invocation: reads the messages of a batch and reports those that return to the queue.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -16,8 +16,8 @@ use crate::ordered;
 
 /// Delivers a batch; `deadline` is the end of the invocation.
 ///
-/// What a receiver does is an outcome, written to the ledger. Only faults of ours are reported as failures: their messages
-/// return to the queue, and an error for one message never returns the others, which would be delivered again.
+/// A receiver's behavior is an outcome, which is written to the ledger. Only internal faults are reported as failures,
+/// each for its own message: if the whole batch failed, the other messages would be received and delivered again.
 pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatchResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let mut failed = Vec::new();
@@ -32,7 +32,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
             Err(why) => {
                 let id = record.message_id.clone();
                 if let Err(error) = move_unreadable(app, record, why).await {
-                    tracing::error!(%error, "a message that cannot be read was not buried");
+                    tracing::error!(%error, "unreadable message was not moved to the dead-letter queue");
                     failed.push(id);
                 }
             }
@@ -48,7 +48,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
         tracing::error!(delivery.id = %messages[index].delivery, %error, "message is returned to the queue");
         failed.push(ids[index].clone());
     }
-    // One id may stand in a batch twice.
+    // A batch may contain a message id twice.
     let failed: BTreeSet<String> = failed.into_iter().flatten().collect();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed.into_iter().map(failure).collect();
@@ -78,19 +78,20 @@ async fn move_unreadable(app: &App, record: SqsMessage, why: String) -> Result<(
     app.unreadable.send(vec![letter]).await.remove(0)
 }
 
-/// Makes each attempt of a batch once, whatever copies of its message there are. Returns the faults.
+/// Makes each attempt of a batch once, however many copies of its message the batch contains. Returns the faults.
 ///
-/// Before an attempt is made nothing in the ledger tells its copies apart. They share its fate. When it is done all of them are
-/// acknowledged, as each would find the row of the others. When a fault of ours prevents it all of them go back: until there is a
-/// row the messages are all that holds the delivery, and nothing says which copy is received again. One may be at its last
-/// receive, or its receipt too old, while another has its whole life before it.
+/// The ledger cannot distinguish copies before the attempt, so all are acknowledged or returned together. After the
+/// attempt all are acknowledged, because each of them would find the row that the attempt wrote. After an internal
+/// fault all return to the queue. Without a row only the messages hold the delivery, and SQS may deliver any of them
+/// again: one copy may have used up its receives or have an expired receipt, while another has all of its receives
+/// left.
 async fn deliver_once(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
     let attempts = by_attempt(messages);
     let chosen: Vec<&Message> = attempts.iter().map(|copies| messages[copies.chosen]).collect();
     let mut faults = Vec::new();
     for (index, error) in deliver(app, &chosen, deadline).await {
         let Copies { chosen, others } = &attempts[index];
-        let why = format!("its copy is returned to the queue: {error}");
+        let why = format!("another copy of the message is returned to the queue: {error}");
         faults.push((*chosen, error));
         faults.extend(others.iter().map(|other| (*other, StoreError::Unavailable(why.clone()))));
     }

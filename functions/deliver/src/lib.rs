@@ -1,9 +1,10 @@
-//! The deliver function: a batch of messages in, a signed POST each, and the outcome in the ledger.
+//! The deliver function: reads a batch of messages, sends a signed POST for each and writes the outcomes to the ledger.
 //!
-//! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] those of deliveries that keep an order. [`turns`]
-//! asks how much its receivers take; [`attempt`] makes one attempt, with the header of [`authorization`], and `watch` waits for it;
-//! [`record`] writes the outcomes, and [`reaction`] what they mean for their webhooks. What to do is decided by
-//! [`domain::delivery`] and [`domain::delivery::breaker`].
+//! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] makes those of ordered deliveries.
+//! [`turns`] takes turns and slots at receivers with limits. [`attempt`] makes one attempt, with the header that
+//! [`authorization`] provides, and `watch` waits for the response. [`record`] writes the outcomes, and [`reaction`]
+//! applies what they mean for the webhooks. The decisions are in [`domain::delivery`] and
+//! [`domain::delivery::breaker`].
 
 mod app;
 pub mod attempt;

@@ -1,8 +1,9 @@
-//! First messages of deliveries that keep an order: one after another within an entity, entities at once.
+//! Attempts the first messages of ordered deliveries: one after another within an entity, different entities
+//! concurrently.
 //!
-//! Each sees what the one before it wrote, so that a copy in the same batch is recognised by the row of the first. An
-//! internal fault ends the turn of its entity: its message and those after it return to the queue, which hands them over in
-//! order again. A delivery that [`domain::delivery::chain`] holds becomes a row.
+//! Each delivery sees what the previous one wrote, so a copy in the same batch is recognized by the row of the first.
+//! After an internal fault, the message and all later ones of its entity return to the queue, which hands them over in
+//! order again. A delivery that must wait, as decided by [`domain::delivery::chain`], becomes a row.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +20,13 @@ use crate::App;
 use crate::attempt::plan;
 use crate::batch::run_attempts;
 
-/// How often a chain that others changed meanwhile is looked at again.
+/// How often to read a chain again that other processes change in the meantime.
 const ROUNDS: usize = 5;
 
-/// Messages of one entity, with their places in the batch.
+/// The messages of one entity, with their positions in the batch.
 type Group<'a> = Vec<(usize, &'a Message)>;
 
-/// Works on messages that come with their places in the batch. Returns the faults.
+/// Attempts messages, given with their positions in the batch. Returns the faults.
 pub(crate) async fn deliver(
     app: &App,
     messages: Vec<(usize, &Message)>,
@@ -35,7 +36,7 @@ pub(crate) async fn deliver(
     for (index, message) in messages {
         groups.entry(message.group()).or_default().push((index, message));
     }
-    // Entities of which a process may have died come after the others, each as a whole.
+    // Entities with a message that may have killed a process come after the others, each as a whole.
     let now = app.clock.now();
     let mut waves: BTreeMap<Option<Wave>, Vec<Group<'_>>> = BTreeMap::new();
     for group in groups.into_values() {
@@ -63,7 +64,7 @@ async fn in_turn(app: &App, group: Group<'_>, deadline: Timestamp) -> Vec<(usize
     faults
 }
 
-/// Attempts a delivery, or lets it wait behind the one that holds its entity.
+/// Attempts a delivery, or makes it wait behind the head of its entity's chain.
 async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), StoreError> {
     let Some(entity) = &message.entity else { return Ok(()) };
     let messages = [message];
@@ -81,7 +82,7 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
         match (place(row, webhook, chain, head.as_ref()), chain) {
             (ChainPosition::Behind, Some(chain)) => {
                 if app.ledger.append(message, chain, now).await? == Written::Yes {
-                    tracing::info!(delivery.id = %message.delivery, webhook.id = %message.webhook, delivery.state = "held", delivery.head = %chain.head, "delivery waits");
+                    tracing::info!(delivery.id = %message.delivery, webhook.id = %message.webhook, delivery.state = "held", delivery.head = %chain.head, "delivery waits behind an earlier one of its entity");
                     return Ok(());
                 }
             }
@@ -102,9 +103,9 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
     Err(StoreError::Conflict { key: format!("the chain of {}", message.delivery) })
 }
 
-/// Sends the message of a delivery that may go. A failure is logged and no more: its row is due.
+/// Sends the message of a released delivery. A failure is only logged: its row is due, so the sweep sends the message.
 async fn send(app: &App, Released { message, delay }: &Released) {
     if let Err(error) = app.retries.send(vec![Outgoing::of(message, *delay)]).await.remove(0) {
-        tracing::warn!(%error, "a message was not sent; the sweep will");
+        tracing::warn!(%error, "a message was not sent; the sweep will send it");
     }
 }

@@ -1,6 +1,6 @@
-//! What attempts mean for their webhooks: breakers open and close, webhooks are paused, resumed or disabled.
+//! Applies what attempts mean for their webhooks: opens and closes breakers, and pauses, resumes or disables webhooks.
 //!
-//! Nothing here is needed for a delivery: what is lost with a process, the next one that sees the same does.
+//! Losing a reaction is harmless: the next process that observes the same repeats it.
 
 use aws::StoreError;
 use aws::ledger::Loaded;
@@ -15,11 +15,11 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// How often a change of a webhook is retried if the webhook was changed at the same time.
+/// How often a change is retried if the webhook was changed at the same time.
 const ROUNDS: usize = 5;
 
-/// What attempts show of a webhook's receiver; tests show nothing. A probe for which there was nothing to send is as one whose
-/// process died: another one follows.
+/// Returns what attempts show about a webhook's receiver. The caller leaves out tests. A probe with nothing to send
+/// counts as lost; another follows.
 pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Observation {
     let mut seen = Observation::default();
     for (attempt, probe) in attempts {
@@ -33,7 +33,7 @@ pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -
     seen
 }
 
-/// Does what follows for a webhook from what this invocation saw of its receiver.
+/// Applies the reactions to what this invocation observed of a webhook's receiver.
 pub(crate) async fn apply_reactions(
     app: &App,
     loaded: &Loaded,
@@ -66,13 +66,14 @@ pub(crate) async fn apply_reactions(
             Reaction::Disable => change(app, webhook, now, |webhook| webhook.settings.enabled = false).await,
         };
         match done {
-            Ok(()) => tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "webhook follows"),
-            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "it is left to the next attempt"),
+            Ok(()) => tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "reaction applied"),
+            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "reaction failed; it will be retried"),
         }
     }
 }
 
-/// Changes a webhook as it is now, and tells its tenant's others; nothing is written if it is so already.
+/// Changes the current version of a webhook, and publishes the change to its tenant's other webhooks. Writes nothing if
+/// the change makes no difference or the webhook is deleted.
 async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut Webhook)) -> Result<(), StoreError> {
     let mut before = read.clone();
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Writes the outcomes of attempts, and sends what follows from them.
+//! Writes the outcomes of attempts, and sends the messages that follow from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,10 +24,11 @@ use crate::attempt::{Done, Settled};
 use crate::reaction::{apply_reactions, observe};
 use crate::turns;
 
-/// Writes outcomes; the result is in the order of `done`. First attempts that were accepted take one call for all.
+/// Writes outcomes, and returns a result for each, in the order of `done`. First attempts that were accepted are
+/// written in one call.
 ///
-/// The row first, then the message that follows from it: a message that is lost in between is sent by the sweep. What the
-/// attempts mean for their webhooks comes last.
+/// The row comes first, then the message that follows from it: the sweep sends a message that is lost in between.
+/// Reactions of webhooks come last.
 pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     let now = app.clock.now();
     let receivers = Receivers::of(&done);
@@ -85,7 +86,7 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
     results
 }
 
-/// What the attempts of an invocation say of their receivers.
+/// What the attempts of an invocation show about their receivers.
 struct Receivers {
     tallies: Vec<(WebhookId, Tally)>,
     seen: Vec<(WebhookId, domain::delivery::breaker::Observation)>,
@@ -102,7 +103,7 @@ impl Receivers {
                 attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
             }
         }
-        // Nothing follows from tests.
+        // Tests cause no reactions.
         let real = attempts.iter().filter(|(_, attempts)| attempts.iter().any(|(_, _, test)| !test));
         let seen = real.map(|(webhook, attempts)| {
             let real = attempts.iter().filter(|(_, _, test)| !test);
@@ -116,7 +117,7 @@ impl Receivers {
     }
 }
 
-/// Counts. A count that is lost is no delivery that is lost: it is logged and no more.
+/// Counts attempts for the webhooks' statistics. Losing a count loses no delivery, so it is only logged.
 async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId, Statistics> {
     let counts = tallies.iter().map(|(webhook, tally)| async move {
         match app.registry.count(*webhook, tally).await {
@@ -130,14 +131,14 @@ async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId,
     join_all(counts).await.into_iter().flatten().collect()
 }
 
-/// Sends messages to the queue of slow receivers, where only such deliveries wait.
+/// Moves messages to the queue of slow receivers, so that they do not delay deliveries to other receivers.
 async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Result<(), StoreError>)> {
     let (indexes, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
     let messages = messages.iter().map(|message| Outgoing::of(message, Duration::ZERO));
     indexes.into_iter().zip(app.slow.send(messages.collect()).await).collect()
 }
 
-/// What follows from a row that was written.
+/// A message to send after a row was written.
 enum FollowUp {
     Retry(Outgoing),
     SlowRetry(Outgoing),
@@ -161,8 +162,8 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
         (None, _) => (ledger.record(AttemptKey::of(&message), attempt.as_ref(), &progress, now).await?, None),
     };
     if written == Written::TooLate {
-        // Another process made the same attempt and wrote first; what follows is its to send.
-        tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was written by another");
+        // Another process made the same attempt, wrote its outcome first, and sends what follows from it.
+        tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was already written");
         return Ok(Vec::new());
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
@@ -175,7 +176,7 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
     Ok(follow_up(message, &progress, status, slow, now).into_iter().chain(next).collect())
 }
 
-/// Says whether the next delivery of the entity may go.
+/// Returns whether the next delivery of the entity is released.
 fn goes_on(loaded: &Loaded, message: &Message, progress: &Progress, verdict: Option<Verdict>) -> bool {
     lets_go(progress.state, verdict, loaded.webhooks.get(&message.webhook))
 }
@@ -202,7 +203,7 @@ fn follow_up(
     }
 }
 
-/// Sends what follows. A failure is logged and no more: the rows are due, and the sweep sends it again.
+/// Sends what follows. A failure is only logged: the rows are due, so the sweep sends the messages again.
 async fn send(app: &App, follow_ups: Vec<FollowUp>) {
     let (mut retries, mut slow, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
     for follow_up in follow_ups {
@@ -218,6 +219,6 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
         app.dead_letters.send(&dead_letters, app.clock.now())
     );
     for error in sent.iter().chain(&slowly).chain(&buried).filter_map(|result| result.as_ref().err()) {
-        tracing::warn!(%error, "a message was not sent; the sweep will");
+        tracing::warn!(%error, "a message was not sent; the sweep will send it");
     }
 }

@@ -1,4 +1,5 @@
-//! The request of an attempt: what it is made of is read first, and made into headers and bytes by [`domain::delivery::request`].
+//! Builds the request of an attempt: reads the webhook's secrets and keys, and makes headers and bytes with
+//! [`domain::delivery::request`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,14 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// What signs a webhook's deliveries now.
+/// The secrets and keys that currently sign a webhook's deliveries.
 #[derive(Debug)]
 pub(crate) struct Signers {
     secrets: Vec<Arc<WebhookSecret>>,
     signing_keys: Vec<Arc<SigningKey>>,
 }
 
-/// What is sent.
+/// The payload of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Payload<'a> {
     pub(crate) body: &'a str,
@@ -33,7 +34,7 @@ pub(crate) struct Payload<'a> {
 }
 
 impl Signers {
-    /// Reads what signs; most often it is known already.
+    /// Reads the current secrets and keys of a webhook, which are usually in the keyring's cache.
     pub(crate) async fn of(app: &App, webhook: &Webhook, now: Timestamp) -> Result<Self, StoreError> {
         let secrets = app.keyring.secrets(webhook, now).await?;
         let signing_keys = match webhook.key_owner() {
@@ -43,7 +44,7 @@ impl Signers {
         Ok(Self { secrets, signing_keys })
     }
 
-    /// Makes the request of an attempt; its authorization is another matter.
+    /// Builds the request of an attempt, without its authorization.
     pub(crate) fn request(
         &self,
         webhook: &Webhook,
@@ -59,7 +60,7 @@ impl Signers {
             event: message.event,
             event_type: &message.event_type,
             sequence: message.sequence.as_deref(),
-            // A delivery whose event has made too many is given up before.
+            // A delivery whose event has reached the limit was given up before.
             hops: payload.hops.next().unwrap_or(payload.hops),
             attempt: message.attempt,
             content_type: payload.content_type,

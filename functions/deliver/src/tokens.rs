@@ -1,4 +1,4 @@
-//! Tokens of authorization servers, which all attempts of a process share.
+//! Caches the tokens of authorization servers for all attempts of a process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use outbound::TokenError;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
-/// How many webhooks' tokens are kept; all are forgotten when there are more.
+/// How many webhooks' tokens are kept. One more clears the cache.
 const CAPACITY: usize = 10_000;
 
-/// The header that a token makes, and until when.
+/// The header made from a token, and when it expires.
 #[derive(Debug)]
 struct Held {
     header: SecretString,
@@ -32,7 +32,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Returns the header of the token that the authorization has now, or gets by `fetch`.
+    /// Returns the header of the authorization's cached token, or of a new one from `fetch`.
     pub(crate) async fn header(
         &self,
         authorization: &Authorization,
@@ -41,7 +41,7 @@ impl Tokens {
     ) -> Result<Result<SecretString, TokenError>, StoreError> {
         let held = async || {
             let token = fetch().await?;
-            // From before it was asked for: so it ends too early rather than too late.
+            // `now` is from before the request, so the token expires here no later than at the server.
             Ok::<_, StoreError>(token.map(|token| Held { header: bearer(&token.text), until: now + token.lifetime }))
         };
         let fetched = self.fetch(authorization, now);
@@ -49,14 +49,14 @@ impl Tokens {
         Ok(held.as_ref().map(|held| held.header.clone()).map_err(Clone::clone))
     }
 
-    /// Returns the header of a token that was fetched before and is still good.
+    /// Returns the header of a cached token that is still valid.
     pub(crate) fn kept(&self, authorization: &Authorization, now: Timestamp) -> Option<SecretString> {
         let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         let held = fetches.get(authorization)?.get()?.as_ref().ok().filter(|held| held.until > now)?;
         Some(held.header.clone())
     }
 
-    /// Returns the fetch that is under way, or one whose token is still good, or a new one.
+    /// Returns the fetch in progress, or one whose token is still valid, or a new one.
     fn fetch(&self, authorization: &Authorization, now: Timestamp) -> Fetch {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         if fetches.len() >= CAPACITY && !fetches.contains_key(authorization) {
@@ -70,7 +70,7 @@ impl Tokens {
         Arc::clone(fetch)
     }
 
-    /// Forgets a token, unless another one took its place already.
+    /// Forgets a token, unless it has already been replaced.
     pub(crate) fn forget(&self, authorization: &Authorization, header: &SecretString) {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         let held = fetches.get(authorization).and_then(|fetch| fetch.get()?.as_ref().ok());

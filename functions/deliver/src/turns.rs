@@ -1,5 +1,5 @@
-//! Turns for receivers that take only so much: taken for a batch before its requests, given back after them. A process that gives places
-//! back wakes the deliveries that wait for them.
+//! Takes turns and slots at receivers with limits: before the requests of a batch, and returns the slots after them. A
+//! process that returns slots wakes the deliveries that wait for them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,28 +20,29 @@ use jiff::Timestamp;
 use crate::App;
 use crate::attempt::{AttemptPlan, InLine};
 
-/// How long the index is given to show those who began to wait just now.
+/// How long to wait for the index to show deliveries that have just joined the line.
 const LAG: Duration = Duration::from_millis(200);
 
-/// How much of its time an invocation must have left to look at a line once more.
+/// How much time an invocation must have left to look at a line again.
 const SPARE: Duration = Duration::from_secs(2);
 
-/// What was taken, to be given back.
+/// The slots that were taken and must be returned.
 pub(crate) struct Taken {
     holder: String,
     receivers: BTreeMap<WebhookId, Places>,
 }
 
-/// Of one receiver.
+/// The slots of one receiver.
 #[derive(Default)]
 struct Places {
-    /// Deliveries that places may be kept for, which have made no request.
+    /// Deliveries that make no request and for which a slot may be reserved.
     unused: Vec<String>,
-    /// Deliveries that have to wait: the index may not show them when this process looks.
+    /// Deliveries that have just joined the line: the index may not show them yet when this process reads it.
     joined: Vec<Message>,
 }
 
-/// Takes a turn for each planned request to a webhook with limits. A fault replaces the plan.
+/// Takes a turn and a slot for each planned request to a webhook with limits. If that fails, the fault replaces the
+/// plan.
 pub(crate) async fn take<'a>(
     app: &App,
     loaded: &Loaded,
@@ -95,7 +96,7 @@ pub(crate) async fn take<'a>(
     (plans, Taken { holder, receivers })
 }
 
-/// Returns the limits that hold for a message. Tests take no turns: their senders want to know what happens.
+/// Returns the limits that apply to a message. Limits do not apply to tests, because their senders wait for the result.
 fn limits(loaded: &Loaded, message: &Message) -> Option<ReceiverLimits> {
     let limits = loaded.webhooks.get(&message.webhook)?.settings.limits();
     (limits.any() && !message.test).then_some(limits)
@@ -110,15 +111,15 @@ fn asks(plan: &AttemptPlan<'_>) -> bool {
     matches!(plan.decision, Decision::Attempt { .. })
 }
 
-/// Says whether a place may be kept for a delivery that makes no request after all, since its webhook is paused or gone meanwhile. One
-/// that goes by the queue of slow receivers needs its place there.
+/// Returns whether a slot may be reserved for a delivery that is parked, cancelled or given up, and so makes no
+/// request. A delivery that moves to the queue of slow receivers is not included, because it needs its slot there.
 fn may_be_kept(loaded: &Loaded, plan: &AttemptPlan<'_>) -> bool {
     let ends = matches!(plan.decision, Decision::Park | Decision::Cancel | Decision::GiveUp(..));
     let row = loaded.rows.get(&plan.message.delivery);
     ends && row.is_some_and(|row| row.progress.state == State::Pending && row.progress.next_at.is_none())
 }
 
-/// Writes that deliveries wait for free places.
+/// Adds deliveries to the lines of their receivers, to wait for free slots.
 pub(crate) async fn join_line(
     app: &App,
     waiting: Vec<(usize, InLine)>,
@@ -126,7 +127,7 @@ pub(crate) async fn join_line(
 ) -> Vec<(usize, Result<(), StoreError>)> {
     let written = waiting.into_iter().map(|(index, waits)| async move {
         let InLine { attempt_key, row, lease } = waits;
-        // Where another process came first it has made the attempt, or will.
+        // If another process was first, it has made the attempt or will make it.
         let written = match row {
             Some(row) => app.ledger.join_line_first(&row, now).await,
             None => app.ledger.join_line(attempt_key, lease, now).await,
@@ -136,8 +137,8 @@ pub(crate) async fn join_line(
     join_all(written).await
 }
 
-/// Gives turns back, and wakes those that wait for them. What is not given back ends with the time of the invocation, and who is not
-/// woken is found by the sweep.
+/// Returns slots, and wakes the deliveries that wait for them. A slot that is not returned expires on its own, and the
+/// sweep finds a delivery that is not woken.
 pub(crate) async fn give_back(app: &App, loaded: &Loaded, taken: Taken, deadline: Timestamp) {
     let Taken { holder, receivers } = taken;
     let given = receivers.into_iter().filter_map(|(webhook, places)| {
@@ -153,14 +154,15 @@ pub(crate) async fn give_back(app: &App, loaded: &Loaded, taken: Taken, deadline
                 done => done.map(|_| ()),
             }
             .unwrap_or_else(|error| {
-                tracing::warn!(webhook.id = %webhook, %error, "turns were not given back; they end by themselves");
+                tracing::warn!(webhook.id = %webhook, %error, "slots were not returned; they expire on their own");
             });
         })
     });
     join_all(given).await;
 }
 
-/// Gives places back and sends the messages of those that they are kept for. Says whether to look again in a moment.
+/// Returns slots, and sends the messages of the deliveries for which they are now reserved. Returns whether to look at
+/// the line again in a moment.
 async fn wake(
     app: &App,
     loaded: &Loaded,
@@ -175,7 +177,7 @@ async fn wake(
     let queue = if slow { &app.slow } else { &app.retries };
     let sent = queue.send(messages.collect()).await;
     for error in sent.iter().filter_map(|result| result.as_ref().err()).chain(&fault) {
-        tracing::warn!(webhook.id = %receiver.webhook, %error, "a delivery was not woken; the sweep will");
+        tracing::warn!(webhook.id = %receiver.webhook, %error, "a delivery was not woken; the sweep will wake it");
     }
     Ok(look_again)
 }

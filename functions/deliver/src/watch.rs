@@ -1,4 +1,4 @@
-//! Waiting for those outside: while it takes long, other processes learn of it.
+//! Waits for receivers and authorization servers. If one takes long, other processes learn that the receiver is slow.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use domain::delivery::message::Message;
 
 use crate::App;
 
-/// What is needed to say that the receiver of a message is slow.
+/// What is needed to mark the receiver of a message as slow.
 pub(crate) struct Watch<'a> {
     pub(crate) app: &'a App,
     pub(crate) loaded: &'a Loaded,
@@ -17,10 +17,10 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits for an answer, of the receiver or of its authorization server. If that takes longer than `patience`, other processes
-    /// learn at once that the receiver is slow: none of its other deliveries shall wait behind this one.
+    /// Waits for a response of the receiver or its authorization server. If it takes longer than `patience`, marks the
+    /// receiver as slow at once, so that its other deliveries move to the queue of slow receivers.
     ///
-    /// Without patience that was noted before: the wait for the token has used it up.
+    /// Zero `patience` means that the wait for the token has used it up. That wait has already marked the receiver.
     pub(crate) async fn wait<T>(&self, patience: Duration, work: impl Future<Output = T>) -> T {
         let Self { app, loaded, message } = self;
         let mut work = pin!(work);
@@ -33,7 +33,7 @@ impl Watch<'_> {
         }
         let (marked, done) = tokio::join!(app.ledger.mark_slow(message.webhook, now), work);
         if let Err(error) = marked {
-            tracing::warn!(%error, "a slow receiver was not noted");
+            tracing::warn!(%error, "receiver was not marked as slow");
         }
         done
     }

@@ -1,4 +1,4 @@
-//! What survives between invocations: clients, and what was read of the Registry.
+//! State that survives between invocations: clients, and what was read from the Registry.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) events_table: String,
-    /// How long events are kept, if they are.
+    /// How long events are kept, if they are archived.
     pub(crate) retention: Option<Duration>,
     pub(crate) deliveries: Queue,
     pub(crate) ordered: Queue,
@@ -28,12 +28,12 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         Self::new(config, &Aws::connect().await, Box::new(SystemClock))
     }
 
-    /// Makes an application of what it is given, so that a test decides who answers and what time it is.
+    /// Creates an application from the given clients and clock, so that tests control the responses and the time.
     #[must_use]
     pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         let days = u64::from(config.payload_retention_days);

@@ -1,4 +1,4 @@
-//! Archives events in parallel with the deliveries: the archive may be slow or throttled, and no delivery waits for it.
+//! Archives events in parallel with the deliveries, so that a slow or throttled archive does not delay them.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -14,10 +14,11 @@ use crate::App;
 use crate::cache::{Cache, PATIENCE};
 use crate::route::Mapped;
 
-/// How long it may wait while the archive does not keep up.
+/// The shortest time that a batch may wait, used while the archive does not keep up.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// Returns the events that are archived: those of tenants that have, or had, webhooks. A published one is in the table already.
+/// Returns the events to archive: those of tenants that have or had webhooks. Published events are in the table
+/// already.
 pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, Mapped>) -> Archiving<'a> {
     let has_webhooks = |event: &Event| cache.generations.get(&event.tenant).is_some_and(|generation| *generation > 0);
     let is_published = |event: &Event| event.source == PUBLISHED || event.source == OPERATIONAL;
@@ -25,13 +26,13 @@ pub(crate) fn wanted<'a>(app: &App, cache: &Cache, mapped: &'a BTreeMap<usize, M
     Archiving::new(events.filter(|event| app.retention.is_some() && has_webhooks(event) && !is_published(event)))
 }
 
-/// How long a batch may still wait for its archive. A batch may be done in many groups, which share this time.
+/// How long a batch may still wait for its archive. The groups of a batch share this time.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// What the batch had when it began.
+    /// The time that the batch had at its start.
     whole: Duration,
     left: Duration,
-    /// How many events are not archived, if any group had some to archive.
+    /// How many events are not archived. `None` if no group had any to archive.
     not_archived: Option<usize>,
 }
 
@@ -51,10 +52,10 @@ impl Patience {
     }
 }
 
-/// Does the work and archives events in parallel, and afterwards for what is left of the batch's patience. Returns the
-/// result of the work.
+/// Does the work and archives events in parallel, then waits for the archive as long as the batch still may. Returns
+/// the result of the work.
 ///
-/// What is not archived then is missing in the archive, and nowhere else: deliveries have their bodies with them.
+/// Events that are not archived by then are missing from the archive only, because deliveries carry their bodies.
 pub(crate) async fn alongside<T>(
     app: &App,
     mut archiving: Archiving<'_>,
@@ -69,7 +70,7 @@ pub(crate) async fn alongside<T>(
             Either::Left(((), work)) => (work.await, Duration::ZERO),
             Either::Right((done, archive)) => {
                 let waits_from = Instant::now();
-                // Whether it took longer shows in what is left.
+                // A timeout shows in the number of events that are left.
                 tokio::time::timeout(patience.left, archive).await.ok();
                 (done, waits_from.elapsed())
             }
@@ -78,14 +79,15 @@ pub(crate) async fn alongside<T>(
     let left = archiving.left();
     if left > 0 {
         let error = archiving.fault().map(ToString::to_string);
-        tracing::error!(not_archived = left, events, error, "events are missing in the archive; no delivery is");
+        tracing::error!(not_archived = left, events, error, "events were not archived; no delivery is affected");
     }
     patience.spend(waited, left);
     done
 }
 
-/// Returns how long the next batch may wait. A tenant whose partition of the archive is throttled has events in batch after
-/// batch, and if each of them waited long the shard would fall behind: then patience ends quickly, and comes back slowly.
+/// Returns how long the next batch may wait. A tenant whose partition of the archive is throttled has events in batch
+/// after batch. If each of them waited long, the shard would fall behind, so the time shrinks quickly and grows again
+/// slowly.
 fn next_patience(patience: Duration, left: usize) -> Duration {
     if left > 0 { (patience / 4).max(LEAST_PATIENCE) } else { (patience * 2).min(PATIENCE) }
 }
@@ -110,14 +112,15 @@ mod tests {
         assert_eq!(back.last(), Some(2000));
     }
 
-    /// Groups share the time of their batch, and what is missing of any of them shortens that of the next batch.
+    /// Groups share the time of their batch. An event that is missing in any of them shortens the time of the next
+    /// batch.
     #[test]
     fn the_groups_of_a_batch_have_one_patience() {
         let mut patience = Patience::new(PATIENCE);
         assert_eq!(patience.of_next_batch(), PATIENCE, "there was nothing to archive");
         let mut waited = Duration::ZERO;
         for not_archived in [0, 3, 0, 0] {
-            // An archive that takes longer than that is left to itself then.
+            // An archive that takes longer is not waited for.
             let waits = Duration::from_millis(1500).min(patience.left);
             waited += waits;
             patience.spend(waits, not_archived);

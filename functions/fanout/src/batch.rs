@@ -1,4 +1,4 @@
-//! A batch of stream records: mapped, made into deliveries and sent.
+//! Fans out a batch of stream records: maps them, makes their deliveries and sends these.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,9 +24,10 @@ use crate::groups::groups;
 use crate::record::{read, sequence_number};
 use crate::route::{Mapped, map};
 
-/// Returns the first record that is not done, if one is not. `done` counts the records of which everything is sent.
+/// Fans out a batch, and returns the first record that is not done, if any. `done` is set to the number of records at
+/// the start of the batch for which everything was sent.
 ///
-/// A batch whose records take much memory is done in [`groups`], one after the other.
+/// A batch whose records take much memory is processed in [`groups`], one after another.
 pub(crate) async fn fan_out(
     app: &App,
     records: &[Box<RawValue>],
@@ -36,9 +37,9 @@ pub(crate) async fn fan_out(
 ) -> Result<Option<usize>, StoreError> {
     let (mut from, mut left) = (0, Left::new());
     for group in groups(records) {
-        // One at least, or a slow batch would never end.
+        // At least one, or a slow batch would make no progress.
         if from > 0 && app.clock.now() + RESERVE > deadline {
-            tracing::warn!(records = from, "the time is up; the rest of the batch comes again");
+            tracing::warn!(records = from, "the time is up; the rest of the batch is returned to the stream");
             return Ok(Some(from));
         }
         let mut within = Within { progress: BatchProgress { done, from }, left: &mut left, patience };
@@ -55,15 +56,15 @@ pub(crate) async fn fan_out(
     Ok(None)
 }
 
-/// What the groups of a batch have in common.
+/// What the groups of a batch share.
 struct Within<'a> {
     progress: BatchProgress<'a>,
-    /// What is left to each tenant in the batch.
+    /// What each tenant has left in the batch.
     left: &'a mut Left,
     patience: &'a mut Patience,
 }
 
-/// Counts the records of a group that are done among those of the batch.
+/// Adds the done records of a group to those of the batch.
 struct BatchProgress<'a> {
     done: &'a mut usize,
     from: usize,
@@ -75,7 +76,8 @@ impl BatchProgress<'_> {
     }
 }
 
-/// If it gets late while records are mapped, all come again, and what was read of the Registry is known then.
+/// Fans out a group. If time runs short while its records are mapped, all of them are returned to the stream. What was
+/// read from the Registry is cached by then, so the next invocation gets further.
 async fn fan_out_group(
     app: &App,
     records: &[Box<RawValue>],
@@ -86,7 +88,7 @@ async fn fan_out_group(
     let cache = &mut *app.cache.lock().await;
     cache.generations.clear();
     let Some(mapped) = map_all(app, cache, records, &is_late).await? else {
-        tracing::warn!("it is late; the whole batch comes again");
+        tracing::warn!("too little time is left to send deliveries; the rest of the batch is returned to the stream");
         return Ok(Some(0));
     };
     let types = new_types(cache, &mapped);
@@ -102,8 +104,9 @@ async fn fan_out_group(
     first
 }
 
-/// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that is not done, if one
-/// is not: the records after it may be done all the same, and come again with the same ids.
+/// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that
+/// is not done, if any. Records after it may be done nevertheless; they are received again, and make deliveries with
+/// the same ids.
 async fn send_all(
     app: &App,
     cache: &mut Cache,
@@ -119,9 +122,9 @@ async fn send_all(
     let (order, light) = order(cache, mapped, records.len());
     for (place, &index) in order.iter().enumerate() {
         let first_left = |from: usize| order.get(from..).into_iter().flatten().min().copied();
-        // One at least, or a slow batch would never end.
+        // At least one, or a slow batch would make no progress.
         if place > 0 && is_up() {
-            tracing::warn!(records = place, "the time is up; the rest of the batch comes again");
+            tracing::warn!(records = place, "the time is up; the rest of the batch is returned to the stream");
             return Ok(chunk.send(app, records).await.into_iter().chain(first_left(place)).min());
         }
         match mapped.get(&index) {
@@ -156,11 +159,12 @@ async fn send_all(
     Ok(None)
 }
 
-/// How many questions whether a webhook wants an event a tenant may have in a batch and count as light.
+/// How many evaluations of webhooks a tenant's events in a batch may need for the tenant to count as light.
 const LIGHT: usize = 200;
 
-/// Returns the order in which the records of a batch are processed, and how many of them are of light tenants. These come first, so that
-/// their deliveries do not wait for those of a tenant with many webhooks. The records of one tenant keep their order.
+/// Returns the order in which the records of a batch are processed, and how many of them belong to light tenants. These
+/// come first, so that their deliveries do not wait for those of a tenant with many webhooks. The records of one tenant
+/// keep their order.
 fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) -> (Vec<usize>, usize) {
     let mut questions: HashMap<&TenantId, usize> = HashMap::new();
     for event in mapped.values().flatten().flatten() {
@@ -176,7 +180,8 @@ fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) ->
     (order, light)
 }
 
-/// Maps all records, by their place in the batch, each event of them once; `None` if it gets late before.
+/// Maps all records, by their positions in the batch, and keeps each event once. Returns `None` if time runs short
+/// before that is done.
 async fn map_all(
     app: &App,
     cache: &mut Cache,
@@ -205,7 +210,7 @@ async fn map_all(
     Ok(Some(mapped))
 }
 
-/// Returns the types that this process sees for the first time.
+/// Returns the event types that this process sees for the first time.
 fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, EventType)> {
     let mut new = Vec::new();
     for event in mapped.values().flatten().flatten().filter(|event| event.source != OPERATIONAL) {
@@ -217,11 +222,11 @@ fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, 
     new
 }
 
-/// Records types; the catalog keeps when the very first was seen. No delivery waits for a note: what fails is tried again when
-/// the type is seen again.
+/// Records event types in the catalog, which stores when a type was first seen. No delivery waits for this. After a
+/// failure, a type is recorded when it is seen again.
 async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventType)>) {
     if let Err(error) = app.registry.record_types(&types, app.clock.now()).await {
-        tracing::warn!(%error, "types of events were not recorded");
+        tracing::warn!(%error, "event types were not recorded");
         return;
     }
     for seen in types {
@@ -229,24 +234,23 @@ async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventT
     }
 }
 
-/// How many deliveries are sent before the next records are looked at, and how many bytes of messages: what is not sent is in
-/// memory.
+/// How many messages, and how many bytes of them, are collected before they are sent. Until then they are in memory.
 const CHUNK: usize = 1_000;
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
-/// What an invocation keeps of its time to send a chunk; and as much again to make the deliveries.
+/// The time that an invocation reserves for sending a chunk. Making the deliveries needs as much again.
 pub(crate) const RESERVE: Duration = Duration::from_secs(15);
 
-/// Messages to be sent, each with the place of its record in the batch.
+/// Messages to send, each with the position of its record in the batch.
 #[derive(Default)]
 struct Chunk {
     deliveries: Vec<(usize, Outgoing)>,
     ordered: Vec<(usize, InOrder)>,
-    /// Renderings that have no room in the shard.
+    /// Renderings that do not fit into the shard.
     slices: Vec<(usize, Outgoing)>,
-    /// Records that go to stream-failures, and why.
+    /// Records that go to stream-failures, with the reasons.
     failures: Vec<(usize, String)>,
-    /// How long the messages are.
+    /// The size of the messages, in bytes.
     bytes: usize,
 }
 
@@ -270,18 +274,18 @@ impl Chunk {
         }
     }
 
-    /// Returns whether it must be sent before more is added.
+    /// Returns whether the chunk must be sent before more is added.
     fn is_full(&self) -> bool {
         self.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }
 
-    /// Returns how many messages there are.
+    /// Returns the number of messages.
     fn len(&self) -> usize {
         self.deliveries.len() + self.ordered.len() + self.slices.len()
     }
 
-    /// Returns the first record of which something was not sent. A record of which AWS will never take a message goes to
-    /// stream-failures: handed back it would stop the shard until it expires.
+    /// Sends the messages, and returns the first record of which something was not sent. A record of which AWS refuses
+    /// a message for good goes to stream-failures: if it were returned, it would stop the shard until it expires.
     async fn send(self, app: &App, records: &[Box<RawValue>]) -> Option<usize> {
         let (ordered, in_order): (Vec<_>, Vec<_>) = self.ordered.into_iter().unzip();
         let (indexes, messages): (Vec<_>, Vec<_>) = self.deliveries.into_iter().unzip();
@@ -298,7 +302,7 @@ impl Chunk {
             match result {
                 Ok(()) => {}
                 Err(StoreError::Refused(why)) => {
-                    tracing::error!(error = why, "AWS does not take a message; its record goes to stream-failures");
+                    tracing::error!(error = why, "AWS refused a message; its record goes to stream-failures");
                     refused.insert(index, failed(&why));
                 }
                 Err(error) => {

@@ -1,7 +1,8 @@
-//! What a batch costs its tenants: events and deliveries are counted as they are made, and written once for each batch and tenant.
+//! Counts what a batch uses of its tenants' budgets. Events and deliveries are counted as they are made, and the counts
+//! are written once for each batch and tenant.
 //!
-//! A change of a table cannot be refused. Deliveries that are over the budget of their day carry the time of their turn, and `deliver`
-//! lets them wait until then.
+//! A table's change cannot be refused. A delivery that is over the budget of its day carries the time at which the
+//! budget allows it, and `deliver` makes it wait until then.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +22,8 @@ pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>
     app.usage.prepare(tenants, now).await;
 }
 
-/// Counts an event of a table when its turn comes: those that are published were counted when they were. What comes again is counted again.
+/// Counts a table's event. Published events were counted when they were published. An event that is received again is
+/// counted again.
 pub(crate) fn count(app: &App, event: &Event, archives: bool) {
     if event.source != PUBLISHED && event.source != OPERATIONAL {
         let archived_bytes = if archives { bytes(event) } else { 0 };
@@ -29,17 +31,18 @@ pub(crate) fn count(app: &App, event: &Event, archives: bool) {
     }
 }
 
-/// Counts the deliveries of a rendering, those that are made in a slice too, and says of each when its turn comes if it is over the budget.
-/// The event that a part of a budget is used is counted and does not wait.
+/// Counts the deliveries of a rendering, including those made in a slice, and defers each that is over the budget.
+/// Deliveries of the event that reports the use of a budget are counted but never deferred.
 pub(crate) fn take_turns(usage: &Usage, event: &Event, part: &mut Part) {
-    // Not all operational events: each delivery that is given up makes one, and the budget would bound nothing.
+    // Only this type of operational event is exempt. Each exhausted delivery makes an operational event, so exempting
+    // all of them would leave their deliveries without a limit.
     let waits = event.source != OPERATIONAL || event.event_type.as_str() != EVENT_TYPE;
     for wanting in &mut part.webhooks {
         wanting.deferral = usage.deliver(&event.tenant).filter(|_| waits);
     }
 }
 
-/// Returns how long an event is as JSON, without making the text.
+/// Returns the length of an event as JSON, without building the text.
 fn bytes(event: &Event) -> u64 {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, event).map_or(0, |()| length.0)

@@ -1,4 +1,5 @@
-//! What was read of the Registry, within the memory of the function. Never used without asking first whether it is still true.
+//! Caches what was read from the Registry, in the function's memory. Every use is preceded by a check that it is still
+//! current.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -12,40 +13,40 @@ use domain::matching::matcher::{Found, MAX_TENANT_BYTES, MatchLimits, Matcher};
 use domain::source::Source;
 use lru::LruCache;
 
-/// Of how many tenants the subscriptions are kept, and how many bytes of them in all, of the 256 MB that a function has: what was
-/// used longest ago is forgotten first. A tenant takes at most [`MAX_TENANT_BYTES`], and its sieves
+/// How many tenants' subscriptions are cached, and how many bytes of them in total, of the 256 MB that a function has.
+/// The least recently used are evicted first. A tenant takes at most [`MAX_TENANT_BYTES`], and its sieves
 /// [`domain::matching::matcher::MAX_SIEVE_BYTES`].
 const MAX_TENANTS: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The work that finding the webhooks of one event may take in its shard: 25 ms of the share of a core that a function of 256 MB has. The
-/// webhooks that are not judged then are judged elsewhere.
+/// The work that finding the webhooks for one event may take in its shard, in units of [`Effort`]: 25 ms of the share
+/// of a core that a function with 256 MB has. Webhooks that are not evaluated within it are evaluated by render.
 const EFFORT: u64 = 500_000;
 
-/// The work that all events of a tenant in one batch may take, 50 ms; and what each has in any case, so that a batch of many events
-/// that are judged soon is judged to its end.
+/// The work that all events of a tenant in one batch may take (50 ms), and the minimum that each event may take in any
+/// case, so that a batch of many events that need little work is evaluated completely.
 const BATCH_EFFORT: u64 = 1_000_000;
 const LEAST_EFFORT: u64 = 10_000;
 
-/// The same for webhooks that keep an order and are judged after that, since they cannot be judged elsewhere.
+/// The same for the ordered webhooks that are still not evaluated after that. Render cannot evaluate them.
 const ORDERED_EFFORT: u64 = 2_000_000;
 const ORDERED_BATCH_EFFORT: u64 = 4_000_000;
 const ORDERED_LEAST_EFFORT: u64 = 20_000;
 
-/// How many types of events are remembered, those of all tenants together.
+/// How many event types are remembered, of all tenants together.
 const MAX_SEEN: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
-/// How long a batch may wait for its archive after deliveries are sent, in all its groups together: at most.
+/// The longest time that a batch may wait for its archive after its deliveries were sent, over all its groups.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What was read of the Registry.
+/// What was read from the Registry.
 #[derive(Debug)]
 pub(crate) struct Cache {
     pub(crate) sources: HashMap<String, Source>,
     pub(crate) matchers: Matchers,
-    /// For each tenant of the batch, the count of its webhook writes.
+    /// For each tenant of the batch, the counter of its webhook writes.
     pub(crate) generations: HashMap<TenantId, u64>,
-    /// The types of events that are known to have been seen.
+    /// The event types that are known to be in the catalog.
     pub(crate) seen: LruCache<(TenantId, EventType), ()>,
     /// How long the next batch may wait for the archive.
     pub(crate) patience: Duration,
@@ -63,7 +64,7 @@ impl Default for Cache {
     }
 }
 
-/// The work of matching that is left to a tenant in a batch.
+/// The matching work that a tenant has left in a batch.
 #[derive(Debug)]
 pub struct Left {
     units: u64,
@@ -72,19 +73,19 @@ pub struct Left {
 }
 
 impl Left {
-    /// For all webhooks.
+    /// Returns the limits for all webhooks.
     #[must_use]
     pub const fn of_all() -> Self {
         Self { units: BATCH_EFFORT, event: EFFORT, least: LEAST_EFFORT }
     }
 
-    /// For those that keep an order.
+    /// Returns the limits for ordered webhooks.
     #[must_use]
     pub const fn of_ordered() -> Self {
         Self { units: ORDERED_BATCH_EFFORT, event: ORDERED_EFFORT, least: ORDERED_LEAST_EFFORT }
     }
 
-    /// Lets a question take what one event may, and takes off what it took.
+    /// Asks `question` with the work that one event may take, and subtracts what it took.
     pub fn ask<T>(&mut self, question: impl FnOnce(Effort) -> (T, Effort)) -> T {
         let given = self.event.min(self.least.max(self.units));
         let (answer, effort) = question(Effort::new(given));
@@ -93,20 +94,20 @@ impl Left {
     }
 }
 
-/// A tenant's matcher, and the generation that it is of.
+/// A tenant's matcher and its generation.
 #[derive(Debug, Default)]
 pub struct Known {
-    /// The count of the tenant's webhook writes when it was read.
+    /// The counter of the tenant's webhook writes when the matcher was read.
     pub generation: u64,
     /// What the tenant's webhooks want.
     pub matcher: Matcher,
 }
 
-/// The matchers of the tenants whose events came last, within [`MAX_BYTES`].
+/// The most recently used matchers, within [`MAX_BYTES`].
 #[derive(Debug)]
 pub struct Matchers {
     known: LruCache<TenantId, Known>,
-    /// What all of them take.
+    /// The size of all matchers, in bytes.
     bytes: usize,
 }
 
@@ -117,13 +118,13 @@ impl Default for Matchers {
 }
 
 impl Matchers {
-    /// Returns the tenant's matcher if it is of that generation. A matcher that was evicted must be read again.
+    /// Returns the tenant's matcher if it has that generation. An evicted matcher must be read again.
     pub fn of(&mut self, tenant: &TenantId, generation: u64) -> Option<&mut Known> {
         self.known.get_mut(tenant).filter(|known| known.generation == generation)
     }
 
-    /// Takes a tenant's matcher out, so that it can be updated and [put back](Self::put). If there is no matcher, returns an
-    /// empty one, and makes room for as much as a tenant may have.
+    /// Takes a tenant's matcher out, so that it can be updated and [put back](Self::put). If the cache has no matcher,
+    /// returns an empty one, and makes room for the largest that a tenant may have.
     pub fn take(&mut self, tenant: &TenantId) -> Known {
         if let Some(known) = self.known.pop(tenant) {
             self.bytes -= known.matcher.bytes();
@@ -133,8 +134,8 @@ impl Matchers {
         Known::default()
     }
 
-    /// Keeps a tenant's matcher, and forgets what was used longest ago until the rest is not too much. The last one stays,
-    /// however large it is: its tenant's events must go on.
+    /// Stores a tenant's matcher, and evicts the least recently used until the rest fits. The last one stays, however
+    /// large it is, because its tenant's events must be processed.
     pub fn put(&mut self, tenant: TenantId, known: Known) {
         self.bytes += known.matcher.bytes();
         if let Some((_, forgotten)) = self.known.push(tenant, known) {
@@ -143,7 +144,7 @@ impl Matchers {
         self.trim(MAX_BYTES, 1);
     }
 
-    /// Forgets what was used longest ago, until the rest is not too much or no more than so many are left.
+    /// Evicts the least recently used matchers, until the rest takes at most `bytes` or only `least` are left.
     fn trim(&mut self, bytes: usize, least: usize) {
         while self.bytes > bytes
             && self.known.len() > least
@@ -153,8 +154,8 @@ impl Matchers {
         }
     }
 
-    /// Returns the webhooks that want an event, within the room and the work that there is; `None` if the tenant's matcher is not
-    /// here, or is of another generation. `left` is the work that is left to the tenant in the batch.
+    /// Returns the webhooks that want an event, within the memory and the work that are left. `None` if the tenant's
+    /// matcher is not cached or has another generation. `left` is the work that the tenant has left in the batch.
     pub fn matching(&mut self, event: &Event, generation: u64, left: &mut Left) -> Option<Found> {
         let room = MAX_BYTES.saturating_sub(self.bytes);
         let matcher = &mut self.of(&event.tenant, generation)?.matcher;
@@ -168,19 +169,19 @@ impl Matchers {
         Some(found)
     }
 
-    /// Returns how many bytes all of them take at most.
+    /// Returns an upper bound of the bytes that all matchers take.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns of how many tenants there is one.
+    /// Returns the number of cached matchers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Returns whether it is empty.
+    /// Returns whether no matcher is cached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A tenant with one webhook whose template is that long.
+    /// Adds a tenant with one webhook whose template has that many bytes.
     fn add(matchers: &mut Matchers, tenant: &str, bytes: usize) {
         let id = format!("whk_{:026}", 1);
         let subscription = serde_json::json!({"webhook": id, "rendering": {"template": "x".repeat(bytes)}});

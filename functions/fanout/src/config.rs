@@ -12,13 +12,13 @@ pub struct Config {
     pub events_table: String,
     /// `DELIVERIES_QUEUE_URL`.
     pub deliveries_queue_url: String,
-    /// `ORDERED_QUEUE_URL`: where deliveries go that keep an order.
+    /// `ORDERED_QUEUE_URL`: the queue of ordered deliveries.
     pub ordered_queue_url: String,
-    /// `RENDERINGS_QUEUE_URL`: where renderings go that have no room in the shard.
+    /// `RENDERINGS_QUEUE_URL`: the queue of renderings that do not fit into the shard.
     pub renderings_queue_url: String,
     /// `STREAM_FAILURES_QUEUE_URL`.
     pub stream_failures_queue_url: String,
-    /// `PAYLOAD_RETENTION_DAYS`: how long events are kept to be looked at and sent again; 0 keeps none.
+    /// `PAYLOAD_RETENTION_DAYS`: how many days events are kept, so that clients can read and replay them; 0 keeps none.
     pub payload_retention_days: u8,
     /// `BUDGETS`: the deployment's defaults.
     pub budgets: Budgets,
@@ -29,7 +29,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");
@@ -57,7 +57,7 @@ impl Config {
     }
 }
 
-/// The configuration of the function that renders slices.
+/// The configuration of the render function.
 #[derive(Debug, Clone)]
 pub struct RenderConfig {
     /// `REGISTRY_TABLE`.
@@ -77,7 +77,7 @@ impl RenderConfig {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

@@ -1,4 +1,4 @@
-//! Copies in one batch: a record that comes twice is fanned out once.
+//! Removes copies from a batch, so that a record that occurs twice is fanned out once.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::route::Mapped;
 
-/// Leaves each event with the first record that produced it, and removes it from all later ones. Of records that cannot be
-/// mapped and are identical to the byte, the first is kept.
+/// Leaves each event with the first record that produced it, and removes it from all later ones. Of records that cannot
+/// be mapped and are identical to the byte, the first is kept.
 ///
-/// An event's id is derived from its record, and a delivery's from its event: without a second event no delivery leaves twice, and
-/// nothing is kept twice under one key, which DynamoDB refuses together with the rest of its batch.
+/// An event's id is derived from its record, and a delivery's from its event. Without duplicate events, no delivery is
+/// sent twice, and no batched call contains a key twice, for which DynamoDB would refuse the whole call.
 pub(crate) fn once(records: &[Box<RawValue>], mapped: &mut BTreeMap<usize, Mapped>) {
     let mut events: HashSet<EventId> = HashSet::new();
     let mut unmapped: HashSet<&str> = HashSet::new();
@@ -34,7 +34,7 @@ mod tests {
 
     use super::*;
 
-    /// The events of the change of that number.
+    /// Returns the events of the change with that number.
     fn events(number: u8) -> Vec<Event> {
         let mapping =
             serde_json::json!({"entity": "order", "tenant": "{tenant}", "id": "{id}", "collection": "orders"});
@@ -51,7 +51,7 @@ mod tests {
         RawValue::from_string(format!("{text:?}")).unwrap()
     }
 
-    /// What is left of a batch: of each record the number of events, or `None` if nothing of it is left.
+    /// Returns what is left of a batch: for each record the number of events, or `None` if nothing is left.
     fn left(batch: &[(&str, Mapped)]) -> Vec<Option<Result<usize, String>>> {
         let records: Vec<_> = batch.iter().map(|(text, _)| raw(text)).collect();
         let mut mapped: BTreeMap<usize, Mapped> = batch.iter().map(|(_, mapped)| mapped.clone()).enumerate().collect();

@@ -1,4 +1,4 @@
-//! From an event to its deliveries, as far as they fit into the shard, and to slices of the rest.
+//! Turns an event into deliveries, as far as they fit into the shard, and the rest into slices and lists.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,18 +21,19 @@ use crate::budget;
 use crate::cache::{self, Cache};
 use crate::route::{too_much, wanting};
 
-/// From how many webhooks on the body of an event is stored rather than repeated.
+/// If more webhooks than this want an event, its body is stored even if it is small, instead of being repeated in each
+/// message.
 const MANY: usize = 200;
 
-/// How much is left to each tenant in a batch.
+/// What each tenant has left in a batch.
 pub(crate) type Left = HashMap<TenantId, Share>;
 
-/// What a tenant's events of one batch may take of the shard.
+/// The part of the shard that a tenant's events of one batch may use.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// To find the webhooks that want them.
+    /// To find the webhooks that want the events.
     effort: cache::Left,
-    /// To find those that keep an order, if that is not enough.
+    /// To evaluate ordered webhooks that `effort` did not suffice for.
     ordered: cache::Left,
     /// To make their messages.
     room: Room,
@@ -44,23 +45,24 @@ impl Default for Share {
     }
 }
 
-/// What is made of an event.
+/// The messages that an event makes.
 #[derive(Debug, Default)]
 pub(crate) struct Routed {
     pub(crate) messages: Vec<Message>,
     /// Messages to the queue `renderings`.
     pub(crate) slices: Vec<Outgoing>,
-    /// Why there are not all, if they are not.
+    /// Why some deliveries are missing, if any are.
     pub(crate) missing: Option<String>,
 }
 
-/// Returns up to how many bytes a body travels in its message. What many webhooks get is stored even if it is small, so that their
-/// messages together are not too much to hold.
+/// Returns the largest size of a body that travels in its message, in bytes. A body for many webhooks is stored even if
+/// it is small, so that their messages together do not take too much memory.
 pub(crate) fn inline_bytes(webhooks: usize) -> usize {
     if webhooks > MANY { MAX_INLINE_BYTES / 20 } else { MAX_INLINE_BYTES }
 }
 
-/// Renders the event in one way. Returns a message for each webhook that wants it so, and the work that it took.
+/// Renders the event in one way. Returns a message for each webhook that wants this rendering, and the work that it
+/// took.
 pub(crate) async fn render(
     bodies: &Bodies,
     event: &Event,
@@ -70,13 +72,13 @@ pub(crate) async fn render(
 ) -> Result<(Vec<Message>, Work), StoreError> {
     let (body, work) = bodies.render(&part.rendering, event, &part.event_type, inline, now).await?;
     if let (Body::Failed(error), Some(first)) = (&body, part.webhooks.first()) {
-        tracing::warn!(webhook.id = %first.webhook, event.id = %event.id, error, "no payload was made");
+        tracing::warn!(webhook.id = %first.webhook, event.id = %event.id, error, "the payload could not be rendered");
     }
     Ok((part.messages(event, &body), work))
 }
 
-/// Returns one message for each webhook that wants the event, and slices of those whose renderings have no room in the shard, or no
-/// time. The body is rendered once for all that show it alike, and stored once if it is large.
+/// Returns one message for each webhook that wants the event, and slices and lists of those for which the shard has no
+/// room or no time. The body is rendered once for all webhooks with the same rendering, and stored once if it is large.
 pub(crate) async fn deliveries(
     app: &App,
     cache: &mut Cache,
@@ -99,7 +101,8 @@ pub(crate) async fn deliveries(
     for mut part in parts(event, &wanted) {
         budget::take_turns(&app.usage, event, &mut part);
         match room.decide(&part, event, *batch) {
-            // What keeps an order is made however late it is, and is little.
+            // Ordered renderings are made however late it is, because they cannot go into a slice. They take little
+            // work.
             Placement::Here if is_late() && !part.is_ordered() => rest.push(part),
             Placement::Here => {
                 let (made, work) = render(&app.bodies, event, &part, inline, app.clock.now()).await?;
@@ -110,7 +113,7 @@ pub(crate) async fn deliveries(
             Placement::Never => {
                 let (ordered, others) = part.by_order();
                 let why = RenderError::NoShare { limit: ORDERED_WORK.units() }.to_string();
-                tracing::warn!(event.id = %event.id, error = why, "no payload was made");
+                tracing::warn!(event.id = %event.id, error = why, "the payload could not be rendered");
                 messages.extend(ordered.messages(event, &Body::Failed(why)));
                 rest.extend(others);
             }
@@ -118,12 +121,13 @@ pub(crate) async fn deliveries(
     }
     let slices = to_send(&app.bodies, event, slices(event, rest), lists, app.clock.now()).await?;
     if !slices.is_empty() {
-        tracing::info!(event.id = %event.id, slices = slices.len(), "the rest of the event's renderings goes into slices");
+        tracing::info!(event.id = %event.id, slices = slices.len(), "the rest of the event goes to render as slices");
     }
     Ok(Routed { messages, slices, missing })
 }
 
-/// Adds those of the webhooks to `wanted` that want the event, as far as the effort goes. Returns how many were not judged.
+/// Evaluates webhooks, as far as the effort goes, and adds those that want the event to `wanted`. Returns how many were
+/// not evaluated.
 fn judge(
     event: &Event,
     webhooks: Vec<Arc<Subscription>>,
@@ -149,7 +153,7 @@ fn judge(
     not_judged
 }
 
-/// Returns the messages of slices and lists. The event is stored once for all of them, if it is large or they are many.
+/// Returns the messages of slices and lists. The event is stored once for all of them if it is large or there are many.
 async fn to_send(
     bodies: &Bodies,
     event: &Event,

@@ -1,4 +1,4 @@
-//! Records that fan-out cannot process, kept in the queue stream-failures: whole, and with the reason.
+//! Sends records that fan-out cannot process to the queue stream-failures, whole and with the reason.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use crate::App;
 use crate::record::sequence_number;
 
-/// The largest record that goes to stream-failures within its message, in bytes; a larger one goes by reference.
+/// The largest record that is sent within its message, in bytes. A larger one is sent by reference.
 const MAX_BYTES: usize = 900 * 1024;
 
-/// The longest reason that also is a message attribute, in characters.
+/// The longest reason that is also sent as a message attribute, in characters.
 const MAX_CAUSE: usize = 1_000;
 
 /// A record that could not be processed, in the form of a message to stream-failures.
@@ -28,21 +28,22 @@ struct StreamFailure<'a> {
     record_ref: Option<&'a str>,
 }
 
-/// Says of a record that AWS refuses something that fan-out makes of it.
+/// Returns the reason for a record of which AWS refused something that fan-out made.
 pub(crate) fn failed(why: &str) -> String {
-    format!("AWS does not take what fan-out made of the record: {why}")
+    format!("AWS refused what fan-out made of the record: {why}")
 }
 
-/// Sends records to stream-failures, by their places and with the reasons. Returns the places of those that were not sent.
+/// Sends records to stream-failures, given by their positions, with the reasons. Returns the positions of those that
+/// were not sent.
 pub(crate) async fn send_failures(app: &App, records: &[Box<RawValue>], failures: Vec<(usize, String)>) -> Vec<usize> {
     let (mut unsent, refused) = send_failures_once(app, records, failures, MAX_BYTES).await;
-    // If it is the record that SQS does not take, then its name in the Events table.
+    // If SQS refuses the record itself, it is stored in the Events table and sent by reference.
     let (more, refused) = send_failures_once(app, records, refused, 0).await;
     unsent.extend(more.into_iter().chain(refused.into_iter().map(|(index, _)| index)));
     unsent
 }
 
-/// Returns the places of the records that were not sent, and those that SQS does not take.
+/// Returns the positions of the records that were not sent, and the failures that SQS refused.
 async fn send_failures_once(
     app: &App,
     records: &[Box<RawValue>],
@@ -86,7 +87,8 @@ async fn stream_failure(app: &App, record: &RawValue, reason: &str, inline: usiz
     Ok(Outgoing { body: to_queue_json(&failure), tenant: None, delay: Duration::ZERO, cause: Some(plain(reason)) })
 }
 
-/// Returns a reason as a message attribute can hold it. It may quote the names of attributes, which can be anything.
+/// Returns a reason with only those characters that a message attribute may contain. A reason may quote names of
+/// attributes, which can contain any character.
 fn plain(reason: &str) -> String {
     let is_taken = |character: char| !character.is_control() && !matches!(character, '\u{fffe}' | '\u{ffff}');
     reason.chars().take(MAX_CAUSE).map(|character| if is_taken(character) { character } else { '\u{fffd}' }).collect()

@@ -1,28 +1,31 @@
-//! A batch in parts that fit into memory once they are read.
+//! Divides a batch into groups that fit into memory when they are parsed.
 //!
-//! A record of 300 KB can take 15 MB when it is read: a map with one entry takes 700 bytes, and is written in 20.
+//! A record of 300 KB can take 15 MB of memory: a map with one entry takes 700 bytes, and 20 bytes in the record.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
-/// What the records of a group take at most when they are read, in bytes; one record may take more.
+/// The most memory that the parsed records of a group may take, in bytes. A single record may take more.
 const MAX_BYTES: usize = 48 * 1024 * 1024;
 
-/// What a map takes when it is read: as a part of the change, and once more of its event.
+/// The memory that a map takes, in bytes: once as a part of the change, and once in its event.
 const BYTES_A_MAP: usize = 2 * 720;
 
-/// What a byte of a record takes when it is read: the shortest value is a number, of which nine bytes take 57, twice.
+/// The memory that each byte of a record takes, in bytes. The shortest value is a number: nine bytes of the record take
+/// 57 bytes, twice.
 const BYTES_A_BYTE: usize = 13;
 
-/// What a byte of a published event takes when it is read: of maps with one entry each, which have eight.
+/// The memory that each byte of a published event takes, in bytes. The worst case is maps with one entry each, of eight
+/// bytes.
 const BYTES_A_PUBLISHED_BYTE: usize = 96;
 
-/// How the packed event begins in a record of the Events table, and how much of it says how long it is.
+/// The text before the packed event in a record of the Events table, and the number of base64 characters after it that
+/// contain the event's length.
 const PACKED: &str = r#""zstd":{"B":""#;
 const HEADER: usize = 24;
 
-/// Divides a batch into groups, in its order.
+/// Divides a batch into groups, in order.
 #[must_use]
 pub fn groups(records: &[Box<RawValue>]) -> Vec<&[Box<RawValue>]> {
     let mut groups = Vec::new();
@@ -39,7 +42,7 @@ pub fn groups(records: &[Box<RawValue>]) -> Vec<&[Box<RawValue>]> {
     groups
 }
 
-/// Returns at most how many bytes a record takes when it is read.
+/// Returns an upper bound of the memory that a record takes when it is parsed, in bytes.
 fn weight(record: &str) -> usize {
     let own = record.len() * BYTES_A_BYTE + record.matches(r#""M""#).count() * BYTES_A_MAP;
     let published = record.split_once(PACKED).and_then(|(_, packed)| {
@@ -70,7 +73,7 @@ mod tests {
         assert_eq!(lengths(&[small.clone(), large.clone(), large.clone(), large, small]), [2, 1, 2]);
     }
 
-    /// It is read how much there is in it before it is unpacked.
+    /// The unpacked length is known before anything is unpacked.
     #[test]
     fn a_published_event_counts_as_what_it_unpacks_to() {
         let packed = |length: usize| STANDARD.encode(zstd::bulk::compress(&vec![b' '; length], 3).unwrap());

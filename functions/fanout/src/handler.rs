@@ -1,4 +1,4 @@
-//! An invocation: a batch of stream records, and the first of them that is not done.
+//! Handles an invocation: fans out a batch of stream records, and reports the first of them that is not done.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,8 @@ use crate::archive::Patience;
 use crate::isolation::isolate;
 use crate::record::sequence_number;
 
-/// What DynamoDB Streams hands over: records that are read one by one, so that a bad one spoils none of the others.
+/// What DynamoDB Streams hands over: records that are parsed one by one, so that an invalid one does not affect the
+/// others.
 #[derive(Debug, Deserialize)]
 pub struct StreamEvent {
     /// The records, in the stream's order.
@@ -20,17 +21,17 @@ pub struct StreamEvent {
     pub records: Vec<Box<RawValue>>,
 }
 
-/// Fans out a batch; `deadline` is the end of the invocation.
+/// Fans out a batch. `deadline` is the end of the invocation.
 ///
-/// A record that cannot be mapped, that makes fan-out panic or that AWS never takes goes to stream-failures, whole and with the
-/// reason, and the shard goes on. For a fault of ours, or if the time is up, the batch is handed back from the first record that
-/// is not done: a stream is a rewind, not a set.
+/// A record that cannot be mapped, that makes fan-out panic or that AWS refuses goes to stream-failures, whole and with
+/// the reason, and the shard continues. After an internal fault, or if the time is up, the batch is returned from the
+/// first record that is not done: a stream resumes at a position, so all later records are received again too.
 #[tracing::instrument(name = "fanout.batch", skip_all, fields(records = event.records.len()))]
 pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> DynamoDbEventResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let mut response = DynamoDbEventResponse::default();
     let mut patience = Patience::new(app.cache.lock().await.patience);
-    // Boxed: the type of all that happens below is too deep for the compiler.
+    // Boxed, because the type of the nested futures is too deep for the compiler.
     let fanned_out = Box::pin(isolate(app, &event.records, deadline, &mut patience)).await;
     app.cache.lock().await.patience = patience.of_next_batch();
     match fanned_out {

@@ -1,4 +1,5 @@
-//! A record that makes fan-out panic is a record that cannot be mapped: it goes to stream-failures, and the shard goes on.
+//! Treats a record that makes fan-out panic like one that cannot be mapped: it goes to stream-failures, and the shard
+//! continues.
 
 use std::panic::AssertUnwindSafe;
 
@@ -14,10 +15,11 @@ use crate::cache::Cache;
 use crate::failure::send_failures;
 use crate::record::sequence_number;
 
-/// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its place is logged.
-const REASON: &str = "fan-out panicked when it worked on this record; its log says where";
+/// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its location is
+/// logged.
+const REASON: &str = "fan-out panicked while it processed this record; its log has the location";
 
-/// Fans out a batch; if that panics, each of its records alone. Returns the first record that is not done, if one is not.
+/// Fans out a batch, or each of its records alone if that panics. Returns the first record that is not done, if any.
 pub(crate) async fn isolate(
     app: &App,
     records: &[Box<RawValue>],
@@ -29,7 +31,7 @@ pub(crate) async fn isolate(
     if let Ok(first) = batch.await {
         return first;
     }
-    tracing::error!(records = records.len(), done, "fan-out panicked; it goes on record by record");
+    tracing::error!(records = records.len(), done, "fan-out panicked; it continues record by record");
     forget(app).await;
     for (index, record) in records.iter().enumerate().skip(done) {
         if index > done && app.clock.now() + RESERVE > deadline {
@@ -55,7 +57,7 @@ pub(crate) async fn isolate(
     Ok(None)
 }
 
-/// Forgets what a panic may have left half done. It is read again.
+/// Clears the cache, which a panic may have left in an inconsistent state. It is read again.
 async fn forget(app: &App) {
     *app.cache.lock().await = Cache::default();
 }

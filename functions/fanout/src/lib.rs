@@ -1,9 +1,10 @@
-//! The fanout function: stream records in, one message a delivery out. It remembers nothing.
+//! The fanout function: reads stream records and sends one message for each delivery. It keeps no state except caches.
 //!
-//! [`record`] reads a stream record; [`route`] turns a table's changes into events, and [`deliveries`] these into deliveries; [`batch`]
-//! does so for a batch and sends what comes of it. Renderings and webhooks that have no room in a shard go through a queue to [`render()`],
-//! which the same binary is, deployed a second time. [`isolation`] and [`failure`] keep a record that cannot be processed from stopping its
-//! shard, and [`archive`] keeps events in parallel. [`cache`] holds what was read of the Registry.
+//! [`record`] parses a stream record. [`route`] turns a table's changes into events, and [`deliveries`] turns these
+//! into deliveries; [`batch`] does so for a batch and sends the messages. Renderings and webhooks that do not fit into
+//! a shard go through a queue to [`render()`], which is the same binary, deployed a second time. [`isolation`] and
+//! [`failure`] keep a record that cannot be processed from stopping its shard, and [`archive`] archives events in
+//! parallel. [`cache`] contains what was read from the Registry.
 
 mod app;
 mod archive;

@@ -1,4 +1,4 @@
-//! A published event: from its item in the Events table.
+//! Reads a published event from its item in the Events table.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,11 +6,11 @@ use domain::event::Event;
 use domain::source::{Change, Images};
 use domain::value::Value;
 
-/// Reads the item; the stream mapping lets only new ones of the kind `published` through.
+/// Reads the event from a change of its item. The stream's mapping lets only new items of the kind `published` through.
 ///
 /// # Errors
 ///
-/// What of it is not as the Events table has it.
+/// Says what is wrong with the item.
 pub(crate) fn event(change: &Change) -> Result<Event, String> {
     let Images::Insert(image) = &change.images else { return Err("a published event was changed".to_owned()) };
     let packed = image.get("zstd").and_then(Value::as_text).and_then(|text| STANDARD.decode(text).ok());

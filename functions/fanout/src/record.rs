@@ -1,4 +1,4 @@
-//! One stream record: from the stream's encoding to a change.
+//! Parses a stream record into a change.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use image::Image;
 
 mod image;
 
-/// The most digits that a sequence number has; with zeros before them texts are in the order of the numbers.
+/// The largest number of digits in a sequence number. Padded to it with zeros, sequence numbers sort as text.
 const SEQUENCE_DIGITS: usize = 40;
 
-/// A record that was read.
+/// A parsed record.
 #[derive(Debug)]
 pub struct Record {
     /// The table that changed.
@@ -23,27 +23,27 @@ pub struct Record {
     pub change: Change,
 }
 
-/// Why a record cannot be read. Says names, never values.
+/// Why a record cannot be read. Contains names, never values.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// It is not a stream record.
     #[error("not a DynamoDB stream record: {0}")]
     Malformed(String),
-    /// It has no id, or one that is empty.
+    /// A required field is missing or empty.
     #[error("the record has no {0}")]
     Missing(&'static str),
-    /// The stream does not hold both images.
-    #[error("the record has no {0}; the table's stream must hold NEW_AND_OLD_IMAGES")]
+    /// The stream does not contain both images.
+    #[error("the record has no {0}; the table's stream must have the view type NEW_AND_OLD_IMAGES")]
     NoImage(&'static str),
-    /// A number that is not one.
-    #[error("attribute {0:?} holds a number that is not one")]
+    /// An attribute contains an invalid number.
+    #[error("attribute {0:?} contains an invalid number")]
     Number(String),
-    /// Neither of `INSERT`, `MODIFY` and `REMOVE`.
-    #[error("the record is of no known kind")]
+    /// It is neither `INSERT`, `MODIFY` nor `REMOVE`.
+    #[error("the record's eventName is not INSERT, MODIFY or REMOVE")]
     Kind,
 }
 
-/// Returns the sequence number of a record that perhaps cannot be read otherwise.
+/// Returns the sequence number of a record, even if the rest of it cannot be read.
 #[must_use]
 pub fn sequence_number(raw: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
@@ -58,7 +58,7 @@ pub fn sequence_number(raw: &RawValue) -> Option<String> {
     serde_json::from_str::<Outer>(raw.get()).ok().map(|outer| outer.dynamodb.sequence_number)
 }
 
-/// A stream record, as Lambda hands it over.
+/// A stream record, as Lambda passes it on.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(rename = "eventID", default, borrow)]
@@ -85,7 +85,7 @@ struct StreamRecord {
     sequence_number: String,
 }
 
-/// Who removed an item, if it was the service itself.
+/// Who removed an item, if it was DynamoDB itself.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UserIdentity {
@@ -95,7 +95,7 @@ struct UserIdentity {
     r#type: String,
 }
 
-/// Reads a record.
+/// Parses a record.
 ///
 /// # Errors
 ///
@@ -127,13 +127,13 @@ pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
         return Err(RecordError::Missing("SequenceNumber"));
     }
     let sequence = format!("{sequence_number:0>SEQUENCE_DIGITS$}");
-    // Only the service itself removes an item as this principal.
+    // Only DynamoDB itself removes items as this principal, when they expire.
     let expired =
         record.user_identity.is_some_and(|who| who.r#type == "Service" && who.principal_id == "dynamodb.amazonaws.com");
     Ok(Record { table, change: Change { stream_event_id, sequence, at, expired, images } })
 }
 
-/// Says where the text is not as expected, without the text: the parser's own words may quote a value.
+/// Returns an error with the position and without the text: the parser's own message may quote a value.
 fn malformed(error: &serde_json::Error) -> RecordError {
     RecordError::Malformed(format!("{:?} error at column {}", error.classify(), error.column()))
 }

@@ -1,4 +1,4 @@
-//! The render function: slices of an event's renderings, from their queue.
+//! The render function: reads slices and lists from their queue, renders them and sends the deliveries.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
@@ -24,14 +24,14 @@ use crate::cache::Matchers;
 use crate::deliveries::{inline_bytes, render as render_part};
 use crate::route::refresh;
 
-/// What an invocation keeps of its time for the slice that it is at, which is half a second of work, or ten where webhooks are judged, some
-/// calls for bodies that are stored, and up to 100 calls to send its messages.
+/// The time that must be left for a slice: half a second of work, or ten if webhooks are evaluated, some calls for
+/// stored bodies, and up to 100 calls to send its messages.
 const RESERVE: Duration = Duration::from_secs(20);
 
 /// The clients of an execution environment.
 pub struct Renderer {
     registry: Registry,
-    /// What is the source of no tenant's events: its row is not looked at.
+    /// A table that is never registered as a source, used to read only the tenant's generation.
     events_table: String,
     bodies: Bodies,
     usage: Usage,
@@ -41,12 +41,12 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: RenderConfig) -> Self {
         Self::new(config, &Aws::connect().await, Box::new(SystemClock))
     }
 
-    /// Makes a renderer of what it is given, so that a test decides who answers and what time it is.
+    /// Creates a renderer from the given clients and clock, so that tests control the responses and the time.
     #[must_use]
     pub fn new(config: RenderConfig, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table.clone()));
@@ -62,10 +62,11 @@ impl Renderer {
     }
 }
 
-/// Renders the slices of a batch and sends their deliveries; `deadline` is the end of the invocation.
+/// Renders the slices of a batch and sends their deliveries. `deadline` is the end of the invocation.
 ///
-/// A slice of which not everything was sent comes again, and so does one that there was no time for: the first is done whatever
-/// the time. What is sent twice has the same ids and bytes, and the ledger knows it.
+/// A slice returns to the queue if something of it was not sent, or if there is no time left for it. The first slice is
+/// processed however late it is. Deliveries that are sent twice have the same ids and bytes, and the ledger recognizes
+/// them.
 #[tracing::instrument(name = "render.batch", skip_all, fields(slices = event.records.len()))]
 pub async fn render(renderer: &Renderer, event: SqsEvent, deadline: SystemTime) -> SqsBatchResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
@@ -74,13 +75,13 @@ pub async fn render(renderer: &Renderer, event: SqsEvent, deadline: SystemTime) 
         let is_late = index > 0 && renderer.clock.now() + RESERVE > deadline;
         let body = message.body.unwrap_or_default();
         let done = if is_late {
-            Err(StoreError::Unavailable("there is no time left".to_owned()))
+            Err(StoreError::Unavailable("the invocation has no time left for this slice".to_owned()))
         } else {
             let work = AssertUnwindSafe(Box::pin(render_slice(renderer, &body))).catch_unwind().await;
-            work.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked; the log says where".to_owned())))
+            work.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked; the log has the location".to_owned())))
         };
         if let Err(error) = done {
-            tracing::error!(%error, "a slice comes again");
+            tracing::error!(%error, "slice is returned to the queue");
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message.message_id.unwrap_or_default();
             response.batch_item_failures.push(failure);
@@ -116,8 +117,8 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Returns the renderings of those of the webhooks that want the event, as their settings are now, and the messages to those whose conditions
-/// take too much work: they say so. Counts the deliveries.
+/// Looks up webhooks with their current settings. Returns the renderings of those that want the event, and failed
+/// messages to those whose conditions take too much work. Counts the deliveries.
 async fn look_up(
     renderer: &Renderer,
     event: &Event,
@@ -144,7 +145,7 @@ async fn look_up(
             wanted.push(subscription.clone());
         }
     }
-    // A webhook that keeps an order since then keeps that of the events that come from now on.
+    // A webhook that has become ordered in the meantime is ordered from later events on.
     let counted = |mut part: Part| {
         part.webhooks.iter_mut().for_each(|wanting| wanting.ordered = false);
         take_turns(usage, event, &mut part);

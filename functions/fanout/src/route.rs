@@ -1,4 +1,4 @@
-//! From a table's changes to events, with the current content of the Registry.
+//! Turns a table's changes into events, with the current content of the Registry.
 
 use std::collections::HashSet;
 
@@ -12,18 +12,18 @@ use crate::App;
 use crate::cache::{Cache, Known, Left, Matchers};
 use crate::published;
 
-/// How often a batch is mapped again because its source changed meanwhile.
+/// How often to map a batch again because its source changed in the meantime.
 const ROUNDS: usize = 3;
 
 /// The result of mapping a change: its events, or why it could not be mapped.
 pub(crate) type Mapped = Result<Vec<Event>, String>;
 
-/// Maps the changes of one table, and brings the matchers of their tenants up to date; the result is in the changes' order.
+/// Maps the changes of one table, and updates the matchers of their tenants. The result is in the order of the changes.
 ///
-/// `None` if it gets late while they are brought up to date.
+/// Returns `None` if time runs short while matchers are updated.
 ///
-/// Takes one read while nothing has changed: the mapping that was used last is used again, and the read of the tenants'
-/// generations shows whether it is still current.
+/// This takes one read while nothing has changed: the cached source is used, and the read of the tenants' generations
+/// shows whether it is still current.
 pub(crate) async fn map(
     app: &App,
     cache: &mut Cache,
@@ -74,7 +74,7 @@ fn events(source: Option<&Source>, table: &str, changes: &[Change]) -> Vec<Mappe
     changes.iter().map(map).collect()
 }
 
-/// Brings a tenant's matcher to the generation; reads only what is newer.
+/// Updates a tenant's matcher to the generation, reading only newer changes.
 pub(crate) async fn refresh(
     registry: &Registry,
     matchers: &mut Matchers,
@@ -83,7 +83,7 @@ pub(crate) async fn refresh(
 ) -> Result<(), StoreError> {
     let mut known = matchers.take(tenant);
     if known.generation > generation {
-        // The table was restored to an earlier state: what is known never happened.
+        // The table was restored to an earlier state, so the cached changes never happened.
         known = Known::default();
     }
     if known.generation < generation {
@@ -96,7 +96,8 @@ pub(crate) async fn refresh(
     Ok(())
 }
 
-/// Returns the webhooks that want the event. Reads the tenant's again if those of the batch's other tenants took their room.
+/// Returns the webhooks that want the event. Reads the tenant's matcher again if those of other tenants in the batch
+/// evicted it.
 pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event, left: &mut Left) -> Result<Found, StoreError> {
     let generation = cache.generations.get(&event.tenant).copied().unwrap_or_default();
     if let Some(found) = cache.matchers.matching(event, generation, left) {
@@ -104,17 +105,17 @@ pub(crate) async fn wanting(app: &App, cache: &mut Cache, event: &Event, left: &
     }
     refresh(&app.registry, &mut cache.matchers, &event.tenant, generation).await?;
     let found = cache.matchers.matching(event, generation, left);
-    found.ok_or_else(|| StoreError::Unavailable(format!("the webhooks of tenant {} were not kept", event.tenant)))
+    found.ok_or_else(|| StoreError::Unavailable(format!("the webhooks of tenant {} are not cached", event.tenant)))
 }
 
-/// Says why not every webhook of the tenant that keeps an order was asked whether it wants the event.
+/// Returns the reason why some ordered webhooks of the tenant were not evaluated for the event, and logs it.
 pub(crate) fn too_much(not_judged: usize, event: &Event) -> String {
     let reason = format!(
         "the conditions of tenant {}'s webhooks take more work than one event may: {not_judged} webhooks with `ordering: entity`, those \
-         with the highest ids, were not asked whether they want {}; simplify the filters (fewer wildcards and alternatives), then replay \
+         with the highest ids, were not evaluated for {}; simplify the filters (fewer wildcards and alternatives), then replay \
          the record",
         event.tenant, event.id
     );
-    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "an event takes too much matching");
+    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "matching an event takes too much work");
     reason
 }

@@ -1,4 +1,4 @@
-//! What survives between calls.
+//! State that survives between calls.
 
 use std::num::NonZeroU32;
 
@@ -15,7 +15,7 @@ pub struct App {
     pub(crate) registry: Registry,
     pub(crate) events: Events,
     pub(crate) keyring: Keyring,
-    /// How often each webhook is called in a second, over all processes.
+    /// How many calls per second each webhook accepts, over all processes.
     pub(crate) rate: Rate,
     pub(crate) rates: Rates,
     pub(crate) usage: Usage,
@@ -23,7 +23,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table));

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use domain::budget::Budgets;
 use runtime::config::{ConfigError, Reader};
 
-/// How many calls a second an inbound webhook takes unless the deployment says otherwise.
+/// How many calls per second an inbound webhook accepts by default.
 const DEFAULT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The configuration.
@@ -17,7 +17,7 @@ pub struct Config {
     pub events_table: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
-    /// `INBOUND_WEBHOOK_RATE_LIMIT`: how many calls a second each webhook takes.
+    /// `INBOUND_WEBHOOK_RATE_LIMIT`: how many calls per second each webhook accepts.
     pub rate_limit: NonZeroU32,
     /// `BUDGETS`: the deployment's defaults.
     pub budgets: Budgets,
@@ -30,7 +30,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

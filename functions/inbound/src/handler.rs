@@ -1,4 +1,4 @@
-//! One call: who calls whom, is it true, and what does it become.
+//! Handles one call: finds its webhook, verifies its signature and publishes its event.
 
 use aws::StoreError;
 use domain::access::rate::{Exceeded as RateExceeded, RateKey};
@@ -19,33 +19,33 @@ use serde_json::json;
 
 use crate::App;
 
-/// The most that its JSON may take, in bytes: an item holds 400 KB.
+/// The largest size of the event's data as JSON, in bytes. A DynamoDB item can have 400 KB.
 const MAX_DATA_BYTES: usize = 380 * 1000;
 
-/// Why a call is not taken.
+/// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    /// There is no such webhook, or it cannot be called. The answer does not say which.
+    /// The webhook does not exist or cannot be called. The response does not say which.
     #[error("there is no such webhook")]
     NotFound,
     /// The body is larger than an event may be.
     #[error("the body must be at most {MAX_BODY_BYTES} bytes")]
     TooLarge,
-    /// The caller does not know the secret, or plays an old call again.
+    /// The caller does not know the secret, or replays an old call.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
-    /// A header that is not signed says what the body contradicts.
+    /// An unsigned header contradicts the body.
     #[error("{0}")]
     Contradicted(#[from] Contradiction),
-    /// The same signed bytes came before, with another header, and were not stored.
+    /// The same signed bytes were received before with a different header, and were not stored.
     #[error(
-        "the same signed body came before with another type in its header, which is not signed, and was not stored"
+        "the same signed body was received before with a different type in its unsigned header, and was not stored"
     )]
     SaidOtherwise,
-    /// The call is part of a circle of webhooks.
+    /// The call is part of a loop of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
-    /// The webhook is called more often than it may be.
+    /// The webhook's rate limit is exceeded.
     #[error("{0}")]
     TooMany(#[from] RateExceeded),
     /// The tenant has used up a budget.
@@ -54,13 +54,13 @@ enum Refusal {
     /// The webhook is disabled.
     #[error("the webhook is disabled")]
     Disabled,
-    /// A fault of ours.
+    /// An internal fault.
     #[error("try again in a moment")]
     Unavailable(#[from] StoreError),
 }
 
 impl Refusal {
-    /// Returns how many seconds a caller should wait, if that helps.
+    /// Returns how many seconds the caller should wait, if waiting helps.
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Unavailable(_) => Some(1),
@@ -92,7 +92,8 @@ impl Refusal {
     }
 }
 
-/// Takes a call: 202 with the id of the event that it became, the same however often it is sent.
+/// Handles a call. The response is 202 with the id of the call's event, which is the same however often the call is
+/// sent.
 #[tracing::instrument(name = "inbound.call", skip_all, fields(tenant.id, webhook.id, event.id, http.response.status_code))]
 pub async fn handle(app: &App, request: Request) -> Response<Body> {
     let (status, content_type, body, retry_after) = match take(app, &request).await {
@@ -124,7 +125,7 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
     response
 }
 
-/// Returns the event, or `None` if the call is of a type that the webhook does not name.
+/// Verifies a call and publishes its event. Returns the event, or `None` if the webhook does not name the call's type.
 async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> {
     let (tenant, id) = address(request.uri().path()).ok_or(Refusal::NotFound)?;
     let span = tracing::Span::current();
@@ -142,12 +143,12 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let signature = webhook.settings.signatures().swap_remove(0);
     let signed_id = verify(&signature, &secrets, header, body, now)?;
-    // After the signature: a caller who does not know the secret uses up nothing of the rate.
+    // After the signature, so that a caller who does not know the secret cannot use up the rate limit.
     let key = RateKey::new("inbound", &[tenant.as_str(), &id.to_string()]);
     app.rates.take(&key, app.rate, now).await?;
     let Call { fact, once, said } = read(&webhook, signed_id, header, body);
     let collection = collection(&webhook);
-    // Before the answer: the same signed bytes do not become an event later under another header.
+    // Before the response, so that the same signed bytes cannot become an event later under a different header.
     if let (true, Some(said)) = (fact.is_err() || !webhook.settings.enabled, &said) {
         app.events.note_call((&collection, &once), said, now).await?;
     }
@@ -156,17 +157,17 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     }
     let fact = match fact {
         Ok(fact) => fact,
-        // No fault of the caller's.
+        // The caller did nothing wrong, so the response is 202 without an event.
         Err(Unstored::NotNamed) => return Ok(None),
         Err(Unstored::Contradicted(contradiction)) => return Err(contradiction.into()),
     };
-    // What is within the limit as it was sent may be larger as JSON: every control character takes six bytes.
+    // A body within the limit may be larger as JSON, where every control character takes six bytes.
     if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
         return Err(Refusal::TooLarge);
     }
     let event_type = fact.event_type.clone();
-    // Before the budget is spent: a call that is sent again spends nothing, and is answered as before, although the budget
-    // is used up.
+    // Before the budget is spent: a call that is sent again spends nothing, and gets the same response even if the
+    // budget is used up.
     let earlier = app.events.earlier(&collection, [once.as_str()], now).await?;
     let event = match earlier.get(once.as_str()).map(|earlier| earlier.again(said.as_deref())) {
         Some(Again::Published(event)) => event,
@@ -182,7 +183,7 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
         }
     };
     span.record("event.id", tracing::field::display(event));
-    tracing::info!(event.r#type = %event_type, "call taken");
+    tracing::info!(event.r#type = %event_type, "call accepted");
     Ok(Some(event))
 }
 
@@ -190,7 +191,7 @@ fn is_called(webhook: &Webhook) -> bool {
     webhook.settings.direction == Direction::Inbound && !webhook.is_deleted()
 }
 
-/// Reads `/api/v1/inbound/<tenant>/<webhook>`, perhaps below a stage.
+/// Returns the tenant and the webhook of a path `/api/v1/inbound/<tenant>/<webhook>`, which may have a stage in front.
 fn address(path: &str) -> Option<(TenantId, WebhookId)> {
     let (_, rest) = path.split_once("/api/v1/inbound/")?;
     let (tenant, webhook) = rest.split_once('/')?;

@@ -1,7 +1,7 @@
-//! The inbound function: calls of other systems in, published events out.
+//! The inbound function: publishes the calls of other systems as events.
 //!
-//! Callers who know a webhook's secret may call; there is no other authorization. So this function has its own role, and only
-//! it and deliver read webhooks' secrets.
+//! A webhook's secret is the only authorization that a call needs. So this function has a role of its own, and only
+//! this function and deliver can read webhooks' secrets.
 
 mod app;
 mod config;

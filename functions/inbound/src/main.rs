@@ -12,7 +12,7 @@ async fn main() -> Result<(), Error> {
     let app = Arc::new(App::connect(Config::from_lookup(environment)?).await);
     run(service_fn(move |request: Request| {
         let app = Arc::clone(&app);
-        // Boxed: the type of all that happens below is too deep for the compiler.
+        // Boxed, because the type of the nested futures is too deep for the compiler.
         async move { Ok::<_, Error>(Box::pin(handle(&app, request)).await) }
     }))
     .await

@@ -1,4 +1,4 @@
-//! What survives between invocations.
+//! State that survives between invocations.
 
 use aws::{Aws, Bodies, DeadLetters, Events, Ledger, Queue, Registry};
 use domain::time::Clock;
@@ -18,12 +18,12 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         Self::new(config, &Aws::connect().await, Box::new(SystemClock))
     }
 
-    /// Makes an application of what it is given, so that a test decides what time it is.
+    /// Creates an application from the given clients and clock, so that tests control the time.
     #[must_use]
     pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         Self {

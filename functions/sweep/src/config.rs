@@ -22,7 +22,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// Lists every variable that is missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

@@ -1,7 +1,7 @@
-//! Jobs: of each a minute's worth, page after page.
+//! Works on jobs: a minute's worth of each, page by page.
 //!
-//! Who moves a job's time has it alone for a while. How far it is is written after each page: a run that dies in between leaves
-//! the page to be sent again, and the ledger tells the copies.
+//! The run that moves a job's time owns the job for a while. The progress is written after each page. If a run dies
+//! before that, the next one sends the page again, and the ledger recognizes the copies.
 
 use std::time::SystemTime;
 
@@ -22,29 +22,30 @@ use jiff::Timestamp;
 use crate::App;
 use crate::sweep::RESERVE;
 
-/// How many jobs a run works at, those first that wait longest.
+/// How many jobs a run works on, those first that have waited longest.
 const MAX_JOBS: i32 = 100;
 
-/// How many of them at once.
+/// How many jobs are processed at once.
 const CONCURRENCY: usize = 4;
 
-/// How many deliveries are sent before it is written how far a job is.
+/// How many deliveries are sent before the progress of a job is written.
 const PAGE: usize = 50;
 
-/// Works at the jobs that are due, and returns how many deliveries they sent. What is wrong with one job stops no other.
+/// Works on the jobs that are due, and returns how many deliveries they sent. A failure of one job does not stop the
+/// others.
 pub(crate) async fn work(app: &App, deadline: SystemTime) -> Result<usize, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
     let due = app.ledger.due_jobs(app.clock.now() + SWEEP_AHEAD, MAX_JOBS).await?;
     let runs = stream::iter(due).map(|due| async move {
         Box::pin(run(app, &due, deadline)).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a job was interrupted; a later sweep goes on");
+            tracing::warn!(%error, "a job was interrupted; a later sweep will continue it");
             0
         })
     });
     Ok(runs.buffer_unordered(CONCURRENCY).fold(0, async |sum, sent| sum + sent).await)
 }
 
-/// Works at one job until its share of the minute is sent or the time is up.
+/// Works on one job until its share of the minute is sent or the time is up. Returns how many deliveries it sent.
 async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, StoreError> {
     let mut now = app.clock.now();
     if now >= deadline {
@@ -62,7 +63,7 @@ async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, Stor
             let sent = usize::try_from(job.progress.sent - before).unwrap_or(usize::MAX);
             tracing::info!(
                 job.id = %job.id, tenant.id = %job.tenant, job.state = job.state.as_str(), sent,
-                stopped = written == Written::TooLate, "worked at a job"
+                stopped = written == Written::TooLate, "worked on a job"
             );
             return Ok(if job.dry_run { 0 } else { sent });
         }
@@ -73,11 +74,11 @@ async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, Stor
 struct Page {
     looked_at: usize,
     messages: Vec<Message>,
-    /// How far the page goes, unless it is the last one.
+    /// The position after the page, unless it is the last one.
     next: Option<Cursor>,
 }
 
-/// Sends a page, and says in the job how far it is now.
+/// Sends a page, and adds it to the job's progress, which the caller writes.
 async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(), StoreError> {
     let job = &mut claimed.job;
     let page = match page(app, job, now).await {
@@ -86,11 +87,11 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
             job.stop_for(refusal);
             return Ok(());
         }
-        // It would be no better the next time.
+        // A retry would fail in the same way.
         Err(error @ (StoreError::Inconsistent { .. } | StoreError::Missing { .. } | StoreError::Refused(_))) => {
-            tracing::error!(job.id = %job.id, %error, "a job cannot go on");
+            tracing::error!(job.id = %job.id, %error, "a job cannot continue");
             job.state = JobState::Failed;
-            job.reason = Some("something that it came to cannot be read; the operator's log says what".to_owned());
+            job.reason = Some("an item in its scope cannot be read; the operator's log has the details".to_owned());
             return Ok(());
         }
         Err(
@@ -106,7 +107,8 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
     let turns = job.take_turns(count, now);
     if !job.dry_run {
         let outgoing = page.messages.iter().zip(turns).map(|(message, delay)| Outgoing::of(message, delay));
-        // A page is sent as a whole or again: the ledger recognises messages that were sent before.
+        // If one message of a page is not sent, the whole page is sent again. The ledger recognizes messages that were
+        // sent before.
         app.retries.send(outgoing.collect()).await.into_iter().collect::<Result<(), _>>()?;
     }
     job.progress.looked_at += page.looked_at as u64;
@@ -118,7 +120,7 @@ async fn step(app: &App, claimed: &mut ClaimedJob, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-/// Returns the next page of a job, or why it has none now.
+/// Returns the next page of a job, or why the job cannot continue now.
 async fn page(app: &App, job: &Job, now: Timestamp) -> Result<Result<Page, Refusal>, StoreError> {
     let limit = job.budget(now).clamp(1, PAGE);
     let webhook = match job.scope.webhook {
@@ -155,7 +157,7 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
     let mut messages = Vec::with_capacity(found.letters.len());
     for letter in &found.letters {
         let known = rows.get(&letter.place.delivery).zip(webhooks.get(&letter.webhook));
-        // It may have been redriven meanwhile.
+        // It may have been redriven in the meantime.
         let dead = known.filter(|(row, _)| row.progress.state == DeliveryState::Exhausted);
         let Some((row, webhook)) = dead else { continue };
         let planned = match plan(row, webhook) {

@@ -1,7 +1,7 @@
-//! Letters of deliveries that are exhausted no longer leave their queue.
+//! Deletes dead letters from their queue if their deliveries are no longer exhausted.
 //!
-//! Nothing depends on it: a letter whose delivery went on does nothing if it is moved back. But what is in the queue should be what can be
-//! redriven, and no more.
+//! Nothing depends on this, because moving such a letter back has no effect. But the queue should contain only what can
+//! be redriven.
 
 use std::time::SystemTime;
 
@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use crate::App;
 use crate::sweep::RESERVE;
 
-/// How many letters a run looks at.
+/// How many letters a run checks.
 const MAX_LETTERS: usize = 100;
 
-/// Looks at some letters and removes those that are obsolete. Returns how many.
+/// Checks some letters, and deletes the obsolete ones. Returns how many were deleted.
 pub(crate) async fn remove(app: &App, deadline: SystemTime) -> Result<usize, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
     let mut letters = Vec::new();
@@ -35,7 +35,7 @@ pub(crate) async fn remove(app: &App, deadline: SystemTime) -> Result<usize, Sto
     letters.retain(|letter| is_obsolete(&letter.message, rows.get(&letter.message.delivery).copied()));
     let removed = app.dead_letters.remove(letters).await;
     if removed > 0 {
-        tracing::info!(removed, "letters were removed whose deliveries are exhausted no longer");
+        tracing::info!(removed, "dead letters were deleted, because their deliveries are no longer exhausted");
     }
     Ok(removed)
 }

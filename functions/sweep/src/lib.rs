@@ -1,7 +1,7 @@
-//! The sweep function: wakes every delivery that is due, overdue or stranded, works at the jobs, and removes letters that stand for
-//! nothing any more.
+//! The sweep function: wakes every delivery that is due, overdue or stranded, works on jobs, and deletes obsolete dead
+//! letters.
 //!
-//! Runs every minute, and may run twice at once: only the run that moves a row's due time sends its message.
+//! Runs every minute, and two runs may overlap: only the run that moves a row's due time sends its message.
 
 mod app;
 mod config;

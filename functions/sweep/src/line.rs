@@ -1,5 +1,6 @@
-//! Lines of deliveries that wait for a free place at their receiver. Those who give places back wake them; the sweep looks after a line
-//! whose process died, or that was not seen in time, and lets it go once nothing limits it any more.
+//! Processes the lines of deliveries that wait for a free slot at their receiver. Processes that return slots usually
+//! wake them. The sweep wakes those that no process woke, because it died or the index did not show them in time, and
+//! releases a line to which no limit applies any more.
 
 use std::time::Duration;
 
@@ -18,18 +19,19 @@ use crate::App;
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
 
-/// How many runs' worth of growth the pace has that a line goes at when nothing limits it: the fastest.
+/// The number of runs for which [`pace`] returns the highest pace, at which a line without a limit is released.
 const FULL_PACE: u32 = 10;
 
-/// What became of a line.
+/// The result of processing a line.
 pub(crate) enum LineResult {
-    /// So many of its deliveries go.
+    /// This many of its deliveries were sent.
     Released(usize),
-    /// Another sweep has looked at it.
+    /// Another sweep has processed it.
     Taken,
 }
 
-/// Looks at a line: wakes as many as its receiver has free places. If it is empty, it is looked at more and more rarely.
+/// Processes a line: wakes as many deliveries as its receiver has free slots. An empty line is looked at more and more
+/// rarely.
 pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<LineResult, StoreError> {
     let again_at = now + RUN;
     if app.ledger.postpone_flow(due, again_at).await? == Written::TooLate {
@@ -50,18 +52,18 @@ pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<Lin
             let receiver = Receiver { webhook: due.webhook, tenant: &due.tenant, limits };
             let Woken { messages, fault, .. } = app.ledger.wake(receiver, &[], &line, now).await?;
             if let Some(error) = fault {
-                tracing::warn!(webhook.id = %due.webhook, %error, "a delivery was not woken; a later sweep will");
+                tracing::warn!(webhook.id = %due.webhook, %error, "a delivery was not woken; a later sweep retries");
             }
             messages.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect()
         }
-        // Nothing limits them any more, or they must be parked or cancelled.
+        // Concurrency is no longer limited, or the deliveries must be parked or cancelled.
         None => let_go(app, line, apart, now).await?,
     };
     let mut released = 0;
     for sent in app.retries.send(outgoing).await {
         match sent {
             Ok(()) => released += 1,
-            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
+            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will send it"),
         }
     }
     Ok(LineResult::Released(released))

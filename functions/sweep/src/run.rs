@@ -1,4 +1,4 @@
-//! One run: what is due, the jobs, and the letters of exhausted deliveries.
+//! Does one run: due rows, jobs and dead letters.
 
 use std::time::SystemTime;
 
@@ -11,23 +11,23 @@ use crate::{App, Swept, job, letters};
 /// What a run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ran {
-    /// With what was due.
+    /// What it did with due rows.
     #[serde(flatten)]
     pub swept: Swept,
     /// Deliveries that jobs sent.
     pub sent: usize,
-    /// Letters that were removed, as their deliveries are exhausted no longer.
+    /// Dead letters that were deleted, because their deliveries are no longer exhausted.
     pub removed: usize,
 }
 
-/// Wakes what is due, works at the jobs and removes letters, all at once: none waits for another. `deadline` is the end of the
+/// Wakes what is due, works on jobs and deletes obsolete letters, all concurrently. `deadline` is the end of the
 /// invocation.
 ///
 /// # Errors
 ///
-/// If the ledger or a queue is unavailable; the next run goes on.
+/// If the ledger or a queue is unavailable. The next run continues.
 pub async fn run(app: &App, deadline: SystemTime) -> Result<Ran, StoreError> {
-    // Boxed: the type of all that happens below is too deep for the compiler.
+    // Boxed, because the type of the nested futures is too deep for the compiler.
     let (swept, sent, removed) = tokio::join!(
         Box::pin(sweep(app, deadline)),
         Box::pin(job::work(app, deadline)),

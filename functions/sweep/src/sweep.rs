@@ -1,4 +1,4 @@
-//! One run: page after page of what is due, until nothing is or the time is up.
+//! Works through what is due, page by page, until nothing is due or the time is up.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,38 +16,38 @@ use serde::Serialize;
 use crate::App;
 use crate::line::{self, LineResult};
 
-/// How many due rows of each partition are looked at in one go.
+/// How many due rows of each partition are read at once.
 const PAGE: usize = 50;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
 
-/// How many lines are looked at at once.
+/// How many lines are processed at once.
 const CONCURRENT_LINES: usize = 8;
 
-/// How much of its time a run keeps to end in peace.
+/// The time that a run reserves, to end before Lambda stops it.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 
-/// What a run did.
+/// What a run did with due rows.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// Deliveries whose next attempt was asked for.
+    /// Deliveries whose message was sent, except for released ones.
     pub woken: usize,
-    /// Exhausted deliveries whose letter was missing.
+    /// Exhausted deliveries whose missing dead letter was sent.
     pub buried: usize,
-    /// Breakers and lines that were looked at.
+    /// Breakers and lines that were processed.
     pub attended: usize,
-    /// Parked deliveries that were released, including probes, and those that waited for a free place.
+    /// Parked deliveries that were released, including probes, and deliveries that waited for a free slot.
     pub released: usize,
     /// Rows that another sweep or an attempt moved first.
     pub taken: usize,
 }
 
-/// Wakes what is due; `deadline` is the end of the invocation.
+/// Wakes what is due. `deadline` is the end of the invocation.
 ///
 /// # Errors
 ///
-/// If the ledger is unavailable; the next run goes on.
+/// If the ledger is unavailable. The next run continues.
 #[tracing::instrument(name = "sweep.run", skip_all)]
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
@@ -64,7 +64,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
         for due in due {
             match due {
                 Due::Delivery(delivery) => deliveries.push(*delivery),
-                // Not ahead of its time, as deliveries are, which wait for it in a queue.
+                // Not early: unlike a delivery's message, a breaker or a line cannot wait for its time in a queue.
                 Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
                 Due::Flow(flow) if flow.at() <= now => flows.push(flow),
                 Due::Breaker(_) | Due::Flow(_) => {}
@@ -79,15 +79,15 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await?;
         if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
-            // Another sweep took all of the page, or the index lags.
-            tracing::info!(taken = swept.taken, "sweep leaves the rest to another");
+            // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
+            tracing::info!(taken = swept.taken, "sweep ended early; nothing on the last page could be moved");
             return Ok(swept);
         }
     }
 }
 
-/// Looks at a breaker: if it is open and it is time, one parked delivery is sent as its probe; if it has closed, those that
-/// are parked go, the oldest first, over the time until the next run.
+/// Processes a due breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
+/// deliveries, oldest first, spread over the time until the next run.
 async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
     let draining = due.breaker.state == BreakerState::Draining;
     let (count, apart) = if draining { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
@@ -123,7 +123,7 @@ async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut
     Ok(())
 }
 
-/// Looks at lines. What is wrong with one stops no other.
+/// Processes lines. A failure of one does not stop the others.
 async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
     let attended = stream::iter(flows).map(|flow| async move { (flow.webhook, line::wake(app, flow, now).await) });
     let attended: Vec<_> = attended.buffer_unordered(CONCURRENT_LINES).collect().await;
@@ -134,7 +134,7 @@ async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Sw
                 swept.released += count;
             }
             Ok(LineResult::Taken) => swept.taken += 1,
-            Err(error) => tracing::warn!(webhook.id = %webhook, %error, "a line was not looked at; a later sweep will"),
+            Err(error) => tracing::warn!(webhook.id = %webhook, %error, "line not processed; a later sweep retries"),
         }
     }
 }
@@ -148,7 +148,7 @@ enum Claimed {
 
 /// Moves a row's due time, and returns what must be sent for it.
 async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, StoreError> {
-    // The index lags behind the table: a delivery that ended meanwhile needs nothing.
+    // The index lags behind the table. A delivery that has ended in the meantime needs nothing.
     let Some(wake) = wake(&due.progress, now) else { return Ok(Claimed::Taken) };
     let again_at = match wake {
         Wake::Send { due_at, .. } => due_at,
@@ -166,7 +166,7 @@ async fn claim(app: &App, due: DueDelivery, now: Timestamp) -> Result<Claimed, S
     })
 }
 
-/// Adds what the index does not have and the rows do.
+/// Adds to dead letters what only their rows contain, and the index does not.
 async fn complete(app: &App, dead_letters: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, StoreError> {
     if dead_letters.is_empty() {
         return Ok(dead_letters);
@@ -193,14 +193,14 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
     for sent in app.retries.send(retries).await {
         match sent {
             Ok(()) => swept.woken += 1,
-            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will"),
+            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will send it"),
         }
     }
     let dead_letters = complete(app, dead_letters).await?;
     for buried in app.dead_letters.send(&dead_letters, app.clock.now()).await {
         match buried {
             Ok(()) => swept.buried += 1,
-            Err(error) => tracing::warn!(%error, "a delivery was not buried; a later sweep will"),
+            Err(error) => tracing::warn!(%error, "a dead letter was not sent; a later sweep will send it"),
         }
     }
     Ok(())

@@ -83,7 +83,7 @@ async fn a_body_that_has_expired_ends_its_delivery() {
     let items = world.fixture.cloud.tables.items("deliveries");
     let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
     assert_eq!(row["delivery_state"]["S"], "exhausted");
-    assert!(row["attempts"].to_string().contains("its payload is kept no longer"), "{row}");
+    assert!(row["attempts"].to_string().contains("its payload has expired"), "{row}");
 }
 
 /// Of two exhausted deliveries one is sent again and arrives: its letter goes, and no other.

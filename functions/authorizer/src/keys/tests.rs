@@ -18,7 +18,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_888_486 + second).unwrap()
 }
 
-/// Reads when keys were fetched and when that was last attempted, in seconds before now.
+/// Returns a history of keys that were fetched, and last attempted, this many seconds ago.
 fn history(fetched: Option<i64>, attempted: Option<i64>) -> History {
     History { fetched_at: fetched.map(|ago| at(-ago)), attempted_at: attempted.map(|ago| at(-ago)) }
 }
@@ -55,7 +55,7 @@ fn how_long_keys_outlive_an_outage_is_configured() {
 }
 
 proptest! {
-    /// Requests at any times, some for unknown keys, while the issuer answers or does not.
+    /// Requests at random times, some for unknown keys, while the issuer sometimes answers.
     #[test]
     fn no_outage_fetches_too_often_or_takes_known_keys_away(
         requests in prop::collection::vec((0..3 * HOUR, any::<bool>(), prop::bool::weighted(0.3)), 1..60),
@@ -84,7 +84,7 @@ proptest! {
     }
 }
 
-/// A clock that a test moves.
+/// A clock that a test moves forward.
 #[derive(Default)]
 struct Hand(AtomicI64);
 
@@ -100,7 +100,7 @@ impl Hand {
     }
 }
 
-/// Serves a key set, or fails if the test says so.
+/// Serves a key set, or fails if the test tells it to.
 struct Issuer {
     url: String,
     status: Arc<AtomicU16>,
@@ -182,8 +182,8 @@ async fn known_keys_outlive_an_outage_of_the_issuer() {
     assert!(has(&keys, "good", &clock).await.unwrap());
 }
 
-/// A process that starts while the issuer is down asks once a minute, whatever number of tokens come, and has keys once
-/// it is back.
+/// A process that starts while the issuer is down fetches once a minute, however many tokens arrive, and has keys once
+/// the issuer is back.
 #[tokio::test]
 async fn keys_that_were_never_fetched_are_asked_for_once_a_minute() {
     let (issuer, clock) = (Issuer::serve(&["good"]).await, Hand::default());

@@ -37,7 +37,7 @@ fn good() -> Value {
     })
 }
 
-/// Good claims with others in their place; `"absent"` takes one away.
+/// Valid claims with some of them replaced. The value `"absent"` removes one.
 fn with(more: &Value) -> String {
     let mut claims = good();
     let claims = claims.as_object_mut().unwrap();
@@ -182,7 +182,7 @@ fn a_token_that_is_too_long_is_not_read() {
 }
 
 proptest! {
-    /// Only a member that is the role to the letter is the role.
+    /// A role is recognized only if a member equals it exactly.
     #[test]
     fn a_role_is_a_whole_member(members in prop::collection::vec("(ADMIN|OPERATOR|[ A-Z\u{a0},]{0,9}|not ADMIN)", 0..4)) {
         let read = read(&token(HEADER, &with(&json!({"roles": members}))));
@@ -192,7 +192,7 @@ proptest! {
         }
     }
 
-    /// What is refused is never said again: it may be a secret that was sent by mistake.
+    /// A refusal never repeats the token, which may be a secret that was sent by mistake.
     #[test]
     fn no_refusal_repeats_the_token(secret in "[a-zA-Z0-9]{12,40}", place in 0..7_usize) {
         let header = |text: &str| format!(r#"{{"alg": "RS256", "typ": "{text}"}}"#);

@@ -1,4 +1,4 @@
-//! Against an authorization server on loopback.
+//! Tests against an authorization server on loopback.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::net::TcpListener;
 use super::*;
 use domain::webhook::authorization::Method;
 
-/// An authorization server that gives `token-0`, `token-1` … and counts them.
+/// An authorization server that issues `token-0`, `token-1` … and counts them.
 struct Server {
     url: String,
     asked: Arc<AtomicUsize>,
 }
 
 impl Server {
-    /// Answers with the status and with tokens that are valid for `expires_in` seconds.
+    /// Starts a server that answers with this status and issues tokens that are valid for `expires_in` seconds.
     async fn start(status: u16, expires_in: Value) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap());
@@ -55,14 +55,14 @@ impl Server {
 }
 
 thread_local! {
-    /// Made once a test, as once a process: it reads all certificates.
+    /// Created once per test thread, as it is once per process, because it reads all certificates.
     static CLIENT: outbound::Client = {
         let (allowed, ports) = (vec!["127.0.0.0/8".parse().unwrap()], vec!["1-65535".parse().unwrap()]);
         outbound::Client::new(TargetPolicy { allowed, allow_http: true, ports, own: Vec::new() }).unwrap()
     };
 }
 
-/// Returns the header that a delivery at that second gets.
+/// Returns the header that a delivery gets at this second.
 async fn header(tokens: &Tokens, authorization: &Authorization, second: i64) -> Result<String, String> {
     let client = CLIENT.with(Clone::clone);
     let Method::OAuth2(oauth2) = &authorization.method else { panic!("client credentials") };

@@ -1,7 +1,7 @@
-//! An image: from DynamoDB's JSON to ours, in one pass.
+//! Parses an image: converts DynamoDB's JSON to ours, in one pass.
 //!
-//! A value is a map of one entry, whose name is its type: `{"S": "text"}`. Numbers keep their digits, binary stays base64, and
-//! a set is a list in order.
+//! A value is a map with one entry, whose name is the value's type: `{"S": "text"}`. Numbers keep their digits, binary
+//! stays base64, and a set becomes a sorted list.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -15,13 +15,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 #[derive(Debug, Default)]
 pub(super) struct Image {
     map: Map,
-    /// The attribute that holds it.
+    /// The first attribute that contains one.
     not_a_number: Option<String>,
 }
 
 impl Image {
-    /// Returns the image, or the attribute that holds a number that is not one. An item always holds its key, so that an empty image is
-    /// no image.
+    /// Returns the image, or the attribute that contains an invalid number. An item always contains its key, so an
+    /// empty image counts as missing.
     pub(super) fn read(self) -> Result<Option<Map>, String> {
         match self.not_a_number {
             Some(attribute) => Err(attribute),
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
             }
             Type::M => Value::Map(entry.next_value_seed(Members(self.0))?),
             Type::L => Value::List(entry.next_value_seed(Elements(self.0))?),
-            // DynamoDB gives the members of a set in no order; the same set must give the same bytes.
+            // DynamoDB returns the members of a set in any order. The same set must give the same bytes.
             Type::Texts | Type::Blobs => {
                 let mut texts: Vec<String> = entry.next_value()?;
                 texts.sort_unstable();

@@ -48,11 +48,11 @@ fn a_record_that_cannot_be_read_still_has_its_sequence_number() {
 }
 
 #[rstest]
-#[case::keys_only("/dynamodb/NewImage", json!(null), "the record has no NewImage; the table's stream must hold NEW_AND_OLD_IMAGES")]
-#[case::strange_kind("/eventName", json!("UPSERT"), "the record is of no known kind")]
+#[case::keys_only("/dynamodb/NewImage", json!(null), "the record has no NewImage; the table's stream must have the view type NEW_AND_OLD_IMAGES")]
+#[case::strange_kind("/eventName", json!("UPSERT"), "the record's eventName is not INSERT, MODIFY or REMOVE")]
 #[case::no_id("/eventID", json!(""), "the record has no eventID")]
 #[case::no_table("/eventSourceARN", json!("arn:aws:sqs:us-east-1:123456789012:q"), "the record has no eventSourceARN of a table's stream")]
-#[case::no_number("/dynamodb/NewImage/Price/N", json!("many"), "attribute \"Price\" holds a number that is not one")]
+#[case::no_number("/dynamodb/NewImage/Price/N", json!("many"), "attribute \"Price\" contains an invalid number")]
 fn says_why_a_record_cannot_be_read(#[case] at: &str, #[case] value: serde_json::Value, #[case] reason: &str) {
     let error = changed(|record| *record.pointer_mut(at).unwrap() = value).unwrap_err();
     assert_eq!(error, reason);
@@ -65,7 +65,7 @@ fn a_reason_never_quotes_a_value() {
     assert!(!error.contains("s3cret"), "{error}");
 }
 
-/// DynamoDB nests 32 levels. A record with more is one that cannot be read, and no reason to end the process.
+/// DynamoDB allows 32 levels. A record with more cannot be read, but must not end the process.
 #[rstest]
 #[case::as_deep_as_dynamodb_takes(32, true)]
 #[case::deeper(64, false)]
