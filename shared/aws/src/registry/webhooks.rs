@@ -1,4 +1,4 @@
-//! Webhooks: each write is one transaction, each read one call.
+//! Webhooks. Each write is one transaction.
 
 use std::collections::HashMap;
 
@@ -22,39 +22,39 @@ use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::ledger::breaker::draining;
 use crate::{StoreError, batch};
 
-/// How often a write is tried again when other writers of the tenant come first.
+/// How often a write is tried while other writers of the tenant come first.
 const WRITE_ROUNDS: u32 = 8;
 
-/// How much the subscriptions of a tenant may weigh.
+/// The most bytes that the subscriptions of a tenant may take in fan-out's memory.
 const LIMIT: u64 = MAX_TENANT_BYTES as u64;
 
-/// What a webhook counts in its tenant's weight: nothing if it gets no events.
+/// Returns how many bytes a webhook adds to its tenant's weight. A webhook that gets no events adds none.
 fn weight_of(webhook: &Webhook) -> u64 {
     webhook.subscription().map_or(0, |subscription| u64::try_from(weight(&subscription)).unwrap_or(u64::MAX))
 }
 
-/// A webhook, and what its deliveries add up to.
+/// A webhook with its statistics.
 #[derive(Debug, Clone)]
 pub struct WebhookRecord {
     /// The webhook.
     pub webhook: Webhook,
-    /// What its deliveries add up to.
+    /// The sums over its deliveries.
     pub statistics: Statistics,
 }
 
 /// A page of webhooks.
 #[derive(Debug)]
 pub struct WebhookPage {
-    /// Oldest first.
+    /// The webhooks, oldest first.
     pub webhooks: Vec<WebhookRecord>,
     /// Whether more follow the last one.
     pub more: bool,
 }
 
-/// What a write does to the number of a tenant's webhooks.
+/// How a write changes the number of a tenant's webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Count {
-    /// One more, of at most so many.
+    /// Adds one, if the number is below this limit.
     Add(u64),
     Same,
     Remove,
@@ -71,28 +71,30 @@ impl Count {
 }
 
 impl Registry {
-    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many it has then.
+    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many webhooks the tenant has
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many,
-    /// [`StoreError::TooHeavy`] if they would take too much memory.
+    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if the tenant has too many,
+    /// [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
     pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
-    /// Writes a webhook that was read at the version before, and publishes what that tells the others: both or neither.
+    /// Writes a webhook that was read at the previous version, and publishes the operational events of the change in
+    /// the same transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Missing`] if there are events and
-    /// nowhere to publish them: see [`publishing`](Self::publishing), [`StoreError::TooHeavy`] if it grew and the tenant's webhooks
-    /// would take too much memory.
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Missing`] if there are
+    /// events but no table to publish them (see [`publishing`](Self::publishing)), [`StoreError::TooHeavy`] if the
+    /// webhook grew and the tenant's webhooks would take too much memory in fan-out.
     pub async fn update_webhook(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
         self.write_webhook(webhook, Count::Same, events).await.map(drop)
     }
 
-    /// Writes a webhook that is deleted now.
+    /// Writes a webhook that is being deleted.
     ///
     /// # Errors
     ///
@@ -101,22 +103,24 @@ impl Registry {
         self.write_webhook(webhook, Count::Remove, &[]).await.map(drop)
     }
 
-    /// Writes a webhook that was deleted, unless the tenant has `limit` others. Returns how many it has then.
+    /// Writes a deleted webhook that is being restored, unless the tenant has `limit` others. Returns how many webhooks
+    /// the tenant has afterwards.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many,
-    /// [`StoreError::TooHeavy`] if they would take too much memory.
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if the tenant has
+    /// too many, [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
     pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write_webhook(webhook, Count::Add(limit), &[]).await
     }
 
-    /// One transaction writes the webhook, its subscription and the tenant's generation, so that a reader who sees the
-    /// generation sees the subscription; it also publishes the events. Returns how many webhooks the tenant has then.
+    /// Writes the webhook, its subscription and the tenant's generation in one transaction, so that a reader who sees
+    /// the generation sees the subscription. The transaction also publishes the events. Returns how many webhooks the
+    /// tenant has afterwards.
     async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
         let mut beside = self.publications(events, webhook.audit.updated_at)?;
-        // Parked deliveries are released, to be sent or cancelled, unless they wait for the webhook. An owner who repairs a
-        // webhook expects to see them leave.
+        // Release parked deliveries, so that they are sent or cancelled, unless the webhook is paused and still wants
+        // events. An owner who repairs a webhook expects its backlog to be sent.
         let waits = webhook.pause.is_some() && webhook.wants_events();
         let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
         if let Some(table) = self.deliveries_table.as_ref().filter(|_| may_wait && !waits) {
@@ -124,7 +128,8 @@ impl Registry {
         }
         for _ in 0..WRITE_ROUNDS {
             let (meta, before) = self.meta_and_webhook(webhook).await?;
-            // One that is there already makes a conflict: a try before this one made it, and its secrets must stay.
+            // If the webhook exists already, the transaction reports a conflict: an earlier try created it, and its
+            // secrets must be kept.
             if let Count::Add(limit) = count
                 && meta.webhooks >= limit
                 && before.as_ref().is_none_or(WebhookItem::is_deleted)
@@ -135,7 +140,7 @@ impl Registry {
             let own = weight_of(webhook);
             let weight =
                 meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
-            // What does not grow is written: a pause must not wait for room.
+            // A webhook that does not grow is always written, so that a tenant over its limit can pause one.
             let grows = before.is_none_or(|before| own > weight_of(&before.into()));
             if let Some(subscription) = webhook.subscription().filter(|_| grows && weight > LIMIT) {
                 return Err(StoreError::TooHeavy { field: heaviest(&subscription), bytes: weight, limit: LIMIT });
@@ -154,16 +159,16 @@ impl Registry {
                     if webhook_reason == Some("ConditionalCheckFailed") {
                         return Err(StoreError::Conflict { key: webhook.id.to_string() });
                     }
-                    // Another writer of the tenant came first: read its generation and try again.
+                    // Another writer of the tenant came first: read the generation again and retry.
                 }
                 _ => return Err(StoreError::unavailable(&error)),
             }
         }
-        Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
+        Err(StoreError::Unavailable(format!("too many processes write webhooks of tenant {} at once", webhook.tenant)))
     }
 
-    /// Reads what every write of a webhook changes: the tenant's counts, and the webhook as it was. Every writer of either raises
-    /// the generation, so that a transaction that expects this one expects both.
+    /// Reads what every write of a webhook depends on: the tenant's counts, and the webhook before the write. Every
+    /// writer of either raises the generation, so the transaction only has to check the generation.
     async fn meta_and_webhook(&self, webhook: &Webhook) -> Result<(MetaItem, Option<WebhookItem>), StoreError> {
         let meta = (self.table.clone(), key(&tenant_pk(&webhook.tenant), "META"));
         let found = batch::get(&self.client, vec![meta, self.webhook_key(&webhook.tenant, webhook.id)]).await?;
@@ -177,7 +182,7 @@ impl Registry {
         let publish = |event| {
             let table = self.events_table.as_ref();
             let table =
-                table.ok_or_else(|| StoreError::Missing { key: "the Events table of the Registry".to_owned() })?;
+                table.ok_or_else(|| StoreError::Missing { key: "the setting of the Events table".to_owned() })?;
             publication(table, event, now)
         };
         events.iter().map(publish).collect()
@@ -247,18 +252,18 @@ impl Registry {
         Ok(records(found.into_values().flatten())?.pop())
     }
 
-    /// Returns the key and table of a webhook, for a batched read together with other tables.
+    /// Returns the table and the key of a webhook, for a batched read together with other tables.
     pub(crate) fn webhook_key(&self, tenant: &TenantId, id: WebhookId) -> (String, Item) {
         (self.table.clone(), key(&tenant_pk(tenant), &webhook_sk(id)))
     }
 
-    /// Reads webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
+    /// Reads the webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
     pub(crate) fn webhooks_in(&self, found: &mut HashMap<String, Vec<Item>>) -> Result<Vec<Webhook>, StoreError> {
         let items = found.remove(&self.table).unwrap_or_default();
         items.into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
     }
 
-    /// Lists those of the tenant's webhooks that `wanted` says, oldest first.
+    /// Lists the tenant's webhooks that match `wanted`, oldest first.
     ///
     /// # Errors
     ///
@@ -273,7 +278,7 @@ impl Registry {
         let query = self.client.query().table_name(&self.table).consistent_read(true);
         let query = query.expression_attribute_values(":pk", text(tenant_pk(tenant)));
         let query = match after {
-            // A webhook's key is above the prefix, and below its end.
+            // `#` after the id sorts after that webhook and before the next one; `WEBHOOK$` sorts after all webhooks.
             Some(after) => query
                 .key_condition_expression("pk = :pk AND sk BETWEEN :after AND :end")
                 .expression_attribute_values(":after", text(format!("{}#", webhook_sk(after))))
@@ -307,7 +312,7 @@ impl Registry {
     }
 }
 
-/// Brings webhooks and their statistics together.
+/// Combines webhooks with their statistics.
 fn records(items: impl Iterator<Item = Item>) -> Result<Vec<WebhookRecord>, StoreError> {
     let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
     let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;
