@@ -52,7 +52,7 @@ struct PointerItem {
     expires_at: i64,
 }
 
-/// The message of a delivery whose turn in its chain has come.
+/// The message of a delivery that its chain has released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
     /// The message.
@@ -364,7 +364,7 @@ impl Ledger {
     }
 }
 
-/// Returns the message of a delivery whose turn in its chain has come, unless its wait is too long for a queue.
+/// Returns the message of a delivery that its chain has released, unless its wait is too long for a queue.
 fn to_send(first: Message, now: Timestamp) -> Option<Released> {
     let delay = released(&first, now).delay(now)?;
     // A message with a deferral is treated as a copy of the first message, and dropped while the row waits.
