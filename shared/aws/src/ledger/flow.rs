@@ -227,7 +227,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or something else holds the entity.
+    /// If the table is unavailable, or another delivery holds the entity.
     pub async fn join_line_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
         let row = DeliveryItem::new(delivery, now)?.in_line();
         match &delivery.entity {
