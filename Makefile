@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording weigh bench soak fuzz latency openapi requirements down
+.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -41,8 +41,8 @@ book: ## Build the documentation as a book, in target/book
 recording: ## Make the picture of README.md from what make run prints
 	@$(LOCAL) recording
 
-weigh: ## Show how large each function is, and how soon it asks for work
-	@$(LOCAL) weigh
+size: ## Show how large each function is, and how soon it asks for work
+	@$(LOCAL) size
 
 bench: ## Show what an event costs, as ratios
 	@$(LOCAL) bench

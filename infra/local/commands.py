@@ -8,16 +8,17 @@ import sys
 import arm64
 import bench
 import book
-import check
 import demo
 import failures
 import fuzz
 import latency
+import lint
 import pins
 import recording
+import size
 import smoke
 import source
-import weigh
+import test
 from common import StackError
 from sessions import stop_lost
 
@@ -28,13 +29,13 @@ COMMANDS = {
     "source": source.source,
     "replay-failures": failures.replay_failures,
     "smoke": smoke.smoke,
-    "test": check.test,
+    "test": test.test,
     "arm64": arm64.arm64,
-    "faults": check.faults,
-    "lint": check.lint,
+    "faults": test.faults,
+    "lint": lint.lint,
     "book": book.book,
     "recording": recording.recording,
-    "weigh": weigh.weigh,
+    "size": size.show_sizes,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
     "soak": bench.soak,

@@ -33,7 +33,7 @@ ENVIRONMENTS = {
     "lint": ("tools", "lint"),
     "book": ("tools",),
     "recording": ("tools", "emulator"),
-    "weigh": ("tools",),
+    "size": ("tools",),
     "bench": ("tools",),
     "fuzz": ("tools", "fuzz"),
     "soak": ("tools",),

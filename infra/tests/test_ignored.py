@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from check import unconditional
+from lint import unconditional
 
 IGNORED = """
 #[tokio::test]

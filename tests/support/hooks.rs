@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws::Registry;
+use aws::registry::WebhookWriter;
 use domain::access::tenant::TenantId;
 use domain::id::WebhookId;
 use domain::signing::secret::{FingerprintKey, WebhookSecret};
@@ -21,6 +22,7 @@ const KEY: &str = "a key of fingerprints";
 pub struct Hooks {
     cloud: Arc<Cloud>,
     registry: Registry,
+    writer: WebhookWriter,
 }
 
 impl Hooks {
@@ -28,9 +30,9 @@ impl Hooks {
     pub async fn new(cloud: &Arc<Cloud>) -> Self {
         cloud.secrets.put("/test/fingerprint-key", "1", KEY);
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
-        let registry =
-            aws.registry("registry".to_owned()).publishing("events".to_owned(), || 1).draining("deliveries".to_owned());
-        Self { cloud: Arc::clone(cloud), registry }
+        let registry = aws.registry("registry".to_owned());
+        let writer = WebhookWriter::new(registry.clone(), "events".to_owned(), "deliveries".to_owned(), || 1);
+        Self { cloud: Arc::clone(cloud), registry, writer }
     }
 
     /// Creates the webhook with that number and these settings.
@@ -47,7 +49,7 @@ impl Hooks {
         let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
         let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
         let webhook = Webhook { id, tenant, app: None, settings, secret, authorization: None, pause: None, audit };
-        self.registry.create_webhook(&webhook, u64::MAX).await.unwrap();
+        self.writer.create(&webhook, u64::MAX).await.unwrap();
         webhook
     }
 
@@ -61,7 +63,7 @@ impl Hooks {
         let mut webhook = self.read(tenant, id).await;
         webhook.touch(now, "test");
         change(&mut webhook);
-        self.registry.update_webhook(&webhook, &[]).await.unwrap();
+        self.writer.update(&webhook, &[]).await.unwrap();
     }
 
     /// Gives a webhook an OAuth2 authorization with that token URL.
@@ -83,7 +85,7 @@ impl Hooks {
     pub async fn delete(&self, tenant: &TenantId, id: WebhookId, now: Timestamp) {
         let mut webhook = self.read(tenant, id).await;
         webhook.delete(now, "test");
-        self.registry.delete_webhook(&webhook).await.unwrap();
+        self.writer.delete(&webhook).await.unwrap();
     }
 }
 

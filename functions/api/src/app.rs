@@ -1,6 +1,7 @@
 //! What survives between requests.
 
 use aws::registry::Rates;
+use aws::registry::WebhookWriter;
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError, Usage};
 use domain::access::tenant::TenantId;
 use domain::attempt::target::{Network, TargetPolicy};
@@ -19,6 +20,7 @@ use crate::schema::Compiled;
 /// The clients of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
+    pub(crate) webhooks: WebhookWriter,
     pub(crate) events: Events,
     pub(crate) ledger: Ledger,
     pub(crate) deliveries: Queue,
@@ -42,15 +44,14 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         let rates = Rates::new(aws.registry(config.registry_table.clone()));
-        let registry = aws
-            .registry(config.registry_table)
-            .publishing(config.events_table.clone(), runtime::random::bits)
-            .draining(config.deliveries_table.clone());
+        let registry = aws.registry(config.registry_table);
+        let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         let events = aws.events(config.events_table);
         Self {
             usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.retention_days),
             budgets: config.budgets,
             retention_days: config.retention_days,
+            webhooks: WebhookWriter::new(registry.clone(), events_table, deliveries_table, runtime::random::bits),
             registry,
             events,
             ledger: aws.ledger(config.deliveries_table),

@@ -65,7 +65,7 @@ pub(crate) async fn change(
         record.webhook.touch(app.clock.now(), &admin.subject);
         let happened = lifecycle_events(&before, &record.webhook);
         reset_failures(app, &mut record).await?;
-        match app.registry.update_webhook(&record.webhook, &happened).await {
+        match app.webhooks.update(&record.webhook, &happened).await {
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {

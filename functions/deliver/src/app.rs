@@ -1,5 +1,6 @@
 //! What survives between invocations.
 
+use aws::registry::WebhookWriter;
 use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, Queue, Registry};
 use domain::time::Clock;
 use lambda_runtime::Error;
@@ -15,6 +16,7 @@ pub type Draw = Box<dyn Fn() -> f64 + Send + Sync>;
 /// The clients and caches of an execution environment.
 pub struct App {
     pub(crate) registry: Registry,
+    pub(crate) webhooks: WebhookWriter,
     pub(crate) ledger: Ledger,
     pub(crate) bodies: Bodies,
     pub(crate) retries: Queue,
@@ -48,11 +50,11 @@ impl App {
     /// Makes an application of what it is given, so that a test decides what time it is, what is drawn and who answers.
     #[must_use]
     pub fn new(config: Config, aws: &Aws, receivers: outbound::Client, clock: Box<dyn Clock>, draw: Draw) -> Self {
+        let registry = aws.registry(config.registry_table);
+        let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         Self {
-            registry: aws
-                .registry(config.registry_table)
-                .publishing(config.events_table.clone(), runtime::random::bits)
-                .draining(config.deliveries_table.clone()),
+            webhooks: WebhookWriter::new(registry.clone(), events_table, deliveries_table, runtime::random::bits),
+            registry,
             ledger: aws.ledger(config.deliveries_table.clone()),
             bodies: aws.bodies(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),

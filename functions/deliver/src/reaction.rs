@@ -82,7 +82,7 @@ async fn change(app: &App, read: &Webhook, now: Timestamp, change: impl Fn(&mut 
             return Ok(());
         }
         after.touch(now, ITSELF);
-        match app.registry.update_webhook(&after, &lifecycle_events(&before, &after)).await {
+        match app.webhooks.update(&after, &lifecycle_events(&before, &after)).await {
             Err(StoreError::Conflict { .. }) => {}
             written => return written,
         }

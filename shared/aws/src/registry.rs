@@ -25,6 +25,7 @@ mod statistics;
 mod tests_running;
 mod usage;
 mod webhook_item;
+mod webhook_writer;
 mod webhooks;
 
 pub use event_types::CatalogPage;
@@ -32,6 +33,7 @@ pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use rates::Rates;
 pub use tests_running::{RunningTest, TEST_PLACES};
 pub use usage::{Counted, UsageRows};
+pub use webhook_writer::WebhookWriter;
 pub use webhooks::{WebhookPage, WebhookRecord};
 
 /// The Registry table.
@@ -39,12 +41,6 @@ pub use webhooks::{WebhookPage, WebhookRecord};
 pub struct Registry {
     client: Client,
     table: String,
-    /// The Events table, to which a write of a webhook publishes its operational events.
-    events_table: Option<String>,
-    /// The Deliveries table, in which a write of a webhook releases parked deliveries.
-    deliveries_table: Option<String>,
-    /// Draws random bits for the key of a tenant's state ids.
-    draw: fn() -> u128,
 }
 
 /// What fan-out reads from the Registry for every batch, in one call.
@@ -113,20 +109,7 @@ fn source_sk(table: &str) -> String {
 
 impl Registry {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table, events_table: None, deliveries_table: None, draw: || 0 }
-    }
-
-    /// Lets writes of webhooks publish events to the Events table of that name, and draw the key of a tenant's state
-    /// ids.
-    #[must_use]
-    pub fn publishing(self, events_table: String, draw: fn() -> u128) -> Self {
-        Self { events_table: Some(events_table), draw, ..self }
-    }
-
-    /// Makes writes of webhooks release the deliveries that are parked in the Deliveries table of that name.
-    #[must_use]
-    pub fn draining(self, deliveries_table: String) -> Self {
-        Self { deliveries_table: Some(deliveries_table), ..self }
+        Self { client, table }
     }
 
     async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {

@@ -152,7 +152,7 @@ impl Client {
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Sends a request and returns the response head, or the reason why there is none.
+    /// Sends a request and returns the response head, or why there is no response.
     async fn call(
         &self,
         request: hyper::Request<Full<Bytes>>,

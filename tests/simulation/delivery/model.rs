@@ -65,7 +65,7 @@ pub(super) struct Row {
 pub(super) struct Known {
     /// Its first message.
     pub(super) message: Message,
-    /// The text of its body; `None` if there is none.
+    /// The text of its body, if it has one.
     pub(super) body: Option<String>,
     pub(super) row: Option<Row>,
     /// Whether the receiver ever accepted it.

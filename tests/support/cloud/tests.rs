@@ -99,7 +99,8 @@ async fn a_transaction_is_all_or_nothing() {
     let (cloud, _, webhook) = cloud().await;
     let registry = cloud.line(fares(None)).aws().await.registry("registry".to_owned());
     let items = cloud.tables.items("registry").len();
-    let again = registry.create_webhook(&webhook, 10).await;
+    let writer = aws::registry::WebhookWriter::new(registry, "events".to_owned(), "deliveries".to_owned(), || 1);
+    let again = writer.create(&webhook, 10).await;
     assert!(matches!(again, Err(aws::StoreError::Conflict { .. })), "{again:?}");
     assert_eq!(cloud.tables.items("registry").len(), items);
 }

@@ -79,7 +79,7 @@ async fn store(
     if let (Some(named), Some(secret)) = (&webhook.authorization, authorizing) {
         secrets::store(app, &named.vault_path, (&named.fingerprint, secret), &webhook.tenant, again).await?;
     }
-    match app.registry.create_webhook(&webhook, limits.webhooks).await {
+    match app.webhooks.create(&webhook, limits.webhooks).await {
         Ok(webhooks) => {
             app.usage.webhooks_added(&webhook.tenant, webhooks, now).await;
             Ok(webhook)
@@ -89,7 +89,7 @@ async fn store(
             let mut created = created.ok_or(Problem::NotFound("webhook"))?.webhook;
             created.secret = webhook.secret;
             created.touch(app.clock.now(), &webhook.audit.created_by);
-            match app.registry.update_webhook(&created, &[]).await {
+            match app.webhooks.update(&created, &[]).await {
                 // The outcome is unknown, so the idempotency key stays with its webhook.
                 Err(StoreError::Conflict { key }) => Err(StoreError::Unavailable(format!("conflict on {key}")).into()),
                 written => Ok(written.map(|()| created)?),

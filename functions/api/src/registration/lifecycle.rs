@@ -65,7 +65,7 @@ pub(crate) async fn delete(app: &App, admin: &Admin, id: &str, if_match: IfMatch
         }
         if_match.check(webhook.audit.version)?;
         webhook.delete(app.clock.now(), &admin.subject);
-        match app.registry.delete_webhook(&webhook).await {
+        match app.webhooks.delete(&webhook).await {
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
@@ -106,7 +106,7 @@ pub(crate) async fn restore(
     reset_failures(app, &mut record).await?;
     let now = app.clock.now();
     let limits = app.usage.limits(&record.webhook.tenant, now).await?;
-    match app.registry.restore_webhook(&record.webhook, limits.webhooks).await {
+    match app.webhooks.restore(&record.webhook, limits.webhooks).await {
         Ok(webhooks) => app.usage.webhooks_added(&record.webhook.tenant, webhooks, now).await,
         Err(StoreError::Conflict { .. }) => return Err(contended()),
         Err(error) => {

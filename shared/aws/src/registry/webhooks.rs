@@ -1,37 +1,16 @@
-//! Webhooks. Each write is one transaction.
+//! Reads of webhooks.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use domain::access::tenant::TenantId;
-use domain::event::Event;
-use domain::event::state::StateKey;
 use domain::id::WebhookId;
-use domain::matching::matcher::{MAX_TENANT_BYTES, heaviest, weight};
 use domain::webhook::Webhook;
-use domain::webhook::settings::Direction;
 use domain::webhook::statistics::Statistics;
-use jiff::Timestamp;
 
 use super::webhook_item::WebhookItem;
-use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenant_pk, webhook_sk};
-use crate::events::publication;
-use crate::items::{Item, from_item, key, number, text, to_item};
-use crate::ledger::breaker::draining;
+use super::{Registry, tenant_pk, webhook_sk};
+use crate::items::{Item, from_item, key, text};
 use crate::{StoreError, batch};
-
-/// How often a write is tried while other writers of the tenant come first.
-const WRITE_ROUNDS: u32 = 8;
-
-/// The most bytes that the subscriptions of a tenant may take in fan-out's memory.
-const LIMIT: u64 = MAX_TENANT_BYTES as u64;
-
-/// Returns how many bytes a webhook adds to its tenant's weight. A webhook that gets no events adds none.
-fn weight_of(webhook: &Webhook) -> u64 {
-    webhook.subscription().map_or(0, |subscription| u64::try_from(weight(&subscription)).unwrap_or(u64::MAX))
-}
 
 /// A webhook with its statistics.
 #[derive(Debug, Clone)]
@@ -51,196 +30,7 @@ pub struct WebhookPage {
     pub more: bool,
 }
 
-/// How a write changes the number of a tenant's webhooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Count {
-    /// Adds one, if the number is below this limit.
-    Add(u64),
-    Same,
-    Remove,
-}
-
-impl Count {
-    const fn after(self, before: u64) -> u64 {
-        match self {
-            Self::Add(_) => before + 1,
-            Self::Same => before,
-            Self::Remove => before.saturating_sub(1),
-        }
-    }
-}
-
 impl Registry {
-    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many webhooks the tenant has
-    /// afterwards.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if the tenant has too many,
-    /// [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
-    pub async fn create_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
-        self.write_webhook(webhook, Count::Add(limit), &[]).await
-    }
-
-    /// Writes a webhook that was read at the previous version, and publishes the operational events of the change in
-    /// the same transaction.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Missing`] if there are
-    /// events but no table to publish them (see [`publishing`](Self::publishing)), [`StoreError::TooHeavy`] if the
-    /// webhook grew and the tenant's webhooks would take too much memory in fan-out.
-    pub async fn update_webhook(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Same, events).await.map(drop)
-    }
-
-    /// Writes a webhook that is being deleted.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read.
-    pub async fn delete_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        self.write_webhook(webhook, Count::Remove, &[]).await.map(drop)
-    }
-
-    /// Writes a deleted webhook that is being restored, unless the tenant has `limit` others. Returns how many webhooks
-    /// the tenant has afterwards.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if the tenant has
-    /// too many, [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
-    pub async fn restore_webhook(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
-        self.write_webhook(webhook, Count::Add(limit), &[]).await
-    }
-
-    /// Writes the webhook, its subscription and the tenant's generation in one transaction, so that a reader who sees
-    /// the generation sees the subscription. The transaction also publishes the events. Returns how many webhooks the
-    /// tenant has afterwards.
-    async fn write_webhook(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
-        let mut beside = self.publications(events, webhook.audit.updated_at)?;
-        // Release parked deliveries, so that they are sent or cancelled, unless the webhook is paused and still wants
-        // events. An owner who repairs a webhook expects its backlog to be sent.
-        let waits = webhook.pause.is_some() && webhook.wants_events();
-        let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
-        if let Some(table) = self.deliveries_table.as_ref().filter(|_| may_wait && !waits) {
-            beside.push(draining(table, webhook.id, webhook.audit.updated_at)?);
-        }
-        for _ in 0..WRITE_ROUNDS {
-            let (meta, before) = self.meta_and_webhook(webhook).await?;
-            // If the webhook exists already, the transaction reports a conflict: an earlier try created it, and its
-            // secrets must be kept.
-            if let Count::Add(limit) = count
-                && meta.webhooks >= limit
-                && before.as_ref().is_none_or(WebhookItem::is_deleted)
-            {
-                return Err(StoreError::Limit(limit));
-            }
-            let webhooks = count.after(meta.webhooks);
-            let own = weight_of(webhook);
-            let weight =
-                meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
-            // A webhook that does not grow is always written, so that a tenant over its limit can pause one.
-            let grows = before.is_none_or(|before| own > weight_of(&before.into()));
-            if let Some(subscription) = webhook.subscription().filter(|_| grows && weight > LIMIT) {
-                return Err(StoreError::TooHeavy { field: heaviest(&subscription), bytes: weight, limit: LIMIT });
-            }
-            let request = self
-                .client
-                .transact_write_items()
-                .transact_items(self.put_webhook(webhook, own)?)
-                .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
-                .transact_items(self.raise_generation(&webhook.tenant, &meta, webhooks, weight)?);
-            let request = beside.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
-            let Err(error) = request.send().await else { return Ok(webhooks) };
-            match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    let webhook_reason = cancelled.cancellation_reasons().first().and_then(|reason| reason.code());
-                    if webhook_reason == Some("ConditionalCheckFailed") {
-                        return Err(StoreError::Conflict { key: webhook.id.to_string() });
-                    }
-                    // Another writer of the tenant came first: read the generation again and retry.
-                }
-                _ => return Err(StoreError::unavailable(&error)),
-            }
-        }
-        Err(StoreError::Unavailable(format!("too many processes write webhooks of tenant {} at once", webhook.tenant)))
-    }
-
-    /// Reads what every write of a webhook depends on: the tenant's counts, and the webhook before the write. Every
-    /// writer of either raises the generation, so the transaction only has to check the generation.
-    async fn meta_and_webhook(&self, webhook: &Webhook) -> Result<(MetaItem, Option<WebhookItem>), StoreError> {
-        let meta = (self.table.clone(), key(&tenant_pk(&webhook.tenant), "META"));
-        let found = batch::get(&self.client, vec![meta, self.webhook_key(&webhook.tenant, webhook.id)]).await?;
-        let is_meta = |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == "META");
-        let (metas, webhooks): (Vec<_>, Vec<_>) = found.into_values().flatten().partition(is_meta);
-        let meta = metas.into_iter().next().map(from_item).transpose()?.unwrap_or_default();
-        Ok((meta, webhooks.into_iter().next().map(from_item).transpose()?))
-    }
-
-    fn publications(&self, events: &[Event], now: Timestamp) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let publish = |event| {
-            let table = self.events_table.as_ref();
-            let table =
-                table.ok_or_else(|| StoreError::Missing { key: "the setting of the Events table".to_owned() })?;
-            publication(table, event, now)
-        };
-        events.iter().map(publish).collect()
-    }
-
-    fn put_webhook(&self, webhook: &Webhook, weight: u64) -> Result<TransactWriteItem, StoreError> {
-        let (pk, sk) = (tenant_pk(&webhook.tenant), webhook_sk(webhook.id));
-        let put =
-            Put::builder().table_name(&self.table).set_item(Some(to_item(&WebhookItem::new(webhook, weight, pk, sk))?));
-        let put = if webhook.audit.version == 1 {
-            put.condition_expression("attribute_not_exists(pk)")
-        } else {
-            put.condition_expression("version = :read")
-                .expression_attribute_values(":read", number(webhook.audit.version - 1))
-        };
-        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
-    }
-
-    fn put_subscription(&self, webhook: &Webhook, generation: u64) -> Result<TransactWriteItem, StoreError> {
-        let item = SubscriptionItem {
-            pk: subscriptions_pk(&webhook.tenant),
-            sk: webhook_sk(webhook.id),
-            v: 2,
-            generation,
-            webhook: webhook.id,
-            subscription: webhook.subscription(),
-        };
-        let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&item)?)).build();
-        Ok(TransactWriteItem::builder().put(built(put)?).build())
-    }
-
-    fn raise_generation(
-        &self,
-        tenant: &TenantId,
-        read: &MetaItem,
-        webhooks: u64,
-        weight: u64,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(&tenant_pk(tenant), "META")))
-            .update_expression(
-                "SET generation = :to, webhooks = :webhooks, weight = :weight, state_key = if_not_exists(state_key, :key)",
-            )
-            .expression_attribute_values(":weight", number(weight))
-            .expression_attribute_values(":key", text(StateKey::new((self.draw)()).as_str()))
-            .expression_attribute_values(":to", number(read.generation + 1))
-            .expression_attribute_values(":webhooks", number(webhooks));
-        let update = if read.generation == 0 {
-            update.condition_expression("attribute_not_exists(generation)")
-        } else {
-            update
-                .condition_expression("generation = :from")
-                .expression_attribute_values(":from", number(read.generation))
-        };
-        Ok(TransactWriteItem::builder().update(built(update.build())?).build())
-    }
-
     /// Returns a webhook of the tenant, deleted ones included, or `None` if the tenant has none with that id.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-"""`make weigh`: the size of each function, and the time until it asks for work."""
+"""`make size`: the size of each function, and the time until it asks for work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starts import environments
 RUNS = 11
 
 
-def weigh() -> int:
+def show_sizes() -> int:
     """Prints one line for each function."""
     sam_build()
     step(f"starting each function {RUNS} times; the median is from exec to the first request for work")
