@@ -66,7 +66,7 @@ impl Hooks {
         self.writer.update(&webhook, &[]).await.unwrap();
     }
 
-    /// Gives a webhook an OAuth2 authorization with that token URL.
+    /// Gives a webhook an OAuth authorization with that token URL.
     pub async fn authorize(&self, tenant: &TenantId, id: WebhookId, token_url: &str) {
         let secret = secret(7);
         let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);

@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use crate::StoreError;
 use crate::items::{Item, identity};
 
-/// How often one batch is sent until DynamoDB has processed all of it.
+/// The most times that a batch is sent until DynamoDB has processed all of it.
 const ROUNDS: u32 = 5;
 
 /// The most keys that one `BatchGetItem` takes.

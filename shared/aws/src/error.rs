@@ -19,7 +19,7 @@ pub enum StoreError {
         /// The key of the missing item.
         key: String,
     },
-    /// The limit, which is the value, is reached.
+    /// A limit is reached. The value is the limit.
     #[error("the limit of {0} is reached")]
     Limit(u64),
     /// The tenant's webhooks would take more memory in fan-out than they may.
