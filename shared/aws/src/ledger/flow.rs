@@ -1,9 +1,7 @@
-//! The flow of a receiver with limits: a row with the turns and slots that its requests take. Also the receiver's line:
-//! the deliveries that wait for a free slot.
+//! The flow of a receiver with limits (a row with its turns and slots), and its line (deliveries without a free slot).
 //!
-//! A waiting delivery is a row in a lane of its webhook, without a message. The flow's row drives the line: while there
-//! may be waiting deliveries, it is due, and the sweep looks at the line every minute. The flow is written before any
-//! row that joins the line, so a process that dies cannot leave a waiting delivery that is never found.
+//! A waiting delivery is a row in a lane of its webhook, without a message. While there may be any, the flow's row is
+//! due, so the sweep reads the line every minute. The flow is written before a row joins, so no row is missed.
 
 use std::time::Duration;
 
@@ -128,14 +126,12 @@ impl Ledger {
         Err(StoreError::Unavailable(format!("too many processes take turns for {} at once", receiver.webhook)))
     }
 
-    /// Returns the slots of `holders`, reserves the free ones for the oldest waiting deliveries, and takes these out of
-    /// the line. The caller sends their messages; no other process does. `joined` are deliveries that just began to
-    /// wait, which the index may not show yet.
+    /// Returns the slots of `holders`, reserves free ones for the oldest deliveries in the line, and takes these out of
+    /// it. The caller alone sends their messages. `joined` have just joined; the index may not show them yet.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many processes take turns at once. Slots that are not returned expire by
-    /// themselves, and the sweep looks at the line.
+    /// If the table is unavailable, or too many processes take turns at once. The sweep then wakes the line.
     pub async fn wake(
         &self,
         receiver: Receiver<'_>,
@@ -167,8 +163,7 @@ impl Ledger {
         Ok(woken)
     }
 
-    /// Returns slots and reserves them for the returned deliveries; see [`Flow::keep`]. The flag says whether to look
-    /// again.
+    /// Returns the slots of `holders` and reserves free ones; see [`Flow::keep`]. The flag says whether to look again.
     async fn pass_on(
         &self,
         receiver: Receiver<'_>,
@@ -192,8 +187,7 @@ impl Ledger {
             let mut line = Vec::new();
             let free = usize::try_from(read.flow.free(receiver.limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
             if free > 0 && read.flow.may_have_line(now) {
-                // One more than can be woken, to see whether others are left; and as many again, because some may have
-                // been woken already.
+                // One more than can be woken, and as many again because some may have been woken already.
                 line = self.line(receiver.webhook, 2 * free + 1, now).await?;
                 line.extend_from_slice(joined);
                 line.sort_by_key(|message| message.delivery);
@@ -211,8 +205,7 @@ impl Ledger {
         Err(StoreError::Unavailable(format!("too many processes take turns for {} at once", receiver.webhook)))
     }
 
-    /// Returns the messages for the next attempts of the oldest deliveries in a receiver's line, at most `limit`. The
-    /// index that shows them lags a little.
+    /// Returns the next messages of the oldest `limit` deliveries in a receiver's line. The index lags a little.
     ///
     /// # Errors
     ///
@@ -222,8 +215,7 @@ impl Ledger {
         Ok(line.into_iter().map(|due| due.message).collect())
     }
 
-    /// Writes the first row of a delivery that waits for a free slot, unless there is a row already. An ordered
-    /// delivery holds its entity while it waits.
+    /// Writes the first row of a waiting delivery, unless it has one. An ordered delivery holds its entity meanwhile.
     ///
     /// # Errors
     ///
@@ -270,8 +262,7 @@ impl Ledger {
         written(of_line(update, attempt_key)).await
     }
 
-    /// Takes a delivery out of its line and makes it due at `until`, in case its message is lost; unless it is no
-    /// longer in the line.
+    /// Takes a delivery out of its line, if it is in it, and makes it due at `until` in case its message is lost.
     ///
     /// # Errors
     ///
@@ -314,8 +305,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Sets when the sweep looks again at a line that it has found empty, if at all; unless a delivery joined the line
-    /// since the sweep moved the flow to `moved_to`, or turns or slots were taken or returned.
+    /// Sets when the sweep looks at an empty line again, if at all, unless the flow has changed since `moved_to`.
     ///
     /// # Errors
     ///
@@ -355,8 +345,7 @@ impl Ledger {
         Ok(Read { flow, version: number("version"), lane_at })
     }
 
-    /// Writes a flow, unless another process wrote it since it was read. If a delivery may be waiting, the flow is due
-    /// within one interval of the sweep.
+    /// Writes a flow, unless it has changed since it was read. If deliveries may wait, it is due for the next sweep.
     async fn write_flow(&self, receiver: Receiver<'_>, read: &Read, now: Timestamp) -> Result<Written, StoreError> {
         let Receiver { webhook, tenant, .. } = receiver;
         let json = serde_json::to_string(&read.flow).map_err(|error| StoreError::inconsistent(webhook, error))?;
