@@ -1,4 +1,5 @@
-//! The real deliver binary under load: CPU a delivery against that of a bare loop, overlap, memory, calls. `make bench`.
+//! The real deliver binary under load: CPU time for each delivery compared to a bare loop, overlap, memory, calls.
+//! `make bench`.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,7 +13,7 @@ use tests::{Function, binary};
 use crate::fixture::{BATCH, Fixture, TENANT};
 use crate::usage::usage;
 
-/// A loop that signs and sends, and perhaps makes the calls of a batch, and does nothing else: `functions/deliver/examples/bare.rs`.
+/// A process that only signs and sends, and perhaps makes the calls of a batch: `functions/deliver/examples/bare.rs`.
 struct Bare {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
@@ -34,7 +35,7 @@ impl Bare {
         self.said.read_line(&mut String::new()).unwrap();
     }
 
-    /// Returns the CPU of a delivery, in microseconds.
+    /// Returns the CPU time for each delivery, in microseconds.
     fn measure(mut self, batches: usize) -> f64 {
         self.send(50);
         let (before, _) = usage(self.child.id());
@@ -46,7 +47,7 @@ impl Bare {
     }
 }
 
-/// The highest that a process's memory has been, in megabytes.
+/// Returns the peak memory of a process, in megabytes.
 pub(crate) fn peak(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -65,7 +66,7 @@ async fn deliver(fixture: &Fixture) -> Function {
     Function::spawn(&binary("DeliverFunction"), delivery_environment(&fixture.cloud_url)).await
 }
 
-/// Feeds batches of first attempts; the webhooks take turns.
+/// Feeds batches of first attempts, spread evenly over the webhooks.
 async fn feed(
     fixture: &Fixture,
     function: &mut Function,

@@ -1,4 +1,4 @@
-//! What deliveries under load stand on: a cloud in memory, and receivers on loopback.
+//! The environment of deliveries under load: a cloud in memory, and receivers on loopback.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use tests::{Hooks, now};
 pub(crate) const BATCH: usize = 10;
 pub(crate) const TENANT: &str = "acme";
 
-/// The time on the wall.
+/// The wall clock.
 struct Wall;
 
 impl Clock for Wall {
@@ -31,7 +31,7 @@ impl Clock for Wall {
     }
 }
 
-/// What arrived: by webhook and event, when it did first and how often.
+/// The requests that arrived: by webhook and event, when the first one arrived and how many there were.
 pub(crate) type Arrivals = Mutex<HashMap<(String, String), (Instant, u32)>>;
 
 pub(crate) struct Fixture {
@@ -45,8 +45,8 @@ pub(crate) struct Fixture {
     number: AtomicU64,
 }
 
-/// How the receiver at a path answers: `slow` after 200 ms, `hang` never, `fails` one of twenty with an error, all others at once. What
-/// asks for a token is never answered.
+/// Answers a request by the kind in its path: `slow` after 200 ms, `hang` never, `fails` with an error one time in
+/// twenty, all others at once. A request for a token is never answered.
 async fn receive(
     State(arrivals): State<Arc<Arrivals>>,
     Path((kind, webhook)): Path<(String, String)>,
@@ -63,7 +63,7 @@ async fn receive(
     match &*kind {
         "slow" => tokio::time::sleep(Duration::from_millis(200)).await,
         "hang" => std::future::pending().await,
-        // Which ones is in their ids, so that a run can be repeated; the same one fails again as often.
+        // The event ids determine which ones fail, so that a run can be repeated. Repeated requests fail equally often.
         "fails"
             if event.bytes().fold(count, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % 20 == 0 =>
         {
@@ -79,7 +79,7 @@ impl Fixture {
         Self::start_with(Arc::new(|_: &str, _: usize| Faults::default())).await
     }
 
-    /// Starts with a cloud that answers the functions as `fault_script` says.
+    /// Starts with a cloud whose calls have the faults of `fault_script`.
     pub(crate) async fn start_with(fault_script: FaultScript) -> Self {
         let cloud = Cloud::new(Arc::new(Wall));
         let calm = Arc::new(|_: &str, _: usize| Faults::default());
@@ -95,7 +95,7 @@ impl Fixture {
         Self { cloud, cloud_url, hooks, arrivals, registry, bodies, port, number: AtomicU64::new(0) }
     }
 
-    /// Returns the address of a receiver: each has a host of its own.
+    /// Returns the URL of a receiver. Each receiver has its own host.
     pub(crate) fn url(&self, host: u64, kind: &str) -> String {
         let kind = if kind.is_empty() { "fast" } else { kind };
         format!("http://127.0.0.{}:{}/{kind}/{host}", host % 250 + 1, self.port)
@@ -106,12 +106,12 @@ impl Fixture {
         self.registry.create_source(source).await.unwrap();
     }
 
-    /// Registers webhooks whose receivers answer as `kind` says.
+    /// Registers webhooks whose receivers are of that kind.
     pub(crate) async fn webhooks(&self, count: usize, settings: Value, kind: &str) -> Vec<Webhook> {
         self.webhooks_of(TENANT, count, |_| settings.clone(), kind).await
     }
 
-    /// Registers webhooks of a tenant, each with the settings of its number.
+    /// Registers webhooks of a tenant, each with the settings for its index.
     pub(crate) async fn webhooks_of(
         &self,
         tenant: &str,
@@ -129,7 +129,7 @@ impl Fixture {
         webhooks
     }
 
-    /// Makes a first message with a body of that size.
+    /// Returns a first message with a body of that size.
     pub(crate) async fn message(&self, webhook: WebhookId, bytes: usize) -> Message {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let event = EventId::from_parts(now(), number.into());
@@ -142,7 +142,7 @@ impl Fixture {
         Message::first(event, "order.created".parse().unwrap(), webhook, TENANT.parse().unwrap(), body)
     }
 
-    /// Makes a batch of first messages; the webhooks take turns.
+    /// Returns a batch of first messages, spread evenly over the webhooks.
     pub(crate) async fn batch(&self, webhooks: &[Webhook], size: usize, bytes: usize) -> Value {
         let mut letters = Vec::new();
         for (id, webhook) in (1..).zip(webhooks.iter().cycle().take(size)) {
@@ -154,7 +154,7 @@ impl Fixture {
     }
 }
 
-/// A JSON text of that size, which does not compress well.
+/// Returns a JSON text of that size that compresses badly.
 fn text(seed: u64, bytes: usize) -> String {
     let mut state = seed;
     let digits = std::iter::repeat_with(|| {

@@ -1,4 +1,4 @@
-//! One webhook that hangs until its timeout with half of the traffic: what the others notice of it. `make bench`.
+//! The effect of a webhook that hangs until its timeout, with half of the traffic, on the others. `make bench`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use tokio::task::JoinHandle;
 
 use crate::fixture::Fixture;
 
-/// How many batches of first and of later attempts run at once. While first ones wait there is one more every 200 ms, as Lambda does
-/// for a queue: it starts with five, and adds 300 a minute.
+/// How many batches of first and of later attempts run at once. While first ones wait, one is added every 200 ms, as
+/// Lambda does for a queue: it starts with five and adds 300 a minute.
 const FIRST: usize = 5;
 const MOST: usize = 40;
 const LATER: usize = 2;
 
-/// A wait of this length is a wait for a process.
+/// A message that has waited this long waits for a process.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// How many deliveries a second are healthy webhooks'.
+/// How many deliveries a second go to healthy webhooks.
 const RATE: u32 = 40;
 
-/// How long traffic goes on, and how much of it is the onset, in which the hanging webhook is found out.
+/// The duration of the traffic, and of its onset, in which the hanging webhook is detected.
 const LASTS: Duration = Duration::from_secs(40);
 const ONSET: Duration = Duration::from_secs(10);
 
-/// A function's mapping of a queue: as often as it is free it takes what is due, up to ten messages.
+/// Maps a queue to a process: whenever it is free, it gets up to ten due messages.
 fn map(fixture: &Arc<Fixture>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
     let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
     tokio::spawn(async move {
@@ -51,7 +51,7 @@ async fn spawn(fixture: &Fixture) -> Function {
     Function::spawn(&binary("DeliverFunction"), delivery_environment(&fixture.cloud_url)).await
 }
 
-/// Adds processes for first attempts while some wait.
+/// Adds processes for first attempts while messages wait.
 fn scale(fixture: &Arc<Fixture>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
     let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
     tokio::spawn(async move {
@@ -67,8 +67,8 @@ fn scale(fixture: &Arc<Fixture>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
     })
 }
 
-/// Sends traffic to the healthy webhooks, and as much to the one that hangs if there is one; returns how long each delivery to a
-/// healthy one took to arrive: those of the onset, and those after it.
+/// Sends traffic to the healthy webhooks and, if `hangs`, as much to one that hangs. Returns how long each delivery to
+/// a healthy one took to arrive: those of the onset, and those after it.
 async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     let fixture = Arc::new(Fixture::start().await);
     let healthy = fixture.webhooks(healthy, json!({}), "").await;
@@ -99,7 +99,7 @@ async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
             hand_over(&hanging).await;
         }
     }
-    // All of them arrive, however late.
+    // Wait until all of them have arrived.
     let of_sent = || {
         let arrivals = fixture.arrivals.lock().unwrap();
         let taken = |((_, event), (at, _)): (&(String, String), &(Instant, u32))| {

@@ -1,4 +1,5 @@
-//! What Lambda does with the built functions: a stream's shard, the mappings of queues, and each process's share of a core.
+//! Imitates Lambda for the built functions: a stream's shard, the mappings of queues, and each process's share of a
+//! core.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,21 +16,22 @@ use tokio::time::MissedTickBehavior;
 
 use crate::fixture::Fixture;
 
-/// In which time Lambda gives a function its share of a core.
+/// The period in which Lambda gives a function its share of a core.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// The memory at which a function has one core for itself, in megabytes.
+/// The memory with which a function gets one whole core, in megabytes.
 const MEGABYTES_A_CORE: f64 = 1769.0;
 
-/// How often Lambda asks a shard for records, and how many it hands over at once.
+/// How often Lambda polls a shard, and how many records a batch has at most.
 const POLLS: Duration = Duration::from_millis(250);
 const RECORDS: usize = 100;
 
-/// How long a message waits before there is one process more for it, as Lambda adds 300 a minute.
+/// How long a message must wait before a process is added, and how often one is added at most: Lambda adds 300 a
+/// minute.
 const SHORT: Duration = Duration::from_millis(50);
 const MORE: Duration = Duration::from_millis(200);
 
-/// How far processes stand back whose function Lambda runs on other machines.
+/// The niceness of processes whose functions Lambda would run on other machines.
 const NICE: i32 = 15;
 
 /// A function as the template configures it.
@@ -37,13 +39,13 @@ const NICE: i32 = 15;
 pub(crate) struct Settings {
     pub(crate) logical_id: &'static str,
     pub(crate) environment: HashMap<String, String>,
-    /// In megabytes; `None` leaves the process what it takes of a core.
+    /// In megabytes; `None` does not limit the CPU of the process.
     pub(crate) memory: Option<f64>,
-    /// Whether it gives way to other processes.
+    /// Whether the process runs with low priority.
     pub(crate) stands_back: bool,
 }
 
-/// Holds processes to their shares of a core: one that has used its time up is stopped until the next period.
+/// Limits processes to their shares of a core. A process that has used its share is stopped until the next period.
 #[derive(Default)]
 pub(crate) struct Shares(Mutex<Vec<Share>>);
 
@@ -51,13 +53,13 @@ struct Share {
     pid: Pid,
     part: f64,
     used: Duration,
-    /// What is left of the period, in nanoseconds.
+    /// The CPU time that is left in this period, in nanoseconds.
     left: f64,
     is_stopped: bool,
 }
 
 impl Shares {
-    /// Starts to look after processes, until the last other reference is gone.
+    /// Starts to enforce the shares, until the last other reference is dropped.
     pub(crate) fn start() -> Arc<Self> {
         let shares = Arc::new(Self::default());
         let looked_after = Arc::downgrade(&shares);
@@ -96,7 +98,7 @@ impl Shares {
     }
 }
 
-/// The time that a process's only thread has had.
+/// Returns the CPU time of a process with a single thread.
 fn used(pid: Pid) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", pid.as_raw_nonzero())).ok()?;
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
@@ -106,7 +108,7 @@ fn process(pid: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
-/// The processes of the functions, and who feeds them.
+/// The processes of the functions, and the tasks that feed them.
 pub(crate) struct Lambda {
     fixture: Arc<Fixture>,
     shares: Arc<Shares>,
@@ -141,7 +143,8 @@ impl Lambda {
         self.tasks.lock().unwrap().push(task);
     }
 
-    /// Maps a queue to a function: up to `batch` messages at once, by `first` processes and, while messages wait, up to `most`.
+    /// Maps a queue to a function: up to `batch` messages at once, with `first` processes and, while messages wait, up
+    /// to `most`.
     pub(crate) async fn map_queue(
         self: &Arc<Self>,
         queue: &'static str,
@@ -249,7 +252,7 @@ impl Shard {
         record
     }
 
-    /// How many records wait.
+    /// Returns how many records wait.
     pub(crate) fn len(&self) -> usize {
         self.records.lock().unwrap().len()
     }

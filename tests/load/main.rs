@@ -1,10 +1,11 @@
-//! The real binaries under load, `make bench`: fanout here, [`delivery`], [`isolation`] and [`neighbours`]; and `make soak`.
+//! The real binaries under load: `make bench` runs fanout (here), [`delivery`], [`isolation`] and [`neighbours`];
+//! `make soak` runs [`soak`].
 //!
-//! Without arguments all but the soak; otherwise the parts that are named.
+//! Without arguments everything but the soak runs; otherwise the named parts.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::cast_precision_loss, reason = "counts here are small")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![expect(clippy::disallowed_methods, reason = "the tests are not functions: they read the clock and the environment")]
+#![expect(clippy::disallowed_methods, reason = "the tests read the clock and the environment themselves")]
 
 mod delivery;
 mod fixture;
@@ -26,7 +27,7 @@ use usage::usage;
 
 const BATCH: usize = 100;
 
-/// A batch of changes of one tenant, with images of about a kilobyte.
+/// Returns a batch of changes of one tenant, with images of about a kilobyte.
 fn batch(first: usize) -> Value {
     let image = |number: usize, status: &str| {
         let mut image = json!({"tenant": {"S": "acme"}, "id": {"S": format!("o{}", number % 1000)}, "status": {"S": status}, "n": {"N": number.to_string()}});
@@ -55,7 +56,7 @@ async fn subscribe(fake: &FakeAws, number: u128, more: Value) {
     fake.write("acme", &id, Some(subscription)).await;
 }
 
-/// Feeds batches; returns the CPU of the process a record, in microseconds.
+/// Feeds batches; returns the CPU time for each record, in microseconds.
 async fn feed(function: &mut Function, batches: usize, from: usize) -> f64 {
     let (before, _) = usage(function.pid());
     for number in 0..batches {
@@ -87,7 +88,7 @@ async fn main() {
     }
 }
 
-/// CPU a record, calls a batch, memory over a million records.
+/// Measures the CPU time for each record, the calls for each batch, and the memory over a million records.
 async fn fanout() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let records = number("LOAD_RECORDS").unwrap_or(1_000_000);

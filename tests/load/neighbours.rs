@@ -1,6 +1,6 @@
 //! Two hostile tenants next to a healthy one: how long its changes take to arrive, and whether all do. `make bench`.
 //!
-//! The healthy tenant's records are in the shard of the hostile ones, its messages in their queues.
+//! All three share the shard and the queues.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +18,12 @@ use crate::delivery::peak;
 use crate::fixture::Fixture;
 use crate::lambda::{Lambda, Settings, Shard};
 
-/// How many changes a second the healthy tenant makes, and for how long they are timed, after an onset.
+/// How many changes a second the healthy tenant makes, and for how long they are timed after an onset.
 const RATE: u32 = 7;
 const LASTS: Duration = Duration::from_mins(1);
 const ONSET: Duration = Duration::from_secs(15);
 
-/// What a call of AWS takes, in milliseconds.
+/// The duration of a call to AWS, in milliseconds.
 const TABLE: u64 = 4;
 const QUEUE: u64 = 8;
 
@@ -38,7 +38,7 @@ const HANGING: usize = 100;
 const TOKENS: usize = 30;
 const FAST: usize = 20;
 
-/// One of three filters that take much work: wildcards, and lists of what a text must not be.
+/// Returns one of three filters that take much work: with wildcards, or with lists of excluded texts.
 fn filter(number: usize) -> Value {
     let wanted = match number % 3 {
         0 => json!([{"wildcard": format!("*{}{number}", "ab*".repeat(1_150))}]),
@@ -50,7 +50,7 @@ fn filter(number: usize) -> Value {
     json!({"event_types": ["order.created"], "filter": {"value": {"text": wanted}}})
 }
 
-/// A template of 16 KB that takes nearly all the steps there are.
+/// Returns a template of 16 KB that takes nearly all the steps that are allowed.
 fn template(number: usize) -> Value {
     let text = "x".repeat(125);
     let loops = format!("{{% for a in '{text}' %}}{{% for b in '{text}' %}}{{% endfor %}}{{% endfor %}}");
@@ -106,7 +106,7 @@ impl World {
         Self { fixture, _lambda: lambda, shard, source, fanout, ends, attacks }
     }
 
-    /// Registers the hostile tenants' webhooks, and begins their changes.
+    /// Registers the hostile tenants' webhooks, and starts their changes.
     async fn attack(&self) {
         let fixture = &self.fixture;
         fixture.webhooks_of(BURNER, FILTERS, filter, "").await;
@@ -139,7 +139,8 @@ impl World {
         }));
     }
 
-    /// Lets the healthy tenant change something at a steady rate. Returns the times to arrival, of the onset and after it, shortest first.
+    /// Makes changes of the healthy tenant at a steady rate. Returns their times to arrival, during the onset and after
+    /// it, shortest first.
     async fn time(&self) -> [Vec<Duration>; 2] {
         let mut sent = HashMap::new();
         let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);

@@ -1,4 +1,5 @@
-//! 100,000 deliveries with 5 % failures through the real deliver and sweep: none lost, memory flat. `make soak`.
+//! 100,000 deliveries with 5 % failures through the real deliver and sweep: none is lost, and memory does not grow.
+//! `make soak`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +13,8 @@ use crate::usage::usage;
 /// How many deliver processes there are.
 const PROCESSES: usize = 2;
 
-/// Hands all that is due to the processes, batch after batch and two at once. A retry need not wait for its time.
+/// Passes everything that is due to the processes, batch by batch, as many at once as there are processes. Retries do
+/// not wait for their time. Returns how many messages were done.
 async fn work(fixture: &Fixture, functions: &mut [Function]) -> usize {
     let mut done = 0;
     loop {

@@ -1,9 +1,9 @@
-//! What a process takes.
+//! Measures the CPU time and memory of a process.
 
-/// CPU seconds and resident megabytes of a process.
+/// Returns the CPU seconds and the resident megabytes of a process.
 pub(crate) fn usage(pid: u32) -> (f64, f64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // After the name, which may hold anything, the 12th and 13th field are times in hundredths of a second.
+    // After the name, which may contain anything, fields 12 and 13 are times in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = [11, 12].iter().map(|index: &usize| fields[*index].parse::<f64>().unwrap()).sum();
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();

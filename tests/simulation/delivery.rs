@@ -1,12 +1,12 @@
-//! Deliver and sweep under random deliveries, outages, faults and crashes, against a model of what must hold.
+//! Deliver and sweep under random deliveries, outages, faults and crashes, against a model of the invariants.
 //!
-//! Their real code, in this process: AWS is in memory, receivers are played, and time passes only when nothing else happens (Tokio's
-//! paused clock), so that a timeout costs nothing. [`model`] checks after each step that a delivery
-//! has a holder until it is terminal, that duplicates are equal, and that policy allows every attempt.
+//! The real code runs in this process. AWS is in memory, receivers are scripted, and time only passes when nothing else
+//! happens (Tokio's paused clock), so timeouts cost nothing. [`model`] checks after each step that a delivery has a
+//! holder until it is terminal, that duplicates are equal, and that every attempt is allowed.
 //!
-//! Many small worlds rather than a large one, each of its own seed: whatever there can be is there after a few hundred operations.
-//! `SIMULATION_SEED` is the first one's seed, `SIMULATION_WORLDS` how many there are; what fails prints what repeats it, and what a
-//! run finds is kept in [`reproductions`].
+//! A run has many small worlds instead of a large one, each with its own seed; after a few hundred operations a world
+//! has reached most states. `SIMULATION_SEED` is the seed of the first world, and `SIMULATION_WORLDS` the number of
+//! worlds. A failure prints the seed that repeats it. Findings of earlier runs are in [`reproductions`].
 
 mod lines;
 mod model;
@@ -26,11 +26,11 @@ use world::World;
 
 use crate::{number, seed};
 
-/// How many worlds there are by default, and how many operations each has: 100,000 in all.
+/// The default number of worlds, and the number of operations in each: 100,000 in all.
 const WORLDS: u64 = 200;
 const STEPS: usize = 500;
 
-/// Says how to see a failure again.
+/// Prints how to repeat a failure.
 struct Repeat(u64);
 
 impl Drop for Repeat {
@@ -41,10 +41,10 @@ impl Drop for Repeat {
     }
 }
 
-/// Lets a world begin, change and end; returns what happened in it.
+/// Runs a world from its start to its end; returns what happened in it.
 async fn live(seed: u64) -> BTreeMap<&'static str, usize> {
     let _repeat = Repeat(seed);
-    // The SDK draws from it how long it waits before it calls again.
+    // The SDK draws its waits before retries from this generator.
     fastrand::seed(seed);
     let mut world = World::new(seed).await;
     for _ in 0..STEPS {

@@ -1,4 +1,4 @@
-//! One fault at a time, and what is left of it afterwards: each pair of event and webhook once, under one id.
+//! One fault at a time. Afterwards, each pair of event and webhook was sent once, or several times with the same id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,12 +40,12 @@ pub(crate) fn batch(records: u64) -> Value {
 }
 
 impl Bench {
-    /// A table, two tenants, and two webhooks of each that want everything.
+    /// Starts a function with a table, two tenants, and two webhooks of each that want everything.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// The same, of a function with more in its environment.
+    /// Does the same with additional environment variables.
     pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         let (fake, url) = FakeAws::start().await;
         fake.register(source(&json!({}))).await;
@@ -66,7 +66,7 @@ impl Bench {
         std::mem::replace(&mut self.function, next).kill().await;
     }
 
-    /// Starts the function again, and lets it keep events.
+    /// Restarts the function with archiving enabled.
     async fn keep_events(&mut self) {
         let mut environment = fanout_environment(&self.url);
         environment.insert("PAYLOAD_RETENTION_DAYS".to_owned(), "7".to_owned());
@@ -78,7 +78,7 @@ impl Bench {
         *self.fake.fault.lock().await = Some(fault);
     }
 
-    /// What is in the queue: for each pair of event and webhook, the deliveries and bodies that were sent of it.
+    /// Returns the content of the queue: for each pair of event and webhook, the deliveries and bodies that were sent.
     pub(crate) async fn pairs(&self) -> BTreeMap<(String, String), BTreeSet<(String, String)>> {
         let mut pairs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for text in self.fake.deliveries.lock().await.iter() {
@@ -96,10 +96,10 @@ impl Bench {
     }
 }
 
-/// Nothing comes again.
+/// The response that returns no record.
 pub(crate) const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 
-/// The SDK, or the function itself, tries again; what was sent twice has the ids of the first time.
+/// The SDK or the function itself retries; whatever is sent twice has the same ids.
 #[rstest]
 #[case::the_registry_is_throttled(Fault::Throttle)]
 #[case::some_messages_are_refused(Fault::RefuseSome)]
@@ -114,7 +114,8 @@ async fn crash_point_04_a_fault_that_passes_is_not_seen(#[case] fault: Fault) {
     bench.all_sent(10).await;
 }
 
-/// A batch of 25 records is 50 messages and five calls, up to eight at once: killed in one of them, some were sent.
+/// A batch of 25 records makes 50 messages in five calls, up to eight at once. If the process is killed in one of them,
+/// some messages were sent.
 #[rstest]
 #[case::before_its_messages_are_taken(Fault::HangBefore)]
 #[case::after_its_messages_are_taken(Fault::HangAfter)]
@@ -130,8 +131,8 @@ async fn crash_point_03_and_04_a_process_that_is_killed_in_a_send_loses_nothing(
     bench.all_sent(25).await;
 }
 
-/// A record comes twice in one batch, in any position: it is archived once, sent once and delays nothing. The same holds for a
-/// record that cannot be mapped.
+/// A record that comes twice in one batch, at any positions, is archived once, sent once, and delays nothing. The same
+/// holds for a record that cannot be mapped.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn crash_point_04_a_record_that_comes_twice_in_a_batch_is_sent_once() {
@@ -148,7 +149,8 @@ async fn crash_point_04_a_record_that_comes_twice_in_a_batch_is_sent_once() {
     }
 }
 
-/// Killed after the last send and before the batch is acknowledged: it comes again, whole.
+/// The process is killed after the last send and before the batch is acknowledged, so the whole batch is received
+/// again.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn crash_point_05_a_process_that_is_killed_after_its_sends_repeats_them_with_the_same_ids() {
@@ -173,13 +175,13 @@ async fn crash_point_06_a_poison_record_is_kept_and_the_others_go_on() {
     assert_eq!(serde_json::from_str::<Value>(failure).unwrap()["record"], poison);
 }
 
-/// What does not fit a message travels by reference: whole, stored once for all that get the same.
+/// A body that does not fit a message is sent by reference. It is stored once for all webhooks with the same rendering.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn crash_point_06_an_oversize_record_travels_by_reference() {
     let mut bench = Bench::start().await;
     let noise = |seed: u64| {
-        // Text that does not compress: two images of the largest size that an item has.
+        // Text that does not compress; two images make an item of the maximum size.
         let mut state = seed;
         let digits = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -197,7 +199,7 @@ async fn crash_point_06_an_oversize_record_travels_by_reference() {
     assert!(parts > 1, "in {parts} items");
 }
 
-/// A batch is mapped with the mapping that is current when it is read, whatever was cached.
+/// A batch uses the mapping that is current when it is read, whatever was cached.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn a_mapping_that_changed_under_the_stream_holds_at_once() {
@@ -212,7 +214,7 @@ async fn a_mapping_that_changed_under_the_stream_holds_at_once() {
     assert!(!body.contains("canary") && body.contains("sales/o2"), "{body}");
 }
 
-/// A webhook that was created before fan-out reads the record gets it; one that is deleted does not.
+/// A webhook that is created before fan-out reads the record gets it; one that was deleted does not.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn webhooks_are_those_of_now() {
@@ -227,22 +229,23 @@ async fn webhooks_are_those_of_now() {
     assert_eq!(webhooks, [WebhookId::from_parts(Timestamp::UNIX_EPOCH, 2).to_string(), third]);
 }
 
-/// Messages are taken so slowly that it gets late: what was sent is done, and the rest of the batch comes again. When it is late no more
-/// is rendered in the shard, so that each record is one slice.
+/// Messages are accepted so slowly that time runs out: what was sent is acknowledged, and the rest of the batch is
+/// received again. When time is short, nothing more is rendered in the shard, so that each record is one slice.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn a_slow_batch_ends_in_time() {
     let mut bench = Bench::start().await;
     bench.function.invoke(batch(1)).await;
     bench.fake.sluggishness.store(200, std::sync::atomic::Ordering::Relaxed);
-    // 1,000 records are as many messages as are sent at once, which takes longer than the time that is not reserved for it.
+    // 1,000 records make as many messages as are sent at once. Sending them takes longer than the time that is left
+    // after the reserve.
     bench.function.allow(Duration::from_secs(16));
     let response = bench.function.invoke(batch(1_200)).await;
     assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "1001"}]}));
     assert_eq!(bench.fake.renderings.lock().await.len(), 1_000);
 }
 
-/// A Registry that stays away: the batch comes again from its start, and nothing was sent.
+/// While the Registry is unavailable, the batch is returned from its start, and nothing was sent.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn a_registry_that_stays_away_hands_the_batch_back() {

@@ -1,8 +1,9 @@
 //! Fan-out under random changes, webhook edits and faults, against a model of what must and may be sent.
 //!
-//! The real binary, killed now and then; only AWS is in memory. `SIMULATION_SEED` repeats a run, `SIMULATION_STEPS` lengthens it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and the environment")]
+//! The real binary runs, and is killed now and then; only AWS is in memory. `SIMULATION_SEED` repeats a run,
+//! `SIMULATION_STEPS` sets its length.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue panics")]
+#![expect(clippy::disallowed_methods, reason = "the tests read the clock and the environment themselves")]
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
 mod delivery;
@@ -31,12 +32,13 @@ const WEBHOOKS: u128 = 12;
 const ENTITIES: u32 = 8;
 const BATCH: usize = 15;
 
-/// A record of the stream, and whose wish for it is known.
+/// A record of the stream, and the webhooks that want it.
 struct Record {
     wire: Value,
     /// Its events; empty for an unreadable record.
     events: Vec<Event>,
-    /// For each event, the webhooks that wanted it at any time since its commit, and those that wanted it all the time.
+    /// For each event, the webhooks that wanted it at any time since its commit (`may`), and those that wanted it all
+    /// the time (`must`).
     may: Vec<BTreeSet<String>>,
     must: Vec<BTreeSet<String>>,
 }
@@ -47,31 +49,31 @@ struct Simulation {
     fake: Arc<FakeAws>,
     environment: HashMap<String, String>,
     function: Function,
-    /// The items of the table.
+    /// The items of the table, by tenant and number.
     items: BTreeMap<(usize, u32), Map>,
     /// The active subscriptions of each tenant, by webhook.
     active: BTreeMap<&'static str, BTreeMap<String, Subscription>>,
-    /// What the stream holds and fan-out has not acknowledged.
+    /// The records that fan-out has not acknowledged yet.
     stream: Vec<Record>,
     sequence: u64,
     counts: BTreeMap<&'static str, usize>,
-    /// The messages that were looked at.
+    /// How many messages were checked.
     seen: usize,
-    /// What was sent: the delivery's id, and the whole message, which must be the same every time.
+    /// The sent messages by their deliveries' ids. A delivery's message must be the same every time.
     sent: HashMap<String, String>,
     /// The pairs of event and webhook that were sent.
     pairs: BTreeSet<(String, String)>,
-    /// Of each webhook that keeps an order, and each entity, the sequence that was sent last since the webhook was changed.
+    /// For each ordered webhook and each entity, the last sequence that was sent since the webhook was changed.
     order: HashMap<(String, String), String>,
     poison: usize,
 }
 
-/// Returns what the environment says, if it does.
+/// Returns the number in an environment variable, if there is one.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Returns the seed of a run: a new one each time, unless one is given.
+/// Returns the seed of a run: `SIMULATION_SEED`, or a new one.
 fn seed() -> u64 {
     number("SIMULATION_SEED").unwrap_or_else(|| Timestamp::now().as_microsecond().unsigned_abs())
 }
@@ -144,13 +146,13 @@ impl Simulation {
                 self.fan_out(fault).await;
             }
         }
-        // A stream is read as it is written; what waits is no more than a few batches.
+        // The stream is read while it is written, so no more than a few batches wait.
         while self.stream.len() > 10 * BATCH {
             self.fan_out(None).await;
         }
     }
 
-    /// An item is written or removed.
+    /// Writes or removes an item.
     fn change(&mut self) {
         let key = (self.random.random_range(0..TENANTS.len()), self.random.random_range(0..ENTITIES));
         let text = |text: &str| Property::String(text.to_owned());
@@ -218,7 +220,7 @@ impl Simulation {
         self.stream.push(Record { wire, events, may: wants.clone(), must: wants });
     }
 
-    /// A record that no mapping can read.
+    /// Adds a record that cannot be mapped.
     fn poison(&mut self) {
         self.count("poison");
         self.poison += 1;
@@ -236,7 +238,7 @@ impl Simulation {
             .collect()
     }
 
-    /// A webhook is created, changed or deleted.
+    /// Creates, changes or deletes a webhook.
     async fn edit(&mut self) {
         self.count("edits");
         let tenant = *TENANTS.choose(&mut self.random).unwrap();
@@ -276,7 +278,7 @@ impl Simulation {
         }
     }
 
-    /// Fan-out gets the oldest records, and perhaps a fault.
+    /// Passes the oldest records to fan-out, perhaps with a fault.
     async fn fan_out(&mut self, fault: Option<(Fault, &'static str)>) {
         let size = self.stream.len().min(BATCH);
         if size == 0 {
@@ -285,7 +287,7 @@ impl Simulation {
         let mut batch: Vec<Value> = self.stream[..size].iter().map(|record| record.wire.clone()).collect();
         let copies = if self.random.random_ratio(1, 3) { self.random.random_range(1..5) } else { 0 };
         for _ in 0..copies {
-            // Anywhere behind the record itself.
+            // At any position behind the record itself.
             let of = self.random.random_range(0..batch.len());
             let at = self.random.random_range(of..batch.len()) + 1;
             batch.insert(at, batch[of].clone());
@@ -331,7 +333,7 @@ impl Simulation {
                 assert!(must.is_subset(&sent), "lost: {id} for {:?}", must.difference(&sent));
                 assert!(sent.is_subset(may), "no webhook asked for {id}: {:?}", sent.difference(may));
             }
-            // Nothing more of it is sent from now on.
+            // Nothing more may be sent for it from now on.
             for event in &record.events {
                 let id = event.id.to_string();
                 self.pairs.retain(|(event, _)| *event != id);
@@ -339,7 +341,7 @@ impl Simulation {
         }
     }
 
-    /// Looks at what a batch has sent: each delivery once, unless a fault made a sender repeat it.
+    /// Checks the messages of a batch. Each delivery is sent once, unless a fault made the sender repeat it.
     async fn look_at_messages(&mut self, undisturbed: bool) {
         let mut once = BTreeSet::new();
         for text in std::mem::take(&mut *self.fake.deliveries.lock().await) {

@@ -1,7 +1,8 @@
-//! Deliveries that keep an order, under faults, crashes, copies and redrives: none is requested before all earlier ones of its entity
-//! have arrived, or before the time until which its tenant's budget defers it, and in the end all have arrived.
+//! Ordered deliveries under faults, crashes, duplicates and redrives. None is requested before all earlier ones of its
+//! entity have arrived, or before the time until which its tenant's budget defers it. In the end all have arrived.
 //!
-//! The real code of deliver and sweep, in this process; the queue that keeps order is played here. `SIMULATION_SEED` repeats a run.
+//! The real code of deliver and sweep runs in this process; the FIFO queue is simulated here. `SIMULATION_SEED` repeats
+//! a run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -29,7 +30,7 @@ const ENTITIES: usize = 4;
 const STEPS: usize = 1_000;
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The time: Tokio's, and what it was moved on by.
+/// Tokio's clock, plus the time by which it was advanced.
 #[derive(Clone)]
 struct Time(tokio::time::Instant, Arc<AtomicI64>);
 
@@ -47,11 +48,11 @@ struct World {
     deliver: deliver::App,
     sweep: sweep::App,
     webhook: Webhook,
-    /// Whether calls fail now and then, and requests too.
+    /// Whether calls and requests fail now and then.
     flaky: Arc<AtomicBool>,
-    /// The queue that keeps order: what it holds of each entity.
+    /// The FIFO queue: the messages of each entity.
     queue: Vec<VecDeque<Message>>,
-    /// The deliveries of each entity, in their order.
+    /// The deliveries of each entity, in order.
     sent: Arc<Mutex<Vec<Vec<Message>>>>,
     next_id: u64,
 }
@@ -60,7 +61,7 @@ fn url(name: &str) -> String {
     format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
 }
 
-/// The states of all deliveries, by their ids.
+/// Returns the states of all deliveries, by their ids.
 fn states(cloud: &Cloud) -> BTreeMap<String, String> {
     let text = |value: &Value| value["S"].as_str().map(str::to_owned);
     let items = cloud.tables.items("deliveries");
@@ -149,7 +150,7 @@ impl World {
         }
     }
 
-    /// Hands letters over; returns those that are done with.
+    /// Passes messages to deliver; returns the ids of those that are done.
     async fn hand_over(&self, letters: &[Letter]) -> Vec<u64> {
         self.line.invoked_with(Some(invoked(DELIVER, letters)));
         let event = serde_json::from_value(sqs_event(letters)).unwrap();
@@ -173,7 +174,7 @@ impl World {
         self.queue[entity_number].push_back(message);
     }
 
-    /// What the tenant's budget says of a delivery: mostly that there is room for it.
+    /// Draws how the tenant's budget defers a delivery; most deliveries are not deferred.
     fn deferral(&self) -> Option<Deferral> {
         match self.draw(40) {
             0 => Some(Deferral::Never),
@@ -185,7 +186,8 @@ impl World {
         }
     }
 
-    /// A batch of the queue that keeps order: what is done with leaves it, the rest of its entity comes again.
+    /// Runs a batch of the FIFO queue. Messages that are done leave the queue, and the rest of their entity is received
+    /// again.
     async fn first_attempts(&mut self) {
         let mut letters: Vec<(usize, Letter)> = Vec::new();
         for number in 0..ENTITIES {
@@ -231,7 +233,7 @@ impl World {
                 let number = self.draw(ENTITIES);
                 let copies = self.sent.lock().unwrap()[number].clone();
                 if !copies.is_empty() {
-                    // Of the last one, which often waits still, as often as of all others.
+                    // Half of the copies are of the last message, which often still waits.
                     let place = if self.draw(2) == 0 { copies.len() - 1 } else { self.draw(copies.len()) };
                     self.queue[number].push_back(copies[place].clone());
                 }
@@ -255,8 +257,8 @@ impl World {
     }
 }
 
-/// The law: whatever is requested, all that came before it has arrived, and the budget has room for it. One that the
-/// budget never has room for is a dead letter first, and is requested when that is sent again.
+/// Checks a request: all earlier deliveries of the entity have arrived, and the budget allows this one. A delivery that
+/// the budget never allows first becomes a dead letter, and may be requested when that is sent again.
 fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request, now: Timestamp) {
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     let number = |name: &str| usize::try_from(body[name].as_u64().unwrap()).unwrap();
@@ -283,7 +285,7 @@ async fn nothing_overtakes_and_everything_arrives() {
     Box::pin(run(None)).await;
 }
 
-/// Entities wait for each other, and keep their orders while they do.
+/// Entities wait for the receiver's only slot, and keep their orders meanwhile.
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_and_everything_arrives_one_request_at_a_time() {
     Box::pin(run(Some(1))).await;

@@ -1,4 +1,5 @@
-//! What must not hold a shard: an archive that does not keep up, a record that makes fan-out panic, a message that AWS never takes.
+//! Faults that must not block a shard: an archive that does not keep up, a record that makes fan-out panic, a message
+//! that AWS never accepts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use super::faults::{Bench, DONE, batch, record, source};
 /// The webhooks of each tenant.
 const WEBHOOKS: u128 = 2;
 
-/// A hundred records of two tenants in turn, with numbers of their own.
+/// Returns a hundred records that alternate between two tenants, with their own numbers.
 fn of_two_tenants(batch: u64) -> Value {
     let records = (1..=100).map(|number| {
         let tenant = if number % 2 == 0 { "globex" } else { "acme" };
@@ -26,8 +27,8 @@ fn of_two_tenants(batch: u64) -> Value {
     json!({"Records": records.collect::<Vec<_>>()})
 }
 
-/// Ten batches while the archive takes nothing: all deliveries are made, and nothing is handed back. A batch takes what its messages
-/// take, and waits for the archive a little at first and hardly at all later.
+/// Ten batches while the archive accepts nothing: all deliveries are sent, and no record is returned. A batch takes as
+/// long as its messages take; it waits for the archive a little at first and hardly at all later.
 #[rstest]
 #[case::of_one_tenant_is_throttled("acme", 0)]
 #[case::is_throttled_as_a_whole("*", 0)]
@@ -50,13 +51,13 @@ async fn no_delivery_waits_for_an_archive_that(#[case] full: &str, #[case] slown
     assert_eq!((of("acme"), of("globex")), (0, if full == "acme" { 500 } else { 0 }), "the others are archived");
 }
 
-/// A batch of large records is done in several groups. They wait for the archive together no longer than one group
-/// would.
+/// A batch of large records is processed in several groups. Together, they wait for the archive no longer than one
+/// group would.
 #[tokio::test(start_paused = true)]
 async fn the_groups_of_a_batch_wait_for_the_archive_once() {
     const GROUPS: u64 = 6;
     let (fake, app) = in_process_with(Arc::new(|_, _| {}), &[("PAYLOAD_RETENTION_DAYS", "7")]).await;
-    // An archive that always answers in time for one group.
+    // An archive that is fast enough for one group.
     fake.slowness.store(1_500, Ordering::Relaxed);
     let maps: Value = (0..15_000).map(|_| json!({"M": {"a": {"N": "1"}}})).collect();
     let records: Vec<Value> = (1..=2 * GROUPS).map(|number| record(number, &json!({"large": {"L": maps}}))).collect();
@@ -67,7 +68,7 @@ async fn the_groups_of_a_batch_wait_for_the_archive_once() {
     assert!(took < Duration::from_millis(2_500), "six groups waited {took:?}");
 }
 
-/// An archive that is throttled for a moment loses nothing.
+/// An archive that is throttled for a short time loses nothing.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn an_archive_that_is_slow_for_a_moment_gets_all_events() {
@@ -102,7 +103,7 @@ async fn a_message_that_sqs_never_takes_goes_to_stream_failures(#[case] how: Ref
     assert!(reason.contains("InvalidMessageContents"), "{reason}");
 }
 
-/// A body that would be stored, and that DynamoDB finds invalid whenever it comes.
+/// A body that must be stored, and that DynamoDB always refuses as invalid.
 #[tokio::test]
 #[ignore = "needs the functions that `make test` builds"]
 async fn a_body_that_dynamodb_never_takes_goes_to_stream_failures() {
@@ -125,7 +126,7 @@ impl Clock for Wall {
     }
 }
 
-/// Fan-out in the test's own process, some calls of which panic.
+/// Returns fan-out in the test's own process; some of its calls panic.
 async fn in_process(trap: Trap) -> (Arc<FakeAws>, App) {
     in_process_with(trap, &[]).await
 }
@@ -150,7 +151,7 @@ async fn invoke(app: &App, records: &Value) -> Value {
     serde_json::to_value(response).unwrap()
 }
 
-/// A record whose tenant makes the very first read panic, in a batch with others; and the same while its body is stored, and when its
+/// A record makes fan-out panic in a batch with others: when its tenant is read, when its body is stored, or when its
 /// messages are sent.
 #[rstest]
 #[case::when_its_tenant_is_read("BatchGetItem", "T#poison")]
@@ -185,11 +186,11 @@ async fn a_record_that_makes_fan_out_panic_is_kept_and_the_others_go_on(
         let of = sent.iter().filter(|message| message.contains(&format!("orders/o{number}\\\""))).count();
         assert!(of >= 2, "record {number} was sent to both webhooks: {of}");
     }
-    // And nothing is left half done.
+    // The process still works afterwards.
     assert_eq!(invoke(&app, &batch(3)).await, DONE());
 }
 
-/// If the record cannot be kept without a panic either, the batch is handed back from there.
+/// If keeping the record panics too, the batch is returned from this record on.
 #[tokio::test]
 async fn a_record_that_cannot_be_kept_comes_again() {
     let trap: Trap = Arc::new(|called, body| assert!(called != "SendMessageBatch" || !body.contains("o3\\"), "no"));

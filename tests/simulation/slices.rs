@@ -1,5 +1,5 @@
-//! A tenant with very many templates next to one with few: what of it stays in the shard, what goes into slices, and that nothing is
-//! lost, doubled or out of order.
+//! A tenant with very many templates next to one with few: what is rendered in the shard, what goes into slices, and
+//! that nothing is lost, duplicated or out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tests::{FakeAws, Fault, fanout_environment};
 
 use super::faults::{DONE, record, source};
 
-/// How many webhooks the hostile tenant has, and how many the healthy one.
+/// How many webhooks the hostile and the healthy tenant have.
 const HOSTILE: u128 = 220;
 const HEALTHY: u128 = 2;
 
@@ -28,7 +28,7 @@ impl Clock for Wall {
     }
 }
 
-/// A template that takes nearly all the steps there are, and makes JSON of its own.
+/// Returns a template that takes nearly all the steps that are allowed, and renders `[number]`.
 fn template(number: u128) -> String {
     let text = "x".repeat(125);
     format!("{{% for a in '{text}' %}}{{% for b in '{text}' %}}{{% endfor %}}{{% endfor %}}[{number}]")
@@ -45,7 +45,7 @@ struct World {
 }
 
 impl World {
-    /// `acme` has that many webhooks with templates, of which the ordered ones are those that `ordered` names.
+    /// Returns a world in which `acme` has that many webhooks with templates; `ordered` says which of them are ordered.
     async fn with(webhooks: u128, ordered: impl Fn(u128) -> bool) -> Self {
         let fake = Arc::new(FakeAws::default());
         fake.register(source(&json!({}))).await;
@@ -83,7 +83,7 @@ impl World {
         std::mem::take(&mut *self.fake.renderings.lock().await)
     }
 
-    /// What was sent to webhooks of a tenant, taken out of the queues.
+    /// Takes the sent messages out of the queues; returns them by tenant.
     async fn sent(&self) -> BTreeMap<String, Vec<Message>> {
         let mut sent: BTreeMap<String, Vec<Message>> = BTreeMap::new();
         for text in std::mem::take(&mut *self.fake.deliveries.lock().await) {
@@ -100,7 +100,7 @@ fn of(tenant: &str, number: u64) -> Value {
     record(number, &json!({"tenant": {"S": tenant}}))
 }
 
-/// Each webhook once, with the body that its template makes.
+/// Checks that each webhook gets one message, with the body that its template renders.
 fn assert_each_once(messages: &[Message], webhooks: impl IntoIterator<Item = u128>) {
     let mut expected: BTreeMap<String, Body> =
         webhooks.into_iter().map(|number| (id(number), Body::Inline(format!("[{number}]")))).collect();
@@ -110,7 +110,7 @@ fn assert_each_once(messages: &[Message], webhooks: impl IntoIterator<Item = u12
     assert!(expected.is_empty(), "not sent to {:?}", expected.keys());
 }
 
-/// The case: the event of one tenant needs 220 templates, and the event behind it is another tenant's.
+/// An event of one tenant needs 220 templates, and the next event belongs to another tenant.
 #[tokio::test]
 async fn many_templates_of_one_tenant_hold_no_other_one() {
     let world = World::with(HOSTILE, |_| false).await;
@@ -132,7 +132,7 @@ async fn many_templates_of_one_tenant_hold_no_other_one() {
     assert_each_once(&messages, 1..=HOSTILE);
 }
 
-/// Batch after batch, all of them full of such events: a batch ends in time, and its last record is another tenant's.
+/// A batch full of such events ends in time, although its last record belongs to another tenant.
 #[tokio::test]
 async fn a_batch_full_of_such_events_ends_in_time() {
     let world = World::with(HOSTILE, |_| false).await;
@@ -148,8 +148,8 @@ async fn a_batch_full_of_such_events_ends_in_time() {
     assert!(here["acme"].len() < 120, "the tenant has a budget for the batch: {}", here["acme"].len());
 }
 
-/// The process dies after its slices are sent and before the stream knows: the batch comes again, and with it the slices. And a slice is
-/// handed over twice, after its webhooks were deleted.
+/// The process dies after it sent its slices and before they are acknowledged, so the batch and its slices are
+/// repeated. Each slice is also received twice, after its webhooks were deleted.
 #[rstest]
 #[case::all_was_sent(None)]
 #[case::some_slices_were_refused(Some(Fault::RefuseSome))]
@@ -179,7 +179,7 @@ async fn what_is_sent_again_is_the_same(#[case] fault: Option<Fault>) {
     assert_each_once(&deliveries.into_values().collect::<Vec<_>>(), 1..=60);
 }
 
-/// Webhooks that keep an order are in no slice, so that no later event overtakes; beyond their share they fail, and say why.
+/// Ordered webhooks are in no slice, so that no later event overtakes. Beyond their share they fail with a reason.
 #[tokio::test]
 async fn order_is_kept_by_what_stays_in_the_shard() {
     let world = World::with(60, |number| number % 2 == 0).await;
@@ -222,11 +222,11 @@ async fn order_is_kept_by_what_stays_in_the_shard() {
     }
 }
 
-/// When time is short, nothing more is rendered in the shard, but the event is done.
+/// When time is short, nothing more is rendered in the shard, but the event is still processed.
 #[tokio::test]
 async fn what_there_is_no_time_for_goes_into_slices() {
     let world = World::with(10, |_| false).await;
-    // Known before, so that reading the webhooks is not what is late.
+    // This reads the webhooks, so that the next call does not spend its time on it.
     assert_eq!(world.fan_out(&[of("acme", 1)], MINUTE).await, DONE());
     let (_, _) = (world.sent().await, world.slices().await);
     assert_eq!(world.fan_out(&[of("acme", 2)], Duration::from_secs(20)).await, DONE());
@@ -236,7 +236,7 @@ async fn what_there_is_no_time_for_goes_into_slices() {
     assert_each_once(&world.sent().await["acme"], 1..=10);
 }
 
-/// A slice that cannot be done comes again, and so do those that there is no time for; the others are done.
+/// A slice that fails is received again, and so are those for which there is no time; the others are done.
 #[tokio::test]
 async fn a_slice_that_is_not_done_comes_again() {
     let world = World::with(60, |_| false).await;
@@ -254,8 +254,8 @@ async fn a_slice_that_is_not_done_comes_again() {
     assert_eq!(world.render(&slices[..1], MINUTE).await, DONE(), "the SDK sends again what was refused");
 }
 
-/// Conditions that take very much work, of one tenant: they are judged outside of the shard, each webhook once. Those that keep an order
-/// are judged in it.
+/// Conditions of one tenant that take very much work are judged outside the shard, each webhook once. Those of ordered
+/// webhooks are judged in the shard.
 #[tokio::test]
 async fn conditions_of_one_tenant_hold_no_other_one() {
     let world = World::with(0, |_| false).await;
@@ -288,7 +288,7 @@ async fn conditions_of_one_tenant_hold_no_other_one() {
     assert!(messages.iter().all(|message| matches!(message.body, Some(Body::Inline(_) | Body::Stored(_)))));
 }
 
-/// Templates that are large together go as a list of webhooks, and none of them is copied in the shard.
+/// Templates that are large together are sent as a list of webhooks; none of them is copied in the shard.
 #[tokio::test]
 async fn large_templates_are_looked_up_by_the_one_who_renders() {
     let world = World::with(0, |_| false).await;
@@ -302,13 +302,14 @@ async fn large_templates_are_looked_up_by_the_one_who_renders() {
     let lists = world.slices().await;
     assert_eq!(lists.len(), 3);
     assert!(lists.iter().all(|list| list.len() < 2_000), "an event, and the ids of webhooks");
-    // What is deleted meanwhile gets nothing.
+    // A webhook that is deleted meanwhile gets nothing.
     world.fake.write("acme", &id(30), None).await;
     assert_eq!(world.render(&lists, MINUTE).await, DONE());
     assert_each_once(&world.sent().await["acme"], 1..=29);
 }
 
-/// The deliveries of a tenant with few webhooks leave before those of one with many, though its records came later.
+/// The deliveries of a tenant with few webhooks are sent before those of one with many, although its records came
+/// later.
 #[tokio::test]
 async fn light_tenants_come_first() {
     let world = World::with(0, |_| false).await;

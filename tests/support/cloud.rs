@@ -1,8 +1,8 @@
-//! What the delivery side asks of AWS, in memory: tables with the real meaning of DynamoDB's expressions, queues whose time a test
-//! decides, secrets; and every answer can be made to fail.
+//! An in-memory imitation of the AWS services that deliver and sweep use: tables with the real semantics of DynamoDB's
+//! expressions, queues on the test's clock, and secrets. A test can make every call fail.
 //!
-//! A test in the same process takes a [`Line`], over which an SDK calls without a network; a process gets the address at which
-//! the cloud [listens](Cloud::listen).
+//! A test in the same process takes a [`Line`], over which an SDK calls without a network. A separate process calls the
+//! URL at which the cloud [listens](Cloud::listen).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,42 +32,42 @@ pub use secrets::Secrets;
 pub use tables::{Tables, Write};
 pub use transport::delivery_environment;
 
-/// The longest that an index lags: much longer than any that was heard of.
+/// The longest lag of an index: much longer than any on AWS.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_hours(1);
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is throttled.
+    /// The call is throttled.
     Throttle,
-    /// It is done, and answered with an error.
+    /// The call is executed, but answered with an error.
     LoseAnswer,
-    /// Every second of its entries is refused, where it has entries.
+    /// Every second entry of a batched call is refused.
     RefuseSome,
-    /// It is never answered, and not done.
+    /// The call never returns, and is not executed.
     HangBefore,
-    /// It is never answered, and done.
+    /// The call never returns, but is executed.
     HangAfter,
-    /// Who asks is killed before it is done.
+    /// The caller is killed before the call is executed.
     DieBefore,
-    /// Who asks is killed after it is done.
+    /// The caller is killed after the call is executed.
     DieAfter,
-    /// A query is answered as it was the last time, if that is not too long ago: an index that lags.
+    /// A query gets the same answer as the last time, if that is not too long ago: an index that lags.
     Stale,
-    /// A query of an index is answered with each of its items twice: they move in the index while it is read.
+    /// A query of an index returns each of its items twice, as if they moved in the index while it was read.
     Repeat,
 }
 
-/// How a call fares.
+/// The delay and the fault of a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
-    /// How long it takes.
+    /// How long the call takes.
     pub delay: Duration,
-    /// What goes wrong.
+    /// The fault, if any.
     pub fault: Option<Fault>,
 }
 
-/// Says how a call fares: of that operation, and with that number on its line.
+/// Returns the faults of a call, by its operation and its number on the line.
 pub type FaultScript = Arc<dyn Fn(&str, usize) -> Faults + Send + Sync>;
 
 /// Tables, queues and secrets.
@@ -88,15 +88,15 @@ impl fmt::Debug for Cloud {
     }
 }
 
-/// Over which one caller calls.
+/// The connection of one caller to the cloud.
 #[derive(Clone)]
 pub struct Line {
     cloud: Arc<Cloud>,
     fault_script: FaultScript,
     count: Arc<AtomicUsize>,
-    /// The last answer to each query, and when it was given.
+    /// The last response to each query, and when it was given.
     last: Arc<Mutex<BTreeMap<String, (Timestamp, Reply)>>>,
-    /// The trace header that Lambda gave the caller with its event.
+    /// The trace header that the caller got with its event.
     trace: Arc<Mutex<Option<String>>>,
     /// Notified when the caller must die.
     pub dies: Arc<Notify>,
@@ -109,7 +109,7 @@ impl fmt::Debug for Line {
 }
 
 impl Cloud {
-    /// Makes the template's tables, and queues that go by that clock.
+    /// Creates the template's tables, and queues on that clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
@@ -126,7 +126,7 @@ impl Cloud {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
-    /// Returns a line on which calls fare as `fault_script` says.
+    /// Returns a line on which calls have the faults of `fault_script`.
     #[must_use]
     pub fn line(self: &Arc<Self>, fault_script: FaultScript) -> Line {
         let cloud = Arc::clone(self);
@@ -140,7 +140,7 @@ impl Cloud {
         }
     }
 
-    /// Does a call and answers it.
+    /// Executes a call and returns the response.
     fn answer(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let (service, operation) = target.split_once('.').expect("a target names a service and an operation");
         *self.calls.lock().unwrap().entry(operation.to_owned()).or_default() += 1;
@@ -160,13 +160,13 @@ impl Cloud {
 }
 
 impl Line {
-    /// Says with which trace header the caller is invoked from now on. The SDK takes it from the environment, which all callers of one
-    /// process share: for them the line adds it.
+    /// Sets the trace header of the caller's invocation. The SDK would read it from the environment, which all callers
+    /// in one process share, so the line adds it.
     pub fn invoked_with(&self, trace: Option<String>) {
         *self.trace.lock().unwrap() = trace;
     }
 
-    /// Makes a call, as it fares; `trace` is the header that came with it.
+    /// Makes a call with its faults; `trace` is the trace header of the request.
     async fn call(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let own = self.trace.lock().unwrap().clone();
         let trace = trace.or(own.as_deref());
@@ -203,7 +203,7 @@ impl Line {
         }
     }
 
-    /// Keeps an answer to a query, and returns the one before, unless that is too old.
+    /// Stores a response to a query, and returns it with the previous one, unless that is too old.
     fn remember(&self, body: &[u8], reply: Reply) -> (Reply, Option<Reply>) {
         let now = self.cloud.clock.now();
         let before = self.last.lock().unwrap().insert(query_of(body), (now, reply.clone()));
@@ -211,13 +211,13 @@ impl Line {
         (reply, before.map(|(_, reply)| reply))
     }
 
-    /// Ends the caller, whatever it waits for.
+    /// Kills the caller, whatever it waits for.
     pub async fn die<T>(&self) -> T {
         self.dies.notify_one();
         std::future::pending().await
     }
 
-    /// Does the half of a call that has entries, and refuses the other half.
+    /// Executes half of the entries of a batched call, and refuses the others.
     fn answer_some(&self, target: &str, body: &[u8], trace: Option<&str>) -> Reply {
         let mut request: Value = serde_json::from_slice(body).unwrap();
         let (path, refusal) = match target.split_once('.').map(|(_, operation)| operation) {
@@ -251,7 +251,7 @@ impl Line {
     }
 }
 
-/// Takes every second entry out, and leaves one at least.
+/// Removes every second entry and returns the removed ones; at least one stays.
 fn every_second(entries: &mut Vec<Value>) -> Vec<Value> {
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     for (index, entry) in entries.drain(..).enumerate() {
@@ -261,7 +261,7 @@ fn every_second(entries: &mut Vec<Value>) -> Vec<Value> {
     taken
 }
 
-/// Repeats each item of an answer to a query of an index; a table itself holds each once.
+/// Repeats each item in the response to a query of an index. A query of a table is unchanged.
 fn repeated(body: &[u8], reply: Reply) -> Reply {
     let request: Value = serde_json::from_slice(body).unwrap();
     let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
@@ -274,7 +274,7 @@ fn repeated(body: &[u8], reply: Reply) -> Reply {
     Reply { status: reply.status, body: answer.to_string() }
 }
 
-/// Returns what tells queries apart, whatever time they name.
+/// Returns a query without its time, so that repeated queries can be recognised.
 fn query_of(body: &[u8]) -> String {
     let mut request: Value = serde_json::from_slice(body).unwrap();
     if let Some(values) = request["ExpressionAttributeValues"].as_object_mut() {

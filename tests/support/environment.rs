@@ -1,4 +1,4 @@
-//! Where the stack is, names in it that are not taken, and waiting for what it does.
+//! The location of the stack, unique names in it, and waiting for its effects.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test`"))
 }
 
-/// A name that no other test and no other run uses.
+/// Returns a name that no other test or run uses.
 #[must_use]
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Asks again and again until there is an answer, for at most 30 seconds.
+/// Polls until `ask` returns a value, for at most 30 seconds.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {

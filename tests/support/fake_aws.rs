@@ -1,4 +1,5 @@
-//! What fan-out asks of AWS, in memory: so that a hundred thousand records take seconds, and any answer can be made to fail.
+//! An in-memory imitation of the AWS calls that fan-out makes. A hundred thousand records take seconds, and a test can
+//! make any call fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,38 +23,38 @@ use crate::refusals::refusal;
 
 pub use way::Trap;
 
-/// How a message is refused for what it holds.
+/// How a message is refused because of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its entry fails, and the others of the call do not.
+    /// Its entry fails; the other entries of the call succeed.
     Entry,
-    /// The whole call fails, and does not say for which of its messages.
+    /// The whole call fails, without saying because of which message.
     Call,
 }
 
-/// A fault: it is used up by the call that it meets.
+/// A fault of the next matching call only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The Registry is throttled.
     Throttle,
     /// Every second entry of a batch of messages is refused.
     RefuseSome,
-    /// The messages are taken, and the answer is lost.
+    /// The messages are accepted, but the answer is lost.
     LoseAnswer,
-    /// The call is never answered, and its messages are not taken.
+    /// The call never returns, and its messages are not accepted.
     HangBefore,
-    /// The call is never answered, and its messages are taken.
+    /// The call never returns, but its messages are accepted.
     HangAfter,
 }
 
-/// A subscription as of a generation; `None` if there is nothing more to send.
+/// The subscription of a webhook, as written at a generation.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// The webhook's id.
     pub webhook: String,
     /// The tenant's generation when it was written.
     pub generation: u64,
-    /// What it wants.
+    /// The subscription; `None` if the webhook gets no more events.
     pub subscription: Option<Subscription>,
 }
 
@@ -66,39 +67,39 @@ pub struct FakeAws {
     pub tenants: Mutex<HashMap<String, Vec<Row>>>,
     /// The bodies of messages in the deliveries queue.
     pub deliveries: Mutex<Vec<String>>,
-    /// The bodies of messages in the queue of renderings that had no room in their shard.
+    /// The bodies of messages in the renderings queue.
     pub renderings: Mutex<Vec<String>>,
     /// The items of stored bodies, by their keys.
     pub bodies: Mutex<BTreeMap<(String, String), Value>>,
-    /// The bodies of messages in stream-failures.
+    /// The bodies of messages in the stream-failures queue.
     pub failures: Mutex<Vec<String>>,
     /// The next fault.
     pub fault: Mutex<Option<Fault>>,
     /// Whether the Registry is throttled, until this is cleared.
     pub throttled: AtomicBool,
-    /// How many milliseconds a write of events takes.
+    /// The duration of a write of events, in milliseconds.
     pub slowness: AtomicU64,
-    /// How many milliseconds a call with messages takes.
+    /// The duration of a call that sends messages, in milliseconds.
     pub sluggishness: AtomicU64,
-    /// The tenant whose archive is throttled until a test says otherwise; `*` stands for all, and then the calls fail.
+    /// The tenant whose archive is throttled, until the test clears this. With `*`, all calls fail instead.
     pub full: Mutex<Option<String>>,
-    /// The keys of the archived events, partition and sort key.
+    /// The keys of the archived events: partition key and sort key.
     pub archived: Mutex<Vec<(String, String)>>,
-    /// A text that no message to the deliveries queues may hold, and how one that does is refused.
+    /// A text that makes a message to the deliveries queues invalid, and how such a message is refused.
     pub forbidden: Mutex<Option<(String, Refusal)>>,
-    /// Whether the Events table finds every single write invalid.
+    /// Whether the Events table refuses every `PutItem` as invalid.
     pub picky: AtomicBool,
     /// Notified when a call hangs.
     pub hangs: Notify,
-    /// Whether messages are only counted.
+    /// Whether messages are only counted and not kept.
     pub forgets: AtomicBool,
-    /// How many messages were taken.
+    /// How many messages were accepted.
     pub taken: AtomicUsize,
-    /// How many calls there were, by operation.
+    /// The number of calls of each operation.
     pub calls: Mutex<HashMap<String, usize>>,
 }
 
-/// The environment of fan-out with which it finds the one that listens there.
+/// Returns the environment with which fan-out calls the imitation at that URL.
 #[must_use]
 pub fn fanout_environment(url: &str) -> HashMap<String, String> {
     let queue = |name: &str| format!("{url}/000000000000/{name}");
@@ -123,7 +124,7 @@ pub fn fanout_environment(url: &str) -> HashMap<String, String> {
 }
 
 impl FakeAws {
-    /// Listens; returns what it answers with, and where.
+    /// Starts to listen; returns the imitation and its URL.
     pub async fn start() -> (Arc<Self>, String) {
         let fake = Arc::new(Self::default());
         let app = Router::new().fallback(answer).with_state(Arc::clone(&fake));
@@ -177,7 +178,7 @@ impl FakeAws {
         json!({"Responses": responses, "UnprocessedKeys": {}})
     }
 
-    /// The subscriptions of a tenant above a generation.
+    /// Returns the items of a query: a tenant's subscriptions above a generation, or the parts of a body.
     async fn query(&self, request: &Value) -> Value {
         let values = &request["ExpressionAttributeValues"];
         let pk = values[":pk"]["S"].as_str().unwrap();
@@ -186,7 +187,7 @@ impl FakeAws {
             let items: Vec<&Value> = bodies.iter().filter(|(key, _)| key.0 == pk).map(|(_, item)| item).collect();
             return json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items});
         }
-        // No tenant has used anything of its budgets.
+        // No tenant has used any of its budgets.
         let Some(tenant) = pk.strip_prefix("S#") else { return json!({"Count": 0, "ScannedCount": 0, "Items": []}) };
         let seen: u64 = values[":seen"]["N"].as_str().unwrap().parse().unwrap();
         let tenants = self.tenants.lock().await;
@@ -248,7 +249,7 @@ impl FakeAws {
         }
     }
 
-    /// A write of up to 25 events: those of a tenant whose partition is throttled are left for later.
+    /// Writes up to 25 events. Those of a tenant whose partition is throttled are returned as unprocessed.
     async fn archive(&self, request: &Value) -> Response {
         tokio::time::sleep(Duration::from_millis(self.slowness.load(Ordering::Relaxed))).await;
         let full = self.full.lock().await.clone();
@@ -276,7 +277,7 @@ impl FakeAws {
     }
 }
 
-/// The form that DynamoDB has on the wire.
+/// Returns an item in DynamoDB's JSON.
 fn item(value: &impl Serialize) -> Value {
     let item: serde_dynamo::Item = serde_dynamo::to_item(value).unwrap();
     serde_json::to_value(item).unwrap()

@@ -1,4 +1,4 @@
-//! Webhooks in a [`Cloud`], with their secrets: written by the code that the API writes them with.
+//! Webhooks and their secrets in a [`Cloud`], written by the same code as in the API.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Makes the deployment's fingerprint key, and no webhook yet.
+    /// Creates the deployment's fingerprint key, but no webhook.
     pub async fn new(cloud: &Arc<Cloud>) -> Self {
         cloud.secrets.put("/test/fingerprint-key", "1", KEY);
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
@@ -35,7 +35,7 @@ impl Hooks {
         Self { cloud: Arc::clone(cloud), registry, writer }
     }
 
-    /// Creates the webhook of that number, with these settings in addition to its name.
+    /// Creates the webhook with that number and these settings.
     pub async fn create(&self, tenant: &str, number: u128, settings: Value) -> Webhook {
         let at = Timestamp::UNIX_EPOCH;
         let mut all = json!({"name": format!("webhook {number}")});
@@ -53,12 +53,12 @@ impl Hooks {
         webhook
     }
 
-    /// Returns a webhook as it is now.
+    /// Returns the current state of a webhook.
     pub async fn read(&self, tenant: &TenantId, id: WebhookId) -> Webhook {
         self.registry.webhook(tenant, id).await.unwrap().unwrap().webhook
     }
 
-    /// Changes a webhook as it is now, at that time.
+    /// Applies a change to the current state of a webhook, at the time `now`.
     pub async fn change(&self, tenant: &TenantId, id: WebhookId, now: Timestamp, change: impl FnOnce(&mut Webhook)) {
         let mut webhook = self.read(tenant, id).await;
         webhook.touch(now, "test");
@@ -66,7 +66,7 @@ impl Hooks {
         self.writer.update(&webhook, &[]).await.unwrap();
     }
 
-    /// Lets a webhook fetch tokens at that URL.
+    /// Gives a webhook an OAuth authorization with that token URL.
     pub async fn authorize(&self, tenant: &TenantId, id: WebhookId, token_url: &str) {
         let secret = secret(7);
         let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);

@@ -1,5 +1,5 @@
-//! A function's real binary, fed by a Lambda runtime API on loopback: to replay an event, and to kill a process at a point
-//! that the deployed stack would not wait at.
+//! Runs a function's real binary against a Lambda runtime API on loopback. A test can replay an event, and kill the
+//! process at a point that cannot be hit in the deployed stack.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use tokio::sync::{Mutex, mpsc};
 use crate::Stack;
 use crate::environment::variable;
 
-/// How variables end that name what a role allows.
+/// The suffixes of variables that name resources of a role's policy.
 const RESOURCES: [&str; 4] = ["_TABLE", "_QUEUE_URL", "_ARN", "_PREFIX"];
 
-/// How long an invocation may take by default.
+/// The default timeout of an invocation.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running function.
@@ -34,7 +34,7 @@ pub struct Function {
     events: mpsc::Sender<Value>,
     responses: mpsc::Receiver<Result<Value, Value>>,
     runtime: Arc<Runtime>,
-    /// From starting the process to its first request for work.
+    /// The time from the start of the process to its first request for an event.
     pub start_up: Duration,
 }
 
@@ -43,14 +43,15 @@ struct Runtime {
     events: Mutex<mpsc::Receiver<Value>>,
     responses: mpsc::Sender<Result<Value, Value>>,
     asked: mpsc::Sender<()>,
-    /// In milliseconds.
+    /// The timeout of an invocation, in milliseconds.
     allowed: AtomicU64,
     trace: std::sync::Mutex<String>,
 }
 
 impl Function {
-    /// Starts the binary that was built for the function with that logical id, such as `DeliverFunction`, with the rights of its
-    /// role; if the test names tables, queues or secrets of its own, which no role knows, with those of the account.
+    /// Starts the binary of the function with that logical id, such as `DeliverFunction`, with the credentials of its
+    /// role. If the test passes its own tables, queues or secrets, which no role allows, it runs with the credentials
+    /// of the account.
     pub async fn start(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> Self {
         let mut all = stack.function_environment();
         if !environment.iter().any(|(name, _)| RESOURCES.iter().any(|resource| name.ends_with(resource))) {
@@ -60,7 +61,7 @@ impl Function {
         Self::spawn(&binary(logical_id), all).await
     }
 
-    /// Starts a binary with that environment in addition to this process's own.
+    /// Starts a binary with that environment in addition to the one of this process.
     pub async fn spawn(binary: &Path, environment: HashMap<String, String>) -> Self {
         let (events, pending) = mpsc::channel(16);
         let (done, responses) = mpsc::channel(16);
@@ -91,41 +92,41 @@ impl Function {
         Self { child, events, responses, runtime, start_up: started.elapsed() }
     }
 
-    /// Says how long an invocation may take from now on.
+    /// Sets the timeout of later invocations.
     pub fn allow(&self, time: Duration) {
         self.runtime.allowed.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
-    /// Says what the trace header is that the next events come with.
+    /// Sets the trace header of later events.
     pub fn trace(&self, header: String) {
         *self.runtime.trace.lock().unwrap() = header;
     }
 
-    /// Hands over an event without waiting for what becomes of it.
+    /// Passes an event to the function without waiting for the response.
     pub async fn send(&self, event: Value) {
         self.events.send(event).await.unwrap();
     }
 
-    /// Hands over an event and returns the response.
+    /// Passes an event to the function and returns the response.
     pub async fn invoke(&mut self, event: Value) -> Value {
         self.try_invoke(event).await.unwrap_or_else(|error| panic!("the function failed: {error}"))
     }
 
-    /// Hands over an event and returns the response.
+    /// Passes an event to the function and returns the response.
     ///
     /// # Errors
     ///
-    /// What the function reported to the runtime API instead.
+    /// The error that the function reported to the runtime API.
     pub async fn try_invoke(&mut self, event: Value) -> Result<Value, Value> {
         self.send(event).await;
         tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("a response in time").unwrap()
     }
 
-    /// Returns the process's id.
+    /// Returns the process id.
     ///
     /// # Panics
     ///
-    /// If it has ended.
+    /// If the process has ended.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the function runs")
@@ -149,7 +150,7 @@ fn role(logical_id: &str) -> HashMap<String, String> {
     all.remove(logical_id).unwrap_or_else(|| panic!("the template has no role for {logical_id}"))
 }
 
-/// Returns the binary that was built for a function.
+/// Returns the path of a function's binary.
 #[must_use]
 pub fn binary(logical_id: &str) -> PathBuf {
     PathBuf::from(variable("DYNAHOOK_BUILD")).join(logical_id).join("bootstrap")

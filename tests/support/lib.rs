@@ -1,8 +1,8 @@
-//! What the end-to-end tests stand on: the deployed stack, a receiver, tokens, and a Lambda runtime of our own.
+//! Support for the tests: the deployed stack, receivers, tokens, a Lambda runtime, and in-memory imitations of AWS.
 //!
-//! `make test` brings the stack up and says by environment variables where it is.
-#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::disallowed_methods, reason = "the tests stand outside: they read the clock and dial")]
+//! `make test` starts the stack and passes its location in environment variables.
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that cannot continue panics")]
+#![expect(clippy::disallowed_methods, reason = "the tests read the clock and dial themselves")]
 
 pub mod cloud;
 mod environment;
@@ -34,7 +34,7 @@ use domain::signing::sign::{Keys, Signed, sign};
 use domain::signing::signature::SignatureScheme;
 use jiff::Timestamp;
 
-/// The headers of a call that is signed in this way.
+/// Returns the headers of a call with this signature scheme.
 #[must_use]
 pub fn signed(
     scheme: SignatureScheme,
@@ -47,20 +47,20 @@ pub fn signed(
     sign(&[scheme.into()], Keys { secrets, signing_keys: &[] }, &request)
 }
 
-/// The key of a delivery's row. A webhook's deliveries spread over eight partitions.
+/// Returns the key of a delivery's row. A webhook's deliveries are spread over eight partitions.
 #[must_use]
 pub fn row_key(webhook: WebhookId, delivery: DeliveryId) -> HashMap<String, AttributeValue> {
     let key = [("pk", format!("W#{webhook}#{}", delivery.shard(8))), ("sk", delivery.to_string())];
     key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into()
 }
 
-/// The path of something that belongs to a webhook.
+/// Returns the API path of something that belongs to a webhook.
 #[must_use]
 pub fn path(webhook: &serde_json::Value, rest: &str) -> String {
     format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
 }
 
-/// The time on the wall.
+/// Returns the current time.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::now()

@@ -1,4 +1,4 @@
-//! A way to AWS that counts who passes, and where a call can be cut.
+//! A proxy in front of the emulator that records calls and can cut them.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,21 +8,21 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Notify;
 
-/// What happens to a call instead of passing.
+/// How a call is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// It is not made, and no answer ever comes: the test kills the caller.
+    /// The call is not made, and never returns: the test kills the caller.
     Before,
-    /// It is made, and no answer ever comes.
+    /// The call is made, but never returns.
     After,
-    /// It is throttled.
+    /// The call is throttled.
     Throttle,
 }
 
-/// Forwards every call to the emulator, and remembers its name.
+/// Forwards every call to the emulator, and records its name.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens.
+    /// Its URL.
     pub url: String,
     shared: Arc<Shared>,
 }
@@ -30,18 +30,20 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct Shared {
     calls: Mutex<Vec<String>>,
-    /// The next call of that name is cut; a throttled one stays so until another cut is set.
+    /// The name of the next call to cut, and how. A throttle applies to all later calls of that name until another cut
+    /// is set.
     cut: Mutex<Option<(String, Cut)>>,
     met: Notify,
 }
 
 impl Proxy {
-    /// Lets everything pass.
+    /// Starts a proxy that forwards everything.
     pub async fn start() -> Self {
         Self::refusing("").await
     }
 
-    /// Lets everything pass but calls of that name: DynamoDB does not know them then.
+    /// Starts a proxy that forwards everything except calls of that name, which it answers like a DynamoDB that does
+    /// not know the operation.
     pub async fn refusing(refused: &'static str) -> Self {
         let shared = Arc::new(Shared::default());
         let state = Arc::clone(&shared);
@@ -75,7 +77,7 @@ impl Proxy {
         Self { url, shared }
     }
 
-    /// Returns the names of the calls since it was asked last.
+    /// Returns the names of the calls since the last call of this function.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.calls.lock().unwrap())
@@ -86,12 +88,12 @@ impl Proxy {
         *self.shared.cut.lock().unwrap() = Some((call.to_owned(), cut));
     }
 
-    /// Lets everything pass again.
+    /// Forwards everything again.
     pub fn mend(&self) {
         *self.shared.cut.lock().unwrap() = None;
     }
 
-    /// Waits until the call that should be cut has come.
+    /// Waits until the call has been cut.
     pub async fn was_cut(&self) {
         tokio::time::timeout(std::time::Duration::from_secs(30), self.shared.met.notified()).await.expect("the call");
     }

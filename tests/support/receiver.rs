@@ -1,4 +1,4 @@
-//! A receiver on loopback whose answers the test decides.
+//! A receiver on loopback whose responses the test chooses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ pub enum Answer {
     Json(&'static str),
     /// With a redirect to this URL.
     Redirect(&'static str),
-    /// With this status, after a while.
+    /// With this status, after a delay.
     After(Duration, u16),
     /// Not at all.
     Hang,
@@ -30,29 +30,29 @@ pub enum Answer {
 pub struct Received {
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, to the byte.
+    /// Its body, unchanged.
     pub body: Bytes,
-    /// When.
+    /// When it arrived.
     pub at: Instant,
 }
 
-/// Listens until it is dropped.
+/// A receiver that keeps all requests.
 #[derive(Debug)]
 pub struct Receiver {
-    /// Where it listens.
+    /// Its URL.
     pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
     under_way: Arc<AtomicUsize>,
 }
 
 impl Received {
-    /// The header's text.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
@@ -65,7 +65,7 @@ impl Received {
 }
 
 impl Receiver {
-    /// Listens, and answers the request of that number (from 0) as `answer` says.
+    /// Starts a receiver that answers the request with number `n`, from 0, with `answer(n)`.
     pub async fn start(answer: impl Fn(usize) -> Answer + Clone + Send + Sync + 'static) -> Self {
         let received = Arc::new(Mutex::new(Vec::new()));
         let under_way = Arc::new(AtomicUsize::new(0));
@@ -87,18 +87,18 @@ impl Receiver {
         Self { url, received, under_way }
     }
 
-    /// A receiver that takes everything.
+    /// Starts a receiver that accepts everything.
     pub async fn accepting() -> Self {
         Self::start(|_| Answer::Status(204)).await
     }
 
-    /// What has arrived so far.
+    /// Returns the requests that have arrived so far.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
-    /// How many requests wait for their answers; follows the receiver.
+    /// Returns the counter of requests that wait for a response; it is updated while the receiver runs.
     #[must_use]
     pub fn under_way(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.under_way)

@@ -1,13 +1,13 @@
-//! What AWS refuses of a call that is made of parts: too many of them, or two about the same thing.
+//! Which batched calls AWS refuses: those with too many parts, or with two parts for the same item or id.
 //!
-//! The engine behind [`Tables`](crate::cloud::Tables) and the emulator know most of it. It is here for whatever imitates AWS in
-//! memory, so that a call with copies fails in a test as it does on AWS: as a whole.
+//! The engine behind [`Tables`](crate::cloud::Tables) and the emulator check most of it too. All in-memory imitations
+//! of AWS use this module, so that a call with duplicates fails as a whole, as on AWS.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// How AWS refuses a call.
+/// The error with which AWS refuses a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) kind: &'static str,
@@ -19,13 +19,13 @@ const VALIDATION: &str = "com.amazon.coral.validate#ValidationException";
 /// The most bytes of the bodies of one `SendMessageBatch`.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// What a part of a call is about, and of how many bytes it is.
+/// A part of a call: the item or id that it is for, and its size.
 struct Part {
     about: String,
     bytes: usize,
 }
 
-/// Returns how AWS refuses a call, whatever its tables and queues hold, if it does.
+/// Returns the error with which AWS refuses a call because of the request alone, if it does.
 pub(crate) fn refusal(operation: &str, body: &[u8]) -> Option<Refusal> {
     if !matches!(operation, "BatchGetItem" | "BatchWriteItem" | "TransactWriteItems" | "SendMessageBatch") {
         return None;
@@ -70,7 +70,7 @@ fn refuse(operation: &str, request: &Value) -> Option<Refusal> {
     }
 }
 
-/// The item of a table that has that key, or is named by it; all our tables have the same names of keys.
+/// Returns the part for an item of a table. `key` is its key or the whole item; all tables use the same key names.
 fn item(table: &str, key: &Value) -> Part {
     Part { about: format!("{table} {} {}", key["pk"], key["sk"]), bytes: 0 }
 }
@@ -119,7 +119,7 @@ mod tests {
         json!({"pk": {"S": "a"}, "sk": {"S": sk}})
     }
 
-    /// A call of each operation about two things.
+    /// Returns a call of an operation with two parts.
     fn call(operation: &str, first: &str, second: &str) -> Value {
         let keys = [key(first), key(second)];
         match operation {

@@ -1,4 +1,4 @@
-//! The deployed stack, and a tenant of one's own in it.
+//! The deployed stack, and tenants for single tests.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,11 +20,11 @@ pub struct Stack {
     outputs: HashMap<String, String>,
     endpoint: String,
     http: reqwest::Client,
-    /// DynamoDB, as an application uses it.
+    /// A DynamoDB client, for the part of an application.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// SQS, as an operator uses it.
+    /// An SQS client, for the part of an operator.
     pub sqs: aws_sdk_sqs::Client,
-    /// The project's own adapters.
+    /// The clients of `shared/aws`.
     pub aws: aws::Aws,
 }
 
@@ -59,7 +59,7 @@ impl Stack {
         self.outputs.get(name).unwrap_or_else(|| panic!("the template has no output {name}"))
     }
 
-    /// Returns a tenant of one's own.
+    /// Returns a new tenant.
     #[must_use]
     pub fn tenant(&self) -> Tenant {
         let name = unique("tenant");
@@ -90,7 +90,7 @@ impl Stack {
         ask(request.body(body.unwrap_or_default().to_owned())).await
     }
 
-    /// Returns a request to the gateway; `path` is the whole one.
+    /// Returns a request to the gateway; `path` is the full path.
     pub fn to(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.endpoint))
     }
@@ -101,7 +101,7 @@ impl Stack {
         std::fs::read_to_string(format!("{}/jwks.json", variable("DYNAHOOK_KEYS"))).unwrap()
     }
 
-    /// Returns what the template tells the functions, all of it.
+    /// Returns the environment variables of all functions in the template.
     #[must_use]
     pub fn function_environment(&self) -> HashMap<String, String> {
         let outputs = [
@@ -137,7 +137,7 @@ impl Stack {
     }
 }
 
-/// Sends a request of the API, and keeps the answer.
+/// Sends a request to the API, and records the response for the search for secrets.
 pub async fn ask(request: RequestBuilder) -> Response {
     let (client, request) = request.build_split();
     let request = request.unwrap();
@@ -150,16 +150,16 @@ pub async fn ask(request: RequestBuilder) -> Response {
     whole.body(body).unwrap().into()
 }
 
-/// Keeps an answer of the API for the search for secrets at the end of `make test`.
+/// Records a response of the API for the search for secrets at the end of `make test`.
 pub fn keep(method: &str, path: &str, headers: &str, body: &str) {
     let line = json!({"method": method, "path": path, "headers": headers, "body": body});
     let mut file = File::options().append(true).create(true).open(variable("DYNAHOOK_ANSWERS")).unwrap();
-    // At once, as other processes write to the file too.
+    // One write for the whole line, because other processes write to the file too.
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 impl Tenant {
-    /// Returns one of its applications, with a token of its own.
+    /// Returns the tenant with the token of one of its applications.
     #[must_use]
     pub fn application(&self, app: &str) -> Self {
         let token = Claims::new(&self.name, &["ADMIN"]).with("app_id", json!(app)).rs256();
@@ -198,7 +198,7 @@ impl Tenant {
         list["data"].as_array().unwrap().clone()
     }
 
-    /// Tests a webhook, and waits for the outcome.
+    /// Starts a test of a webhook, and waits for the outcome.
     pub async fn tested(&self, webhook: &Value, sample: Option<&Value>) -> Value {
         let path = format!("/webhooks/{}", webhook["id"].as_str().unwrap());
         let (status, test) = self.call(Method::POST, &format!("{path}/test"), sample).await;
@@ -220,14 +220,14 @@ impl Tenant {
         .await
     }
 
-    /// Puts one of the tenant's items.
+    /// Puts an item of the tenant.
     pub async fn put(&self, item: &str, attributes: &[(&str, AttributeValue)]) {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         let item = self.key(item).into_iter().chain(attributes).collect();
         self.stack.dynamodb.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
     }
 
-    /// Deletes one of the tenant's items.
+    /// Deletes an item of the tenant.
     pub async fn remove(&self, item: &str) {
         let key = self.key(item);
         self.stack.dynamodb.delete_item().table_name(TABLE).set_key(Some(key)).send().await.unwrap();

@@ -1,16 +1,16 @@
-//! Tokens of the local issuer, good and bad.
+//! Valid and invalid tokens of the local issuer.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The claims of a token, to be changed before it is signed.
+/// The claims of a token, which can be changed before signing.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Claims(Value);
 
 impl Claims {
-    /// Claims that are valid for an hour: this tenant, these roles.
+    /// Returns claims of this tenant with these roles, valid for an hour.
     #[must_use]
     pub fn new(tenant: &str, roles: &[&str]) -> Self {
         let now = jiff::Timestamp::now().as_second();
@@ -20,7 +20,7 @@ impl Claims {
         }))
     }
 
-    /// Sets a claim; `null` takes it away.
+    /// Sets a claim; `null` removes it.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         if value.is_null() {
@@ -37,7 +37,7 @@ impl Claims {
         self.sign(Algorithm::RS256, "rsa", &EncodingKey::from_rsa_pem(&key("rsa")).unwrap())
     }
 
-    /// Signs with the issuer's RSA key, naming another one.
+    /// Signs with the issuer's RSA key, but with another key id.
     #[must_use]
     pub fn rs256_by(&self, kid: &str) -> String {
         self.sign(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(&key("rsa")).unwrap())
@@ -49,7 +49,7 @@ impl Claims {
         self.sign(Algorithm::ES256, "ec", &EncodingKey::from_ec_pem(&key("ec")).unwrap())
     }
 
-    /// Signs with a secret that anybody may choose, naming the issuer's key.
+    /// Signs with a guessable secret, but with the id of the issuer's key.
     #[must_use]
     pub fn hs256(&self) -> String {
         self.sign(Algorithm::HS256, "rsa", &EncodingKey::from_secret(b"guess"))

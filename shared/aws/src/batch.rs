@@ -1,6 +1,6 @@
-//! Batched reads and writes, to the last unprocessed key.
+//! Batched reads and writes, repeated until no key is left unprocessed.
 //!
-//! DynamoDB refuses a whole call that has a key twice. No caller can make such a call: here each key is taken once.
+//! DynamoDB refuses a call that contains a key twice. This module removes duplicate keys, so no caller can cause that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use crate::StoreError;
 use crate::items::{Item, identity};
 
-/// How often what DynamoDB left unprocessed is asked for again.
+/// The most times that a batch is sent until DynamoDB has processed all of it.
 const ROUNDS: u32 = 5;
 
 /// The most keys that one `BatchGetItem` takes.
@@ -21,8 +21,10 @@ const MAX_KEYS: usize = 100;
 /// The most items that one `BatchWriteItem` takes.
 pub(crate) const MAX_WRITES: usize = 25;
 
-/// Reads items of several tables, consistently, with as few calls as there can be, all at once. Returns the items by table, each once
-/// however often its key is wanted; a key that has no item is not there.
+/// Reads items of several tables, consistently, in as few calls as possible, all in parallel.
+///
+/// Returns the items by table, each once even if its key is given several times. A key without an item is absent from
+/// the result.
 pub(crate) async fn get(
     client: &Client,
     wanted: Vec<(String, Item)>,
@@ -30,7 +32,7 @@ pub(crate) async fn get(
     get_some_of(client, wanted, None).await
 }
 
-/// Reads as [`get`] does, of each item only the attributes that `projection` names, between commas.
+/// Reads like [`get`], but only the attributes of each item that `projection` lists, separated by commas.
 pub(crate) async fn get_some_of(
     client: &Client,
     wanted: Vec<(String, Item)>,
@@ -45,7 +47,7 @@ pub(crate) async fn get_some_of(
     Ok(found)
 }
 
-/// Reads as many items as one call takes; a table may come several times.
+/// Reads the items of one call. A table may appear several times in the result.
 async fn get_few(
     client: &Client,
     wanted: &[(String, Item)],
@@ -80,7 +82,7 @@ async fn get_few(
     Ok(found)
 }
 
-/// Puts items, each whatever was there before. Of several with one key the last one is put, as if they were put one by one.
+/// Puts items unconditionally. Of several items with the same key, the last one wins, as if they were put one by one.
 pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
     let items = last_of_each_key(items)?;
     for chunk in items.chunks(MAX_WRITES) {
@@ -109,24 +111,24 @@ pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Resul
     Ok(())
 }
 
-/// Leaves each key of a table once.
+/// Removes duplicate keys.
 fn each_key_once(wanted: Vec<(String, Item)>) -> Result<Vec<(String, Item)>, StoreError> {
     let keys = wanted.into_iter().map(|(table, key)| Ok(((table.clone(), identity(&key)?), (table, key))));
     Ok(keys.collect::<Result<BTreeMap<_, _>, StoreError>>()?.into_values().collect())
 }
 
-/// Leaves the last item of each key, in the order of their keys: the same items make the same calls.
+/// Keeps the last item of each key. The result is sorted by key, so the same items make the same calls.
 fn last_of_each_key(items: Vec<Item>) -> Result<Vec<Item>, StoreError> {
     let items = items.into_iter().map(|item| Ok((identity(&item)?, item)));
     Ok(items.collect::<Result<BTreeMap<_, _>, StoreError>>()?.into_values().collect())
 }
 
-/// Waits before another round: 50 ms, 100 ms, 200 ms …
+/// Waits before a retry: 50 ms, 100 ms, 200 ms …; fails after the last round.
 pub(crate) async fn pause(round: u32) -> Result<(), StoreError> {
     match round {
         0 => {}
         1..ROUNDS => tokio::time::sleep(Duration::from_millis(25 << round)).await,
-        _ => return Err(StoreError::Unavailable(format!("still throttled after {ROUNDS} rounds of a batch"))),
+        _ => return Err(StoreError::Unavailable(format!("DynamoDB still throttles a batch after {ROUNDS} tries"))),
     }
     Ok(())
 }

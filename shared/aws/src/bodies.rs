@@ -1,4 +1,4 @@
-//! Bodies that do not fit a message: compressed, and in as many items as it takes.
+//! Bodies that are too large for a message: compressed, and split into as many items as needed.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,11 @@ use sha2::{Digest as _, Sha256};
 use crate::StoreError;
 use crate::items::{IS_LIVE, from_item, live_at, text, to_item};
 
-/// How much of a body one item holds; an item may have 400 KB, keys and names included.
+/// The most bytes of a body in one item. DynamoDB's limit for an item is 400 KB, keys and names included.
 pub(crate) const CHUNK_BYTES: usize = 380_000;
 
-/// The most that a stored body may be unpacked to, in bytes. DynamoDB's two largest images, every byte of them escaped, fit.
+/// The most bytes that a stored body may unpack to. Two images of DynamoDB's maximum size fit, even with every byte
+/// escaped.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The stored bodies, in the Events table.
@@ -29,7 +30,7 @@ pub struct Bodies {
     table: String,
 }
 
-/// A part of a body, as the table knows it. Not `published`, so the table's own stream does not wake fan-out for it.
+/// A part of a body as an item. Its `kind` is not `published`, so the table's stream does not pass it to fan-out.
 #[derive(Debug, Serialize, Deserialize)]
 struct BodyItem {
     pk: String,
@@ -46,18 +47,19 @@ impl Bodies {
         Self { client, table }
     }
 
-    /// Returns the body as a message can carry it, after storing it if it is larger than `inline` bytes. The same body of
-    /// the same event is stored once, however often it is seen.
+    /// Returns the body in a form that fits a message: inline, or a reference after storing it if it is larger than
+    /// `inline` bytes. Storing the same body of the same event again overwrites it with the same items.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or does not take the body.
+    /// If the table is unavailable or refuses the body.
     pub async fn carry(&self, event: &str, body: &str, inline: usize, now: Timestamp) -> Result<Body, StoreError> {
         if body.len() <= inline {
             return Ok(Body::Inline(body.to_string()));
         }
         let packed = pack(body)?;
-        // Named by its content: a part is never overwritten by another one, whichever version of zstd packed it.
+        // The key contains a hash of the packed bytes. Another version of zstd may pack differently; with the hash, it
+        // cannot overwrite parts of this body.
         let key = format!("{event}-{}", hex::encode(&Sha256::digest(&packed)[..8]));
         let pk = format!("BODY#{key}");
         for (number, chunk) in packed.chunks(CHUNK_BYTES).enumerate() {
@@ -67,7 +69,7 @@ impl Bodies {
                 v: 1,
                 kind: "body".to_owned(),
                 zstd: chunk.to_vec(),
-                // A delivery is kept for so long after its last attempt, and that may come late.
+                // A delivery is kept for `KEPT` after its last write, which may come almost `KEPT` after the first one.
                 expires_at: (now + 2 * KEPT).as_second(),
             })?;
             let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
@@ -76,8 +78,8 @@ impl Bodies {
         Ok(Body::Stored(key))
     }
 
-    /// Renders the body of an event as a message can carry it; a template that fails makes one that says why. Returns the work that it
-    /// took, too.
+    /// Renders the body of an event, and returns it in a form that fits a message, with the work that the rendering
+    /// took. If the template fails, the body is [`Body::Failed`] with the error.
     ///
     /// # Errors
     ///
@@ -98,17 +100,17 @@ impl Bodies {
         Ok((body, work))
     }
 
-    /// Returns the text of a body, wherever it is.
+    /// Returns the text of a body, inline or stored.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or the body has expired. DynamoDB deletes the parts of an expired body one by one, so a body
-    /// counts as gone from the time that it expires.
+    /// If the table is unavailable or the body has expired. DynamoDB deletes the parts of an expired body one by one,
+    /// so an expired body counts as missing even while parts of it are left.
     pub async fn text<'a>(&self, body: &'a Body, now: Timestamp) -> Result<Cow<'a, str>, StoreError> {
         let key = match body {
             Body::Inline(text) => return Ok(Cow::Borrowed(text)),
             Body::Stored(key) => format!("BODY#{key}"),
-            Body::Failed(_) => return Err(StoreError::Missing { key: "a body that was never made".to_owned() }),
+            Body::Failed(_) => return Err(StoreError::Missing { key: "a body whose rendering failed".to_owned() }),
         };
         let mut pages = self
             .client
@@ -136,7 +138,7 @@ impl Bodies {
 
 /// Compresses a body.
 pub(crate) fn pack(body: &str) -> Result<Vec<u8>, StoreError> {
-    zstd::bulk::compress(body.as_bytes(), 3).map_err(|error| StoreError::inconsistent("a body to be packed", error))
+    zstd::bulk::compress(body.as_bytes(), 3).map_err(|error| StoreError::inconsistent("a body to compress", error))
 }
 
 /// Undoes [`pack`].

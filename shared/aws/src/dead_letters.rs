@@ -1,4 +1,4 @@
-//! The dead letter queue: a letter for each exhausted delivery, with the event and the row that go with it.
+//! The exhausted queue: a dead letter for each exhausted delivery, and the event and the row that belong to it.
 
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::message::Message;
@@ -11,7 +11,7 @@ use crate::ledger::AttemptKey;
 use crate::queue::{Outgoing, Receipt};
 use crate::{Events, Ledger, Queue, StoreError};
 
-/// The queue of exhausted deliveries, and where it is written that one is there.
+/// The exhausted queue, with the tables that record that a dead letter was sent.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     queue: Queue,
@@ -19,10 +19,10 @@ pub struct DeadLetters {
     ledger: Ledger,
 }
 
-/// A letter that was received.
+/// A dead letter that was received.
 #[derive(Debug)]
 pub struct Letter {
-    /// The message that starts the next cycle of its delivery.
+    /// The message that starts the next cycle of the delivery.
     pub message: Message,
     receipt: Receipt,
 }
@@ -32,10 +32,11 @@ impl DeadLetters {
         Self { queue, events, ledger }
     }
 
-    /// Buries exhausted deliveries and returns what became of each, in the same order. A failure leaves the row
-    /// due: the sweep does it again, and at worst there are two letters.
+    /// Sends exhausted deliveries to the exhausted queue, and returns the result of each, in the same order. After a
+    /// failure the row stays due and the sweep tries again; at worst there are two letters.
     ///
-    /// The event first, then the letter, and the row last: once the row says that its letter is there, no process looks at it again.
+    /// The event is published first, then the letter is sent, and the row is written last: after that, no process looks
+    /// at the delivery again.
     pub async fn send(&self, dead_letters: &[DeadLetter], now: Timestamp) -> Vec<Result<(), StoreError>> {
         let events: Vec<Event> = dead_letters.iter().filter_map(DeadLetter::event).collect();
         if let Err(error) = self.events.publish(&events, now).await {
@@ -55,8 +56,8 @@ impl DeadLetters {
         join_all(rows).await
     }
 
-    /// Receives some letters, up to ten, and hides them for a while; none if the queue has none to give now. What is no letter is
-    /// left there, and logged.
+    /// Receives up to ten letters and hides them for `hidden_for`. An empty result means that the queue has none to
+    /// give now. A message that is not a letter is logged and stays in the queue.
     ///
     /// # Errors
     ///
@@ -66,18 +67,18 @@ impl DeadLetters {
         let letters = received.filter_map(|received| match Message::from_json(&received.body) {
             Ok(message) => Some(Letter { message, receipt: received.receipt }),
             Err(error) => {
-                tracing::error!(%error, "a message in the queue of exhausted deliveries is no letter");
+                tracing::error!(%error, "a message in the exhausted queue is not a dead letter; it stays there");
                 None
             }
         });
         Ok(letters.collect())
     }
 
-    /// Removes letters, and returns how many are removed. One that is not comes again.
+    /// Deletes letters, and returns how many were deleted. The others are received again later.
     pub async fn remove(&self, letters: Vec<Letter>) -> usize {
         let removed = self.queue.delete(letters.into_iter().map(|letter| letter.receipt).collect()).await;
         for error in removed.iter().filter_map(|result| result.as_ref().err()) {
-            tracing::warn!(%error, "a letter was not removed; a later sweep will");
+            tracing::warn!(%error, "a dead letter was not deleted; a later sweep tries again");
         }
         removed.iter().filter(|result| result.is_ok()).count()
     }

@@ -1,47 +1,47 @@
-//! What can go wrong with a store, sorted by what a caller can do about it.
+//! Errors of the stores, sorted by what a caller can do about them.
 
 use std::fmt;
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-/// What a caller can do about a failed call decides the variants, not what AWS calls it.
+/// The error of a call. Each variant calls for another reaction of the caller, whatever AWS names the error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another writer was first, or the item exists already: read again and decide.
+    /// Another writer came first, or the item already exists: read again and decide.
     #[error("conflict on {key}")]
     Conflict {
-        /// What should have been written.
+        /// The key of the item that was not written.
         key: String,
     },
-    /// There is no such thing, and there should be one: configuration, not luck.
+    /// Something that must exist does not. The configuration or the data is wrong; a retry does not help.
     #[error("{key} does not exist")]
     Missing {
-        /// What was looked for.
+        /// The key of the missing item.
         key: String,
     },
-    /// There are as many as there may be.
-    #[error("there are {0} already")]
+    /// A limit is reached. The value is the limit.
+    #[error("the limit of {0} is reached")]
     Limit(u64),
     /// The tenant's webhooks would take more memory in fan-out than they may.
-    #[error("the tenant's webhooks would take {bytes} of at most {limit} bytes in fan-out")]
+    #[error("the tenant's webhooks would take {bytes} bytes of memory in fan-out; the limit is {limit}")]
     TooHeavy {
         /// The field of the webhook that takes the most, as a JSON pointer.
         field: &'static str,
         /// How many bytes they would take.
         bytes: u64,
-        /// How many they may take.
+        /// The limit in bytes.
         limit: u64,
     },
     /// A throttle, a timeout or an outage: try again later.
     #[error("{0}")]
     Unavailable(String),
-    /// AWS does not take the content as it is, and will not take it the next time either.
-    #[error("refused as it is: {0}")]
+    /// AWS refuses the content; a retry with the same content fails too.
+    #[error("AWS refuses the content: {0}")]
     Refused(String),
-    /// What was read is not what this version writes.
-    #[error("{key} cannot be read: {why}")]
+    /// The stored data does not have the format that this version writes.
+    #[error("{key} is not valid: {why}")]
     Inconsistent {
-        /// What was read.
+        /// The key of the item.
         key: String,
         /// What is wrong with it.
         why: String,
@@ -57,15 +57,15 @@ impl StoreError {
         Self::Unavailable(DisplayErrorContext(error).to_string())
     }
 
-    /// Sorts the error of a write: a request that DynamoDB finds invalid stays invalid however often it is sent.
+    /// Returns the error of a write. A validation error is permanent, so it becomes [`Refused`](Self::Refused).
     pub(crate) fn of_write<E, R>(error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
         R: fmt::Debug,
     {
         match error.as_service_error().and_then(ProvideErrorMetadata::code) {
-            // AWS's own message may quote a value, so only the code is kept.
-            Some(code @ "ValidationException") => Self::Refused(format!("{code} of DynamoDB")),
+            // The message of AWS may quote a value, so only the code is kept.
+            Some(code @ "ValidationException") => Self::Refused(format!("DynamoDB answered {code}")),
             _ => Self::unavailable(error),
         }
     }
@@ -75,7 +75,7 @@ impl StoreError {
     }
 }
 
-/// Says whether a conditional write found the row to be something else than its writer had read.
+/// Returns whether a conditional write failed because its condition did not hold.
 pub(crate) fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
     error.code() == Some("ConditionalCheckFailedException")
 }

@@ -1,4 +1,5 @@
-//! The Events table: published events, whose stream wakes fan-out, and the archive of all that happened.
+//! The Events table: published events, which its stream passes to fan-out, the archive of tables' events, and stored
+//! bodies.
 
 use std::collections::HashMap;
 
@@ -33,12 +34,12 @@ mod list;
 pub use archive::Archiving;
 pub use list::{EventPage, Range};
 
-/// Returns the key of the item that stands for what came once: a scope, and what is unique within it.
+/// Returns the key of a deduplication item, from a scope and a name that is unique within it.
 fn once_key((scope, id): (&str, &str)) -> (String, String) {
     (format!("ONCE#{scope}"), hex::encode(Sha256::digest(id)))
 }
 
-/// Returns the item that stands for what came once; `once` is a scope and what is unique within it.
+/// Returns a deduplication item; `once` is a scope and a name that is unique within it.
 fn once_item(
     once: (&str, &str),
     event: Option<EventId>,
@@ -57,7 +58,7 @@ fn once_item(
     })
 }
 
-/// Over how many partitions the events of a tenant and a day spread.
+/// Over how many partitions the events of a tenant and a day are spread.
 const SHARDS: u8 = 4;
 
 /// The Events table.
@@ -68,7 +69,7 @@ pub struct Events {
     bodies: Bodies,
 }
 
-/// The kind that the stream mapping lets through.
+/// The kind of published events, the only one that the filter of fan-out's event source mapping lets through.
 const PUBLISHED: &str = "published";
 
 /// Fan-out reads `zstd` from the stream: renaming it is a migration.
@@ -79,16 +80,16 @@ struct EventItem {
     v: u8,
     kind: String,
     event_type: EventType,
-    /// The event as JSON, packed; this or `body`.
+    /// The event as JSON, compressed. Empty if `body` is set.
     #[serde(default, with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
     zstd: Vec<u8>,
-    /// Where the packed event is, if it does not fit.
+    /// The key of the stored body with the event, if it is too large for the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<String>,
     expires_at: i64,
 }
 
-/// That something was published, and as which event; or that a call came and became none.
+/// A deduplication item: what was published, and as which event. Without an event, it records a call that became none.
 #[derive(Debug, Serialize, Deserialize)]
 struct OnceItem {
     pk: String,
@@ -97,7 +98,7 @@ struct OnceItem {
     kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<EventId>,
-    /// What the call said of itself in a header that is not signed.
+    /// What an unsigned header of the call said about the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said: Option<String>,
     expires_at: i64,
@@ -119,18 +120,18 @@ fn key_of(tenant: &TenantId, id: EventId) -> (String, String) {
 ///
 /// # Errors
 ///
-/// What of it is not as it was written.
+/// What is wrong with the item, without any value of it.
 pub fn unpack(zstd: &[u8]) -> Result<Event, String> {
     parse(&bodies::unpack(zstd)?)
 }
 
-/// Returns how many bytes a packed event unpacks to, from its first bytes, if they say so.
+/// Returns how many bytes a packed event unpacks to, if its first bytes contain the size.
 #[must_use]
 pub fn unpacked_bytes(header: &[u8]) -> Option<usize> {
     usize::try_from(zstd::zstd_safe::get_frame_content_size(header).ok()??).ok()
 }
 
-/// Says where an event is not as it was written, without a value of it.
+/// Parses an event. An error says where the JSON is wrong, without quoting a value.
 fn parse(json: &str) -> Result<Event, String> {
     serde_json::from_str(json).map_err(|error| format!("{:?} error at column {}", error.classify(), error.column()))
 }
@@ -160,7 +161,7 @@ pub(crate) fn publication(table: &str, event: &Event, now: Timestamp) -> Result<
     put(Put::builder().table_name(table).set_item(Some(item)))
 }
 
-/// Says that an item was not put because of its condition.
+/// Returns the details if a put failed because its condition did not hold.
 fn not_new<R>(error: &SdkError<PutItemError, R>) -> Option<&ConditionalCheckFailedException> {
     let PutItemError::ConditionalCheckFailedException(failed) = error.as_service_error()? else { return None };
     Some(failed)
@@ -177,22 +178,24 @@ impl Events {
         Self { client, table, bodies }
     }
 
-    /// Publishes events, and overwrites what is stored under their ids: publishing the same event again has no effect.
+    /// Publishes events, and overwrites what is stored under their ids. Publishing the same event again has no effect.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable. Some may be published then.
+    /// If the table is unavailable. Some of the events may have been published.
     pub async fn publish(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         let items = events.iter().map(|event| item(event, PUBLISHED, pack(event)?.1, None, now + KEPT));
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
     }
 
-    /// Publishes an event unless one with its id is there: several processes may derive the same id. Returns whether this
-    /// call published it. For a role that may put items and not delete them, as a batched write could.
+    /// Publishes an event unless one with its id exists; several processes may derive the same id. Returns whether this
+    /// call published it.
+    ///
+    /// This uses `PutItem`, because the roles of some callers allow no batched writes, which can also delete.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or the event cannot be written.
+    /// If the table is unavailable or refuses the event.
     pub async fn publish_first(&self, event: &Event, now: Timestamp) -> Result<bool, StoreError> {
         let item = item(event, PUBLISHED, pack(event)?.1, None, now + KEPT)?;
         let packed = item.get("zstd").cloned();
@@ -201,11 +204,12 @@ impl Events {
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let Err(error) = put.send().await else { return Ok(true) };
         let failed = not_new(&error).ok_or_else(|| StoreError::unavailable(&error))?;
-        // The SDK repeats a request whose answer was lost, and then this very event, time included, is there already.
+        // The SDK repeats a request whose answer was lost. The item that exists is then this very event, time included.
         Ok(failed.item().is_some_and(|first| first.get("zstd") == packed.as_ref()))
     }
 
-    /// Reads what came before of `ids` within a scope, consistently. An id that did not come within 30 days is absent.
+    /// Reads, consistently, which of `ids` were seen before within a scope. An id that was not seen in the last 30 days
+    /// is absent.
     ///
     /// # Errors
     ///
@@ -226,21 +230,22 @@ impl Events {
         read.filter_map(Result::transpose).collect()
     }
 
-    /// Publishes an event, once in 30 days for each `once`: a scope, and a name in it. Returns the event's id, that of the
-    /// first one if there was one.
+    /// Publishes an event once in 30 days for each `once`, which is a scope and a name within it. Returns the id of the
+    /// event, or that of the first one if there was one.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
     pub async fn publish_once(&self, event: &Event, once: (&str, &str), now: Timestamp) -> Result<EventId, StoreError> {
         let published = self.publish_call(event, once, None, now).await?;
-        published.ok_or_else(|| StoreError::inconsistent(once.0, "what came once became no event"))
+        published.ok_or_else(|| StoreError::inconsistent(once.0, "its deduplication item names no event"))
     }
 
-    /// Publishes a call, once for what is signed of it. `said` is what it says of itself in a header that is not signed.
+    /// Publishes an inbound call, once for the same signed bytes. `said` is what an unsigned header of the call says
+    /// about it.
     ///
-    /// Returns the event, also of a call that came before; `None` if the same signed bytes came before with another `said`, and became
-    /// no event then.
+    /// Returns the id of the event, also if an earlier call published it. Returns `None` if the same signed bytes came
+    /// before with another `said` and became no event then.
     ///
     /// # Errors
     ///
@@ -258,7 +263,8 @@ impl Events {
             .expression_attribute_values(":live_at", live_at(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let once = match said {
-            // One that became no event may become one later, when the webhook names its type by then: as what it said at first.
+            // A call that became no event may be published when it is sent again, because the webhook may accept its
+            // type by then; but only with the `said` of the first time.
             Some(said) => once
                 .condition_expression(format!("{IS_NEW} OR (attribute_not_exists(#event) AND said = :said)"))
                 .expression_attribute_names("#event", "event")
@@ -273,12 +279,12 @@ impl Events {
         };
         match cancelled.cancellation_reasons().first().and_then(|reason| reason.item.clone()) {
             Some(first) => Ok(from_item::<OnceItem>(first)?.event),
-            // Two at once: the other one wins, and this one comes again.
+            // Two calls ran at once and the other one wins. This one fails, so its sender repeats it.
             None => Err(StoreError::unavailable(&error)),
         }
     }
 
-    /// Notes what a verified call said of itself that became no event, unless the same signed bytes came before.
+    /// Records the unsigned `said` of a verified call that became no event, unless the same signed bytes came before.
     ///
     /// # Errors
     ///
@@ -307,11 +313,11 @@ impl Events {
         }
     }
 
-    /// Puts a body into a message that has none: what its event looks like by the webhook's settings of today.
+    /// Renders the body of a message that has none, with the webhook's current settings.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or the event cannot be read; within, why there is no body.
+    /// If the table is unavailable or the event cannot be read. The inner error says why there is no body.
     pub async fn revive(
         &self,
         message: Message,
@@ -335,7 +341,7 @@ impl Events {
         Ok(self.read_sized(item, now).await?.0)
     }
 
-    /// Returns how many bytes it takes as JSON, too.
+    /// Returns the event and its size as JSON, in bytes.
     async fn read_sized(&self, item: Item, now: Timestamp) -> Result<(Event, usize), StoreError> {
         let EventItem { sk, zstd, body, .. } = from_item(item)?;
         let json = match body {

@@ -1,4 +1,4 @@
-//! What all items of the tables have in common.
+//! Helpers for DynamoDB items of all tables.
 
 use std::collections::HashMap;
 
@@ -9,18 +9,18 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
-/// The attribute that names the second from which an item counts as deleted, in all tables.
+/// The attribute with the time, in seconds since 1970, from which an item counts as deleted; the same in all tables.
 const EXPIRES_AT: &str = "expires_at";
 
-/// An item as the SDK shows it.
+/// An item in the representation of the SDK.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// Turns an item type into an item.
+/// Serializes an item type.
 pub(crate) fn to_item<T: Serialize>(value: &T) -> Result<Item, StoreError> {
-    serde_dynamo::to_item(value).map_err(|error| StoreError::inconsistent("an item to be written", error))
+    serde_dynamo::to_item(value).map_err(|error| StoreError::inconsistent("an item to write", error))
 }
 
-/// Reads an item, naming it in the error should it not be what is expected.
+/// Deserializes an item; an error names the item's key.
 pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
     let key = ["pk", "sk"].map(|name| match item.get(name) {
         Some(AttributeValue::S(text)) => text.clone(),
@@ -29,26 +29,26 @@ pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, StoreError
     serde_dynamo::from_item(item).map_err(|error| StoreError::inconsistent(key.join(" / "), error))
 }
 
-/// Whether an item is still valid at `now`. DynamoDB deletes expired items hours to days after their `expires_at`, so every read
-/// of an item that expires has to ask; an item without that attribute never expires.
+/// Returns whether an item has not expired at `now`. DynamoDB deletes expired items hours to days after their
+/// `expires_at`, so every read of items that can expire must check. An item without that attribute never expires.
 pub(crate) fn is_live(item: &Item, now: Timestamp) -> bool {
     let expires_at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
     expires_at.is_none_or(|expires_at| expires_at > now.as_second())
 }
 
-/// The condition, for a filter or a write, that an item is still valid; its value is `:live_at`, [`live_at`].
+/// The condition, for a filter or a write, that an item has not expired. Its value `:live_at` is [`live_at`].
 pub(crate) const IS_LIVE: &str = "(attribute_not_exists(expires_at) OR expires_at > :live_at)";
 
-/// The condition of a write that nothing valid has the same key; its value is `:live_at`, [`live_at`].
+/// The condition of a write that no live item has the same key. Its value `:live_at` is [`live_at`].
 pub(crate) const IS_NEW: &str = "attribute_not_exists(pk) OR expires_at <= :live_at";
 
-/// The value of `:live_at`, in the unit of `expires_at`: seconds since 1970.
+/// Returns the value of `:live_at`, in seconds since 1970, the unit of `expires_at`.
 pub(crate) fn live_at(now: Timestamp) -> AttributeValue {
     number(now.as_second())
 }
 
-/// A part of an item that is kept as JSON text: what callers may send is wider than what DynamoDB takes, whose numbers end at
-/// 38 digits and 125 zeros and whose names are not empty.
+/// Stores a part of an item as JSON text. Callers may send JSON that DynamoDB rejects: numbers of more than 38 digits
+/// or with large exponents, and empty names.
 pub(crate) mod json_text {
     use serde::de::{DeserializeOwned, Error as _};
     use serde::ser::Error as _;
@@ -68,7 +68,7 @@ pub(crate) fn key(pk: &str, sk: &str) -> Item {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
-/// Returns what tells an item from all others of its table.
+/// Returns the primary key of an item as text.
 pub(crate) fn identity(item: &Item) -> Result<(String, String), StoreError> {
     let part = |name: &str| match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.clone()),
@@ -77,12 +77,12 @@ pub(crate) fn identity(item: &Item) -> Result<(String, String), StoreError> {
     Ok((part("pk")?, part("sk")?))
 }
 
-/// A string attribute.
+/// Returns a string attribute.
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// A number attribute.
+/// Returns a number attribute.
 pub(crate) fn number(value: impl Into<i128>) -> AttributeValue {
     AttributeValue::N(value.into().to_string())
 }

@@ -1,5 +1,6 @@
-//! Secrets, read once and kept while the webhook names them, and the keys of tenants. What is kept needs no Secrets Manager: an
-//! outage does not show.
+//! A cache of webhooks' secrets and signing keys.
+//!
+//! Each secret is read once from Secrets Manager, so cached secrets stay usable during an outage of it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,21 +17,24 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use crate::secrets::Version;
 use crate::{Registry, Secrets, StoreError};
 
-/// How many secrets are kept; all are forgotten when there are more.
+/// The most entries in each cache. A cache that is full is cleared.
 const CAPACITY: usize = 10_000;
 
-/// For how long it is not asked again which keys sign. A rotation is seen that much later; until then the old key signs.
+/// How long the list of an owner's signing keys is cached. A rotation takes effect that much later; until then the old
+/// key signs.
 const KEYS_KNOWN_FOR: Duration = Duration::from_mins(1);
 
 type Slot<T> = Arc<OnceCell<Arc<T>>>;
 
-/// What is kept, and forgotten as a whole when it is too much.
+/// A cache, cleared as a whole when it is full.
 type Slots<K, V> = Mutex<HashMap<K, V>>;
 
-/// Which keys of an owner sign, and when that was read. Locked while it is read, so that deliveries that ask at once share it.
+/// The signing keys of an owner, and when they were read. The lock is held during a read, so that concurrent deliveries
+/// share it.
 type Known = Arc<AsyncMutex<Option<(Timestamp, SigningKeys)>>>;
 
-/// A cache by path and fingerprint. It cannot be stale: a webhook whose secret was rotated or replaced names another fingerprint.
+/// A cache of secrets by path and fingerprint. It cannot be stale, because a webhook whose secret was rotated or
+/// replaced names another fingerprint.
 #[derive(Debug)]
 pub struct Keyring {
     secrets: Secrets,
@@ -50,18 +54,20 @@ fn slot<K: Eq + Hash, V: Clone + Default>(slots: &Slots<K, V>, key: K) -> V {
 }
 
 impl Keyring {
-    /// Reads nothing yet; `key_arn` is the ARN of the deployment's fingerprint key.
+    /// Returns an empty cache. `key_arn` is the ARN of the deployment's fingerprint key.
     #[must_use]
     pub fn new(secrets: Secrets, key_arn: String) -> Self {
         let (slots, signing, owners) = Default::default();
         Self { secrets, key_arn, key: OnceCell::new(), slots, signing, owners }
     }
 
-    /// Returns the secrets that the webhook signs with, the current one first; for a while after a rotation these are two.
+    /// Returns the secrets that the webhook signs with, the current one first. During the overlap after a rotation
+    /// there are two.
     ///
     /// # Errors
     ///
-    /// If Secrets Manager is unavailable, or what it holds is not what the webhook names: a fault of ours in any case.
+    /// If Secrets Manager is unavailable, or does not contain the secret that the webhook names. Both are faults of
+    /// ours.
     pub async fn secrets(&self, webhook: &Webhook, now: Timestamp) -> Result<Vec<Arc<WebhookSecret>>, StoreError> {
         let path = &webhook.secret.vault_path;
         let mut signing = webhook.secret.signing(now);
@@ -72,9 +78,9 @@ impl Keyring {
         for previous in signing {
             match self.secret(path, previous).await {
                 Ok(secret) => secrets.push(secret),
-                // A second rotation took its place: the overlap has ended early, and the current one still signs.
+                // A second rotation replaced it, so the overlap has ended early. The current one still signs.
                 Err(StoreError::Inconsistent { .. } | StoreError::Missing { .. }) => {
-                    tracing::warn!(webhook.id = %webhook.id, "the previous secret is gone before its time");
+                    tracing::warn!(webhook.id = %webhook.id, "the previous secret was removed before its overlap ended");
                 }
                 Err(error) => return Err(error),
             }
@@ -82,27 +88,28 @@ impl Keyring {
         Ok(secrets)
     }
 
-    /// Returns the secret that authorizes a webhook's requests, or buys the token that does.
+    /// Returns the secret of a webhook's authorization: the credential itself, or the client secret that buys a token.
     ///
     /// # Errors
     ///
-    /// As for those that sign.
+    /// As for [`secrets`](Self::secrets).
     pub async fn authorizing(&self, authorization: &Authorization) -> Result<Arc<WebhookSecret>, StoreError> {
         self.secret(&authorization.vault_path, &authorization.fingerprint).await
     }
 
-    /// Returns the secret with that fingerprint. Deliveries that ask at once share a read.
+    /// Returns the secret with that fingerprint. Concurrent deliveries share one read.
     async fn secret(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let slot = slot(&self.slots, (path.to_owned(), fingerprint.clone()));
         slot.get_or_try_init(|| self.read(path, fingerprint)).await.cloned()
     }
 
-    /// The webhook says which secret signs, and that need not be the current one: it may be the one before, or wait to be promoted.
+    /// Reads the secret with that fingerprint from Secrets Manager. It need not be the current version: it may be the
+    /// previous one, or one that is staged and not promoted yet.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_arn)).await?;
         for version in [Version::Current, Version::Of(fingerprint.as_str()), Version::Previous] {
             let secret = match self.secrets.webhook_secret(path, version).await {
-                // Without a current one there is none at all.
+                // A path without a current version has no secret at all.
                 Err(StoreError::Missing { .. }) if version != Version::Current => continue,
                 read => read?,
             };
@@ -110,15 +117,16 @@ impl Keyring {
                 return Ok(Arc::new(secret));
             }
         }
-        let why = "none of its secrets is the one whose fingerprint the webhook names".to_owned();
+        let why = "no version of the secret has the fingerprint that the webhook names".to_owned();
         Err(StoreError::Inconsistent { key: path.to_owned(), why })
     }
 
-    /// Returns the keys that a webhook's or a tenant's deliveries are signed with, the current one first; for a while after a rotation these are two.
+    /// Returns the keys that sign the deliveries of a webhook or a tenant, the current one first. During the overlap
+    /// after a rotation there are two.
     ///
     /// # Errors
     ///
-    /// If Secrets Manager or the Registry is unavailable, or there are no keys; callers make them first.
+    /// If Secrets Manager or the Registry is unavailable, or the owner has no keys. Callers create them first.
     pub async fn signing_keys(
         &self,
         registry: &Registry,
@@ -132,7 +140,8 @@ impl Keyring {
                 Some((read_at, keys)) if now < *read_at + KEYS_KNOWN_FOR => keys.clone(),
                 Some(_) | None => {
                     let keys = registry.signing_keys(owner).await?;
-                    let keys = keys.ok_or_else(|| StoreError::Missing { key: format!("the key of {owner}") })?;
+                    let keys =
+                        keys.ok_or_else(|| StoreError::Missing { key: format!("the signing keys of {owner}") })?;
                     *known = Some((now, keys.clone()));
                     keys
                 }
@@ -145,9 +154,9 @@ impl Keyring {
                 slot.get_or_try_init(|| async { self.secrets.signing_key(&keys.vault_path, key).await.map(Arc::new) });
             match read.await {
                 Ok(private) => signing.push(Arc::clone(private)),
-                // A second rotation took its place: the overlap has ended early, and the current one still signs.
+                // A second rotation replaced it, so the overlap has ended early. The current one still signs.
                 Err(StoreError::Inconsistent { .. }) if key != keys.current => {
-                    tracing::warn!(key.owner = %owner, "the previous key is gone before its time");
+                    tracing::warn!(key.owner = %owner, "the previous key was removed before its overlap ended");
                 }
                 Err(error) => return Err(error),
             }

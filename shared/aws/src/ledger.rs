@@ -1,4 +1,4 @@
-//! The ledger, in the Deliveries table: the truth about every delivery that has been attempted.
+//! The ledger, in the Deliveries table: the truth about every delivery that was attempted, held, deferred or parked.
 
 use std::collections::HashMap;
 
@@ -47,18 +47,18 @@ pub struct Ledger {
     table: String,
 }
 
-/// What the tables know about a batch of messages.
+/// The stored state of a batch of messages.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The rows of those deliveries that have been attempted.
+    /// The rows of those deliveries that have one.
     pub rows: HashMap<DeliveryId, Delivery>,
     /// The webhooks, deleted ones included.
     pub webhooks: HashMap<WebhookId, Webhook>,
-    /// The breakers that are not just closed.
+    /// The breakers of the webhooks that have a breaker row. Without a row, the breaker is closed.
     pub breakers: HashMap<WebhookId, Breaker>,
 }
 
-/// Which attempt of which delivery a write is about: it happens only if the row still waits for that one.
+/// The attempt that a write is about. The write happens only if the row still waits for this attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptKey {
     /// The webhook.
@@ -80,12 +80,13 @@ impl AttemptKey {
     }
 }
 
-/// Whether a conditional write happened, or another writer was first.
+/// Whether a conditional write happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It happened.
     Yes,
-    /// The row was no longer what the writer had read.
+    /// The condition did not hold, so nothing was written. Another writer came first, or the request was stale from the
+    /// start, such as a late copy of a message.
     TooLate,
 }
 
@@ -94,7 +95,7 @@ impl Ledger {
         Self { client, table }
     }
 
-    /// Reads, consistently and in one call, all that is known about a batch of messages.
+    /// Reads, consistently and in one batch, the rows, webhooks and breakers of a batch of messages.
     ///
     /// # Errors
     ///
@@ -131,9 +132,10 @@ impl Ledger {
         Ok(Loaded { rows, webhooks, breakers })
     }
 
-    /// Writes the rows of deliveries that ended with their first attempt, whatever was there.
+    /// Writes the rows of deliveries that ended with their first attempt, overwriting existing rows.
     ///
-    /// Unconditional, so one call writes many rows: a receiver has accepted a delivery, whatever other processes attempted.
+    /// The writes are unconditional, so one call writes many rows. Overwriting is right because the receiver has
+    /// accepted the delivery, whatever other processes attempted.
     ///
     /// # Errors
     ///
@@ -143,7 +145,7 @@ impl Ledger {
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
     }
 
-    /// Writes the row of a delivery after its first attempt, unless there is a row already.
+    /// Writes the first row of a delivery, unless it has a row already.
     ///
     /// # Errors
     ///
@@ -188,7 +190,8 @@ impl Ledger {
         written(with_lease(update, attempt_key, until)).await
     }
 
-    /// Writes the outcome of an attempt (`None` if the delivery was cancelled before it), unless another process did.
+    /// Writes the outcome of an attempt, unless another process did. `attempt` is `None` if the delivery changes
+    /// without one, for example because it was cancelled or parked.
     ///
     /// # Errors
     ///
@@ -203,8 +206,8 @@ impl Ledger {
         written(self.outcome(attempt_key, attempt, progress, Some(expires_at(now)), now)?).await
     }
 
-    /// Puts a delivery off to the time of `progress`, unless it went on meanwhile or a process is at it. It expires when it would have:
-    /// a delivery whose fault never ends is not kept for ever.
+    /// Defers a delivery to the time of `progress`, unless it has moved on or a process has the lease. Its expiry stays
+    /// the same, so a delivery whose fault never ends is not kept for ever.
     ///
     /// # Errors
     ///
@@ -223,7 +226,8 @@ impl Ledger {
         written(update).await
     }
 
-    /// Returns the write of [`record`](Self::record), which renews the time at which the row expires.
+    /// Returns the write of [`record`](Self::record). `expires_at` is the new expiry of the row; with `None` it stays
+    /// the same.
     fn outcome(
         &self,
         attempt_key: AttemptKey,
@@ -283,7 +287,7 @@ impl Ledger {
         Ok(update.update_expression(expression))
     }
 
-    /// Returns a delivery of a webhook, if it has been attempted and has not expired.
+    /// Returns a delivery of a webhook, if it has a row that has not expired.
     ///
     /// # Errors
     ///
@@ -311,7 +315,7 @@ fn with_lease(update: UpdateItemFluentBuilder, attempt_key: AttemptKey, until: T
     update
         .expression_attribute_values(":cycle", number(attempt_key.cycle))
         .expression_attribute_values(":until", number(until.as_millisecond()))
-        // Or it could expire while it is under way.
+        // Otherwise the row could expire during the attempt.
         .expression_attribute_values(":expires", number(expires_at(until)))
         .expression_attribute_values(":lane", text(due_lane(attempt_key.delivery.shard(DUE_SHARDS))))
 }

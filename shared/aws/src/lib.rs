@@ -1,8 +1,8 @@
-//! DynamoDB, SQS and Secrets Manager, in the words of the domain.
+//! DynamoDB, SQS and Secrets Manager behind an interface of domain types.
 //!
-//! The only crate that names an AWS SDK. Nothing of an SDK, a key or an attribute shows in a signature: callers see domain
-//! types and [`StoreError`], whose variants say what a caller can do about it. The items of the tables are private types
-//! with a version, so that renaming a domain field is not a migration. `docs/build/data-model.md` shows every key.
+//! This is the only crate that uses an AWS SDK. No SDK type, key or attribute name appears in a public signature:
+//! callers see domain types and [`StoreError`], whose variants say what a caller can do about a failure. Item types are
+//! private and versioned, so renaming a domain field is not a migration. `docs/build/data-model.md` lists every key.
 
 mod batch;
 pub mod bodies;
@@ -35,7 +35,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 
-/// The clients, one of each, made once an execution environment.
+/// The AWS clients, created once per execution environment.
 #[derive(Debug, Clone)]
 pub struct Aws {
     dynamodb: aws_sdk_dynamodb::Client,
@@ -44,18 +44,18 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads region, credentials and endpoint as every AWS SDK does; no call is made.
+    /// Reads the region, the credentials and the endpoint from the environment, like every AWS SDK. Makes no call.
     pub async fn connect() -> Self {
         Self::load(aws_config::from_env()).await
     }
 
-    /// Makes the clients as [`connect`](Self::connect) does, of a configuration that a test has begun: with its own transport.
+    /// Creates the clients from a configuration that the caller has started, for example a test with its own transport.
     pub async fn load(config: ConfigLoader) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(5))
             .build();
-        // Nothing is streamed: that a call does not last is in the timeouts.
+        // No response is streamed, and the timeouts limit every call.
         let config = config.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let config = config.timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
         Self {
@@ -65,7 +65,7 @@ impl Aws {
         }
     }
 
-    /// Returns the published events.
+    /// Returns the events in the Events table of that name.
     #[must_use]
     pub fn events(&self, table: String) -> Events {
         Events::new(self.dynamodb.clone(), table)
@@ -89,7 +89,7 @@ impl Aws {
         Bodies::new(self.dynamodb.clone(), table)
     }
 
-    /// Returns the queue of exhausted deliveries with that URL, with the tables where it is written that one is there.
+    /// Returns the exhausted queue with that URL, with the tables that `DeadLetters` writes: Events and Deliveries.
     #[must_use]
     pub fn dead_letters(&self, url: String, events_table: String, deliveries_table: String) -> DeadLetters {
         DeadLetters::new(self.queue(url), self.events(events_table), self.ledger(deliveries_table))
@@ -101,7 +101,7 @@ impl Aws {
         Queue::new(self.sqs.clone(), url)
     }
 
-    /// Returns Secrets Manager.
+    /// Returns the secrets in Secrets Manager.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         Secrets::new(self.secrets.clone())

@@ -1,4 +1,4 @@
-//! Queues, ten messages a call.
+//! Sends, receives and deletes messages of SQS queues, in batches of ten.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::StoreError;
 const MAX_ENTRIES: usize = 10;
 const MAX_RECEIVED: i32 = 10;
 
-/// The most bytes that one call takes: 1 MiB, less what the attributes need.
+/// The most bytes of bodies in one call: SQS's limit of 1 MiB, less room for attributes.
 const MAX_BYTES: usize = 1024 * 1024 - 16 * 1024;
 
 /// How many calls run at once.
 const CONCURRENCY: usize = 8;
 
-/// How often refused entries are sent again.
+/// How often a message is sent until it is given up.
 const ROUNDS: u32 = 3;
 
 /// A queue.
@@ -33,21 +33,22 @@ pub struct Queue {
     url: String,
 }
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The body, in characters that SQS takes.
+    /// The body; only characters that SQS accepts.
     pub body: String,
-    /// The tenant, so that a fair queue can tell a busy one from the others; `None` if it is not known.
+    /// The tenant, which is the message group of a fair queue, so that a busy tenant does not delay others. `None` if
+    /// it is not known.
     pub tenant: Option<TenantId>,
-    /// How long it is to wait; at most 15 minutes.
+    /// The delay before it can be received; at most 15 minutes.
     pub delay: Duration,
-    /// Why it is where it is, for the operator.
+    /// Why the message was sent to this queue, for the operator.
     pub cause: Option<String>,
 }
 
 impl Outgoing {
-    /// Returns the message of a delivery, to be received after that delay.
+    /// Returns the message of a delivery, which can be received after `delay`.
     #[must_use]
     pub fn of(message: &Message, delay: Duration) -> Self {
         Self { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause: None }
@@ -61,31 +62,32 @@ pub(crate) struct Received {
     pub(crate) receipt: Receipt,
 }
 
-/// By which a received message is deleted.
+/// The receipt handle, which deletes a received message.
 #[derive(Debug, Clone)]
 pub(crate) struct Receipt(String);
 
-/// A message to a queue that keeps the order of each group.
+/// A message to a FIFO queue.
 #[derive(Debug, Clone)]
 pub struct InOrder {
-    /// The body, in characters that SQS takes.
+    /// The body; only characters that SQS accepts.
     pub body: String,
-    /// Which messages it keeps an order with.
+    /// The message group: messages of one group stay in order.
     pub group: String,
-    /// Names the message: SQS takes no second one of that id within five minutes.
+    /// The deduplication id: SQS drops a second message with the same id within five minutes.
     pub id: String,
 }
 
-/// A message, as a call takes it.
+/// A message as an entry of a batched call.
 #[derive(Debug, Clone)]
 struct Entry {
     body: String,
     group: Option<String>,
     id: Option<String>,
-    /// A queue that keeps an order takes none of a single message.
+    /// `None` for a FIFO queue, which rejects delays of single messages.
     delay: Option<Duration>,
     cause: Option<String>,
-    /// Whether it goes in a call of its own, because the call with the others was refused for what one of them holds.
+    /// Whether it is sent in a call of its own, because a call with other messages was refused for the content of one
+    /// of them.
     alone: bool,
 }
 
@@ -108,16 +110,18 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends messages and returns what became of each, in the same order. Refused entries are tried again before they are
-    /// given up; a call whose answer was lost may have sent its messages, so an error means "perhaps not". Only
-    /// [`StoreError::Refused`] means "never": SQS does not take what the message holds.
+    /// Sends messages, and returns the result of each, in the same order. Failed entries are retried a few times.
+    ///
+    /// A call whose answer was lost may have sent its messages, so an error means "perhaps not sent". Only
+    /// [`StoreError::Refused`] means "never": SQS does not accept the content.
     pub async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), StoreError>> {
         self.send_all(messages.into_iter().map(Entry::from).collect()).await
     }
 
-    /// Sends messages to a queue that keeps order, and returns what became of each, in the same order. A message goes once the
-    /// one before it of its group is there, and not at all if that was given up: a later one never comes first. One that SQS
-    /// will never take holds nothing up.
+    /// Sends messages to a FIFO queue, and returns the result of each, in the same order.
+    ///
+    /// A message is sent after the previous one of its group was accepted, and not at all if that failed, so messages
+    /// of a group never overtake each other. A message that SQS refuses for good does not block later ones.
     pub async fn send_in_order(&self, messages: Vec<InOrder>) -> Vec<Result<(), StoreError>> {
         let mut results: Vec<Result<(), StoreError>> = messages.iter().map(|_| Ok(())).collect();
         let mut left: Vec<(usize, InOrder)> = messages.into_iter().enumerate().collect();
@@ -136,7 +140,7 @@ impl Queue {
             left = Vec::new();
             for (index, message) in later {
                 if let Some(why) = refused.get(&message.group) {
-                    let why = format!("an earlier one was not sent: {why}");
+                    let why = format!("an earlier message of its group was not sent: {why}");
                     results[index] = Err(StoreError::Unavailable(why));
                 } else {
                     left.push((index, message));
@@ -146,8 +150,8 @@ impl Queue {
         results
     }
 
-    /// Receives what is there, up to ten messages, and hides them for that long. It waits for none: an empty answer means that
-    /// there are few, or none.
+    /// Receives up to ten messages, and hides them for `hidden_for`. It does not wait for messages; an empty result
+    /// means that the queue has few or none.
     pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, StoreError> {
         let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(MAX_RECEIVED);
         let request = request.wait_time_seconds(0);
@@ -162,7 +166,7 @@ impl Queue {
         Ok(received.collect())
     }
 
-    /// Deletes messages that were received, and returns what became of each, in the same order.
+    /// Deletes received messages, and returns the result of each, in the same order.
     pub(crate) async fn delete(&self, receipts: Vec<Receipt>) -> Vec<Result<(), StoreError>> {
         let calls = receipts.chunks(MAX_ENTRIES).map(|call| self.delete_batch(call));
         join_all(calls).await.into_iter().flatten().collect()
@@ -183,7 +187,8 @@ impl Queue {
                 for failed in answer.failed {
                     let place = failed.id.parse().ok().and_then(|index: usize| results.get_mut(index));
                     if let Some(result) = place {
-                        *result = Err(StoreError::Unavailable(format!("{}: refused by SQS", failed.code)));
+                        *result =
+                            Err(StoreError::Unavailable(format!("SQS did not delete the message: {}", failed.code)));
                     }
                 }
                 results
@@ -210,7 +215,7 @@ impl Queue {
                 let alone = alone && refused.len() == call.len();
                 for (index, mut message) in call {
                     let result = refused.remove(&index).map_or(Ok(()), Err);
-                    // A call that is refused as a whole does not say for which of its messages: each is tried alone.
+                    // SQS refused the whole call without saying for which message, so each is sent alone.
                     message.alone |= alone;
                     if alone || matches!(result, Err(StoreError::Unavailable(_))) {
                         left.push((index, message));
@@ -223,7 +228,7 @@ impl Queue {
             }
         }
         for (index, _) in left {
-            // Refused with others and not tried alone: perhaps another one was meant.
+            // Refused together with others and not sent alone yet: the cause may be another message.
             if let Err(StoreError::Refused(why)) = &results[index] {
                 results[index] = Err(StoreError::Unavailable(why.clone()));
             }
@@ -231,7 +236,7 @@ impl Queue {
         results
     }
 
-    /// Sends one call's messages and returns those that were not taken, and why.
+    /// Sends the messages of one call, and returns the errors of those that were not accepted, by index.
     async fn send_batch(&self, call: &[(usize, Entry)]) -> HashMap<usize, StoreError> {
         let all = |error: fn(String) -> StoreError, why: String| {
             call.iter().map(|(index, _)| (*index, error(why.clone()))).collect()
@@ -241,7 +246,7 @@ impl Queue {
             Err(error) => return all(StoreError::Refused, error.to_string()),
         };
         match self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await {
-            // A call that succeeded may have refused some of its entries.
+            // A successful call may still have rejected some entries.
             Ok(answer) => answer
                 .failed
                 .into_iter()
@@ -255,19 +260,19 @@ impl Queue {
     }
 }
 
-/// Sorts an entry that was not taken.
+/// Returns the error of an entry that was not accepted.
 fn of_entry(code: &str) -> StoreError {
     if is_content(code) { StoreError::Refused(of_sqs(code)) } else { StoreError::Unavailable(of_sqs(code)) }
 }
 
 fn of_sqs(code: &str) -> String {
-    format!("{code} of SQS")
+    format!("SQS answered {code}")
 }
 
-/// Says whether the code is about what a message holds, so that the same message is refused whenever it is sent. Names that are
-/// not known, and all that throttle or forbid, are taken for faults that pass.
+/// Returns whether the code is about the content of a message, so that every retry fails too. All other codes, unknown
+/// ones included, count as temporary.
 fn is_content(code: &str) -> bool {
-    // The code may come with the namespace of either protocol that SQS has spoken.
+    // The code may have the namespace of either of SQS's protocols.
     let name = code.rsplit(['.', '#']).next().unwrap_or(code);
     matches!(
         name.strip_suffix("Exception").unwrap_or(name),
@@ -290,16 +295,16 @@ fn entry(index: usize, message: &Entry) -> Result<SendMessageBatchRequestEntry, 
     entry.build()
 }
 
-/// Messages with their positions among all messages of a call.
+/// Messages with their indexes among all messages of a call to [`Queue::send_in_order`].
 type Placed = Vec<(usize, InOrder)>;
 
-/// Splits messages into the first of each group and those that come after one of these.
+/// Splits messages into the first one of each group and the rest.
 fn first_of_each(messages: Placed) -> (Placed, Placed) {
     let mut groups = HashSet::new();
     messages.into_iter().partition(|(_, message)| groups.insert(message.group.clone()))
 }
 
-/// Packs messages into calls, in order.
+/// Distributes messages to calls, in order.
 fn calls(messages: Vec<(usize, Entry)>) -> Vec<Vec<(usize, Entry)>> {
     let mut calls: Vec<Vec<(usize, Entry)>> = Vec::new();
     let mut bytes = 0;

@@ -1,5 +1,5 @@
-//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys, tenants' keys and
-//! idempotency keys.
+//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys, tenants' signing
+//! keys, usage and rates, and idempotency keys.
 
 use std::collections::HashMap;
 
@@ -43,33 +43,33 @@ pub struct Registry {
     table: String,
 }
 
-/// What fan-out reads of the Registry for every batch, in one call.
+/// What fan-out reads from the Registry for every batch, in one call.
 #[derive(Debug)]
 pub struct Versions {
     /// How items of the table map to events; `None` if the table is not registered.
     pub source: Option<Source>,
-    /// For each tenant, the count of its webhook writes.
+    /// For each tenant, the number of its webhook writes so far.
     pub generations: HashMap<TenantId, u64>,
-    /// For each tenant that has, or had, a webhook, what its states are named with.
+    /// For each tenant that has or had a webhook, the key of its state ids.
     pub state_keys: HashMap<TenantId, StateKey>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct MetaItem {
     generation: u64,
-    /// How many webhooks the tenant has, deleted ones not counted.
+    /// How many webhooks the tenant has, without deleted ones.
     #[serde(default)]
     webhooks: u64,
-    /// What the subscriptions of its webhooks take in fan-out at most, in bytes; those that were written before it was counted add
-    /// nothing.
+    /// How much memory the subscriptions of its webhooks take in fan-out at most, in bytes. Subscriptions written
+    /// before this was counted add nothing.
     #[serde(default)]
     weight: u64,
-    /// Drawn with the first webhook.
+    /// Drawn when the first webhook is written.
     #[serde(default)]
     state_key: Option<StateKey>,
 }
 
-/// A subscription, as the table knows it: what fan-out needs, or that there is nothing more to send.
+/// A subscription as an item; `None` in `subscription` means that the webhook gets no more events.
 #[derive(Debug, Serialize, Deserialize)]
 struct SubscriptionItem {
     pk: String,
@@ -122,7 +122,7 @@ impl Registry {
         Ok(request.send().await.map_err(|error| StoreError::unavailable(&error))?.item)
     }
 
-    /// Returns what became of the tenant's subscriptions since the generation.
+    /// Returns how the tenant's subscriptions changed since a generation.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Registry {
     }
 }
 
-/// The builders of the SDK fail if a required part is missing; here all are there.
+/// Converts the error of an SDK builder, which fails if a required field is missing; callers here set all of them.
 fn built<T>(result: Result<T, aws_sdk_dynamodb::error::BuildError>) -> Result<T, StoreError> {
     result.map_err(|error| StoreError::inconsistent("a request", error))
 }

@@ -1,8 +1,8 @@
-//! Secrets Manager: one secret a path, and of a webhook's secret a version for each text that it had.
+//! Secrets in Secrets Manager: one secret for each path. Each text of a webhook's secret is a version of it.
 //!
-//! A version's id is the fingerprint of its text, so that what a webhook names can be found whatever label it has, and be known
-//! without being read. Versions whose id is another one are from before, or of a store that chooses the ids itself; they are found by
-//! label.
+//! A version's id is the fingerprint of its text. The version that a webhook names can therefore be found whatever
+//! label it has, and recognised without being read. Older versions, and those of a store that chooses ids itself, have
+//! other ids and are found by label.
 
 use std::collections::HashMap;
 
@@ -34,18 +34,18 @@ pub struct Secrets {
     client: Client,
 }
 
-/// Which of a path's secrets.
+/// A version of the secret at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version<'a> {
     /// The current one.
     Current,
-    /// The one before.
+    /// The previous one.
     Previous,
-    /// The one with that id: of a webhook's secret its fingerprint, of a tenant's key its public half.
+    /// The one with that id: the fingerprint of a webhook's secret, or the public half of a key.
     Of(&'a str),
 }
 
-/// A secret that is stored next to the current one and waits to replace it.
+/// A secret that is stored next to the current one until it is promoted.
 #[derive(Debug)]
 #[must_use = "it waits until it is promoted"]
 pub struct Staged {
@@ -59,11 +59,12 @@ impl Secrets {
         Self { client }
     }
 
-    /// Keeps the first secret at a path.
+    /// Stores the first secret at a path.
     ///
     /// # Errors
     ///
-    /// If there is another one at the path, even one that is being deleted, or Secrets Manager is unavailable.
+    /// [`StoreError::Conflict`] if there is a secret at the path, even one that is being deleted. Otherwise, if Secrets
+    /// Manager is unavailable.
     pub async fn create(
         &self,
         path: &str,
@@ -96,7 +97,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// Puts a secret into its recovery window. A secret that is not there is as good as deleted.
+    /// Deletes a secret; it can be restored during its recovery window. A missing secret is not an error.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Secrets {
         let request = self.client.delete_secret().secret_id(path).recovery_window_in_days(RECOVERY_WINDOW_DAYS);
         match request.send().await {
             Ok(_) => Ok(()),
-            // It is gone, or on its way already.
+            // It does not exist, or it is being deleted already.
             Err(error)
                 if error.as_service_error().is_some_and(|error| {
                     error.is_resource_not_found_exception() || error.is_invalid_request_exception()
@@ -117,13 +118,13 @@ impl Secrets {
         }
     }
 
-    /// Puts a secret in the place of the current one, which becomes the previous one.
+    /// Replaces the current secret, which becomes the previous one.
     ///
-    /// For a current secret that was never shown; otherwise [`stage`](Self::stage) the new one.
+    /// Use this only if the current secret was never shown; otherwise [`stage`](Self::stage) the new one.
     ///
     /// # Errors
     ///
-    /// If there is none at the path, or Secrets Manager is unavailable.
+    /// If there is no secret at the path, or Secrets Manager is unavailable.
     pub async fn replace(
         &self,
         path: &str,
@@ -133,8 +134,9 @@ impl Secrets {
         self.put(path, secret.to_text(), fingerprint.as_str(), CURRENT).await
     }
 
-    /// Stores a secret at a path, whatever is there: nothing, a secret that a webhook names, or one that no webhook names (any
-    /// more, or because the process that put it died), even in its recovery window. Promote it once the webhook names it.
+    /// Stores a secret at a path, whether or not the path has a secret already. The existing secret may be named by a
+    /// webhook, be left over (from an earlier configuration or a process that died), or be in its recovery window.
+    /// Promote the new one once the webhook names it.
     ///
     /// # Errors
     ///
@@ -161,11 +163,11 @@ impl Secrets {
 
     /// Stores a secret next to the one that a webhook names now. Promote it once the webhook names it.
     ///
-    /// Whatever dies in between, no label is taken from the one that the webhook names, nor from the one before.
+    /// If the process dies in between, the version that the webhook names and the one before keep their labels.
     ///
     /// # Errors
     ///
-    /// If there is none at the path, or Secrets Manager is unavailable.
+    /// If there is no secret at the path, or Secrets Manager is unavailable.
     pub async fn stage(
         &self,
         path: &str,
@@ -186,11 +188,12 @@ impl Secrets {
         let mut current = versions.iter().find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
         let named = named.and_then(|named| versions.get_key_value(named));
         if let Some((named, _)) = named.filter(|named| Some(*named) != current) {
-            // A rotation died before it promoted what it staged, and its label is about to be taken.
+            // An earlier rotation died before it promoted its version, whose label this call is about to take. Promote
+            // it first.
             self.move_current(path, named, current.map(|(current, _)| current.as_str())).await?;
             current = versions.get_key_value(named);
         }
-        // Put again it would stay as it is; some emulators would take its labels.
+        // AWS would leave an existing version unchanged, but some emulators would move its labels.
         if !versions.contains_key(version) {
             self.put(path, text, version, PENDING).await?;
         }
@@ -202,8 +205,8 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// If another one was promoted meanwhile, or Secrets Manager is unavailable. The secret can be read nevertheless, and the next
-    /// one that is staged promotes it first if the webhook names it then.
+    /// If another version was promoted meanwhile, or Secrets Manager is unavailable. The secret can be read
+    /// nevertheless. The next call of [`stage`](Self::stage) promotes it first if the webhook names it then.
     pub async fn promote(&self, Staged { path, version, current }: Staged) -> Result<(), StoreError> {
         if current.as_ref() == Some(&version) {
             return Ok(());
@@ -211,7 +214,7 @@ impl Secrets {
         self.move_current(&path, &version, current.as_deref()).await
     }
 
-    /// The previous label follows by itself.
+    /// Moves the label `AWSCURRENT`. Secrets Manager then moves `AWSPREVIOUS` to the version that had it.
     async fn move_current(&self, path: &str, to: &str, from: Option<&str>) -> Result<(), StoreError> {
         let request = self.client.update_secret_version_stage().secret_id(path).version_stage(CURRENT);
         let request = request.move_to_version_id(to).set_remove_from_version_id(from.map(str::to_owned));
@@ -219,19 +222,19 @@ impl Secrets {
         Ok(())
     }
 
-    /// Returns the labels of each version that has any, by its id.
+    /// Returns the labels of each version, by version id. Versions without labels are absent.
     async fn versions(&self, path: &str) -> Result<HashMap<String, Vec<String>>, StoreError> {
         Ok(self.describe(path).await?.version_ids_to_stages.unwrap_or_default())
     }
 
-    /// Returns when the first secret was put at a path.
+    /// Returns when the secret at a path was created.
     async fn made_at(&self, path: &str) -> Result<Timestamp, StoreError> {
         let at = self.describe(path).await?.created_date;
         let at = at.and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok());
-        at.ok_or_else(|| StoreError::inconsistent(path, "it was made at no time"))
+        at.ok_or_else(|| StoreError::inconsistent(path, "it has no valid creation date"))
     }
 
-    /// Reads all but the secret.
+    /// Reads everything but the secret's text.
     async fn describe(&self, path: &str) -> Result<DescribeSecretOutput, StoreError> {
         self.client.describe_secret().secret_id(path).send().await.map_err(|error| {
             if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) {
@@ -255,19 +258,20 @@ impl Secrets {
         Ok(())
     }
 
-    /// Takes a secret out of its recovery window; one that is in none is left alone.
+    /// Takes a secret out of its recovery window. A secret that is not being deleted is left alone.
     ///
-    /// `deleted_at` is when its webhook was deleted, if it still is.
+    /// `deleted_at` is when its webhook was deleted, if it is still deleted.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if it is gone for good, even if another one has been made at its path since its webhook was deleted.
+    /// [`StoreError::Missing`] if the secret no longer exists, or if the one at its path was created after its webhook
+    /// was deleted.
     pub async fn restore(&self, path: &str, deleted_at: Option<Timestamp>) -> Result<(), StoreError> {
         let missing = || Err(StoreError::Missing { key: path.to_owned() });
         let Err(error) = self.client.restore_secret().secret_id(path).send().await else { return Ok(()) };
         match error.as_service_error() {
             Some(RestoreSecretError::ResourceNotFoundException(_)) => missing(),
-            // It is not being deleted: it was restored before, or never deleted, or created again.
+            // It is not being deleted: it was restored already, never deleted, or created again.
             Some(RestoreSecretError::InvalidRequestException(_)) => match deleted_at {
                 Some(deleted_at) if self.made_at(path).await? > deleted_at => missing(),
                 _ => Ok(()),
@@ -276,16 +280,16 @@ impl Secrets {
         }
     }
 
-    /// Reads a webhook's secret: one of those that it has or had.
+    /// Reads one version of a webhook's secret.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if there is none or it is being deleted.
+    /// [`StoreError::Missing`] if it does not exist or is being deleted.
     pub async fn webhook_secret(&self, path: &str, version: Version<'_>) -> Result<WebhookSecret, StoreError> {
         self.read(path, version).await.map(WebhookSecret::checked)
     }
 
-    /// Reads the deployment's fingerprint key. It has no path: its ARN is its id.
+    /// Reads the deployment's fingerprint key, by its ARN.
     ///
     /// # Errors
     ///
@@ -311,7 +315,7 @@ impl Secrets {
                 StoreError::Unavailable(DisplayErrorContext(error).to_string())
             }
         })?;
-        let text = answer.secret_string.ok_or_else(|| StoreError::inconsistent(id, "not a text"))?;
+        let text = answer.secret_string.ok_or_else(|| StoreError::inconsistent(id, "the secret is not text"))?;
         Ok(text.into())
     }
 }

@@ -1,10 +1,14 @@
-//! Tenants' budgets, held over all processes: what was counted is in the Registry, and this process remembers it for a minute.
+//! Tenants' budgets, enforced over all processes. The counts are in the Registry, and this process caches them for a
+//! minute.
 //!
-//! At a door one conditional write counts a request and refuses it, exactly. Fan-out counts for itself and writes once for each batch
-//! and tenant: processes that run at once may make a batch more than the budget, each.
+//! There are two ways to count. Functions that can refuse (api and inbound) count each request with one conditional
+//! write and refuse it if it exceeds the budget, so the limit is exact. Fan-out cannot refuse: it counts locally and
+//! writes once for each batch and tenant, so each process that runs at the same time may exceed the budget by one
+//! batch.
 //!
-//! One row takes all counts of a tenant and day, about 1,000 a second. While DynamoDB throttles it or does not answer, everything is
-//! allowed and a warning is logged. What could not be written is kept and written with the next count; it is lost only with the process.
+//! One row counts everything of a tenant and day, which allows about 1,000 writes a second. While DynamoDB throttles it
+//! or does not answer, everything is allowed and a warning is logged. Counts that could not be written are kept and
+//! added to the next write. They are lost only if the process ends.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,10 +22,11 @@ use jiff::Timestamp;
 use crate::registry::Counted;
 use crate::{Events, Registry, StoreError};
 
-/// Of how many tenants a process remembers what they use. When there are more it forgets those of which it has written everything.
+/// How many tenants' usage a process caches. When there are more, it drops those that are out of date and have no
+/// unwritten counts.
 const MAX_TENANTS: usize = 10_000;
 
-/// What tenants use, and what they may.
+/// Tenants' usage and limits.
 #[derive(Debug)]
 pub struct Usage {
     registry: Registry,
@@ -32,8 +37,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Begins to count; no call is made yet. `defaults` hold for tenants of which the operator says nothing, and `retention_days` is how
-    /// long the events of tables are kept.
+    /// Creates an empty cache; makes no call. `defaults` apply to tenants for which the operator has set nothing, and
+    /// `retention_days` is how long the events of tables are kept.
     #[must_use]
     pub fn new(registry: Registry, events: Events, defaults: Budgets, retention_days: u8) -> Self {
         Self { registry, events, defaults, retention_days, meters: Mutex::default() }
@@ -43,23 +48,23 @@ impl Usage {
     ///
     /// # Errors
     ///
-    /// If they are not known here and the table is unavailable.
+    /// If they are not cached and the table is unavailable.
     pub async fn limits(&self, tenant: &TenantId, now: Timestamp) -> Result<Budgets, StoreError> {
         self.refresh(tenant, now).await?;
         Ok(self.meters().get(tenant).map_or(self.defaults, |meter| *meter.limits()))
     }
 
-    /// Counts what a request does, if the tenant's budgets allow all of it.
+    /// Counts what a request uses, if the tenant's budgets allow all of it.
     ///
     /// # Errors
     ///
-    /// The budget that is used up: then nothing is counted, and the caller must do nothing.
+    /// The budget that would be exceeded. Nothing is counted then, and the caller must refuse the request.
     pub async fn spend(&self, tenant: &TenantId, more: Counts, now: Timestamp) -> Result<(), Exceeded> {
         if more.is_none() {
             return Ok(());
         }
         if let Err(error) = self.refresh(tenant, now).await {
-            tracing::warn!(tenant.id = %tenant, %error, "a tenant's budgets are not known, and its request is allowed and not counted");
+            tracing::warn!(tenant.id = %tenant, %error, "cannot read budgets; the request is allowed and not counted");
             return Ok(());
         }
         let room = {
@@ -71,7 +76,8 @@ impl Usage {
             Ok(room) => room,
             Err(exceeded) => return self.refuse(tenant, exceeded, now).await,
         };
-        // What could not be written earlier goes along without a condition: it was done already.
+        // Counts that could not be written earlier are written without a condition: their requests were allowed
+        // already.
         self.write(tenant, pending, now).await;
         match self.registry.add_usage(tenant, today(now), more, Some(room), now).await {
             Ok(Counted::Yes(counts)) => {
@@ -90,7 +96,7 @@ impl Usage {
                 }
             }
             Err(error) => {
-                tracing::warn!(tenant.id = %tenant, %error, "a tenant's use is not counted yet, and its request is allowed");
+                tracing::warn!(tenant.id = %tenant, %error, "cannot count a tenant's use now; its request is allowed");
                 self.count(tenant, more);
                 Ok(())
             }
@@ -105,8 +111,8 @@ impl Usage {
         Err(exceeded)
     }
 
-    /// Takes how many webhooks a tenant has after one was added. The Registry counts them, in the transaction that writes
-    /// one.
+    /// Takes over a tenant's number of webhooks after one was added. The Registry counts webhooks in the transaction
+    /// that writes them.
     pub async fn webhooks_added(&self, tenant: &TenantId, webhooks: u64, now: Timestamp) {
         if let Some(meter) = self.meters().get_mut(tenant) {
             meter.learn_webhooks(webhooks);
@@ -114,7 +120,7 @@ impl Usage {
         self.tell(tenant, now).await;
     }
 
-    /// Takes that the Registry refused a webhook because the tenant has `webhooks` already.
+    /// Notes that the Registry refused a webhook because the tenant already has `webhooks`.
     pub async fn webhook_refused(&self, tenant: &TenantId, webhooks: u64, now: Timestamp) {
         if let Some(meter) = self.meters().get_mut(tenant) {
             meter.refused(Budget::Webhooks);
@@ -122,11 +128,12 @@ impl Usage {
         self.webhooks_added(tenant, webhooks, now).await;
     }
 
-    /// Reads what tenants use, if that is not known or was read a minute ago. What cannot be read is allowed.
+    /// Reads tenants' usage, if it is not cached or older than a minute. A tenant whose usage cannot be read counts as
+    /// having used nothing.
     pub async fn prepare(&self, tenants: impl IntoIterator<Item = &TenantId>, now: Timestamp) {
         let read = tenants.into_iter().map(|tenant| async move {
             if let Err(error) = self.refresh(tenant, now).await {
-                tracing::warn!(tenant.id = %tenant, %error, "a tenant's budgets are not known, and its deliveries are not deferred");
+                tracing::warn!(tenant.id = %tenant, %error, "cannot read budgets; no delivery is deferred");
                 let unknown = Meter::new(self.defaults, &[], self.retention_days, now);
                 self.meters().entry(tenant.clone()).or_insert(unknown);
             }
@@ -134,20 +141,21 @@ impl Usage {
         join_all(read).await;
     }
 
-    /// Counts a new delivery of a [prepared](Self::prepare) tenant, and says until when it waits, if it is over the budget. It is written
-    /// by the next [`flush`](Self::flush).
+    /// Counts a new delivery of a [prepared](Self::prepare) tenant. Returns until when the delivery waits, if it
+    /// exceeds the budget. The next [`flush`](Self::flush) writes the count.
     pub fn deliver(&self, tenant: &TenantId) -> Option<Deferral> {
         self.meters().get_mut(tenant)?.deliver()
     }
 
-    /// Counts something of a [prepared](Self::prepare) tenant that has happened. It is written by the next [`flush`](Self::flush).
+    /// Counts something that a [prepared](Self::prepare) tenant has used. The next [`flush`](Self::flush) writes the
+    /// count.
     pub fn count(&self, tenant: &TenantId, more: Counts) {
         if let Some(meter) = self.meters().get_mut(tenant) {
             meter.count(more);
         }
     }
 
-    /// Writes what was counted, one call for each tenant.
+    /// Writes all counts that are not written yet, with one call for each tenant.
     pub async fn flush(&self, now: Timestamp) {
         let pending: Vec<_> = {
             let mut meters = self.meters();
@@ -161,14 +169,14 @@ impl Usage {
         .await;
     }
 
-    /// Writes counts, or keeps them for later.
+    /// Writes counts, or keeps them for later if that fails.
     async fn write(&self, tenant: &TenantId, pending: Counts, now: Timestamp) {
         if pending.is_none() {
             return;
         }
         match self.registry.add_usage(tenant, today(now), pending, None, now).await {
             Ok(Counted::Yes(counts)) => self.learn(tenant, counts),
-            // There was no condition.
+            // Impossible: the write has no condition.
             Ok(Counted::NoRoom(_)) => {}
             Err(error) => {
                 tracing::warn!(tenant.id = %tenant, %error, ?pending, "a tenant's use is counted later");
@@ -201,7 +209,8 @@ impl Usage {
         }
     }
 
-    /// Publishes that a threshold is reached, and logs it for the alarm: once a day, by the first process that sees it.
+    /// Publishes an event for each threshold that was reached, and logs it for the alarm. This happens once a day, in
+    /// the first process that sees it.
     async fn tell(&self, tenant: &TenantId, now: Timestamp) {
         let (reached, limits) = {
             let mut meters = self.meters();
@@ -216,7 +225,8 @@ impl Usage {
                 Ok(false) => continue,
                 Ok(true) => {}
                 Err(error) => {
-                    let message = "an event about a tenant's use was not published; another process may";
+                    let message =
+                        "an event about a tenant's use was not published; another process may still publish it";
                     tracing::warn!(tenant.id = %tenant, %error, "{message}");
                 }
             }

@@ -220,7 +220,7 @@ pub struct Progress {
     pub cycle: u32,
     /// The number of the next attempt; of a terminal delivery, the number of the last one.
     pub attempt: u32,
-    /// When the next attempt is due, while retrying.
+    /// When the next attempt is due, while retrying, or while pending until a turn or a budget allows it.
     pub next_at: Option<Timestamp>,
 }
 

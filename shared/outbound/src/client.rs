@@ -1,4 +1,4 @@
-//! One POST to a receiver.
+//! Sends POST requests to receivers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,29 +31,29 @@ use crate::trace::{Trace, milliseconds};
 
 mod token;
 
-/// How much of an answer is read, in bytes; the rest is not waited for.
+/// How much of a response body is read, in bytes; the rest is ignored.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
-/// How much of an answer is kept, in bytes.
+/// How much of a response body is stored, in bytes.
 const EXCERPT_BYTES: usize = 1024;
 
-/// The largest head of an answer, in bytes; a larger one is no answer.
+/// The largest response head, in bytes. A larger one is a protocol error.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
-/// How long a connection is kept for the next request. Receivers close theirs after about a minute.
+/// How long an idle connection is kept. Receivers close theirs after about a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a connection that carries many requests is asked whether it lives, and how long it may take to say so: one that died
-/// while the environment was frozen would else take every request until the system notices.
+/// How often an HTTP/2 connection is pinged, and how long the reply may take. Otherwise, a connection that died while
+/// the environment was frozen would take every request until the operating system notices.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("Dynahook/", env!("CARGO_PKG_VERSION")));
 
-/// What a receiver says about the future; see [`judge`].
+/// The header with which a receiver rejects this event or all events; see [`judge`].
 const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 
-/// Sends deliveries. Made once an execution environment, so that connections are used again.
+/// Sends deliveries. Create it once per execution environment, so that connections are reused.
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<Dialer, Full<Bytes>>,
@@ -64,7 +64,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client that goes where the policy allows.
+    /// Returns a client that only connects to targets that the policy allows.
     ///
     /// # Errors
     ///
@@ -95,17 +95,18 @@ impl Client {
         }
     }
 
-    /// Lets a script answer instead of the network.
+    /// Replaces the network by a script.
     #[cfg(feature = "scripted")]
     #[must_use]
     pub fn scripted(self, script: Script) -> Self {
         Self { script: Some(script), ..self }
     }
 
-    /// Waits until one more request may go to the URL's host: at most 20 are under way to one host and port.
+    /// Waits until one more request may be sent to the URL's host: at most 20 run at the same time to one host and
+    /// port.
     ///
-    /// The receiver does not cause the wait, so it comes before the request and is not part of its timeout. A delivery without
-    /// time left when it gets the place was not attempted.
+    /// The receiver does not cause this wait, so it comes before the request and does not count towards its timeout. A
+    /// delivery that has no time left when it gets the slot must count as not attempted.
     pub async fn place(&self, url: &str) -> HostSlot {
         self.places.take(url).await
     }
@@ -136,7 +137,8 @@ impl Client {
             Err((verdict, why)) => return Outcome { timing: trace.timing(), ..Outcome::unanswered(verdict, why) },
         };
         let took = started.elapsed();
-        // Another request's connection, used again: nothing was dialled for this one, or it was not needed in the end.
+        // The response may come over another request's connection: either a reused one, or one that was ready before
+        // the dialed one. Then nothing was dialed for this response.
         let dialled = response.extensions().get::<Trace>().filter(|dialled| dialled.is(trace));
         let timing = dialled.map(Trace::timing).unwrap_or_default();
         let timing = Timing { first_byte_ms: Some(milliseconds(took)), ..timing };
@@ -144,13 +146,13 @@ impl Client {
         Outcome { timing, ..read(response, &success, now, deadline).await }
     }
 
-    /// Returns where a URL leads, if policy allows it.
+    /// Returns the URI of a URL, if the policy allows it.
     fn target(&self, url: &str) -> Result<Uri, TargetError> {
         let url = self.policy.parse(url)?;
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Sends a request and returns the head of its answer, or why no answer came.
+    /// Sends a request and returns the response head, or why there is no response.
     async fn call(
         &self,
         request: hyper::Request<Full<Bytes>>,
@@ -162,21 +164,22 @@ impl Client {
         }
     }
 
-    /// Makes the request, or says why it cannot be sent.
+    /// Returns the HTTP request, or the outcome if it cannot be sent.
     fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Outcome> {
-        // Checked again although it was when the webhook was written: policy may have changed.
+        // The URL was checked when the webhook was written, but the policy may have changed since.
         let forbidden = |error| Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}"));
         let uri = self.target(&request.url).map_err(forbidden)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         for (name, value) in request.headers {
-            // The value may be a secret: the name has to do.
+            // The value may be a secret, so the message contains only the name.
             let fault = || Outcome::unanswered(Verdict::ProtocolFailed, format!("the header {name:?} cannot be sent"));
             let value = HeaderValue::try_from(value).map_err(|_| fault())?;
             headers.append(HeaderName::try_from(&name).map_err(|_| fault())?, value);
         }
         if let Some(authorization) = request.authorization {
-            let fault = || Outcome::unanswered(Verdict::ProtocolFailed, "the authorization cannot stand in a header");
+            let fault =
+                || Outcome::unanswered(Verdict::ProtocolFailed, "the authorization is not a valid header value");
             headers.insert(AUTHORIZATION, secret_value(&authorization).ok_or_else(fault)?);
         }
         headers.entry(USER_AGENT).or_insert(OUR_NAME);
@@ -190,14 +193,14 @@ fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Full<Bytes>
     post
 }
 
-/// Returns the value of a header that is never printed or indexed.
+/// Returns a header value that is marked as sensitive: it is not printed in debug output, nor indexed by HTTP/2.
 fn secret_value(text: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Reads the answer's start. The head decides; an answer that breaks off after it is still an answer.
+/// Reads the start of the response. The head determines the outcome, even if the body breaks off.
 async fn read(response: Response<Incoming>, success: &[StatusPattern], now: Timestamp, deadline: Instant) -> Outcome {
     let (head, mut body) = response.into_parts();
     let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -218,7 +221,7 @@ async fn read(response: Response<Incoming>, success: &[StatusPattern], now: Time
         }
     }
     let mut excerpt = String::from_utf8_lossy(&start).into_owned();
-    // Afterwards, as what stands for bytes that are no text is longer than they are.
+    // Truncate after the conversion, because the replacement characters for invalid bytes are longer than the bytes.
     excerpt.truncate(excerpt.floor_char_boundary(EXCERPT_BYTES));
     let excerpt = Some(excerpt).filter(|excerpt| !excerpt.is_empty());
     Outcome {

@@ -1,4 +1,4 @@
-//! Connections, each to an address that policy was asked about at that very moment.
+//! Opens connections, each to an address that was checked against the policy just before.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,10 +20,11 @@ use crate::resolver::Resolver;
 use crate::stream::Stream;
 use crate::trace::{Part, Trace};
 
-/// The longest that setting up a connection may take, from the name to the end of the handshake.
+/// The longest time to set up a connection, from resolving the name to the end of the TLS handshake.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Resolves, asks policy, connects and shakes hands. The pool calls it whenever it has no connection.
+/// Resolves a name, checks the policy, connects and does the TLS handshake. The pool calls it when it has no
+/// connection.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     policy: Arc<TargetPolicy>,
@@ -31,29 +32,30 @@ pub(crate) struct Dialer {
     tls: TlsConnector,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// The URL names no host, or none that can have a certificate.
-    #[error("the URL names no host that can be called")]
+    /// The URL has no host, or one that is not a valid name in certificates.
+    #[error("the URL has no valid host name")]
     NoHost,
     /// The port is not allowed.
     #[error("port {0} is not allowed")]
     Port(u16),
-    /// The name does not exist, has no address, or has one that is not allowed. One error for all three: with different ones, anybody who
-    /// may register a webhook could ask which names exist in the network that deliveries come from.
+    /// The name does not exist, has no address, or has one that the policy forbids. All three have the same error.
+    /// Otherwise, everyone who may register a webhook could find out which names exist in the network that deliveries
+    /// come from.
     #[error("the name does not resolve to addresses that may be called")]
     Unresolved,
-    /// An address that the URL names itself is not allowed.
+    /// The URL contains a literal address that the policy forbids.
     #[error("the URL names a private, local or reserved address")]
     Forbidden,
-    /// Nothing listens there, or the address cannot be reached.
+    /// The connection was refused, or the address cannot be reached.
     #[error("{0}")]
     Connect(io::Error),
-    /// The certificate does not stand up, or the handshake breaks.
+    /// The certificate is not valid, or the handshake failed.
     #[error("{0}")]
     Tls(io::Error),
-    /// It takes too long.
+    /// Setting up the connection took too long.
     #[error("no connection within {} s", DIAL_TIMEOUT.as_secs())]
     TooSlow,
 }
@@ -77,7 +79,7 @@ impl Dialer {
         let addresses = addresses.await.map_err(within(DialError::TooSlow))??;
         let connecting = trace.measure(Part::Connect, connect(&addresses, deadline));
         let connection = connecting.await?;
-        // Small requests in one piece: waiting for more to send only delays them.
+        // Requests are small and written at once, so Nagle's algorithm would only delay them.
         connection.set_nodelay(true).map_err(DialError::Connect)?;
         if !is_tls {
             return Ok(Stream::new(connection, false, trace));
@@ -88,7 +90,7 @@ impl Dialer {
         Ok(Stream::new(connection, is_h2, trace))
     }
 
-    /// Returns the addresses to connect to, all of them allowed.
+    /// Returns the addresses to connect to. The policy allows all of them.
     async fn addresses(&self, host: &str, port: u16, trace: &Trace) -> Result<Vec<SocketAddr>, DialError> {
         if !self.policy.permits_port(port) {
             return Err(DialError::Port(port));
@@ -98,19 +100,22 @@ impl Dialer {
             return if self.policy.permits(literal) { Ok(vec![address]) } else { Err(DialError::Forbidden) };
         }
         let found = trace.measure(Part::Dns, self.names.lookup(host, port)).await;
-        let found =
-            found.inspect_err(|error| tracing::info!(host, %error, "a name does not resolve")).unwrap_or_default();
-        // One bad address spoils the name: which one is dialled would be up to the name's owner.
+        let found = found
+            .inspect_err(|error| tracing::info!(host, %error, "a receiver's name does not resolve"))
+            .unwrap_or_default();
+        // One forbidden address is enough to refuse the name, because the name's owner controls which address is
+        // dialed.
         if found.iter().any(|address| !self.policy.permits(address.ip())) {
-            // For the operator alone.
-            tracing::info!(host, "a name leads to an address that policy forbids");
+            // The receiver's owner must not learn this, so it is only in the log.
+            tracing::info!(host, "a receiver's name resolves to an address that the target policy forbids");
             return Err(DialError::Unresolved);
         }
         if found.is_empty() { Err(DialError::Unresolved) } else { Ok(found) }
     }
 }
 
-/// Connects to the first address that answers. They share the time that is left, so that a dead one leaves some for the next.
+/// Connects to the first address that accepts. The addresses share the remaining time, so that an unreachable one
+/// leaves time for the next.
 async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
     let mut last = DialError::Unresolved;
     for (tried, address) in addresses.iter().enumerate() {
@@ -137,7 +142,7 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        // Now, while the request's own task asks: the pool may let another one finish what is begun here.
+        // Read the trace here, in the request's own task. The pool may let another task finish the dialing.
         let trace = Trace::current();
         Box::pin(self.clone().dial(uri, trace))
     }

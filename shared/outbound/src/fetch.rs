@@ -1,4 +1,5 @@
-//! A document that the operator names: a key set. No redirect is followed and no proxy is used.
+//! Fetches a document that the operator has configured, such as a key set. Redirects are not followed and proxies are
+//! not used.
 
 use std::time::Duration;
 
@@ -13,19 +14,20 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The request failed, or was not answered with 2xx.
+    /// The request failed, or the status was not 2xx.
     #[error("cannot fetch the document: {0}")]
     Failed(#[from] reqwest::Error),
-    /// There is too much of it.
+    /// The document is too large.
     #[error("the document is larger than {MAX_BYTES} bytes")]
     TooLarge,
 }
 
-/// Fetches a document from a URL in the operator's configuration. Not for a tenant's URL: no policy is asked.
+/// Fetches a document from a URL in the operator's configuration. Do not use it for a tenant's URL, because it does not
+/// check the target policy.
 ///
 /// # Errors
 ///
-/// If there is no answer in time, it is not 2xx, or it is too large.
+/// If there is no response in time, its status is not 2xx, or it is too large.
 pub async fn fetch(url: &str) -> Result<Vec<u8>, FetchError> {
     #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
     let client = reqwest::Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(TIMEOUT).build()?;

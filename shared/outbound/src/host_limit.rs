@@ -1,4 +1,4 @@
-//! How many requests go to one host at once.
+//! Limits the number of concurrent requests to one host.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,38 +6,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-/// How many requests may be under way to one authority (host and port).
+/// The most concurrent requests to one authority (host and port).
 pub(crate) const REQUESTS_PER_HOST: usize = 20;
 
-/// How many authorities are known before those without waiting requests are forgotten.
+/// With this many authorities, those without running or waiting requests are removed.
 const MANY_HOSTS: usize = 256;
 
-/// The queues in front of the hosts.
+/// A semaphore for each authority, which serves waiting requests in order.
 #[derive(Debug, Default)]
 pub(crate) struct HostLimits(Mutex<HashMap<String, Arc<Semaphore>>>);
 
-/// The leave to send one request to a host; it ends when this is dropped.
+/// The permission to send one request to a host, until it is dropped.
 #[derive(Debug)]
-pub struct HostSlot(#[expect(dead_code, reason = "dropping it is what it is for")] Option<OwnedSemaphorePermit>);
+pub struct HostSlot(#[expect(dead_code, reason = "it is held until it is dropped")] Option<OwnedSemaphorePermit>);
 
 impl HostLimits {
-    /// Waits for a place at the URL's host. Slots are given in the order of the requests for them.
+    /// Waits for a slot of the URL's host. Slots are given out in the order of the calls.
     pub(crate) async fn take(&self, url: &str) -> HostSlot {
-        // A queue is never closed, so there always is a permit.
+        // The semaphore is never closed, so this always returns a permit.
         HostSlot(self.queue(authority(url)).acquire_owned().await.ok())
     }
 
     fn queue(&self, authority: String) -> Arc<Semaphore> {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if queues.len() >= MANY_HOSTS {
-            // A permit and one who waits hold their queue, so what is left is no more than there are requests.
+            // Permits and waiting requests keep a reference to their semaphore, so at most as many remain as there are
+            // requests.
             queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
         Arc::clone(queues.entry(authority).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_PER_HOST))))
     }
 }
 
-/// Returns the host and the port. What is no URL is sent nowhere, so it does not matter that all such share a queue.
+/// Returns the host and the port. Invalid URLs all share an empty authority, which is harmless because they are never
+/// sent.
 fn authority(url: &str) -> String {
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));

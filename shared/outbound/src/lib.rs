@@ -1,9 +1,9 @@
-//! The only way out to receivers.
+//! HTTP requests to receivers. No other crate dials them.
 //!
-//! A request goes to the address that policy was asked about, or nowhere: [`dial`] resolves a name, asks about all of its addresses
-//! and connects to those, and a literal address is asked about there too. No redirect is followed, no proxy is used, certificates are
-//! always verified, nothing is unpacked, and an answer is read up to a cap within the deadline. What an answer means is not decided
-//! here but in [`domain::attempt::answer`].
+//! A request only goes to addresses that the target policy allows. [`dial`] resolves a name, checks all of its
+//! addresses and connects to exactly those; it checks literal addresses too. Redirects are not followed, proxies are
+//! not used, certificates are always verified, and responses are not decompressed. A response is read up to a cap and
+//! within the deadline. [`domain::attempt::answer`] decides what it means.
 
 mod client;
 mod dial;

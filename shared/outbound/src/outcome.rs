@@ -1,4 +1,4 @@
-//! The outcome of a request that was not answered, in the terms of the domain.
+//! Converts errors of unanswered requests to the domain's verdicts.
 
 use std::error::Error as StdError;
 
@@ -6,7 +6,8 @@ use domain::attempt::outcome::Verdict;
 
 use crate::dial::DialError;
 
-/// Sorts a failed request: if there was no connection, why; else the innermost cause says what happened.
+/// Returns the verdict and the message of a failed request. If dialing failed, they are those of the [`DialError`];
+/// otherwise the message is that of the innermost cause.
 pub(crate) fn classify(error: &hyper_util::client::legacy::Error) -> (Verdict, String) {
     let mut innermost: &(dyn StdError + 'static) = error;
     while let Some(cause) = innermost.source() {

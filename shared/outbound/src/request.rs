@@ -9,18 +9,18 @@ use secrecy::SecretString;
 /// A request to a receiver.
 #[derive(Debug)]
 pub struct Request {
-    /// Where to.
+    /// The URL.
     pub url: String,
-    /// All headers but those of the connection: the client adds none that says something of the body.
+    /// All headers except those of the connection. The client adds no header about the body.
     pub headers: Vec<(String, String)>,
-    /// Its `Authorization` header, if it has one: not among the others, which may be shown.
+    /// The `Authorization` header, if there is one. It is separate because the other headers may be shown.
     pub authorization: Option<SecretString>,
-    /// The body: sent as it is.
+    /// The body, which is sent unchanged.
     pub body: Vec<u8>,
-    /// How long all of it may take.
+    /// The timeout of the whole request.
     pub timeout: Duration,
-    /// Which answers are success; 2xx if none is named.
+    /// The statuses that count as success; 2xx if empty.
     pub success: Vec<StatusPattern>,
-    /// The time by the clock when it is sent; a date in `Retry-After` is counted from it.
+    /// The wall-clock time at which the request is sent; `Retry-After` is relative to it.
     pub at: Timestamp,
 }

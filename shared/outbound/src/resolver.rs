@@ -3,12 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// Who is asked.
+/// The resolver to use.
 #[derive(Debug, Clone)]
 pub(crate) enum Resolver {
     /// The system's resolver.
     System,
-    /// A name server of a test, which the system's resolver cannot be pointed at.
+    /// A test's name server. The system's resolver cannot be configured to use it.
     #[cfg(test)]
     Server(SocketAddr),
 }

@@ -1,4 +1,4 @@
-//! A receiver that a test plays itself: no network, so that a test's time may stand still while nothing happens.
+//! Scripted receivers for tests. Without a network, a test can control the clock.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::token_error::TokenError;
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answers<R, T> = Arc<dyn Fn(R) -> Answer<T> + Send + Sync>;
 
-/// Says what comes of each request.
+/// Decides the outcome of each request.
 #[derive(Clone)]
 pub struct Script {
     receivers: Answers<Request, Outcome>,
@@ -21,14 +21,14 @@ pub struct Script {
 }
 
 impl Script {
-    /// Makes a script of a function.
+    /// Returns a script that calls a function for each request.
     pub fn new<F: Future<Output = Outcome> + Send + 'static>(
         answer: impl Fn(Request) -> F + Send + Sync + 'static,
     ) -> Self {
         Self { receivers: Arc::new(move |request| Box::pin(answer(request))), token_servers: None }
     }
 
-    /// Plays the authorization servers too, each known by its token URL.
+    /// Adds scripted authorization servers, which are identified by their token URLs.
     #[must_use]
     pub fn with_token_servers<F: Future<Output = Result<Token, TokenError>> + Send + 'static>(
         self,

@@ -1,4 +1,4 @@
-//! A connection as the pool wants it.
+//! A connection as the pool needs it.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::trace::Trace;
 
-/// A connection, plain or through TLS, that knows for which request it was dialled.
+/// A connection, plain or with TLS, with the trace of the request for which it was dialed.
 pub(crate) struct Stream {
     io: TokioIo<Pin<Box<dyn Io>>>,
     is_h2: bool,
@@ -30,7 +30,8 @@ impl Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        // Every answer that comes on it carries the trace: so a request sees whether the connection was dialled for it.
+        // Every response on this connection carries the trace, so a request can see whether the connection was dialed
+        // for it.
         let connected = Connected::new().extra(self.trace.clone());
         if self.is_h2 { connected.negotiated_h2() } else { connected }
     }

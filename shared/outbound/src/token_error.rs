@@ -1,38 +1,39 @@
-//! Why an authorization server gave no token.
+//! Why an authorization server returned no token.
 
 use domain::attempt::target::TargetError;
 use domain::webhook::authorization::token::TokenFault;
 
-/// The largest answer that is read, in bytes; no token is longer.
+/// The largest response that is read, in bytes; no token is longer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Why there is no token. Says nothing of what was sent, nor of what was answered: a server may repeat what it was asked with.
+/// Why there is no token. Messages quote neither the request nor the response, because a server may repeat the secret
+/// that it received.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Policy forbids the URL.
+    /// The policy forbids the URL.
     #[error("the token URL {0}")]
     Url(#[from] TargetError),
-    /// There was no answer, or not all of it.
+    /// There was no complete response.
     #[error("no token from the authorization server: {0}")]
     Unanswered(String),
-    /// It led elsewhere.
+    /// The server answered with a redirect.
     #[error("the authorization server answered {0}, and redirects are not followed")]
     Redirected(u16),
-    /// It was no success.
+    /// The server answered with an error.
     #[error("the authorization server answered {status}{}", .error.map(|error| format!(" ({error})")).unwrap_or_default())]
     Refused {
         /// The status.
         status: u16,
-        /// The error, if it is one that the RFC names.
+        /// The error code, if it is one that RFC 6749 defines.
         error: Option<&'static str>,
     },
-    /// There was too much of it.
+    /// The response was too large.
     #[error("the authorization server's answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
-    /// There is no token in it that can be used.
+    /// The response contains no usable token.
     #[error("the authorization server's answer {0}")]
     Unusable(#[from] TokenFault),
-    /// The client's id or secret cannot be sent.
-    #[error("the client's id and secret cannot stand in a header")]
+    /// The client's id or secret is not a valid header value.
+    #[error("the client's id and secret do not make a valid header value")]
     Unsendable,
 }

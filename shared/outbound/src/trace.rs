@@ -1,4 +1,4 @@
-//! What of a request's time went where.
+//! Measures how long the parts of a request take.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use domain::attempt::outcome::Timing;
 
 tokio::task_local! {
-    /// The trace of the request that this task is making. The pool calls the dialer with a URL and no word about the request; but it
-    /// does so within the request's own future.
+    /// The trace of the request that this task is making. The pool passes only a URL to the dialer, but it calls the
+    /// dialer within the request's own future, so a task-local variable connects them.
     static CURRENT: Trace;
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Part {
 }
 
 impl Trace {
-    /// Runs a request, so that what it dials is found by [`current`](Self::current).
+    /// Runs a request, so that its dialing finds this trace with [`current`](Self::current).
     pub(crate) async fn follow<T>(&self, request: impl Future<Output = T>) -> T {
         CURRENT.scope(self.clone(), request).await
     }
@@ -34,7 +34,7 @@ impl Trace {
         CURRENT.try_with(Clone::clone).unwrap_or_default()
     }
 
-    /// Takes the time of a part, also of one that is given up.
+    /// Measures the time of a part, even if the part is cancelled.
     pub(crate) async fn measure<T>(&self, part: Part, work: impl Future<Output = T>) -> T {
         let _stopwatch = Stopwatch { trace: self, part, started: Instant::now() };
         work.await
@@ -45,13 +45,13 @@ impl Trace {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether it is the same request.
+    /// Returns whether both are the trace of the same request.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-/// Writes down the time when it goes, so that a part that never ends shows how long it was waited for.
+/// Records the time when it is dropped, so that a part that never ends shows how long the request waited for it.
 struct Stopwatch<'a> {
     trace: &'a Trace,
     part: Part,

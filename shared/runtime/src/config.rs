@@ -1,23 +1,23 @@
-//! Configuration: environment variables, read once and all faults at once.
+//! Configuration: reads environment variables once, and reports all faults at once.
 
 use std::fmt;
 use std::str::FromStr;
 
 use domain::attempt::target::TargetPolicy;
 
-/// Returns an environment variable; the lookup that every `main` hands to its configuration.
+/// Returns an environment variable. Every `main` passes this lookup to its configuration.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "configuration is read here and nowhere else")]
 pub fn environment(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
 
-/// Everything that is wrong with the configuration. Names keys, never values.
+/// All faults of the configuration. The message contains keys, but never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration is not complete: {}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
-/// Reads values and collects what is wrong with them.
+/// Reads values and collects their faults.
 #[derive(Debug)]
 pub struct Reader<F> {
     lookup: F,
@@ -25,12 +25,12 @@ pub struct Reader<F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    /// Reads from a lookup. A variable that is empty counts as not set.
+    /// Returns a reader that uses a lookup. An empty variable counts as not set.
     pub fn new(lookup: F) -> Self {
         Self { lookup, faults: Vec::new() }
     }
 
-    /// Reads a value that must be there.
+    /// Reads a required value.
     pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
         let Some(text) = self.text(key) else {
             self.faults.push(format!("{key} is not set"));
@@ -39,21 +39,22 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         self.parse(key, &text)
     }
 
-    /// Reads a value that may be there.
+    /// Reads an optional value.
     pub fn optional<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
         let text = self.text(key)?;
         self.parse(key, &text)
     }
 
-    /// Reads values between commas; none if there is nothing.
+    /// Reads values that are separated by commas; none if the variable is not set.
     pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
         let text = self.text(key).unwrap_or_default();
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.filter_map(|part| self.parse(key, part)).collect()
     }
 
-    /// Reads where deliveries may go: `TARGET_ALLOWED_CIDRS`, networks between commas, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`,
-    /// ports and ranges between commas; and where they may not, as the deployment itself answers there: `API_ID` and `PUBLIC_URL`.
+    /// Reads the target policy. `TARGET_ALLOWED_CIDRS` (networks, separated by commas), `TARGET_ALLOW_HTTP` and
+    /// `TARGET_ALLOWED_PORTS` (ports and ranges, separated by commas) allow targets. `API_ID` and `PUBLIC_URL` name the
+    /// deployment's own addresses, which are always forbidden.
     pub fn target_policy(&mut self) -> TargetPolicy {
         TargetPolicy {
             allowed: self.list("TARGET_ALLOWED_CIDRS"),
@@ -63,16 +64,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
-    /// Adds a fault that shows only between values.
+    /// Adds a fault that concerns several values together.
     pub fn fault(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
     }
 
-    /// Returns what `build` makes of the values, or all faults.
+    /// Returns the configuration, or all faults.
     ///
     /// # Errors
     ///
-    /// If a value was missing or could not be read; `build` must then return `None`.
+    /// If a value was missing or could not be parsed. `value` must be `None` in that case.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
         match value {
             Some(value) if self.faults.is_empty() => Ok(value),

@@ -1,7 +1,7 @@
-//! Headers that every answer over HTTP has, whichever function gives it.
+//! Headers of every HTTP response of the functions.
 
-/// Security headers for browsers: an answer loads nothing, is shown in no frame, keeps its type, comes over TLS only, and
-/// sends no referrer to other sites.
+/// Security headers for browsers. A response loads no resources, cannot be shown in a frame, keeps its media type, is
+/// only requested over TLS, and sends no referrer to other sites.
 pub const SECURITY: [(&str, &str); 6] = [
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     ("x-content-type-options", "nosniff"),

@@ -1,7 +1,7 @@
-//! What every function's `main` needs: configuration, telemetry, the clock and randomness.
+//! What every function's `main` needs: configuration, telemetry, the clock and the random generator.
 //!
-//! The four doors to the outside that are not AWS and not a receiver. Everything behind them is passed in, so that a test
-//! decides it.
+//! Besides AWS and HTTP, these are the only side effects. All other code takes them as arguments, so tests can control
+//! them.
 
 pub mod config;
 pub mod headers;
@@ -12,7 +12,7 @@ mod time;
 
 pub use time::SystemClock;
 
-/// The system's allocator gets slower the more small pieces it has ever handed out: with 10,000 webhooks in mind, fan-out took half as
-/// much time again for the same record (`make bench`).
+/// mimalloc replaces the system's allocator, which gets slower the more small allocations it has made: with the
+/// subscriptions of 10,000 webhooks in memory, fan-out took half as much time again for the same record (`make bench`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

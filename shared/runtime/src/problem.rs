@@ -1,11 +1,12 @@
-//! The document of a refused request, [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), as the API and inbound answer it.
+//! The problem document of a refused request ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), as api and inbound
+//! return it.
 
 use serde::Serialize;
 
 /// The media type of the document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What every problem says. A function may flatten it into a document with more members.
+/// The members of every problem document. A function may flatten them into a document with more members.
 #[derive(Debug, Serialize)]
 pub struct Problem {
     r#type: String,
@@ -15,7 +16,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Makes the document. `code` is the last part of the type and the name of its page in `docs/problems`.
+    /// Returns the document. `code` is the last part of the type, and the name of its page in `docs/problems`.
     #[must_use]
     pub fn new(status: u16, code: &str, title: &'static str, detail: String) -> Self {
         Self { r#type: format!("urn:dynahook:problem:{code}"), title, status, detail }

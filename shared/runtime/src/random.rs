@@ -1,4 +1,4 @@
-//! Randomness, drawn here and passed on.
+//! The random generator. No other code draws random values.
 #![expect(clippy::disallowed_methods, reason = "this is the one place that draws")]
 
 /// Returns a uniform draw from `0.0..1.0`.

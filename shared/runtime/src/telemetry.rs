@@ -1,12 +1,12 @@
-//! Logs: JSON lines with the ids of what they are about; never a payload and never a secret.
+//! Logs: JSON lines with ids, but never a payload or a secret.
 
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// Starts the log, at the level that `RUST_LOG` says (`info` unless it is set): JSON for CloudWatch, plain text on a
-/// terminal. A panic is a line of it that names the place.
+/// Starts logging, at the level of `RUST_LOG` (`info` if it is not set): as JSON for CloudWatch, or as plain text on a
+/// terminal. A panic is logged with its location.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_target(false);
@@ -18,7 +18,8 @@ pub fn init() {
     name_places_of_panics();
 }
 
-/// Logs where a panic happened. The standard hook prints what it says, which may quote a value of a payload.
+/// Replaces the panic hook by one that logs the location only. The standard hook prints the message, which may quote a
+/// value of a payload.
 fn name_places_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,5 +1,5 @@
-//! Lines of deliveries that wait for a free place at their receiver: what they cost, in which order they go, and that they go whatever
-//! happens to who should wake them.
+//! Lines of deliveries that wait for a free slot of their receiver: their cost, their order, and that no delivery is
+//! left waiting when the process dies that should wake it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::model::Mood;
 use super::process::Plan;
 use super::world::{QUEUES, TENANT, Work, World, dies};
 
-/// A world with a webhook of these limits, and so many deliveries to it.
+/// Returns a world with a webhook with these limits, and that many deliveries to it.
 async fn world_with(limits: Value, deliveries: usize) -> (World, WebhookId) {
     let mut world = World::new(1).await;
     let mut settings = json!({"retry_policy": {"maxAttempts": 4, "timeoutMs": 5000}});
@@ -31,7 +31,7 @@ async fn world_with(limits: Value, deliveries: usize) -> (World, WebhookId) {
     (world, webhook)
 }
 
-/// Runs a batch of what is due in a queue; returns how many messages it had.
+/// Runs a batch of a queue's due messages; returns how many there were.
 async fn batch(world: &mut World, queue: &'static str, plan: Plan) -> usize {
     let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
     let count = letters.len();
@@ -54,8 +54,8 @@ fn in_line(world: &World) -> usize {
     model.deliveries.values().filter(|known| known.row.as_ref().is_some_and(|row| row.is_in_line)).count()
 }
 
-/// Works at all that is due, three batches at once, until nothing is; a minute passes when nothing is on its way, and the sweep runs.
-/// Returns how many messages were received, and how long it took.
+/// Processes everything that is due, three batches at once, until all deliveries have ended. When no message is due
+/// soon, a minute passes and the sweep runs. Returns how many messages were received, and how long it took.
 async fn work_off(world: &mut World) -> (usize, SignedDuration) {
     let started = world.fixture.time.now();
     let mut received = 0;
@@ -91,7 +91,7 @@ async fn work_off(world: &mut World) -> (usize, SignedDuration) {
     panic!("it never ends: {:?}", states(world));
 }
 
-/// No delivery polls: the first message of each, and one that wakes it, however long it waits.
+/// No delivery polls: each costs its first message and one that wakes it, however long it waits.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_that_wait_cost_one_message_more_each() {
     let (mut world, _) = world_with(json!({"max_concurrency": 5}), 1000).await;
@@ -103,12 +103,12 @@ async fn a_thousand_that_wait_cost_one_message_more_each() {
     println!("1000 deliveries, five at once: {received} messages in {took:#}, and the calls {calls:?}");
     let count = |operation: &str| calls.get(operation).copied().unwrap_or(0);
     assert!(count("PutItem") <= 1000, "each joins the line once: {calls:?}");
-    // It leaves the line, is leased, and its outcome is written; the rest is for batches.
+    // Each delivery leaves the line, is leased, and gets its outcome; the remaining writes are those of batches.
     assert!(count("UpdateItem") <= 4100, "{calls:?}");
     assert!(count("SendMessageBatch") <= 300, "{calls:?}");
 }
 
-/// With one place, each goes when the one before it has ended.
+/// With one slot, each delivery is sent when the one before it has ended.
 #[tokio::test(start_paused = true)]
 async fn the_oldest_goes_first() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1}), 0).await;
@@ -116,7 +116,7 @@ async fn the_oldest_goes_first() {
         world.hand_over_real(webhook, format!(r#"{{"number":{number}}}"#));
         world.fixture.time.jump(SignedDuration::from_millis(1));
     }
-    // All of them wait before the second one goes.
+    // All of them are in the line before the second one is sent.
     for _ in 0..3 {
         batch(&mut world, "deliveries", Plan::default()).await;
     }
@@ -126,8 +126,8 @@ async fn the_oldest_goes_first() {
     assert!(requests.is_sorted(), "{requests:?}");
 }
 
-/// The process that should wake the next one dies: at any call, before it and after it. The next one waits for two minutes or so, and not for
-/// ever.
+/// The process that should wake the next delivery dies before or after any of its calls. The next one is sent about two
+/// minutes later, and does not wait for ever.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_leaves_nobody_waiting() {
     for fault in [Fault::DieBefore, Fault::DieAfter] {
@@ -154,7 +154,7 @@ async fn a_message_that_is_lost_is_sent_again() {
     assert!(took < SignedDuration::from_mins(5), "{took:#}");
 }
 
-/// Nothing is left of a line: the sweep looks at it more and more rarely, and after a day no more.
+/// The sweep looks at an empty line less and less often, and not at all after a day.
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_empty_is_forgotten() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1}), 3).await;
@@ -221,7 +221,7 @@ async fn who_waits_for_a_receiver_that_goes_down_is_parked_and_goes_when_it_is_u
     assert_eq!(states(&world), BTreeMap::from([("delivered", 40)]));
 }
 
-/// Both limits hold, and who waits for a place uses up no turns of the rate.
+/// Both limits hold, and a delivery that waits for a slot uses no turn of the rate.
 #[tokio::test(start_paused = true)]
 async fn a_rate_and_a_number_at_once_hold_together() {
     let (mut world, _) = world_with(json!({"max_concurrency": 2, "rate_limit": 4}), 60).await;
@@ -232,7 +232,7 @@ async fn a_rate_and_a_number_at_once_hold_together() {
     assert!(received <= 240, "{received} messages");
 }
 
-/// Forty processes at once, each of which takes a turn and gives it back: all of them write one row.
+/// Forty processes at once each take a turn and return its slot, all by writing the same row.
 #[tokio::test(start_paused = true)]
 async fn many_processes_at_once_take_their_turns() {
     let (world, webhook) = world_with(json!({"max_concurrency": 20}), 0).await;
@@ -258,7 +258,7 @@ async fn many_processes_at_once_take_their_turns() {
     assert!(all.iter().filter(|(turns, _)| matches!(turns, Ok(true))).count() >= 20);
 }
 
-/// A delivery that is sent again while all places are taken waits in its turn too, with its body.
+/// A delivery that is sent again while all slots are taken also waits in the line, with its body.
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_sent_again_waits_too() {
     let (mut world, webhook) = world_with(json!({"max_concurrency": 1, "retry_policy": {"maxAttempts": 1}}), 3).await;

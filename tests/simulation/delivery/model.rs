@@ -1,7 +1,7 @@
-//! What must hold, whatever the rules of retrying are.
+//! The invariants, independent of the rules for retries.
 //!
-//! To extend it: a new state or transition belongs to [`may_follow`], a new kind of holder to [`Model::is_held`], a new reason for a
-//! request to [`Model::arrived`], a new way to end to [`Model::ended`].
+//! To extend the model: add a new state or transition to [`may_follow`], a new kind of holder to [`Model::is_held`], a
+//! new reason for a request to [`Model::arrived`], and a new way to end to [`Model::ended`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,24 +25,24 @@ pub(super) enum Mood {
     Throttling,
     Unavailable,
     Gone,
-    /// It answers so that the process dies.
+    /// The response makes the process die.
     Killing,
 }
 
-/// A webhook, as the test has set it.
+/// A webhook, as the test has configured it.
 #[derive(Debug)]
 pub(super) struct Hook {
     pub(super) mood: Mood,
     pub(super) paused: bool,
     pub(super) deleted: bool,
-    /// Whether its receiver has said that it wants no more.
+    /// Whether its receiver has answered that it wants no more events.
     pub(super) gone: bool,
     pub(super) max_attempts: u32,
-    /// How many requests its receiver takes at once.
+    /// The concurrency limit of its receiver.
     pub(super) max_concurrency: Option<u32>,
-    /// How many it took before the limit was changed, and until when places that were given by that limit may be used.
+    /// The previous concurrency limit, and until when slots from that time may be used.
     pub(super) took_before: (Option<u32>, Timestamp),
-    /// How many are under way.
+    /// The number of current requests.
     pub(super) under_way: u32,
 }
 
@@ -54,9 +54,9 @@ pub(super) struct Row {
     pub(super) attempt: u32,
     pub(super) attempts: Vec<(u32, u32)>,
     pub(super) lane_at: Option<i64>,
-    /// Whether the sweep finds it by itself at that time; a parked one waits until its webhook's are released.
+    /// Whether the sweep finds the row at that time. A parked row waits until its webhook's rows are released.
     pub(super) is_due: bool,
-    /// Whether it waits for a free place at its receiver.
+    /// Whether the row waits in the line for a free slot of its receiver.
     pub(super) is_in_line: bool,
 }
 
@@ -65,18 +65,18 @@ pub(super) struct Row {
 pub(super) struct Known {
     /// Its first message.
     pub(super) message: Message,
-    /// The text of its body; `None` if none was made.
+    /// The text of its body, if it has one.
     pub(super) body: Option<String>,
     pub(super) row: Option<Row>,
-    /// Whether the receiver ever took it.
+    /// Whether the receiver ever accepted it.
     accepted: bool,
-    /// The requests that were made.
+    /// The number of requests.
     pub(super) posts: usize,
-    /// The attempts that were ever in its log.
+    /// The attempts that were ever recorded in its row.
     slots: BTreeSet<(u32, u32)>,
-    /// The batches that its first message was in.
+    /// The number of batches with its first message.
     pub(super) firsts: usize,
-    /// The invocations with it that died or met a fault of ours.
+    /// The number of invocations with it that died or met a fault.
     pub(super) disturbed: usize,
 }
 
@@ -84,30 +84,30 @@ pub(super) struct Known {
 pub(super) struct Model {
     pub(super) hooks: BTreeMap<WebhookId, Hook>,
     pub(super) deliveries: BTreeMap<DeliveryId, Known>,
-    /// Which deliveries of a webhook there are, by their events: a request names no more.
+    /// The deliveries of each webhook by their events, because a request only names the event.
     pub(super) by_event: BTreeMap<(WebhookId, String), DeliveryId>,
-    /// The deliveries of the requests that were made, in their order.
+    /// The deliveries of all requests, in order.
     pub(super) requests: Vec<DeliveryId>,
     /// How often a delivery joined a line.
     pub(super) joined: usize,
-    /// The texts that are no messages.
+    /// The bodies of messages that cannot be parsed.
     pub(super) poison: BTreeSet<String>,
-    /// When the sweep should look at rows that are no deliveries.
+    /// The due times of rows that are not deliveries: breakers and flows.
     others_due: BTreeMap<(String, String), i64>,
 }
 
-/// Says whether one state may come after another, of the same row.
+/// Returns whether one state of a row may follow another.
 ///
-/// After its end only a redrive continues a delivery. One exception: a process that attempts it for the first time does not know of
-/// another process that does the same, and an accepted request stays true. So an accepted delivery may have been exhausted and redriven
-/// before.
+/// After its end, only a redrive continues a delivery, with one exception: a process that makes a first attempt does
+/// not know of another process that does the same, and an accepted request stays valid. So an accepted delivery may
+/// have been exhausted and redriven before.
 fn may_follow(before: &Row, after: &Row) -> bool {
     let is_redrive = after.state == State::Pending && after.cycle == before.cycle + 1;
     let is_first_taken = after.state == State::Delivered && (after.cycle, after.attempt) == (0, 1);
     match before.state {
         State::Delivered => after.state == State::Delivered || is_redrive,
         State::Exhausted => {
-            // Only the time of the next look may change, until its letter is there.
+            // Only the due time may change, until the letter is sent.
             let is_same = Row { lane_at: after.lane_at, is_due: after.is_due, ..before.clone() } == *after;
             is_same || is_redrive || is_first_taken
         }
@@ -118,7 +118,7 @@ fn may_follow(before: &Row, after: &Row) -> bool {
     }
 }
 
-/// Says whether an item waits where the sweep looks.
+/// Returns whether an item is in a due lane.
 fn is_due(item: &Value) -> bool {
     item["lane"]["S"].as_str().is_some_and(|lane| lane.starts_with("due#"))
 }
@@ -141,7 +141,7 @@ impl Row {
 }
 
 impl Model {
-    /// Takes note of a delivery.
+    /// Records a published delivery.
     pub(super) fn publish(&mut self, message: Message, body: Option<String>) {
         let (id, key) = (message.delivery, (message.webhook, message.event.to_string()));
         self.by_event.insert(key, id);
@@ -158,8 +158,8 @@ impl Model {
         self.deliveries.insert(id, known);
     }
 
-    /// A request arrives: for a webhook that gets any, and with the id and the body that all requests of the delivery have.
-    /// Says whether it takes a place of those that the receiver has.
+    /// Checks a request that arrived: its webhook may be called, and it has the id and the body that all requests of
+    /// the delivery have. Returns whether it takes a slot of the receiver.
     pub(super) fn arrived(&mut self, webhook: WebhookId, request: &Request, now: Timestamp) -> bool {
         let header =
             |wanted: &str| request.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
@@ -170,7 +170,7 @@ impl Model {
         let hook = self.hooks.get_mut(&webhook).unwrap();
         assert!(!hook.deleted, "{id}: a deleted webhook is called");
         assert!(!hook.paused || known.message.test, "{id}: a paused webhook is called");
-        // Tests take no place, and count for nothing.
+        // Tests take no slot and are not limited.
         if !known.message.test {
             hook.under_way += 1;
             let (count, most, (before, until)) = (hook.under_way, hook.max_concurrency, hook.took_before);
@@ -182,16 +182,16 @@ impl Model {
         !known.message.test
     }
 
-    /// The receiver took what arrived.
+    /// Records that the receiver accepted a request.
     pub(super) fn took(&mut self, webhook: WebhookId, event: &str) {
         let id = self.by_event[&(webhook, event.to_owned())];
         self.deliveries.get_mut(&id).unwrap().accepted = true;
     }
 
-    /// A row was written.
+    /// Checks and records a written row.
     pub(super) fn written(&mut self, write: &Write) -> Option<DeliveryId> {
         let Ok(id) = write.sk.parse::<DeliveryId>() else {
-            // What else waits for the sweep: breakers.
+            // Other rows that wait for the sweep: breakers and flows.
             let at = write.item["lane_at"]["N"].as_str().filter(|_| is_due(&write.item)).map(|at| at.parse().unwrap());
             let key = (write.pk.clone(), write.sk.clone());
             match at {
@@ -235,24 +235,24 @@ impl Model {
         match &known.row {
             None => letter(&|_, message| (message.cycle, message.attempt) == (0, 1) && message.body.is_some()),
             Some(row) => match row.state {
-                // A line is read only because of its flow's row.
+                // A line is only read because its flow's row is due.
                 State::Pending if row.is_in_line => {
                     self.others_due.contains_key(&(format!("W#{}", known.message.webhook), "FLOW".to_owned()))
                 }
                 State::Pending | State::Retrying | State::Parked => row.lane_at.is_some(),
-                // Its letter is there, or on its way back.
+                // Its letter is in the exhausted queue, or has been redriven.
                 State::Exhausted => {
                     row.lane_at.is_some()
                         || letter(&|_, message| (message.cycle, message.attempt) == (row.cycle + 1, 1))
                 }
-                // No webhook here keeps an order: nothing waits behind another.
+                // No webhook is ordered in this simulation, so nothing is held.
                 State::Held => false,
                 State::Delivered | State::Cancelled | State::Failed => true,
             },
         }
     }
 
-    /// No process reads a line any more: it has to be empty.
+    /// Checks that a line which no process reads any more is empty.
     fn assert_no_line(&self, pk: &str) {
         let in_line = self.deliveries.iter().find(|(_, known)| {
             let row = known.row.as_ref();
@@ -266,14 +266,14 @@ impl Model {
         assert!(self.is_held(id, queues), "after {after} {id} has no holder: {:?}", self.deliveries[&id]);
     }
 
-    /// Messages were acknowledged.
+    /// Checks that the deliveries of acknowledged messages have a holder.
     pub(super) fn acknowledged(&self, letters: &[Letter], queues: &Queues) {
         for message in letters.iter().filter_map(|letter| letter.message.as_ref()) {
             self.assert_held(message.delivery, queues, "an acknowledgement");
         }
     }
 
-    /// Letters were removed: every exhausted delivery is held all the same.
+    /// Checks, after letters were deleted, that every exhausted delivery still has a holder.
     pub(super) fn removed(&self, queues: &Queues) {
         let exhausted = self
             .deliveries
@@ -284,7 +284,7 @@ impl Model {
         }
     }
 
-    /// Returns the first letter whose delivery is exhausted no longer.
+    /// Returns the first letter whose delivery is no longer exhausted.
     pub(super) fn obsolete(&self, queues: &Queues) -> Option<Message> {
         let mut found = None;
         queues.any(|queue, letter| {
@@ -306,7 +306,7 @@ impl Model {
         times.chain(self.others_due.values().copied()).min().map(|at| Timestamp::from_millisecond(at).unwrap())
     }
 
-    /// Returns how deliveries stand, once everything that can happen has happened.
+    /// Checks the final states of all deliveries, and returns how many are in each.
     pub(super) fn ended(&self, queues: &Queues) -> BTreeMap<&'static str, usize> {
         let mut states = BTreeMap::new();
         for (id, known) in &self.deliveries {

@@ -1,4 +1,4 @@
-//! The operations: what may happen next, drawn.
+//! The random operations of a world.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use super::model::Mood;
 use super::process::Plan;
 use super::world::{HOOKS, QUEUES, TENANT, Work, World, dies};
 
-/// How long a place is used that was given before a limit was changed: kept for a minute, and then as long as an invocation lasts.
+/// How long a slot may be used that was given before a limit was changed: it is reserved for a minute, and then used
+/// for at most an invocation.
 const PLACES_LAST: Duration = Duration::from_mins(2);
 
 impl World {
-    /// Something happens.
+    /// Does one random operation.
     pub(super) async fn step(&mut self) {
         match self.roll(1000) {
             0..600 => {
@@ -42,7 +43,7 @@ impl World {
         }
     }
 
-    /// An event for a webhook: a message in the queue.
+    /// Publishes an event for a webhook, as a message in the queue.
     pub(super) fn publish(&mut self, webhook: WebhookId) {
         let text = format!(r#"{{"number":{}}}"#, self.published + 1);
         match self.roll(100) {
@@ -51,7 +52,7 @@ impl World {
         }
     }
 
-    /// A message in the queue that is no test, with that text as its body.
+    /// Sends a message that is not a test, with that text as its body.
     pub(super) fn hand_over_real(&mut self, webhook: WebhookId, text: String) {
         self.published += 1;
         let event = EventId::from_parts(self.fixture.time.now(), self.published);
@@ -61,7 +62,7 @@ impl World {
         self.model().publish(message, Some(text));
     }
 
-    /// A message in the queue, with that body, and the text of it that a receiver would see.
+    /// Sends a message with that body. `text` is the body as a receiver would see it.
     pub(super) fn hand_over(&mut self, webhook: WebhookId, body: Body, text: Option<String>) {
         self.count("deliveries");
         self.published += 1;
@@ -79,7 +80,7 @@ impl World {
         self.model().publish(message, text);
     }
 
-    /// An unreadable message.
+    /// Sends a message that cannot be parsed.
     fn poison(&mut self) {
         self.count("poison");
         self.published += 1;
@@ -88,13 +89,13 @@ impl World {
         self.model().poison.insert(text);
     }
 
-    /// Some batches are delivered at once, and perhaps a sweep runs meanwhile.
+    /// Runs some batches at once, perhaps together with a sweep.
     async fn deliver(&mut self) {
         let mut work = Vec::new();
         for _ in 0..=self.roll(3) {
             let queue = QUEUES[self.roll(4).saturating_sub(1)];
             let random = &self.fixture.random;
-            // In any order.
+            // In random order.
             let order = |_: &Letter| random.lock().unwrap().random::<u32>();
             let copies = [0, 0, 1, 2, 4, 9][self.roll(6)];
             let letters = self.fixture.cloud.queues.receive(queue, 10 - copies, order);
@@ -111,7 +112,7 @@ impl World {
         self.run(work).await;
     }
 
-    /// Puts copies of a batch's messages into it, anywhere.
+    /// Adds copies of a batch's messages to it, at any positions.
     fn with_copies(&mut self, queue: &str, mut letters: Vec<Letter>, copies: usize) -> Vec<Letter> {
         for _ in 0..copies {
             let copy = self.fixture.cloud.queues.receive_copy(queue, letters[self.roll(letters.len())].id);
@@ -130,7 +131,7 @@ impl World {
         self.run(work).await;
     }
 
-    /// What is to happen to an invocation: mostly nothing.
+    /// Draws what happens to an invocation; mostly nothing.
     fn fate(&self) -> Plan {
         match self.roll(100) {
             0..8 => dies(1 + self.roll(12), [Fault::DieBefore, Fault::DieAfter][self.roll(2)]),
@@ -165,7 +166,7 @@ impl World {
         }
     }
 
-    /// A queue hands out a message once more.
+    /// Adds a copy of a message to its queue.
     fn duplicate(&mut self) {
         let queue = QUEUES[self.roll(3)];
         let length = self.fixture.cloud.queues.len(queue);
@@ -175,7 +176,7 @@ impl World {
         }
     }
 
-    /// Time passes: mostly seconds, sometimes hours; and now and then clocks are set back.
+    /// Lets time pass: mostly seconds, sometimes hours. Now and then the clocks are set back.
     fn wait(&mut self) {
         self.count("jumps of the clock");
         let seconds = match self.roll(100) {
@@ -216,7 +217,7 @@ impl World {
         self.model().hooks.get_mut(&webhook).unwrap().paused = false;
     }
 
-    /// A receiver takes more at once than before, or less, or whatever comes.
+    /// Changes the concurrency limit of a webhook, or removes it.
     async fn change_limit(&mut self) {
         self.count("changes of a limit");
         let living = self.living();
@@ -226,7 +227,7 @@ impl World {
         self.hooks.change(&TENANT.parse().unwrap(), webhook, now, change).await;
         let mut model = self.model();
         let hook = model.hooks.get_mut(&webhook).unwrap();
-        // A place that was kept for a delivery stays its own until its time ends.
+        // A slot that was reserved for a delivery stays reserved until its time ends.
         let (before, until) = hook.took_before;
         let most = [hook.max_concurrency, before].into_iter().map(|most| most.unwrap_or(u32::MAX)).max();
         let before = if now < until { most.filter(|most| *most < u32::MAX) } else { hook.max_concurrency };
@@ -234,7 +235,7 @@ impl World {
         hook.max_concurrency = limit;
     }
 
-    /// A webhook is deleted, and another one registered.
+    /// Deletes a webhook, and registers another one.
     async fn replace(&mut self) {
         self.count("deletions");
         let living = self.living();
@@ -249,14 +250,14 @@ impl World {
         self.model().hooks.get_mut(&webhook).unwrap().deleted = true;
     }
 
-    /// An execution environment ends, with what it remembers.
+    /// Replaces an execution environment, which loses its caches.
     async fn restart(&mut self) {
         self.count("restarts");
         let index = self.roll(self.delivers.len());
         self.delivers[index] = super::process::Process::<deliver::App>::start(&self.fixture).await;
     }
 
-    /// An operator moves dead letters back, as the console does: to where they came from or to the other queue.
+    /// Moves dead letters back, like an operator in the console: to the deliveries or the retries queue.
     fn redrive(&mut self) {
         let from = if self.roll(10) == 0 { "dead-letters" } else { "exhausted" };
         let moved = self.fixture.cloud.queues.redrive(from, QUEUES[self.roll(2)], 1 + self.roll(40));

@@ -1,4 +1,4 @@
-//! What AWS may do for hours: a part of it fails, call after call, and everything is delivered or visible afterwards.
+//! Outages of hours in which every call of a part of AWS fails. Afterwards, everything is delivered or visible.
 
 use domain::delivery::State;
 use domain::delivery::fault::PATIENCE;
@@ -10,10 +10,10 @@ use super::model::Mood;
 use super::process::{Outage, Plan, Process};
 use super::world::{QUEUES, Work, World};
 
-/// How long an outage lasts.
+/// The duration of an outage.
 const LASTS: SignedDuration = SignedDuration::from_hours(6);
 
-/// Does for about a minute what Lambda does: hands over what is due, and runs the sweep.
+/// Acts like Lambda for about a minute: passes due messages to the functions, and runs the sweep.
 async fn minute(world: &mut World) {
     let started = world.fixture.time.now();
     for _ in 0..4 {
@@ -34,14 +34,15 @@ async fn minute(world: &mut World) {
     world.fixture.time.jump(rest.max(SignedDuration::ZERO));
 }
 
-/// Starts processes that remember nothing, as those do that Lambda starts meanwhile.
+/// Replaces all processes by new ones with empty caches.
 async fn restart(world: &mut World) {
     for index in 0..world.delivers.len() {
         world.delivers[index] = Process::<deliver::App>::start(&world.fixture).await;
     }
 }
 
-/// Some deliveries wait for a retry and more come while the outage lasts. Returns when it ended.
+/// Runs an outage. Some deliveries wait for a retry when it starts, and more are published meanwhile. Returns when it
+/// ended.
 async fn live_through(world: &mut World, outage: Outage) -> Timestamp {
     let webhooks: Vec<WebhookId> = world.living().into_iter().take(4).collect();
     world.model().hooks.get_mut(&webhooks[0]).unwrap().mood = Mood::Failing;
@@ -65,7 +66,8 @@ async fn live_through(world: &mut World, outage: Outage) -> Timestamp {
     world.fixture.time.now()
 }
 
-/// Nothing was moved away by SQS, and there are no more messages than deliveries, but for some copies.
+/// Checks that SQS moved no message to a dead-letter queue, and that there are no more messages than deliveries, except
+/// for some copies.
 fn assert_no_flood(world: &World) {
     let queues = &world.fixture.cloud.queues;
     assert_eq!(queues.len("dead-letters"), 0, "SQS gave up messages");
@@ -74,7 +76,7 @@ fn assert_no_flood(world: &World) {
     assert!(messages <= deliveries + deliveries / 4, "{messages} messages of {deliveries} deliveries");
 }
 
-/// Lets the world end, and sees that all arrived that could.
+/// Drains the world, and checks that every delivery arrived that could.
 async fn assert_all_arrive(mut world: World) {
     world.drain().await;
     let model = world.model();
@@ -87,7 +89,7 @@ async fn assert_all_arrive(mut world: World) {
     assert_eq!(world.fixture.cloud.queues.len("dead-letters"), 0);
 }
 
-/// Secrets cannot be read: a tenant sees its deliveries wait, from the third receive on.
+/// While secrets cannot be read, a tenant sees its waiting deliveries from the third receive on.
 #[tokio::test(start_paused = true)]
 async fn deliveries_are_visible_while_secrets_cannot_be_read_for_six_hours() {
     let mut world = World::new(3).await;
@@ -103,7 +105,7 @@ async fn deliveries_are_visible_while_secrets_cannot_be_read_for_six_hours() {
     assert_all_arrive(world).await;
 }
 
-/// No table can be read or written: nothing can be shown, and nothing is lost.
+/// While no table can be used, nothing is visible, but nothing is lost.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_while_tables_cannot_be_used_for_six_hours() {
     let mut world = World::new(4).await;

@@ -1,4 +1,5 @@
-//! Processes: execution environments of deliver and sweep, whose calls fare as a plan says, and who may die at any of them.
+//! Processes: execution environments of deliver and sweep. A plan decides the faults of their calls, and whether they
+//! die at one of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,12 +20,12 @@ use tests::cloud::{Cloud, Fault, FaultScript, Faults, Letter, Line, sqs_event};
 
 use super::model::{Model, Mood};
 
-/// How long an invocation may take, as in the template.
+/// The timeout of an invocation, as in the template.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) type Shared<T> = Arc<Mutex<T>>;
 
-/// The time: Tokio's, which is paused while anything happens, plus what it was advanced by.
+/// Tokio's clock, which is paused while anything happens, plus the time by which it was advanced.
 pub(super) struct Time {
     started: tokio::time::Instant,
     moved: AtomicI64,
@@ -46,7 +47,7 @@ impl Clock for Time {
     }
 }
 
-/// A machine's clock, which is not quite right.
+/// The clock of one machine, which deviates slightly.
 struct Skewed(Arc<Time>, SignedDuration);
 
 impl Clock for Skewed {
@@ -55,24 +56,24 @@ impl Clock for Skewed {
     }
 }
 
-/// What is to happen to an invocation.
+/// What happens to an invocation.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Whether calls fail now and then.
     pub(super) flaky: bool,
     /// Whether each index that is queried repeats its items.
     pub(super) repeats: bool,
-    /// At which call the process dies, and how.
+    /// The call at which the process dies, and how.
     pub(super) dies: Option<(usize, Fault)>,
-    /// Whether the process dies when its next request has arrived.
+    /// Whether the process dies when its next request arrives.
     pub(super) dies_at_request: bool,
-    /// The calls so far.
+    /// The number of calls so far.
     pub(super) calls: usize,
     /// The faults that were met.
     pub(super) met: BTreeMap<&'static str, usize>,
 }
 
-/// What of AWS fails, every call of it.
+/// The part of AWS of which every call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
     Secrets,
@@ -98,7 +99,7 @@ pub(super) struct Fixture {
     pub(super) cloud: Arc<Cloud>,
     pub(super) model: Shared<Model>,
     pub(super) outage: Shared<Option<Outage>>,
-    /// Made once: it reads the system's certificates.
+    /// Created once, because it reads the system's certificates.
     pub(super) client: Client,
 }
 
@@ -160,7 +161,7 @@ async fn connect(fixture: &Fixture) -> (Shared<Plan>, Arc<Skewed>, Line, aws::Aw
     (plan, clock, line, aws)
 }
 
-/// A clock that is shared with who asks the time.
+/// A clock that the process shares with its app.
 struct Of(Arc<Skewed>);
 
 impl Clock for Of {
@@ -178,7 +179,7 @@ impl<A> Process<A> {
         (self.clock.now() + TIMEOUT).into()
     }
 
-    /// Says what is to happen to the next invocation.
+    /// Sets the plan of the next invocation.
     pub(super) fn plan(&self, plan: Plan) {
         *self.plan.lock().unwrap() = plan;
     }
@@ -214,7 +215,7 @@ impl Process<deliver::App> {
         Self { app, plan, clock, line }
     }
 
-    /// Hands a batch over; returns the ids of the messages that it hands back, or `None` if it died.
+    /// Passes a batch to deliver; returns the ids of the messages that it returns to the queue, or `None` if it died.
     pub(super) async fn deliver(&self, letters: &[Letter]) -> Option<Vec<u64>> {
         self.line.invoked_with(Some(invoked(DELIVER, letters)));
         let event = serde_json::from_value(sqs_event(letters)).unwrap();
@@ -237,27 +238,27 @@ impl Process<sweep::App> {
         Self { app, plan, clock, line }
     }
 
-    /// Runs it once; `None` if it died or failed.
+    /// Runs the sweep once; `None` if it died or failed.
     pub(super) async fn sweep(&self) -> Option<sweep::Ran> {
         self.run(sweep::run(&self.app, self.deadline())).await?.ok()
     }
 }
 
-/// The receivers of all webhooks, as a process meets them. A webhook's URL names its id.
+/// Returns the receivers of all webhooks for a process. A webhook's URL ends with its id.
 fn script(fixture: &Fixture, plan: &Shared<Plan>, line: &Line) -> Script {
     let (fixture, plan, line) = (fixture.clone(), Arc::clone(plan), line.clone());
     Script::new(move |request| receive(fixture.clone(), Arc::clone(&plan), line.clone(), request))
         .with_token_servers(token)
 }
 
-/// An authorization server. Its URL ends with the seconds after which it answers.
+/// Acts as an authorization server. Its URL ends with the seconds after which it answers.
 async fn token(url: String) -> Result<Token, TokenError> {
     let (_, seconds) = url.rsplit_once('/').unwrap();
     tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await;
     Ok(Token { text: "token".to_owned().into(), lifetime: Duration::from_mins(5) })
 }
 
-/// A request that is under way, until it has ended or its process has died.
+/// A current request, until it has ended or its process has died.
 struct UnderWay(Shared<Model>, WebhookId);
 
 impl Drop for UnderWay {

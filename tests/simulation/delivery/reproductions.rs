@@ -23,13 +23,13 @@ async fn world_with(max_attempts: u32) -> (World, domain::id::WebhookId) {
     (world, webhook)
 }
 
-/// Runs a batch of what is due in a queue.
+/// Runs a batch of a queue's due messages.
 async fn batch(world: &mut World, queue: &'static str, plan: Plan) {
     let letters = world.fixture.cloud.queues.receive(queue, 10, |letter| letter.id);
     world.run(vec![Work::Batch(queue, letters, plan)]).await;
 }
 
-/// Not found by a run, but what all of them rest on: the machinery sees a delivery end, die and come again.
+/// No run found this, but all runs rely on it: the simulation sees a delivery end, die and be received again.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_dies_comes_again() {
     let (mut world, webhook) = world_with(3).await;
@@ -42,7 +42,7 @@ async fn a_batch_that_dies_comes_again() {
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().state == State::Delivered));
 }
 
-/// A last attempt that fails makes one dead letter, and a redrive starts a new cycle.
+/// A failed last attempt makes one dead letter, and a redrive starts a new cycle.
 #[tokio::test(start_paused = true)]
 async fn an_exhausted_delivery_is_redriven() {
     let (mut world, webhook) = world_with(1).await;
@@ -54,7 +54,7 @@ async fn an_exhausted_delivery_is_redriven() {
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().cycle == 1));
 }
 
-/// Others do not wait behind a receiver that hangs: it is slow before it has answered.
+/// Other deliveries do not wait behind a receiver that hangs: it counts as slow before it has answered.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_hangs_is_slow_meanwhile() {
     let mut world = World::new(1).await;
@@ -74,7 +74,7 @@ async fn a_receiver_that_hangs_is_slow_meanwhile() {
     assert_eq!(detoured, (1, true), "the second goes to the queue of the slow ones while the first still waits");
 }
 
-/// What is kept no longer cannot be sent, now or later: the delivery ends.
+/// A body that has expired can never be sent, so its delivery ends.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_has_expired_ends_its_delivery() {
     let (mut world, webhook) = world_with(3).await;
@@ -86,7 +86,7 @@ async fn a_body_that_has_expired_ends_its_delivery() {
     assert!(row["attempts"].to_string().contains("its payload has expired"), "{row}");
 }
 
-/// Of two exhausted deliveries one is sent again and arrives: its letter goes, and no other.
+/// Of two exhausted deliveries, one is sent again and arrives: only its letter is deleted.
 #[tokio::test(start_paused = true)]
 async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     let (mut world, webhook) = world_with(1).await;
@@ -97,7 +97,7 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     }
     let queues = &world.fixture.cloud.queues;
     assert_eq!(queues.len("exhausted"), 2);
-    // By the API, which leaves the letter where it is.
+    // As the API does it, without deleting the letter.
     let again =
         domain::delivery::decide::dead_letter(world.model().deliveries.values().next().unwrap().message.clone());
     queues.send("retries", again.to_json(), Duration::ZERO, None, None);
@@ -106,12 +106,13 @@ async fn the_letter_of_a_delivery_that_arrived_after_all_is_removed() {
     world.look_through_letters().await;
     let queues = &world.fixture.cloud.queues;
     assert_eq!((queues.len("exhausted"), world.model().obsolete(queues)), (1, None));
-    // What stays is visible again when the quarter hour is over, and can be moved back.
+    // The other letter is visible again after a quarter of an hour, and can be moved back.
     world.fixture.time.jump(jiff::SignedDuration::from_mins(15));
     assert_eq!(world.fixture.cloud.queues.redrive("exhausted", "retries", 10).len(), 1);
 }
 
-/// A webhook whose receiver kills the process, and nine deliveries in the same batch.
+/// Returns a world with a webhook whose receiver kills the process, and nine deliveries to another one in the same
+/// batch.
 async fn world_with_a_killer(others: Mood, killer: Mood) -> (World, domain::id::WebhookId, domain::id::WebhookId) {
     let (mut world, webhook) = world_with(4).await;
     let kills = world.register_with(json!({"retry_policy": {"maxAttempts": 4, "timeoutMs": 5000}}), 4).await;
@@ -129,7 +130,8 @@ fn delivered(world: &World, webhook: domain::id::WebhookId) -> usize {
     of.filter(|known| known.row.as_ref().is_some_and(|row| row.state == State::Delivered)).count()
 }
 
-/// Ten messages that come back together are received together: the nine others are done although one kills each process.
+/// Ten messages that return together are received together. The nine others are delivered although one message kills
+/// every process.
 #[tokio::test(start_paused = true)]
 async fn a_first_message_that_kills_does_not_take_its_batch_with_it() {
     let (mut world, webhook, _) = world_with_a_killer(Mood::Up, Mood::Killing).await;
@@ -140,7 +142,8 @@ async fn a_first_message_that_kills_does_not_take_its_batch_with_it() {
     assert_eq!(delivered(&world, webhook), 9);
 }
 
-/// So with later attempts, of which the sweep sends another message each time that a lease ends: those that come back go.
+/// The same with later attempts, for which the sweep sends another message whenever a lease ends. Messages that were
+/// received too often are dropped, so they do not multiply.
 #[tokio::test(start_paused = true)]
 async fn a_later_message_that_kills_leaves_the_others_alone_and_does_not_multiply() {
     let (mut world, webhook, kills) = world_with_a_killer(Mood::Failing, Mood::Failing).await;
@@ -160,7 +163,8 @@ async fn a_later_message_that_kills_leaves_the_others_alone_and_does_not_multipl
     assert!(messages <= 10, "{messages} messages of one delivery");
 }
 
-/// Runs a batch of two deliveries, the first of them with a copy, in this order of their messages; returns the webhooks' requests.
+/// Runs a batch of two deliveries and a copy of the first one's message, in this order; returns the number of requests
+/// of each delivery.
 async fn copied(world: &mut World, queue: &'static str, order: [usize; 3]) -> Vec<usize> {
     let queues = Arc::clone(&world.fixture.cloud);
     let originals = queues.queues.receive(queue, 2, |letter| letter.id);
@@ -174,7 +178,8 @@ async fn copied(world: &mut World, queue: &'static str, order: [usize; 3]) -> Ve
 
 const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [2, 0, 1], [1, 0, 2], [1, 2, 0], [2, 1, 0]];
 
-/// SQS hands over a first message twice in one batch, with another: one request and one row each, and nothing comes back.
+/// SQS hands out a first message twice in one batch, with another one: each delivery has one request and one row, and
+/// no message returns.
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_first_message_in_one_batch_are_one_delivery() {
     for order in ORDERS {
@@ -188,7 +193,7 @@ async fn copies_of_a_first_message_in_one_batch_are_one_delivery() {
     }
 }
 
-/// So with later attempts, and with dead letters that come back: one request for all copies.
+/// The same with later attempts and with redriven dead letters: one request for all copies.
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
     for order in ORDERS {
@@ -204,7 +209,7 @@ async fn copies_of_a_later_message_in_one_batch_are_one_attempt() {
     }
 }
 
-/// A late copy of a first message together with its retry: the row says which of the two is due.
+/// A late copy of a first message arrives together with the retry: the row says which of the two is due.
 #[tokio::test(start_paused = true)]
 async fn a_late_copy_beside_the_retry_does_nothing() {
     for late_first in [true, false] {
@@ -226,7 +231,7 @@ async fn a_late_copy_beside_the_retry_does_nothing() {
     }
 }
 
-/// An index hands out its items twice, because they move while it is read: sweep and jobs send each delivery once.
+/// An index returns its items twice, because they move while it is read: sweep and jobs send each delivery once.
 #[tokio::test(start_paused = true)]
 async fn what_an_index_repeats_is_sent_once() {
     let (mut world, webhook) = world_with(1).await;
@@ -236,7 +241,7 @@ async fn what_an_index_repeats_is_sent_once() {
     batch(&mut world, "deliveries", Plan::default()).await;
     let cloud = Arc::clone(&world.fixture.cloud);
     assert_eq!(cloud.queues.len("exhausted"), 2);
-    // Further than the clocks of two processes are apart.
+    // Longer than the clocks of two processes differ.
     world.fixture.time.jump(jiff::SignedDuration::from_mins(1));
 
     let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
@@ -264,7 +269,7 @@ async fn what_an_index_repeats_is_sent_once() {
     assert_eq!(cloud.queues.len("retries"), 2, "one message for each letter");
 }
 
-/// So with rows that are due, whose messages were lost.
+/// The same with due rows whose messages were lost.
 #[tokio::test(start_paused = true)]
 async fn a_due_row_that_an_index_repeats_is_woken_once() {
     let (mut world, webhook) = world_with(6).await;
@@ -282,8 +287,8 @@ async fn a_due_row_that_an_index_repeats_is_woken_once() {
     assert_eq!(cloud.queues.len("retries"), 2, "one message for each row");
 }
 
-/// A process dies after it wrote that a delivery is exhausted, and the sweep publishes the event: with the hops of what
-/// was delivered, or webhooks that listen to such events could make a loop that never ends.
+/// A process dies after it wrote that a delivery is exhausted, so the sweep publishes the event. It has the hops of the
+/// delivery; otherwise webhooks that listen to such events could form an endless loop.
 #[tokio::test(start_paused = true)]
 async fn the_event_that_the_sweep_publishes_of_an_exhausted_delivery_keeps_its_hops() {
     let hops = Hops::NONE.next().and_then(Hops::next).unwrap();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::model::Mood;
 use super::world::{TENANT, World};
 
-/// A webhook whose authorization server answers after so many seconds.
+/// Registers a webhook whose authorization server answers after that many seconds.
 async fn behind_tokens(world: &mut World, seconds: u32, timeout_ms: u32) -> WebhookId {
     let policy = json!({"retry_policy": {"maxAttempts": 8, "timeoutMs": timeout_ms}});
     let webhook = world.register_with(policy, 8).await;
@@ -17,12 +17,12 @@ async fn behind_tokens(world: &mut World, seconds: u32, timeout_ms: u32) -> Webh
     webhook
 }
 
-/// An event whose delivery is attempted at once.
+/// Publishes an event whose delivery is attempted at once.
 fn publish(world: &mut World, webhook: WebhookId) {
     world.hand_over_real(webhook, "{}".to_owned());
 }
 
-/// What the log says of the only delivery, in milliseconds: the whole attempt, and the wait for the token.
+/// Returns the recorded times of the only delivery, in milliseconds: the whole attempt, and the wait for the token.
 fn logged(world: &World) -> (u32, u32) {
     let items = world.fixture.cloud.tables.items("deliveries");
     let row = items.iter().find(|item| item["delivery"]["S"].is_string()).expect("a row");
@@ -58,7 +58,7 @@ async fn others_do_not_wait_behind_a_slow_authorization_server() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_token_holds_no_place_at_the_receivers_host() {
     let mut world = World::new(1).await;
-    // All receivers have one host, which takes 20 requests of a process at once.
+    // All receivers have the same host, to which a process sends at most 20 requests at once.
     let webhook = behind_tokens(&mut world, 9, 20_000).await;
     let other = world.register_with(json!({}), 8).await;
     for _ in 0..20 {
@@ -90,7 +90,7 @@ async fn the_timeout_is_for_the_token_and_the_request_together() {
     assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&took), "{took:?}");
 }
 
-/// The receiver has half of the time at least, however long the authorization server takes.
+/// The receiver gets at least half of the timeout, however long the authorization server takes.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_takes_too_long_fails_the_attempt() {
     let mut world = World::new(1).await;

@@ -1,4 +1,4 @@
-//! The world of a run: what there is, and how work is done in it.
+//! The world of a run: its state, and how work is done in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ use tests::cloud::{Cloud, Fault, Letter};
 use super::model::{Hook, Model, Mood};
 use super::process::{Fixture, Plan, Process, Time};
 
-/// What deliver takes messages of.
+/// The queues from which deliver receives messages.
 pub(super) const QUEUES: [&str; 3] = ["deliveries", "retries", "slow"];
 
 pub(super) const TENANT: &str = "acme";
 pub(super) const HOOKS: usize = 12;
 
-/// How many execution environments there are of each function.
+/// How many execution environments each function has.
 const PROCESSES: usize = 3;
 
 pub(super) struct World {
@@ -31,12 +31,12 @@ pub(super) struct World {
     pub(super) delivers: Vec<Process<deliver::App>>,
     pub(super) sweeps: Vec<Process<sweep::App>>,
     pub(super) counts: BTreeMap<&'static str, usize>,
-    /// How many deliveries and webhooks there were.
+    /// How many deliveries were published, and how many webhooks registered.
     pub(super) published: u128,
     pub(super) registered: u128,
 }
 
-/// Something that is under way.
+/// An invocation to run.
 pub(super) enum Work {
     Batch(&'static str, Vec<Letter>, Plan),
     Sweep(Plan),
@@ -108,7 +108,7 @@ impl World {
         self.model().hooks.iter().filter(|(_, hook)| !hook.deleted && !hook.gone).map(|(id, _)| *id).collect()
     }
 
-    /// Does several things at once, in separate processes, and checks the outcome.
+    /// Runs several invocations at once, in separate processes, and checks the outcome.
     pub(super) async fn run(&mut self, work: Vec<Work>) {
         let (mut batches, mut sweeps) = (Vec::new(), Vec::new());
         for work in work {
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Takes note that first messages were handed out: copies in one batch are as one, and explain one request.
+    /// Records that first messages were handed out. Copies in one batch count once, and explain one request.
     fn received(&self, letters: &[Letter]) {
         let mut model = self.model();
         let messages = letters.iter().filter_map(|letter| letter.message.as_ref());
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// Takes note of the faults that an invocation met.
+    /// Records the faults that an invocation met.
     fn note(&mut self, letters: &[Letter], met: &BTreeMap<&'static str, usize>, died: bool) {
         for (what, times) in met {
             *self.counts.entry(what).or_default() += times;
@@ -181,19 +181,20 @@ impl World {
         }
     }
 
-    /// Does what Lambda does with a batch: removes what was not handed back; all of it comes again if the process died.
+    /// Acts like Lambda after a batch: deletes the messages that were not returned. If the process died, all of them
+    /// are received again.
     fn settle(&mut self, queue: &str, letters: Vec<Letter>, back: Option<Vec<u64>>, met: &BTreeMap<&str, usize>) {
         let Some(back) = back else { return };
         assert!(back.is_empty() || !met.is_empty(), "nothing failed, and {back:?} of {letters:?} go back");
         let done: Vec<Letter> = letters.into_iter().filter(|letter| !back.contains(&letter.id)).collect();
         let ids: Vec<u64> = done.iter().map(|letter| letter.id).collect();
         self.fixture.cloud.queues.delete(queue, &ids);
-        // What was written comes first, then who holds what.
+        // Check the writes first, and then the holders.
         self.check("a batch");
         self.model().acknowledged(&done, &self.fixture.cloud.queues);
     }
 
-    /// Looks at every write since the last time, and at who holds what was written.
+    /// Checks every write since the last call, and that each written delivery has a holder.
     pub(super) fn check(&self, after: &str) {
         let cloud = &self.fixture.cloud;
         let mut model = self.model();
@@ -204,10 +205,10 @@ impl World {
         }
     }
 
-    /// Lets the sweep look through the queue of exhausted deliveries, as it does in the first minutes of an hour.
+    /// Lets the sweep check the exhausted queue, as it does in the first minutes of an hour.
     pub(super) async fn look_through_letters(&mut self) {
         let into_the_hour = self.fixture.time.now().as_second() % 3600;
-        // Later than the hour by any clock.
+        // After the full hour by every process's clock.
         self.fixture.time.jump(SignedDuration::from_secs(3600 - into_the_hour + 2));
         for _ in 0..=self.fixture.cloud.queues.len("exhausted") / 100 {
             self.run(vec![Work::Sweep(Plan::default())]).await;
@@ -215,9 +216,10 @@ impl World {
         }
     }
 
-    /// Lets everything end: receivers are up, nothing is paused, nothing fails.
+    /// Runs until everything has ended: all receivers are up, nothing is paused, nothing fails.
     pub(super) async fn drain(&mut self) {
-        // Also those whose receivers asked to be disabled: the process that got the answer may have died before it wrote it.
+        // Also resumes webhooks whose receivers asked to be disabled, because the process that got the answer may have
+        // died before it wrote it.
         let there = self.model().hooks.iter().filter(|(_, hook)| !hook.deleted).map(|(id, _)| *id).collect::<Vec<_>>();
         for id in there {
             self.resume(id).await;
@@ -261,7 +263,7 @@ impl World {
     }
 }
 
-/// A plan by which a process dies at a call.
+/// Returns a plan by which a process dies at a call.
 pub(super) fn dies(call: usize, fault: Fault) -> Plan {
     Plan { dies: Some((call, fault)), ..Plan::default() }
 }

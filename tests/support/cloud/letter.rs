@@ -8,9 +8,9 @@ use jiff::Timestamp;
 pub struct Letter {
     /// Its id.
     pub id: u64,
-    /// Its text.
+    /// Its body.
     pub body: String,
-    /// What it asks for, if it can be read.
+    /// Its content, if it can be parsed.
     pub message: Option<Message>,
     /// When it can be received.
     pub due: Timestamp,
@@ -18,7 +18,7 @@ pub struct Letter {
     pub receives: u32,
     /// Its message group.
     pub group: Option<String>,
-    /// Why it is where it is, if that was given.
+    /// Why it was sent to this queue, if its sender says so.
     pub cause: Option<String>,
     /// The trace header that it was sent with.
     pub trace: Option<String>,

@@ -1,4 +1,4 @@
-//! SQS: standard queues, whose messages are due by a clock of the test's.
+//! SQS: standard queues on the test's clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use super::recursion::is_refused;
 use super::reply::Reply;
 use super::tables::template;
 
-/// The queues of the deployment, by the names that they have here.
+/// The queues of the template, and their names here.
 const QUEUES: [(&str, &str); 7] = [
     ("DeliveriesQueue", "deliveries"),
     ("RenderingsQueue", "renderings"),
@@ -25,14 +25,14 @@ const QUEUES: [(&str, &str); 7] = [
     ("DeadLetterQueue", "dead-letters"),
 ];
 
-/// How long a received message is invisible where the template does not say.
+/// How long a received message is hidden if the template does not say.
 const VISIBILITY: Duration = Duration::from_secs(30);
 
-/// What `infra/template.yaml` says of a queue.
+/// The settings of a queue in `infra/template.yaml`.
 #[derive(Debug, Clone, Copy)]
 struct Policy {
     visibility: Duration,
-    /// How often a message may be received, and to which queue SQS moves it afterwards.
+    /// How often a message may be received, and the queue to which SQS moves it afterwards.
     redrive: Option<(u32, &'static str)>,
 }
 
@@ -51,7 +51,7 @@ impl Policy {
     }
 }
 
-/// A message that is sent.
+/// A message to put into a queue.
 struct Sent {
     body: String,
     delay: Duration,
@@ -103,14 +103,14 @@ impl Queues {
         Policy::of(queue).redrive.map(|(max, _)| max)
     }
 
-    /// Receives what is due of a queue, up to `limit` messages, those first that `order` puts first. What was received too
-    /// often moves to the queue's dead-letter queue.
+    /// Receives up to `limit` due messages of a queue, sorted by `order`. A message that was received too often moves
+    /// to the queue's dead-letter queue.
     pub fn receive<K: Ord>(&self, queue: &str, limit: usize, order: impl FnMut(&Letter) -> K) -> Vec<Letter> {
         self.receive_for(queue, limit, order, None)
     }
 
-    /// Receives what is due of a queue as a fair queue does: a message of the group of which fewest are being processed comes first.
-    /// Each message without a group is one of its own.
+    /// Receives due messages like a fair queue: first those of the groups with the fewest messages in progress. Each
+    /// message without a group is a group of its own.
     pub fn receive_fairly(&self, queue: &str, limit: usize) -> Vec<Letter> {
         let now = self.clock.now();
         let mut taken: BTreeMap<String, usize> = BTreeMap::new();
@@ -135,7 +135,7 @@ impl Queues {
         self.receive(queue, limit, |letter| (ranks.get(&letter.id).copied().unwrap_or(usize::MAX), letter.id))
     }
 
-    /// Receives, and hides what was received for as long as the caller says.
+    /// Receives messages, and hides them for `visibility`, or for the queue's own visibility timeout.
     fn receive_for<K: Ord>(
         &self,
         queue: &str,
@@ -155,7 +155,7 @@ impl Queues {
                 letter.receives = 0;
                 dead.push(letter);
             } else if is_refused(letter.trace.as_deref()) {
-                // The mapping's call is refused, and the message comes again: in vain.
+                // Lambda refuses the invocation, and the message returns to the queue, in vain.
                 letter.receives += 1;
                 letter.due = now + policy.visibility;
                 letters.push(letter);
@@ -185,7 +185,7 @@ impl Queues {
         }
     }
 
-    /// Makes messages due at once.
+    /// Makes messages visible at once.
     pub fn release(&self, queue: &str, ids: &[u64]) {
         let now = self.clock.now();
         for letter in self.state.lock().unwrap().queues.get_mut(queue).into_iter().flatten() {
@@ -195,7 +195,7 @@ impl Queues {
         }
     }
 
-    /// Makes messages due that were never received, whatever their delay.
+    /// Makes all messages visible that were never received, whatever their delay.
     pub fn hurry(&self, queue: &str) {
         let now = self.clock.now();
         for letter in self.state.lock().unwrap().queues.get_mut(queue).into_iter().flatten() {
@@ -216,7 +216,7 @@ impl Queues {
         message
     }
 
-    /// Makes another copy of a message that was received, and hands it out too: a standard queue may do so at once.
+    /// Adds another copy of a received message and hands it out too, as a standard queue may do.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl Queues {
         copy
     }
 
-    /// Moves messages from one queue to another, as the console's redrive does: those that are visible.
+    /// Moves visible messages from one queue to another, like the console's redrive.
     pub fn redrive(&self, from: &str, to: &str, limit: usize) -> Vec<Letter> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
@@ -253,7 +253,7 @@ impl Queues {
         self.state.lock().unwrap().queues.get(queue).map_or(0, Vec::len)
     }
 
-    /// Says whether a message that satisfies `test` is in any queue.
+    /// Returns whether any queue has a message that satisfies `test`.
     pub fn any(&self, mut test: impl FnMut(&str, &Letter) -> bool) -> bool {
         let state = self.state.lock().unwrap();
         state.queues.iter().any(|(queue, letters)| letters.iter().any(|letter| test(queue, letter)))
@@ -275,7 +275,8 @@ impl Queues {
         }
     }
 
-    /// The oldest first, more or less as SQS does. The receipt names the receive: a later one makes it stale.
+    /// Receives the oldest messages first, roughly like SQS. The receipt contains the receive count, so a later receive
+    /// makes it stale.
     fn received(&self, queue: &str, request: &Value) -> Reply {
         let limit = request["MaxNumberOfMessages"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(1);
         assert!(limit <= 10, "SQS gives ten messages at most");
@@ -288,7 +289,7 @@ impl Queues {
         Reply::ok(&json!({"Messages": letters.iter().map(message).collect::<Vec<_>>()}))
     }
 
-    /// A stale receipt is answered with success, as SQS does, and nothing is deleted.
+    /// Deletes messages. A stale receipt deletes nothing, but succeeds, as in SQS.
     fn deleted(&self, queue: &str, request: &Value) -> Reply {
         let entries = request["Entries"].as_array().unwrap();
         assert!((1..=10).contains(&entries.len()), "SQS deletes ten messages at most");
@@ -315,7 +316,7 @@ impl Queues {
     }
 }
 
-/// Returns the event in which Lambda hands over messages.
+/// Returns the event with which Lambda passes messages to a function.
 #[must_use]
 pub fn sqs_event(letters: &[Letter]) -> Value {
     let record = |letter: &Letter| {
@@ -328,7 +329,7 @@ pub fn sqs_event(letters: &[Letter]) -> Value {
     json!({"Records": letters.iter().map(record).collect::<Vec<_>>()})
 }
 
-/// Returns the ids of the messages that a response hands back.
+/// Returns the ids of the messages that a response returns to the queue.
 #[must_use]
 pub fn handed_back(response: &Value) -> Vec<u64> {
     let failures = response["batchItemFailures"].as_array().into_iter().flatten();

@@ -1,6 +1,8 @@
-//! Lambda's detection of recursive loops. It counts how often a function was invoked in one chain of requests, by the lineage in the
-//! trace header: Lambda adds to it, the SDK sends it along, and a queue keeps it with the message. After about 16 invocations the
-//! next one is refused, unless the function's `RecursiveLoop` is `Allow`. DynamoDB streams and schedules begin new chains.
+//! Imitates Lambda's detection of recursive loops.
+//!
+//! Lambda counts how often a function was invoked in one chain of requests, in the lineage of the trace header: Lambda
+//! extends it, the SDK passes it on, and a queue keeps it with the message. After about 16 invocations it refuses the
+//! next one, unless the function's `RecursiveLoop` is `Allow`. DynamoDB streams and schedules start new chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +11,20 @@ use serde_json::Value;
 use super::letter::Letter;
 use super::tables::template;
 
-/// The function that every queue of a [`Cloud`](super::Cloud) invokes, by its name in the template.
+/// The function that every queue of a [`Cloud`](super::Cloud) invokes, by its logical id in the template.
 pub const DELIVER: &str = "DeliverFunction";
 
-/// How often a function is invoked in one chain before Lambda takes that for a loop.
+/// The number of invocations in one chain after which Lambda assumes a loop.
 const MOST_INVOCATIONS: u32 = 16;
 
-/// Returns how often a function was invoked in the chain that a trace header is of.
+/// Returns how often a function was invoked in the chain of a trace header.
 #[must_use]
 pub fn invocations(function: &str, trace: Option<&str>) -> u32 {
     lineage(trace).get(function).copied().unwrap_or(0)
 }
 
-/// Returns the trace header with which Lambda invokes a function for a batch: that of the message with the longest chain, one longer.
+/// Returns the trace header with which Lambda invokes a function for a batch: the longest chain of its messages, plus
+/// this invocation.
 #[must_use]
 pub fn invoked(function: &str, letters: &[Letter]) -> String {
     let traces = letters.iter().map(|letter| letter.trace.as_deref());
@@ -37,18 +40,19 @@ fn lineage(trace: Option<&str>) -> BTreeMap<String, u32> {
     counts.map(|(function, count)| (function.to_owned(), count.parse().unwrap())).collect()
 }
 
-/// Says whether Lambda takes one more invocation in that chain for a loop, and refuses it.
+/// Returns whether Lambda refuses one more invocation in a chain as a loop.
 pub(super) fn is_refused(trace: Option<&str>) -> bool {
     invocations(DELIVER, trace) >= MOST_INVOCATIONS && !allows_loops(DELIVER)
 }
 
-/// Says whether the template lets a function be invoked in loops.
+/// Returns whether the template allows recursive invocations of a function.
 #[must_use]
 pub fn allows_loops(function: &str) -> bool {
     template()["Resources"][function]["Properties"]["RecursiveLoop"] == "Allow"
 }
 
-/// Returns the functions of the template that may send to a queue that invokes them, be it by way of others.
+/// Returns the functions of the template that may send to a queue that invokes them, directly or through other
+/// functions.
 #[must_use]
 pub fn in_loops() -> BTreeSet<String> {
     let resources = template()["Resources"].as_object().unwrap();
@@ -88,7 +92,7 @@ pub fn in_loops() -> BTreeSet<String> {
     sends.keys().copied().filter(reaches_itself).cloned().collect()
 }
 
-/// One text or a list of them.
+/// Reads one text or a list of texts.
 fn many(value: &Value) -> BTreeSet<String> {
     if let Some(all) = value.as_array() {
         return all.iter().flat_map(many).collect();
@@ -123,8 +127,9 @@ mod tests {
         assert_eq!(invocations("Other", Some("Root=1-2-3;Lineage=Deliver:9|Other:4;Sampled=0")), 4);
     }
 
-    /// What sends to the queue that invokes it is stopped after 16 times, unless the template says that it may. Deliver does: retries,
-    /// drains of chains, and lines of deliveries that wait for a place. Any other function in a loop is a mistake.
+    /// Lambda stops a function that sends to its own queue after 16 invocations, unless the template allows it. Deliver
+    /// does so for retries, drained chains, and lines of deliveries that wait for a slot. Any other function in a loop
+    /// is a mistake.
     #[test]
     fn the_functions_in_loops_are_those_that_may_be() {
         assert_eq!(in_loops(), BTreeSet::from([DELIVER.to_owned()]));

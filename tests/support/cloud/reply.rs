@@ -1,15 +1,15 @@
-//! An answer of the cloud.
+//! A response of the cloud.
 
 use serde_json::{Value, json};
 
 use crate::refusals::Refusal;
 
-/// An answer, as it is on the wire.
+/// A response, as it is sent.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// JSON.
+    /// The body, as JSON.
     pub body: String,
 }
 

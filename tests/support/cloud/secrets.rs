@@ -1,4 +1,4 @@
-//! Secrets Manager: versions by id and by label.
+//! Secrets Manager: secrets whose versions have ids and labels.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Puts a secret at a path, as the current one.
+    /// Puts a secret at a path as the current version.
     pub fn put(&self, path: &str, id: &str, text: &str) {
         let mut secrets = self.0.lock().unwrap();
         let versions = secrets.entry(path.to_owned()).or_default();

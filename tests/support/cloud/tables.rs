@@ -1,4 +1,4 @@
-//! DynamoDB: an embedded engine, and a journal of what was written to the ledger.
+//! DynamoDB: an embedded engine, and a journal of the writes to the ledger.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
@@ -12,10 +12,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use super::reply::Reply;
 
-/// The table whose writes are kept in the journal.
+/// The table whose writes are recorded in the journal.
 const LEDGER: &str = "deliveries";
 
-/// The tables of the deployment, by the names that they have here.
+/// The tables of the template, and their names here.
 const TABLES: [(&str, &str); 3] =
     [("RegistryTable", "registry"), ("EventsTable", "events"), ("DeliveriesTable", LEDGER)];
 
@@ -26,7 +26,7 @@ pub struct Write {
     pub pk: String,
     /// The sort key.
     pub sk: String,
-    /// The whole item as it is afterwards, in DynamoDB's JSON.
+    /// The whole item after the write, in DynamoDB's JSON.
     pub item: Value,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Tables {
 }
 
 impl Tables {
-    /// Makes the tables, with the keys and indexes that `infra/template.yaml` gives them.
+    /// Creates the tables, with the keys and indexes of `infra/template.yaml`.
     pub(super) fn of_the_template() -> Self {
         let tables =
             Self { database: Database::memory().unwrap(), journal: Mutex::default(), journals: AtomicBool::new(false) };
@@ -64,12 +64,12 @@ impl Tables {
         tables
     }
 
-    /// Keeps writes to the ledger from now on.
+    /// Starts recording writes to the ledger.
     pub fn keep_journal(&self) {
         self.journals.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the writes to the ledger since the last time, in their order.
+    /// Returns the writes to the ledger since the last call, in order.
     pub fn take_journal(&self) -> Vec<Write> {
         std::mem::take(&mut self.journal.lock().unwrap())
     }
@@ -91,7 +91,7 @@ impl Tables {
     }
 
     pub(super) fn answer(&self, operation: &str, body: &[u8]) -> Reply {
-        // One lock for a write and its line in the journal, or the lines may change places.
+        // The lock covers a write and its journal entry, so that entries are in the order of the writes.
         let mut journal = self.journal.lock().unwrap();
         match self.call(operation, body) {
             Ok(answer) => {
@@ -121,7 +121,7 @@ impl Tables {
         }
     }
 
-    /// Reads what a call has written to the ledger.
+    /// Returns what a call has written to the ledger.
     fn written(&self, operation: &str, body: &[u8]) -> Vec<Write> {
         if !matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems") {
             return Vec::new();
@@ -173,7 +173,7 @@ pub(super) fn template() -> &'static Value {
     &TEMPLATE
 }
 
-/// YAML as JSON; CloudFormation's tags are left out, as no part that is looked at has one.
+/// Converts YAML to JSON. CloudFormation's tags are dropped, because none of the parts used here needs one.
 fn plain(yaml: &Yaml) -> Value {
     match yaml {
         Yaml::String(text) | Yaml::Real(text) => json!(text),

@@ -1,4 +1,4 @@
-//! That the cloud means what AWS means, asked by the code that will ask it.
+//! Checks that the cloud behaves like AWS, through the code that uses it.
 
 use aws::ledger::{AttemptKey, Written};
 use domain::attempt::Attempt;
@@ -105,7 +105,7 @@ async fn a_transaction_is_all_or_nothing() {
     assert_eq!(cloud.tables.items("registry").len(), items);
 }
 
-/// What half of a call refuses is asked for again, and what was done although its answer was lost is done once.
+/// Refused entries are sent again, and a write whose answer was lost happens once.
 #[tokio::test(start_paused = true)]
 async fn faults_are_met_and_passed() {
     for fault in [Fault::Throttle, Fault::LoseAnswer, Fault::RefuseSome, Fault::HangBefore, Fault::HangAfter] {
@@ -134,7 +134,7 @@ async fn messages_wait_come_again_and_are_given_up() {
     assert_eq!((cloud.queues.len("retries"), cloud.queues.len("dead-letters")), (0, 1));
 }
 
-/// Every queue that deliver reads keeps a message as long as SQS lets it.
+/// Every queue that deliver reads keeps messages as long as SQS allows.
 #[tokio::test(start_paused = true)]
 async fn a_fault_of_days_moves_nothing_to_the_dead_letter_queue() {
     let (cloud, _, _) = cloud().await;
@@ -144,7 +144,7 @@ async fn a_fault_of_days_moves_nothing_to_the_dead_letter_queue() {
     assert_eq!(cloud.queues.max_receives("exhausted"), None);
 }
 
-/// What is removed is what was received, and only by the last receipt.
+/// Only received messages are deleted, and only with the latest receipt.
 #[tokio::test(start_paused = true)]
 async fn letters_are_hidden_and_removed() {
     let (cloud, hand, webhook) = cloud().await;
@@ -166,7 +166,7 @@ async fn letters_are_hidden_and_removed() {
     assert_eq!(cloud.queues.len("exhausted"), 1);
 }
 
-/// What the ledger says of letters: of two of one delivery once, and of one that has expired nothing.
+/// The ledger returns one state for two letters of the same delivery, and none for an expired one.
 #[tokio::test(start_paused = true)]
 async fn the_ledger_tells_where_the_deliveries_of_letters_stand() {
     let (cloud, _, webhook) = cloud().await;
@@ -200,7 +200,7 @@ async fn secrets_are_found_by_id_and_by_label() {
     assert_eq!(secret(json!({"SecretId": "/b"})), None);
 }
 
-/// As on AWS: a call with two parts about one item, or with one id twice, is not done at all.
+/// As on AWS, a call with two parts for one item, or with one id twice, is refused as a whole.
 #[tokio::test(start_paused = true)]
 async fn copies_in_one_call_are_refused_whole() {
     let (cloud, _, _) = cloud().await;
@@ -215,7 +215,7 @@ async fn copies_in_one_call_are_refused_whole() {
     assert_eq!((cloud.tables.items("deliveries").len(), cloud.queues.len("retries")), (0, 0));
 }
 
-/// The engine refuses on its own too, for callers without the cloud.
+/// The engine refuses such calls too, for callers without the cloud.
 #[test]
 fn the_tables_refuse_two_parts_about_one_item() {
     let tables = Tables::of_the_template();

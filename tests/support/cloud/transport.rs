@@ -1,4 +1,4 @@
-//! How calls reach the cloud: by an SDK's transport that needs no network, or by HTTP.
+//! How calls reach the cloud: over an SDK transport without a network, or over HTTP.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Cloud, FaultScript, Line};
 
-/// The header by which Lambda follows a chain of requests.
+/// The header in which Lambda counts the invocations of a chain of requests.
 const TRACE: &str = "x-amzn-trace-id";
 
 impl Line {
-    /// Returns clients that call over this line.
+    /// Returns clients that use this line.
     pub async fn aws(&self) -> aws::Aws {
         let config = aws_config::from_env()
             .http_client(self.clone())
@@ -53,7 +53,7 @@ impl HttpConnector for Line {
 }
 
 impl Cloud {
-    /// Listens on loopback, and answers as `fault_script` says; returns where.
+    /// Starts to listen on loopback, with faults from `fault_script`; returns the URL.
     pub async fn listen(self: &Arc<Self>, fault_script: FaultScript) -> String {
         let app = Router::new().fallback(answer).with_state(self.line(fault_script));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +71,7 @@ async fn answer(State(line): State<Line>, headers: HeaderMap, body: Bytes) -> Re
     (StatusCode::from_u16(reply.status).unwrap(), content_type, reply.body).into_response()
 }
 
-/// The environment of deliver and sweep with which they find the cloud that listens there.
+/// Returns the environment with which deliver and sweep call the cloud at that URL.
 #[must_use]
 pub fn delivery_environment(url: &str) -> HashMap<String, String> {
     let queue = |name: &str| format!("{url}/000000000000/{name}");

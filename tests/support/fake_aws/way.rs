@@ -1,4 +1,4 @@
-//! A way to the fake without a network, so that fan-out runs in the test's own process and a call can panic.
+//! A transport to the imitation without a network, so that fan-out runs in the test's own process and a call can panic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{FakeAws, answer};
 
-/// Sees each call before it is made, its operation and its body, and may panic.
+/// Receives the operation and the body of each call before it is made; may panic.
 pub type Trap = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl fmt::Debug for Way {
 }
 
 impl FakeAws {
-    /// Returns clients that call the fake directly.
+    /// Returns clients that call the imitation directly.
     pub async fn aws(self: &Arc<Self>, trap: Trap) -> aws::Aws {
         let config = aws_config::from_env()
             .http_client(Way { fake: Arc::clone(self), trap })

@@ -1,4 +1,4 @@
-//! The archive: events of tables, kept to be looked at and sent again. A convenience, which no delivery waits for.
+//! The archive: events of tables, kept so that clients can look at them and send them again. No delivery waits for it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,18 +16,17 @@ use crate::batch::MAX_WRITES;
 use crate::bodies::CHUNK_BYTES;
 use crate::items::Item;
 
-/// The kind of an archived event; the stream mapping lets only published ones through.
+/// The kind of an archived event. The filter of fan-out's event source mapping only lets published events through.
 const ARCHIVED: &str = "archived";
 
-/// How many calls run at once.
+/// How many calls run in parallel.
 const CONCURRENCY: usize = 8;
 
-/// The shortest and the longest wait before what was throttled is written again.
+/// The shortest and the longest wait before throttled items are written again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(800);
 
-/// Events on their way into the archive. What has arrived is taken out, so that the rest is known whenever the archiving is
-/// stopped.
+/// Events that are being archived. Written events are removed, so the rest is known even if archiving is interrupted.
 #[derive(Debug)]
 pub struct Archiving<'a> {
     left: Vec<Pending<'a>>,
@@ -37,25 +36,25 @@ pub struct Archiving<'a> {
 #[derive(Debug)]
 struct Pending<'a> {
     event: &'a Event,
-    /// The item, once it is made.
+    /// The item, once it has been created.
     item: Option<Item>,
 }
 
 impl<'a> Archiving<'a> {
-    /// Begins with all of these; an event that is there twice is written once.
+    /// Takes the events to archive. A duplicate is archived once.
     pub fn new(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut seen = HashSet::new();
         let events = events.into_iter().filter(|event| seen.insert((&event.tenant, event.id)));
         Self { left: events.map(|event| Pending { event, item: None }).collect(), fault: None }
     }
 
-    /// Returns how many events are not archived.
+    /// Returns how many events are not archived yet.
     #[must_use]
     pub fn left(&self) -> usize {
         self.left.len()
     }
 
-    /// Returns why the last write that failed did so.
+    /// Returns the error of the last write that failed.
     #[must_use]
     pub fn fault(&self) -> Option<&StoreError> {
         self.fault.as_ref()
@@ -78,10 +77,10 @@ impl<'a> Archiving<'a> {
 }
 
 impl Events {
-    /// Archives events until all are archived, however long that takes; `expires_at` is when they go. The future can be dropped at
-    /// any time. Archiving an event again changes nothing.
+    /// Archives events until all are written, however long that takes. They expire at `expires_at`. The future can be
+    /// dropped at any time, and archiving an event again changes nothing.
     ///
-    /// An event whose partition is throttled holds up no other: each round writes all that are left.
+    /// A throttled partition does not block other events: each round writes all events that are left.
     pub async fn archive(&self, archiving: &mut Archiving<'_>, now: Timestamp, expires_at: Timestamp) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -101,7 +100,7 @@ impl Events {
         }
     }
 
-    /// Makes the items that are not made yet.
+    /// Creates the items that do not exist yet.
     async fn make_items(&self, archiving: &mut Archiving<'_>, now: Timestamp, expires_at: Timestamp) {
         for pending in archiving.left.iter_mut().filter(|pending| pending.item.is_none()) {
             match self.archived(pending.event, now, expires_at).await {
@@ -111,13 +110,13 @@ impl Events {
         }
     }
 
-    /// Makes an item; an event that is too large for one is stored as a body, to which the item refers.
+    /// Creates an item. An event that is too large for one is stored as a body, to which the item refers.
     async fn archived(&self, event: &Event, now: Timestamp, expires_at: Timestamp) -> Result<Item, StoreError> {
         let (json, packed) = pack(event)?;
         if packed.len() <= CHUNK_BYTES {
             return item(event, ARCHIVED, packed, None, expires_at);
         }
-        // A body is kept so long after `now`, and no shorter than what names it.
+        // A body must not expire before the item that refers to it.
         let kept = now.max(expires_at - KEPT);
         match self.bodies.carry(&event.id.to_string(), &json, 0, kept).await? {
             Body::Stored(body) => item(event, ARCHIVED, Vec::new(), Some(body), expires_at),
@@ -125,7 +124,7 @@ impl Events {
         }
     }
 
-    /// Puts items once, and returns the keys of those that DynamoDB left for later.
+    /// Puts items with one call, and returns the keys of those that DynamoDB did not process.
     async fn put_once(&self, items: &[Item]) -> Result<HashSet<Key>, StoreError> {
         let put = |item: &Item| Ok(WriteRequest::builder().put_request(put_request(item)?).build());
         let writes = items.iter().map(put).collect::<Result<Vec<_>, StoreError>>()?;
@@ -142,7 +141,7 @@ fn put_request(item: &Item) -> Result<PutRequest, StoreError> {
     put.map_err(|error| StoreError::inconsistent("a batch of items", error))
 }
 
-/// What names an item.
+/// The primary key of an item.
 type Key = (String, String);
 
 fn key_of(item: &Item) -> Option<Key> {

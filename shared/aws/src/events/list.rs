@@ -15,34 +15,34 @@ use super::{Events, SHARDS, day, partition};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, live_at, text};
 
-/// How many events a page looks at, at most: it may be short, or empty, and still not the last one.
+/// How many events are read for a page at most. A page may therefore be short or empty without being the last one.
 const MAX_LOOKED_AT: usize = 1000;
 
-/// How many bytes of JSON the events of a page take, at most, unless a single one takes more. A function answers with 6 MB, as a
-/// text in JSON: quotation marks and backslashes take twice as much there.
+/// How many bytes the events of a page have as JSON at most; a single event may be larger. Lambda limits a response to
+/// 6 MB, in which the body is a JSON string, so quotation marks and backslashes take twice as much.
 const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024 / 2;
 
 /// Some of a tenant's events.
 #[derive(Debug)]
 pub struct EventPage {
-    /// In the order that was asked for.
+    /// In the requested order.
     pub events: Vec<Event>,
-    /// How many were looked at.
+    /// How many events were read.
     pub looked_at: usize,
-    /// Where the next page starts, if there is one: beyond this id.
+    /// The id beyond which the next page starts, if there is one.
     pub next: Option<EventId>,
 }
 
-/// Which events a page is of.
+/// The events to list.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
-    /// The oldest, inclusive.
+    /// The earliest time, inclusive.
     pub from: Timestamp,
-    /// The newest, exclusive.
+    /// The latest time, exclusive.
     pub to: Timestamp,
-    /// Only those below this id.
+    /// Only events with lower ids.
     pub below: Option<EventId>,
-    /// The time of asking: what has expired by then is not listed.
+    /// The current time; events that have expired by then are not listed.
     pub now: Timestamp,
 }
 
@@ -52,7 +52,8 @@ enum Order {
     OldestFirst,
 }
 
-/// Where a walk looks, and in which order: the days between two times, and in each the ids between two texts, both inclusive.
+/// What a walk reads, and in which order: the days between two times, and in each day the ids between two texts. Both
+/// ranges include their ends.
 struct Walk {
     days: (Timestamp, Timestamp),
     ids: (String, String),
@@ -60,7 +61,8 @@ struct Walk {
 }
 
 impl Events {
-    /// Lists those of the tenant's events that `wanted` says, the newest first: no more than `limit`, nor than an answer may hold.
+    /// Lists the tenant's events that match `wanted`, newest first: at most `limit`, and at most as many bytes as a
+    /// response can contain.
     ///
     /// # Errors
     ///
@@ -81,7 +83,8 @@ impl Events {
         self.walk(tenant, Walk { days, ids, order: Order::NewestFirst }, limit, range.now, wanted).await
     }
 
-    /// Lists those of the tenant's events that `wanted` says, the oldest first: from `from` on, beyond `after`, before `to`.
+    /// Lists the tenant's events that match `wanted`, oldest first: after the id `after`, from `from` (inclusive) to
+    /// `to` (exclusive).
     ///
     /// # Errors
     ///
@@ -114,7 +117,7 @@ impl Events {
     ) -> Result<EventPage, StoreError> {
         let (mut events, mut looked_at) = (Vec::new(), 0);
         let (mut room, mut before) = (Room(MAX_PAGE_BYTES), None);
-        // DynamoDB refuses a range whose end comes before its start.
+        // DynamoDB rejects a range whose end is before its start.
         if to <= from || last < first {
             return Ok(EventPage { events, looked_at, next: None });
         }
@@ -124,7 +127,7 @@ impl Events {
             let mut shards = Merge::start(queries, order).await?;
             while let Some(item) = shards.next().await? {
                 let (event, bytes) = match self.read_sized(item, now).await {
-                    // Its body has expired a moment before it.
+                    // The body of the event has expired just before the item.
                     Err(StoreError::Missing { .. }) => continue,
                     event => event?,
                 };
@@ -161,11 +164,11 @@ impl Events {
     }
 }
 
-/// What is left of a page.
+/// How many bytes fit the rest of a page.
 struct Room(usize);
 
 impl Room {
-    /// Takes so much, if there is as much; and whatever it is if it is the first.
+    /// Reserves `bytes` if they fit. The first event of a page always fits.
     fn take(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.0 || self.0 == MAX_PAGE_BYTES;
         if fits {
@@ -175,10 +178,12 @@ impl Room {
     }
 }
 
-/// Returns a text between the id and everything before it, which is not an id: `BETWEEN` includes both ends.
+/// Returns a text that sorts between the id and all earlier ids. `BETWEEN` includes both ends, so an id itself would be
+/// included.
 fn just_below(id: EventId) -> String {
     let mut text = id.to_string();
-    // The last character has one before it, or is the first of all: then what is shorter comes before.
+    // Replace the last character by the one before it. If it is the first one of the alphabet, the id without it sorts
+    // before.
     match text.pop() {
         Some(last) if last > '0' => {
             text.push(char::from_u32(u32::from(last) - 1).unwrap_or('0'));
@@ -189,14 +194,14 @@ fn just_below(id: EventId) -> String {
     text
 }
 
-/// Returns a text between the id and everything after it.
+/// Returns a text that sorts between the id and all later ids.
 fn just_above(id: EventId) -> String {
     format!("{id}~")
 }
 
 type Items = PaginationStream<Result<Item, SdkError<QueryError>>>;
 
-/// Several ordered streams as one.
+/// Merges several ordered streams.
 struct Merge {
     shards: Vec<(Option<Item>, Items)>,
     order: Order,
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_between_an_id_and_what_is_just_beside_it() {
+    fn the_bounds_of_an_id_sort_between_its_neighbours_and_it() {
         let at = Timestamp::from_millisecond(1_795_246_444_000).unwrap();
         for number in [0_u128, 1, 31, 32, 1000] {
             let id = EventId::from_parts(at, number);

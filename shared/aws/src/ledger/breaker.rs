@@ -1,4 +1,5 @@
-//! A webhook's breaker, in a row next to its deliveries: it is read with them, and the sweep finds it in the same way.
+//! A webhook's breaker, in the Deliveries table: it is read together with deliveries, and the sweep finds it in the
+//! same lanes.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
@@ -12,12 +13,12 @@ use super::{Ledger, Written, written};
 use crate::StoreError;
 use crate::items::{Item, from_item, number, text, to_item};
 
-/// A breaker that the sweep should look at.
+/// A breaker that is due for the sweep.
 #[derive(Debug, Clone)]
 pub struct DueBreaker {
     /// The webhook.
     pub webhook: WebhookId,
-    /// What the index says of it; it lags a little.
+    /// The breaker as the index shows it, with a short lag.
     pub breaker: Breaker,
     /// When it is due.
     pub at: Timestamp,
@@ -34,8 +35,8 @@ impl DueBreaker {
     }
 }
 
-/// Returns the write that lets a webhook's parked deliveries go, for a transaction with the write that is the reason: whatever
-/// dies, both happen or neither.
+/// Returns the write that releases a webhook's parked deliveries. It is part of the transaction with the write that
+/// causes it, so both happen or neither.
 pub(crate) fn draining(table: &str, webhook: WebhookId, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
     let item = BreakerItem {
         pk: webhook_pk(webhook),
@@ -62,7 +63,7 @@ fn lane(webhook: WebhookId) -> String {
 }
 
 impl Ledger {
-    /// Opens a webhook's breaker, unless it is open.
+    /// Opens a webhook's breaker, unless it is open already.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl Ledger {
         written(of_webhook(update, webhook, now)).await
     }
 
-    /// Makes this process the one prober of a webhook until `until`, if a probe is due and no other process is the prober.
+    /// Claims a webhook's probe for this process until `until`, if a probe is due and no other process has claimed it.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl Ledger {
         written(of_webhook(update, webhook, now)).await
     }
 
-    /// Leaves a webhook's breaker open after its probe failed, and says when there may be another.
+    /// Keeps a webhook's breaker open after a failed probe, and sets the time of the next one.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Notes that a webhook's receiver is slow, for a while.
+    /// Marks a webhook's receiver as slow for a while.
     ///
     /// # Errors
     ///
@@ -165,8 +166,8 @@ impl Ledger {
         written(update).await.map(|_| ())
     }
 
-    /// Moves a due breaker's time, unless another sweep or an attempt came first; `drained` counts a run that lets parked
-    /// deliveries go.
+    /// Moves the due time of a breaker, unless another sweep or an attempt came first. `drained` counts the runs that
+    /// release parked deliveries.
     ///
     /// # Errors
     ///
@@ -187,8 +188,8 @@ impl Ledger {
         written(update).await
     }
 
-    /// Says when the sweep looks again at a breaker that has closed and that nothing waits for any more (`None`: no more), unless
-    /// it was opened or closed again since the sweep moved it to `moved_to`.
+    /// Sets when the sweep looks again at a closed breaker without parked deliveries, unless the breaker was opened or
+    /// closed again since the sweep moved it to `moved_to`. With `None`, the sweep does not look again.
     ///
     /// # Errors
     ///
@@ -220,7 +221,7 @@ impl Ledger {
     }
 }
 
-/// What the writes that may make the row have in common.
+/// Adds the values that the writes that may create the row have in common.
 fn of_webhook(update: UpdateItemFluentBuilder, webhook: WebhookId, now: Timestamp) -> UpdateItemFluentBuilder {
     update
         .expression_attribute_values(":kind", text(KIND))

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 use crate::items::{Item, from_item, key, text};
 
-/// What tells it from deliveries in the lane that both wait in.
+/// Distinguishes breakers from deliveries in the due lanes.
 pub(super) const KIND: &str = "breaker";
 
-/// The partition of what is about a webhook as a whole.
+/// Returns the partition of items about a webhook as a whole.
 pub(super) fn webhook_pk(webhook: WebhookId) -> String {
     format!("W#{webhook}")
 }
@@ -20,7 +20,7 @@ pub(super) fn breaker_key(webhook: WebhookId) -> Item {
     key(&webhook_pk(webhook), "BREAKER")
 }
 
-/// Says whether an item is a breaker.
+/// Returns whether an item is a breaker.
 pub(super) fn is_breaker(item: &Item) -> bool {
     item.get("kind").is_some_and(|kind| kind == &text(KIND))
 }

@@ -1,6 +1,6 @@
-//! The chain of an entity, in its own partition next to the webhook's deliveries, with a pointer to each delivery that waits
-//! in it and the time until which its tenant's budget defers it. The chain and the rows of its deliveries are written in
-//! one transaction.
+//! The ordering chain of an entity: an item in its own partition, with a pointer to each delivery that waits in the
+//! chain. A pointer also contains the time until which the tenant's budget defers the delivery. The chain and the rows
+//! of its deliveries are written in one transaction.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use super::{AttemptKey, Ledger, Written, state, written};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
-/// How often a chain that another process changed is read again.
+/// How often a write is tried while other processes change the chain.
 const ROUNDS: u32 = 5;
 
-/// How many pointers are read to find the first that has not expired.
+/// How many pointers a call reads to find the first one that has not expired.
 const FIRST: i32 = 10;
 
 /// The sort key of a chain.
@@ -41,7 +41,7 @@ struct ChainItem {
     expires_at: i64,
 }
 
-/// A delivery that waits: the message that lets it go.
+/// A waiting delivery, with the message that is sent when it is released.
 #[derive(Debug, Serialize, Deserialize)]
 struct PointerItem {
     pk: String,
@@ -52,24 +52,24 @@ struct PointerItem {
     expires_at: i64,
 }
 
-/// The message of a delivery whose turn in its chain has come.
+/// The message of a delivery that its chain has released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
     /// The message.
     pub message: Message,
-    /// How long it waits in its queue, because its tenant's budget has no room for it before.
+    /// The delay of the message: the tenant's budget has no room for the delivery before.
     pub delay: Duration,
 }
 
-/// What became of the end of a chain's head.
+/// The result of ending a chain's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
-    /// It is written, and the next delivery, if one waited, is the head. This is its message, unless the sweep sends
-    /// it.
+    /// The end is written, and the next delivery, if one waits, is the head. This is its message, unless the sweep
+    /// sends it later.
     Yes(Option<Box<Released>>),
-    /// The delivery is no head: nothing is written.
+    /// The delivery is not the head; nothing was written.
     NotHead,
-    /// The row was no longer what the writer had read.
+    /// The row has changed since the writer read it; nothing was written.
     TooLate,
 }
 
@@ -77,13 +77,13 @@ fn pk(webhook: WebhookId, entity: &str) -> String {
     format!("W#{webhook}#E#{entity}")
 }
 
-/// Numbers sort as texts.
+/// Returns the sort key of a pointer. The number is padded so that pointers sort by it.
 fn pointer_sk(number: u32) -> String {
     format!("WAIT#{number:010}")
 }
 
 impl Ledger {
-    /// Returns what holds an entity, if anything does that has not expired.
+    /// Returns the chain of an entity, if there is one that has not expired.
     ///
     /// # Errors
     ///
@@ -95,12 +95,12 @@ impl Ledger {
         Ok(item.map(|ChainItem { head, tail, .. }| Chain { head, tail }))
     }
 
-    /// Writes the row of a delivery that has not ended with its first attempt, and that it holds its entity; unless there is a
-    /// row already.
+    /// Writes the first row of a delivery that has not ended, and the chain in which it holds its entity; unless there
+    /// is a row already.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or something else holds the entity.
+    /// If the table is unavailable, or another delivery holds the entity.
     pub async fn record_head(&self, delivery: &Delivery, entity: &str, now: Timestamp) -> Result<Written, StoreError> {
         self.put_head(&DeliveryItem::new(delivery, now)?, delivery.webhook, delivery.id, entity, now).await
     }
@@ -130,8 +130,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the row of a delivery that waits at the end of the chain as it was read, unless that has changed or there is a row
-    /// already.
+    /// Writes the row of a delivery that waits at the end of the chain. Fails with [`Written::TooLate`] if the chain
+    /// has changed since it was read, or there is a row already.
     ///
     /// # Errors
     ///
@@ -157,12 +157,12 @@ impl Ledger {
         Ok(if self.transact(writes).await?.is_none() { Written::Yes } else { Written::TooLate })
     }
 
-    /// Writes an outcome as [`record`](Self::record) does, of a delivery that lets the next one of its entity go: that it may go
-    /// is written too.
+    /// Writes an outcome like [`record`](Self::record), and releases the next delivery of the entity in the same
+    /// transaction.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many change the chain at once.
+    /// If the table is unavailable, or too many processes change the chain at once.
     pub async fn record_end(
         &self,
         attempt_key: AttemptKey,
@@ -179,11 +179,11 @@ impl Ledger {
         }
     }
 
-    /// Releases the next delivery of an entity whose chain's head has ended without doing so.
+    /// Releases the next delivery of an entity whose head has ended without releasing it.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many change the chain at once.
+    /// If the table is unavailable, or too many processes change the chain at once.
     pub async fn advance(
         &self,
         webhook: WebhookId,
@@ -194,11 +194,12 @@ impl Ledger {
         self.end(webhook, entity, head, None, now).await
     }
 
-    /// Gives up a delivery that holds its entity, as it was read, unless a process is at it, and lets the next one go.
+    /// Cancels a delivery that holds its entity, and releases the next one; unless the row has changed since it was
+    /// read or a process has its lease.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many change the chain at once.
+    /// If the table is unavailable, or too many processes change the chain at once.
     pub async fn skip(&self, head: &Delivery, now: Timestamp) -> Result<Advance, StoreError> {
         let Some(entity) = &head.entity else { return Ok(Advance::NotHead) };
         let Progress { state: read, cycle, attempt, .. } = head.progress;
@@ -221,7 +222,7 @@ impl Ledger {
         self.end(head.webhook, entity, head.id, Some(&row), now).await
     }
 
-    /// Ends a chain's head: writes its row, if one is given, and the new head.
+    /// Ends a chain's head: writes the new head, and the old head's row if one is given.
     async fn end(
         &self,
         webhook: WebhookId,
@@ -232,7 +233,7 @@ impl Ledger {
     ) -> Result<Advance, StoreError> {
         for round in 0..ROUNDS {
             batch::pause(round).await?;
-            // The chain before the pointers: whatever was appended up to this tail is seen.
+            // Read the chain before the pointers, so that every delivery that was appended up to this tail is seen.
             let Some(chain) = self.chain(webhook, entity, now).await?.filter(|chain| chain.head == head) else {
                 return Ok(Advance::NotHead);
             };
@@ -254,14 +255,14 @@ impl Ledger {
                 return Ok(Advance::TooLate);
             }
             if let Some(next) = next.filter(|_| refused.get(own) == Some(&true)) {
-                // Its row has been forgotten: it can wait for nothing.
+                // The row of the next delivery has expired, so its pointer is obsolete.
                 self.transact(vec![self.delete_pointer(&next)?]).await?;
             }
         }
-        Err(StoreError::Unavailable(format!("too many processes at once change a chain of {webhook}")))
+        Err(StoreError::Unavailable(format!("too many processes change an ordering chain of {webhook} at once")))
     }
 
-    /// Returns the first delivery that waits; those that have expired are passed over, as their rows are.
+    /// Returns the first waiting delivery. Expired pointers are skipped, because their rows have expired too.
     async fn first_waiting(
         &self,
         webhook: WebhookId,
@@ -283,8 +284,8 @@ impl Ledger {
         first.map_err(|error| StoreError::unavailable(&error))?.map(from_item).transpose()
     }
 
-    /// Makes the next delivery the sweep's, at the time that its tenant's budget gave it; if it may go now, its message
-    /// is on its way, and the sweep sends another should that be lost.
+    /// Releases the next delivery: its row becomes due at the time that the tenant's budget allows. If that is now, its
+    /// message is sent at once, and the row becomes due later, so that the sweep replaces a lost message.
     fn let_go(&self, next: &Message, progress: &Progress, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         let (lane, at) = lane_of(progress, next.webhook, next.delivery, now).unzip();
         let mut set = "SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires".to_owned();
@@ -347,8 +348,8 @@ impl Ledger {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Makes all writes or none. If none, says of each whether its condition did not hold; no condition at all if others were at
-    /// the same items.
+    /// Executes all writes or none. Returns `None` on success; otherwise, for each write, whether its condition did not
+    /// hold. All are `false` if the transaction conflicted with other writes to the same items.
     async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Option<Vec<bool>>, StoreError> {
         let request = self.client.transact_write_items();
         let request = writes.into_iter().fold(request, TransactWriteItemsFluentBuilder::transact_items);
@@ -363,14 +364,14 @@ impl Ledger {
     }
 }
 
-/// Returns the message of a delivery whose turn has come, unless it waits for longer than a queue allows.
+/// Returns the message of a delivery that its chain has released, unless its wait is too long for a queue.
 fn to_send(first: Message, now: Timestamp) -> Option<Released> {
     let delay = released(&first, now).delay(now)?;
-    // A message with the deferral is a copy of the first one, and dropped until then.
+    // A message with a deferral is treated as a copy of the first message, and dropped while the row waits.
     Some(Released { message: Message { deferral: None, ..first }, delay })
 }
 
-/// Returns an update as a part of a transaction.
+/// Converts an update to a part of a transaction.
 fn in_transaction(update: &UpdateItemFluentBuilder) -> Result<TransactWriteItem, StoreError> {
     let update = Update::builder()
         .set_table_name(update.get_table_name().clone())

@@ -1,4 +1,4 @@
-//! Deliveries that have ended: the lane of dead letters, and how they are started again.
+//! Deliveries that have ended: the lanes of dead letters, and how a delivery starts a new cycle.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,50 +20,51 @@ use super::{AttemptKey, Ledger, Loaded, Written, state, with_lease, written};
 use crate::items::{IS_LIVE, from_item, is_live, live_at, number, text};
 use crate::{Registry, StoreError, batch};
 
-/// How many dead letters are looked at for a page, at most: it may be short, or empty, and still not the last one.
+/// How many dead letters are read for a page at most. A page may therefore be short or empty without being the last
+/// one.
 const MAX_LOOKED_AT: usize = 1000;
 
-/// How many are read in one go at least: what is filtered away should not cost a call each.
+/// How many are read by one call at least, so that a narrow filter does not cost a call for each page item.
 const CHUNK: usize = 50;
 
-/// A dead letter, as its lane shows it.
+/// A dead letter as its lane shows it.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Its position among the tenant's.
+    /// Its position among the tenant's dead letters.
     pub place: LetterPosition,
-    /// The webhook that it was for.
+    /// The webhook of the delivery.
     pub webhook: WebhookId,
-    /// The application whose webhook that is, if it is one's.
+    /// The application that owns the webhook, if one does.
     pub app: Option<AppId>,
     /// The event's type.
     pub event_type: EventType,
 }
 
-/// Which dead letters.
+/// The dead letters to list.
 #[derive(Debug, Clone, Copy)]
 pub struct Letters<'a> {
-    /// Whose.
+    /// The tenant.
     pub tenant: &'a TenantId,
-    /// Exhausted at that time or later.
+    /// The earliest time of exhaustion, inclusive.
     pub from: Timestamp,
-    /// Exhausted before.
+    /// The latest time of exhaustion, exclusive.
     pub to: Timestamp,
-    /// Beyond that one.
+    /// Only letters beyond this position.
     pub after: Option<LetterPosition>,
-    /// In which order.
+    /// The order.
     pub newest_first: bool,
-    /// The time of asking: what has expired by then is not listed.
+    /// The current time; letters that have expired by then are not listed.
     pub now: Timestamp,
 }
 
 /// Some of a tenant's dead letters.
 #[derive(Debug)]
 pub struct LetterPage {
-    /// In the order that was asked for.
+    /// In the requested order.
     pub letters: Vec<Letter>,
-    /// How many were looked at.
+    /// How many letters were read.
     pub looked_at: usize,
-    /// Where the next page starts, if there is one: beyond this place.
+    /// The position beyond which the next page starts, if there is one.
     pub next: Option<LetterPosition>,
 }
 
@@ -77,7 +78,7 @@ struct LetterItem {
     event_type: EventType,
 }
 
-/// Which attributes [`StandingItem`] has.
+/// The attributes of [`StandingItem`].
 const STANDING: &str = "delivery, delivery_state, delivery_cycle, hops, expires_at";
 
 #[derive(Debug, Deserialize)]
@@ -94,11 +95,11 @@ impl Letters<'_> {
         self.after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
     }
 
-    /// Returns the times between which to look, both inclusive, in milliseconds.
+    /// Returns the first and the last time to read, in milliseconds since 1970.
     fn bounds(&self) -> (i64, i64) {
         let (from, to) = (self.from.as_millisecond(), self.to.as_millisecond() - 1);
         match self.after {
-            // Others of the same millisecond may come after it.
+            // Other letters of the same millisecond may follow it.
             Some(after) if self.newest_first => (from, to.min(after.at)),
             Some(after) => (from.max(after.at), to),
             None => (from, to),
@@ -114,8 +115,9 @@ impl Letters<'_> {
 }
 
 impl Ledger {
-    /// Starts a new cycle of a delivery that has ended, and takes the lease for its first attempt. A body takes the place of
-    /// the one that the row no longer has; of the `attempts` that it has the first ones go, if they are many.
+    /// Starts a new cycle of a delivery that has ended, and takes the lease for its first attempt. `body` replaces the
+    /// body that the row no longer has. `attempts` is the number of recorded attempts; the oldest are removed if there
+    /// are too many.
     ///
     /// # Errors
     ///
@@ -132,7 +134,8 @@ impl Ledger {
             "delivery_state = :pending, delivery_cycle = :cycle, next_attempt = :attempt",
         ];
         let surplus = attempts.saturating_sub(EARLIER_ATTEMPTS);
-        // From behind, which is right whether one removal moves what comes after it before the next one or, as on AWS, not.
+        // From the last to the first, so that the indexes are right even on an emulator that removes elements one by
+        // one.
         let mut remove: Vec<_> = (0..surplus).rev().map(|index| format!("attempts[{index}]")).collect();
         let mut update = self
             .update(attempt_key)
@@ -170,8 +173,8 @@ impl Ledger {
         written(with_lease(update.update_expression(expression), attempt_key, until)).await
     }
 
-    /// Puts an exhausted delivery among its tenant's dead letters: its letter is in the queue of exhausted deliveries, and the sweep is
-    /// done with it.
+    /// Moves an exhausted delivery to the lane of its tenant's dead letters, after its letter was sent to the exhausted
+    /// queue. The sweep does not look at it any more.
     ///
     /// # Errors
     ///
@@ -194,7 +197,8 @@ impl Ledger {
         written(update).await
     }
 
-    /// Reads, consistently, where the deliveries of messages stand; one that is not there, or has expired, has no row.
+    /// Reads, consistently, the state of the deliveries of letters. A delivery without a row, or whose row has expired,
+    /// is absent.
     ///
     /// # Errors
     ///
@@ -204,7 +208,8 @@ impl Ledger {
         letters: impl Iterator<Item = &Message>,
         now: Timestamp,
     ) -> Result<HashMap<DeliveryId, Standing>, StoreError> {
-        // By delivery, as there may be several letters of one and a call takes no key twice.
+        // One key for each delivery: there may be several letters for it, and a batched call must not contain a key
+        // twice.
         let keys: HashMap<_, _> =
             letters.map(|letter| (letter.delivery, item_key(letter.webhook, letter.delivery))).collect();
         let wanted = keys.into_values().map(|key| (self.table.clone(), key)).collect();
@@ -218,8 +223,8 @@ impl Ledger {
         standings.collect()
     }
 
-    /// Lists those of a tenant's dead letters that `wanted` says, each once. The lane lags the table a little: [`rows`](Self::rows) says
-    /// what each of them is by now.
+    /// Lists a tenant's dead letters that match `wanted`, each once. The index lags a little; [`rows`](Self::rows)
+    /// reads their current state.
     ///
     /// # Errors
     ///
@@ -231,7 +236,7 @@ impl Ledger {
         wanted: impl Fn(&Letter) -> bool,
     ) -> Result<LetterPage, StoreError> {
         let (mut letters, mut looked_at) = (Vec::new(), 0);
-        // A letter moves in the index when it is exhausted once more, and may be seen at both places.
+        // A letter moves in the index when its delivery is exhausted again, so it may be read twice.
         let mut seen = HashSet::new();
         loop {
             let count = limit.max(CHUNK);
@@ -281,7 +286,7 @@ impl Ledger {
                 let item: LetterItem = from_item(item.map_err(|error| StoreError::unavailable(&error))?)?;
                 let LetterItem { lane_at, delivery, webhook, app, event_type } = item;
                 let place = LetterPosition { at: lane_at, delivery };
-                // Those of one millisecond stand in no order: none or all of them.
+                // Letters of the same millisecond are not sorted by id, so take all of them or none.
                 if letters.len() >= count && letters.last().is_some_and(|letter| letter.place.at != lane_at) {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! A delivery, as the ledger's table knows it.
+//! A delivery as an item of the Deliveries table.
 
 use domain::access::tenant::{AppId, TenantId};
 use domain::attempt::Attempt;
@@ -15,10 +15,10 @@ use crate::StoreError;
 use crate::bodies::{pack, unpack};
 use crate::items::{Item, key};
 
-/// Over how many partitions the deliveries of one webhook spread.
+/// Over how many partitions the deliveries of one webhook are spread.
 pub(super) const SHARDS: u8 = 8;
 
-/// Over how many partitions the due deliveries spread.
+/// Over how many partitions the due rows are spread.
 pub(super) const DUE_SHARDS: u8 = 16;
 
 /// Renaming a field here is a migration. Times in keys are milliseconds since 1970.
@@ -40,7 +40,7 @@ pub(super) struct DeliveryItem {
     entity: Option<String>,
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     hops: Hops,
-    /// Until when it waits, in milliseconds, if it is over its tenant's budget.
+    /// Until when the delivery waits, in milliseconds since 1970, if it is over its tenant's budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deferred_until: Option<i64>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -53,7 +53,7 @@ pub(super) struct DeliveryItem {
     next_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease_until: Option<i64>,
-    /// When it was exhausted, if it is.
+    /// When the delivery was exhausted, in milliseconds since 1970, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,33 +85,35 @@ pub(super) fn shard_pk(webhook: WebhookId, shard: u8) -> String {
     format!("W#{webhook}#{shard}")
 }
 
-/// The lane of what is due: where the sweep looks.
+/// Returns a lane of due rows, which the sweep reads.
 pub(super) fn due_lane(shard: u8) -> String {
     format!("due#{shard}")
 }
 
-/// Over how many partitions the parked deliveries of one webhook spread.
+/// Over how many partitions the parked deliveries of one webhook are spread.
 pub(super) const PARKED_SHARDS: u8 = 4;
 
-/// The lane of a webhook's parked deliveries.
+/// Returns a lane of a webhook's parked deliveries.
 pub(super) fn parked_lane(webhook: WebhookId, shard: u8) -> String {
     format!("parked#{webhook}#{shard}")
 }
 
-/// The lane of a webhook's deliveries that wait for a free place at its receiver; over as many partitions as parked ones.
+/// Returns a lane of a webhook's line: the deliveries that wait for a free slot of its receiver. It has as many
+/// partitions as the parked lane.
 pub(super) fn waiting_lane(webhook: WebhookId, shard: u8) -> String {
     format!("waiting#{webhook}#{shard}")
 }
 
-/// Over how many partitions the dead letters of a tenant spread.
+/// Over how many partitions the dead letters of a tenant are spread.
 pub(super) const DEAD_SHARDS: u8 = 4;
 
-/// The lane of a tenant's dead letters, by when they were exhausted.
+/// Returns a lane of a tenant's dead letters, sorted by when they were exhausted.
 pub(super) fn dead_lane(tenant: &TenantId, shard: u8) -> String {
     format!("dead#{tenant}#{shard}")
 }
 
-/// Returns the lane that a delivery waits in, and its place there: due ones by their time, parked ones by their event's.
+/// Returns the lane in which a delivery waits, and its position there: the due time of a due delivery, or the event's
+/// time of a parked one.
 pub(super) fn lane_of(
     progress: &Progress,
     webhook: WebhookId,
@@ -132,7 +134,7 @@ pub(super) fn expires_at(now: Timestamp) -> i64 {
     (now + KEPT).as_second()
 }
 
-/// Returns a body as a row keeps it: here, or where it is.
+/// Returns a body as a row stores it: compressed, or the key of the stored body.
 pub(super) fn stored(body: Option<&Body>) -> Result<(Option<Vec<u8>>, Option<String>), StoreError> {
     Ok(match body {
         Some(Body::Inline(text)) => (Some(pack(text)?), None),
@@ -178,19 +180,19 @@ impl DeliveryItem {
         })
     }
 
-    /// Puts it into the line of those that wait for a free place at its receiver, by its event's time.
+    /// Moves the row to its webhook's line, sorted by the event's time.
     pub(super) fn in_line(self) -> Self {
         let lane = waiting_lane(self.webhook, self.delivery.shard(PARKED_SHARDS));
         let at = self.delivery.timestamp().as_millisecond();
         Self { lane: Some(lane), lane_at: Some(at), ..self }
     }
 
-    /// Returns when it was exhausted, in milliseconds, if it is.
+    /// Returns when the delivery was exhausted, in milliseconds since 1970, if it is.
     pub(super) fn ended_at(&self) -> Option<i64> {
         self.ended_at
     }
 
-    /// Returns its lane, and its place there.
+    /// Returns the lane of the row, and its position there.
     pub(super) fn place(&self) -> (Option<String>, i64) {
         (self.lane.clone(), self.lane_at.unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! What waits to be found by something else than its key: the sparse index `lanes`.
+//! The sparse index `lanes`, in which the sweep and others find rows without knowing their keys.
 
 use domain::delivery::message::Message;
 use domain::delivery::{Delivery, Progress};
@@ -14,38 +14,39 @@ use super::{AttemptKey, Ledger, Written, written};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, from_item, live_at, number, text};
 
-/// Up to how many deliveries each shard is asked for all of them.
+/// Up to this many deliveries, each shard is read for all of them.
 const FEW: usize = 1_000;
 
-/// How many items of a lane a call reads when it passes over expired ones. They have no bodies, so this is less than a page.
+/// How many items of a lane a call reads while it skips expired ones. The index contains no bodies, so this is less
+/// than a page.
 const MANY: usize = 500;
 
-/// What the sweep should look at.
+/// A row for the sweep to process.
 #[derive(Debug, Clone)]
 pub enum Due {
-    /// A delivery that must be attempted, or sent to the dead letters.
+    /// A delivery that must be attempted, or whose dead letter must be sent.
     Delivery(Box<DueDelivery>),
     /// A breaker that needs a probe, or whose parked deliveries must be released.
     Breaker(DueBreaker),
-    /// A receiver whose free places must be offered to waiting deliveries.
+    /// A receiver whose free slots must be offered to waiting deliveries.
     Flow(DueFlow),
 }
 
 /// A delivery that waits in a lane.
 #[derive(Debug, Clone)]
 pub struct DueDelivery {
-    /// The message that asks for its next attempt; without a body.
+    /// The message that asks for the next attempt, without a body.
     pub message: Message,
     /// Its progress.
     pub progress: Progress,
-    /// When it was exhausted, if it is.
+    /// When the delivery was exhausted, if it is.
     pub ended_at: Option<Timestamp>,
-    /// Where it was seen.
+    /// The lane and the time at which it was found there.
     seen: (Option<String>, i64),
 }
 
 impl Ledger {
-    /// Lists what is due until `until`, at most `limit` of each partition, the longest overdue first.
+    /// Lists the rows that are due by `until`, at most `limit` of each partition, the longest overdue first.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl Ledger {
         let is_known = |item: &Item| {
             let known = !item.contains_key("kind") || is_breaker(item) || is_flow(item);
             if !known {
-                tracing::warn!(kind = ?item.get("kind"), "a row that another version has written waits for it");
+                tracing::warn!(kind = ?item.get("kind"), "a due row has an unknown kind; the version that wrote it must process it");
             }
             known
         };
@@ -71,7 +72,7 @@ impl Ledger {
         try_join_all(lanes).await?.into_iter().flatten().filter(is_known).map(read).collect()
     }
 
-    /// Lists a webhook's parked deliveries, at most `limit`, the oldest first.
+    /// Lists at most `limit` of a webhook's parked deliveries, oldest first.
     ///
     /// # Errors
     ///
@@ -85,14 +86,14 @@ impl Ledger {
         self.oldest(|shard| parked_lane(webhook, shard), limit, now).await
     }
 
-    /// Returns the oldest `limit` deliveries of the lanes of a webhook, one for each shard.
+    /// Returns the oldest `limit` deliveries of a webhook's lanes, of which there is one for each shard.
     pub(super) async fn oldest(
         &self,
         lane: impl Fn(u8) -> String,
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<DueDelivery>, StoreError> {
-        // Deliveries spread evenly: of many, twice a shard's share is enough, and takes less memory.
+        // Deliveries are spread evenly, so for a high limit twice a shard's share is enough and takes less memory.
         let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
         let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now));
         let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
@@ -102,9 +103,9 @@ impl Ledger {
         Ok(oldest)
     }
 
-    /// Returns the first `limit` live items of a lane. Expired ones would otherwise stand in front of the others, for as long as
-    /// DynamoDB takes to delete them. The first call reads no more than is wanted; if expired items leave too few, further calls read
-    /// many at a time, as there may be thousands of them.
+    /// Returns the first `limit` items of a lane that have not expired. DynamoDB deletes expired items late, so there
+    /// may be thousands of them at the head of a lane. The first call reads no more than `limit` items; if too few of
+    /// these are live, further calls read larger pages.
     pub(super) async fn lane(
         &self,
         lane: String,
@@ -137,8 +138,8 @@ impl Ledger {
         }
     }
 
-    /// Moves a waiting delivery, due or parked, to what is due at `until`, unless another sweep or an attempt came first. Who
-    /// moved it sends the message.
+    /// Moves a due or parked delivery to the due lane at `until`, unless another sweep or an attempt came first. The
+    /// process that moved it sends the message.
     ///
     /// # Errors
     ///

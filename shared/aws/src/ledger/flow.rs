@@ -1,9 +1,7 @@
-//! What is on its way to receivers that take only so much, in a row next to the webhook's deliveries; and the line of those that wait
-//! for a free place there.
+//! The flow of a receiver with limits (a row with its turns and slots), and its line (deliveries without a free slot).
 //!
-//! A delivery that waits is a row in a lane of its webhook, without a message. The flow's row is what drives the line: while there
-//! may be one, it is due, and the sweep looks at the line every minute. It is written before any row that joins, so that no process
-//! that dies leaves a delivery waiting that no process looks for.
+//! A waiting delivery is a row in a lane of its webhook, without a message. While there may be any, the flow's row is
+//! due, so the sweep reads the line every minute. The flow is written before a row joins, so no row is missed.
 
 use std::time::Duration;
 
@@ -29,42 +27,42 @@ use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
-/// How often the line is read again because deliveries that it showed no longer wait there.
+/// How often the line is read again because some of its deliveries had already left it.
 const LINE_READS: u32 = 3;
 
-/// What tells the row from deliveries in the lane that both wait in.
+/// Distinguishes flows from deliveries in the due lanes.
 pub(super) const KIND: &str = "flow";
 
-/// A flow whose line the sweep should look at.
+/// A flow whose line is due for the sweep.
 #[derive(Debug, Clone, Deserialize)]
 pub struct DueFlow {
     /// The webhook.
     pub webhook: WebhookId,
-    /// Whose webhook that is.
+    /// The tenant that owns the webhook.
     pub tenant: TenantId,
     #[serde(rename = "lane_at")]
     seen_lane_at: i64,
 }
 
-/// Which receiver, and how much it takes.
+/// A receiver and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Receiver<'a> {
     /// The webhook.
     pub webhook: WebhookId,
-    /// Whose webhook that is.
+    /// The tenant that owns the webhook.
     pub tenant: &'a TenantId,
-    /// How much it takes.
+    /// The limits that the webhook's owner has set.
     pub limits: ReceiverLimits,
 }
 
-/// What became of places that were given back.
+/// The result of returning slots.
 #[derive(Debug, Default)]
 pub struct Woken {
-    /// The messages of the deliveries for which places are reserved, oldest first. The caller must send them.
+    /// The messages of the deliveries for which slots are reserved, oldest first. The caller must send them.
     pub messages: Vec<Message>,
-    /// Whether places are left although deliveries began to wait just now: the index may not show them yet.
+    /// Whether slots are left although deliveries began to wait just now, so the index may not show them yet.
     pub look_again: bool,
-    /// What went wrong with others. They wait on, or are due.
+    /// An error with other deliveries. They are still in the line, or due.
     pub fault: Option<StoreError>,
 }
 
@@ -88,7 +86,7 @@ impl DueFlow {
         from_item(item)
     }
 
-    /// When it is due.
+    /// Returns when the flow is due.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         Timestamp::from_millisecond(self.seen_lane_at).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -100,7 +98,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many take turns at once.
+    /// If the table is unavailable, or too many processes take turns at once.
     pub async fn take_turns(
         &self,
         receiver: Receiver<'_>,
@@ -118,24 +116,22 @@ impl Ledger {
             }
             let before = read.flow.clone();
             let turns = read.flow.take(receiver.limits, asks, holder, until, now);
-            // A delivery that has to wait may rely on the sweep.
+            // A delivery may only wait if the flow is due soon, so that the sweep finds it.
             let is_due = !turns.contains(&Turn::Wait) || read.is_due_by(now + RUN);
             if (is_due && read.flow == before) || self.write_flow(receiver, &read, now).await? == Written::Yes {
                 return Ok(turns);
             }
             tried = Some((read.flow, turns));
         }
-        Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
+        Err(StoreError::Unavailable(format!("too many processes take turns for {} at once", receiver.webhook)))
     }
 
-    /// Gives back the places of `holders`, keeps those that are free for the oldest deliveries that wait, and takes these out of the
-    /// line: the caller sends their messages, and no one else does. `joined` are some that wait too, should the index not show
-    /// them yet.
+    /// Returns the slots of `holders`, reserves free ones for the oldest deliveries in the line, and takes these out of
+    /// it. The caller alone sends their messages. `joined` have just joined; the index may not show them yet.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or too many take turns at once. Places that are not given back end by themselves, and the sweep
-    /// looks at the line.
+    /// If the table is unavailable, or too many processes take turns at once. The sweep then wakes the line.
     pub async fn wake(
         &self,
         receiver: Receiver<'_>,
@@ -155,7 +151,7 @@ impl Ledger {
                 joined.retain(|joined| joined.delivery != message.delivery);
                 match moved {
                     Ok(Written::Yes) => woken.messages.push(message),
-                    // It waits there no more: its place is for another one.
+                    // It is no longer in the line, so its slot goes to another delivery.
                     Ok(Written::TooLate) => holders.push(message.delivery.to_string()),
                     Err(error) => woken.fault = Some(error),
                 }
@@ -167,7 +163,7 @@ impl Ledger {
         Ok(woken)
     }
 
-    /// Gives places back and keeps them for the deliveries that are returned; see [`Flow::keep`]. Says whether to look again.
+    /// Returns the slots of `holders` and reserves free ones; see [`Flow::keep`]. The flag says whether to look again.
     async fn pass_on(
         &self,
         receiver: Receiver<'_>,
@@ -191,7 +187,7 @@ impl Ledger {
             let mut line = Vec::new();
             let free = usize::try_from(read.flow.free(receiver.limits)).unwrap_or(usize::MAX).min(MOST_WOKEN);
             if free > 0 && read.flow.may_have_line(now) {
-                // One more than can be woken, to see whether others are left; and some that may be on their way already.
+                // One more than can be woken, and as many again because some may have been woken already.
                 line = self.line(receiver.webhook, 2 * free + 1, now).await?;
                 line.extend_from_slice(joined);
                 line.sort_by_key(|message| message.delivery);
@@ -206,11 +202,10 @@ impl Ledger {
             }
             tried = Some((read.flow, (line, look_again)));
         }
-        Err(StoreError::Unavailable(format!("too many processes at once take turns for {}", receiver.webhook)))
+        Err(StoreError::Unavailable(format!("too many processes take turns for {} at once", receiver.webhook)))
     }
 
-    /// Returns the oldest deliveries that wait for a free place at a receiver, at most `limit`, by the messages that ask for their next
-    /// attempts. The index that shows them lags a little.
+    /// Returns the next messages of the oldest `limit` deliveries in a receiver's line. The index lags a little.
     ///
     /// # Errors
     ///
@@ -220,12 +215,11 @@ impl Ledger {
         Ok(line.into_iter().map(|due| due.message).collect())
     }
 
-    /// Writes the row of a delivery that waits for a free place since its first message, unless there is a row already. One that keeps
-    /// an order holds its entity meanwhile.
+    /// Writes the first row of a waiting delivery, unless it has one. An ordered delivery holds its entity meanwhile.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable, or something else holds the entity.
+    /// If the table is unavailable, or another delivery holds the entity.
     pub async fn join_line_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
         let row = DeliveryItem::new(delivery, now)?.in_line();
         match &delivery.entity {
@@ -234,8 +228,8 @@ impl Ledger {
         }
     }
 
-    /// Lets a delivery wait that has a row already, unless that waits for another attempt or a process is at it. `lease` is until when
-    /// this process has the lease itself, if it does.
+    /// Moves a delivery that has a row to the line, unless the row waits for another attempt or another process has its
+    /// lease. `lease` is the end of the lease of this process, if it has one.
     ///
     /// # Errors
     ///
@@ -268,8 +262,7 @@ impl Ledger {
         written(of_line(update, attempt_key)).await
     }
 
-    /// Takes a delivery out of its line, and makes it due at `until`, should the message that goes out to it be lost; unless it waits
-    /// there no more.
+    /// Takes a delivery out of its line, if it is in it, and makes it due at `until` in case its message is lost.
     ///
     /// # Errors
     ///
@@ -294,7 +287,7 @@ impl Ledger {
         written(of_line(update, attempt_key)).await
     }
 
-    /// Moves the time at which a line is looked at, unless another sweep came first.
+    /// Moves the due time of a flow, unless another sweep came first.
     ///
     /// # Errors
     ///
@@ -312,8 +305,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Says when the sweep looks again at a line that it has found empty (perhaps no more), unless a delivery had to wait since the
-    /// sweep moved it to `moved_to`, or places changed hands.
+    /// Sets when the sweep looks at an empty line again, if at all, unless the flow has changed since `moved_to`.
     ///
     /// # Errors
     ///
@@ -347,13 +339,13 @@ impl Ledger {
         let item = get.send().await.map_err(|error| StoreError::unavailable(&error))?.item.unwrap_or_default();
         let number = |name: &str| item.get(name).and_then(|value| value.as_n().ok()).cloned();
         let json = item.get("flow").and_then(|flow| flow.as_s().ok());
-        // A row that cannot be read is no reason to send nothing: an empty flow replaces it.
+        // A flow that cannot be parsed must not stop deliveries: an empty one replaces it.
         let flow = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let lane_at = number("lane_at").filter(|_| item.contains_key("lane")).and_then(|at| at.parse().ok());
         Ok(Read { flow, version: number("version"), lane_at })
     }
 
-    /// Writes a flow, unless others wrote it since it was read; if a delivery may wait, it is due within the time of a run.
+    /// Writes a flow, unless it has changed since it was read. If deliveries may wait, it is due for the next sweep.
     async fn write_flow(&self, receiver: Receiver<'_>, read: &Read, now: Timestamp) -> Result<Written, StoreError> {
         let Receiver { webhook, tenant, .. } = receiver;
         let json = serde_json::to_string(&read.flow).map_err(|error| StoreError::inconsistent(webhook, error))?;
@@ -390,7 +382,7 @@ impl Ledger {
     }
 }
 
-/// How long after a delivery began to wait the index may not show it.
+/// How long the index may not show a delivery that joined the line.
 const RECENTLY: Duration = Duration::from_secs(2);
 
 impl Read {
@@ -399,7 +391,7 @@ impl Read {
     }
 }
 
-/// What the writes that are about a line have in common.
+/// Adds the values that the writes of a line's deliveries have in common.
 fn of_line(update: UpdateItemFluentBuilder, attempt_key: AttemptKey) -> UpdateItemFluentBuilder {
     update.expression_attribute_values(":pending", state(State::Pending)).expression_attribute_values(
         ":lane",

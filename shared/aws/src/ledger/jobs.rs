@@ -1,7 +1,7 @@
-//! Jobs, next to the deliveries that they send.
+//! Jobs, which are stored in the Deliveries table like the deliveries that they send.
 //!
-//! The requested state, the position and the counts of a job are written separately, so pausing a job during a run loses
-//! none of the run's counts.
+//! The requested state, the position and the counts of a job are written separately, so pausing a job during a run
+//! loses none of the run's counts.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -17,7 +17,7 @@ use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 
-/// The lane of the jobs that run: where the sweep looks. They are few.
+/// The lane of running jobs, which the sweep reads. There are few, so it is one partition.
 const LANE: &str = "jobs";
 
 /// Renaming a field here is a migration.
@@ -53,7 +53,7 @@ struct JobItem {
     expires_at: i64,
 }
 
-/// A running job that the sweep should work at.
+/// A running job that is due for the sweep.
 #[derive(Debug, Clone)]
 pub struct DueJob {
     tenant: TenantId,
@@ -143,7 +143,7 @@ fn job(item: Item) -> Result<Job, StoreError> {
 }
 
 impl Ledger {
-    /// Writes a new job, unless there is one with its id: then the request that started it came again.
+    /// Writes a new job, unless there is one with its id. In that case the request that started it was repeated.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Ledger {
         item.filter(|item| is_live(item, now)).map(job).transpose()
     }
 
-    /// Lists those of the tenant's jobs that `wanted` says, newest first.
+    /// Lists the tenant's jobs that match `wanted`, newest first.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Ledger {
         now: Timestamp,
         wanted: impl Fn(&Job) -> bool,
     ) -> Result<Vec<Job>, StoreError> {
-        // Whatever else may stand in the partition one day: the ids end at `JOB#job_~`.
+        // `JOB#job_~` sorts after all job ids, and excludes any other kind of item that may share the partition later.
         let last = before.map_or_else(|| "JOB#job_~".to_owned(), sk);
         let query = self
             .client
@@ -202,7 +202,7 @@ impl Ledger {
             && let Some(item) = pages.next().await
         {
             let job = job(item.map_err(|error| StoreError::unavailable(&error))?)?;
-            // The range takes its end in.
+            // `BETWEEN` includes its end.
             if Some(job.id) != before && wanted(&job) {
                 jobs.push(job);
             }
@@ -239,7 +239,7 @@ impl Ledger {
         written(update).await
     }
 
-    /// Lists running jobs whose next turn comes before `until`, the one that waits longest first.
+    /// Lists running jobs that are due by `until`, the longest overdue first.
     ///
     /// # Errors
     ///
@@ -283,8 +283,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the progress of a claimed job, unless this process lost the claim or the job was stopped. With `release` it is
-    /// due again at its next turn; a job that no longer runs leaves the lane.
+    /// Writes the progress of a claimed job, unless this process lost the claim or the job was stopped. With `release`,
+    /// the job is due again at `next_at`. A job that no longer runs leaves the lane.
     ///
     /// # Errors
     ///
@@ -337,7 +337,7 @@ impl Ledger {
 }
 
 impl DueJob {
-    /// Reads what every index holds of an item: its keys.
+    /// Reads a due job from its keys, which every index contains.
     fn from_item(item: &Item) -> Result<Self, StoreError> {
         let of = |name: &str, prefix: &str| {
             item.get(name).and_then(|value| value.as_s().ok()?.strip_prefix(prefix)).unwrap_or_default().to_owned()

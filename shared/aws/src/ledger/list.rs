@@ -1,4 +1,4 @@
-//! Listing the deliveries of a webhook: newest first, by their events' time, and with bounded work.
+//! Lists the deliveries of a webhook, newest first by their events' time, with bounded work.
 
 use std::cmp::Reverse;
 
@@ -12,24 +12,25 @@ use super::delivery_item::{DeliveryItem, SHARDS, shard_pk};
 use crate::StoreError;
 use crate::items::{from_item, is_live, text};
 
-/// How many deliveries a page looks at in a shard, at most: it may be short, or empty, and still not the last one.
+/// How many deliveries of a shard are read for a page at most. A page may therefore be short or empty without being the
+/// last one.
 const MAX_LOOKED_AT: usize = 1000 / SHARDS as usize;
 
-/// Which deliveries a page is of.
+/// The deliveries to list.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
-    /// Of events from then on, inclusive.
+    /// The earliest time of an event, inclusive.
     pub from: Timestamp,
-    /// Of events before, exclusive.
+    /// The latest time of an event, exclusive.
     pub to: Timestamp,
-    /// Only those below this id.
+    /// Only deliveries with lower ids.
     pub below: Option<DeliveryId>,
-    /// The time of asking: what has expired by then is not listed.
+    /// The current time; deliveries that have expired by then are not listed.
     pub now: Timestamp,
 }
 
 impl Range {
-    /// All there are at `now`.
+    /// Returns the range of all deliveries that have not expired at `now`.
     #[must_use]
     pub const fn all(now: Timestamp) -> Self {
         Self { from: Timestamp::UNIX_EPOCH, to: Timestamp::MAX, below: None, now }
@@ -39,23 +40,23 @@ impl Range {
 /// Some of a webhook's deliveries.
 #[derive(Debug)]
 pub struct DeliveryPage {
-    /// The newest first.
+    /// Newest first.
     pub deliveries: Vec<Delivery>,
-    /// Where the next page starts, if there is one: below this id.
+    /// The id below which the next page starts, if there is one.
     pub next: Option<DeliveryId>,
 }
 
-/// What was found in a shard.
+/// The result of reading a shard.
 #[derive(Debug)]
 struct Found<T> {
-    /// The newest first.
+    /// Newest first.
     wanted: Vec<T>,
-    /// The last one that was looked at, if there may be more.
+    /// The last delivery that was read, if there may be more.
     stopped_at: Option<DeliveryId>,
 }
 
 impl Ledger {
-    /// Lists those of a webhook's deliveries that `wanted` says, the newest first.
+    /// Lists a webhook's deliveries that match `wanted`, newest first.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Ledger {
         let end = DeliveryId::from_parts(range.to, 0);
         let below = range.below.map_or(end, |below| below.min(end));
         let from = DeliveryId::from_parts(range.from, 0);
-        // DynamoDB refuses a range whose end comes before its start.
+        // DynamoDB rejects a range whose end is before its start.
         if below <= from {
             return Ok(DeliveryPage { deliveries: Vec::new(), next: None });
         }
@@ -80,7 +81,7 @@ impl Ledger {
         Ok(DeliveryPage { deliveries, next })
     }
 
-    /// Looks through a shard until one more is found than asked for, which tells that there is a next page.
+    /// Reads a shard until it has found one delivery more than `limit`, which shows that there is a next page.
     async fn shard(
         &self,
         pk: String,
@@ -89,7 +90,7 @@ impl Ledger {
         limit: usize,
         wanted: &impl Fn(&Delivery) -> bool,
     ) -> Result<Found<Delivery>, StoreError> {
-        // Between takes both ends in; the upper one is passed over.
+        // `BETWEEN` includes both ends; the upper one is skipped below.
         let query = self.client.query().table_name(&self.table).consistent_read(true).scan_index_forward(false);
         let query = query
             .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :below")
@@ -102,7 +103,7 @@ impl Ledger {
         let mut looked_at = 0;
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
-            // Not by a filter: what is passed over is work too, and counts.
+            // Expired rows are not excluded by a filter expression, because reading them is work and must count.
             let is_live = is_live(&item, now);
             let delivery = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
             if delivery.id >= below {
@@ -122,7 +123,7 @@ impl Ledger {
     }
 }
 
-/// Makes a page of what the shards had: no further back than all of them were looked through.
+/// Combines the results of the shards to a page, which reaches no further back than every shard was read.
 fn page<T>(shards: Vec<Found<T>>, limit: usize, id: impl Fn(&T) -> DeliveryId) -> (Vec<T>, Option<DeliveryId>) {
     let horizon = shards.iter().filter_map(|found| found.stopped_at).max();
     let is_complete = |one: &T| horizon.is_none_or(|horizon| id(one) >= horizon);
@@ -146,7 +147,7 @@ mod tests {
         DeliveryId::from_parts(Timestamp::UNIX_EPOCH, u128::from(number))
     }
 
-    /// Does to numbers what a shard does to deliveries: the even ones are wanted.
+    /// Does to numbers what `shard` does to deliveries; the even ones match.
     fn look(numbers: &[u16], below: u16, limit: usize, looked_at: usize) -> Found<u16> {
         let mut found = Found { wanted: Vec::new(), stopped_at: None };
         for (count, number) in numbers.iter().filter(|number| **number < below).enumerate() {

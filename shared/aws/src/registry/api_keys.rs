@@ -1,4 +1,4 @@
-//! API keys: one item by which the authorizer finds a key, and one by which its tenant does.
+//! API keys. Each key has two items: the authorizer finds one by the key's id, and the API lists the other by tenant.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use domain::access::api_key::{ApiKey, KeyHash};
@@ -29,7 +29,7 @@ fn api_key_sk(id: ApiKeyId) -> String {
 }
 
 impl Registry {
-    /// Writes a new key.
+    /// Writes a new key, to both items.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Returns a key by its id alone, with the hash that the caller's must have; for the authorizer.
+    /// Returns a key by its id alone, with the hash to compare; for the authorizer.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Registry {
         Ok(keys)
     }
 
-    /// Writes that a key is revoked, in both places.
+    /// Marks a key as revoked, in both items.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The catalog of event types: the description of a type, and when fan-out first saw it, in one item.
+//! The catalog of event types: one item for each type, with its description and when fan-out first saw it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -21,16 +21,17 @@ use crate::error::is_conflict;
 use crate::items::{Item, from_item, key, number, text};
 use crate::{StoreError, batch};
 
-/// How often a write is tried again when others come first.
+/// How often a write is tried while other writers come first.
 const ROUNDS: u32 = 4;
 
 const PREFIX: &str = "TYPE#";
 
-/// How many types the tenant describes. Not among [`PREFIX`], and not in the tenant's meta item, which every write of a webhook
-/// changes.
+/// The sort key of the item that counts the types that a tenant has described. It does not start with [`PREFIX`], and
+/// it is not the tenant's meta item, because every write of a webhook changes that.
 const COUNT_SK: &str = "TYPES";
 
-/// Absent fields have a meaning: without `updated_at` the type has no description, without `first_seen_at` it was never seen.
+/// Absent fields have a meaning. Without `updated_at` the type has no description; without `first_seen_at` it was never
+/// seen.
 #[derive(Debug, Serialize, Deserialize)]
 struct EventTypeItem {
     event_type: EventType,
@@ -64,7 +65,7 @@ impl From<EventTypeItem> for CatalogEntry {
 /// A page of the catalog.
 #[derive(Debug)]
 pub struct CatalogPage {
-    /// By name.
+    /// Sorted by name.
     pub entries: Vec<CatalogEntry>,
     /// Whether more follow the last one.
     pub more: bool,
@@ -83,11 +84,12 @@ fn entry(item: Item) -> Result<CatalogEntry, StoreError> {
 }
 
 impl Registry {
-    /// Describes an event type, unless the tenant describes [`MAX_TYPES`] others. Returns what was known of it before.
+    /// Writes the description of an event type, unless the tenant has described [`MAX_TYPES`] others. Returns the
+    /// previous entry.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Limit`] if there are too many.
+    /// [`StoreError::Limit`] if the tenant has described too many types.
     pub async fn describe_event_type(
         &self,
         tenant: &TenantId,
@@ -97,7 +99,7 @@ impl Registry {
         let (expression, values) = describing(event_type, said);
         let item_key = key(&tenant_pk(tenant), &type_sk(event_type));
         for _ in 0..ROUNDS {
-            // Most writes replace, and need no counting.
+            // Most writes replace a description and need no counting.
             let replace = self
                 .client
                 .update_item()
@@ -130,15 +132,16 @@ impl Registry {
             match request.send().await.map_err(|error| cancellation(&error)) {
                 Ok(_) => return seen.map(entry).transpose(),
                 Err(Ok([false, true])) => return Err(StoreError::Limit(MAX_TYPES)),
-                // Another request described it, or changed the count: try again.
+                // Another request described the type or changed the count: try again.
                 Err(Ok(_)) => {}
                 Err(Err(error)) => return Err(error),
             }
         }
-        Err(StoreError::Unavailable(format!("too many writers at once of {event_type}")))
+        Err(StoreError::Unavailable(format!("too many processes write the event type {event_type} at once")))
     }
 
-    /// Forgets an event type; returns whether anything was known of it. If it happens again it is seen again.
+    /// Deletes the entry of an event type; returns whether there was one. Fan-out adds the type again when it sees it
+    /// again.
     ///
     /// # Errors
     ///
@@ -160,7 +163,7 @@ impl Registry {
                 Err(Ok([false, _])) => continue,
                 Err(Err(error)) => return Err(error),
             }
-            // It has no description, so it is not counted.
+            // It has no description, so it does not count.
             let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item_key.clone()));
             let delete = delete.condition_expression("attribute_not_exists(updated_at)");
             match delete.return_values(ReturnValue::AllOld).send().await {
@@ -169,7 +172,7 @@ impl Registry {
                 Err(error) => return Err(StoreError::unavailable(&error)),
             }
         }
-        Err(StoreError::Unavailable(format!("too many writers at once of {event_type}")))
+        Err(StoreError::Unavailable(format!("too many processes write the event type {event_type} at once")))
     }
 
     fn count_types(&self, tenant: &TenantId, by: i8) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
@@ -180,7 +183,7 @@ impl Registry {
             .expression_attribute_values(":by", number(by))
     }
 
-    /// Returns what is known of an event type, if anything is.
+    /// Returns the entry of an event type, if there is one.
     ///
     /// # Errors
     ///
@@ -193,7 +196,7 @@ impl Registry {
         self.get(&tenant_pk(tenant), &type_sk(event_type)).await?.map(entry).transpose()
     }
 
-    /// Returns the schemas of those of the types that have one, with one call.
+    /// Returns the schemas of those of the types that have one, with one batched read.
     ///
     /// # Errors
     ///
@@ -211,7 +214,7 @@ impl Registry {
         Ok(entries.into_iter().filter_map(schema).collect())
     }
 
-    /// Lists the tenant's catalog by name, from the type after `after` on.
+    /// Lists the tenant's catalog by name, starting after the type `after`.
     ///
     /// # Errors
     ///
@@ -246,11 +249,11 @@ impl Registry {
         Ok(page)
     }
 
-    /// Notes that events of these types were seen. What is known of a type stays as it is, and the first time stays the first.
+    /// Records that events of these types were seen. Descriptions and earlier first times stay unchanged.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable. Some may be noted then; noting them again changes nothing.
+    /// If the table is unavailable. Some types may have been recorded; recording them again changes nothing.
     pub async fn record_types(&self, seen: &[(TenantId, EventType)], now: Timestamp) -> Result<(), StoreError> {
         let notes = seen.iter().map(|(tenant, event_type)| async move {
             let update = self
@@ -271,7 +274,7 @@ impl Registry {
     }
 }
 
-/// Returns the update that describes a type, and leaves when it was first seen as it is.
+/// Returns the update that writes a type's description. It leaves `first_seen_at` unchanged.
 fn describing(event_type: &EventType, said: &Description) -> (String, HashMap<String, AttributeValue>) {
     let Description { description, schema, example, deprecated, updated_at, updated_by } = said;
     let mut set = "SET v = :v, event_type = :event_type, deprecated = :deprecated, updated_at = :updated_at, \
@@ -300,7 +303,7 @@ fn describing(event_type: &EventType, said: &Description) -> (String, HashMap<St
     (set, values)
 }
 
-/// Returns the item that did not meet the condition, if there is one.
+/// Returns the item that failed the condition of an update, if there is one.
 fn condition_failure<R: std::fmt::Debug>(error: &SdkError<UpdateItemError, R>) -> Result<Option<Item>, StoreError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
@@ -308,7 +311,7 @@ fn condition_failure<R: std::fmt::Debug>(error: &SdkError<UpdateItemError, R>) -
     }
 }
 
-/// Says which conditions of a transaction of two did not hold, if that is why it was not made.
+/// Returns which conditions of a transaction of two writes failed, if the transaction was cancelled.
 fn cancellation<R: std::fmt::Debug>(error: &SdkError<TransactWriteItemsError, R>) -> Result<[bool; 2], StoreError> {
     match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {

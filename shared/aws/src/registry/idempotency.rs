@@ -1,4 +1,4 @@
-//! Idempotency keys: a request that is sent again gets the answer that it got.
+//! Idempotency keys: a repeated request gets the response of the first one.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
@@ -9,44 +9,46 @@ use super::Registry;
 use crate::StoreError;
 use crate::items::{Item, from_item, key, number, text, to_item};
 
-/// How long an answer is kept, in seconds.
+/// How long a response is kept, in seconds.
 const KEPT_SECONDS: i64 = 24 * 3600;
 
-/// How long a request may run before a repeated request may take over: longer than the api function's timeout.
+/// How long a request may run before a repeated one may take over, in milliseconds: longer than the api function's
+/// timeout.
 const RUNNING_MILLISECONDS: i64 = 30_000;
 
 /// A key, in the scope of one caller and one path.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
-    /// Whose key it is; the same text of another caller is another key.
+    /// The caller and the path; the same key in another scope is another key.
     pub scope: String,
     /// The hash of the key.
     pub key: String,
-    /// The hash of the request: a key belongs to one.
+    /// The hash of the request; a key is valid for one request only.
     pub request: String,
 }
 
-/// An answer, as it is given again. Without secrets.
+/// A stored response, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredResponse {
     /// The status.
     pub status: u16,
-    /// The headers that matter.
+    /// The headers to repeat.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }
 
-/// What a key says.
+/// The result of claiming a key.
 #[derive(Debug)]
 pub enum Claim {
-    /// The key is unused, or its request died: go on. The time is that of the first try, and the same in every later one.
+    /// The key is unused, or its request died: process the request. The time is that of the first try, and the same in
+    /// every later one.
     Ours(Timestamp),
-    /// It was answered.
+    /// The request was already answered.
     Answered(StoredResponse),
-    /// Its request is still running.
+    /// The request is still running.
     Running,
-    /// It belongs to another request.
+    /// The key belongs to another request.
     Another,
 }
 
@@ -81,7 +83,7 @@ impl Registry {
             answer: None,
             expires_at: now.as_second() + KEPT_SECONDS,
         };
-        // DynamoDB deletes what has expired in its own time.
+        // DynamoDB deletes expired items late, so the condition checks the expiry.
         let Some(before) =
             self.put_claim(&item, "attribute_not_exists(pk) OR expires_at <= :now", now.as_second()).await?
         else {
@@ -97,7 +99,7 @@ impl Registry {
         if before.claimed_at + RUNNING_MILLISECONDS > now.as_millisecond() {
             return Ok(Claim::Running);
         }
-        // The process that claimed it is gone. One of those who ask takes over.
+        // The process that claimed the key has died. One of the repeated requests takes over.
         item.first_claimed_at = before.first_claimed_at;
         let taken =
             self.put_claim(&item, "claimed_at = :now AND attribute_not_exists(answer)", before.claimed_at).await?;
@@ -106,7 +108,7 @@ impl Registry {
         Ok(if taken.is_none() { Claim::Ours(first) } else { Claim::Running })
     }
 
-    /// Puts a claim if the condition holds; otherwise returns the item that is there.
+    /// Puts a claim if the condition holds; otherwise returns the existing item.
     async fn put_claim(&self, item: &IdempotencyItem, condition: &str, now: i64) -> Result<Option<Item>, StoreError> {
         let put = self
             .client
@@ -128,14 +130,14 @@ impl Registry {
         }
     }
 
-    /// Keeps the answer of a claimed key.
+    /// Stores the response of a claimed key.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
     pub async fn answer(&self, claimed: &IdempotencyKey, response: &StoredResponse) -> Result<(), StoreError> {
-        let answer =
-            serde_dynamo::to_attribute_value(response).map_err(|error| StoreError::inconsistent("an answer", error))?;
+        let answer = serde_dynamo::to_attribute_value(response)
+            .map_err(|error| StoreError::inconsistent("a response", error))?;
         let update = self
             .client
             .update_item()
@@ -149,7 +151,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives a claimed key back: nothing was done, and the request may be sent again.
+    /// Releases a claimed key after a request that changed nothing, so that the request may be repeated.
     ///
     /// # Errors
     ///

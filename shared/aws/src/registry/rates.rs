@@ -1,4 +1,4 @@
-//! Counters that all processes share: one for each key and window.
+//! Rate limits that all processes share: one counter for each key and time window.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::Registry;
 use crate::StoreError;
 use crate::items::{key, number};
 
-/// How long a count may take: a request waits for it.
+/// How long a count may take. A request waits for it.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long nothing is counted after a count has failed, so that an outage of the table does not make each request wait.
+/// How long counting pauses after a failure, so that not every request waits during an outage of the table.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long a counter is kept after its window, in seconds. DynamoDB deletes it some time later.
+/// How long a counter is kept after its window, in seconds, before DynamoDB may delete it.
 const KEPT_SECONDS: i64 = 60;
 
-/// Limits how often things happen over all processes, with what this process remembers of it.
+/// Limits rates over all processes, and caches the counts that this process has seen.
 ///
-/// A key that has reached its limit is refused without a call until its window ends. While the table does not answer, everything is
-/// allowed and a warning is logged: a request that needs the table fails by itself.
+/// A key that has reached its limit is refused without a call until its window ends. While the table does not answer,
+/// everything is allowed and a warning is logged: a request that needs the table fails anyway.
 #[derive(Debug)]
 pub struct Rates {
     registry: Registry,
@@ -40,14 +40,14 @@ struct Known {
 }
 
 impl Rates {
-    /// Counts in the Registry table; no call is made yet.
+    /// Returns limits that count in the Registry table; makes no call.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self { registry, known: Mutex::default() }
     }
 
-    /// Takes one of what may happen in the current window. A call whose answer is lost, or that DynamoDB takes twice, counts: the limit
-    /// is never exceeded for it.
+    /// Counts one request in the current window. A call whose answer is lost, or that DynamoDB executes twice, counts
+    /// as well, so the limit is never exceeded.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Rates {
         match self.registry.count_in(key, rate.window(now)).await {
             Ok(count) => self.known().spent.counted(key, rate, count, now),
             Err(error) => {
-                tracing::warn!(%error, "a rate is not counted, and what it limits is allowed");
+                tracing::warn!(%error, "a rate is not counted; the request is allowed");
                 self.known().failed_at = Some(now);
                 Ok(())
             }
@@ -77,7 +77,7 @@ impl Rates {
 }
 
 impl Registry {
-    /// Counts once more in a window, and returns how often it was counted by then.
+    /// Adds one to the counter of a window, and returns the new count.
     async fn count_in(&self, of: &RateKey, window: Window) -> Result<u64, StoreError> {
         let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
         let brief = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
@@ -95,6 +95,6 @@ impl Registry {
         let updated = update.send().await.map_err(|error| StoreError::unavailable(&error))?;
         let taken =
             updated.attributes.as_ref().and_then(|attributes| attributes.get("taken")?.as_n().ok()?.parse().ok());
-        taken.ok_or_else(|| StoreError::inconsistent(of.as_str(), "it has no count"))
+        taken.ok_or_else(|| StoreError::inconsistent(of.as_str(), "it has no number `taken`"))
     }
 }

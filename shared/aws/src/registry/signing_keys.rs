@@ -1,4 +1,5 @@
-//! Keys of webhooks and tenants: which sign, and which are shown. The private halves live in Secrets Manager.
+//! The public halves of signing keys of webhooks and tenants, and which of them sign. The private halves are in Secrets
+//! Manager.
 
 use domain::signing::keys::{KeyOwner, PreviousKey, PublicKey, SigningKeys};
 use jiff::Timestamp;
@@ -43,14 +44,14 @@ impl Registry {
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn signing_keys(&self, owner: &KeyOwner) -> Result<Option<SigningKeys>, StoreError> {
-        // Batched, as deliver's role reads nothing of the table in another way.
+        // Batched, because the role of deliver only allows `BatchGetItem` on this table.
         let (pk, sk) = key_of(owner);
         let found = batch::get(&self.client, vec![(self.table.clone(), key(&pk, &sk))]).await?;
         let item = found.into_values().flatten().next();
         Ok(item.map(from_item::<SigningKeysItem>).transpose()?.map(SigningKeys::from))
     }
 
-    /// Writes an owner's first keys, or those that follow from what was read.
+    /// Writes an owner's first keys, or the next version of the keys that were read.
     ///
     /// # Errors
     ///
@@ -66,7 +67,7 @@ impl Registry {
         };
         put.send().await.map_err(|error| {
             if is_conflict(&error) {
-                StoreError::Conflict { key: format!("the keys of {owner}") }
+                StoreError::Conflict { key: format!("the signing keys of {owner}") }
             } else {
                 StoreError::unavailable(&error)
             }

@@ -36,7 +36,7 @@ impl Registry {
         Ok(item.map(from_item::<SourceItem>).transpose()?.map(|item| item.source))
     }
 
-    /// Changes how a registered table maps; returns whether it is registered.
+    /// Replaces the mapping of a registered table; returns whether the table is registered.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Registry {
         Ok(sources)
     }
 
-    /// Forgets a table; returns whether it was registered.
+    /// Removes a table; returns whether it was registered.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! What deliveries add up to, in an item of its own: counting is no write of the webhook.
+//! A webhook's statistics, in an item of their own, so that counting does not write the webhook.
 //!
-//! The hours are a ring in one list of numbers, three for each slot. An item is one write unit up to 1 KB: numbers without names
-//! keep two days below that, however long the webhook fails.
+//! The hours are a ring buffer in one list of numbers, three for each hour. An item of up to 1 KB costs one write unit,
+//! and plain numbers keep two days of hours below that, however long the webhook fails.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::items::{Item, from_item, key, number, text};
 
 const SK: &str = "STATISTICS";
 
-/// How often a count is tried again when others turn the ring at the same time.
+/// How often a count is tried while other processes advance the ring.
 const ROUNDS: u32 = 5;
 
 /// Renaming a field here is a migration.
@@ -29,10 +29,10 @@ struct StatisticsItem {
     pk: String,
     #[serde(flatten)]
     statistics: Statistics,
-    /// The hour that was counted last. (`hour` is a reserved word of DynamoDB's expressions.)
+    /// The hour that was counted last. (Not `hour`: that is a reserved word of DynamoDB's expressions.)
     #[serde(default)]
     last_hour: Option<i64>,
-    /// Attempts, failed ones, and milliseconds, slot by slot.
+    /// For each slot of the ring: attempts, failed attempts, and milliseconds.
     #[serde(default)]
     by_hour: Vec<u64>,
 }
@@ -41,12 +41,12 @@ fn statistics_pk(webhook: WebhookId) -> String {
     format!("W#{webhook}")
 }
 
-/// Says whether an item is one of these.
+/// Returns whether an item contains statistics.
 pub(super) fn is_statistics(item: &Item) -> bool {
     item.get("sk").is_some_and(|sk| sk == &text(SK))
 }
 
-/// Reads items, by webhook.
+/// Reads items of statistics, by webhook.
 pub(super) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<WebhookId, Statistics>, StoreError> {
     items.map(read).collect()
 }
@@ -54,7 +54,7 @@ pub(super) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<We
 fn read(item: Item) -> Result<(WebhookId, Statistics), StoreError> {
     let StatisticsItem { pk, statistics, last_hour, by_hour } = from_item(item)?;
     let webhook = pk.strip_prefix("W#").and_then(|id| id.parse().ok());
-    let webhook = webhook.ok_or_else(|| StoreError::inconsistent(&pk, "not the key of a webhook"))?;
+    let webhook = webhook.ok_or_else(|| StoreError::inconsistent(&pk, "its key is not that of a webhook"))?;
     let slots = by_hour.chunks(3).map(|slot| match *slot {
         [calls, errors, duration_ms] => Sums { calls, errors, duration_ms },
         _ => Sums::default(),
@@ -68,7 +68,7 @@ fn list(hours: &Hours) -> AttributeValue {
     AttributeValue::L(numbers.map(number).collect())
 }
 
-/// A time, exact to a millisecond: more would only be longer.
+/// Returns a time as text, truncated to milliseconds to keep the item small.
 fn moment(at: Timestamp) -> AttributeValue {
     text(Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at).to_string())
 }
@@ -95,16 +95,17 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds what the attempts of an invocation add up to, and returns the sums after it, without the hours: those are long to read.
+    /// Adds the tally of an invocation's attempts, and returns the new sums without the hours, which would make the
+    /// response long.
     ///
-    /// One call, but for the first one of an hour, which takes two.
+    /// Takes one call, except for the first count of an hour, which takes two.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn count(&self, webhook: WebhookId, tally: &Tally) -> Result<Statistics, StoreError> {
         let key = self.statistics_key(webhook).1;
-        // Usually this hour has a count already; if not, the answer says which hour was counted last.
+        // Usually this hour has been counted already. If not, the failed condition returns which hour was counted last.
         let mut last = Some(tally.hour());
         for _ in 0..ROUNDS {
             let update = self
@@ -130,7 +131,7 @@ impl Registry {
     }
 }
 
-/// The expressions of one count.
+/// The expressions of the update that counts a tally.
 #[derive(Debug, Default)]
 struct Counting {
     condition: &'static str,
@@ -141,7 +142,7 @@ struct Counting {
 }
 
 impl Counting {
-    /// Says what the tally does to an item whose last counted hour is `last`.
+    /// Returns the update for an item whose last counted hour is `last`.
     fn of(tally: &Tally, last: Option<Hour>) -> Result<Self, StoreError> {
         let mut counting = Self::default();
         counting.sums(tally)?;
@@ -209,7 +210,7 @@ impl Counting {
         }
     }
 
-    /// Sets the three numbers of a slot.
+    /// Adds an expression for each of the three numbers of a slot.
     fn slot(&mut self, slot: usize, expression: impl Fn(String, &str) -> String) {
         let values = [":calls", ":errors", ":duration"];
         let paths = (slot * 3..).map(|index| format!("by_hour[{index}]"));

@@ -1,4 +1,4 @@
-//! The tests of webhooks that are running: a tenant has a few places for them, whichever processes they were started in.
+//! Running tests of webhooks. A tenant has a few slots for them, shared by all processes.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -13,21 +13,22 @@ use super::Registry;
 use crate::items::{from_item, key, number, text, to_item};
 use crate::{StoreError, batch};
 
-/// How many tests of a tenant run at once.
+/// How many tests of a tenant may run at once.
 pub const TEST_PLACES: u8 = 2;
 
-/// A test that is running: its delivery, before the ledger knows of it.
+/// A running test: its delivery, which is not in the ledger yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningTest {
     /// The delivery.
     pub delivery: DeliveryId,
     /// The webhook that is tested.
     pub webhook: WebhookId,
-    /// The made-up event.
+    /// The generated event.
     pub event: EventId,
-    /// Its type.
+    /// The type of the event.
     pub event_type: EventType,
-    /// When it has ended for certain, in seconds since 1970: its place is free from then on, whatever became of it.
+    /// When the test has certainly ended, in seconds since 1970. Its slot is free from then on, whatever happened to
+    /// it.
     pub expires_at: i64,
 }
 
@@ -41,7 +42,8 @@ struct TestItem {
 }
 
 impl Registry {
-    /// Takes a place for a test, if it is free, or held by the test `instead_of`. Returns who holds it otherwise.
+    /// Takes a slot for a test, if the slot is free or held by the test `instead_of`. Otherwise returns the test that
+    /// holds it.
     ///
     /// # Errors
     ///
@@ -60,7 +62,7 @@ impl Registry {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(to_item(&item)?))
-            // A put whose answer was lost finds itself.
+            // `delivery = :own` lets a retry succeed if the answer of the first put was lost.
             .condition_expression(
                 "attribute_not_exists(pk) OR expires_at <= :now OR delivery = :own OR delivery = :instead_of",
             )
@@ -78,11 +80,11 @@ impl Registry {
         };
         match held {
             Some(held) => Ok(Some(from_item::<TestItem>(held)?.test)),
-            None => Err(StoreError::Unavailable("a place for a test was given up just now".to_owned())),
+            None => Err(StoreError::Unavailable("a slot for a test was released just now; try again".to_owned())),
         }
     }
 
-    /// Gives the place of a test up, if the test still holds it.
+    /// Releases the slot of a test, if the test still holds it.
     ///
     /// # Errors
     ///
@@ -106,7 +108,7 @@ impl Registry {
         }
     }
 
-    /// Returns the test whose delivery that is, if it is still running.
+    /// Returns the running test with that delivery, if there is one.
     ///
     /// # Errors
     ///

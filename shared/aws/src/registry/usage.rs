@@ -1,4 +1,4 @@
-//! What tenants use: one row for each tenant and day, and one with what the operator says of its budgets.
+//! Tenants' usage: one row for each tenant and day, and one row with the budgets that the operator has set.
 
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -17,10 +17,10 @@ use super::Registry;
 use crate::StoreError;
 use crate::items::{Item, from_item, key, number, text, to_item};
 
-/// How long a count may take: a request or a shard waits for it.
+/// How long a count may take. A request or a shard waits for it.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a day is kept: longer than its events.
+/// How long the row of a day is kept: longer than the day's events.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 100);
 
 /// Renaming a field here is a migration.
@@ -35,28 +35,29 @@ struct BudgetsItem {
     updated_by: String,
 }
 
-/// What a tenant used, and what the operator says of its budgets.
+/// A tenant's usage, and the budgets that the operator has set for it.
 #[derive(Debug, Clone, Default)]
 pub struct UsageRows {
-    /// What differs from the deployment's defaults.
+    /// The budgets that differ from the deployment's defaults.
     pub overrides: Overrides,
-    /// What was counted, by day, the oldest first.
+    /// The counts of each day, oldest first.
     pub days: Vec<(Date, Counts)>,
 }
 
-/// What became of a count.
+/// The result of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
-    /// It is written; the counters are these now.
+    /// The count is written; these are the counters now.
     Yes(Counts),
-    /// A counter had less room. Nothing is written; the counters are these, if the answer says so.
+    /// A counter had too little room, and nothing was written. These are the counters, if the answer contains them.
     NoRoom(Option<Counts>),
 }
 
 const BUDGETS: &str = "BUDGETS";
 const DAY: &str = "DAY#";
 
-/// The partition of a tenant's use. One of its own: it is written with each request, and its webhooks are not.
+/// Returns the partition of a tenant's usage. It is separate from the tenant's webhooks, because it is written with
+/// each request.
 fn pk(tenant: &TenantId) -> String {
     format!("U#{tenant}")
 }
@@ -65,7 +66,7 @@ fn of(item: &Item) -> Counts {
     serde_dynamo::from_item(item.clone()).unwrap_or_default()
 }
 
-/// The counters by their attributes. Renaming one is a migration.
+/// Returns the counters with their attribute names. Renaming one is a migration.
 fn counters(counts: Counts) -> [(&'static str, u64); 6] {
     let Counts { events, published_bytes, archived_bytes, deliveries, secrets, jobs } = counts;
     [
@@ -79,7 +80,7 @@ fn counters(counts: Counts) -> [(&'static str, u64); 6] {
 }
 
 impl Registry {
-    /// Reads what a tenant used in the last 100 days, and what the operator says of it.
+    /// Reads a tenant's usage of the last 100 days, and its budgets.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Registry {
         Ok(self.meta(tenant).await?.webhooks)
     }
 
-    /// Writes what the operator says of a tenant's budgets.
+    /// Writes the budgets that the operator sets for a tenant.
     ///
     /// # Errors
     ///
@@ -135,13 +136,15 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds to a tenant's counters of a day, and returns what they are then; with `room` only if each counter is at most that before.
+    /// Adds to a tenant's counters of a day, and returns their new values. With `room`, it only does so if each counter
+    /// is at most that before.
     ///
-    /// DynamoDB takes a call whose answer is lost a second time: then there is counted too much, and never too little.
+    /// If the answer of a call is lost and the caller counts again, the use is counted twice; it is never counted too
+    /// little.
     ///
     /// # Errors
     ///
-    /// If the table does not answer in time. It may have counted.
+    /// If the table does not answer in time. The count may have been written nevertheless.
     pub async fn add_usage(
         &self,
         tenant: &TenantId,
@@ -166,7 +169,7 @@ impl Registry {
             adds.push(format!("{name} :{name}"));
             update = update.expression_attribute_values(format!(":{name}"), number(added));
             let room = rooms.and_then(|rooms| rooms.get(place).copied()).filter(|(_, room)| *room < u64::MAX);
-            // The counters that have no limit of their own at a door have no room to be asked for.
+            // Archived bytes and deliveries are counted by fan-out only, which cannot refuse them.
             if let Some((_, room)) = room.filter(|_| name != "archived_bytes" && name != "deliveries") {
                 conditions.push(format!("(attribute_not_exists({name}) OR {name} <= :room_{name})"));
                 update = update.expression_attribute_values(format!(":room_{name}"), number(room));
@@ -181,7 +184,7 @@ impl Registry {
     }
 }
 
-/// Says that a counter has no room, if that is why the write was refused.
+/// Returns [`Counted::NoRoom`] if the write failed because a counter has no room.
 fn full<R>(error: &SdkError<UpdateItemError, R>) -> Option<Counted> {
     let UpdateItemError::ConditionalCheckFailedException(failed) = error.as_service_error()? else { return None };
     Some(Counted::NoRoom(failed.item().map(of)))

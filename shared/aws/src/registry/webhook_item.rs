@@ -1,4 +1,4 @@
-//! A webhook, as the table knows it.
+//! A webhook as an item of the Registry table.
 
 use domain::access::tenant::{AppId, TenantId};
 use domain::id::WebhookId;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::items::json_text;
 
-/// Renaming a field here is a migration. The settings are kept by their wire names.
+/// Renaming a field here is a migration. The settings are stored with their wire names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WebhookItem {
     pk: String,
@@ -41,13 +41,13 @@ pub(super) struct WebhookItem {
     deleted_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted_by: Option<String>,
-    /// What it counts in the tenant's `weight`; not there if an earlier version wrote it.
+    /// How many bytes it adds to the tenant's `weight`; absent if an earlier version wrote the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<u64>,
 }
 
 impl WebhookItem {
-    /// Says whether the webhook is deleted.
+    /// Returns whether the webhook is deleted.
     pub(super) const fn is_deleted(&self) -> bool {
         self.deleted_at.is_some()
     }
@@ -81,7 +81,7 @@ impl WebhookItem {
         }
     }
 
-    /// Returns what it counts in the tenant's weight.
+    /// Returns how many bytes it adds to the tenant's weight.
     pub(super) fn counted(&self) -> u64 {
         self.weight.unwrap_or(0)
     }

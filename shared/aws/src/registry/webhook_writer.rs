@@ -1,4 +1,4 @@
-//! Writes of webhooks: each is one transaction.
+//! Writes of webhooks. Each write is one transaction.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
@@ -17,21 +17,21 @@ use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::ledger::breaker::draining;
 use crate::{StoreError, batch};
 
-/// How often a write is tried again when other writers of the tenant come first.
+/// How often a write is tried while other writers of the tenant come first.
 const WRITE_ROUNDS: u32 = 8;
 
-/// How much the subscriptions of a tenant may weigh.
+/// The most bytes that the subscriptions of a tenant may take in fan-out's memory.
 const LIMIT: u64 = MAX_TENANT_BYTES as u64;
 
-/// What a webhook counts in its tenant's weight: nothing if it gets no events.
+/// Returns how many bytes a webhook adds to its tenant's weight. A webhook that gets no events adds none.
 fn weight_of(webhook: &Webhook) -> u64 {
     webhook.subscription().map_or(0, |subscription| u64::try_from(weight(&subscription)).unwrap_or(u64::MAX))
 }
 
-/// What a write does to the number of a tenant's webhooks.
+/// How a write changes the number of a tenant's webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Count {
-    /// One more, of at most so many.
+    /// Adds one, if the number is below this limit.
     Add(u64),
     Same,
     Remove,
@@ -47,7 +47,8 @@ impl Count {
     }
 }
 
-/// The writer of webhooks. A write also publishes events, and releases the deliveries that wait for the webhook.
+/// Writes webhooks. A write also publishes the operational events of the change, and releases the webhook's parked
+/// deliveries.
 #[derive(Debug, Clone)]
 pub struct WebhookWriter {
     registry: Registry,
@@ -57,34 +58,36 @@ pub struct WebhookWriter {
 }
 
 impl WebhookWriter {
-    /// Publishes into the Events table of that name, releases what is parked in the Deliveries table of that name, and
-    /// names the states of a new tenant with a key that `draw` gives.
+    /// Returns a writer that publishes events to `events_table` and releases parked deliveries in `deliveries_table`.
+    /// `draw` returns random bits for the key of a new tenant's state ids.
     #[must_use]
     pub const fn new(registry: Registry, events_table: String, deliveries_table: String, draw: fn() -> u128) -> Self {
         Self { registry, events_table, deliveries_table, draw }
     }
 
-    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many it has then.
+    /// Writes a new webhook, unless the tenant has `limit` already. Returns how many webhooks the tenant has
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if there are too many,
-    /// [`StoreError::TooHeavy`] if they would take too much memory.
+    /// [`StoreError::Conflict`] if there is a webhook with that id, [`StoreError::Limit`] if the tenant has too many,
+    /// [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
     pub async fn create(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write(webhook, Count::Add(limit), &[]).await
     }
 
-    /// Writes a webhook that was read at the version before, and publishes what that tells the others: both or neither.
+    /// Writes a webhook that was read at the previous version, and publishes the operational events of the change in
+    /// the same transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::TooHeavy`] if it grew and the tenant's webhooks
-    /// would take too much memory.
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::TooHeavy`] if it grew and
+    /// the tenant's webhooks would take too much memory in fan-out.
     pub async fn update(&self, webhook: &Webhook, events: &[Event]) -> Result<(), StoreError> {
         self.write(webhook, Count::Same, events).await.map(drop)
     }
 
-    /// Writes a webhook that is deleted now.
+    /// Writes a webhook that is being deleted.
     ///
     /// # Errors
     ///
@@ -93,23 +96,25 @@ impl WebhookWriter {
         self.write(webhook, Count::Remove, &[]).await.map(drop)
     }
 
-    /// Writes a webhook that was deleted, unless the tenant has `limit` others. Returns how many it has then.
+    /// Writes a deleted webhook that is being restored, unless the tenant has `limit` others. Returns how many webhooks
+    /// the tenant has afterwards.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if there are too many,
-    /// [`StoreError::TooHeavy`] if they would take too much memory.
+    /// [`StoreError::Conflict`] if the webhook was written since it was read, [`StoreError::Limit`] if the tenant has
+    /// too many, [`StoreError::TooHeavy`] if its webhooks would take too much memory in fan-out.
     pub async fn restore(&self, webhook: &Webhook, limit: u64) -> Result<u64, StoreError> {
         self.write(webhook, Count::Add(limit), &[]).await
     }
 
-    /// One transaction writes the webhook, its subscription and the tenant's generation, so that a reader who sees the
-    /// generation sees the subscription; it also publishes the events. Returns how many webhooks the tenant has then.
+    /// Writes the webhook, its subscription and the tenant's generation in one transaction, so that a reader who sees
+    /// the generation sees the subscription. The transaction also publishes the events. Returns how many webhooks the
+    /// tenant has afterwards.
     async fn write(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
         let publish = |event| publication(&self.events_table, event, webhook.audit.updated_at);
         let mut others = events.iter().map(publish).collect::<Result<Vec<_>, _>>()?;
-        // Parked deliveries are released, to be sent or cancelled, unless they wait for the webhook. An owner who repairs a
-        // webhook expects to see them leave.
+        // Release parked deliveries, so that they are sent or cancelled, unless the webhook is paused and still wants
+        // events. An owner who repairs a webhook expects its backlog to be sent.
         let waits = webhook.pause.is_some() && webhook.wants_events();
         let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
         if may_wait && !waits {
@@ -117,7 +122,8 @@ impl WebhookWriter {
         }
         for _ in 0..WRITE_ROUNDS {
             let (meta, before) = self.meta_and_webhook(webhook).await?;
-            // One that is there already makes a conflict: a try before this one made it, and its secrets must stay.
+            // If the webhook exists already, the transaction reports a conflict: an earlier try created it, and its
+            // secrets must be kept.
             if let Count::Add(limit) = count
                 && meta.webhooks >= limit
                 && before.as_ref().is_none_or(WebhookItem::is_deleted)
@@ -128,7 +134,7 @@ impl WebhookWriter {
             let own = weight_of(webhook);
             let weight =
                 meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
-            // What does not grow is written: a pause must not wait for room.
+            // A webhook that does not grow is always written, so that a tenant over its limit can pause one.
             let grows = before.is_none_or(|before| own > weight_of(&before.into()));
             if let Some(subscription) = webhook.subscription().filter(|_| grows && weight > LIMIT) {
                 return Err(StoreError::TooHeavy { field: heaviest(&subscription), bytes: weight, limit: LIMIT });
@@ -148,16 +154,16 @@ impl WebhookWriter {
                     if webhook_reason == Some("ConditionalCheckFailed") {
                         return Err(StoreError::Conflict { key: webhook.id.to_string() });
                     }
-                    // Another writer of the tenant came first: read its generation and try again.
+                    // Another writer of the tenant came first: read the generation again and retry.
                 }
                 _ => return Err(StoreError::unavailable(&error)),
             }
         }
-        Err(StoreError::Unavailable(format!("too many writers at once for tenant {}", webhook.tenant)))
+        Err(StoreError::Unavailable(format!("too many processes write webhooks of tenant {} at once", webhook.tenant)))
     }
 
-    /// Reads what every write of a webhook changes: the tenant's counts, and the webhook as it was. Every writer of either raises
-    /// the generation, so that a transaction that expects this one expects both.
+    /// Reads what every write of a webhook depends on: the tenant's counts, and the webhook before the write. Every
+    /// writer of either raises the generation, so the transaction only has to check the generation.
     async fn meta_and_webhook(&self, webhook: &Webhook) -> Result<(MetaItem, Option<WebhookItem>), StoreError> {
         let meta = (self.registry.table.clone(), key(&tenant_pk(&webhook.tenant), "META"));
         let found =

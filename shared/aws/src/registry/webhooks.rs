@@ -1,4 +1,4 @@
-//! Reads of webhooks: each is one call.
+//! Reads of webhooks.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,19 @@ use super::{Registry, tenant_pk, webhook_sk};
 use crate::items::{Item, from_item, key, text};
 use crate::{StoreError, batch};
 
-/// A webhook, and what its deliveries add up to.
+/// A webhook with its statistics.
 #[derive(Debug, Clone)]
 pub struct WebhookRecord {
     /// The webhook.
     pub webhook: Webhook,
-    /// What its deliveries add up to.
+    /// The sums over its deliveries.
     pub statistics: Statistics,
 }
 
 /// A page of webhooks.
 #[derive(Debug)]
 pub struct WebhookPage {
-    /// Oldest first.
+    /// The webhooks, oldest first.
     pub webhooks: Vec<WebhookRecord>,
     /// Whether more follow the last one.
     pub more: bool,
@@ -42,18 +42,18 @@ impl Registry {
         Ok(records(found.into_values().flatten())?.pop())
     }
 
-    /// Returns the key and table of a webhook, for a batched read together with other tables.
+    /// Returns the table and the key of a webhook, for a batched read together with other tables.
     pub(crate) fn webhook_key(&self, tenant: &TenantId, id: WebhookId) -> (String, Item) {
         (self.table.clone(), key(&tenant_pk(tenant), &webhook_sk(id)))
     }
 
-    /// Reads webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
+    /// Reads the webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
     pub(crate) fn webhooks_in(&self, found: &mut HashMap<String, Vec<Item>>) -> Result<Vec<Webhook>, StoreError> {
         let items = found.remove(&self.table).unwrap_or_default();
         items.into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
     }
 
-    /// Lists those of the tenant's webhooks that `wanted` says, oldest first.
+    /// Lists the tenant's webhooks that match `wanted`, oldest first.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Registry {
         let query = self.client.query().table_name(&self.table).consistent_read(true);
         let query = query.expression_attribute_values(":pk", text(tenant_pk(tenant)));
         let query = match after {
-            // A webhook's key is above the prefix, and below its end.
+            // `#` after the id sorts after that webhook and before the next one; `WEBHOOK$` sorts after all webhooks.
             Some(after) => query
                 .key_condition_expression("pk = :pk AND sk BETWEEN :after AND :end")
                 .expression_attribute_values(":after", text(format!("{}#", webhook_sk(after))))
@@ -102,7 +102,7 @@ impl Registry {
     }
 }
 
-/// Brings webhooks and their statistics together.
+/// Combines webhooks with their statistics.
 fn records(items: impl Iterator<Item = Item>) -> Result<Vec<WebhookRecord>, StoreError> {
     let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
     let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;

@@ -1,4 +1,4 @@
-//! The private halves of key pairs: a version's id is the public half, in hexadecimal.
+//! The private halves of key pairs. A version's id is the public half, in hexadecimal.
 
 use domain::access::tenant::TenantId;
 use domain::signing::keys::{PublicKey, SigningKey};
@@ -8,20 +8,21 @@ use super::{Secrets, Staged, Version};
 use crate::StoreError;
 
 impl Secrets {
-    /// Keeps the first key of a tenant, or of a webhook of the tenant.
+    /// Stores the first key of a tenant, or of a webhook of the tenant.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if there is one at the path, or Secrets Manager is unavailable.
+    /// [`StoreError::Conflict`] if there is a key at the path. Otherwise, if Secrets Manager is unavailable.
     pub async fn create_signing_key(&self, path: &str, key: &SigningKey, tenant: &TenantId) -> Result<(), StoreError> {
         self.create_at(path, &key.to_text(), &key.public().to_hex(), tenant).await
     }
 
-    /// Stores a key next to the one that the Registry names, if any. Promote it once the Registry names it.
+    /// Stores a key next to the one that the Registry names, if it names one. Promote the key once the Registry names
+    /// it.
     ///
     /// # Errors
     ///
-    /// If there is none at the path, or Secrets Manager is unavailable.
+    /// If there is no key at the path, or Secrets Manager is unavailable.
     pub async fn stage_signing_key(
         &self,
         path: &str,
@@ -32,16 +33,17 @@ impl Secrets {
         self.stage_at(path, named.as_deref(), &key.to_text(), &key.public().to_hex()).await
     }
 
-    /// Reads the private half of a key, whichever label it has.
+    /// Reads the private half of a key, whatever label its version has.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`] if there is no key at the path, [`StoreError::Inconsistent`] if there are only others.
+    /// [`StoreError::Missing`] if there is no key at the path, [`StoreError::Inconsistent`] if all keys there are other
+    /// ones.
     pub(crate) async fn signing_key(&self, path: &str, key: PublicKey) -> Result<SigningKey, StoreError> {
         let id = key.to_hex();
         for version in [Version::Current, Version::Of(&id), Version::Previous] {
             let text = match self.read(path, version).await {
-                // Without a current one there is none at all.
+                // A path without a current version has no key at all.
                 Err(StoreError::Missing { .. }) if version != Version::Current => continue,
                 read => read?,
             };
@@ -51,6 +53,6 @@ impl Secrets {
                 return Ok(private);
             }
         }
-        Err(StoreError::inconsistent(path, "none of its keys is the one that the Registry names"))
+        Err(StoreError::inconsistent(path, "no version of the secret is the key that the Registry names"))
     }
 }

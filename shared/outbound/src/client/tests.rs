@@ -11,13 +11,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Loopback and plain HTTP, as a local deployment allows.
+/// A policy that allows loopback and plain HTTP, like a local deployment.
 pub(super) fn local() -> TargetPolicy {
     let ports = vec!["1-65535".parse().unwrap()];
     TargetPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ports, own: Vec::new() }
 }
 
-/// Listens for one connection after another and answers each with these bytes; then holds it open, or drops it.
+/// Starts a receiver that answers each connection with these bytes, and then keeps it open or closes it.
 pub(super) async fn receiver(answer: &'static [u8], hold: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -89,7 +89,7 @@ async fn sorts_what_a_receiver_does(
 #[rstest]
 #[case::silence(b"", Verdict::TimedOut)]
 #[case::half_a_head(b"HTTP/1.1 200 OK\r\ncontent-", Verdict::TimedOut)]
-// The status has been said: what never follows it changes nothing, and is not waited for beyond the timeout.
+// The status has arrived: a body that never follows changes nothing, and is waited for no longer than the timeout.
 #[case::half_a_body(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nhalf", Verdict::Accepted)]
 #[tokio::test]
 async fn waits_no_longer_than_the_timeout(#[case] answer: &'static [u8], #[case] verdict: Verdict) {
@@ -100,7 +100,7 @@ async fn waits_no_longer_than_the_timeout(#[case] answer: &'static [u8], #[case]
 
 #[rstest]
 #[case::text(b'x', EXCERPT_BYTES)]
-// Each of these bytes is shown as a character of three.
+// Each of these bytes is replaced by a character of three bytes.
 #[case::no_text(0xff, EXCERPT_BYTES / 3 * 3)]
 #[tokio::test]
 async fn reads_no_more_of_an_answer_than_it_needs(#[case] byte: u8, #[case] kept: usize) {
@@ -152,7 +152,7 @@ async fn a_wait_that_the_receiver_asks_for_is_told() {
         b"HTTP/1.1 503 Service Unavailable\r\nretry-after: Sat, 28 Nov 2026 12:01:00 GMT\r\ncontent-length: 0\r\n\r\n";
     let outcome = post(local(), &receiver(answer, false).await).await;
     assert_eq!((outcome.verdict, outcome.status), (Verdict::Unavailable, Some(503)));
-    // Counted from the time of the answer, which came at once.
+    // Relative to the time of the response, which came at once.
     assert!(matches!(outcome.retry_after_s, Some(59 | 60)), "{:?}", outcome.retry_after_s);
 }
 
@@ -181,7 +181,7 @@ async fn a_header_that_cannot_be_sent_is_named_without_its_value() {
     assert_eq!(outcome.error.as_deref(), Some("the header \"x-token\" cannot be sent"));
 }
 
-/// A queue in front of a host is not the host's fault: a request that waited in it has the whole timeout afterwards.
+/// The host does not cause the wait for a slot, so a request has the whole timeout afterwards.
 #[tokio::test]
 async fn the_wait_for_a_place_is_no_part_of_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! One request for a token, to the authorization server that a webhook names: under the same policy as a delivery.
+//! Requests a token from a webhook's authorization server, under the same target policy as a delivery.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{Client, post, secret_value};
 use crate::token_error::{MAX_ANSWER_BYTES, TokenError};
 
 impl Client {
-    /// Asks an authorization server for a token, within the timeout.
+    /// Requests a token from an authorization server, within the timeout.
     ///
     /// # Errors
     ///
-    /// What the server did, or why it was not asked.
+    /// If the server returns no usable token, or the request cannot be sent.
     pub async fn token(&self, request: &TokenRequest, timeout: Duration) -> Result<Token, TokenError> {
         #[cfg(feature = "scripted")]
         if let Some(answer) = self.script.as_ref().and_then(|script| script.token(&request.url)) {
@@ -32,7 +32,7 @@ impl Client {
         }
     }
 
-    /// Returns the status and the whole body of the answer.
+    /// Returns the status and the whole body of the response.
     async fn ask(&self, request: &TokenRequest, timeout: Duration) -> Result<(u16, Vec<u8>), TokenError> {
         let deadline = Instant::now() + timeout;
         let mut headers = HeaderMap::new();

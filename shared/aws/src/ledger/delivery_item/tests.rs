@@ -5,7 +5,7 @@ use super::*;
 use crate::items::tests::size;
 use crate::items::{from_item, to_item};
 
-/// A delivery that a receiver took at once, as most do.
+/// A delivery that the receiver accepted at the first attempt, as most are.
 fn delivered() -> Delivery {
     let at = Timestamp::from_nanosecond(1_795_246_444_123_456_789).unwrap();
     let event = EventId::derive(at, &["1"]);

@@ -1,17 +1,17 @@
-//! How a change of a row that many processes write at once is tried again.
+//! Retries of a conditional write to a row that many processes write at once.
 
 use std::time::Duration;
 
 use domain::attempt::rate_limit::Flow;
 
-/// How often it is tried because others came first.
+/// How often the write is tried while other processes come first.
 pub(super) const ROUNDS: u32 = 12;
 
-/// The longest pause before it is tried again.
+/// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Returns how long to wait before a round: twice as long as before the last one, and for a part of it that is another one for each
-/// holder, whose name is drawn. Processes that come together once would otherwise do so again.
+/// Returns the pause before a round. It doubles each time, and part of it depends on the holder's random name, so that
+/// processes that collided once do not collide again.
 pub(super) fn pause(round: u32, holder: &str) -> Duration {
     if round == 0 {
         return Duration::ZERO;
@@ -21,7 +21,8 @@ pub(super) fn pause(round: u32, holder: &str) -> Duration {
     longest / 2 + longest / 2 * (hash % 64) / 64
 }
 
-/// Returns the result of the last try if its flow is what is read now: it was written, and the answer to the write was lost.
+/// Returns the result of the last try if the flow that it wrote is the one that is read now. In that case the write
+/// succeeded and its answer was lost.
 pub(super) fn written_before<T>(tried: Option<(Flow, T)>, read: &Flow) -> Option<T> {
     tried.filter(|(flow, _)| flow == read).map(|(_, result)| result)
 }

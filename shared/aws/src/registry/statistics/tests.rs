@@ -40,7 +40,8 @@ fn counting(tally: &Tally, last: Option<i64>) -> Counting {
     Counting::of(tally, last.map(Hour::from_number)).unwrap()
 }
 
-/// What is named in an expression has a value, and what has a value is named: DynamoDB refuses anything else.
+/// Checks that every placeholder in the expressions has a value and every value is used; DynamoDB rejects anything
+/// else.
 fn check(counting: &Counting) {
     let text = format!("{} {}", counting.condition, counting.expression());
     let mut names: Vec<&str> = text.split([' ', ',', ')', '(']).filter(|word| word.starts_with(':')).collect();
@@ -49,7 +50,7 @@ fn check(counting: &Counting) {
     let mut values: Vec<&str> = counting.values.keys().map(String::as_str).collect();
     values.sort_unstable();
     assert_eq!(names, values, "{text}");
-    // The longest that DynamoDB takes.
+    // DynamoDB's limit for an expression.
     assert!(text.len() < 4096, "{}", text.len());
 }
 
@@ -106,7 +107,7 @@ fn failures_go_on_until_there_is_a_success() {
     assert!(counting(&again, Some(HOUR)).expression().contains("failing_since = :since"));
 }
 
-/// The item as it is when every hour of two days had so many attempts.
+/// Returns the item when each of 48 hours had these sums.
 fn item(sums: Sums, last_error: &str) -> Item {
     let webhook = WebhookId::from_parts(tally().last_at, 7);
     let mut item = key(&statistics_pk(webhook), SK);
@@ -148,7 +149,7 @@ fn an_item_is_read_as_it_was_written() {
     assert_eq!(statistics.total_calls, 5005);
     assert_eq!(statistics.failing_since.unwrap().to_string(), "2026-11-21T07:34:04.123Z");
     assert!(statistics.hours.until(tally().last_at).all(|(_, counted)| counted == sums));
-    // A row from before there were hours.
+    // An item written before hours were counted.
     let mut older = item(sums, "late");
     older.retain(|name, _| !matches!(name.as_str(), "last_hour" | "by_hour" | "failing_since"));
     assert_eq!(read(older).unwrap().1.hours, Hours::default());

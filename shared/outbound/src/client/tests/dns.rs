@@ -1,4 +1,4 @@
-//! A name server on loopback that answers what a test tells it to, and the way to ask it.
+//! A scripted name server on loopback, and a client for it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,7 +9,8 @@ use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Name, Packet, Question, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;
 
-/// Answers the first question with the first set of addresses, the next with the next, and all later ones with the last.
+/// Answers the first query with the first set of addresses, the next one with the next set, and all later ones with the
+/// last set.
 pub(super) struct NameServer {
     pub(super) address: SocketAddr,
     asked: Arc<Mutex<usize>>,
@@ -42,7 +43,7 @@ impl NameServer {
     }
 }
 
-/// Answers must not be cached: their time to live is 0.
+/// The time to live is 0, so that answers are not cached.
 fn reply(query: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     let mut packet = Packet::parse(query).unwrap().into_reply();
     let name = packet.questions[0].qname.clone();

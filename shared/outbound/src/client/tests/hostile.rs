@@ -1,8 +1,8 @@
-//! Receivers that never come to an end. Whatever they do, the attempt ends with its timeout, and most end at once.
+//! Receivers whose responses never end. The attempt always ends with its timeout, and often earlier.
 
 use super::*;
 
-/// A receiver that says something, and then something else over and over, with a pause before each time.
+/// Starts a receiver that writes `first`, and then `again` over and over with a pause in between.
 async fn endless(first: &'static str, again: &'static str, pause: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

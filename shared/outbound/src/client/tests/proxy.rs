@@ -1,4 +1,5 @@
-//! Proxies that the environment names are not used. Such variables are set for a process, so the test runs itself as another one.
+//! Proxies from environment variables are not used. The variables apply to a whole process, so the test runs itself as
+//! a child process.
 
 use std::process::Command;
 
@@ -10,7 +11,7 @@ const VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_pr
 fn proxy_variables_are_ignored() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "client::tests::proxy::goes_straight", "--ignored"]);
-    // Nothing listens there, so a request through it would fail.
+    // Nothing listens on this port, so a request through the proxy would fail.
     for variable in VARIABLES {
         child.env(variable, "http://127.0.0.1:1");
     }

@@ -1,4 +1,4 @@
-//! A name whose owner changes his mind between the check and the call, and between two calls.
+//! DNS rebinding: a name whose address changes between the check and the call, or between two calls.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,12 +10,12 @@ use tokio::net::TcpListener;
 use super::dns::NameServer;
 use super::*;
 
-/// Stands for a public address: policy allows it and no other.
+/// Represents a public address: the policy allows it and no other.
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// A receiver at the public address, a victim at the same port of loopback, and a client that asks the name server.
+/// A receiver at the public address, a victim at the same port of loopback, and a client that uses the name server.
 struct Scene {
     url: String,
     victim: TcpListener,
@@ -44,7 +44,7 @@ impl Scene {
         send(&self.client, &self.url).await.verdict
     }
 
-    /// All that the owner of a webhook sees of it, but for how long it took.
+    /// Returns everything that the webhook's owner sees of an attempt, except durations.
     async fn seen(&self) -> Outcome {
         let outcome = send(&self.client, &self.url).await;
         let timing = Timing { dns_ms: outcome.timing.dns_ms.map(|_| 0), ..outcome.timing };
@@ -64,9 +64,9 @@ impl Scene {
 async fn the_address_that_was_checked_is_the_one_that_is_called(#[case] later: Ipv4Addr) {
     let scene = Scene::with(&[&[PUBLIC], &[later]]).await;
     assert_eq!(scene.send().await, Verdict::Accepted);
-    // Asked once: nothing between the check and the connection could have been answered otherwise.
+    // The name was resolved once, so the answer could not change between the check and the connection.
     assert_eq!(scene.names.asked(), 1);
-    // A new connection is a new question, and a new check.
+    // A new connection resolves and checks the name again.
     assert_eq!(scene.send().await, Verdict::DnsFailed);
     assert_eq!(scene.names.asked(), 2);
     scene.nobody_called_the_victim().await;
@@ -88,7 +88,7 @@ async fn a_name_without_an_address_does_not_resolve() {
     assert_eq!(Scene::with(&[&[]]).await.send().await, Verdict::DnsFailed);
 }
 
-/// Otherwise anybody who registers webhooks could find out which names exist in a private network.
+/// Otherwise, everyone who registers webhooks could find out which names exist in a private network.
 #[tokio::test]
 async fn a_name_that_policy_forbids_and_one_that_does_not_exist_look_the_same() {
     let none = Scene::with(&[&[]]).await.seen().await;

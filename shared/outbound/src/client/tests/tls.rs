@@ -1,4 +1,4 @@
-//! Receivers with a certificate: what the parts of a request take, and HTTP/2.
+//! Receivers with a certificate: timings, certificate errors and HTTP/2.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ use super::*;
 const NAME: &str = "receiver.example";
 const DELAY: Duration = Duration::from_millis(60);
 
-/// The client's side: trusts this certificate and no other.
+/// Returns a client configuration that trusts this certificate and no other.
 pub(super) fn trusting(certificate: Option<CertificateDer<'static>>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificate);
@@ -27,7 +27,7 @@ pub(super) fn trusting(certificate: Option<CertificateDer<'static>>) -> ClientCo
     tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
 }
 
-/// An answer's body: nothing, or more and more.
+/// A response body: empty or endless.
 enum Said {
     Nothing,
     Endless,
@@ -45,7 +45,8 @@ impl Body for Said {
     }
 }
 
-/// A receiver with a certificate for [`NAME`]; every part of the way to it takes [`DELAY`]. What it does is in the path.
+/// A receiver with a certificate for [`NAME`]. Each part of a request to it takes [`DELAY`]. The path selects the
+/// response.
 struct Receiver {
     port: u16,
     client: Client,
@@ -116,7 +117,7 @@ async fn every_part_is_timed_where_it_happens(#[case] protocols: &[&str]) {
     at_least(timing.first_byte_ms, 179);
     assert!(duration_ms >= timing.first_byte_ms.unwrap());
 
-    // The connection is used again: nothing was resolved, connected or negotiated.
+    // The connection is reused: nothing was resolved, connected or negotiated.
     let timing = receiver.send("/").await.timing;
     assert_eq!((timing.dns_ms, timing.connect_ms, timing.tls_ms), (None, None, None));
     assert!(timing.first_byte_ms.is_some_and(|part| (59..160).contains(&part)), "{timing:?}");
@@ -165,6 +166,6 @@ async fn http_2_holds_nobody_either(#[case] path: &str, #[case] verdict: Verdict
     assert_eq!(outcome.verdict, verdict, "{:?}", outcome.error);
     assert!(outcome.duration_ms < 1_500, "{} ms", outcome.duration_ms);
     assert!(outcome.response_excerpt.is_none_or(|excerpt| excerpt.len() == EXCERPT_BYTES));
-    // What one request did to the connection does not hold the next.
+    // The connection still serves the next request.
     assert_eq!(receiver.send("/").await.verdict, Verdict::Accepted);
 }
