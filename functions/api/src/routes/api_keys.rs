@@ -91,7 +91,7 @@ pub struct ApiKeyList {
 /// The id of an API key.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct ApiKeyPath {
     /// `key_` and a ULID.
     #[param(pattern = "^key_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]

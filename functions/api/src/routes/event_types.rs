@@ -104,7 +104,7 @@ pub struct EventTypeList {
 /// The name of an event type.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct TypePath {
     /// Words separated by dots.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", example = "invoice.paid")]

@@ -213,7 +213,7 @@ pub(super) async fn list(
 /// The id of an event.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct EventPath {
     /// `evt_` and a ULID.
     #[param(pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]

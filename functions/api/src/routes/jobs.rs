@@ -192,7 +192,7 @@ pub(super) async fn list(
 /// The id of a job.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct JobPath {
     /// `job_` and a ULID.
     #[param(pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "job_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]

@@ -91,7 +91,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin) -> Result<Jso
 /// Whose.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct TenantPath {
     /// The tenant.
     #[param(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")]

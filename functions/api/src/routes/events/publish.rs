@@ -190,7 +190,7 @@ pub(crate) async fn publish(
 /// A type, and what something of it happened to.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct AboutPath {
     /// The event's type: at least two words.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$", example = "contact.changed")]
