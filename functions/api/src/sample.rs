@@ -38,7 +38,7 @@ impl TryFrom<SampleBody> for Sample {
             None => Ok(None),
             Some(properties) => match Value::Object(properties).to_string().parse() {
                 Ok(domain::value::Value::Map(map)) => Ok(Some(map)),
-                _ => Err(Fault::field(pointer, "is too deep")),
+                _ => Err(Fault::field(pointer, "is nested too deeply")),
             },
         };
         let SampleBody { event_type, collection, entity_id, properties, old_properties } = body;
