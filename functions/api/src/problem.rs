@@ -63,9 +63,7 @@ pub enum Problem {
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
     /// Too many tests of one tenant are running.
-    #[error(
-        "too many tests of this tenant are running; try again in {0} s, or when one of them has ended"
-    )]
+    #[error("too many tests of this tenant are running; try again in {0} s, or when one of them has ended")]
     TooManyTests(u64),
     /// The body exceeds the size limit.
     #[error("the body must be at most {0} bytes")]

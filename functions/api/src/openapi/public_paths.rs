@@ -105,11 +105,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
             &[OURS][..],
         ),
         ("403", "`urn:dynahook:problem:disabled`: the signature is valid, but the webhook is disabled", &[OURS]),
-        (
-            "404",
-            "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound",
-            &[OURS, GATEWAYS],
-        ),
+        ("404", "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound", &[OURS, GATEWAYS]),
         ("413", "`urn:dynahook:problem:too-large`: the body exceeds the size limit of an event", &[OURS]),
         (
             "429",

@@ -125,7 +125,7 @@ pub(crate) async fn restore(
     Ok((record, made))
 }
 
-/// Makes a secret for a webhook whose secret is gone for good.
+/// Creates a secret for a webhook whose secret was permanently deleted.
 async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, Problem> {
     app.spend_secrets(&webhook.tenant, 1).await?;
     let secret = WebhookSecret::from_random(runtime::random::bytes());

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the schema; `input` reads the values")]
 pub(crate) struct NewWebhookOnly {
-    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of at least 8 characters, which cannot
+    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a string of at least 8 characters, which cannot
     /// sign `standard-webhooks`. Default: a generated secret.
     #[schema(min_length = 8, max_length = 400)]
     secret: Option<String>,
