@@ -248,7 +248,7 @@ async fn every_fault_of_a_body_is_named_at_once() {
 
 #[rstest]
 #[case::limit("/webhooks?limit=0", json!([{"pointer": "?limit", "detail": "must be 1 to 100"}]))]
-#[case::cursor("/webhooks?cursor=x", json!([{"pointer": "?cursor", "detail": "must be the next_cursor of the page before"}]))]
+#[case::cursor("/webhooks?cursor=x", json!([{"pointer": "?cursor", "detail": "must be the next_cursor of the previous page"}]))]
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn a_bad_parameter_is_named(#[case] path: &str, #[case] errors: Value) {

@@ -1,6 +1,8 @@
-//! Whether a request may be made at all: who calls, the role, the scopes, the rate, and for a write whether the API key still is one.
+//! Decides whether a request may be made at all, by its caller, role, scopes and rate. For a write it also checks that
+//! the API key is still valid.
 //!
-//! A layer around all routes, so that nothing else, such as an answer that is kept for an idempotency key, is looked up before.
+//! This is a layer around all routes, so that nothing is looked up for a refused request, such as the response stored
+//! for an idempotency key.
 
 use std::sync::Arc;
 
@@ -28,13 +30,13 @@ enum For {
     Everyone,
     /// An admin of a tenant, or an application of it.
     Admins,
-    /// An admin of a tenant who is no application.
+    /// An admin of a tenant, but not an application.
     TenantAdmins,
-    /// Who runs the deployment.
+    /// An operator of the deployment.
     Operators,
 }
 
-/// Decides, and lets the request go on with its [`Allowed`] caller.
+/// Refuses the request, or passes it on with its [`Allowed`] caller.
 pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match allow(&app, &parts).await {
@@ -46,7 +48,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     }
 }
 
-/// What costs nothing is asked first, so that a flood of requests that are refused costs no calls.
+/// Checks what needs no call first, so that a flood of refused requests makes no calls.
 async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let now = app.clock.now();
     let identity = identify(parts, now.as_second())?;
@@ -57,7 +59,7 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     if writes(method, route)
         && let Some(id) = identity.api_key
     {
-        // The authorizer's answer may be a minute old.
+        // The authorizer's answer may be a minute old, and the key may have been revoked since.
         let key = app.registry.api_key(&Admin::of(&identity)?.tenant, id).await?;
         if !key.is_some_and(|key| key.is_good(now)) {
             return Err(Problem::Unauthenticated("the API key is invalid, expired or revoked".to_owned()));
@@ -66,12 +68,12 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     Ok(identity)
 }
 
-/// Returns the identity that the authorizer vouches for; nothing that the caller sends is believed.
+/// Returns the identity that the authorizer established. Nothing that the caller sends is trusted.
 fn identify(parts: &Parts, now: i64) -> Result<Identity, Problem> {
     let identity = context(parts).unwrap_or_default().identity().map_err(|error| match error {
         NoIdentity::Refused(why) => Problem::Unauthenticated(why),
         NoIdentity::Unchecked(seconds) => Problem::NoKeys(seconds),
-        // For as long as API Gateway keeps it, after an update.
+        // After an update, for as long as API Gateway caches the earlier version's answer.
         NoIdentity::OtherVersion => Problem::Updating,
     })?;
     if identity.expires_at <= now {
@@ -87,7 +89,7 @@ fn context(parts: &Parts) -> Option<CallerContext> {
     serde_json::from_value(serde_json::Value::Object(object)).ok()
 }
 
-/// Says for whom a request is.
+/// Returns who may make a request.
 fn whose(method: &Method, route: &str) -> For {
     let writes = writes(method, route);
     match route {
@@ -120,17 +122,17 @@ fn require_scopes(identity: &Identity, needed: &[Scope]) -> Result<(), Problem> 
     }
 }
 
-/// Says whether a request may change something.
+/// Returns whether a request may change something.
 fn writes(method: &Method, route: &str) -> bool {
     method != Method::GET && method != Method::HEAD && !READ_ONLY_POSTS.contains(&route)
 }
 
-/// Returns what a narrowed token must be narrowed to for a request.
+/// Returns the scopes that a request requires of a token that is limited to scopes.
 fn scopes(method: &Method, route: &str) -> &'static [Scope] {
     let reads = method == Method::GET || method == Method::HEAD;
     match route {
         "/webhooks/{id}/{entity}" => &[Scope::EventsWrite],
-        // They show what is in events, and change nothing.
+        // These show the contents of events, and change nothing.
         "/webhooks/{id}/explain" | "/webhooks/{id}/dry-run" => &[Scope::WebhooksRead, Scope::EventsRead],
         _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
         _ if route.starts_with("/event") => &[Scope::EventsWrite],
@@ -141,14 +143,14 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
     }
 }
 
-/// Returns whose rate a request counts towards: the tenant's, with all of its applications. An operator, and a caller without a
-/// tenant, has one alone.
+/// Returns the key of the rate that a request counts towards. A tenant and all of its applications share one rate. An
+/// operator, or a caller without a tenant, has its own.
 fn counted_as(identity: &Identity, whose: For) -> RateKey {
     let tenant = identity.tenant.as_deref().and_then(|tenant| tenant.parse::<TenantId>().ok());
     if let Some(tenant) = tenant.filter(|_| whose != For::Operators) {
         return RateKey::new("api", &["tenant", tenant.as_str()]);
     }
-    // A subject is any text, and a key of the table is not.
+    // A subject may be any text, which a key of the table may not.
     let subject = [identity.tenant.as_deref().unwrap_or_default(), identity.subject.as_str()];
     RateKey::new("api", &["subject", &joined::digest(&subject)])
 }
@@ -248,7 +250,7 @@ mod tests {
         assert_eq!(of_tenant.as_str(), "RATE#api#tenant#acme");
         let operator = counted_as(&identity(&[]), For::Operators);
         assert_ne!(of_tenant, operator);
-        // No name of a tenant can be another's, or too long for a key.
+        // A strange tenant name cannot collide with another tenant's key, and does not make the key too long.
         for tenant in [None, Some("acme#x".to_owned()), Some("a".repeat(3000))] {
             let strange = counted_as(&Identity { tenant, ..identity(&[]) }, For::Everyone);
             assert!(strange.as_str().starts_with("RATE#api#subject#") && strange.as_str().len() < 100);

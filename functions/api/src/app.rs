@@ -1,4 +1,4 @@
-//! What survives between requests.
+//! State that is kept between requests.
 
 use aws::registry::Rates;
 use aws::registry::WebhookWriter;
@@ -40,7 +40,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients; no call is made.
+    /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
         let rates = Rates::new(aws.registry(config.registry_table.clone()));
@@ -69,13 +69,13 @@ impl App {
         }
     }
 
-    /// Counts secrets that are about to be written.
+    /// Counts secrets that are about to be written towards the tenant's budget.
     pub(crate) async fn spend_secrets(&self, tenant: &TenantId, secrets: u64) -> Result<(), Problem> {
         let more = Counts { secrets, ..Counts::default() };
         Ok(self.usage.spend(tenant, more, self.clock.now()).await?)
     }
 
-    /// Returns the key of fingerprints, read once.
+    /// Returns the key of fingerprints. It is read once.
     pub(crate) async fn fingerprint_key(&self) -> Result<&FingerprintKey, StoreError> {
         self.fingerprint_key.get_or_try_init(|| self.secrets.fingerprint_key(&self.fingerprint_key_arn)).await
     }

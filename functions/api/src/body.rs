@@ -1,4 +1,4 @@
-//! JSON in: strictly, and with errors that name the field.
+//! Reads JSON bodies and query parameters strictly. Errors name the field.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use crate::problem::{Fault, Problem};
 use crate::read::{document, read, read_query};
 
-/// The largest body that is read, in bytes.
+/// The size limit of a body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// A JSON body of the type `T`: an object.
+/// A JSON body of the type `T`, which must be an object.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -28,7 +28,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A JSON body of any kind, as it was written.
+/// Any JSON body, as the text that was sent.
 #[derive(Debug)]
 pub(crate) struct RawBody(pub(crate) Box<RawValue>);
 
@@ -45,22 +45,22 @@ async fn bytes(request: Request) -> Result<Bytes, Problem> {
     bytes.map_err(|_| Problem::TooLarge(MAX_BODY_BYTES))
 }
 
-/// A type that is read from an object only. What serde derives would read an array too, field by field.
+/// A type that is read only from an object. serde's derived code would also accept an array, field by field.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: DeserializeOwned"))]
 struct Object<T>(#[serde(deserialize_with = "from_object")] T);
 
-/// Reads a JSON object; all faults at once.
+/// Reads a JSON object. An error lists all faults.
 pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     parse(bytes).map(|Object(value)| value)
 }
 
-/// Reads JSON; all faults at once. Numbers of fields that keep them keep their digits.
+/// Reads JSON. An error lists all faults. Numbers keep their digits in fields whose type keeps them.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     read(document(bytes)?).finish()
 }
 
-/// Reads an object, for a field of a body.
+/// Reads a field that must be an object.
 pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     match raw.get().parse() {
@@ -70,14 +70,14 @@ pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, 
     }
 }
 
-/// Reads an object or `null`.
+/// Reads a field that must be an object or `null`.
 pub(crate) fn optional_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Map>, D::Error> {
     #[derive(Deserialize)]
     struct Object(#[serde(deserialize_with = "object")] Map);
     Ok(Option::<Object>::deserialize(deserializer)?.map(|Object(map)| map))
 }
 
-/// A JSON body of the type `T`, or its default without a body.
+/// A JSON object of the type `T`, or the type's default if there is no body.
 #[derive(Debug)]
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
@@ -88,7 +88,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
-        // `null` is a body, and says the same.
+        // `null` means the same as no body.
         let value: Option<Object<T>> = parse(&bytes(request).await?)?;
         Ok(Self(value.map(|Object(value)| value).unwrap_or_default()))
     }
@@ -150,7 +150,7 @@ mod tests {
     )]
     #[case::missing("{}", "#/data is required")]
     #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
-    fn what_is_none_is_named(#[case] text: &str, #[case] detail: &str) {
+    fn an_invalid_body_is_refused_with_the_reason(#[case] text: &str, #[case] detail: &str) {
         assert_eq!(read(text).unwrap_err(), detail);
     }
 

@@ -1,4 +1,5 @@
-//! Answers that are the same for everyone: compressed, and cacheable by clients, so that asking again costs little.
+//! Responses that are the same for all callers. They are compressed and can be cached, so that repeated requests are
+//! cheap.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,15 +10,15 @@ use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
 use tower_http::compression::CompressionLayer;
 
-/// For how long an answer may be used without asking again, unless it says another time: five minutes, as it changes with a deployment.
+/// The default `cache-control`: five minutes, because the content may change with a deployment.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// Compresses what the routes answer, and gives it an entity tag.
+/// Compresses the routes' responses and adds entity tags.
 pub(crate) fn cacheable<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(from_fn(tag)).layer(CompressionLayer::new())
 }
 
-/// Names an answer by its content, and answers 304 if the caller has it.
+/// Adds an entity tag that is derived from the content. Answers 304 if the caller has this content already.
 async fn tag(request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
@@ -27,7 +28,7 @@ async fn tag(request: Request, next: Next) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    // Weak: compressed and not, it is the same answer.
+    // A weak tag, because the compressed and the uncompressed response share it.
     let tag = format!("W/\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));
     let is_known = known.as_ref().and_then(|known| known.to_str().ok()).is_some_and(|known| {
         known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == &tag[2..])

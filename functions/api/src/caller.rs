@@ -1,6 +1,7 @@
-//! Who calls, and what they may do. A handler that takes an [`Admin`] or an [`Operator`] cannot forget to ask.
+//! The caller of a request. A handler that takes an [`Admin`] or an [`Operator`] cannot forget to check the role.
 //!
-//! [`access`](crate::access) has decided all of it before a handler runs; what is here hands it on, and fails where it has not.
+//! [`access`](crate::access) makes all of these decisions before a handler runs. The types here pass the caller on, and
+//! refuse a request that `access` has not checked.
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
@@ -15,7 +16,7 @@ pub(crate) const ROLE_ADMIN: &str = "ADMIN";
 /// The role that runs the deployment.
 pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
 
-/// The caller of a request that may be made.
+/// The caller of a request that `access` allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Allowed(pub(crate) Identity);
 
@@ -24,13 +25,13 @@ pub(crate) struct Allowed(pub(crate) Identity);
 pub struct Admin {
     /// The tenant, from the token alone.
     pub tenant: TenantId,
-    /// The application, if the token is one's: it sees its own webhooks and no others.
+    /// The application, if the token belongs to one. It sees only its own webhooks.
     pub app: Option<AppId>,
     /// The subject of the token.
     pub subject: String,
 }
 
-/// A caller who runs the deployment: the role `OPERATOR`.
+/// An operator of the deployment: the role `OPERATOR`.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// The subject of the token.
@@ -60,11 +61,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 }
 
 impl Admin {
-    /// Reads whose admin the caller is; that the caller has the role is asked elsewhere.
+    /// Returns the tenant and the application of the caller. It does not check the role.
     ///
     /// # Errors
     ///
-    /// If the token names no tenant, or one that cannot be.
+    /// If the token names no tenant, or if its tenant or application is invalid.
     pub(crate) fn of(identity: &Identity) -> Result<Self, Problem> {
         let tenant = identity.tenant.as_deref();
         let tenant = tenant.ok_or_else(|| Problem::Forbidden("the token names no tenant".to_owned()))?;
@@ -106,7 +107,7 @@ pub(crate) fn require_role(identity: &Identity, role: &str) -> Result<(), Proble
     }
 }
 
-/// Returns who was let in. A route that is not behind [`access`](crate::access) refuses every caller.
+/// Returns the caller that `access` allowed. A route that is not behind [`access`](crate::access) refuses every caller.
 fn allowed(parts: &Parts) -> Result<&Identity, Problem> {
     let allowed = parts.extensions.get::<Allowed>();
     allowed

@@ -7,7 +7,7 @@ use domain::budget::Budgets;
 use domain::webhook::SecretsPrefixes;
 use runtime::config::{ConfigError, Reader};
 
-/// How many requests a second a tenant may make unless the deployment says otherwise.
+/// The default rate limit of a tenant, in requests per second.
 const DEFAULT_TENANT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The configuration.
@@ -19,24 +19,24 @@ pub struct Config {
     pub events_table: String,
     /// `DELIVERIES_TABLE`.
     pub deliveries_table: String,
-    /// `DELIVERIES_QUEUE_URL`: where tests are sent.
+    /// `DELIVERIES_QUEUE_URL`: the queue that test deliveries are sent to.
     pub deliveries_queue_url: String,
-    /// `PUBLIC_URL`: where this API answers, without a slash at the end.
+    /// `PUBLIC_URL`: the URL of this API, without a trailing slash.
     pub public_url: String,
-    /// `BUDGETS`: what each tenant may use, unless the operator says something else of it.
+    /// `BUDGETS`: the budgets of each tenant for which the operator sets no others.
     pub budgets: Budgets,
     /// `PAYLOAD_RETENTION_DAYS`: how long the events of tables are kept.
     pub retention_days: u8,
-    /// `TENANT_RATE_LIMIT`: how many requests a second a tenant may make, over all execution environments.
+    /// `TENANT_RATE_LIMIT`: the rate limit of a tenant, in requests per second over all processes.
     pub tenant_rate_limit: NonZeroU32,
-    /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the paths under which webhooks' secrets live.
+    /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the path prefixes of webhooks' secrets.
     pub secrets_prefixes: SecretsPrefixes,
-    /// `EGRESS_ADDRESSES`: the networks that deliveries come from; none if they are not fixed.
+    /// `EGRESS_ADDRESSES`: the networks that deliveries come from; empty if they are not fixed.
     pub egress_addresses: Vec<Network>,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
-    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, where this deployment
-    /// answers.
+    /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, which
+    /// identify this deployment's own hosts.
     pub targets: TargetPolicy,
 }
 
@@ -45,7 +45,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is missing or cannot be read.
+    /// All variables that are missing or invalid.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Reader::new(lookup);
         let registry_table = env.required("REGISTRY_TABLE");

@@ -32,15 +32,15 @@ pub(crate) struct DeliveryBody {
     event_type: EventType,
     #[schema(inline)]
     state: DeliveryState,
-    /// How often it was sent again after it had ended.
+    /// How many times a finished delivery was redelivered.
     cycle: u32,
     /// When its next attempt is due.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
-    /// Until when its first attempt waits or waited, because the delivery was over the tenant's budget.
+    /// When its first attempt becomes possible, if it exceeded the tenant's budget.
     #[schema(value_type = Option<String>, format = DateTime)]
     deferred_until: Option<Timestamp>,
-    /// Oldest first; of earlier cycles, the last 20.
+    /// Oldest first. Only the last 20 attempts of earlier cycles are kept.
     attempts: Vec<AttemptBody>,
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct DeliveryBody {
 #[schema(as = Attempt)]
 pub(crate) struct AttemptBody {
     cycle: u32,
-    /// The first of a cycle is 1.
+    /// The first attempt of a cycle is number 1.
     number: u32,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     duration_ms: u32,
-    /// The parts of that time.
+    /// The parts of `duration_ms`.
     #[schema(inline)]
     timing: Timing,
     /// The headers that were sent. `***` replaces secrets and signatures.
@@ -67,9 +67,9 @@ pub(crate) struct AttemptBody {
     /// How long the receiver asked to wait, in seconds.
     retry_after_s: Option<u32>,
     error: Option<String>,
-    /// The start of the response.
+    /// The start of the response body.
     response_excerpt: Option<String>,
-    /// Which secret signed.
+    /// Identifies the secret that signed the request.
     #[schema(value_type = String)]
     secret_fingerprint: Fingerprint,
 }

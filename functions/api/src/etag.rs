@@ -6,20 +6,20 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::problem::{Fault, Problem};
 
-/// The versions that the caller takes for the current one.
+/// The versions that the caller expects, from `If-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum IfMatch {
-    /// The caller does not say, or says `*`: any.
+    /// Any version: the header is missing or is `*`.
     Any {
-        /// Whether the header was there.
+        /// Whether the header was sent.
         given: bool,
     },
-    /// One of these tags, without their quotes. Weak tags are left out, because they match no version for a change.
+    /// One of these tags, without their quotes. Weak tags are left out, because they never match for a change.
     Tags(Vec<String>),
 }
 
 impl IfMatch {
-    /// Checks the current version.
+    /// Checks that the current version is one of those expected.
     pub(crate) fn check(&self, current: u64) -> Result<(), Problem> {
         match self {
             Self::Tags(tags) if !tags.contains(&current.to_string()) => Err(Problem::Stale { current }),
@@ -47,7 +47,7 @@ fn read(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     if text == "*" {
         return Ok(IfMatch::Any { given: true });
     }
-    // Some clients lose the quotes on the way.
+    // Some clients drop the quotes.
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(IfMatch::Tags(vec![text.to_owned()]));
     }
@@ -56,8 +56,8 @@ fn read(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     })
 }
 
-/// Returns the strong tags of a list of entity tags ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)), or `None`
-/// if the text is no such list.
+/// Returns the strong tags of a list of entity tags ([RFC
+/// 9110](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)), or `None` if the text is not such a list.
 fn strong_tags(text: &str) -> Option<Vec<String>> {
     const BETWEEN: [char; 3] = [',', ' ', '\t'];
     let mut tags = Vec::new();
@@ -129,7 +129,7 @@ mod tests {
     #[case::stale(&["2"], false)]
     #[case::the_same_number_in_another_tag(&["03", "+3"], false)]
     #[case::only_weak_ones(&[], false)]
-    fn a_stale_version_is_told_the_current_one(#[case] given: &[&str], #[case] fits: bool) {
+    fn a_stale_version_is_refused_with_the_current_one(#[case] given: &[&str], #[case] fits: bool) {
         match tags(given).check(3) {
             Ok(()) => assert!(fits),
             Err(problem) => assert!(!fits && matches!(problem, Problem::Stale { current: 3 })),

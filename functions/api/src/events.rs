@@ -1,4 +1,4 @@
-//! Which events a caller may see, and for how long events are kept.
+//! Which events a caller may see, and how long events are kept.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::problem::Problem;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// The longest time, in days, for which an event is kept.
+/// The longest time that an event is kept, in days.
 const MAX_DAYS: u32 = 90;
 
-/// How far the clocks of publishers may be ahead.
+/// How far publishers' clocks may be ahead.
 const AHEAD: Duration = Duration::from_mins(1);
 
-/// Returns the whole time from which events may be kept.
+/// Returns the whole period whose events may still be stored.
 pub(crate) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
     Range { from: now - DAY * MAX_DAYS, to: now + AHEAD, below, now }
 }

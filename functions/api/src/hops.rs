@@ -1,5 +1,5 @@
-//! How many deliveries led to a request, by its header `webhook-hops`. The contract describes it in words: the tools that
-//! check requests by the contract would take every other header for a fault if it were a parameter.
+//! The request header `webhook-hops`: how many deliveries led to the request. The contract describes it in prose only.
+//! If it were a parameter, Schemathesis would treat every other header as a fault.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use domain::event::hops::{HEADER, Hops};
 
 use crate::problem::Problem;
 
-/// The hops of a request that publishes: its events get the same count.
+/// The hops of a request that publishes. Its events get the same number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestHops(pub(crate) Hops);
 

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a POST that is sent again is done once, and answered as it was.
+//! `Idempotency-Key`: a POST runs once, and a repeated one gets the first response.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::problem::{Fault, Problem};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Says that an answer was given before.
+/// Marks a response that was stored by an earlier request.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What changes nothing, though it is a POST: its answers may be large, and are not kept.
+/// POST routes that change nothing. Their responses may be large, and are not stored.
 pub(crate) const READ_ONLY_POSTS: [&str; 3] = ["/webhooks/preview", "/webhooks/{id}/explain", "/webhooks/{id}/dry-run"];
 
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
 
-/// The first try of a request that has a key: what is derived from it is the same in every further try.
+/// The first try of a request with a key. What is derived from it is the same in every later try.
 #[derive(Debug, Clone)]
 pub(crate) struct FirstTry {
     at: Timestamp,
@@ -48,24 +48,24 @@ impl FirstTry {
         JobId::derive(self.at, &[&self.scope, &self.key])
     }
 
-    /// Returns the id of the event that the request publishes at that place.
+    /// Returns the id of the event that the request publishes at that index.
     pub(crate) fn event_id(&self, index: usize) -> EventId {
         EventId::derive(self.at(), &[&self.scope, &self.key, &index.to_string()])
     }
 
-    /// Returns when the first try was made, as exactly as every further try knows it.
+    /// Returns when the first try was made, to the millisecond, because later tries know the time only that exactly.
     pub(crate) fn at(&self) -> Timestamp {
         Timestamp::from_millisecond(self.at.as_millisecond()).unwrap_or(self.at)
     }
 }
 
-/// An answer whose secret is shown once: what is kept of it, to be given again, does not have it.
+/// A response with a secret that is shown once. The copy that is stored for repeated requests has no secret.
 pub(crate) struct ShownOnce<T, R> {
     pub(crate) status: StatusCode,
     pub(crate) headers: [(HeaderName, HeaderValue); 1],
-    /// With the secret.
+    /// The response, with the secret.
     pub(crate) shown: T,
-    /// Without.
+    /// The stored copy, without the secret.
     pub(crate) kept: R,
 }
 
@@ -81,7 +81,8 @@ impl<T: Serialize, R: Serialize> IntoResponse for ShownOnce<T, R> {
     }
 }
 
-/// Does a POST with a key once. Within [`access`](crate::access): only a caller who may make the request gets the answer that is kept.
+/// Runs a POST with a key once. This layer is inside [`access`](crate::access), so that only a caller who may make the
+/// request gets the stored response.
 pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let key = match key(request.headers()) {
         Ok(Some(key)) if request.method() == Method::POST => key,
@@ -96,7 +97,8 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         // Without a caller there are no keys, and the handler answers 401.
         return next.run(Request::from_parts(parts, body)).await;
     };
-    // Each part after its length, so that no two callers have the same scope. The same for years: a retry may come after an update.
+    // The digest is unambiguous, so that no two callers have the same scope. It must not change between versions,
+    // because a retry may come after an update.
     let caller = [caller.tenant.as_deref(), caller.app.as_deref(), Some(caller.subject.as_str())];
     let scope = digest(&caller.map(Option::unwrap_or_default));
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
@@ -106,7 +108,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     let claimed = IdempotencyKey {
         scope,
         key: digest(&[&path, &key]),
-        // Keyed, as a fingerprint is: the body may hold a secret that can be guessed.
+        // A keyed hash like a fingerprint, because the body may contain a secret that can be guessed.
         request: match app.fingerprint_key().await {
             Ok(key) => key.digest("idempotency", &[path.as_bytes(), b"\n", &body]),
             Err(error) => return Problem::from(error).into_response(),
@@ -128,7 +130,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
-    // `to_str` alone lets tabs through, and a tab is a character of a header's value.
+    // `to_str` alone would accept tabs.
     let printable = value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
     let text = value.to_str().unwrap_or_default();
     if printable && (1..=MAX_KEY_BYTES).contains(&text.len()) {
@@ -138,11 +140,11 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Err(Problem::Invalid(vec![Fault::header("Idempotency-Key", detail)]))
 }
 
-/// Keeps the answer of what was done; gives the key back if it is certain that nothing was. It is not if this is another try: the one before
-/// may have done it, and the next one must find what that has made.
+/// Stores the response of a successful request, and releases the key if the request certainly changed nothing. A
+/// refused retry does not prove that: an earlier try may have succeeded, and the next try must find its result.
 async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_another_try: bool) -> Response {
     if response.status().is_server_error() {
-        // Perhaps it was done after all: the key stays with it, and the next try finds what this one made.
+        // The outcome is unknown. The key stays claimed, so that the next try finds what this one created.
         return response;
     }
     if !response.status().is_success() {
@@ -150,7 +152,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
             return response;
         }
         if let Err(error) = app.registry.unclaim(claimed).await {
-            tracing::warn!(%error, "an idempotency key was not given back");
+            tracing::warn!(%error, "cannot release an idempotency key");
         }
         return response;
     }
@@ -169,7 +171,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
         body: kept.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
     };
     if let Err(error) = app.registry.answer(claimed, &stored).await {
-        tracing::warn!(%error, "an answer was not kept for its idempotency key");
+        tracing::warn!(%error, "cannot store the response for an idempotency key");
     }
     Response::from_parts(parts, Body::from(body))
 }

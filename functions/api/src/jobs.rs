@@ -1,4 +1,4 @@
-//! Jobs as the API shows them, and how one starts.
+//! Jobs: how responses show them, and how one is started.
 
 use aws::ledger::Written;
 use axum::Json;
@@ -27,13 +27,13 @@ pub(crate) struct JobBody {
     #[schema(inline)]
     kind: JobKind,
     filters: JobFilters,
-    /// How many deliveries are sent a second, at most.
+    /// The maximum number of deliveries a second.
     rate_per_second: u32,
-    /// Whether deliveries are only counted.
+    /// Whether deliveries are only counted, not sent.
     dry_run: bool,
     #[schema(inline)]
     state: JobState,
-    /// Why it is paused or failed, if the job did this itself.
+    /// Why it is paused or failed, if it was not paused by a user.
     reason: Option<String>,
     counts: JobCounts,
     #[schema(value_type = String, format = DateTime)]
@@ -64,7 +64,7 @@ pub(crate) struct JobCounts {
     looked_at: u64,
     /// Deliveries that it sent; with `dry_run`, that it would send.
     sent: u64,
-    /// The others: they do not match the filters or the webhook, or cannot be sent now.
+    /// Skipped: did not match, or could not be sent at the time.
     skipped: u64,
 }
 
@@ -88,7 +88,7 @@ impl From<Job> for JobBody {
     }
 }
 
-/// How fast a job goes.
+/// The rate of a job, and whether it only counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     rate: u32,
@@ -96,7 +96,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Checks what the caller says.
+    /// Checks the values of a request.
     pub(crate) fn read(rate: Option<u32>, dry_run: bool) -> Result<Self, Problem> {
         let rate = rate.unwrap_or(DEFAULT_RATE);
         if (1..=MAX_RATE).contains(&rate) {
@@ -107,10 +107,10 @@ impl Pace {
     }
 }
 
-/// The answer that a job has started.
+/// The response to a request that started a job.
 pub(crate) type Started = (StatusCode, [(HeaderName, HeaderValue); 1], Json<JobBody>);
 
-/// Starts a job; one that the same request started before is found again.
+/// Starts a job, or finds the one that an earlier try of the same request started.
 pub(crate) async fn start(
     app: &App,
     admin: Admin,
@@ -120,7 +120,7 @@ pub(crate) async fn start(
     pace: Pace,
 ) -> Result<Started, Problem> {
     let now = app.clock.now();
-    // Before they are counted: it may be the last one that there is room for.
+    // Look for it before the active jobs are counted, because it counts towards the limit itself.
     if let Some(first_try) = first_try
         && let Some(job) = app.ledger.job(&admin.tenant, first_try.job_id(), now).await?
     {
@@ -128,7 +128,7 @@ pub(crate) async fn start(
     }
     let active = app.ledger.jobs(&admin.tenant, None, MAX_ACTIVE, now, |job| job.state.is_active()).await?;
     if active.len() >= MAX_ACTIVE {
-        let detail = format!("{MAX_ACTIVE} jobs run or are paused already; wait for one of them, or cancel one");
+        let detail = format!("{MAX_ACTIVE} jobs are already running or paused; wait until one ends, or cancel one");
         return Err(Problem::Conflict(detail));
     }
     app.usage.spend(&admin.tenant, Counts { jobs: 1, ..Counts::default() }, now).await?;

@@ -1,8 +1,9 @@
 //! The api function: the HTTP API under `/api/v1/integration`.
 //!
-//! One file a resource in [`routes`]; `access` decides who may call, [`caller`] hands that on, [`problem`] how anything that goes wrong looks.
+//! [`routes`] has one file for each resource. `access` decides who may call, [`caller`] gives handlers the caller, and
+//! [`problem`] renders errors.
 
-#![expect(unused_qualifications, reason = "the macros of utoipa write them")]
+#![expect(unused_qualifications, reason = "the macros of utoipa generate them")]
 
 mod access;
 mod app;

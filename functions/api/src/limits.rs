@@ -1,4 +1,4 @@
-//! How many requests a tenant may make, so that one tenant alone does not use all of the API.
+//! The rate limit of requests, so that no tenant uses up the API's capacity.
 
 use std::num::NonZeroU32;
 
@@ -10,13 +10,15 @@ use jiff::Timestamp;
 
 use crate::problem::Problem;
 
-/// The length of a window, in seconds: what is not used in one of them is lost, and a client's burst should fit into one.
+/// The length of a window, in seconds. Requests that are not used within a window are lost, so a client's burst should
+/// fit into one.
 const WINDOW_SECONDS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
-/// How many buckets may be in memory before full ones are dropped.
+/// The number of buckets in memory above which full ones are dropped.
 const MAX_BUCKETS: usize = 10_000;
 
-/// A bucket for each tenant in this process, and behind it one counter for all processes. A flood ends at the first and costs no call.
+/// The rate limit of each key: a bucket in this process, and then a counter for all processes. The bucket refuses a
+/// flood without a call.
 #[derive(Debug)]
 pub(crate) struct RequestLimits {
     local: DefaultKeyedRateLimiter<RateKey>,
@@ -25,18 +27,18 @@ pub(crate) struct RequestLimits {
 }
 
 impl RequestLimits {
-    /// Lets a tenant make `per_second` requests, and twice as many at once.
+    /// Allows `per_second` requests for each key, and twice as many at once.
     pub(crate) fn new(per_second: NonZeroU32, shared: Rates) -> Self {
         let limit = per_second.saturating_mul(WINDOW_SECONDS);
         let local = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(limit));
         Self { local, shared, rate: Rate { limit, window_seconds: WINDOW_SECONDS } }
     }
 
-    /// Takes one request of a caller.
+    /// Counts one request.
     ///
     /// # Errors
     ///
-    /// [`Problem::TooManyRequests`] if the caller, with all others of the key, has made too many.
+    /// [`Problem::TooManyRequests`] if all callers with this key together have made too many.
     pub(crate) async fn take(&self, key: &RateKey, now: Timestamp) -> Result<(), Problem> {
         self.take_here(key)?;
         let taken = self.shared.take(key, self.rate, now).await;

@@ -32,7 +32,7 @@ mod utoipa_fixes;
 #[openapi(
     info(
         title = "Dynahook",
-        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. What belongs to another tenant or application answers 404.",
+        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. Resources of another tenant or application answer 404.",
         license(name = "MIT OR Apache-2.0"),
     ),
     servers((url = "/api/v1/integration")),
@@ -57,16 +57,16 @@ mod utoipa_fixes;
 )]
 pub(crate) struct Contract;
 
-/// API Gateway's own answer, without calling the function: the token is missing, the route does not exist, or there are
-/// too many requests.
+/// A response of API Gateway itself, without a call of the function: the token is missing, the route does not exist, or
+/// there are too many requests.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "shows the form of what is not ours")]
+#[expect(dead_code, reason = "describes the responses of API Gateway")]
 struct GatewayMessage {
     /// What is wrong.
     message: String,
 }
 
-/// Tokens: JWTs and API keys alike.
+/// The security scheme of JWTs and API keys.
 struct Bearer;
 
 impl Modify for Bearer {
@@ -78,7 +78,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Completes what the macros cannot say.
+/// Adds what the macros cannot express.
 pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     let mut of_a_webhook = Vec::new();
     for (path, item) in &mut openapi.paths.paths {
@@ -98,7 +98,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }
                 operation.operation_id = operation.operation_id.take().map(|name| format!("{}.{name}", resource(path)));
-                // The last is an event's type.
+                // The `{id}` of the excluded path is an event type.
                 if path.starts_with("/webhooks/{id}") && path != "/webhooks/{id}/{entity}" {
                     of_a_webhook.extend(operation.operation_id.clone());
                 }
@@ -121,12 +121,13 @@ fn idempotency_key() -> Parameter {
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("Carries out the request once in 24 hours and repeats its response, without secrets"))
+        .description(Some("A key's request runs once in 24 hours; repeats return the first response, without secrets"))
         .schema(Some(text.pattern(Some("^[!-~]([ -~]*[!-~])?$"))))
         .build()
 }
 
-/// Says that what creates a webhook answers with the id that everything else takes, and what publishes an event with the event's.
+/// Links the id in the response that creates a webhook to the operations on webhooks, and the id of a published event
+/// to the operation that reads it.
 fn link(openapi: &mut openapi::OpenApi, of_a_webhook: Vec<String>) {
     let create = openapi.paths.paths.get_mut("/webhooks").and_then(|item| item.post.as_mut());
     if let Some(RefOr::T(created)) = create.and_then(|operation| operation.responses.responses.get_mut("201")) {
@@ -142,7 +143,7 @@ fn link(openapi: &mut openapi::OpenApi, of_a_webhook: Vec<String>) {
     }
 }
 
-/// Makes the bodies that are the settings and a little more, or a little less.
+/// Derives the schemas of request bodies from the settings, by adding and removing fields.
 fn derive_bodies(components: &mut Components) {
     let object = |name: &str| match components.schemas.get(name) {
         Some(RefOr::T(Schema::Object(object))) => object.clone(),
@@ -172,7 +173,8 @@ fn derive_bodies(components: &mut Components) {
     components.schemas.insert("WebhookPatch".to_owned(), RefOr::T(Schema::Object(patch)));
 }
 
-/// Returns what a path is about: handlers are named by what they do, and two resources may do the same.
+/// Returns the resource of a path, the first part of operation ids. Handlers are named by what they do, and those of
+/// two resources may have the same name.
 fn resource(path: &str) -> String {
     let mut words = path.split('/').filter(|word| !word.is_empty() && !word.starts_with('{'));
     let first = words.next().unwrap_or_default();
@@ -193,7 +195,7 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         ("403", "The role or the scope is missing", true),
         ("404", "The resource does not exist, or it belongs to another tenant or application", named),
         ("405", "The path does not support this method", named),
-        ("409", "Others are changing it at the same time, or the idempotency key is in use", writes && named),
+        ("409", "It was changed concurrently (try again), or the idempotency key is in use", writes && named),
         ("412", "The webhook has a newer version", conditional),
         ("413", "The body is too large", takes_body),
         ("422", "A field, parameter or header is invalid", true),
@@ -210,7 +212,7 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
     }
 }
 
-/// Returns the routes that show the contract: `/openapi.json`, and Swagger UI at `/docs`, from this binary and nowhere else.
+/// Returns the routes that show the contract: `/openapi.json`, and Swagger UI at `/docs`. All files are in this binary.
 pub(crate) fn pages(openapi: openapi::OpenApi) -> Router {
     let config = Arc::new(Config::from("/openapi.json"));
     let index = Arc::clone(&config);
@@ -232,12 +234,12 @@ fn page(file: &str, config: Arc<Config<'static>>) -> Response {
     (headers, text).into_response()
 }
 
-/// What is ours to say, and what is not.
+/// The media types and schemas of this API's errors, and of those of API Gateway.
 const OURS: (&str, &str) = ("application/problem+json", "Problem");
 const GATEWAYS: (&str, &str) = ("application/json", "GatewayMessage");
 
 fn problem(status: &str, description: &str) -> openapi::Response {
-    // API Gateway says these itself too, and in its own words.
+    // API Gateway itself also answers with these statuses, in its own format.
     match status {
         "401" | "404" | "429" | "503" => answer(description, &[OURS, GATEWAYS]),
         _ => answer(description, &[OURS]),

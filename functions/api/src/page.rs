@@ -1,4 +1,4 @@
-//! Which page of a list: `limit` and `cursor`.
+//! Pagination of lists: `limit` and `cursor`.
 
 use std::str::FromStr;
 
@@ -7,17 +7,18 @@ use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
-/// How many entries a page has unless the caller says otherwise.
+/// The default number of entries on a page.
 const DEFAULT_LIMIT: usize = 50;
 
-/// The most that a page has.
+/// The largest number of entries on a page.
 const MAX_LIMIT: usize = 100;
 
-/// The most that the entries of a page have, in bytes of JSON. Lambda answers with 6 MB at most, in which each quote takes two.
+/// The largest total size of a page's entries, in bytes of JSON. A Lambda response has at most 6 MB, in which every
+/// quotation mark takes two bytes.
 const MAX_BYTES: usize = 5 * 1024 * 1024 / 2;
 
-/// Leaves out the entries from where on a page would be too large, but never its first; returns the last one if it left out any:
-/// there the next page starts.
+/// Removes the entries that would make a page too large, but never the first one. Returns the last remaining entry if
+/// any were removed: the next page starts after it.
 pub(crate) fn fit<T: Serialize>(entries: &mut Vec<T>) -> Option<&T> {
     let mut room = MAX_BYTES;
     let count = entries.iter().take_while(|entry| {
@@ -48,12 +49,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Takes the parameters of a list that has others too.
+    /// Creates a page from the parameters of a list that also has other parameters.
     pub(crate) fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
         Self { cursor, limit }
     }
 
-    /// Returns where the page starts (after, or before, the entry with that id) and how many entries it has at most.
+    /// Returns the entry that the page follows in the list's order, if any, and the largest number of entries.
     pub(crate) fn read<Id: FromStr>(self) -> Result<(Option<Id>, usize), Problem> {
         let mut faults = Vec::new();
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
@@ -61,7 +62,7 @@ impl Page {
             faults.push(Fault::parameter("limit", format!("must be 1 to {MAX_LIMIT}")));
         }
         let cursor = self.cursor.map(|cursor| cursor.parse()).transpose().unwrap_or_else(|_| {
-            faults.push(Fault::parameter("cursor", "must be the next_cursor of the page before"));
+            faults.push(Fault::parameter("cursor", "must be the next_cursor of the previous page"));
             None
         });
         if faults.is_empty() { Ok((cursor, limit)) } else { Err(Problem::Invalid(faults)) }
@@ -74,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    // A text of JSON has two quotes.
+    // A JSON string has two quotation marks in addition to its characters.
     #[rstest]
     #[case::all(&[10, 20, 30], 3)]
     #[case::nothing(&[], 0)]

@@ -5,7 +5,7 @@ use utoipa::IntoParams;
 /// The id of a webhook.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub(crate) struct WebhookPath {
     /// `whk_` and a ULID.
     #[param(pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
@@ -15,10 +15,10 @@ pub(crate) struct WebhookPath {
 /// The version that the caller expects to change.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "shows the form of a header")]
+#[expect(dead_code, reason = "describes a header")]
 pub(crate) struct IfMatchHeader {
-    /// The `ETag` of the version to change, or a list. If none of them is the current version, or they are weak, the
-    /// answer is 412.
+    /// The `ETag` of the version to change, or several, comma-separated. 412 if none matches the current version; weak
+    /// ETags never match.
     #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^(\*|[0-9]{1,18}|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$"#, example = "\"1\"")]
     if_match: Option<String>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct IfMatchHeader {
 /// The ids of a webhook and a delivery.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub(crate) struct DeliveryPath {
     /// `whk_` and a ULID.
     #[param(pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]

@@ -23,69 +23,67 @@ pub enum Problem {
     /// There is no usable token.
     #[error("{0}")]
     Unauthenticated(String),
-    /// The token's bearer may not do this.
+    /// The caller may not do this.
     #[error("{0}")]
     Forbidden(String),
-    /// It does not exist, or belongs to someone else. The answer does not say which.
+    /// The resource does not exist, or belongs to another tenant or application. The response does not say which.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// The path does not take this method.
-    #[error("this path does not take this method")]
+    /// The path does not support this method.
+    #[error("this path does not support this method")]
     MethodNotAllowed,
-    /// The thing is not in the state that the request takes for granted.
+    /// The resource's state does not allow the request, or another request changed it concurrently.
     #[error("{0}")]
     Conflict(String),
-    /// There are as many as there may be.
-    #[error("there are {0} already, as many as there may be; delete one first")]
+    /// The tenant has reached its limit of webhooks or of event types.
+    #[error("the limit of {0} is reached; delete one first")]
     Limit(u64),
-    /// The thing has another version by now than the caller takes for current.
+    /// The resource has a newer version than the caller expects.
     #[error("the current version is {current}; read it, and send the change again with If-Match: \"{current}\"")]
     Stale {
         /// The current version.
         current: u64,
     },
-    /// The request replaces a thing without saying which version.
+    /// The request replaces a resource without naming its version.
     #[error("send If-Match with the ETag of the version that you replace, or use PATCH")]
     PreconditionRequired,
-    /// An idempotency key belongs to another request.
+    /// The idempotency key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new one")]
     KeyReused,
     /// The request with that idempotency key is still running.
     #[error("the request with this Idempotency-Key is still running; try again in a moment")]
     KeyInUse,
-    /// The request is part of a circle of webhooks.
+    /// The request is part of a loop of webhooks.
     #[error("{0}")]
     Loop(#[from] HopsError),
     /// The tenant has used up a budget.
     #[error("{0}")]
     Budget(Box<Exceeded>),
-    /// Too many requests of one tenant.
+    /// The tenant makes too many requests.
     #[error("too many requests; try again in {0} s")]
     TooManyRequests(u64),
     /// Too many tests of one tenant are running.
-    #[error(
-        "as many tests of this tenant are running as may run at once; try again in {0} s, or once one of them has ended"
-    )]
+    #[error("too many tests of this tenant are running; try again in {0} s, or when one of them has ended")]
     TooManyTests(u64),
-    /// The body is larger than any valid one.
+    /// The body exceeds the size limit.
     #[error("the body must be at most {0} bytes")]
     TooLarge(usize),
     /// The body is not JSON.
     #[error("the body is not JSON: {0}")]
     Malformed(String),
-    /// Fields or parameters are not as they must be.
+    /// Fields, parameters or headers are invalid.
     #[error("{}", summary(.0))]
     Invalid(Vec<Fault>),
-    /// A store cannot be reached just now.
+    /// A store is temporarily unavailable.
     #[error("try again in a moment")]
     Unavailable(#[source] StoreError),
-    /// The authorizer has no keys to check tokens with, and asks for them again after so many seconds.
-    #[error("tokens cannot be checked now: the key server of their issuer does not answer; try again in {0} s")]
+    /// The authorizer has no keys to verify tokens with, and fetches them again after this many seconds.
+    #[error("tokens cannot be verified now, because the issuer's key server does not answer; try again in {0} s")]
     NoKeys(u32),
-    /// The authorizer's answer, which API Gateway keeps for a minute, is of another version than this function.
+    /// The authorizer's answer is from another version than this function. API Gateway caches it for a minute.
     #[error("Dynahook is being updated; try again in a minute")]
     Updating,
-    /// A fault of ours.
+    /// An internal fault.
     #[error("internal error")]
     Internal(#[source] StoreError),
 }
@@ -124,12 +122,12 @@ struct BudgetDetails {
 /// The body of every error: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "shows the form of Details, whose parts are borrowed")]
+#[expect(dead_code, reason = "describes the schema of Details, whose parts are borrowed")]
 pub struct ProblemBody {
     /// `urn:dynahook:problem:<name>`; docs/problems has a page for each.
     #[schema(examples("urn:dynahook:problem:invalid"))]
     r#type: String,
-    /// The same for every problem of the type.
+    /// The title, which is the same for every problem of this type.
     title: String,
     /// The HTTP status.
     status: u16,
@@ -151,9 +149,9 @@ pub struct ProblemBody {
 }
 
 impl Problem {
-    /// Returns the same problem with the value of a field.
+    /// Converts the problem of a field's value into a problem of the whole body, by prefixing the pointers.
     #[must_use]
-    #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only one variant has pointers")]
     pub fn below(self, pointer: &str) -> Self {
         match self {
             Self::Invalid(faults) => Self::Invalid(faults.into_iter().map(|fault| fault.below(pointer)).collect()),
@@ -161,9 +159,9 @@ impl Problem {
         }
     }
 
-    /// Returns the same problem for a body that is itself the value at the pointer.
+    /// Converts the problem into one for a body that is itself the value at the pointer, by removing that prefix.
     #[must_use]
-    #[expect(clippy::wildcard_enum_match_arm, reason = "one kind names fields")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only one variant has pointers")]
     pub fn within(self, pointer: &str) -> Self {
         match self {
             Self::Invalid(faults) => Self::Invalid(faults.into_iter().map(|fault| fault.within(pointer)).collect()),
@@ -171,7 +169,7 @@ impl Problem {
         }
     }
 
-    /// Returns the status that it is answered with.
+    /// Returns the status of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.code().0
@@ -179,15 +177,15 @@ impl Problem {
 
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication needed"),
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication required"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Conflict"),
-            Self::Limit(_) => (StatusCode::CONFLICT, "limit-reached", "Too many of them"),
-            Self::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale", "Changed meanwhile"),
+            Self::Limit(_) => (StatusCode::CONFLICT, "limit-reached", "Limit reached"),
+            Self::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale", "Changed in the meantime"),
             Self::PreconditionRequired => {
-                (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "Version needed")
+                (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "Version required")
             }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency key used before"),
             Self::KeyInUse => (StatusCode::CONFLICT, "key-in-use", "Idempotency key in use"),
@@ -206,7 +204,7 @@ impl Problem {
         }
     }
 
-    /// Returns the header that tells a client what to do about it.
+    /// Returns the header that says how a client should react, if there is one.
     fn advice(&self) -> Option<(HeaderName, HeaderValue)> {
         let value = |text: String| HeaderValue::from_str(&text).ok();
         Some(match self {
@@ -256,8 +254,9 @@ impl From<StoreError> for Problem {
             StoreError::TooHeavy { field, bytes, limit } => Self::Invalid(vec![Fault::field(
                 field,
                 format!(
-                    "takes too much: with it the webhooks of this tenant would take {bytes} of {limit} bytes of memory where events are \
-                     matched; shorten it (fewer alternatives, types or properties, a shorter template), or disable or delete other webhooks"
+                    "takes too much memory: with it, the tenant's webhooks would need {bytes} of {limit} bytes for \
+                     matching events; shorten it (fewer alternatives, types or properties, a shorter template), or \
+                     disable or delete other webhooks"
                 ),
             )]),
             StoreError::Conflict { .. }
@@ -268,7 +267,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// The document alone, for an answer that has several.
+/// Serializes the problem document alone, for responses that contain several.
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, code, title) = self.code();

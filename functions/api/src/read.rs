@@ -1,5 +1,5 @@
-//! JSON from a caller becomes a type. All faults are found at once, each with its JSON pointer, and none repeats a value:
-//! it may be a secret in the wrong place.
+//! Reads callers' JSON into types. All faults are reported at once, each with its JSON pointer. No fault quotes a
+//! value, because it may be a secret in the wrong field.
 
 mod deserializer;
 mod document;
@@ -16,16 +16,17 @@ use deserializer::Reader;
 pub(crate) use document::document;
 use mismatch::{Mismatch, What, pointer};
 
-/// How often a body is read at most: once for each fault that is found.
+/// The largest number of passes over a body. Each pass finds one fault.
 const MAX_READINGS: usize = 60;
 
-/// What was read, and what was wrong with it.
+/// A value that was read, and its faults.
 #[derive(Debug)]
 pub(crate) struct Reading<T> {
-    /// The value without the parts at fault, for further checks; `None` if too little is left. Only to be used if `faults` is empty.
+    /// The value without its invalid parts, or `None` if too little is left. With faults it may only be used for
+    /// further checks.
     value: Option<T>,
     faults: Vec<FieldError>,
-    /// By the JSON pointer of a list: which of its items were left out because they are at fault.
+    /// The indices of list items that were left out because they are invalid, by the list's JSON pointer.
     left_out: BTreeMap<String, Vec<usize>>,
 }
 
@@ -34,7 +35,7 @@ pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Reading<T> {
     read_from(value, false)
 }
 
-/// Reads a type from the parameters of a query: all of their values are texts. Pointers are `/` and the name.
+/// Reads a type from query parameters, whose values are all strings. Pointers are `/` and the name of the parameter.
 pub(crate) fn read_query<T: DeserializeOwned>(parameters: Vec<(String, String)>) -> Reading<T> {
     let mut twice = Vec::new();
     let mut map = Map::new();
@@ -47,7 +48,7 @@ pub(crate) fn read_query<T: DeserializeOwned>(parameters: Vec<(String, String)>)
     read_from(Value::Map(map), true).with(twice)
 }
 
-/// Each part that does not fit is noted and left out, and the rest is read again.
+/// Reads a value in passes. Each pass records one part that does not fit, and leaves it out of the next pass.
 fn read_from<T: DeserializeOwned>(mut value: Value, from_text: bool) -> Reading<T> {
     let mut reading = Reading { value: None, faults: Vec::new(), left_out: BTreeMap::new() };
     let mut stand_ins = StandIns::default();
@@ -86,7 +87,7 @@ impl<T> Reading<T> {
         self.add(FieldError::new(&pointer(&path), detail));
     }
 
-    /// Adds a fault, unless it is of a part that has one already.
+    /// Adds a fault, unless its part, or a part that contains it, already has one.
     fn add(&mut self, fault: FieldError) {
         let pointer = self.as_sent(&fault.pointer);
         let is_within =
@@ -103,7 +104,7 @@ impl<T> Reading<T> {
         self
     }
 
-    /// Adds what further checks find in the value.
+    /// Adds the faults that a further check finds in the value.
     #[must_use]
     pub(crate) fn and(mut self, check: impl FnOnce(&T) -> Vec<FieldError>) -> Self {
         for fault in self.value.as_ref().map(check).unwrap_or_default() {
@@ -151,7 +152,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Returns a pointer into what is left of the body as a pointer into what was sent.
+    /// Translates a pointer into the remaining body to a pointer into the body as it was sent.
     fn as_sent(&self, pointer: &str) -> String {
         let mut sent = String::new();
         for step in pointer.split('/').skip(1) {
@@ -167,7 +168,8 @@ impl<T> Reading<T> {
     }
 }
 
-/// Values in place of required fields that are missing, so that the rest can be read.
+/// Placeholders for required fields that are missing, so that the rest can be read: the path of each, and which kind of
+/// value it has.
 #[derive(Debug, Default)]
 struct StandIns(Vec<(Vec<String>, usize)>);
 
@@ -180,7 +182,7 @@ impl StandIns {
     fn insert(&mut self, value: &mut Value, path: &[String], field: &str) -> bool {
         let place = mismatch::below(path, field);
         let (Some(Value::Map(map)), Some(stand_in)) = (find(value, path), Self::value(0)) else { return false };
-        // It was tried, and none of its kinds fits.
+        // Every kind of value was tried for this field, and none fits.
         if self.0.iter().any(|(tried, _)| *tried == place) {
             return false;
         }
@@ -189,9 +191,10 @@ impl StandIns {
         true
     }
 
-    /// Forgets those within a part that is left out. If it is an item of a list, those within later items move up.
+    /// Forgets the placeholders within a part that is left out. If the part is an item of a list, the indices of later
+    /// items decrease by one.
     fn forget(&mut self, gone: &[String]) {
-        // One that is left out itself is remembered: it was tried.
+        // A placeholder that is itself left out is remembered, so that it is not tried again.
         self.0.retain(|(place, _)| place == gone || !place.starts_with(gone));
         let Some((Ok(gone), list)) = gone.split_last().map(|(last, list)| (last.parse::<usize>(), list)) else {
             return;
@@ -206,7 +209,7 @@ impl StandIns {
         }
     }
 
-    /// Tries a value of another kind if it is a stand-in that does not fit.
+    /// Tries the next kind of value if the part that does not fit is a placeholder.
     fn replace(&mut self, value: &mut Value, mismatch: &Mismatch) -> bool {
         let Some((path, kind)) = self.0.iter_mut().find(|(path, _)| mismatch.path.starts_with(path)) else {
             return false;

@@ -1,9 +1,9 @@
 //! The use cases of webhooks, without HTTP: which webhooks a caller may see, and how one is created and changed.
 //!
-//! Routes read a request, call a function here and make a response of what it returns. This file holds what all use
+//! Routes read a request, call a function here and make a response of what it returns. This file contains what all use
 //! cases share; [`create`] registers a webhook, [`update`] changes its settings, [`lifecycle`] deletes, restores and
 //! rotates, [`authorization`] sets the credential of its requests. [`input`] reads what callers send,
-//! [`representation`] is what they get.
+//! [`representation`] is what responses show.
 
 use aws::StoreError;
 use aws::registry::WebhookRecord;
@@ -27,15 +27,15 @@ pub(crate) mod schemas;
 mod secrets;
 pub(crate) mod update;
 
-/// How often a change is applied again because another request changed the webhook at the same time.
+/// How many times a change is tried if other requests change the webhook concurrently.
 const ROUNDS: usize = 5;
 
 /// What a change did to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// Nothing: the webhook was like that already, and is not written.
+    /// Nothing. The webhook already is in the requested state and is not written.
     Nothing,
-    /// It changed the webhook, which is written.
+    /// It changed the webhook, which must be written.
     Webhook,
 }
 
@@ -108,7 +108,7 @@ async fn visible_even_deleted(app: &App, admin: &Admin, id: &str) -> Result<Webh
 }
 
 fn contended() -> Problem {
-    Problem::Conflict("others change the webhook at the same time; try again".to_owned())
+    Problem::Conflict("the webhook was changed concurrently; try again".to_owned())
 }
 
 /// Returns whether a credential that the caller sends comes from an application or from the tenant.

@@ -18,7 +18,7 @@ pub(crate) fn changed(app: &App, record: WebhookRecord) -> Changed {
     (etag(body.version()), Json(body))
 }
 
-/// Returns a webhook with its secret; for its idempotency key only the webhook is kept.
+/// Returns a webhook with its secret. Only the webhook is stored for the idempotency key.
 pub(crate) fn with_secret(
     app: &App,
     record: WebhookRecord,

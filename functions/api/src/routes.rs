@@ -82,7 +82,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(usage::get_budgets, usage::put_budgets))
 }
 
-/// Returns the contract, as `infra/openapi.json` holds it.
+/// Returns the contract, which is also in `infra/openapi.json`.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     complete(integration().split_for_parts().1)
@@ -108,8 +108,8 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn(security::layer))
 }
 
-/// Answers a browser's preflight request, which has no token. API Gateway adds the headers that allow or forbid the request itself;
-/// they count only on a success.
+/// Answers a browser's preflight request, which has no token. API Gateway adds the headers that allow or forbid the
+/// actual request. Browsers heed them only if the status is a success.
 async fn preflight(request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await }
 }

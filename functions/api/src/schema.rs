@@ -1,4 +1,4 @@
-//! JSON Schemas that tenants bring: what they are, and whether an event keeps to its.
+//! Tenants' JSON Schemas: compiles them, and checks events against them.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,36 @@ use serde_json::Value;
 
 use crate::problem::Fault;
 
-/// How much a compiled regular expression may take, in bytes. The engine has no backtracking: its time grows with the text and the
-/// size of the expression. Schemas that an earlier version took may have larger ones.
+/// The size limit of a compiled regular expression, in bytes. The engine does not backtrack, so its time grows with the
+/// size of the text and the expression. Stored schemas have a higher limit, because earlier versions accepted larger
+/// expressions.
 const MAX_PATTERN_BYTES: usize = 64 * 1024;
 const MAX_KEPT_PATTERN_BYTES: usize = 256 * 1024;
 
-/// How many violations are named.
+/// The largest number of violations that are reported.
 const MAX_FAULTS: usize = 10;
 
-/// The work of checking that one request may take, in the units of [`SchemaSize::work`]: about half a second of a whole core.
+/// The limit of one request's work for checking, in the units of [`SchemaSize::work`]: about half a second of a whole
+/// core.
 const WORK: u64 = 10_000_000;
 
-/// How many parts of schemas one request may have compiled: two schemas as large as they may be. What is compiled stays compiled.
+/// The limit of schema parts that one request may compile: two schemas of the largest size. Later requests find the
+/// compiled schemas in the cache.
 const COMPILED_PARTS: usize = 10_000;
 
-/// How many compiled schemas are kept, and how many parts they have: of the largest regular expressions a hundred.
+/// The largest number of schemas in the cache, and of their parts. A regular expression counts as a hundred parts, so
+/// the cache has at most a hundred of the largest ones.
 const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const KEPT_PARTS: usize = 10_000;
 
-/// A schema that data can be checked by.
+/// A compiled schema.
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: Validator,
     size: SchemaSize,
 }
 
-/// What checking the events of one request may still take.
+/// What is left of the limits of one request.
 #[derive(Debug)]
 pub(crate) struct Budget {
     work: u64,
@@ -49,16 +53,16 @@ impl Default for Budget {
     }
 }
 
-/// Why a schema that was taken once cannot be used now.
+/// Why a stored schema cannot be used.
 #[derive(Debug)]
 pub(crate) enum Unusable {
-    /// The request has had as many others compiled as it may.
+    /// The request has used up its limit of compiled parts.
     TooMany,
-    /// It is not a JSON Schema.
+    /// The schema is invalid, although it was accepted when it was stored.
     Broken(String),
 }
 
-/// The schemas that were compiled last. They are known by their text: tenants with the same one share it.
+/// A cache of compiled schemas by their text. Tenants with the same schema share an entry.
 #[derive(Debug)]
 pub(crate) struct Compiled(Mutex<LruCache<String, Arc<Schema>>>);
 
@@ -69,7 +73,7 @@ impl Default for Compiled {
 }
 
 impl Compiled {
-    /// Returns a schema that was taken before, compiled.
+    /// Returns a stored schema, compiled.
     pub(crate) fn get(&self, text: &str, budget: &mut Budget) -> Result<Arc<Schema>, Unusable> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(schema) = kept.get(text) {
@@ -86,7 +90,7 @@ impl Compiled {
     }
 }
 
-/// Reads a schema; says why it is none that is taken.
+/// Reads a schema. The error says why it is not accepted.
 fn read(text: &str) -> Result<(Value, SchemaSize), String> {
     let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let size = check_schema(&schema).map_err(|fault| fault.to_string())?;
@@ -94,7 +98,7 @@ fn read(text: &str) -> Result<(Value, SchemaSize), String> {
 }
 
 impl Schema {
-    /// Compiles a new schema; says why it is invalid or not accepted.
+    /// Compiles a new schema. The error says why it is not accepted.
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
         let (schema, size) = read(text)?;
         Self::build(&schema, size, MAX_PATTERN_BYTES)
@@ -111,29 +115,29 @@ impl Schema {
         compiled.map(|validator| Self { validator, size })
     }
 
-    /// Names what of the data is not as the schema says, below the pointer; or that to check it takes more than there is left.
+    /// Returns the violations of the schema, with pointers below the given one, or that checking exceeds the budget.
     pub(crate) fn faults(&self, data: &Map, pointer: &str, budget: &mut Budget) -> Vec<Fault> {
         let Extent { values, bytes } = Extent::of_map(data);
         let work = self.size.work(values, bytes);
         let Some(left) = budget.work.checked_sub(work) else {
             let detail = if work > WORK {
-                "has too many values to be checked by the schema of its type; send less at once, or simplify the schema"
+                "has too many values to check against the schema of its type; send less at once, or simplify the schema"
             } else {
-                "was not checked: the events before it took the time that one request has to check schemas; send it in another request"
+                "was not checked: earlier events used up the request's schema checks; send it in another request"
             };
             return vec![Fault::field(pointer, detail)];
         };
         budget.work = left;
         let data = serde_json::to_string(data).and_then(|text| serde_json::from_str::<Value>(&text));
         let Ok(data) = data else {
-            return vec![Fault::field(pointer, "has a number that is too large to be checked by the type's schema")];
+            return vec![Fault::field(pointer, "has a number that is too large to check against the type's schema")];
         };
         let faults = self.validator.iter_errors(&data).take(MAX_FAULTS);
         faults.map(|error| Fault::field(&format!("{pointer}{}", error.instance_path()), error.masked())).collect()
     }
 }
 
-/// How many values there are, and how many bytes their texts and names have.
+/// The number of values in data, and the bytes of their strings and names.
 #[derive(Debug, Default)]
 struct Extent {
     values: usize,
@@ -187,7 +191,7 @@ mod tests {
     ])]
     #[case::pattern(r#"{"id": "secret"}"#, &[("#/data/id", r#"value does not match "^in_""#)])]
     #[case::no_number_of_ours(r#"{"id": "in_1", "total": 1E400}"#, &[
-        ("#/data", "has a number that is too large to be checked by the type's schema"),
+        ("#/data", "has a number that is too large to check against the type's schema"),
     ])]
     fn names_the_field_and_never_the_value(#[case] data: &str, #[case] expected: &[(&str, &str)]) {
         let schema = json!({
@@ -208,7 +212,7 @@ mod tests {
     #[case::large_pattern(json!({"pattern": "(\\w{100}){100}"}))]
     #[case::another_document(json!({"$ref": "file:///etc/passwd"}))]
     #[case::unknown_draft(json!({"$schema": "https://example.com/draft"}))]
-    fn is_none(#[case] schema: Value) {
+    fn refuses_invalid_schemas(#[case] schema: Value) {
         assert!(Schema::compile(&schema.to_string()).is_err());
     }
 
@@ -223,7 +227,8 @@ mod tests {
         assert_eq!(faults(&schema, r#"{"a": 1}"#).len(), 1);
     }
 
-    /// Whatever a tenant brings, one request is checked in good time; and says of what it did not check why.
+    /// Whatever schemas and events a tenant sends, checking one request takes bounded time, and what was not checked is
+    /// reported.
     #[rstest]
     #[case::many_parts_for_many_members(
         json!({"properties": {"l": {"items": {"allOf": vec![json!({"not": {"const": "x"}}); 1_200]}}}}), json!({"l": vec![1; 50_000]}))]
@@ -249,7 +254,8 @@ mod tests {
             }
         }
         assert_eq!(ends.len(), 100);
-        // No measurement: what is not bounded takes hours, and what is bounded takes seconds on any machine.
+        // This measures nothing exactly: unbounded checking takes hours, and bounded checking takes seconds on any
+        // machine.
         assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
     }
 

@@ -1,4 +1,4 @@
-//! Headers of every answer that tell browsers and caches what they must not do with it.
+//! Response headers that restrict what browsers and caches may do with every response.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -6,12 +6,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use runtime::headers::SECURITY;
 
-/// For pages: Swagger UI loads its files, the contract and the API from here and nowhere else, and sets styles of its own.
+/// The policy for pages. Swagger UI loads its files, the contract and the API from this origin only, and sets inline
+/// styles.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// Sets the headers. What the API answers may be a tenant's, or a secret, and is kept by no cache; other routes say themselves how long
-/// an answer may be kept.
+/// Sets the headers. Responses of the API may contain a tenant's data or a secret, so no cache may store them unless
+/// the route sets `cache-control`. Other routes set that header themselves.
 pub(crate) async fn layer(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().contains("/api/v1/");
     let mut response = next.run(request).await;

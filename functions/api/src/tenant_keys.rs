@@ -1,4 +1,4 @@
-//! Signing keys of tenants and webhooks: making, restoring and rotating the key pairs of `standard-webhooks-ed25519`.
+//! Signing keys of tenants and webhooks: creates, restores and rotates the key pairs of `standard-webhooks-ed25519`.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ pub(crate) fn overlap(seconds: Option<u64>) -> Result<Duration, Problem> {
     }
 }
 
-/// Makes the key of a tenant or a webhook, if it has none yet.
+/// Creates the key of a tenant or a webhook, if it has none yet.
 ///
-/// Stores the private key first and then the public key in the Registry, which decides: if two requests make a key at
+/// Stores the private key first and then the public key in the Registry, which decides: if two requests create a key at
 /// the same time, the first one written to the Registry is used, whichever private key was stored first. A private key
-/// that a failed request left behind is named by no row and is never used.
+/// that a failed request left behind is not named by any row and is never used.
 pub(crate) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), Problem> {
     if app.registry.signing_keys(owner).await?.is_none() {
         app.spend_secrets(&owner.tenant, 1).await?;
@@ -41,8 +41,8 @@ pub(crate) async fn ensure(app: &App, owner: &KeyOwner) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Restores the key pair of a deleted webhook, or makes a new one if the private key is gone for good. Receivers find
-/// the public key on the webhook's key page.
+/// Restores the key pair of a deleted webhook, or creates a new one if the private key is permanently deleted.
+/// Receivers find the public key on the webhook's key page.
 pub(crate) async fn restore(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
     let owner = webhook.own_key_owner();
     let Some(keys) = app.registry.signing_keys(&owner).await? else { return Ok(()) };
@@ -57,7 +57,7 @@ pub(crate) fn own_path(app: &App, webhook: &Webhook) -> String {
     webhook.own_key_owner().path(&app.secrets_prefixes.outbound)
 }
 
-/// Makes a key: the first one, or a replacement for keys that are gone.
+/// Creates a key: the first one, or a replacement for keys that were permanently deleted.
 async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result<(), StoreError> {
     let key = SigningKey::from_random(runtime::random::bytes());
     let path = owner.path(&app.secrets_prefixes.outbound);
@@ -75,11 +75,11 @@ async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result
         None => SigningKeys::first(path, key.public(), now),
     };
     match app.registry.write_signing_keys(owner, &keys).await {
-        // Another request made the key first.
+        // Another request created the key first.
         Err(StoreError::Conflict { .. }) => return Ok(()),
         written => written?,
     }
-    tracing::info!(key.owner = %owner, "signing key made");
+    tracing::info!(key.owner = %owner, "signing key created");
     if let Some(staged) = staged {
         promote(app, owner, staged).await;
     }
@@ -90,7 +90,7 @@ async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result
 /// among the staged values, and the next rotation promotes it first.
 async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
     if let Err(error) = app.secrets.promote(staged).await {
-        tracing::warn!(key.owner = %owner, %error, "a new key was not made the current one");
+        tracing::warn!(key.owner = %owner, %error, "cannot promote a staged key");
     }
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn rotate(
     let keys = keys.rotated(key.public(), overlap, app.clock.now());
     match app.registry.write_signing_keys(owner, &keys).await {
         Err(StoreError::Conflict { .. }) => {
-            return Err(Problem::Conflict("others rotate the key at the same time; try again".to_owned()));
+            return Err(Problem::Conflict("the key was rotated concurrently; try again".to_owned()));
         }
         written => written?,
     }

@@ -95,7 +95,7 @@ pub struct Rendering {
     /// How much of the entity is shown.
     #[serde(default, skip_serializing_if = "is_default")]
     pub detail: Detail,
-    /// Only these fields of the entity are shown. Empty: all.
+    /// Only these fields of the entity are shown. If empty, all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<FieldPath>,
     /// These fields of the entity are never shown, even if they are included.

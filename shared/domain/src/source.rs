@@ -31,7 +31,7 @@ pub struct Source {
     #[schema(min_length = 3, max_length = 255, pattern = "^[A-Za-z0-9_.-]+$", examples("orders"))]
     pub table: String,
     /// The kinds of entities in the table. An item belongs to the first kind that matches it. An item that matches no
-    /// kind makes no event.
+    /// kind causes no event.
     #[schema(min_items = 1, max_items = 50)]
     pub entities: Vec<Mapping>,
 }

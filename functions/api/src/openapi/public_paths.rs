@@ -8,22 +8,22 @@ use utoipa::{OpenApi as _, ToSchema};
 use super::{GATEWAYS, OURS, answer};
 use crate::routes::signing_keys::JwkSet;
 
-/// The result of a call.
+/// The result of an inbound call.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "shows the form of what the inbound function answers")]
+#[expect(dead_code, reason = "describes the response of the inbound function")]
 pub(super) struct Taken {
-    /// The event that was made of the call; `null` if there is no event. The same if the call is sent again.
+    /// The event created from the call; `null` if none. A repeated call returns the same id.
     #[schema(value_type = Option<String>, required, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     event_id: Option<EventId>,
-    /// Whether an event was stored: a webhook that names types ignores all others.
+    /// Whether an event was created. False if the type is not in the webhook's `event_types`.
     stored: bool,
 }
 
 /// Receives a call
 ///
-/// For other systems: a caller needs the webhook's secret, and no token. The signature authenticates the call. It is in
-/// the headers that the webhook's `signature_scheme` names, and is the HMAC-SHA256 of the bytes that are sent, with the
-/// webhook's secret as the key:
+/// For other systems. The signature authenticates the call, so a caller needs the webhook's secret and no token. It is
+/// an HMAC-SHA256 with the secret as its key. The webhook's `signature_scheme` determines the headers and the signed
+/// bytes:
 ///
 /// | scheme | headers | signed |
 /// |---|---|---|
@@ -34,9 +34,9 @@ pub(super) struct Taken {
 /// | `superoffice` | `x-superoffice-signature: <base64>` | the body |
 /// | `shopify` | `x-shopify-hmac-sha256: <base64>`; `x-shopify-topic` and `x-shopify-webhook-id` are read too | the body |
 ///
-/// A signed timestamp may be at most five minutes away from now. The body may be of any kind and has at most 256 KiB. A
-/// JSON object becomes the event's properties; anything else becomes one property. A call that is sent again makes no new
-/// event, and gets the same answer.
+/// A signed timestamp may differ from the current time by at most five minutes. The body may have any type and at most
+/// 256 KiB. A JSON object becomes the event's properties; any other body becomes a single property. A repeated call
+/// creates no new event and gets the same answer.
 #[utoipa::path(post, path = "/api/v1/inbound/{tenant}/{webhook}", operation_id = "inbound.call", tag = "Inbound",
     params(
         ("tenant" = String, Path, description = "The webhook's tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme"),
@@ -49,23 +49,22 @@ pub(super) struct Taken {
 #[expect(dead_code, reason = "describes what the inbound function does")]
 fn call() {}
 
-/// Shows a tenant's public keys
+/// Reads a tenant's public keys
 ///
 /// Receivers verify `standard-webhooks-ed25519` signatures of webhooks whose `signing_key` is `tenant` with these keys.
-/// There are two keys while a rotation overlaps, and until five minutes later. The response may be cached for five
-/// minutes. A request for one receiver is valid at every other receiver of the tenant, so prefer a webhook's own key
-/// pair.
+/// During a rotation and for five minutes afterwards both keys are listed. The response may be cached for five minutes.
+/// A signed request to one receiver also verifies at the tenant's other receivers, so prefer a key pair per webhook.
 #[utoipa::path(get, path = "/.well-known/webhooks/{tenant}/keys.json", operation_id = "keys.get", tag = "Keys",
     params(("tenant" = String, Path, description = "The tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")),
     responses((status = 200, description = "A JSON Web Key Set", body = JwkSet, headers(("Cache-Control" = String)))))]
 #[expect(dead_code, reason = "describes a route of the router")]
 fn keys() {}
 
-/// Shows a webhook's public keys
+/// Reads a webhook's public keys
 ///
-/// Receivers verify `standard-webhooks-ed25519` signatures of this webhook, and of no other, with these keys. There are
-/// two keys while a rotation overlaps, and until five minutes later. The response may be cached for five minutes. A
-/// deleted webhook, and one that never used the scheme, has no keys.
+/// Receivers verify `standard-webhooks-ed25519` signatures of this webhook only with these keys. During a rotation and
+/// for five minutes afterwards both keys are listed. The response may be cached for five minutes. A webhook has no keys
+/// if it is deleted or never used the scheme.
 #[utoipa::path(get, path = "/.well-known/webhooks/{tenant}/{webhook}/keys.json", operation_id = "keys.get_of_webhook", tag = "Keys",
     params(
         ("tenant" = String, Path, description = "The webhook's tenant", max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme"),
@@ -76,17 +75,17 @@ fn keys() {}
 #[expect(dead_code, reason = "describes a route of the router")]
 fn keys_of_webhook() {}
 
-/// Shows the contract
+/// Reads the contract
 ///
-/// This document.
+/// Returns this document.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "contract.get", tag = "Contract",
     responses((status = 200, description = "An OpenAPI document", body = serde_json::Map<String, serde_json::Value>)))]
 #[expect(dead_code, reason = "describes a route of `pages`")]
 fn get() {}
 
-/// Shows the contract as a page
+/// Reads the contract as a page
 ///
-/// A page that shows this document and can send requests.
+/// Returns a page that shows this document and can send requests.
 #[utoipa::path(get, path = "/docs", operation_id = "contract.docs", tag = "Contract",
     responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
 #[expect(dead_code, reason = "describes a route of `pages`")]
@@ -96,7 +95,7 @@ fn docs() {}
 #[openapi(paths(call, keys, keys_of_webhook, get, docs))]
 struct Beside;
 
-/// Adds the paths, each with the root for its server, and with no security.
+/// Adds the paths. Their server is the root, and they require no token.
 pub(super) fn add(openapi: &mut OpenApi) {
     let of_all = [("429", "Too many requests", &[GATEWAYS][..])];
     let of_calls = [
@@ -106,11 +105,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
             &[OURS][..],
         ),
         ("403", "`urn:dynahook:problem:disabled`: the signature is valid, but the webhook is disabled", &[OURS]),
-        (
-            "404",
-            "`urn:dynahook:problem:not-found`: there is no such webhook, or it is not an inbound one",
-            &[OURS, GATEWAYS],
-        ),
+        ("404", "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound", &[OURS, GATEWAYS]),
         ("413", "`urn:dynahook:problem:too-large`: the body exceeds the size limit of an event", &[OURS]),
         (
             "429",

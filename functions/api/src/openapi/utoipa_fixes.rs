@@ -1,12 +1,12 @@
-//! Descriptions of fields, in the schemas of their types.
+//! Fixes the schemas of fields that have a description and an inline type.
 //!
-//! utoipa says both of a type that is shown in place: all of the type, and of an object that has the description. A text is no
-//! object, and so nothing would be as the contract says.
+//! utoipa generates `allOf` for such a field: the type's schema, and a schema of type `object` that has only the
+//! description. No string, for example, would be valid, because a string is not an object.
 
 use utoipa::openapi::schema::{AllOf, ArrayItems, Components};
 use utoipa::openapi::{Object, ObjectBuilder, RefOr, Schema, Type};
 
-/// Mends all schemas.
+/// Fixes all schemas.
 pub(super) fn mend(components: &mut Components) {
     components.schemas.values_mut().for_each(mend_schema);
 }
@@ -30,7 +30,7 @@ fn mend_schema(schema: &mut RefOr<Schema>) {
     }
 }
 
-/// Takes description and default out of an object that is nothing else.
+/// Moves the description and the default out of an object schema that has nothing else.
 fn take_description(all: &mut AllOf) {
     let said = all.items.iter().position(|item| matches!(item, RefOr::T(Schema::Object(object)) if only_says(object)));
     if let Some(RefOr::T(Schema::Object(object))) = said.map(|index| all.items.remove(index)) {

@@ -15,12 +15,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Names a field of the body by its JSON pointer (`/url`).
+    /// Returns a fault of the field with this JSON pointer (`/url`).
     pub fn field(pointer: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
     }
 
-    /// Returns the same fault of a field within another one.
+    /// Returns the fault with the pointer of an outer field in front of its own.
     #[must_use]
     pub fn below(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#') {
@@ -29,7 +29,7 @@ impl Fault {
         }
     }
 
-    /// Returns the same fault of a field, relative to the field that contains it.
+    /// Returns the fault with its pointer relative to the field that contains it.
     #[must_use]
     pub fn within(self, pointer: &str) -> Self {
         match self.pointer.strip_prefix('#').and_then(|rest| rest.strip_prefix(pointer)) {
@@ -38,17 +38,17 @@ impl Fault {
         }
     }
 
-    /// Names a header.
+    /// Returns a fault of a header.
     pub fn header(name: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: name.to_owned(), detail: detail.to_string() }
     }
 
-    /// Names the query parameter that a fault is of.
+    /// Converts the fault of a query parameter that was read as a field.
     pub(crate) fn from_parameter(fault: FieldError) -> Self {
         Self::parameter(fault.pointer.trim_start_matches('/'), fault.detail)
     }
 
-    /// Names a query parameter.
+    /// Returns a fault of a query parameter.
     pub fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
         Self { pointer: format!("?{name}"), detail: detail.to_string() }
     }

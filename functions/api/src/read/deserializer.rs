@@ -1,4 +1,4 @@
-//! serde's view of a value. Its errors know where they are, and say what must be there.
+//! A serde deserializer for a value. Its errors have the path of the part that does not fit, and say what it must be.
 
 use std::collections::btree_map;
 use std::slice;
@@ -10,10 +10,10 @@ use serde::forward_to_deserialize_any;
 
 use super::mismatch::{Mismatch, one_of};
 
-/// What `serde_json` calls its raw values; the rest of the name is its own.
+/// The start of the name under which `serde_json` deserializes raw values. The rest is private to it.
 const RAW: &str = "$serde_json::private::";
 
-/// A value that is read.
+/// A value to deserialize.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) value: &'a Value,
@@ -44,7 +44,7 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Methods for types that a query has as texts.
+/// Methods for types whose values are strings in a query.
 macro_rules! scalars {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
@@ -76,7 +76,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
         if name.starts_with(RAW) {
-            // It asks for an object with its own name, and takes the text that it finds there as it is.
+            // A raw value expects an object whose only name is this one, and keeps the text of its value.
             let text = serde_json::to_string(self.value).map_err(Mismatch::custom)?;
             return visitor.visit_map(MapDeserializer::new(std::iter::once((name, text))));
         }

@@ -1,4 +1,4 @@
-//! A body as JSON, before it is any type.
+//! Parses a body as JSON, before it is read as a type.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::problem::Problem;
 
-/// Reads a body as JSON; numbers keep their digits. An object that has a name twice is refused: which of the two is meant?
+/// Parses a body as JSON. Numbers keep their digits. An object with a duplicate name is refused, because it is
+/// ambiguous.
 pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
     let text: &RawValue = serde_json::from_slice(bytes).map_err(|error| Problem::Malformed(error.to_string()))?;
     let mut twice = Vec::new();
-    // What cannot be read here cannot be read below either.
+    // The error is ignored, because the parser below fails on the same text.
     let _ = Names { above: String::new(), twice: &mut twice }.deserialize(text);
     if !twice.is_empty() {
         let faults =
@@ -25,7 +26,7 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
     text.get().parse().map_err(|_| Problem::Malformed(unreadable.to_owned()))
 }
 
-/// Looks for names that an object has twice.
+/// Finds duplicate names in objects.
 struct Names<'a> {
     above: String,
     twice: &'a mut Vec<String>,

@@ -1,4 +1,4 @@
-//! Why a part of a body does not fit its type, in the words of JSON.
+//! Why a part of a body does not fit its type, in the terms of JSON.
 
 use std::fmt::{self, Display};
 
@@ -18,7 +18,7 @@ pub(super) struct Mismatch {
 pub(super) enum What {
     /// An object has no field of this name.
     Missing(&'static str),
-    /// What it must be.
+    /// The value is invalid. Says what it must be.
     Wrong(String),
 }
 
@@ -27,13 +27,13 @@ impl Mismatch {
         Self { path: Vec::new(), what: What::Wrong(detail) }
     }
 
-    /// Returns the same of a part of a larger value.
+    /// Returns the mismatch with one more step in front of its path.
     pub(super) fn within(mut self, step: &str) -> Self {
         self.path.insert(0, step.to_owned());
         self
     }
 
-    /// Returns the same without what the value is: all values of a query are texts.
+    /// Returns the mismatch without the value's own kind, because all values of a query are strings.
     pub(super) fn without_kind(mut self) -> Self {
         if let What::Wrong(detail) = &mut self.what {
             detail.truncate(detail.find(", not ").unwrap_or(detail.len()));
@@ -41,7 +41,7 @@ impl Mismatch {
         self
     }
 
-    /// Returns the same of a value that may be `null`.
+    /// Returns the mismatch for a value that may also be `null`.
     pub(super) fn or_null(mut self) -> Self {
         if let (What::Wrong(detail), true) = (&mut self.what, self.path.is_empty()) {
             let (must, not) =
@@ -54,7 +54,7 @@ impl Mismatch {
     }
 }
 
-/// Returns a path and one more step.
+/// Returns a path with one more step at its end.
 pub(super) fn below(path: &[String], step: &str) -> Vec<String> {
     path.iter().cloned().chain([step.to_owned()]).collect()
 }
@@ -87,8 +87,8 @@ impl Error for Mismatch {
 
     fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
         Self::wrong(match expected {
-            [] => "is not known here".to_owned(),
-            known => format!("is not known here; known are {}", known.join(", ")),
+            [] => "is unknown".to_owned(),
+            known => format!("is unknown; the known names are {}", known.join(", ")),
         })
     }
 
@@ -97,11 +97,11 @@ impl Error for Mismatch {
     }
 
     fn duplicate_field(_: &'static str) -> Self {
-        Self::wrong("has a field twice, perhaps by two of its names".to_owned())
+        Self::wrong("has a field twice, perhaps under two of its names".to_owned())
     }
 }
 
-/// Says which texts are possible.
+/// Lists the allowed strings.
 pub(super) fn one_of(texts: &[&str]) -> String {
     match texts {
         [] => "has no possible value".to_owned(),
@@ -110,7 +110,7 @@ pub(super) fn one_of(texts: &[&str]) -> String {
     }
 }
 
-/// Translates what serde's visitors expect, which is in the words of Rust.
+/// Translates what a serde visitor expects from the terms of Rust to those of JSON.
 fn words(expected: &str) -> String {
     let whole = |from: i128, to: i128| format!("a whole number from {from} to {to}");
     match expected {
@@ -130,7 +130,7 @@ fn words(expected: &str) -> String {
     }
 }
 
-/// Says of which kind a value is, and not which value: it may be a secret.
+/// Returns the kind of a value, but not the value, which may be a secret.
 fn kind(unexpected: &Unexpected) -> &'static str {
     match unexpected {
         Unexpected::Bool(_) => "true or false",

@@ -59,7 +59,7 @@ fn faults<T>(reading: Reading<T>) -> Vec<String> {
 #[case::one_value(json!({"one": "b"}), "/one must be \"a\"")]
 #[case::some_values(json!({"two": "c"}), "/two must be \"a\" or \"b\"")]
 #[case::no_value(json!({"two": 1}), "/two must be \"a\" or \"b\"")]
-#[case::unknown(json!({"a/b": 1}), "/a~1b is not known here; known are count, perhaps, list, yes, inner, one, two")]
+#[case::unknown(json!({"a/b": 1}), "/a~1b is unknown; the known names are count, perhaps, list, yes, inner, one, two")]
 #[case::text_as_body(json!("4815162342"), " must be an object, not a string")]
 fn a_fault_names_the_field_and_what_it_must_be_and_no_value(#[case] body: serde_json::Value, #[case] fault: &str) {
     assert_eq!(faults(read::<Body>(Value::of(&body))), [fault]);
@@ -149,7 +149,7 @@ fn a_webhook_is_read_in_one_go() {
 #[rstest]
 #[case::number("count=7&yes=true&two=b", &[])]
 #[case::digits("inner=7", &["/inner must be an object, not a string"])]
-#[case::several("count=many&yes=1&colour=red", &["/colour is not known here; known are count, perhaps, list, yes, inner, one, two",
+#[case::several("count=many&yes=1&colour=red", &["/colour is unknown; the known names are count, perhaps, list, yes, inner, one, two",
     "/count must be a whole number from 0 to 4294967295", "/yes must be true or false"])]
 #[case::twice("count=1&count=2", &["/count is given twice; send it once"])]
 #[case::nullable("perhaps=null", &["/perhaps must be a whole number from 0 to 4294967295 or null"])]

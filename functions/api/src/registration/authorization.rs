@@ -20,14 +20,14 @@ use crate::problem::Problem;
 /// Reads the authorization that a caller sent, for an outbound webhook.
 pub(crate) fn read(app: &App, direction: Direction, given: &Value) -> Result<NewAuthorization, Vec<FieldError>> {
     if direction == Direction::Inbound {
-        let detail = "is for outbound webhooks: an inbound webhook sends nothing";
+        let detail = "is only for outbound webhooks, because inbound webhooks send no requests";
         return Err(vec![FieldError::new("", detail)]);
     }
     // None of its fields is a number that a user chose.
     NewAuthorization::read(serde_json::to_value(given).unwrap_or_default(), &app.targets)
 }
 
-/// Returns what the webhook's row holds of a new authorization, and the secret to store. The authorization is bound to
+/// Returns the part of a new authorization that the webhook's row stores, and the secret. The authorization is bound to
 /// the origin of the webhook's URL.
 pub(crate) async fn named(
     app: &App,
@@ -44,17 +44,17 @@ pub(crate) async fn named(
 /// What a change of a webhook does to its authorization.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// Nothing: it stays, unless the rest of the change rules that out.
+    /// Nothing. If it cannot be kept with the rest of the change, the change is refused.
     Nothing,
     /// It is removed.
     Removed,
-    /// A new one, or the same one again.
+    /// It is set to this one, which may equal the current one.
     New(NewAuthorization),
 }
 
 impl Brought {
-    /// Takes the authorization out of the body of a change. What `GET` returned changes nothing when it is sent back.
-    /// Faults are returned too, so that the response can list them with the faults of the other fields.
+    /// Takes the authorization out of the body of a change. Sending back what `GET` returned changes nothing. Faults
+    /// are returned too, so that the response can list them with the faults of the other fields.
     pub(crate) async fn take(
         app: &App,
         admin: &Admin,
@@ -64,7 +64,8 @@ impl Brought {
         let Some(given) = input.remove("authorization") else { return Ok((Self::Nothing, Vec::new())) };
         let webhook = visible(app, admin, id).await?.webhook;
         let shown = Value::of(&webhook.authorization);
-        // Without the fields that Dynahook adds: a caller may send back what an earlier version returned.
+        // Compare without the fields that Dynahook adds, because a caller may send back a response of an earlier
+        // version.
         Ok(if without_notes(shown) == without_notes(given.clone()) {
             (Self::Nothing, Vec::new())
         } else if given.is_null() {
@@ -154,7 +155,7 @@ async fn set(
     app.secrets.restore(path, None).await?;
     if let Err(error) = app.secrets.promote(staged).await {
         // `deliver` finds the secret among the staged values, and the next write promotes it first.
-        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret was not made the current one");
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "cannot promote a staged secret");
     }
     Ok(record)
 }
@@ -162,7 +163,7 @@ async fn set(
 /// Deletes the secret of an authorization that the webhook no longer names.
 async fn forget(app: &App, webhook: &Webhook) -> Result<(), Problem> {
     let path = webhook.secret.authorization_path();
-    // Even if the webhook had none: an earlier request may have died before this step.
+    // Delete it even if the webhook had none: an earlier request may have died before this step.
     app.secrets.delete(&path).await?;
     let now = app.registry.webhook(&webhook.tenant, webhook.id).await?.map(|record| record.webhook);
     if now.is_some_and(|now| now.authorization.is_some() && !now.is_deleted()) {

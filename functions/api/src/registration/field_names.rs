@@ -4,11 +4,12 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Returns the names under which serde reads the fields of a struct. A type that is not a struct has none, and neither
-/// has a struct that flattens another one.
+/// Returns the names under which serde reads the fields of a struct. The list is empty for other types, and for structs
+/// that flatten another one.
 pub(super) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // The deserializer notes the names that serde's derived code passes to it, and then fails: there is no value.
+    // The deserializer notes the names that serde's derived code passes to it, and then fails, because there is no
+    // value to read.
     drop(T::deserialize(Names(&mut names)));
     names
 }

@@ -67,7 +67,8 @@ impl NewWebhook {
     }
 }
 
-/// Reads the secret that a caller sent. A plain text signs with `hmac-sha256` unless the caller names a scheme.
+/// Reads the secret that a caller sent. A plain-text secret sets the scheme to `hmac-sha256` unless the caller chose
+/// one.
 pub(super) fn read_secret(
     text: &Value,
     settings: &mut Settings,
@@ -87,11 +88,11 @@ pub(super) fn read_secret(
     if settings.cannot_sign_with(secret.format()).is_none() {
         Ok(secret)
     } else {
-        Err(fault("must be whsec_ and 24 to 64 bytes in base64 for the scheme standard-webhooks".to_owned()))
+        Err(fault("must be whsec_ and the base64 of 24 to 64 bytes for the scheme standard-webhooks".to_owned()))
     }
 }
 
-/// Reads the settings that replace a webhook's.
+/// Reads settings that replace those of a webhook.
 pub(crate) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
     updated(app, webhook, settings(input, &known(current)))
 }
@@ -148,7 +149,7 @@ fn settings(input: Input, known: &Value) -> Reading<Settings> {
 }
 
 fn parse(mut input: Map) -> Reading<Settings> {
-    // A filter finds all of its faults, while a serde error holds one.
+    // The filter is parsed separately: it reports all of its faults, while a serde error has only one.
     let mut faults = Vec::new();
     if let Some(Value::Map(filter)) = input.get("filter")
         && let Err(FilterError(found)) = Filter::try_from(filter.clone())
@@ -185,7 +186,7 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
         };
         match set {
             Ok((field, _)) if writable.contains_key(field) => {
-                faults.push(FieldError::new(&step(&name), format!("says the same as {field}; send one of them")));
+                faults.push(FieldError::new(&step(&name), format!("sets the same field as {field}; send one of them")));
             }
             Ok((field, value)) => {
                 writable.insert(field.to_owned(), value);
@@ -215,7 +216,9 @@ fn split(value: &Value) -> Result<Value, &'static str> {
             if names.is_empty() { Err("must name at least one event") } else { Ok(Value::List(names)) }
         }
         Value::List(_) => Ok(value.clone()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Map(_) => Err("must be names with commas in between"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Map(_) => {
+            Err("must be event types, separated by commas")
+        }
     }
 }
 
@@ -324,7 +327,7 @@ mod tests {
     #[case::another_tenant(json!({"tenant_id": "globex"}), "#/tenant_id is set by Dynahook and cannot be set")]
     #[case::unknown(json!({"nmae": "n"}), "#/nmae is not a field of a webhook")]
     #[case::pointer(json!({"a/b": 1}), "#/a~1b is not a field of a webhook")]
-    #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events says the same as event_types; send one of them")]
+    #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events sets the same field as event_types; send one of them")]
     #[case::secret(json!({"secret": "x"}), "#/secret cannot be set here; use POST /webhooks/{id}/secret/rotate")]
     #[case::no_events(json!({"events": " , "}), "#/events must name at least one event")]
     #[case::third_state(json!({"state": 3}), "#/state must be 1 (active) or 2 (stopped)")]

@@ -111,8 +111,8 @@ pub(crate) async fn restore(
         Err(StoreError::Conflict { .. }) => return Err(contended()),
         Err(error) => {
             if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
-                // With these errors the webhook certainly stays deleted, so its secrets are deleted too. After any other
-                // error it may have been restored.
+                // With these errors the webhook certainly stays deleted, so its secrets are deleted too. After any
+                // other error it may have been restored.
                 secrets::delete(app, &record.webhook).await?;
             }
             if let StoreError::Limit(limit) = error {
@@ -125,7 +125,7 @@ pub(crate) async fn restore(
     Ok((record, made))
 }
 
-/// Makes a secret for a webhook whose secret is gone for good.
+/// Creates a secret for a webhook whose secret was permanently deleted.
 async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, Problem> {
     app.spend_secrets(&webhook.tenant, 1).await?;
     let secret = WebhookSecret::from_random(runtime::random::bytes());
@@ -174,7 +174,7 @@ pub(crate) async fn rotate(
     if let Err(error) = app.secrets.promote(staged).await {
         // The rotation succeeded: `deliver` finds the secret among the staged values, the caller needs the response,
         // and the next rotation promotes it first.
-        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret was not made the current one");
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "cannot promote a staged secret");
     }
     Ok((record, secret))
 }

@@ -53,7 +53,7 @@ pub(crate) struct WebhookBody {
     /// Identifies the secret: a keyed hash.
     #[schema(value_type = String)]
     secret_fingerprint: Fingerprint,
-    /// Until when the previous secret signs too.
+    /// When the previous secret stops signing.
     #[schema(value_type = Option<String>, format = DateTime)]
     previous_secret_until: Option<Timestamp>,
     /// How its requests are authorized, in addition to the signature; without the secret.
@@ -64,7 +64,7 @@ pub(crate) struct WebhookBody {
     #[serde(flatten)]
     #[schema(ignore)]
     counters: Counters,
-    /// Counts the writes; also the `ETag`.
+    /// Version, increased by every change; used as the `ETag`.
     version: u64,
     /// The version of this representation.
     schema_version: u32,
@@ -88,7 +88,7 @@ pub(crate) struct WebhookBody {
     updated: Timestamp,
     /// The same as `updated_by`.
     updated_associate_id: String,
-    /// How often it was changed after its creation.
+    /// How many times it was changed after its creation.
     #[serde(rename = "updatedCount")]
     updated_count: u64,
 }
@@ -146,7 +146,7 @@ impl WebhookBody {
     }
 }
 
-/// What the attempts of a webhook add up to.
+/// Totals of a webhook's attempts.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Counters {
     /// When the last attempt was made.
@@ -159,9 +159,9 @@ pub(crate) struct Counters {
     consecutive_failures: u64,
     /// The same as `consecutive_failures`.
     consecutive_errors: u64,
-    /// All attempts.
+    /// The number of attempts.
     total_calls: u64,
-    /// Failed attempts.
+    /// The number of failed attempts.
     total_errors: u64,
     /// The last error.
     last_error: Option<String>,
@@ -182,9 +182,10 @@ impl From<Statistics> for Counters {
     }
 }
 
-/// The settings that a response shows in another way than a request: their schemas replace those of [`Settings`].
+/// The settings whose meaning in a response differs from that in a request. Their schemas replace those of
+/// [`Settings`].
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "shows the form; the values are in the settings")]
+#[expect(dead_code, reason = "describes the schema; the values are in the settings")]
 pub(crate) struct ShownDifferently {
     /// Where deliveries are sent; for an inbound webhook, the URL that its sender calls.
     url: String,
@@ -200,7 +201,7 @@ pub(super) static OWN_NAMES: LazyLock<BTreeSet<String>> = LazyLock::new(names::<
 /// The fields that change with every delivery.
 pub(super) static COUNTED: LazyLock<BTreeSet<String>> = LazyLock::new(names::<Counters>);
 
-/// Returns the names of the fields in the schema of a type, and so in its JSON; not those of types that it flattens.
+/// Returns the field names of a type's schema, which are those of its JSON. Fields of flattened types are not included.
 fn names<T: PartialSchema>() -> BTreeSet<String> {
     object::<T>().properties.into_keys().collect()
 }
@@ -209,8 +210,8 @@ fn object<T: PartialSchema>() -> Object {
     if let RefOr::T(Schema::Object(object)) = T::schema() { object } else { Object::new() }
 }
 
-/// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them; the
-/// contract requires those that are never `null`, as it does for every other type.
+/// Returns the schema of [`WebhookBody`]: its own fields, the settings and the counters. A response has all of them;
+/// the contract requires those that are never `null`, as it does for every other type.
 pub(crate) fn schema() -> Schema {
     let mut webhook = object::<WebhookBody>();
     for part in [object::<Settings>(), object::<ShownDifferently>(), object::<Counters>()] {
@@ -235,15 +236,15 @@ fn callback_url(webhook: &Webhook, public_url: &str) -> Option<String> {
     inbound.then(|| format!("{public_url}/api/v1/inbound/{}/{}", webhook.tenant, webhook.id))
 }
 
-/// A webhook with its secret. No other response shows the secret.
+/// A webhook with its secret. No other response contains the secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: WebhookBody,
-    /// The signing secret, which the receiver needs.
+    /// The signing secret. The receiver needs it to verify signatures.
     #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
     secret: String,
-    /// What should be changed about it.
+    /// Warnings about this webhook.
     warnings: Vec<Warning>,
 }
 
@@ -254,12 +255,12 @@ impl WebhookWithSecret {
     }
 }
 
-/// Something that works but should be changed.
+/// A warning about something that works but should be changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Warning {
-    /// `weak_secret`.
+    /// The kind of warning: `weak_secret`.
     code: &'static str,
-    /// What it means.
+    /// What is wrong, and how to fix it.
     detail: String,
 }
 

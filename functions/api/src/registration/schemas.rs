@@ -1,4 +1,4 @@
-//! Schemas of what callers send about a webhook, for the contract. [`input`](super::input) and the domain read it.
+//! Schemas of requests about webhooks, for the contract. [`input`](super::input) and the domain read the values.
 
 use domain::webhook::authorization::ClientAuthentication;
 use serde::Deserialize;
@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 /// The fields of a new webhook that are not settings: its secret, its authorization, and other names of settings.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "shows the form; `input` reads it")]
+#[expect(dead_code, reason = "describes the schema; `input` reads the values")]
 pub(crate) struct NewWebhookOnly {
-    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a text of at least 8 characters, which cannot
+    /// A secret of your own: `whsec_` and 24 to 64 bytes in base64, or a string of at least 8 characters, which cannot
     /// sign `standard-webhooks`. Default: a generated secret.
     #[schema(min_length = 8, max_length = 400)]
     secret: Option<String>,
@@ -34,11 +34,12 @@ pub(crate) struct NewWebhookOnly {
     company_id: Option<String>,
 }
 
-/// An authorization with its secret. Only documents the form: the domain reads it, so that no error shows a value.
+/// An authorization, including its secret.
+// Only describes the schema. The domain reads the values, so that no error quotes one.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = NewAuthorization)]
-#[expect(dead_code, reason = "shows the form; the domain reads it")]
+#[expect(dead_code, reason = "describes the schema; the domain reads the values")]
 pub(crate) enum AuthorizationWithSecret {
     /// A user name and a password.
     Basic {

@@ -9,8 +9,8 @@ use domain::webhook::settings::Direction;
 use crate::App;
 use crate::tenant_keys;
 
-/// Stores the first secret at a path of a webhook. With `again`, an earlier try of the same request may have stored one
-/// and died: the new one replaces it.
+/// Stores the first secret at a path of a webhook. With `again`, an earlier try of the same request may have stored a
+/// secret before it died. The new one replaces it.
 pub(crate) async fn store(
     app: &App,
     path: &str,

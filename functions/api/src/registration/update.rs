@@ -25,7 +25,7 @@ pub(crate) async fn merge(
     update(app, admin, id, if_match, input, input::merge).await
 }
 
-/// Replaces the settings of a webhook; the caller must say which version.
+/// Replaces the settings of a webhook. The caller must send `If-Match`.
 pub(crate) async fn replace(
     app: &App,
     admin: &Admin,

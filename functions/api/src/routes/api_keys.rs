@@ -1,4 +1,4 @@
-//! `/api-keys`: how applications prove who they are without an identity provider. For an admin of the tenant.
+//! `/api-keys`: keys with which applications authenticate without an identity provider. For an admin of the tenant.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const MAX_NAME_CHARACTERS: usize = 400;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
-    /// A name for people.
+    /// A display name.
     #[schema(min_length = 1, max_length = 400, examples("the CRM's connector"))]
     name: String,
     /// The application that uses it.
@@ -44,11 +44,11 @@ pub struct NewApiKey {
     expires_at: Option<Timestamp>,
 }
 
-/// An API key, without its text.
+/// An API key, without the secret key.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 pub struct ApiKeyBody {
-    /// The first part of its text.
+    /// The first part of the key; not secret.
     #[schema(value_type = String, examples("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
     id: ApiKeyId,
     name: String,
@@ -72,7 +72,7 @@ impl From<ApiKey> for ApiKeyBody {
     }
 }
 
-/// A new key with its text. No other response shows the text.
+/// A new API key, with the secret key. No other response contains the key.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyWithText {
     #[serde(flatten)]
@@ -91,7 +91,7 @@ pub struct ApiKeyList {
 /// The id of an API key.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct ApiKeyPath {
     /// `key_` and a ULID.
     #[param(pattern = "^key_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
@@ -100,7 +100,7 @@ pub struct ApiKeyPath {
 
 /// Creates an API key
 ///
-/// The response is the only one that contains the key: Dynahook stores its hash.
+/// No other response contains the key: Dynahook stores only its hash.
 #[utoipa::path(post, path = "/api-keys", tag = "API keys",
     request_body = NewApiKey,
     responses((status = 201, description = "The key", body = ApiKeyWithText)))]
@@ -142,7 +142,7 @@ pub(super) async fn create(
     Ok(ShownOnce { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
 }
 
-/// Which keys.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -183,8 +183,8 @@ pub(super) async fn get(
 pub struct RevokedApiKey {
     #[serde(flatten)]
     api_key: ApiKeyBody,
-    /// From when requests that only read are refused too: API Gateway caches the authorizer's answer for up to a
-    /// minute. Requests that change something are refused from `revoked_at` on.
+    /// When read-only requests are refused as well: up to a minute after `revoked_at`, because API Gateway caches
+    /// authorizations.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
 }

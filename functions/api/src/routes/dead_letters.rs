@@ -49,7 +49,7 @@ pub struct DeadLetterList {
     next_cursor: Option<String>,
 }
 
-/// Which dead letters.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -100,7 +100,7 @@ pub(super) async fn list(
     let mut rows = app.ledger.rows(&app.registry, &admin.tenant, &found.letters, now).await?.rows;
     let mut data = Vec::with_capacity(found.letters.len());
     for letter in found.letters {
-        // The list lags a little behind: what was sent again meanwhile is a dead letter no more.
+        // The list lags a little behind the ledger, so leave out deliveries that have been redriven since.
         let row = rows.remove(&letter.place.delivery).filter(|row| row.progress.state == DeliveryState::Exhausted);
         let Some(row) = row else { continue };
         let last_error = row.attempts.last().and_then(|attempt| attempt.outcome.error.clone());
@@ -131,7 +131,7 @@ pub struct Redrive {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Whether to only count them.
+    /// Count only; send nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -157,7 +157,7 @@ pub(super) async fn redrive(
     let now = app.clock.now();
     let to = to.map_or(now, |to| to.min(now));
     if from.is_some_and(|from| from >= to) {
-        return Err(Problem::Invalid(vec![Fault::field("/from", "must be before `to`, and in the past")]));
+        return Err(Problem::Invalid(vec![Fault::field("/from", "must be in the past and before `to`")]));
     }
     if let Some(webhook) = webhook_id {
         registration::visible(&app, &admin, &webhook.to_string()).await?;

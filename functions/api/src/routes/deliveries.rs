@@ -1,4 +1,4 @@
-//! `/webhooks/{id}/deliveries`: what became of a webhook's events, attempt by attempt.
+//! `/webhooks/{id}/deliveries`: the deliveries of a webhook, with their attempts.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct DeliveryList {
 
 /// Lists deliveries
 ///
-/// Deliveries that have been attempted, newest first by the time of their events, each with its attempts.
+/// Deliveries in the ledger: attempted, parked, held or deferred; newest event first, each with its attempts.
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Deliveries", params(WebhookPath, DeliveryQuery),
     responses((status = 200, description = "A page", body = DeliveryList)))]
 pub(super) async fn list(
@@ -55,7 +55,7 @@ pub(super) async fn list(
 
 /// Reads a delivery
 ///
-/// A delivery exists after its first attempt; a test exists at once.
+/// Can be read once it was attempted, parked, held or deferred. A test can be read at once.
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "Deliveries", params(DeliveryPath),
     responses((status = 200, description = "The delivery, with its attempts", body = DeliveryBody)))]
 pub(super) async fn get(
@@ -77,8 +77,8 @@ pub(super) async fn get(
 
 /// Skips a delivery
 ///
-/// Gives up a delivery for which the later ones of its entity wait, whether it is exhausted or not. It is cancelled,
-/// and the next one is sent. Only for a webhook with `ordering: entity`.
+/// Cancels a delivery behind which later deliveries of its entity wait, whether it is exhausted or not, and sends the
+/// next one. Only for a webhook with `ordering: entity`.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/skip", tag = "Deliveries", params(DeliveryPath),
     responses(
         (status = 200, description = "The cancelled delivery", body = DeliveryBody),
@@ -102,7 +102,7 @@ pub(super) async fn skip(
     if let Some(Released { message, delay }) = next.map(|next| *next)
         && let Err(error) = app.deliveries.send(vec![Outgoing::of(&message, delay)]).await.remove(0)
     {
-        tracing::warn!(%error, "a message was not sent; the sweep will");
+        tracing::warn!(%error, "cannot send the message of the next delivery; the sweep will send it");
     }
     delivery.progress = Progress { state: DeliveryState::Cancelled, next_at: None, ..delivery.progress };
     Ok(Json(delivery.into()))

@@ -1,4 +1,5 @@
-//! `/egress-addresses`: where deliveries come from. For every caller, as each may have a receiver behind a firewall.
+//! `/egress-addresses`: where deliveries come from. For every caller, because each may have a receiver behind a
+//! firewall.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::problem::Problem;
 /// Where deliveries come from.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EgressAddresses {
-    /// The networks, in CIDR notation. Empty if this deployment has no fixed addresses: deliveries then come from any address of its
-    /// AWS region.
+    /// The networks, in CIDR notation. Empty if this deployment has no fixed addresses: deliveries then come from any
+    /// address of its AWS region.
     #[schema(value_type = Vec<String>, example = json!(["203.0.113.7/32"]))]
     addresses: Vec<Network>,
 }

@@ -1,4 +1,4 @@
-//! `/event-types`: the catalog of what may happen. For an admin of the tenant; applications may read it.
+//! `/event-types`: the catalog of event types. For an admin of the tenant; applications may only read it.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::schema::{Budget, Schema};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEventType {
-    /// What the type means, for people.
+    /// What the type means.
     #[schema(max_length = 1000, examples("an invoice is paid in full"))]
     description: Option<String>,
     /// A JSON Schema of `data`: draft 2020-12, or the draft that `$schema` names, from draft 6 on. At most 32 KiB. A
@@ -35,7 +35,7 @@ pub struct NewEventType {
     /// The `data` of such an event. At most 32 KiB; must conform to the schema.
     #[schema(value_type = Option<Object>, examples(json!({"total": 12.50})))]
     example: Option<Box<RawValue>>,
-    /// Whether the type should no longer be used. It is shown, and has no other effect.
+    /// Whether the type should no longer be used. This only informs readers of the catalog.
     #[serde(default)]
     deprecated: bool,
 }
@@ -58,7 +58,7 @@ pub struct EventTypeBody {
     /// When it was last described; `null` if it was never described.
     #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<Timestamp>,
-    /// The token's subject of that request.
+    /// Who last described it (the token's subject).
     updated_by: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl From<CatalogEntry> for EventTypeBody {
 /// A page of event types.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypeList {
-    /// By name: described types, and types that were only seen.
+    /// By name. Includes types that have no description but of which an event occurred.
     data: Vec<EventTypeBody>,
     /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
@@ -104,7 +104,7 @@ pub struct EventTypeList {
 /// The name of an event type.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct TypePath {
     /// Words separated by dots.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", example = "invoice.paid")]
@@ -154,7 +154,7 @@ pub(super) async fn put(
     Ok((status, Json(CatalogEntry { event_type, described: Some(described), first_seen_at }.into())))
 }
 
-/// Names what of a description is not as it must be.
+/// Returns the faults of a description.
 fn faults(new: &NewEventType) -> Vec<Fault> {
     let mut faults = Vec::new();
     if new.description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARACTERS) {
@@ -186,7 +186,7 @@ fn faults(new: &NewEventType) -> Vec<Fault> {
     faults
 }
 
-/// Which page.
+/// The pagination of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -243,7 +243,7 @@ pub(super) async fn delete(
     if !app.registry.forget_event_type(&admin.tenant, &event_type).await? {
         return Err(NOT_FOUND);
     }
-    tracing::info!(tenant.id = %admin.tenant, event.r#type = %event_type, by = admin.subject, "event type forgotten");
+    tracing::info!(tenant.id = %admin.tenant, event.r#type = %event_type, by = admin.subject, "event type deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 

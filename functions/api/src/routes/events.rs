@@ -29,7 +29,7 @@ pub mod publish;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// How far back a list goes unless the caller says otherwise.
+/// How far back a list goes by default, in days.
 const DEFAULT_DAYS: u32 = 7;
 
 /// An event.
@@ -52,12 +52,12 @@ pub struct EventBody {
     #[schema(value_type = Option<String>)]
     app_id: Option<AppId>,
     entity: EntityBody,
-    /// Orders the events of one entity: a later event has the greater text.
+    /// Orders the events of one entity: as text, the sequence of a later event is greater.
     sequence: String,
-    /// Names the state after the event, as in payloads: the same name for the same content. `null` for a published
-    /// event, because fan-out names it.
+    /// Identifies the entity's state after the event; equal content has an equal id. `null` for published events, for
+    /// which it is computed later.
     state_id: Option<String>,
-    /// Names the state before the event.
+    /// Identifies the entity's state before the event.
     previous_state_id: Option<String>,
     /// How many deliveries in a chain led to it: 0 unless it follows from a delivery. An event with 5 is not delivered
     /// further.
@@ -65,7 +65,7 @@ pub struct EventBody {
     hops: Hops,
     /// The paths at which the two states differ, if there are two.
     update_mask: Option<Vec<String>>,
-    /// For a special deletion: `soft` if the item was only marked, `expired` if its time to live ended.
+    /// For some deletions: `soft` if the item was only marked as deleted, `expired` if its time to live ended.
     #[schema(value_type = Option<String>)]
     removal: Option<Removal>,
     data: DataBody,
@@ -147,7 +147,7 @@ pub struct EventList {
     next_cursor: Option<EventId>,
 }
 
-/// Which events.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -213,7 +213,7 @@ pub(super) async fn list(
 /// The id of an event.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct EventPath {
     /// `evt_` and a ULID.
     #[param(pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]

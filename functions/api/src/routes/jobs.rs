@@ -1,4 +1,5 @@
-//! `/jobs`: many deliveries sent again, at a pace, in the background. For an admin of the tenant; an application sees its own.
+//! `/jobs`: sends many deliveries again in the background, at a limited rate. For an admin of the tenant; an
+//! application sees its own jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +27,13 @@ use crate::parameters::WebhookPath;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::visible;
 
-/// How often a change of a job's state is tried that another change came before.
+/// How many times a change of a job's state is tried if the job changes concurrently.
 const ROUNDS: usize = 5;
 
-/// How far back a replay goes at most: nothing is kept for longer.
+/// How far back a replay can go. No event is kept for longer.
 const MAX_AGE: Duration = Duration::from_hours(90 * 24);
 
-/// Refuses a job for a webhook that takes no events. One that is paused or disabled makes the job wait.
+/// Refuses a job for an inbound webhook. A paused or disabled webhook makes the job wait.
 fn check_direction(webhook: &Webhook) -> Result<(), Problem> {
     match receives(webhook) {
         Err(refusal @ Refusal::Inbound) => Err(Problem::Conflict(refusal.to_string())),
@@ -44,14 +45,14 @@ fn check_direction(webhook: &Webhook) -> Result<(), Problem> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recover {
-    /// Only dead letters of this time or later.
+    /// Only dead letters that were exhausted at this time or later.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
     /// The number of deliveries a second.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Whether to only count them.
+    /// Count only; send nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -101,7 +102,7 @@ pub struct Replay {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100, default = 10)]
     rate_per_second: Option<u32>,
-    /// Whether to only count them.
+    /// Count only; send nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -131,10 +132,10 @@ pub(super) async fn replay(
     let mut faults = Vec::new();
     if from >= to {
         faults
-            .push(Fault::field("/from", "must be before `to`, and in the past; nothing is kept for more than 90 days"));
+            .push(Fault::field("/from", "must be in the past and before `to`; no event is kept for more than 90 days"));
     }
     if body.event_types.len() > MAX_EVENT_TYPES {
-        faults.push(Fault::field("/event_types", format!("must be at most {MAX_EVENT_TYPES}")));
+        faults.push(Fault::field("/event_types", format!("must have at most {MAX_EVENT_TYPES} entries")));
     }
     if !faults.is_empty() {
         return Err(Problem::Invalid(faults));
@@ -153,7 +154,7 @@ pub struct JobList {
     next_cursor: Option<JobId>,
 }
 
-/// Which jobs.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -181,7 +182,7 @@ pub(super) async fn list(
 ) -> Result<Json<JobList>, Problem> {
     let (before, limit) = Page::new(filter.cursor, filter.limit).read()?;
     let wanted = |job: &Job| is_theirs(&admin, job) && filter.state.is_none_or(|state| state == job.state);
-    // One more than asked for tells whether there is a next page.
+    // One more than the limit is read, to find out whether there is a next page.
     let mut jobs = app.ledger.jobs(&admin.tenant, before, limit + 1, app.clock.now(), wanted).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
@@ -192,7 +193,7 @@ pub(super) async fn list(
 /// The id of a job.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct JobPath {
     /// `job_` and a ULID.
     #[param(pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "job_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
@@ -279,7 +280,7 @@ async fn find(app: &App, admin: &Admin, id: &str) -> Result<Job, Problem> {
     job.filter(|job| is_theirs(admin, job)).ok_or_else(not_found)
 }
 
-/// The tenant's admins see all jobs, an application its own.
+/// Returns whether the caller may see a job. The tenant's admins see all jobs, and an application its own.
 fn is_theirs(admin: &Admin, job: &Job) -> bool {
     admin.app.is_none() || admin.app == job.app
 }

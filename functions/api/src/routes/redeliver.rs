@@ -1,4 +1,4 @@
-//! `/webhooks/{id}/deliveries/{delivery}/redeliver`: one delivery, sent again. Many are sent by a [job](super::jobs).
+//! `/webhooks/{id}/deliveries/{delivery}/redeliver`: sends one delivery again. A [job](super::jobs) sends many.
 
 use std::sync::Arc;
 use std::time::Duration;

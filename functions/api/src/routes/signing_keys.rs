@@ -1,5 +1,5 @@
-//! The pages of public keys, and how keys are rotated: each webhook's own key pair, with which the scheme
-//! `standard-webhooks-ed25519` signs, and the one that webhooks of a tenant may share (`/signing-keys`).
+//! Publishes and rotates the key pairs of the scheme `standard-webhooks-ed25519`: each webhook's own, and the one that
+//! webhooks of a tenant may share (`/signing-keys`).
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::registration::visible;
 use crate::tenant_keys;
 
-/// How long a page of keys may be cached: shorter than an old key is shown after it has stopped signing.
+/// How long a page of keys may be cached. An old key is shown for at least that long after it has stopped signing.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// A public key, as a [JSON Web Key](https://www.rfc-editor.org/rfc/rfc8037#section-2).
@@ -116,15 +116,15 @@ pub struct KeyRotation {
 
 /// Rotates the key that webhooks of the tenant share
 ///
-/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/keys.json` with the old one. Both
-/// keys sign until the overlap ends, so that receivers can fetch the new key in time. This affects every webhook of the
-/// tenant whose `signing_key` is `tenant`. Without an overlap the old key disappears from that page at once; it may
-/// sign for another minute. A tenant gets its first key with the first webhook that uses it.
+/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/keys.json` together with the old
+/// one. Both keys sign until the overlap ends, so that receivers can fetch the new key in time. This affects every
+/// webhook of the tenant whose `signing_key` is `tenant`. Without an overlap the old key disappears from that page at
+/// once; it may sign for another minute. A tenant gets its first key with the first webhook that uses it.
 #[utoipa::path(post, path = "/signing-keys/rotate", tag = "Signing keys", request_body = Option<KeyRotation>,
     responses(
         (status = 200, description = "The public keys as they are now", body = JwkSet),
         (status = 404, description = "No webhook has used the key yet", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Others are rotating it at the same time, or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It was changed concurrently (try again), or the idempotency key is in use", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,
@@ -138,9 +138,9 @@ pub(super) async fn rotate(
 
 /// Rotates a webhook's signing key
 ///
-/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` with the old
-/// one. Both keys sign until the overlap ends. Without an overlap the old key disappears from that page at once; it may
-/// sign for another minute. A webhook gets its first key when it first uses `standard-webhooks-ed25519`.
+/// Creates a key pair and publishes its public key at `/.well-known/webhooks/{tenant}/{webhook}/keys.json` together
+/// with the old one. Both keys sign until the overlap ends. Without an overlap the old key disappears from that page at
+/// once; it may sign for another minute. A webhook gets its first key when it first uses `standard-webhooks-ed25519`.
 #[utoipa::path(post, path = "/webhooks/{id}/signing-key/rotate", tag = "Webhooks", params(WebhookPath),
     operation_id = "rotate_signing_key", request_body = Option<KeyRotation>,
     responses((status = 200, description = "The webhook's public keys as they are now", body = JwkSet)))]

@@ -27,9 +27,9 @@ fn checked(source: Source) -> Result<Source, Problem> {
     if faults.is_empty() { Ok(source) } else { Err(Problem::Invalid(faults.into_iter().map(Fault::from).collect())) }
 }
 
-/// Registers a table
+/// Registers a source
 ///
-/// Its stream must hold `NEW_AND_OLD_IMAGES`, and be attached with `infra/source.yaml`.
+/// The table's stream must have the view type `NEW_AND_OLD_IMAGES` and be attached with `infra/source.yaml`.
 #[utoipa::path(post, path = "/sources", tag = "Sources", request_body = Source,
     responses(
         (status = 201, description = "The source", body = Source),
@@ -43,7 +43,7 @@ pub(super) async fn create(
     let source = checked(source)?;
     app.registry.create_source(&source).await.map_err(|error| match error {
         StoreError::Conflict { key } => {
-            Problem::Conflict(format!("table {key} is registered already; change it with PUT"))
+            Problem::Conflict(format!("table {key} is already registered; change it with PUT"))
         }
         other @ (StoreError::Limit(_)
         | StoreError::TooHeavy { .. }
@@ -56,13 +56,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(source)))
 }
 
-/// Lists tables
-#[utoipa::path(get, path = "/sources", tag = "Sources", responses((status = 200, description = "All tables", body = SourceList)))]
+/// Lists sources
+#[utoipa::path(get, path = "/sources", tag = "Sources", responses((status = 200, description = "All sources", body = SourceList)))]
 pub(super) async fn list(State(app): State<Arc<App>>, _: Operator) -> Result<Json<SourceList>, Problem> {
     Ok(Json(SourceList { data: app.registry.sources().await? }))
 }
 
-/// Returns a table
+/// Reads a source
 #[utoipa::path(get, path = "/sources/{table}", tag = "Sources",
     params(("table" = String, Path, description = "The table's name")),
     responses((status = 200, description = "The source", body = Source)))]
@@ -76,8 +76,7 @@ pub(super) async fn get(
 
 /// Changes how a table's items become events
 ///
-/// The change applies to everything that fan-out reads from now on, including changes that were committed a moment
-/// earlier.
+/// Applies to all table changes that fan-out reads from now on, including those that were committed a moment earlier.
 #[utoipa::path(put, path = "/sources/{table}", tag = "Sources", request_body = Source,
     params(("table" = String, Path, description = "The table's name")),
     responses((status = 200, description = "The source as it is now", body = Source)))]
@@ -101,12 +100,12 @@ pub(super) async fn put(
     Ok(Json(source))
 }
 
-/// Removes a table
+/// Removes a source
 ///
-/// Changes that are still in its stream go to stream-failures.
+/// Changes that are still in the table's stream go to the stream-failures queue.
 #[utoipa::path(delete, path = "/sources/{table}", tag = "Sources",
     params(("table" = String, Path, description = "The table's name")),
-    responses((status = 204, description = "It is deleted")))]
+    responses((status = 204, description = "It is removed")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     operator: Operator,

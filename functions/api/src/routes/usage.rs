@@ -1,4 +1,5 @@
-//! `/usage`: what a tenant uses of its budgets; and for the operator `/tenants/{tenant}/budgets`, which sets them.
+//! `/usage`: a tenant's usage and budgets. Operators read and set the budgets of any tenant
+//! (`/tenants/{tenant}/budgets`).
 
 use std::sync::Arc;
 
@@ -80,18 +81,18 @@ async fn usage_of(app: &App, tenant: &TenantId) -> Result<UsageBody, Problem> {
     Ok(UsageBody { budgets: budgets.collect(), days: days.collect() })
 }
 
-/// Shows what the tenant uses
+/// Reads the tenant's usage
 ///
-/// Each budget with its usage, and the counts of the last days.
+/// Returns each budget with its usage, and the counts of the last eight days.
 #[utoipa::path(get, path = "/usage", tag = "Usage", responses((status = 200, description = "The usage", body = UsageBody)))]
 pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<UsageBody>, Problem> {
     usage_of(&app, &admin.tenant).await.map(Json)
 }
 
-/// Whose.
+/// The name of a tenant.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct TenantPath {
     /// The tenant.
     #[param(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")]
@@ -102,9 +103,9 @@ fn read(tenant: &str) -> Result<TenantId, Problem> {
     tenant.parse().map_err(|_| Problem::NotFound("tenant"))
 }
 
-/// Shows what a tenant uses
+/// Reads a tenant's usage
 ///
-/// For the operator: the same as `/usage` shows to the tenant.
+/// For operators. Returns the same as `/usage` returns to the tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/usage", tag = "Usage", params(TenantPath),
     responses((status = 200, description = "The usage", body = UsageBody)))]
 pub(super) async fn of_tenant(
@@ -115,9 +116,9 @@ pub(super) async fn of_tenant(
     usage_of(&app, &read(&tenant)?).await.map(Json)
 }
 
-/// Shows the budgets that the operator set for a tenant
+/// Reads a tenant's budgets
 ///
-/// `null` means the deployment's default.
+/// Returns the limits that an operator set. `null` means the deployment's default.
 #[utoipa::path(get, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "get_budgets", params(TenantPath),
     responses((status = 200, description = "The limits that differ from the defaults", body = Overrides)))]
 pub(super) async fn get_budgets(
@@ -130,7 +131,8 @@ pub(super) async fn get_budgets(
 
 /// Sets a tenant's budgets
 ///
-/// Replaces what was set before. A budget that is not named has the deployment's default. Takes effect within a minute.
+/// Replaces all limits that were set before. An omitted budget gets the deployment's default. Takes effect within a
+/// minute.
 #[utoipa::path(put, path = "/tenants/{tenant}/budgets", tag = "Usage", operation_id = "put_budgets", params(TenantPath),
     request_body = Overrides,
     responses((status = 200, description = "The limits that differ from the defaults now", body = Overrides)))]

@@ -37,7 +37,7 @@ pub mod trial;
 
 /// Registers a webhook
 ///
-/// The response is the only one that contains the secret.
+/// No other response contains this secret.
 #[utoipa::path(post, path = "/webhooks", tag = "Webhooks",
     request_body = ref("#/components/schemas/NewWebhook"),
     responses(
@@ -59,7 +59,7 @@ pub(super) async fn create(
     Ok(response)
 }
 
-/// Which webhooks.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -171,9 +171,9 @@ pub(super) async fn patch(
 
 /// Replaces a webhook's settings
 ///
-/// Fields that are not sent get their defaults. Only `authorization` stays as it is, and is bound to its origin as for
-/// `PATCH`. `If-Match` is required, because a replacement without it could undo another caller's change. A response of
-/// `GET` can be sent back unchanged.
+/// Omitted fields are reset to their defaults, except `authorization`, which is kept. As with `PATCH`, a `url` of
+/// another origin is refused unless `authorization` is sent too. `If-Match` is required, because a replacement without
+/// it could undo another caller's change. A response of `GET` can be sent back unchanged.
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = ref("#/components/schemas/WebhookReplacement"),
     responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]

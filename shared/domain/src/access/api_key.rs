@@ -30,7 +30,7 @@ pub struct ApiKey {
     pub tenant: TenantId,
     /// The application that uses it.
     pub app: AppId,
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// What it may do. Without scopes: everything that an admin may.
     pub scopes: Vec<Scope>,

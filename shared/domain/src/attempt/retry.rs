@@ -7,14 +7,14 @@ use utoipa::ToSchema;
 
 use super::outcome::{Outcome, Verdict};
 
-/// How the waits of a [`RetryPolicy`] grow.
+/// How the wait grows from attempt to attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backoff {
     /// Up to `baseMs` after the first attempt, `factor` times as much after each further one, at most `capMs`.
     #[default]
     Exponential,
-    /// The waits of `scheduleSeconds`, one after another; the last one again if there are more attempts.
+    /// The waits of `scheduleSeconds`, one after another. The last one is repeated if there are more attempts.
     Fixed,
     /// `baseMs` after the first attempt, twice as much after the second, and so on, at most `capMs`.
     Linear,

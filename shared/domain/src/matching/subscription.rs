@@ -17,7 +17,7 @@ use crate::payload::Rendering;
 use crate::value::Value;
 use crate::value::path::FieldPath;
 
-/// What fan-out needs to know of a webhook. An empty list is no condition.
+/// The part of a webhook that fan-out needs. Empty lists are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subscription {
     /// The webhook.
@@ -57,15 +57,15 @@ pub struct Subscription {
     pub ordered: bool,
 }
 
-/// A change of a field from one value to another. A side that is not given matches any value; `null` also matches a
-/// missing field.
+/// A change of a field from one value to another. An omitted side matches any value; `null` also matches a missing
+/// field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transition {
     /// The field.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("status"))]
     pub field: FieldPath,
-    /// Its value before: a text, a number, `true`, `false` or `null`.
+    /// Its value before: a string, a number, `true`, `false` or `null`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(schema_with = scalar, examples("open"))]
     pub from: Option<Value>,
@@ -79,7 +79,7 @@ pub struct Transition {
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::List(_) | Value::Map(_) => {
-            Err(serde::de::Error::custom("must be a text, a number, true, false or null"))
+            Err(serde::de::Error::custom("must be a string, a number, true, false or null"))
         }
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Ok(Some(scalar)),
     }

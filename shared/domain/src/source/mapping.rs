@@ -22,7 +22,7 @@ use crate::value::{Map, Value};
 /// The largest number of fields that a kind may ignore, redact or show as related.
 const MAX_FIELDS: usize = 100;
 
-/// How the items of one kind become events. A template is a text with attributes in braces, such as
+/// How the items of one kind become events. A template is a string with attributes in braces, such as
 /// `orders/{order_id}`; `{sk:ORDER#}` is an attribute without the prefix `ORDER#`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,10 +34,10 @@ pub struct Mapping {
     /// The first word of their event types.
     #[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", examples("order"))]
     pub entity: EntityName,
-    /// The tenant: a template such as `{tenant_id}`, or a fixed text if all items belong to one tenant.
+    /// The tenant: a template such as `{tenant_id}`, or a fixed name if all items belong to one tenant.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("{tenant_id}"))]
     pub tenant: Template,
-    /// The application to which the entity belongs: a template or a fixed text.
+    /// The application to which the entity belongs: a template or a fixed name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("{app_id}"))]
     pub app: Option<Template>,
@@ -47,11 +47,11 @@ pub struct Mapping {
     /// The path of its collection: a template. `entityPath` is `<collection>/<id>`.
     #[schema(value_type = String, min_length = 1, max_length = 255, examples("orders", "pipelinesPackets/{packetId}/comments"))]
     pub collection: Template,
-    /// The receivers' name of the kind. Default: `entity`.
+    /// The kind's name in payloads. Default: `entity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 255, examples("flows/comments"))]
     pub entity_key: Option<String>,
-    /// The attribute with the time at which the entity was created: a text, or seconds since 1970.
+    /// The attribute with the time at which the entity was created: a string, or seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub create_time_attribute: Option<FieldPath>,
@@ -63,7 +63,7 @@ pub struct Mapping {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, examples("softRemoved"))]
     pub soft_delete_attribute: Option<FieldPath>,
-    /// If only these fields change, there is no event. They are sent with the others.
+    /// A change of only these fields causes no event. Payloads contain them like all other fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["last_seen_at"])))]
     pub ignore: Vec<FieldPath>,
@@ -71,7 +71,7 @@ pub struct Mapping {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["password_hash", "address.phone"])))]
     pub redact: Vec<FieldPath>,
-    /// Attributes that are added next to the entity in the payload, by the name that they have there.
+    /// Attributes that payloads contain next to the entity, by their names in the payload.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>, examples(json!({"entityComments": "thread"})))]
     pub related: BTreeMap<String, String>,

@@ -52,7 +52,7 @@ pub enum Method {
     },
     /// A fixed token ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
     Bearer,
-    /// A token that an authorization server issues for client credentials. It is fetched again when it expires.
+    /// A token that an authorization server issues for client credentials. A new one is fetched when it expires.
     OAuth2(OAuth2),
 }
 

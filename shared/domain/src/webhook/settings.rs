@@ -27,7 +27,7 @@ pub const MAX_EVENT_TYPES: usize = 100;
 /// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Settings {
-    /// A name for people; need not be unique.
+    /// A display name; need not be unique.
     #[schema(min_length = 1, max_length = 400, examples("orders to the ERP"))]
     pub name: String,
     /// The plugin that handles it; `webhook` is the only one.
@@ -47,27 +47,27 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
     pub event_types: Vec<EventPattern>,
-    /// Only changes of these tables. Empty: all.
+    /// Only changes of these tables. If empty, all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub sources: Vec<String>,
-    /// Only changes in these collections: their paths, or a source's template for them. Empty: all.
+    /// Only changes in these collections: their paths, or a source's template for them. If empty, all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub collections: Vec<String>,
-    /// Only these operations. Empty: all.
+    /// Only these operations. If empty, all.
     #[serde(default)]
     #[schema(max_items = 3, inline)]
     pub operations: Vec<Operation>,
-    /// Only events of these applications. Empty: all.
+    /// Only events of these applications. If empty, all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 50)]
     pub applications: Vec<AppId>,
-    /// Only events that changed one of these fields: `status`, `address.city`. Empty: all.
+    /// Only events that changed one of these fields: `status`, `address.city`. If empty, all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 50, examples(json!(["status"])))]
     pub changed: Vec<FieldPath>,
-    /// Only events that changed a field in one of these ways. Empty: all.
+    /// Only events that changed a field in one of these ways. If empty, all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub transitions: Vec<Transition>,
@@ -83,7 +83,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub detail: Detail,
-    /// Only these fields of the entity are sent. Empty: all.
+    /// Only these fields of the entity are sent. If empty, all.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 100)]
     pub include: Vec<FieldPath>,
@@ -100,8 +100,8 @@ pub struct Settings {
     #[schema(inline)]
     pub signature_scheme: SignatureScheme,
     /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own (`webhook`), or the one that webhooks of the
-    /// tenant share (`tenant`), which only admins of the tenant may choose. Without it, the setting stays as it is; a
-    /// new webhook gets `webhook`.
+    /// tenant share (`tenant`), which only admins of the tenant may choose. If omitted, the setting is not changed; the
+    /// default of a new webhook is `webhook`.
     #[serde(default)]
     #[schema(inline)]
     pub signing_key: Option<SigningKeyOf>,
@@ -113,7 +113,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub properties: Properties,
-    /// Whether it gets events.
+    /// Whether it receives events.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub enabled: bool,
@@ -121,7 +121,7 @@ pub struct Settings {
     #[serde(default, deserialize_with = "from_object")]
     #[schema(inline)]
     pub retry_policy: RetryPolicy,
-    /// When failures pause it.
+    /// When failures pause the webhook.
     #[serde(default, deserialize_with = "from_object")]
     #[schema(inline)]
     pub auto_pause: AutoPause,
@@ -151,7 +151,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_items = 3)]
     pub further_signatures: Vec<Signature>,
-    /// How bodies are sent. Signatures are always over the bytes that are sent.
+    /// The encoding of request bodies. Signatures always cover the bytes that are sent.
     #[serde(default)]
     #[schema(inline)]
     pub content_encoding: ContentEncoding,
@@ -160,8 +160,8 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 20, examples(json!(["2xx", "409"])))]
     pub success_statuses: Vec<StatusPattern>,
-    /// Whether its deliveries keep an order: `none`, or `entity` if no delivery of an entity may overtake an earlier
-    /// one.
+    /// The order of its deliveries. `none`: each is sent as soon as possible. `entity`: deliveries of one entity are
+    /// sent strictly in order.
     #[serde(default)]
     #[schema(inline)]
     pub ordering: Ordering,
@@ -178,7 +178,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
     pub integration_provider: Option<String>,
-    /// Labels for finding it.
+    /// Labels, by which lists can be filtered.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub tags: Vec<String>,

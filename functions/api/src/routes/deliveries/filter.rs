@@ -1,4 +1,4 @@
-//! Which deliveries of a webhook a list is of.
+//! The filters of a list of a webhook's deliveries.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 use crate::page::Page;
 use crate::problem::Problem;
 
-/// Which deliveries.
+/// The filters of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -50,14 +50,14 @@ pub struct DeliveryQuery {
 }
 
 impl DeliveryQuery {
-    /// Returns where to look at `now`, and how many are asked for.
+    /// Returns the range of deliveries to read, and the limit of the page.
     pub(super) fn range(&self, now: Timestamp) -> Result<(Range, usize), Problem> {
         let (below, limit) = Page::new(self.cursor.clone(), self.limit).read::<DeliveryId>()?;
         let everything = Range { below, ..Range::all(now) };
         let mut from = self.from.unwrap_or(everything.from);
         let mut to = self.to.unwrap_or(everything.to);
         if let Some(event) = self.event_id {
-            // The ids of an event's deliveries have its time.
+            // The ids of an event's deliveries contain the event's time.
             let at = event.timestamp();
             (from, to) = (from.max(at), to.min(at.checked_add(Duration::from_millis(1)).unwrap_or(Timestamp::MAX)));
         }
@@ -77,7 +77,7 @@ impl DeliveryQuery {
     }
 }
 
-/// One of several values, with commas in between.
+/// A list of values, separated by commas. It matches each of them.
 #[derive(Debug)]
 struct OneOf<T>(Vec<T>);
 
@@ -89,7 +89,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOf<T> {
     }
 }
 
-/// A status, or a class of them.
+/// A status, or a class of statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 enum Statuses {
@@ -118,7 +118,7 @@ impl TryFrom<String> for Statuses {
             Some(class) => number(class, 1).map(Self::Class),
             None => number(&text, 3).map(Self::One),
         };
-        found.ok_or("must be a status such as 404 or a class such as 5xx, or several with commas in between")
+        found.ok_or("must be a status such as 404 or a class such as 5xx, or several, separated by commas")
     }
 }
 

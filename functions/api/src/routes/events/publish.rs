@@ -1,4 +1,4 @@
-//! Publishing: what an application reports becomes events like any other.
+//! Publishes events that an application sends. They are handled like the events of tables.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::schema::{Budget, Schema, Unusable};
 /// How many events one request may publish.
 const MAX_EVENTS: usize = 100;
 
-/// The longest id that a caller gives an event, in bytes.
+/// The longest id that a caller may choose for an event, in bytes.
 const MAX_ID_BYTES: usize = 255;
 
 /// How many events with ids are published at once: each takes a transaction.
@@ -49,7 +49,7 @@ pub struct NewEvent {
     /// operation is `created`.
     #[schema(value_type = String, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", examples("invoice.paid"))]
     event_type: EventType,
-    /// The entity as it is now; for a deletion, as it was. Numbers keep their digits.
+    /// The entity as it is now; for a deletion, as it was. Numbers are kept exactly as sent.
     #[serde(deserialize_with = "object")]
     #[schema(value_type = Object, examples(json!({"total": 12.50})))]
     data: Map,
@@ -66,12 +66,13 @@ pub struct NewEvent {
     #[serde(default, deserialize_with = "optional_object")]
     #[schema(value_type = Option<Object>)]
     old_data: Option<Map>,
-    /// Your own id of the event. An application publishes each id once in 30 days.
+    /// Your id for the event. If your application repeats it within 30 days, the event is reported as a duplicate and
+    /// not published again.
     #[schema(min_length = 1, max_length = 255)]
     id: Option<String>,
 }
 
-/// The form of what is published: one event, or a list of them.
+/// The schema of the request body: one event, or a list of events.
 pub struct NewEvents;
 
 impl PartialSchema for NewEvents {
@@ -106,7 +107,7 @@ pub struct Published {
 /// The result of one event of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicationResult {
-    /// 202 if it was published; otherwise the status that it would have got alone.
+    /// 202 if it was published; otherwise the status it would get in a request of its own.
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
@@ -187,10 +188,10 @@ pub(crate) async fn publish(
     Ok((StatusCode::MULTI_STATUS, Json(PublicationResults { results })).into_response())
 }
 
-/// A type, and what something of it happened to.
+/// An event type, and the entity that the event is about.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "shows the form of a path")]
+#[expect(dead_code, reason = "describes path parameters")]
 pub struct AboutPath {
     /// The event's type: at least two words.
     #[param(max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$", example = "contact.changed")]
@@ -200,7 +201,7 @@ pub struct AboutPath {
     entity: String,
 }
 
-/// Publishes an event, in SuperOffice's form
+/// Publishes an event (SuperOffice-compatible path)
 ///
 /// The body is the event's data. If the request follows from a delivery, send its header `webhook-hops` along.
 #[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
@@ -247,17 +248,17 @@ struct Publisher<'a> {
     hops: Hops,
 }
 
-/// The schemas of a request's types; none of a type whose schema was one too many.
+/// The schemas of a request's event types; `None` if the schema exceeded the request's limit of compiled schemas.
 type Schemas = HashMap<EventType, Option<Arc<Schema>>>;
 
 const TOO_MANY_SCHEMAS: &str =
-    "has a schema that is one too many for this request; send events of fewer types at once, or this one again";
+    "has a schema that exceeds the limit of this request; send events of fewer types at once, or this one again";
 
-/// An event that may be published, and the caller's own id of it.
+/// A valid event, and the caller's own id for it.
 struct Ready {
     event: Event,
     own_id: Option<String>,
-    /// How long it is as JSON.
+    /// The size of its JSON, in bytes.
     bytes: u64,
 }
 
@@ -273,7 +274,7 @@ impl<'a> Publisher<'a> {
         said.pop().unwrap_or(Err(Problem::Invalid(Vec::new())))
     }
 
-    /// Publishes those that are as they must be; says of each what became of it.
+    /// Publishes the valid events, and returns the result of each.
     async fn publish(&self, new: Vec<Result<NewEvent, Problem>>) -> Result<Vec<Result<Published, Problem>>, Problem> {
         let types = new.iter().flatten().map(|new| &new.event_type).collect();
         let schemas = self.app.registry.schemas(&self.admin.tenant, types).await?;
@@ -281,7 +282,7 @@ impl<'a> Publisher<'a> {
         let schemas = schemas.into_iter().map(|(event_type, text)| match self.app.schemas.get(&text, &mut budget) {
             Ok(schema) => Ok((event_type, Some(schema))),
             Err(Unusable::TooMany) => Ok((event_type, None)),
-            // It was checked when it was written.
+            // The schema was accepted when it was stored.
             Err(Unusable::Broken(why)) => {
                 Err(StoreError::Inconsistent { key: format!("the schema of {event_type}"), why })
             }
@@ -320,7 +321,7 @@ impl<'a> Publisher<'a> {
         let event = Event { hops: self.hops, ..event };
         let bytes = serde_json::to_string(&event).map_or(usize::MAX, |json| json.len());
         if bytes > MAX_EVENT_BYTES {
-            faults.push(Fault::field("", format!("is larger than {MAX_EVENT_BYTES} bytes as an event")));
+            faults.push(Fault::field("", format!("must be at most {MAX_EVENT_BYTES} bytes as an event")));
         }
         let bytes = bytes as u64;
         if faults.is_empty() { Ok(Ready { event, own_id, bytes }) } else { Err(Problem::Invalid(faults)) }
@@ -328,17 +329,18 @@ impl<'a> Publisher<'a> {
 
     /// Publishes events; returns the id of each, and whether it was published before.
     async fn store(&self, ready: &[&Ready]) -> Result<Vec<(EventId, bool)>, Problem> {
-        // No application is named by nothing.
+        // No application has an empty name, so the tenant itself has a scope of its own.
         let app = self.admin.app.as_ref().map_or("", |app| app.as_str());
         let scope = &joined::key(&["T", self.admin.tenant.as_str(), app]);
-        // Before the budget is spent: what was published before spends nothing, and is answered as before, although the
-        // budget is used up.
+        // Look for earlier publications before spending the budget: duplicates spend nothing, and get the same answer
+        // even if the budget is used up.
         let own_ids = ready.iter().filter_map(|ready| ready.own_id.as_deref());
         let earlier = self.app.events.earlier(scope, own_ids, self.at).await?;
         let published = earlier.into_iter().filter_map(|(own_id, earlier)| Some((own_id, earlier.event?)));
         let mut ids: HashMap<&str, EventId> = published.collect();
         let new = unpublished(ready, &ids);
-        // All of the request or nothing: a caller need not find out which of its events were over the budget.
+        // Spend for all events of the request or for none, so that a caller need not find out which events exceeded the
+        // budget.
         let counts = new.iter().map(|new| Counts { events: 1, published_bytes: new.bytes, ..Counts::default() });
         let more = counts.fold(Counts::default(), Counts::and);
         self.app.usage.spend(&self.admin.tenant, more, self.app.clock.now()).await?;
@@ -363,7 +365,8 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// Returns what of a request is not published yet: of several events with the same own id the first one.
+/// Returns the events of a request that are not published yet. Of several events with the same own id it returns the
+/// first.
 fn unpublished<'a>(ready: &[&'a Ready], published: &HashMap<&str, EventId>) -> Vec<&'a Ready> {
     let mut seen = HashSet::new();
     let mut is_new = |id: &'a str| !published.contains_key(id) && seen.insert(id);

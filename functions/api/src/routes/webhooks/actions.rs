@@ -1,4 +1,4 @@
-//! `/webhooks/{id}/…`: what can be done to a webhook beyond changing its settings.
+//! `/webhooks/{id}/…`: operations on a webhook other than changing its settings.
 
 use std::sync::Arc;
 
@@ -113,9 +113,9 @@ pub struct Rotation {
 
 /// Rotates a webhook's secret
 ///
-/// Both secrets sign until the overlap ends, so that the receiver can change its secret without refusing a delivery.
-/// The response is the only one that contains the new secret. A rotation during an overlap ends that overlap: only the
-/// last two secrets sign.
+/// Both secrets sign until the overlap ends, so that the receiver can change its secret without refusing a delivery. No
+/// other response contains the new secret. A rotation during an overlap ends that overlap: only the last two secrets
+/// sign.
 #[utoipa::path(post, path = "/webhooks/{id}/secret/rotate", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = Option<Rotation>,
     responses((status = 200, description = "The webhook and its new secret", body = WebhookWithSecret)))]

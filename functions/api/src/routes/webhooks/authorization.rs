@@ -1,4 +1,4 @@
-//! `/webhooks/{id}/authorization`: set, shown without its secret, and removed.
+//! `/webhooks/{id}/authorization`: sets, reads (without the secret) and removes a webhook's authorization.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn shown(webhook: Webhook) -> Result<Shown, Problem> {
     Ok((etag(webhook.audit.version), Json(authorization)))
 }
 
-/// Sets how a webhook's requests are authorized
+/// Sets a webhook's authorization
 ///
 /// Applies to every request from the next attempt on, and replaces what was set before. The secret is stored in Secrets
 /// Manager and never shown again. The webhook's version increases, unless nothing changes. The credential is sent only
@@ -44,7 +44,7 @@ pub(crate) async fn put_authorization(
     shown(authorization::put(&app, &admin, &id, if_match, &given).await?.webhook)
 }
 
-/// Shows how a webhook's requests are authorized
+/// Reads a webhook's authorization
 ///
 /// The response does not contain the secret.
 #[utoipa::path(get, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath),
@@ -57,7 +57,7 @@ pub(crate) async fn get_authorization(
     shown(visible(&app, &admin, &id).await?.webhook)
 }
 
-/// Removes how a webhook's requests are authorized
+/// Removes a webhook's authorization
 ///
 /// From the next attempt on, requests have no `Authorization` header. The secret enters Secrets Manager's recovery
 /// window of 30 days.

@@ -1,4 +1,4 @@
-//! Why a webhook gets an event, and what a change of it would have done. Both look, and write nothing.
+//! Explains whether a webhook gets an event, and tries a change of a webhook on past events. Both only read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ use crate::registration::visible;
 use crate::sample::SampleBody;
 use crate::{App, events};
 
-/// How many events a dry run looks at unless the caller says otherwise.
+/// How many events a dry run evaluates by default.
 const DEFAULT_EVENTS: usize = 100;
 
-/// How many it looks at at most.
+/// The largest number of events that a dry run evaluates.
 const MAX_EVENTS: usize = 1000;
 
-/// How many events are held at a time: each may be large.
+/// How many events are in memory at a time, because each may be large.
 const AT_A_TIME: usize = 50;
 
-/// How long a dry run goes on: it holds a process of all tenants meanwhile.
+/// The time limit of a dry run, which occupies a process that serves all tenants.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// The event to explain: a past event or a sample.
@@ -45,7 +45,7 @@ pub struct ExplainRequest {
     /// The id of a past event.
     #[schema(value_type = Option<String>, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     event_id: Option<EventId>,
-    /// An invented event.
+    /// A sample event.
     sample: Option<SampleBody>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn explain(
     let event = match request {
         ExplainRequest { event_id: Some(event), sample: None } => {
             let event = events::visible(&app, &admin, event).await?;
-            event.ok_or_else(|| invalid(Fault::field("/event_id", "is no event, or one that is not kept any more")))?
+            event.ok_or_else(|| invalid(Fault::field("/event_id", "is not an event, or is no longer stored")))?
         }
         ExplainRequest { event_id: None, sample: Some(sample) } => {
             let sample = Sample::from(sample);
@@ -89,7 +89,7 @@ pub(crate) async fn explain(
             let id = EventId::from_parts(now, runtime::random::bits());
             sample.event(id, webhook.tenant.clone(), &webhook.settings, now)
         }
-        _ => return Err(invalid(Fault::field("", "must have an event_id or a sample, and not both"))),
+        _ => return Err(invalid(Fault::field("", "must have either event_id or sample"))),
     };
     let Explanation { wants, event_type, conditions } = webhook.explain(&event);
     let rendered = event_type.as_ref().map(|event_type| webhook.settings.rendering().render(&event, event_type));
@@ -133,9 +133,9 @@ pub struct DryRun {
     added: Vec<NamedEvent>,
     /// Events that it would no longer get; at most 100.
     removed: Vec<NamedEvent>,
-    /// How many it gets before and after the change, but with a different body.
+    /// Number of events received both before and after, with a different body.
     changed_payloads: usize,
-    /// Some of these.
+    /// Examples of them.
     examples: Vec<ChangedPayload>,
     /// Events that it would get but whose template would fail, and events that take too much work to evaluate; at most
     /// 100.
@@ -161,7 +161,7 @@ pub struct ChangedPayload {
     after: String,
 }
 
-/// An event without a body.
+/// An event that could not be rendered or evaluated.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FailedPayload {
     #[schema(value_type = String)]
@@ -205,7 +205,7 @@ pub(crate) async fn dry_run(
     Path(id): Path<String>,
     JsonBody(mut request): JsonBody<DryRunRequest>,
 ) -> Result<Json<DryRun>, Problem> {
-    // Nothing is sent, so it makes no difference which one it is.
+    // Nothing is sent, so the authorization makes no difference.
     request.webhook.remove("authorization");
     let record = visible(&app, &admin, &id).await?;
     let wanted = request.events.unwrap_or(DEFAULT_EVENTS);
@@ -225,7 +225,7 @@ pub(crate) async fn dry_run(
         let seen = |event: &Event| event.is_visible_to(admin.app.as_ref());
         let page = app.events.list(&admin.tenant, events::kept(started, below), few, seen).await?;
         for event in &page.events {
-            // One at least: an answer about nothing says nothing.
+            // At least one event is evaluated, because a result about none is useless.
             if rehearsal.looked_at > 0 && is_late() {
                 return Ok(Json(DryRun::new(rehearsal, false)));
             }

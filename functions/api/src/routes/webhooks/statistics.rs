@@ -1,4 +1,4 @@
-//! `/webhooks/{id}/statistics`: what a webhook's attempts add up to, in all and hour by hour.
+//! `/webhooks/{id}/statistics`: totals of a webhook's attempts, overall and by hour.
 
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ use crate::registration::visible;
 pub struct StatisticsBody {
     #[schema(value_type = String)]
     webhook_id: WebhookId,
-    /// All attempts.
+    /// The number of attempts.
     total_calls: u64,
-    /// Failed attempts.
+    /// The number of failed attempts.
     total_errors: u64,
     /// Failed attempts since the last success.
     consecutive_failures: u64,
@@ -54,11 +54,11 @@ pub struct HourBody {
     /// When the hour began.
     #[schema(value_type = String, format = DateTime)]
     hour: Timestamp,
-    /// Attempts.
+    /// The number of attempts.
     calls: u64,
-    /// Failed attempts.
+    /// The number of failed attempts.
     errors: u64,
-    /// Successful attempts.
+    /// The number of successful attempts.
     delivered: u64,
     /// The mean duration of an attempt, in milliseconds.
     mean_duration_ms: Option<u64>,
@@ -92,7 +92,7 @@ impl StatisticsBody {
     }
 }
 
-/// Shows a webhook's statistics
+/// Reads a webhook's statistics
 ///
 /// The totals of all attempts, and of the last 48 hours, hour by hour (UTC). An attempt counts for the hour in which it
 /// began; attempts that ended together may all count for the hour of the last one.

@@ -1,4 +1,4 @@
-//! Trying a webhook: a real delivery now, or a look at what would be sent.
+//! Tries a webhook: sends a test, or previews the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use domain::access::tenant::TenantId;
 use domain::delivery::message::{Body, Message};
+use domain::delivery::redelivery::Refusal;
 use domain::delivery::request::{Sending, request};
 use domain::event::Event;
 use domain::id::EventId;
@@ -34,13 +35,13 @@ use crate::registration::input::{Input, NewWebhook};
 use crate::registration::visible;
 use crate::sample::SampleBody;
 
-/// How much longer than the webhook's own timeout a test may take: it has ended after that, or will never be attempted.
+/// How much longer than the webhook's own timeout a test may take. After that, it has ended or will never be attempted.
 const QUEUE_TIME: Duration = Duration::from_secs(8);
 
-/// How long a request waits for the outcome: it holds a process of all tenants meanwhile.
+/// How long a request waits for the outcome. Meanwhile it occupies a process that serves all tenants.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// How often the ledger is asked.
+/// How often the ledger is read.
 const POLL: Duration = Duration::from_millis(100);
 
 fn invalid(fault: Fault) -> Problem {
@@ -49,16 +50,16 @@ fn invalid(fault: Fault) -> Problem {
 
 /// Sends a test
 ///
-/// Sends a real, signed delivery, even if the webhook is disabled or paused. It is attempted once. The answer contains
-/// the receiver's response. It is 202 if the receiver has not responded for two seconds: the delivery continues, and
-/// `Location` is where to read its outcome. A tenant may run two tests at once.
+/// Sends a real, signed delivery, even if the webhook is disabled or paused. It is attempted once. The result contains
+/// the receiver's response. Returns 202 if the receiver does not answer within two seconds; delivery continues, and
+/// `Location` is the delivery's URL. A tenant may run two tests at once.
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "Webhooks", params(WebhookPath),
     request_body = Option<SampleBody>,
     responses(
         (status = 200, description = "The outcome", body = DeliveryBody),
         (status = 202, description = "The receiver has not responded yet", body = DeliveryBody,
             headers(("Location" = String, description = "Where to read the delivery"))),
-        (status = 409, description = "The webhook is an inbound one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The webhook is inbound", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Two tests are running", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn test(
@@ -69,7 +70,7 @@ pub(crate) async fn test(
 ) -> Result<Response, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
     if webhook.settings.direction == Direction::Inbound {
-        return Err(Problem::Conflict("nothing is sent to an inbound webhook; call its url".to_owned()));
+        return Err(Problem::Conflict(Refusal::Inbound.to_string()));
     }
     let (sample, now) = (Sample::from(sample), app.clock.now());
     let id = EventId::from_parts(now, runtime::random::bits());
@@ -110,14 +111,14 @@ pub(crate) async fn test(
     Ok(response)
 }
 
-/// Takes one of the tenant's places for tests: a free one, or one whose test has ended without giving it back, because its process
-/// had answered already or died.
+/// Takes one of the tenant's test slots: a free one, or one whose test has ended without releasing it, because its
+/// process had already answered or died.
 async fn take_place(app: &App, tenant: &TenantId, test: &RunningTest) -> Result<u8, Problem> {
     let now = app.clock.now();
     let mut free_at = test.expires_at;
     for place in 0..TEST_PLACES {
         let mut instead_of = None;
-        // Twice: once, and once more if who holds it has ended.
+        // Try again if the test that has the slot has ended.
         for _ in 0..2 {
             let Some(held) = app.registry.take_test_place(tenant, place, test, instead_of, now).await? else {
                 return Ok(place);
@@ -132,10 +133,10 @@ async fn take_place(app: &App, tenant: &TenantId, test: &RunningTest) -> Result<
     Err(Problem::TooManyTests(u64::try_from(free_at - now.as_second()).unwrap_or(0).max(1)))
 }
 
-/// Gives a place back. If that fails the place is free once its test is looked up, or expires.
+/// Releases a test slot. If that fails, the slot is free when another test finds this one ended, or when it expires.
 async fn leave_place(app: &App, tenant: &TenantId, place: u8, test: &RunningTest) {
     if let Err(error) = app.registry.leave_test_place(tenant, place, test.delivery).await {
-        tracing::warn!(%error, "a place for a test was not given back");
+        tracing::warn!(%error, "cannot release a test slot");
     }
 }
 
@@ -167,15 +168,15 @@ pub struct Preview {
 pub struct PreviewedRequest {
     method: &'static str,
     url: String,
-    /// The headers that Dynahook sets. Signatures use the given secret, or otherwise a sample secret that verifies
-    /// nothing; so do signatures with a key pair. An authorization is masked.
+    /// The headers that Dynahook sets. Signed with the given secret, or with a sample secret. Sample and key-pair
+    /// signatures cannot be verified. Authorization is masked.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: serde_json::Map<String, serde_json::Value>,
     /// The payload. These bytes are signed and sent; with `content_encoding: gzip`, their compressed form is.
     body: String,
 }
 
-/// What a configuration form shows of the item ("Form RAW Response").
+/// Values for a configuration form ("Form RAW Response"), taken from the sample.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Form {
     /// Whether the item is soft deleted.
@@ -183,7 +184,7 @@ pub struct Form {
     soft_removed: bool,
     /// The item's status.
     status: Option<String>,
-    /// What the webhook was configured for.
+    /// The provider for which the webhook was configured.
     #[serde(rename = "integrationProvider")]
     integration_provider: Option<IntegrationProvider>,
 }

@@ -135,7 +135,7 @@ fn an_application_gets_no_other_one_s_events(
 }
 
 #[rstest]
-#[case::list(json!({"field": "a", "to": ["b"]}), "must be a text, a number, true, false or null")]
+#[case::list(json!({"field": "a", "to": ["b"]}), "must be a string, a number, true, false or null")]
 #[case::field(json!({"field": "a..b"}), "must be names joined by dots")]
 #[case::unknown(json!({"field": "a", "form": 1}), "unknown field `form`")]
 fn refuses_transitions(#[case] transition: Json, #[case] detail: &str) {
