@@ -104,7 +104,7 @@ pub fn read<'a>(
 fn named_type(webhook: &Webhook, said: Option<EventType>) -> Option<EventType> {
     let named = &webhook.settings.event_types;
     match said {
-        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.matches(&said)) => Some(said),
+        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.asks_for(&said)) => Some(said),
         Some(_) => None,
         None => named.first().and_then(EventPattern::exact).or_else(|| DEFAULT_TYPE.parse().ok()),
     }
@@ -165,6 +165,7 @@ mod tests {
     #[case::github_form(&[], Some("push"), "payload=%7B%7D", Some("push"))]
     #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
+    #[case::another_name_of_it(&["lead.updated"], None, r#"{"type":"lead.changed"}"#, Some("lead.changed"))]
     #[case::says_nothing(&["lead.created"], None, r#"{"name":"Anna"}"#, Some("lead.created"))]
     #[case::what_the_service_says(&[], None, r#"{"type":"webhook.paused"}"#, Some("inbound.received"))]
     #[case::without_a_type(&[], None, "[1, 2]", Some("inbound.received"))]

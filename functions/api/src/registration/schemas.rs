@@ -15,7 +15,7 @@ pub(crate) struct NewWebhookOnly {
     /// How its requests are authorized, in addition to the signature.
     authorization: Option<AuthorizationWithSecret>,
     /// The same as `url`.
-    #[schema(nullable = false, max_length = 2048)]
+    #[schema(nullable = false, max_length = 4000)]
     target_url: Option<String>,
     /// The same as `event_types`, separated by commas.
     #[schema(nullable = false, examples("contact.created,person.changed"))]
@@ -59,7 +59,7 @@ pub(crate) enum AuthorizationWithSecret {
     /// A token that an authorization server issues for client credentials.
     OAuth2 {
         /// Where tokens are fetched. The same restrictions apply as to the webhook's `url`.
-        #[schema(max_length = 2048, examples("https://login.example.com/oauth2/token"))]
+        #[schema(max_length = 4000, examples("https://login.example.com/oauth2/token"))]
         token_url: String,
         /// The client's id at the authorization server.
         #[schema(min_length = 1, max_length = 255)]

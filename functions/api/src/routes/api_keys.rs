@@ -32,7 +32,7 @@ pub struct NewApiKey {
     #[schema(min_length = 1, max_length = 400, examples("the CRM's connector"))]
     name: String,
     /// The application that uses it.
-    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
+    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
     app_id: AppId,
     /// What it may do. Without scopes, everything that an application may do.
     #[serde(default)]

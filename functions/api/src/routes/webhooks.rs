@@ -71,7 +71,7 @@ pub struct WebhookQuery {
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
     /// Only those of this application.
-    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
+    #[param(value_type = String, required = false, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     app_id: Option<AppId>,
     /// Only those of this connector.
     #[param(value_type = String, required = false)]
@@ -113,7 +113,7 @@ impl WebhookQuery {
             && self
                 .event_type
                 .as_ref()
-                .is_none_or(|event_type| settings.event_types.iter().any(|pattern| pattern.matches(event_type)))
+                .is_none_or(|event_type| settings.event_types.iter().any(|pattern| pattern.asks_for(event_type)))
             && is(self.enabled.as_ref(), &settings.enabled)
             && is(self.state.as_ref(), &(webhook.state() as u8))
             && is(self.direction.as_ref(), &settings.direction)

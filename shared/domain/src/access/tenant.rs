@@ -4,23 +4,26 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Returns whether a text is 1 to 128 letters, digits and `_ . @ + = -`, which are valid in both a Secrets Manager path
+/// Returns whether a text consists of letters, digits and `_ . @ + = -`, which are valid in both a Secrets Manager path
 /// and a partition key.
-fn is_name(text: &str) -> bool {
-    (1..=128).contains(&text.len())
+fn is_name(text: &str, max_characters: usize) -> bool {
+    (1..=max_characters).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@+=-".contains(&byte))
 }
 
 /// The text is not a valid name of a tenant or an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to 128 characters of A-Z a-z 0-9 _ . @ + = -")]
-pub struct NameError;
+#[error("must be 1 to {max_characters} characters of A-Z a-z 0-9 _ . @ + = -")]
+pub struct NameError {
+    /// How long the name may be.
+    pub max_characters: usize,
+}
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident, $max:literal;)+) => {$(
         $(#[$doc])*
         ///
-        /// 1 to 128 characters of `A-Z a-z 0-9 _ . @ + = -`.
+        #[doc = concat!("1 to ", $max, " characters of `A-Z a-z 0-9 _ . @ + = -`.")]
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(into = "String", try_from = "String")]
         pub struct $name(String);
@@ -37,7 +40,7 @@ macro_rules! names {
             type Error = NameError;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
-                if is_name(&text) { Ok(Self(text)) } else { Err(NameError) }
+                if is_name(&text, $max) { Ok(Self(text)) } else { Err(NameError { max_characters: $max }) }
             }
         }
 
@@ -65,9 +68,10 @@ macro_rules! names {
 
 names! {
     /// The company or organization that a webhook belongs to.
-    TenantId;
-    /// An application: a client of the tenant with tokens of its own.
-    AppId;
+    TenantId, 128;
+    /// An application: a client of the tenant with tokens of its own. SuperOffice's application tokens have up to 200
+    /// characters.
+    AppId, 200;
 }
 
 #[cfg(test)]
@@ -86,6 +90,14 @@ mod tests {
     #[case::accent("acmé", false)]
     fn says_what_a_tenant_is(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(text.parse::<TenantId>().is_ok(), valid);
+    }
+
+    #[test]
+    fn an_application_may_have_a_longer_name_than_a_tenant() {
+        let of = |length: usize| "a".repeat(length);
+        assert!(of(128).parse::<TenantId>().is_ok() && of(200).parse::<AppId>().is_ok());
+        let refused = [of(129).parse::<TenantId>().unwrap_err(), of(201).parse::<AppId>().unwrap_err()];
+        assert_eq!(refused.map(|error| error.max_characters), [128, 200]);
     }
 
     proptest! {

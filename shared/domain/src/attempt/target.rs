@@ -15,7 +15,7 @@ pub use own::{Own, ParseOwnError};
 pub use ports::{ParsePortRangeError, PortRange};
 
 /// The longest URL that is accepted, in bytes.
-pub const MAX_URL_BYTES: usize = 2048;
+pub const MAX_URL_BYTES: usize = 4000;
 
 /// What the operator allows in addition to the public internet over TLS. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -75,7 +75,7 @@ impl JobScope {
     }
 
     fn takes_type(&self, event_type: &EventType) -> bool {
-        self.event_types.is_empty() || self.event_types.iter().any(|pattern| pattern.matches(event_type))
+        self.event_types.is_empty() || self.event_types.iter().any(|pattern| pattern.asks_for(event_type))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::access::tenant::AppId;
 use crate::budget;
-use crate::event::Event;
-use crate::event::types::{EventType, Operation};
+use crate::event::types::{EventType, Operation, SOFT_DELETED};
+use crate::event::{Event, Removal};
 use crate::value::Value;
 
 /// The source of events about webhooks and deliveries.
@@ -68,14 +68,22 @@ impl Event {
         }
     }
 
-    /// Returns the types that the event has in addition to its own: `packet.status_changed` for each attribute that an
-    /// update changed, sorted by name, and SuperOffice's name for the errors of a webhook.
+    /// Returns the types that the event has in addition to its own: the [other name](EventType::synonym) of its own
+    /// type, `packet.status_changed` for each attribute that an update changed, sorted by name, and SuperOffice's name
+    /// for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
+        let soft_deleted = || self.event_type.with_last_word(SOFT_DELETED).filter(|_| self.is_soft_deletion());
+        let synonym = self.event_type.synonym().or_else(soft_deleted);
         let updated =
             (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
         let changed = updated.into_iter().flat_map(move |(entity, _)| {
             self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
         });
-        changed.chain(alias(self))
+        synonym.into_iter().chain(changed).chain(alias(self))
+    }
+
+    /// Returns whether the event is a deletion that only marked the entity, and is named as a deletion.
+    fn is_soft_deletion(&self) -> bool {
+        self.removal == Some(Removal::Soft) && self.event_type.as_str().ends_with(".deleted")
     }
 }

@@ -47,6 +47,12 @@ impl EventPattern {
         }
     }
 
+    /// Returns whether the pattern matches the type by any of its names: `person.updated` asks for `person.changed` too.
+    #[must_use]
+    pub fn asks_for(&self, event_type: &EventType) -> bool {
+        self.matches(event_type) || event_type.synonym().is_some_and(|name| self.matches(&name))
+    }
+
     /// Returns the texts of all patterns that match the type.
     pub fn texts_matching(event_type: &EventType) -> impl Iterator<Item = String> {
         let text = event_type.as_str();
@@ -118,6 +124,19 @@ mod tests {
     fn says_what_it_asks_for(#[case] pattern: &str, #[case] event_type: &str, #[case] matches: bool) {
         let (pattern, event_type): (EventPattern, EventType) = (pattern.parse().unwrap(), event_type.parse().unwrap());
         assert_eq!(pattern.matches(&event_type), matches);
+    }
+
+    #[rstest]
+    #[case::same_name("person.changed", "person.changed", true)]
+    #[case::other_name("person.changed", "person.updated", true)]
+    #[case::the_reverse("person.updated", "person.changed", true)]
+    #[case::group("*.changed", "person.updated", true)]
+    #[case::soft_deletion("person.deleted", "person.softdeleted", true)]
+    #[case::deletion("person.softdeleted", "person.deleted", false)]
+    #[case::other_entity("contact.changed", "person.updated", false)]
+    fn asks_for_a_type_by_either_name(#[case] pattern: &str, #[case] event_type: &str, #[case] asks: bool) {
+        let (pattern, event_type): (EventPattern, EventType) = (pattern.parse().unwrap(), event_type.parse().unwrap());
+        assert_eq!(pattern.asks_for(&event_type), asks);
     }
 
     #[rstest]

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::hops::Hops;
 use super::operational::{PUBLISHED, is_reserved};
 use super::state::State;
-use super::types::{EventType, Operation};
-use super::{Entity, Event, sequence};
+use super::types::{EventType, Operation, SOFT_DELETED};
+use super::{Entity, Event, Removal, sequence};
 use crate::access::tenant::{AppId, TenantId};
 use crate::fault::FieldError;
 use crate::id::EventId;
@@ -39,6 +39,7 @@ impl Fact {
     pub fn event(self, id: EventId, tenant: TenantId, at: Timestamp) -> Event {
         let (entity, word) = self.event_type.as_str().rsplit_once('.').unwrap_or((self.event_type.as_str(), ""));
         let operation = Operation::from_word(word);
+        let removal = (word == SOFT_DELETED).then_some(Removal::Soft);
         let entity = Entity {
             id: self.entity_id,
             key: self.entity_key.unwrap_or_else(|| entity.to_owned()),
@@ -70,7 +71,7 @@ impl Fact {
             new: new.map(state),
             entity,
             update_mask,
-            removal: None,
+            removal,
             hops: Hops::NONE,
         }
     }
@@ -147,6 +148,8 @@ mod tests {
     #[case::updated("invoice.updated", None, Operation::Updated, (false, true), None)]
     #[case::updated_from("invoice.updated", Some(json!({"n": 1})), Operation::Updated, (true, true), Some("n"))]
     #[case::deleted("invoice.deleted", None, Operation::Deleted, (true, false), None)]
+    #[case::changed("invoice.changed", Some(json!({"n": 1})), Operation::Updated, (true, true), Some("n"))]
+    #[case::soft_deleted("invoice.softdeleted", None, Operation::Deleted, (true, false), None)]
     fn is_an_event_like_any_other(
         #[case] event_type: &str,
         #[case] old: Option<serde_json::Value>,
@@ -168,6 +171,7 @@ mod tests {
         assert_eq!((event.operation, event.old.is_some(), event.new.is_some()), (operation, states.0, states.1));
         assert_eq!((event.entity.path().as_str(), event.entity.key.as_str()), ("invoices/in_1", "invoice"));
         assert_eq!(event.update_mask, changed.map(|path| vec![path.to_owned()]));
+        assert_eq!(event.removal, event_type.ends_with("softdeleted").then_some(Removal::Soft));
         assert_eq!(serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(), event);
     }
 

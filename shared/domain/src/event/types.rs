@@ -19,16 +19,23 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Parses the last word of an event type. Any other word than the three means that the entity was created.
+    /// Parses the last word of an event type. SuperOffice's words mean what Dynahook's do: `changed` is an update, and
+    /// `softdeleted` is a deletion. Any other word means that the entity was created.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
-            "updated" => Self::Updated,
-            "deleted" => Self::Deleted,
+            "updated" | CHANGED => Self::Updated,
+            "deleted" | SOFT_DELETED => Self::Deleted,
             _ => Self::Created,
         }
     }
 }
+
+/// SuperOffice's word for `updated`.
+const CHANGED: &str = "changed";
+
+/// SuperOffice's word for `deleted`, if the entity was only marked as deleted.
+pub(crate) const SOFT_DELETED: &str = "softdeleted";
 
 impl Operation {
     /// Returns the word, as in an event type.
@@ -78,6 +85,26 @@ impl EventType {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the other name of the type, if its last word is one of those that SuperOffice and Dynahook name
+    /// differently: `person.changed` and `person.updated` are the same type. A `person.softdeleted` is a
+    /// `person.deleted` too, but not the reverse: only an event knows [how its entity was removed](super::Removal).
+    #[must_use]
+    pub fn synonym(&self) -> Option<Self> {
+        let (_, last) = self.0.rsplit_once('.')?;
+        match last {
+            CHANGED => self.with_last_word("updated"),
+            "updated" => self.with_last_word(CHANGED),
+            SOFT_DELETED => self.with_last_word("deleted"),
+            _ => None,
+        }
+    }
+
+    /// Returns the type with another last word, if it is not too long.
+    pub(crate) fn with_last_word(&self, word: &str) -> Option<Self> {
+        let (entity, _) = self.0.rsplit_once('.')?;
+        format!("{entity}.{word}").parse().ok()
     }
 }
 
@@ -148,5 +175,31 @@ impl From<EntityName> for String {
 impl fmt::Display for EntityName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::updated("person.updated", Operation::Updated, Some("person.changed"))]
+    #[case::changed("person.changed", Operation::Updated, Some("person.updated"))]
+    #[case::more_words("crm.person.changed", Operation::Updated, Some("crm.person.updated"))]
+    #[case::deleted("person.deleted", Operation::Deleted, None)]
+    #[case::soft_deleted("person.softdeleted", Operation::Deleted, Some("person.deleted"))]
+    #[case::created("person.created", Operation::Created, None)]
+    #[case::another_word("rfp.status_changed", Operation::Created, None)]
+    #[case::one_word("changed", Operation::Updated, None)]
+    fn superoffice_has_words_of_its_own(
+        #[case] text: &str,
+        #[case] operation: Operation,
+        #[case] synonym: Option<&str>,
+    ) {
+        let event_type: EventType = text.parse().unwrap();
+        assert_eq!(Operation::from_word(text.rsplit('.').next().unwrap()), operation);
+        assert_eq!(event_type.synonym(), synonym.map(|text| text.parse().unwrap()));
     }
 }

@@ -80,9 +80,9 @@ fn changed_attributes<'a>(view: &'a View<'_>) -> Vec<&'a str> {
 /// marked as deleted.
 fn event_name(view: &View<'_>) -> String {
     let entity = view.entity_name();
-    if view.is_own(Operation::Updated) {
+    if view.is_named(Operation::Updated) {
         format!("{entity}.changed")
-    } else if view.is_own(Operation::Deleted) && view.event.removal == Some(Removal::Soft) {
+    } else if view.is_named(Operation::Deleted) && view.event.removal == Some(Removal::Soft) {
         format!("{entity}.softdeleted")
     } else {
         view.event_type.to_string()

@@ -116,11 +116,10 @@ impl<'a> View<'a> {
         self.event.event_type.as_str().rsplit_once('.').map_or(self.event.event_type.as_str(), |(entity, _)| entity)
     }
 
-    /// Returns whether the event is shown under its own type, and that type is `<entity>.<operation>`.
-    pub(super) fn is_own(&self, operation: Operation) -> bool {
-        let of_operation =
-            || self.event_type.as_str().rsplit_once('.').is_some_and(|(_, last)| last == operation.to_string());
-        self.event.operation == operation && *self.event_type == self.event.event_type && of_operation()
+    /// Returns whether the type under which the event is shown is `<entity>.<operation>`, and the event is of it.
+    pub(super) fn is_named(&self, operation: Operation) -> bool {
+        let word = self.event_type.as_str().rsplit_once('.').map(|(_, last)| last);
+        self.event.operation == operation && word == Some(operation.as_str())
     }
 }
 

@@ -204,9 +204,11 @@ impl Mapping {
         if self.collection.to_string().ends_with('/') {
             fault("/collection", "must not end with a slash".to_owned());
         }
-        for (field, template) in [("/tenant", Some(&self.tenant)), ("/app", self.app.as_ref())] {
-            let fixed = template.filter(|template| template.is_fixed());
-            if let Some(Err(error)) = fixed.map(|template| template.to_string().parse::<TenantId>()) {
+        let fixed = |template: &Template| template.is_fixed().then(|| template.to_string());
+        let tenant = fixed(&self.tenant).and_then(|text| text.parse::<TenantId>().err());
+        let app = self.app.as_ref().and_then(fixed).and_then(|text| text.parse::<AppId>().err());
+        for (field, error) in [("/tenant", tenant), ("/app", app)] {
+            if let Some(error) = error {
                 fault(field, format!("{error}; write an attribute in braces, such as {{tenant_id}}"));
             }
         }

@@ -233,8 +233,8 @@ fn derived_types_name_what_changed() {
     let types: Vec<String> = event[0].derived_types().map(String::from).collect();
     assert_eq!(
         types,
-        ["film.a_changed", "film.c_changed", "film.status_changed"],
-        "sorted by name, whether added, changed or removed"
+        ["film.changed", "film.a_changed", "film.c_changed", "film.status_changed"],
+        "its own other name, and then sorted by name, whether added, changed or removed"
     );
     let created = films().events(change(Images::Insert(film("acme", "A")))).unwrap();
     assert_eq!(created[0].derived_types().count(), 0);

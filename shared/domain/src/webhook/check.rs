@@ -2,7 +2,7 @@
 
 use super::headers::{self, SECRET, is_ours, is_token};
 use super::limits::AutoPause;
-use super::settings::{Direction, MAX_EVENT_TYPES, Settings};
+use super::settings::{Direction, MAX_EVENT_TYPES, MAX_EVENTS_CHARACTERS, Settings};
 use super::signing::pointers;
 use crate::attempt::answer::MAX_STATUS_PATTERNS;
 use crate::attempt::target::TargetPolicy;
@@ -74,8 +74,15 @@ impl Settings {
         for (pointer, _) in counts.iter().filter(|(_, count)| *count > MAX_NAMES) {
             fault(pointer, format!("must have at most {MAX_NAMES} entries"));
         }
-        if self.event_types.len() > MAX_EVENT_TYPES {
-            fault("/event_types", format!("must name at most {MAX_EVENT_TYPES} event types"));
+        let characters = self.event_types.iter().map(|pattern| pattern.as_str().len() + 1).sum::<usize>();
+        if self.event_types.len() > MAX_EVENT_TYPES && characters > MAX_EVENTS_CHARACTERS + 1 {
+            fault(
+                "/event_types",
+                format!(
+                    "must name at most {MAX_EVENT_TYPES} event types, or more that have at most {MAX_EVENTS_CHARACTERS} \
+                     characters together"
+                ),
+            );
         }
         for (pointer, names) in
             [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]

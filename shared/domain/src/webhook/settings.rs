@@ -21,8 +21,12 @@ use crate::signing::signature::{Encoding, Signature, SignatureScheme};
 use crate::value::object::from_object;
 use crate::value::path::FieldPath;
 
-/// How many event types a webhook may name.
+/// How many event types a webhook may name, however long they are.
 pub const MAX_EVENT_TYPES: usize = 100;
+
+/// How many characters the event types may have together, with commas in between, if there are more of them: as many as
+/// SuperOffice's `events`.
+pub const MAX_EVENTS_CHARACTERS: usize = 4000;
 
 /// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -40,12 +44,13 @@ pub struct Settings {
     pub direction: Direction,
     /// Where deliveries are sent. Must be omitted for an inbound webhook, whose URL is generated.
     #[serde(default)]
-    #[schema(max_length = 2048, examples("https://example.com/webhooks"))]
+    #[schema(max_length = 4000, examples("https://example.com/webhooks"))]
     pub url: String,
     /// Event types or patterns; all types if the list is empty. `order.*` matches every type of an order, `*.deleted`
-    /// every deletion, and `order.status_changed` an update that changed the attribute `status`.
+    /// every deletion, and `order.status_changed` an update that changed the attribute `status`. Up to 100, or more if
+    /// they have at most 4,000 characters together, with commas in between.
     #[serde(default)]
-    #[schema(max_items = 100, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
+    #[schema(max_items = 2000, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
     pub event_types: Vec<EventPattern>,
     /// Only changes of these tables. If empty, all.
     #[serde(default)]
@@ -321,7 +326,8 @@ pub(super) mod tests {
     #[case::long_name(json!({"name": "é".repeat(401)}), "/name")]
     #[case::other_plugin(json!({"type": "crmscript"}), "/type")]
     #[case::url(json!({"url": "ftp://example.com"}), "/url")]
-    #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("a.b{n}")).collect::<Vec<_>>()}), "/event_types")]
+    #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("an_entity_with_a_long_name.and_word_{n:03}")).collect::<Vec<_>>()}), "/event_types")]
+    #[case::far_too_many_types(json!({"event_types": vec!["a"; 2001]}), "/event_types")]
     #[case::empty_source(json!({"sources": [""]}), "/sources/0")]
     #[case::too_many_tags(json!({"tags": vec!["a"; 51]}), "/tags")]
     #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
@@ -347,6 +353,9 @@ pub(super) mod tests {
     #[case::all_of_a_table(json!({"event_types": [], "sources": ["orders"]}))]
     #[case::all_deletions(json!({"event_types": [], "operations": ["deleted"]}))]
     #[case::inbound(json!({"direction": "inbound", "url": "", "event_types": []}))]
+    #[case::long_types(json!({"event_types": vec!["a".repeat(128); 100]}))]
+    #[case::a_long_list_of_events(json!({"event_types": vec!["a"; 2000]}))]
+    #[case::a_long_url(json!({"url": format!("https://example.com/{}", "a".repeat(3980))}))]
     fn allows(#[case] more: serde_json::Value) {
         assert_eq!(parse(&more).unwrap().check(&TargetPolicy::default()), []);
     }

@@ -72,7 +72,7 @@ impl DeliveryQuery {
             && self.status.as_ref().is_none_or(|wanted| {
                 status.is_some_and(|status| wanted.0.iter().any(|statuses| statuses.include(status)))
             })
-            && self.event_type.as_ref().is_none_or(|pattern| pattern.matches(&delivery.event_type))
+            && self.event_type.as_ref().is_none_or(|pattern| pattern.asks_for(&delivery.event_type))
             && self.event_id.is_none_or(|event| event == delivery.event)
     }
 }

@@ -45,8 +45,8 @@ const AT_ONCE: usize = 10;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEvent {
-    /// What happened. The last word sets the operation if it is `created`, `updated` or `deleted`; otherwise the
-    /// operation is `created`.
+    /// What happened. The last word sets the operation: `updated` and `changed` mean an update, `deleted` and
+    /// `softdeleted` a deletion, and any other word a creation.
     #[schema(value_type = String, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", examples("invoice.paid"))]
     event_type: EventType,
     /// The entity as it is now; for a deletion, as it was. Numbers are kept exactly as sent.
@@ -276,7 +276,10 @@ impl<'a> Publisher<'a> {
 
     /// Publishes the valid events, and returns the result of each.
     async fn publish(&self, new: Vec<Result<NewEvent, Problem>>) -> Result<Vec<Result<Published, Problem>>, Problem> {
-        let types = new.iter().flatten().map(|new| &new.event_type).collect();
+        let types: HashSet<_> = new.iter().flatten().map(|new| &new.event_type).collect();
+        // A type may be described by its other name.
+        let synonyms: Vec<_> = types.iter().filter_map(|event_type| event_type.synonym()).collect();
+        let types = types.into_iter().chain(&synonyms).collect();
         let schemas = self.app.registry.schemas(&self.admin.tenant, types).await?;
         let mut budget = Budget::default();
         let schemas = schemas.into_iter().map(|(event_type, text)| match self.app.schemas.get(&text, &mut budget) {
@@ -308,7 +311,8 @@ impl<'a> Publisher<'a> {
         if own_id.as_ref().is_some_and(|id| !(1..=MAX_ID_BYTES).contains(&id.len())) {
             faults.push(Fault::field("/id", format!("must be 1 to {MAX_ID_BYTES} bytes")));
         }
-        match schemas.get(&draft.event_type) {
+        let described = schemas.get(&draft.event_type);
+        match described.or_else(|| schemas.get(&draft.event_type.synonym()?)) {
             None => {}
             Some(Some(schema)) => faults.extend(schema.faults(&draft.data, "/data", budget)),
             Some(None) => faults.push(Fault::field("/event_type", TOO_MANY_SCHEMAS)),

@@ -21,7 +21,7 @@ fn some(of: &'static [&'static str]) -> impl Strategy<Value = serde_json::Value>
 
 prop_compose! {
     fn wanted()(
-        event_types in some(&["film.created", "film.*", "*.deleted", "film.status_changed", "*"]),
+        event_types in some(&["film.created", "film.*", "*.deleted", "film.status_changed", "*.changed", "film.changed", "*"]),
         sources in some(&["films", "books"]),
         collections in some(&["films", "books"]),
         operations in some(&["created", "updated"]),

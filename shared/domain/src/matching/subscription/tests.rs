@@ -2,6 +2,7 @@ use rstest::rstest;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::event::Removal;
 use crate::source::Images;
 use crate::source::tests::{change, films};
 use crate::value::tests::map;
@@ -37,6 +38,9 @@ fn sale() -> Event {
 #[case::own_type(json!({"event_types": ["film.updated"]}), true)]
 #[case::other_type(json!({"event_types": ["film.created", "book.*"]}), false)]
 #[case::group(json!({"event_types": ["*.updated"]}), true)]
+#[case::other_name(json!({"event_types": ["film.changed"]}), true)]
+#[case::group_of_other_names(json!({"event_types": ["*.changed"]}), true)]
+#[case::not_deleted(json!({"event_types": ["*.softdeleted"]}), false)]
 #[case::derived_type(json!({"event_types": ["film.status_changed"]}), true)]
 #[case::derived_group(json!({"event_types": ["*.status_changed"]}), true)]
 #[case::other_derived_type(json!({"event_types": ["film.title_changed"]}), false)]
@@ -90,11 +94,26 @@ fn explains() {
 #[rstest]
 #[case::own(&["film.updated", "film.status_changed"], Some("film.updated"))]
 #[case::derived(&["film.status_changed"], Some("film.status_changed"))]
+#[case::other_name(&["film.status_changed", "film.changed"], Some("film.changed"))]
 #[case::all(&[], Some("film.updated"))]
 #[case::none(&["book.*"], None)]
 fn is_sent_under_the_type_that_was_asked_for(#[case] types: &[&str], #[case] found: Option<&str>) {
     let found_type = subscription(&json!({"event_types": types})).type_for(&sale());
     assert_eq!(found_type.map(String::from).as_deref(), found);
+}
+
+#[rstest]
+#[case::marked(Some(Removal::Soft), "film.softdeleted", true)]
+#[case::marked_in_a_group(Some(Removal::Soft), "*.softdeleted", true)]
+#[case::marked_is_deleted(Some(Removal::Soft), "film.deleted", true)]
+#[case::removed(None, "film.softdeleted", false)]
+#[case::expired(Some(Removal::Expired), "film.softdeleted", false)]
+fn a_soft_deletion_has_a_type_of_its_own(#[case] removal: Option<Removal>, #[case] asked: &str, #[case] wanted: bool) {
+    let mut event = films().events(change(Images::Remove(map(&json!({"studio": "acme", "film_id": 7}))))).unwrap();
+    let event = Event { removal, ..event.remove(0) };
+    let subscription = subscription(&json!({"event_types": [asked]}));
+    let shown = if asked == "film.deleted" { asked } else { "film.softdeleted" };
+    assert_eq!(subscription.type_for(&event), wanted.then(|| shown.parse().unwrap()));
 }
 
 #[rstest]
