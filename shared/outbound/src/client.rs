@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::attempt::answer::{Answer, StatusPattern, judge};
 use domain::attempt::outcome::{Outcome, Timing, Verdict};
 use domain::attempt::target::{TargetError, TargetPolicy};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::InvalidUri;
@@ -28,7 +28,9 @@ use crate::resolver::Resolver;
 #[cfg(feature = "scripted")]
 use crate::script::Script;
 use crate::trace::{Trace, milliseconds};
+use resend::Payload;
 
+mod resend;
 mod token;
 
 /// How much of an answer is read, in bytes; the rest is not waited for.
@@ -56,7 +58,7 @@ const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery")
 /// Sends deliveries. Made once an execution environment, so that connections are used again.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<Dialer, Full<Bytes>>,
+    pool: Pool<Dialer, Payload>,
     policy: Arc<TargetPolicy>,
     places: Arc<HostLimits>,
     #[cfg(feature = "scripted")]
@@ -150,20 +152,20 @@ impl Client {
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Sends a request and returns the head of its answer, or why no answer came.
+    /// Sends a request, again if it was not processed, and returns the head of its answer, or why no answer came.
     async fn call(
         &self,
-        request: hyper::Request<Full<Bytes>>,
+        request: hyper::Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response<Incoming>, (Verdict, String)> {
-        match timeout_at(deadline, self.pool.request(request)).await {
+        match timeout_at(deadline, resend::send(&self.pool, request)).await {
             Ok(answered) => answered.map_err(|error| classify(&error)),
             Err(_) => Err((Verdict::TimedOut, "no complete answer within the timeout".to_owned())),
         }
     }
 
     /// Makes the request, or says why it cannot be sent.
-    fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Outcome> {
+    fn prepare(&self, request: Request) -> Result<hyper::Request<Bytes>, Outcome> {
         // Checked again although it was when the webhook was written: policy may have changed.
         let forbidden = |error| Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}"));
         let uri = self.target(&request.url).map_err(forbidden)?;
@@ -184,8 +186,8 @@ impl Client {
     }
 }
 
-fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Full<Bytes>> {
-    let mut post = hyper::Request::new(Full::new(body));
+fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Bytes> {
+    let mut post = hyper::Request::new(body);
     (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, uri, headers);
     post
 }

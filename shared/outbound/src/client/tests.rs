@@ -2,6 +2,7 @@ pub(crate) mod dns;
 mod hostile;
 mod proxy;
 mod rebinding;
+mod resend;
 mod tls;
 
 use domain::attempt::outcome::Verdict;
