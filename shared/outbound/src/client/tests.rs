@@ -1,3 +1,4 @@
+mod addresses;
 pub(crate) mod dns;
 mod hostile;
 mod proxy;
