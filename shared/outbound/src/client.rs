@@ -42,6 +42,9 @@ const EXCERPT_BYTES: usize = 1024;
 /// The largest head of an answer, in bytes; a larger one is no answer.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
+/// The shortest line of a head, in bytes: a name, a colon and the end of the line.
+const SHORTEST_LINE_BYTES: usize = 4;
+
 /// How long a connection is kept for the next request. Receivers close theirs after about a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -84,6 +87,11 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(MAX_HEAD_BYTES as usize)
+            .http1_max_headers(MAX_HEAD_BYTES as usize / SHORTEST_LINE_BYTES)
+            // A line among the headers that is none takes nothing from the status.
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http2_max_header_list_size(MAX_HEAD_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)

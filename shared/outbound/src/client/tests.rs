@@ -1,6 +1,7 @@
 mod addresses;
 pub(crate) mod dns;
 mod hostile;
+mod odd;
 mod proxy;
 mod rebinding;
 mod resend;

@@ -15,7 +15,7 @@ const CLOSED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// An address that drops whatever comes: its queue of connections is full and stays so. Must be held.
 struct Dead {
-    _listener: tokio::net::TcpListener,
+    _listener: TcpListener,
     _queue: Vec<TcpStream>,
 }
 
