@@ -17,8 +17,8 @@ pub(crate) struct WebhookPath {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header")]
 pub(crate) struct IfMatchHeader {
-    /// The `ETag` of the version to change, or several, comma-separated. 412 if none matches the current version; weak
-    /// ETags never match.
+    /// The `ETag` of the version to change, or several, comma-separated. 412 if none matches the current version; a weak
+    /// one never matches.
     #[param(rename = "If-Match", value_type = String, required = false, pattern = r#"^(\*|[0-9]{1,18}|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$"#, example = "\"1\"")]
     if_match: Option<String>,
 }

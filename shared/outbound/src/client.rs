@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::attempt::answer::{Answer, StatusPattern, judge};
 use domain::attempt::outcome::{Outcome, Timing, Verdict};
 use domain::attempt::target::{TargetError, TargetPolicy};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::InvalidUri;
@@ -28,7 +28,9 @@ use crate::resolver::Resolver;
 #[cfg(feature = "scripted")]
 use crate::script::Script;
 use crate::trace::{Trace, milliseconds};
+use resend::Payload;
 
+mod resend;
 mod token;
 
 /// How much of a response body is read, in bytes; the rest is ignored.
@@ -39,6 +41,9 @@ const EXCERPT_BYTES: usize = 1024;
 
 /// The largest response head, in bytes. A larger one is a protocol error.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
+
+/// The shortest line of a head, in bytes: a name, a colon and the end of the line.
+const SHORTEST_LINE_BYTES: usize = 4;
 
 /// How long an idle connection is kept. Receivers close theirs after about a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,7 +61,7 @@ const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery")
 /// Sends deliveries. Create it once per execution environment, so that connections are reused.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<Dialer, Full<Bytes>>,
+    pool: Pool<Dialer, Payload>,
     policy: Arc<TargetPolicy>,
     places: Arc<HostLimits>,
     #[cfg(feature = "scripted")]
@@ -82,6 +87,11 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(MAX_HEAD_BYTES as usize)
+            .http1_max_headers(MAX_HEAD_BYTES as usize / SHORTEST_LINE_BYTES)
+            // A line among the headers that is none takes nothing from the status.
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http2_max_header_list_size(MAX_HEAD_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
@@ -152,20 +162,20 @@ impl Client {
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Sends a request and returns the response head, or why there is no response.
+    /// Sends a request, again if it was not processed, and returns the response head, or why there is no response.
     async fn call(
         &self,
-        request: hyper::Request<Full<Bytes>>,
+        request: hyper::Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response<Incoming>, (Verdict, String)> {
-        match timeout_at(deadline, self.pool.request(request)).await {
+        match timeout_at(deadline, resend::send(&self.pool, request)).await {
             Ok(answered) => answered.map_err(|error| classify(&error)),
             Err(_) => Err((Verdict::TimedOut, "no complete answer within the timeout".to_owned())),
         }
     }
 
     /// Returns the HTTP request, or the outcome if it cannot be sent.
-    fn prepare(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, Outcome> {
+    fn prepare(&self, request: Request) -> Result<hyper::Request<Bytes>, Outcome> {
         // The URL was checked when the webhook was written, but the policy may have changed since.
         let forbidden = |error| Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}"));
         let uri = self.target(&request.url).map_err(forbidden)?;
@@ -187,8 +197,8 @@ impl Client {
     }
 }
 
-fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Full<Bytes>> {
-    let mut post = hyper::Request::new(Full::new(body));
+fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> hyper::Request<Bytes> {
+    let mut post = hyper::Request::new(body);
     (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, uri, headers);
     post
 }

@@ -12,6 +12,7 @@ use hyper::Uri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
@@ -22,6 +23,9 @@ use crate::trace::{Part, Trace};
 
 /// The longest time to set up a connection, from resolving the name to the end of the TLS handshake.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an address may take before the next one is tried as well (RFC 8305, 8).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Resolves a name, checks the policy, connects and does the TLS handshake. The pool calls it when it has no
 /// connection.
@@ -114,22 +118,39 @@ impl Dialer {
     }
 }
 
-/// Connects to the first address that accepts. The addresses share the remaining time, so that an unreachable one
-/// leaves time for the next.
+/// Connects to the address that answers first ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305#section-5)): the next
+/// one is tried as soon as the last one failed, or has not answered for a moment. The other attempts are dropped then.
 async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
+    let mut untried = interleave(addresses).into_iter();
+    let mut attempts = JoinSet::new();
     let mut last = DialError::Unresolved;
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
-        let connecting = TcpStream::connect(address);
-        last = match tokio::time::timeout(share, connecting).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => DialError::Connect(error),
-            Err(_) => DialError::TooSlow,
+    while Instant::now() < deadline {
+        let until = match untried.next() {
+            Some(address) => {
+                #[expect(clippy::disallowed_methods, reason = "this is the crate that dials")]
+                attempts.spawn(TcpStream::connect(address));
+                deadline.min(Instant::now() + HEAD_START)
+            }
+            None if attempts.is_empty() => return Err(last),
+            None => deadline,
         };
+        if let Ok(Some(ended)) = timeout_at(until, attempts.join_next()).await {
+            match ended.unwrap_or_else(|panic| Err(panic.into())) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = DialError::Connect(error),
+            }
+        }
     }
-    Err(last)
+    Err(DialError::TooSlow)
+}
+
+/// Lets the families take turns, beginning with that of the first address, so that a network without one of them costs one
+/// wait. Within a family the order is the resolver's.
+fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(|address| address.is_ipv6() == is_v6);
+    let turns = 0..first.len().max(second.len());
+    turns.flat_map(|turn| [first.get(turn), second.get(turn)]).flatten().copied().collect()
 }
 
 impl Service<Uri> for Dialer {
@@ -145,5 +166,24 @@ impl Service<Uri> for Dialer {
         // Read the trace here, in the request's own task. The pool may let another task finish the dialing.
         let trace = Trace::current();
         Box::pin(self.clone().dial(uri, trace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::v6_first(&["[2001:db8::1]:1", "[2001:db8::2]:1", "10.0.0.1:1", "10.0.0.2:1"], &[0, 2, 1, 3])]
+    #[case::v4_first(&["10.0.0.1:1", "[2001:db8::1]:1", "[2001:db8::2]:1"], &[0, 1, 2])]
+    #[case::many_of_one(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "[2001:db8::1]:1"], &[0, 3, 1, 2])]
+    #[case::one_family(&["10.0.0.2:1", "10.0.0.1:1"], &[0, 1])]
+    #[case::none(&[], &[])]
+    fn families_take_turns(#[case] addresses: &[&str], #[case] order: &[usize]) {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let expected: Vec<_> = order.iter().map(|index| addresses[*index]).collect();
+        assert_eq!(interleave(&addresses), expected);
     }
 }

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::Verdict;
 use super::redact::redirect;
+use crate::time::seconds_up;
 
 pub use status::{MAX_STATUS_PATTERNS, ParseStatusPatternError, StatusPattern, is_success};
 
@@ -88,7 +89,8 @@ fn redirected(location: Option<&str>) -> String {
 }
 
 /// Parses `Retry-After` ([RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a date
-/// in any of the three HTTP formats. A past date is a wait of zero, a wait above [`LONGEST_RETRY_AFTER`] is cut to it,
+/// in any of the three HTTP formats. Part of a second
+/// counts as a whole one, so that no request is earlier than the date. A past date is a wait of zero, a wait above [`LONGEST_RETRY_AFTER`] is cut to it,
 /// and an invalid value is ignored.
 #[must_use]
 pub fn retry_after(text: &str, now: Timestamp) -> Option<u32> {
@@ -99,7 +101,7 @@ pub fn retry_after(text: &str, now: Timestamp) -> Option<u32> {
         text.parse().unwrap_or(longest)
     } else {
         let date: SystemTime = httpdate::parse_http_date(text).ok()?;
-        Timestamp::try_from(date).ok()?.duration_since(now).as_secs()
+        seconds_up(Timestamp::try_from(date).ok()?.duration_since(now))
     };
     u32::try_from(seconds.clamp(0, longest)).ok()
 }

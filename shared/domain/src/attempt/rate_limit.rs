@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::DeliveryId;
+use crate::time::after;
 
 /// How long a process waits for a turn. For a later turn, the delivery returns to the queue.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,6 +31,9 @@ const LOOKS_FOR: Duration = Duration::from_mins(3);
 /// How old that time may become before it is written again. With this, most deliveries that join a line need no write
 /// for it.
 const REFRESH: Duration = Duration::from_secs(10);
+
+/// How many nanoseconds a second has.
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// How many deliveries are woken at once. Each of them wakes others when it ends.
 pub const MOST_WOKEN: usize = 50;
@@ -117,7 +121,7 @@ impl Flow {
             }
             let at = if ask.had_turn { now } else { self.turn(limits.rate, now) };
             if at > now + PATIENCE {
-                return Turn::Later(at);
+                return Turn::Later(after(at, Duration::ZERO));
             }
             free -= 1;
             taken += 1;
@@ -133,11 +137,12 @@ impl Flow {
     /// Returns the next turn. After a silence, one second's worth of requests may go at once.
     fn turn(&mut self, rate: Option<u32>, now: Timestamp) -> Timestamp {
         let Some(rate) = rate.filter(|rate| *rate > 0) else { return now };
-        let second = Duration::from_secs(1);
+        // Rounded up, so that a second has no room for one more.
+        let apart = Duration::from_nanos(NANOSECONDS.div_ceil(rate.into()));
         let next = self.next.map_or(now, |next| next.max(now));
-        self.next = Some(next + second / rate);
+        self.next = Some(next + apart);
         // All requests of one second's worth may go at once, from the first to the last.
-        (next - second.saturating_sub(second / rate)).max(now)
+        (next - apart.saturating_mul(rate - 1)).max(now)
     }
 
     /// Returns the places of these holders, if they have any: processes by the names that they used to take them, and

@@ -191,8 +191,8 @@ impl Meter {
     /// Returns whether it must be read again.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        let age = now.duration_since(self.read_at).as_secs();
-        self.day != today(now) || !(0..KNOWN_FOR_SECONDS).contains(&age)
+        let (age, known_for) = (now.duration_since(self.read_at), SignedDuration::from_secs(KNOWN_FOR_SECONDS));
+        self.day != today(now) || !(SignedDuration::ZERO..known_for).contains(&age)
     }
 
     /// Returns the tenant's limits.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::outcome::Verdict;
+use crate::time::after;
 use crate::webhook::statistics::Statistics;
 use crate::webhook::{Pause, Webhook};
 
@@ -121,7 +122,7 @@ pub fn is_slow(breaker: Option<&Breaker>, now: Timestamp) -> bool {
 #[must_use]
 pub fn next_probe(failed_probes: u32, now: Timestamp) -> Timestamp {
     let wait = FIRST_WAIT.saturating_mul(1 << failed_probes.min(10));
-    now + wait.min(LONGEST_WAIT)
+    after(now, wait.min(LONGEST_WAIT))
 }
 
 /// Returns how many parked deliveries a run of the sweep releases, and the time between two of them.

@@ -79,13 +79,17 @@ const LOOKS_FOR: Duration = Duration::from_mins(15);
 /// Stop receiving letters this long before the end of that time.
 const LAST_LOOK: Duration = Duration::from_mins(1);
 
+/// The length of an hour.
+const NANOSECONDS_PER_HOUR: i128 = 3_600_000_000_000;
+
 /// Returns the visibility timeout of letters received now, or `None` if none are received now.
 ///
 /// Scanned letters stay invisible until the end of the quarter hour, so that consecutive runs see different letters.
 /// For the rest of the hour all letters are visible, because an SQS redrive moves only visible messages.
 #[must_use]
 pub fn hidden_for(now: Timestamp) -> Option<Duration> {
-    let into_the_hour = Duration::from_secs(u64::try_from(now.as_second().rem_euclid(3600)).unwrap_or_default());
+    let into_the_hour = now.as_nanosecond().rem_euclid(NANOSECONDS_PER_HOUR);
+    let into_the_hour = Duration::from_nanos(u64::try_from(into_the_hour).unwrap_or_default());
     let left = LOOKS_FOR.saturating_sub(into_the_hour);
     (left >= LAST_LOOK).then_some(left)
 }
@@ -186,5 +190,12 @@ mod tests {
     fn looks_in_the_first_quarter_of_an_hour(#[case] second: i64, #[case] hidden: Option<u64>) {
         let now = Timestamp::from_second(1_795_240_800 + second).unwrap();
         assert_eq!(hidden_for(now), hidden.map(Duration::from_secs));
+    }
+
+    /// SQS hides for whole seconds, so the end of a part of one is not after the quarter hour.
+    #[test]
+    fn part_of_a_second_is_not_hidden() {
+        let hidden = hidden_for("2026-11-21T10:00:59.25Z".parse().unwrap()).unwrap();
+        assert_eq!(hidden.as_secs(), 14 * 60);
     }
 }

@@ -12,6 +12,7 @@ use crate::budget::{Deferral, LONGEST_DEFERRAL_DAYS};
 use crate::delivery::{Delivery, OVERDUE_AFTER, Progress, SHORT_WAIT, State};
 use crate::event::hops::{Hops, MAX_HOPS};
 use crate::payload::ContentType;
+use crate::time::after;
 use crate::webhook::Webhook;
 
 /// Whether to act on a message.
@@ -214,7 +215,7 @@ pub fn settle(message: &Message, outcome: &Outcome, policy: &RetryPolicy, now: T
         return give_up(message);
     }
     match policy.wait(attempt, outcome, draw) {
-        Some(wait) => Progress { state: State::Retrying, cycle, attempt: attempt + 1, next_at: Some(now + wait) },
+        Some(wait) => Progress { state: State::Retrying, cycle, attempt: attempt + 1, next_at: Some(after(now, wait)) },
         None => give_up(message),
     }
 }

@@ -192,6 +192,15 @@ fn a_loop_ends_at_once_and_is_not_a_failure_of_the_receiver() {
 }
 
 #[test]
+fn a_retry_is_not_earlier_than_asked() {
+    let now: Timestamp = "2026-11-21T10:00:00.000000001Z".parse().unwrap();
+    let outcome = Outcome { retry_after_s: Some(60), ..Outcome::unanswered(Verdict::Throttled, "") };
+    let settled = settle(&message(0, 1), &outcome, &RetryPolicy::default(), now, 0.0);
+    // In whole milliseconds, as the ledger keeps it.
+    assert_eq!(settled.next_at, Some("2026-11-21T10:01:00.001Z".parse().unwrap()));
+}
+
+#[test]
 fn settles() {
     let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
     let after = |attempt, verdict| settle(&message(3, attempt), &Outcome::unanswered(verdict, ""), &policy, now(), 0.5);

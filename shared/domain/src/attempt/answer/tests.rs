@@ -82,6 +82,16 @@ fn how_long_to_wait(#[case] text: &str, #[case] seconds: Option<u32>) {
     assert_eq!(retry_after(text, now()), seconds);
 }
 
+#[rstest]
+#[case::quarter("2026-11-28T12:01:26.25Z", 4)]
+#[case::almost_there("2026-11-28T12:01:29.999999999Z", 1)]
+#[case::just_begun("2026-11-28T12:01:29.000000001Z", 1)]
+#[case::whole("2026-11-28T12:01:29Z", 1)]
+#[case::just_past("2026-11-28T12:01:30.5Z", 0)]
+fn part_of_a_second_is_waited_for(#[case] now: &str, #[case] seconds: u32) {
+    assert_eq!(retry_after("Sat, 28 Nov 2026 12:01:30 GMT", now.parse().unwrap()), Some(seconds));
+}
+
 #[test]
 fn only_failures_have_a_retry_after() {
     let after =

@@ -38,6 +38,21 @@ fn a_second_s_worth_at_once_and_then_one_by_one() {
     assert_eq!(turns, expected);
 }
 
+proptest! {
+    /// No request is before its turn, by no part of a second, and the first second's worth goes at once.
+    #[test]
+    fn the_rate_is_not_exceeded(rate in 1_u32..=1000, offset in 0..1_000_000_000_u64) {
+        let (limits, now) = (ReceiverLimits { rate: Some(rate), concurrency: None }, now() + Duration::from_nanos(offset));
+        let turns = Flow::default().take(limits, &asks(0..1200), "a", in_ms(60_000), now);
+        for (number, turn) in turns.into_iter().enumerate() {
+            let (Turn::At(at) | Turn::Later(at)) = turn else { panic!("there are places") };
+            let number = i128::try_from(number).unwrap() + 1 - i128::from(rate);
+            prop_assert!(at.duration_since(now).as_nanos() * i128::from(rate) >= number.max(0) * 1_000_000_000);
+            prop_assert!(number > 0 || at == now);
+        }
+    }
+}
+
 #[test]
 fn a_delivery_that_had_a_turn_takes_no_other() {
     let limits = ReceiverLimits { rate: Some(1), concurrency: None };

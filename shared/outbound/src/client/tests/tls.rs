@@ -10,13 +10,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::NoServerSessionStorage;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
 use super::dns::NameServer;
 use super::*;
 
-const NAME: &str = "receiver.example";
+pub(super) const NAME: &str = "receiver.example";
 const DELAY: Duration = Duration::from_millis(60);
 
 /// Returns a client configuration that trusts this certificate and no other.
@@ -25,6 +26,22 @@ pub(super) fn trusting(certificate: Option<CertificateDer<'static>>) -> ClientCo
     roots.add_parsable_certificates(certificate);
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
+}
+
+/// The receiver's side: has a certificate for [`NAME`].
+pub(super) fn acceptor(
+    protocols: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> (TlsAcceptor, CertificateDer<'static>) {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let tls = tls.with_protocol_versions(versions).unwrap().with_no_client_auth();
+    let mut tls = tls.with_single_cert(vec![cert.der().clone()], key.into()).unwrap();
+    // Each handshake in full, so that it takes the same steps.
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(tls)), cert.der().clone())
 }
 
 /// A response body: empty or endless.
@@ -54,14 +71,7 @@ struct Receiver {
 
 impl Receiver {
     async fn start(protocols: &[&str]) -> Self {
-        let rcgen::CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-        let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let tls = tls.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let mut tls = tls.with_single_cert(vec![cert.der().clone()], key.into()).unwrap();
-        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let (acceptor, certificate) = acceptor(protocols, rustls::DEFAULT_VERSIONS);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -76,7 +86,7 @@ impl Receiver {
             }
         });
         let names = NameServer::answering(&[&[Ipv4Addr::LOCALHOST]], DELAY).await;
-        let client = Client::dialing(local(), Resolver::Server(names.address), trusting(Some(cert.der().clone())));
+        let client = Client::dialing(local(), Resolver::Server(names.address), trusting(Some(certificate)));
         Self { port, client }
     }
 
