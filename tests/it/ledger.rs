@@ -57,6 +57,7 @@ fn retrying() -> Delivery {
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,
+        test: false,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![attempt(1)],
     }

@@ -29,6 +29,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,
+        test: false,
         content_type: domain::payload::ContentType::Json,
         attempts: vec![],
     };

@@ -32,6 +32,8 @@ pub(crate) struct DeliveryBody {
     event_type: EventType,
     #[schema(inline)]
     state: DeliveryState,
+    /// Whether it is a test: `POST /webhooks/{id}/test`.
+    test: bool,
     /// How many times a finished delivery was redelivered.
     cycle: u32,
     /// When its next attempt is due.
@@ -84,6 +86,7 @@ impl From<RunningTest> for DeliveryBody {
             event_id: event,
             event_type,
             state: DeliveryState::Pending,
+            test: true,
             cycle: 0,
             next_at: None,
             deferred_until: None,
@@ -100,6 +103,7 @@ impl From<Delivery> for DeliveryBody {
             event_id: delivery.event,
             event_type: delivery.event_type,
             state: delivery.progress.state,
+            test: delivery.test,
             cycle: delivery.progress.cycle,
             next_at: delivery.progress.next_at,
             deferred_until: delivery.deferred_until,

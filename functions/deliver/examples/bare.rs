@@ -100,8 +100,17 @@ async fn main() {
                 let at = SystemClock.now();
                 let (event, event_type, content_type) = (message.event, &message.event_type, ContentType::Json);
                 let hops = message.hops;
-                let sending =
-                    Sending { event, event_type, sequence: None, hops, attempt: 1, content_type, body: &body, at };
+                let sending = Sending {
+                    event,
+                    event_type,
+                    sequence: None,
+                    hops,
+                    test: false,
+                    attempt: 1,
+                    content_type,
+                    body: &body,
+                    at,
+                };
                 let made = request(&settings, Keys { secrets: &[&secret], signing_keys: &[] }, &sending);
                 let (url, timeout, success) = (url.clone(), Duration::from_secs(15), Vec::new());
                 let (headers, authorization, body) = (made.headers, None, made.body);

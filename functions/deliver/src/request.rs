@@ -62,6 +62,7 @@ impl Signers {
             sequence: message.sequence.as_deref(),
             // A delivery whose event has reached the limit was given up before.
             hops: payload.hops.next().unwrap_or(payload.hops),
+            test: message.test,
             attempt: message.attempt,
             content_type: payload.content_type,
             body: payload.body,

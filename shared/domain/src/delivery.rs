@@ -127,6 +127,8 @@ pub struct Delivery {
     /// Whether its tenant's budget has no room for it within [the longest
     /// deferral](crate::budget::LONGEST_DEFERRAL_DAYS). It is given up when its turn comes.
     pub over_budget: bool,
+    /// Whether it is a test.
+    pub test: bool,
     /// Its state, and its next attempt.
     pub progress: Progress,
     /// When the lease of the process that is attempting it ends.
@@ -154,6 +156,7 @@ impl Delivery {
             entity,
             hops,
             deferral,
+            test,
             body,
             content_type,
             ..
@@ -174,6 +177,7 @@ impl Delivery {
             hops,
             deferred_until,
             over_budget: deferral == Some(Deferral::Never),
+            test,
             progress,
             lease_until: None,
             body: body.filter(|_| progress.needs_body()),
@@ -186,7 +190,19 @@ impl Delivery {
     #[must_use]
     pub fn next_message(&self) -> Message {
         let Self {
-            id, event, event_type, webhook, tenant, app, sequence, entity, hops, progress, content_type, ..
+            id,
+            event,
+            event_type,
+            webhook,
+            tenant,
+            app,
+            sequence,
+            entity,
+            hops,
+            test,
+            progress,
+            content_type,
+            ..
         } = self.clone();
         let Progress { cycle, attempt, .. } = progress;
         Message {
@@ -203,7 +219,7 @@ impl Delivery {
             attempt,
             body: None,
             content_type,
-            test: false,
+            test,
             slow: false,
             deferral: None,
             receives: 0,

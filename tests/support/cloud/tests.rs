@@ -62,6 +62,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,
+        test: false,
         progress,
         lease_until: None,
         body,

@@ -45,6 +45,8 @@ pub(super) struct DeliveryItem {
     deferred_until: Option<i64>,
     #[serde(default, skip_serializing_if = "is_false")]
     over_budget: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    test: bool,
     // Not `state` and `cycle`: both are reserved words of DynamoDB's expressions.
     delivery_state: State,
     delivery_cycle: u32,
@@ -164,6 +166,7 @@ impl DeliveryItem {
             hops: delivery.hops,
             deferred_until: delivery.deferred_until.map(Timestamp::as_millisecond),
             over_budget: delivery.over_budget,
+            test: delivery.test,
             delivery_state: progress.state,
             delivery_cycle: progress.cycle,
             next_attempt: progress.attempt,
@@ -231,6 +234,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             hops: item.hops,
             deferred_until,
             over_budget: item.over_budget,
+            test: item.test,
             progress,
             lease_until,
             body,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 
 /// Headers that identify the sender or the content and authenticate nothing.
-const SHOWN: [&str; 13] = [
+const SHOWN: [&str; 14] = [
     "content-encoding",
     "content-type",
     "user-agent",
@@ -24,6 +24,7 @@ const SHOWN: [&str; 13] = [
     "webhook-hops",
     "webhook-id",
     "webhook-sequence",
+    "webhook-test",
     "webhook-timestamp",
     "x-shopify-topic",
     "x-shopify-webhook-id",

@@ -136,6 +136,7 @@ mod tests {
             hops: first.hops,
             deferred_until: None,
             over_budget: false,
+            test: false,
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,

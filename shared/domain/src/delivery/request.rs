@@ -13,6 +13,9 @@ use crate::webhook::settings::Settings;
 /// The `User-Agent` header.
 pub const USER_AGENT: &str = concat!("Dynahook/", env!("CARGO_PKG_VERSION"));
 
+/// The header that marks a test, so that its receiver can tell it from a real event.
+const TEST: &str = "webhook-test";
+
 /// What an attempt sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending<'a> {
@@ -24,6 +27,8 @@ pub struct Sending<'a> {
     pub sequence: Option<&'a str>,
     /// How many deliveries led to this one, including itself.
     pub hops: Hops,
+    /// Whether it is a test.
+    pub test: bool,
     /// The number of the attempt within its cycle, as in the log of attempts. It starts at 1, also after a redrive.
     pub attempt: u32,
     /// The content type of the body.
@@ -58,6 +63,7 @@ pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Re
         ("webhook-attempt", Some(attempt.to_string().as_str())),
         ("webhook-sequence", sending.sequence),
         (hops::HEADER, Some(sending.hops.get().to_string().as_str())),
+        (TEST, sending.test.then_some("true")),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
@@ -91,6 +97,7 @@ mod tests {
             event_type: &event_type,
             sequence: Some("0001"),
             hops: Hops::NONE.next().unwrap(),
+            test: true,
             attempt: 3,
             content_type: ContentType::Json,
             body,
@@ -112,6 +119,7 @@ mod tests {
         webhook-attempt: 3
         webhook-sequence: 0001
         webhook-hops: 1
+        webhook-test: true
         webhook-id: evt_01M7YRRT800000000000000001
         webhook-timestamp: 1795255200
         webhook-signature: v1,jHHmR/8sRj9sWCcEeQ7ES0rcROQz7jPwXtjHjlhQvRU=

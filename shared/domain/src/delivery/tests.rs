@@ -46,6 +46,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         hops: Hops::NONE,
         deferred_until: None,
         over_budget: false,
+        test: false,
         content_type: ContentType::Json,
         attempts: vec![],
     }

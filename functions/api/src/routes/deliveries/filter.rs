@@ -169,6 +169,7 @@ mod tests {
             hops: domain::event::hops::Hops::NONE,
             deferred_until: None,
             over_budget: false,
+            test: false,
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,

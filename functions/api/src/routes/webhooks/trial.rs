@@ -222,6 +222,7 @@ pub(crate) async fn preview(
         event_type: &event.event_type,
         sequence: Some(&event.sequence),
         hops: event.hops.next().unwrap_or(event.hops),
+        test: false,
         attempt: 1,
         content_type: rendering.content_type(),
         body: &body,

@@ -47,6 +47,7 @@ fn delivered() -> Delivery {
         hops: Hops::NONE,
         deferred_until: None,
         over_budget: false,
+        test: false,
         sequence: Some("000000000000040000000000000000000123456".to_owned()),
         progress: Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None },
         lease_until: None,
