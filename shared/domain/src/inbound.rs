@@ -71,7 +71,7 @@ pub fn read<'a>(
     body: &[u8],
 ) -> Call {
     let scheme = webhook.settings.signature_scheme;
-    let (data, is_object) = data(body);
+    let (data, is_object) = data(scheme, body);
     let claim = Claim::read(scheme, &header);
     let text = |name: &str| data.get(name).and_then(Value::as_text).map(str::to_owned);
     let digest = || hex::encode(Sha256::digest(body));
@@ -117,12 +117,15 @@ fn is_id(id: &str) -> bool {
 
 /// Returns the body as properties, and whether it is a JSON object. Any other body becomes a single property, so that
 /// nothing is lost.
-fn data(body: &[u8]) -> (Map, bool) {
+fn data(scheme: SignatureScheme, body: &[u8]) -> (Map, bool) {
     let alone = |value| (Map::from([("body".to_owned(), value)]), false);
     let Ok(text) = str::from_utf8(body) else {
         return (Map::from([("body_base64".to_owned(), Value::String(BASE64.encode(body)))]), false);
     };
-    match text.parse::<Value>() {
+    // GitHub's content type "application/x-www-form-urlencoded" puts the JSON into the parameter `payload`.
+    let payload = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, json)| json);
+    let payload = payload.filter(|_| scheme == SignatureScheme::Github);
+    match payload.as_deref().unwrap_or(text).parse::<Value>() {
         Ok(Value::Map(map)) => (map, true),
         Ok(other) => alone(other),
         Err(_) => alone(Value::String(text.to_owned())),
@@ -162,7 +165,8 @@ mod tests {
     #[case::standard(&[], None, r#"{"type":"invoice.paid","data":{}}"#, Some("invoice.paid"))]
     #[case::github(&[], Some("issues"), r#"{"action":"opened","issue":{}}"#, Some("issues.opened"))]
     #[case::github_without_action(&[], Some("public"), r#"{"repository":{}}"#, Some("public"))]
-    #[case::github_form(&[], Some("push"), "payload=%7B%7D", Some("push"))]
+    #[case::github_form(&[], Some("issues"), "payload=%7B%22action%22%3A%20%22opened%22%2C%20%22issue%22%3A%20%7B%7D%7D", Some("issues.opened"))]
+    #[case::github_form_of_another_name(&[], Some("star"), "body=%7B%7D", Some("star"))]
     #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]
     #[case::another_name_of_it(&["lead.updated"], None, r#"{"type":"lead.changed"}"#, Some("lead.changed"))]

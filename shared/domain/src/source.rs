@@ -178,17 +178,23 @@ impl Source {
     }
 }
 
+/// What the name of a table must be.
+pub const TABLE_NAME: &str = "a DynamoDB table name: 3 to 255 characters of A-Z a-z 0-9 _ . -";
+
+/// Returns whether a table can have this name.
+#[must_use]
+pub fn is_table_name(name: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (3..=255).contains(&name.len()) && name.bytes().all(is_name)
+}
+
 impl Source {
     /// Returns all faults; empty if the source is valid.
     #[must_use]
     pub fn check(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if !(3..=255).contains(&self.table.len()) || !self.table.bytes().all(is_name) {
-            faults.push(FieldError::new(
-                "/table",
-                "must be a DynamoDB table name: 3 to 255 characters of A-Z a-z 0-9 _ . -",
-            ));
+        if !is_table_name(&self.table) {
+            faults.push(FieldError::new("/table", format!("must be {TABLE_NAME}")));
         }
         if [OPERATIONAL, PUBLISHED].contains(&self.table.as_str()) {
             faults.push(FieldError::new("/table", "is reserved as the source of other events; use another table name"));

@@ -101,8 +101,16 @@ pub(crate) fn replace(app: &App, webhook: &Webhook, current: &WebhookBody, input
 pub(crate) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: Input) -> Reading<Settings> {
     let (patch, faults) = writable(input, &known(current));
     let mut merged = object(Value::of(&webhook.settings));
-    merge_patch(&mut merged, patch);
+    apply(&mut merged, patch);
     updated(app, webhook, parse(merged).with(faults))
+}
+
+/// Merges a patch. A filter replaces the one before: conditions that its author no longer sees must not stay in force.
+fn apply(settings: &mut Map, patch: Map) {
+    if patch.contains_key("filter") {
+        settings.remove("filter");
+    }
+    merge_patch(settings, patch);
 }
 
 /// Whether a caller sets the SuperOffice state "active", which means enabled and not paused.
@@ -262,6 +270,17 @@ mod tests {
         merge_patch(&mut merged, object(r#"{"properties":{"m":1.50}}"#.parse().unwrap()));
         let shown = serde_json::to_string(merged.get("properties").unwrap()).unwrap();
         assert_eq!(shown, r#"{"b":12345678901234567890123,"m":1.50}"#);
+    }
+
+    #[rstest]
+    #[case::replaced(r#"{"filter":{"value":{"b":[2]}}}"#, r#"{"filter":{"value":{"b":[2]}},"headers":{"a":"b"}}"#)]
+    #[case::removed(r#"{"filter":null}"#, r#"{"headers":{"a":"b"}}"#)]
+    #[case::kept(r#"{"headers":{"c":"d"}}"#, r#"{"filter":{"value":{"a":[1]}},"headers":{"a":"b","c":"d"}}"#)]
+    fn a_patch_replaces_the_filter_and_merges_the_rest(#[case] patch: &str, #[case] expected: &str) {
+        let read = |text: &str| object(text.parse().unwrap());
+        let mut settings = read(r#"{"filter":{"value":{"a":[1]}},"headers":{"a":"b"}}"#);
+        apply(&mut settings, read(patch));
+        assert_eq!(serde_json::to_string(&settings).unwrap(), expected);
     }
 
     #[rstest]

@@ -5,15 +5,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Returns whether a text consists of letters, digits and `_ . @ + = -`, which are valid in both a Secrets Manager path
-/// and a partition key.
+/// and a partition key. `.` and `..` are not names: URL paths that contain them lead elsewhere.
 fn is_name(text: &str, max_characters: usize) -> bool {
     (1..=max_characters).contains(&text.len())
+        && ![".", ".."].contains(&text)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@+=-".contains(&byte))
 }
 
 /// The text is not a valid name of a tenant or an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to {max_characters} characters of A-Z a-z 0-9 _ . @ + = -")]
+#[error("must be 1 to {max_characters} characters of A-Z a-z 0-9 _ . @ + = -, and not only one or two dots")]
 pub struct NameError {
     /// How long the name may be.
     pub max_characters: usize,
@@ -85,6 +86,9 @@ mod tests {
     #[case::word("acme", true)]
     #[case::uuid("7b2f1f0e-3b1c-4b44-9f0b-0f6f0a5a2f11", true)]
     #[case::empty("", false)]
+    #[case::dot(".", false)]
+    #[case::two_dots("..", false)]
+    #[case::three_dots("...", true)]
     #[case::separator_of_keys("acme#globex", false)]
     #[case::path("acme/globex", false)]
     #[case::accent("acmé", false)]

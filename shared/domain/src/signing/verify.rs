@@ -51,7 +51,13 @@ pub fn verify<'a>(
     };
     match signature.scheme {
         SignatureScheme::StandardWebhooks => {
-            let (id, timestamp) = (need("webhook-id")?, need("webhook-timestamp")?);
+            // Svix sends the same values under names of its own.
+            let is_svix = header("webhook-id").is_none() && header("svix-id").is_some();
+            let (id, timestamp, name) = if is_svix {
+                (need("svix-id")?, need("svix-timestamp")?, "svix-signature".to_owned())
+            } else {
+                (need("webhook-id")?, need("webhook-timestamp")?, name)
+            };
             // The parts are joined by dots, so with a dot in the id the same bytes could mean a different time and
             // body.
             if id.is_empty() || id.contains('.') {
@@ -182,6 +188,21 @@ mod tests {
             let answer = verify(&signature, &[&secret("a secret of ours")], |_| Some(&noise), b"x", at(0));
             prop_assert!(answer.is_err());
         }
+    }
+
+    #[test]
+    fn a_call_of_svix_has_names_of_its_own() {
+        let (secret, now) = (secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), at(1_700_000_000));
+        let scheme = SignatureScheme::StandardWebhooks.into();
+        let mut headers = signed(&scheme, &secret, now, b"{}");
+        for (name, _) in &mut headers {
+            *name = name.replace("webhook-", "svix-");
+        }
+        assert_eq!(check(&scheme, &[&secret], &headers, b"{}", now), Ok(Some("msg_1".to_owned())));
+        assert_eq!(check(&scheme, &[&secret], &headers, b"[]", now), Err(VerifyError::Signature));
+        headers.retain(|(name, _)| name != "svix-timestamp");
+        let missing = VerifyError::Header("svix-timestamp".to_owned());
+        assert_eq!(check(&scheme, &[&secret], &headers, b"{}", now), Err(missing));
     }
 
     #[rstest]

@@ -9,6 +9,7 @@ use crate::attempt::target::TargetPolicy;
 use crate::event::operational::is_reserved;
 use crate::fault::FieldError;
 use crate::signing::signature::{Encoding, Signature, SignatureScheme};
+use crate::source::{TABLE_NAME, is_table_name};
 
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
@@ -84,15 +85,19 @@ impl Settings {
                 ),
             );
         }
-        for (pointer, names) in
-            [("/sources", &self.sources), ("/collections", &self.collections), ("/tags", &self.tags)]
-        {
+        for (pointer, names) in [("/collections", &self.collections), ("/tags", &self.tags)] {
             if names.len() > MAX_NAMES {
                 fault(pointer, format!("must have at most {MAX_NAMES} entries"));
             }
             for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_text(name)) {
                 fault(&format!("{pointer}/{index}"), format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
             }
+        }
+        if self.sources.len() > MAX_NAMES {
+            fault("/sources", format!("must have at most {MAX_NAMES} entries"));
+        }
+        for (index, _) in self.sources.iter().enumerate().filter(|(_, name)| !is_table_name(name)) {
+            fault(&format!("/sources/{index}"), format!("must be {TABLE_NAME}; or published, for published events"));
         }
         let texts = [
             ("/connector_id", self.connector_id.as_deref()),

@@ -329,6 +329,7 @@ pub(super) mod tests {
     #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("an_entity_with_a_long_name.and_word_{n:03}")).collect::<Vec<_>>()}), "/event_types")]
     #[case::far_too_many_types(json!({"event_types": vec!["a"; 2001]}), "/event_types")]
     #[case::empty_source(json!({"sources": [""]}), "/sources/0")]
+    #[case::no_table_name(json!({"sources": ["orders", "my orders"]}), "/sources/1")]
     #[case::too_many_tags(json!({"tags": vec!["a"; 51]}), "/tags")]
     #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
     #[case::long_connector(json!({"connector_id": "c".repeat(256)}), "/connector_id")]
