@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws::ledger::Range;
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, StatusCode};
+use rstest::rstest;
 use serde_json::{Value, json};
 use tests::{Answer, Function, Receiver, Stack, Tenant, eventually, now, path};
 
@@ -138,6 +139,39 @@ async fn a_webhook_that_is_resumed_starts_anew() {
     .await;
     let (_, resumed) = tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
     assert_eq!((&resumed["state"], &resumed["consecutive_failures"]), (&json!(1), &json!(0)));
+}
+
+/// A receiver is up again. Whoever knows that need not wait for the next probe.
+#[rstest]
+#[case::resume("/resume")]
+#[case::test("/test")]
+#[case::redeliver("/deliveries/{}/redeliver")]
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn an_open_breaker_closes_on_request(#[case] action: &str) {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let (receiver, up) = down().await;
+    let webhook = tenant.webhook(&receiver.url, eager()).await;
+    for item in 0..12 {
+        tenant.put(&format!("i{item}"), &[]).await;
+    }
+    wait_for_states(&tenant, &webhook, 12, "parked").await;
+    up.store(true, Ordering::Relaxed);
+    let parked = tenant.deliveries(&webhook).await.remove(0);
+    let action = action.replace("{}", parked["id"].as_str().unwrap());
+    let (status, answer) = tenant.call(Method::POST, &path(&webhook, &action), None).await;
+    assert!(status.is_success(), "{answer}");
+    eventually("a breaker that is closed", async || (breaker(&stack, &webhook).await? == "draining").then_some(()))
+        .await;
+    let (_, shown) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
+    assert_eq!(shown["consecutive_failures"], 0, "the next failure must not open it again");
+    Function::start(&stack, "SweepFunction", &[]).await.invoke(json!({})).await;
+    eventually("deliveries that arrive", async || {
+        let states = states(&tenant, &webhook).await;
+        (states.len() >= 12 && states.iter().all(|state| state == "delivered")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -18,12 +18,16 @@ use crate::App;
 /// How often a change is retried if the webhook was changed at the same time.
 const ROUNDS: usize = 5;
 
-/// Returns what attempts show about a webhook's receiver. The caller leaves out tests. A probe with nothing to send
-/// counts as lost; another follows.
-pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool)>) -> Observation {
+/// Returns what attempts show about a webhook's receiver, given which are probes and which are tests. Of tests, only
+/// success counts. A probe with nothing to send counts as lost; another follows.
+pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool, bool)>) -> Observation {
     let mut seen = Observation::default();
-    for (attempt, probe) in attempts {
+    for (attempt, probe, test) in attempts {
         let outcome = &attempt.outcome;
+        if test {
+            seen.tested |= matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted);
+            continue;
+        }
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
         if probe && outcome.verdict.tells_of_receiver() {
@@ -50,6 +54,7 @@ pub(crate) async fn apply_reactions(
             Reaction::MarkSlow => app.ledger.mark_slow(id, now).await,
             Reaction::Open => app.ledger.open_breaker(id, now).await.map(|_| ()),
             Reaction::StayOpen => app.ledger.keep_open(id, failed_probes + 1, now).await.map(|_| ()),
+            Reaction::ResetFailures => app.registry.reset_failures(id).await,
             Reaction::Close => app.ledger.close_breaker(id, now).await.map(|_| ()),
             Reaction::Pause => {
                 let pause = |webhook: &mut Webhook| {
@@ -111,7 +116,7 @@ mod tests {
         let (outcome, request_headers) = (Outcome::unanswered(verdict, ""), SentHeaders::default());
         let at = Timestamp::UNIX_EPOCH;
         let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
-        let seen = observe(std::iter::once((&attempt, probe)));
+        let seen = observe(std::iter::once((&attempt, probe, false)));
         assert_eq!((seen.probe, seen.slow), (shown, verdict == Verdict::TimedOut));
     }
 }

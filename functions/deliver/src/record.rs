@@ -103,12 +103,7 @@ impl Receivers {
                 attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
             }
         }
-        // Tests cause no reactions.
-        let real = attempts.iter().filter(|(_, attempts)| attempts.iter().any(|(_, _, test)| !test));
-        let seen = real.map(|(webhook, attempts)| {
-            let real = attempts.iter().filter(|(_, _, test)| !test);
-            (*webhook, observe(real.map(|(attempt, probe, _)| (*attempt, *probe))))
-        });
+        let seen = attempts.iter().map(|(webhook, attempts)| (*webhook, observe(attempts.iter().copied())));
         let tallies = attempts.iter().filter_map(|(webhook, attempts)| {
             let mut attempts: Vec<_> = attempts.iter().map(|(attempt, _, test)| (*attempt, *test)).collect();
             Some((*webhook, Tally::of(&mut attempts)?))
@@ -167,7 +162,7 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
         return Ok(Vec::new());
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
-        || attempt.as_ref().is_some_and(|attempt| observe(std::iter::once((attempt, false))).slow);
+        || attempt.as_ref().is_some_and(|attempt| observe(std::iter::once((attempt, false, false))).slow);
     let status = attempt.and_then(|attempt| attempt.outcome.status);
     let next = next.map(|next| {
         let Released { message, delay } = *next;

@@ -161,7 +161,7 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
         let dead = known.filter(|(row, _)| row.progress.state == DeliveryState::Exhausted);
         let Some((row, webhook)) = dead else { continue };
         let planned = match plan(row, webhook) {
-            Ok(Redelivery::Send(message)) => Ok(message),
+            Ok(Redelivery::Send(message) | Redelivery::Probe(message)) => Ok(message),
             Ok(Redelivery::Render(message)) if job.dry_run => Ok(message),
             Ok(Redelivery::Render(message)) => app.events.revive(message, webhook, now).await?,
             Err(refusal) => Err(refusal),

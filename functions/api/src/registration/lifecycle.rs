@@ -30,13 +30,19 @@ pub(crate) async fn pause(app: &App, admin: &Admin, id: &str, if_match: IfMatch)
     record.await
 }
 
-/// Resumes a webhook that an admin or too many failures paused.
+/// Resumes a webhook that an admin or too many failures paused. Its circuit breaker closes, its failures are forgotten,
+/// and its parked deliveries are released; also if it is not paused but its breaker is open.
 pub(crate) async fn resume(app: &App, admin: &Admin, id: &str, if_match: IfMatch) -> Result<WebhookRecord, Problem> {
     let record = change(app, admin, id, if_match, |record, _| match record.webhook.pause.take() {
         Some(_) => Ok(Write::Webhook),
         None => Ok(Write::Nothing),
     });
-    record.await
+    let mut record = record.await?;
+    // The write of a webhook that was paused has done both. The failures first: with them, the next one would open the
+    // breaker again.
+    reset_failures(app, &mut record).await?;
+    app.ledger.close_breaker(record.webhook.id, app.clock.now()).await?;
+    Ok(record)
 }
 
 /// Enables or disables a webhook.

@@ -21,7 +21,8 @@ use crate::registration::visible;
 ///
 /// A delivery that has ended starts a new cycle of attempts with the same id and `webhook-id`. A dead letter sends the
 /// same bytes as before. The body of any other delivery is rendered again, from the stored event and with the webhook's
-/// current settings. A delivery that waits for its next attempt is attempted now.
+/// current settings. A delivery that waits for its next attempt is attempted now. A parked one becomes the
+/// probe of its webhook's circuit breaker: if it succeeds, the others follow.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "Deliveries", params(DeliveryPath),
     responses(
         (status = 202, description = "The delivery, which is being sent", body = DeliveryBody),
@@ -37,6 +38,10 @@ pub(super) async fn redeliver(
     let refused = |refusal: Refusal| Problem::Conflict(refusal.to_string());
     let message = match plan(&row, &webhook).map_err(refused)? {
         Redelivery::Send(message) => message,
+        Redelivery::Probe(message) => {
+            app.ledger.make_probe_due(webhook.id, app.clock.now()).await?;
+            message
+        }
         Redelivery::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
     };
     let progress = started(&row.progress, &message);

@@ -108,6 +108,22 @@ impl Ledger {
         written(of_webhook(update, webhook, now)).await
     }
 
+    /// Makes a probe of an open breaker due now, unless a process is probing. Returns `TooLate` if the breaker is not
+    /// open.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn make_probe_due(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
+        let update = self
+            .breaker(webhook)
+            .update_expression("SET probe_at = :now")
+            .condition_expression("breaker_state = :open AND probe_at > :now")
+            .expression_attribute_values(":open", state(BreakerState::Open))
+            .expression_attribute_values(":now", number(now.as_millisecond()));
+        written(update).await
+    }
+
     /// Keeps a webhook's breaker open after a failed probe, and sets the time of the next one.
     ///
     /// # Errors

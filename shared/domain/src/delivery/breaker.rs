@@ -147,6 +147,8 @@ pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
 pub struct Observation {
     /// The verdict of the probe, if this invocation sent it.
     pub probe: Option<Verdict>,
+    /// Whether a test succeeded: it shows as well as a probe that the receiver is up.
+    pub tested: bool,
     /// Whether the receiver asked for no more events.
     pub gone: bool,
     /// Whether it answered slowly or not at all.
@@ -162,6 +164,8 @@ pub enum Reaction {
     Open,
     /// The probe failed: deliveries stay parked.
     StayOpen,
+    /// A test succeeded: earlier failures no longer count.
+    ResetFailures,
     /// The probe arrived: parked deliveries are released.
     Close,
     /// Failures for too long: the webhook is paused and its tenant notified.
@@ -191,11 +195,17 @@ pub fn react(
     if seen.slow && !is_slow(breaker, now) {
         reactions.push(Reaction::MarkSlow);
     }
+    let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
+    let ends = if paused { Reaction::Resume } else { Reaction::Close };
+    if seen.tested && (is_open || paused) {
+        // Tests are not counted. Without the reset, the next failure would open the breaker again.
+        reactions.extend([Reaction::ResetFailures, ends]);
+        return reactions;
+    }
     match seen.probe {
         // Any answer shows that the receiver is up, even if it rejects this event.
         Some(Verdict::Accepted | Verdict::Aborted) => {
-            let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
-            reactions.push(if paused { Reaction::Resume } else { Reaction::Close });
+            reactions.push(ends);
             return reactions;
         }
         Some(_) => reactions.push(Reaction::StayOpen),
@@ -277,6 +287,8 @@ mod tests {
     #[case::probe_failed(11, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::ServerFailed), ..Observation::default() }, &[Reaction::StayOpen])]
     #[case::probe_arrived(0, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Accepted), ..Observation::default() }, &[Reaction::Close])]
     #[case::probe_answered(1, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Aborted), ..Observation::default() }, &[Reaction::Close])]
+    #[case::tested(11, 0, Some(open(1, 0)), Observation { tested: true, ..Observation::default() }, &[Reaction::ResetFailures, Reaction::Close])]
+    #[case::tested_while_healthy(9, 0, None, Observation { tested: true, ..Observation::default() }, &[])]
     #[case::gone(99, 0, None, Observation { gone: true, ..Observation::default() }, &[Reaction::Disable])]
     #[case::for_too_long(50, 0, Some(open(1, 0)), Observation { probe: Some(Verdict::TimedOut), ..Observation::default() }, &[Reaction::StayOpen, Reaction::Pause])]
     fn reacts(
@@ -315,6 +327,9 @@ mod tests {
         let seen = Observation { probe: Some(Verdict::Accepted), ..Observation::default() };
         let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::Resume]);
+        let seen = Observation { tested: true, ..Observation::default() };
+        let reactions = react(&webhook, None, &Statistics::default(), seen, now());
+        assert_eq!(reactions, [Reaction::ResetFailures, Reaction::Resume]);
     }
 
     #[rstest]

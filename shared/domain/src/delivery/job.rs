@@ -295,7 +295,6 @@ impl Job {
             Refusal::Disabled | Refusal::Paused => JobState::Paused,
             Refusal::Deleted
             | Refusal::Inbound
-            | Refusal::Parked
             | Refusal::Held
             | Refusal::Test
             | Refusal::Expired

@@ -17,6 +17,8 @@ pub enum Redelivery {
     Send(Message),
     /// Render the event with the webhook's current settings, and send the message with that body.
     Render(Message),
+    /// Its webhook's breaker is open: make a probe due, and send this message, which becomes the probe.
+    Probe(Message),
 }
 
 /// Why a delivery cannot be sent again now, and what the caller can do about it.
@@ -34,9 +36,6 @@ pub enum Refusal {
     /// The delivery would be parked.
     #[error("the webhook is paused; resume it first")]
     Paused,
-    /// It continues by itself.
-    #[error("the delivery is parked; it continues when its webhook is resumed or its receiver answers again")]
-    Parked,
     /// It continues by itself.
     #[error(
         "the delivery waits behind an earlier delivery of its entity; it continues when that one is delivered or skipped"
@@ -63,8 +62,9 @@ pub fn plan(row: &Delivery, webhook: &Webhook) -> Result<Redelivery, Refusal> {
     let waiting = row.next_message();
     match row.progress.state {
         State::Pending | State::Retrying => Ok(Redelivery::Send(waiting)),
-        State::Parked => Err(Refusal::Parked),
+        State::Parked => Ok(Redelivery::Probe(waiting)),
         State::Held => Err(Refusal::Held),
+        _ if row.test => Err(Refusal::Test),
         State::Failed => Err(Refusal::Test),
         State::Delivered | State::Exhausted | State::Cancelled => {
             let again = dead_letter(waiting);
@@ -156,12 +156,12 @@ mod tests {
     #[case::cancelled(State::Cancelled, None, Some((false, 3, 1)))]
     #[case::waiting(State::Retrying, Some(body()), Some((true, 2, 4)))]
     #[case::pending(State::Pending, Some(body()), Some((true, 2, 4)))]
-    #[case::parked(State::Parked, Some(body()), None)]
+    #[case::parked(State::Parked, Some(body()), Some((true, 2, 4)))]
     #[case::held(State::Held, Some(body()), None)]
     #[case::test(State::Failed, None, None)]
     fn plans(#[case] state: State, #[case] body: Option<Body>, #[case] expected: Option<(bool, u32, u32)>) {
         let planned = plan(&row(state, 2, 4, body), &webhook()).ok().map(|plan| match plan {
-            Redelivery::Send(message) => (true, message.cycle, message.attempt),
+            Redelivery::Send(message) | Redelivery::Probe(message) => (true, message.cycle, message.attempt),
             Redelivery::Render(message) => (false, message.cycle, message.attempt),
         });
         assert_eq!(planned, expected);
@@ -191,7 +191,8 @@ mod tests {
             cycle in 0_u32..5, attempt in 1_u32..10, has_body: bool,
         ) {
             let row = row(state, cycle, attempt, has_body.then(body));
-            let (Redelivery::Send(message) | Redelivery::Render(message)) = plan(&row, &webhook()).unwrap();
+            let planned = plan(&row, &webhook()).unwrap();
+            let (Redelivery::Send(message) | Redelivery::Render(message) | Redelivery::Probe(message)) = planned;
             let admission = admit(&message, Some(&row), now());
             prop_assert_eq!(admission, if state.is_terminal() { Admission::Redriven } else { Admission::Again });
             let progress = Progress { state: State::Delivered, ..started(&row.progress, &message) };
