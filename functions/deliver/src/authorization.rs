@@ -48,15 +48,15 @@ pub(crate) async fn header(
     let Some(authorization) = &webhook.authorization else { return Ok(Authorized::at_once(Ok(None))) };
     // The API refuses a URL that leads elsewhere; a row that holds one all the same gets no credential read for it.
     if let Err(other) = authorization.allows(&webhook.settings.url) {
-        return Ok(Authorized::at_once(Err(Outcome::unanswered(Verdict::Unauthorized, other.to_string()))));
+        return Ok(Authorized::at_once(Err(unauthorized(other))));
     }
     let Method::OAuth2(client) = &authorization.method else {
         let secret = app.keyring.authorizing(authorization).await?;
         return Ok(Authorized::at_once(Ok(authorization.method.header(secret.to_text()))));
     };
     let now = app.clock.now();
-    if let Some(header) = app.tokens.kept(authorization, now) {
-        return Ok(Authorized::at_once(Ok(Some(header))));
+    if let Some(kept) = app.tokens.kept(authorization, now) {
+        return Ok(Authorized::at_once(kept.map(Some).map_err(unauthorized)));
     }
     // Read only now: while there is a token nothing needs the secret. Before the clock starts: the wait for AWS is not the server's.
     let secret = app.keyring.authorizing(authorization).await?;
@@ -66,8 +66,12 @@ pub(crate) async fn header(
         Ok(watch.wait(SLOW, app.receivers.token(&request, timeout)).await)
     };
     let header = app.tokens.header(authorization, now, fetch).await?.map(Some);
-    let header = header.map_err(|error| Outcome::unanswered(Verdict::Unauthorized, error.to_string()));
+    let header = header.map_err(unauthorized);
     Ok(Authorized { header, waited: Some(started.elapsed()) })
+}
+
+fn unauthorized(why: impl std::error::Error) -> Outcome {
+    Outcome::unanswered(Verdict::Unauthorized, why.to_string())
 }
 
 /// Notes what a receiver said to the header: a token that it does not take is used no more, and the next attempt fetches another.
