@@ -41,14 +41,14 @@ pub enum KeySource {
     Url(String),
 }
 
-/// What the issuer calls its claims.
+/// What the issuer calls its claims: names, or paths such as `realm_access.roles`.
 #[derive(Debug, Clone)]
 pub struct ClaimNames {
     /// The tenant: a string.
     pub tenant: String,
     /// The application: a string, only in tokens of an application.
     pub app: String,
-    /// The roles: an array of strings, or one string with spaces in between.
+    /// The roles: an array of strings, or one string with spaces or commas in between.
     pub roles: String,
 }
 
