@@ -41,14 +41,14 @@ pub enum KeySource {
     Url(String),
 }
 
-/// The names of the issuer's claims.
+/// The names of the issuer's claims, or paths to them such as `realm_access.roles`.
 #[derive(Debug, Clone)]
 pub struct ClaimNames {
     /// The tenant: a string.
     pub tenant: String,
     /// The application: a string, only in tokens of an application.
     pub app: String,
-    /// The roles: an array of strings, or one string with spaces between roles.
+    /// The roles: an array of strings, or one string with spaces or commas between roles.
     pub roles: String,
 }
 

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use domain::access::caller::Identity;
+use domain::time::seconds_up;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
@@ -44,7 +45,7 @@ pub enum TokenError {
     /// It is too long.
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    /// A member of its header or a claim occurs twice, and parsers differ in which one they use.
+    /// A member of its header or of its claims occurs twice, and parsers differ in which one they use.
     #[error("a member of the token's header or claims occurs twice")]
     Twice,
     /// It requires extensions of the standard, of which none are supported.
@@ -155,7 +156,8 @@ impl<'a> Unverified<'a> {
         validation.validate_exp = false;
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&[&config.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Not `aud`: a token of Amazon Cognito has `client_id` instead, which was compared as well.
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         decode::<Map<String, Value>>(self.token, &key, &validation).map_err(|error| refusal(error.kind()))?;
         Ok(self.identity)
     }
@@ -193,18 +195,18 @@ fn refusal(kind: &ErrorKind) -> TokenError {
 /// Reads the claims, and checks times, issuer, audience and kind.
 fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Result<Identity, TokenError> {
     let bad = |claim: &str| TokenError::Claim(claim.to_owned());
-    let text = |claim: &str| match claims.get(claim) {
+    let text = |claim: &str| match find(claims, claim) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         Some(_) => Err(bad(claim)),
     };
     let now = now.as_second();
-    let exp = claims.get("exp").and_then(seconds).ok_or_else(|| bad("exp"))?;
+    let exp = claims.get("exp").and_then(time).ok_or_else(|| bad("exp"))?.as_secs();
     if exp.saturating_add(LEEWAY_SECONDS) <= now {
         return Err(TokenError::Expired);
     }
     let nbf = claims.get("nbf").filter(|nbf| !nbf.is_null());
-    let nbf = nbf.map(|nbf| seconds(nbf).ok_or_else(|| bad("nbf"))).transpose()?;
+    let nbf = nbf.map(|nbf| time(nbf).map(seconds_up).ok_or_else(|| bad("nbf"))).transpose()?;
     if nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY_SECONDS) > now) {
         return Err(TokenError::NotYet);
     }
@@ -213,10 +215,17 @@ fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Res
         return Err(TokenError::Issuer);
     }
     let is_ours = |audience: &Value| audience.as_str() == Some(&config.audience);
+    let of_cognito = || claims.get("token_use").and_then(Value::as_str) == Some("access");
     match claims.get("aud") {
         Some(Value::String(audience)) if *audience == config.audience => {}
         Some(Value::Array(audiences)) if audiences.iter().any(is_ours) => {}
         Some(Value::String(_) | Value::Array(_)) => return Err(TokenError::Audience),
+        // An access token of Amazon Cognito says which client it was issued to instead.
+        None if of_cognito() => match claims.get("client_id") {
+            Some(client) if is_ours(client) => {}
+            Some(Value::String(_)) => return Err(TokenError::Audience),
+            _ => return Err(bad("client_id")),
+        },
         _ => return Err(bad("aud")),
     }
     for claim in ["token_use", "typ"] {
@@ -230,19 +239,31 @@ fn identity(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Res
         subject: text("sub")?.ok_or_else(|| bad("sub"))?,
         tenant: text(&names.tenant)?,
         app: text(&names.app)?,
-        roles: roles(claims.get(&names.roles), &names.roles)?,
+        roles: roles(find(claims, &names.roles), &names.roles)?,
         scopes: Vec::new(),
         api_key: None,
         expires_at: exp.saturating_add(LEEWAY_SECONDS).min(now.saturating_add(MAX_IDENTITY_SECONDS)),
     })
 }
 
-/// Reads roles: a list of strings, or one string with spaces between roles. A member of a list is one role, never
-/// several.
+/// Finds a claim by its name, which may contain dots (`https://example.com/roles`), or else by a path, in which dots
+/// separate the names (`realm_access.roles`, as in Keycloak) and may be part of them (`resource_access.my.app.roles`).
+fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    let below = |(dot, _)| {
+        let (first, rest) = (name.get(..dot)?, name.get(dot + 1..)?);
+        find(claims.get(first)?.as_object()?, rest)
+    };
+    claims.get(name).or_else(|| name.match_indices('.').find_map(below))
+}
+
+/// Reads roles: a list of strings, or one string with spaces or commas between roles. A member of a list is one role,
+/// never several.
 fn roles(claim: Option<&Value>, name: &str) -> Result<Vec<String>, TokenError> {
     let mut roles: Vec<String> = match claim {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(text)) => text.split(' ').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
+        Some(Value::String(text)) => {
+            text.split([' ', ',']).filter(|role| !role.is_empty()).map(str::to_owned).collect()
+        }
         Some(Value::Array(members)) => {
             let text =
                 |member: &Value| member.as_str().map(str::to_owned).ok_or_else(|| TokenError::Claim(name.to_owned()));
@@ -259,9 +280,10 @@ fn roles(claim: Option<&Value>, name: &str) -> Result<Vec<String>, TokenError> {
     Ok(roles)
 }
 
-/// Reads a time as defined by RFC 7519: seconds since 1970, with an optional fraction, which is cut off.
-fn seconds(time: &Value) -> Option<i64> {
-    time.as_i64().or_else(|| SignedDuration::try_from_secs_f64(time.as_f64()?).ok().map(|time| time.as_secs()))
+/// Reads a time as defined by RFC 7519: seconds since 1970, with an optional fraction.
+fn time(time: &Value) -> Option<SignedDuration> {
+    let whole = time.as_i64().map(SignedDuration::from_secs);
+    whole.or_else(|| SignedDuration::try_from_secs_f64(time.as_f64()?).ok())
 }
 
 #[cfg(test)]

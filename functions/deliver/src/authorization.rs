@@ -51,15 +51,15 @@ pub(crate) async fn header(
     // The API refuses a URL of an origin other than the credential's. If a row has one nevertheless, its credential is
     // not even read.
     if let Err(other) = authorization.allows(&webhook.settings.url) {
-        return Ok(Authorized::at_once(Err(Outcome::unanswered(Verdict::Unauthorized, other.to_string()))));
+        return Ok(Authorized::at_once(Err(unauthorized(other))));
     }
     let Method::OAuth2(client) = &authorization.method else {
         let secret = app.keyring.authorizing(authorization).await?;
         return Ok(Authorized::at_once(Ok(authorization.method.header(secret.to_text()))));
     };
     let now = app.clock.now();
-    if let Some(header) = app.tokens.kept(authorization, now) {
-        return Ok(Authorized::at_once(Ok(Some(header))));
+    if let Some(kept) = app.tokens.kept(authorization, now) {
+        return Ok(Authorized::at_once(kept.map(Some).map_err(unauthorized)));
     }
     // Read only now, because a valid token makes the secret unnecessary. Read before the clock starts, because the
     // authorization server does not cause the wait for AWS.
@@ -70,8 +70,12 @@ pub(crate) async fn header(
         Ok(watch.wait(SLOW, app.receivers.token(&request, timeout)).await)
     };
     let header = app.tokens.header(authorization, now, fetch).await?.map(Some);
-    let header = header.map_err(|error| Outcome::unanswered(Verdict::Unauthorized, error.to_string()));
+    let header = header.map_err(unauthorized);
     Ok(Authorized { header, waited: Some(started.elapsed()) })
+}
+
+fn unauthorized(why: impl std::error::Error) -> Outcome {
+    Outcome::unanswered(Verdict::Unauthorized, why.to_string())
 }
 
 /// Forgets a token that the receiver rejected with 401, so that the next attempt fetches another one.

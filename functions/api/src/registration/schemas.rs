@@ -44,10 +44,10 @@ pub(crate) enum AuthorizationWithSecret {
     /// A user name and a password.
     Basic {
         /// The user name, without a colon. It is not secret: it is stored in plain text.
-        #[schema(min_length = 1, max_length = 255)]
+        #[schema(max_length = 255)]
         username: String,
-        /// The password.
-        #[schema(min_length = 1, max_length = 4096)]
+        /// The password. It may be empty, or the user name may.
+        #[schema(max_length = 4096)]
         password: String,
     },
     /// A fixed token.

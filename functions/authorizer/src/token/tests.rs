@@ -46,6 +46,23 @@ fn with(more: &Value) -> String {
     Value::Object(claims.clone()).to_string()
 }
 
+/// Reads a token of an issuer that calls its claims otherwise.
+fn read_with(claims: ClaimNames, token: &str) -> Result<Identity, TokenError> {
+    Unverified::read(token, &Config { claims, ..config() }, now()).map(|unverified| unverified.identity)
+}
+
+/// Signs these claims, and reads and verifies the token.
+fn verify(claims: &Value) -> Result<Identity, TokenError> {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let point = pair.public_key_raw();
+    let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..]));
+    let keys = json!({"keys": [{"kty": "EC", "crv": "P-256", "x": x, "y": y}]});
+    let keys: JwkSet = serde_json::from_value(keys).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_ec_der(&pair.serialize_der());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(Algorithm::ES256), claims, &key).unwrap();
+    Unverified::read(&token, &config(), now())?.verify(&keys, &config())
+}
+
 fn read(token: &str) -> Result<Identity, TokenError> {
     Unverified::read(token, &config(), now()).map(|unverified| unverified.identity)
 }
@@ -66,7 +83,16 @@ fn claim(name: &str) -> TokenError {
 #[case::issuer_with_a_slash(json!({"iss": "https://issuer.example/"}), TokenError::Issuer)]
 #[case::issuers(json!({"iss": ["https://issuer.example"]}), claim("iss"))]
 #[case::issuers_with_others(json!({"iss": ["https://elsewhere.example", "https://issuer.example"]}), claim("iss"))]
+#[case::not_yet_by_a_fraction(json!({"nbf": 1_795_888_516.25}), TokenError::NotYet)]
 #[case::no_issuer(json!({"iss": null}), claim("iss"))]
+#[case::another_client_of_cognito(json!({"aud": "absent", "token_use": "access", "client_id": "other"}), TokenError::Audience)]
+#[case::clients_of_cognito(json!({"aud": "absent", "token_use": "access", "client_id": ["dynahook"]}), claim("client_id"))]
+#[case::no_client_of_cognito(json!({"aud": "absent", "token_use": "access"}), claim("client_id"))]
+#[case::client_id_token_of_cognito(json!({"aud": "absent", "token_use": "id", "client_id": "dynahook"}), claim("aud"))]
+#[case::client_without_a_use(json!({"aud": "absent", "client_id": "dynahook"}), claim("aud"))]
+#[case::client_next_to_another_audience(
+    json!({"aud": "elsewhere", "token_use": "access", "client_id": "dynahook"}), TokenError::Audience)]
+#[case::client_next_to_null(json!({"aud": null, "token_use": "access", "client_id": "dynahook"}), claim("aud"))]
 #[case::other_audience(json!({"aud": "elsewhere"}), TokenError::Audience)]
 #[case::other_audiences(json!({"aud": ["elsewhere", "dynahook2"]}), TokenError::Audience)]
 #[case::no_audiences(json!({"aud": []}), TokenError::Audience)]
@@ -108,6 +134,9 @@ fn the_identity_ends_with_the_token_and_the_leeway(#[case] claims: Value, #[case
 #[case::list(json!(["ADMIN", "USER"]), &["ADMIN", "USER"])]
 #[case::twice(json!(["USER", "ADMIN", "USER"]), &["ADMIN", "USER"])]
 #[case::text(json!("openid ADMIN"), &["ADMIN", "openid"])]
+#[case::text_with_commas(json!("ADMIN,USER"), &["ADMIN", "USER"])]
+#[case::text_with_commas_and_spaces(json!(" ADMIN, USER,"), &["ADMIN", "USER"])]
+#[case::a_comma_in_a_member(json!(["x,ADMIN"]), &["x,ADMIN"])]
 #[case::text_with_more_spaces(json!("  ADMIN   USER "), &["ADMIN", "USER"])]
 #[case::another_role(json!(["ADMIN2", "admin", "NOT-ADMIN"]), &["ADMIN2", "NOT-ADMIN", "admin"])]
 #[case::none(json!([]), &[])]
@@ -115,6 +144,51 @@ fn the_identity_ends_with_the_token_and_the_leeway(#[case] claims: Value, #[case
 #[case::empty_text(json!(""), &[])]
 fn roles_are_a_list_or_one_text(#[case] claim: Value, #[case] expected: &[&str]) {
     assert_eq!(read(&token(HEADER, &with(&json!({"roles": claim})))).unwrap().roles, expected);
+}
+
+#[rstest]
+#[case::keycloak("realm_access.roles", json!({"realm_access": {"roles": ["ADMIN"]}}), &["ADMIN"])]
+#[case::client_of_keycloak("resource_access.my.app.roles", json!({"resource_access": {"my.app": {"roles": "ADMIN"}}}), &["ADMIN"])]
+#[case::cognito("cognito:groups", json!({"cognito:groups": ["ADMIN"]}), &["ADMIN"])]
+#[case::auth0("https://example.com/roles", json!({"https://example.com/roles": ["ADMIN"]}), &["ADMIN"])]
+#[case::the_name_comes_first("a.b", json!({"a.b": ["USER"], "a": {"b": ["ADMIN"]}}), &["USER"])]
+#[case::on_each_level("a.b.c", json!({"a": {"b.c": ["USER"], "b": {"c": ["ADMIN"]}}}), &["USER"])]
+#[case::no_such_path("a.b", json!({"a": {"c": ["ADMIN"]}}), &[])]
+#[case::no_object_on_the_path("a.b", json!({"a": "b"}), &[])]
+fn a_claim_is_found_by_its_name_or_path(#[case] name: &str, #[case] claims: Value, #[case] expected: &[&str]) {
+    let names = ClaimNames { roles: name.to_owned(), ..ClaimNames::default() };
+    assert_eq!(read_with(names, &token(HEADER, &with(&claims))).unwrap().roles, expected);
+}
+
+#[test]
+fn an_object_on_the_path_to_roles_is_no_list() {
+    let names = ClaimNames { roles: "realm_access".to_owned(), ..ClaimNames::default() };
+    let claims = with(&json!({"realm_access": {"roles": ["ADMIN"]}}));
+    assert_eq!(read_with(names, &token(HEADER, &claims)), Err(claim("realm_access")));
+}
+
+#[test]
+fn every_claim_may_have_a_path() {
+    let names = ClaimNames { tenant: "org.id".to_owned(), app: "org.app".to_owned(), ..ClaimNames::default() };
+    let identity = read_with(names, &token(HEADER, &with(&json!({"org": {"id": "acme", "app": "erp"}})))).unwrap();
+    assert_eq!((identity.tenant.as_deref(), identity.app.as_deref()), (Some("acme"), Some("erp")));
+}
+
+#[rstest]
+#[case::plain(json!({}))]
+#[case::fractions(json!({"exp": 1_795_889_086.5, "nbf": 1_795_888_000.25, "iat": 1_795_888_000.25}))]
+#[case::cognito(json!({"aud": "absent", "token_use": "access", "client_id": "dynahook", "version": 2, "scope": "a b"}))]
+fn a_signed_token_is_good(#[case] claims: Value) {
+    let claims: Value = serde_json::from_str(&with(&claims)).unwrap();
+    assert_eq!(verify(&claims).map(|identity| identity.subject), Ok("anna".to_owned()));
+}
+
+#[test]
+fn a_token_of_cognito_must_be_signed() {
+    let claims = with(&json!({"aud": "absent", "token_use": "access", "client_id": "dynahook"}));
+    let forged = token(r#"{"alg": "ES256"}"#, &claims);
+    let unverified = Unverified::read(&forged, &config(), now()).unwrap();
+    assert_eq!(unverified.verify(&JwkSet { keys: Vec::new() }, &config()), Err(TokenError::Signature));
 }
 
 #[rstest]
@@ -159,6 +233,8 @@ fn a_header_must_not_say(#[case] header: &str, #[case] error: TokenError) {
 #[case::end(r#""exp": 4102444800"#)]
 #[case::with_an_escape(r#""s\u0075b": "root""#)]
 #[case::not_read(r#""jti": 1, "jti": 1"#)]
+#[case::within_another(r#""realm_access": {"roles": ["USER"], "roles": ["ADMIN"]}"#)]
+#[case::within_a_list(r#""list": [1, [{"a": 1, "a": 2}]]"#)]
 fn a_claim_that_is_there_twice_is_refused(#[case] more: &str) {
     let claims = good().to_string();
     let twice = format!("{},{more}}}", claims.strip_suffix('}').unwrap());

@@ -69,6 +69,9 @@ async fn header(tokens: &Tokens, authorization: &Authorization, second: i64) -> 
     let request = oauth2.request(&"s3cret".to_owned().into());
     let fetch = async || Ok(client.token(&request, Duration::from_secs(1)).await);
     let now = Timestamp::from_second(second).unwrap();
+    if let Some(kept) = tokens.kept(authorization, now) {
+        return kept.map(|header| header.expose_secret().to_owned()).map_err(|error| error.to_string());
+    }
     let header = tokens.header(authorization, now, fetch).await.unwrap();
     header.map(|header| header.expose_secret().to_owned()).map_err(|error| error.to_string())
 }
@@ -113,6 +116,32 @@ async fn a_failure_is_shared_too_and_not_kept() {
     assert_eq!(server.asked(), 1);
     assert_eq!(header(&tokens, &authorization, 0).await, expected);
     assert_eq!(server.asked(), 2);
+}
+
+#[rstest]
+#[case::refused(401, json!(600), "the authorization server answered 401")]
+#[case::too_many_requests(429, json!(600), "the authorization server answered 429")]
+#[case::redirected(302, json!(600), "the authorization server answered 302, and redirects are not followed")]
+#[tokio::test]
+async fn a_server_that_refuses_is_left_alone_for_a_while(
+    #[case] status: u16,
+    #[case] expires_in: Value,
+    #[case] error: &str,
+) {
+    let (server, tokens) = (Server::start(status, expires_in).await, Tokens::default());
+    let authorization = server.authorization(&json!({}));
+    for (refusals, (second, until)) in
+        [(0, 30), (30, 90), (90, 210), (210, 450), (450, 750), (750, 1050)].into_iter().enumerate()
+    {
+        let at_once = join_all((0..5).map(|_| header(&tokens, &authorization, second))).await;
+        assert!(at_once.iter().all(|header| *header == Err(error.to_owned())), "{at_once:?}");
+        let at = Timestamp::from_second(until).unwrap();
+        let expected = Err(format!("{error}, and is not asked again before {at}"));
+        assert_eq!(header(&tokens, &authorization, until - 1).await, expected);
+        assert_eq!(server.asked(), refusals + 1);
+    }
+    // Another credential may be a good one.
+    assert_eq!(header(&tokens, &server.authorization(&json!({"fingerprint": "g"})), 751).await, Err(error.to_owned()));
 }
 
 #[rstest]

@@ -103,7 +103,8 @@ impl Method {
     pub fn header(&self, secret: &SecretString) -> Option<SecretString> {
         match self {
             Self::Basic { username } => {
-                let pair: SecretString = format!("{username}:{}", secret.expose_secret()).into();
+                let password = Some(secret.expose_secret()).filter(|password| *password != EMPTY_PASSWORD);
+                let pair: SecretString = format!("{username}:{}", password.unwrap_or_default()).into();
                 Some(format!("Basic {}", BASE64.encode(pair.expose_secret())).into())
             }
             Self::Bearer => Some(bearer(secret)),
@@ -120,6 +121,9 @@ impl Method {
         }
     }
 }
+
+/// What is stored for an empty password, because Secrets Manager stores no empty text. No password is or contains it.
+const EMPTY_PASSWORD: &str = "\n";
 
 /// Returns the header value for a token.
 #[must_use]

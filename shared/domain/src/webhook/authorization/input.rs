@@ -2,30 +2,38 @@
 
 use serde_json::{Map, Value};
 
-use super::{ClientAuthentication, Method, NewAuthorization, OAuth2, is_token};
+use super::{ClientAuthentication, EMPTY_PASSWORD, Method, NewAuthorization, OAuth2, is_token};
 use crate::attempt::target::TargetPolicy;
 use crate::fault::FieldError;
 use crate::signing::secret::WebhookSecret;
 
 /// The texts that a field accepts.
 struct Rule {
+    min_bytes: usize,
     max_bytes: usize,
     takes: fn(&str) -> bool,
     /// The rule as shown in errors.
     of: &'static str,
 }
 
-const NAME: Rule = Rule { max_bytes: 255, takes: is_line, of: "without control characters" };
+const NAME: Rule = Rule { min_bytes: 1, max_bytes: 255, takes: is_line, of: "without control characters" };
 const USERNAME: Rule = Rule {
+    min_bytes: 0,
     max_bytes: 255,
     takes: |text| is_line(text) && !text.contains(':'),
     of: "without control characters or colons",
 };
-const SECRET: Rule = Rule { max_bytes: 4096, takes: is_line, of: "without control characters" };
-const TOKEN: Rule = Rule { max_bytes: 4096, takes: is_token, of: "of visible ASCII without spaces" };
-const SCOPE: Rule =
-    Rule { max_bytes: 1024, takes: is_scope, of: r#"of visible ASCII except " and \, with single spaces in between"# };
-const URL: Rule = Rule { max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "with a valid URL" };
+const PASSWORD: Rule = Rule { min_bytes: 0, ..SECRET };
+const SECRET: Rule = Rule { min_bytes: 1, max_bytes: 4096, takes: is_line, of: "without control characters" };
+const TOKEN: Rule = Rule { min_bytes: 1, max_bytes: 4096, takes: is_token, of: "of visible ASCII without spaces" };
+const SCOPE: Rule = Rule {
+    min_bytes: 1,
+    max_bytes: 1024,
+    takes: is_scope,
+    of: r#"of visible ASCII except " and \, with single spaces in between"#,
+};
+const URL: Rule =
+    Rule { min_bytes: 1, max_bytes: crate::attempt::target::MAX_URL_BYTES, takes: is_line, of: "with a valid URL" };
 
 fn is_line(text: &str) -> bool {
     !text.chars().any(char::is_control)
@@ -50,9 +58,12 @@ impl Fields {
     fn optional(&mut self, name: &str, rule: &Rule) -> Option<String> {
         match self.given.remove(name)? {
             Value::Null => None,
-            Value::String(text) if (1..=rule.max_bytes).contains(&text.len()) && (rule.takes)(&text) => Some(text),
+            Value::String(text) if (rule.min_bytes..=rule.max_bytes).contains(&text.len()) && (rule.takes)(&text) => {
+                Some(text)
+            }
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-                self.fault(name, format!("must be a string of 1 to {} bytes {}", rule.max_bytes, rule.of));
+                let Rule { min_bytes, max_bytes, of, .. } = rule;
+                self.fault(name, format!("must be a string of {min_bytes} to {max_bytes} bytes {of}"));
                 // A placeholder. It is never used, because the fault rejects the request.
                 Some(String::new())
             }
@@ -93,7 +104,14 @@ impl NewAuthorization {
         let (method, secret) = match kind.as_ref().and_then(Value::as_str) {
             Some("basic") => {
                 let username = fields.needed("username", &USERNAME);
-                (Method::Basic { username }, fields.needed("password", &SECRET))
+                let mut password = fields.needed("password", &PASSWORD);
+                if password.is_empty() {
+                    if username.is_empty() && fields.faults.is_empty() {
+                        fields.fault("password", "must not be empty if `username` is empty too");
+                    }
+                    EMPTY_PASSWORD.clone_into(&mut password);
+                }
+                (Method::Basic { username }, password)
             }
             Some("bearer") => (Method::Bearer, fields.needed("token", &TOKEN)),
             Some("oauth2") => {
@@ -163,6 +181,22 @@ mod tests {
         assert!(!serde_json::to_string(&new.method).unwrap().contains(&format!(":{secret:?}")));
     }
 
+    /// Some APIs take a key as the user name or as the password, and nothing as the other.
+    #[rstest]
+    #[case::no_password("key", "", "Basic a2V5Og==")]
+    #[case::no_user("", "key", "Basic OmtleQ==")]
+    fn one_part_of_a_basic_authorization_may_be_empty(
+        #[case] username: &str,
+        #[case] password: &str,
+        #[case] header: &str,
+    ) {
+        let input = json!({"type": "basic", "username": username, "password": password});
+        let new = NewAuthorization::read(input, &TargetPolicy::default()).unwrap();
+        let stored = new.secret.to_text();
+        assert!(!stored.expose_secret().is_empty(), "Secrets Manager takes no empty text");
+        assert_eq!(new.method.header(stored).unwrap().expose_secret(), header);
+    }
+
     #[rstest]
     #[case::no_object(json!("s3cret"), &[""])]
     #[case::no_type(json!({"token": "s3cret"}), &["/type"])]
@@ -170,7 +204,9 @@ mod tests {
     #[case::nothing_of_it(json!({"type": "basic"}), &["/username", "/password"])]
     #[case::colon(json!({"type": "basic", "username": "a:b", "password": "s3cret"}), &["/username"])]
     #[case::two_lines(json!({"type": "basic", "username": "a", "password": "s3cret\r\nX-A: b"}), &["/password"])]
-    #[case::empty(json!({"type": "basic", "username": "", "password": ""}), &["/username", "/password"])]
+    #[case::empty(json!({"type": "basic", "username": "", "password": ""}), &["/password"])]
+    #[case::no_password(json!({"type": "basic", "username": ""}), &["/password"])]
+    #[case::empty_token(json!({"type": "bearer", "token": ""}), &["/token"])]
     #[case::a_number(json!({"type": "basic", "username": "a", "password": 12_345_678}), &["/password"])]
     #[case::a_list(json!({"type": "bearer", "token": ["s3cret"]}), &["/token"])]
     #[case::spaces(json!({"type": "bearer", "token": "s3cret s3cret"}), &["/token"])]

@@ -110,9 +110,7 @@ impl Token {
     /// If it contains no usable token.
     pub fn read(answer: &[u8]) -> Result<Self, TokenFault> {
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(answer) else { return Err(TokenFault::NoObject) };
-        if let Some(kind) = answer.get("token_type").filter(|kind| !kind.is_null())
-            && !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
-        {
+        if answer.get("token_type").is_some_and(|kind| !is_bearer(kind)) {
             return Err(TokenFault::OtherType);
         }
         let lifetime = lifetime(answer.get("expires_in"));
@@ -126,12 +124,19 @@ impl Token {
     }
 }
 
+/// Returns whether a token is used as a bearer token. Servers also write `BearerToken` and the like, or nothing. Other
+/// types, such as `DPoP`, need more than the token.
+fn is_bearer(kind: &Value) -> bool {
+    let starts = |kind: &str| kind.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("bearer"));
+    kind.is_null() || kind.as_str().is_some_and(|kind| kind.trim().is_empty() || starts(kind.trim()))
+}
+
 /// Returns how long a token may be used. Some servers send the seconds as a string. An unreadable value counts as
 /// missing.
 fn lifetime(expires_in: Option<&Value>) -> Duration {
     let seconds = expires_in.and_then(|said| match said {
         Value::Number(seconds) => seconds.as_f64(),
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => text.trim().parse().ok(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     });
     let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else { return LIFETIME_UNLESS_SAID };
@@ -207,6 +212,13 @@ mod tests {
     )]
     #[case::plain(r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#, Ok(("abc", 3540)))]
     #[case::lower_case(r#"{"access_token":"abc","token_type":"bearer","expires_in":60}"#, Ok(("abc", 54)))]
+    #[case::of_apigee(r#"{"access_token":"t","token_type":"BearerToken","expires_in":"1799"}"#, Ok(("t", 1739)))]
+    #[case::two_words(r#"{"access_token":"t","token_type":" bearer token "}"#, Ok(("t", 300)))]
+    #[case::no_type(r#"{"access_token":"t","token_type":null,"expires_in":" 3600.5 "}"#, Ok(("t", 3540)))]
+    #[case::empty_type(r#"{"access_token":"t","token_type":"","expires_in":3600.5}"#, Ok(("t", 3540)))]
+    #[case::proof_of_possession(r#"{"access_token":"t","token_type":"DPoP"}"#, Err(TokenFault::OtherType))]
+    #[case::not_ascii(r#"{"access_token":"t","token_type":"beareä"}"#, Err(TokenFault::OtherType))]
+    #[case::type_is_a_number(r#"{"access_token":"t","token_type":1}"#, Err(TokenFault::OtherType))]
     #[case::in_a_text(r#"{"access_token":"abc","expires_in":"3600"}"#, Ok(("abc", 3540)))]
     #[case::not_said(r#"{"access_token":"abc","token_type":"Bearer"}"#, Ok(("abc", 300)))]
     #[case::nonsense(r#"{"access_token":"abc","expires_in":"soon"}"#, Ok(("abc", 300)))]
