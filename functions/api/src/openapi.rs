@@ -151,11 +151,13 @@ fn derive_bodies(components: &mut Components) {
     let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
     let mut new = settings.clone();
     new.description = Some("A new webhook: its settings, and optionally a secret and an authorization.".to_owned());
-    let authorization = more.properties.get("authorization").cloned();
+    let also = ["authorization", "target_url", "events", "state"];
+    let also: Vec<_> =
+        also.iter().filter_map(|name| Some(((*name).to_owned(), more.properties.get(*name)?.clone()))).collect();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let mut patch = settings;
-    patch.properties.extend(authorization.map(|schema| ("authorization".to_owned(), schema)));
+    patch.properties.extend(also);
     let mut replacement = patch.clone();
     replacement.description =
         Some("A webhook's settings, and optionally another authorization; `null` removes it.".to_owned());

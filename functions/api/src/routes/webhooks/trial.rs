@@ -58,7 +58,7 @@ fn invalid(fault: Fault) -> Problem {
         (status = 200, description = "The outcome", body = DeliveryBody),
         (status = 202, description = "The receiver has not responded yet", body = DeliveryBody,
             headers(("Location" = String, description = "Where to read the delivery"))),
-        (status = 409, description = "The webhook is an inbound one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The webhook is an inbound one, or has no `url`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Two tests are running", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn test(
@@ -70,6 +70,9 @@ pub(crate) async fn test(
     let webhook = visible(&app, &admin, &id).await?.webhook;
     if webhook.settings.direction == Direction::Inbound {
         return Err(Problem::Conflict("nothing is sent to an inbound webhook; call its url".to_owned()));
+    }
+    if webhook.settings.url.is_empty() {
+        return Err(Problem::Conflict("the webhook has no `url`; set it first".to_owned()));
     }
     let (sample, now) = (Sample::try_from(sample).map_err(invalid)?, app.clock.now());
     let id = EventId::from_parts(now, runtime::random::bits());
