@@ -22,6 +22,9 @@ use crate::value::{Map, Value};
 /// The largest number of fields that a kind may ignore, redact or show as related.
 const MAX_FIELDS: usize = 100;
 
+/// The related value that is an empty list if an item lacks it.
+const COMMENTS: &str = "entityComments";
+
 /// How the items of one kind become events. A template is a text with attributes in braces, such as
 /// `orders/{order_id}`; `{sk:ORDER#}` is an attribute without the prefix `ORDER#`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -171,10 +174,14 @@ impl Mapping {
         }
     }
 
-    /// Removes and returns the related attributes.
-    pub(super) fn take_related(&self, properties: &mut Map) -> Map {
-        let related = self.related.iter();
-        related.filter_map(|(name, attribute)| Some((name.clone(), properties.remove(attribute)?))).collect()
+    /// Removes and returns the related attributes. The Flows guide has a list of comments in every payload of a comment.
+    pub(crate) fn take_related(&self, properties: &mut Map) -> Map {
+        let related = self.related.iter().filter_map(|(name, attribute)| {
+            let value = properties.remove(attribute);
+            let no_comments = (name == COMMENTS).then(|| Value::List(Vec::new()));
+            Some((name.clone(), value.filter(|value| name != COMMENTS || *value != Value::Null).or(no_comments)?))
+        });
+        related.collect()
     }
 
     pub(super) fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
