@@ -93,7 +93,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
                     let optional = matches!(
                         operation.operation_id.as_deref(),
-                        Some("rotate" | "rotate_signing_key" | "test" | "redrive")
+                        Some("rotate" | "rotate_signing_key" | "test" | "preview_saved" | "redrive")
                     );
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }

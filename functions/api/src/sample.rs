@@ -1,12 +1,17 @@
 //! Sample events, with which callers test, preview and explain webhooks.
 
+use domain::access::tenant::{AppId, TenantId};
+use domain::event::Event;
 use domain::event::types::EventType;
+use domain::id::EventId;
 use domain::webhook::sample::Sample;
+use domain::webhook::settings::Settings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::problem::Fault;
+use crate::App;
+use crate::problem::{Fault, Problem};
 
 /// An event to try a webhook with. All fields are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -28,6 +33,20 @@ pub(crate) struct SampleBody {
     /// The entity before the event, for an update or a deletion.
     #[schema(value_type = Option<Object>)]
     old_properties: Option<Map<String, Value>>,
+}
+
+/// Returns the event of a sample, now. It looks like an event of the source that has entities of its type, if any.
+pub(crate) async fn sample_event(
+    app: &App,
+    sample: Sample,
+    application: Option<&AppId>,
+    tenant: TenantId,
+    settings: &Settings,
+) -> Result<Event, Problem> {
+    let sources = app.registry.sources().await?;
+    let now = app.clock.now();
+    let id = EventId::from_parts(now, runtime::random::bits());
+    Ok(sample.event_of(&sources, application, id, tenant, settings, now))
 }
 
 impl TryFrom<SampleBody> for Sample {

@@ -139,7 +139,14 @@ impl Mapping {
         })
     }
 
-    pub(super) fn redact(&self, image: &mut Map) {
+    /// Returns whether entities of this kind may belong to the tenant, and to the application if one asks.
+    #[must_use]
+    pub fn may_concern(&self, tenant: &TenantId, app: Option<&AppId>) -> bool {
+        let mut apps = self.app.iter().zip(app);
+        self.tenant.makes(tenant.as_str()) && apps.all(|(template, app)| template.makes(app.as_str()))
+    }
+
+    pub(crate) fn redact(&self, image: &mut Map) {
         self.redact.iter().for_each(|path| path.remove(image));
     }
 
@@ -164,7 +171,7 @@ impl Mapping {
     }
 
     /// Returns the state with its id, derived from the attributes whose change results in an event.
-    pub(super) fn state(&self, entity_path: &str, properties: Map) -> State {
+    pub(crate) fn state(&self, entity_path: &str, properties: Map) -> State {
         let time = |path: &Option<FieldPath>| time(path.as_ref()?.get(&properties)?);
         State {
             id: state_id(entity_path, &self.counted(&properties)),
