@@ -92,7 +92,7 @@ def line(arrival: Arrival) -> str:
     """Returns one line about a delivery."""
     body = json.loads(arrival.body)
     checked = "signature verified" if arrival.verified else "signature NOT verified"
-    mask = ", ".join(body["data"].get("updateMask", []))
+    mask = ", ".join(body["data"].get("updateMask") or [])
     changed = f" ({mask})" if mask else ""
     return f"{arrival.event_id}  {body['operationType']:8} {body['entityPath']}{changed}  {checked}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -28,6 +29,9 @@ from walkthrough import check_walkthroughs
 
 # The table of the end-to-end tests.
 TABLE = "items"
+
+# The sample mapping of a table of processes, which a walkthrough uses.
+SERIAL = json.loads((ROOT / "infra" / "samples" / "serial.json").read_text(encoding="utf-8"))
 
 # The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of
 # its load are in bench.py. Plain `cargo test` ignores what needs a stack or a built function.
@@ -127,21 +131,23 @@ def crash_points() -> int:
 
 
 def prepare(stack: Stack) -> None:
-    """Makes what the end-to-end tests stand on: a table that is a source."""
-    step(f"creating the table {TABLE} of the end-to-end tests")
+    """Makes what the end-to-end tests stand on: a table that is a source, and the one of the sample for Serial."""
+    step(f"creating the tables {TABLE} and {SERIAL['table']} of the end-to-end tests")
     stack.create_table(TABLE, "tenant_id", "item_id")
+    stack.create_table(SERIAL["table"], "company_id", "id")
     register(stack)
 
 
 def register(stack: Stack) -> None:
-    """Registers the table, unless it is registered."""
-    source = {
+    """Registers the tables, unless they are registered."""
+    items = {
         "table": TABLE,
         "entities": [{"entity": "item", "tenant": "{tenant_id}", "id": "{item_id}", "collection": "items"}],
     }
-    response = stack.call("POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
-    if response.status_code not in (201, 409):
-        raise StackError(f"POST /sources answered {response.status_code}: {response.text}")
+    for source in (items, SERIAL):
+        response = stack.call("POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
+        if response.status_code not in (201, 409):
+            raise StackError(f"POST /sources answered {response.status_code}: {response.text}")
 
 
 def seed() -> int:

@@ -183,9 +183,10 @@ async fn a_role_is_needed() {
 #[case::not_json("{\"name\"", 400, "malformed", Value::Null)]
 #[case::trailing("{} {}", 400, "malformed", Value::Null)]
 #[case::no_object("[]", 422, "invalid", json!([{"pointer": "#", "detail": "must be an object, not an array"}]))]
-#[case::nothing("{}", 422, "invalid", json!([
-    {"pointer": "#/name", "detail": "is required"},
-    {"pointer": "#/url", "detail": "is required for an outbound webhook"}]))]
+#[case::no_url(r#"{"enabled": true}"#, 422, "invalid", json!([
+    {"pointer": "#/url", "detail": "is required to enable an outbound webhook"}]))]
+#[case::no_tags(r#"{"tags": "rfp"}"#, 422, "invalid", json!([
+    {"pointer": "#/tags", "detail": "must be an array of strings or an object, not a string"}]))]
 #[case::empty("", 400, "malformed", Value::Null)]
 #[case::unknown_field(r#"{"name": "x", "url": "https://example.com/", "nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook"}]))]
 #[case::wrong_type(r#"{"name": 7, "url": "https://example.com/"}"#, 422, "invalid", json!([{"pointer": "#/name",

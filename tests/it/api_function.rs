@@ -110,7 +110,8 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         (Method::PATCH, path(""), json!({"name": "m"}), write),
         (Method::POST, path("/pause"), json!({}), write),
         (Method::POST, path("/pause"), json!({}), &["BatchGetItem"]),
-        (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &[]),
+        (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &["Query"]),
+        (Method::POST, path("/preview"), json!({}), &["BatchGetItem", "Query"]),
         (
             Method::POST,
             path("/secret/rotate"),
@@ -126,7 +127,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
                 "UpdateSecretVersionStage",
             ],
         ),
-        (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem"]),
+        (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem", "Query"]),
         // One for the schemas of the types, one to count.
         (
             Method::POST,

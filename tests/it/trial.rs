@@ -110,6 +110,26 @@ async fn a_preview_is_what_would_be_sent() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn a_registered_webhook_is_previewed_like_a_real_delivery() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["item.created"]})).await;
+    let sample = json!({"entity_id": "i1", "properties": {"item_id": "i1", "tenant_id": tenant.name}});
+    let (status, preview) = tenant.call(Method::POST, &path(&webhook, "/preview"), Some(&sample)).await;
+    assert_eq!((status, &preview["request"]["url"]), (StatusCode::OK, &json!(receiver.url)));
+    let shown: Value = serde_json::from_str(preview["request"]["body"].as_str().unwrap()).unwrap();
+    tenant.put("i1", &[]).await;
+    let sent = receiver.wait_for(1).await[0].json();
+    for name in ["entityPath", "entityKey", "collectionPath", "operationType", "eventType", "organizationId"] {
+        assert_eq!(shown[name], sent[name], "{name}");
+    }
+    assert_eq!(shown["data"]["value"]["properties"], sent["data"]["value"]["properties"]);
+    let other = Stack::connect().await.tenant();
+    assert_eq!(other.call(Method::POST, &path(&webhook, "/preview"), Some(&sample)).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn what_a_paused_webhook_misses_waits_for_it() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();

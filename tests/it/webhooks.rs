@@ -12,7 +12,7 @@ const URL: &str = "https://example.com/hook";
 fn everything() -> Value {
     json!({
         "name": "all of it", "type": "webhook", "direction": "outbound", "url": "https://example.com/all",
-        "event_types": ["order.created"], "sources": ["orders"], "collections": ["orders"], "operations": ["created"],
+        "event_types": ["order.created"], "trigger_type": "Order Created", "sources": ["orders"], "collections": ["orders"], "operations": ["created"],
         "signature_scheme": "hmac-sha256", "signature_header": "X-Acme-Signature", "signature_encoding": "base64",
         "further_signatures": [{"scheme": "stripe", "header": null, "encoding": "hex"}], "content_encoding": "gzip",
         "headers": {"X-Team": "erp"}, "properties": {"region": "eu", "nested": {"n": 1}},
@@ -55,6 +55,10 @@ async fn every_field_is_kept_and_what_was_read_can_be_written_back() {
         ("updated_associate_id", "updated_by"),
         ("application_id", "app_id"),
         ("consecutive_errors", "consecutive_failures"),
+        ("webhook_id", "id"),
+        ("company_id", "tenant_id"),
+        ("application_token", "app_id"),
+        ("target_url", "url"),
     ] {
         assert_eq!(read_back[alias], read_back[name], "{alias}");
     }
@@ -105,7 +109,7 @@ async fn a_patch_changes_what_it_names() {
 #[case::tenant(json!({"tenant_id": "globex"}), "#/tenant_id", "is set by Dynahook and cannot be set")]
 #[case::secret(json!({"secret": "12345678"}), "#/secret", "cannot be set here; use POST /webhooks/{id}/secret/rotate")]
 #[case::direction(json!({"direction": "inbound", "url": null}), "#/direction", "cannot be changed; create another webhook")]
-#[case::needed(json!({"name": null}), "#/name", "is required")]
+#[case::needed(json!({"url": null}), "#/url", "is required to enable an outbound webhook")]
 #[case::third_state(json!({"state": 3}), "#/state", "must be 1 (active) or 2 (stopped)")]
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
@@ -271,6 +275,32 @@ async fn a_list_shows_what_is_asked_for() {
     assert_eq!(ids("direction=inbound").await, expect(&[&inbound]));
     assert_eq!(ids("source=import").await, expect(&[&all]));
     assert_eq!(ids("app_id=nobody").await, [] as [&str; 0]);
+    assert_eq!(ids("target_url=https://example.com/all").await, expect(&[&all]));
+    assert_eq!(ids("trigger_type=Order+Created").await, expect(&[&all, &paused]));
+    assert_eq!(
+        ids(&format!("webhook_id={}&company_id={}", plain["id"].as_str().unwrap(), tenant.name)).await,
+        expect(&[&plain])
+    );
+    assert_eq!(ids("company_id=globex").await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_webhook_without_a_url_is_a_draft() {
+    let tenant = Stack::connect().await.tenant();
+    let draft = create(&tenant, &json!({"tags": {"team": "sales", "tier": 1}})).await;
+    assert_eq!((&draft["name"], &draft["enabled"], &draft["url"]), (&json!("webhook"), &json!(false), &json!("")));
+    for action in ["/enable", "/test"] {
+        let (status, problem) = tenant.call(Method::POST, &path(&draft, action), Some(&json!({}))).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{action}: {problem}");
+    }
+    let (_, list) = tenant.call(Method::GET, "/webhooks?tag=team:sales", None).await;
+    assert_eq!(list["data"][0]["tags"], json!({"team": "sales", "tier": 1}));
+    let (status, ready) =
+        tenant.call(Method::PATCH, &path(&draft, ""), Some(&json!({"target_url": URL, "enabled": true}))).await;
+    assert_eq!((status, &ready["is_active"], &ready["url"]), (StatusCode::OK, &json!(true), &json!(URL)));
+    tenant.call(Method::POST, &path(&draft, "/pause"), None).await;
+    assert_eq!(read(&tenant, &draft).await["pause_reason"], "manual");
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ mod tests {
     #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]
     #[case::jobs(Method::GET, "/jobs/{id}", "deliveries:read")]
     #[case::cancel(Method::POST, "/jobs/{id}/cancel", "webhooks:write")]
+    #[case::preview(Method::POST, "/webhooks/{id}/preview", "webhooks:write")]
     #[case::explain(Method::POST, "/webhooks/{id}/explain", "webhooks:read events:read")]
     #[case::dry_run(Method::POST, "/webhooks/{id}/dry-run", "webhooks:read events:read")]
     #[case::publish(Method::POST, "/events", "events:write")]

@@ -93,7 +93,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
                     let optional = matches!(
                         operation.operation_id.as_deref(),
-                        Some("rotate" | "rotate_signing_key" | "test" | "redrive")
+                        Some("rotate" | "rotate_signing_key" | "test" | "preview_saved" | "redrive")
                     );
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }
@@ -152,11 +152,13 @@ fn derive_bodies(components: &mut Components) {
     let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
     let mut new = settings.clone();
     new.description = Some("A new webhook: its settings, and optionally a secret and an authorization.".to_owned());
-    let authorization = more.properties.get("authorization").cloned();
+    let also = ["authorization", "target_url", "events", "state"];
+    let also: Vec<_> =
+        also.iter().filter_map(|name| Some(((*name).to_owned(), more.properties.get(*name)?.clone()))).collect();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let mut patch = settings;
-    patch.properties.extend(authorization.map(|schema| ("authorization".to_owned(), schema)));
+    patch.properties.extend(also);
     let mut replacement = patch.clone();
     replacement.description =
         Some("A webhook's settings, and optionally another authorization; `null` removes it.".to_owned());

@@ -49,6 +49,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
             authorization::delete_authorization
         ))
         .routes(routes!(trial::test))
+        .routes(routes!(trial::preview_saved))
         .routes(routes!(explain::explain))
         .routes(routes!(explain::dry_run))
         .routes(routes!(publish::publish_about))

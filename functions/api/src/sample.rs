@@ -1,12 +1,18 @@
 //! Sample events, with which callers test, preview and explain webhooks.
 
+use domain::access::tenant::{AppId, TenantId};
+use domain::event::Event;
 use domain::event::types::EventType;
+use domain::id::EventId;
 use domain::value::Map;
 use domain::webhook::sample::Sample;
+use domain::webhook::settings::Settings;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::App;
 use crate::body::optional_object;
+use crate::problem::Problem;
 
 /// An event to try a webhook with. All fields are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -30,6 +36,20 @@ pub(crate) struct SampleBody {
     #[schema(value_type = Option<Object>)]
     #[serde(default, deserialize_with = "optional_object")]
     old_properties: Option<Map>,
+}
+
+/// Returns the event of a sample, now. It looks like an event of the source that has entities of its type, if any.
+pub(crate) async fn sample_event(
+    app: &App,
+    sample: Sample,
+    application: Option<&AppId>,
+    tenant: TenantId,
+    settings: &Settings,
+) -> Result<Event, Problem> {
+    let sources = app.registry.sources().await?;
+    let now = app.clock.now();
+    let id = EventId::from_parts(now, runtime::random::bits());
+    Ok(sample.event_of(&sources, application, id, tenant, settings, now))
 }
 
 impl From<SampleBody> for Sample {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::access::tenant::{AppId, TenantId};
 use crate::id::WebhookId;
@@ -22,6 +23,7 @@ pub mod sample;
 pub mod settings;
 mod signing;
 pub mod statistics;
+pub mod tags;
 
 use ordering::Ordering;
 use settings::{Direction, Settings};
@@ -111,6 +113,16 @@ impl SecretReference {
     }
 }
 
+/// Why deliveries wait, in the words of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseReason {
+    /// An admin or an application paused it.
+    Manual,
+    /// Too many failures paused it.
+    Failures,
+}
+
 /// Why deliveries wait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
@@ -164,6 +176,14 @@ pub enum WebhookState {
     Stopped = 2,
     /// 3: paused after too many failures.
     TooManyErrors = 3,
+}
+
+impl Pause {
+    /// Returns why deliveries wait.
+    #[must_use]
+    pub fn reason(self) -> PauseReason {
+        if self.by_failures { PauseReason::Failures } else { PauseReason::Manual }
+    }
 }
 
 impl Webhook {

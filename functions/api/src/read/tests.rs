@@ -126,7 +126,7 @@ fn a_webhook_is_read_in_one_go() {
     let body = json!({
         "event_types": ["order.created", "a b", "order.*", 7], "changed": ["status", ""], "retry_policy": {"maxAttempts": "3"},
         "transitions": [{"field": "status", "to": "paid"}, {"form": 1}], "applications": ["a b"], "rate_limit": -1,
-        "further_signatures": [{"scheme": "md5"}], "success_statuses": ["2xx", "9xx"], "enabled": 1,
+        "further_signatures": [{"scheme": "md5"}], "success_statuses": ["2xx", "9xx"], "enabled": 1, "tags": ["a", 7],
     });
     let pointers: Vec<_> = read::<Settings>(Value::of(&body)).faults.into_iter().map(|fault| fault.pointer).collect();
     let expected = [
@@ -139,9 +139,9 @@ fn a_webhook_is_read_in_one_go() {
         "/rate_limit",
         "/retry_policy/maxAttempts",
         "/success_statuses/1",
+        "/tags/1",
         "/transitions/1/form",
         "/transitions/1/field",
-        "/name",
     ];
     assert_eq!(pointers, expected);
 }

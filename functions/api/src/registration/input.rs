@@ -1,6 +1,7 @@
 //! Reads what a caller sends about a webhook. Some fields have several names, and a field that only Dynahook sets is
 //! accepted if it has its current value, so that a response can be sent back.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use domain::fault::{FieldError, step};
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use super::authorization;
 use super::field_names::field_names;
+use super::other_names::{Named, SEVERAL_NAMES, converted, one_of};
 use super::representation::{COUNTED, OWN_NAMES, WebhookBody};
 use crate::App;
 use crate::caller::Admin;
@@ -27,9 +29,6 @@ pub(crate) type Input = Map;
 
 /// The fields that a caller can set: those of [`Settings`].
 static WRITABLE: LazyLock<&[&str]> = LazyLock::new(field_names::<Settings>);
-
-/// Other names of fields that only Dynahook sets.
-const ALIASES: [&str; 3] = ["webhook_id", "company_id", "application_token"];
 
 /// A new webhook from a request.
 #[derive(Debug)]
@@ -120,11 +119,7 @@ pub(super) fn activates(input: &Input) -> bool {
 
 /// Returns the fields of a response, which a caller may send back.
 fn known(current: &WebhookBody) -> Value {
-    let mut known = object(Value::of(current));
-    for (alias, name) in [("company_id", "tenant_id"), ("application_token", "app_id"), ("webhook_id", "id")] {
-        known.extend(known.get(name).cloned().map(|value| (alias.to_owned(), value)));
-    }
-    Value::Map(known)
+    Value::of(current)
 }
 
 fn object(value: Value) -> Map {
@@ -156,7 +151,16 @@ fn settings(input: Input, known: &Value) -> Reading<Settings> {
     parse(input).with(faults)
 }
 
+/// Reads settings, with the defaults that depend on other settings.
 fn parse(mut input: Map) -> Reading<Settings> {
+    let missing = |name: &str| input.get(name).is_none_or(Value::is_null);
+    let text = |name: &str| input.get(name).and_then(Value::as_str).unwrap_or_default();
+    let name = missing("name").then(|| Settings::default_name(text("url")));
+    let disabled = missing("enabled") && missing("url") && text("direction") != "inbound";
+    input.extend(name.map(|name| ("name".to_owned(), Value::String(name))));
+    if disabled {
+        input.insert("enabled".to_owned(), Value::Bool(false));
+    }
     // The filter is parsed separately: it reports all of its faults, while a serde error has only one.
     let mut faults = Vec::new();
     if let Some(Value::Map(filter)) = input.get("filter")
@@ -173,20 +177,38 @@ fn parse(mut input: Map) -> Reading<Settings> {
 fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut faults = Vec::new();
     let mut writable = Input::new();
+    let mut several: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
     for (name, value) in input {
-        // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
-        let ours =
-            !is_writable(&name) || (name == "url" && known.get("direction").and_then(Value::as_str) == Some("inbound"));
         // Counters change with every delivery, so an earlier value is accepted too.
-        let counted = COUNTED.contains(&name) && known.get(&name).is_some();
-        if counted || (ours && known.get(&name) == Some(&value)) {
+        if COUNTED.contains(&name) && known.get(&name).is_some() {
+            continue;
+        }
+        let is_current = known.get(&name) == Some(&value);
+        if let Some((setting, names)) = SEVERAL_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())) {
+            // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
+            let generated =
+                *setting == "url" && known.get("direction").and_then(Value::as_str) == Some("inbound") && is_current;
+            // A name that a response shows as `null` says nothing.
+            let empty = names[0] != name && value.is_null() && known.get(&name).is_none_or(Value::is_null);
+            match if generated || empty { Ok(None) } else { converted(&name, &value).map(Some) } {
+                Ok(Some(converted)) => {
+                    several.entry(setting).or_default().push(Named {
+                        name,
+                        value: converted,
+                        given: value,
+                        is_current,
+                    });
+                }
+                Ok(None) => {}
+                Err(detail) => faults.push(FieldError::new(&step(&name), detail)),
+            }
+            continue;
+        }
+        if is_current && !is_writable(&name) {
             continue;
         }
         let set = match name.as_str() {
             name if is_writable(name) => Ok((name, value)),
-            "target_url" => Ok(("url", value)),
-            "trigger_type" => Ok(("event_types", Value::List(vec![value]))),
-            "events" => split(&value).map(|types| ("event_types", types)),
             "state" => enabled(&value).map(|enabled| ("enabled", enabled)),
             "secret" => Err("cannot be set here; use POST /webhooks/{id}/secret/rotate"),
             name if known.get(name).is_some() || is_ours(name) => Err("is set by Dynahook and cannot be set"),
@@ -202,6 +224,12 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
             Err(detail) => faults.push(FieldError::new(&step(&name), detail)),
         }
     }
+    for (setting, named) in several {
+        match one_of(setting, named) {
+            Ok(chosen) => writable.extend(chosen),
+            Err(fault) => faults.push(fault),
+        }
+    }
     (writable, faults)
 }
 
@@ -211,23 +239,7 @@ fn is_writable(name: &str) -> bool {
 
 /// Whether only Dynahook sets a field, even if the webhook does not exist yet.
 fn is_ours(name: &str) -> bool {
-    OWN_NAMES.contains(name) || COUNTED.contains(name) || ALIASES.contains(&name)
-}
-
-/// Reads SuperOffice's list of events, `contact.created,person.changed`.
-fn split(value: &Value) -> Result<Value, &'static str> {
-    match value {
-        Value::String(text) => {
-            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            let names: Vec<Value> = names.map(|name| Value::String(name.to_owned())).collect();
-            // An empty list would mean all types, which a caller of this field does not expect.
-            if names.is_empty() { Err("must name at least one event") } else { Ok(Value::List(names)) }
-        }
-        Value::List(_) => Ok(value.clone()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Map(_) => {
-            Err("must be event types, separated by commas")
-        }
-    }
+    OWN_NAMES.contains(name) || COUNTED.contains(name)
 }
 
 fn digits(value: &Value) -> Option<&str> {
@@ -306,7 +318,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::serial(json!({"company_id": "acme", "trigger_type": "process.updated"}), json!({"event_types": ["process.updated"]}))]
+    #[case::serial(
+        json!({"company_id": "acme", "trigger_type": "process.updated"}),
+        json!({"event_types": ["process.updated"], "trigger_type": "process.updated"})
+    )]
+    #[case::free_text(
+        json!({"trigger_type": "Process Updated"}),
+        json!({"event_types": ["process.updated"], "trigger_type": "Process Updated"})
+    )]
     #[case::superoffice(
         json!({"events": "contact.created, person.changed,", "target_url": "https://a.example/", "state": 2}),
         json!({"event_types": ["contact.created", "person.changed"], "url": "https://a.example/", "enabled": false})
@@ -317,6 +336,44 @@ mod tests {
         let known =
             json!({"tenant_id": "acme", "company_id": "acme", "version": 3, "total_calls": 7, "direction": "outbound"});
         assert_eq!(settle(&input, &known), Ok(Value::of(&expected)));
+    }
+
+    /// A response has all names of a setting. A caller may change any of them and send the rest back.
+    #[rstest]
+    #[case::nothing(json!({}), json!("https://a.example/"), json!(["process.updated"]))]
+    #[case::url(json!({"url": "https://b.example/"}), json!("https://b.example/"), json!(["process.updated"]))]
+    #[case::target_url(json!({"target_url": "https://b.example/"}), json!("https://b.example/"), json!(["process.updated"]))]
+    #[case::events(json!({"events": "a.b,c.d"}), json!("https://a.example/"), json!(["a.b", "c.d"]))]
+    #[case::trigger(json!({"trigger_type": "Process Deleted"}), json!("https://a.example/"), json!(["process.deleted"]))]
+    #[case::types(json!({"event_types": ["a.*"]}), json!("https://a.example/"), json!(["a.*"]))]
+    #[case::both_alike(json!({"event_types": ["a.*"], "events": "a.*"}), json!("https://a.example/"), json!(["a.*"]))]
+    fn the_name_that_was_changed_counts(#[case] change: Json, #[case] url: Json, #[case] types: Json) {
+        let known = json!({
+            "url": "https://a.example/", "target_url": "https://a.example/", "direction": "outbound",
+            "event_types": ["process.updated"], "events": "process.updated", "trigger_type": "Process Updated",
+        });
+        let mut input = known.clone();
+        input.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let written = settle(&input, &known).unwrap();
+        let written = |name: &str| written.get(name).cloned();
+        assert_eq!((written("url"), written("event_types")), (Some(Value::of(&url)), Some(Value::of(&types))));
+    }
+
+    #[test]
+    fn a_name_that_is_null_says_nothing() {
+        let known = json!({"event_types": [], "events": null, "trigger_type": null, "direction": "outbound"});
+        assert_eq!(settle(&known, &known), Ok(Value::of(&json!({"event_types": [], "direction": "outbound"}))));
+    }
+
+    #[rstest]
+    #[case::name(json!({"url": "https://a.example/x"}), "a.example", true)]
+    #[case::no_url(json!({"name": "n"}), "n", false)]
+    #[case::inbound(json!({"direction": "inbound"}), "webhook", true)]
+    #[case::null(json!({"name": null, "url": "https://a.example/"}), "a.example", true)]
+    fn name_and_url_are_optional(#[case] input: Json, #[case] name: &str, #[case] enabled: bool) {
+        let (settings, faults) = parse(object(Value::of(&input))).into_parts();
+        let settings = settings.unwrap();
+        assert_eq!((settings.name.as_str(), settings.enabled, faults), (name, enabled, Vec::new()));
     }
 
     #[test]
@@ -347,6 +404,9 @@ mod tests {
     #[case::unknown(json!({"nmae": "n"}), "#/nmae is not a field of a webhook")]
     #[case::pointer(json!({"a/b": 1}), "#/a~1b is not a field of a webhook")]
     #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events sets the same field as event_types; send one of them")]
+    #[case::two_urls(json!({"url": "https://a.example/", "target_url": "https://b.example/"}), "#/target_url sets the same field as url; send one of them")]
+    #[case::no_words(json!({"trigger_type": "a, b"}), "#/trigger_type must be an event type such as process.updated, or words such as Process Updated")]
+    #[case::no_text(json!({"trigger_type": 1}), "#/trigger_type must be a string")]
     #[case::secret(json!({"secret": "x"}), "#/secret cannot be set here; use POST /webhooks/{id}/secret/rotate")]
     #[case::no_events(json!({"events": " , "}), "#/events must name at least one event")]
     #[case::third_state(json!({"state": 3}), "#/state must be 1 (active) or 2 (stopped)")]

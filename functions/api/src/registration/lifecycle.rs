@@ -54,7 +54,11 @@ pub(crate) async fn set_enabled(
     to: bool,
 ) -> Result<WebhookRecord, Problem> {
     let record = change(app, admin, id, if_match, |record, _| {
-        let enabled = &mut record.webhook.settings.enabled;
+        let settings = &mut record.webhook.settings;
+        if to && settings.direction == Direction::Outbound && settings.url.is_empty() {
+            return Err(Problem::Conflict("the webhook has no `url`; set it first".to_owned()));
+        }
+        let enabled = &mut settings.enabled;
         Ok(if std::mem::replace(enabled, to) == to { Write::Nothing } else { Write::Webhook })
     });
     record.await

@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 use aws::registry::WebhookRecord;
 use domain::access::tenant::{AppId, TenantId};
 use domain::attempt::outcome::Verdict;
+use domain::event::pattern::EventPattern;
 use domain::id::WebhookId;
 use domain::signing::secret::{Fingerprint, WebhookSecret};
 use domain::webhook::authorization::Authorization;
 use domain::webhook::settings::{Direction, Settings, SigningKeyOf};
 use domain::webhook::statistics::Statistics;
-use domain::webhook::{SCHEMA_VERSION, Webhook};
+use domain::webhook::{Pause, PauseReason, SCHEMA_VERSION, Webhook};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -36,8 +37,21 @@ pub(crate) struct WebhookBody {
     /// The same as `app_id`.
     #[schema(value_type = Option<String>)]
     application_id: Option<AppId>,
-    /// All settings. Two values differ from what is stored: `url` of an inbound webhook, and `signing_key`, which is
-    /// always present.
+    /// The same as `id`.
+    #[schema(value_type = String)]
+    webhook_id: WebhookId,
+    /// The same as `tenant_id`.
+    #[schema(value_type = String)]
+    company_id: TenantId,
+    /// The same as `app_id`.
+    #[schema(value_type = Option<String>)]
+    application_token: Option<AppId>,
+    /// The same as `url`.
+    target_url: String,
+    /// The same as `event_types`, separated by commas; `null` if there are none.
+    events: Option<String>,
+    /// All settings. Two values differ from what is stored: `url` of an inbound webhook, and `signing_key` and
+    /// `trigger_type`, which are always present if they can be.
     #[serde(flatten)]
     #[schema(ignore)]
     settings: Settings,
@@ -61,6 +75,9 @@ pub(crate) struct WebhookBody {
     /// When it was paused, manually or by too many failures.
     #[schema(value_type = Option<String>, format = DateTime)]
     paused_at: Option<Timestamp>,
+    /// Why it is paused: `manual`, or `failures` if too many failures paused it.
+    #[schema(inline)]
+    pause_reason: Option<PauseReason>,
     #[serde(flatten)]
     #[schema(ignore)]
     counters: Counters,
@@ -105,11 +122,18 @@ impl WebhookBody {
         let Webhook { id, tenant, app, mut settings, secret, authorization, pause, audit } = webhook;
         settings.url = callback_url.unwrap_or(settings.url);
         settings.signing_key = Some(signing_key);
+        settings.trigger_type = settings.trigger();
+        let types: Vec<_> = settings.event_types.iter().map(EventPattern::as_str).collect();
         Self {
             id,
-            tenant_id: tenant,
+            webhook_id: id,
+            tenant_id: tenant.clone(),
+            company_id: tenant,
             app_id: app.clone(),
-            application_id: app,
+            application_id: app.clone(),
+            application_token: app,
+            target_url: settings.url.clone(),
+            events: (!types.is_empty()).then(|| types.join(",")),
             settings,
             signing_keys_url,
             is_active,
@@ -119,6 +143,7 @@ impl WebhookBody {
             previous_secret_until: secret.previous.map(|previous| previous.until),
             authorization,
             paused_at: pause.map(|pause| pause.at),
+            pause_reason: pause.map(Pause::reason),
             counters: Counters::from(statistics),
             version: audit.version,
             schema_version: SCHEMA_VERSION,
@@ -288,14 +313,14 @@ pub(crate) struct WebhookList {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::signing::secret::SecretFormat;
     use domain::webhook::{Audit, SecretReference};
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn record(settings: Value) -> WebhookRecord {
+    pub(crate) fn record(settings: Value) -> WebhookRecord {
         let webhook = Webhook {
             id: "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK".parse().unwrap(),
             tenant: "acme".parse().unwrap(),
@@ -326,7 +351,7 @@ mod tests {
         });
         let (stored, shown) = (record(settings.clone()).webhook.settings, shown(settings));
         for (name, value) in serde_json::to_value(stored).unwrap().as_object().unwrap() {
-            if name != "signing_key" {
+            if !["signing_key", "trigger_type"].contains(&name.as_str()) {
                 assert_eq!(&shown[name], value, "{name}");
             }
         }
@@ -334,10 +359,33 @@ mod tests {
             "id": "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", "tenant_id": "acme", "app_id": null, "signing_key": "webhook",
             "signing_keys_url": null, "is_active": true, "state": 1, "total_calls": 3, "last_error": null, "version": 1,
             "updatedCount": 0, "created_by": "anna", "deleted_at": null, "max_concurrency": 7, "rate_limit": null,
+            "webhook_id": "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", "company_id": "acme", "application_token": null,
+            "target_url": "https://example.com/", "events": "order.*", "trigger_type": "order.*", "pause_reason": null,
         });
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(&shown[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn a_response_says_why_the_webhook_is_paused() {
+        for (by_failures, reason) in [(true, "failures"), (false, "manual")] {
+            let mut record = record(json!({"name": "n"}));
+            record.webhook.pause = Some(Pause { at: Timestamp::UNIX_EPOCH, by_failures });
+            let shown = serde_json::to_value(WebhookBody::new(record, "")).unwrap();
+            assert_eq!(
+                (&shown["pause_reason"], &shown["state"]),
+                (&json!(reason), &json!(if by_failures { 3 } else { 2 }))
+            );
+        }
+    }
+
+    #[test]
+    fn a_trigger_is_given_back_in_its_own_words() {
+        let settings = json!({"name": "n", "event_types": ["process.updated"], "trigger_type": "Process Updated"});
+        let shown = shown(settings);
+        assert_eq!((&shown["trigger_type"], &shown["events"]), (&json!("Process Updated"), &json!("process.updated")));
+        assert_eq!(self::shown(json!({"name": "n", "event_types": ["a.b", "c.d"]}))["trigger_type"], json!(null));
     }
 
     #[test]

@@ -18,11 +18,8 @@ pub(crate) struct NewWebhookOnly {
     #[schema(nullable = false, max_length = 4000)]
     target_url: Option<String>,
     /// The same as `event_types`, separated by commas.
-    #[schema(nullable = false, examples("contact.created,person.changed"))]
+    #[schema(nullable = false, max_length = 4000, examples("contact.created,person.changed"))]
     events: Option<String>,
-    /// The same as `event_types` with one entry.
-    #[schema(nullable = false)]
-    trigger_type: Option<String>,
     /// The same as `enabled`: 1 is `true`, 2 is `false`.
     #[schema(nullable = false, minimum = 1, maximum = 2)]
     state: Option<u8>,

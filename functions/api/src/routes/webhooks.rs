@@ -9,8 +9,10 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use domain::access::tenant::AppId;
-use domain::event::types::EventType;
+use domain::access::tenant::{AppId, TenantId};
+use domain::event::pattern::EventPattern;
+use domain::event::types::{EventType, ParseEventTypeError};
+use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use domain::webhook::settings::Direction;
 use serde::Deserialize;
@@ -73,15 +75,36 @@ pub struct WebhookQuery {
     /// Only those of this application.
     #[param(value_type = String, required = false, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     app_id: Option<AppId>,
+    /// The same as `app_id`.
+    #[param(value_type = String, required = false, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$")]
+    application_token: Option<AppId>,
+    /// Only the one with this id.
+    #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    webhook_id: Option<WebhookId>,
+    /// Only those of this tenant: all if it is the token's, or none.
+    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
+    company_id: Option<TenantId>,
+    /// Only those with this `url`.
+    #[param(value_type = String, required = false, max_length = 4000)]
+    url: Option<String>,
+    /// The same as `url`.
+    #[param(value_type = String, required = false, max_length = 4000)]
+    target_url: Option<String>,
     /// Only those of this connector.
     #[param(value_type = String, required = false)]
     connector_id: Option<String>,
-    /// Only those with this tag.
+    /// Only those with this tag: a label, or a name, alone or with its value (`team:sales`).
     #[param(value_type = String, required = false)]
     tag: Option<String>,
     /// Only those whose patterns match this event type.
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
+    /// Only those whose patterns match each of these event types, separated by commas.
+    #[param(value_type = String, required = false, max_length = 4000)]
+    events: Option<EventTypes>,
+    /// The same as `event_type`; also in the words of a trigger, such as `Process Updated`.
+    #[param(value_type = String, required = false, max_length = 128)]
+    trigger_type: Option<Trigger>,
     /// Only enabled webhooks, or only disabled ones.
     #[param(value_type = bool, required = false)]
     enabled: Option<bool>,
@@ -100,20 +123,51 @@ pub struct WebhookQuery {
     include_deleted: bool,
 }
 
+/// Event types with commas in between.
+#[derive(Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+struct EventTypes(Vec<EventType>);
+
+impl TryFrom<String> for EventTypes {
+    type Error = ParseEventTypeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.split(',').map(|name| name.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// A trigger: a type, or words that name it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Trigger(EventType);
+
+impl TryFrom<String> for Trigger {
+    type Error = ParseEventTypeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let pattern = EventPattern::from_words(&text).map_err(|_| ParseEventTypeError)?;
+        pattern.exact().map(Self).ok_or(ParseEventTypeError)
+    }
+}
+
 impl WebhookQuery {
     fn wants(&self, webhook: &Webhook) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, value: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == value)
         }
         let settings = &webhook.settings;
+        let mut apps = self.app_id.iter().chain(&self.application_token);
+        let mut urls = self.url.iter().chain(&self.target_url);
+        let trigger = self.trigger_type.as_ref().map(|Trigger(event_type)| event_type);
+        let mut types = self.event_type.iter().chain(trigger).chain(self.events.iter().flat_map(|events| &events.0));
         (self.include_deleted || !webhook.is_deleted())
-            && self.app_id.as_ref().is_none_or(|app| webhook.app.as_ref() == Some(app))
+            && is(self.webhook_id.as_ref(), &webhook.id)
+            && is(self.company_id.as_ref(), &webhook.tenant)
+            && apps.all(|app| webhook.app.as_ref() == Some(app))
+            && urls.all(|url| *url == settings.url)
             && self.connector_id.as_ref().is_none_or(|connector| settings.connector_id.as_ref() == Some(connector))
-            && self.tag.as_ref().is_none_or(|tag| settings.tags.contains(tag))
-            && self
-                .event_type
-                .as_ref()
-                .is_none_or(|event_type| settings.event_types.iter().any(|pattern| pattern.asks_for(event_type)))
+            && self.tag.as_ref().is_none_or(|tag| settings.tags.have(tag))
+            && types.all(|event_type| settings.event_types.iter().any(|pattern| pattern.asks_for(event_type)))
             && is(self.enabled.as_ref(), &settings.enabled)
             && is(self.state.as_ref(), &(webhook.state() as u8))
             && is(self.direction.as_ref(), &settings.direction)
@@ -201,4 +255,52 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     lifecycle::delete(&app, &admin, &id, if_match).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::read::read_query;
+    use crate::registration::representation::tests::record;
+
+    #[rstest]
+    #[case::everything(&[], true)]
+    #[case::id(&[("webhook_id", "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")], true)]
+    #[case::other_id(&[("webhook_id", "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMA")], false)]
+    #[case::company(&[("company_id", "acme")], true)]
+    #[case::other_company(&[("company_id", "globex")], false)]
+    #[case::application(&[("application_token", "crm")], true)]
+    #[case::other_application(&[("app_id", "crm"), ("application_token", "erp")], false)]
+    #[case::url(&[("target_url", "https://example.com/a")], true)]
+    #[case::other_url(&[("url", "https://example.com/")], false)]
+    #[case::trigger(&[("trigger_type", "Process Updated")], true)]
+    #[case::other_trigger(&[("trigger_type", "Process Deleted")], false)]
+    #[case::type_by_its_other_name(&[("event_type", "process.changed")], true)]
+    #[case::events(&[("events", "process.updated, contact.created")], true)]
+    #[case::one_event_more(&[("events", "process.updated,project.deleted")], false)]
+    #[case::tag(&[("tag", "team:sales")], true)]
+    #[case::other_tag(&[("tag", "team:it")], false)]
+    fn a_list_is_filtered_by_any_name(#[case] query: &[(&str, &str)], #[case] wanted: bool) {
+        let settings = json!({
+            "name": "n", "url": "https://example.com/a", "event_types": ["process.updated", "contact.*"],
+            "tags": {"team": "sales"},
+        });
+        let mut webhook = record(settings).webhook;
+        webhook.app = "crm".parse().ok();
+        let query = query.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let (query, faults) = read_query::<WebhookQuery>(query).into_parts();
+        assert_eq!((query.unwrap().wants(&webhook), faults), (wanted, Vec::new()));
+    }
+
+    #[rstest]
+    #[case::events("events", "a.b,,c")]
+    #[case::group("trigger_type", "a.*")]
+    #[case::no_words("trigger_type", "a, b")]
+    fn a_filter_names_types(#[case] name: &str, #[case] text: &str) {
+        let (_, faults) = read_query::<WebhookQuery>(vec![(name.to_owned(), text.to_owned())]).into_parts();
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [format!("/{name}")]);
+    }
 }

@@ -29,6 +29,32 @@ impl EventPattern {
         &self.0
     }
 
+    /// Reads free text: a pattern, or the words that Serial's users write, of which the last one says what happened.
+    /// `Process Updated` is `process.updated`, and `Process Revision Updated` is `process_revision.updated`.
+    ///
+    /// # Errors
+    ///
+    /// If the text is neither a pattern nor such words.
+    pub fn from_words(text: &str) -> Result<Self, ParseEventPatternError> {
+        let words: Vec<_> = text.split_whitespace().map(str::to_ascii_lowercase).collect();
+        match words.as_slice() {
+            [entity @ .., last] if !entity.is_empty() => {
+                format!("{}.{last}", entity.join("_")).parse::<EventType>().map_or(
+                    Err(ParseEventPatternError),
+                    |found| {
+                        // A dot within the words would make another entity of them.
+                        if found.as_str().matches('.').count() == 1 {
+                            Ok(found.into())
+                        } else {
+                            Err(ParseEventPatternError)
+                        }
+                    },
+                )
+            }
+            _ => text.parse(),
+        }
+    }
+
     /// Returns the type if the pattern matches only one.
     #[must_use]
     pub fn exact(&self) -> Option<EventType> {
@@ -124,6 +150,20 @@ mod tests {
     fn says_what_it_asks_for(#[case] pattern: &str, #[case] event_type: &str, #[case] matches: bool) {
         let (pattern, event_type): (EventPattern, EventType) = (pattern.parse().unwrap(), event_type.parse().unwrap());
         assert_eq!(pattern.matches(&event_type), matches);
+    }
+
+    #[rstest]
+    #[case::type_("process.updated", Some("process.updated"))]
+    #[case::pattern("process.*", Some("process.*"))]
+    #[case::one_word("Updated", Some("Updated"))]
+    #[case::words("Process Updated", Some("process.updated"))]
+    #[case::more_words(" Process  Revision updated", Some("process_revision.updated"))]
+    #[case::dot("Process. Updated", None)]
+    #[case::comma("process.updated, process.deleted", None)]
+    #[case::empty("", None)]
+    #[case::other_letters("Prozess geändert", None)]
+    fn free_text_names_a_type(#[case] text: &str, #[case] pattern: Option<&str>) {
+        assert_eq!(EventPattern::from_words(text).ok(), pattern.map(|text| text.parse().unwrap()));
     }
 
     #[rstest]

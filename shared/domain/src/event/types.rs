@@ -145,6 +145,14 @@ impl fmt::Display for EventType {
 #[serde(into = "String", try_from = "String")]
 pub struct EntityName(String);
 
+impl EntityName {
+    /// Returns the name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The text is not the name of a kind of entity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be one word of letters, digits, _ and -, such as packet, and at most 64 characters")]

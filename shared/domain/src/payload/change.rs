@@ -64,7 +64,8 @@ fn envelope<M: SerializeMap>(view: &View<'_>, map: &mut M) -> Result<(), M::Erro
     entry_if(map, "expired", (event.removal == Some(Removal::Expired)).then_some(true))
 }
 
-/// `oldValue` is present for updates and deletions, `updateMask` for updates only. `value` is `null` after a deletion.
+/// The guide has all three fields in every payload: `value` is `null` after a deletion, `oldValue` for a new entity, and
+/// `updateMask` unless there are both values.
 struct Data<'a>(&'a View<'a>);
 
 impl Serialize for Data<'_> {
@@ -72,12 +73,14 @@ impl Serialize for Data<'_> {
         let Self(view) = self;
         let mut map = serializer.serialize_map(None)?;
         if view.detail == Detail::Full {
-            let entity = |shown| Entity::of(&view.path, shown);
+            let entity = |shown| Entity::of(view, shown);
             map.serialize_entry("value", &view.new.as_ref().map(entity))?;
-            entry_if(&mut map, "oldValue", view.old.as_ref().map(entity))?;
+            map.serialize_entry("oldValue", &view.old.as_ref().map(entity))?;
+            map.serialize_entry("updateMask", &view.update_mask.as_deref())?;
+        } else {
+            entry_if(&mut map, "changes", view.changes())?;
+            entry_if(&mut map, "updateMask", view.update_mask.as_deref())?;
         }
-        entry_if(&mut map, "changes", view.changes())?;
-        entry_if(&mut map, "updateMask", view.update_mask.as_deref())?;
         map.end()
     }
 }
@@ -87,19 +90,25 @@ impl Serialize for Data<'_> {
 struct Entity<'a> {
     key: &'a str,
     properties: &'a Map,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    create_time: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update_time: Option<&'a str>,
+    create_time: &'a str,
+    update_time: &'a str,
 }
 
 impl<'a> Entity<'a> {
-    fn of(path: &'a str, shown: &'a Shown<'a>) -> Self {
+    fn of(view: &'a View<'a>, shown: &'a Shown<'a>) -> Self {
         Self {
-            key: path,
+            key: &view.path,
             properties: &shown.properties,
-            create_time: shown.state.create_time.as_deref(),
-            update_time: shown.state.update_time.as_deref(),
+            create_time: create_time(view, shown),
+            update_time: shown.state.update_time.as_deref().unwrap_or(&view.at),
         }
     }
+}
+
+/// Returns when the entity was created, or if the event does not say it, the earliest time at which the entity certainly
+/// existed: a stream record has no more, and the guide's receivers need a time (ADR 29).
+fn create_time<'a>(view: &'a View<'a>, shown: &'a Shown<'a>) -> &'a str {
+    let other = [&view.old, &view.new].into_iter().flatten().find_map(|other| other.state.create_time.as_deref());
+    let updated = view.old.as_ref().and_then(|old| old.state.update_time.as_deref());
+    shown.state.create_time.as_deref().or(other).or(updated).unwrap_or(&view.at)
 }

@@ -22,6 +22,9 @@ use crate::value::{Map, Value};
 /// The largest number of fields that a kind may ignore, redact or show as related.
 const MAX_FIELDS: usize = 100;
 
+/// The related value that is an empty list if an item lacks it.
+const COMMENTS: &str = "entityComments";
+
 /// How the items of one kind become events. A template is a string with attributes in braces, such as
 /// `orders/{order_id}`; `{sk:ORDER#}` is an attribute without the prefix `ORDER#`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -136,7 +139,14 @@ impl Mapping {
         })
     }
 
-    pub(super) fn redact(&self, image: &mut Map) {
+    /// Returns whether entities of this kind may belong to the tenant, and to the application if one asks.
+    #[must_use]
+    pub fn may_concern(&self, tenant: &TenantId, app: Option<&AppId>) -> bool {
+        let mut apps = self.app.iter().zip(app);
+        self.tenant.makes(tenant.as_str()) && apps.all(|(template, app)| template.makes(app.as_str()))
+    }
+
+    pub(crate) fn redact(&self, image: &mut Map) {
         self.redact.iter().for_each(|path| path.remove(image));
     }
 
@@ -161,7 +171,7 @@ impl Mapping {
     }
 
     /// Returns the state with its id, derived from the attributes whose change results in an event.
-    pub(super) fn state(&self, entity_path: &str, properties: Map) -> Result<State, MapError> {
+    pub(crate) fn state(&self, entity_path: &str, properties: Map) -> Result<State, MapError> {
         let time = |path: &Option<FieldPath>| {
             let Some(path) = path else { return Ok(None) };
             let value = path.get(&properties).filter(|value| !value.is_null());
@@ -176,10 +186,14 @@ impl Mapping {
         })
     }
 
-    /// Removes and returns the related attributes.
-    pub(super) fn take_related(&self, properties: &mut Map) -> Map {
-        let related = self.related.iter();
-        related.filter_map(|(name, attribute)| Some((name.clone(), properties.remove(attribute)?))).collect()
+    /// Removes and returns the related attributes. The Flows guide has a list of comments in every payload of a comment.
+    pub(crate) fn take_related(&self, properties: &mut Map) -> Map {
+        let related = self.related.iter().filter_map(|(name, attribute)| {
+            let value = properties.remove(attribute);
+            let no_comments = (name == COMMENTS).then(|| Value::List(Vec::new()));
+            Some((name.clone(), value.filter(|value| name != COMMENTS || *value != Value::Null).or(no_comments)?))
+        });
+        related.collect()
     }
 
     pub(super) fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {

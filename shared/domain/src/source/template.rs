@@ -35,6 +35,43 @@ impl Template {
         !self.0.iter().any(|part| matches!(part, Part::Attribute { .. }))
     }
 
+    /// Returns whether some item has this text. An attribute is at least one character.
+    #[must_use]
+    pub fn makes(&self, text: &str) -> bool {
+        let (mut rest, mut attributes) = (text, 0);
+        for (index, part) in self.0.iter().enumerate() {
+            let Part::Text(literal) = part else {
+                attributes += 1;
+                continue;
+            };
+            let after = if attributes == 0 {
+                rest.strip_prefix(literal.as_str())
+            } else if index + 1 == self.0.len() {
+                rest.strip_suffix(literal.as_str()).filter(|filled| filled.chars().count() >= attributes).map(|_| "")
+            } else {
+                // The first place is as good as any later one: what follows only gets longer.
+                let shortest: usize = rest.chars().take(attributes).map(char::len_utf8).sum();
+                let long_enough = rest.chars().nth(attributes - 1).is_some();
+                long_enough.then(|| rest[shortest..].split_once(literal.as_str())).flatten().map(|(_, after)| after)
+            };
+            let Some(after) = after else { return false };
+            (rest, attributes) = (after, 0);
+        }
+        if attributes == 0 { rest.is_empty() } else { rest.chars().count() >= attributes }
+    }
+
+    /// Returns the text for an item of which only some attributes are known; the others are `unknown`.
+    pub(crate) fn fill_partly(&self, image: &Map, unknown: &str) -> String {
+        let filled = self.0.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Attribute { path, prefix } => {
+                let text = path.get(image).and_then(|value| value.as_text()?.strip_prefix(prefix.as_str()));
+                text.filter(|text| !text.is_empty()).unwrap_or(unknown)
+            }
+        });
+        filled.collect()
+    }
+
     /// Returns the text for an item. `role` says in errors what the source uses it for.
     ///
     /// # Errors
@@ -120,6 +157,7 @@ impl fmt::Display for Template {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::json;
 
@@ -154,6 +192,35 @@ mod tests {
     #[case::control("a\nb")]
     fn refuses(#[case] text: &str) {
         assert_eq!(text.parse::<Template>(), Err(ParseTemplateError));
+    }
+
+    #[rstest]
+    #[case::fixed("orders", "orders", true)]
+    #[case::longer("orders", "orders2", false)]
+    #[case::attribute("{n}", "7", true)]
+    #[case::empty_attribute("{n}", "", false)]
+    #[case::between("p/{packet.id}/comments", "p/p1/comments", true)]
+    #[case::nothing_between("p/{packet.id}/comments", "p//comments", false)]
+    #[case::other_end("p/{packet.id}/comments", "p/p1/labels", false)]
+    #[case::end_twice("{a}x", "axx", true)]
+    #[case::two("{a}-{b}", "a-b", true)]
+    #[case::two_of_which_one_is_empty("{a}-{b}", "-b", false)]
+    #[case::side_by_side("{a}{b}/x", "a/x", false)]
+    #[case::many("{a}-{b}-{c}", "ä-ö-ü", true)]
+    #[case::too_short("{a}{b}-c-d", "é", false)]
+    fn knows_what_it_makes(#[case] template: &str, #[case] text: &str, #[case] makes: bool) {
+        assert_eq!(template.parse::<Template>().unwrap().makes(text), makes);
+    }
+
+    proptest! {
+        #[test]
+        fn makes_what_it_fills_in(template in "(p/)?\\{a\\}(-|--|/x/)?(\\{b\\}|\\{c\\}y)?", values in "[p/x-]{1,3}") {
+            let image = map(&json!({"a": values, "b": "-", "c": "y"}));
+            let template: Template = template.parse().unwrap();
+            let filled = template.fill(&image, "id").unwrap();
+            prop_assert!(template.makes(&filled), "{} of {}", filled, template);
+            prop_assert_eq!(template.fill_partly(&image, "test"), filled);
+        }
     }
 
     #[test]

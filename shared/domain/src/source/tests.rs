@@ -223,6 +223,16 @@ fn related_attributes_are_next_to_the_entity() {
     assert_eq!(event.update_mask.unwrap(), ["thread"]);
 }
 
+#[rstest]
+#[case::missing(json!({"a": 1}), json!({"entityComments": []}))]
+#[case::null(json!({"thread": null}), json!({"entityComments": []}))]
+#[case::some(json!({"thread": [1], "notes": "x"}), json!({"entityComments": [1], "other": "x"}))]
+fn there_are_always_comments(#[case] more: serde_json::Value, #[case] related: serde_json::Value) {
+    let mapping = json!({"related": {"entityComments": "thread", "other": "notes"}});
+    let event = modified(&mapping, &json!({"n": 1}), &more).remove(0);
+    assert_eq!(event.entity.related, map(&related));
+}
+
 #[test]
 fn derived_types_name_what_changed() {
     let event = modified(

@@ -4,12 +4,14 @@ use super::headers::{self, SECRET, is_ours, is_token};
 use super::limits::AutoPause;
 use super::settings::{Direction, MAX_EVENT_TYPES, MAX_EVENTS_CHARACTERS, Settings};
 use super::signing::pointers;
+use super::tags::Tags;
 use crate::attempt::answer::MAX_STATUS_PATTERNS;
 use crate::attempt::target::TargetPolicy;
 use crate::event::operational::is_reserved;
-use crate::fault::FieldError;
+use crate::fault::{FieldError, step};
 use crate::signing::signature::{Encoding, Signature, SignatureScheme};
 use crate::source::{TABLE_NAME, is_table_name};
+use crate::value::Map;
 
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
@@ -22,6 +24,9 @@ const MAX_TEXT_BYTES: usize = 255;
 
 /// The size limit of `properties` as JSON, in bytes.
 const MAX_PROPERTIES_BYTES: usize = 4096;
+
+/// The size limit of `tags` as JSON, if they are an object, in bytes.
+const MAX_TAGS_BYTES: usize = 4096;
 
 /// The largest number of signatures in addition to the first.
 const MAX_FURTHER: usize = 3;
@@ -44,7 +49,9 @@ impl Settings {
         match self.direction {
             Direction::Outbound => {
                 if self.url.is_empty() {
-                    fault("/url", "is required for an outbound webhook".to_owned());
+                    if self.enabled {
+                        fault("/url", "is required to enable an outbound webhook".to_owned());
+                    }
                 } else if let Err(error) = targets.parse(&self.url) {
                     fault("/url", error.to_string());
                 }
@@ -85,7 +92,8 @@ impl Settings {
                 ),
             );
         }
-        for (pointer, names) in [("/collections", &self.collections), ("/tags", &self.tags)] {
+        let labels = if let Tags::Labels(labels) = &self.tags { labels.as_slice() } else { &[] };
+        for (pointer, names) in [("/collections", self.collections.as_slice()), ("/tags", labels)] {
             if names.len() > MAX_NAMES {
                 fault(pointer, format!("must have at most {MAX_NAMES} entries"));
             }
@@ -99,6 +107,15 @@ impl Settings {
         for (index, _) in self.sources.iter().enumerate().filter(|(_, name)| !is_table_name(name)) {
             fault(&format!("/sources/{index}"), format!("must be {TABLE_NAME}; or published, for published events"));
         }
+        if let Tags::Values(values) = &self.tags {
+            if values.len() > MAX_NAMES || json_bytes(values) > MAX_TAGS_BYTES {
+                let detail = format!("must have at most {MAX_NAMES} names and {MAX_TAGS_BYTES} bytes of JSON");
+                fault("/tags", detail);
+            }
+            for name in values.keys().filter(|name| !is_text(name)) {
+                fault(&format!("/tags{}", step(name)), format!("must have a name of 1 to {MAX_TEXT_BYTES} bytes"));
+            }
+        }
         let texts = [
             ("/connector_id", self.connector_id.as_deref()),
             ("/integration_provider", self.integration_provider.as_deref()),
@@ -107,7 +124,7 @@ impl Settings {
         for (pointer, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| !is_text(text))) {
             fault(pointer, format!("must be 1 to {MAX_TEXT_BYTES} bytes"));
         }
-        if serde_json::to_vec(&self.properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
+        if json_bytes(&self.properties) > MAX_PROPERTIES_BYTES {
             fault("/properties", format!("must be at most {MAX_PROPERTIES_BYTES} bytes of JSON"));
         }
         if let Err(error) = self.retry_policy.validate() {
@@ -120,6 +137,10 @@ impl Settings {
         faults.extend(self.rendering().check());
         faults
     }
+}
+
+fn json_bytes(map: &Map) -> usize {
+    serde_json::to_vec(map).map_or(usize::MAX, |json| json.len())
 }
 
 fn is_text(text: &str) -> bool {

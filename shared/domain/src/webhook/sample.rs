@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 
 use super::settings::Settings;
-use crate::access::tenant::TenantId;
+use crate::access::tenant::{AppId, TenantId};
 use crate::event::Event;
 use crate::event::pattern::EventPattern;
 use crate::event::published::Fact;
 use crate::event::state::StateKey;
 use crate::event::types::{EventType, Operation};
 use crate::id::EventId;
+use crate::source::Source;
 use crate::time::rfc3339;
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, changed_paths};
 
 /// What a caller specifies about a sample event. The rest has defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +29,60 @@ pub struct Sample {
     pub old_properties: Option<Map>,
 }
 
+/// The part of a path or an id that a sample does not say.
+const UNKNOWN: &str = "test";
+
 impl Sample {
+    /// Returns the event as one of the sources would make it, if a source has entities of its type: with the path, the
+    /// key and the related values of a real one. An application sees only sources that may concern it.
+    #[must_use]
+    pub fn event_of(
+        self,
+        sources: &[Source],
+        app: Option<&AppId>,
+        id: EventId,
+        tenant: TenantId,
+        settings: &Settings,
+        at: Timestamp,
+    ) -> Event {
+        let collection = self.collection.clone();
+        let mut event = self.event(id, tenant, settings, at);
+        let entity = event.event_type.as_str().rsplit_once('.').map_or("", |(entity, _)| entity);
+        let kinds = sources.iter().flat_map(|source| source.entities.iter().map(move |mapping| (source, mapping)));
+        let mut kinds = kinds.filter(|(_, mapping)| mapping.may_concern(&event.tenant, app));
+        let Some((source, mapping)) = kinds.find(|(_, mapping)| mapping.entity.as_str() == entity) else {
+            return event;
+        };
+        let image = event.new.as_ref().or(event.old.as_ref()).map(|state| state.properties.clone()).unwrap_or_default();
+        let template = mapping.collection.to_string();
+        let named = || settings.collections.iter().find(|path| **path != template && mapping.collection.makes(path));
+        let collection = collection.or_else(|| named().cloned());
+        event.entity.collection = collection.unwrap_or_else(|| mapping.collection.fill_partly(&image, UNKNOWN));
+        event.entity.collection_template = (!mapping.collection.is_fixed()).then_some(template);
+        event.entity.key = mapping.entity_key.clone().unwrap_or_else(|| mapping.entity.to_string());
+        if settings.sources.is_empty() {
+            event.source.clone_from(&source.table);
+        }
+        let path = event.entity.path();
+        for state in event.old.iter_mut().chain(&mut event.new) {
+            let mut properties = std::mem::take(&mut state.properties);
+            mapping.redact(&mut properties);
+            // A real item with such a time would fail to map; a sample keeps its own times.
+            if let Ok(mapped) = mapping.state(&path, properties.clone()) {
+                state.create_time = mapped.create_time.or(state.create_time.take());
+                state.update_time = mapped.update_time.or(state.update_time.take());
+                state.id = mapped.id;
+            }
+            state.properties = properties;
+            event.entity.related = mapping.take_related(&mut state.properties);
+        }
+        if let (Some(old), Some(new)) = (&event.old, &event.new) {
+            event.update_mask = Some(changed_paths(&old.properties, &new.properties));
+        }
+        event.name_states(Some(&StateKey::new(0)));
+        event
+    }
+
     /// Returns the event in the form that a matching event would have.
     #[must_use]
     pub fn event(self, id: EventId, tenant: TenantId, settings: &Settings, at: Timestamp) -> Event {
@@ -43,7 +97,7 @@ impl Sample {
         };
         let collection = self.collection.or_else(|| settings.collections.first().cloned());
         let collection = collection.unwrap_or_else(|| format!("{entity}s"));
-        let entity_id = self.entity_id.unwrap_or_else(|| "test".to_owned());
+        let entity_id = self.entity_id.unwrap_or_else(|| UNKNOWN.to_owned());
         let app = settings.applications.first().cloned();
         let fact = Fact { event_type, entity_id, entity_key: None, collection, app, data, old_data };
         let mut event = fact.event(id, tenant, at);
@@ -104,5 +158,65 @@ mod tests {
         let event = event(sample, &["order.created"]);
         assert_eq!((event.event_type.as_str(), event.entity.path().as_str()), ("packet.updated", "packets/p1"));
         assert_eq!((event.old.unwrap().properties, event.new.unwrap().properties), (map("1"), map("2")));
+    }
+    fn comments() -> Vec<Source> {
+        let flows = serde_json::from_str(include_str!("../../../../infra/samples/flows.json")).unwrap();
+        let others = serde_json::json!({"table": "secret", "entities": [
+            {"entity": "invoice", "tenant": "globex", "id": "{id}", "collection": "globex-invoices"}]});
+        vec![flows, serde_json::from_value(others).unwrap()]
+    }
+
+    fn mapped(sample: Sample, collections: &[&str]) -> Event {
+        let mut settings = webhook().settings;
+        settings.collections = collections.iter().map(|path| (*path).to_owned()).collect();
+        let at = Timestamp::UNIX_EPOCH;
+        sample.event_of(&comments(), None, EventId::from_parts(at, 1), "acme".parse().unwrap(), &settings, at)
+    }
+
+    fn sample(event_type: &str, properties: &serde_json::Value) -> Sample {
+        let properties = Some(crate::value::tests::map(properties));
+        Sample { event_type: event_type.parse().ok(), properties, ..Sample::default() }
+    }
+
+    #[rstest]
+    #[case::packet_is_known(serde_json::json!({"packetId": "p1"}), &[], "pipelinesPackets/p1/comments/test")]
+    #[case::packet_is_unknown(serde_json::json!({}), &[], "pipelinesPackets/test/comments/test")]
+    #[case::webhook_names_the_template(serde_json::json!({}), &["pipelinesPackets/{packetId}/comments"], "pipelinesPackets/test/comments/test")]
+    #[case::webhook_names_one(serde_json::json!({}), &["pipelines", "pipelinesPackets/p7/comments"], "pipelinesPackets/p7/comments/test")]
+    fn a_comment_looks_like_a_real_one(
+        #[case] properties: serde_json::Value,
+        #[case] collections: &[&str],
+        #[case] path: &str,
+    ) {
+        let event = mapped(sample("comment.updated", &properties), collections);
+        assert_eq!((event.entity.path().as_str(), event.entity.key.as_str()), (path, "flows/comments"));
+        assert_eq!(event.entity.collection_template.as_deref(), Some("pipelinesPackets/{packetId}/comments"));
+        assert_eq!((event.source.as_str(), event.new.is_some()), ("flows", true));
+        assert_eq!(event.entity.related, crate::value::tests::map(&serde_json::json!({"entityComments": []})));
+    }
+
+    #[test]
+    fn a_sample_is_redacted_and_related_like_a_real_event() {
+        let properties =
+            serde_json::json!({"pk": "ORG#acme", "thread": [1], "content": "a", "createdAt": "2026-11-20"});
+        let event = mapped(sample("comment.updated", &properties), &[]);
+        let new = event.new.unwrap();
+        assert_eq!(new.properties.keys().collect::<Vec<_>>(), ["content", "createdAt"]);
+        assert_eq!(new.create_time.as_deref(), Some("2026-11-20"));
+        assert_eq!(event.update_mask.unwrap(), ["content", "createdAt"]);
+        assert_eq!(event.entity.related, crate::value::tests::map(&serde_json::json!({"entityComments": [1]})));
+    }
+
+    #[test]
+    fn a_source_of_another_tenant_is_not_shown() {
+        let event = mapped(sample("invoice.created", &serde_json::json!({})), &[]);
+        assert_eq!((event.entity.collection.as_str(), event.source.as_str()), ("invoices", "test"));
+    }
+
+    #[test]
+    fn a_collection_that_the_caller_names_stays() {
+        let sample =
+            Sample { collection: Some("elsewhere".to_owned()), ..sample("packet.created", &serde_json::json!({})) };
+        assert_eq!(mapped(sample, &[]).entity.path(), "elsewhere/test");
     }
 }

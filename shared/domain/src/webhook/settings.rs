@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 use utoipa::ToSchema;
 
 use super::encoding::ContentEncoding;
 use super::limits::AutoPause;
 use super::ordering::{OnExhausted, Ordering};
+use super::tags::Tags;
 use crate::access::tenant::AppId;
 use crate::attempt::answer::StatusPattern;
 use crate::attempt::rate_limit::ReceiverLimits;
@@ -31,7 +33,8 @@ pub const MAX_EVENTS_CHARACTERS: usize = 4000;
 /// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Settings {
-    /// A display name; need not be unique.
+    /// A display name; need not be unique. Default: the host of `url`, or `webhook`.
+    #[serde(default)]
     #[schema(min_length = 1, max_length = 400, examples("orders to the ERP"))]
     pub name: String,
     /// The plugin that handles it; `webhook` is the only one.
@@ -42,7 +45,8 @@ pub struct Settings {
     #[serde(default)]
     #[schema(inline)]
     pub direction: Direction,
-    /// Where deliveries are sent. Must be omitted for an inbound webhook, whose URL is generated.
+    /// Where deliveries are sent. Must be omitted for an inbound webhook, whose URL is generated. An outbound webhook
+    /// without it is disabled.
     #[serde(default)]
     #[schema(max_length = 4000, examples("https://example.com/webhooks"))]
     pub url: String,
@@ -52,6 +56,11 @@ pub struct Settings {
     #[serde(default)]
     #[schema(max_items = 2000, value_type = Vec<String>, examples(json!(["order.created", "order.status_changed"])))]
     pub event_types: Vec<EventPattern>,
+    /// The only type of `event_types` in the owner's own words: `Process Updated` for `process.updated`. As the only
+    /// name of the types in a request, it sets them.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 128, examples("Process Updated"))]
+    pub trigger_type: Option<String>,
     /// Only changes of these tables. If empty, all.
     #[serde(default)]
     #[schema(max_items = 50)]
@@ -118,7 +127,7 @@ pub struct Settings {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub properties: Properties,
-    /// Whether it receives events.
+    /// Whether it receives events. Default: `true`, or `false` for an outbound webhook without a `url`.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub enabled: bool,
@@ -183,10 +192,10 @@ pub struct Settings {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
     pub integration_provider: Option<String>,
-    /// Labels, by which lists can be filtered.
+    /// For finding it: up to 50 labels, or an object with up to 50 names and values of any kind, at most 4,096 bytes.
     #[serde(default)]
-    #[schema(max_items = 50)]
-    pub tags: Vec<String>,
+    #[schema(schema_with = super::tags::schema, examples(json!(["rfp"]), json!({"team": "sales"})))]
+    pub tags: Tags,
     /// Where the registration comes from.
     #[serde(default = "edm")]
     #[schema(min_length = 1, max_length = 255, default = "edm")]
@@ -255,8 +264,32 @@ impl Settings {
         dedup(&mut self.include);
         dedup(&mut self.exclude);
         dedup(&mut self.transitions);
-        dedup(&mut self.tags);
+        if let Tags::Labels(labels) = &mut self.tags {
+            dedup(labels);
+        }
         dedup(&mut self.success_statuses);
+        self.trigger_type = self.own_words().map(str::to_owned);
+    }
+
+    /// Returns the name of a webhook whose owner gave it none: the host of its URL.
+    #[must_use]
+    pub fn default_name(url: &str) -> String {
+        let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        host.unwrap_or_else(|| "webhook".to_owned())
+    }
+
+    /// Returns the type of a webhook with a single type, as the owner wrote it.
+    #[must_use]
+    pub fn trigger(&self) -> Option<String> {
+        let [only] = self.event_types.as_slice() else { return None };
+        Some(self.own_words().map_or_else(|| only.to_string(), str::to_owned))
+    }
+
+    /// Returns the owner's own words for the single type, unless the types were changed since.
+    fn own_words(&self) -> Option<&str> {
+        let words = self.trigger_type.as_deref()?;
+        let [only] = self.event_types.as_slice() else { return None };
+        (words != only.as_str() && EventPattern::from_words(words).as_ref() == Ok(only)).then_some(words)
     }
 
     /// Returns the limits of requests to its receiver.
@@ -291,81 +324,4 @@ fn dedup<T: PartialEq>(items: &mut Vec<T>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-    use crate::attempt::target::TargetPolicy;
-
-    pub(in crate::webhook) fn settings() -> Settings {
-        parse(&json!({})).unwrap()
-    }
-
-    /// Valid settings, with `more` merged into them.
-    pub(in crate::webhook) fn parse(more: &serde_json::Value) -> serde_json::Result<Settings> {
-        let mut settings = json!({"name": "n", "url": "https://example.com/", "event_types": ["order.created"]});
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(settings)
-    }
-
-    #[test]
-    fn defaults() {
-        let settings = settings();
-        assert_eq!(settings.check(&TargetPolicy::default()), []);
-        assert_eq!((settings.kind.as_str(), settings.source.as_str()), ("webhook", "edm"));
-        assert_eq!((settings.enabled, settings.source_type), (true, SourceType::Api));
-        assert_eq!(
-            (settings.direction, settings.signature_scheme),
-            (Direction::Outbound, SignatureScheme::StandardWebhooks)
-        );
-    }
-
-    #[rstest]
-    #[case::no_name(json!({"name": " "}), "/name")]
-    #[case::long_name(json!({"name": "é".repeat(401)}), "/name")]
-    #[case::other_plugin(json!({"type": "crmscript"}), "/type")]
-    #[case::url(json!({"url": "ftp://example.com"}), "/url")]
-    #[case::too_many_types(json!({"event_types": (0..101).map(|n| format!("an_entity_with_a_long_name.and_word_{n:03}")).collect::<Vec<_>>()}), "/event_types")]
-    #[case::far_too_many_types(json!({"event_types": vec!["a"; 2001]}), "/event_types")]
-    #[case::empty_source(json!({"sources": [""]}), "/sources/0")]
-    #[case::no_table_name(json!({"sources": ["orders", "my orders"]}), "/sources/1")]
-    #[case::too_many_tags(json!({"tags": vec!["a"; 51]}), "/tags")]
-    #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
-    #[case::long_connector(json!({"connector_id": "c".repeat(256)}), "/connector_id")]
-    #[case::empty_provider(json!({"integration_provider": ""}), "/integration_provider")]
-    #[case::properties_too_large(json!({"properties": {"a": "x".repeat(4096)}}), "/properties")]
-    #[case::property_hides_the_data(json!({"properties": {"data": 1}}), "/properties/data")]
-    #[case::attempts(json!({"retry_policy": {"maxAttempts": 0}}), "/retry_policy/maxAttempts")]
-    #[case::timeout(json!({"retry_policy": {"timeoutMs": 1}}), "/retry_policy/timeoutMs")]
-    #[case::too_many_statuses(json!({"success_statuses": (400..421).map(|n| n.to_string()).collect::<Vec<_>>()}), "/success_statuses")]
-    #[case::header(json!({"headers": {"Host": "a"}}), "/headers/Host")]
-    #[case::group_of_an_inbound_one(json!({"direction": "inbound", "url": "", "event_types": ["order.*"]}), "/event_types/0")]
-    #[case::too_many_transitions(json!({"transitions": (0..51).map(|n| json!({"field": format!("f{n}")})).collect::<Vec<_>>()}), "/transitions")]
-    #[case::type_of_ours(json!({"direction": "inbound", "url": "", "event_types": ["webhook.paused"]}), "/event_types/0")]
-    #[case::url_of_an_inbound_one(json!({"direction": "inbound"}), "/url")]
-    fn names_the_invalid_field(#[case] more: serde_json::Value, #[case] pointer: &str) {
-        let faults = parse(&more).unwrap().check(&TargetPolicy::default());
-        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
-    }
-
-    #[rstest]
-    #[case::everything(json!({"event_types": []}))]
-    #[case::all_of_a_table(json!({"event_types": [], "sources": ["orders"]}))]
-    #[case::all_deletions(json!({"event_types": [], "operations": ["deleted"]}))]
-    #[case::inbound(json!({"direction": "inbound", "url": "", "event_types": []}))]
-    #[case::long_types(json!({"event_types": vec!["a".repeat(128); 100]}))]
-    #[case::a_long_list_of_events(json!({"event_types": vec!["a"; 2000]}))]
-    #[case::a_long_url(json!({"url": format!("https://example.com/{}", "a".repeat(3980))}))]
-    fn allows(#[case] more: serde_json::Value) {
-        assert_eq!(parse(&more).unwrap().check(&TargetPolicy::default()), []);
-    }
-
-    #[test]
-    fn names_are_kept_once_and_in_order() {
-        let mut settings = parse(&json!({"event_types": ["b", "a", "b"], "tags": ["x", "x"]})).unwrap();
-        settings.normalize();
-        assert_eq!(settings.event_types.iter().map(EventPattern::as_str).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(settings.tags, ["x"]);
-    }
-}
+pub(super) mod tests;

@@ -23,7 +23,7 @@ use crate::problem::{Fault, Problem};
 use crate::registration::input::{self, Input};
 use crate::registration::representation::WebhookBody;
 use crate::registration::visible;
-use crate::sample::SampleBody;
+use crate::sample::{SampleBody, sample_event};
 use crate::{App, events};
 
 /// How many events a dry run evaluates by default.
@@ -85,9 +85,7 @@ pub(crate) async fn explain(
         }
         ExplainRequest { event_id: None, sample: Some(sample) } => {
             let sample = Sample::from(sample);
-            let now = app.clock.now();
-            let id = EventId::from_parts(now, runtime::random::bits());
-            sample.event(id, webhook.tenant.clone(), &webhook.settings, now)
+            sample_event(&app, sample, webhook.app.as_ref(), webhook.tenant.clone(), &webhook.settings).await?
         }
         _ => return Err(invalid(Fault::field("", "must have either event_id or sample"))),
     };

@@ -15,12 +15,13 @@ use domain::delivery::message::{Body, Message};
 use domain::delivery::redelivery::Refusal;
 use domain::delivery::request::{Sending, request};
 use domain::event::Event;
-use domain::id::EventId;
+use domain::payload::RenderError;
 use domain::signing::keys::SigningKey;
 use domain::signing::secret::WebhookSecret;
 use domain::signing::sign::Keys;
 use domain::webhook::sample::Sample;
-use domain::webhook::settings::Direction;
+use domain::webhook::settings::{Direction, Settings};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::Ref;
@@ -33,7 +34,7 @@ use crate::parameters::WebhookPath;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::input::{Input, NewWebhook};
 use crate::registration::visible;
-use crate::sample::SampleBody;
+use crate::sample::{SampleBody, sample_event};
 
 /// How much longer than the webhook's own timeout a test may take. After that, it has ended or will never be attempted.
 const QUEUE_TIME: Duration = Duration::from_secs(8);
@@ -59,7 +60,7 @@ fn invalid(fault: Fault) -> Problem {
         (status = 200, description = "The outcome", body = DeliveryBody),
         (status = 202, description = "The receiver has not responded yet", body = DeliveryBody,
             headers(("Location" = String, description = "Where to read the delivery"))),
-        (status = 409, description = "The webhook is inbound", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The webhook is inbound, or has no `url`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Two tests are running", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn test(
@@ -72,9 +73,11 @@ pub(crate) async fn test(
     if webhook.settings.direction == Direction::Inbound {
         return Err(Problem::Conflict(Refusal::Inbound.to_string()));
     }
+    if webhook.settings.url.is_empty() {
+        return Err(Problem::Conflict("the webhook has no `url`; set it first".to_owned()));
+    }
     let (sample, now) = (Sample::from(sample), app.clock.now());
-    let id = EventId::from_parts(now, runtime::random::bits());
-    let event = sample.event(id, webhook.tenant.clone(), &webhook.settings, now);
+    let event = sample_event(&app, sample, webhook.app.as_ref(), webhook.tenant.clone(), &webhook.settings).await?;
     let rendering = webhook.settings.rendering();
     let body = match rendering.render(&event, &event.event_type) {
         Ok(body) => Body::Inline(body),
@@ -208,14 +211,51 @@ pub(crate) async fn preview(
 ) -> Result<Json<Preview>, Problem> {
     let new = NewWebhook::read(&app, &admin, given).map_err(|problem| problem.below("/webhook"))?;
     let NewWebhook { settings, secret, authorization } = new;
-    let secret = secret.unwrap_or_else(|| WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]));
-    let authorization = authorization.map(|new| ("authorization".to_owned(), new.method.masked().into()));
-    let at = app.clock.now();
+    let authorization = authorization.map(|new| new.method.masked());
     let sample = Sample::from(sample);
-    let event = sample.event(EventId::from_parts(at, runtime::random::bits()), admin.tenant, &settings, at);
+    let event = sample_event(&app, sample, admin.app.as_ref(), admin.tenant, &settings).await?;
+    let preview = previewed(settings, secret, authorization, &event, app.clock.now());
+    Ok(Json(preview.map_err(|error| invalid(Fault::field("/webhook/template", error)))?))
+}
+
+/// Previews a delivery of a registered webhook
+///
+/// Nothing is stored and nothing is sent. The body is the sample, as for a test. The signatures are made with a sample
+/// secret, because the API cannot read the webhook's.
+#[utoipa::path(post, path = "/webhooks/{id}/preview", tag = "Webhooks", params(WebhookPath),
+    request_body = Option<SampleBody>,
+    responses(
+        (status = 200, description = "What would be sent", body = Preview),
+        (status = 409, description = "The webhook is inbound, or its template fails", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn preview_saved(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(id): Path<String>,
+    OptionalJson(sample): OptionalJson<SampleBody>,
+) -> Result<Json<Preview>, Problem> {
+    let webhook = visible(&app, &admin, &id).await?.webhook;
+    if webhook.settings.direction == Direction::Inbound {
+        return Err(Problem::Conflict(Refusal::Inbound.to_string()));
+    }
+    let sample = Sample::from(sample);
+    let event = sample_event(&app, sample, webhook.app.as_ref(), webhook.tenant, &webhook.settings).await?;
+    let authorization = webhook.authorization.map(|authorization| authorization.method.masked());
+    let preview = previewed(webhook.settings, None, authorization, &event, app.clock.now());
+    Ok(Json(preview.map_err(|error| Problem::Conflict(error.to_string()))?))
+}
+
+/// Returns the request that would be sent for an event. Without a secret, the signatures are made with a sample.
+fn previewed(
+    settings: Settings,
+    secret: Option<WebhookSecret>,
+    masked_authorization: Option<&str>,
+    event: &Event,
+    at: Timestamp,
+) -> Result<Preview, RenderError> {
+    let secret = secret.unwrap_or_else(|| WebhookSecret::from_random([0; domain::signing::secret::GENERATED_BYTES]));
     let rendering = settings.rendering();
-    let body = rendering.render(&event, &event.event_type);
-    let body = body.map_err(|error| invalid(Fault::field("/webhook/template", error)))?;
+    let body = rendering.render(event, &event.event_type)?;
     let keys = Keys { secrets: &[&secret], signing_keys: &[&SigningKey::from_random([0; 32])] };
     let sending = Sending {
         event: event.id,
@@ -229,11 +269,12 @@ pub(crate) async fn preview(
         at,
     };
     let headers = request(&settings, keys, &sending).headers;
+    let authorization = masked_authorization.map(|masked| ("authorization".to_owned(), masked.into()));
     let headers = headers.into_iter().map(|(name, value)| (name, value.into())).chain(authorization);
-    Ok(Json(Preview {
-        form: form(&event, settings.integration_provider.clone()),
+    Ok(Preview {
+        form: form(event, settings.integration_provider.clone()),
         request: PreviewedRequest { method: "POST", url: settings.url, headers: headers.collect(), body },
-    }))
+    })
 }
 
 fn form(event: &Event, integration_provider: Option<String>) -> Form {

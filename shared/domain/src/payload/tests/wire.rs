@@ -60,6 +60,40 @@ fn comment() {
     snapshot("comment", &render(&Rendering::default(), &event));
 }
 
+/// The guide has both times in every value, and `oldValue` and `updateMask` in every payload.
+#[rstest]
+#[case::nothing_known(Operation::Updated, None, None, "2026-11-21T10:00:00.500Z", "2026-11-21T10:00:00.500Z")]
+#[case::last_update_known(Operation::Updated, None, Some("2026-11-20"), "2026-11-20", "2026-11-20")]
+#[case::creation_known(Operation::Updated, Some("2026-11-19"), Some("2026-11-20"), "2026-11-19", "2026-11-20")]
+#[case::deleted(Operation::Deleted, None, None, "2026-11-21T10:00:00.500Z", "2026-11-21T10:00:00.500Z")]
+#[case::created(Operation::Created, None, None, "2026-11-21T10:00:00.500Z", "")]
+fn a_value_has_both_times(
+    #[case] operation: Operation,
+    #[case] created: Option<&str>,
+    #[case] updated: Option<&str>,
+    #[case] create_time: &str,
+    #[case] old_update_time: &str,
+) {
+    let mut event = event(operation);
+    for state in event.old.iter_mut().chain(&mut event.new) {
+        state.create_time = created.map(str::to_owned);
+        state.update_time = None;
+    }
+    if let Some(old) = &mut event.old {
+        old.update_time = updated.map(str::to_owned);
+    }
+    let body: serde_json::Value = serde_json::from_str(&render(&Rendering::default(), &event)).unwrap();
+    let data = body["data"].as_object().unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["oldValue", "updateMask", "value"]);
+    for (value, update_time) in [("value", "2026-11-21T10:00:00.500Z"), ("oldValue", old_update_time)] {
+        if let Some(value) = data[value].as_object() {
+            assert_eq!((&value["createTime"], &value["updateTime"]), (&json!(create_time), &json!(update_time)));
+        }
+    }
+    assert_eq!((data["value"].is_null(), data["oldValue"].is_null()), (event.new.is_none(), event.old.is_none()));
+    assert_eq!(data["updateMask"].is_null(), event.update_mask.is_none());
+}
+
 #[rstest]
 #[case::change("change", Removal::Expired, r#""expired":true,"#)]
 #[case::standard("standard", Removal::Expired, r#""removal":"expired","#)]
