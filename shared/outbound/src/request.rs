@@ -11,7 +11,7 @@ use secrecy::SecretString;
 pub struct Request {
     /// Where to.
     pub url: String,
-    /// All headers but those of the connection: the client adds none that says something of the body.
+    /// All headers but those of the connection, with names in the case in which they are sent: the client adds none that says something of the body.
     pub headers: Vec<(String, String)>,
     /// Its `Authorization` header, if it has one: not among the others, which may be shown.
     pub authorization: Option<SecretString>,
