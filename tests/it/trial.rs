@@ -97,7 +97,7 @@ async fn a_preview_is_what_would_be_sent() {
     let request = &preview["request"];
     assert_eq!((&request["method"], &request["url"]), (&json!("POST"), &json!(URL)));
     assert_eq!(request["headers"]["X-Team"], "erp");
-    assert_eq!(request["headers"]["x-signature-256"].as_str().unwrap().len(), 64);
+    assert_eq!(request["headers"]["X-Signature-256"].as_str().unwrap().len(), 64);
     let sent: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
     assert_eq!((&sent["entityPath"], &sent["operationType"]), (&json!("packets/p1"), &json!("updated")));
     assert_eq!(sent["data"]["updateMask"], json!(["softRemoved", "status"]));

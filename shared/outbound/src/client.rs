@@ -9,6 +9,7 @@ use domain::attempt::target::{TargetError, TargetPolicy};
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::http::Extensions;
 use hyper::http::uri::InvalidUri;
 use hyper::{HeaderMap, Method, Response, Uri};
 use hyper_util::client::legacy::Client as Pool;
@@ -30,6 +31,7 @@ use crate::script::Script;
 use crate::trace::{Trace, milliseconds};
 use resend::Payload;
 
+mod header_case;
 mod resend;
 mod token;
 
@@ -62,6 +64,8 @@ const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery")
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<Dialer, Payload>,
+    /// For requests whose header names have capitals: without HTTP/2, which has none.
+    exact: Pool<Dialer, Payload>,
     policy: Arc<TargetPolicy>,
     places: Arc<HostLimits>,
     #[cfg(feature = "scripted")]
@@ -82,7 +86,8 @@ impl Client {
 
     fn dialing(policy: TargetPolicy, names: Resolver, tls: ClientConfig) -> Self {
         let policy = Arc::new(policy);
-        let pool = Pool::builder(TokioExecutor::new())
+        let mut pools = Pool::builder(TokioExecutor::new());
+        pools
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -94,10 +99,12 @@ impl Client {
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http2_max_header_list_size(MAX_HEAD_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .build(Dialer::new(Arc::clone(&policy), names, tls));
+            .http2_keep_alive_timeout(PING_TIMEOUT);
+        let dialer = Dialer::new(Arc::clone(&policy), names, tls);
+        let exact = dialer.clone().preferring_http_1();
         Self {
-            pool,
+            pool: pools.build(dialer),
+            exact: pools.http1_title_case_headers(true).build(exact),
             policy,
             places: Arc::default(),
             #[cfg(feature = "scripted")]
@@ -138,11 +145,15 @@ impl Client {
     async fn exchange(&self, request: Request, trace: &Trace, started: Instant) -> Outcome {
         let deadline = started + request.timeout;
         let (success, at) = (request.success.clone(), request.at);
-        let request = match self.prepare(request) {
+        let is_exact = header_case::matters(&request.headers);
+        let extensions = if is_exact { header_case::preserve(&request.headers).await } else { Extensions::new() };
+        let mut request = match self.prepare(request) {
             Ok(request) => request,
             Err(outcome) => return outcome,
         };
-        let response = match self.call(request, deadline).await {
+        *request.extensions_mut() = extensions;
+        let pool = if is_exact { &self.exact } else { &self.pool };
+        let response = match call(pool, request, deadline).await {
             Ok(response) => response,
             Err((verdict, why)) => return Outcome { timing: trace.timing(), ..Outcome::unanswered(verdict, why) },
         };
@@ -160,18 +171,6 @@ impl Client {
     fn target(&self, url: &str) -> Result<Uri, TargetError> {
         let url = self.policy.parse(url)?;
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
-    }
-
-    /// Sends a request, again if it was not processed, and returns the response head, or why there is no response.
-    async fn call(
-        &self,
-        request: hyper::Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response<Incoming>, (Verdict, String)> {
-        match timeout_at(deadline, resend::send(&self.pool, request)).await {
-            Ok(answered) => answered.map_err(|error| classify(&error)),
-            Err(_) => Err((Verdict::TimedOut, "no complete answer within the timeout".to_owned())),
-        }
     }
 
     /// Returns the HTTP request, or the outcome if it cannot be sent.
@@ -194,6 +193,18 @@ impl Client {
         }
         headers.entry(USER_AGENT).or_insert(OUR_NAME);
         Ok(post(uri, headers, request.body.into()))
+    }
+}
+
+/// Sends a request, again if it was not processed, and returns the head of its answer, or why no answer came.
+async fn call(
+    pool: &Pool<Dialer, Payload>,
+    request: hyper::Request<Bytes>,
+    deadline: Instant,
+) -> Result<Response<Incoming>, (Verdict, String)> {
+    match timeout_at(deadline, resend::send(pool, request)).await {
+        Ok(answered) => answered.map_err(|error| classify(&error)),
+        Err(_) => Err((Verdict::TimedOut, "no complete answer within the timeout".to_owned())),
     }
 }
 

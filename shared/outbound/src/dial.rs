@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use domain::attempt::target::TargetPolicy;
 use hyper::Uri;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -27,13 +27,19 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address may take before the next one is tried as well (RFC 8305, 8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// The protocols, as TLS names them.
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
+
 /// Resolves a name, checks the policy, connects and does the TLS handshake. The pool calls it when it has no
 /// connection.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     policy: Arc<TargetPolicy>,
     names: Resolver,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
+    /// Offers no HTTP/2, and is tried first.
+    http_1: Option<Arc<ClientConfig>>,
 }
 
 /// Why a connection could not be opened.
@@ -66,12 +72,35 @@ pub(crate) enum DialError {
 
 impl Dialer {
     pub(crate) fn new(policy: Arc<TargetPolicy>, names: Resolver, mut tls: ClientConfig) -> Self {
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { policy, names, tls: TlsConnector::from(Arc::new(tls)) }
+        tls.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
+        Self { policy, names, tls: Arc::new(tls), http_1: None }
+    }
+
+    /// Makes the dialer speak HTTP/1.1, and HTTP/2 only if the receiver refuses that.
+    pub(crate) fn preferring_http_1(self) -> Self {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![HTTP_1.to_vec()];
+        Self { http_1: Some(Arc::new(tls)), ..self }
     }
 
     async fn dial(self, uri: Uri, trace: Trace) -> Result<Stream, DialError> {
         let deadline = Instant::now() + DIAL_TIMEOUT;
+        if let Some(tls) = &self.http_1 {
+            match self.open(&uri, &trace, Arc::clone(tls), deadline).await {
+                Err(DialError::Tls(error)) if is_no_protocol(&error) => {}
+                opened => return opened,
+            }
+        }
+        self.open(&uri, &trace, Arc::clone(&self.tls), deadline).await
+    }
+
+    async fn open(
+        &self,
+        uri: &Uri,
+        trace: &Trace,
+        tls: Arc<ClientConfig>,
+        deadline: Instant,
+    ) -> Result<Stream, DialError> {
         // An IPv6 literal has brackets in a URL.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_tls = uri.scheme_str() != Some("http");
@@ -79,19 +108,20 @@ impl Dialer {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::NoHost)?;
         let within = |error| move |_| error;
 
-        let addresses = timeout_at(deadline, self.addresses(host, port, &trace));
+        let addresses = timeout_at(deadline, self.addresses(host, port, trace));
         let addresses = addresses.await.map_err(within(DialError::TooSlow))??;
         let connecting = trace.measure(Part::Connect, connect(&addresses, deadline));
         let connection = connecting.await?;
         // Requests are small and written at once, so Nagle's algorithm would only delay them.
         connection.set_nodelay(true).map_err(DialError::Connect)?;
         if !is_tls {
-            return Ok(Stream::new(connection, false, trace));
+            return Ok(Stream::new(connection, false, trace.clone()));
         }
-        let handshake = trace.measure(Part::Tls, timeout_at(deadline, self.tls.connect(name, connection)));
+        let handshake =
+            trace.measure(Part::Tls, timeout_at(deadline, TlsConnector::from(tls).connect(name, connection)));
         let connection = handshake.await.map_err(within(DialError::TooSlow))?.map_err(DialError::Tls)?;
-        let is_h2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Stream::new(connection, is_h2, trace))
+        let is_h2 = connection.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        Ok(Stream::new(connection, is_h2, trace.clone()))
     }
 
     /// Returns the addresses to connect to. The policy allows all of them.
@@ -116,6 +146,12 @@ impl Dialer {
         }
         if found.is_empty() { Err(DialError::Unresolved) } else { Ok(found) }
     }
+}
+
+/// Returns whether the receiver speaks none of the protocols that it was offered.
+fn is_no_protocol(error: &io::Error) -> bool {
+    let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) == Some(&refused)
 }
 
 /// Connects to the address that answers first ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305#section-5)): the next

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 pub struct Request {
     /// The URL.
     pub url: String,
-    /// All headers except those of the connection. The client adds no header about the body.
+    /// All headers except those of the connection, with names in the case in which they are sent. The client adds no
+    /// header about the body.
     pub headers: Vec<(String, String)>,
     /// The `Authorization` header, if there is one. It is separate because the other headers may be shown.
     pub authorization: Option<SecretString>,

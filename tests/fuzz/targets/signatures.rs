@@ -38,6 +38,7 @@ fuzz_target!(|text: &str| {
     let at = time.parse().ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(now);
     let request = Signed { id, event_type: "a.b", attempt: 1, at, body: body.as_bytes() };
     let signed = sign(&[scheme.into()], Keys { secrets: &[&secret], signing_keys: &[] }, &request);
+    let signed: Vec<_> = signed.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     let right = signed.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str()).unwrap();
     let headers: Vec<_> = signed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let in_time = (at.as_second() - NOW).abs() <= 300;

@@ -161,8 +161,9 @@ impl Model {
     /// Checks a request that arrived: its webhook may be called, and it has the id and the body that all requests of
     /// the delivery have. Returns whether it takes a slot of the receiver.
     pub(super) fn arrived(&mut self, webhook: WebhookId, request: &Request, now: Timestamp) -> bool {
-        let header =
-            |wanted: &str| request.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let header = |wanted: &str| {
+            request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+        };
         let event = header("webhook-id").expect("a request names its event");
         let id = self.by_event.get(&(webhook, event.to_owned())).expect("a request is of a delivery to that webhook");
         let known = self.deliveries.get_mut(id).unwrap();

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::keys::SigningKey;
 use super::secret::WebhookSecret;
-use super::signature::{Encoding, PREVIOUS, Signature, SignatureScheme};
+use super::signature::{Encoding, Signature, SignatureScheme};
 use crate::id::EventId;
 
-/// A header of a signed request: name and value.
+/// A header of a signed request: name, in the case in which it is sent, and value.
 pub type Header = (String, String);
 
 /// The keys that sign. Of each kind the current one comes first, followed by the previous one while both sign.
@@ -68,10 +68,9 @@ fn write(signature: &Signature, keys: Keys<'_>, request: &Signed<'_>, timestamp:
     let texts = |parts: &[&[u8]], text: &dyn Fn([u8; 32]) -> String| -> Vec<String> {
         keys.secrets.iter().map(|secret| text(secret.hmac_text(parts))).collect()
     };
-    let list = |values: Vec<String>, between: &str| vec![(signature.header(), values.join(between))];
+    let list = |values: Vec<String>, between: &str| vec![(signature.header().to_owned(), values.join(between))];
     let one_each = |values: Vec<String>| -> Vec<Header> {
-        let name = signature.header();
-        [name.clone(), format!("{name}{PREVIOUS}")].into_iter().zip(values).collect()
+        [signature.header().to_owned(), signature.previous_header()].into_iter().zip(values).collect()
     };
     let more = |headers: Vec<Header>, values: &[&str]| -> Vec<Header> {
         let names = signature.scheme.companions().iter();
@@ -175,32 +174,32 @@ mod tests {
         let secret = secret("It's a Secret to Everybody");
         let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         let headers = signed(SignatureScheme::Github, &[&secret], &of(b"Hello, World!"));
-        assert_eq!(headers, owned(&[("x-hub-signature-256", expected)]));
+        assert_eq!(headers, owned(&[("X-Hub-Signature-256", expected)]));
     }
 
     /// The same signature, `openssl dgst -sha256 -hmac "It's a Secret to Everybody"` of the text, in every form.
     #[rstest]
-    #[case::plain(SignatureScheme::HmacSha256.into(), &[("x-signature-256", HEX)])]
+    #[case::plain(SignatureScheme::HmacSha256.into(), &[("X-Signature-256", HEX)])]
     #[case::by_another_name(
-        Signature { header: Some("X-Acme-Signature".to_owned()), encoding: Encoding::Base64, ..SignatureScheme::HmacSha256.into() },
-        &[("x-acme-signature", BASE_64)]
+        Signature { header: Some("X-ACME-Signature".to_owned()), encoding: Encoding::Base64, ..SignatureScheme::HmacSha256.into() },
+        &[("X-ACME-Signature", BASE_64)]
     )]
     #[case::superoffice(SignatureScheme::SuperOffice.into(), &[
-        ("x-superoffice-signature", BASE_64),
-        ("x-superoffice-event", "order.created"),
-        ("x-superoffice-eventid", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
-        ("x-superoffice-retry", "2"),
+        ("X-SuperOffice-Signature", BASE_64),
+        ("X-SuperOffice-Event", "order.created"),
+        ("X-SuperOffice-EventId", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+        ("X-SuperOffice-Retry", "2"),
     ])]
     #[case::shopify(SignatureScheme::Shopify.into(), &[
-        ("x-shopify-hmac-sha256", BASE_64),
-        ("x-shopify-topic", "order.created"),
-        ("x-shopify-webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+        ("X-Shopify-Hmac-Sha256", BASE_64),
+        ("X-Shopify-Topic", "order.created"),
+        ("X-Shopify-Webhook-Id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
     ])]
     fn writes_the_vendors_forms(#[case] signature: Signature, #[case] expected: &[(&str, &str)]) {
         let headers = signed(signature.clone(), &[&secret("It's a Secret to Everybody")], &of(b"Hello, World!"));
         assert_eq!(headers, owned(expected));
         let announced: Vec<_> = signature.headers().collect();
-        assert!(headers.iter().all(|(name, _)| announced.contains(name)), "{announced:?}");
+        assert!(headers.iter().all(|(name, _)| announced.contains(&name.to_ascii_lowercase())), "{announced:?}");
     }
 
     #[test]
@@ -208,9 +207,9 @@ mod tests {
         let request = Signed { id: "evt_01M7YRRT800000000000000001", event_type: "contact.updated", ..of(b"{}") };
         let headers = signed(SignatureScheme::SuperOffice, &[&secret("a secret of ours")], &request);
         let expected = [
-            ("x-superoffice-event", "contact.changed"),
-            ("x-superoffice-eventid", "01a1fd8c-6900-0000-0000-000000000001"),
-            ("x-superoffice-retry", "2"),
+            ("X-SuperOffice-Event", "contact.changed"),
+            ("X-SuperOffice-EventId", "01a1fd8c-6900-0000-0000-000000000001"),
+            ("X-SuperOffice-Retry", "2"),
         ];
         assert_eq!(headers[1..], owned(&expected));
     }
@@ -234,7 +233,7 @@ mod tests {
             assert!(both[0].1.starts_with(&only_new.1) && both[0].1.len() > only_new.1.len());
         } else {
             assert_eq!((&both[0].1, &both[1].1), (&only_new.1, &only_old.1));
-            assert_eq!(both[1].0, format!("{}-previous", both[0].0));
+            assert_eq!(both[1].0, format!("{}-Previous", both[0].0));
         }
     }
 

@@ -10,10 +10,7 @@ use utoipa::ToSchema;
 use super::secret::SecretFormat;
 
 /// The default header of the plain scheme.
-const PLAIN_HEADER: &str = "x-signature-256";
-
-/// The suffix of the header with the signature of the previous secret.
-pub(super) const PREVIOUS: &str = "-previous";
+const PLAIN_HEADER: &str = "X-Signature-256";
 
 /// How requests are signed: HMAC-SHA256 with the webhook's secret, or Ed25519 with a key pair. The schemes differ in
 /// the bytes that they sign and in the form of the signature.
@@ -56,26 +53,34 @@ impl SignatureScheme {
         self != Self::StandardWebhooks || format == SecretFormat::Whsec
     }
 
-    /// Returns the headers of the signatures, in lower case. The first is that of the current secret.
-    const fn headers(self) -> &'static [&'static str] {
+    /// Returns the header of the signature, as the vendor writes it.
+    const fn header(self) -> &'static str {
         match self {
-            Self::StandardWebhooks | Self::StandardWebhooksEd25519 => &["webhook-signature"],
-            Self::HmacSha256 => &[PLAIN_HEADER, "x-signature-256-previous"],
-            Self::Github => &["x-hub-signature-256", "x-hub-signature-256-previous"],
-            Self::Stripe => &["stripe-signature"],
-            Self::SuperOffice => &["x-superoffice-signature", "x-superoffice-signature-previous"],
-            Self::Shopify => &["x-shopify-hmac-sha256", "x-shopify-hmac-sha256-previous"],
+            Self::StandardWebhooks | Self::StandardWebhooksEd25519 => "webhook-signature",
+            Self::HmacSha256 => PLAIN_HEADER,
+            Self::Github => "X-Hub-Signature-256",
+            Self::Stripe => "Stripe-Signature",
+            Self::SuperOffice => "X-SuperOffice-Signature",
+            Self::Shopify => "X-Shopify-Hmac-Sha256",
         }
     }
 
-    /// Returns the headers that the vendor sends in addition to the signature.
+    /// Returns whether the signature of the previous secret has a header of its own. Otherwise one header lists both.
+    const fn has_previous_header(self) -> bool {
+        match self {
+            Self::StandardWebhooks | Self::StandardWebhooksEd25519 | Self::Stripe => false,
+            Self::HmacSha256 | Self::Github | Self::SuperOffice | Self::Shopify => true,
+        }
+    }
+
+    /// Returns the headers that the vendor sends in addition to the signature, as the vendor writes them.
     pub(super) const fn companions(self) -> &'static [&'static str] {
         match self {
             Self::StandardWebhooks | Self::StandardWebhooksEd25519 | Self::HmacSha256 | Self::Github | Self::Stripe => {
                 &[]
             }
-            Self::SuperOffice => &["x-superoffice-event", "x-superoffice-eventid", "x-superoffice-retry"],
-            Self::Shopify => &["x-shopify-topic", "x-shopify-webhook-id"],
+            Self::SuperOffice => &["X-SuperOffice-Event", "X-SuperOffice-EventId", "X-SuperOffice-Retry"],
+            Self::Shopify => &["X-Shopify-Topic", "X-Shopify-Webhook-Id"],
         }
     }
 }
@@ -120,21 +125,28 @@ impl From<SignatureScheme> for Signature {
 }
 
 impl Signature {
-    /// Returns the name of its header, in lower case.
+    /// Returns the name of its header, as the vendor or the webhook's owner writes it.
     #[must_use]
-    pub fn header(&self) -> String {
+    pub fn header(&self) -> &str {
         match &self.header {
-            Some(name) if self.scheme == SignatureScheme::HmacSha256 => name.to_ascii_lowercase(),
-            _ => self.scheme.headers()[0].to_owned(),
+            Some(name) if self.scheme == SignatureScheme::HmacSha256 => name,
+            _ => self.scheme.header(),
         }
+    }
+
+    /// Returns the name of the header with the signature of the previous secret, in the style of the other's.
+    pub(super) fn previous_header(&self) -> String {
+        let name = self.header();
+        let is_lower = !name.contains(|c: char| c.is_ascii_uppercase());
+        format!("{name}{}", if is_lower { "-previous" } else { "-Previous" })
     }
 
     /// Returns the names of all its headers, in lower case, whether or not two secrets currently sign.
     pub fn headers(&self) -> impl Iterator<Item = String> {
-        let name = self.header();
-        let previous = (self.scheme.headers().len() > 1).then(|| format!("{name}{PREVIOUS}"));
+        let previous = self.scheme.has_previous_header().then(|| self.previous_header());
         let companions = self.scheme.companions().iter().map(|name| (*name).to_owned());
-        std::iter::once(name).chain(previous).chain(companions)
+        let names = std::iter::once(self.header().to_owned()).chain(previous).chain(companions);
+        names.map(|name| name.to_ascii_lowercase())
     }
 
     /// Returns whether both signatures can be in one header, as the two schemes of Standard Webhooks can.

@@ -43,7 +43,7 @@ pub fn verify<'a>(
     now: Timestamp,
 ) -> Result<Option<String>, VerifyError> {
     let need = |name: &str| header(name).ok_or_else(|| VerifyError::Header(name.to_owned()));
-    let name = signature.header();
+    let name = signature.header().to_ascii_lowercase();
     let of_body = |given: Option<Vec<u8>>| {
         let given = given.ok_or_else(|| VerifyError::Header(name.clone()))?;
         matches(&[given], secrets.iter().map(|secret| secret.hmac_text(&[body])))?;
@@ -159,7 +159,8 @@ mod tests {
         body: &[u8],
         now: Timestamp,
     ) -> Result<Option<String>, VerifyError> {
-        let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let is = |other: &str, name: &str| other.eq_ignore_ascii_case(name);
+        let header = |name: &str| headers.iter().find(|(other, _)| is(other, name)).map(|(_, value)| value.as_str());
         verify(signature, secrets, header, body, now)
     }
 

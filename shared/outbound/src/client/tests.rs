@@ -1,5 +1,6 @@
 mod addresses;
 pub(crate) mod dns;
+mod header_case;
 mod hostile;
 mod odd;
 mod proxy;

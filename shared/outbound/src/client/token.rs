@@ -9,7 +9,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Client, post, secret_value};
+use super::{Client, call, post, secret_value};
 use crate::token_error::{MAX_ANSWER_BYTES, TokenError};
 
 impl Client {
@@ -43,7 +43,7 @@ impl Client {
         }
         let form = request.form.expose_secret().to_owned();
         let post = post(self.target(&request.url)?, headers, form.into());
-        let response = self.call(post, deadline).await.map_err(|(_, why)| TokenError::Unanswered(why))?;
+        let response = call(&self.pool, post, deadline).await.map_err(|(_, why)| TokenError::Unanswered(why))?;
         let (head, mut answer) = response.into_parts();
         let late = |_| TokenError::Unanswered("no complete answer within the timeout".to_owned());
         let mut body = Vec::new();
