@@ -27,6 +27,7 @@ pub(crate) mod representation;
 pub(crate) mod schemas;
 mod secrets;
 pub(crate) mod update;
+pub(crate) mod warnings;
 
 /// How often a change is applied again because another request changed the webhook at the same time.
 const ROUNDS: usize = 5;

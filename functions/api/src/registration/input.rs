@@ -96,6 +96,11 @@ pub(crate) fn merge(app: &App, webhook: &Webhook, current: &WebhookBody, input: 
     updated(app, webhook, parse(merged).with(faults))
 }
 
+/// Whether a caller says which tables, collections or types a webhook wants.
+pub(crate) fn names_events(input: &Input) -> bool {
+    ["event_types", "events", "trigger_type", "sources", "collections"].iter().any(|name| input.contains_key(*name))
+}
+
 /// Whether a caller sets the SuperOffice state "active", which means enabled and not paused.
 pub(super) fn activates(input: &Input) -> bool {
     input.get("state").and_then(Value::as_u64) == Some(1)
@@ -161,8 +166,8 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
     let mut writable = Input::new();
     let mut several: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
     for (name, value) in input {
-        // Counters change with every delivery, so an earlier value is accepted too.
-        if COUNTED.contains(&name) && known.get(&name).is_some() {
+        // Counters change with every delivery, so an earlier value is accepted too. Warnings are about a request.
+        if known.get("id").is_some() && (COUNTED.contains(&name) || name == "warnings") {
             continue;
         }
         let is_current = known.get(&name) == Some(&value);
@@ -260,9 +265,9 @@ mod tests {
     )]
     #[case::current_value(json!({"tenant_id": "acme", "version": 3, "name": "n"}), json!({"name": "n"}))]
     #[case::earlier_counter(json!({"total_calls": 6, "name": "n"}), json!({"name": "n"}))]
+    #[case::warnings(json!({"warnings": [{"code": "no_url"}], "name": "n"}), json!({"name": "n"}))]
     fn takes_other_names_of_a_field(#[case] input: Value, #[case] expected: Value) {
-        let known =
-            json!({"tenant_id": "acme", "company_id": "acme", "version": 3, "total_calls": 7, "direction": "outbound"});
+        let known = json!({"id": "whk_1", "tenant_id": "acme", "company_id": "acme", "version": 3, "total_calls": 7, "direction": "outbound"});
         assert_eq!(settle(&input, &known), Ok(expected));
     }
 
