@@ -22,7 +22,7 @@ pub(crate) mod create;
 mod field_names;
 pub(crate) mod input;
 pub(crate) mod lifecycle;
-mod other_names;
+pub(crate) mod other_names;
 pub(crate) mod representation;
 pub(crate) mod schemas;
 mod secrets;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::authorization;
 use super::field_names::field_names;
-use super::other_names::{Named, SEVERAL_NAMES, converted, one_of};
+use super::other_names::{Named, NamesSent, SEVERAL_NAMES, converted, one_of};
 use super::representation::{COUNTED, OWN_NAMES, WebhookBody};
 use crate::App;
 use crate::caller::Admin;
@@ -46,9 +46,10 @@ impl NewWebhook {
         });
         let secret = input.remove("secret").filter(|secret| !secret.is_null());
         let authorization = input.remove("authorization").filter(|given| !given.is_null());
-        let scheme_given = input.contains_key("signature_scheme");
+        let (scheme_given, names) = (input.contains_key("signature_scheme"), NamesSent::of(&input));
         let reading = settings(input, &known).change(|settings| settings.resolve_signing_key(None));
-        let (settings, mut faults) = reading.and(|settings| settings.check(&app.targets)).into_parts();
+        let reading = reading.and(|settings| settings.check(&app.targets));
+        let (settings, mut faults) = reading.map_faults(|fault| names.at_sent(fault)).into_parts();
         let Some(mut settings) = settings else { return Err(faults.into()) };
         let secret = secret
             .and_then(|text| read_secret(&text, &mut settings, scheme_given).map_err(|fault| faults.push(fault)).ok());
