@@ -102,7 +102,8 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             Method::POST,
             "/webhooks".to_owned(),
             webhook(),
-            &["UpdateItem", "CreateSecret", "BatchGetItem", "TransactWriteItems"][..],
+            // The last two for the names that it wants: sources, and the catalog of types.
+            &["UpdateItem", "CreateSecret", "BatchGetItem", "TransactWriteItems", "Query", "Query"][..],
         ),
         (Method::GET, path(""), json!({}), &["BatchGetItem"]),
         // One call for the webhooks, one for their statistics.

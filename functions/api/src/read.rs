@@ -120,6 +120,13 @@ impl<T> Reading<T> {
         self
     }
 
+    /// Changes every fault, before the reading is finished.
+    #[must_use]
+    pub(crate) fn map_faults(mut self, change: impl FnMut(FieldError) -> FieldError) -> Self {
+        self.faults = self.faults.into_iter().map(change).collect();
+        self
+    }
+
     /// Returns the value, or all faults in the order of their discovery.
     pub(crate) fn finish(self) -> Result<T, Problem> {
         match self.value {

@@ -22,11 +22,12 @@ pub(crate) mod create;
 mod field_names;
 pub(crate) mod input;
 pub(crate) mod lifecycle;
-mod other_names;
+pub(crate) mod other_names;
 pub(crate) mod representation;
 pub(crate) mod schemas;
 mod secrets;
 pub(crate) mod update;
+pub(crate) mod warnings;
 
 /// How many times a change is tried if other requests change the webhook concurrently.
 const ROUNDS: usize = 5;

@@ -8,7 +8,8 @@ use domain::signing::secret::WebhookSecret;
 use crate::App;
 use crate::etag::etag;
 use crate::idempotency::ShownOnce;
-use crate::registration::representation::{WebhookBody, WebhookWithSecret};
+use crate::registration::representation::WebhookBody;
+use crate::registration::warnings::{ChangedWebhook, Warning, WebhookWithSecret};
 
 /// A webhook, with its version as the entity tag.
 pub(crate) type Changed = ([(HeaderName, HeaderValue); 1], Json<WebhookBody>);
@@ -18,13 +19,23 @@ pub(crate) fn changed(app: &App, record: WebhookRecord) -> Changed {
     (etag(body.version()), Json(body))
 }
 
+/// A changed webhook with warnings, and its version as the entity tag.
+pub(crate) type ChangedWithWarnings = ([(HeaderName, HeaderValue); 1], Json<ChangedWebhook>);
+
+pub(crate) fn with_warnings(app: &App, record: WebhookRecord, warnings: Vec<Warning>) -> ChangedWithWarnings {
+    let webhook = WebhookBody::new(record, &app.public_url);
+    (etag(webhook.version()), Json(ChangedWebhook { webhook, warnings }))
+}
+
 /// Returns a webhook with its secret. Only the webhook is stored for the idempotency key.
 pub(crate) fn with_secret(
     app: &App,
     record: WebhookRecord,
     secret: &WebhookSecret,
+    warnings: Vec<Warning>,
     status: StatusCode,
 ) -> ShownOnce<WebhookWithSecret, WebhookBody> {
     let body = WebhookBody::new(record, &app.public_url);
-    ShownOnce { status, headers: etag(body.version()), kept: body.clone(), shown: WebhookWithSecret::new(body, secret) }
+    let shown = WebhookWithSecret::new(body.clone(), secret, warnings);
+    ShownOnce { status, headers: etag(body.version()), kept: body, shown }
 }

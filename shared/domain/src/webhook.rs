@@ -24,6 +24,7 @@ pub mod settings;
 mod signing;
 pub mod statistics;
 pub mod tags;
+pub mod unknown;
 
 use ordering::Ordering;
 use settings::{Direction, Settings};

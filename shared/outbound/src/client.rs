@@ -136,7 +136,7 @@ impl Client {
         }
         let started = Instant::now();
         let trace = Trace::default();
-        let mut outcome = trace.follow(self.exchange(request, &trace, started)).await;
+        let mut outcome = trace.follow(Box::pin(self.exchange(request, &trace, started))).await;
         outcome.duration_ms = milliseconds(started.elapsed());
         drop(place);
         outcome

@@ -8,13 +8,12 @@ use domain::access::tenant::{AppId, TenantId};
 use domain::attempt::outcome::Verdict;
 use domain::event::pattern::EventPattern;
 use domain::id::WebhookId;
-use domain::signing::secret::{Fingerprint, WebhookSecret};
+use domain::signing::secret::Fingerprint;
 use domain::webhook::authorization::Authorization;
 use domain::webhook::settings::{Direction, Settings, SigningKeyOf};
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Pause, PauseReason, SCHEMA_VERSION, Webhook};
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{Object, RefOr, Schema, Type};
@@ -259,47 +258,6 @@ fn is_nullable(schema: &RefOr<Schema>) -> bool {
 fn callback_url(webhook: &Webhook, public_url: &str) -> Option<String> {
     let inbound = webhook.settings.direction == Direction::Inbound;
     inbound.then(|| format!("{public_url}/api/v1/inbound/{}/{}", webhook.tenant, webhook.id))
-}
-
-/// A webhook with its secret. No other response contains the secret.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WebhookWithSecret {
-    #[serde(flatten)]
-    webhook: WebhookBody,
-    /// The signing secret. The receiver needs it to verify signatures.
-    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
-    secret: String,
-    /// Warnings about this webhook.
-    warnings: Vec<Warning>,
-}
-
-impl WebhookWithSecret {
-    pub(crate) fn new(webhook: WebhookBody, secret: &WebhookSecret) -> Self {
-        let warnings = secret.is_weak().then(Warning::weak_secret).into_iter().collect();
-        Self { webhook, secret: secret.to_text().expose_secret().to_owned(), warnings }
-    }
-}
-
-/// A warning about something that works but should be changed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Warning {
-    /// The kind of warning: `weak_secret`.
-    code: &'static str,
-    /// What is wrong, and how to fix it.
-    detail: String,
-}
-
-impl Warning {
-    /// Warns of a secret that can be guessed.
-    fn weak_secret() -> Self {
-        let characters = domain::signing::secret::WEAK_BELOW_CHARACTERS;
-        Self {
-            code: "weak_secret",
-            detail: format!(
-                "the secret has fewer than {characters} characters and can be guessed; rotate it to a generated one"
-            ),
-        }
-    }
 }
 
 /// A page of webhooks.

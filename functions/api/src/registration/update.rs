@@ -6,6 +6,7 @@ use domain::webhook::settings::Settings;
 
 use super::authorization::{Brought, change_bringing};
 use super::input::{self, Input};
+use super::other_names::NamesSent;
 use super::representation::WebhookBody;
 use super::{Write, visible};
 use crate::App;
@@ -48,10 +49,12 @@ async fn update(
     mut input: Input,
     read: fn(&App, &Webhook, &WebhookBody, Input) -> Reading<Settings>,
 ) -> Result<WebhookRecord, Problem> {
+    let names = NamesSent::of(&input);
     let (brought, faults) = Brought::take(app, admin, id, &mut input).await?;
     let record = change_bringing(app, admin, id, if_match, brought, |record, app| {
         let current = WebhookBody::new(record.clone(), &app.public_url);
-        record.webhook.settings = read(app, &record.webhook, &current, input.clone()).with(faults.clone()).finish()?;
+        let reading = read(app, &record.webhook, &current, input.clone()).with(faults.clone());
+        record.webhook.settings = reading.map_faults(|fault| names.at_sent(fault)).finish()?;
         if input::activates(&input) {
             record.webhook.pause = None;
         }

@@ -27,9 +27,10 @@ use crate::page::Page;
 use crate::parameters::{IfMatchHeader, WebhookPath};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::input::{Input, NewWebhook};
-use crate::registration::representation::{WebhookBody, WebhookList, WebhookWithSecret};
-use crate::registration::{create as registering, is_visible, lifecycle, update, visible};
-use crate::responses::{Changed, changed, with_secret};
+use crate::registration::representation::{WebhookBody, WebhookList};
+use crate::registration::warnings::{self, ChangedWebhook, WebhookWithSecret};
+use crate::registration::{create as registering, input, is_visible, lifecycle, update, visible};
+use crate::responses::{Changed, ChangedWithWarnings, changed, with_secret, with_warnings};
 
 pub mod actions;
 pub mod authorization;
@@ -39,7 +40,8 @@ pub mod trial;
 
 /// Registers a webhook
 ///
-/// No other response contains this secret.
+/// No other response contains this secret. A table, collection or event type that does not exist yet is accepted, with
+/// a warning that names the nearest one.
 #[utoipa::path(post, path = "/webhooks", tag = "Webhooks",
     request_body = ref("#/components/schemas/NewWebhook"),
     responses(
@@ -56,7 +58,8 @@ pub(super) async fn create(
     let (record, secret) = registering::create(&app, admin, first_try.as_deref(), new).await?;
     let location = format!("{}/api/v1/integration/webhooks/{}", app.public_url, record.webhook.id);
     let location = HeaderValue::from_str(&location).ok().map(|location| (LOCATION, location));
-    let mut response = with_secret(&app, record, &secret, StatusCode::CREATED).into_response();
+    let warnings = warnings::of(&app, &record.webhook).await;
+    let mut response = with_secret(&app, record, &secret, warnings, StatusCode::CREATED).into_response();
     response.headers_mut().extend(location);
     Ok(response)
 }
@@ -212,15 +215,18 @@ pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin, Path(id): Pat
 /// or `null` to remove it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body(content = ref("#/components/schemas/WebhookPatch"), example = json!({"enabled": false})),
-    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+    responses((status = 200, description = "The webhook as it is now", body = ChangedWebhook)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     admin: Admin,
     if_match: IfMatch,
     Path(id): Path<String>,
     JsonBody(input): JsonBody<Input>,
-) -> Result<Changed, Problem> {
-    Ok(changed(&app, update::merge(&app, &admin, &id, if_match, input).await?))
+) -> Result<ChangedWithWarnings, Problem> {
+    let names = input::names_events(&input);
+    let record = update::merge(&app, &admin, &id, if_match, input).await?;
+    let warnings = if names { warnings::of(&app, &record.webhook).await } else { Vec::new() };
+    Ok(with_warnings(&app, record, warnings))
 }
 
 /// Replaces a webhook's settings
@@ -230,15 +236,17 @@ pub(super) async fn patch(
 /// it could undo another caller's change. A response of `GET` can be sent back unchanged.
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = ref("#/components/schemas/WebhookReplacement"),
-    responses((status = 200, description = "The webhook as it is now", body = WebhookBody)))]
+    responses((status = 200, description = "The webhook as it is now", body = ChangedWebhook)))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     admin: Admin,
     if_match: IfMatch,
     Path(id): Path<String>,
     JsonBody(input): JsonBody<Input>,
-) -> Result<Changed, Problem> {
-    Ok(changed(&app, update::replace(&app, &admin, &id, if_match, input).await?))
+) -> Result<ChangedWithWarnings, Problem> {
+    let record = update::replace(&app, &admin, &id, if_match, input).await?;
+    let warnings = warnings::of(&app, &record.webhook).await;
+    Ok(with_warnings(&app, record, warnings))
 }
 
 /// Deletes a webhook

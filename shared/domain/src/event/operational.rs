@@ -22,6 +22,10 @@ const ERRORS: &str = ".errors";
 /// The prefix of that name, including the prefix of a webhook's id.
 const ALIAS: &str = "webhookwhk_";
 
+/// The types of operational events, without SuperOffice's names for them.
+pub(crate) const TYPES: [&str; 6] =
+    ["webhook.paused", "webhook.resumed", "webhook.disabled", "webhook.secret_rotated", EXHAUSTED, budget::EVENT_TYPE];
+
 /// Returns whether the type is reserved for [operational](OPERATIONAL) events: those about webhooks, exhausted
 /// deliveries and budgets. A receiver of `webhook.paused` can therefore rely on its origin.
 #[must_use]

@@ -117,6 +117,7 @@ impl Settings {
             }
         }
         let texts = [
+            ("/trigger_type", self.trigger_type.as_deref()),
             ("/connector_id", self.connector_id.as_deref()),
             ("/integration_provider", self.integration_provider.as_deref()),
             ("/source", Some(self.source.as_str())),

@@ -59,7 +59,7 @@ pub struct Settings {
     /// The only type of `event_types` in the owner's own words: `Process Updated` for `process.updated`. As the only
     /// name of the types in a request, it sets them.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 128, examples("Process Updated"))]
+    #[schema(min_length = 1, max_length = 255, examples("Process Updated"))]
     pub trigger_type: Option<String>,
     /// Only changes of these tables. If empty, all.
     #[serde(default)]

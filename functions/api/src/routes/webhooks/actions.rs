@@ -16,7 +16,8 @@ use crate::etag::IfMatch;
 use crate::parameters::{IfMatchHeader, WebhookPath};
 use crate::problem::{Problem, ProblemBody};
 use crate::registration::lifecycle;
-use crate::registration::representation::{WebhookBody, WebhookWithSecret};
+use crate::registration::representation::WebhookBody;
+use crate::registration::warnings::WebhookWithSecret;
 use crate::responses::{Changed, changed, with_secret};
 
 /// Pauses a webhook
@@ -92,7 +93,7 @@ pub(crate) async fn restore(
 ) -> Result<Response, Problem> {
     let (record, secret) = lifecycle::restore(&app, &admin, &id).await?;
     Ok(match secret {
-        Some(secret) => with_secret(&app, record, &secret, StatusCode::CREATED).into_response(),
+        Some(secret) => with_secret(&app, record, &secret, Vec::new(), StatusCode::CREATED).into_response(),
         None => changed(&app, record).into_response(),
     })
 }
@@ -129,5 +130,5 @@ pub(crate) async fn rotate(
     let Rotation { secret, overlap_seconds } = rotation;
     let rotated = lifecycle::rotate(&app, &admin, &id, if_match, secret, overlap_seconds).await?;
     let (record, secret) = rotated;
-    Ok(with_secret(&app, record, &secret, StatusCode::OK).into_response())
+    Ok(with_secret(&app, record, &secret, Vec::new(), StatusCode::OK).into_response())
 }

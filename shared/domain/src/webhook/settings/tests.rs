@@ -40,6 +40,7 @@ fn defaults() {
 #[case::too_many_named_tags(json!({"tags": (0..51).map(|n| (n.to_string(), json!(n))).collect::<serde_json::Map<_, _>>()}), "/tags")]
 #[case::tags_too_large(json!({"tags": {"a": "x".repeat(4096)}}), "/tags")]
 #[case::tag_without_a_name(json!({"tags": {"": 1}}), "/tags/")]
+#[case::long_trigger(json!({"trigger_type": format!("order{}created", " ".repeat(255))}), "/trigger_type")]
 #[case::no_url(json!({"url": ""}), "/url")]
 #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
 #[case::long_connector(json!({"connector_id": "c".repeat(256)}), "/connector_id")]
