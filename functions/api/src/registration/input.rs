@@ -175,8 +175,9 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
         if let Some((setting, names)) = SEVERAL_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())) {
             // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
             let generated = *setting == "url" && known["direction"] == "inbound" && is_current;
-            // A name that a response shows as `null` says nothing.
-            let empty = names[0] != name && value.is_null() && known.get(&name).is_none_or(Value::is_null);
+            // A name that a response shows as `null` says nothing, and neither do the words of a trigger that are reset.
+            let was_empty = name == "trigger_type" || known.get(&name).is_none_or(Value::is_null);
+            let empty = names[0] != name && value.is_null() && was_empty;
             match if generated || empty { Ok(None) } else { converted(&name, &value).map(Some) } {
                 Ok(Some(converted)) => {
                     several.entry(setting).or_default().push(Named {
@@ -290,6 +291,12 @@ mod tests {
         input.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let written = settle(&input, &known).unwrap();
         assert_eq!((&written["url"], &written["event_types"]), (&url, &types));
+    }
+
+    #[test]
+    fn the_words_of_a_trigger_can_be_reset() {
+        let known = json!({"event_types": ["a.b"], "trigger_type": "A B", "direction": "outbound"});
+        assert_eq!(settle(&json!({"trigger_type": null}), &known), Ok(json!({})));
     }
 
     #[test]
