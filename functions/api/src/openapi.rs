@@ -152,14 +152,15 @@ fn derive_bodies(components: &mut Components) {
     let (settings, more) = (object("Settings"), object("NewWebhookOnly"));
     let mut new = settings.clone();
     new.description = Some("A new webhook: its settings, and optionally a secret and an authorization.".to_owned());
-    let also = ["authorization", "target_url", "events", "state"];
-    let also: Vec<_> =
-        also.iter().filter_map(|name| Some(((*name).to_owned(), more.properties.get(*name)?.clone()))).collect();
+    let of_new = |name: &str| more.properties.get(name).map(|schema| (name.to_owned(), schema.clone()));
+    let authorization = of_new("authorization");
+    let other_names: Vec<_> = ["target_url", "events", "state"].into_iter().filter_map(of_new).collect();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let mut patch = settings;
-    patch.properties.extend(also);
+    patch.properties.extend(authorization);
     let mut replacement = patch.clone();
+    replacement.properties.extend(other_names.clone());
     replacement.description =
         Some("A webhook's settings, and optionally another authorization; `null` removes it.".to_owned());
     patch.description = Some("A JSON merge patch of a webhook's settings: `null` resets a field.".to_owned());
@@ -168,6 +169,7 @@ fn derive_bodies(components: &mut Components) {
         let null = ObjectBuilder::new().schema_type(Type::Null);
         *property = RefOr::T(AnyOfBuilder::new().item(property.clone()).item(null).build().into());
     }
+    patch.properties.extend(other_names);
     patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));

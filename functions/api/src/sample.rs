@@ -19,7 +19,7 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 #[schema(as = Sample)]
 pub(crate) struct SampleBody {
-    /// The event type. Default: the first type of the webhook.
+    /// The event type. Default: the first exact type of the webhook, or the first type of a source that it wants.
     #[schema(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// The collection of the entity.

@@ -194,8 +194,9 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
             // The URL of an inbound webhook is generated: responses show it, and requests cannot set it.
             let generated =
                 *setting == "url" && known.get("direction").and_then(Value::as_str) == Some("inbound") && is_current;
-            // A name that a response shows as `null` says nothing.
-            let empty = names[0] != name && value.is_null() && known.get(&name).is_none_or(Value::is_null);
+            // A name that a response shows as `null` says nothing, and neither do the words of a trigger that are reset.
+            let was_empty = name == "trigger_type" || known.get(&name).is_none_or(Value::is_null);
+            let empty = names[0] != name && value.is_null() && was_empty;
             match if generated || empty { Ok(None) } else { converted(&name, &value).map(Some) } {
                 Ok(Some(converted)) => {
                     several.entry(setting).or_default().push(Named {

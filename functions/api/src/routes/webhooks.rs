@@ -88,10 +88,10 @@ pub struct WebhookQuery {
     #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     company_id: Option<TenantId>,
     /// Only those with this `url`.
-    #[param(value_type = String, required = false, max_length = 4000)]
+    #[param(value_type = String, required = false)]
     url: Option<String>,
     /// The same as `url`.
-    #[param(value_type = String, required = false, max_length = 4000)]
+    #[param(value_type = String, required = false)]
     target_url: Option<String>,
     /// Only those of this connector.
     #[param(value_type = String, required = false)]
@@ -103,10 +103,10 @@ pub struct WebhookQuery {
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// Only those whose patterns match each of these event types, separated by commas.
-    #[param(value_type = String, required = false, max_length = 4000)]
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+([.,][A-Za-z0-9_-]+)*$")]
     events: Option<EventTypes>,
     /// The same as `event_type`; also in the words of a trigger, such as `Process Updated`.
-    #[param(value_type = String, required = false, max_length = 128)]
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^[A-Za-z0-9_-]+((\.[A-Za-z0-9_-]+)*|( [A-Za-z0-9_-]+)+)$")]
     trigger_type: Option<Trigger>,
     /// Only enabled webhooks, or only disabled ones.
     #[param(value_type = bool, required = false)]
@@ -126,6 +126,9 @@ pub struct WebhookQuery {
     include_deleted: bool,
 }
 
+/// The longest filter by types, in bytes: as long as a type may be.
+const MAX_TYPES_BYTES: usize = 128;
+
 /// Event types with commas in between.
 #[derive(Debug, Default, Deserialize)]
 #[serde(try_from = "String")]
@@ -135,7 +138,8 @@ impl TryFrom<String> for EventTypes {
     type Error = ParseEventTypeError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.split(',').map(|name| name.trim().parse()).collect::<Result<_, _>>().map(Self)
+        let short = Some(text.as_str()).filter(|text| text.len() <= MAX_TYPES_BYTES).ok_or(ParseEventTypeError)?;
+        short.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -148,8 +152,10 @@ impl TryFrom<String> for Trigger {
     type Error = ParseEventTypeError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let pattern = EventPattern::from_words(&text).map_err(|_| ParseEventTypeError)?;
-        pattern.exact().map(Self).ok_or(ParseEventTypeError)
+        let words =
+            Some(text.as_str()).filter(|text| text.len() <= MAX_TYPES_BYTES && !text.split(' ').any(str::is_empty));
+        let pattern = words.and_then(|words| EventPattern::from_words(words).ok());
+        pattern.and_then(|pattern| pattern.exact()).map(Self).ok_or(ParseEventTypeError)
     }
 }
 
@@ -287,7 +293,7 @@ mod tests {
     #[case::trigger(&[("trigger_type", "Process Updated")], true)]
     #[case::other_trigger(&[("trigger_type", "Process Deleted")], false)]
     #[case::type_by_its_other_name(&[("event_type", "process.changed")], true)]
-    #[case::events(&[("events", "process.updated, contact.created")], true)]
+    #[case::events(&[("events", "process.updated,contact.created")], true)]
     #[case::one_event_more(&[("events", "process.updated,project.deleted")], false)]
     #[case::tag(&[("tag", "team:sales")], true)]
     #[case::other_tag(&[("tag", "team:it")], false)]
@@ -307,6 +313,11 @@ mod tests {
     #[case::events("events", "a.b,,c")]
     #[case::group("trigger_type", "a.*")]
     #[case::no_words("trigger_type", "a, b")]
+    #[case::two_spaces("trigger_type", "a  b")]
+    #[case::long(
+        "events",
+        "a.b,c.d,e.f,g.h,i.j,k.l,m.n,o.p,q.r,s.t,u.v,w.x,a.b,c.d,e.f,g.h,i.j,k.l,m.n,o.p,q.r,s.t,u.v,w.x,a.b,c.d,e.f,g.h,i.j,k.l,m.n,o.p,q.r"
+    )]
     fn a_filter_names_types(#[case] name: &str, #[case] text: &str) {
         let (_, faults) = read_query::<WebhookQuery>(vec![(name.to_owned(), text.to_owned())]).into_parts();
         assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [format!("/{name}")]);

@@ -11,6 +11,8 @@ use crate::event::state::StateKey;
 use crate::event::types::{EventType, Operation};
 use crate::id::EventId;
 use crate::source::Source;
+use crate::source::mapping::Mapping;
+use crate::source::template::Template;
 use crate::time::rfc3339;
 use crate::value::{Map, Value, changed_paths};
 
@@ -34,7 +36,8 @@ const UNKNOWN: &str = "test";
 
 impl Sample {
     /// Returns the event as one of the sources would make it, if a source has entities of its type: with the path, the
-    /// key and the related values of a real one. An application sees only sources that may concern it.
+    /// key and the related values of a real one. If neither the sample nor the webhook has an exact type, it is the
+    /// first of a source that the webhook wants. An application sees only sources that may concern it.
     #[must_use]
     pub fn event_of(
         self,
@@ -45,12 +48,16 @@ impl Sample {
         settings: &Settings,
         at: Timestamp,
     ) -> Event {
-        let collection = self.collection.clone();
-        let mut event = self.event(id, tenant, settings, at);
-        let entity = event.event_type.as_str().rsplit_once('.').map_or("", |(entity, _)| entity);
         let kinds = sources.iter().flat_map(|source| source.entities.iter().map(move |mapping| (source, mapping)));
-        let mut kinds = kinds.filter(|(_, mapping)| mapping.may_concern(&event.tenant, app));
-        let Some((source, mapping)) = kinds.find(|(_, mapping)| mapping.entity.as_str() == entity) else {
+        let kinds: Vec<_> = kinds.filter(|(_, mapping)| mapping.may_concern(&tenant, app)).collect();
+        let is_named =
+            self.event_type.is_some() || settings.event_types.iter().any(|pattern| pattern.exact().is_some());
+        let sample =
+            Self { event_type: if is_named { self.event_type.clone() } else { wanted_type(&kinds, settings) }, ..self };
+        let collection = sample.collection.clone();
+        let mut event = sample.event(id, tenant, settings, at);
+        let entity = event.event_type.as_str().rsplit_once('.').map_or("", |(entity, _)| entity);
+        let Some((source, mapping)) = kinds.into_iter().find(|(_, mapping)| mapping.entity.as_str() == entity) else {
             return event;
         };
         let image = event.new.as_ref().or(event.old.as_ref()).map(|state| state.properties.clone()).unwrap_or_default();
@@ -110,6 +117,26 @@ impl Sample {
         event.name_states(Some(&StateKey::new(0)));
         event
     }
+}
+
+/// Returns the first type of the sources that a webhook without an exact type wants. A webhook that names neither types,
+/// tables nor collections wants no type in particular.
+fn wanted_type(kinds: &[(&Source, &Mapping)], settings: &Settings) -> Option<EventType> {
+    let Settings { event_types, sources, collections, operations, .. } = settings;
+    if event_types.is_empty() && sources.is_empty() && collections.is_empty() {
+        return None;
+    }
+    let is_in = |template: &Template, path: &String| template.to_string() == *path || template.makes(path);
+    let kinds = kinds.iter().filter(|(source, mapping)| {
+        (sources.is_empty() || sources.contains(&source.table))
+            && (collections.is_empty() || collections.iter().any(|path| is_in(&mapping.collection, path)))
+    });
+    let all = [Operation::Created, Operation::Updated, Operation::Deleted];
+    let mut types = kinds.flat_map(|(_, mapping)| {
+        let wanted = all.into_iter().filter(|operation| operations.is_empty() || operations.contains(operation));
+        wanted.map(|operation| EventType::of(&mapping.entity, operation))
+    });
+    types.find(|found| event_types.is_empty() || event_types.iter().any(|pattern| pattern.asks_for(found)))
 }
 
 #[cfg(test)]
@@ -205,6 +232,27 @@ mod tests {
         assert_eq!(new.create_time.as_deref(), Some("2026-11-20"));
         assert_eq!(event.update_mask.unwrap(), ["content", "createdAt"]);
         assert_eq!(event.entity.related, crate::value::tests::map(&serde_json::json!({"entityComments": [1]})));
+    }
+
+    #[rstest]
+    #[case::collection(serde_json::json!({"collections": ["pipelinesPackets/{packetId}/comments"]}), "comment.created", "pipelinesPackets/test/comments/test")]
+    #[case::operation(serde_json::json!({"collections": ["pipelines"], "operations": ["deleted"]}), "pipeline.deleted", "pipelines/test")]
+    #[case::group(serde_json::json!({"event_types": ["comment.*"]}), "comment.created", "pipelinesPackets/test/comments/test")]
+    #[case::group_of_operations(serde_json::json!({"event_types": ["*.changed"], "collections": ["users"]}), "user.updated", "users/test")]
+    #[case::table(serde_json::json!({"sources": ["flows"]}), "packet.created", "pipelinesPackets/test")]
+    #[case::other_table(serde_json::json!({"sources": ["orders"]}), "webhook.test", "webhooks/test")]
+    #[case::nothing(serde_json::json!({}), "webhook.test", "webhooks/test")]
+    fn a_webhook_without_a_type_gets_one_that_it_wants(
+        #[case] more: serde_json::Value,
+        #[case] event_type: &str,
+        #[case] path: &str,
+    ) {
+        let mut settings = serde_json::json!({"name": "n", "url": "https://example.com/"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: Settings = serde_json::from_value(settings).unwrap();
+        let (at, id) = (Timestamp::UNIX_EPOCH, EventId::from_parts(Timestamp::UNIX_EPOCH, 1));
+        let event = Sample::default().event_of(&comments(), None, id, "acme".parse().unwrap(), &settings, at);
+        assert_eq!((event.event_type.as_str(), event.entity.path().as_str()), (event_type, path));
     }
 
     #[test]

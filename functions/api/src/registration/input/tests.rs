@@ -101,6 +101,12 @@ fn the_name_that_was_changed_counts(#[case] change: Json, #[case] url: Json, #[c
 }
 
 #[test]
+fn the_words_of_a_trigger_can_be_reset() {
+    let known = json!({"event_types": ["a.b"], "trigger_type": "A B", "direction": "outbound"});
+    assert_eq!(settle(&json!({"trigger_type": null}), &known), Ok(Value::Map(Map::new())));
+}
+
+#[test]
 fn a_name_that_is_null_says_nothing() {
     let known = json!({"event_types": [], "events": null, "trigger_type": null, "direction": "outbound"});
     assert_eq!(settle(&known, &known), Ok(Value::of(&json!({"event_types": [], "direction": "outbound"}))));

@@ -41,9 +41,8 @@ fn the_sample_is_allowed() {
     assert_eq!(flows().check(), []);
 }
 
-#[test]
-fn each_category_has_its_events() {
-    let categories = [
+fn categories() -> [(&'static str, serde_json::Value); 8] {
+    [
         ("packet", item("PACKET#p1", &json!({}))),
         ("pipeline", item("PIPELINE#l1", &json!({}))),
         ("user", item("USER#u1", &json!({"passwordHash": "h", "lastSeenAt": 1}))),
@@ -52,9 +51,34 @@ fn each_category_has_its_events() {
         ("project", item("PROJECT#j1", &json!({}))),
         ("pipeline label", item("PIPELINE_LABEL#b1", &json!({"pipelineId": "l1"}))),
         ("packet label", item("PACKET_LABEL#b1", &json!({"packetId": "p1"}))),
-    ];
+    ]
+}
+
+/// The guide has the same fields in all 24 payloads, also for items without times.
+#[test]
+fn each_payload_has_every_field_of_the_guide() {
+    for (category, mut item) in categories() {
+        item.as_object_mut().unwrap().retain(|name, _| name != "createdAt" && name != "updatedAt");
+        let image = map(&item);
+        let changed = Images::Modify(image.clone(), with(item, "name", json!("b")));
+        for images in [Images::Insert(image.clone()), changed, Images::Remove(image)] {
+            let event = event(images);
+            let body = Rendering::default().render(&event, &event.event_type).unwrap();
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let data = body["data"].as_object().unwrap();
+            assert_eq!(data.len(), 3, "{category}: value, oldValue and updateMask");
+            for value in [&data["value"], &data["oldValue"]].into_iter().filter(|value| !value.is_null()) {
+                assert!(value["createTime"].is_string() && value["updateTime"].is_string(), "{category}: {value}");
+            }
+            assert_eq!(body["entityComments"].is_array(), category == "packet comment", "{category}");
+        }
+    }
+}
+
+#[test]
+fn each_category_has_its_events() {
     let mut table = Vec::new();
-    for (category, item) in categories {
+    for (category, item) in categories() {
         let image = map(&item);
         let changes = [
             ("put", Images::Insert(image.clone())),
