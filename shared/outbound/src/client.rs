@@ -93,7 +93,7 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(MAX_HEAD_BYTES as usize)
             .http1_max_headers(MAX_HEAD_BYTES as usize / SHORTEST_LINE_BYTES)
-            // A line among the headers that is none takes nothing from the status.
+            // A line among the headers that is not a header takes nothing from the status.
             .http1_ignore_invalid_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_allow_obsolete_multiline_headers_in_responses(true)

@@ -13,7 +13,7 @@ use hyper::http::Extensions;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-/// Returns whether a name is to be sent with capitals.
+/// Returns whether the case of a name matters, because it has capitals.
 pub(super) fn matters(headers: &[(String, String)]) -> bool {
     headers.iter().any(|(name, _)| name.contains(|c: char| c.is_ascii_uppercase()))
 }

@@ -71,8 +71,8 @@ impl Refusal {
     }
 }
 
-/// A request body that notes when it is first asked for. Until then, at most the head of the request is on its way,
-/// without which nobody can process it; over HTTP/1.1 not even that.
+/// A request body that notes when hyper first asks for it. Until then, the receiver has at most the head of the request,
+/// and with HTTP/1.1 nothing, so it cannot have processed the request.
 pub(super) struct Payload {
     bytes: Full<Bytes>,
     sent: Arc<AtomicBool>,
