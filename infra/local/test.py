@@ -43,6 +43,7 @@ INCLUDE_IGNORED = ("--", "--include-ignored")
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
 
+
 def test() -> int:
     """Runs every test: unit, property and wire tests, then end to end against the deployed stack. A part that fails
     stops no other."""
