@@ -23,12 +23,9 @@ LINT = LOCAL / "venv" / "lint" / "bin"
 # What the pure crate must not depend on, however far away.
 IMPURE = ("aws", "tokio", "hyper", "axum", "reqwest")
 
-# A test with its attributes.
-TEST = re.compile(
-    r"(?P<attributes>(?:^ *#\[.*\n)*^ *#\[(?:tokio::test|test|rstest)\b.*\n(?:^ *(?:#\[|//|[^\n]*[\]\),]$).*\n)*?)"
-    r"^ *(?:pub )?(?:async )?fn (?P<name>\w+)",
-    re.MULTILINE,
-)
+# The attributes of a test, and the line of its name.
+TEST_ATTRIBUTES = ("#[test]", "#[rstest", "#[tokio::test")
+NAME = re.compile(r" *(?:pub )?(?:async )?fn (\w+)")
 
 
 def lint() -> int:
@@ -112,7 +109,16 @@ def check_ignored() -> None:
 
 def unconditional(source: str) -> list[str]:
     """Returns the tests of a file that are not ignored: their attributes stand above them without an empty line."""
-    return [match["name"] for match in TEST.finditer(source) if "#[ignore" not in match["attributes"]]
+    tests, above = [], []
+    for line in source.splitlines():
+        if name := NAME.match(line):
+            attributes = [attribute for attribute in above if attribute.startswith("#[")]
+            if any(text.startswith(TEST_ATTRIBUTES) for text in attributes) and not any(
+                text.startswith("#[ignore") for text in attributes
+            ):
+                tests.append(name[1])
+        above = [*above, line.strip()] if line.strip() and not name else []
+    return tests
 
 
 def check_advisories(deny: str) -> None:

@@ -111,8 +111,10 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         (Method::PATCH, path(""), json!({"name": "m"}), write),
         (Method::POST, path("/pause"), json!({}), write),
         (Method::POST, path("/pause"), json!({}), &["BatchGetItem"]),
-        (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &["Query"]),
-        (Method::POST, path("/preview"), json!({}), &["BatchGetItem", "Query"]),
+        // One for the sources, one for the example in the catalog.
+        (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &["Query", "GetItem"]),
+        (Method::POST, path("/preview"), json!({}), &["BatchGetItem", "Query", "GetItem"]),
+        (Method::POST, path("/preview"), json!({"properties": {}}), &["BatchGetItem", "Query"]),
         (
             Method::POST,
             path("/secret/rotate"),
@@ -128,7 +130,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
                 "UpdateSecretVersionStage",
             ],
         ),
-        (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem", "Query"]),
+        (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem", "Query", "GetItem"]),
         // One for the schemas of the types, one to count.
         (
             Method::POST,

@@ -141,7 +141,7 @@ async fn a_webhook_that_is_resumed_starts_anew() {
     assert_eq!((&resumed["state"], &resumed["consecutive_failures"]), (&json!(1), &json!(0)));
 }
 
-/// A receiver is up again. Whoever knows that need not wait for the next probe.
+/// A caller who knows that the receiver is up again need not wait for the next probe.
 #[rstest]
 #[case::resume("/resume")]
 #[case::test("/test")]

@@ -110,6 +110,20 @@ async fn a_preview_is_what_would_be_sent() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn a_test_is_marked_and_sends_the_example_of_the_catalog() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let described = json!({"example": {"total": 12.5}});
+    tenant.call(Method::PUT, "/event-types/invoice.paid", Some(&described)).await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid"]})).await;
+    assert_eq!(tenant.tested(&webhook, None).await["test"], true);
+    let request = receiver.wait_for(1).await.remove(0);
+    assert_eq!(request.headers["webhook-test"], "true");
+    assert_eq!(request.json()["data"]["value"]["properties"], described["example"]);
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_registered_webhook_is_previewed_like_a_real_delivery() {
     let tenant = Stack::connect().await.tenant();
     let receiver = Receiver::accepting().await;

@@ -32,10 +32,10 @@ pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
     use events::publish;
-    use webhooks::{actions, authorization, explain, statistics, trial};
+    use webhooks::{actions, authorization, explain, preview, statistics, test};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
-        .routes(routes!(trial::preview))
+        .routes(routes!(preview::preview))
         .routes(routes!(webhooks::get, webhooks::put, webhooks::patch, webhooks::delete))
         .routes(routes!(actions::pause))
         .routes(routes!(actions::resume))
@@ -48,8 +48,8 @@ fn integration() -> OpenApiRouter<Arc<App>> {
             authorization::put_authorization,
             authorization::delete_authorization
         ))
-        .routes(routes!(trial::test))
-        .routes(routes!(trial::preview_saved))
+        .routes(routes!(test::test))
+        .routes(routes!(preview::preview_saved))
         .routes(routes!(explain::explain))
         .routes(routes!(explain::dry_run))
         .routes(routes!(publish::publish_about))

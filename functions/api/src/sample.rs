@@ -4,7 +4,7 @@ use domain::access::tenant::{AppId, TenantId};
 use domain::event::Event;
 use domain::event::types::EventType;
 use domain::id::EventId;
-use domain::value::Map;
+use domain::value::{Map, Value};
 use domain::webhook::sample::Sample;
 use domain::webhook::settings::Settings;
 use serde::Deserialize;
@@ -39,6 +39,7 @@ pub(crate) struct SampleBody {
 }
 
 /// Returns the event of a sample, now. It looks like an event of the source that has entities of its type, if any.
+/// Without properties, it has those of the example in the catalog.
 pub(crate) async fn sample_event(
     app: &App,
     sample: Sample,
@@ -49,7 +50,16 @@ pub(crate) async fn sample_event(
     let sources = app.registry.sources().await?;
     let now = app.clock.now();
     let id = EventId::from_parts(now, runtime::random::bits());
-    Ok(sample.event_of(&sources, application, id, tenant, settings, now))
+    let event_of = |sample: Sample| sample.event_of(&sources, application, id, tenant.clone(), settings, now);
+    let event = event_of(sample.clone());
+    if sample.properties.is_some() || sample.old_properties.is_some() {
+        return Ok(event);
+    }
+    let described = app.registry.event_type(&tenant, &event.event_type).await?.and_then(|entry| entry.described);
+    Ok(match described.and_then(|described| described.example?.parse().ok()) {
+        Some(Value::Map(example)) => event_of(Sample { properties: Some(example), ..sample }),
+        _ => event,
+    })
 }
 
 impl From<SampleBody> for Sample {

@@ -167,7 +167,7 @@ impl Number {
         Decimal::of(&self.0)
     }
 
-    /// Returns the nearest 64-bit floating point number, infinite if there is none.
+    /// Returns the nearest 64-bit floating point number, infinite for a number that exceeds them.
     pub(crate) fn rounded(&self) -> f64 {
         self.0.parse().unwrap_or(f64::NAN)
     }

@@ -35,8 +35,9 @@ use crate::responses::{Changed, ChangedWithWarnings, changed, with_secret, with_
 pub mod actions;
 pub mod authorization;
 pub mod explain;
+pub mod preview;
 pub mod statistics;
-pub mod trial;
+pub mod test;
 
 /// Registers a webhook
 ///
