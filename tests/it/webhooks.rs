@@ -256,7 +256,7 @@ async fn a_post_with_a_key_is_done_once() {
     assert!(theirs["secret"].is_string());
     // What was refused was not done, and may be sent again.
     let key = &[("idempotency-key", "k 2")][..];
-    let bad = json!({"name": "x"});
+    let bad = json!({"name": "x", "url": "ftp://example.com"});
     assert_eq!(tenant.send(Method::POST, "/webhooks", key, &bad).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(tenant.send(Method::POST, "/webhooks", key, &bad).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(tenant.send(Method::POST, "/webhooks", key, &body).await.status(), StatusCode::CREATED);

@@ -139,6 +139,7 @@ mod tests {
         let whole: Box<RawValue> = parse(b" [1.50] ").unwrap();
         assert_eq!(whole.get(), "[1.50]");
         assert_eq!(read(r#"{"data": {}, "old": null}"#).unwrap().old, None);
+        assert_eq!(read("\u{feff}{\"data\": {}}").unwrap().data, Map::new(), "after a byte order mark");
     }
 
     #[rstest]

@@ -41,11 +41,22 @@ pub(crate) fn read_query<T: DeserializeOwned>(parameters: Vec<(String, String)>)
     let mut map = Map::new();
     for (name, text) in parameters {
         let pointer = step(&name);
-        if map.insert(name, Value::String(text)).is_some() {
+        if map.insert(name, Value::String(with_plus(text))).is_some() {
             twice.push(FieldError::new(&pointer, "is given twice; send it once"));
         }
     }
     read_from(Value::Map(map), true).with(twice)
+}
+
+/// Restores the plus sign of a time's offset: in a query, `+01:00` is read as ` 01:00` unless the plus is escaped.
+fn with_plus(text: String) -> String {
+    let is_offset = |offset: &str| offset.len() == 5 && offset.as_bytes()[2] == b':';
+    match text.rsplit_once(' ') {
+        Some((time, offset)) if time.as_bytes().get(10) == Some(&b'T') && is_offset(offset) => {
+            format!("{time}+{offset}")
+        }
+        _ => text,
+    }
 }
 
 /// Reads a value in passes. Each pass records one part that does not fit, and leaves it out of the next pass.

@@ -1,4 +1,4 @@
-//! Truncates texts.
+//! Truncates and compares texts.
 
 /// Returns the text, or as much of its start as fits into this many bytes, followed by `…`.
 #[must_use]
@@ -8,6 +8,14 @@ pub fn clip(text: &str, bytes: usize) -> String {
     }
     let end = text.floor_char_boundary(bytes.saturating_sub('…'.len_utf8()));
     format!("{}…", &text[..end])
+}
+
+/// Returns the candidate that takes the fewest edits, whatever its case, and the number of edits.
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
+    let name = name.to_lowercase();
+    let edits = |candidate: &str| strsim::osa_distance(&name, &candidate.to_lowercase());
+    candidates.into_iter().map(|candidate| (candidate, edits(candidate))).min_by_key(|(_, edits)| *edits)
 }
 
 #[cfg(test)]

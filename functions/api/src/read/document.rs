@@ -13,6 +13,8 @@ use crate::problem::Problem;
 /// Parses a body as JSON. Numbers keep their digits. An object with a duplicate name is refused, because it is
 /// ambiguous.
 pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
+    // Some editors and languages write a byte order mark before JSON.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text: &RawValue = serde_json::from_slice(bytes).map_err(|error| Problem::Malformed(error.to_string()))?;
     let mut twice = Vec::new();
     // The error is ignored, because the parser below fails on the same text.

@@ -169,3 +169,14 @@ fn a_query_is_read_from_texts(#[case] query: &str, #[case] expected: &[&str]) {
 fn a_document_has_one_meaning(#[case] body: &str, #[case] detail: &str) {
     assert_eq!(document(body.as_bytes()).unwrap_err().to_string(), detail);
 }
+
+#[rstest]
+#[case::offset("2026-11-28T10:00:00 01:00", "2026-11-28T10:00:00+01:00")]
+#[case::fraction("2026-11-28T10:00:00.5 05:30", "2026-11-28T10:00:00.5+05:30")]
+#[case::utc("2026-11-28T10:00:00Z", "2026-11-28T10:00:00Z")]
+#[case::words("two words", "two words")]
+#[case::accents("ééééé T é1:1", "ééééé T é1:1")]
+fn the_plus_of_an_offset_survives_a_query(#[case] text: &str, #[case] expected: &str) {
+    let reading = read_query::<BTreeMap<String, String>>(vec![("since".to_owned(), text.to_owned())]);
+    assert_eq!(reading.value.unwrap()["since"], expected);
+}

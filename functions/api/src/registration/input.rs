@@ -8,6 +8,7 @@ use domain::fault::{FieldError, step};
 use domain::matching::filter::{Filter, FilterError};
 use domain::signing::secret::{SecretFormat, WebhookSecret};
 use domain::signing::signature::SignatureScheme;
+use domain::text::nearest;
 use domain::value::merge::merge as merge_patch;
 use domain::value::{Map, Value};
 use domain::webhook::Webhook;
@@ -216,10 +217,12 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
         }
         let set = match name.as_str() {
             name if is_writable(name) => Ok((name, value)),
-            "state" => enabled(&value).map(|enabled| ("enabled", enabled)),
-            "secret" => Err("cannot be set here; use POST /webhooks/{id}/secret/rotate"),
-            name if known.get(name).is_some() || is_ours(name) => Err("is set by Dynahook and cannot be set"),
-            _ => Err("is not a field of a webhook"),
+            "state" => enabled(&value).map(|enabled| ("enabled", enabled)).map_err(str::to_owned),
+            "secret" => Err("cannot be set here; use POST /webhooks/{id}/secret/rotate".to_owned()),
+            name if known.get(name).is_some() || is_ours(name) => {
+                Err("is set by Dynahook and cannot be set".to_owned())
+            }
+            name => Err(not_a_field(name)),
         };
         match set {
             Ok((field, _)) if writable.contains_key(field) => {
@@ -238,6 +241,19 @@ fn writable(input: Input, known: &Value) -> (Input, Vec<FieldError>) {
         }
     }
     (writable, faults)
+}
+
+/// Says of a name that it is not a field, and which field has nearly that name.
+fn not_a_field(name: &str) -> String {
+    // `eventTypes` is `event_types`.
+    let plain = |name: &str| name.replace(['_', '-'], "");
+    let fields = WRITABLE.iter().copied().chain(SEVERAL_NAMES.iter().flat_map(|(_, names)| names.iter().copied()));
+    let fields: Vec<_> = fields.map(|field| (plain(field), field)).collect();
+    let nearest = nearest(&plain(name), fields.iter().map(|(plain, _)| plain.as_str()));
+    let nearest = nearest.filter(|(field, edits)| *edits <= 2 && edits * 3 <= field.len());
+    let field = nearest.and_then(|(nearest, _)| fields.iter().find(|(plain, _)| plain == nearest));
+    let hint = field.map(|(_, field)| format!("; did you mean {field}?")).unwrap_or_default();
+    format!("is not a field of a webhook{hint}")
 }
 
 fn is_writable(name: &str) -> bool {

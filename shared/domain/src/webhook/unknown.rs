@@ -11,6 +11,7 @@ use crate::event::pattern::EventPattern;
 use crate::event::types::{EventType, Operation, SOFT_DELETED};
 use crate::source::Source;
 use crate::source::template::Template;
+use crate::text::nearest;
 
 /// For how many names the nearest one is looked for: a comparison with everything known takes time.
 const MAX_NAMES: usize = 10;
@@ -103,7 +104,9 @@ impl Known {
         let mut unknown = Vec::new();
         let mut note = |pointer: &str, index: usize, kind, name: &str, candidates: &dyn Fn() -> Vec<String>| {
             if unknown.len() < MAX_NAMES {
-                let nearest = nearest(name, candidates());
+                let candidates = candidates();
+                let nearest =
+                    nearest(name, candidates.iter().map(String::as_str)).map(|(nearest, _)| nearest.to_owned());
                 let (pointer, name) = (format!("{pointer}/{index}"), name.to_owned());
                 unknown.push(Unknown { pointer, kind, name, nearest });
             }
@@ -159,13 +162,6 @@ impl Known {
             self.types.iter().map(ToString::to_string).chain(derived.into_iter().flatten()).collect()
         }
     }
-}
-
-/// Returns the candidate that takes the fewest edits, whatever its case.
-fn nearest(name: &str, candidates: Vec<String>) -> Option<String> {
-    let name = name.to_lowercase();
-    let distance = |candidate: &String| strsim::osa_distance(&name, &candidate.to_lowercase());
-    candidates.into_iter().min_by_key(distance)
 }
 
 #[cfg(test)]

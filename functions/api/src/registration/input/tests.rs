@@ -148,7 +148,9 @@ fn what_only_dynahook_sets_is_refused_for_a_new_webhook(#[case] name: &str) {
 
 #[rstest]
 #[case::another_tenant(json!({"tenant_id": "globex"}), "#/tenant_id is set by Dynahook and cannot be set")]
-#[case::unknown(json!({"nmae": "n"}), "#/nmae is not a field of a webhook")]
+#[case::unknown(json!({"nmae": "n"}), "#/nmae is not a field of a webhook; did you mean name?")]
+#[case::camel_case(json!({"eventTypes": []}), "#/eventTypes is not a field of a webhook; did you mean event_types?")]
+#[case::unlike_any(json!({"colour": 1}), "#/colour is not a field of a webhook")]
 #[case::pointer(json!({"a/b": 1}), "#/a~1b is not a field of a webhook")]
 #[case::twice(json!({"events": "a.b", "event_types": []}), "#/events sets the same field as event_types; send one of them")]
 #[case::two_urls(json!({"url": "https://a.example/", "target_url": "https://b.example/"}), "#/target_url sets the same field as url; send one of them")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use domain::value::Value;
+use domain::value::{Map, Value};
 use domain::webhook::Webhook;
 use domain::webhook::authorization::Authorization;
 
@@ -39,9 +39,9 @@ pub(crate) async fn put_authorization(
     admin: Admin,
     if_match: IfMatch,
     Path(id): Path<String>,
-    JsonBody(given): JsonBody<Value>,
+    JsonBody(given): JsonBody<Map>,
 ) -> Result<Shown, Problem> {
-    shown(authorization::put(&app, &admin, &id, if_match, &given).await?.webhook)
+    shown(authorization::put(&app, &admin, &id, if_match, &Value::Map(given)).await?.webhook)
 }
 
 /// Reads a webhook's authorization
