@@ -7,7 +7,7 @@ use domain::id::EventId;
 use domain::value::{Map, Value};
 use domain::webhook::sample::Sample;
 use domain::webhook::settings::Settings;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use crate::App;
@@ -23,9 +23,11 @@ pub(crate) struct SampleBody {
     #[schema(value_type = Option<String>, max_length = 128, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     event_type: Option<EventType>,
     /// The collection of the entity.
+    #[serde(default, deserialize_with = "short")]
     #[schema(max_length = 255)]
     collection: Option<String>,
     /// The entity's id.
+    #[serde(default, deserialize_with = "short")]
     #[schema(max_length = 255)]
     entity_id: Option<String>,
     /// The entity after the event.
@@ -36,6 +38,18 @@ pub(crate) struct SampleBody {
     #[schema(value_type = Option<Object>)]
     #[serde(default, deserialize_with = "optional_object")]
     old_properties: Option<Map>,
+}
+
+/// The longest collection and id, in characters.
+const MAX_CHARACTERS: usize = 255;
+
+/// Reads a short text, or none.
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    if text.as_ref().is_some_and(|text| text.chars().count() > MAX_CHARACTERS) {
+        return Err(serde::de::Error::custom(format!("must be at most {MAX_CHARACTERS} characters")));
+    }
+    Ok(text)
 }
 
 /// Returns the event of a sample, now. It looks like an event of the source that has entities of its type, if any.
@@ -66,5 +80,17 @@ impl From<SampleBody> for Sample {
     fn from(body: SampleBody) -> Self {
         let SampleBody { event_type, collection, entity_id, properties, old_properties } = body;
         Self { event_type, collection, entity_id, properties, old_properties }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_short() {
+        let read = |id: &str| serde_json::from_value::<SampleBody>(serde_json::json!({"entity_id": id}));
+        assert!(read(&"é".repeat(255)).is_ok());
+        assert!(read(&"é".repeat(256)).unwrap_err().to_string().starts_with("must be at most 255 characters"));
     }
 }

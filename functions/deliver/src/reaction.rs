@@ -28,6 +28,7 @@ pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool, boo
             seen.tested |= matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted);
             continue;
         }
+        seen.attempts += 1;
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
         if probe && outcome.verdict.tells_of_receiver() {

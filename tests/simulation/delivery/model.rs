@@ -307,6 +307,13 @@ impl Model {
         times.chain(self.others_due.values().copied()).min().map(|at| Timestamp::from_millisecond(at).unwrap())
     }
 
+    /// Describes what has not ended: deliveries that are due or have no row, and other due rows.
+    pub(super) fn unfinished(&self) -> String {
+        let is_due = |known: &&Known| known.row.as_ref().is_none_or(|row| row.is_due);
+        let deliveries: Vec<_> = self.deliveries.values().filter(is_due).collect();
+        format!("due deliveries {deliveries:?}, other due rows {:?}", self.others_due)
+    }
+
     /// Checks the final states of all deliveries, and returns how many are in each.
     pub(super) fn ended(&self, queues: &Queues) -> BTreeMap<&'static str, usize> {
         let mut states = BTreeMap::new();

@@ -256,10 +256,9 @@ impl World {
             };
             self.fixture.time.jump(next.duration_since(before).max(SignedDuration::from_secs(20)));
         }
-        panic!(
-            "it never ends: {:?}",
-            self.model().deliveries.values().find(|known| known.row.as_ref().is_none_or(|row| row.lane_at.is_some()))
-        );
+        let queues = &self.fixture.cloud.queues;
+        let due: Vec<_> = QUEUES.iter().map(|queue| (*queue, queues.len(queue), queues.next_due(queue))).collect();
+        panic!("at {} it has not ended: queues {due:?}, {}", self.fixture.time.now(), self.model().unfinished());
     }
 }
 

@@ -18,15 +18,16 @@ use crate::App;
 /// How many types of the catalog are read. If there are more, no type is called unknown.
 const MAX_TYPES: usize = 500;
 
-/// A webhook with its secret. No other response shows the secret.
+/// A webhook with its secret. No other response contains the secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: WebhookBody,
-    /// The signing secret, which the receiver needs.
-    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
+    /// The signing secret, which the receiver needs. Missing if an idempotency key repeats the request.
+    #[schema(required = false, examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
     secret: String,
-    /// What should be changed about it.
+    /// What should be changed about it. Missing like the secret.
+    #[schema(required = false)]
     warnings: Vec<Warning>,
 }
 

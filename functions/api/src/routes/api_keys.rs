@@ -77,7 +77,8 @@ impl From<ApiKey> for ApiKeyBody {
 pub struct ApiKeyWithText {
     #[serde(flatten)]
     api_key: ApiKeyBody,
-    /// Send it as `Authorization: Bearer <key>`.
+    /// Send it as `Authorization: Bearer <key>`. Missing if an idempotency key repeats the request.
+    #[schema(required = false)]
     key: String,
 }
 

@@ -147,6 +147,8 @@ pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
 pub struct Observation {
     /// The verdict of the probe, if this invocation sent it.
     pub probe: Option<Verdict>,
+    /// How many attempts were not tests.
+    pub attempts: usize,
     /// Whether a test succeeded: it shows as well as a probe that the receiver is up.
     pub tested: bool,
     /// Whether the receiver asked for no more events.
@@ -192,15 +194,18 @@ pub fn react(
     }
     let mut reactions = Vec::new();
     let is_open = breaker.is_some_and(|breaker| breaker.state == BreakerState::Open);
-    if seen.slow && !is_slow(breaker, now) {
-        reactions.push(Reaction::MarkSlow);
-    }
     let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
     let ends = if paused { Reaction::Resume } else { Reaction::Close };
     if seen.tested && (is_open || paused) {
         // Tests are not counted. Without the reset, the next failure would open the breaker again.
-        reactions.extend([Reaction::ResetFailures, ends]);
+        return vec![Reaction::ResetFailures, ends];
+    }
+    if seen.attempts == 0 {
+        // A test has no other consequence, whatever the counters say.
         return reactions;
+    }
+    if seen.slow && !is_slow(breaker, now) {
+        reactions.push(Reaction::MarkSlow);
     }
     match seen.probe {
         // Any answer shows that the receiver is up, even if it rejects this event.
@@ -258,6 +263,11 @@ mod tests {
         Breaker { probe_at, probe_until, ..breaker(BreakerState::Open) }
     }
 
+    /// What an invocation sees that makes an attempt.
+    fn observation() -> Observation {
+        Observation { attempts: 1, ..Observation::default() }
+    }
+
     #[rstest]
     #[case::closed(None, None, Gate::Send)]
     #[case::slow(None, Some(breaker(BreakerState::Closed)), Gate::Send)]
@@ -278,19 +288,21 @@ mod tests {
     }
 
     #[rstest]
-    #[case::healthy(0, 0, None, Observation::default(), &[])]
-    #[case::nearly(9, 2, None, Observation::default(), &[])]
-    #[case::failures(10, 0, None, Observation::default(), &[Reaction::Open])]
-    #[case::timeouts(3, 3, None, Observation { slow: true, ..Observation::default() }, &[Reaction::MarkSlow, Reaction::Open])]
-    #[case::open_already(11, 0, Some(open(1, 0)), Observation::default(), &[])]
-    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), Observation::default(), &[Reaction::Open])]
-    #[case::probe_failed(11, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::ServerFailed), ..Observation::default() }, &[Reaction::StayOpen])]
-    #[case::probe_arrived(0, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Accepted), ..Observation::default() }, &[Reaction::Close])]
-    #[case::probe_answered(1, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Aborted), ..Observation::default() }, &[Reaction::Close])]
-    #[case::tested(11, 0, Some(open(1, 0)), Observation { tested: true, ..Observation::default() }, &[Reaction::ResetFailures, Reaction::Close])]
-    #[case::tested_while_healthy(9, 0, None, Observation { tested: true, ..Observation::default() }, &[])]
-    #[case::gone(99, 0, None, Observation { gone: true, ..Observation::default() }, &[Reaction::Disable])]
-    #[case::for_too_long(50, 0, Some(open(1, 0)), Observation { probe: Some(Verdict::TimedOut), ..Observation::default() }, &[Reaction::StayOpen, Reaction::Pause])]
+    #[case::healthy(0, 0, None, observation(), &[])]
+    #[case::nearly(9, 2, None, observation(), &[])]
+    #[case::failures(10, 0, None, observation(), &[Reaction::Open])]
+    #[case::timeouts(3, 3, None, Observation { slow: true, ..observation() }, &[Reaction::MarkSlow, Reaction::Open])]
+    #[case::open_already(11, 0, Some(open(1, 0)), observation(), &[])]
+    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), observation(), &[Reaction::Open])]
+    #[case::probe_failed(11, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::ServerFailed), ..observation() }, &[Reaction::StayOpen])]
+    #[case::probe_arrived(0, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Accepted), ..observation() }, &[Reaction::Close])]
+    #[case::probe_answered(1, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Aborted), ..observation() }, &[Reaction::Close])]
+    #[case::tested(11, 0, Some(open(1, 0)), Observation { tested: true, attempts: 0, ..observation() }, &[Reaction::ResetFailures, Reaction::Close])]
+    #[case::tested_after_failures(11, 0, None, Observation { tested: true, attempts: 0, ..observation() }, &[])]
+    #[case::failing_test(11, 0, None, Observation { attempts: 0, ..observation() }, &[])]
+    #[case::tested_while_healthy(9, 0, None, Observation { tested: true, attempts: 0, ..observation() }, &[])]
+    #[case::gone(99, 0, None, Observation { gone: true, ..observation() }, &[Reaction::Disable])]
+    #[case::for_too_long(50, 0, Some(open(1, 0)), Observation { probe: Some(Verdict::TimedOut), ..observation() }, &[Reaction::StayOpen, Reaction::Pause])]
     fn reacts(
         #[case] consecutive_failures: u64,
         #[case] consecutive_timeouts: u64,
@@ -317,17 +329,17 @@ mod tests {
         webhook.settings.auto_pause = AutoPause { failures: 3, after_seconds: 60 };
         let failing_since = Some(now() - Duration::from_secs(failing_for));
         let statistics = Statistics { consecutive_failures, failing_since, ..Statistics::default() };
-        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, Observation::default(), now());
+        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, observation(), now());
         assert_eq!(reactions.first().copied(), expected);
     }
 
     #[test]
     fn a_probe_that_arrives_resumes_what_failures_paused() {
         let webhook = Webhook { pause: Some(Pause { at: now(), by_failures: true }), ..webhook() };
-        let seen = Observation { probe: Some(Verdict::Accepted), ..Observation::default() };
+        let seen = Observation { probe: Some(Verdict::Accepted), ..observation() };
         let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::Resume]);
-        let seen = Observation { tested: true, ..Observation::default() };
+        let seen = Observation { tested: true, attempts: 0, ..observation() };
         let reactions = react(&webhook, None, &Statistics::default(), seen, now());
         assert_eq!(reactions, [Reaction::ResetFailures, Reaction::Resume]);
     }
