@@ -109,7 +109,8 @@ def check_ignored() -> None:
 
 def unconditional(source: str) -> list[str]:
     """Returns the tests of a file that are not ignored: their attributes stand above them without an empty line."""
-    tests, above = [], []
+    tests: list[str] = []
+    above: list[str] = []
     for line in source.splitlines():
         if name := NAME.match(line):
             attributes = [attribute for attribute in above if attribute.startswith("#[")]
