@@ -188,7 +188,7 @@ async fn a_role_is_needed() {
 #[case::no_tags(r#"{"tags": "rfp"}"#, 422, "invalid", json!([
     {"pointer": "#/tags", "detail": "must be an array of strings or an object, not a string"}]))]
 #[case::empty("", 400, "malformed", Value::Null)]
-#[case::unknown_field(r#"{"name": "x", "url": "https://example.com/", "nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook"}]))]
+#[case::unknown_field(r#"{"name": "x", "url": "https://example.com/", "nmae": "x"}"#, 422, "invalid", json!([{"pointer": "#/nmae", "detail": "is not a field of a webhook; did you mean name?"}]))]
 #[case::wrong_type(r#"{"name": 7, "url": "https://example.com/"}"#, 422, "invalid", json!([{"pointer": "#/name",
     "detail": "must be a string, not a number"}]))]
 #[case::wrong_scheme(r#"{"name": "x", "url": "https://example.com/", "signature_scheme": "md5"}"#, 422, "invalid", json!([{"pointer": "#/signature_scheme",

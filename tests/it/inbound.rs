@@ -36,7 +36,7 @@ impl Sender {
 
     async fn call(&self, id: &str, body: &str, more: &[(&str, &str)]) -> (StatusCode, Value) {
         let signed = signed(self.scheme, &[&self.secret], id, tests::now(), body.as_bytes());
-        let signed = signed.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        let signed = signed.iter().filter(|(name, _)| more.iter().all(|(other, _)| !other.eq_ignore_ascii_case(name)));
         let request = signed.fold(self.request(body), |request, (name, value)| request.header(name, value));
         answer(more.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
     }
