@@ -122,9 +122,10 @@ fn data(scheme: SignatureScheme, body: &[u8]) -> (Map, bool) {
     let Ok(text) = str::from_utf8(body) else {
         return (Map::from([("body_base64".to_owned(), Value::String(BASE64.encode(body)))]), false);
     };
-    // GitHub's content type "application/x-www-form-urlencoded" puts the JSON into the parameter `payload`.
-    let payload = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, json)| json);
-    let payload = payload.filter(|_| scheme == SignatureScheme::Github);
+    // GitHub's content type "application/x-www-form-urlencoded" puts the JSON into the parameter `payload`. No JSON
+    // starts like this, while a text in it may contain `&payload=`.
+    let is_form = scheme == SignatureScheme::Github && text.starts_with("payload=");
+    let payload = is_form.then(|| url::form_urlencoded::parse(body).next()).flatten().map(|(_, json)| json);
     match payload.as_deref().unwrap_or(text).parse::<Value>() {
         Ok(Value::Map(map)) => (map, true),
         Ok(other) => alone(other),
@@ -166,6 +167,7 @@ mod tests {
     #[case::github(&[], Some("issues"), r#"{"action":"opened","issue":{}}"#, Some("issues.opened"))]
     #[case::github_without_action(&[], Some("public"), r#"{"repository":{}}"#, Some("public"))]
     #[case::github_form(&[], Some("issues"), "payload=%7B%22action%22%3A%20%22opened%22%2C%20%22issue%22%3A%20%7B%7D%7D", Some("issues.opened"))]
+    #[case::github_json_with_a_form_in_it(&[], Some("issues"), r#"{"action":"opened","issue":{"title":"a&payload={}"}}"#, Some("issues.opened"))]
     #[case::github_form_of_another_name(&[], Some("star"), "body=%7B%7D", Some("star"))]
     #[case::one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.paid"}"#, Some("invoice.paid"))]
     #[case::not_one_of_the_named(&["invoice.paid"], None, r#"{"type":"invoice.voided"}"#, None)]

@@ -10,12 +10,22 @@ pub fn clip(text: &str, bytes: usize) -> String {
     format!("{}…", &text[..end])
 }
 
-/// Returns the candidate that takes the fewest edits, whatever its case, and the number of edits.
+/// The longest texts that are compared, in bytes: a comparison takes time in proportion to the product of the
+/// lengths, and a tenant may have hundreds of names.
+const MAX_COMPARED: usize = 64;
+
+/// Returns the candidate that takes the fewest edits, whatever its case, and the number of edits. Long texts are not
+/// compared.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
-    let name = name.to_lowercase();
+    let is_short = |text: &str| text.len() <= MAX_COMPARED;
+    let name = Some(name).filter(|name| is_short(name))?.to_lowercase();
     let edits = |candidate: &str| strsim::osa_distance(&name, &candidate.to_lowercase());
-    candidates.into_iter().map(|candidate| (candidate, edits(candidate))).min_by_key(|(_, edits)| *edits)
+    candidates
+        .into_iter()
+        .filter(|candidate| is_short(candidate))
+        .map(|candidate| (candidate, edits(candidate)))
+        .min_by_key(|(_, edits)| *edits)
 }
 
 #[cfg(test)]
@@ -23,6 +33,14 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn the_nearest_is_found_among_short_texts() {
+        let long = "a".repeat(65);
+        assert_eq!(nearest("Ordr", ["offer", "order", long.as_str()]), Some(("order", 1)));
+        assert_eq!(nearest(&long, ["order"]), None);
+        assert_eq!(nearest("a", [long.as_str()]), None);
+    }
 
     #[rstest]
     #[case::fits("été", 5, "été")]

@@ -180,8 +180,8 @@ async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStrea
     Err(DialError::TooSlow)
 }
 
-/// Lets the families take turns, beginning with that of the first address, so that a network without one of them costs one
-/// wait. Within a family the order is the resolver's.
+/// Lets the families take turns, beginning with that of the first address, so that a network without one of them costs
+/// one wait. Within a family the order is the resolver's.
 fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(|address| address.is_ipv6() == is_v6);

@@ -157,10 +157,10 @@ mod tests {
     fn a_signature_that_libraries_cannot_verify_is_told(
         #[case] scheme: &str,
         #[case] encoding: &str,
-        #[case] told: bool,
+        #[case] warned: bool,
     ) {
         let settings = serde_json::json!({"name": "n", "signature_scheme": scheme, "content_encoding": encoding});
-        assert_eq!(is_compressed_for_libraries(&serde_json::from_value(settings).unwrap()), told);
+        assert_eq!(is_compressed_for_libraries(&serde_json::from_value(settings).unwrap()), warned);
     }
 
     #[rstest]

@@ -89,9 +89,9 @@ fn redirected(location: Option<&str>) -> String {
 }
 
 /// Parses `Retry-After` ([RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a date
-/// in any of the three HTTP formats. Part of a second
-/// counts as a whole one, so that no request is earlier than the date. A past date is a wait of zero, a wait above [`LONGEST_RETRY_AFTER`] is cut to it,
-/// and an invalid value is ignored.
+/// in any of the three HTTP formats. Part of a second counts as a whole one, so that no request is earlier than the
+/// date. A past date is a wait of zero, a wait above [`LONGEST_RETRY_AFTER`] is cut to it, and an invalid value is
+/// ignored.
 #[must_use]
 pub fn retry_after(text: &str, now: Timestamp) -> Option<u32> {
     let text = text.trim();

@@ -88,7 +88,8 @@ pub enum Decision {
     Park,
     /// Move the message to the queue of slow receivers.
     SlowQueue,
-    /// Write the delivery as a row that waits for the queue of slow receivers: an ordered delivery must hold its entity first.
+    /// Write the delivery as a row that waits for the queue of slow receivers: an ordered delivery must hold its entity
+    /// first.
     RecordThenSlowQueue,
     /// Make the request.
     Attempt {
