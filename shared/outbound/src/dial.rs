@@ -27,6 +27,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address may take before the next one is tried as well (RFC 8305, 8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// How many addresses of a name are tried at most. Its owner may list hundreds, each of which would get a connection.
+const MAX_ADDRESSES: usize = 8;
+
 /// The protocols, as TLS names them.
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
@@ -181,12 +184,13 @@ async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStrea
 }
 
 /// Lets the families take turns, beginning with that of the first address, so that a network without one of them costs
-/// one wait. Within a family the order is the resolver's.
+/// one wait. Within a family the order is the resolver's. Only the first [`MAX_ADDRESSES`] are tried.
 fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(|address| address.is_ipv6() == is_v6);
     let turns = 0..first.len().max(second.len());
-    turns.flat_map(|turn| [first.get(turn), second.get(turn)]).flatten().copied().collect()
+    let all = turns.flat_map(|turn| [first.get(turn), second.get(turn)]).flatten();
+    all.take(MAX_ADDRESSES).copied().collect()
 }
 
 impl Service<Uri> for Dialer {
@@ -221,5 +225,11 @@ mod tests {
         let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let expected: Vec<_> = order.iter().map(|index| addresses[*index]).collect();
         assert_eq!(interleave(&addresses), expected);
+    }
+
+    #[test]
+    fn few_of_many_addresses_are_tried() {
+        let addresses: Vec<SocketAddr> = (0..100).map(|number| ([10, 0, 0, number], 443).into()).collect();
+        assert_eq!(interleave(&addresses), addresses[..MAX_ADDRESSES]);
     }
 }
