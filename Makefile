@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements down
+.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -65,3 +65,6 @@ openapi: ## Write infra/openapi.json from the code
 
 requirements: ## Pin the Python packages of infra/local/requirements/*.in, with their hashes; the versions stay unless a .in says otherwise
 	@$(LOCAL) requirements
+
+vendor: ## Copy the console's libraries from npm, at the versions of its package.json
+	@$(LOCAL) vendor

@@ -19,6 +19,7 @@ import size
 import smoke
 import source
 import test
+import vendor
 from common import StackError
 from sessions import stop_lost
 
@@ -42,6 +43,7 @@ COMMANDS = {
     "latency": latency.latency,
     "down": stop_lost,
     "requirements": pins.pin,
+    "vendor": vendor.vendor,
 }
 
 

@@ -104,6 +104,10 @@ def what_next(stack: Stack, webhook: dict) -> str:
     token.write_text(stack.issuer.token(TENANT, ["ADMIN"]))
     port = "" if stack.port == PORT else f"DYNAHOOK_PORT={stack.port} "
     return textwrap.dedent(f"""
+        Open the console, signed in:
+
+        {stack.api_url}/console#token={token.read_text()}
+
         API    {stack.api_url}/api/v1/integration
         page   {stack.api_url}/docs
         token  {os.path.relpath(token)} (tenant {TENANT}, role ADMIN, 12 hours)

@@ -15,6 +15,7 @@ from common import LOCAL, ROOT, StackError, step
 from documents import check_documents
 from exact import faults as inexact_numbers
 from layers import check as layer_faults
+from vendor import check_vendored
 from words import lines, search
 
 # The programs that only `make lint` needs.
@@ -48,6 +49,8 @@ def lint() -> int:
     check_purity()
     step("loops of imports, layers of the domain, routes of the API, and the length of files")
     check_layers()
+    step("libraries of the console")
+    check_vendored()
     step("numbers of users keep their digits")
     check_numbers()
     step("links of the documents, pages of the book, and names of files, tests and symbols")

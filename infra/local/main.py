@@ -40,6 +40,7 @@ ENVIRONMENTS = {
     "latency": ("tools", "emulator"),
     "down": ("tools",),
     "requirements": ("tools",),
+    "vendor": ("tools", "contract"),
 }
 
 # The commands that start with a build of the functions for this machine, and the profile of it (see build.py). It needs

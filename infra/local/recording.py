@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def recording() -> int:
         raise StackError("make run ended before its deliveries could be recorded")
     # With the port that a newcomer has, and without the progress of a build.
     shown = [
-        (at, line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT)))
+        (at, re.sub("#token=.*", "#token=…", line.replace(f"DYNAHOOK_PORT={port} ", "").replace(port, str(PORT))))
         for at, line in lines
         if not line.startswith(PROGRESS)
     ]

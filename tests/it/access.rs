@@ -202,6 +202,8 @@ async fn every_answer_tells_browsers_what_they_must_not_do() {
     let token = stack.tenant().token;
     for (method, path, page) in [
         (Method::GET, "/docs", true),
+        (Method::GET, "/console", true),
+        (Method::GET, "/console/main.js", false),
         (Method::GET, "/openapi.json", false),
         (Method::GET, "/api/v1/integration/webhooks", false),
         (Method::POST, "/api/v1/inbound/acme/whk_01JD1KXA00SRK4CNHMSET7SYG2", false),

@@ -12,10 +12,10 @@ use domain::webhook::SecretsPrefixes;
 use runtime::SystemClock;
 use tokio::sync::OnceCell;
 
-use crate::Config;
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
 use crate::schema::Compiled;
+use crate::{Config, SignIn};
 
 /// The clients of an execution environment.
 pub struct App {
@@ -34,6 +34,7 @@ pub struct App {
     pub(crate) limits: RequestLimits,
     pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
+    pub(crate) sign_in: SignIn,
     pub(crate) clock: Box<dyn Clock>,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
@@ -63,6 +64,7 @@ impl App {
             limits: RequestLimits::new(config.tenant_rate_limit, rates),
             schemas: Compiled::default(),
             targets: config.targets,
+            sign_in: config.sign_in,
             clock: Box::new(SystemClock),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),

@@ -7,6 +7,8 @@ use domain::budget::Budgets;
 use domain::webhook::SecretsPrefixes;
 use runtime::config::{ConfigError, Reader};
 
+use crate::SignIn;
+
 /// The default rate limit of a tenant, in requests per second.
 const DEFAULT_TENANT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
@@ -38,6 +40,9 @@ pub struct Config {
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`; `API_ID` and `PUBLIC_URL`, which
     /// identify this deployment's own hosts.
     pub targets: TargetPolicy,
+    /// `JWT_ISSUER`, `JWT_AUDIENCE`, `CONSOLE_CLIENT_ID`, `CONSOLE_SCOPE` and `CONSOLE_ORIGINS`: how people sign in to
+    /// the console.
+    pub sign_in: SignIn,
 }
 
 impl Config {
@@ -61,6 +66,11 @@ impl Config {
         let egress_addresses = env.list("EGRESS_ADDRESSES");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
+        let issuer = env.required("JWT_ISSUER");
+        let audience = env.required("JWT_AUDIENCE");
+        let client_id = env.optional("CONSOLE_CLIENT_ID");
+        let scope = env.optional("CONSOLE_SCOPE").unwrap_or_else(|| "openid".to_owned());
+        let origins = env.list("CONSOLE_ORIGINS");
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -75,6 +85,7 @@ impl Config {
                 egress_addresses,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
+                sign_in: SignIn { issuer: issuer?, audience: audience?, client_id, scope, origins },
             })
         };
         let config = config();

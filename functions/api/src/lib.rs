@@ -11,6 +11,7 @@ mod body;
 mod cacheable;
 pub mod caller;
 mod config;
+mod console;
 mod deliveries;
 mod etag;
 mod events;
@@ -29,8 +30,10 @@ pub mod routes;
 mod sample;
 mod schema;
 mod security;
+mod sign_in;
 mod tenant_keys;
 
 pub use app::App;
 pub use config::Config;
 pub use routes::{openapi, router};
+pub use sign_in::SignIn;

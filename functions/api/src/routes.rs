@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::cacheable::cacheable;
 use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
-use crate::{App, access, idempotency, security};
+use crate::{App, access, console, idempotency, security};
 
 pub mod api_keys;
 pub mod dead_letters;
@@ -101,6 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .nest("/api/v1/integration", integration)
         .merge(cacheable(keys))
+        .merge(console::routes())
         .with_state(app)
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))

@@ -19,10 +19,15 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     let is_page =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     let headers = response.headers_mut();
+    // That of the console names the issuer.
+    let has_policy = headers.contains_key(header::CONTENT_SECURITY_POLICY);
     for (name, value) in SECURITY {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        let name = HeaderName::from_static(name);
+        if !(has_policy && name == header::CONTENT_SECURITY_POLICY) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
-    if is_page {
+    if is_page && !has_policy {
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
     }
     if is_api && !headers.contains_key(header::CACHE_CONTROL) {

@@ -1,0 +1,79 @@
+// Stored events, and what changed.
+
+import { html, useState } from "./vendor/vendor.js";
+import { get, useLoad, usePages } from "./api.js";
+import { Changes } from "./delivery.js";
+import { writeJson } from "./exact.js";
+import { Bones, Card, Code, Copy, Empty, Facts, Failure, FullTime, Head, Loaded, More, Tags, Time } from "./parts.js";
+import { T } from "./texts.js";
+
+export const EventsPage = ({ type: asked }) => {
+  const [type, setType] = useState(asked);
+  const [entity, setEntity] = useState("");
+  const pages = usePages("/events", { limit: 25, event_type: type.trim(), entity_id: entity.trim() }, 3_000);
+  return html`<${Head} title=${T.events.title} sub=${T.events.sub} />
+    <section class="card">
+      <div class="card-head filters">
+        <input class="search" type="search" aria-label=${T.deliveries.type} placeholder=${T.deliveries.type} value=${type} onChange=${(event) => setType(event.target.value)} />
+        <input class="search" type="search" aria-label=${T.events.entityId} placeholder=${T.events.entityId} value=${entity} onChange=${(event) => setEntity(event.target.value)} />
+        <span class="live" title=${T.deliveries.liveHelp}>${T.deliveries.live}</span>
+      </div>
+      ${pages.error && html`<div class="card-body"><${Failure} error=${pages.error} reload=${pages.reload} /></div>`}
+      ${!pages.items && !pages.error && html`<${Bones} lines=${6} />`}
+      ${pages.items &&
+      (pages.items.length
+        ? html`<div class="table-wrap"><table class="cards">
+              <thead>
+                <tr>
+                  <th scope="col">${T.deliveries.event}</th>
+                  <th scope="col">${T.event.entity}</th>
+                  <th scope="col">${T.event.changes}</th>
+                  <th scope="col">${T.event.source}</th>
+                  <th scope="col">${T.event.at}</th>
+                </tr>
+              </thead>
+              <tbody>
+                ${pages.items.map(
+                  (event) => html`<tr class="to" key=${event.id}>
+                    <td>
+                      <div class="two-lines">
+                        <a class="row-link cut" href=${`#/events/${event.id}`}>${event.event_type}</a>
+                        <span class="muted small mono cut">${event.id}</span>
+                      </div>
+                    </td>
+                    <td data-name=${T.event.entity}><span class="mono break">${event.entity.path}</span></td>
+                    <td data-name=${T.event.changes}>${event.update_mask?.length ? html`<${Tags} items=${event.update_mask} most=${3} />` : html`<span class="muted">–</span>`}</td>
+                    <td data-name=${T.event.source}><span class="soft">${event.source}</span></td>
+                    <td data-name=${T.event.at}><${Time} at=${event.at} /></td>
+                  </tr>`,
+                )}
+              </tbody>
+            </table></div>
+            <${More} pages=${pages} />`
+        : html`<${Empty} title=${type || entity ? T.noMatch : T.events.emptyTitle}><p>${T.events.empty}</p><//>`)}
+    </section>`;
+};
+
+export const EventPage = ({ id }) => {
+  const state = useLoad(() => get(`/events/${id}`), [id]);
+  return html`<${Loaded} state=${state} lines=${6}>
+    ${(event) => html`<${Head} title=${event.event_type} crumbs=${[[T.events.title, "#/events"]]} sub=${html`<${Copy} text=${event.id} />`} />
+      <div class="halves">
+        <${Card} title=${T.event.about}>
+          <${Facts}
+            items=${[
+              [T.event.entity, html`<${Copy} text=${event.entity.path} />`],
+              [T.event.at, html`<${FullTime} at=${event.at} />`],
+              [T.event.source, event.source],
+              [T.form.fields.app_id, event.app_id],
+              [T.event.sequence, html`<${Copy} text=${event.sequence} />`],
+              [T.event.removal, event.removal && T.event.removals[event.removal]],
+              [T.event.hops, event.hops || null],
+            ]}
+          />
+        <//>
+        <${Card} title=${T.event.changes}><${Changes} event=${event} /><//>
+      </div>
+      ${event.data.value && event.data.old_value && html`<${Card} title=${T.event.value}><${Code} text=${writeJson(event.data.value, 2)} label=${T.event.value} /><//>`}`}
+  <//>`;
+};

@@ -1,0 +1,134 @@
+// The frame of the console: sign-in, navigation, and which page is shown for which address.
+
+import { effect, html, render, signal, useEffect } from "./vendor/vendor.js";
+import { explore } from "./api.js";
+import { CatalogPage, TypePage } from "./catalog.js";
+import { DeliveryPage } from "./delivery.js";
+import { EventPage, EventsPage } from "./events.js";
+import { EditPage, FormPage } from "./form.js";
+import { JobPage, JobsPage } from "./jobs.js";
+import { LettersPage } from "./letters.js";
+import { OverviewPage } from "./overview.js";
+import { Bones, Boundary, Empty, Icon, Note, Toasts } from "./parts.js";
+import { claims, may, settings, signOut, start, token } from "./session.js";
+import { SignInPage } from "./signin.js";
+import { SourcePage, SourcesPage } from "./sources.js";
+import { T } from "./texts.js";
+import { WebhookPage } from "./webhook.js";
+import { WebhooksPage } from "./webhooks.js";
+
+// The address is in the fragment, so that one file answers for all pages.
+const place = signal(location.hash);
+addEventListener("hashchange", () => (place.value = location.hash));
+
+const THEME = "dynahook.theme";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const theme = signal(localStorage.getItem(THEME) ?? (dark.matches ? "dark" : "light"));
+dark.addEventListener("change", (event) => {
+  if (!localStorage.getItem(THEME)) theme.value = event.matches ? "dark" : "light";
+});
+effect(() => document.documentElement.setAttribute("data-theme", theme.value));
+
+const switchTheme = () => {
+  theme.value = theme.value === "dark" ? "light" : "dark";
+  localStorage.setItem(THEME, theme.value);
+};
+
+// The webhook that was created last, with its secret, which its page shows once.
+let created = null;
+const onCreated = (webhook) => {
+  created = webhook;
+  location.hash = `#/webhooks/${webhook.id}`;
+};
+const webhookPage = ({ id, tab }, parameters) => {
+  const fresh = created;
+  created = null;
+  return html`<${WebhookPage} id=${id} tab=${tab} parameters=${parameters} fresh=${fresh} key=${id} />`;
+};
+
+// The pages: a pattern of the address, the entry of the navigation, and what is shown.
+const PAGES = [
+  ["overview", "overview", () => html`<${OverviewPage} />`],
+  ["webhooks", "webhooks", () => html`<${WebhooksPage} />`],
+  ["webhooks/new", "webhooks", () => html`<${FormPage} onSaved=${onCreated} />`],
+  ["webhooks/:id", "webhooks", webhookPage],
+  ["webhooks/:id/edit", "webhooks", ({ id }) => html`<${EditPage} id=${id} key=${id} />`],
+  ["webhooks/:id/:tab", "webhooks", webhookPage],
+  ["webhooks/:webhook/deliveries/:id", "webhooks", ({ webhook, id }) => html`<${DeliveryPage} webhook=${webhook} id=${id} key=${id} />`],
+  ["dead-letters", "dead-letters", () => html`<${LettersPage} />`],
+  ["jobs", "jobs", () => html`<${JobsPage} />`],
+  ["jobs/:id", "jobs", ({ id }) => html`<${JobPage} id=${id} key=${id} />`],
+  ["events", "events", (_, parameters) => html`<${EventsPage} type=${parameters.get("type") ?? ""} />`],
+  ["events/:id", "events", ({ id }) => html`<${EventPage} id=${id} key=${id} />`],
+  ["event-types", "event-types", () => html`<${CatalogPage} />`],
+  ["event-types/:type", "event-types", ({ type }) => html`<${TypePage} type=${type} key=${type} />`],
+  ["sources", "sources", () => html`<${SourcesPage} />`],
+  ["sources/:table", "sources", ({ table }) => html`<${SourcePage} table=${table} key=${table} />`],
+];
+
+const find = (hash) => {
+  const [path, search] = hash.replace(/^#\/?/, "").split("?");
+  const parts = (path || (may.value.webhooks ? "overview" : "sources")).split("/").map(decodeURIComponent);
+  for (const [pattern, entry, show] of PAGES) {
+    const names = pattern.split("/");
+    if (names.length === parts.length && names.every((name, index) => name.startsWith(":") || name === parts[index])) {
+      const values = Object.fromEntries(names.map((name, index) => [name.slice(1), parts[index]]).filter(([, value], index) => names[index].startsWith(":") && value));
+      return { entry, show: () => show(values, new URLSearchParams(search)) };
+    }
+  }
+  return { entry: "", show: () => html`<div class="card"><${Empty} title=${T.notFound}><a href="#/webhooks">${T.webhooks.title}</a><//></div>` };
+};
+
+const entries = () => [
+  ...(may.value.webhooks ? ["overview", "webhooks", "dead-letters", "jobs", "events", "event-types"] : []),
+  ...(may.value.operate ? ["sources"] : []),
+];
+
+const Side = ({ entry }) => {
+  const tenant = claims().tenant_id ?? may.value.tenant;
+  return html`<div class="side">
+    <a class="brand" href="#/"><img src="console/icon.svg" width="28" height="28" alt="" /><span>${T.product}${tenant && html`<span class="tenant">${tenant}</span>`}</span></a>
+    <nav class="nav" aria-label=${T.navigation}>
+      ${entries().map(
+        (name) => html`<a href=${`#/${name}`} aria-current=${name === entry ? "page" : undefined}><${Icon} name=${name} />${T.nav[name]}</a>`,
+      )}
+    </nav>
+    <div class="side-end">
+      <a class="button quiet" href="docs" target="_blank" rel="noopener" aria-label=${T.reference}><${Icon} name="book" /><span class="word">${T.reference}</span></a>
+      <button type="button" class="button quiet" onClick=${switchTheme} aria-label=${T.theme[theme.value]}>
+        <${Icon} name=${theme.value === "dark" ? "sun" : "moon"} /><span class="word">${T.theme[theme.value]}</span>
+      </button>
+      <button type="button" class="button quiet" onClick=${() => signOut()} aria-label=${T.signOut}><${Icon} name="out" /><span class="word">${T.signOut}</span></button>
+    </div>
+  </div>`;
+};
+
+const Signed = () => {
+  useEffect(() => {
+    explore();
+  }, [token.value]);
+  useEffect(() => {
+    scrollTo(0, 0);
+  }, [place.value]);
+  if (!may.value) return html`<div class="gate"><div class="card"><${Bones} lines=${5} /></div></div>`;
+  const { entry, show } = find(place.value);
+  return html`<a class="skip" href="#content" onClick=${(event) => { event.preventDefault(); document.getElementById("content").focus(); }}>${T.skip}</a>
+    <div class="frame">
+      <${Side} entry=${entry} />
+      <main class="main" id="content" tabindex="-1">
+        <div class="content">
+          ${!may.value.webhooks && !may.value.operate && html`<${Note} tone="warn" title=${T.nothingAllowed}><span>${may.value.why}</span><//>`}
+          <${Boundary} at=${place.value}><div class="stack wide">${(may.value.webhooks || may.value.operate) && show()}</div><//>
+        </div>
+      </main>
+    </div>`;
+};
+
+const App = () => html`${!settings.value ? null : token.value ? html`<${Signed} />` : html`<${SignInPage} />`}<${Toasts} />`;
+
+document.documentElement.lang = T.language;
+document.title = T.product;
+addEventListener("storage", () => (theme.value = localStorage.getItem(THEME) ?? theme.value));
+await start();
+place.value = location.hash;
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,112 @@
+// Who is signed in. The token is kept for as long as the tab is open, and in no address.
+
+import { signal } from "./vendor/vendor.js";
+
+const KEY = "dynahook.token";
+const FLOW = "dynahook.sign-in";
+
+export const token = signal(sessionStorage.getItem(KEY));
+// What the token may do, which the API says: null until it is known.
+export const may = signal(null);
+// Why the last token ended.
+export const ended = signal(null);
+
+export const settings = signal(null);
+
+export const base = new URL("./", document.baseURI);
+
+export const signIn = (text) => {
+  ended.value = null;
+  sessionStorage.setItem(KEY, text);
+  may.value = null;
+  token.value = text;
+};
+
+export const signOut = (why = null) => {
+  sessionStorage.removeItem(KEY);
+  ended.value = why;
+  may.value = null;
+  token.value = null;
+};
+
+// Returns the claims of a token without verifying them: they only name the tenant on the page.
+export const claims = () => {
+  try {
+    const part = token.value.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (char) => char.charCodeAt(0))));
+  } catch {
+    return {};
+  }
+};
+
+// Takes a token from the fragment of a link, or the code that the issuer sends people back with.
+export const start = async () => {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  if (location.hash.startsWith("#token=") && fragment.get("token")) {
+    history.replaceState(null, "", `${location.pathname}${location.search}#/`);
+    signIn(fragment.get("token").trim());
+  }
+  const query = new URLSearchParams(location.search);
+  const answered = query.has("state") && (query.has("code") || query.has("error"));
+  if (answered) history.replaceState(null, "", `${location.pathname}#/`);
+  try {
+    settings.value = await (await fetch(new URL("console/config.json", base))).json();
+    if (answered) await finish(query);
+  } catch (error) {
+    ended.value = error.message;
+  }
+  settings.value ??= {};
+};
+
+// Starts the authorization code flow with PKCE (RFC 7636).
+export const redirect = async () => {
+  const { issuer, client_id, scope, audience } = settings.value;
+  const { authorization_endpoint } = await discover(issuer);
+  const [state, verifier] = [random(), random()];
+  sessionStorage.setItem(FLOW, JSON.stringify({ state, verifier }));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
+  const url = new URL(authorization_endpoint);
+  const parameters = {
+    response_type: "code",
+    client_id,
+    scope,
+    audience,
+    state,
+    redirect_uri: back(),
+    code_challenge: base64(new Uint8Array(digest)),
+    code_challenge_method: "S256",
+  };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  location.assign(url);
+};
+
+const finish = async (query) => {
+  const flow = JSON.parse(sessionStorage.getItem(FLOW) ?? "{}");
+  sessionStorage.removeItem(FLOW);
+  if (query.get("error")) throw new Error(query.get("error_description") ?? query.get("error"));
+  if (!flow.state || flow.state !== query.get("state")) throw new Error("the sign-in was not started in this tab");
+  const { issuer, client_id } = settings.value;
+  const { token_endpoint } = await discover(issuer);
+  const parameters = {
+    grant_type: "authorization_code",
+    client_id,
+    code: query.get("code"),
+    code_verifier: flow.verifier,
+    redirect_uri: back(),
+  };
+  const response = await fetch(token_endpoint, { method: "POST", body: new URLSearchParams(parameters) });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error_description ?? answer.error ?? `HTTP ${response.status}`);
+  // Some issuers give access tokens that only they can read; then the id token names the caller.
+  signIn(answer.access_token?.split(".").length === 3 ? answer.access_token : answer.id_token);
+};
+
+const discover = async (issuer) => {
+  const response = await fetch(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
+  if (!response.ok) throw new Error(`the issuer answers ${response.status}`);
+  return response.json();
+};
+
+const back = () => location.origin + location.pathname;
+const base64 = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const random = () => base64(crypto.getRandomValues(new Uint8Array(32)));
