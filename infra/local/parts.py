@@ -1,4 +1,5 @@
-"""The parts of a long check: each runs although others failed, and the last lines list the failures."""
+"""The parts of a long check: each runs although others failed, and the last lines list the failures, and how long each
+part took."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +32,13 @@ class Parts:
 
     def __init__(self) -> None:
         self._failures: dict[str, list[str]] = {}
+        self._seconds: dict[str, float] = {}
         self._meanwhile: list[threading.Thread] = []
 
     def run(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
         """Runs a part. It fails if it raises an error or returns failures, one line each."""
         step(name)
+        started = time.monotonic()
         try:
             failures = checked(part(*arguments))
         except StackError as error:
@@ -45,6 +49,7 @@ class Parts:
         for failure in failures:
             print(f"failed: {failure}", file=sys.stderr, flush=True)
         self._failures[name] = failures
+        self._seconds[name] = time.monotonic() - started
 
     def start(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
         """Runs a part while others run, until `join`."""
@@ -63,7 +68,7 @@ class Parts:
         """Prints each part with its result and its failures; returns the exit code."""
         print("\nran:")
         for name, failures in self._failures.items():
-            print(f"  {'FAILED' if failures else 'ok':8}{name}")
+            print(f"  {'FAILED' if failures else 'ok':8}{name}, {self._seconds.get(name, 0):.0f} s")
             for failure in failures[:SHOWN]:
                 print(f"            {failure}")
             if len(failures) > SHOWN:

@@ -1,9 +1,7 @@
 """Attacks by two tenants that continue while the healthy tenant's deliveries are timed.
 
 Each request is expensive for the process that serves it. There are few of them: the emulator is one process for all
-services, and its queues are not fair between tenants, so a flood would measure the emulator. For the same reason each
-attack has a calm twin, with as many requests that are not expensive. The difference between the two is the cost of the
-attack."""
+services, and its queues are not fair between tenants, so a flood would measure the emulator."""
 
 from __future__ import annotations
 
@@ -26,25 +24,24 @@ WILDCARDS, UNLISTED, TEMPLATES = 40, 40, 60
 
 
 class Burner:
-    """A tenant whose webhooks are expensive to match and to render, unless it is calm."""
+    """A tenant whose webhooks are expensive to match and to render."""
 
-    def __init__(self, stack: Stack, calm: bool) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.hostile = Hostile(stack, "burner")
-        self._calm = calm
         self.receiver = Receiver(0)
 
     def prepare(self) -> None:
         """Registers as many webhooks as it may. Refusals are fine: the answers are counted."""
         url = self.receiver.url
         for number in range(WILDCARDS):
-            wanted = {"value": {"text": [f"{number}" if self._calm else {"wildcard": f"*{WILDCARD}{number}"}]}}
+            wanted = {"value": {"text": [{"wildcard": f"*{WILDCARD}{number}"}]}}
             self.hostile.webhook("filters", f"{url}/w{number}", event_types=["item.created"], filter=wanted)
         for number in range(UNLISTED):
             unwanted = [f"{number}-{other}-" + "y" * 20 for other in range(20)]
-            refused = {"value": {"absent": [{"anything-but": unwanted[:1] if self._calm else unwanted}]}}
+            refused = {"value": {"absent": [{"anything-but": unwanted}]}}
             self.hostile.webhook("filters", f"{url}/a{number}", event_types=["item.created"], filter=refused)
         for number in range(TEMPLATES):
-            rendered = {} if self._calm else {"payload_format": "template", "template": burning(number)}
+            rendered = {"payload_format": "template", "template": burning(number)}
             self.hostile.webhook("templates", f"{url}/t{number}", event_types=["burn.now"], **rendered)
 
     def loads(self) -> list[Load]:
@@ -67,12 +64,11 @@ def burning(number: int) -> str:
 
 
 class Blocker:
-    """A tenant whose requests are slow to serve and that calls all public routes, unless it is calm."""
+    """A tenant whose requests are slow to serve and that calls all public routes."""
 
-    def __init__(self, stack: Stack, calm: bool) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.hostile = Hostile(stack, "blocker")
-        self._calm = calm
-        self.slow = Receiver(0) if calm else hanging(20)
+        self.slow = hanging(20)
         self.receiver = Receiver(0)
         self._forged = itertools.count()
 
@@ -86,23 +82,17 @@ class Blocker:
             "client_id": "c",
             "client_secret": "a secret of theirs",
         }
-        authorization = {} if self._calm else {"authorization": credentials}
-        webhook("setup", f"{self.receiver.url}/token", event_types=["hang.token"], **authorization)
+        webhook("setup", f"{self.receiver.url}/token", event_types=["hang.token"], authorization=credentials)
         self._fast = webhook("setup", f"{self.receiver.url}/fast", event_types=["fast.now"]).json()["id"]
         inbound = {"name": "in", "direction": "inbound", "signature_scheme": "github"}
         self._inbound = call("setup", "POST", "/webhooks", inbound).json()["id"]
-        call(
-            "setup",
-            "PUT",
-            "/event-types/expensive.schema",
-            {"schema": {"type": "object"} if self._calm else expensive_schema()},
-        )
+        call("setup", "PUT", "/event-types/expensive.schema", {"schema": expensive_schema()})
 
     def loads(self) -> list[Load]:
         """Tests, slow tokens, slow answers, dry-runs, explanations, schemas, forged tokens and calls without one."""
         call = self.hostile.call
         hang, token = ({"event_type": f"hang.{what}", "data": {}} for what in ("now", "token"))
-        rendered = {} if self._calm else {"payload_format": "template", "template": burning(0)}
+        rendered = {"payload_format": "template", "template": burning(0)}
         change = {"webhook": {"event_types": ["*"], **rendered}, "events": 1000}
         sample = {"sample": {"event_type": "fast.now", "properties": {"text": "a" * 5000}}}
         expensive = [{"event_type": "expensive.schema", "data": {"list": list(range(500))}}] * 50
@@ -125,7 +115,7 @@ class Blocker:
             Load(
                 "forged tokens",
                 0.5,
-                lambda: call("forged", "GET", "/webhooks", token=self.hostile.admin if self._calm else self._forge()),
+                lambda: call("forged", "GET", "/webhooks", token=self._forge()),
             ),
             Load("calls of an inbound webhook without a signature", 0.5, self._call_inbound),
         ]
