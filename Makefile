@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo change source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements vendor down
+.PHONY: help run demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -10,6 +10,12 @@ run: ## Run everything on this machine, show a delivery, stay up
 
 change: ## Change a record of the running stack
 	@$(LOCAL) change
+
+token: ## Print a token for the local stack: TENANT=acme ROLES=ADMIN APP=crm
+	@TENANT="$(TENANT)" ROLES="$(ROLES)" APP="$(APP)" $(LOCAL) token
+
+logs: ## Print log lines of a function of the running stack: FUNCTION=deliver FILTER=whk_ MINUTES=15
+	@FUNCTION="$(FUNCTION)" FILTER="$(FILTER)" MINUTES="$(MINUTES)" $(LOCAL) logs
 
 demo: ## The same, but end after the first delivery
 	@$(LOCAL) demo

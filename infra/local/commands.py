@@ -15,6 +15,7 @@ import latency
 import lint
 import pins
 import recording
+import shell
 import size
 import smoke
 import source
@@ -27,6 +28,8 @@ COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
     "change": demo.change,
+    "token": shell.token,
+    "logs": shell.logs,
     "source": source.source,
     "replay-failures": failures.replay_failures,
     "smoke": smoke.smoke,

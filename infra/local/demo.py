@@ -11,11 +11,11 @@ from decimal import Decimal
 
 from common import StackError, check_port, free_port, step
 from receiver import Arrival, Receiver
+from shell import ENV, TENANT, write_env
 from stack import Stack
 
 PORT = 4566
 TABLE = "films"
-TENANT = "acme"
 EVENT_TYPES = ["film.created", "film.updated", "film.deleted"]
 FILM: dict[str, dict] = {
     "tenant_id": {"S": TENANT},
@@ -44,6 +44,7 @@ def run() -> int:
             signal.pause()
         finally:
             receiver.close()
+            ENV.unlink(missing_ok=True)
     return 0
 
 
@@ -98,25 +99,22 @@ def line(arrival: Arrival) -> str:
 
 
 def what_next(stack: Stack, webhook: dict) -> str:
-    """Returns what a newcomer may try. The token is in a file: on the screen its 600 characters hide the rest."""
-    token = stack.folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(stack.issuer.token(TENANT, ["ADMIN"]))
-    port = "" if stack.port == PORT else f"DYNAHOOK_PORT={stack.port} "
+    """Returns what a newcomer may try. The tokens are in a file: on the screen their 600 characters hide the rest."""
+    env = os.path.relpath(write_env(stack, webhook["id"]))
+    token = stack.issuer.token(TENANT, ["ADMIN"])
     return textwrap.dedent(f"""
         Open the console, signed in:
 
-        {stack.api_url}/console#token={token.read_text()}
+        {stack.api_url}/console#token={token}
 
         API    {stack.api_url}/api/v1/integration
         page   {stack.api_url}/docs
-        token  {os.path.relpath(token)} (tenant {TENANT}, role ADMIN, 12 hours)
 
         In another terminal, change a record, and see the webhook's deliveries:
 
-          {port}make change
-          curl -s {stack.api_url}/api/v1/integration/webhooks/{webhook["id"]}/deliveries \\
-            -H "Authorization: Bearer $(cat {os.path.relpath(token)})"
+          . {env}   # sets API, WEBHOOK and tokens (tenant {TENANT}), and lets the AWS CLI reach this stack
+          make change
+          curl -s "$API/webhooks/$WEBHOOK/deliveries" -H "Authorization: Bearer $ADMIN"
 
         Ctrl-C stops everything. Deliveries:
     """)

@@ -24,6 +24,8 @@ ENVIRONMENTS = {
     "run": ("tools", "emulator"),
     "demo": ("tools", "emulator"),
     "change": ("tools",),
+    "token": ("tools",),
+    "logs": ("tools",),
     "source": ("tools",),
     "replay-failures": ("tools",),
     "smoke": ("tools", "emulator", "data"),

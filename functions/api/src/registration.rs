@@ -7,6 +7,7 @@
 
 use aws::StoreError;
 use aws::registry::WebhookRecord;
+use aws::rounds::{ROUNDS, pause};
 use domain::delivery::notices::lifecycle_events;
 use domain::webhook::Webhook;
 use domain::webhook::authorization::origin::SetBy;
@@ -29,9 +30,6 @@ mod secrets;
 pub(crate) mod update;
 pub(crate) mod warnings;
 
-/// How many times a change is tried if other requests change the webhook concurrently.
-const ROUNDS: usize = 5;
-
 /// What a change did to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
@@ -50,7 +48,9 @@ pub(crate) async fn change(
     if_match: IfMatch,
     apply: impl Fn(&mut WebhookRecord, &App) -> Result<Write, Problem>,
 ) -> Result<WebhookRecord, Problem> {
-    for _ in 0..ROUNDS {
+    let salt = runtime::random::bits().to_string();
+    for round in 0..ROUNDS {
+        pause(round, &salt).await;
         let mut record = visible(app, admin, id).await?;
         if_match.check(record.webhook.audit.version)?;
         let before = record.webhook.clone();

@@ -14,6 +14,7 @@ pub mod keyring;
 pub mod ledger;
 pub mod queue;
 pub mod registry;
+pub mod rounds;
 pub mod secrets;
 pub mod usage;
 

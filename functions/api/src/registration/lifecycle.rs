@@ -3,6 +3,7 @@
 
 use aws::StoreError;
 use aws::registry::WebhookRecord;
+use aws::rounds::{self, ROUNDS};
 use domain::signing::secret::WebhookSecret;
 use domain::value::Value;
 use domain::webhook::settings::Direction;
@@ -66,7 +67,9 @@ pub(crate) async fn set_enabled(
 
 /// Deletes a webhook and its secrets.
 pub(crate) async fn delete(app: &App, admin: &Admin, id: &str, if_match: IfMatch) -> Result<(), Problem> {
-    for _ in 0..super::ROUNDS {
+    let salt = runtime::random::bits().to_string();
+    for round in 0..ROUNDS {
+        rounds::pause(round, &salt).await;
         let mut webhook = visible_even_deleted(app, admin, id).await?.webhook;
         if webhook.is_deleted() {
             // The request that deleted it may have died before it deleted the secrets.

@@ -17,15 +17,15 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-mod rounds;
+mod lost_answer;
 
-use rounds::{ROUNDS, pause, written_before};
+use lost_answer::written_before;
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
 use super::{AttemptKey, Ledger, Written, state, written};
-use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
+use crate::{StoreError, rounds};
 
 /// How often the line is read again because some of its deliveries had already left it.
 const LINE_READS: u32 = 3;
@@ -108,8 +108,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Vec<Turn>, StoreError> {
         let mut tried = None;
-        for round in 0..ROUNDS {
-            tokio::time::sleep(pause(round, holder)).await;
+        for round in 0..rounds::ROUNDS {
+            rounds::pause(round, holder).await;
             let mut read = self.flow(receiver.webhook).await?;
             if let Some(turns) = written_before(tried.take(), &read.flow) {
                 return Ok(turns);
@@ -173,8 +173,8 @@ impl Ledger {
     ) -> Result<(Vec<Message>, bool), StoreError> {
         let salt = holders.first().map_or("", String::as_str);
         let mut tried = None;
-        for round in 0..ROUNDS {
-            tokio::time::sleep(pause(round, salt)).await;
+        for round in 0..rounds::ROUNDS {
+            rounds::pause(round, salt).await;
             let mut read = self.flow(receiver.webhook).await?;
             if let Some(woken) = written_before(tried.take(), &read.flow) {
                 return Ok(woken);

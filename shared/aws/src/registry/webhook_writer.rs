@@ -15,10 +15,8 @@ use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenan
 use crate::events::publication;
 use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::ledger::breaker::draining;
+use crate::rounds::{ROUNDS, pause};
 use crate::{StoreError, batch};
-
-/// How often a write is tried while other writers of the tenant come first.
-const WRITE_ROUNDS: u32 = 8;
 
 /// The most bytes that the subscriptions of a tenant may take in fan-out's memory.
 const LIMIT: u64 = MAX_TENANT_BYTES as u64;
@@ -59,7 +57,7 @@ pub struct WebhookWriter {
 
 impl WebhookWriter {
     /// Returns a writer that publishes events to `events_table` and releases parked deliveries in `deliveries_table`.
-    /// `draw` returns random bits for the key of a new tenant's state ids.
+    /// `draw` returns random bits, for the key of a new tenant's state ids and the pauses between tries.
     #[must_use]
     pub const fn new(registry: Registry, events_table: String, deliveries_table: String, draw: fn() -> u128) -> Self {
         Self { registry, events_table, deliveries_table, draw }
@@ -120,7 +118,9 @@ impl WebhookWriter {
         if may_wait && !waits {
             others.push(draining(&self.deliveries_table, webhook.id, webhook.audit.updated_at)?);
         }
-        for _ in 0..WRITE_ROUNDS {
+        let salt = (self.draw)().to_string();
+        for round in 0..ROUNDS {
+            pause(round, &salt).await;
             let (meta, before) = self.meta_and_webhook(webhook).await?;
             // If the webhook exists already, the transaction reports a conflict: an earlier try created it, and its
             // secrets must be kept.
