@@ -59,6 +59,45 @@ fn posts(webhook: &str, delivery: &str) -> Vec<String> {
     posts.map(|(path, _)| fill(path)).collect()
 }
 
+/// A viewer may make every request with GET that an admin may make, and no other.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_viewer_reads_and_changes_nothing() {
+    let stack = Stack::connect().await;
+    let tenant = unique("tenant");
+    let mut caller = Caller::start(&stack, &[("TENANT_RATE_LIMIT", "500")], admin(&tenant)).await;
+    let webhook = json!({"name": "n", "url": "https://example.com/", "event_types": ["a.b"]});
+    let (_, _, webhook) = caller.call(Method::POST, "/webhooks", &webhook).await;
+    let viewer = with(admin(&tenant), &[("role_list", json!(r#"["VIEWER"]"#))]);
+    let contract: Value = serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap();
+    let paths = contract["paths"].as_object().unwrap().iter().filter(|(_, item)| item.get("servers").is_none());
+    let mut read = 0;
+    for (template, item) in paths {
+        let path = template.replace("{delivery}", "dlv_01JD1KXA00SRK4CNHMSET7SYG2").replace("{entity}", "1");
+        let path = path.replace("{id}", webhook["id"].as_str().unwrap());
+        for method in item.as_object().unwrap().keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            caller.context = viewer.clone();
+            let (status, _, body) = caller.call(method.clone(), &path, &json!({})).await;
+            if method == Method::GET {
+                caller.context = admin(&tenant);
+                let (expected, ..) = caller.call(method, &path, &json!({})).await;
+                assert_eq!(status, expected, "GET {path}: {body}");
+                read += usize::from(status == 200);
+            } else {
+                let role = if template.starts_with("/sources") || template.starts_with("/tenants") {
+                    "OPERATOR"
+                } else {
+                    "ADMIN"
+                };
+                assert_eq!(status, 403, "{method} {path}: {body}");
+                assert_eq!(body["detail"], format!("this needs the role {role}"), "{method} {path}");
+            }
+        }
+    }
+    assert!(read > 7, "{read} requests read something");
+}
+
 /// The row of an idempotency key that was answered, for the caller `anna` of a tenant.
 async fn answered(stack: &Stack, tenant: &str, path: &str, key: &str) {
     let scope = domain::joined::digest(&[tenant, "", "anna"]);

@@ -170,7 +170,7 @@ async fn a_role_is_needed() {
     let user = Claims::new(&unique("tenant"), &["USER"]).rs256();
     let (status, problem) = stack.call(Method::GET, "/webhooks", Some(&user), None).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert_eq!(problem["detail"], "this needs the role ADMIN");
+    assert_eq!(problem["detail"], "this needs the role ADMIN or VIEWER");
     let admin = Claims::new(&unique("tenant"), &["ADMIN"]).rs256();
     assert_eq!(stack.call(Method::GET, "/sources", Some(&admin), None).await.0, StatusCode::FORBIDDEN);
     let joined = Claims::new(&unique("tenant"), &[]).with("roles", json!(["No OPERATOR rights"])).rs256();

@@ -43,6 +43,39 @@ async fn a_key_is_its_application() {
     assert_eq!(tenant.call(Method::GET, "/api-keys", None).await.1["data"], json!([read]));
 }
 
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_key_without_an_application_is_its_tenant() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let app = Claims::new(&tenant.name, &["ADMIN"]).with("app_id", json!("crm")).rs256();
+    let (_, theirs) = stack.call(Method::POST, "/webhooks", Some(&app), Some(WEBHOOK)).await;
+    let (status, created) = tenant.call(Method::POST, "/api-keys", Some(&json!({"name": "the portal"}))).await;
+    assert_eq!((status, &created["app_id"]), (StatusCode::CREATED, &Value::Null), "{created}");
+    let call = async |method, path: &str, body| stack.call(method, path, Some(text(&created)), body).await;
+    let (status, own) = call(Method::POST, "/webhooks", Some(WEBHOOK)).await;
+    assert_eq!((status, &own["app_id"]), (StatusCode::CREATED, &Value::Null), "{own}");
+    let path = format!("/webhooks/{}", theirs["id"].as_str().unwrap());
+    let (status, webhook) = call(Method::PATCH, &path, Some(r#"{"name": "renamed"}"#)).await;
+    assert_eq!((status, &webhook["app_id"]), (StatusCode::OK, &json!("crm")), "{webhook}");
+    assert_eq!(call(Method::GET, "/webhooks", None).await.1["data"].as_array().unwrap().len(), 2);
+    let described = json!({"description": "d"}).to_string();
+    assert!(call(Method::PUT, "/event-types/a.b", Some(&described)).await.0.is_success());
+    // Not even an unlimited key makes keys.
+    for (method, body) in [(Method::GET, None), (Method::POST, Some(r#"{"name": "n"}"#))] {
+        assert_eq!(call(method, "/api-keys", body).await.0, StatusCode::FORBIDDEN);
+    }
+
+    let limited = key(&tenant, json!({"app_id": null, "scopes": ["webhooks:read"]})).await;
+    let call = async |method, path: &str, body| stack.call(method, path, Some(text(&limited)), body).await;
+    assert_eq!(call(Method::GET, &path, None).await.0, StatusCode::OK);
+    assert_eq!(call(Method::POST, "/webhooks", Some(WEBHOOK)).await.0, StatusCode::FORBIDDEN);
+    let other = stack.tenant();
+    let foreign = other.webhook("https://example.com/", json!({})).await;
+    let path = format!("/webhooks/{}", foreign["id"].as_str().unwrap());
+    assert_eq!(call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
+}
+
 #[rstest]
 #[case::may_all(json!([]), [200, 201, 200, 200, 202, 202, 200])]
 #[case::may_read(json!(["webhooks:read"]), [200, 403, 403, 403, 403, 403, 403])]

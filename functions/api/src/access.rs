@@ -19,7 +19,7 @@ use domain::joined;
 use lambda_http::request::RequestContext;
 
 use crate::App;
-use crate::caller::{Admin, Allowed, ROLE_ADMIN, ROLE_OPERATOR, require_role, route};
+use crate::caller::{Admin, Allowed, ROLE_OPERATOR, require_role, roles_of_tenant, route};
 use crate::idempotency::READ_ONLY_POSTS;
 use crate::problem::Problem;
 
@@ -28,10 +28,12 @@ use crate::problem::Problem;
 enum For {
     /// A caller with any role, or none.
     Everyone,
-    /// An admin of a tenant, or an application of it.
+    /// An admin of a tenant, or an application of it. A viewer may read.
     Admins,
-    /// An admin of a tenant, but not an application.
+    /// An admin of a tenant, but not an application. A viewer may read.
     TenantAdmins,
+    /// Like `TenantAdmins`, but not with an API key: a limited key must not create one without limits.
+    People,
     /// An operator of the deployment.
     Operators,
 }
@@ -54,7 +56,7 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let identity = identify(parts, now.as_second())?;
     let (method, route) = (&parts.method, route(parts));
     let whose = whose(method, route);
-    authorize(&identity, whose, scopes(method, route))?;
+    authorize(&identity, whose, method, scopes(method, route))?;
     app.limits.take(&counted_as(&identity, whose), now).await?;
     if writes(method, route)
         && let Some(id) = identity.api_key
@@ -96,21 +98,25 @@ fn whose(method: &Method, route: &str) -> For {
         "/egress-addresses" => For::Everyone,
         // Routes below a tenant's name may concern any tenant.
         _ if route.starts_with("/sources") || route.starts_with("/tenants/") => For::Operators,
-        _ if route.starts_with("/api-keys") || route.starts_with("/signing-keys") => For::TenantAdmins,
+        _ if route.starts_with("/api-keys") => For::People,
+        _ if route.starts_with("/signing-keys") => For::TenantAdmins,
         _ if writes && route.starts_with("/event-types") => For::TenantAdmins,
         _ => For::Admins,
     }
 }
 
-fn authorize(identity: &Identity, whose: For, scopes: &[Scope]) -> Result<(), Problem> {
+fn authorize(identity: &Identity, whose: For, method: &Method, scopes: &[Scope]) -> Result<(), Problem> {
     match whose {
         For::Everyone => Ok(()),
-        For::Operators => require_role(identity, ROLE_OPERATOR),
-        For::Admins | For::TenantAdmins => {
-            require_role(identity, ROLE_ADMIN)?;
+        For::Operators => require_role(identity, &[ROLE_OPERATOR]),
+        For::Admins | For::TenantAdmins | For::People => {
+            require_role(identity, roles_of_tenant(method))?;
             require_scopes(identity, scopes)?;
             let admin = Admin::of(identity)?;
-            if whose == For::TenantAdmins { admin.of_the_tenant() } else { Ok(()) }
+            if whose == For::People && identity.api_key.is_some() {
+                return Err(Problem::Forbidden("API keys are managed with a token, not with an API key".to_owned()));
+            }
+            if whose == For::Admins { Ok(()) } else { admin.of_the_tenant() }
         }
     }
 }
@@ -207,15 +213,70 @@ mod tests {
     #[case::admin_is_no_operator(For::Operators, &["ADMIN"], Some("this needs the role OPERATOR"))]
     #[case::operator_is_no_admin(For::TenantAdmins, &["OPERATOR"], Some("this needs the role ADMIN"))]
     fn a_role_is_one_of_the_list(#[case] whose: For, #[case] roles: &[&str], #[case] refusal: Option<&str>) {
-        let refused = authorize(&identity(roles), whose, &[]).err().map(|problem| problem.to_string());
+        let refused = authorize(&identity(roles), whose, &Method::POST, &[]).err().map(|problem| problem.to_string());
         assert_eq!(refused.as_deref(), refusal);
+    }
+
+    /// Every operation of the contract, so that the rules hold for later routes as well.
+    #[test]
+    fn each_role_may_make_its_requests_only() {
+        let refusal = |identity: &Identity, method: &Method, route: &str| {
+            let refused = authorize(identity, whose(method, route), method, scopes(method, route)).err();
+            refused.map(|problem| problem.to_string())
+        };
+        let crm = |roles| Identity { app: Some("crm".to_owned()), ..identity(roles) };
+        let contract = serde_json::to_value(crate::openapi()).unwrap();
+        let paths = contract["paths"].as_object().unwrap().iter();
+        // Paths with a server of their own need no token.
+        for (path, item) in paths.filter(|(_, item)| item.get("servers").is_none()) {
+            for method in item.as_object().unwrap().keys() {
+                let request = format!("{method} {path}");
+                let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+                let refusal = |identity: &Identity| refusal(identity, &method, path);
+                let whose = whose(&method, path);
+                let of_operators = whose == For::Operators;
+                let needed = match whose {
+                    For::Everyone => None,
+                    For::Operators => Some("this needs the role OPERATOR"),
+                    _ if method == Method::GET => Some("this needs the role ADMIN or VIEWER"),
+                    _ => Some("this needs the role ADMIN"),
+                };
+                assert_eq!(refusal(&identity(&["USER"])).as_deref(), needed, "{request}");
+                assert_eq!(refusal(&identity(&["ADMIN"])).as_deref(), needed.filter(|_| of_operators), "{request}");
+                assert_eq!(refusal(&identity(&["OPERATOR"])).as_deref(), needed.filter(|_| !of_operators), "{request}");
+                let (viewer, their_viewer) = (refusal(&identity(&["VIEWER"])), refusal(&crm(&["VIEWER"])));
+                if method == Method::GET {
+                    assert_eq!(viewer, refusal(&identity(&["ADMIN"])), "{request}");
+                    assert_eq!(their_viewer, refusal(&crm(&["ADMIN"])), "{request}");
+                } else {
+                    assert_eq!((viewer.as_deref(), their_viewer.as_deref()), (needed, needed), "{request}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_api_key_of_a_tenant_manages_no_api_keys() {
+        let key = Identity { api_key: "key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK".parse().ok(), ..identity(&["ADMIN"]) };
+        for (method, route, is_allowed) in [
+            (Method::POST, "/webhooks", true),
+            (Method::PUT, "/event-types/{type}", true),
+            (Method::POST, "/signing-keys/rotate", true),
+            (Method::GET, "/api-keys", false),
+            (Method::POST, "/api-keys", false),
+            (Method::DELETE, "/api-keys/{id}", false),
+        ] {
+            let whose = whose(&method, route);
+            assert_eq!(authorize(&key, whose, &method, &[]).is_ok(), is_allowed, "{method} {route}");
+            assert!(authorize(&identity(&["ADMIN"]), whose, &method, &[]).is_ok(), "{method} {route}");
+        }
     }
 
     #[test]
     fn an_application_is_no_admin_of_its_tenant() {
         let app = Identity { app: Some("crm".to_owned()), ..identity(&["ADMIN"]) };
-        assert!(authorize(&app, For::Admins, &[]).is_ok());
-        assert!(matches!(authorize(&app, For::TenantAdmins, &[]), Err(Problem::Forbidden(_))));
+        assert!(authorize(&app, For::Admins, &Method::POST, &[]).is_ok());
+        assert!(matches!(authorize(&app, For::TenantAdmins, &Method::POST, &[]), Err(Problem::Forbidden(_))));
     }
 
     #[rstest]
@@ -226,7 +287,8 @@ mod tests {
     fn scopes_narrow(#[case] has: &[Scope], #[case] refusal: Option<&str>) {
         let narrowed = Identity { scopes: has.to_vec(), ..identity(&["ADMIN"]) };
         let needed = [Scope::WebhooksRead, Scope::EventsRead];
-        let refused = authorize(&narrowed, For::Admins, &needed).err().map(|problem| problem.to_string());
+        let refused =
+            authorize(&narrowed, For::Admins, &Method::POST, &needed).err().map(|problem| problem.to_string());
         assert_eq!(refused.as_deref(), refusal);
     }
 
@@ -234,7 +296,7 @@ mod tests {
     #[case::own_things(Method::POST, "/webhooks", For::Admins)]
     #[case::catalog_is_read_by_applications(Method::GET, "/event-types/{type}", For::Admins)]
     #[case::catalog_is_written_by_admins(Method::PUT, "/event-types/{type}", For::TenantAdmins)]
-    #[case::keys_of_applications(Method::GET, "/api-keys/{id}", For::TenantAdmins)]
+    #[case::keys_of_applications(Method::GET, "/api-keys/{id}", For::People)]
     #[case::signing_keys(Method::POST, "/signing-keys/rotate", For::TenantAdmins)]
     #[case::tables(Method::GET, "/sources", For::Operators)]
     #[case::any_tenant(Method::PUT, "/tenants/{tenant}/budgets", For::Operators)]

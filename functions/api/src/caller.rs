@@ -4,6 +4,7 @@
 //! refuse a request that `access` has not checked.
 
 use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::Method;
 use axum::http::request::Parts;
 use domain::access::caller::Identity;
 use domain::access::tenant::{AppId, TenantId};
@@ -13,6 +14,9 @@ use crate::problem::Problem;
 /// The role that manages a tenant's webhooks.
 pub(crate) const ROLE_ADMIN: &str = "ADMIN";
 
+/// The role that may read what an admin may read, and change nothing.
+pub(crate) const ROLE_VIEWER: &str = "VIEWER";
+
 /// The role that runs the deployment.
 pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
 
@@ -20,7 +24,7 @@ pub(crate) const ROLE_OPERATOR: &str = "OPERATOR";
 #[derive(Debug, Clone)]
 pub(crate) struct Allowed(pub(crate) Identity);
 
-/// A caller who may manage the webhooks of a tenant: the role `ADMIN`.
+/// A caller who acts for a tenant: the role `ADMIN`, or the role `VIEWER` in a request with `GET`.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// The tenant, from the token alone.
@@ -55,7 +59,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let identity = allowed(parts)?;
-        require_role(identity, ROLE_ADMIN)?;
+        require_role(identity, roles_of_tenant(&parts.method))?;
         Self::of(identity)
     }
 }
@@ -93,17 +97,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let identity = allowed(parts)?;
-        require_role(identity, ROLE_OPERATOR)?;
+        require_role(identity, &[ROLE_OPERATOR])?;
         Ok(Self { subject: identity.subject.clone() })
     }
 }
 
-/// Checks a role.
-pub(crate) fn require_role(identity: &Identity, role: &str) -> Result<(), Problem> {
-    if identity.roles.iter().any(|has| has == role) {
+/// Returns the roles of which a tenant's caller needs one, by the request's method.
+pub(crate) fn roles_of_tenant(method: &Method) -> &'static [&'static str] {
+    if method == Method::GET || method == Method::HEAD { &[ROLE_ADMIN, ROLE_VIEWER] } else { &[ROLE_ADMIN] }
+}
+
+/// Checks that a caller has one of the roles.
+pub(crate) fn require_role(identity: &Identity, roles: &[&str]) -> Result<(), Problem> {
+    if identity.roles.iter().any(|has| roles.contains(&has.as_str())) {
         Ok(())
     } else {
-        Err(Problem::Forbidden(format!("this needs the role {role}")))
+        Err(Problem::Forbidden(format!("this needs the role {}", roles.join(" or "))))
     }
 }
 

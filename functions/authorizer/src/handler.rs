@@ -100,8 +100,8 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> 
     Ok(unverified.verify(&keys, &app.config)?)
 }
 
-/// Returns the identity of an API key: its application, with the role of an admin. `None` if the key is unknown,
-/// expired or revoked.
+/// Returns the identity of an API key: its application or its whole tenant, with the role of an admin. `None` if the
+/// key is unknown, expired or revoked.
 async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> {
     let Ok(text) = text.parse::<KeyText>() else { return Ok(None) };
     let Some((key, hash)) = app.registry.find_api_key(text.id()).await? else { return Ok(None) };
@@ -113,7 +113,7 @@ async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> 
     Ok(Some(Identity {
         subject: key.id.to_string(),
         tenant: Some(key.tenant.to_string()),
-        app: Some(key.app.to_string()),
+        app: key.app.map(String::from),
         roles: vec!["ADMIN".to_owned()],
         scopes: key.scopes,
         api_key: Some(key.id),

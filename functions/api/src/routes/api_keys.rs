@@ -1,4 +1,5 @@
-//! `/api-keys`: keys with which applications authenticate without an identity provider. For an admin of the tenant.
+//! `/api-keys`: keys with which applications, or programs of the whole tenant, authenticate without an identity
+//! provider. For an admin of the tenant.
 
 use std::sync::Arc;
 
@@ -31,10 +32,12 @@ pub struct NewApiKey {
     /// A display name.
     #[schema(min_length = 1, max_length = 400, examples("the CRM's connector"))]
     name: String,
-    /// The application that uses it.
-    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
-    app_id: AppId,
-    /// What it may do. Without scopes, everything that an application may do.
+    /// The application that uses it. Without one, the key acts for the whole tenant: it sees and changes what all of
+    /// the tenant's applications registered.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$", examples("crm"))]
+    app_id: Option<AppId>,
+    /// What it may do. Without scopes: everything that its application, or an admin, may do, except managing API keys.
     #[serde(default)]
     #[schema(inline)]
     scopes: Vec<Scope>,
@@ -52,8 +55,9 @@ pub struct ApiKeyBody {
     #[schema(value_type = String, examples("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
     id: ApiKeyId,
     name: String,
-    #[schema(value_type = String)]
-    app_id: AppId,
+    /// The application that uses it; `null` for a key of the whole tenant.
+    #[schema(value_type = Option<String>)]
+    app_id: Option<AppId>,
     #[schema(inline)]
     scopes: Vec<Scope>,
     #[schema(value_type = String, format = DateTime)]

@@ -16,8 +16,27 @@ struct ApiKeyItem {
     sk: String,
     v: u8,
     hash: KeyHash,
+    /// Whether the key acts for the whole tenant. Its `app` is then [`NO_APP`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    of_tenant: bool,
     #[serde(flatten)]
     key: ApiKey,
+}
+
+/// The application in the item of a key of a whole tenant. Earlier versions require an application and do not know
+/// `of_tenant`: for them the key belongs to an application that has registered nothing.
+const NO_APP: &str = "=";
+
+impl ApiKeyItem {
+    fn new((pk, sk): (String, String), key: &ApiKey, hash: &KeyHash) -> Self {
+        let of_tenant = key.app.is_none();
+        let app = key.app.clone().or_else(|| NO_APP.parse().ok());
+        Self { pk, sk, v: 1, hash: hash.clone(), of_tenant, key: ApiKey { app, ..key.clone() } }
+    }
+
+    fn key(self) -> ApiKey {
+        ApiKey { app: self.key.app.filter(|_| !self.of_tenant), ..self.key }
+    }
 }
 
 fn lookup_pk(id: ApiKeyId) -> String {
@@ -37,8 +56,8 @@ impl Registry {
     pub async fn create_api_key(&self, api_key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
         let places = [(lookup_pk(api_key.id), "KEY".to_owned()), (tenant_pk(&api_key.tenant), api_key_sk(api_key.id))];
         let mut request = self.client.transact_write_items();
-        for (pk, sk) in places {
-            let item = ApiKeyItem { pk, sk, v: 1, hash: hash.clone(), key: api_key.clone() };
+        for place in places {
+            let item = ApiKeyItem::new(place, api_key, hash);
             let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&item)?));
             let put = put.condition_expression("attribute_not_exists(pk)").build();
             request = request.transact_items(TransactWriteItem::builder().put(built(put)?).build());
@@ -55,7 +74,10 @@ impl Registry {
     pub async fn find_api_key(&self, id: ApiKeyId) -> Result<Option<(ApiKey, KeyHash)>, StoreError> {
         let item = self.get(&lookup_pk(id), "KEY").await?;
         let item = item.map(from_item::<ApiKeyItem>).transpose()?;
-        Ok(item.map(|item| (item.key, item.hash)))
+        Ok(item.map(|item| {
+            let hash = item.hash.clone();
+            (item.key(), hash)
+        }))
     }
 
     /// Returns a key of the tenant, revoked ones included.
@@ -65,7 +87,7 @@ impl Registry {
     /// If the table is unavailable or the item cannot be read.
     pub async fn api_key(&self, tenant: &TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
         let item = self.get(&tenant_pk(tenant), &api_key_sk(id)).await?;
-        Ok(item.map(from_item::<ApiKeyItem>).transpose()?.map(|item| item.key))
+        Ok(item.map(from_item::<ApiKeyItem>).transpose()?.map(ApiKeyItem::key))
     }
 
     /// Lists the tenant's keys, oldest first, revoked ones included.
@@ -88,7 +110,7 @@ impl Registry {
         let mut keys = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
-            keys.push(from_item::<ApiKeyItem>(item)?.key);
+            keys.push(from_item::<ApiKeyItem>(item)?.key());
         }
         Ok(keys)
     }
@@ -114,5 +136,36 @@ impl Registry {
         }
         request.send().await.map_err(|error| StoreError::unavailable(&error))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::access::api_key::KeyText;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_tenant_reads_as_that_of_an_unknown_application_in_earlier_versions() {
+        let text = KeyText::from_random(ApiKeyId::from_parts(Timestamp::UNIX_EPOCH, 1), [1; 32]);
+        for app in [None, Some("crm")] {
+            let key = ApiKey {
+                id: text.id(),
+                tenant: "acme".parse().unwrap(),
+                app: app.map(|app| app.parse().unwrap()),
+                name: "n".to_owned(),
+                scopes: Vec::new(),
+                created_at: Timestamp::UNIX_EPOCH,
+                created_by: "anna".to_owned(),
+                expires_at: None,
+                revoked_at: None,
+            };
+            let places = ("T#acme".to_owned(), api_key_sk(key.id));
+            let item = to_item(&ApiKeyItem::new(places, &key, &text.hash())).unwrap();
+            assert_eq!(item["app"], self::text(app.unwrap_or("=")));
+            assert_eq!(item.contains_key("of_tenant"), app.is_none());
+            assert_eq!(from_item::<ApiKeyItem>(item).unwrap().key(), key);
+        }
     }
 }

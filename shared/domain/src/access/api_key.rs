@@ -21,15 +21,16 @@ const KEY_BYTES: usize = 32;
 /// How long API Gateway caches the authorizer's answer for a key: `AuthorizerResultTtlInSeconds` in the template.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
 
-/// An API key of an application, without its text.
+/// An API key of an application or of a whole tenant, without its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// Its id, the first part of its text.
     pub id: ApiKeyId,
     /// Its tenant.
     pub tenant: TenantId,
-    /// The application that uses it.
-    pub app: AppId,
+    /// The application that uses it. Without one, the key acts for the whole tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// A display name.
     pub name: String,
     /// What it may do. Without scopes: everything that an admin may.
@@ -180,7 +181,7 @@ mod tests {
         ApiKey {
             id: key(1).id(),
             tenant: "acme".parse().unwrap(),
-            app: "crm".parse().unwrap(),
+            app: "crm".parse().ok(),
             name: "crm".to_owned(),
             scopes: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
