@@ -29,7 +29,7 @@ ENVIRONMENTS = {
     "source": ("tools",),
     "replay-failures": ("tools",),
     "smoke": ("tools", "emulator", "data"),
-    "test": ("tools", "emulator", "contract"),
+    "test": ("tools", "emulator", "contract", "clients"),
     "arm64": ("tools",),
     "faults": ("tools", "emulator"),
     "lint": ("tools", "lint"),

@@ -13,6 +13,7 @@ from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms
 from build import BUILD
+from clients import check_clients
 from common import LOCAL, ROOT, StackError, free_port, step
 from contract import check_contract
 from demo import first_delivery
@@ -82,6 +83,7 @@ def end_to_end(parts: Parts) -> None:
             parts.run("cargo test: end-to-end tests", cargo_test, stack, *ON_THE_STACK, *INCLUDE_IGNORED)
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
+            parts.run("clients in TypeScript, Python and Rust, generated from the contract", check_clients, stack)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
         finally:
             receiver.close()

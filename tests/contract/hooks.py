@@ -24,3 +24,19 @@ def after_call(_context, case, response):
     answer = {"method": case.method, "path": case.path, "headers": str(response.headers), "body": response.content.decode(errors="replace")}
     with open(os.environ["DYNAHOOK_ANSWERS"], "a") as file:
         file.write(f"{json.dumps(answer)}\n")
+    complete(response)
+
+
+def complete(response):
+    """Replaces an answer of API Gateway itself with the problem document that the contract has for its status: the
+    contract has one type of error, and says in its description how API Gateway's answers differ."""
+    if response.status_code not in (401, 404, 429, 503):
+        return
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return
+    if isinstance(body, dict) and body.keys() == {"message"}:
+        problem = {"type": "about:blank", "title": body["message"], "status": response.status_code, "detail": ""}
+        response.content = json.dumps(problem).encode()
+        response.headers["content-type"] = ["application/problem+json"]

@@ -488,6 +488,12 @@ async fn a_change_is_tried_on_what_there_was() {
     let after: Value = serde_json::from_str(example["after"].as_str().unwrap()).unwrap();
     assert_eq!(after["region"], "eu");
 
+    let policy = json!({"backoff": "fixed", "maxAttempts": 3, "scheduleSeconds": [10, 60], "timeoutMs": 1000});
+    let (_, run) = try_it(&json!({"webhook": {"retry_policy": policy}})).await;
+    let wait = |attempt: u32, min: u32, max: u32| json!({"after_attempt": attempt, "min_ms": min, "max_ms": max});
+    let waits = [wait(1, 10_000, 11_000), wait(2, 60_000, 66_000)];
+    assert_eq!(run["retries"], json!({"waits": waits, "exhausted_after_ms": 80_000}));
+
     let (_, run) = try_it(&json!({"webhook": {"enabled": false}, "events": 2})).await;
     assert_eq!((&run["looked_at"], &run["after"]), (&json!(2), &json!(0)));
     let template = r#"{% if operationType == "created" %}x{% else %}{"n": 1}{% endif %}"#;
@@ -495,6 +501,7 @@ async fn a_change_is_tried_on_what_there_was() {
     assert_eq!((status, run["errors"].as_array().map(Vec::len)), (StatusCode::OK, Some(2)), "{run}");
     for (body, pointer) in [
         (json!({"webhook": {"url": "ftp://a"}}), "#/webhook/url"),
+        (json!({"webhook": {"retry_policy": {"maxAttempts": 26}}}), "#/webhook/retry_policy/maxAttempts"),
         (json!({"webhook": {}, "events": 0}), "#/events"),
         (json!({}), "#/webhook"),
     ] {

@@ -15,6 +15,7 @@ mod deliveries;
 mod delivery;
 mod egress_addresses;
 mod events;
+mod examples;
 mod expiry;
 mod fanout;
 mod inbound;

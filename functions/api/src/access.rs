@@ -238,8 +238,10 @@ mod tests {
                 let needed = match whose {
                     For::Everyone => None,
                     For::Operators => Some("this needs the role OPERATOR"),
-                    _ if method == Method::GET => Some("this needs the role ADMIN or VIEWER"),
-                    _ => Some("this needs the role ADMIN"),
+                    For::Admins | For::TenantAdmins | For::People if method == Method::GET => {
+                        Some("this needs the role ADMIN or VIEWER")
+                    }
+                    For::Admins | For::TenantAdmins | For::People => Some("this needs the role ADMIN"),
                 };
                 assert_eq!(refusal(&identity(&["USER"])).as_deref(), needed, "{request}");
                 assert_eq!(refusal(&identity(&["ADMIN"])).as_deref(), needed.filter(|_| of_operators), "{request}");

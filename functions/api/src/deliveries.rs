@@ -30,7 +30,6 @@ pub(crate) struct DeliveryBody {
     event_id: EventId,
     #[schema(value_type = String)]
     event_type: EventType,
-    #[schema(inline)]
     state: DeliveryState,
     /// Whether it is a test: `POST /webhooks/{id}/test`.
     test: bool,
@@ -57,12 +56,10 @@ pub(crate) struct AttemptBody {
     at: Timestamp,
     duration_ms: u32,
     /// The parts of `duration_ms`.
-    #[schema(inline)]
     timing: Timing,
     /// The headers that were sent. `***` replaces secrets and signatures.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     request_headers: BTreeMap<String, String>,
-    #[schema(inline)]
     verdict: Verdict,
     /// The receiver's status, if it responded.
     status: Option<u16>,

@@ -24,14 +24,12 @@ pub(crate) struct JobBody {
     /// `job_` and a ULID.
     #[schema(value_type = String, examples("job_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
     id: JobId,
-    #[schema(inline)]
     kind: JobKind,
     filters: JobFilters,
     /// The maximum number of deliveries a second.
     rate_per_second: u32,
     /// Whether deliveries are only counted, not sent.
     dry_run: bool,
-    #[schema(inline)]
     state: JobState,
     /// Why it is paused or failed, if it was not paused by a user.
     reason: Option<String>,

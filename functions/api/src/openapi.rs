@@ -15,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     self, Components, ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
 };
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, serve};
 
 use crate::cacheable::cacheable;
@@ -24,15 +24,18 @@ use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
 
+mod examples;
+mod payloads;
+mod portable;
 mod public_paths;
-mod utoipa_fixes;
+mod schemas;
 
 /// The document, without the paths: those come from the router.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Dynahook",
-        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. Resources of another tenant or application answer 404.",
+        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. Resources of another tenant or application answer 404.\n\nEvery error is a problem document (RFC 9457). Only API Gateway, in front of the API, answers in its own form, `{\"message\": \"…\"}`: 401 without a token, 404 for a path that does not exist, 429 and 503.",
         license(name = "MIT OR Apache-2.0"),
     ),
     servers((url = "/api/v1/integration")),
@@ -52,19 +55,10 @@ mod utoipa_fixes;
         (name = "Contract", description = "This document, and a page that shows it. No token is needed."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, GatewayMessage, NewWebhookOnly, Settings, public_paths::Taken)),
+    components(schemas(ProblemBody, Fault, NewWebhookOnly, Settings, public_paths::Taken)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
-
-/// A response of API Gateway itself, without a call of the function: the token is missing, the route does not exist, or
-/// there are too many requests.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes the responses of API Gateway")]
-struct GatewayMessage {
-    /// What is wrong.
-    message: String,
-}
 
 /// The security scheme of JWTs and API keys.
 struct Bearer;
@@ -107,11 +101,15 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
     }
     link(&mut openapi, of_a_webhook);
     public_paths::add(&mut openapi);
+    payloads::add(&mut openapi);
     if let Some(components) = &mut openapi.components {
         components.schemas.insert("Webhook".to_owned(), RefOr::T(representation::schema()));
-        utoipa_fixes::mend(components);
+    }
+    portable::make(&mut openapi);
+    if let Some(components) = &mut openapi.components {
         derive_bodies(components);
     }
+    examples::add(&mut openapi);
     openapi
 }
 
@@ -208,11 +206,7 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         ("503", "Try again in a moment", true),
     ];
     for (status, description, _) in problems.into_iter().filter(|(_, _, possible)| *possible) {
-        operation
-            .responses
-            .responses
-            .entry(status.to_owned())
-            .or_insert_with(|| RefOr::T(problem(status, description)));
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem(description)));
     }
 }
 
@@ -238,43 +232,10 @@ fn page(file: &str, config: Arc<Config<'static>>) -> Response {
     (headers, text).into_response()
 }
 
-/// The media types and schemas of this API's errors, and of those of API Gateway.
-const OURS: (&str, &str) = ("application/problem+json", "Problem");
-const GATEWAYS: (&str, &str) = ("application/json", "GatewayMessage");
-
-fn problem(status: &str, description: &str) -> openapi::Response {
-    // API Gateway itself also answers with these statuses, in its own format.
-    match status {
-        "401" | "404" | "429" | "503" => answer(description, &[OURS, GATEWAYS]),
-        _ => answer(description, &[OURS]),
-    }
-}
-
-fn answer(description: &str, forms: &[(&str, &str)]) -> openapi::Response {
-    let content = |name| ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
-    let response = ResponseBuilder::new().description(description);
-    forms.iter().fold(response, |response, (kind, name)| response.content(*kind, content(*name))).build()
+fn problem(description: &str) -> openapi::Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn infra_has_the_contract_of_the_code() {
-        let written = include_str!("../../../infra/openapi.json");
-        assert!(
-            written.trim() == crate::openapi().to_pretty_json().unwrap(),
-            "run `make openapi`, and look at what changed"
-        );
-    }
-
-    #[test]
-    fn every_operation_has_a_name_of_its_own() {
-        let openapi = serde_json::to_value(crate::openapi()).unwrap();
-        let items = openapi["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
-        let operations = items.filter(|(field, _)| *field != "servers");
-        let names: Vec<_> = operations.map(|(_, operation)| operation["operationId"].as_str().unwrap()).collect();
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-    }
-}
+mod tests;

@@ -55,6 +55,7 @@ pub const EARLIER_ATTEMPTS: usize = 20;
 /// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryState)]
 pub enum State {
     /// Waiting for its turn: redriven and not attempted since; until `next_at` if the webhook's rate limit is used up;
     /// or, without a time, until one of the webhook's requests in flight ends if its concurrency limit is reached.

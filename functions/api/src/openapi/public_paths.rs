@@ -5,7 +5,7 @@ use utoipa::openapi::path::PathItem;
 use utoipa::openapi::{OpenApi, RefOr, Required, ServerBuilder};
 use utoipa::{OpenApi as _, ToSchema};
 
-use super::{GATEWAYS, OURS, answer};
+use super::problem;
 use crate::routes::signing_keys::JwkSet;
 
 /// The result of an inbound call.
@@ -97,33 +97,24 @@ struct Beside;
 
 /// Adds the paths. Their server is the root, and they require no token.
 pub(super) fn add(openapi: &mut OpenApi) {
-    let of_all = [("429", "Too many requests", &[GATEWAYS][..])];
+    let of_all = [("429", "Too many requests")];
     let of_calls = [
         (
             "401",
             "`urn:dynahook:problem:unverified`: a header is missing, the signature does not match or is too old, or an unsigned header contradicts the body",
-            &[OURS][..],
         ),
-        ("403", "`urn:dynahook:problem:disabled`: the signature is valid, but the webhook is disabled", &[OURS]),
-        ("404", "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound", &[OURS, GATEWAYS]),
-        ("413", "`urn:dynahook:problem:too-large`: the body exceeds the size limit of an event", &[OURS]),
-        (
-            "429",
-            "`urn:dynahook:problem:too-many-requests` or `budget-exceeded`: wait for the time in `Retry-After`",
-            &[OURS, GATEWAYS],
-        ),
-        ("503", "`urn:dynahook:problem:unavailable`: try again in a moment", &[OURS, GATEWAYS]),
+        ("403", "`urn:dynahook:problem:disabled`: the signature is valid, but the webhook is disabled"),
+        ("404", "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound"),
+        ("413", "`urn:dynahook:problem:too-large`: the body exceeds the size limit of an event"),
+        ("429", "`urn:dynahook:problem:too-many-requests` or `budget-exceeded`: wait for the time in `Retry-After`"),
+        ("503", "`urn:dynahook:problem:unavailable`: try again in a moment"),
         (
             "422",
             "`urn:dynahook:problem:loop`: more than five deliveries in a chain led to the call, or `webhook-hops` is not a number",
-            &[OURS],
         ),
     ];
-    let of_keys = [
-        ("404", "`urn:dynahook:problem:not-found`: there is no such key", &[OURS, GATEWAYS][..]),
-        ("503", "Try again in a moment", &[OURS, GATEWAYS]),
-    ];
-    let of_pages = [("503", "Try again in a moment", &[GATEWAYS][..])];
+    let of_keys = [("404", "`urn:dynahook:problem:not-found`: there is no such key"), ("503", "Try again in a moment")];
+    let of_pages = [("503", "Try again in a moment")];
     for (path, mut item) in Beside::openapi().paths.paths {
         let PathItem { get, post, .. } = &mut item;
         let own = match post {
@@ -136,9 +127,8 @@ pub(super) fn add(openapi: &mut OpenApi) {
                 body.required = Some(Required::False);
             }
             operation.security = Some(Vec::new());
-            for (status, description, forms) in of_all.iter().chain(own) {
-                let answer = RefOr::T(answer(description, forms));
-                operation.responses.responses.insert((*status).to_owned(), answer);
+            for (status, description) in of_all.iter().chain(own) {
+                operation.responses.responses.insert((*status).to_owned(), RefOr::T(problem(description)));
             }
         }
         item.servers = Some(vec![ServerBuilder::new().url("/").build()]);

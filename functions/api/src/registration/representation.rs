@@ -75,7 +75,6 @@ pub(crate) struct WebhookBody {
     #[schema(value_type = Option<String>, format = DateTime)]
     paused_at: Option<Timestamp>,
     /// Why it is paused: `manual`, or `failures` if too many failures paused it.
-    #[schema(inline)]
     pause_reason: Option<PauseReason>,
     #[serde(flatten)]
     #[schema(ignore)]
@@ -177,7 +176,6 @@ pub(crate) struct Counters {
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivery_at: Option<Timestamp>,
     /// The verdict of the last attempt.
-    #[schema(inline)]
     last_delivery_status: Option<Verdict>,
     /// Failed attempts since the last success.
     consecutive_failures: u64,
@@ -215,7 +213,6 @@ pub(crate) struct ShownDifferently {
     url: String,
     /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own, or the one that webhooks of the tenant
     /// share.
-    #[schema(inline)]
     signing_key: SigningKeyOf,
 }
 

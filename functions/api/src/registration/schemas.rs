@@ -72,7 +72,6 @@ pub(crate) enum AuthorizationWithSecret {
         audience: Option<String>,
         /// Where the token request carries the client's id and secret.
         #[serde(default)]
-        #[schema(inline)]
         client_authentication: ClientAuthentication,
     },
 }

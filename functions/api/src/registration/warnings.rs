@@ -85,7 +85,7 @@ impl Warning {
 
     /// Warns of signatures that common libraries cannot verify.
     fn compressed_signature() -> Self {
-        let detail = "the signature covers the compressed bytes, which the common libraries of Standard Webhooks cannot verify: they take the body as text; use identity, or verify the raw bytes";
+        let detail = "the signature covers the compressed bytes, which the libraries of Standard Webhooks, GitHub, Stripe and Shopify cannot verify: they take the body as text; use identity, or verify the raw bytes";
         Self { code: "compressed_signature", pointer: "#/content_encoding".to_owned(), detail: detail.to_owned() }
     }
 }
@@ -139,8 +139,13 @@ pub(crate) async fn of(app: &App, webhook: &Webhook) -> Vec<Warning> {
 fn is_compressed_for_libraries(settings: &Settings) -> bool {
     let mut schemes = settings.signatures().into_iter().map(|signature| signature.scheme);
     settings.content_encoding == ContentEncoding::Gzip
-        && schemes.any(|scheme| {
-            matches!(scheme, SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksEd25519)
+        && schemes.any(|scheme| match scheme {
+            SignatureScheme::StandardWebhooks
+            | SignatureScheme::StandardWebhooksEd25519
+            | SignatureScheme::Github
+            | SignatureScheme::Stripe
+            | SignatureScheme::Shopify => true,
+            SignatureScheme::HmacSha256 | SignatureScheme::SuperOffice => false,
         })
 }
 
@@ -152,7 +157,12 @@ mod tests {
 
     #[rstest]
     #[case::standard("standard-webhooks", "gzip", true)]
-    #[case::of_the_text("hmac-sha256", "gzip", false)]
+    #[case::ed25519("standard-webhooks-ed25519", "gzip", true)]
+    #[case::github("github", "gzip", true)]
+    #[case::stripe("stripe", "gzip", true)]
+    #[case::shopify("shopify", "gzip", true)]
+    #[case::superoffice("superoffice", "gzip", false)]
+    #[case::of_the_bytes("hmac-sha256", "gzip", false)]
     #[case::not_compressed("standard-webhooks", "identity", false)]
     fn a_signature_that_libraries_cannot_verify_is_told(
         #[case] scheme: &str,

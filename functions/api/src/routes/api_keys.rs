@@ -39,7 +39,6 @@ pub struct NewApiKey {
     app_id: Option<AppId>,
     /// What it may do. Without scopes: everything that its application, or an admin, may do, except managing API keys.
     #[serde(default)]
-    #[schema(inline)]
     scopes: Vec<Scope>,
     /// When it expires. Default: never.
     #[serde(default)]
@@ -58,7 +57,6 @@ pub struct ApiKeyBody {
     /// The application that uses it; `null` for a key of the whole tenant.
     #[schema(value_type = Option<String>)]
     app_id: Option<AppId>,
-    #[schema(inline)]
     scopes: Vec<Scope>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 pub struct EgressAddresses {
     /// The networks, in CIDR notation. Empty if this deployment has no fixed addresses: deliveries then come from any
     /// address of its AWS region.
-    #[schema(value_type = Vec<String>, example = json!(["203.0.113.7/32"]))]
+    #[schema(value_type = Vec<String>, examples(json!(["203.0.113.7/32"])))]
     addresses: Vec<Network>,
 }
 

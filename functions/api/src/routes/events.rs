@@ -43,7 +43,6 @@ pub struct EventBody {
     source: String,
     #[schema(value_type = String, examples("packet.updated"))]
     event_type: EventType,
-    #[schema(inline)]
     operation: Operation,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]

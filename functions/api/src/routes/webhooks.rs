@@ -116,7 +116,7 @@ pub struct WebhookQuery {
     #[param(value_type = u8, required = false, minimum = 1, maximum = 3)]
     state: Option<u8>,
     /// Only those with this direction.
-    #[param(value_type = Direction, required = false, inline)]
+    #[param(value_type = Direction, required = false)]
     direction: Option<Direction>,
     /// Only those with this `source`.
     #[param(value_type = String, required = false)]
@@ -221,7 +221,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin, Path(id): Pat
 /// host or port is refused while an `authorization` is set for the old one: send `authorization` again with the change,
 /// or `null` to remove it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
-    request_body(content = ref("#/components/schemas/WebhookPatch"), example = json!({"enabled": false})),
+    request_body(content = ref("#/components/schemas/WebhookPatch")),
     responses((status = 200, description = "The webhook as it is now", body = ChangedWebhook)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,

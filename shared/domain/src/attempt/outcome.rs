@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AttemptVerdict)]
 pub enum Verdict {
     /// The receiver answered with a status that counts as success: 2xx unless the webhook configures others.
     Accepted,

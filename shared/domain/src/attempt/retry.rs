@@ -28,7 +28,6 @@ pub struct RetryPolicy {
     #[schema(minimum = 1, maximum = 25, default = 10)]
     pub max_attempts: u32,
     /// How the waits grow: `exponential` (fully randomized), `fixed` or `linear`.
-    #[schema(inline)]
     pub backoff: Backoff,
     /// How long one attempt may take, in milliseconds, from the connection to the last byte of the response: 1,000 to
     /// 30,000.
@@ -80,6 +79,17 @@ const JITTER: f64 = 0.1;
 /// The shortest exponential wait after a response that reports overload and after a timeout. An earlier retry would
 /// make the overload worse.
 const BREATHER: Duration = Duration::from_secs(30);
+
+/// The bounds of a random wait between two attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// The number of the attempt before the wait.
+    pub after_attempt: u32,
+    /// The shortest wait.
+    pub shortest: Duration,
+    /// The longest wait.
+    pub longest: Duration,
+}
 
 /// A fault in a retry policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +167,16 @@ impl RetryPolicy {
         Some(self.scheduled(attempt, draw)?.max(least).max(asked))
     }
 
+    /// Returns the waits after the attempts that fail, in order, if the receiver asks for no other.
+    #[must_use]
+    pub fn waits(&self) -> Vec<Wait> {
+        let wait = |after_attempt| {
+            let shortest = self.scheduled(after_attempt, 0.0)?;
+            Some(Wait { after_attempt, shortest, longest: self.scheduled(after_attempt, 1.0)? })
+        };
+        (1..self.max_attempts).map_while(wait).collect()
+    }
+
     /// Returns the wait of the schedule after attempt number `attempt`, or `None` if that was the last one.
     ///
     /// Exponential waits are random from zero on ([full jitter][1]), so that receivers that failed together are not
@@ -192,6 +212,18 @@ mod tests {
 
     fn policy(backoff: Backoff) -> RetryPolicy {
         RetryPolicy { backoff, ..RetryPolicy::default() }
+    }
+
+    #[rstest]
+    #[case::exponential(Backoff::Exponential, &[(0, 10_000), (0, 40_000), (0, 160_000)])]
+    #[case::linear(Backoff::Linear, &[(10_000, 11_000), (20_000, 22_000), (30_000, 33_000)])]
+    #[case::fixed(Backoff::Fixed, &[(5_000, 5_500), (300_000, 330_000), (1_800_000, 1_980_000)])]
+    fn a_policy_tells_its_waits(#[case] backoff: Backoff, #[case] expected: &[(u128, u128)]) {
+        let waits = RetryPolicy { max_attempts: 4, ..policy(backoff) }.waits();
+        let bounds: Vec<_> = waits.iter().map(|wait| (wait.shortest.as_millis(), wait.longest.as_millis())).collect();
+        assert_eq!(bounds, expected);
+        assert_eq!(waits.iter().map(|wait| wait.after_attempt).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(RetryPolicy { max_attempts: 1, ..policy(backoff) }.waits(), []);
     }
 
     fn failed(verdict: Verdict) -> Outcome {

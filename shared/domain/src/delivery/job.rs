@@ -40,7 +40,6 @@ pub const CLAIMED_FOR: Duration = Duration::from_mins(2);
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = Kind)]
 pub enum JobKind {
     /// Sends dead letters again.
     Redrive,
@@ -82,7 +81,6 @@ impl JobScope {
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = State)]
 pub enum JobState {
     /// The sweep is working on it.
     Running,

@@ -88,6 +88,7 @@ impl SignatureScheme {
 /// The encoding of a plain signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SignatureEncoding)]
 pub enum Encoding {
     /// 64 hexadecimal digits, in lower case.
     #[default]
@@ -101,7 +102,6 @@ pub enum Encoding {
 #[serde(deny_unknown_fields)]
 pub struct Signature {
     /// What is signed, and the form of the signature.
-    #[schema(inline)]
     pub scheme: SignatureScheme,
     /// The header that carries it, for `hmac-sha256`. Default: `X-Signature-256`.
     #[serde(default)]
@@ -114,7 +114,6 @@ pub struct Signature {
     pub header: Option<String>,
     /// The encoding of the signature, for `hmac-sha256`.
     #[serde(default)]
-    #[schema(inline)]
     pub encoding: Encoding,
 }
 

@@ -36,7 +36,7 @@ pub struct Authorization {
     pub for_origin: Option<Origin>,
     /// Who set it: an admin of the tenant, or the webhook's application.
     #[serde(default)]
-    #[schema(inline, required)]
+    #[schema(required)]
     pub set_by: SetBy,
 }
 
@@ -73,7 +73,7 @@ pub struct OAuth2 {
     pub audience: Option<String>,
     /// Where the token request carries the client's id and secret.
     #[serde(default)]
-    #[schema(inline, required)]
+    #[schema(required)]
     pub client_authentication: ClientAuthentication,
 }
 

@@ -43,7 +43,6 @@ pub struct Settings {
     pub kind: String,
     /// Whether events are sent to `url` (`outbound`), or calls to it are received (`inbound`). Cannot be changed.
     #[serde(default)]
-    #[schema(inline)]
     pub direction: Direction,
     /// Where deliveries are sent. Must be omitted for an inbound webhook, whose URL is generated. An outbound webhook
     /// without it is disabled.
@@ -71,7 +70,7 @@ pub struct Settings {
     pub collections: Vec<String>,
     /// Only these operations. If empty, all.
     #[serde(default)]
-    #[schema(max_items = 3, inline)]
+    #[schema(max_items = 3)]
     pub operations: Vec<Operation>,
     /// Only events of these applications. If empty, all.
     #[serde(default)]
@@ -91,11 +90,9 @@ pub struct Settings {
     pub filter: Option<Filter>,
     /// The format of payloads.
     #[serde(default)]
-    #[schema(inline)]
     pub payload_format: PayloadFormat,
     /// How much of the entity payloads contain.
     #[serde(default)]
-    #[schema(inline)]
     pub detail: Detail,
     /// Only these fields of the entity are sent. If empty, all.
     #[serde(default)]
@@ -111,13 +108,11 @@ pub struct Settings {
     pub template: Option<String>,
     /// How deliveries are signed; for an inbound webhook, how calls must be signed.
     #[serde(default)]
-    #[schema(inline)]
     pub signature_scheme: SignatureScheme,
     /// Whose key pair signs `standard-webhooks-ed25519`: the webhook's own (`webhook`), or the one that webhooks of the
     /// tenant share (`tenant`), which only admins of the tenant may choose. If omitted, the setting is not changed; the
     /// default of a new webhook is `webhook`.
     #[serde(default)]
-    #[schema(inline)]
     pub signing_key: Option<SigningKeyOf>,
     /// Headers that are added to every delivery. They are not secret: they are stored in plain text.
     #[serde(default)]
@@ -133,11 +128,9 @@ pub struct Settings {
     pub enabled: bool,
     /// How often and how long deliveries are attempted.
     #[serde(default, deserialize_with = "from_object")]
-    #[schema(inline)]
     pub retry_policy: RetryPolicy,
     /// When failures pause the webhook.
     #[serde(default, deserialize_with = "from_object")]
-    #[schema(inline)]
     pub auto_pause: AutoPause,
     /// The maximum number of requests a second: 1 to 1,000.
     #[serde(default)]
@@ -158,7 +151,6 @@ pub struct Settings {
     pub signature_header: Option<String>,
     /// The encoding of the first signature, for the scheme `hmac-sha256`.
     #[serde(default)]
-    #[schema(inline)]
     pub signature_encoding: Encoding,
     /// Additional signatures of every delivery. No two signatures may use the same header, except the two schemes of
     /// Standard Webhooks, which share one.
@@ -167,7 +159,6 @@ pub struct Settings {
     pub further_signatures: Vec<Signature>,
     /// The encoding of request bodies. Signatures always cover the bytes that are sent.
     #[serde(default)]
-    #[schema(inline)]
     pub content_encoding: ContentEncoding,
     /// The statuses that count as success: codes and classes. Default: 2xx. A list replaces the default: `["2xx",
     /// "409"]` adds 409.
@@ -177,12 +168,10 @@ pub struct Settings {
     /// The order of its deliveries. `none`: each is sent as soon as possible. `entity`: deliveries of one entity are
     /// sent strictly in order.
     #[serde(default)]
-    #[schema(inline)]
     pub ordering: Ordering,
     /// With the ordering `entity`, what happens to an entity's later deliveries after one is exhausted: they wait until
     /// it is redriven and succeeds, or is skipped (`halt`), or they are sent without it (`skip`).
     #[serde(default)]
-    #[schema(inline)]
     pub on_exhausted: OnExhausted,
     /// The connector that owns it, if any.
     #[serde(default)]
@@ -202,13 +191,13 @@ pub struct Settings {
     pub source: String,
     /// The kind of program that registered it.
     #[serde(default)]
-    #[schema(inline)]
     pub source_type: SourceType,
 }
 
 /// Whose key pair signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SigningKeyOwner)]
 pub enum SigningKeyOf {
     /// The webhook's own.
     Webhook,

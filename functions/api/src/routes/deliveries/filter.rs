@@ -27,10 +27,10 @@ pub struct DeliveryQuery {
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
     /// Only those in this state, or in one of several, separated by commas.
-    #[param(value_type = Vec<State>, inline, required = false, style = Form, explode = false, min_items = 1)]
+    #[param(value_type = Vec<State>, required = false, style = Form, explode = false, min_items = 1)]
     state: Option<OneOf<State>>,
     /// Only those whose last attempt had this verdict, or one of several, separated by commas.
-    #[param(value_type = Vec<Verdict>, inline, required = false, style = Form, explode = false, min_items = 1)]
+    #[param(value_type = Vec<Verdict>, required = false, style = Form, explode = false, min_items = 1)]
     verdict: Option<OneOf<Verdict>>,
     /// Only those whose last attempt got this status or a status of this class; several are separated by commas.
     #[param(value_type = String, required = false, pattern = "^[1-9]([0-9]{2}|xx)(,[1-9]([0-9]{2}|xx))*$", example = "404,5xx")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use domain::attempt::retry::{RetryPolicy, Wait};
 use domain::event::Event;
 use domain::event::types::EventType;
 use domain::id::EventId;
@@ -138,6 +139,46 @@ pub struct DryRun {
     /// Events that it would get but whose template would fail, and events that take too much work to evaluate; at most
     /// 100.
     errors: Vec<FailedPayload>,
+    /// When a delivery that fails would be retried after the change.
+    retries: RetrySchedule,
+}
+
+/// When a delivery that fails is retried, if the receiver asks for no other time.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetrySchedule {
+    /// One for each attempt except the last. Waits are random within their bounds.
+    waits: Vec<RetryWait>,
+    /// The longest time from the first attempt until the delivery is exhausted, in milliseconds: all waits, and the
+    /// timeout of each attempt.
+    exhausted_after_ms: u64,
+}
+
+/// The wait between two attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetryWait {
+    /// The number of the attempt before the wait.
+    after_attempt: u32,
+    /// The shortest wait, in milliseconds.
+    min_ms: u64,
+    /// The longest wait, in milliseconds.
+    max_ms: u64,
+}
+
+impl From<&RetryPolicy> for RetrySchedule {
+    fn from(policy: &RetryPolicy) -> Self {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let waits = policy.waits();
+        let longest: Duration = waits.iter().map(|wait| wait.longest).sum();
+        let wait = |wait: Wait| RetryWait {
+            after_attempt: wait.after_attempt,
+            min_ms: milliseconds(wait.shortest),
+            max_ms: milliseconds(wait.longest),
+        };
+        Self {
+            exhausted_after_ms: milliseconds(longest + policy.timeout() * policy.max_attempts),
+            waits: waits.into_iter().map(wait).collect(),
+        }
+    }
 }
 
 /// An event.
@@ -169,7 +210,7 @@ pub struct FailedPayload {
 }
 
 impl DryRun {
-    fn new(rehearsal: Rehearsal, complete: bool) -> Self {
+    fn new(rehearsal: Rehearsal, complete: bool, policy: &RetryPolicy) -> Self {
         let Rehearsal { looked_at, before, after, added, removed, changed_payloads, examples, errors } = rehearsal;
         let named = |named: Vec<Named>| {
             named.into_iter().map(|Named { id, event_type }| NamedEvent { id, event_type }).collect()
@@ -186,6 +227,7 @@ impl DryRun {
             changed_payloads,
             examples: examples.into_iter().map(changed).collect(),
             errors: errors.into_iter().map(failed).collect(),
+            retries: policy.into(),
         }
     }
 }
@@ -193,7 +235,7 @@ impl DryRun {
 /// Tries a change of the webhook on past events
 ///
 /// Shows which of the latest events the webhook would additionally get or no longer get, and which payloads would
-/// differ. Nothing is written or sent. The dry run stops after five seconds; `complete` is `false` if it did not reach
+/// differ, and when failed deliveries would be retried. Nothing is written or sent. The dry run stops after five seconds; `complete` is `false` if it did not reach
 /// all events.
 #[utoipa::path(post, path = "/webhooks/{id}/dry-run", tag = "Webhooks", params(WebhookPath), request_body = DryRunRequest,
     responses((status = 200, description = "What the change would have done", body = DryRun)))]
@@ -225,7 +267,7 @@ pub(crate) async fn dry_run(
         for event in &page.events {
             // At least one event is evaluated, because a result about none is useless.
             if rehearsal.looked_at > 0 && is_late() {
-                return Ok(Json(DryRun::new(rehearsal, false)));
+                return Ok(Json(DryRun::new(rehearsal, false, &changed.settings.retry_policy)));
             }
             rehearsal.look_at(event, before.as_ref(), after.as_ref());
         }
@@ -234,8 +276,8 @@ pub(crate) async fn dry_run(
             break;
         }
         if rehearsal.looked_at < wanted && is_late() {
-            return Ok(Json(DryRun::new(rehearsal, false)));
+            return Ok(Json(DryRun::new(rehearsal, false, &changed.settings.retry_policy)));
         }
     }
-    Ok(Json(DryRun::new(rehearsal, true)))
+    Ok(Json(DryRun::new(rehearsal, true, &changed.settings.retry_policy)))
 }

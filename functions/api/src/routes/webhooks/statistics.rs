@@ -41,7 +41,6 @@ pub struct StatisticsBody {
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivery_at: Option<Timestamp>,
     /// The verdict of the last attempt.
-    #[schema(inline)]
     last_delivery_status: Option<Verdict>,
     /// The last 48 hours including the current one, latest first.
     hours: Vec<HourBody>,

@@ -1,0 +1,124 @@
+//! The examples of the contract succeed when they are sent as they are, which is what `/docs` does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hmac::{Hmac, Mac as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tests::{Claims, Stack, ask, unique};
+
+/// The operations with a body, in an order in which each finds what it needs.
+const ORDER: [&str; 23] = [
+    "sources.create",
+    "sources.put",
+    "tenants.put_budgets",
+    "api_keys.create",
+    "event_types.put",
+    "events.publish",
+    "webhooks.publish_about",
+    "webhooks.preview",
+    "webhooks.create",
+    "webhooks.preview_saved",
+    "webhooks.explain",
+    "webhooks.dry_run",
+    "webhooks.test",
+    "webhooks.recover",
+    "webhooks.replay",
+    "dead_letters.redrive",
+    "webhooks.put_authorization",
+    "webhooks.patch",
+    "webhooks.put",
+    "webhooks.rotate",
+    "webhooks.rotate_signing_key",
+    "signing_keys.rotate",
+    "inbound.call",
+];
+
+/// Returns the method, the path and the body of each operation that has a body in JSON.
+fn requests(contract: &Value) -> BTreeMap<String, (Method, String, Value)> {
+    let mut requests = BTreeMap::new();
+    for (path, item) in contract["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(field, _)| *field != "servers") {
+            let body = &operation["requestBody"]["content"]["application/json"]["example"];
+            if !operation["requestBody"].is_null() {
+                let method = method.to_uppercase().parse().unwrap();
+                let prefix = if item.get("servers").is_some() { "" } else { "/api/v1/integration" };
+                let id = operation["operationId"].as_str().unwrap().to_owned();
+                requests.insert(id, (method, format!("{prefix}{path}"), body.clone()));
+            }
+        }
+    }
+    requests
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn every_example_succeeds_as_it_is() {
+    let stack = Stack::connect().await;
+    let tenant = unique("examples");
+    let token = Claims::new(&tenant, &["ADMIN", "OPERATOR"]).rs256();
+    let contract: Value = serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap();
+    let requests = requests(&contract);
+    let tried: BTreeSet<_> = ORDER.into_iter().collect();
+    let all: BTreeSet<_> = requests.keys().map(String::as_str).collect();
+    assert_eq!(tried, all, "each operation with a body has a place in ORDER");
+
+    // An earlier run may have registered it.
+    let operator = Claims::new(&tenant, &["OPERATOR"]).rs256();
+    let remove = async || stack.request(Method::DELETE, "/sources/orders", Some(&operator), None).await;
+    remove().await;
+    // What others have created: a key pair to rotate, and an inbound webhook to call.
+    let create = async |body: &Value| {
+        let request = stack.to(Method::POST, "/api/v1/integration/webhooks").bearer_auth(&token);
+        let created: Value = ask(request.body(body.to_string())).await.json().await.unwrap();
+        assert!(created["id"].is_string(), "{created}");
+        created
+    };
+    let signing = json!({"url": "https://example.com/", "signature_scheme": "standard-webhooks-ed25519"});
+    let own = create(&signing).await;
+    create(&json!({"url": "https://example.com/", "signature_scheme": "standard-webhooks-ed25519", "signing_key": "tenant"})).await;
+    let secret = "a secret of the other system, long enough";
+    let inbound =
+        create(&json!({"name": "calls", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": secret}))
+            .await;
+
+    let mut webhook = own["id"].clone();
+    let mut failed = Vec::new();
+    for id in ORDER {
+        let (method, template, body) = &requests[id];
+        let named = match id {
+            "webhooks.rotate_signing_key" => &own["id"],
+            "inbound.call" => &inbound["id"],
+            _ => &webhook,
+        };
+        let path = template.replace("{entity}", "1234").replace("{table}", "orders").replace("{tenant}", &tenant);
+        let path = match id {
+            "webhooks.publish_about" => path.replace("{id}", "contact.changed"),
+            _ => path.replace("{id}", named.as_str().unwrap()),
+        };
+        let path = path.replace("{webhook}", named.as_str().unwrap()).replace("{type}", "invoice.paid");
+        let body = body.to_string();
+        let mut request = stack.to(method.clone(), &path).header("content-type", "application/json");
+        if id == "inbound.call" {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(body.as_bytes());
+            request = request.header("x-signature-256", hex::encode(mac.finalize().into_bytes()));
+        } else {
+            request = request.bearer_auth(&token);
+        }
+        if id == "webhooks.put" {
+            request = request.header("if-match", "*");
+        }
+        let response = ask(request.body(body)).await;
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap_or_default();
+        if !status.is_success() {
+            failed.push(format!("{id}: {status} {answer}"));
+        } else if id == "webhooks.create" {
+            webhook = answer["id"].clone();
+        }
+    }
+    remove().await;
+    assert_eq!(failed, [""; 0]);
+}
