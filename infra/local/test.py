@@ -15,6 +15,7 @@ from alarms import check_alarms
 from build import BUILD
 from clients import check_clients
 from common import LOCAL, ROOT, StackError, free_port, step
+from console import check_console
 from contract import check_contract
 from demo import first_delivery
 from deployment import check_deployment
@@ -85,6 +86,7 @@ def end_to_end(parts: Parts) -> None:
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             parts.run("clients in TypeScript, Python and Rust, generated from the contract", check_clients, stack)
             parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
+            parts.run("the console in Chromium: flows, hostile text, accessibility, pictures", check_console, stack)
         finally:
             receiver.close()
         parts.run(

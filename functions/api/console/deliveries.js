@@ -1,10 +1,12 @@
 // The deliveries of a webhook.
 
 import { html, useState } from "./vendor/vendor.js";
+import { AgainDialog } from "./again.js";
 import { usePages } from "./api.js";
 import { milliseconds } from "./format.js";
 import { deliveryState, outcome } from "./health.js";
 import { Badge, Bones, Copy, Empty, Failure, More, Time } from "./parts.js";
+import { may } from "./session.js";
 import { T } from "./texts.js";
 
 // The time of an event is in its id: the first ten characters of the ULID are milliseconds in base 32.
@@ -57,6 +59,7 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
   const [state, setState] = useState(parameters.get("state") ?? "");
   const [type, setType] = useState("");
   const [event, setEvent] = useState("");
+  const [asks, setAsks] = useState(false);
   const filters = { state, event_type: type.trim(), event_id: event.trim() };
   const pages = usePages(`/webhooks/${webhook.id}/deliveries`, { limit: 25, ...filters }, 2_000);
   const filtered = Boolean(state || type || event);
@@ -69,6 +72,7 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
       </select>
       <input class="search" type="search" aria-label=${T.deliveries.type} placeholder=${T.deliveries.type} value=${type} onChange=${(change) => setType(change.target.value)} />
       <input class="search" type="search" aria-label=${T.deliveries.eventId} placeholder=${T.deliveries.eventId} value=${event} onChange=${(change) => setEvent(change.target.value)} />
+      ${may.value.write && !webhook.is_deleted && html`<button type="button" class="button" onClick=${() => setAsks(true)}>${T.deliveries.again}</button>`}
       <span class="live" title=${T.deliveries.liveHelp}>${T.deliveries.live}</span>
     </div>
     ${pages.error && html`<div class="card-body"><${Failure} error=${pages.error} reload=${pages.reload} /></div>`}
@@ -82,5 +86,6 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
             <p>${T.deliveries.empty}</p>
             <a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>
           <//>`)}
+    ${asks && html`<${AgainDialog} webhook=${webhook} onClose=${() => setAsks(false)} />`}
   </section>`;
 };

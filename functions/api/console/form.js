@@ -1,10 +1,11 @@
 // The form that creates and changes webhooks. The server checks it; the page only keeps obvious mistakes from it.
 
-import { html, useEffect, useMemo, useRef, useState } from "./vendor/vendor.js";
+import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
 import { call, get, query, useLoad } from "./api.js";
+import { asSide, OperationsField, sideOf, TransitionsField } from "./conditions.js";
 import { parseJson, writeJson } from "./exact.js";
 import { FilterField } from "./filter.js";
-import { Button, Card, Dialog, Failure, Field, Head, Icon, Loaded, Note, toast } from "./parts.js";
+import { Button, Card, Failure, Field, Fold, Head, Icon, Loaded, Note, toast } from "./parts.js";
 import { RetryTimeline } from "./retries.js";
 import { T } from "./texts.js";
 import { Preview } from "./try.js";
@@ -19,6 +20,10 @@ const DEFAULTS_OF_FORM = {
   event_types: [],
   filter: "",
   changed: "",
+  transitions: [],
+  operations: [],
+  sources: "",
+  collections: "",
   payload_format: "change",
   detail: "full",
   template: "",
@@ -43,10 +48,13 @@ const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 const asForm = (webhook) => ({
   ...DEFAULTS_OF_FORM,
   ...Object.fromEntries(
-    ["name", "url", "event_types", "payload_format", "detail", "signature_scheme", "ordering"].map((name) => [name, webhook[name] ?? DEFAULTS_OF_FORM[name]]),
+    ["name", "url", "event_types", "operations", "payload_format", "detail", "signature_scheme", "ordering"].map((name) => [name, webhook[name] ?? DEFAULTS_OF_FORM[name]]),
   ),
   filter: webhook.filter ? writeJson(webhook.filter, 2) : "",
   changed: webhook.changed.join(", "),
+  transitions: webhook.transitions.map(({ field, from, to }) => ({ field, from: asSide(from), to: asSide(to) })),
+  sources: webhook.sources.join(", "),
+  collections: webhook.collections.join(", "),
   template: webhook.template ?? "",
   headers: Object.entries(webhook.headers),
   properties: Object.keys(webhook.properties).length ? writeJson(webhook.properties, 2) : "",
@@ -75,6 +83,12 @@ const asRequest = (form) => {
     event_types: form.event_types,
     filter: json("filter"),
     changed: words(form.changed),
+    transitions: form.transitions
+      .filter(({ field, from, to }) => field.trim() || from.trim() || to.trim())
+      .map(({ field, from, to }) => ({ field: field.trim(), from: sideOf(from), to: sideOf(to) })),
+    operations: form.operations,
+    sources: words(form.sources),
+    collections: words(form.collections),
     payload_format: form.payload_format,
     detail: form.detail,
     template: form.payload_format === "template" ? form.template : null,
@@ -128,6 +142,10 @@ const within = (faults, pointer) =>
     .filter(([at]) => at === pointer || at.startsWith(`${pointer}/`))
     .map(([at, detail]) => (at === pointer ? detail : `${at.slice(pointer.length + 1)}: ${detail}`))
     .join("; ") || null;
+
+// The conditions that are folded unless they are used.
+const CONDITIONS = ["transitions", "operations", "sources", "collections"];
+const hasConditions = (form, faults) => CONDITIONS.some((name) => form[name].length || within(faults, `#/${name}`)) || undefined;
 
 const HeadersField = ({ items, change, fault }) => {
   const set = (index, part, value) => change(items.map((item, at) => (at === index ? (part ? [item[0], value] : [value, item[1]]) : item)));
@@ -263,6 +281,9 @@ export const FormPage = ({ webhook, onSaved }) => {
   const field = (name, control, hint) =>
     html`<${Field} label=${T.form.fields[name]} hint=${hint ?? T.form.hints[name]} fault=${within(faults, `#/${name}`)}>${control}<//>`;
 
+  // New webhooks mostly keep the defaults; a fault is never hidden.
+  const opens = (names) => Boolean(webhook) || names.some((name) => within(faults, `#/${name}`)) || undefined;
+
   const save = async (event) => {
     event?.preventDefault();
     if (Object.keys(own).length) {
@@ -298,10 +319,18 @@ export const FormPage = ({ webhook, onSaved }) => {
           <div class="stack wide">
             <${TypesField} types=${types.data ?? []} value=${form.event_types} change=${(event_types) => set({ event_types })} fault=${within(faults, "#/event_types")} />
             ${field("changed", text("changed", { placeholder: "status, address.city", class: "mono" }))}
+            <details open=${hasConditions(form, faults)}>
+              <summary>${T.conditions.more}</summary>
+              <div class="stack wide">
+                <${TransitionsField} items=${form.transitions} change=${(transitions) => set({ transitions })} fault=${within(faults, "#/transitions")} />
+                <${OperationsField} value=${form.operations} change=${(operations) => set({ operations })} fault=${within(faults, "#/operations")} />
+                <div class="fields">${field("sources", text("sources"), T.conditions.listed)}${field("collections", text("collections"), T.conditions.listed)}</div>
+              </div>
+            </details>
             <${FilterField} value=${form.filter} change=${(filter) => set({ filter })} fault=${within(faults, "#/filter")} webhook=${webhook} request=${request} />
           </div>
         <//>
-        <${Card} title=${T.form.sections.sends}>
+        <${Fold} title=${T.form.sections.sends} hint=${T.form.defaults.sends} open=${opens(["payload_format", "detail", "template", "headers", "properties"])}>
           <div class="stack">
             <div class="fields">${field("payload_format", choice("payload_format", FORMATS))}${field("detail", choice("detail", ["full", "diff", "thin"]))}</div>
             ${form.payload_format === "template" && field("template", area("template", 8))}
@@ -309,14 +338,14 @@ export const FormPage = ({ webhook, onSaved }) => {
             ${field("properties", area("properties", 3))}
           </div>
         <//>
-        <${Card} title=${T.form.sections.signs}>
+        <${Fold} title=${T.form.sections.signs} hint=${T.form.defaults.signs} open=${opens(["signature_scheme", "secret", "authorization"])}>
           <div class="stack">
             ${field("signature_scheme", choice("signature_scheme", SCHEMES))}
             ${!webhook && field("secret", text("secret", { type: "password", autocomplete: "new-password" }))}
             <${Authorization} form=${form} set=${set} webhook=${webhook} faults=${faults} />
           </div>
         <//>
-        <${Card} title=${T.form.sections.delivers}>
+        <${Fold} title=${T.form.sections.delivers} hint=${T.form.defaults.delivers} open=${opens(["retry_policy", "success_statuses", "rate_limit", "max_concurrency", "ordering"])}>
           <div class="stack">
             <${RetryField} policy=${form.retry_policy} change=${(retry_policy) => set({ retry_policy })} faults=${faults} />
             <div class="fields">

@@ -29,7 +29,7 @@ export const LetterTable = ({ items, names }) => html`<div class="table-wrap"><t
             <span class="muted small mono cut">${delivery.event_id}</span>
           </div>
         </td>
-        <td data-name=${T.letters.webhook}><a class="above" href=${`#/webhooks/${delivery.webhook_id}`}>${names?.get(delivery.webhook_id) ?? delivery.webhook_id}</a></td>
+        <td data-name=${T.letters.webhook} class="col-name"><a class="above clamp" href=${`#/webhooks/${delivery.webhook_id}`}>${names?.get(delivery.webhook_id) ?? delivery.webhook_id}</a></td>
         <td data-name=${T.letters.why}><span class="soft break">${last ? outcome(last) : (error ?? "–")}</span></td>
         <td data-name=${T.deliveries.attempts} class="end">${delivery.attempts.length}</td>
         <td data-name=${T.letters.at}><${Time} at=${at} /></td>

@@ -9,7 +9,7 @@ import { EditPage, FormPage } from "./form.js";
 import { JobPage, JobsPage } from "./jobs.js";
 import { LettersPage } from "./letters.js";
 import { OverviewPage } from "./overview.js";
-import { Bones, Boundary, Empty, Icon, Note, Toasts } from "./parts.js";
+import { Bones, Boundary, Head, Icon, Note, Toasts } from "./parts.js";
 import { claims, may, settings, signOut, start, token } from "./session.js";
 import { SignInPage } from "./signin.js";
 import { SourcePage, SourcesPage } from "./sources.js";
@@ -76,7 +76,7 @@ const find = (hash) => {
       return { entry, show: () => show(values, new URLSearchParams(search)) };
     }
   }
-  return { entry: "", show: () => html`<div class="card"><${Empty} title=${T.notFound}><a href="#/webhooks">${T.webhooks.title}</a><//></div>` };
+  return { entry: "", show: () => html`<${Head} title=${T.notFound} sub=${html`<a href="#/">${T.nav.overview}</a>`} />` };
 };
 
 const entries = () => [
@@ -86,7 +86,7 @@ const entries = () => [
 
 const Side = ({ entry }) => {
   const tenant = claims().tenant_id ?? may.value.tenant;
-  return html`<div class="side">
+  return html`<header class="side">
     <a class="brand" href="#/"><img src="console/icon.svg" width="28" height="28" alt="" /><span>${T.product}${tenant && html`<span class="tenant">${tenant}</span>`}</span></a>
     <nav class="nav" aria-label=${T.navigation}>
       ${entries().map(
@@ -100,7 +100,7 @@ const Side = ({ entry }) => {
       </button>
       <button type="button" class="button quiet" onClick=${() => signOut()} aria-label=${T.signOut}><${Icon} name="out" /><span class="word">${T.signOut}</span></button>
     </div>
-  </div>`;
+  </header>`;
 };
 
 const Signed = () => {
@@ -109,7 +109,9 @@ const Signed = () => {
   }, [token.value]);
   useEffect(() => {
     scrollTo(0, 0);
-  }, [place.value]);
+    // On a narrow screen the navigation scrolls.
+    document.querySelector('.nav [aria-current="page"]')?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [place.value, may.value]);
   if (!may.value) return html`<div class="gate"><div class="card"><${Bones} lines=${5} /></div></div>`;
   const { entry, show } = find(place.value);
   return html`<a class="skip" href="#content" onClick=${(event) => { event.preventDefault(); document.getElementById("content").focus(); }}>${T.skip}</a>

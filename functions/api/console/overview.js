@@ -65,7 +65,7 @@ const Troubled = ({ webhooks }) => {
       ${troubled.slice(0, 10).map((webhook) => {
         const { tone, word } = stateOf(webhook);
         return html`<tr class="to" key=${webhook.id}>
-          <td class="col-name"><a class="row-link" href=${`#/webhooks/${webhook.id}`}>${webhook.name}</a></td>
+          <td class="col-name"><a class="row-link" href=${`#/webhooks/${webhook.id}`}><span class="clamp">${webhook.name}</span></a></td>
           <td data-name=${T.webhooks.state}><${Badge} tone=${tone}>${word}<//></td>
           <td data-name=${T.overview.lastError}><span class="soft break">${T.verdicts[webhook.last_delivery_status]?.title ?? webhook.last_error ?? "–"}</span></td>
           <td data-name=${T.overview.inARow} class="end">${webhook.consecutive_failures ? count(webhook.consecutive_failures) : "–"}</td>

@@ -130,6 +130,18 @@ export const Card = ({ title, hint, end, children, bare }) => html`<section clas
   ${bare ? children : html`<div class="card-body">${children}</div>`}
 </section>`;
 
+// A card whose contents are hidden until they are asked for; what was opened stays open.
+export const Fold = ({ title, hint, open, children }) => {
+  const [kept, keep] = useState(open);
+  useEffect(() => {
+    if (open) keep(true);
+  }, [open]);
+  return html`<details class="card" open=${kept || undefined}>
+    <summary class="card-head"><span class="grow"><h2>${title}</h2>${hint && html`<span class="muted small">${hint}</span>`}</span></summary>
+    <div class="card-body">${children}</div>
+  </details>`;
+};
+
 export const Bones = ({ lines = 4 }) => html`<div class="bones" role="status" aria-label=${T.loading}>
   ${Array.from({ length: lines }, () => html`<div class="bone"></div>`)}
 </div>`;

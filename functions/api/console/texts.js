@@ -182,6 +182,7 @@ export const T = {
     type: "Event type, such as order.*",
     eventId: "Event id",
     live: "Live",
+    again: "Send many again",
     liveHelp: "The list follows by itself while this tab is visible",
     emptyTitle: "No deliveries yet",
     empty: "Each event that this webhook receives is listed here with its attempts. Send a test to see the first one.",
@@ -329,6 +330,21 @@ export const T = {
     to: "Before",
   },
 
+  sendMany: {
+    title: "Send again",
+    what: "What",
+    recover: "Dead letters of this webhook",
+    replay: "Events that it matches, delivered or not",
+    help: {
+      recover: "A job sends the deliveries that were given up since a time.",
+      replay: "A job sends each stored event of a time range that the webhook matches now, as a new delivery.",
+    },
+    from: "From",
+    to: "Until",
+    toHint: "Leave it empty for now",
+    start: "Send again",
+  },
+
   overview: {
     title: "Overview",
     sub: "What needs attention",
@@ -455,6 +471,19 @@ export const T = {
     none: "Nothing chosen: the webhook receives every event of the tenant.",
   },
 
+  conditions: {
+    more: "More conditions",
+    field: (number) => `Field of transition ${number}`,
+    from: (number) => `Old value of transition ${number}`,
+    to: (number) => `New value of transition ${number}`,
+    remove: (number) => `Remove transition ${number}`,
+    any: "any value",
+    add: "Add a transition",
+    help: 'Only when a field changes in one of these ways. Numbers, true, false and null are written as they are; write "7" for a text.',
+    operations: "Choose none for all of them",
+    listed: "Separated by commas. Leave it empty for all",
+  },
+
   filter: {
     help: "A pattern in the syntax of Amazon EventBridge. For each field that is named, one alternative must match.",
     examples: "Examples",
@@ -502,6 +531,11 @@ export const T = {
       signs: "How it signs",
       delivers: "How it delivers",
       about: "About",
+    },
+    defaults: {
+      sends: "Format, headers and properties",
+      signs: "Signature scheme, secret and authorization",
+      delivers: "Retries, limits and order",
     },
     fields: {
       url: "URL",

@@ -21,6 +21,14 @@ export const groupsOf = (types) => {
   return [...groups.values()].sort((one, other) => one.entity.localeCompare(other.entity));
 };
 
+// A group whose known types are all of other kinds has no boxes.
+const hasBoxes = ({ titles }) => OPERATIONS.some((operation) => titles[operation] !== undefined);
+const typesOf = (group) => [
+  `${group.entity}.*`,
+  ...(hasBoxes(group) ? OPERATIONS.map((operation) => `${group.entity}.${operation}`) : []),
+  ...group.others.map(({ type }) => type),
+];
+
 export const TypesField = ({ types, value, change, fault }) => {
   const [text, setText] = useState("");
   const groups = groupsOf(types);
@@ -44,7 +52,7 @@ export const TypesField = ({ types, value, change, fault }) => {
     if (more.length) change([...value, ...more]);
     setText("");
   };
-  const shown = new Set(groups.flatMap(({ entity, others }) => [`${entity}.*`, ...OPERATIONS.map((operation) => `${entity}.${operation}`), ...others.map(({ type }) => type)]));
+  const shown = new Set(groups.flatMap(typesOf));
   const rest = value.filter((type) => !shown.has(type));
   return html`<fieldset class="stack tight">
     <legend>${T.form.fields.event_types}</legend>
@@ -64,10 +72,12 @@ export const TypesField = ({ types, value, change, fault }) => {
                 <td>
                   <div class="two-lines"><span class="strong mono">${entity}</span>${deprecated && html`<span class="small muted">${T.types.deprecated}</span>`}</div>
                 </td>
-                ${OPERATIONS.map(
-                  (operation) => html`<td>
-                    <input type="checkbox" aria-label=${`${entity}.${operation}`} title=${titles[operation] ?? `${entity}.${operation}`} checked=${has(`${entity}.${operation}`) || has(`${entity}.*`)} onChange=${() => toggleIn(entity, operation)} />
-                  </td>`,
+                ${OPERATIONS.map((operation) =>
+                  hasBoxes({ titles })
+                    ? html`<td>
+                        <input type="checkbox" aria-label=${`${entity}.${operation}`} title=${titles[operation] ?? `${entity}.${operation}`} checked=${has(`${entity}.${operation}`) || has(`${entity}.*`)} onChange=${() => toggleIn(entity, operation)} />
+                      </td>`
+                    : html`<td></td>`,
                 )}
                 <td><input type="checkbox" aria-label=${`${entity}.*`} checked=${has(`${entity}.*`)} onChange=${() => toggleAll(entity)} /></td>
               </tr>

@@ -113,12 +113,24 @@ const OverviewTab = ({ webhook }) => {
     <//>`;
 };
 
+// A deleted webhook is found in the list only.
+const findWebhook = async (id) => {
+  try {
+    return await get(`/webhooks/${id}`);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    const { data } = await get(query("/webhooks", { webhook_id: id, include_deleted: true }));
+    if (!data.length) throw error;
+    return data[0];
+  }
+};
+
 const TABS = ["", "deliveries", "try", "settings"];
 
 export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
   const [secret, setSecret] = useState(fresh?.id === id ? fresh.secret : null);
   const [asks, setAsks] = useState(null);
-  const state = useLoad(() => get(`/webhooks/${id}`), [id], 5_000);
+  const state = useLoad(() => findWebhook(id), [id], 5_000);
   const act = async (action) => {
     const answer = await call("POST", `/webhooks/${id}/${action}`, undefined, once());
     if (answer.secret) setSecret(answer.secret);

@@ -1,0 +1,413 @@
+// The console in Chromium against the deployed stack: what people do, what they must not be able to do to each other,
+// and how every page looks. Run by `make test` with the settings as JSON on the standard input.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { text } from "node:stream/consumers";
+import { axe, fits, launch, picture, settled, VIEWS } from "./browser.js";
+import { PAYLOADS } from "./payloads.js";
+
+const settings = JSON.parse(await text(process.stdin));
+const { url, admin, operator, nobody, pictures } = settings;
+const { browser, faults, open, signedIn, visit } = await launch(settings);
+
+// A receiver whose answers the tests change; it remembers what arrived.
+const receiver = { status: 204, body: "", arrived: [] };
+const server = createServer(async (request, response) => {
+  const body = await text(request);
+  receiver.arrived.push({ path: request.url, headers: request.headers, body });
+  const [status, answer] = receiver[request.url] ?? [receiver.status, receiver.body];
+  response.writeHead(status).end(answer);
+});
+await new Promise((done) => server.listen(0, "127.0.0.1", done));
+const hook = `http://127.0.0.1:${server.address().port}`;
+
+const api = async (method, path, body, token = admin) => {
+  const response = await fetch(`${url}/api/v1/integration${path}`, {
+    method,
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const answer = await response.text();
+  assert.ok(response.ok, `${method} ${path} answered ${response.status}: ${answer}`);
+  return answer ? JSON.parse(answer) : null;
+};
+
+const raw = async (path) =>
+  (await fetch(`${url}/api/v1/integration${path}`, { headers: { authorization: `Bearer ${admin}` } })).text();
+
+const until = async (what, condition) => {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
+    const found = await condition();
+    if (found) return found;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`not within a minute: ${what}`);
+};
+
+const shows = (page, words) => page.getByText(words, { exact: false }).first().waitFor();
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+const link = (page, name) => page.getByRole("link", { name, exact: true });
+
+const tests = {
+  async "a pasted token signs in, and an invalid one says why"() {
+    const page = await open();
+    await page.goto(`${url}/console`);
+    await button(page, "Sign in").click();
+    await shows(page, "Paste a token first");
+    await page.getByLabel("Token or API key").fill("not a token");
+    await button(page, "Sign in").click();
+    await shows(page, "A token has no spaces");
+    await page.getByLabel("Token or API key").fill("eyJhbGciOiJub25lIn0.e30.AAAA");
+    await button(page, "Sign in").click();
+    await shows(page, "You are signed out");
+    await page.getByLabel("Token or API key").fill(`Bearer ${admin}\n`);
+    await button(page, "Sign in").click();
+    await shows(page, "Three steps to the first delivery");
+    await page.reload();
+    await shows(page, "Three steps to the first delivery");
+    await button(page, "Sign out").click();
+    await page.getByLabel("Token or API key").waitFor();
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+    await page.context().close();
+  },
+
+  async "a link signs in, and its token leaves the address"() {
+    const page = await open();
+    await page.goto(`${url}/console#token=${admin}`);
+    await shows(page, "Three steps to the first delivery");
+    assert.ok(!page.url().includes(admin.slice(-20)), page.url());
+    await page.goBack().catch(() => null);
+    assert.ok(!page.url().includes(admin.slice(-20)), page.url());
+    await page.context().close();
+  },
+
+  async "single sign-on exchanges a code with PKCE"() {
+    const page = await open();
+    const issuer = "https://issuer.example";
+    const seen = {};
+    // The deployed stack has no client id; the page's policy would have the issuer if it had one.
+    await page.route(/\/console(\?|$)/, async (route) => {
+      const response = await route.fetch();
+      const policy = response.headers()["content-security-policy"].replace("connect-src 'self'", `connect-src 'self' ${issuer}`);
+      await route.fulfill({ response, headers: { ...response.headers(), "content-security-policy": policy } });
+    });
+    const config = { issuer, client_id: "console", scope: "openid", audience: "dynahook" };
+    await page.route("**/console/config.json", (route) => route.fulfill({ json: config }));
+    await page.route(`${issuer}/**`, async (route) => {
+      const asked = new URL(route.request().url());
+      const headers = { "access-control-allow-origin": "*" };
+      if (asked.pathname.endsWith("openid-configuration")) {
+        await route.fulfill({ headers, json: { authorization_endpoint: `${issuer}/authorize`, token_endpoint: `${issuer}/token` } });
+      } else if (asked.pathname === "/authorize") {
+        Object.assign(seen, Object.fromEntries(asked.searchParams));
+        // No redirect: what follows one is not routed through this test.
+        const back = JSON.stringify(`${seen.redirect_uri}?code=c0de&state=${seen.state}`);
+        await route.fulfill({ contentType: "text/html", body: `<script>location.replace(${back})</script>` });
+      } else {
+        const form = new URLSearchParams(route.request().postData());
+        const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(form.get("code_verifier")));
+        assert.equal(Buffer.from(digest).toString("base64url"), seen.code_challenge);
+        assert.equal(form.get("code"), "c0de");
+        await route.fulfill({ headers, json: { access_token: admin } });
+      }
+    });
+    await page.goto(`${url}/console`);
+    await button(page, "Continue with single sign-on").click();
+    await shows(page, "Three steps to the first delivery");
+    assert.deepEqual([seen.response_type, seen.client_id, seen.code_challenge_method], ["code", "console", "S256"]);
+    assert.ok(!page.url().includes("c0de"), page.url());
+    // A code that this tab did not ask for is not exchanged.
+    await button(page, "Sign out").click();
+    await page.goto(`${url}/console?code=other&state=forged`);
+    await shows(page, "was not started in this tab");
+    await page.context().close();
+  },
+
+  async "from nothing to a verified delivery"() {
+    await api("PUT", "/event-types/order.created", { description: "A customer placed an order", example: { total: 12.5 } });
+    await api("PUT", "/event-types/order.updated", { description: "An order changed" });
+    const page = await signedIn(admin);
+    await link(page, "New webhook").click();
+    await page.getByLabel("URL", { exact: true }).fill("ftp://example.com");
+    await shows(page, "must use http");
+    await page.getByLabel("URL", { exact: true }).fill(`${hook}/first`);
+    await page.getByLabel("Name", { exact: true }).fill("Order sync");
+    await page.getByLabel("order.created").check();
+    await page.getByLabel("order.updated").check();
+    await shows(page, "Receives order.created, order.updated");
+    await shows(page, "webhook-signature");
+    await page.getByRole("heading", { name: "What it sends" }).click();
+    await button(page, "Add a header").click();
+    await page.getByLabel("Name of header 1").fill("X-Team");
+    await page.getByLabel("Value of header 1").fill("orders");
+    await button(page, "Create the webhook").click();
+    const secret = await page.getByLabel("Signing secret", { exact: true }).textContent();
+    assert.match(secret, /^whsec_/);
+    await page.getByRole("button", { name: "Copy: Signing secret" }).click();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
+    await button(page, "I have copied it").click();
+    await page.getByText(secret).waitFor({ state: "detached" });
+    await link(page, "Send a test").first().click();
+    await button(page, "Send a test").click();
+    await shows(page, "The receiver took it");
+    const [test] = receiver.arrived.filter(({ path }) => path === "/first");
+    assert.equal(test.headers["x-team"], "orders");
+    assert.equal(test.headers["webhook-test"], "true");
+    assert.equal(JSON.parse(test.body).data.value.properties.total, 12.5);
+    await page.getByRole("link", { name: "Open this delivery" }).click();
+    await shows(page, "The receiver answered 204");
+    await page.context().close();
+  },
+
+  async "a failure is found, explained and sent again in four clicks"() {
+    receiver["/first"] = [500, '{"error":"no column total"}'];
+    await api("PATCH", `/webhooks/${await idOf("Order sync")}`, { retry_policy: { maxAttempts: 1 } });
+    await api("POST", "/events", { event_type: "order.created", entity_id: "42", data: { total: 7 } });
+    await until("the delivery is given up", async () => (await api("GET", "/dead-letters")).data.length);
+    const page = await signedIn(admin);
+    await link(page, "Webhooks").first().click();
+    await link(page, "Order sync").click();
+    await shows(page, "The last attempt failed");
+    await link(page, "order.created").first().click();
+    await shows(page, "The receiver answered 500: receiver failed");
+    await shows(page, "no column total");
+    await shows(page, "Look at its log for this time");
+    await button(page, "Show it as it would be now").click();
+    await shows(page, "orders/42");
+    receiver["/first"] = [204, ""];
+    await button(page, "Send again").click();
+    await page.locator("h1 + .badge", { hasText: "Delivered" }).waitFor();
+    await shows(page, "Attempt 1, cycle 2");
+    await page.context().close();
+  },
+
+  async "a webhook is paused, resumed, changed, rotated, disabled, deleted and restored"() {
+    const page = await signedIn(admin);
+    const id = await idOf("Order sync");
+    await visit(page, `webhooks/${id}`);
+    await button(page, "Pause").click();
+    await shows(page, "Paused by hand");
+    await button(page, "Resume").click();
+    await page.getByText("Paused by hand").waitFor({ state: "detached" });
+    await link(page, "Edit").click();
+    await page.getByLabel("Name", { exact: true }).fill("Orders over 100");
+    await page.getByLabel("Attempts", { exact: true }).fill("99");
+    await page.getByLabel("Remove header 1").click();
+    await page.getByLabel("Content filter").fill("{");
+    await shows(page, "This is not JSON");
+    await page.getByLabel("Content filter").fill('{"value": {"total": [{"numeric": [">", 100]}]}}');
+    await button(page, "Save the changes").click();
+    await page.locator('[aria-invalid="true"]').waitFor();
+    await page.getByLabel("Attempts", { exact: true }).fill("3");
+    await button(page, "Try it on the last 100 events").click();
+    await shows(page, "0 of the last");
+    await page.getByText("More conditions").click();
+    await button(page, "Add a transition").click();
+    await page.getByLabel("Field of transition 1").fill("total");
+    await page.getByLabel("New value of transition 1").fill("12345678901234567890");
+    await button(page, "Save the changes").click();
+    await page.getByRole("heading", { level: 1, name: "Orders over 100" }).waitFor();
+    const changed = await api("GET", `/webhooks/${id}`);
+    assert.deepEqual([changed.headers, changed.retry_policy.maxAttempts], [{}, 3]);
+    assert.match(await raw(`/webhooks/${id}`), /"field":"total","to":12345678901234567890/);
+    assert.deepEqual(changed.filter, { value: { total: [{ numeric: [">", 100] }] } });
+    await visit(page, `webhooks/${id}/settings`);
+    await button(page, "Rotate the secret").first().click();
+    await page.getByRole("dialog").getByRole("button", { name: "Rotate the secret" }).click();
+    await page.getByLabel("Signing secret", { exact: true }).waitFor();
+    await button(page, "I have copied it").click();
+    await shows(page, "Previous secret signs until");
+    await button(page, "Disable").click();
+    await shows(page, "It receives no events");
+    await button(page, "Enable").click();
+    await button(page, "Delete").click();
+    await page.getByRole("dialog").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await button(page, "Delete").click();
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
+    await visit(page, `webhooks/${id}`);
+    await button(page, "Restore").click();
+    await page.locator("h1 + .badge", { hasText: "Deleted" }).waitFor({ state: "detached" });
+    await page.context().close();
+  },
+
+  async "dead letters are counted and sent again by a job"() {
+    const { id } = await api("POST", "/webhooks", { name: "Parts for the warehouse", url: `${hook}/broken`, event_types: ["part.made"], retry_policy: { maxAttempts: 1 } });
+    receiver["/broken"] = [422, "no"];
+    await api("POST", "/events", [1, 2].map((number) => ({ event_type: "part.made", data: { number } })));
+    await until("two dead letters", async () => (await api("GET", `/dead-letters?webhook_id=${id}`)).data.length === 2);
+    const page = await signedIn(admin);
+    await link(page, "Dead letters").first().click();
+    await page.getByLabel("Webhook", { exact: true }).selectOption({ label: "Parts for the warehouse" });
+    await page.locator("tbody tr").nth(1).waitFor();
+    await button(page, "Send all again").click();
+    await button(page, "Count only").click();
+    await page.locator("h1", { hasText: "Redrive dead letters" }).waitFor();
+    await shows(page, "counts only");
+    receiver["/broken"] = [200, ""];
+    await visit(page, "dead-letters");
+    await button(page, "Send all again").click();
+    await page.getByRole("dialog").getByRole("button", { name: "Send all again" }).click();
+    await page.locator("h1 + .badge", { hasText: /Running|Done/ }).waitFor();
+    await page.context().close();
+  },
+
+  async "a token without a role sees nothing, and another tenant's ids do not exist"() {
+    const page = await open();
+    await page.goto(`${url}/console#token=${nobody}`);
+    await shows(page, "This token shows nothing here");
+    assert.equal(await page.locator(".nav a").count(), 0);
+    const other = await signedIn(settings.other);
+    await visit(other, `webhooks/${await idOf("Parts for the warehouse")}`);
+    await other.locator("[role=alert]", { hasText: "Not found" }).waitFor();
+    await page.context().close();
+    await other.context().close();
+  },
+
+  async "operators see the sources"() {
+    const page = await signedIn(operator);
+    await page.getByRole("heading", { level: 1, name: "Sources" }).waitFor();
+    await page.locator("tbody a").first().click();
+    await shows(page, "How its items become events");
+    await page.context().close();
+  },
+
+  async "pages work with the keyboard"() {
+    const page = await signedIn(admin);
+    await visit(page, "webhooks");
+    await page.locator("body").press("Tab");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "content");
+    await page.getByRole("searchbox").focus();
+    await page.keyboard.type("Parts for the warehouse");
+    await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+    await page.getByRole("link", { name: "Parts for the warehouse" }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { level: 1, name: "Parts for the warehouse" }).waitFor();
+    await page.context().close();
+  },
+
+  async "every page is accessible and fits, light and dark, wide and narrow"() {
+    const webhook = await idOf("Parts for the warehouse");
+    const [delivery] = (await api("GET", `/webhooks/${webhook}/deliveries`)).data;
+    const [job] = (await api("GET", "/jobs")).data;
+    const pages = {
+      overview: "overview",
+      webhooks: "webhooks",
+      webhook: `webhooks/${webhook}`,
+      deliveries: `webhooks/${webhook}/deliveries`,
+      try: `webhooks/${webhook}/try`,
+      settings: `webhooks/${webhook}/settings`,
+      new: "webhooks/new",
+      edit: `webhooks/${webhook}/edit`,
+      delivery: `webhooks/${webhook}/deliveries/${delivery.id}`,
+      "dead-letters": "dead-letters",
+      jobs: "jobs",
+      job: `jobs/${job.id}`,
+      events: "events",
+      event: `events/${delivery.event_id}`,
+      "event-types": "event-types",
+      "event-type": "event-types/order.created",
+      sources: "sources",
+      missing: "nothing/of/this/name",
+    };
+    const found = [];
+    for (const view of VIEWS) {
+      const page = await open(view);
+      await page.goto(`${url}/console`);
+      await page.getByLabel("Token or API key").waitFor();
+      found.push(...(await axe(page)).map((fault) => `${view.name} sign-in: ${fault}`));
+      await picture(page, pictures, `sign-in-${view.name}`);
+      await page.context().close();
+      const signed = await signedIn(settings.both, view);
+      for (const [name, path] of Object.entries(pages)) {
+        await visit(signed, path);
+        found.push(...(await axe(signed)).map((fault) => `${view.name} ${name}: ${fault}`));
+        await fits(signed, `${view.name} ${name}`);
+        await picture(signed, pictures, `${name}-${view.name}`);
+      }
+      await signed.context().close();
+    }
+    assert.deepEqual(found, []);
+  },
+
+  async "text of tenants, events and receivers is text"() {
+    const page = await signedIn(admin);
+    for (const [index, payload] of PAYLOADS.entries()) {
+      receiver[`/xss${index}`] = [500, payload];
+    }
+    const name = PAYLOADS.join(" ").slice(0, 390);
+    const webhook = await api("POST", "/webhooks", {
+      name,
+      url: `${hook}/xss0`,
+      event_types: ["xss.tried"],
+      headers: { "X-Note": PAYLOADS[0] },
+      properties: { note: PAYLOADS[1] },
+      tags: [PAYLOADS[0]],
+      retry_policy: { maxAttempts: 1 },
+    });
+    await api("PUT", "/event-types/xss.tried", { description: PAYLOADS.join(" "), example: { note: PAYLOADS.join(" ") } });
+    const note = PAYLOADS.join(" ");
+    await api("POST", "/events", { event_type: "xss.tried", entity_id: "x", data: { [PAYLOADS[0]]: note }, old_data: { [PAYLOADS[0]]: "" } });
+    const [delivery] = await until("its delivery", async () => {
+      const { data } = await api("GET", `/webhooks/${webhook.id}/deliveries?state=exhausted`);
+      return data.length ? data : null;
+    });
+    const pages = ["overview", "webhooks", `webhooks/${webhook.id}`, `webhooks/${webhook.id}/deliveries`, `webhooks/${webhook.id}/try`, `webhooks/${webhook.id}/settings`];
+    pages.push(`webhooks/${webhook.id}/edit`, `webhooks/${webhook.id}/deliveries/${delivery.id}`, "dead-letters", "events", `events/${delivery.event_id}`, "event-types", "event-types/xss.tried");
+    pages.push(...PAYLOADS.map((payload) => `webhooks/${encodeURIComponent(payload)}`));
+    for (const path of pages) {
+      await visit(page, path);
+      // None of them made an element, and none ran.
+      const made = await page.evaluate(() => document.querySelectorAll("main script, main iframe, main img, main object, main embed, main base, main math, main form[action]").length);
+      assert.equal(made, 0, path);
+      assert.equal(await page.evaluate(() => window.attacked), undefined, path);
+    }
+    await visit(page, `webhooks/${webhook.id}/deliveries/${delivery.id}`);
+    await page.getByText(PAYLOADS[0], { exact: false }).first().waitFor();
+    await page.context().close();
+  },
+
+  async "the first load is small"() {
+    const page = await open();
+    const sizes = [];
+    page.on("response", async (response) => {
+      const { responseBodySize } = await response.request().sizes();
+      sizes.push([new URL(response.url()).pathname, responseBodySize]);
+    });
+    const start = performance.now();
+    await page.goto(`${url}/console`, { waitUntil: "networkidle" });
+    const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+    const total = sizes.reduce((sum, [, size]) => sum + size, 0);
+    console.log(`  first load: ${sizes.length} files, ${Math.round(total / 1000)} KB; first paint after ${Math.round(paint)} ms of ${Math.round(performance.now() - start)} ms`);
+    assert.ok(total < 150_000 && sizes.length <= 6, JSON.stringify(sizes));
+    await page.context().close();
+  },
+};
+
+const idOf = async (name) => (await api("GET", "/webhooks?limit=100")).data.find((webhook) => webhook.name === name).id;
+
+let failed = 0;
+for (const [name, run] of Object.entries(tests)) {
+  const start = Date.now();
+  try {
+    await run();
+    assert.deepEqual(faults.splice(0), [], "the page reports errors");
+    console.log(`  ok ${name} (${((Date.now() - start) / 1000).toFixed(1)} s)`);
+  } catch (error) {
+    failed += 1;
+    faults.length = 0;
+    console.log(`  FAILED ${name}\n${error.stack}`);
+    for (const [index, context] of browser.contexts().entries()) {
+      for (const page of context.pages()) await picture(page, pictures, `failed-${failed}-${index}`).catch(() => null);
+      await context.close();
+    }
+  }
+}
+await browser.close();
+server.close();
+server.closeAllConnections();
+process.exitCode = failed ? 1 : 0;
