@@ -34,6 +34,7 @@ def check_console(stack: Stack) -> None:
         "both": token(tenant, ["ADMIN", "OPERATOR"]),
         "operator": token(None, ["OPERATOR"]),
         "nobody": token(tenant, ["USER"]),
+        "viewer": token(tenant, ["VIEWER"]),
         "other": token(f"{tenant}-other", ["ADMIN"]),
     }
     shutil.rmtree(PICTURES, ignore_errors=True)

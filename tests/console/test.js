@@ -234,6 +234,35 @@ const tests = {
     await page.context().close();
   },
 
+  async "a receiver fails, is paused, is mended and gets what waited"() {
+    receiver["/shipping"] = [503, "deploying"];
+    const retry_policy = { maxAttempts: 8, backoff: "fixed", scheduleSeconds: [1] };
+    const { id } = await api("POST", "/webhooks", {
+      name: "Shipping",
+      url: `${hook}/shipping`,
+      event_types: ["parcel.sent"],
+      retry_policy,
+      auto_pause: { failures: 2, after_seconds: 0 },
+    });
+    await api("POST", "/events", { event_type: "parcel.sent", entity_id: "7", data: { weight: 2 } });
+    const page = await signedIn(admin);
+    await visit(page, "webhooks");
+    await page.locator("tr", { hasText: "Shipping" }).getByText("Paused by failures").waitFor({ timeout: 60_000 });
+    await link(page, "Shipping").click();
+    await shows(page, "failures in a row");
+    await page.getByRole("link", { name: "parcel.sent" }).first().click();
+    await shows(page, "Parked");
+    receiver["/shipping"] = [200, "thanks"];
+    await visit(page, `webhooks/${id}/try`);
+    await button(page, "Send a test").click();
+    await shows(page, "The receiver took it");
+    await visit(page, `webhooks/${id}`);
+    await button(page, "Resume").click({ timeout: 5_000 }).catch(() => null);
+    await page.locator("tr", { hasText: "parcel.sent" }).getByText("Delivered").first().waitFor({ timeout: 150_000 });
+    await page.locator("h1 + .badge", { hasText: "Healthy" }).waitFor();
+    await page.context().close();
+  },
+
   async "dead letters are counted and sent again by a job"() {
     const { id } = await api("POST", "/webhooks", { name: "Parts for the warehouse", url: `${hook}/broken`, event_types: ["part.made"], retry_policy: { maxAttempts: 1 } });
     receiver["/broken"] = [422, "no"];
@@ -265,6 +294,19 @@ const tests = {
     await other.locator("[role=alert]", { hasText: "Not found" }).waitFor();
     await page.context().close();
     await other.context().close();
+  },
+
+  async "a viewer changes nothing"() {
+    const page = await signedIn(settings.viewer);
+    await visit(page, "webhooks");
+    await page.getByRole("link", { name: "Parts for the warehouse" }).click();
+    await page.getByRole("heading", { level: 1, name: "Parts for the warehouse" }).waitFor();
+    for (const name of ["New webhook", "Edit", "Pause", "Send a test", "Try it", "Delete", "Rotate the secret"]) {
+      assert.equal(await page.locator(".main").getByText(name, { exact: true }).count(), 0, name);
+    }
+    await visit(page, "dead-letters");
+    assert.equal(await button(page, "Send all again").count(), 0);
+    await page.context().close();
   },
 
   async "operators see the sources"() {

@@ -42,10 +42,6 @@ export const call = async (method, path, body, headers = {}) => {
   if (response.ok) return data;
   const problem = new Problem(response.status, data ?? {}, response.headers.get("retry-after"));
   if (response.status === 401 && used === token.value) signOut(problem.message);
-  // A token without the scope for writing shows no more buttons that it cannot use.
-  if (response.status === 403 && method !== "GET" && /scope \w+:write/.test(problem.message)) {
-    may.value = { ...may.value, write: false };
-  }
   throw problem;
 };
 
@@ -66,13 +62,18 @@ export const explore = async () => {
       (answer) => ({ ok: true, answer }),
       (problem) => ({ ok: false, problem }),
     );
-  const [webhooks, sources] = await Promise.all([allowed("/webhooks?limit=1"), allowed("/sources")]);
+  // A preview stores nothing, and needs the same rights as a change.
+  const preview = call("POST", "/webhooks/preview", { webhook: {} }).then(
+    () => true,
+    (problem) => problem.status !== 403,
+  );
+  const [webhooks, sources, write] = await Promise.all([allowed("/webhooks?limit=1"), allowed("/sources"), preview]);
   if (token.value !== asked) return;
   may.value = {
     webhooks: webhooks.ok || webhooks.problem.status !== 403,
     why: webhooks.problem?.message,
     operate: sources.ok,
-    write: true,
+    write,
     tenant: webhooks.answer?.data[0]?.tenant_id,
   };
 };

@@ -84,7 +84,7 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
         ? html`<${Empty} title=${T.noMatch}><p>${T.deliveries.noMatch}</p><${More} pages=${pages} /><//>`
         : html`<${Empty} title=${T.deliveries.emptyTitle}>
             <p>${T.deliveries.empty}</p>
-            <a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>
+            ${may.value.write && html`<a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>`}
           <//>`)}
     ${asks && html`<${AgainDialog} webhook=${webhook} onClose=${() => setAsks(false)} />`}
   </section>`;

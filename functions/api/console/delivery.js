@@ -31,6 +31,7 @@ const Timing = ({ attempt }) => {
 const Explanation = ({ delivery, attempt }) => {
   if (!attempt) {
     return html`<${Note} title=${T.delivery.waiting[delivery.state] ?? T.delivery.noAttempt}>
+      ${T.delivery.waitingHelp[delivery.state] && html`<span class="soft">${T.delivery.waitingHelp[delivery.state]}</span>`}
       ${delivery.deferred_until && html`<span>${T.delivery.deferred(exact(delivery.deferred_until))}</span>`}
     <//>`;
   }

@@ -294,7 +294,6 @@ export const FormPage = ({ webhook, onSaved }) => {
       const saved = webhook
         ? await call("PATCH", `/webhooks/${webhook.id}`, asPatch(request, webhook), { "if-match": `"${webhook.version}"` })
         : await call("POST", "/webhooks", asNew(request, form.secret));
-      for (const warning of saved.warnings ?? []) toast(`${warning.pointer}: ${warning.detail}`);
       onSaved(saved);
     } catch (problem) {
       setError(problem);
@@ -369,12 +368,12 @@ export const FormPage = ({ webhook, onSaved }) => {
     </form>`;
 };
 
-export const EditPage = ({ id }) => {
+export const EditPage = ({ id, onSaved }) => {
   const state = useLoad(() => get(`/webhooks/${id}`), [id]);
   return html`<${Loaded} state=${state} lines=${10}>
-    ${(webhook) => html`<${FormPage} webhook=${webhook} key=${webhook.id} onSaved=${() => {
+    ${(webhook) => html`<${FormPage} webhook=${webhook} key=${webhook.id} onSaved=${(saved) => {
       toast(T.form.saved);
-      location.hash = `#/webhooks/${id}`;
+      onSaved(saved);
     }} />`}
   <//>`;
 };

@@ -34,15 +34,15 @@ const switchTheme = () => {
   localStorage.setItem(THEME, theme.value);
 };
 
-// The webhook that was created last, with its secret, which its page shows once.
-let created = null;
-const onCreated = (webhook) => {
-  created = webhook;
+// The webhook that was saved last. Its page shows the secret and the warnings of the answer once.
+let saved = null;
+const onSaved = (webhook) => {
+  saved = webhook;
   location.hash = `#/webhooks/${webhook.id}`;
 };
 const webhookPage = ({ id, tab }, parameters) => {
-  const fresh = created;
-  created = null;
+  const fresh = saved;
+  saved = null;
   return html`<${WebhookPage} id=${id} tab=${tab} parameters=${parameters} fresh=${fresh} key=${id} />`;
 };
 
@@ -50,9 +50,9 @@ const webhookPage = ({ id, tab }, parameters) => {
 const PAGES = [
   ["overview", "overview", () => html`<${OverviewPage} />`],
   ["webhooks", "webhooks", () => html`<${WebhooksPage} />`],
-  ["webhooks/new", "webhooks", () => html`<${FormPage} onSaved=${onCreated} />`],
+  ["webhooks/new", "webhooks", () => html`<${FormPage} onSaved=${onSaved} />`],
   ["webhooks/:id", "webhooks", webhookPage],
-  ["webhooks/:id/edit", "webhooks", ({ id }) => html`<${EditPage} id=${id} key=${id} />`],
+  ["webhooks/:id/edit", "webhooks", ({ id }) => html`<${EditPage} id=${id} key=${id} onSaved=${onSaved} />`],
   ["webhooks/:id/:tab", "webhooks", webhookPage],
   ["webhooks/:webhook/deliveries/:id", "webhooks", ({ webhook, id }) => html`<${DeliveryPage} webhook=${webhook} id=${id} key=${id} />`],
   ["dead-letters", "dead-letters", () => html`<${LettersPage} />`],

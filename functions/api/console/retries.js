@@ -43,6 +43,6 @@ export const RetryTimeline = ({ policy }) => {
           ${named && html`<text x=${x} y="42" text-anchor=${index ? "middle" : "start"}>${index ? `+${span(time)}` : T.retries.first}</text>`}`;
       })}
     </svg>
-    <figcaption class="small soft">${label}${policy.backoff === "exponential" ? ` ${T.retries.random}` : ""}</figcaption>
+    <figcaption class="small soft">${label}${policy.backoff === "exponential" && gaps.length ? `. ${T.retries.random}` : ""}</figcaption>
   </figure>`;
 };

@@ -108,6 +108,7 @@ export const T = {
       unused: "No deliveries yet",
       listening: "Listening",
     },
+    warnings: "It is saved; please check this",
     tabs: { overview: "Overview", deliveries: "Deliveries", try: "Try it", settings: "Settings" },
     tiles: { rate: "Success rate, 48 hours", calls: "Attempts", errors: "Failed attempts", duration: "Mean duration" },
     attempts: "Attempts",
@@ -205,6 +206,10 @@ export const T = {
       parked: "Parked: the webhook is paused, or its receiver is down",
       held: "Waits for an earlier delivery of the same entity",
       cancelled: "Cancelled: the webhook was disabled or deleted, or the delivery was skipped",
+    },
+    waitingHelp: {
+      parked: "It is sent, oldest first, when the webhook is resumed or a probe of its receiver succeeds.",
+      held: "It is sent after the earlier one succeeds or is skipped.",
     },
     deferred: (at) => `It exceeds the budget of the tenant, and is sent after ${at}.`,
     attempts: "Attempts",

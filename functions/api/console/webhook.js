@@ -108,7 +108,7 @@ const OverviewTab = ({ webhook }) => {
         ? html`<${DeliveryTable} items=${latest.data.data} />`
         : html`<${Empty} title=${T.deliveries.emptyTitle}>
             <p>${T.deliveries.empty}</p>
-            <a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>
+            ${may.value.write && html`<a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>`}
           <//>`)}
     <//>`;
 };
@@ -130,6 +130,7 @@ const TABS = ["", "deliveries", "try", "settings"];
 export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
   const [secret, setSecret] = useState(fresh?.id === id ? fresh.secret : null);
   const [asks, setAsks] = useState(null);
+  const [warnings] = useState(fresh?.id === id ? (fresh.warnings ?? []) : []);
   const state = useLoad(() => findWebhook(id), [id], 5_000);
   const act = async (action) => {
     const answer = await call("POST", `/webhooks/${id}/${action}`, undefined, once());
@@ -158,8 +159,12 @@ export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
           ${acts && html`<a class="button primary" href=${`#/webhooks/${id}/edit`}>${T.edit}</a>`}
         <//>
         <${Advice} webhook=${webhook} act=${act} />
+        ${warnings.length > 0 &&
+        html`<${Note} tone="warn" title=${T.webhook.warnings}>
+          ${warnings.map(({ pointer, detail }) => html`<span><code>${pointer.replace("#/", "")}</code> ${detail}</span>`)}
+        <//>`}
         <nav class="tabs" aria-label=${webhook.name}>
-          ${TABS.filter((name) => !inbound || name === "" || name === "settings").map(
+          ${TABS.filter((name) => (inbound ? name === "" || name === "settings" : name !== "try" || may.value.write)).map(
             (name) => html`<a href=${`#/webhooks/${id}${name && `/${name}`}`} aria-current=${name === tab ? "page" : undefined}>${T.webhook.tabs[name || "overview"]}</a>`,
           )}
         </nav>
