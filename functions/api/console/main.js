@@ -126,7 +126,7 @@ const Signed = () => {
     </div>`;
 };
 
-const App = () => html`${!settings.value ? null : token.value ? html`<${Signed} />` : html`<${SignInPage} />`}<${Toasts} />`;
+const App = () => html`${token.value ? html`<${Signed} />` : settings.value && html`<${SignInPage} />`}<${Toasts} />`;
 
 document.documentElement.lang = T.language;
 document.title = T.product;

@@ -49,9 +49,15 @@ export const start = async () => {
   const query = new URLSearchParams(location.search);
   const answered = query.has("state") && (query.has("code") || query.has("error"));
   if (answered) history.replaceState(null, "", `${location.pathname}#/`);
+  const loading = load(answered ? query : null);
+  // Those who are signed in need not wait for how to sign in.
+  if (answered || !token.value) await loading;
+};
+
+const load = async (query) => {
   try {
     settings.value = await (await fetch(new URL("console/config.json", base))).json();
-    if (answered) await finish(query);
+    if (query) await finish(query);
   } catch (error) {
     ended.value = error.message;
   }
