@@ -101,7 +101,7 @@ def line(arrival: Arrival) -> str:
 def what_next(stack: Stack, webhook: dict) -> str:
     """Returns what a newcomer may try. The tokens are in a file: on the screen their 600 characters hide the rest."""
     env = os.path.relpath(write_env(stack, webhook["id"]))
-    token = stack.issuer.token(TENANT, ["ADMIN"])
+    token = stack.issuer.token(TENANT, ["ADMIN", "OPERATOR"])
     return textwrap.dedent(f"""
         Open the console, signed in:
 

@@ -296,6 +296,20 @@ const tests = {
     await other.context().close();
   },
 
+  async "an event explains why a webhook does not get it"() {
+    const page = await signedIn(admin);
+    await visit(page, "events");
+    await page.getByRole("link", { name: "part.made" }).first().click();
+    await page.getByLabel("Webhook", { exact: true }).selectOption({ label: "Shipping" });
+    await button(page, "Explain").click();
+    await shows(page, "The webhook does not get this event");
+    await shows(page, "does not hold");
+    await page.getByLabel("Webhook", { exact: true }).selectOption({ label: "Parts for the warehouse" });
+    await button(page, "Explain").click();
+    await shows(page, "The webhook gets this event");
+    await page.context().close();
+  },
+
   async "a viewer changes nothing"() {
     const page = await signedIn(settings.viewer);
     await visit(page, "webhooks");

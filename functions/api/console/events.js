@@ -1,11 +1,13 @@
 // Stored events, and what changed.
 
 import { html, useState } from "./vendor/vendor.js";
-import { get, useLoad, usePages } from "./api.js";
+import { call, get, useLoad, usePages } from "./api.js";
 import { Changes } from "./delivery.js";
 import { writeJson } from "./exact.js";
-import { Bones, Card, Code, Copy, Empty, Facts, Failure, FullTime, Head, Loaded, More, Tags, Time } from "./parts.js";
+import { Badge, Bones, Button, Card, Code, Copy, Empty, Facts, Failure, FullTime, Head, Loaded, More, Note, Tags, Time } from "./parts.js";
+import { may } from "./session.js";
 import { T } from "./texts.js";
+import { allWebhooks } from "./webhooks.js";
 
 export const EventsPage = ({ type: asked }) => {
   const [type, setType] = useState(asked);
@@ -54,6 +56,42 @@ export const EventsPage = ({ type: asked }) => {
     </section>`;
 };
 
+// Why a webhook gets the event, or why not.
+const Explain = ({ event }) => {
+  const webhooks = useLoad(allWebhooks, []);
+  const [id, setId] = useState("");
+  const [answer, setAnswer] = useState(null);
+  const ask = async () => {
+    try {
+      setAnswer({ found: await call("POST", `/webhooks/${id}/explain`, { event_id: event.id }) });
+    } catch (error) {
+      setAnswer({ error });
+    }
+  };
+  const outbound = (webhooks.data ?? []).filter((webhook) => webhook.direction !== "inbound");
+  if (!may.value.write || !outbound.length) return null;
+  return html`<${Card} title=${T.explain.title} hint=${T.explain.help}>
+    <div class="stack">
+      <div class="row tight">
+        <select class="choose" aria-label=${T.letters.webhook} value=${id} onChange=${(change) => { setId(change.target.value); setAnswer(null); }}>
+          <option value="">${T.explain.choose}</option>
+          ${outbound.map((webhook) => html`<option value=${webhook.id}>${webhook.name}</option>`)}
+        </select>
+        ${id && html`<${Button} onClick=${ask}>${T.explain.ask}<//>`}
+      </div>
+      ${answer?.error && html`<${Failure} error=${answer.error} />`}
+      ${answer?.found &&
+      html`<${Note} role="status" tone=${answer.found.wants ? "good" : "warn"} title=${answer.found.wants ? T.explain.wants : T.explain.not}>
+        ${answer.found.error && html`<span class="fault">${answer.found.error}</span>`}
+        ${answer.found.conditions.map(
+          ({ condition, holds, detail }) => html`<span><${Badge} tone=${holds ? "good" : "bad"}>${holds ? T.explain.holds : T.explain.fails}<//> <code>${condition}</code> <span class="soft">${detail}</span></span>`,
+        )}
+        ${!answer.found.conditions.length && html`<span class="soft">${T.explain.unconditional}</span>`}
+      <//>`}
+    </div>
+  <//>`;
+};
+
 export const EventPage = ({ id }) => {
   const state = useLoad(() => get(`/events/${id}`), [id]);
   return html`<${Loaded} state=${state} lines=${6}>
@@ -74,6 +112,7 @@ export const EventPage = ({ id }) => {
         <//>
         <${Card} title=${T.event.changes}><${Changes} event=${event} /><//>
       </div>
+      <${Explain} event=${event} />
       ${event.data.value && event.data.old_value && html`<${Card} title=${T.event.value}><${Code} text=${writeJson(event.data.value, 2)} label=${T.event.value} /><//>`}`}
   <//>`;
 };

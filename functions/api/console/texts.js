@@ -290,6 +290,18 @@ export const T = {
     empty: "Changes in the tables of the sources and published events appear here, for as long as the deployment stores them.",
   },
 
+  explain: {
+    title: "Does a webhook get it?",
+    help: "Checks every condition, with the webhook's current settings",
+    choose: "Choose a webhook",
+    ask: "Explain",
+    wants: "The webhook gets this event",
+    not: "The webhook does not get this event",
+    holds: "holds",
+    fails: "does not hold",
+    unconditional: "It has no conditions.",
+  },
+
   letters: {
     title: "Dead letters",
     sub: "Deliveries that were given up. They can be sent again for 30 days.",
