@@ -97,6 +97,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     let _ = proxy.calls();
     let path = |rest: &str| format!("/webhooks/{}{rest}", first["id"].as_str().unwrap());
     let write: &[&str] = &["BatchGetItem", "BatchGetItem", "TransactWriteItems"];
+    let lanes: &[&str] = &["Query"; 4];
     for (method, path, body, calls) in [
         (
             Method::POST,
@@ -106,11 +107,12 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             &["UpdateItem", "CreateSecret", "BatchGetItem", "TransactWriteItems", "Query", "Query"][..],
         ),
         (Method::GET, path(""), json!({}), &["BatchGetItem"]),
-        // One call for the webhooks, one for their statistics.
+        // One call for the webhooks, one for their statistics and breakers.
         (Method::GET, "/webhooks".to_owned(), json!({}), &["Query", "BatchGetItem"]),
         (Method::PATCH, path(""), json!({"name": "m"}), write),
-        (Method::POST, path("/pause"), json!({}), write),
-        (Method::POST, path("/pause"), json!({}), &["BatchGetItem"]),
+        // One for each lane of parked deliveries, which only a webhook has that may have some.
+        (Method::POST, path("/pause"), json!({}), &[write, lanes].concat()),
+        (Method::POST, path("/pause"), json!({}), &["BatchGetItem", "Query", "Query", "Query", "Query"]),
         // One for the sources, one for the example in the catalog.
         (Method::POST, "/webhooks/preview".to_owned(), json!({"webhook": webhook()}), &["Query", "GetItem"]),
         (Method::POST, path("/preview"), json!({}), &["BatchGetItem", "Query", "GetItem"]),
@@ -128,6 +130,10 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
                 "BatchGetItem",
                 "TransactWriteItems",
                 "UpdateSecretVersionStage",
+                "Query",
+                "Query",
+                "Query",
+                "Query",
             ],
         ),
         (Method::POST, path("/explain"), json!({"sample": {}}), &["BatchGetItem", "Query", "GetItem"]),
@@ -161,7 +167,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             Method::POST,
             path("/restore"),
             json!({}),
-            &["BatchGetItem", "BatchGetItem", "RestoreSecret", "BatchGetItem", "TransactWriteItems"],
+            &[&["BatchGetItem", "BatchGetItem", "RestoreSecret", "BatchGetItem", "TransactWriteItems"], lanes].concat(),
         ),
     ] {
         let (status, _, answer) = api.call(method.clone(), &path, &body).await;

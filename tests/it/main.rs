@@ -18,6 +18,7 @@ mod events;
 mod examples;
 mod expiry;
 mod fanout;
+mod health;
 mod inbound;
 mod jobs;
 mod ledger;

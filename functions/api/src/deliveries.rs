@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aws::registry::RunningTest;
+use aws::registry::{RunningTest, WebhookRecord};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Timing, Verdict};
+use domain::delivery::health::parked_until;
 use domain::delivery::{Delivery, State as DeliveryState};
 use domain::event::types::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
@@ -35,7 +36,8 @@ pub(crate) struct DeliveryBody {
     test: bool,
     /// How many times a finished delivery was redelivered.
     cycle: u32,
-    /// When its next attempt is due.
+    /// When its next attempt is due. For a parked delivery: when the next probe is due, or when parked deliveries are
+    /// sent next; `null` while the webhook is paused manually.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
     /// When its first attempt becomes possible, if it exceeded the tenant's budget.
@@ -71,6 +73,16 @@ pub(crate) struct AttemptBody {
     /// Identifies the secret that signed the request.
     #[schema(value_type = String)]
     secret_fingerprint: Fingerprint,
+}
+
+impl DeliveryBody {
+    /// Adds until when a parked delivery waits, which its webhook's breaker decides.
+    pub(crate) fn of_webhook(mut self, record: &WebhookRecord) -> Self {
+        if self.state == DeliveryState::Parked {
+            self.next_at = self.next_at.or_else(|| parked_until(&record.webhook, record.breaker.as_ref()));
+        }
+        self
+    }
 }
 
 /// A test that has not been attempted yet.

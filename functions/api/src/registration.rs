@@ -8,6 +8,8 @@
 use aws::StoreError;
 use aws::registry::WebhookRecord;
 use aws::rounds::{ROUNDS, pause};
+use domain::delivery::breaker::{Breaker, BreakerState, is_released_by_write};
+use domain::delivery::health::may_be_parked;
 use domain::delivery::notices::lifecycle_events;
 use domain::webhook::Webhook;
 use domain::webhook::authorization::origin::SetBy;
@@ -21,6 +23,7 @@ use crate::tenant_keys;
 pub(crate) mod authorization;
 pub(crate) mod create;
 mod field_names;
+pub(crate) mod health;
 pub(crate) mod input;
 pub(crate) mod lifecycle;
 pub(crate) mod other_names;
@@ -71,6 +74,9 @@ pub(crate) async fn change(
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
+                if is_released_by_write(&record.webhook) && may_be_parked(&before, record.breaker.as_ref()) {
+                    record.breaker = Some(Breaker::new(BreakerState::Draining, record.webhook.audit.updated_at));
+                }
                 let Webhook { id, tenant, .. } = &record.webhook;
                 tracing::info!(webhook.id = %id, tenant.id = %tenant, by = admin.subject, "webhook changed");
                 return Ok(record);
@@ -105,7 +111,7 @@ pub(crate) async fn visible(app: &App, admin: &Admin, id: &str) -> Result<Webhoo
 async fn visible_even_deleted(app: &App, admin: &Admin, id: &str) -> Result<WebhookRecord, Problem> {
     let not_found = || Problem::NotFound("webhook");
     let id = id.parse().map_err(|_| not_found())?;
-    let record = app.registry.webhook(&admin.tenant, id).await?.ok_or_else(not_found)?;
+    let record = app.ledger.webhook(&app.registry, &admin.tenant, id).await?.ok_or_else(not_found)?;
     if is_visible(admin, &record.webhook) { Ok(record) } else { Err(not_found()) }
 }
 

@@ -142,7 +142,7 @@ pub async fn attempt(
         }
         (Decision::Attempt { probe, .. }, Turn::At(at), Some(webhook)) => {
             let until = deadline + LEASE_MARGIN;
-            if probe && app.ledger.claim_probe(message.webhook, until, app.clock.now()).await? == Written::TooLate {
+            if probe && app.ledger.claim_probe(webhook, until, app.clock.now()).await? == Written::TooLate {
                 (stopped(State::Parked, None), None, false)
             } else {
                 let wait = Duration::try_from(at.duration_since(app.clock.now())).unwrap_or_default();

@@ -6,8 +6,8 @@ use aws::StoreError;
 use aws::ledger::Loaded;
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
-use domain::delivery::breaker::{Observation, Reaction, SLOW, react};
-use domain::delivery::notices::{ITSELF, lifecycle_events};
+use domain::delivery::breaker::{Breaker, Observation, Reaction, SLOW, react};
+use domain::delivery::notices::{ITSELF, failing_event, lifecycle_events, recovered_event};
 use domain::id::WebhookId;
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Pause, Webhook};
@@ -29,6 +29,8 @@ pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool, boo
             continue;
         }
         seen.attempts += 1;
+        seen.succeeded |= matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted);
+        seen.status = outcome.status;
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
         if probe && outcome.verdict.tells_of_receiver() {
@@ -53,7 +55,9 @@ pub(crate) async fn apply_reactions(
         let failed_probes = breaker.map_or(0, |breaker| breaker.failed_probes);
         let done = match reaction {
             Reaction::MarkSlow => app.ledger.mark_slow(id, now).await,
-            Reaction::Open => app.ledger.open_breaker(id, now).await.map(|_| ()),
+            Reaction::Open => app.ledger.open_breaker(webhook, now).await.map(|_| ()),
+            Reaction::ReportFailing => report_failing(app, webhook, statistics, seen.status, now).await,
+            Reaction::ReportRecovered => report_recovered(app, webhook, breaker, now).await,
             Reaction::StayOpen => app.ledger.keep_open(id, failed_probes + 1, now).await.map(|_| ()),
             Reaction::ResetFailures => app.registry.reset_failures(id).await,
             Reaction::Close => app.ledger.close_breaker(id, now).await.map(|_| ()),
@@ -76,6 +80,30 @@ pub(crate) async fn apply_reactions(
             Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "reaction failed; it will be retried"),
         }
     }
+}
+
+/// Publishes that the webhook's deliveries fail, once for each series of failures.
+async fn report_failing(
+    app: &App,
+    webhook: &Webhook,
+    statistics: &Statistics,
+    status: Option<u16>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(event) = failing_event(webhook, statistics, status, now) else { return Ok(()) };
+    app.webhooks.report_failing(webhook, statistics.failing_since.unwrap_or(now), &event, now).await
+}
+
+/// Publishes that the failures that were reported have ended.
+async fn report_recovered(
+    app: &App,
+    webhook: &Webhook,
+    breaker: Option<&Breaker>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(since) = breaker.and_then(|breaker| breaker.failing_since) else { return Ok(()) };
+    let Some(event) = recovered_event(webhook, since, now) else { return Ok(()) };
+    app.webhooks.report_recovered(webhook, since, &event, now).await
 }
 
 /// Changes the current version of a webhook, and publishes the change to its tenant's other webhooks. Writes nothing if

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use aws::StoreError;
 use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
 use aws::queue::Outgoing;
-use domain::delivery::breaker::{BreakerState, RUN, next_look, pace};
+use domain::delivery::breaker::{BreakerState, RUN, after_look, pace};
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
@@ -87,22 +87,23 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
 }
 
 /// Processes a due breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
-/// deliveries, oldest first, spread over the time until the next run.
+/// deliveries, oldest first, spread over the time until the next run, and notes when none is left.
 async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
-    let draining = due.breaker.state == BreakerState::Draining;
-    let (count, apart) = if draining { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
-    let again_at = now + if draining { RUN } else { OVERDUE_AFTER };
-    if app.ledger.postpone_breaker(&due, again_at, due.breaker.drained + u32::from(draining)).await? == Written::TooLate
-    {
+    let releases = due.breaker.state != BreakerState::Open;
+    let (count, apart) = if releases { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
+    let again_at = now + if releases { RUN } else { OVERDUE_AFTER };
+    let drained = due.breaker.drained + u32::from(releases);
+    let Some(breaker) = app.ledger.postpone_breaker(&due, again_at, drained).await? else {
         swept.taken += 1;
         return Ok(());
-    }
+    };
     swept.attended += 1;
     let parked = app.ledger.parked(due.webhook, count, now).await?;
+    let after = after_look(&breaker, !parked.is_empty(), now);
+    if after != breaker {
+        app.ledger.rest_breaker(due.webhook, &breaker, &after).await?;
+    }
     if parked.is_empty() {
-        if draining {
-            app.ledger.rest_breaker(&due, again_at, next_look(due.breaker.since, now)).await?;
-        }
         return Ok(());
     }
     let delays = (0_u32..).map(|number| apart * number);

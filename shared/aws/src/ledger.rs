@@ -27,6 +27,7 @@ mod due_index;
 mod flow;
 pub mod jobs;
 mod list;
+mod webhooks;
 
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};

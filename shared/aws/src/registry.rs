@@ -21,12 +21,12 @@ mod idempotency;
 mod rates;
 mod signing_keys;
 mod sources;
-mod statistics;
+pub(crate) mod statistics;
 mod tests_running;
 mod usage;
 mod webhook_item;
 mod webhook_writer;
-mod webhooks;
+pub(crate) mod webhooks;
 
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};

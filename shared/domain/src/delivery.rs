@@ -27,6 +27,7 @@ pub mod chain;
 pub mod dead_letter;
 pub mod decide;
 pub mod fault;
+pub mod health;
 pub mod job;
 pub mod message;
 pub mod notices;
@@ -256,8 +257,8 @@ impl Progress {
             })),
             State::Exhausted => Some(Waits::Due(now + OVERDUE_AFTER)),
             State::Parked => Some(Waits::Parked),
-            // A held delivery is released when the one before it ends.
-            State::Held | State::Delivered | State::Cancelled | State::Failed => None,
+            State::Held => Some(Waits::Held),
+            State::Delivered | State::Cancelled | State::Failed => None,
         }
     }
 
@@ -283,6 +284,8 @@ pub enum Waits {
     Due(Timestamp),
     /// With the webhook's other parked deliveries, until they are released.
     Parked,
+    /// With the webhook's other held deliveries, where they are counted. Each is released when the one before it ends.
+    Held,
 }
 
 /// Returns whether a delayed message can cover the time from `now` to `then`.

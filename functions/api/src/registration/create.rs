@@ -57,7 +57,7 @@ pub(crate) async fn create(
     }
     let webhook = store(app, webhook, &secret, authorizing.as_ref(), first_try).await?;
     tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, by = admin.subject, "webhook created");
-    Ok((WebhookRecord { webhook, statistics: Statistics::default() }, secret))
+    Ok((WebhookRecord { webhook, statistics: Statistics::default(), breaker: None }, secret))
 }
 
 /// Stores the secrets of a new webhook and then the webhook: a webhook without a secret could not be delivered to, while

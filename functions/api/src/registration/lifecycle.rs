@@ -2,8 +2,10 @@
 //! secret.
 
 use aws::StoreError;
+use aws::ledger::Written;
 use aws::registry::WebhookRecord;
 use aws::rounds::{self, ROUNDS};
+use domain::delivery::breaker::{Breaker, BreakerState};
 use domain::signing::secret::WebhookSecret;
 use domain::value::Value;
 use domain::webhook::settings::Direction;
@@ -42,7 +44,10 @@ pub(crate) async fn resume(app: &App, admin: &Admin, id: &str, if_match: IfMatch
     // The write of a webhook that was paused has done both. The failures first: with them, the next one would open the
     // breaker again.
     reset_failures(app, &mut record).await?;
-    app.ledger.close_breaker(record.webhook.id, app.clock.now()).await?;
+    let now = app.clock.now();
+    if app.ledger.close_breaker(record.webhook.id, now).await? == Written::Yes {
+        record.breaker = Some(Breaker::new(BreakerState::Draining, now));
+    }
     Ok(record)
 }
 

@@ -19,6 +19,8 @@ use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{Object, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::health::HealthBody;
+
 /// A webhook: the fields that a caller can set, and those that only Dynahook sets. `docs/use/webhooks.md` describes
 /// both.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -110,8 +112,8 @@ pub(crate) struct WebhookBody {
 
 impl WebhookBody {
     /// Returns what responses show of a webhook; `public_url` is the address of this API.
-    pub(crate) fn new(record: WebhookRecord, public_url: &str) -> Self {
-        let WebhookRecord { webhook, statistics } = record;
+    pub(crate) fn new(record: WebhookRecord, health: Option<HealthBody>, public_url: &str) -> Self {
+        let WebhookRecord { webhook, statistics, .. } = record;
         let (is_active, is_deleted, state) = (webhook.is_active(), webhook.is_deleted(), webhook.state() as u8);
         let signing_keys_url =
             webhook.key_owner().map(|owner| format!("{public_url}/.well-known/webhooks/{owner}/keys.json"));
@@ -142,7 +144,7 @@ impl WebhookBody {
             authorization,
             paused_at: pause.map(|pause| pause.at),
             pause_reason: pause.map(Pause::reason),
-            counters: Counters::from(statistics),
+            counters: Counters::new(statistics, health),
             version: audit.version,
             schema_version: SCHEMA_VERSION,
             registered: audit.created_at,
@@ -169,9 +171,12 @@ impl WebhookBody {
     }
 }
 
-/// Totals of a webhook's attempts.
+/// What a webhook's deliveries change: totals of their attempts, and its health.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Counters {
+    /// Whether its deliveries arrive, fail or wait. `null` if it sends nothing, because it is inbound, disabled or
+    /// deleted.
+    health: Option<HealthBody>,
     /// When the last attempt was made.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivery_at: Option<Timestamp>,
@@ -189,10 +194,11 @@ pub(crate) struct Counters {
     last_error: Option<String>,
 }
 
-impl From<Statistics> for Counters {
-    fn from(statistics: Statistics) -> Self {
+impl Counters {
+    fn new(statistics: Statistics, health: Option<HealthBody>) -> Self {
         let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
         Self {
+            health,
             last_delivery_at: statistics.last_delivery_at,
             last_delivery_status: statistics.last_delivery_status,
             consecutive_failures,
@@ -291,11 +297,11 @@ pub(crate) mod tests {
             pause: None,
             audit: Audit::created(Timestamp::UNIX_EPOCH, "anna"),
         };
-        WebhookRecord { webhook, statistics: Statistics { total_calls: 3, ..Statistics::default() } }
+        WebhookRecord { webhook, statistics: Statistics { total_calls: 3, ..Statistics::default() }, breaker: None }
     }
 
     fn shown(settings: Value) -> Value {
-        serde_json::to_value(WebhookBody::new(record(settings), "https://api.example")).unwrap()
+        serde_json::to_value(WebhookBody::new(record(settings), None, "https://api.example")).unwrap()
     }
 
     #[test]
@@ -327,7 +333,7 @@ pub(crate) mod tests {
         for (by_failures, reason) in [(true, "failures"), (false, "manual")] {
             let mut record = record(json!({"name": "n"}));
             record.webhook.pause = Some(Pause { at: Timestamp::UNIX_EPOCH, by_failures });
-            let shown = serde_json::to_value(WebhookBody::new(record, "")).unwrap();
+            let shown = serde_json::to_value(WebhookBody::new(record, None, "")).unwrap();
             assert_eq!(
                 (&shown["pause_reason"], &shown["state"]),
                 (&json!(reason), &json!(if by_failures { 3 } else { 2 }))

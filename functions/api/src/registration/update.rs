@@ -52,7 +52,7 @@ async fn update(
     let names = NamesSent::of(&input);
     let (brought, faults) = Brought::take(app, admin, id, &mut input).await?;
     let record = change_bringing(app, admin, id, if_match, brought, |record, app| {
-        let current = WebhookBody::new(record.clone(), &app.public_url);
+        let current = WebhookBody::new(record.clone(), None, &app.public_url);
         let reading = read(app, &record.webhook, &current, input.clone()).with(faults.clone());
         record.webhook.settings = reading.map_faults(|fault| names.at_sent(fault)).finish()?;
         if input::activates(&input) {

@@ -45,10 +45,11 @@ pub(super) async fn list(
     Path(id): Path<String>,
     Query(filter): Query<DeliveryQuery>,
 ) -> Result<Json<DeliveryList>, Problem> {
-    let webhook = visible(&app, &admin, &id).await?.webhook;
+    let record = visible(&app, &admin, &id).await?;
     let (range, limit) = filter.range(app.clock.now())?;
-    let page = app.ledger.deliveries(webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
-    let mut data = page.deliveries.into_iter().map(DeliveryBody::from).collect();
+    let page = app.ledger.deliveries(record.webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
+    let shown = |delivery| DeliveryBody::from(delivery).of_webhook(&record);
+    let mut data = page.deliveries.into_iter().map(shown).collect();
     let cut = fit(&mut data).map(|last: &DeliveryBody| last.id);
     Ok(Json(DeliveryList { data, next_cursor: cut.or(page.next) }))
 }
@@ -63,15 +64,16 @@ pub(super) async fn get(
     admin: Admin,
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<Json<DeliveryBody>, Problem> {
-    let webhook = visible(&app, &admin, &id).await?.webhook;
-    match find(&app, &webhook, &delivery).await {
+    let record = visible(&app, &admin, &id).await?;
+    let webhook = &record.webhook;
+    match find(&app, webhook, &delivery).await {
         Err(Problem::NotFound(what)) => {
             let Ok(delivery) = delivery.parse() else { return Err(Problem::NotFound(what)) };
             let test = app.registry.running_test(&webhook.tenant, delivery, app.clock.now()).await?;
             let test = test.filter(|test| test.webhook == webhook.id).ok_or(Problem::NotFound(what))?;
             Ok(Json(test.into()))
         }
-        found => Ok(Json(found?.into())),
+        found => Ok(Json(DeliveryBody::from(found?).of_webhook(&record))),
     }
 }
 

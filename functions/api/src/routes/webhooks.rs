@@ -29,7 +29,7 @@ use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::input::{Input, NewWebhook};
 use crate::registration::representation::{WebhookBody, WebhookList};
 use crate::registration::warnings::{self, ChangedWebhook, WebhookWithSecret};
-use crate::registration::{create as registering, input, is_visible, lifecycle, update, visible};
+use crate::registration::{create as registering, health, input, is_visible, lifecycle, update, visible};
 use crate::responses::{Changed, ChangedWithWarnings, changed, with_secret, with_warnings};
 
 pub mod actions;
@@ -60,7 +60,7 @@ pub(super) async fn create(
     let location = format!("{}/api/v1/integration/webhooks/{}", app.public_url, record.webhook.id);
     let location = HeaderValue::from_str(&location).ok().map(|location| (LOCATION, location));
     let warnings = warnings::of(&app, &record.webhook).await;
-    let mut response = with_secret(&app, record, &secret, warnings, StatusCode::CREATED).into_response();
+    let mut response = with_secret(&app, record, &secret, warnings, StatusCode::CREATED).await.into_response();
     response.headers_mut().extend(location);
     Ok(response)
 }
@@ -200,8 +200,10 @@ pub(super) async fn list(
         return Err(Problem::Invalid(vec![Fault::parameter("state", "must be 1, 2 or 3")]));
     }
     let wanted = |webhook: &Webhook| is_visible(&admin, webhook) && filter.wants(webhook);
-    let page = app.registry.webhooks(&admin.tenant, cursor, limit, wanted).await?;
-    let data: Vec<_> = page.webhooks.into_iter().map(|record| WebhookBody::new(record, &app.public_url)).collect();
+    let page = app.ledger.webhooks(&app.registry, &admin.tenant, cursor, limit, wanted).await?;
+    let health = health::of_all(&app, &page.webhooks).await;
+    let shown = |(record, health)| WebhookBody::new(record, health, &app.public_url);
+    let data: Vec<_> = page.webhooks.into_iter().zip(health).map(shown).collect();
     let next_cursor = data.last().filter(|_| page.more).map(WebhookBody::id);
     Ok(Json(WebhookList { data, next_cursor }))
 }
@@ -211,7 +213,7 @@ pub(super) async fn list(
     responses((status = 200, description = "The webhook; its version is the ETag", body = WebhookBody)))]
 pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin, Path(id): Path<String>) -> Result<Changed, Problem> {
     let record = visible(&app, &admin, &id).await?;
-    Ok(changed(&app, record))
+    Ok(changed(&app, record).await)
 }
 
 /// Changes a webhook
@@ -233,7 +235,7 @@ pub(super) async fn patch(
     let names = input::names_events(&input);
     let record = update::merge(&app, &admin, &id, if_match, input).await?;
     let warnings = if names { warnings::of(&app, &record.webhook).await } else { Vec::new() };
-    Ok(with_warnings(&app, record, warnings))
+    Ok(with_warnings(&app, record, warnings).await)
 }
 
 /// Replaces a webhook's settings
@@ -253,7 +255,7 @@ pub(super) async fn put(
 ) -> Result<ChangedWithWarnings, Problem> {
     let record = update::replace(&app, &admin, &id, if_match, input).await?;
     let warnings = warnings::of(&app, &record.webhook).await;
-    Ok(with_warnings(&app, record, warnings))
+    Ok(with_warnings(&app, record, warnings).await)
 }
 
 /// Deletes a webhook

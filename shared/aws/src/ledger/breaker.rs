@@ -2,16 +2,18 @@
 //! same lanes.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
+use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update};
+use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe, rare_look};
 use domain::id::WebhookId;
+use domain::webhook::Webhook;
 use jiff::Timestamp;
 
-use super::breaker_item::{BreakerItem, KIND, breaker_key, webhook_pk};
+use super::breaker_item::{BreakerItem, KIND, breaker_key, read};
 use super::delivery_item::{DUE_SHARDS, due_lane};
 use super::{Ledger, Written, written};
 use crate::StoreError;
-use crate::items::{Item, from_item, number, text, to_item};
+use crate::error::is_conflict;
+use crate::items::{Item, from_item, number, text};
 
 /// A breaker that is due for the sweep.
 #[derive(Debug, Clone)]
@@ -37,25 +39,65 @@ impl DueBreaker {
 
 /// Returns the write that releases a webhook's parked deliveries. It is part of the transaction with the write that
 /// causes it, so both happen or neither.
-pub(crate) fn draining(table: &str, webhook: WebhookId, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
-    let item = BreakerItem {
-        pk: webhook_pk(webhook),
-        sk: "BREAKER".to_owned(),
-        kind: KIND.to_owned(),
-        webhook,
-        breaker_state: BreakerState::Draining,
-        since: now.as_millisecond(),
-        failed_probes: 0,
-        probe_at: None,
-        probe_until: None,
-        drained: 0,
-        slow_until: None,
-        lane: Some(lane(webhook)),
-        lane_at: Some(now.as_millisecond()),
-    };
-    let put = Put::builder().table_name(table).set_item(Some(to_item(&item)?)).build();
-    let put = put.map_err(|error| StoreError::inconsistent("a request", error))?;
-    Ok(TransactWriteItem::builder().put(put).build())
+pub(crate) fn draining(table: &str, webhook: &Webhook, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(breaker_key(webhook.id)))
+        .update_expression(
+            "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :draining, since = :now, \
+             failed_probes = :zero, drained = :zero, lane = :lane, lane_at = :now \
+             REMOVE probe_at, probe_until, slow_until",
+        )
+        .expression_attribute_values(":kind", text(KIND))
+        .expression_attribute_values(":webhook", text(webhook.id.to_string()))
+        .expression_attribute_values(":tenant", text(webhook.tenant.as_str()))
+        .expression_attribute_values(":draining", state(BreakerState::Draining))
+        .expression_attribute_values(":now", number(now.as_millisecond()))
+        .expression_attribute_values(":zero", number(0))
+        .expression_attribute_values(":lane", text(lane(webhook.id)));
+    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
+/// Returns the write that notes that failures since `since` are reported; unless failures have been reported already. It
+/// is part of the transaction that publishes the report. The row enters the lane, where operators find it.
+pub(crate) fn failing(
+    table: &str,
+    webhook: &Webhook,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(breaker_key(webhook.id)))
+        .update_expression(
+            "SET kind = :kind, webhook = :webhook, tenant = :tenant, failing_since = :failing, since = if_not_exists(since, :now), \
+             breaker_state = if_not_exists(breaker_state, :closed), lane = :lane, lane_at = if_not_exists(lane_at, :look)",
+        )
+        .condition_expression("attribute_not_exists(failing_since)")
+        .expression_attribute_values(":kind", text(KIND))
+        .expression_attribute_values(":webhook", text(webhook.id.to_string()))
+        .expression_attribute_values(":tenant", text(webhook.tenant.as_str()))
+        .expression_attribute_values(":failing", number(since.as_millisecond()))
+        .expression_attribute_values(":closed", state(BreakerState::Closed))
+        .expression_attribute_values(":now", number(now.as_millisecond()))
+        .expression_attribute_values(":look", number(rare_look(now).as_millisecond()))
+        .expression_attribute_values(":lane", text(lane(webhook.id)));
+    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
+/// Returns the write that notes that the failures since `since` have ended; unless that is noted already. It is part of
+/// the transaction that publishes it.
+pub(crate) fn recovered(table: &str, webhook: WebhookId, since: Timestamp) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(breaker_key(webhook)))
+        .update_expression("REMOVE failing_since")
+        .condition_expression("failing_since = :failing")
+        .expression_attribute_values(":failing", number(since.as_millisecond()));
+    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
 }
 
 fn lane(webhook: WebhookId) -> String {
@@ -68,12 +110,12 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn open_breaker(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn open_breaker(&self, webhook: &Webhook, now: Timestamp) -> Result<Written, StoreError> {
         let probe_at = number(next_probe(0, now).as_millisecond());
         let update = self
-            .breaker(webhook)
+            .breaker(webhook.id)
             .update_expression(
-                "SET kind = :kind, webhook = :webhook, breaker_state = :open, since = :now, failed_probes = :zero, \
+                "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :open, since = :now, failed_probes = :zero, \
                  probe_at = :probe_at, lane = :lane, lane_at = :probe_at, drained = :zero REMOVE probe_until",
             )
             .condition_expression("attribute_not_exists(breaker_state) OR breaker_state <> :open")
@@ -89,21 +131,24 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn claim_probe(
         &self,
-        webhook: WebhookId,
+        webhook: &Webhook,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
+        // A webhook that failures paused is probed even if the write that should have opened its breaker failed.
+        let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
+        let closed = if paused { "breaker_state <> :open" } else { "attribute_not_exists(breaker_state)" };
         let update = self
-            .breaker(webhook)
+            .breaker(webhook.id)
             .update_expression(
-                "SET kind = :kind, webhook = :webhook, breaker_state = :open, since = if_not_exists(since, :now), \
+                "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :open, since = if_not_exists(since, :now), \
                  probe_until = :until, lane = :lane, lane_at = :until",
             )
-            .condition_expression(
-                "attribute_not_exists(breaker_state) OR (breaker_state = :open \
+            .condition_expression(format!(
+                "{closed} OR (breaker_state = :open \
                  AND (attribute_not_exists(probe_at) OR probe_at <= :now) \
                  AND (attribute_not_exists(probe_until) OR probe_until <= :now))",
-            )
+            ))
             .expression_attribute_values(":until", number(until.as_millisecond()));
         written(of_webhook(update, webhook, now)).await
     }
@@ -183,52 +228,57 @@ impl Ledger {
     }
 
     /// Moves the due time of a breaker, unless another sweep or an attempt came first. `drained` counts the runs that
-    /// release parked deliveries.
+    /// release parked deliveries. Returns the breaker as it is now, or `None` if the write came too late.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable.
+    /// If the table is unavailable or the item cannot be read.
     pub async fn postpone_breaker(
         &self,
         due: &DueBreaker,
         until: Timestamp,
         drained: u32,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<Option<Breaker>, StoreError> {
         let update = self
             .breaker(due.webhook)
             .update_expression("SET lane_at = :until, drained = :drained")
             .condition_expression("lane_at = :seen")
             .expression_attribute_values(":until", number(until.as_millisecond()))
             .expression_attribute_values(":drained", number(drained))
-            .expression_attribute_values(":seen", number(due.seen_lane_at));
-        written(update).await
+            .expression_attribute_values(":seen", number(due.seen_lane_at))
+            .return_values(ReturnValue::AllNew);
+        match update.send().await {
+            Ok(answer) => Ok(Some(read(answer.attributes.unwrap_or_default())?.1)),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(StoreError::unavailable(&error)),
+        }
     }
 
-    /// Sets when the sweep looks again at a closed breaker without parked deliveries, unless the breaker was opened or
-    /// closed again since the sweep moved it to `moved_to`. With `None`, the sweep does not look again.
+    /// Writes the state and the next look of a breaker, unless it has changed since [`postpone_breaker`] returned it.
+    /// Without a next look, the sweep does not look again.
+    ///
+    /// [`postpone_breaker`]: Self::postpone_breaker
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
     pub async fn rest_breaker(
         &self,
-        due: &DueBreaker,
-        moved_to: Timestamp,
-        next_look: Option<Timestamp>,
+        webhook: WebhookId,
+        before: &Breaker,
+        after: &Breaker,
     ) -> Result<Written, StoreError> {
-        let update = self.breaker(due.webhook);
-        let update = match next_look {
+        let update = self.breaker(webhook).expression_attribute_values(":to", state(after.state));
+        let update = match after.look_at {
             Some(at) => update
-                .update_expression("SET lane_at = :at")
+                .update_expression("SET breaker_state = :to, lane_at = :at")
                 .expression_attribute_values(":at", number(at.as_millisecond())),
-            None => update
-                .update_expression("SET breaker_state = :closed REMOVE lane, lane_at")
-                .expression_attribute_values(":closed", state(BreakerState::Closed)),
+            None => update.update_expression("SET breaker_state = :to REMOVE lane, lane_at"),
         };
         let update = update
-            .condition_expression("breaker_state = :draining AND lane_at = :seen")
-            .expression_attribute_values(":draining", state(BreakerState::Draining))
-            .expression_attribute_values(":seen", number(moved_to.as_millisecond()));
+            .condition_expression("breaker_state = :from AND lane_at = :seen")
+            .expression_attribute_values(":from", state(before.state))
+            .expression_attribute_values(":seen", number(before.look_at.unwrap_or_default().as_millisecond()));
         written(update).await
     }
 
@@ -238,13 +288,14 @@ impl Ledger {
 }
 
 /// Adds the values that the writes that may create the row have in common.
-fn of_webhook(update: UpdateItemFluentBuilder, webhook: WebhookId, now: Timestamp) -> UpdateItemFluentBuilder {
+fn of_webhook(update: UpdateItemFluentBuilder, webhook: &Webhook, now: Timestamp) -> UpdateItemFluentBuilder {
     update
         .expression_attribute_values(":kind", text(KIND))
-        .expression_attribute_values(":webhook", text(webhook.to_string()))
+        .expression_attribute_values(":webhook", text(webhook.id.to_string()))
+        .expression_attribute_values(":tenant", text(webhook.tenant.as_str()))
         .expression_attribute_values(":open", state(BreakerState::Open))
         .expression_attribute_values(":now", number(now.as_millisecond()))
-        .expression_attribute_values(":lane", text(lane(webhook)))
+        .expression_attribute_values(":lane", text(lane(webhook.id)))
 }
 
 fn state(state: BreakerState) -> aws_sdk_dynamodb::types::AttributeValue {

@@ -1,5 +1,6 @@
 //! A breaker as an item of the Deliveries table.
 
+use domain::access::tenant::TenantId;
 use domain::delivery::breaker::{Breaker, BreakerState};
 use domain::id::WebhookId;
 use jiff::Timestamp;
@@ -32,6 +33,9 @@ pub(super) struct BreakerItem {
     pub(super) sk: String,
     pub(super) kind: String,
     pub(super) webhook: WebhookId,
+    /// Missing in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<TenantId>,
     pub(super) breaker_state: BreakerState,
     pub(super) since: i64,
     #[serde(default)]
@@ -44,6 +48,8 @@ pub(super) struct BreakerItem {
     pub(super) drained: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) slow_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failing_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lane: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +69,8 @@ impl BreakerItem {
             probe_until: self.probe_until.map(time).transpose()?,
             drained: self.drained,
             slow_until: self.slow_until.map(time).transpose()?,
+            failing_since: self.failing_since.map(time).transpose()?,
+            look_at: self.lane.as_ref().and(self.lane_at).map(time).transpose()?,
         })
     }
 }

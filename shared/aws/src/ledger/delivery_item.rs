@@ -114,8 +114,13 @@ pub(super) fn dead_lane(tenant: &TenantId, shard: u8) -> String {
     format!("dead#{tenant}#{shard}")
 }
 
+/// Returns a lane of a webhook's held deliveries, which only counts them. It has as many partitions as the parked lane.
+pub(super) fn held_lane(webhook: WebhookId, shard: u8) -> String {
+    format!("held#{webhook}#{shard}")
+}
+
 /// Returns the lane in which a delivery waits, and its position there: the due time of a due delivery, or the event's
-/// time of a parked one.
+/// time of a parked or held one.
 pub(super) fn lane_of(
     progress: &Progress,
     webhook: WebhookId,
@@ -125,6 +130,7 @@ pub(super) fn lane_of(
     progress.waits(now).map(|waits| match waits {
         Waits::Due(at) => (due_lane(delivery.shard(DUE_SHARDS)), at),
         Waits::Parked => (parked_lane(webhook, delivery.shard(PARKED_SHARDS)), delivery.timestamp()),
+        Waits::Held => (held_lane(webhook, delivery.shard(PARKED_SHARDS)), delivery.timestamp()),
     })
 }
 

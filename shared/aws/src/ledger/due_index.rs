@@ -1,5 +1,7 @@
 //! The sparse index `lanes`, in which the sweep and others find rows without knowing their keys.
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::Select;
 use domain::delivery::message::Message;
 use domain::delivery::{Delivery, Progress};
 use domain::id::WebhookId;
@@ -8,7 +10,7 @@ use jiff::Timestamp;
 
 use super::breaker::DueBreaker;
 use super::breaker_item::is_breaker;
-use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, parked_lane};
+use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, held_lane, parked_lane};
 use super::flow::{DueFlow, is_flow};
 use super::{AttemptKey, Ledger, Written, written};
 use crate::StoreError;
@@ -103,6 +105,42 @@ impl Ledger {
         Ok(oldest)
     }
 
+    /// Counts a webhook's parked deliveries, up to `most`.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn count_parked(&self, webhook: WebhookId, most: usize, now: Timestamp) -> Result<usize, StoreError> {
+        self.count_in(|shard| parked_lane(webhook, shard), most, now).await
+    }
+
+    /// Counts a webhook's held deliveries, up to `most`.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable.
+    pub async fn count_held(&self, webhook: WebhookId, most: usize, now: Timestamp) -> Result<usize, StoreError> {
+        self.count_in(|shard| held_lane(webhook, shard), most, now).await
+    }
+
+    /// Counts the deliveries in a webhook's lanes, of which there is one for each shard. They are spread evenly, so
+    /// twice a shard's share of `most` is enough.
+    async fn count_in(&self, lane: impl Fn(u8) -> String, most: usize, now: Timestamp) -> Result<usize, StoreError> {
+        let each = 2 * most / usize::from(PARKED_SHARDS);
+        let counts = (0..PARKED_SHARDS).map(|shard| {
+            let query = self.client.query().table_name(&self.table).index_name("lanes");
+            let query = query
+                .key_condition_expression("lane = :lane")
+                .filter_expression(IS_LIVE)
+                .expression_attribute_values(":live_at", live_at(now))
+                .expression_attribute_values(":lane", text(lane(shard)))
+                .select(Select::Count);
+            count_up_to(query, each)
+        });
+        let total: usize = try_join_all(counts).await?.into_iter().sum();
+        Ok(total.min(most))
+    }
+
     /// Returns the first `limit` items of a lane that have not expired. DynamoDB deletes expired items late, so there
     /// may be thousands of them at the head of a lane. The first call reads no more than `limit` items; if too few of
     /// these are live, further calls read larger pages.
@@ -156,6 +194,22 @@ impl Ledger {
             .expression_attribute_values(":seen", text(lane.unwrap_or_default()))
             .expression_attribute_values(":seen_at", number(at));
         written(update).await
+    }
+}
+
+/// Counts what a query finds, up to about `most`. The first call reads no more items than that; if too few of them are
+/// live, further calls read larger pages.
+async fn count_up_to(query: QueryFluentBuilder, most: usize) -> Result<usize, StoreError> {
+    let (mut count, mut page, mut from) = (0, most, None);
+    loop {
+        let call = query.clone().limit(i32::try_from(page).unwrap_or(i32::MAX)).set_exclusive_start_key(from);
+        let answer = call.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        count += usize::try_from(answer.count).unwrap_or_default();
+        from = answer.last_evaluated_key;
+        page = most.max(MANY);
+        if from.is_none() || count >= most {
+            return Ok(count);
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn is_statistics(item: &Item) -> bool {
 }
 
 /// Reads items of statistics, by webhook.
-pub(super) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<WebhookId, Statistics>, StoreError> {
+pub(crate) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<WebhookId, Statistics>, StoreError> {
     items.map(read).collect()
 }
 
@@ -74,7 +74,7 @@ fn moment(at: Timestamp) -> AttributeValue {
 }
 
 impl Registry {
-    pub(super) fn statistics_key(&self, webhook: WebhookId) -> (String, Item) {
+    pub(crate) fn statistics_key(&self, webhook: WebhookId) -> (String, Item) {
         (self.table.clone(), key(&statistics_pk(webhook), SK))
     }
 

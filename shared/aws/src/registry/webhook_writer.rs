@@ -2,19 +2,20 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem, Update};
 use domain::access::tenant::TenantId;
+use domain::delivery::breaker::is_released_by_write;
 use domain::event::Event;
 use domain::event::state::StateKey;
 use domain::matching::matcher::{MAX_TENANT_BYTES, heaviest, weight};
 use domain::webhook::Webhook;
-use domain::webhook::settings::Direction;
+use jiff::Timestamp;
 
 use super::webhook_item::WebhookItem;
 use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenant_pk, webhook_sk};
 use crate::events::publication;
 use crate::items::{Item, from_item, key, number, text, to_item};
-use crate::ledger::breaker::draining;
+use crate::ledger::breaker::{draining, failing, recovered};
 use crate::rounds::{ROUNDS, pause};
 use crate::{StoreError, batch};
 
@@ -105,18 +106,61 @@ impl WebhookWriter {
         self.write(webhook, Count::Add(limit), &[]).await
     }
 
+    /// Notes that the webhook's deliveries have failed since `since`, and publishes the event that reports it, both or
+    /// neither; unless failures have been reported already.
+    ///
+    /// # Errors
+    ///
+    /// If a table is unavailable.
+    pub async fn report_failing(
+        &self,
+        webhook: &Webhook,
+        since: Timestamp,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.report(failing(&self.deliveries_table, webhook, since, now)?, event, now).await
+    }
+
+    /// Notes that the failures that were reported have ended, and publishes the event that says so, both or neither;
+    /// unless that was published already.
+    ///
+    /// # Errors
+    ///
+    /// If a table is unavailable.
+    pub async fn report_recovered(
+        &self,
+        webhook: &Webhook,
+        since: Timestamp,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.report(recovered(&self.deliveries_table, webhook.id, since)?, event, now).await
+    }
+
+    async fn report(&self, noted: TransactWriteItem, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+        let request = self.registry.client.transact_write_items().transact_items(noted);
+        let request = request.transact_items(publication(&self.events_table, event, now)?);
+        let Err(error) = request.send().await else { return Ok(()) };
+        match error.as_service_error() {
+            // Another process came first.
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled))
+                if is_refused(cancelled.cancellation_reasons().first()) =>
+            {
+                Ok(())
+            }
+            _ => Err(StoreError::unavailable(&error)),
+        }
+    }
+
     /// Writes the webhook, its subscription and the tenant's generation in one transaction, so that a reader who sees
     /// the generation sees the subscription. The transaction also publishes the events. Returns how many webhooks the
     /// tenant has afterwards.
     async fn write(&self, webhook: &Webhook, count: Count, events: &[Event]) -> Result<u64, StoreError> {
         let publish = |event| publication(&self.events_table, event, webhook.audit.updated_at);
         let mut others = events.iter().map(publish).collect::<Result<Vec<_>, _>>()?;
-        // Release parked deliveries, so that they are sent or cancelled, unless the webhook is paused and still wants
-        // events. An owner who repairs a webhook expects its backlog to be sent.
-        let waits = webhook.pause.is_some() && webhook.wants_events();
-        let may_wait = webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound;
-        if may_wait && !waits {
-            others.push(draining(&self.deliveries_table, webhook.id, webhook.audit.updated_at)?);
+        if is_released_by_write(webhook) {
+            others.push(draining(&self.deliveries_table, webhook, webhook.audit.updated_at)?);
         }
         let salt = (self.draw)().to_string();
         for round in 0..ROUNDS {
@@ -150,8 +194,7 @@ impl WebhookWriter {
             let Err(error) = request.send().await else { return Ok(webhooks) };
             match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    let webhook_reason = cancelled.cancellation_reasons().first().and_then(|reason| reason.code());
-                    if webhook_reason == Some("ConditionalCheckFailed") {
+                    if is_refused(cancelled.cancellation_reasons().first()) {
                         return Err(StoreError::Conflict { key: webhook.id.to_string() });
                     }
                     // Another writer of the tenant came first: read the generation again and retry.
@@ -228,4 +271,9 @@ impl WebhookWriter {
         };
         Ok(TransactWriteItem::builder().update(built(update.build())?).build())
     }
+}
+
+/// Returns whether a write's condition did not hold.
+fn is_refused(reason: Option<&CancellationReason>) -> bool {
+    reason.and_then(CancellationReason::code) == Some("ConditionalCheckFailed")
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::access::tenant::TenantId;
+use domain::delivery::breaker::Breaker;
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use domain::webhook::statistics::Statistics;
@@ -19,6 +20,9 @@ pub struct WebhookRecord {
     pub webhook: Webhook,
     /// The sums over its deliveries.
     pub statistics: Statistics,
+    /// Its breaker, if it has a row. Only reads of the ledger contain it: [`Ledger::webhook`](crate::Ledger::webhook)
+    /// and [`Ledger::webhooks`](crate::Ledger::webhooks).
+    pub breaker: Option<Breaker>,
 }
 
 /// A page of webhooks.
@@ -37,9 +41,18 @@ impl Registry {
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn webhook(&self, tenant: &TenantId, id: WebhookId) -> Result<Option<WebhookRecord>, StoreError> {
-        let webhook = self.webhook_key(tenant, id);
-        let found = batch::get(&self.client, vec![webhook, self.statistics_key(id)]).await?;
-        Ok(records(found.into_values().flatten())?.pop())
+        let found = batch::get(&self.client, self.record_keys(tenant, id).into()).await?;
+        record_in(found.into_values().flatten())
+    }
+
+    /// Returns the tables and the keys of a webhook and its statistics.
+    pub(crate) fn record_keys(&self, tenant: &TenantId, id: WebhookId) -> [(String, Item); 2] {
+        [self.webhook_key(tenant, id), self.statistics_key(id)]
+    }
+
+    /// Removes what belongs to this table from the items of a batched read.
+    pub(crate) fn take_items(&self, found: &mut HashMap<String, Vec<Item>>) -> Vec<Item> {
+        found.remove(&self.table).unwrap_or_default()
     }
 
     /// Returns the table and the key of a webhook, for a batched read together with other tables.
@@ -49,22 +62,17 @@ impl Registry {
 
     /// Reads the webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
     pub(crate) fn webhooks_in(&self, found: &mut HashMap<String, Vec<Item>>) -> Result<Vec<Webhook>, StoreError> {
-        let items = found.remove(&self.table).unwrap_or_default();
-        items.into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
+        self.take_items(found).into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
     }
 
-    /// Lists the tenant's webhooks that match `wanted`, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable or an item cannot be read.
-    pub async fn webhooks(
+    /// Lists the tenant's webhooks that match `wanted`, oldest first, and says whether more follow.
+    pub(crate) async fn some_webhooks(
         &self,
         tenant: &TenantId,
         after: Option<WebhookId>,
         limit: usize,
         wanted: impl Fn(&Webhook) -> bool,
-    ) -> Result<WebhookPage, StoreError> {
+    ) -> Result<(Vec<Webhook>, bool), StoreError> {
         let query = self.client.query().table_name(&self.table).consistent_read(true);
         let query = query.expression_attribute_values(":pk", text(tenant_pk(tenant)));
         let query = match after {
@@ -91,24 +99,14 @@ impl Registry {
                 webhooks.push(webhook);
             }
         }
-        let keys = webhooks.iter().map(|webhook| self.statistics_key(webhook.id)).collect();
-        let found = batch::get(&self.client, keys).await?;
-        let mut statistics = super::statistics::by_webhook(found.into_values().flatten())?;
-        let record = |webhook: Webhook| WebhookRecord {
-            statistics: statistics.remove(&webhook.id).unwrap_or_default(),
-            webhook,
-        };
-        Ok(WebhookPage { webhooks: webhooks.into_iter().map(record).collect(), more })
+        Ok((webhooks, more))
     }
 }
 
-/// Combines webhooks with their statistics.
-fn records(items: impl Iterator<Item = Item>) -> Result<Vec<WebhookRecord>, StoreError> {
+/// Combines a webhook with its statistics, which the items contain in any order.
+pub(crate) fn record_in(items: impl Iterator<Item = Item>) -> Result<Option<WebhookRecord>, StoreError> {
     let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
-    let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;
-    let record = |item| {
-        let webhook = Webhook::from(from_item::<WebhookItem>(item)?);
-        Ok(WebhookRecord { statistics: statistics.remove(&webhook.id).unwrap_or_default(), webhook })
-    };
-    webhooks.into_iter().map(record).collect()
+    let statistics = super::statistics::by_webhook(statistics.into_iter())?.into_values().next().unwrap_or_default();
+    let webhook = webhooks.into_iter().next().map(from_item::<WebhookItem>).transpose()?;
+    Ok(webhook.map(|webhook| WebhookRecord { webhook: webhook.into(), statistics, breaker: None }))
 }

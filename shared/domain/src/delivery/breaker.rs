@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::outcome::Verdict;
 use crate::time::after;
+use crate::webhook::settings::Direction;
 use crate::webhook::statistics::Statistics;
 use crate::webhook::{Pause, Webhook};
 
@@ -45,6 +46,14 @@ const LINGER: Duration = Duration::from_mins(3);
 /// lag.
 const LATE_CHECKS: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
 
+/// The longest time between two looks at an open breaker whose probe no process makes, although deliveries are parked:
+/// the webhook is paused, or the probe's message is late.
+const LONGEST_UNPROBED: Duration = LONGEST_WAIT;
+
+/// The longest time between two looks at an open breaker without parked deliveries. The next event becomes the probe
+/// without the sweep.
+const LONGEST_IDLE: Duration = Duration::from_hours(24);
+
 /// Response time above which a receiver counts as slow. Its deliveries then use a queue of their own.
 pub const SLOW: Duration = Duration::from_secs(5);
 
@@ -55,7 +64,8 @@ pub const SLOW_FOR: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Deliveries are sent. The row exists only to mark the receiver as slow.
+    /// Deliveries are sent, and none is known to be parked. The row marks the receiver as slow, or the sweep has yet to
+    /// look for deliveries that the index shows late.
     Closed,
     /// Deliveries wait. Half-open until `probe_until` while one process probes.
     Open,
@@ -68,7 +78,7 @@ pub enum BreakerState {
 pub struct Breaker {
     /// Its state.
     pub state: BreakerState,
-    /// When it entered this state.
+    /// When it opened, or when it closed.
     pub since: Timestamp,
     /// How many probes have failed since it opened.
     pub failed_probes: u32,
@@ -80,6 +90,36 @@ pub struct Breaker {
     pub drained: u32,
     /// Until when the receiver counts as slow.
     pub slow_until: Option<Timestamp>,
+    /// When the sweep looks at it next.
+    pub look_at: Option<Timestamp>,
+    /// When the failures began that were reported with `webhook.failing`. Reset when `webhook.recovered` is.
+    pub failing_since: Option<Timestamp>,
+}
+
+impl Breaker {
+    /// Returns a breaker that has just entered a state.
+    #[must_use]
+    pub const fn new(state: BreakerState, since: Timestamp) -> Self {
+        Self {
+            state,
+            since,
+            failed_probes: 0,
+            probe_at: None,
+            probe_until: None,
+            drained: 0,
+            slow_until: None,
+            look_at: None,
+            failing_since: None,
+        }
+    }
+}
+
+/// Returns whether a write of the webhook releases its parked deliveries, so that they are sent or cancelled: unless it
+/// is paused and still wants events. An owner who repairs a webhook expects its backlog to be sent.
+#[must_use]
+pub fn is_released_by_write(webhook: &Webhook) -> bool {
+    let waits = webhook.pause.is_some() && webhook.wants_events();
+    webhook.audit.version > 1 && webhook.settings.direction == Direction::Outbound && !waits
 }
 
 /// What to do with a delivery that is ready to be sent.
@@ -132,14 +172,45 @@ pub fn pace(drained: u32) -> (usize, Duration) {
     (usize::try_from(a_second * 60).unwrap_or(usize::MAX), Duration::from_secs(1) / a_second)
 }
 
-/// Returns when to look for parked deliveries again if none were found, for a breaker that closed at `since`. `None`
-/// means never.
+/// Returns when to look for waiting deliveries again if none were found, for a breaker that closed, or a line that had
+/// its last delivery, at `since`. `None` means never.
 #[must_use]
 pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     if now <= since + LINGER {
         return Some(now + RUN);
     }
     LATE_CHECKS.into_iter().map(|after| since + after).find(|at| *at > now)
+}
+
+/// Returns when the sweep looks next at a breaker that needs no look.
+#[must_use]
+pub fn rare_look(now: Timestamp) -> Timestamp {
+    after(now, LONGEST_IDLE)
+}
+
+/// Returns a breaker after the sweep has looked for parked deliveries. `breaker` is as it was when the sweep moved its
+/// next look to the next run.
+///
+/// One without parked deliveries is closed unless it is open, and is [looked at](next_look) more and more rarely. While
+/// an open one is due and no process makes the probe, the time until the next look doubles, up to a limit.
+#[must_use]
+pub fn after_look(breaker: &Breaker, found: bool, now: Timestamp) -> Breaker {
+    match breaker.state {
+        BreakerState::Open => {
+            let longest = if found { LONGEST_UNPROBED } else { LONGEST_IDLE };
+            let due_at = breaker.probe_at.max(breaker.probe_until).unwrap_or(breaker.since);
+            let overdue = Duration::try_from(now.duration_since(due_at)).unwrap_or_default();
+            Breaker { look_at: breaker.look_at.max(Some(after(now, overdue.min(longest)))), ..*breaker }
+        }
+        BreakerState::Closed | BreakerState::Draining if found => *breaker,
+        BreakerState::Closed | BreakerState::Draining => {
+            // One that is failing stays in the lane, where operators find it.
+            let rarely = breaker.failing_since.map(|_| rare_look(now));
+            let look_at = next_look(breaker.since, now).or(rarely);
+            let look_at = look_at.map(|at| breaker.look_at.map_or(at, |moved| at.max(moved)));
+            Breaker { state: BreakerState::Closed, look_at, ..*breaker }
+        }
+    }
 }
 
 /// What an invocation observed of a webhook's receiver.
@@ -149,8 +220,12 @@ pub struct Observation {
     pub probe: Option<Verdict>,
     /// How many attempts were not tests.
     pub attempts: usize,
+    /// Whether an attempt that was not a test showed that the receiver is up.
+    pub succeeded: bool,
     /// Whether a test succeeded: it shows as well as a probe that the receiver is up.
     pub tested: bool,
+    /// The status of the last response to an attempt that was not a test.
+    pub status: Option<u16>,
     /// Whether the receiver asked for no more events.
     pub gone: bool,
     /// Whether it answered slowly or not at all.
@@ -164,6 +239,10 @@ pub enum Reaction {
     MarkSlow,
     /// Too many failures: deliveries are parked.
     Open,
+    /// Half as many failures, not reported yet: the tenant is notified.
+    ReportFailing,
+    /// The failures that were reported have ended: the tenant is notified.
+    ReportRecovered,
     /// The probe failed: deliveries stay parked.
     StayOpen,
     /// A test succeeded: earlier failures no longer count.
@@ -195,10 +274,13 @@ pub fn react(
     let mut reactions = Vec::new();
     let is_open = breaker.is_some_and(|breaker| breaker.state == BreakerState::Open);
     let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
+    let reported = breaker.is_some_and(|breaker| breaker.failing_since.is_some());
     let ends = if paused { Reaction::Resume } else { Reaction::Close };
     if seen.tested && (is_open || paused) {
         // Tests are not counted. Without the reset, the next failure would open the breaker again.
-        return vec![Reaction::ResetFailures, ends];
+        reactions.extend([Reaction::ResetFailures, ends]);
+        reactions.extend(reported.then_some(Reaction::ReportRecovered));
+        return reactions;
     }
     if seen.attempts == 0 {
         // A test has no other consequence, whatever the counters say.
@@ -211,11 +293,17 @@ pub fn react(
         // Any answer shows that the receiver is up, even if it rejects this event.
         Some(Verdict::Accepted | Verdict::Aborted) => {
             reactions.push(ends);
+            reactions.extend(reported.then_some(Reaction::ReportRecovered));
             return reactions;
         }
         Some(_) => reactions.push(Reaction::StayOpen),
         None if !is_open && trips(webhook, statistics) => reactions.push(Reaction::Open),
         None => {}
+    }
+    match is_failing(webhook, statistics) {
+        true if !reported => reactions.push(Reaction::ReportFailing),
+        false if reported && seen.succeeded && !is_open => reactions.push(Reaction::ReportRecovered),
+        true | false => {}
     }
     if webhook.pause.is_none() && pauses(webhook, statistics, now) {
         reactions.push(Reaction::Pause);
@@ -223,9 +311,21 @@ pub fn react(
     reactions
 }
 
+/// Returns how many consecutive failures open the webhook's breaker.
+pub(crate) fn trip_failures(webhook: &Webhook) -> u64 {
+    TRIP_FAILURES.min(webhook.settings.auto_pause.failures.into())
+}
+
 fn trips(webhook: &Webhook, statistics: &Statistics) -> bool {
-    let failures = TRIP_FAILURES.min(webhook.settings.auto_pause.failures.into());
-    statistics.consecutive_failures >= failures || statistics.consecutive_timeouts >= TRIP_TIMEOUTS
+    statistics.consecutive_failures >= trip_failures(webhook) || statistics.consecutive_timeouts >= TRIP_TIMEOUTS
+}
+
+/// Returns whether the webhook counts as failing: it has half of the consecutive failures or timeouts that open its
+/// breaker.
+#[must_use]
+pub fn is_failing(webhook: &Webhook, statistics: &Statistics) -> bool {
+    statistics.consecutive_failures >= trip_failures(webhook).div_ceil(2)
+        || statistics.consecutive_timeouts >= TRIP_TIMEOUTS.div_ceil(2)
 }
 
 fn pauses(webhook: &Webhook, statistics: &Statistics, now: Timestamp) -> bool {
@@ -236,138 +336,4 @@ fn pauses(webhook: &Webhook, statistics: &Statistics, now: Timestamp) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    use super::*;
-    use crate::webhook::limits::AutoPause;
-    use crate::webhook::tests::webhook;
-
-    fn now() -> Timestamp {
-        "2026-11-21T10:00:00Z".parse().unwrap()
-    }
-
-    fn seconds(seconds: i64) -> jiff::SignedDuration {
-        jiff::SignedDuration::from_secs(seconds)
-    }
-
-    fn breaker(state: BreakerState) -> Breaker {
-        let (probe_at, probe_until, slow_until) = (None, None, None);
-        Breaker { state, since: now(), failed_probes: 0, probe_at, probe_until, drained: 0, slow_until }
-    }
-
-    fn open(probe_in: i64, probing_for: i64) -> Breaker {
-        let probe_at = Some(now() + seconds(probe_in));
-        let probe_until = Some(now() + seconds(probing_for));
-        Breaker { probe_at, probe_until, ..breaker(BreakerState::Open) }
-    }
-
-    /// What an invocation sees that makes an attempt.
-    fn observation() -> Observation {
-        Observation { attempts: 1, ..Observation::default() }
-    }
-
-    #[rstest]
-    #[case::closed(None, None, Gate::Send)]
-    #[case::slow(None, Some(breaker(BreakerState::Closed)), Gate::Send)]
-    #[case::draining(None, Some(breaker(BreakerState::Draining)), Gate::Send)]
-    #[case::open(None, Some(open(1, 0)), Gate::Park)]
-    #[case::time_for_a_probe(None, Some(open(0, 0)), Gate::Probe)]
-    #[case::probe_in_flight(None, Some(open(0, 1)), Gate::Park)]
-    #[case::the_prober_died(None, Some(open(-100, -1)), Gate::Probe)]
-    #[case::paused_by_hand(Some(false), None, Gate::Park)]
-    #[case::paused_by_hand_and_open(Some(false), Some(open(0, 0)), Gate::Park)]
-    #[case::paused_by_failures(Some(true), Some(open(1, 0)), Gate::Park)]
-    #[case::paused_by_failures_and_time_for_a_probe(Some(true), Some(open(0, 0)), Gate::Probe)]
-    #[case::paused_by_failures_without_a_row(Some(true), None, Gate::Probe)]
-    fn gates(#[case] by_failures: Option<bool>, #[case] breaker: Option<Breaker>, #[case] expected: Gate) {
-        let pause = by_failures.map(|by_failures| Pause { at: now(), by_failures });
-        let webhook = Webhook { pause, ..webhook() };
-        assert_eq!(gate(&webhook, breaker.as_ref(), now()), expected);
-    }
-
-    #[rstest]
-    #[case::healthy(0, 0, None, observation(), &[])]
-    #[case::nearly(9, 2, None, observation(), &[])]
-    #[case::failures(10, 0, None, observation(), &[Reaction::Open])]
-    #[case::timeouts(3, 3, None, Observation { slow: true, ..observation() }, &[Reaction::MarkSlow, Reaction::Open])]
-    #[case::open_already(11, 0, Some(open(1, 0)), observation(), &[])]
-    #[case::opens_again(11, 0, Some(breaker(BreakerState::Draining)), observation(), &[Reaction::Open])]
-    #[case::probe_failed(11, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::ServerFailed), ..observation() }, &[Reaction::StayOpen])]
-    #[case::probe_arrived(0, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Accepted), ..observation() }, &[Reaction::Close])]
-    #[case::probe_answered(1, 0, Some(open(0, 1)), Observation { probe: Some(Verdict::Aborted), ..observation() }, &[Reaction::Close])]
-    #[case::tested(11, 0, Some(open(1, 0)), Observation { tested: true, attempts: 0, ..observation() }, &[Reaction::ResetFailures, Reaction::Close])]
-    #[case::tested_after_failures(11, 0, None, Observation { tested: true, attempts: 0, ..observation() }, &[])]
-    #[case::failing_test(11, 0, None, Observation { attempts: 0, ..observation() }, &[])]
-    #[case::tested_while_healthy(9, 0, None, Observation { tested: true, attempts: 0, ..observation() }, &[])]
-    #[case::gone(99, 0, None, Observation { gone: true, ..observation() }, &[Reaction::Disable])]
-    #[case::for_too_long(50, 0, Some(open(1, 0)), Observation { probe: Some(Verdict::TimedOut), ..observation() }, &[Reaction::StayOpen, Reaction::Pause])]
-    fn reacts(
-        #[case] consecutive_failures: u64,
-        #[case] consecutive_timeouts: u64,
-        #[case] breaker: Option<Breaker>,
-        #[case] seen: Observation,
-        #[case] expected: &[Reaction],
-    ) {
-        let failing_since = Some(now() - Duration::from_hours(5 * 24));
-        let statistics =
-            Statistics { consecutive_failures, failing_since, consecutive_timeouts, ..Statistics::default() };
-        assert_eq!(react(&webhook(), breaker.as_ref(), &statistics, seen, now()), expected);
-    }
-
-    #[rstest]
-    #[case::too_few(2, 100, None)]
-    #[case::too_short(3, 59, None)]
-    #[case::both(3, 60, Some(Reaction::Pause))]
-    fn pauses_after_many_failures_over_a_long_time(
-        #[case] consecutive_failures: u64,
-        #[case] failing_for: u64,
-        #[case] expected: Option<Reaction>,
-    ) {
-        let mut webhook = webhook();
-        webhook.settings.auto_pause = AutoPause { failures: 3, after_seconds: 60 };
-        let failing_since = Some(now() - Duration::from_secs(failing_for));
-        let statistics = Statistics { consecutive_failures, failing_since, ..Statistics::default() };
-        let reactions = react(&webhook, Some(&open(1, 0)), &statistics, observation(), now());
-        assert_eq!(reactions.first().copied(), expected);
-    }
-
-    #[test]
-    fn a_probe_that_arrives_resumes_what_failures_paused() {
-        let webhook = Webhook { pause: Some(Pause { at: now(), by_failures: true }), ..webhook() };
-        let seen = Observation { probe: Some(Verdict::Accepted), ..observation() };
-        let reactions = react(&webhook, Some(&open(0, 1)), &Statistics::default(), seen, now());
-        assert_eq!(reactions, [Reaction::Resume]);
-        let seen = Observation { tested: true, attempts: 0, ..observation() };
-        let reactions = react(&webhook, None, &Statistics::default(), seen, now());
-        assert_eq!(reactions, [Reaction::ResetFailures, Reaction::Resume]);
-    }
-
-    #[rstest]
-    #[case::just_closed(60, Some(120))]
-    #[case::for_a_while(180, Some(240))]
-    #[case::once_more(181, Some(3600))]
-    #[case::and_once_more(3600, Some(86_400))]
-    #[case::over(86_400, None)]
-    fn looks_again(#[case] after: i64, #[case] expected: Option<i64>) {
-        assert_eq!(next_look(now(), now() + seconds(after)), expected.map(|after| now() + seconds(after)));
-    }
-
-    proptest! {
-        #[test]
-        fn probes_get_rarer_and_never_stop(failed in 0_u32..1000) {
-            let wait = |failed| next_probe(failed, now()).duration_since(now());
-            prop_assert!(wait(failed) <= wait(failed + 1));
-            prop_assert!(wait(failed) >= seconds(30) && wait(failed) <= seconds(600));
-        }
-
-        /// Everything that a run releases is sent before the next run.
-        #[test]
-        fn a_run_releases_one_minute_of_deliveries(drained in 0_u32..1000) {
-            let (count, apart) = pace(drained);
-            let all = apart * u32::try_from(count).unwrap();
-            prop_assert!(all <= Duration::from_mins(1) && all > Duration::from_secs(59));
-        }
-    }
-}
+mod tests;

@@ -3,15 +3,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::breaker::trip_failures;
 use super::message::Message;
 use crate::access::tenant::{AppId, TenantId};
 use crate::budget::{self, Budget};
 use crate::event::Event;
-use crate::event::operational::{EXHAUSTED, OPERATIONAL, is_about_exhaustion};
+use crate::event::operational::{EXHAUSTED, FAILING, OPERATIONAL, RECOVERED, is_about_exhaustion};
 use crate::event::published::Fact;
 use crate::id::EventId;
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
+use crate::webhook::limits::AutoPause;
+use crate::webhook::statistics::Statistics;
 
 /// What happened to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,51 @@ pub fn webhook_event(happening: LifecycleEvent, webhook: &Webhook) -> Option<Eve
     let event = EventId::derive(at, &[OPERATIONAL, &id, &audit.version.to_string(), happening.event_type()]);
     let about = About { entity_id: id, collection: "webhooks".to_owned(), app: webhook.app.clone() };
     about.event(happening.event_type(), event, webhook.tenant.clone(), at, &data)
+}
+
+/// Returns the event that deliveries of a webhook fail, and what to do. `status` is that of the last response.
+///
+/// Its id is derived from the first failure, and the write that publishes it happens once for each series of failures.
+#[must_use]
+pub fn failing_event(webhook: &Webhook, statistics: &Statistics, status: Option<u16>, now: Timestamp) -> Option<Event> {
+    let since = statistics.failing_since.unwrap_or(now);
+    let AutoPause { failures, after_seconds } = webhook.settings.auto_pause;
+    let opens_at = trip_failures(webhook);
+    let advice = format!(
+        "check the receiver; after {opens_at} failures in a row, deliveries are parked until it answers again, and after \
+         {failures} over {after_seconds} seconds the webhook is paused; a successful POST /webhooks/{{id}}/test releases \
+         parked deliveries at once"
+    );
+    let data = [
+        ("failures", number(statistics.consecutive_failures)),
+        ("since", text(&since.to_string())),
+        ("last_verdict", statistics.last_delivery_status.map_or(Value::Null, |verdict| text(verdict.as_str()))),
+        ("last_status", status.map_or(Value::Null, number)),
+        ("last_error", statistics.last_error.as_deref().map_or(Value::Null, text)),
+        ("advice", text(&advice)),
+    ];
+    health_event(FAILING, webhook, since, now, &data)
+}
+
+/// Returns the event that deliveries of a webhook arrive again, after the failures that began at `failing_since`.
+#[must_use]
+pub fn recovered_event(webhook: &Webhook, failing_since: Timestamp, now: Timestamp) -> Option<Event> {
+    health_event(RECOVERED, webhook, failing_since, now, &[("since", text(&failing_since.to_string()))])
+}
+
+fn health_event(
+    event_type: &str,
+    webhook: &Webhook,
+    failing_since: Timestamp,
+    now: Timestamp,
+    data: &[(&str, Value)],
+) -> Option<Event> {
+    let id = webhook.id.to_string();
+    let mut all = vec![("webhook_id", text(&id)), ("name", text(&webhook.settings.name))];
+    all.extend_from_slice(data);
+    let event = EventId::derive(now, &[OPERATIONAL, &id, event_type, &failing_since.to_string()]);
+    let about = About { entity_id: id, collection: "webhooks".to_owned(), app: webhook.app.clone() };
+    about.event(event_type, event, webhook.tenant.clone(), now, &all)
 }
 
 /// Returns the event that reports an exhausted delivery, with the number of attempts and the last status. `None` if the
@@ -169,6 +217,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::attempt::outcome::Verdict;
     use crate::delivery::message::Body;
     use crate::event::operational::{alias, is_reserved};
     use crate::id::WebhookId;
@@ -188,12 +237,26 @@ mod tests {
 
     #[test]
     fn say_what_happened() {
-        let events = [exhausted("order.created"), webhook_event(LifecycleEvent::SecretRotated, &webhook())];
+        let at = Timestamp::UNIX_EPOCH;
+        let statistics = Statistics {
+            consecutive_failures: 5,
+            failing_since: Some(at),
+            last_error: Some("the receiver answered 503".to_owned()),
+            last_delivery_status: Some(Verdict::Unavailable),
+            ..Statistics::default()
+        };
+        let events = [
+            exhausted("order.created"),
+            webhook_event(LifecycleEvent::SecretRotated, &webhook()),
+            failing_event(&webhook(), &statistics, Some(503), at),
+            recovered_event(&webhook(), at, at),
+        ];
         insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
     }
 
     #[rstest]
     #[case::of_a_webhook("webhook.paused", true)]
+    #[case::failing("webhook.failing", true)]
     #[case::not_yet_one("webhook.painted", true)]
     #[case::one_word("webhook", true)]
     #[case::given_up("delivery.exhausted", true)]

@@ -239,7 +239,7 @@ fn a_test_is_settled_by_one_attempt(#[case] verdict: Verdict, #[case] status: Op
 #[case::its_turn_is_late(State::Pending, 1000, Some(due(1000)))]
 #[case::needs_a_dead_letter(State::Exhausted, 0, Some(due(120)))]
 #[case::parked(State::Parked, 0, Some(Waits::Parked))]
-#[case::held(State::Held, 0, None)]
+#[case::held(State::Held, 0, Some(Waits::Held))]
 #[case::delivered(State::Delivered, 0, None)]
 #[case::cancelled(State::Cancelled, 0, None)]
 fn says_where_it_waits(#[case] state: State, #[case] wait: u64, #[case] expected: Option<Waits>) {
@@ -314,7 +314,7 @@ fn breaker(probe_since: i64, slow_for: i64) -> Breaker {
     let at = |seconds| Some(now() + jiff::SignedDuration::from_secs(seconds));
     let (probe_at, slow_until) = (at(-probe_since), at(slow_for));
     let state = BreakerState::Open;
-    Breaker { state, since: now(), failed_probes: 0, probe_at, probe_until: None, drained: 0, slow_until }
+    Breaker { probe_at, slow_until, ..Breaker::new(state, now()) }
 }
 
 fn paused(webhook: &mut Webhook) {

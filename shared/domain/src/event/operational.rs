@@ -13,6 +13,12 @@ pub const OPERATIONAL: &str = "dynahook";
 /// The source of published events.
 pub const PUBLISHED: &str = "published";
 
+/// The type of the event that reports that deliveries of a webhook fail.
+pub(crate) const FAILING: &str = "webhook.failing";
+
+/// The type of the event that reports that they arrive again.
+pub(crate) const RECOVERED: &str = "webhook.recovered";
+
 /// The type of the event that reports an exhausted delivery.
 pub(crate) const EXHAUSTED: &str = "delivery.exhausted";
 
@@ -23,8 +29,16 @@ const ERRORS: &str = ".errors";
 const ALIAS: &str = "webhookwhk_";
 
 /// The types of operational events, without SuperOffice's names for them.
-pub(crate) const TYPES: [&str; 6] =
-    ["webhook.paused", "webhook.resumed", "webhook.disabled", "webhook.secret_rotated", EXHAUSTED, budget::EVENT_TYPE];
+pub(crate) const TYPES: [&str; 8] = [
+    FAILING,
+    RECOVERED,
+    "webhook.paused",
+    "webhook.resumed",
+    "webhook.disabled",
+    "webhook.secret_rotated",
+    EXHAUSTED,
+    budget::EVENT_TYPE,
+];
 
 /// Returns whether the type is reserved for [operational](OPERATIONAL) events: those about webhooks, exhausted
 /// deliveries and budgets. A receiver of `webhook.paused` can therefore rely on its origin.

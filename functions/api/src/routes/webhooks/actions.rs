@@ -31,7 +31,7 @@ pub(crate) async fn pause(
     if_match: IfMatch,
     Path(id): Path<String>,
 ) -> Result<Changed, Problem> {
-    Ok(changed(&app, lifecycle::pause(&app, &admin, &id, if_match).await?))
+    Ok(changed(&app, lifecycle::pause(&app, &admin, &id, if_match).await?).await)
 }
 
 /// Resumes a webhook
@@ -46,7 +46,7 @@ pub(crate) async fn resume(
     if_match: IfMatch,
     Path(id): Path<String>,
 ) -> Result<Changed, Problem> {
-    Ok(changed(&app, lifecycle::resume(&app, &admin, &id, if_match).await?))
+    Ok(changed(&app, lifecycle::resume(&app, &admin, &id, if_match).await?).await)
 }
 
 /// Enables a webhook
@@ -58,7 +58,7 @@ pub(crate) async fn enable(
     if_match: IfMatch,
     Path(id): Path<String>,
 ) -> Result<Changed, Problem> {
-    Ok(changed(&app, lifecycle::set_enabled(&app, &admin, &id, if_match, true).await?))
+    Ok(changed(&app, lifecycle::set_enabled(&app, &admin, &id, if_match, true).await?).await)
 }
 
 /// Disables a webhook
@@ -72,7 +72,7 @@ pub(crate) async fn disable(
     if_match: IfMatch,
     Path(id): Path<String>,
 ) -> Result<Changed, Problem> {
-    Ok(changed(&app, lifecycle::set_enabled(&app, &admin, &id, if_match, false).await?))
+    Ok(changed(&app, lifecycle::set_enabled(&app, &admin, &id, if_match, false).await?).await)
 }
 
 /// Restores a deleted webhook
@@ -93,8 +93,8 @@ pub(crate) async fn restore(
 ) -> Result<Response, Problem> {
     let (record, secret) = lifecycle::restore(&app, &admin, &id).await?;
     Ok(match secret {
-        Some(secret) => with_secret(&app, record, &secret, Vec::new(), StatusCode::CREATED).into_response(),
-        None => changed(&app, record).into_response(),
+        Some(secret) => with_secret(&app, record, &secret, Vec::new(), StatusCode::CREATED).await.into_response(),
+        None => changed(&app, record).await.into_response(),
     })
 }
 
@@ -130,5 +130,5 @@ pub(crate) async fn rotate(
     let Rotation { secret, overlap_seconds } = rotation;
     let rotated = lifecycle::rotate(&app, &admin, &id, if_match, secret, overlap_seconds).await?;
     let (record, secret) = rotated;
-    Ok(with_secret(&app, record, &secret, Vec::new(), StatusCode::OK).into_response())
+    Ok(with_secret(&app, record, &secret, Vec::new(), StatusCode::OK).await.into_response())
 }

@@ -252,7 +252,7 @@ pub(crate) async fn dry_run(
     if !(1..=MAX_EVENTS).contains(&wanted) {
         return Err(Problem::Invalid(vec![Fault::field("/events", format!("must be 1 to {MAX_EVENTS}"))]));
     }
-    let current = WebhookBody::new(record.clone(), &app.public_url);
+    let current = WebhookBody::new(record.clone(), None, &app.public_url);
     let mut changed = record.webhook.clone();
     let settings = input::merge(&app, &record.webhook, &current, request.webhook).finish();
     changed.settings = settings.map_err(|problem| problem.below("/webhook"))?;

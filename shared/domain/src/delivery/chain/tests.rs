@@ -414,7 +414,7 @@ impl World {
                 }
                 Some(Waits::Due(_)) => row.lease_until.is_none_or(|until| until <= self.now),
                 Some(Waits::Parked) => !is_paused,
-                None => false,
+                Some(Waits::Held) | None => false,
             };
             if is_due && row.progress.state != State::Exhausted && wake(&row.progress, self.now).is_some() {
                 self.any_order.push(row.next_message());
