@@ -70,6 +70,34 @@ async fn an_attempt_shows_what_was_sent_and_no_secret() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn a_delivery_shows_its_entity_its_lateness_and_the_url_of_each_attempt() {
+    let tenant = Stack::connect().await.tenant();
+    let (failing, accepting) = (Receiver::start(|_| Answer::Status(500)).await, Receiver::accepting().await);
+    let webhook = tenant.webhook(&failing.url, once()).await;
+    tenant.put("i1", &[]).await;
+    let exhausted = tenant.delivery(&webhook, "exhausted").await;
+    assert_eq!((&exhausted["entity"], &exhausted["lateness_ms"]), (&json!("items/i1"), &Value::Null));
+    assert_eq!((&exhausted["attempts"][0]["url"], &exhausted["test"]), (&json!(failing.url), &json!(false)));
+    // The receiver moves, and the delivery is sent again.
+    let moved = json!({"url": accepting.url});
+    let (status, _) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&moved)).await;
+    assert_eq!(status, StatusCode::OK);
+    let redeliver = path(&webhook, &format!("/deliveries/{}/redeliver", exhausted["id"].as_str().unwrap()));
+    tenant.call(Method::POST, &redeliver, None).await;
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
+    let attempt = &delivered["attempts"][1];
+    let end = time(&attempt["at"]) + attempt["duration_ms"].as_i64().unwrap();
+    assert_eq!(delivered["lateness_ms"], json!((end - time(&delivered["event_time"])).max(0)));
+    let urls: Vec<_> = delivered["attempts"].as_array().unwrap().iter().map(|attempt| attempt["url"].clone()).collect();
+    assert_eq!(urls, [json!(failing.url), json!(accepting.url)]);
+    let (_, event) =
+        tenant.call(Method::GET, &format!("/events/{}", delivered["event_id"].as_str().unwrap()), None).await;
+    assert_eq!((&delivered["entity"], time(&delivered["event_time"])), (&event["entity"]["path"], time(&event["at"])));
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_redirect_shows_where_it_leads_without_what_may_be_secret() {
     let tenant = Stack::connect().await.tenant();
     let (_, deliveries) = three(&tenant).await;

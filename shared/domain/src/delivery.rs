@@ -121,6 +121,8 @@ pub struct Delivery {
     pub sequence: Option<String>,
     /// The event's entity, if the webhook wants the deliveries of an entity in order.
     pub entity: Option<String>,
+    /// The [path](message::entity_path) of the event's entity. Unknown for deliveries of earlier versions.
+    pub entity_path: Option<String>,
     /// How many deliveries led to the event.
     pub hops: Hops,
     /// If it is over its tenant's budget: when its first attempt becomes possible. Kept after that time.
@@ -155,6 +157,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             deferral,
             test,
@@ -175,6 +178,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             deferred_until,
             over_budget: deferral == Some(Deferral::Never),
@@ -185,6 +189,15 @@ impl Delivery {
             content_type,
             attempts: Vec::new(),
         }
+    }
+
+    /// Returns the time from the event to its arrival, the end of the first successful attempt, in milliseconds; `None`
+    /// if there is none. The clocks that measure the two may differ, so a negative time counts as 0.
+    #[must_use]
+    pub fn lateness_ms(&self) -> Option<u64> {
+        let arrived = self.attempts.iter().find(|attempt| attempt.outcome.arrived())?;
+        let end = arrived.at.as_millisecond() + i64::from(arrived.outcome.duration_ms);
+        Some(u64::try_from(end - self.event.timestamp().as_millisecond()).unwrap_or(0))
     }
 
     /// Returns the message that asks for the next attempt. It has no body, because the row keeps the body.
@@ -199,6 +212,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             test,
             progress,
@@ -215,6 +229,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             cycle,
             attempt,

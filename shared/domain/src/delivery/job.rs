@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::message::{Body, Message};
+use super::message::{Body, Message, entity_path};
 use super::redelivery::Refusal;
 use crate::access::tenant::{AppId, TenantId};
 use crate::event::Event;
@@ -322,6 +322,7 @@ impl Job {
                 app: subscription.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
+                entity_path: entity_path(event),
                 content_type: subscription.rendering.content_type(),
                 body: None,
                 ..first

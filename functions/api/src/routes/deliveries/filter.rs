@@ -155,6 +155,7 @@ mod tests {
             outcome: Outcome { status, ..Outcome::unanswered(verdict, "") },
             secret_fingerprint: serde_json::from_value("f".into()).unwrap(),
             request_headers: SentHeaders::default(),
+            url: None,
         };
         let event = EventId::from_parts(at(), 1);
         Delivery {
@@ -166,6 +167,7 @@ mod tests {
             app: None,
             sequence: None,
             entity: None,
+            entity_path: None,
             hops: domain::event::hops::Hops::NONE,
             deferred_until: None,
             over_budget: false,
