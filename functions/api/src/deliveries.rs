@@ -17,6 +17,10 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::problem::Problem;
 
+mod conditions;
+pub(crate) mod filter;
+pub(crate) mod search;
+
 /// A delivery, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Delivery)]
@@ -27,7 +31,7 @@ pub(crate) struct DeliveryBody {
     #[schema(value_type = String)]
     webhook_id: WebhookId,
     #[schema(value_type = String)]
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     #[schema(value_type = String)]
     event_type: EventType,
     state: DeliveryState,

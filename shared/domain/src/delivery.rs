@@ -28,6 +28,7 @@ pub mod dead_letter;
 pub mod decide;
 pub mod fault;
 pub mod job;
+pub mod lookup;
 pub mod message;
 pub mod notices;
 pub mod redelivery;

@@ -20,7 +20,7 @@ pub mod copies;
 pub const MAX_INLINE_BYTES: usize = 40 * 1024;
 
 /// The longest path of an entity, in bytes, that is carried with a delivery. Paths of published events are shorter.
-const MAX_PATH_BYTES: usize = 512;
+pub const MAX_PATH_BYTES: usize = 512;
 
 /// Where the body of a delivery is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,9 +110,8 @@ impl Message {
     /// Returns the message that asks for the first attempt at delivering an event to a webhook.
     #[must_use]
     pub fn first(event: EventId, event_type: EventType, webhook: WebhookId, tenant: TenantId, body: Body) -> Self {
-        let delivery = DeliveryId::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()]);
         Self {
-            delivery,
+            delivery: DeliveryId::first(event, webhook),
             event,
             event_type,
             webhook,
