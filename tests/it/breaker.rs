@@ -205,7 +205,7 @@ async fn what_waits_for_a_webhook_that_is_deleted_is_cancelled() {
     let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
     let id = webhook["id"].as_str().unwrap().parse().unwrap();
     eventually("a delivery that is cancelled", async || {
-        let row = ledger.deliveries(id, Range::all(now()), 1, |_| true).await.unwrap().deliveries.remove(0);
+        let row = ledger.deliveries(&[id], Range::all(now()), 1, |_| true).await.unwrap().deliveries.remove(0);
         (row.progress.state == domain::delivery::State::Cancelled).then_some(())
     })
     .await;

@@ -70,6 +70,34 @@ async fn an_attempt_shows_what_was_sent_and_no_secret() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn a_delivery_shows_its_entity_its_lateness_and_the_url_of_each_attempt() {
+    let tenant = Stack::connect().await.tenant();
+    let (failing, accepting) = (Receiver::start(|_| Answer::Status(500)).await, Receiver::accepting().await);
+    let webhook = tenant.webhook(&failing.url, once()).await;
+    tenant.put("i1", &[]).await;
+    let exhausted = tenant.delivery(&webhook, "exhausted").await;
+    assert_eq!((&exhausted["entity"], &exhausted["lateness_ms"]), (&json!("items/i1"), &Value::Null));
+    assert_eq!((&exhausted["attempts"][0]["url"], &exhausted["test"]), (&json!(failing.url), &json!(false)));
+    // The receiver moves, and the delivery is sent again.
+    let moved = json!({"url": accepting.url});
+    let (status, _) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&moved)).await;
+    assert_eq!(status, StatusCode::OK);
+    let redeliver = path(&webhook, &format!("/deliveries/{}/redeliver", exhausted["id"].as_str().unwrap()));
+    tenant.call(Method::POST, &redeliver, None).await;
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
+    let attempt = &delivered["attempts"][1];
+    let end = time(&attempt["at"]) + attempt["duration_ms"].as_i64().unwrap();
+    assert_eq!(delivered["lateness_ms"], json!((end - time(&delivered["event_time"])).max(0)));
+    let urls: Vec<_> = delivered["attempts"].as_array().unwrap().iter().map(|attempt| attempt["url"].clone()).collect();
+    assert_eq!(urls, [json!(failing.url), json!(accepting.url)]);
+    let (_, event) =
+        tenant.call(Method::GET, &format!("/events/{}", delivered["event_id"].as_str().unwrap()), None).await;
+    assert_eq!((&delivered["entity"], time(&delivered["event_time"])), (&event["entity"]["path"], time(&event["at"])));
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_redirect_shows_where_it_leads_without_what_may_be_secret() {
     let tenant = Stack::connect().await.tenant();
     let (_, deliveries) = three(&tenant).await;
@@ -247,4 +275,197 @@ async fn failures_in_a_row_end_with_a_success() {
     }
     let since = |hour: i64| Some(490_000 + hour);
     assert_eq!(found, [(2, 2, since(0)), (4, 4, since(0)), (6, 0, since(0)), (0, 0, None), (2, 2, since(4))]);
+}
+
+async fn all(tenant: &Tenant, query: &str) -> Value {
+    let (status, list) = tenant.call(Method::GET, &format!("/deliveries?{query}"), None).await;
+    assert_eq!(status, StatusCode::OK, "{query}: {list}");
+    list
+}
+
+fn ids<'a>(list: &'a Value, name: &str) -> Vec<&'a str> {
+    list["data"].as_array().unwrap().iter().map(|delivery| delivery[name].as_str().unwrap()).collect()
+}
+
+/// Publishes an event about an order, and returns its id.
+async fn publish(tenant: &Tenant, event_type: &str, order: &str) -> String {
+    let event = json!({"event_type": event_type, "entity_id": order, "data": {"total": 1}});
+    let (status, published) = tenant.call(Method::POST, "/events", Some(&event)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{published}");
+    published["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn deliveries_are_found_by_entity_and_by_event_over_all_webhooks() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let of = |types: Value| json!({"event_types": types, "retry_policy": {"maxAttempts": 1}});
+    let paid = tenant.webhook(&receiver.url, of(json!(["order.paid"]))).await;
+    let both = tenant.webhook(&receiver.url, of(json!(["order.paid", "order.sent"]))).await;
+    let first = publish(&tenant, "order.paid", "3").await;
+    let second = publish(&tenant, "order.sent", "3").await;
+    let unwanted = publish(&tenant, "order.lost", "3").await;
+    publish(&tenant, "order.paid", "4").await;
+    let entity = eventually("three deliveries of order 3", async || {
+        Some(all(&tenant, "entity=orders/3").await).filter(|list| list["data"].as_array().unwrap().len() == 3)
+    })
+    .await;
+    assert_eq!(ids(&entity, "event_id"), [&second, &first, &first], "newest first");
+    assert!(ids(&entity, "entity").iter().all(|entity| *entity == "orders/3"));
+    assert_eq!(entity["without_delivery"].as_array().unwrap().len(), 1);
+    let without = &entity["without_delivery"][0];
+    assert_eq!((&without["event_id"], &without["entity"]), (&json!(unwanted), &json!("orders/3")));
+    assert_eq!((&without["event_type"], &entity["next_cursor"]), (&json!("order.lost"), &Value::Null));
+    // The same, delivery by delivery.
+    let (mut shown, mut lost, mut query) = (Vec::new(), 0, "limit=1".to_owned());
+    loop {
+        let page = all(&tenant, &format!("entity=orders/3&{query}")).await;
+        assert!(page["data"].as_array().unwrap().len() <= 1);
+        shown.extend(ids(&page, "id").into_iter().map(str::to_owned));
+        lost += page["without_delivery"].as_array().unwrap().len();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        query = format!("limit=1&cursor={next}");
+    }
+    assert_eq!((shown, lost), (ids(&entity, "id").into_iter().map(str::to_owned).collect(), 1));
+    // By event.
+    let event = all(&tenant, &format!("event_id={first}")).await;
+    assert_eq!(ids(&event, "event_id"), [&first, &first]);
+    assert_eq!(event["without_delivery"], json!([]));
+    let mut webhooks = ids(&event, "webhook_id");
+    webhooks.sort_unstable();
+    let mut expected = [&paid, &both].map(|webhook| webhook["id"].as_str().unwrap());
+    expected.sort_unstable();
+    assert_eq!(webhooks, expected);
+    let event = all(&tenant, &format!("event_id={unwanted}")).await;
+    assert_eq!((&event["data"], &event["without_delivery"][0]["event_id"]), (&json!([]), &json!(unwanted)));
+    // Filters narrow it.
+    let of_paid = format!("webhook_id={}", paid["id"].as_str().unwrap());
+    assert_eq!(ids(&all(&tenant, &format!("entity=orders/3&{of_paid}")).await, "event_id"), [&first]);
+    assert_eq!(all(&tenant, "entity=orders/3&state=exhausted").await["data"], json!([]));
+    assert_eq!(ids(&all(&tenant, "entity=orders/3&event_type=order.sent").await, "event_id"), [&second]);
+    assert_eq!(all(&tenant, "entity=orders/3&to=2026-01-01T00:00:00Z").await["data"], json!([]));
+    assert_eq!(list(&tenant, &both, "entity=orders/3").await["data"].as_array().unwrap().len(), 2);
+    let (_, events) = tenant.call(Method::GET, "/events?entity=orders/3", None).await;
+    assert_eq!(ids(&events, "id"), [&unwanted, &second, &first]);
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_replayed_delivery_is_found_by_its_event() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["order.paid"]})).await;
+    let event = publish(&tenant, "order.paid", "3").await;
+    receiver.wait_for(1).await;
+    let replay = json!({"from": "2026-01-01T00:00:00Z"});
+    let (status, job) = tenant.call(Method::POST, &path(&webhook, "/replay"), Some(&replay)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{job}");
+    let found = eventually("two deliveries of the event", async || {
+        Some(all(&tenant, &format!("event_id={event}")).await)
+            .filter(|list| list["data"].as_array().unwrap().len() == 2)
+    })
+    .await;
+    let [one, other] = ids(&found, "id")[..] else { panic!("{found}") };
+    assert!(one > other, "newest first");
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn the_newest_deliveries_of_all_webhooks_are_merged() {
+    let tenant = Stack::connect().await.tenant();
+    let receiver = Receiver::accepting().await;
+    for _ in 0..3 {
+        tenant.webhook(&receiver.url, json!({"event_types": ["order.*"]})).await;
+    }
+    let mut events = Vec::new();
+    for order in ["1", "2", "3"] {
+        events.insert(0, publish(&tenant, "order.paid", order).await);
+    }
+    let merged = eventually("nine deliveries", async || {
+        Some(all(&tenant, "state=delivered").await).filter(|list| list["data"].as_array().unwrap().len() == 9)
+    })
+    .await;
+    let expected: Vec<_> = events.iter().flat_map(|event| [event.as_str(); 3]).collect();
+    assert_eq!(ids(&merged, "event_id"), expected);
+    assert_eq!((&merged["without_delivery"], &merged["next_cursor"]), (&json!([]), &Value::Null));
+    let (mut shown, mut query) = (Vec::new(), "limit=4".to_owned());
+    loop {
+        let page = all(&tenant, &query).await;
+        shown.extend(ids(&page, "id").into_iter().map(str::to_owned));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        query = format!("limit=4&cursor={next}");
+    }
+    assert_eq!(shown, ids(&merged, "id"));
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn no_delivery_of_another_tenant_or_application_is_found() {
+    let stack = Stack::connect().await;
+    let (tenant, stranger) = (stack.tenant(), stack.tenant());
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["order.*"]})).await;
+    let event = publish(&tenant, "order.paid", "3").await;
+    tenant.delivery(&webhook, "delivered").await;
+    let app = tests::Claims::new(&tenant.name, &["ADMIN"]).with("app_id", json!("crm")).rs256();
+    let webhook = format!("webhook_id={}", webhook["id"].as_str().unwrap());
+    let nothing = json!({"data": [], "without_delivery": [], "next_cursor": null});
+    for query in
+        ["", &webhook, "entity=orders/3", &format!("event_id={event}"), "event_id=evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"]
+    {
+        assert_eq!(all(&stranger, query).await, nothing, "{query}");
+        let (_, of_app) = stack.call(Method::GET, &format!("/deliveries?{query}"), Some(&app), None).await;
+        assert_eq!(of_app["data"], json!([]), "{query}");
+        // The event belongs to the tenant's admin, and to no application, so an application sees that there is one.
+        let events = of_app["without_delivery"].as_array().unwrap();
+        assert!(events.iter().all(|shown| shown["event_id"] == json!(event)), "{query}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_wrong_filter_of_all_deliveries_is_named() {
+    let tenant = Stack::connect().await.tenant();
+    for (query, pointer) in [
+        ("entity=orders", "?entity"),
+        ("webhook_id=whk_1", "?webhook_id"),
+        ("colour=red", "?colour"),
+        ("cursor=whk_01JD1KXA00SRK4CNHMSET7SYG2", "?cursor"),
+        ("cursor=evt_01JD1KXA00SRK4CNHMSET7SYG2", "?cursor"),
+        ("entity=orders/3&cursor=dlv_01JD1KXA00SRK4CNHMSET7SYG2", "?cursor"),
+    ] {
+        let (status, problem) = tenant.call(Method::GET, &format!("/deliveries?{query}"), None).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(pointer)));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn statistics_count_the_deliveries_that_have_not_arrived() {
+    let tenant = Stack::connect().await.tenant();
+    let failing = Receiver::start(|_| Answer::Status(500)).await;
+    let webhook =
+        tenant.webhook(&failing.url, json!({"retry_policy": {"maxAttempts": 2}, "event_types": ["order.*"]})).await;
+    publish(&tenant, "order.paid", "1").await;
+    tenant.delivery(&webhook, "retrying").await;
+    let states = async || {
+        let (_, statistics) = tenant.call(Method::GET, &path(&webhook, "/statistics"), None).await;
+        statistics["states"].clone()
+    };
+    let none = json!({"parked": 0, "waiting": 0, "exhausted": 0, "retrying": 0, "held": 0, "is_complete": true});
+    let with = |name: &str| {
+        let mut states = none.clone();
+        states[name] = json!(1);
+        states
+    };
+    assert_eq!(states().await, with("retrying"));
+    tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
+    // The retry is parked when it is due.
+    tenant.delivery(&webhook, "parked").await;
+    assert_eq!(states().await, with("parked"));
+    tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
+    tenant.delivery(&webhook, "exhausted").await;
+    let exhausted = with("exhausted");
+    eventually("a dead letter", async || (states().await == exhausted).then_some(())).await;
 }

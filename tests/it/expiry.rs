@@ -71,7 +71,7 @@ async fn a_delivery_is_gone_when_it_has_expired() {
     assert_eq!(ledger.record_first(&row, written).await.unwrap(), Written::Yes);
     for (now, there) in [(valid, true), (expired, false)] {
         assert_eq!(ledger.delivery(row.webhook, row.id, now).await.unwrap().is_some(), there);
-        let page = ledger.deliveries(row.webhook, Range::all(now), 10, |_| true).await.unwrap();
+        let page = ledger.deliveries(&[row.webhook], Range::all(now), 10, |_| true).await.unwrap();
         assert_eq!(page.deliveries.len(), usize::from(there));
         assert_eq!(ledger.load(&registry, &[&message], now).await.unwrap().rows.len(), usize::from(there));
     }

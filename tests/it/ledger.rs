@@ -26,7 +26,15 @@ fn attempt(number: u32) -> Attempt {
         ..Outcome::unanswered(Verdict::ServerFailed, "the receiver answered 500")
     };
     let secret_fingerprint = serde_json::from_value(json!("f")).unwrap();
-    Attempt { cycle: 0, number, at: now(), outcome, secret_fingerprint, request_headers: SentHeaders::default() }
+    Attempt {
+        cycle: 0,
+        number,
+        at: now(),
+        outcome,
+        secret_fingerprint,
+        request_headers: SentHeaders::default(),
+        url: None,
+    }
 }
 
 fn now() -> Timestamp {
@@ -54,6 +62,7 @@ fn retrying() -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        entity_path: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,

@@ -26,6 +26,7 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         app: None,
         sequence: None,
         entity: None,
+        entity_path: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,

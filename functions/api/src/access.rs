@@ -172,6 +172,7 @@ mod tests {
     #[case::patch(Method::PATCH, "/webhooks/{id}", "webhooks:write")]
     #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
     #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
+    #[case::all_deliveries(Method::GET, "/deliveries", "deliveries:read")]
     #[case::redeliver(Method::POST, "/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks:write")]
     #[case::dead_letters(Method::GET, "/dead-letters", "deliveries:read")]
     #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]

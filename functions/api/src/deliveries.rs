@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws::registry::{RunningTest, WebhookRecord};
-use domain::attempt::Attempt;
 use domain::attempt::outcome::{Timing, Verdict};
+use domain::attempt::{Attempt, urls};
 use domain::delivery::health::parked_until;
 use domain::delivery::{Delivery, State as DeliveryState};
 use domain::event::types::EventType;
@@ -18,6 +18,10 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::problem::Problem;
 
+mod conditions;
+pub(crate) mod filter;
+pub(crate) mod search;
+
 /// A delivery, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Delivery)]
@@ -28,10 +32,20 @@ pub(crate) struct DeliveryBody {
     #[schema(value_type = String)]
     webhook_id: WebhookId,
     #[schema(value_type = String)]
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     #[schema(value_type = String)]
     event_type: EventType,
     state: DeliveryState,
+    /// The path of the event's entity: its collection and its id. `null` for deliveries of versions that did not record
+    /// it, and if it is longer than 512 bytes.
+    #[schema(examples("orders/3"))]
+    entity: Option<String>,
+    /// When the event happened: when its change was committed, or it was published.
+    #[schema(value_type = String, format = DateTime)]
+    event_time: Timestamp,
+    /// The time from `event_time` to the end of the first successful attempt, in milliseconds; `null` until there is
+    /// one. DynamoDB reports when a change was committed in whole seconds.
+    lateness_ms: Option<u64>,
     /// Whether it is a test: `POST /webhooks/{id}/test`.
     test: bool,
     /// How many times a finished delivery was redelivered.
@@ -56,6 +70,9 @@ pub(crate) struct AttemptBody {
     number: u32,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+    /// The webhook's URL at that time; a long one is cut after 500 bytes. `null` if it was not recorded.
+    #[schema(examples("https://example.com/webhooks"))]
+    url: Option<String>,
     duration_ms: u32,
     /// The parts of `duration_ms`.
     timing: Timing,
@@ -88,13 +105,16 @@ impl DeliveryBody {
 /// A test that has not been attempted yet.
 impl From<RunningTest> for DeliveryBody {
     fn from(test: RunningTest) -> Self {
-        let RunningTest { delivery, webhook, event, event_type, expires_at: _ } = test;
+        let RunningTest { delivery, webhook, event, event_type, entity_path, expires_at: _ } = test;
         Self {
             id: delivery,
             webhook_id: webhook,
             event_id: event,
             event_type,
             state: DeliveryState::Pending,
+            entity: entity_path,
+            event_time: event.timestamp(),
+            lateness_ms: None,
             test: true,
             cycle: 0,
             next_at: None,
@@ -106,28 +126,34 @@ impl From<RunningTest> for DeliveryBody {
 
 impl From<Delivery> for DeliveryBody {
     fn from(delivery: Delivery) -> Self {
+        let urls: Vec<_> = urls(&delivery.attempts).map(|url| url.map(str::to_owned)).collect();
+        let lateness_ms = delivery.lateness_ms();
         Self {
             id: delivery.id,
             webhook_id: delivery.webhook,
             event_id: delivery.event,
             event_type: delivery.event_type,
             state: delivery.progress.state,
+            entity: delivery.entity_path,
+            event_time: delivery.event.timestamp(),
+            lateness_ms,
             test: delivery.test,
             cycle: delivery.progress.cycle,
             next_at: delivery.progress.next_at,
             deferred_until: delivery.deferred_until,
-            attempts: delivery.attempts.into_iter().map(AttemptBody::from).collect(),
+            attempts: delivery.attempts.into_iter().zip(urls).map(AttemptBody::from).collect(),
         }
     }
 }
 
-impl From<Attempt> for AttemptBody {
-    fn from(attempt: Attempt) -> Self {
+impl From<(Attempt, Option<String>)> for AttemptBody {
+    fn from((attempt, url): (Attempt, Option<String>)) -> Self {
         let headers = attempt.request_headers.iter();
         Self {
             cycle: attempt.cycle,
             number: attempt.number,
             at: attempt.at,
+            url,
             duration_ms: attempt.outcome.duration_ms,
             timing: attempt.outcome.timing,
             request_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aws::events::Range;
+use domain::delivery::message::MAX_PATH_BYTES;
 use domain::event::Event;
 use domain::id::EventId;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::App;
 use crate::caller::Admin;
@@ -28,4 +30,19 @@ pub(crate) fn kept(now: Timestamp, below: Option<EventId>) -> Range {
 pub(crate) async fn visible(app: &App, admin: &Admin, id: EventId) -> Result<Option<Event>, Problem> {
     let event = app.events.event(&admin.tenant, id, app.clock.now()).await?;
     Ok(event.filter(|event| event.is_visible_to(admin.app.as_ref())))
+}
+
+/// The path of an entity.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct EntityPath(pub(crate) String);
+
+impl TryFrom<String> for EntityPath {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_path = text.split('/').count() > 1 && text.split('/').all(|word| !word.is_empty());
+        let why = "must be the path of an entity, such as orders/3: `entity.path` of its events";
+        if is_path && text.len() <= MAX_PATH_BYTES { Ok(Self(text)) } else { Err(why) }
+    }
 }

@@ -17,6 +17,7 @@ use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
 use crate::{App, access, console, idempotency, security};
 
+pub mod all_deliveries;
 pub mod api_keys;
 pub mod dead_letters;
 pub mod deliveries;
@@ -58,6 +59,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))
+        .routes(routes!(all_deliveries::list))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::skip))

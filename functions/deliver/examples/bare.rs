@@ -50,7 +50,7 @@ impl Tables {
         let (at, webhook) = (SystemClock.now(), messages[0].webhook);
         let rows = messages.into_iter().zip(outcomes).map(|(message, outcome)| {
             let (secret_fingerprint, request_headers) = (self.fingerprint.clone(), SentHeaders::default());
-            let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
+            let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers, url: None };
             let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };
             Delivery { attempts: vec![attempt], ..Delivery::first(message, progress) }
         });

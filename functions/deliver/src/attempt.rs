@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{AttemptKey, Loaded, Written};
-use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::rate_limit::Turn;
 use domain::attempt::redact::{Masked, SentHeaders};
+use domain::attempt::{Attempt, logged_url};
 use domain::delivery::breaker::SLOW;
 use domain::delivery::decide::{Admission, Decision, decide, give_up, hops, settle, to_send};
 use domain::delivery::message::{Body, Message};
@@ -133,7 +133,8 @@ pub async fn attempt(
             (stopped(State::Pending, Some(until)), None, false)
         }
         (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
-            let attempt = made(app, message, webhook, Outcome::unanswered(verdict, why));
+            let row = loaded.rows.get(&message.delivery);
+            let attempt = made(app, message, row, webhook, Outcome::unanswered(verdict, why));
             (give_up(message), Some(attempt), false)
         }
         (Decision::Attempt { .. }, Turn::Later(at), _) => (stopped(State::Pending, Some(at)), None, false),
@@ -226,7 +227,7 @@ async fn send(
     // A retry would not help. An operator who redrives a dead letter after months must see why it failed again.
     let Some(body) = body else {
         let outcome = Outcome::unanswered(Verdict::Unrendered, "its payload has expired");
-        return Ok(Some(made(app, message, webhook, outcome)));
+        return Ok(Some(made(app, message, row, webhook, outcome)));
     };
     let at = app.clock.now();
     let mut request =
@@ -251,7 +252,7 @@ async fn send(
         Some(waited) => outcome.after_token(waited),
         None => outcome,
     };
-    Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, webhook, outcome) }))
+    Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, row, webhook, outcome) }))
 }
 
 /// Returns the text of a body, or `None` if it has expired.
@@ -275,10 +276,11 @@ async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<HostSlot, St
 }
 
 /// Returns an attempt with this outcome, as the ledger records it.
-fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> Attempt {
+fn made(app: &App, message: &Message, row: Option<&Delivery>, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
-    Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers }
+    let url = logged_url(&webhook.settings.url, row.map_or(&[], |row| &row.attempts), number);
+    Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers, url }
 }
 
 /// Takes the lease that a later attempt needs. A first attempt needs none, because its message is the delivery's only

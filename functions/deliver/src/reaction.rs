@@ -144,7 +144,7 @@ mod tests {
         let secret_fingerprint = serde_json::from_value("f".into()).unwrap();
         let (outcome, request_headers) = (Outcome::unanswered(verdict, ""), SentHeaders::default());
         let at = Timestamp::UNIX_EPOCH;
-        let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers };
+        let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers, url: None };
         let seen = observe(std::iter::once((&attempt, probe, false)));
         assert_eq!((seen.probe, seen.slow), (shown, verdict == Verdict::TimedOut));
     }

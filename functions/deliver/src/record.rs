@@ -137,7 +137,7 @@ async fn detour(app: &App, messages: Vec<(usize, Message)>) -> Vec<(usize, Resul
 enum FollowUp {
     Retry(Outgoing),
     SlowRetry(Outgoing),
-    DeadLetter(DeadLetter),
+    DeadLetter(Box<DeadLetter>),
 }
 
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
@@ -193,7 +193,10 @@ fn follow_up(
             let next = Message { attempt: progress.attempt, body: None, slow, ..message };
             Some(retry(&next, delay))
         }
-        (State::Exhausted, _) => Some(FollowUp::DeadLetter(DeadLetter { message, last_status: status, ended_at: now })),
+        (State::Exhausted, _) => {
+            let dead_letter = DeadLetter { message, last_status: status, ended_at: now };
+            Some(FollowUp::DeadLetter(Box::new(dead_letter)))
+        }
         _ => None,
     }
 }
@@ -205,7 +208,7 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
         match follow_up {
             FollowUp::Retry(message) => retries.push(message),
             FollowUp::SlowRetry(message) => slow.push(message),
-            FollowUp::DeadLetter(dead_letter) => dead_letters.push(dead_letter),
+            FollowUp::DeadLetter(dead_letter) => dead_letters.push(*dead_letter),
         }
     }
     let (sent, slowly, buried) = tokio::join!(

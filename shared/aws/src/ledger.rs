@@ -21,6 +21,7 @@ use crate::{Registry, StoreError, batch};
 pub(crate) mod breaker;
 mod breaker_item;
 mod chain;
+mod counts;
 pub mod dead;
 mod delivery_item;
 mod due_index;
@@ -31,6 +32,7 @@ mod webhooks;
 
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
+pub use counts::StateCounts;
 pub use due_index::{Due, DueDelivery};
 pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};

@@ -34,7 +34,7 @@ pub use rates::Rates;
 pub use tests_running::{RunningTest, TEST_PLACES};
 pub use usage::{Counted, UsageRows};
 pub use webhook_writer::WebhookWriter;
-pub use webhooks::{WebhookPage, WebhookRecord};
+pub use webhooks::{WebhookOwner, WebhookPage, WebhookRecord};
 
 /// The Registry table.
 #[derive(Debug, Clone)]

@@ -29,6 +29,7 @@ pub mod decide;
 pub mod fault;
 pub mod health;
 pub mod job;
+pub mod lookup;
 pub mod message;
 pub mod notices;
 pub mod redelivery;
@@ -122,6 +123,8 @@ pub struct Delivery {
     pub sequence: Option<String>,
     /// The event's entity, if the webhook wants the deliveries of an entity in order.
     pub entity: Option<String>,
+    /// The [path](message::entity_path) of the event's entity. Unknown for deliveries of earlier versions.
+    pub entity_path: Option<String>,
     /// How many deliveries led to the event.
     pub hops: Hops,
     /// If it is over its tenant's budget: when its first attempt becomes possible. Kept after that time.
@@ -156,6 +159,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             deferral,
             test,
@@ -176,6 +180,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             deferred_until,
             over_budget: deferral == Some(Deferral::Never),
@@ -186,6 +191,15 @@ impl Delivery {
             content_type,
             attempts: Vec::new(),
         }
+    }
+
+    /// Returns the time from the event to its arrival, the end of the first successful attempt, in milliseconds; `None`
+    /// if there is none. The clocks that measure the two may differ, so a negative time counts as 0.
+    #[must_use]
+    pub fn lateness_ms(&self) -> Option<u64> {
+        let arrived = self.attempts.iter().find(|attempt| attempt.outcome.arrived())?;
+        let end = arrived.at.as_millisecond() + i64::from(arrived.outcome.duration_ms);
+        Some(u64::try_from(end - self.event.timestamp().as_millisecond()).unwrap_or(0))
     }
 
     /// Returns the message that asks for the next attempt. It has no body, because the row keeps the body.
@@ -200,6 +214,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             test,
             progress,
@@ -216,6 +231,7 @@ impl Delivery {
             app,
             sequence,
             entity,
+            entity_path,
             hops,
             cycle,
             attempt,

@@ -99,6 +99,21 @@ impl<K: Kind> Id<K> {
     }
 }
 
+impl DeliveryId {
+    /// Returns the id of the delivery of an event to a webhook.
+    #[must_use]
+    pub fn first(event: EventId, webhook: WebhookId) -> Self {
+        Self::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()])
+    }
+
+    /// Returns the id of the delivery with which a job replays an event to a webhook. It differs from that of the
+    /// event's other deliveries.
+    #[must_use]
+    pub fn replayed(event: EventId, webhook: WebhookId, job: JobId) -> Self {
+        Self::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string(), &job.to_string()])
+    }
+}
+
 /// The text is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be an id of the form {expected}_<ULID>")]

@@ -43,7 +43,7 @@ fn message(webhook: &Webhook, number: u128) -> Message {
 fn failed(webhook: &Webhook, number: u32) -> Attempt {
     let (at, outcome) = (Timestamp::UNIX_EPOCH, Outcome::unanswered(Verdict::TimedOut, "no answer"));
     let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
-    Attempt { cycle: 0, number, at, outcome, request_headers, secret_fingerprint }
+    Attempt { cycle: 0, number, at, outcome, request_headers, secret_fingerprint, url: None }
 }
 
 fn row(webhook: &Webhook, message: &Message) -> Delivery {
@@ -59,6 +59,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        entity_path: None,
         hops: domain::event::hops::Hops::NONE,
         deferred_until: None,
         over_budget: false,

@@ -6,7 +6,7 @@ use aws::ledger::{Advance, Released};
 use aws::queue::Outgoing;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::delivery::{Progress, State as DeliveryState};
+use domain::delivery::{Delivery, Progress, State as DeliveryState};
 use domain::id::DeliveryId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,15 +14,12 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
+use crate::deliveries::filter::DeliveryQuery;
 use crate::deliveries::{DeliveryBody, find};
 use crate::page::fit;
 use crate::parameters::{DeliveryPath, WebhookPath};
 use crate::problem::{Problem, ProblemBody};
 use crate::registration::visible;
-
-mod filter;
-
-pub use filter::DeliveryQuery;
 
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,8 +43,9 @@ pub(super) async fn list(
     Query(filter): Query<DeliveryQuery>,
 ) -> Result<Json<DeliveryList>, Problem> {
     let record = visible(&app, &admin, &id).await?;
-    let (range, limit) = filter.range(app.clock.now())?;
-    let page = app.ledger.deliveries(record.webhook.id, range, limit, |delivery| filter.wants(delivery)).await?;
+    let (range, limit, conditions) = filter.read(app.clock.now())?;
+    let wanted = |delivery: &Delivery| conditions.are_met_by(delivery);
+    let page = app.ledger.deliveries(&[record.webhook.id], range, limit, wanted).await?;
     let shown = |delivery| DeliveryBody::from(delivery).of_webhook(&record);
     let mut data = page.deliveries.into_iter().map(shown).collect();
     let cut = fit(&mut data).map(|last: &DeliveryBody| last.id);

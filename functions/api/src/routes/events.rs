@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
-use crate::events::{kept, visible};
+use crate::events::{EntityPath, kept, visible};
 use crate::page::Page;
 use crate::problem::Problem;
 
@@ -163,6 +163,9 @@ pub struct EventQuery {
     /// Only those of this table, or of `published` or `dynahook`.
     #[param(value_type = String, required = false)]
     source: Option<String>,
+    /// Only those about the entity with this path: its collection and its id, as in `entity.path`.
+    #[param(value_type = String, required = false, min_length = 3, max_length = 512, pattern = "^.+/.+$", example = "orders/3")]
+    entity: Option<EntityPath>,
     /// Only those about the entity with this id.
     #[param(value_type = String, required = false)]
     entity_id: Option<String>,
@@ -181,6 +184,7 @@ impl EventQuery {
         };
         self.event_type.as_ref().is_none_or(of_type)
             && self.source.as_ref().is_none_or(|source| *source == event.source)
+            && self.entity.as_ref().is_none_or(|entity| entity.0 == event.entity.path())
             && self.entity_id.as_ref().is_none_or(|id| *id == event.entity.id)
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct DeliveryItem {
     sequence: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entity: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entity_path: Option<String>,
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     hops: Hops,
     /// Until when the delivery waits, in milliseconds since 1970, if it is over its tenant's budget.
@@ -151,12 +153,23 @@ pub(super) fn stored(body: Option<&Body>) -> Result<(Option<Vec<u8>>, Option<Str
     })
 }
 
+/// Returns the values of a row that request headers repeat, with the keys that replace them there.
+fn values<'a>(event: &'a str, sequence: Option<&'a str>) -> Vec<(char, &'a str)> {
+    [('e', Some(event)), ('s', sequence)].into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
 impl DeliveryItem {
     /// Returns the item of a delivery that is written for the first time.
     pub(super) fn new(delivery: &Delivery, now: Timestamp) -> Result<Self, StoreError> {
         let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
         let (lane, lane_at) = lane_of(progress, *webhook, *id, now).unzip();
         let (body_zstd, body_ref) = stored(body.as_ref())?;
+        let (event_id, sequence) = (event.to_string(), delivery.sequence.as_deref());
+        let mut attempts = delivery.attempts.clone();
+        for attempt in &mut attempts {
+            let headers = std::mem::take(&mut attempt.request_headers);
+            attempt.request_headers = headers.without(&values(&event_id, sequence));
+        }
         Ok(Self {
             pk: pk(*webhook, *id),
             sk: id.to_string(),
@@ -169,6 +182,7 @@ impl DeliveryItem {
             app: app.clone(),
             sequence: delivery.sequence.clone(),
             entity: delivery.entity.clone(),
+            entity_path: delivery.entity_path.clone(),
             hops: delivery.hops,
             deferred_until: delivery.deferred_until.map(Timestamp::as_millisecond),
             over_budget: delivery.over_budget,
@@ -184,7 +198,7 @@ impl DeliveryItem {
             body_zstd,
             body_ref,
             content_type: delivery.content_type,
-            attempts: delivery.attempts.clone(),
+            attempts,
             expires_at: expires_at(now),
         })
     }
@@ -228,6 +242,11 @@ impl TryFrom<DeliveryItem> for Delivery {
             next_at: time(item.next_at)?,
         };
         let (lease_until, deferred_until) = (time(item.lease_until)?, time(item.deferred_until)?);
+        let (event_id, mut attempts) = (item.event.to_string(), item.attempts);
+        for attempt in &mut attempts {
+            let headers = std::mem::take(&mut attempt.request_headers);
+            attempt.request_headers = headers.with(&values(&event_id, item.sequence.as_deref()));
+        }
         Ok(Self {
             id: item.delivery,
             event: item.event,
@@ -237,6 +256,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             app: item.app,
             sequence: item.sequence,
             entity: item.entity,
+            entity_path: item.entity_path,
             hops: item.hops,
             deferred_until,
             over_budget: item.over_budget,
@@ -245,7 +265,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             lease_until,
             body,
             content_type: item.content_type,
-            attempts: item.attempts,
+            attempts,
         })
     }
 }

@@ -1,6 +1,7 @@
-//! Lists the deliveries of a webhook, newest first by their events' time, with bounded work.
+//! Lists the deliveries of webhooks, newest first by their events' time, with bounded work.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use domain::delivery::Delivery;
 use domain::id::{DeliveryId, WebhookId};
@@ -8,13 +9,19 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use super::Ledger;
-use super::delivery_item::{DeliveryItem, SHARDS, shard_pk};
-use crate::StoreError;
+use super::delivery_item::{DeliveryItem, SHARDS, item_key, shard_pk};
 use crate::items::{from_item, is_live, text};
+use crate::{StoreError, batch};
 
-/// How many deliveries of a shard are read for a page at most. A page may therefore be short or empty without being the
-/// last one.
-const MAX_LOOKED_AT: usize = 1000 / SHARDS as usize;
+/// How many deliveries are read for a page at most: an equal part in each partition, but at least [`LEAST`]. A page may
+/// therefore be short or empty without being the last one.
+const MAX_LOOKED_AT: usize = 1000;
+
+/// How many deliveries are read in each partition at least.
+const LEAST: usize = 3;
+
+/// How many partitions are read at a time.
+const AT_A_TIME: usize = 64;
 
 /// The deliveries to list.
 #[derive(Debug, Clone, Copy)]
@@ -37,13 +44,25 @@ impl Range {
     }
 }
 
-/// Some of a webhook's deliveries.
+/// Some of the deliveries of webhooks.
 #[derive(Debug)]
 pub struct DeliveryPage {
     /// Newest first.
     pub deliveries: Vec<Delivery>,
     /// The id below which the next page starts, if there is one.
     pub next: Option<DeliveryId>,
+}
+
+/// How much of a shard is read.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    from: DeliveryId,
+    below: DeliveryId,
+    now: Timestamp,
+    /// The most wanted deliveries that the page needs.
+    limit: usize,
+    /// The most deliveries that are read.
+    most: usize,
 }
 
 /// The result of reading a shard.
@@ -56,14 +75,14 @@ struct Found<T> {
 }
 
 impl Ledger {
-    /// Lists a webhook's deliveries that match `wanted`, newest first.
+    /// Lists the deliveries of webhooks that match `wanted`, newest first.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
     pub async fn deliveries(
         &self,
-        webhook: WebhookId,
+        webhooks: &[WebhookId],
         range: Range,
         limit: usize,
         wanted: impl Fn(&Delivery) -> bool,
@@ -75,19 +94,45 @@ impl Ledger {
         if below <= from {
             return Ok(DeliveryPage { deliveries: Vec::new(), next: None });
         }
-        let shards =
-            (0..SHARDS).map(|shard| self.shard(shard_pk(webhook, shard), (from, below), range.now, limit, &wanted));
-        let (deliveries, next) = page(try_join_all(shards).await?, limit, |delivery| delivery.id);
+        let shards = webhooks.iter().flat_map(|webhook| (0..SHARDS).map(|shard| shard_pk(*webhook, shard)));
+        let shards: Vec<String> = shards.collect();
+        let most = (MAX_LOOKED_AT / shards.len().max(1)).max(LEAST);
+        let part = Part { from, below, now: range.now, limit, most };
+        let mut found = Vec::with_capacity(shards.len());
+        for some in shards.chunks(AT_A_TIME) {
+            let some = some.iter().map(|pk| self.shard(pk.clone(), part, &wanted));
+            found.extend(try_join_all(some).await?);
+        }
+        let (deliveries, next) = page(found, limit, |delivery| delivery.id);
         Ok(DeliveryPage { deliveries, next })
+    }
+
+    /// Reads the rows of deliveries by their keys, consistently and without their bodies. A delivery without a row that
+    /// has not expired is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn rows_of(
+        &self,
+        keys: &[(DeliveryId, WebhookId)],
+        now: Timestamp,
+    ) -> Result<HashMap<DeliveryId, Delivery>, StoreError> {
+        let keys = keys.iter().map(|(delivery, webhook)| (self.table.clone(), item_key(*webhook, *delivery)));
+        let mut found = batch::get(&self.client, keys.collect()).await?;
+        let rows = found.remove(&self.table).unwrap_or_default().into_iter().filter(|row| is_live(row, now));
+        let rows = rows.map(|item| {
+            let row = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
+            Ok((row.id, Delivery { body: None, ..row }))
+        });
+        rows.collect()
     }
 
     /// Reads a shard until it has found one delivery more than `limit`, which shows that there is a next page.
     async fn shard(
         &self,
         pk: String,
-        (from, below): (DeliveryId, DeliveryId),
-        now: Timestamp,
-        limit: usize,
+        Part { from, below, now, limit, most }: Part,
         wanted: &impl Fn(&Delivery) -> bool,
     ) -> Result<Found<Delivery>, StoreError> {
         // `BETWEEN` includes both ends; the upper one is skipped below.
@@ -97,7 +142,7 @@ impl Ledger {
             .expression_attribute_values(":pk", text(pk))
             .expression_attribute_values(":from", text(from.to_string()))
             .expression_attribute_values(":below", text(below.to_string()))
-            .limit(i32::try_from(limit + 2).unwrap_or(i32::MAX));
+            .limit(i32::try_from(limit.min(most) + 2).unwrap_or(i32::MAX));
         let mut items = query.into_paginator().items().send();
         let mut found = Found { wanted: Vec::new(), stopped_at: None };
         let mut looked_at = 0;
@@ -114,7 +159,7 @@ impl Ledger {
             if is_live && wanted(&delivery) {
                 found.wanted.push(delivery);
             }
-            if found.wanted.len() > limit || looked_at == MAX_LOOKED_AT {
+            if found.wanted.len() > limit || looked_at == most {
                 found.stopped_at = Some(id);
                 break;
             }

@@ -27,6 +27,9 @@ pub struct RunningTest {
     pub event: EventId,
     /// The type of the event.
     pub event_type: EventType,
+    /// The path of the event's entity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_path: Option<String>,
     /// When the test has certainly ended, in seconds since 1970. Its slot is free from then on, whatever happened to
     /// it.
     pub expires_at: i64,

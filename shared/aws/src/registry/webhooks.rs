@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use domain::access::tenant::TenantId;
+use domain::access::tenant::{AppId, TenantId};
 use domain::delivery::breaker::Breaker;
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use domain::webhook::statistics::Statistics;
+use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::webhook_item::WebhookItem;
 use super::{Registry, tenant_pk, webhook_sk};
@@ -23,6 +25,20 @@ pub struct WebhookRecord {
     /// Its breaker, if it has a row. Only reads of the ledger contain it: [`Ledger::webhook`](crate::Ledger::webhook)
     /// and [`Ledger::webhooks`](crate::Ledger::webhooks).
     pub breaker: Option<Breaker>,
+}
+
+/// Whose a webhook is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct WebhookOwner {
+    /// The webhook.
+    #[serde(rename = "id")]
+    pub webhook: WebhookId,
+    /// The application that registered it, if any.
+    #[serde(default)]
+    pub app: Option<AppId>,
+    /// When it was deleted, if it was.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// A page of webhooks.
@@ -53,6 +69,28 @@ impl Registry {
     /// Removes what belongs to this table from the items of a batched read.
     pub(crate) fn take_items(&self, found: &mut HashMap<String, Vec<Item>>) -> Vec<Item> {
         found.remove(&self.table).unwrap_or_default()
+    }
+
+    /// Lists all of the tenant's webhooks, deleted ones included, with what says whose they are.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn owners(&self, tenant: &TenantId) -> Result<Vec<WebhookOwner>, StoreError> {
+        let query = self.client.query().table_name(&self.table).consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", text(tenant_pk(tenant)))
+            .expression_attribute_values(":prefix", text("WEBHOOK#"))
+            .projection_expression("#id, #app, deleted_at")
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_names("#app", "app");
+        let mut items = query.into_paginator().items().send();
+        let mut owners = Vec::new();
+        while let Some(item) = items.next().await {
+            owners.push(from_item(item.map_err(|error| StoreError::unavailable(&error))?)?);
+        }
+        Ok(owners)
     }
 
     /// Returns the table and the key of a webhook, for a batched read together with other tables.

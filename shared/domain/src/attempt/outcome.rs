@@ -117,6 +117,13 @@ impl Outcome {
         Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
     }
 
+    /// Returns whether the receiver has the event: it accepted it, or answered 2xx and wants no more.
+    #[must_use]
+    pub fn arrived(&self) -> bool {
+        let is_success = self.status.is_some_and(|status| (200..300).contains(&status));
+        self.verdict == Verdict::Accepted || self.verdict == Verdict::Gone && is_success
+    }
+
     /// Adds the wait for a token to the duration of the attempt.
     #[must_use]
     pub fn after_token(mut self, waited: Duration) -> Self {

@@ -41,10 +41,20 @@ const SHORTEST: usize = 8;
 
 /// The headers of a request as the log shows them: names and values in the order in which they were sent.
 ///
-/// Stored as one text in the form of HTTP, which is short enough for a row to stay within one write unit.
+/// Stored as one text in the form of HTTP, which is short enough for a row to stay within one write unit. For the same
+/// reason a row stores a header whose value it has anyway, such as the event's id, as `name=key`: the key says which
+/// value. Earlier versions skip such a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
-pub struct SentHeaders(Vec<(String, String)>);
+pub struct SentHeaders(Vec<(String, Shown)>);
+
+/// The value of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shown {
+    Text(String),
+    /// The value of the row that has this key.
+    OfRow(char),
+}
 
 impl SentHeaders {
     /// Returns whether there are no headers.
@@ -55,20 +65,59 @@ impl SentHeaders {
 
     /// Returns the names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().filter_map(|(name, shown)| match shown {
+            Shown::Text(value) => Some((name.as_str(), value.as_str())),
+            Shown::OfRow(_) => None,
+        })
+    }
+
+    /// Replaces values that the row has by their keys.
+    #[must_use]
+    pub fn without(mut self, row: &[(char, &str)]) -> Self {
+        for (_, shown) in &mut self.0 {
+            if let Shown::Text(value) = shown
+                && let Some((key, _)) = row.iter().find(|(_, of_row)| of_row == value)
+            {
+                *shown = Shown::OfRow(*key);
+            }
+        }
+        self
+    }
+
+    /// Replaces the keys by the row's values.
+    #[must_use]
+    pub fn with(mut self, row: &[(char, &str)]) -> Self {
+        for (_, shown) in &mut self.0 {
+            if let Shown::OfRow(key) = shown
+                && let Some((_, value)) = row.iter().find(|(of_row, _)| of_row == key)
+            {
+                *shown = Shown::Text((*value).to_owned());
+            }
+        }
+        self
     }
 }
 
 impl From<SentHeaders> for String {
     fn from(headers: SentHeaders) -> Self {
-        headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+        let line = |(name, shown): &(Self, Shown)| match shown {
+            Shown::Text(value) => format!("{name}: {value}"),
+            Shown::OfRow(key) => format!("{name}={key}"),
+        };
+        headers.0.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 
 impl From<String> for SentHeaders {
     fn from(text: String) -> Self {
-        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self(text.lines().filter_map(|line| line.split_once(": ")).map(pair).collect())
+        let header = |line: &str| match line.split_once(": ") {
+            Some((name, value)) => Some((name.to_owned(), Shown::Text(value.to_owned()))),
+            // A header's name contains no `=`.
+            None => {
+                line.split_once('=').and_then(|(name, key)| Some((name.to_owned(), Shown::OfRow(key.chars().next()?))))
+            }
+        };
+        Self(text.lines().filter_map(header).collect())
     }
 }
 
@@ -93,9 +142,9 @@ impl Masked {
         let mut kept = Vec::with_capacity(headers.len());
         for (name, value) in headers {
             if is_shown(name, value) {
-                kept.push((name.clone(), value.clone()));
+                kept.push((name.clone(), Shown::Text(value.clone())));
             } else {
-                kept.push((name.clone(), signature(value).unwrap_or_else(|| MASK.to_owned())));
+                kept.push((name.clone(), Shown::Text(signature(value).unwrap_or_else(|| MASK.to_owned()))));
                 hide(value, &mut hidden);
             }
         }
@@ -105,7 +154,7 @@ impl Masked {
     /// Adds the `Authorization` header, of which only the name is kept.
     #[must_use]
     pub fn and_authorization(mut self, value: &SecretString) -> Self {
-        self.headers.0.push(("authorization".to_owned(), MASK.to_owned()));
+        self.headers.0.push(("authorization".to_owned(), Shown::Text(MASK.to_owned())));
         hide(value.expose_secret(), &mut self.hidden);
         self
     }

@@ -208,8 +208,7 @@ fn had_turn(row: &Delivery) -> bool {
 pub fn settle(message: &Message, outcome: &Outcome, policy: &RetryPolicy, now: Timestamp, draw: f64) -> Progress {
     let Message { cycle, attempt, test, .. } = *message;
     // A 2xx with `webhook-delivery: disable` is still a successful delivery.
-    let taken = outcome.verdict == Verdict::Gone && outcome.status.is_some_and(|status| (200..300).contains(&status));
-    if outcome.verdict == Verdict::Accepted || taken {
+    if outcome.arrived() {
         return Progress { state: State::Delivered, cycle, attempt, next_at: None };
     }
     if test {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::message::{Body, Message};
+use super::message::{Body, Message, entity_path};
 use super::redelivery::Refusal;
 use crate::access::tenant::{AppId, TenantId};
 use crate::event::Event;
@@ -312,8 +312,7 @@ impl Job {
         let asked = self.scope.takes_type(&event_type) || self.scope.takes_type(&event.event_type);
         asked.then(|| {
             let webhook = subscription.webhook;
-            let parts = [event.id.to_string(), webhook.to_string(), self.id.to_string()];
-            let delivery = DeliveryId::derive(event.id.timestamp(), &parts.each_ref().map(String::as_str));
+            let delivery = DeliveryId::replayed(event.id, webhook, self.id);
             // The caller adds the body before it sends the message.
             let first =
                 Message::first(event.id, event_type, webhook, event.tenant.clone(), Body::Inline(String::new()));
@@ -322,6 +321,7 @@ impl Job {
                 app: subscription.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
+                entity_path: entity_path(event),
                 content_type: subscription.rendering.content_type(),
                 body: None,
                 ..first

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::tenant::{AppId, TenantId};
 use crate::budget::Deferral;
+use crate::event::Event;
 use crate::event::hops::Hops;
 use crate::event::types::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
@@ -17,6 +18,9 @@ pub mod copies;
 ///
 /// A batch of ten such messages stays well under the 1 MiB that SQS takes, even if escaping doubles their size.
 pub const MAX_INLINE_BYTES: usize = 40 * 1024;
+
+/// The longest path of an entity, in bytes, that is carried with a delivery. Paths of published events are shorter.
+pub const MAX_PATH_BYTES: usize = 512;
 
 /// Where the body of a delivery is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,9 @@ pub struct Message {
     /// The event's entity, if the webhook wants the deliveries of an entity in order: a hash of its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<String>,
+    /// The [path](entity_path) of the event's entity, for the ledger's row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_path: Option<String>,
     /// How many deliveries led to the event.
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     pub hops: Hops,
@@ -92,13 +99,19 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Returns the path of the event's entity as messages and rows carry it: not at all if it is longer than
+/// [`MAX_PATH_BYTES`].
+#[must_use]
+pub fn entity_path(event: &Event) -> Option<String> {
+    Some(event.entity.path()).filter(|path| path.len() <= MAX_PATH_BYTES)
+}
+
 impl Message {
     /// Returns the message that asks for the first attempt at delivering an event to a webhook.
     #[must_use]
     pub fn first(event: EventId, event_type: EventType, webhook: WebhookId, tenant: TenantId, body: Body) -> Self {
-        let delivery = DeliveryId::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string()]);
         Self {
-            delivery,
+            delivery: DeliveryId::first(event, webhook),
             event,
             event_type,
             webhook,
@@ -106,6 +119,7 @@ impl Message {
             app: None,
             sequence: None,
             entity: None,
+            entity_path: None,
             hops: Hops::NONE,
             cycle: 0,
             attempt: 1,

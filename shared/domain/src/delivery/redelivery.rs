@@ -133,6 +133,7 @@ mod tests {
             app: None,
             sequence: Some("s".to_owned()),
             entity: None,
+            entity_path: None,
             hops: first.hops,
             deferred_until: None,
             over_budget: false,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::chain::entity;
-use super::message::{Body, Message};
+use super::message::{Body, Message, entity_path};
 use crate::access::tenant::AppId;
 use crate::budget::Deferral;
 use crate::event::Event;
@@ -127,6 +127,7 @@ impl Part {
                 hops: event.hops,
                 deferral: wanting.deferral,
                 entity: wanting.ordered.then(|| entity(&event.entity.path())),
+                entity_path: entity_path(event),
                 content_type: self.rendering.content_type(),
                 ..Message::first(event.id, event_type, wanting.webhook, tenant, body.clone())
             }

@@ -6,6 +6,7 @@ use super::decide::{Admission, Decision, Stale, Wake, admit, dead_letter, decide
 use super::message::Message;
 use super::*;
 use crate::attempt::outcome::{Outcome, Verdict};
+use crate::attempt::redact::SentHeaders;
 use crate::attempt::retry::RetryPolicy;
 use crate::budget::Deferral;
 use crate::event::hops::{Hops, MAX_HOPS};
@@ -43,6 +44,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         app: None,
         sequence: None,
         entity: None,
+        entity_path: None,
         hops: Hops::NONE,
         deferred_until: None,
         over_budget: false,
@@ -360,4 +362,29 @@ fn a_delivery_that_had_a_turn_needs_no_other() {
 fn a_stale_message_is_dropped_whatever_the_webhooks_state() {
     let row = row(State::Delivered, 0, 1);
     assert_eq!(decide(&message(0, 1), Some(&row), None, None, now()).1, Decision::Drop(Stale::Ended));
+}
+
+#[rstest]
+#[case::not_attempted(&[], None)]
+#[case::failed(&[(5, Verdict::ServerFailed, 500)], None)]
+#[case::at_once(&[(1, Verdict::Accepted, 204)], Some(1_250))]
+#[case::at_the_second_attempt(&[(1, Verdict::ServerFailed, 500), (61, Verdict::Accepted, 204)], Some(61_250))]
+#[case::sent_again_later(&[(1, Verdict::Accepted, 204), (900, Verdict::Accepted, 204)], Some(1_250))]
+#[case::taken_by_a_receiver_that_wants_no_more(&[(1, Verdict::Gone, 200)], Some(1_250))]
+#[case::gone(&[(1, Verdict::Gone, 410)], None)]
+#[case::before_it_was_sent(&[(-5, Verdict::Accepted, 204)], Some(0))]
+fn lateness_is_the_time_until_it_arrived(#[case] attempts: &[(i64, Verdict, u16)], #[case] expected: Option<u64>) {
+    let mut delivery = row(State::Delivered, 0, 1);
+    let at = |seconds: i64| delivery.event.timestamp() + jiff::SignedDuration::from_secs(seconds);
+    let attempt = |&(seconds, verdict, status): &(i64, Verdict, u16)| Attempt {
+        cycle: 0,
+        number: 1,
+        at: at(seconds),
+        outcome: Outcome { status: Some(status), duration_ms: 250, ..Outcome::unanswered(verdict, "") },
+        secret_fingerprint: serde_json::from_value("f".into()).unwrap(),
+        request_headers: SentHeaders::default(),
+        url: None,
+    };
+    delivery.attempts = attempts.iter().map(attempt).collect();
+    assert_eq!(delivery.lateness_ms(), expected);
 }

@@ -138,6 +138,7 @@ mod tests {
             outcome: Outcome { error, ..Outcome::unanswered(verdict, "") },
             secret_fingerprint: fingerprint(1),
             request_headers: SentHeaders::default(),
+            url: None,
         }
     }
 

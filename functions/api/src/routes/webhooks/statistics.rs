@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws::ledger::StateCounts;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::attempt::outcome::Verdict;
@@ -42,8 +43,34 @@ pub struct StatisticsBody {
     last_delivery_at: Option<Timestamp>,
     /// The verdict of the last attempt.
     last_delivery_status: Option<Verdict>,
+    states: StatesBody,
     /// The last 48 hours including the current one, latest first.
     hours: Vec<HourBody>,
+}
+
+/// How many of a webhook's deliveries are in each state that has not ended well.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryStates)]
+pub struct StatesBody {
+    /// Parked, because the webhook is paused or its receiver is down.
+    parked: usize,
+    /// Waiting until a slot of the receiver is free (`max_concurrency`).
+    waiting: usize,
+    /// Dead letters.
+    exhausted: usize,
+    /// Waiting for the next attempt, among the webhook's newest 1,000 deliveries.
+    retrying: usize,
+    /// Waiting behind an earlier delivery of their entity, among the webhook's newest 1,000 deliveries.
+    held: usize,
+    /// Whether all of them were counted. If `false`, there may be more: about 1,000 are read for each count.
+    is_complete: bool,
+}
+
+impl From<StateCounts> for StatesBody {
+    fn from(counts: StateCounts) -> Self {
+        let StateCounts { parked, waiting, exhausted, retrying, held, is_complete } = counts;
+        Self { parked, waiting, exhausted, retrying, held, is_complete }
+    }
 }
 
 /// The statistics of one hour.
@@ -72,7 +99,7 @@ impl From<(Hour, Sums)> for HourBody {
 }
 
 impl StatisticsBody {
-    fn new(webhook_id: WebhookId, statistics: Statistics, now: Timestamp) -> Self {
+    fn new(webhook_id: WebhookId, statistics: Statistics, counts: StateCounts, now: Timestamp) -> Self {
         let hours = statistics.hours.until(now).map(HourBody::from).collect();
         let Statistics { total_calls, total_errors, consecutive_failures, failing_since, .. } = statistics;
         let Statistics { consecutive_timeouts, last_error, last_delivery_at, last_delivery_status, .. } = statistics;
@@ -86,6 +113,7 @@ impl StatisticsBody {
             last_error,
             last_delivery_at,
             last_delivery_status,
+            states: counts.into(),
             hours,
         }
     }
@@ -103,5 +131,7 @@ pub(crate) async fn statistics(
     Path(id): Path<String>,
 ) -> Result<Json<StatisticsBody>, Problem> {
     let record = visible(&app, &admin, &id).await?;
-    Ok(Json(StatisticsBody::new(record.webhook.id, record.statistics, app.clock.now())))
+    let (webhook, now) = (record.webhook.id, app.clock.now());
+    let counts = app.ledger.counts(&admin.tenant, webhook, now).await?;
+    Ok(Json(StatisticsBody::new(webhook, record.statistics, counts, now)))
 }

@@ -11,7 +11,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use domain::access::tenant::TenantId;
-use domain::delivery::message::{Body, Message};
+use domain::delivery::message::{Body, Message, entity_path};
 use domain::delivery::redelivery::Refusal;
 use domain::webhook::sample::Sample;
 use domain::webhook::settings::Direction;
@@ -68,14 +68,16 @@ pub(crate) async fn test(
         Ok(body) => Body::Inline(body),
         Err(error) => Body::Failed(error.to_string()),
     };
-    let first = Message::first(event.id, event.event_type, webhook.id, webhook.tenant.clone(), body);
+    let first = Message::first(event.id, event.event_type.clone(), webhook.id, webhook.tenant.clone(), body);
     let sequence = Some(event.sequence.clone());
-    let message = Message { sequence, content_type: rendering.content_type(), test: true, ..first };
+    let (content_type, entity_path) = (rendering.content_type(), entity_path(&event));
+    let message = Message { sequence, entity_path, content_type, test: true, ..first };
     let running = RunningTest {
         delivery: message.delivery,
         webhook: webhook.id,
         event: message.event,
         event_type: message.event_type.clone(),
+        entity_path: message.entity_path.clone(),
         expires_at: (now + webhook.settings.retry_policy.timeout() + QUEUE_TIME).as_second(),
     };
     let place = take_place(&app, &webhook.tenant, &running).await?;

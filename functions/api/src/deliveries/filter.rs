@@ -1,25 +1,27 @@
-//! The filters of a list of a webhook's deliveries.
+//! The filters of lists of deliveries.
 
 use std::time::Duration;
 
 use aws::ledger::Range;
 use domain::attempt::outcome::Verdict;
-use domain::delivery::{Delivery, State};
+use domain::delivery::State;
 use domain::event::pattern::EventPattern;
-use domain::id::{DeliveryId, EventId};
+use domain::id::{DeliveryId, EventId, WebhookId};
 use jiff::Timestamp;
-use serde::de::value::StringDeserializer;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::conditions::{Conditions, OneOf, Statuses};
+use super::search::{Cursor, Search};
+use crate::events::EntityPath;
 use crate::page::Page;
 use crate::problem::Problem;
 
-/// The filters of the list.
+/// The filters of the list of a webhook's deliveries.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct DeliveryQuery {
+pub(crate) struct DeliveryQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     cursor: Option<String>,
@@ -41,6 +43,9 @@ pub struct DeliveryQuery {
     /// Only those of this event.
     #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     event_id: Option<EventId>,
+    /// Only those of events about the entity with this path: its collection and its id.
+    #[param(value_type = String, required = false, min_length = 3, max_length = 512, pattern = "^.+/.+$", example = "orders/3")]
+    entity: Option<EntityPath>,
     /// Only those of events at this time or later.
     #[param(value_type = String, format = DateTime, required = false)]
     from: Option<Timestamp>,
@@ -49,76 +54,82 @@ pub struct DeliveryQuery {
     to: Option<Timestamp>,
 }
 
+/// The filters of the list of all webhooks' deliveries.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AllDeliveriesQuery {
+    /// The `next_cursor` of the previous page. Send the same filters with it.
+    #[param(value_type = String, required = false, pattern = "^(dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}|evt_[0-7][0-9A-HJKMNP-TV-Z]{25}(-dlv_[0-7][0-9A-HJKMNP-TV-Z]{25})?)$")]
+    cursor: Option<String>,
+    /// The maximum number of entries.
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
+    limit: Option<usize>,
+    /// Only those to this webhook, or to one of several, separated by commas. Required if there are more than 50
+    /// webhooks and neither `event_id` nor `entity` is sent.
+    #[param(value_type = Vec<String>, required = false, style = Form, explode = false, min_items = 1)]
+    webhook_id: Option<OneOf<WebhookId>>,
+    /// Only those in this state, or in one of several, separated by commas.
+    #[param(value_type = Vec<State>, required = false, style = Form, explode = false, min_items = 1)]
+    state: Option<OneOf<State>>,
+    /// Only those whose last attempt had this verdict, or one of several, separated by commas.
+    #[param(value_type = Vec<Verdict>, required = false, style = Form, explode = false, min_items = 1)]
+    verdict: Option<OneOf<Verdict>>,
+    /// Only those whose last attempt got this status or a status of this class; several are separated by commas.
+    #[param(value_type = String, required = false, pattern = "^[1-9]([0-9]{2}|xx)(,[1-9]([0-9]{2}|xx))*$", example = "404,5xx")]
+    status: Option<OneOf<Statuses>>,
+    /// Only those of events of this type or group (`packet.*`, `*.deleted`).
+    #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
+    event_type: Option<EventPattern>,
+    /// Only those of this event.
+    #[param(value_type = String, required = false, pattern = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    event_id: Option<EventId>,
+    /// Only those of events about the entity with this path: its collection and its id.
+    #[param(value_type = String, required = false, min_length = 3, max_length = 512, pattern = "^.+/.+$", example = "orders/3")]
+    entity: Option<EntityPath>,
+    /// Only those of events at this time or later. Default with `entity`: seven days ago.
+    #[param(value_type = String, format = DateTime, required = false)]
+    from: Option<Timestamp>,
+    /// Only those of events before this time.
+    #[param(value_type = String, format = DateTime, required = false)]
+    to: Option<Timestamp>,
+}
+
 impl DeliveryQuery {
-    /// Returns the range of deliveries to read, and the limit of the page.
-    pub(super) fn range(&self, now: Timestamp) -> Result<(Range, usize), Problem> {
-        let (below, limit) = Page::new(self.cursor.clone(), self.limit).read::<DeliveryId>()?;
+    /// Returns the range of deliveries to read, the limit of the page, and the conditions.
+    pub(crate) fn read(self, now: Timestamp) -> Result<(Range, usize, Conditions), Problem> {
+        let Self { cursor, limit, state, verdict, status, event_type, event_id, entity, from, to } = self;
+        let (below, limit) = Page::new(cursor, limit).read::<DeliveryId>()?;
         let everything = Range { below, ..Range::all(now) };
-        let mut from = self.from.unwrap_or(everything.from);
-        let mut to = self.to.unwrap_or(everything.to);
-        if let Some(event) = self.event_id {
+        let mut from = from.unwrap_or(everything.from);
+        let mut to = to.unwrap_or(everything.to);
+        if let Some(event) = event_id {
             // The ids of an event's deliveries contain the event's time.
             let at = event.timestamp();
             (from, to) = (from.max(at), to.min(at.checked_add(Duration::from_millis(1)).unwrap_or(Timestamp::MAX)));
         }
-        Ok((Range { from, to, ..everything }, limit))
-    }
-
-    pub(super) fn wants(&self, delivery: &Delivery) -> bool {
-        let last = delivery.attempts.last().map(|attempt| &attempt.outcome);
-        let status = last.and_then(|outcome| outcome.status);
-        self.state.as_ref().is_none_or(|wanted| wanted.0.contains(&delivery.progress.state))
-            && self.verdict.as_ref().is_none_or(|wanted| last.is_some_and(|last| wanted.0.contains(&last.verdict)))
-            && self.status.as_ref().is_none_or(|wanted| {
-                status.is_some_and(|status| wanted.0.iter().any(|statuses| statuses.include(status)))
-            })
-            && self.event_type.as_ref().is_none_or(|pattern| pattern.asks_for(&delivery.event_type))
-            && self.event_id.is_none_or(|event| event == delivery.event)
+        let conditions = Conditions { state, verdict, status, event_type, event_id, entity };
+        Ok((Range { from, to, ..everything }, limit, conditions))
     }
 }
 
-/// A list of values, separated by commas. It matches each of them.
-#[derive(Debug)]
-struct OneOf<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOf<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let values = text.split(',').map(|word| T::deserialize(StringDeserializer::<D::Error>::new(word.to_owned())));
-        Ok(Self(values.collect::<Result<_, _>>()?))
-    }
-}
-
-/// A status, or a class of statuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-enum Statuses {
-    One(u16),
-    Class(u16),
-}
-
-impl Statuses {
-    fn include(self, status: u16) -> bool {
-        match self {
-            Self::One(one) => one == status,
-            Self::Class(class) => class == status / 100,
-        }
-    }
-}
-
-impl TryFrom<String> for Statuses {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let number = |digits: &str, length| {
-            let is_number = digits.len() == length && digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|_| is_number && !digits.starts_with('0'))
-        };
-        let found = match text.strip_suffix("xx") {
-            Some(class) => number(class, 1).map(Self::Class),
-            None => number(&text, 3).map(Self::One),
-        };
-        found.ok_or("must be a status such as 404 or a class such as 5xx, or several, separated by commas")
+impl AllDeliveriesQuery {
+    /// Returns what to find.
+    pub(crate) fn read(self) -> Result<Search, Problem> {
+        let Self { cursor, limit, webhook_id, state, verdict, status, event_type, event_id, entity, from, to } = self;
+        let (cursor, limit) = Page::new(cursor, limit).read::<Cursor>()?;
+        // Deliveries that earlier versions recorded have no path, and their event is known to be about the entity.
+        let by_path = entity.clone().filter(|_| event_id.is_some());
+        Ok(Search {
+            webhooks: webhook_id.map(|OneOf(webhooks)| webhooks).unwrap_or_default(),
+            entity: entity.map(|EntityPath(path)| path),
+            event: event_id,
+            conditions: Conditions { state, verdict, status, event_type, event_id, entity: by_path },
+            from,
+            to,
+            cursor,
+            limit,
+        })
     }
 }
 
@@ -128,8 +139,7 @@ mod tests {
     use domain::attempt::Attempt;
     use domain::attempt::outcome::Outcome;
     use domain::attempt::redact::SentHeaders;
-    use domain::delivery::Progress;
-    use domain::id::WebhookId;
+    use domain::delivery::{Delivery, Progress};
     use domain::payload::ContentType;
     use rstest::rstest;
 
@@ -155,6 +165,7 @@ mod tests {
             outcome: Outcome { status, ..Outcome::unanswered(verdict, "") },
             secret_fingerprint: serde_json::from_value("f".into()).unwrap(),
             request_headers: SentHeaders::default(),
+            url: None,
         };
         let event = EventId::from_parts(at(), 1);
         Delivery {
@@ -166,6 +177,7 @@ mod tests {
             app: None,
             sequence: None,
             entity: None,
+            entity_path: Some("packets/1".to_owned()),
             hops: domain::event::hops::Hops::NONE,
             deferred_until: None,
             over_budget: false,
@@ -192,9 +204,12 @@ mod tests {
     #[case::another_type("event_type=*.deleted", false)]
     #[case::event("event_id=evt_01M7YRRT800000000000000001", true)]
     #[case::another_event("event_id=evt_01M7YRRT800000000000000002", false)]
+    #[case::entity("entity=packets/1", true)]
+    #[case::another_entity("entity=packets/2", false)]
     #[case::all_conditions("state=retrying&status=404", false)]
     fn says_which_are_wanted(#[case] query: &str, #[case] wanted: bool) {
-        assert_eq!(read(query).unwrap().wants(&delivery()), wanted);
+        let (_, _, conditions) = read(query).unwrap().read(at()).unwrap();
+        assert_eq!(conditions.are_met_by(&delivery()), wanted);
     }
 
     #[rstest]
@@ -204,6 +219,8 @@ mod tests {
     #[case::no_digit("status=%2B50", "status: must be")]
     #[case::zero("status=0xx", "status: must be")]
     #[case::event("event_id=dlv_01M7YRRT800000000000000001", "event_id: must be an id of the form evt_<ULID>")]
+    #[case::entity("entity=packets", "entity: must be the path of an entity, such as orders/3")]
+    #[case::no_entity("entity=packets/", "entity: must be the path of an entity")]
     #[case::unknown("colour=red", "unknown field `colour`")]
     fn names_what_is_wrong(#[case] query: &str, #[case] error: &str) {
         let found = read(query).unwrap_err();
@@ -213,7 +230,7 @@ mod tests {
     #[test]
     fn an_event_bounds_where_to_look() {
         let filter = read("event_id=evt_01M7YRRT800000000000000001").unwrap();
-        let (range, limit) = filter.range(at()).unwrap();
+        let (range, limit, _) = filter.read(at()).unwrap();
         assert_eq!((range.from, range.to, limit), (at(), at() + Duration::from_millis(1), 50));
         let delivery = delivery();
         assert!(DeliveryId::from_parts(range.from, 0) <= delivery.id);
