@@ -31,6 +31,7 @@ pub mod health;
 pub mod job;
 pub mod lookup;
 pub mod message;
+pub mod notice_text;
 pub mod notices;
 pub mod redelivery;
 pub mod request;
@@ -241,6 +242,7 @@ impl Delivery {
             slow: false,
             deferral: None,
             receives: 0,
+            notice: false,
         }
     }
 }

@@ -33,6 +33,8 @@ kinds! {
     Webhook = "whk", alias WebhookId;
     /// One committed change, or one published fact.
     Event = "evt", alias EventId;
+    /// A notice, which is stored as a webhook with the same ULID.
+    Notice = "ntc", alias NoticeId;
     /// The delivery of one event to one webhook.
     Delivery = "dlv", alias DeliveryId;
     /// An application's API key.
@@ -111,6 +113,18 @@ impl DeliveryId {
     #[must_use]
     pub fn replayed(event: EventId, webhook: WebhookId, job: JobId) -> Self {
         Self::derive(event.timestamp(), &[&event.to_string(), &webhook.to_string(), &job.to_string()])
+    }
+}
+
+impl From<WebhookId> for NoticeId {
+    fn from(id: WebhookId) -> Self {
+        Self(id.0, PhantomData)
+    }
+}
+
+impl From<NoticeId> for WebhookId {
+    fn from(id: NoticeId) -> Self {
+        Self(id.0, PhantomData)
     }
 }
 

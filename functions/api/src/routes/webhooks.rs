@@ -199,7 +199,7 @@ pub(super) async fn list(
     if filter.state.is_some_and(|state| !(1..=3).contains(&state)) {
         return Err(Problem::Invalid(vec![Fault::parameter("state", "must be 1, 2 or 3")]));
     }
-    let wanted = |webhook: &Webhook| is_visible(&admin, webhook) && filter.wants(webhook);
+    let wanted = |webhook: &Webhook| webhook.notice.is_none() && is_visible(&admin, webhook) && filter.wants(webhook);
     let page = app.ledger.webhooks(&app.registry, &admin.tenant, cursor, limit, wanted).await?;
     let health = health::of_all(&app, &page.webhooks).await;
     let shown = |(record, health)| WebhookBody::new(record, health, &app.public_url);

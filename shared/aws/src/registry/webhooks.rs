@@ -71,7 +71,7 @@ impl Registry {
         found.remove(&self.table).unwrap_or_default()
     }
 
-    /// Lists all of the tenant's webhooks, deleted ones included, with what says whose they are.
+    /// Lists all of the tenant's webhooks, deleted ones included and notices not, with what says whose they are.
     ///
     /// # Errors
     ///
@@ -82,13 +82,17 @@ impl Registry {
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", text(tenant_pk(tenant)))
             .expression_attribute_values(":prefix", text("WEBHOOK#"))
-            .projection_expression("#id, #app, deleted_at")
+            .projection_expression("#id, #app, deleted_at, #notice")
             .expression_attribute_names("#id", "id")
-            .expression_attribute_names("#app", "app");
+            .expression_attribute_names("#app", "app")
+            .expression_attribute_names("#notice", "notice");
         let mut items = query.into_paginator().items().send();
         let mut owners = Vec::new();
         while let Some(item) = items.next().await {
-            owners.push(from_item(item.map_err(|error| StoreError::unavailable(&error))?)?);
+            let item = item.map_err(|error| StoreError::unavailable(&error))?;
+            if !item.get("notice").is_some_and(AttributeValue::is_m) {
+                owners.push(from_item(item)?);
+            }
         }
         Ok(owners)
     }
