@@ -199,3 +199,17 @@ async fn an_id_has_no_dots() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(problem["detail"], "the header webhook-id is missing or malformed");
 }
+
+/// A control character takes six bytes as JSON, and only what was sent counts.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn the_limit_counts_the_bytes_that_were_sent() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("hmac-sha256"), json!({})).await;
+    let (status, stored) = sender.call("m", &"\u{1}".repeat(256 * 1024), &[]).await;
+    assert_eq!((status, &stored["stored"]), (StatusCode::ACCEPTED, &json!(true)), "{stored}");
+    let (status, problem) = sender.call("m", &"a".repeat(256 * 1024 + 1), &[]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(problem["detail"], "the body has 262145 bytes; send at most 262144");
+}

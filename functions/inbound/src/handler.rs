@@ -19,18 +19,15 @@ use serde_json::json;
 
 use crate::App;
 
-/// The largest size of the event's data as JSON, in bytes. A DynamoDB item can have 400 KB.
-const MAX_DATA_BYTES: usize = 380 * 1000;
-
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     /// The webhook does not exist or cannot be called. The response does not say which.
     #[error("there is no such webhook")]
     NotFound,
-    /// The body is larger than an event may be.
-    #[error("the body must be at most {MAX_BODY_BYTES} bytes")]
-    TooLarge,
+    /// The body is larger than a call may be. Only the bytes that the caller sent count, whatever they are as JSON.
+    #[error("the body has {0} bytes; send at most {MAX_BODY_BYTES}")]
+    TooLarge(usize),
     /// The caller does not know the secret, or replays an old call.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
@@ -67,7 +64,7 @@ impl Refusal {
             Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
             Self::Budget(exceeded) => Some(exceeded.wait_seconds),
             Self::NotFound
-            | Self::TooLarge
+            | Self::TooLarge(_)
             | Self::Unverified(_)
             | Self::Contradicted(_)
             | Self::SaidOtherwise
@@ -79,7 +76,7 @@ impl Refusal {
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Unverified(_) | Self::Contradicted(_) | Self::SaidOtherwise => {
                 (StatusCode::UNAUTHORIZED, "unverified", "Call not verified")
             }
@@ -133,7 +130,7 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let hops = Hops::read(request.headers().get_all(HEADER).iter().map(|value| value.to_str().ok()))?;
     let body: &[u8] = request.body();
     if body.len() > MAX_BODY_BYTES {
-        return Err(Refusal::TooLarge);
+        return Err(Refusal::TooLarge(body.len()));
     }
     let webhook = app.registry.webhook(&tenant, id).await?.map(|record| record.webhook);
     let webhook = webhook.filter(is_called).ok_or(Refusal::NotFound)?;
@@ -161,10 +158,6 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
         Err(Unstored::NotNamed) => return Ok(None),
         Err(Unstored::Contradicted(contradiction)) => return Err(contradiction.into()),
     };
-    // A body within the limit may be larger as JSON, where every control character takes six bytes.
-    if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
-        return Err(Refusal::TooLarge);
-    }
     let event_type = fact.event_type.clone();
     // Before the budget is spent: a call that is sent again spends nothing, and gets the same response even if the
     // budget is used up.

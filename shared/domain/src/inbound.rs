@@ -19,7 +19,8 @@ use claims::Claim;
 pub use claims::Contradiction;
 pub use earlier::{Again, Earlier};
 
-/// The largest body, in bytes. Together with its metadata it must fit into a DynamoDB item.
+/// The largest body, in bytes as the caller sent them. As JSON it may be six times as long, because a control character
+/// takes six bytes there; an item of DynamoDB has it compressed, and that is never much more than what was sent.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// The type of a call if neither the call nor the webhook names one.
