@@ -24,8 +24,13 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// POST routes that change nothing. Their responses may be large, and are not stored.
-pub(crate) const READ_ONLY_POSTS: [&str; 4] =
-    ["/webhooks/preview", "/webhooks/{id}/preview", "/webhooks/{id}/explain", "/webhooks/{id}/dry-run"];
+pub(crate) const READ_ONLY_POSTS: [&str; 5] = [
+    "/webhooks/preview",
+    "/webhooks/{id}/preview",
+    "/webhooks/{id}/explain",
+    "/webhooks/{id}/dry-run",
+    "/sources/{table}/preview",
+];
 
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;

@@ -10,6 +10,7 @@ use domain::event::Event;
 use domain::event::operational::OPERATIONAL;
 use domain::event::types::EventType;
 use domain::source::Change;
+use domain::source::failure::Outline;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
@@ -21,7 +22,7 @@ use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{failed, send_failures};
 use crate::groups::groups;
-use crate::record::{read, sequence_number};
+use crate::record::read;
 use crate::route::{Mapped, map};
 
 /// Fans out a batch, and returns the first record that is not done, if any. `done` is set to the number of records at
@@ -140,8 +141,13 @@ async fn send_all(
                 }
             }
             Some(Err(reason)) => {
-                let number = sequence_number(&records[index]);
-                tracing::warn!(dynamodb.sequence_number = number, reason, "record cannot be mapped");
+                let Outline { table, sequence, .. } = Outline::read(records[index].get()).unwrap_or_default();
+                tracing::warn!(
+                    table,
+                    dynamodb.sequence_number = sequence,
+                    reason,
+                    "a record became no event; it goes to stream-failures"
+                );
                 chunk.failures.push((index, reason.clone()));
             }
         }
