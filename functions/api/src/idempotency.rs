@@ -158,7 +158,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
             return response;
         }
         if let Err(error) = app.registry.unclaim(claimed).await {
-            tracing::warn!(%error, "cannot release an idempotency key");
+            tracing::warn!(%error, "an idempotency key stays taken although its request failed; a retry is refused until the key expires");
         }
         return response;
     }
@@ -177,7 +177,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
         body: kept.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
     };
     if let Err(error) = app.registry.answer(claimed, &stored).await {
-        tracing::warn!(%error, "cannot store the response for an idempotency key");
+        tracing::warn!(%error, "the response to a request with an idempotency key was not stored; a retry does not get it");
     }
     Response::from_parts(parts, Body::from(body))
 }

@@ -161,7 +161,7 @@ async fn send_all(
             progress.set(left.unwrap_or(records.len()));
         }
     }
-    tracing::info!(messages = sent, "batch fanned out");
+    tracing::info!(messages = sent, "a batch of changes was turned into deliveries");
     Ok(None)
 }
 
@@ -232,7 +232,7 @@ fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, 
 /// failure, a type is recorded when it is seen again.
 async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventType)>) {
     if let Err(error) = app.registry.record_types(&types, app.clock.now()).await {
-        tracing::warn!(%error, "event types were not recorded");
+        tracing::warn!(%error, "new event types are missing in the catalog until they occur again");
         return;
     }
     for seen in types {
@@ -312,7 +312,7 @@ impl Chunk {
                     refused.insert(index, failed(&why));
                 }
                 Err(error) => {
-                    tracing::error!(%error, "message was not sent");
+                    tracing::error!(%error, "a delivery was not sent; its record is returned to the stream");
                     unsent.push(index);
                 }
             }

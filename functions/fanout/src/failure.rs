@@ -79,7 +79,7 @@ async fn send_failures_once(
                 messages.push(message);
             }
             Err(error) => {
-                tracing::error!(%error, "a record for stream-failures was not stored");
+                tracing::error!(%error, "a failed record is too large for a message and was not stored; it is returned to the stream");
                 unsent.push(index);
             }
         }
@@ -89,7 +89,7 @@ async fn send_failures_once(
             Ok(()) => {}
             Err(StoreError::Refused(_)) => refused.push(failure),
             Err(error) => {
-                tracing::error!(%error, "a record was not sent to stream-failures");
+                tracing::error!(%error, "a failed record was not sent to stream-failures; it is returned to the stream");
                 unsent.push(failure.0);
             }
         }

@@ -40,15 +40,15 @@ pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> Dyna
         Ok(None) => {}
         Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
         Err(error) => {
-            tracing::error!(%error, "batch is returned to the stream");
+            tracing::error!(%error, "a batch failed because of a fault of ours; Lambda reads it from the stream again");
             response.batch_item_failures = event.records.first().map(|record| failure(record)).into_iter().collect();
         }
     }
     response
 }
 
-/// Fans out a batch, with the records that are sent again in the places of their items. Returns the first record that is
-/// not done, if any.
+/// Fans out a batch, with the records that are sent again in the places of their items. Returns the first record that
+/// is not done, if any.
 async fn fan_out(
     app: &App,
     records: &[Box<RawValue>],
