@@ -134,6 +134,7 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
         "/webhooks/{id}/{entity}" => &[Scope::EventsWrite],
         // These show the contents of events, and change nothing.
         "/webhooks/{id}/explain" | "/webhooks/{id}/dry-run" => &[Scope::WebhooksRead, Scope::EventsRead],
+        "/entities" => &[Scope::EventsRead],
         _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
         _ if route.starts_with("/event") => &[Scope::EventsWrite],
         _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
@@ -179,6 +180,7 @@ mod tests {
     #[case::usage(Method::GET, "/usage", "webhooks:read")]
     #[case::events(Method::GET, "/events/{event_id}", "events:read")]
     #[case::catalog(Method::GET, "/event-types", "events:read")]
+    #[case::entities(Method::GET, "/entities", "events:read")]
     #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
     fn a_route_needs_scopes(#[case] method: Method, #[case] route: &str, #[case] needed: &str) {
         let scopes: Vec<_> = scopes(&method, route).iter().map(ToString::to_string).collect();

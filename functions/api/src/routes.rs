@@ -21,6 +21,7 @@ pub mod api_keys;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod egress_addresses;
+pub mod entities;
 pub mod event_types;
 pub mod events;
 pub mod jobs;
@@ -55,6 +56,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(publish::publish_about))
         .routes(routes!(publish::publish, events::list))
         .routes(routes!(events::get))
+        .routes(routes!(entities::list))
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))

@@ -16,6 +16,7 @@ use crate::value::{Map, changed_paths};
 pub mod error;
 pub mod failure;
 pub mod image;
+pub mod kinds;
 pub mod mapping;
 pub mod preview;
 pub mod template;
