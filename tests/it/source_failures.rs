@@ -84,7 +84,8 @@ async fn a_change_that_cannot_be_mapped_is_listed_and_sent_again_after_the_mappi
     let table = Table::register(&stack, "{order_id}").await;
     tenant.webhook(&receiver.url, json!({"sources": [table.name]})).await;
     // The second is too large for a message.
-    let large: String = (0..1_000_000_u32).map(|n| char::from(b'a' + u8::try_from(n.wrapping_mul(n) % 26).unwrap())).collect();
+    let large: String =
+        (0..1_000_000_u32).map(|n| char::from(b'a' + u8::try_from(n.wrapping_mul(n) % 26).unwrap())).collect();
     let records = [
         table.record(&tenant, 1, &json!({"number": {"S": "n1"}})),
         table.record(&tenant, 2, &json!({"number": {"S": "n2"}, "text": {"S": large}})),

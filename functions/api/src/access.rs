@@ -137,7 +137,7 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
         "/entities" => &[Scope::EventsRead],
         _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
         _ if route.starts_with("/event") => &[Scope::EventsWrite],
-        _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
+        _ if reads && (route.contains("/deliveries") || route.ends_with("/calls")) => &[Scope::DeliveriesRead],
         _ if reads && (route.starts_with("/dead-letters") || route.starts_with("/jobs")) => &[Scope::DeliveriesRead],
         _ if reads => &[Scope::WebhooksRead],
         _ => &[Scope::WebhooksWrite],
@@ -167,6 +167,7 @@ mod tests {
     #[case::patch(Method::PATCH, "/webhooks/{id}", "webhooks:write")]
     #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
     #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
+    #[case::calls(Method::GET, "/webhooks/{id}/calls", "deliveries:read")]
     #[case::redeliver(Method::POST, "/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks:write")]
     #[case::dead_letters(Method::GET, "/dead-letters", "deliveries:read")]
     #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]

@@ -33,7 +33,7 @@ pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
     use events::publish;
-    use webhooks::{actions, authorization, explain, preview, statistics, test};
+    use webhooks::{actions, authorization, calls, explain, preview, statistics, test};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(preview::preview))
@@ -60,6 +60,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))
+        .routes(routes!(calls::calls))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::skip))

@@ -29,9 +29,11 @@ use crate::items::{IS_NEW, Item, from_item, is_live, key, live_at, to_item};
 use crate::{StoreError, batch};
 
 mod archive;
+mod calls;
 mod list;
 
 pub use archive::Archiving;
+pub use calls::CallPage;
 pub use list::{EventPage, Range};
 
 /// Returns the key of a deduplication item, from a scope and a name that is unique within it.

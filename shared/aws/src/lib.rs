@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod bodies;
+mod brief;
 pub mod dead_letters;
 mod error;
 pub mod events;

@@ -4,12 +4,8 @@
 //! record, with the key of its item and the reason, and a total for each table.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::Builder;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use domain::id::FailureId;
 use domain::source::failure::{ChangeKind, SourceFailure};
@@ -18,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::MAX_WRITES;
+use crate::brief::brief;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{Bodies, StoreError};
@@ -25,9 +22,6 @@ use crate::{Bodies, StoreError};
 mod redrive;
 
 pub use redrive::Redriven;
-
-/// How long a note may take. A shard waits for it, and the record itself is safe in the queue.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a row is kept after its record failed last.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -156,9 +150,13 @@ impl SourceFailures {
     /// If the table does not answer in time.
     pub async fn count(&self, table: &str, failed: u64, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         // A total that has expired counts nothing, even if DynamoDB has not deleted it yet.
-        for (set, condition) in [
-            ("first_at = if_not_exists(first_at, :now), failed = if_not_exists(failed, :zero) + :failed", IS_LIVE),
-            ("first_at = :now, failed = :zero + :failed", "expires_at <= :live_at"),
+        for (set, condition, zero) in [
+            (
+                "first_at = if_not_exists(first_at, :now), failed = if_not_exists(failed, :zero) + :failed",
+                IS_LIVE,
+                true,
+            ),
+            ("first_at = :now, failed = :failed", "expires_at <= :live_at", false),
         ] {
             let update = self
                 .client
@@ -170,13 +168,13 @@ impl SourceFailures {
                 ))
                 .condition_expression(condition)
                 .expression_attribute_values(":now", text(now.to_string()))
-                .expression_attribute_values(":zero", number(0))
                 .expression_attribute_values(":failed", number(failed))
                 .expression_attribute_values(":reason", text(reason))
                 .expression_attribute_values(":v", number(1))
                 .expression_attribute_values(":kind", text("failure"))
                 .expression_attribute_values(":expires_at", number((now + KEPT).as_second()))
                 .expression_attribute_values(":live_at", live_at(now));
+            let update = if zero { update.expression_attribute_values(":zero", number(0)) } else { update };
             match update.customize().config_override(brief()).send().await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.as_service_error().is_some_and(is_conflict) => {}
@@ -228,11 +226,6 @@ impl SourceFailures {
         let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
         item.filter(|item| is_live(item, now)).map(from_item).transpose()
     }
-}
-
-fn brief() -> Builder {
-    let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
-    Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ kinds! {
     ApiKey = "key", alias ApiKeyId;
     /// A background job.
     Job = "job", alias JobId;
+    /// A call of an inbound webhook.
+    Call = "cal", alias CallId;
     /// A record of a table that could not be mapped.
     Failure = "flr", alias FailureId;
 }

@@ -6,7 +6,7 @@ use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry};
 use futures::future::join_all;
 
-use super::{MAX_ENTRIES, Queue};
+use super::{CONCURRENCY, MAX_ENTRIES, Queue};
 use crate::StoreError;
 
 /// The most messages that one call receives.
@@ -54,7 +54,9 @@ impl Queue {
 
     /// Makes received messages visible again at once. Those for which this fails become visible when their time is up.
     pub(crate) async fn release(&self, receipts: Vec<Receipt>) {
-        join_all(receipts.chunks(MAX_ENTRIES).map(|call| self.release_batch(call))).await;
+        for calls in receipts.chunks(MAX_ENTRIES * CONCURRENCY) {
+            join_all(calls.chunks(MAX_ENTRIES).map(|call| self.release_batch(call))).await;
+        }
     }
 
     async fn release_batch(&self, call: &[Receipt]) {

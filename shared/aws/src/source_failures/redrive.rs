@@ -23,7 +23,8 @@ use crate::items::{Item, key, to_item};
 use crate::queue::{Queue, Receipt, Received};
 use crate::{StoreError, batch};
 
-/// The most records that one call sends again. Fan-out gets them next to published events, which must not wait for long.
+/// The most records that one call sends again. Fan-out gets them next to published events, which must not wait for
+/// long.
 const MAX_RECORDS: usize = 2_000;
 
 /// The longest record that is in the item itself, in bytes before it is compressed.

@@ -1,4 +1,4 @@
-//! What a mapping makes of an item: the events of each operation, or why there is none.
+//! What a mapping makes of an item: the events of each operation, or why it makes no event.
 
 use jiff::Timestamp;
 
@@ -80,7 +80,8 @@ mod tests {
     fn said(outcome: &Outcome) -> String {
         match outcome {
             Outcome::Events(events) => {
-                let events = events.iter().map(|event| format!("{} {} {}", event.tenant, event.event_type, event.entity.path()));
+                let events =
+                    events.iter().map(|event| format!("{} {} {}", event.tenant, event.event_type, event.entity.path()));
                 events.collect::<Vec<_>>().join(", ")
             }
             Outcome::NoKind => "no kind".to_owned(),
@@ -90,10 +91,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case::mapped(r#"{"tenant": "acme", "sk": "ORDER#1"}"#, "acme order.created orders/1", "acme order.deleted orders/1")]
+    #[case::mapped(
+        r#"{"tenant": "acme", "sk": "ORDER#1"}"#,
+        "acme order.created orders/1",
+        "acme order.deleted orders/1"
+    )]
     #[case::of_no_kind(r#"{"tenant": "acme", "sk": "USER#1"}"#, "no kind", "no kind")]
-    #[case::not_mapped(r#"{"sk": {"S": "ORDER#1"}}"#, "the item has no attribute \"tenant\", which the source names for its tenant",
-        "the item has no attribute \"tenant\", which the source names for its tenant")]
+    #[case::not_mapped(
+        r#"{"sk": {"S": "ORDER#1"}}"#,
+        "the item has no attribute \"tenant\", which the source names for its tenant",
+        "the item has no attribute \"tenant\", which the source names for its tenant"
+    )]
     fn each_operation_is_shown(#[case] text: &str, #[case] created: &str, #[case] deleted: &str) {
         let preview = source().preview(&item(text).unwrap(), None, Timestamp::UNIX_EPOCH);
         assert_eq!((said(&preview.created).as_str(), said(&preview.deleted).as_str()), (created, deleted));
@@ -103,7 +111,10 @@ mod tests {
     #[rstest]
     #[case::visible(r#"{"tenant": "acme", "sk": "ORDER#1", "n": 1}"#, "acme order.updated orders/1")]
     #[case::ignored(r#"{"tenant": "acme", "sk": "ORDER#1", "n": 2, "seen": 1}"#, "nothing changed")]
-    #[case::moved(r#"{"tenant": "globex", "sk": "ORDER#1", "n": 2}"#, "globex order.deleted orders/1, acme order.created orders/1")]
+    #[case::moved(
+        r#"{"tenant": "globex", "sk": "ORDER#1", "n": 2}"#,
+        "globex order.deleted orders/1, acme order.created orders/1"
+    )]
     #[case::of_no_kind(r#"{"tenant": "acme", "sk": "USER#1"}"#, "acme order.created orders/1")]
     fn an_update_is_shown_if_the_state_before_is_given(#[case] previous: &str, #[case] updated: &str) {
         let now = item(r#"{"tenant": "acme", "sk": "ORDER#1", "n": 2}"#).unwrap();

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use domain::id::FailureId;
 use domain::source::failure::{ChangeKind, SourceFailure};
+use domain::source::is_table_name;
 use domain::value::Map;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,8 @@ pub struct FailurePage {
 ///
 /// Changes that lack what the mapping needs, that belong to a table which is not registered, or of which AWS refused
 /// the messages. They are listed for 30 days. When many fail at once, some are only counted in `total`: fan-out lists
-/// 100 of a table in a minute for each of its processes. The whole records are in the queue stream-failures for 14 days.
+/// 100 of a table in a minute for each of its processes. The whole records are in the queue stream-failures for 14
+/// days.
 #[utoipa::path(get, path = "/sources/{table}/failures", tag = "Sources",
     params(("table" = String, Path, description = "The table's name"), FailurePage),
     responses((status = 200, description = "A page", body = FailureList)))]
@@ -119,6 +121,9 @@ pub(crate) async fn failures(
     Query(page): Query<FailurePage>,
 ) -> Result<Json<FailureList>, Problem> {
     let (after, limit) = Page::new(page.cursor, page.limit).read::<FailureId>()?;
+    if !is_table_name(&table) {
+        return Err(Problem::NotFound("source"));
+    }
     let page = app.failures.page(&table, after, limit, app.clock.now()).await?;
     // Changes of a table that is not registered are failures too.
     if page.total.is_none() && page.failures.is_empty() && app.registry.source(&table).await?.is_none() {

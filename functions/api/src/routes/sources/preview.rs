@@ -119,7 +119,18 @@ impl From<Event> for EventPreview {
             state.as_ref().map_or((None, None), |state| (state.create_time.clone(), state.update_time.clone()));
         let properties = state.map(|state| state.properties).unwrap_or_default();
         let entity_key = entity.key;
-        Self { event_type, operation, tenant, app, entity_path, entity_key, properties, create_time, update_time, update_mask }
+        Self {
+            event_type,
+            operation,
+            tenant,
+            app,
+            entity_path,
+            entity_key,
+            properties,
+            create_time,
+            update_time,
+            update_mask,
+        }
     }
 }
 
