@@ -60,6 +60,8 @@ class Replay:
         self.counts: Counter[str] = Counter()
         # Digests of replayed records: fan-out puts a record that fails again into the queue as a new message.
         self.replayed: set[bytes] = set()
+        # The tables whose totals start again.
+        self.restarted: set[str] = set()
         # Messages that stay, and notices about objects in the bucket.
         self.held: list[str] = []
         self.notices: list[tuple[str, str]] = []
@@ -125,10 +127,22 @@ class Replay:
         if self.dry_run:
             return self.hold(receipt, name, f"would be replayed: {failure.get('reason')}")
         self.replayed.add(digest)
+        self.forget(failure)
         if fault := self.invoke([record]):
             return self.hold(receipt, name, f"not done: {fault}")
         self.counts["replayed"] += 1
         return True
+
+    def forget(self, failure: dict) -> None:
+        """Removes a record from its table's list of failures, and lets the total start again. Fan-out lists the record
+        again if it fails again."""
+        table, name = failure.get("table"), failure.get("id")
+        if not table or not name:
+            return
+        forgotten = [f"RECORD#{name}"] if table in self.restarted else ["TOTAL", f"RECORD#{name}"]
+        self.restarted.add(table)
+        for sk in forgotten:
+            self.dynamodb.delete_item(TableName=self.table, Key={"pk": {"S": f"FAILURES#{table}"}, "sk": {"S": sk}})
 
     def hold(self, receipt: str, name: str, why: str) -> bool:
         """Leaves a message in the queue, hidden until the end of the run."""

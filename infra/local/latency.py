@@ -28,6 +28,7 @@ BODIES: dict[str, dict] = {
     "event_types.put": {"description": "d"},
     "api_keys.create": {"name": "k", "app_id": "app"},
     "sources.create": {"table": "latency", "entities": ENTITIES},
+    "sources.preview": {"items": [{"item": {"t": "a", "i": "b"}}]},
     "sources.put": {"table": "kept", "entities": ENTITIES},
 }
 

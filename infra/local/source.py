@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import requests
@@ -18,11 +21,15 @@ VIEW = "NEW_AND_OLD_IMAGES"
 READERS = 2
 READERS_OF_GLOBAL = 1
 
+# How many items of the table the mapping is tried on.
+SAMPLES = 5
+
 USAGE = "make source TABLE=orders MAPPING=orders.json"
 
 
 def source() -> int:
-    """Registers a table's mapping, then attaches its stream, so that no change arrives from an unregistered table."""
+    """Tries a table's mapping on some of its items and registers it, then attaches the stream, so that no change
+    arrives from an unregistered table."""
     table, file = os.environ.get("TABLE", ""), os.environ.get("MAPPING", "")
     if not table:
         raise StackError(f"which table? {USAGE}")
@@ -36,7 +43,9 @@ def source() -> int:
         raise StackError(fault)
     if hint := key_hint(stack, described):
         print(hint)
-    registered = register(stack, mapping, file) if mapping else known(stack, table)
+    tried = mapping or known(stack, table)
+    show(preview(stack, tried))
+    registered = register(stack, mapping, file) if mapping else tried
     if not spec.get("StreamEnabled"):
         switch_on(stack, table)
     attach(stack, table)
@@ -134,6 +143,55 @@ def switch_on(stack: Stack, table: str) -> None:
     dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
 
 
+def preview(stack: Stack, mapping: dict) -> list[tuple[str, dict]]:
+    """Tries the mapping on the first items of the table; returns the key of each, and what would become of it if it
+    were new."""
+    table, dynamodb = mapping["table"], stack.client("dynamodb")
+    names = [key["AttributeName"] for key in dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]]
+    items = [
+        {name: plain(value) for name, value in item.items()}
+        for item in dynamodb.scan(TableName=table, Limit=SAMPLES)["Items"]
+    ]
+    if not items:
+        return []
+    body = {"source": mapping, "items": [{"item": item} for item in items]}
+    answer = stack.call("POST", f"/sources/{table}/preview", stack.issuer.token(None, ["OPERATOR"]), body)
+    if answer.status_code != 200:
+        raise StackError(f"the mapping is refused:{reason(answer)}")
+    keys = [", ".join(f"{name}={next(iter(item[name].values()))}" for name in names) for item in items]
+    return list(zip(keys, [entry["created"] for entry in answer.json()["data"]], strict=True))
+
+
+def plain(value: dict) -> dict:
+    """Returns a value of boto3 as DynamoDB's JSON, which has binary values in base64."""
+    kind, content = next(iter(value.items()))
+    if kind == "B":
+        return {kind: base64.b64encode(content).decode()}
+    if kind == "BS":
+        return {kind: [base64.b64encode(one).decode() for one in content]}
+    if kind == "L":
+        return {kind: [plain(one) for one in content]}
+    if kind == "M":
+        return {kind: {name: plain(one) for name, one in content.items()}}
+    return value
+
+
+def show(tried: list[tuple[str, dict]]) -> None:
+    """Prints what the mapping makes of each item, and stops if it can map none of them."""
+    if not tried:
+        print("the table has no items to try the mapping on")
+        return
+    print("the mapping makes of the first items, if they were new:")
+    for key, outcome in tried:
+        print(f"  {key}")
+        for event in outcome["events"]:
+            print(f"    {event['event_type']} of tenant {event['tenant']}: {event['entity_path']}")
+        if outcome["reason"]:
+            print(f"    {'cannot be mapped' if outcome['fails'] else 'no event'}: {outcome['reason']}")
+    if all(outcome["fails"] for _, outcome in tried):
+        raise StackError("the mapping can map none of these items; change it and run this again (see docs/use/sources.md)")
+
+
 def register(stack: Stack, mapping: dict, file: str) -> dict:
     """Registers the mapping, or replaces the registered one."""
     table, operator = mapping["table"], stack.issuer.token(None, ["OPERATOR"])
@@ -215,9 +273,30 @@ def check_source(stack: Stack) -> None:
             raise StackError(f"a stream with two readers, {readers}, is accepted as a source")
         if crowded("crowded", readers[:1], is_global=False) or not crowded("crowded", readers[:1], is_global=True):
             raise StackError("the limits of readers are not those of DynamoDB: two, and one for a global table")
+        check_preview(dynamodb, stack)
         if key not in (key_hint(stack, dynamodb.describe_table(TableName="crowded")["Table"]) or ""):
             raise StackError("a customer-managed key is not named")
     finally:
         for mapping in mappings:
             functions.delete_event_source_mapping(UUID=mapping)
         dynamodb.delete_table(TableName="crowded")
+
+
+def check_preview(dynamodb, stack: Stack) -> None:
+    """Checks that a mapping is tried on items of every type, and that one that can map none of them is refused."""
+    item = {"id": {"S": "o1"}, "bytes": {"B": b"\x00"}, "all": {"L": [{"M": {"set": {"BS": [b"\x01"]}}}, {"N": "1.50"}]}}
+    dynamodb.put_item(TableName="crowded", Item=item)
+    entity = {"entity": "order", "tenant": "acme", "id": "{id}", "collection": "orders"}
+    tried = preview(stack, {"table": "crowded", "entities": [entity]})
+    (event,) = tried[0][1]["events"]
+    if (tried[0][0], event["entity_path"]) != ("id=o1", "orders/o1"):
+        raise StackError(f"a mapping was tried with another result: {tried}")
+    if event["properties"] != {"id": "o1", "bytes": "AA==", "all": [{"set": ["AQ=="]}, 1.5]}:
+        raise StackError(f"an item has other properties in a preview: {event['properties']}")
+    unmapped = preview(stack, {"table": "crowded", "entities": [{**entity, "id": "{number}"}]})
+    try:
+        with redirect_stdout(StringIO()):
+            show(unmapped)
+    except StackError:
+        return
+    raise StackError(f"a mapping that can map no item is accepted: {unmapped}")

@@ -287,7 +287,26 @@ async fn an_operator_registers_tables() {
     let (_, list) = call(Method::GET, "/sources", None).await;
     assert!(list["data"].as_array().unwrap().contains(&source));
     let path = format!("/sources/{table}");
+    let preview = format!("{path}/preview");
+    let items = json!([
+        {"item": {"tenant": {"S": "acme"}, "id": {"N": "12345678901234567890"}}, "previous": {"tenant": "acme", "id": "1"}},
+        {"item": {"tenant": "acme"}},
+    ]);
+    let (status, tried) = call(Method::POST, &preview, Some(&json!({"items": items}))).await;
+    assert_eq!(status, StatusCode::OK, "{tried}");
+    let (first, second) = (&tried["data"][0], &tried["data"][1]);
+    assert_eq!(first["created"]["events"][0]["event_type"], "order.created");
+    assert_eq!(first["created"]["events"][0]["entity_path"], "orders/12345678901234567890");
+    assert_eq!(first["updated"]["events"].as_array().unwrap().len(), 2, "it moved");
+    assert_eq!((&second["deleted"]["fails"], &second["updated"]), (&json!(true), &Value::Null));
+    let reason = "the item has no attribute \"id\", which the source names for its entity id";
+    assert_eq!(second["created"]["reason"], reason);
+    let other = json!({"source": {"table": "other", "entities": []}, "items": []});
+    let (status, problem) = call(Method::POST, &preview, Some(&other)).await;
+    let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!((status, pointers.len()), (StatusCode::UNPROCESSABLE_ENTITY, 3), "{problem}");
     assert_eq!(call(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(call(Method::POST, &preview, Some(&json!({"items": items}))).await.0, StatusCode::NOT_FOUND);
     assert_eq!(call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
     let bad =
         json!({"table": "x", "entities": [{"entity": "order", "tenant": "a#b", "id": "{id}", "collection": "c/"}]});

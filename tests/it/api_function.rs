@@ -171,10 +171,14 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         (Method::GET, notice.clone(), json!({}), &["BatchGetItem"]),
         (Method::PATCH, notice.clone(), json!({"name": "m"}), write),
         (Method::DELETE, notice, json!({}), write),
-        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "TransactWriteItems"]),
-        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem"]),
-        (Method::GET, "/event-types/a.b".to_owned(), json!({}), &["GetItem"]),
-        (Method::GET, "/event-types".to_owned(), json!({}), &["Query"]),
+        // The last query is for the types that tables make.
+        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "TransactWriteItems", "Query"]),
+        (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "Query"]),
+        (Method::GET, "/event-types/a.b".to_owned(), json!({}), &["GetItem", "Query"]),
+        (Method::GET, "/event-types".to_owned(), json!({}), &["Query", "Query"]),
+        (Method::GET, "/entities".to_owned(), json!({}), &["Query"]),
+        // One for each outcome.
+        (Method::GET, path("/calls"), json!({}), &["BatchGetItem", "Query", "Query", "Query"]),
         (Method::DELETE, "/event-types/a.b".to_owned(), json!({}), &["TransactWriteItems"]),
         // The second secret is a key pair of its own, which a webhook may have had.
         (

@@ -199,3 +199,70 @@ async fn an_id_has_no_dots() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(problem["detail"], "the header webhook-id is missing or malformed");
 }
+
+/// A control character takes six bytes as JSON, and only what was sent counts.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn the_limit_counts_the_bytes_that_were_sent() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("hmac-sha256"), json!({})).await;
+    let (status, stored) = sender.call("m", &"\u{1}".repeat(256 * 1024), &[]).await;
+    assert_eq!((status, &stored["stored"]), (StatusCode::ACCEPTED, &json!(true)), "{stored}");
+    let (status, problem) = sender.call("m", &"a".repeat(256 * 1024 + 1), &[]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(problem["detail"], "the body has 262145 bytes; send at most 262144");
+}
+
+/// The list of calls says why each of them became an event or did not, and shows nothing of what was sent.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn calls_are_listed_and_counted() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let sender = Sender::new(&stack, &tenant, json!("hmac-sha256"), json!({"event_types": ["lead.created"]})).await;
+    let id = sender.path.rsplit('/').next().unwrap();
+    let list = async |query: &str| tenant.call(Method::GET, &format!("/webhooks/{id}/calls{query}"), None).await.1;
+    assert_eq!(list("").await, json!({"data": [], "next_cursor": null}));
+
+    let body = r#"{"type":"lead.created","secret":"hidden"}"#;
+    let event = sender.call("m", body, &[]).await.1["event_id"].clone();
+    assert_eq!(sender.call("m", body, &[]).await.1["event_id"], event);
+    assert_eq!(sender.call("m", r#"{"type":"lead.lost"}"#, &[]).await.1["stored"], false);
+    assert_eq!(answer(sender.request(body)).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(sender.call("m", body, &[("webhook-hops", "6")]).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+
+    let calls = list("").await["data"].as_array().unwrap().clone();
+    assert!(!json!(calls).to_string().contains("hidden"));
+    let short: Vec<Value> = calls
+        .iter()
+        .rev()
+        .map(|call| json!([call["outcome"], call["status"], call["event_id"], call["duplicate"], call["event_type"]]))
+        .collect();
+    let expected = [
+        json!(["accepted", 202, event, false, "lead.created"]),
+        json!(["accepted", 202, event, true, "lead.created"]),
+        json!(["ignored", 202, null, false, "lead.lost"]),
+        json!(["refused", 401, null, false, null]),
+        json!(["refused", 422, null, false, null]),
+    ];
+    assert_eq!(short, expected);
+    assert_eq!(calls[2]["reason"], "the webhook's `event_types` do not name the type");
+    assert_eq!(calls[1]["reason"], "the header x-signature-256 is missing or malformed");
+    assert_eq!(calls[4]["bytes"], body.len());
+
+    let first = list("?limit=2").await;
+    let rest = list(&format!("?limit=3&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((first["data"].clone(), &rest["data"]), (json!(calls[..2]), &json!(calls[2..])));
+    assert_eq!(rest["next_cursor"], Value::Null);
+    assert_eq!(list("?outcome=refused").await["data"], json!(calls[..2]));
+
+    let (_, statistics) = tenant.call(Method::GET, &format!("/webhooks/{id}/statistics"), None).await;
+    let counts = ["total_calls", "total_errors", "ignored_calls"].map(|name| statistics[name].as_u64().unwrap());
+    assert_eq!(counts, [5, 2, 1], "{statistics}");
+    assert_eq!(statistics["hours"][0]["calls"], 5);
+    let foreign = stack.tenant().call(Method::GET, &format!("/webhooks/{id}/calls"), None).await;
+    assert_eq!(foreign.0, StatusCode::NOT_FOUND);
+    let app = tenant.application("crm").call(Method::GET, &format!("/webhooks/{id}/calls"), None).await;
+    assert_eq!(app.0, StatusCode::NOT_FOUND);
+}

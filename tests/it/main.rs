@@ -32,6 +32,7 @@ mod recursion;
 mod secrets;
 mod signatures;
 mod slices;
+mod source_failures;
 mod sweep;
 mod tenancy;
 mod trial;

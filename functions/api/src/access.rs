@@ -140,9 +140,10 @@ fn scopes(method: &Method, route: &str) -> &'static [Scope] {
         "/webhooks/{id}/{entity}" => &[Scope::EventsWrite],
         // These show the contents of events, and change nothing.
         "/webhooks/{id}/explain" | "/webhooks/{id}/dry-run" => &[Scope::WebhooksRead, Scope::EventsRead],
+        "/entities" => &[Scope::EventsRead],
         _ if reads && route.starts_with("/event") => &[Scope::EventsRead],
         _ if route.starts_with("/event") => &[Scope::EventsWrite],
-        _ if reads && route.contains("/deliveries") => &[Scope::DeliveriesRead],
+        _ if reads && (route.contains("/deliveries") || route.ends_with("/calls")) => &[Scope::DeliveriesRead],
         _ if reads && (route.starts_with("/dead-letters") || route.starts_with("/jobs")) => &[Scope::DeliveriesRead],
         _ if reads => &[Scope::WebhooksRead],
         _ => &[Scope::WebhooksWrite],
@@ -173,6 +174,7 @@ mod tests {
     #[case::pause(Method::POST, "/webhooks/{id}/pause", "webhooks:write")]
     #[case::deliveries(Method::GET, "/webhooks/{id}/deliveries/{delivery}", "deliveries:read")]
     #[case::all_deliveries(Method::GET, "/deliveries", "deliveries:read")]
+    #[case::calls(Method::GET, "/webhooks/{id}/calls", "deliveries:read")]
     #[case::redeliver(Method::POST, "/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks:write")]
     #[case::dead_letters(Method::GET, "/dead-letters", "deliveries:read")]
     #[case::redrive(Method::POST, "/dead-letters/redrive", "webhooks:write")]
@@ -186,6 +188,7 @@ mod tests {
     #[case::usage(Method::GET, "/usage", "webhooks:read")]
     #[case::events(Method::GET, "/events/{event_id}", "events:read")]
     #[case::catalog(Method::GET, "/event-types", "events:read")]
+    #[case::entities(Method::GET, "/entities", "events:read")]
     #[case::describe(Method::PUT, "/event-types/{type}", "events:write")]
     fn a_route_needs_scopes(#[case] method: Method, #[case] route: &str, #[case] needed: &str) {
         let scopes: Vec<_> = scopes(&method, route).iter().map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 
 use aws::registry::Rates;
 use aws::registry::WebhookWriter;
-use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, StoreError, Usage};
+use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, SourceFailures, StoreError, Usage};
 use domain::access::tenant::TenantId;
 use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::{Budgets, Counts};
@@ -25,6 +25,8 @@ pub struct App {
     pub(crate) events: Events,
     pub(crate) ledger: Ledger,
     pub(crate) deliveries: Queue,
+    pub(crate) stream_failures: Queue,
+    pub(crate) failures: SourceFailures,
     pub(crate) secrets: Secrets,
     pub(crate) secrets_prefixes: SecretsPrefixes,
     pub(crate) egress_addresses: Vec<Network>,
@@ -51,6 +53,7 @@ impl App {
         let rates = Rates::new(aws.registry(registry_table.clone()));
         let registry = aws.registry(config.registry_table);
         let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
+        let failures = aws.source_failures(config.events_table.clone());
         let events = aws.events(config.events_table);
         Self {
             usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.retention_days),
@@ -61,6 +64,8 @@ impl App {
             events,
             ledger: aws.ledger(config.deliveries_table),
             deliveries: aws.queue(config.deliveries_queue_url),
+            stream_failures: aws.queue(config.stream_failures_queue_url),
+            failures,
             secrets: aws.secrets(),
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,

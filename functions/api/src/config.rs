@@ -24,6 +24,8 @@ pub struct Config {
     pub deliveries_table: String,
     /// `DELIVERIES_QUEUE_URL`: the queue that test deliveries are sent to.
     pub deliveries_queue_url: String,
+    /// `STREAM_FAILURES_QUEUE_URL`: the queue of records that could not be mapped.
+    pub stream_failures_queue_url: String,
     /// `PUBLIC_URL`: the URL of this API, without a trailing slash.
     pub public_url: String,
     /// `BUDGETS`: the budgets of each tenant for which the operator sets no others.
@@ -60,6 +62,7 @@ impl Config {
         let events_table = env.required("EVENTS_TABLE");
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let deliveries_queue_url = env.required("DELIVERIES_QUEUE_URL");
+        let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let public_url = env.required("PUBLIC_URL");
         let budgets = env.optional("BUDGETS").unwrap_or_default();
         let retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
@@ -81,6 +84,7 @@ impl Config {
                 events_table: events_table?,
                 deliveries_table: deliveries_table?,
                 deliveries_queue_url: deliveries_queue_url?,
+                stream_failures_queue_url: stream_failures_queue_url?,
                 public_url: public_url?,
                 budgets,
                 retention_days,

@@ -24,8 +24,13 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// POST routes that change nothing. Their responses may be large, and are not stored.
-pub(crate) const READ_ONLY_POSTS: [&str; 4] =
-    ["/webhooks/preview", "/webhooks/{id}/preview", "/webhooks/{id}/explain", "/webhooks/{id}/dry-run"];
+pub(crate) const READ_ONLY_POSTS: [&str; 5] = [
+    "/webhooks/preview",
+    "/webhooks/{id}/preview",
+    "/webhooks/{id}/explain",
+    "/webhooks/{id}/dry-run",
+    "/sources/{table}/preview",
+];
 
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -153,7 +158,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
             return response;
         }
         if let Err(error) = app.registry.unclaim(claimed).await {
-            tracing::warn!(%error, "cannot release an idempotency key");
+            tracing::warn!(%error, "an idempotency key stays taken although its request failed; a retry is refused until the key expires");
         }
         return response;
     }
@@ -172,7 +177,7 @@ async fn keep(app: &App, claimed: &IdempotencyKey, response: Response, is_anothe
         body: kept.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
     };
     if let Err(error) = app.registry.answer(claimed, &stored).await {
-        tracing::warn!(%error, "cannot store the response for an idempotency key");
+        tracing::warn!(%error, "the response to a request with an idempotency key was not stored; a retry does not get it");
     }
     Response::from_parts(parts, Body::from(body))
 }

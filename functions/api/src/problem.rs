@@ -284,7 +284,7 @@ impl Serialize for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if let Self::Unavailable(error) | Self::Internal(error) = &self {
-            tracing::error!(%error, "request failed");
+            tracing::error!(%error, "a request failed because of a fault of ours");
         }
         let mut response = (self.status(), axum::Json(&self)).into_response();
         let headers = response.headers_mut();

@@ -22,6 +22,7 @@ pub mod api_keys;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod egress_addresses;
+pub mod entities;
 pub mod event_types;
 pub mod events;
 pub mod jobs;
@@ -34,7 +35,7 @@ pub mod webhooks;
 
 fn integration() -> OpenApiRouter<Arc<App>> {
     use events::publish;
-    use webhooks::{actions, authorization, explain, preview, statistics, test};
+    use webhooks::{actions, authorization, calls, explain, preview, statistics, test};
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(preview::preview))
@@ -57,10 +58,12 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(publish::publish_about))
         .routes(routes!(publish::publish, events::list))
         .routes(routes!(events::get))
+        .routes(routes!(entities::list))
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))
         .routes(routes!(all_deliveries::list))
+        .routes(routes!(calls::calls))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::skip))
@@ -85,6 +88,9 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(egress_addresses::get))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::put, sources::delete))
+        .routes(routes!(sources::preview::preview))
+        .routes(routes!(sources::failures::failures))
+        .routes(routes!(sources::failures::redrive))
         .routes(routes!(usage::get))
         .routes(routes!(usage::of_tenant))
         .routes(routes!(usage::get_budgets, usage::put_budgets))

@@ -90,7 +90,7 @@ async fn make(app: &App, owner: &KeyOwner, gone: Option<&SigningKeys>) -> Result
 /// among the staged values, and the next rotation promotes it first.
 async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
     if let Err(error) = app.secrets.promote(staged).await {
-        tracing::warn!(key.owner = %owner, %error, "cannot promote a staged key");
+        tracing::warn!(key.owner = %owner, %error, "a new key is stored but not yet marked as the current one; deliveries use it, and the next rotation marks it");
     }
 }
 

@@ -78,7 +78,7 @@ fn context(identified: Result<Identity, Failure>) -> Result<CallerContext, Store
     match identified {
         Ok(identity) => Ok(CallerContext::of(identity)),
         Err(Failure::Token(error)) => {
-            tracing::info!(reason = %error, "token refused");
+            tracing::info!(reason = %error, "a token was refused; its caller gets 401");
             Ok(CallerContext::refusing(error.to_string()))
         }
         Err(Failure::Keys(error)) => {

@@ -119,12 +119,15 @@ pub async fn attempt(
         (Decision::RecordThenSlowQueue, ..) => (stopped(State::Pending, None), None, false),
         (Decision::SlowQueue, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
-            tracing::info!(delivery.state = "cancelled", "webhook is deleted or disabled");
+            tracing::info!(
+                delivery.state = "cancelled",
+                "a delivery is cancelled: its webhook was deleted or disabled"
+            );
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
         (Decision::Defer(until), ..) => {
-            tracing::info!(delivery.state = "pending", delivery.next_at = %until, "delivery is over its tenant's budget");
+            tracing::info!(delivery.state = "pending", delivery.next_at = %until, "a delivery waits: its tenant has used up the day's budget");
             (stopped(State::Pending, Some(until)), None, false)
         }
         (Decision::GiveUp(verdict, why), _, Some(webhook)) => {
@@ -183,7 +186,10 @@ async fn wait_in_line(
         }
         lease = Some(deadline + LEASE_MARGIN);
     }
-    tracing::info!(delivery.state = State::Pending.as_str(), "receiver has no free slot; delivery waits");
+    tracing::info!(
+        delivery.state = State::Pending.as_str(),
+        "a delivery waits: its receiver already has as many requests as `max_concurrency` allows"
+    );
     let Message { cycle, attempt, .. } = *message;
     let progress = Progress { state: State::Pending, cycle, attempt, next_at: None };
     let row = (admission == Admission::First).then(|| Delivery::first(message.clone(), progress));
@@ -344,7 +350,7 @@ pub(crate) fn put_off(
         return Err(fault);
     };
     let next_at = progress.next_at.map(field::display);
-    tracing::error!(delivery.id = %message.delivery, delivery.next_at = next_at, error = %fault, "delivery is put off");
+    tracing::error!(delivery.id = %message.delivery, delivery.next_at = next_at, error = %fault, "a delivery was not attempted because of a fault of ours; it is attempted later");
     let settled = settled(message, admission, None, progress, false);
     Ok(Done::Settled(Box::new(Settled { put_off: true, ..settled })))
 }

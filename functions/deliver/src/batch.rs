@@ -57,7 +57,7 @@ async fn in_waves(
     let mut waves: BTreeMap<Wave, Vec<(usize, AttemptPlan<'_>)>> = BTreeMap::new();
     for (index, plan) in plans.into_iter().enumerate() {
         if is_redundant(plan.admission, plan.message) {
-            tracing::warn!(delivery.id = %plan.message.delivery, "received too often; the sweep sends another message");
+            tracing::warn!(delivery.id = %plan.message.delivery, "a message of a delivery was received too often and is deleted; the sweep sends another one");
             continue;
         }
         let row = loaded.rows.get(&plan.message.delivery);
@@ -114,7 +114,7 @@ pub(crate) async fn run_attempts(
         .await
         .is_err()
     {
-        tracing::warn!("slots were not returned in time; they expire on their own");
+        tracing::warn!("receivers' slots were not freed in time; they become free on their own");
     }
     faults.into_iter().flatten().collect()
 }

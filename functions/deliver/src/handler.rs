@@ -32,7 +32,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
             Err(why) => {
                 let id = record.message_id.clone();
                 if let Err(error) = move_unreadable(app, record, why).await {
-                    tracing::error!(%error, "unreadable message was not moved to the dead-letter queue");
+                    tracing::error!(%error, "a message that cannot be read was not moved to the dead-letter queue; it is received again");
                     failed.push(id);
                 }
             }

@@ -106,6 +106,6 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
 /// Sends the message of a released delivery. A failure is only logged: its row is due, so the sweep sends the message.
 async fn send(app: &App, Released { message, delay }: &Released) {
     if let Err(error) = app.retries.send(vec![Outgoing::of(message, *delay)]).await.remove(0) {
-        tracing::warn!(%error, "a message was not sent; the sweep will send it");
+        tracing::warn!(%error, "the message of a delivery was not sent; the sweep will send it");
     }
 }

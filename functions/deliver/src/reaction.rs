@@ -76,8 +76,12 @@ pub(crate) async fn apply_reactions(
             Reaction::Disable => change(app, webhook, now, |webhook| webhook.settings.enabled = false).await,
         };
         match done {
-            Ok(()) => tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "reaction applied"),
-            Err(error) => tracing::warn!(webhook.id = %id, ?reaction, %error, "reaction failed; it will be retried"),
+            Ok(()) => {
+                tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "the webhook was changed because of its receiver's answers")
+            }
+            Err(error) => {
+                tracing::warn!(webhook.id = %id, ?reaction, %error, "the webhook was not changed although its receiver's answers ask for it; the next attempt tries again")
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId,
         match app.registry.count(*webhook, tally).await {
             Ok(statistics) => Some((*webhook, statistics)),
             Err(error) => {
-                tracing::warn!(webhook.id = %webhook, %error, "attempts were not counted");
+                tracing::warn!(webhook.id = %webhook, %error, "attempts are missing in the webhook's statistics; their deliveries are not affected");
                 None
             }
         }
@@ -159,7 +159,7 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
     };
     if written == Written::TooLate {
         // Another process made the same attempt, wrote its outcome first, and sends what follows from it.
-        tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "outcome was already written");
+        tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "another process has written the outcome of this attempt; this outcome is dropped");
         return Ok(Vec::new());
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
@@ -218,6 +218,6 @@ async fn send(app: &App, follow_ups: Vec<FollowUp>) {
         app.dead_letters.send(&dead_letters, app.clock.now())
     );
     for error in sent.iter().chain(&slowly).chain(&buried).filter_map(|result| result.as_ref().err()) {
-        tracing::warn!(%error, "a message was not sent; the sweep will send it");
+        tracing::warn!(%error, "the message of a delivery was not sent; the sweep will send it");
     }
 }

@@ -154,7 +154,7 @@ pub(crate) async fn give_back(app: &App, loaded: &Loaded, taken: Taken, deadline
                 done => done.map(|_| ()),
             }
             .unwrap_or_else(|error| {
-                tracing::warn!(webhook.id = %webhook, %error, "slots were not returned; they expire on their own");
+                tracing::warn!(webhook.id = %webhook, %error, "a receiver's slots were not freed; they become free on their own");
             });
         })
     });

@@ -33,7 +33,7 @@ impl Watch<'_> {
         }
         let (marked, done) = tokio::join!(app.ledger.mark_slow(message.webhook, now), work);
         if let Err(error) = marked {
-            tracing::warn!(%error, "receiver was not marked as slow");
+            tracing::warn!(%error, "a slow receiver was not marked as slow; its deliveries keep sharing a queue with others");
         }
         done
     }

@@ -1,14 +1,20 @@
 //! State that survives between invocations: clients, and what was read from the Registry.
 
+use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
-use aws::{Aws, Bodies, Events, Queue, Registry, Usage};
+use aws::{Aws, Bodies, Events, Queue, Registry, SourceFailures, Usage};
+use domain::access::quota::Quota;
 use domain::time::Clock;
 use runtime::SystemClock;
 use tokio::sync::Mutex;
 
 use crate::Config;
 use crate::cache::Cache;
+
+/// How many failures of a table an execution environment lists in a minute. All of them are counted, and all are in the
+/// queue: a mapping that fails for every item must not write as much as its table.
+const LISTED_PER_MINUTE: u32 = 100;
 
 /// The clients and caches of an execution environment.
 pub struct App {
@@ -22,6 +28,9 @@ pub struct App {
     pub(crate) ordered: Queue,
     pub(crate) renderings: Queue,
     pub(crate) stream_failures: Queue,
+    pub(crate) failures: SourceFailures,
+    /// How many failures of each table are listed.
+    pub(crate) listed: StdMutex<Quota>,
     pub(crate) usage: Usage,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: Mutex<Cache>,
@@ -38,6 +47,7 @@ impl App {
     pub fn new(config: Config, aws: &Aws, clock: Box<dyn Clock>) -> Self {
         let days = u64::from(config.payload_retention_days);
         let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table.clone()));
+        let failures = aws.source_failures(config.events_table.clone());
         Self {
             usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.payload_retention_days),
             registry,
@@ -49,6 +59,8 @@ impl App {
             ordered: aws.queue(config.ordered_queue_url),
             renderings: aws.queue(config.renderings_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
+            failures,
+            listed: StdMutex::new(Quota::new(LISTED_PER_MINUTE)),
             clock,
             cache: Mutex::default(),
         }

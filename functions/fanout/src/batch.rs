@@ -10,6 +10,7 @@ use domain::event::Event;
 use domain::event::operational::OPERATIONAL;
 use domain::event::types::EventType;
 use domain::source::Change;
+use domain::source::failure::Outline;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
@@ -21,7 +22,7 @@ use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{failed, send_failures};
 use crate::groups::groups;
-use crate::record::{read, sequence_number};
+use crate::record::read;
 use crate::route::{Mapped, map};
 
 /// Fans out a batch, and returns the first record that is not done, if any. `done` is set to the number of records at
@@ -140,8 +141,13 @@ async fn send_all(
                 }
             }
             Some(Err(reason)) => {
-                let number = sequence_number(&records[index]);
-                tracing::warn!(dynamodb.sequence_number = number, reason, "record cannot be mapped");
+                let Outline { table, sequence, .. } = Outline::read(records[index].get()).unwrap_or_default();
+                tracing::warn!(
+                    table,
+                    dynamodb.sequence_number = sequence,
+                    reason,
+                    "a record became no event; it goes to stream-failures"
+                );
                 chunk.failures.push((index, reason.clone()));
             }
         }
@@ -155,7 +161,7 @@ async fn send_all(
             progress.set(left.unwrap_or(records.len()));
         }
     }
-    tracing::info!(messages = sent, "batch fanned out");
+    tracing::info!(messages = sent, "a batch of changes was turned into deliveries");
     Ok(None)
 }
 
@@ -226,7 +232,7 @@ fn new_types(cache: &Cache, mapped: &BTreeMap<usize, Mapped>) -> Vec<(TenantId, 
 /// failure, a type is recorded when it is seen again.
 async fn record_types(app: &App, cache: &mut Cache, types: Vec<(TenantId, EventType)>) {
     if let Err(error) = app.registry.record_types(&types, app.clock.now()).await {
-        tracing::warn!(%error, "event types were not recorded");
+        tracing::warn!(%error, "new event types are missing in the catalog until they occur again");
         return;
     }
     for seen in types {
@@ -306,7 +312,7 @@ impl Chunk {
                     refused.insert(index, failed(&why));
                 }
                 Err(error) => {
-                    tracing::error!(%error, "message was not sent");
+                    tracing::error!(%error, "a delivery was not sent; its record is returned to the stream");
                     unsent.push(index);
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use aws::StoreError;
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use crate::App;
 use crate::archive::Patience;
 use crate::isolation::isolate;
 use crate::record::sequence_number;
+use crate::redriven::unwrap;
 
 /// What DynamoDB Streams hands over: records that are parsed one by one, so that an invalid one does not affect the
 /// others.
@@ -32,17 +34,30 @@ pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> Dyna
     let mut response = DynamoDbEventResponse::default();
     let mut patience = Patience::new(app.cache.lock().await.patience);
     // Boxed, because the type of the nested futures is too deep for the compiler.
-    let fanned_out = Box::pin(isolate(app, &event.records, deadline, &mut patience)).await;
+    let fanned_out = Box::pin(fan_out(app, &event.records, deadline, &mut patience)).await;
     app.cache.lock().await.patience = patience.of_next_batch();
     match fanned_out {
         Ok(None) => {}
         Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
         Err(error) => {
-            tracing::error!(%error, "batch is returned to the stream");
+            tracing::error!(%error, "a batch failed because of a fault of ours; Lambda reads it from the stream again");
             response.batch_item_failures = event.records.first().map(|record| failure(record)).into_iter().collect();
         }
     }
     response
+}
+
+/// Fans out a batch, with the records that are sent again in the places of their items. Returns the first record that
+/// is not done, if any.
+async fn fan_out(
+    app: &App,
+    records: &[Box<RawValue>],
+    deadline: Timestamp,
+    patience: &mut Patience,
+) -> Result<Option<usize>, StoreError> {
+    let unwrapped = unwrap(app, records).await?;
+    let first = isolate(app, &unwrapped, deadline, patience).await?;
+    Ok(first.or_else(|| (unwrapped.len() < records.len()).then_some(unwrapped.len())))
 }
 
 fn failure(record: &RawValue) -> DynamoDbBatchItemFailure {

@@ -4,6 +4,7 @@
 use std::panic::AssertUnwindSafe;
 
 use aws::StoreError;
+use domain::source::failure::Outline;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -13,7 +14,6 @@ use crate::archive::Patience;
 use crate::batch::{RESERVE, fan_out};
 use crate::cache::Cache;
 use crate::failure::send_failures;
-use crate::record::sequence_number;
 
 /// The reason in stream-failures. A panic's own message may quote a value of the payload, so only its location is
 /// logged.
@@ -47,8 +47,12 @@ pub(crate) async fn isolate(
             }
             Err(_) => forget(app).await,
         }
-        let number = sequence_number(record);
-        tracing::error!(dynamodb.sequence_number = number, "fan-out panicked on a record; it goes to stream-failures");
+        let Outline { table, sequence, .. } = Outline::read(record.get()).unwrap_or_default();
+        tracing::error!(
+            table,
+            dynamodb.sequence_number = sequence,
+            "fan-out panicked on a record; it goes to stream-failures"
+        );
         let sent = AssertUnwindSafe(send_failures(app, one, vec![(0, REASON.to_owned())])).catch_unwind().await;
         if !sent.is_ok_and(|unsent| unsent.is_empty()) {
             return Ok(Some(index));

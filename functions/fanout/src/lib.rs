@@ -3,8 +3,8 @@
 //! [`record`] parses a stream record. [`route`] turns a table's changes into events, and [`deliveries`] turns these
 //! into deliveries; [`batch`] does so for a batch and sends the messages. Renderings and webhooks that do not fit into
 //! a shard go through a queue to [`render()`], which is the same binary, deployed a second time. [`isolation`] and
-//! [`failure`] keep a record that cannot be processed from stopping its shard, and [`archive`] archives events in
-//! parallel. [`cache`] contains what was read from the Registry.
+//! [`failure`] keep a record that cannot be processed from stopping its shard; [`redriven`] takes it up again.
+//! [`archive`] archives events in parallel. [`cache`] contains what was read from the Registry.
 
 mod app;
 mod archive;
@@ -20,6 +20,7 @@ mod handler;
 mod isolation;
 mod published;
 pub mod record;
+mod redriven;
 mod render;
 mod route;
 

@@ -13,6 +13,9 @@ use domain::value::Value;
 /// Says what is wrong with the item.
 pub(crate) fn event(change: &Change) -> Result<Event, String> {
     let Images::Insert(image) = &change.images else { return Err("a published event was changed".to_owned()) };
+    if image.get("kind").and_then(Value::as_str) == Some("redriven") {
+        return Err("a record that was sent again is no longer stored".to_owned());
+    }
     let packed = image.get("zstd").and_then(Value::as_text).and_then(|text| STANDARD.decode(text).ok());
     let packed = packed.ok_or("a published event has no \"zstd\"")?;
     aws::events::unpack(&packed).map_err(|why| format!("a published event cannot be read: {why}"))

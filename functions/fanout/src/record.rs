@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
+use domain::source::failure::table_of;
+use domain::source::image::Image;
 use domain::source::{Change, Images};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use image::Image;
-
-mod image;
 
 /// The largest number of digits in a sequence number. Padded to it with zeros, sequence numbers sort as text.
 const SEQUENCE_DIGITS: usize = 40;
@@ -136,13 +134,6 @@ pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
 /// Returns an error with the position and without the text: the parser's own message may quote a value.
 fn malformed(error: &serde_json::Error) -> RecordError {
     RecordError::Malformed(format!("{:?} error at column {}", error.classify(), error.column()))
-}
-
-/// Returns the table's name in `arn:aws:dynamodb:<region>:<account>:table/<name>/stream/<label>`.
-fn table_of(arn: &str) -> Option<&str> {
-    let (_, rest) = arn.split_once(":table/")?;
-    let (table, _) = rest.split_once("/stream/")?;
-    Some(table).filter(|table| !table.is_empty())
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub async fn render(renderer: &Renderer, event: SqsEvent, deadline: SystemTime) 
             work.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked; the log has the location".to_owned())))
         };
         if let Err(error) = done {
-            tracing::error!(%error, "slice is returned to the queue");
+            tracing::error!(%error, "some deliveries of an event were not rendered; the queue hands them out again");
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message.message_id.unwrap_or_default();
             response.batch_item_failures.push(failure);
@@ -113,7 +113,7 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
         result?;
     }
     renderer.usage.flush(clock.now()).await;
-    tracing::info!(event.id = %event.id, messages = sent, "slice rendered");
+    tracing::info!(event.id = %event.id, messages = sent, "some deliveries of an event were rendered and sent");
     Ok(())
 }
 

@@ -116,6 +116,6 @@ pub(crate) fn too_much(not_judged: usize, event: &Event) -> String {
          the record",
         event.tenant, event.id
     );
-    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "matching an event takes too much work");
+    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, not_judged, "an event takes too much work to match; some ordered webhooks were not evaluated, and its record goes to stream-failures");
     reason
 }

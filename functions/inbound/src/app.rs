@@ -9,6 +9,7 @@ use domain::time::Clock;
 use runtime::SystemClock;
 
 use crate::Config;
+use crate::log::CallLog;
 
 /// The clients and caches of an execution environment.
 pub struct App {
@@ -19,6 +20,7 @@ pub struct App {
     pub(crate) rate: Rate,
     pub(crate) rates: Rates,
     pub(crate) usage: Usage,
+    pub(crate) log: CallLog,
     pub(crate) clock: Box<dyn Clock>,
 }
 
@@ -34,6 +36,7 @@ impl App {
             registry,
             events,
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
+            log: CallLog::default(),
             clock: Box::new(SystemClock),
         }
     }

@@ -1,16 +1,21 @@
 //! Handles one call: finds its webhook, verifies its signature and publishes its event.
 
+use std::time::Duration;
+
 use aws::StoreError;
 use domain::access::rate::{Exceeded as RateExceeded, RateKey};
 use domain::access::tenant::TenantId;
 use domain::budget::{Counts, Exceeded};
 use domain::event::Event;
 use domain::event::hops::{HEADER, Hops, HopsError};
-use domain::id::{EventId, WebhookId};
+use domain::event::types::EventType;
+use domain::id::{CallId, EventId, WebhookId};
+use domain::inbound::log::{CallOutcome, LoggedCall};
 use domain::inbound::{Again, Call, Contradiction, MAX_BODY_BYTES, Unstored, collection, read};
 use domain::signing::verify::{VerifyError, verify};
 use domain::webhook::Webhook;
 use domain::webhook::settings::Direction;
+use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
 use runtime::headers::SECURITY;
@@ -18,9 +23,7 @@ use runtime::problem::{MEDIA_TYPE, Problem};
 use serde_json::json;
 
 use crate::App;
-
-/// The largest size of the event's data as JSON, in bytes. A DynamoDB item can have 400 KB.
-const MAX_DATA_BYTES: usize = 380 * 1000;
+use crate::log::note;
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +31,9 @@ enum Refusal {
     /// The webhook does not exist or cannot be called. The response does not say which.
     #[error("there is no such webhook")]
     NotFound,
-    /// The body is larger than an event may be.
-    #[error("the body must be at most {MAX_BODY_BYTES} bytes")]
-    TooLarge,
+    /// The body is larger than a call may be. Only the bytes that the caller sent count, whatever they are as JSON.
+    #[error("the body has {0} bytes; send at most {MAX_BODY_BYTES}")]
+    TooLarge(usize),
     /// The caller does not know the secret, or replays an old call.
     #[error("{0}")]
     Unverified(#[from] VerifyError),
@@ -67,7 +70,7 @@ impl Refusal {
             Self::TooMany(exceeded) => Some(exceeded.wait_seconds),
             Self::Budget(exceeded) => Some(exceeded.wait_seconds),
             Self::NotFound
-            | Self::TooLarge
+            | Self::TooLarge(_)
             | Self::Unverified(_)
             | Self::Contradicted(_)
             | Self::SaidOtherwise
@@ -79,7 +82,7 @@ impl Refusal {
     const fn code(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Unverified(_) | Self::Contradicted(_) | Self::SaidOtherwise => {
                 (StatusCode::UNAUTHORIZED, "unverified", "Call not verified")
             }
@@ -96,16 +99,19 @@ impl Refusal {
 /// sent.
 #[tracing::instrument(name = "inbound.call", skip_all, fields(tenant.id, webhook.id, event.id, http.response.status_code))]
 pub async fn handle(app: &App, request: Request) -> Response<Body> {
-    let (status, content_type, body, retry_after) = match take(app, &request).await {
+    let began = app.clock.now();
+    let mut seen = Seen::default();
+    let taken = take(app, &request, &mut seen).await;
+    let (status, content_type, body, retry_after) = match &taken {
         Ok(event) => {
             let stored = event.is_some();
             (StatusCode::ACCEPTED, "application/json", json!({"event_id": event, "stored": stored}), None)
         }
         Err(refusal) => {
-            if let Refusal::Unavailable(error) = &refusal {
-                tracing::error!(%error, "call failed");
+            if let Refusal::Unavailable(error) = refusal {
+                tracing::error!(%error, "a call was not processed; its sender is asked to repeat it");
             } else {
-                tracing::info!(reason = %refusal, "call refused");
+                tracing::info!(reason = %refusal, "a call was refused; it makes no event");
             }
             let (status, code, title) = refusal.code();
             let body = json!(Problem::new(status.as_u16(), code, title, refusal.to_string()));
@@ -113,6 +119,12 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
         }
     };
     tracing::Span::current().record("http.response.status_code", status.as_u16());
+    if let Some(webhook) = seen.webhook
+        && let Some(call) = seen.logged(&taken, status, request.body().len(), began)
+    {
+        let duration = Duration::try_from(app.clock.now().duration_since(began)).unwrap_or_default();
+        note(&app.log, (&app.registry, &app.events), webhook, &call, duration).await;
+    }
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     let common = [("content-type", content_type), ("cache-control", "no-store")];
@@ -125,18 +137,53 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
     response
 }
 
+/// What is known about a call, even if it is refused.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The webhook, if it exists and can be called.
+    webhook: Option<WebhookId>,
+    event_type: Option<EventType>,
+    /// Whether the call had become an event before.
+    duplicate: bool,
+}
+
+impl Seen {
+    /// Returns the call as it is logged. `None` for an internal fault, after which the sender repeats the call.
+    fn logged(
+        self,
+        taken: &Result<Option<EventId>, Refusal>,
+        status: StatusCode,
+        bytes: usize,
+        at: Timestamp,
+    ) -> Option<LoggedCall> {
+        let Self { event_type, duplicate, .. } = self;
+        let (outcome, event, reason) = match taken {
+            Ok(Some(event)) => (CallOutcome::Accepted, Some(*event), None),
+            Ok(None) => {
+                (CallOutcome::Ignored, None, Some("the webhook's `event_types` do not name the type".to_owned()))
+            }
+            Err(Refusal::Unavailable(_)) => return None,
+            Err(refusal) => (CallOutcome::Refused, None, Some(refusal.to_string())),
+        };
+        let id = CallId::from_parts(at, runtime::random::bits());
+        let (status, bytes) = (status.as_u16(), u64::try_from(bytes).unwrap_or(u64::MAX));
+        Some(LoggedCall { id, at, outcome, status, event, duplicate, event_type, reason, bytes })
+    }
+}
+
 /// Verifies a call and publishes its event. Returns the event, or `None` if the webhook does not name the call's type.
-async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> {
+async fn take(app: &App, request: &Request, seen: &mut Seen) -> Result<Option<EventId>, Refusal> {
     let (tenant, id) = address(request.uri().path()).ok_or(Refusal::NotFound)?;
     let span = tracing::Span::current();
     span.record("tenant.id", tracing::field::display(&tenant)).record("webhook.id", tracing::field::display(id));
+    let webhook = app.registry.webhook(&tenant, id).await?.map(|record| record.webhook);
+    let webhook = webhook.filter(is_called).ok_or(Refusal::NotFound)?;
+    seen.webhook = Some(id);
     let hops = Hops::read(request.headers().get_all(HEADER).iter().map(|value| value.to_str().ok()))?;
     let body: &[u8] = request.body();
     if body.len() > MAX_BODY_BYTES {
-        return Err(Refusal::TooLarge);
+        return Err(Refusal::TooLarge(body.len()));
     }
-    let webhook = app.registry.webhook(&tenant, id).await?.map(|record| record.webhook);
-    let webhook = webhook.filter(is_called).ok_or(Refusal::NotFound)?;
     let now = app.clock.now();
     let secrets = app.keyring.secrets(&webhook, now).await?;
     let secrets: Vec<_> = secrets.iter().map(AsRef::as_ref).collect();
@@ -158,19 +205,24 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
     let fact = match fact {
         Ok(fact) => fact,
         // The caller did nothing wrong, so the response is 202 without an event.
-        Err(Unstored::NotNamed) => return Ok(None),
+        Err(Unstored::NotNamed(event_type)) => {
+            let named = event_type.as_ref().map(EventType::as_str);
+            tracing::info!(event.r#type = named, "a call makes no event: the webhook does not name its type");
+            seen.event_type = event_type;
+            return Ok(None);
+        }
         Err(Unstored::Contradicted(contradiction)) => return Err(contradiction.into()),
     };
-    // A body within the limit may be larger as JSON, where every control character takes six bytes.
-    if serde_json::to_vec(&fact.data).map_or(true, |data| data.len() > MAX_DATA_BYTES) {
-        return Err(Refusal::TooLarge);
-    }
     let event_type = fact.event_type.clone();
+    seen.event_type = Some(event_type.clone());
     // Before the budget is spent: a call that is sent again spends nothing, and gets the same response even if the
     // budget is used up.
     let earlier = app.events.earlier(&collection, [once.as_str()], now).await?;
     let event = match earlier.get(once.as_str()).map(|earlier| earlier.again(said.as_deref())) {
-        Some(Again::Published(event)) => event,
+        Some(Again::Published(event)) => {
+            seen.duplicate = true;
+            event
+        }
         Some(Again::SaidOtherwise) => return Err(Refusal::SaidOtherwise),
         Some(Again::Unpublished) | None => {
             let event = fact.event(EventId::from_parts(now, runtime::random::bits()), tenant, now);
@@ -183,7 +235,8 @@ async fn take(app: &App, request: &Request) -> Result<Option<EventId>, Refusal> 
         }
     };
     span.record("event.id", tracing::field::display(event));
-    tracing::info!(event.r#type = %event_type, "call accepted");
+    let duplicate = seen.duplicate;
+    tracing::info!(event.r#type = %event_type, duplicate, "a call was accepted as an event");
     Ok(Some(event))
 }
 

@@ -6,6 +6,7 @@
 mod app;
 mod config;
 mod handler;
+mod log;
 
 pub use app::App;
 pub use config::Config;

@@ -63,7 +63,7 @@ pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<Lin
     for sent in app.retries.send(outgoing).await {
         match sent {
             Ok(()) => released += 1,
-            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will send it"),
+            Err(error) => tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it"),
         }
     }
     Ok(LineResult::Released(released))

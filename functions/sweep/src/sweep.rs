@@ -57,7 +57,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
         if due.is_empty() || now >= deadline {
             let Swept { woken, buried, attended: breakers, released, taken } = swept;
-            tracing::info!(woken, buried, breakers, released, taken, "sweep ended");
+            tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
             return Ok(swept);
         }
         let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,7 +80,10 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
         send(app, moved, &mut swept).await?;
         if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
-            tracing::info!(taken = swept.taken, "sweep ended early; nothing on the last page could be moved");
+            tracing::info!(
+                taken = swept.taken,
+                "the sweep ended early, because it could move nothing of the last page; the next one continues"
+            );
             return Ok(swept);
         }
     }
@@ -135,7 +138,9 @@ async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Sw
                 swept.released += count;
             }
             Ok(LineResult::Taken) => swept.taken += 1,
-            Err(error) => tracing::warn!(webhook.id = %webhook, %error, "line not processed; a later sweep retries"),
+            Err(error) => {
+                tracing::warn!(webhook.id = %webhook, %error, "deliveries that wait for a free slot of this webhook's receiver were not sent; a later sweep sends them")
+            }
         }
     }
 }
@@ -194,7 +199,7 @@ async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut 
     for sent in app.retries.send(retries).await {
         match sent {
             Ok(()) => swept.woken += 1,
-            Err(error) => tracing::warn!(%error, "a message was not sent; a later sweep will send it"),
+            Err(error) => tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it"),
         }
     }
     let dead_letters = complete(app, dead_letters).await?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::{DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest};
 use futures::future::try_join_all;
 
 use crate::StoreError;
@@ -84,17 +84,30 @@ async fn get_few(
 
 /// Puts items unconditionally. Of several items with the same key, the last one wins, as if they were put one by one.
 pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
-    let items = last_of_each_key(items)?;
-    for chunk in items.chunks(MAX_WRITES) {
-        let writes = chunk
-            .iter()
-            .map(|item| {
-                let put = PutRequest::builder().set_item(Some(item.clone())).build()?;
-                Ok(WriteRequest::builder().put_request(put).build())
-            })
-            .collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>()
-            .map_err(|error| StoreError::inconsistent("a batch of items", error))?;
-        let mut request = HashMap::from([(table.to_owned(), writes)]);
+    let write = |item: Item| {
+        let put = PutRequest::builder().set_item(Some(item)).build()?;
+        Ok(WriteRequest::builder().put_request(put).build())
+    };
+    write_all(client, table, last_of_each_key(items)?.into_iter().map(write).collect()).await
+}
+
+/// Deletes the items with these keys.
+pub(crate) async fn delete(client: &Client, table: &str, keys: Vec<Item>) -> Result<(), StoreError> {
+    let write = |key: Item| {
+        let delete = DeleteRequest::builder().set_key(Some(key)).build()?;
+        Ok(WriteRequest::builder().delete_request(delete).build())
+    };
+    write_all(client, table, last_of_each_key(keys)?.into_iter().map(write).collect()).await
+}
+
+async fn write_all(
+    client: &Client,
+    table: &str,
+    writes: Result<Vec<WriteRequest>, aws_sdk_dynamodb::error::BuildError>,
+) -> Result<(), StoreError> {
+    let writes = writes.map_err(|error| StoreError::inconsistent("a batch of items", error))?;
+    for chunk in writes.chunks(MAX_WRITES) {
+        let mut request = HashMap::from([(table.to_owned(), chunk.to_vec())]);
         let mut round = 0;
         while !request.is_empty() {
             pause(round).await?;

@@ -29,9 +29,11 @@ use crate::items::{IS_NEW, Item, from_item, is_live, key, live_at, to_item};
 use crate::{StoreError, batch};
 
 mod archive;
+mod calls;
 mod list;
 
 pub use archive::Archiving;
+pub use calls::CallPage;
 pub use list::{EventPage, Range};
 
 /// Returns the key of a deduplication item, from a scope and a name that is unique within it.
@@ -350,5 +352,35 @@ impl Events {
         };
         let event = parse(&json).map_err(|why| StoreError::inconsistent(sk, why))?;
         Ok((event, json.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::published::Draft;
+    use domain::value::Value;
+
+    use super::*;
+    use crate::bodies::CHUNK_BYTES;
+
+    /// Every inbound call within the limit fits into an item, however long it is as JSON.
+    #[test]
+    fn a_call_of_any_characters_fits_into_an_item() {
+        let control: Vec<char> = ('\u{1}'..' ').collect();
+        let mixed = ['\u{1}', 'b', '\u{1f}', 'd', '\u{5}', 'f', 'é', '\n'];
+        for characters in [&['a', 'é', '"', '\\', ' '][..], &control, &mixed] {
+            let mut random = 1_u64;
+            let mut text = String::new();
+            while text.len() < 256 * 1024 - 4 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push(characters[usize::try_from(random >> 33).unwrap() % characters.len()]);
+            }
+            let data = [("body".to_owned(), Value::String(text))].into();
+            let event_type = "inbound.received".parse().unwrap();
+            let draft = Draft { event_type, entity_id: None, entity_key: None, collection: None, data, old_data: None };
+            let (id, at) = (EventId::from_parts(Timestamp::UNIX_EPOCH, 1), Timestamp::UNIX_EPOCH);
+            let (json, packed) = pack(&draft.event(id, "acme".parse().unwrap(), None, at)).unwrap();
+            assert!(packed.len() <= CHUNK_BYTES, "{} bytes of {characters:?} are {}", json.len(), packed.len());
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod bodies;
+mod brief;
 pub mod dead_letters;
 mod error;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod queue;
 pub mod registry;
 pub mod rounds;
 pub mod secrets;
+pub mod source_failures;
 pub mod usage;
 
 pub use bodies::Bodies;
@@ -29,6 +31,7 @@ pub use people::People;
 pub use queue::Queue;
 pub use registry::Registry;
 pub use secrets::Secrets;
+pub use source_failures::SourceFailures;
 pub use usage::Usage;
 
 use std::time::Duration;
@@ -92,6 +95,12 @@ impl Aws {
     #[must_use]
     pub fn bodies(&self, table: String) -> Bodies {
         Bodies::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns the list of records that could not be turned into events, in the Events table of that name.
+    #[must_use]
+    pub fn source_failures(&self, events_table: String) -> SourceFailures {
+        SourceFailures::new(self.dynamodb.clone(), events_table)
     }
 
     /// Returns the exhausted queue with that URL, with the tables that `DeadLetters` writes: Events and Deliveries.

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use domain::access::tenant::TenantId;
 use domain::delivery::message::Message;
-use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 
 use crate::StoreError;
 
-/// The most messages that one call sends, receives or deletes.
+mod receive;
+
+pub(crate) use receive::{Receipt, Received};
+
+/// The most messages that one call sends or deletes.
 const MAX_ENTRIES: usize = 10;
-const MAX_RECEIVED: i32 = 10;
 
 /// The most bytes of bodies in one call: SQS's limit of 1 MiB, less room for attributes.
 const MAX_BYTES: usize = 1024 * 1024 - 16 * 1024;
@@ -54,17 +56,6 @@ impl Outgoing {
         Self { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause: None }
     }
 }
-
-/// A message that was received.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) body: String,
-    pub(crate) receipt: Receipt,
-}
-
-/// The receipt handle, which deletes a received message.
-#[derive(Debug, Clone)]
-pub(crate) struct Receipt(String);
 
 /// A message to a FIFO queue.
 #[derive(Debug, Clone)]
@@ -148,53 +139,6 @@ impl Queue {
             }
         }
         results
-    }
-
-    /// Receives up to ten messages, and hides them for `hidden_for`. It does not wait for messages; an empty result
-    /// means that the queue has few or none.
-    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, StoreError> {
-        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(MAX_RECEIVED);
-        let request = request.wait_time_seconds(0);
-        let request = request.visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX));
-        let answer =
-            request.send().await.map_err(|error| StoreError::Unavailable(DisplayErrorContext(error).to_string()))?;
-        let messages = answer.messages.unwrap_or_default().into_iter();
-        let received = messages.filter_map(|message| {
-            let receipt = Receipt(message.receipt_handle?);
-            Some(Received { body: message.body.unwrap_or_default(), receipt })
-        });
-        Ok(received.collect())
-    }
-
-    /// Deletes received messages, and returns the result of each, in the same order.
-    pub(crate) async fn delete(&self, receipts: Vec<Receipt>) -> Vec<Result<(), StoreError>> {
-        let calls = receipts.chunks(MAX_ENTRIES).map(|call| self.delete_batch(call));
-        join_all(calls).await.into_iter().flatten().collect()
-    }
-
-    async fn delete_batch(&self, call: &[Receipt]) -> Vec<Result<(), StoreError>> {
-        let all = |why: String| call.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
-        let entry = |(index, Receipt(handle)): (usize, &Receipt)| {
-            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build()
-        };
-        let entries = match call.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>() {
-            Ok(entries) => entries,
-            Err(error) => return all(error.to_string()),
-        };
-        match self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await {
-            Ok(answer) => {
-                let mut results: Vec<Result<(), StoreError>> = call.iter().map(|_| Ok(())).collect();
-                for failed in answer.failed {
-                    let place = failed.id.parse().ok().and_then(|index: usize| results.get_mut(index));
-                    if let Some(result) = place {
-                        *result =
-                            Err(StoreError::Unavailable(format!("SQS did not delete the message: {}", failed.code)));
-                    }
-                }
-                results
-            }
-            Err(error) => all(DisplayErrorContext(error).to_string()),
-        }
     }
 
     async fn send_all(&self, messages: Vec<Entry>) -> Vec<Result<(), StoreError>> {

@@ -2,5 +2,6 @@
 
 pub mod api_key;
 pub mod caller;
+pub mod quota;
 pub mod rate;
 pub mod tenant;

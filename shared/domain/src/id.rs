@@ -41,6 +41,10 @@ kinds! {
     ApiKey = "key", alias ApiKeyId;
     /// A background job.
     Job = "job", alias JobId;
+    /// A call of an inbound webhook.
+    Call = "cal", alias CallId;
+    /// A record of a table that could not be mapped.
+    Failure = "flr", alias FailureId;
 }
 
 /// An identifier `<prefix>_<ULID>` of the kind `K`, such as `whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK`.

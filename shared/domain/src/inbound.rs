@@ -14,12 +14,14 @@ use crate::webhook::Webhook;
 
 mod claims;
 mod earlier;
+pub mod log;
 
 use claims::Claim;
 pub use claims::Contradiction;
 pub use earlier::{Again, Earlier};
 
-/// The largest body, in bytes. Together with its metadata it must fit into a DynamoDB item.
+/// The largest body, in bytes as the caller sent them. As JSON it may be six times as long, because a control character
+/// takes six bytes there; an item of DynamoDB has it compressed, and that is never much more than what was sent.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// The type of a call if neither the call nor the webhook names one.
@@ -42,8 +44,8 @@ pub struct Call {
 /// Why a verified call becomes no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unstored {
-    /// The webhook names types, and the call's type is not one of them.
-    NotNamed,
+    /// The webhook names types, and the call's type, which is this one, is not one of them.
+    NotNamed(Option<EventType>),
     /// An unsigned header contradicts the body.
     Contradicted(Contradiction),
 }
@@ -90,8 +92,9 @@ pub fn read<'a>(
     if let Some(contradiction) = contradicted {
         return Call { fact: Err(Unstored::Contradicted(contradiction)), once, said };
     }
-    let Some(event_type) = named_type(webhook, event_type(scheme, claim, &data)) else {
-        return Call { fact: Err(Unstored::NotNamed), once, said };
+    let event_type = match named_type(webhook, event_type(scheme, claim, &data)) {
+        Ok(event_type) => event_type,
+        Err(other) => return Call { fact: Err(Unstored::NotNamed(other)), once, said },
     };
     let delivery = delivery.map(str::to_owned);
     let entity_id = signed_id.or(delivery).or_else(|| text("id")).filter(|id| is_id(id)).unwrap_or_else(digest);
@@ -100,13 +103,14 @@ pub fn read<'a>(
     Call { fact: Ok(fact), once, said }
 }
 
-/// Returns the type of a call with this claim, if any. `None` if the webhook names types and this is not one of them.
-fn named_type(webhook: &Webhook, said: Option<EventType>) -> Option<EventType> {
+/// Returns the type of a call with this claim, if any. The error is the claim if the webhook names types and it is not
+/// one of them.
+fn named_type(webhook: &Webhook, said: Option<EventType>) -> Result<EventType, Option<EventType>> {
     let named = &webhook.settings.event_types;
     match said {
-        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.asks_for(&said)) => Some(said),
-        Some(_) => None,
-        None => named.first().and_then(EventPattern::exact).or_else(|| DEFAULT_TYPE.parse().ok()),
+        Some(said) if named.is_empty() || named.iter().any(|pattern| pattern.asks_for(&said)) => Ok(said),
+        Some(said) => Err(Some(said)),
+        None => named.first().and_then(EventPattern::exact).or_else(|| DEFAULT_TYPE.parse().ok()).ok_or(None),
     }
 }
 
@@ -188,7 +192,8 @@ mod tests {
             webhook.settings.signature_scheme = SignatureScheme::Github;
         }
         let call = read(&webhook, None, header, body.as_bytes());
-        assert_eq!(call.fact.as_ref().map(|fact| fact.event_type.as_str()), found.ok_or(&Unstored::NotNamed));
+        let not_named = Unstored::NotNamed("invoice.voided".parse().ok());
+        assert_eq!(call.fact.as_ref().map(|fact| fact.event_type.as_str()), found.ok_or(&not_named));
         assert_eq!(call.said.as_deref(), github);
     }
 

@@ -14,7 +14,11 @@ use crate::time::rfc3339;
 use crate::value::{Map, changed_paths};
 
 pub mod error;
+pub mod failure;
+pub mod image;
+pub mod kinds;
 pub mod mapping;
+pub mod preview;
 pub mod template;
 
 use error::MapError;

@@ -155,7 +155,7 @@ async fn set(
     app.secrets.restore(path, None).await?;
     if let Err(error) = app.secrets.promote(staged).await {
         // `deliver` finds the secret among the staged values, and the next write promotes it first.
-        tracing::warn!(webhook.id = %record.webhook.id, %error, "cannot promote a staged secret");
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret is stored but not yet marked as the current one; deliveries use it, and the next rotation marks it");
     }
     Ok(record)
 }

@@ -192,7 +192,7 @@ pub(crate) async fn rotate(
     if let Err(error) = app.secrets.promote(staged).await {
         // The rotation succeeded: `deliver` finds the secret among the staged values, the caller needs the response,
         // and the next rotation promotes it first.
-        tracing::warn!(webhook.id = %record.webhook.id, %error, "cannot promote a staged secret");
+        tracing::warn!(webhook.id = %record.webhook.id, %error, "a new secret is stored but not yet marked as the current one; deliveries use it, and the next rotation marks it");
     }
     Ok((record, secret))
 }

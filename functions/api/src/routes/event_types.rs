@@ -1,12 +1,14 @@
 //! `/event-types`: the catalog of event types. For an admin of the tenant; applications may only read it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use domain::event::catalog::{CatalogEntry, Description, MAX_DESCRIPTION_CHARACTERS, MAX_SCHEMA_BYTES};
-use domain::event::types::EventType;
+use domain::event::types::{EventType, Operation};
+use domain::source::kinds::{EntityKind, entity_kinds, made_types};
 use domain::value::{Map, Value};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,8 +46,17 @@ pub struct NewEventType {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType)]
 pub struct EventTypeBody {
-    #[schema(value_type = String, examples("invoice.paid"))]
+    #[schema(value_type = String, examples("order.created"))]
     event_type: EventType,
+    /// The part before the last dot, by which a form can group types; `null` for a type of one word.
+    #[schema(examples("order"))]
+    entity: Option<String>,
+    /// What happened to the entity; `null` if the last word names no operation.
+    #[schema(inline)]
+    operation: Option<Operation>,
+    /// The tables that make events of the type; empty for a type that is only published.
+    #[schema(examples(json!(["shop"])))]
+    sources: Vec<String>,
     description: Option<String>,
     #[schema(value_type = Option<Object>)]
     schema: Option<Box<RawValue>>,
@@ -62,12 +73,17 @@ pub struct EventTypeBody {
     updated_by: Option<String>,
 }
 
-impl From<CatalogEntry> for EventTypeBody {
-    fn from(entry: CatalogEntry) -> Self {
+impl EventTypeBody {
+    fn new(entry: CatalogEntry, made: &BTreeMap<EventType, BTreeSet<&str>>) -> Self {
         let CatalogEntry { event_type, described, first_seen_at } = entry;
+        let sources = made.get(&event_type).into_iter().flatten().map(ToString::to_string).collect();
+        let entity = event_type.as_str().rsplit_once('.').map(|(entity, _)| entity.to_owned());
         let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
         let none = Self {
+            operation: event_type.operation(),
             event_type,
+            entity,
+            sources,
             description: None,
             schema: None,
             example: None,
@@ -94,7 +110,7 @@ impl From<CatalogEntry> for EventTypeBody {
 /// A page of event types.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypeList {
-    /// By name. Includes types that have no description but of which an event occurred.
+    /// By name.
     data: Vec<EventTypeBody>,
     /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
@@ -151,7 +167,9 @@ pub(super) async fn put(
     tracing::info!(tenant.id = %admin.tenant, event.r#type = %event_type, by = admin.subject, "event type described");
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let first_seen_at = before.and_then(|before| before.first_seen_at);
-    Ok((status, Json(CatalogEntry { event_type, described: Some(described), first_seen_at }.into())))
+    let entry = CatalogEntry { event_type, described: Some(described), first_seen_at };
+    let kinds = kinds(&app, &admin).await?;
+    Ok((status, Json(EventTypeBody::new(entry, &made_types(&kinds)))))
 }
 
 /// Returns the faults of a description.
@@ -201,7 +219,8 @@ pub struct TypePage {
 
 /// Lists event types
 ///
-/// Types that were described, and types of which an event occurred, by name.
+/// Types that were described, types of which an event occurred, and all types that tables can make for the caller, by
+/// name.
 #[utoipa::path(get, path = "/event-types", tag = "Event types", params(TypePage),
     responses((status = 200, description = "A page", body = EventTypeList)))]
 pub(super) async fn list(
@@ -211,9 +230,37 @@ pub(super) async fn list(
 ) -> Result<Json<EventTypeList>, Problem> {
     let (after, limit) = Page::new(page.cursor, page.limit).read::<EventType>()?;
     let page = app.registry.event_types(&admin.tenant, after.as_ref(), limit).await?;
-    let data: Vec<_> = page.entries.into_iter().map(EventTypeBody::from).collect();
-    let next_cursor = data.last().filter(|_| page.more).map(|last| last.event_type.clone());
+    let kinds = kinds(&app, &admin).await?;
+    let made = made_types(&kinds);
+    let (entries, more) = with_made(page.entries, page.more, &made, after.as_ref(), limit);
+    let data: Vec<_> = entries.into_iter().map(|entry| EventTypeBody::new(entry, &made)).collect();
+    let next_cursor = data.last().filter(|_| more).map(|last| last.event_type.clone());
     Ok(Json(EventTypeList { data, next_cursor }))
+}
+
+/// Returns the kinds of entities that the caller may see.
+async fn kinds(app: &App, admin: &Admin) -> Result<Vec<EntityKind>, Problem> {
+    Ok(entity_kinds(&app.registry.sources().await?, &admin.tenant, admin.app.as_ref()))
+}
+
+/// Adds the types that tables make to a page of the catalog. Returns the page and whether more types follow.
+fn with_made(
+    catalog: Vec<CatalogEntry>,
+    more: bool,
+    made: &BTreeMap<EventType, BTreeSet<&str>>,
+    after: Option<&EventType>,
+    limit: usize,
+) -> (Vec<CatalogEntry>, bool) {
+    // If the catalog has more types, those after its page are on a later one.
+    let end = catalog.last().filter(|_| more).map(|last| last.event_type.clone());
+    let mut entries: BTreeMap<_, _> = made
+        .keys()
+        .filter(|name| after.is_none_or(|after| *name > after) && end.as_ref().is_none_or(|end| *name < end))
+        .map(|name| (name.clone(), CatalogEntry { event_type: name.clone(), described: None, first_seen_at: None }))
+        .collect();
+    entries.extend(catalog.into_iter().map(|entry| (entry.event_type.clone(), entry)));
+    let more = more || entries.len() > limit;
+    (entries.into_values().take(limit).collect(), more)
 }
 
 /// Reads an event type
@@ -224,8 +271,19 @@ pub(super) async fn get(
     admin: Admin,
     Path(event_type): Path<String>,
 ) -> Result<Json<EventTypeBody>, Problem> {
-    let entry = app.registry.event_type(&admin.tenant, &named(&event_type)?).await?.ok_or(NOT_FOUND)?;
-    Ok(Json(entry.into()))
+    let event_type = named(&event_type)?;
+    let entry = app.registry.event_type(&admin.tenant, &event_type).await?;
+    let kinds = kinds(&app, &admin).await?;
+    let made = made_types(&kinds);
+    let of_table = || {
+        made.contains_key(&event_type).then(|| CatalogEntry {
+            event_type: event_type.clone(),
+            described: None,
+            first_seen_at: None,
+        })
+    };
+    let entry = entry.or_else(of_table).ok_or(NOT_FOUND)?;
+    Ok(Json(EventTypeBody::new(entry, &made)))
 }
 
 /// Deletes an event type
@@ -264,5 +322,28 @@ mod tests {
     fn names_what_is_not_as_it_must_be(#[case] body: &str, #[case] pointers: &[&str]) {
         let faults = faults(&crate::body::parse(body.as_bytes()).unwrap());
         assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), pointers);
+    }
+
+    #[rstest]
+    #[case::first_page(&["b.created", "d.paid"], true, None, 2, &["a.created", "b.created"], true)]
+    #[case::next_page(&["d.paid"], false, Some("b.created"), 2, &["c.created", "d.paid"], false)]
+    #[case::the_catalog_ends_first(&["b.created"], false, None, 5, &["a.created", "b.created", "c.created"], false)]
+    #[case::nothing_after_the_end_of_a_full_page(&["a.paid", "b.created"], true, None, 3, &["a.created", "a.paid", "b.created"], true)]
+    #[case::no_catalog(&[], false, Some("a.created"), 5, &["b.created", "c.created"], false)]
+    fn a_page_has_the_types_of_tables_too(
+        #[case] catalog: &[&str],
+        #[case] more: bool,
+        #[case] after: Option<&str>,
+        #[case] limit: usize,
+        #[case] expected: &[&str],
+        #[case] more_follow: bool,
+    ) {
+        let event_type = |name: &str| name.parse::<EventType>().unwrap();
+        let made = ["a.created", "b.created", "c.created"].map(|name| (event_type(name), BTreeSet::from(["shop"])));
+        let entry = |name: &&str| CatalogEntry { event_type: event_type(name), described: None, first_seen_at: None };
+        let catalog = catalog.iter().map(entry).collect();
+        let (page, more) = with_made(catalog, more, &made.into(), after.map(event_type).as_ref(), limit);
+        let names: Vec<_> = page.iter().map(|entry| entry.event_type.as_str()).collect();
+        assert_eq!((names.as_slice(), more), (expected, more_follow));
     }
 }

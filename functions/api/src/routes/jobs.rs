@@ -265,7 +265,7 @@ async fn act(app: &App, admin: &Admin, id: &str, action: Action) -> Result<Json<
         let state = job.state.after(action).map_err(|ended| Problem::Conflict(ended.to_string()))?;
         let now = app.clock.now();
         if state == job.state || app.ledger.set_job_state(&job, state, now).await? == Written::Yes {
-            tracing::info!(job.id = %job.id, job.state = state.as_str(), by = admin.subject, "job state requested");
+            tracing::info!(job.id = %job.id, job.state = state.as_str(), by = admin.subject, "a job was asked to change its state");
             let reason = job.reason.clone().filter(|_| state == job.state);
             return Ok(Json(Job { state, reason, updated_at: now, ..job }.into()));
         }

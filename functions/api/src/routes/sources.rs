@@ -15,6 +15,9 @@ use crate::body::JsonBody;
 use crate::caller::Operator;
 use crate::problem::{Fault, Problem, ProblemBody};
 
+pub mod failures;
+pub mod preview;
+
 /// A list of sources.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SourceList {

@@ -34,6 +34,7 @@ use crate::responses::{Changed, ChangedWithWarnings, changed, with_secret, with_
 
 pub mod actions;
 pub mod authorization;
+pub mod calls;
 pub mod explain;
 pub mod preview;
 pub mod statistics;

@@ -1,21 +1,15 @@
 //! Rate limits that all processes share: one counter for each key and time window.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use aws_sdk_dynamodb::config::Builder;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::ReturnValue;
 use domain::access::rate::{Exceeded, Rate, RateKey, Spent, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Registry;
 use crate::StoreError;
+use crate::brief::brief;
 use crate::items::{key, number};
-
-/// How long a count may take. A request waits for it.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long counting pauses after a failure, so that not every request waits during an outage of the table.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
@@ -79,8 +73,6 @@ impl Rates {
 impl Registry {
     /// Adds one to the counter of a window, and returns the new count.
     async fn count_in(&self, of: &RateKey, window: Window) -> Result<u64, StoreError> {
-        let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
-        let brief = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         let update = self
             .client
             .update_item()
@@ -91,7 +83,7 @@ impl Registry {
             .expression_attribute_values(":expires_at", number(window.end + KEPT_SECONDS))
             .return_values(ReturnValue::UpdatedNew)
             .customize()
-            .config_override(brief);
+            .config_override(brief());
         let updated = update.send().await.map_err(|error| StoreError::unavailable(&error))?;
         let taken =
             updated.attributes.as_ref().and_then(|attributes| attributes.get("taken")?.as_n().ok()?.parse().ok());

@@ -157,6 +157,9 @@ impl Counting {
         self.set("last_delivery_status = :status", ":status", status);
         self.add("total_calls :calls", ":calls", number(tally.calls));
         self.add("total_errors :errors", ":errors", number(tally.errors));
+        if tally.ignored > 0 {
+            self.add("ignored_calls :ignored", ":ignored", number(tally.ignored));
+        }
         if tally.succeeded {
             self.set("consecutive_failures = :failures", ":failures", number(tally.failures));
         } else {

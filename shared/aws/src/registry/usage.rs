@@ -1,8 +1,5 @@
 //! Tenants' usage: one row for each tenant and day, and one row with the budgets that the operator has set.
 
-use aws_sdk_dynamodb::config::Builder;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -11,14 +8,11 @@ use domain::budget::{Counts, Overrides};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use super::Registry;
 use crate::StoreError;
+use crate::brief::brief;
 use crate::items::{Item, from_item, key, number, text, to_item};
-
-/// How long a count may take. A request or a shard waits for it.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the row of a day is kept: longer than the day's events.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 100);
@@ -153,8 +147,6 @@ impl Registry {
         room: Option<Counts>,
         now: Timestamp,
     ) -> Result<Counted, StoreError> {
-        let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
-        let brief = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         let mut update = self
             .client
             .update_item()
@@ -177,7 +169,7 @@ impl Registry {
         }
         let update = update.update_expression(format!("SET expires_at = :expires_at ADD {}", adds.join(", ")));
         let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
-        match update.set_condition_expression(condition).customize().config_override(brief).send().await {
+        match update.set_condition_expression(condition).customize().config_override(brief()).send().await {
             Ok(answer) => Ok(Counted::Yes(answer.attributes.as_ref().map(of).unwrap_or_default())),
             Err(error) => full(&error).ok_or_else(|| StoreError::unavailable(&error)),
         }

@@ -90,7 +90,7 @@ impl Registry {
         let mut owners = Vec::new();
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
-            if !item.get("notice").is_some_and(AttributeValue::is_m) {
+            if !item.contains_key("notice") {
                 owners.push(from_item(item)?);
             }
         }

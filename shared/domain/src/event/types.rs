@@ -101,6 +101,15 @@ impl EventType {
         }
     }
 
+    /// Returns the operation that the last word names, if it names one.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        let (_, last) = self.0.rsplit_once('.')?;
+        let operation = Operation::from_word(last);
+        // Any other word means that an entity was created, without saying so.
+        (operation != Operation::Created || last == Operation::Created.as_str()).then_some(operation)
+    }
+
     /// Returns the type with another last word, if it is not too long.
     pub(crate) fn with_last_word(&self, word: &str) -> Option<Self> {
         let (entity, _) = self.0.rsplit_once('.')?;

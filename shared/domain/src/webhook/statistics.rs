@@ -10,7 +10,7 @@ use crate::text::clip;
 
 /// The length to which the last error is cut, in bytes. It keeps an update within one write unit; the log of attempts
 /// has the full text.
-const MAX_ERROR_BYTES: usize = 75;
+pub(crate) const MAX_ERROR_BYTES: usize = 75;
 
 /// Statistics of a webhook's attempts. Stored next to the webhook and not in it, so that counting is not a write of the
 /// webhook and conflicts with none.
@@ -21,6 +21,8 @@ pub struct Statistics {
     pub total_calls: u64,
     /// Failed attempts.
     pub total_errors: u64,
+    /// Calls of an inbound webhook that it does not name.
+    pub ignored_calls: u64,
     /// Consecutive failures of the receiver.
     pub consecutive_failures: u64,
     /// When the first of these failures occurred.
@@ -52,6 +54,8 @@ pub struct Tally {
     pub calls: u64,
     /// Failed attempts.
     pub errors: u64,
+    /// Calls of an inbound webhook that it does not name.
+    pub ignored: u64,
     /// The total duration of all attempts, in milliseconds.
     pub duration_ms: u64,
     /// The failures since the last success in this tally, or all failures.
@@ -91,6 +95,7 @@ impl Tally {
         Some(Self {
             calls: count(attempts.len()),
             errors: count(attempts.clone().filter(|attempt| attempt.outcome.verdict != Verdict::Accepted).count()),
+            ignored: 0,
             duration_ms: attempts.clone().map(|attempt| u64::from(attempt.outcome.duration_ms)).sum(),
             failures: count(failures),
             succeeded: failures < telling.len(),

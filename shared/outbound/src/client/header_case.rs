@@ -27,7 +27,7 @@ pub(super) async fn preserve(headers: &[(String, String)]) -> Extensions {
     let names = headers.iter().map(|(name, _)| name.as_str()).filter(|name| !is_common(name));
     let lines = names.map(|name| format!("{name}:\r\n")).collect::<Vec<_>>().concat();
     read(format!("HTTP/1.1 204 No Content\r\n{lines}\r\n")).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the case of header names is lost");
+        tracing::warn!(%error, "a request goes out with header names in small letters: their case cannot be kept");
         Extensions::new()
     })
 }

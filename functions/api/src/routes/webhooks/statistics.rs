@@ -29,6 +29,8 @@ pub struct StatisticsBody {
     total_calls: u64,
     /// The number of failed attempts.
     total_errors: u64,
+    /// The number of calls of an inbound webhook that became no event because the webhook does not name their type.
+    ignored_calls: u64,
     /// Failed attempts since the last success.
     consecutive_failures: u64,
     /// When the first of these failures occurred.
@@ -101,12 +103,14 @@ impl From<(Hour, Sums)> for HourBody {
 impl StatisticsBody {
     fn new(webhook_id: WebhookId, statistics: Statistics, counts: StateCounts, now: Timestamp) -> Self {
         let hours = statistics.hours.until(now).map(HourBody::from).collect();
-        let Statistics { total_calls, total_errors, consecutive_failures, failing_since, .. } = statistics;
+        let Statistics { total_calls, total_errors, ignored_calls, consecutive_failures, failing_since, .. } =
+            statistics;
         let Statistics { consecutive_timeouts, last_error, last_delivery_at, last_delivery_status, .. } = statistics;
         Self {
             webhook_id,
             total_calls,
             total_errors,
+            ignored_calls,
             consecutive_failures,
             failing_since,
             consecutive_timeouts,
@@ -122,7 +126,8 @@ impl StatisticsBody {
 /// Reads a webhook's statistics
 ///
 /// The totals of all attempts, and of the last 48 hours, hour by hour (UTC). An attempt counts for the hour in which it
-/// began; attempts that ended together may all count for the hour of the last one.
+/// began; attempts that ended together may all count for the hour of the last one. Of an inbound webhook, the calls
+/// that others made are counted instead, refused ones as errors.
 #[utoipa::path(get, path = "/webhooks/{id}/statistics", tag = "Deliveries", params(WebhookPath),
     responses((status = 200, description = "The statistics", body = StatisticsBody)))]
 pub(crate) async fn statistics(

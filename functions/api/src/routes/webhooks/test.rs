@@ -126,6 +126,6 @@ async fn take_place(app: &App, tenant: &TenantId, test: &RunningTest) -> Result<
 /// Releases a test slot. If that fails, the slot is free when another test finds this one ended, or when it expires.
 async fn leave_place(app: &App, tenant: &TenantId, place: u8, test: &RunningTest) {
     if let Err(error) = app.registry.leave_test_place(tenant, place, test.delivery).await {
-        tracing::warn!(%error, "cannot release a test slot");
+        tracing::warn!(%error, "a place for a running test was not freed; it becomes free on its own");
     }
 }

@@ -9,6 +9,7 @@ fn tally() -> Tally {
     Tally {
         calls: 3,
         errors: 1,
+        ignored: 0,
         duration_ms: 70,
         failures: 0,
         succeeded: true,

@@ -1,4 +1,4 @@
-//! Parses an image: converts DynamoDB's JSON to ours, in one pass.
+//! Parses an image: an item in DynamoDB's JSON, which becomes ours in one pass.
 //!
 //! A value is a map with one entry, whose name is the value's type: `{"S": "text"}`. Numbers keep their digits, binary
 //! stays base64, and a set becomes a sorted list.
@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-use domain::value::{Map, Value};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::value::{Map, Value};
+
 /// An image that was read, except for invalid numbers.
 #[derive(Debug, Default)]
-pub(super) struct Image {
+pub struct Image {
     map: Map,
     /// The first attribute that contains one.
     not_a_number: Option<String>,
@@ -22,7 +23,11 @@ pub(super) struct Image {
 impl Image {
     /// Returns the image, or the attribute that contains an invalid number. An item always contains its key, so an
     /// empty image counts as missing.
-    pub(super) fn read(self) -> Result<Option<Map>, String> {
+    ///
+    /// # Errors
+    ///
+    /// The first attribute that contains an invalid number.
+    pub fn read(self) -> Result<Option<Map>, String> {
         match self.not_a_number {
             Some(attribute) => Err(attribute),
             None => Ok(Some(self.map).filter(|map| !map.is_empty())),
@@ -54,6 +59,33 @@ impl<'de> Deserialize<'de> for Image {
             }
         }
         deserializer.deserialize_map(Attributes)
+    }
+}
+
+/// Why a text is not an item.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// It is not an object with attributes.
+    #[error("must be an object with the attributes of an item")]
+    NotObject,
+    /// It is in DynamoDB's JSON, and an attribute contains an invalid number.
+    #[error("attribute {0:?} contains an invalid number")]
+    Number(String),
+}
+
+/// Reads an item that someone wrote down: in DynamoDB's JSON, in which each value has its type (`{"S": "text"}`), or in
+/// plain JSON.
+///
+/// # Errors
+///
+/// If it is neither, or has no attributes.
+pub fn item(text: &str) -> Result<Map, ItemError> {
+    if let Ok(image) = serde_json::from_str::<Image>(text) {
+        return image.read().map_err(ItemError::Number)?.ok_or(ItemError::NotObject);
+    }
+    match text.parse() {
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(_) | Err(_) => Err(ItemError::NotObject),
     }
 }
 
@@ -193,5 +225,24 @@ impl<'de> Visitor<'de> for Elements<'_> {
             list.push(value);
         }
         Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::typed(r#"{"id": {"S": "o1"}, "total": {"N": "1.50"}}"#, Ok(r#"{"id":"o1","total":1.50}"#))]
+    #[case::plain(r#"{"id": "o1", "total": 1.50}"#, Ok(r#"{"id":"o1","total":1.50}"#))]
+    #[case::plain_with_a_map(r#"{"id": "o1", "size": {"S": "small"}}"#, Ok(r#"{"id":"o1","size":{"S":"small"}}"#))]
+    #[case::invalid_number(r#"{"n": {"N": "many"}}"#, Err("attribute \"n\" contains an invalid number"))]
+    #[case::empty("{}", Err("must be an object with the attributes of an item"))]
+    #[case::list("[]", Err("must be an object with the attributes of an item"))]
+    fn an_item_is_read_in_both_forms(#[case] text: &str, #[case] expected: Result<&str, &str>) {
+        let read = item(text).map(|map| serde_json::to_string(&map).unwrap()).map_err(|error| error.to_string());
+        assert_eq!(read.as_deref().map_err(String::as_str), expected);
     }
 }

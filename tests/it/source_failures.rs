@@ -1,0 +1,150 @@
+//! Changes of tables that became no event: they are listed, and sent again after the mapping was changed.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, unique};
+
+/// A registered table, of which only the name exists: its records are handed to fan-out directly.
+struct Table<'a> {
+    stack: &'a Stack,
+    name: String,
+}
+
+impl<'a> Table<'a> {
+    async fn register(stack: &'a Stack, id: &str) -> Self {
+        let table = Self { stack, name: unique("orders") };
+        let (status, source) = table.call(Method::POST, "/sources", Some(&table.mapping(id))).await;
+        assert_eq!(status, StatusCode::CREATED, "{source}");
+        table
+    }
+
+    fn mapping(&self, id: &str) -> Value {
+        let entity = json!({"entity": "order", "tenant": "{tenant_id}", "id": id, "collection": "orders"});
+        json!({"table": self.name, "entities": [entity]})
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let token = Claims::new("", &["OPERATOR"]).with("tenant_id", Value::Null).rs256();
+        let body = body.map(Value::to_string);
+        self.stack.call(method, path, Some(&token), body.as_deref()).await
+    }
+
+    async fn change_id(&self, id: &str) {
+        let mapping = self.mapping(id);
+        let (status, source) = self.call(Method::PUT, &format!("/sources/{}", self.name), Some(&mapping)).await;
+        assert_eq!(status, StatusCode::OK, "{source}");
+    }
+
+    async fn failures(&self, query: &str) -> Value {
+        let (status, list) = self.call(Method::GET, &format!("/sources/{}/failures{query}", self.name), None).await;
+        assert_eq!(status, StatusCode::OK, "{list}");
+        list
+    }
+
+    /// Sends records again until that many were sent. Other tests may hide messages for a while.
+    async fn redrive(&self, expected: u64) {
+        let mut sent = 0;
+        eventually("records are sent again", async || {
+            let path = format!("/sources/{}/failures/redrive", self.name);
+            let (status, answer) = self.call(Method::POST, &path, None).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            sent += answer["redriven"].as_u64().unwrap();
+            (sent >= expected).then_some(())
+        })
+        .await;
+        assert_eq!(sent, expected);
+    }
+
+    fn record(&self, tenant: &Tenant, number: u32, more: &Value) -> Value {
+        let mut image = json!({"tenant_id": {"S": tenant.name}, "secret": {"S": "hidden"}});
+        image.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({
+            "eventID": format!("{}-{number}", self.name),
+            "eventName": "INSERT",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": "us-east-1",
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_795_244_140 + number,
+                "Keys": {"pk": {"S": tenant.name}, "sk": {"N": number.to_string()}},
+                "NewImage": image,
+                "SequenceNumber": number.to_string(),
+                "SizeBytes": 26,
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            },
+            "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:000000000000:table/{}/stream/2026", self.name),
+        })
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_change_that_cannot_be_mapped_is_listed_and_sent_again_after_the_mapping_was_mended() {
+    let stack = Stack::connect().await;
+    let (tenant, receiver) = (stack.tenant(), Receiver::accepting().await);
+    let table = Table::register(&stack, "{order_id}").await;
+    tenant.webhook(&receiver.url, json!({"sources": [table.name]})).await;
+    // The second is too large for a message.
+    let large: String =
+        (0..1_000_000_u32).map(|n| char::from(b'a' + u8::try_from(n.wrapping_mul(n) % 26).unwrap())).collect();
+    let records = [
+        table.record(&tenant, 1, &json!({"number": {"S": "n1"}})),
+        table.record(&tenant, 2, &json!({"number": {"S": "n2"}, "text": {"S": large}})),
+        table.record(&tenant, 3, &json!({"colour": {"S": "blue"}})),
+        table.record(&tenant, 4, &json!({"order_id": {"S": "o4"}})),
+    ];
+    let mut fanout = Function::start(&stack, "FanoutFunction", &[]).await;
+    let batch = json!({"Records": records});
+    assert_eq!(fanout.invoke(batch.clone()).await, json!({"batchItemFailures": []}));
+    assert_eq!(receiver.wait_for(1).await[0].json()["entityId"], "o4");
+
+    let list = table.failures("?limit=2").await;
+    let reason = r#"the item has no attribute "order_id", which the source names for its entity id"#;
+    let third = json!({
+        "id": list["data"][0]["id"], "reason": reason, "keys": {"pk": tenant.name, "sk": 3}, "change": "INSERT",
+        "committed_at": "2026-11-21T06:55:43Z", "failed_at": list["data"][0]["failed_at"], "failures": 1,
+    });
+    assert_eq!(list["data"][0], third);
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    assert_eq!((&list["total"]["failed"], &list["total"]["last_reason"]), (&json!(3), &json!(reason)));
+    assert!(!list.to_string().contains("hidden"), "only the keys of an item are shown");
+    let rest = table.failures(&format!("?cursor={}", list["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((&rest["data"][0]["keys"]["sk"], rest["data"].as_array().unwrap().len()), (&json!(1), 1));
+
+    table.change_id("{number}").await;
+    table.redrive(3).await;
+    let mut arrived: Vec<_> =
+        receiver.wait_for(3).await.iter().map(|request| request.json()["entityId"].clone()).collect();
+    arrived.sort_by_key(Value::to_string);
+    assert_eq!(arrived, ["n1", "n2", "o4"]);
+    // The one that fails again is listed again.
+    let list = eventually("only the last one is listed", async || {
+        let list = table.failures("").await;
+        (list["data"].as_array().unwrap().len() == 1 && list["total"]["failed"] == 1).then_some(list)
+    })
+    .await;
+    assert_eq!((&list["data"][0]["id"], &list["data"][0]["failures"]), (&third["id"], &json!(2)));
+
+    table.change_id("{colour}").await;
+    table.redrive(1).await;
+    assert_eq!(receiver.wait_for(4).await[3].json()["entityId"], "blue");
+    let list = table.failures("").await;
+    assert_eq!(list, json!({"data": [], "total": null, "next_cursor": null}));
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn failures_are_for_operators_and_of_known_tables() {
+    let stack = Stack::connect().await;
+    let table = Table { stack: &stack, name: unique("unknown") };
+    for (method, rest) in [(Method::GET, ""), (Method::POST, "/redrive")] {
+        let path = format!("/sources/{}/failures{rest}", table.name);
+        assert_eq!(table.call(method.clone(), &path, None).await.0, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(stack.tenant().call(method, &path, None).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    // Changes of a table that is not registered are failures too.
+    let tenant = stack.tenant();
+    let mut fanout = Function::start(&stack, "FanoutFunction", &[]).await;
+    fanout.invoke(json!({"Records": [table.record(&tenant, 1, &json!({}))]})).await;
+    let list = table.failures("").await;
+    assert_eq!(list["data"][0]["reason"], format!("table {} is not registered as a source", table.name));
+}
