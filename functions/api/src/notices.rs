@@ -111,7 +111,7 @@ struct Found {
 
 impl Found {
     fn of(record: WebhookRecord) -> Option<Self> {
-        let WebhookRecord { webhook, statistics } = record;
+        let WebhookRecord { webhook, statistics, .. } = record;
         let notice = webhook.notice.clone().filter(|_| !webhook.is_deleted())?;
         Some(Self { webhook, notice, statistics })
     }
@@ -188,7 +188,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(app: &App, admin: &Admin) -> Result<Vec<NoticeBody>, Problem> {
     let limit = usize::try_from(MAX_NOTICES).unwrap_or(usize::MAX);
     let is_notice = |webhook: &Webhook| webhook.notice.is_some() && !webhook.is_deleted();
-    let page = app.registry.webhooks(&admin.tenant, None, limit, is_notice).await?;
+    let page = app.ledger.webhooks(&app.registry, &admin.tenant, None, limit, is_notice).await?;
     Ok(page.webhooks.into_iter().filter_map(Found::of).map(Found::body).collect())
 }
 

@@ -218,7 +218,7 @@ async fn send(
             return Ok(None);
         }
         let outcome = notice::send(app, message, webhook, notice, &body, deadline).await?;
-        return Ok(Some(made(app, message, webhook, outcome)));
+        return Ok(Some(made(app, message, row, webhook, outcome)));
     }
     let signers = Signers::of(app, webhook, app.clock.now()).await?;
     let (body, content_type) = to_send(message, row);

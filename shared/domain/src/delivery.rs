@@ -195,7 +195,7 @@ impl Delivery {
     }
 
     /// Returns the time from the event to its arrival, the end of the first successful attempt, in milliseconds; `None`
-    /// if there is none. The clocks that measure the two may differ, so a negative time counts as 0.
+    /// if no attempt succeeded. The clocks that measure the two may differ, so a negative time counts as 0.
     #[must_use]
     pub fn lateness_ms(&self) -> Option<u64> {
         let arrived = self.attempts.iter().find(|attempt| attempt.outcome.arrived())?;
