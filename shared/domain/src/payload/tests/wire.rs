@@ -130,14 +130,42 @@ fn a_primary_key_is_a_number_if_the_id_is_one(#[case] id: &str, #[case] key: &st
     assert!(body.contains(&format!(r#""PrimaryKey":{key},"#)), "{body}");
 }
 
+/// Slack formats nothing but `&`, `<` and `>` in a text without `mrkdwn`, and Teams nothing in a text run.
 #[rstest]
-#[case::slack("slack", "<!channel>", "&lt;!channel&gt;")]
-#[case::teams("teams", "[pay](http://a)", r"\\[pay\\](http://a)")]
-fn text_of_users_is_escaped(#[case] format: &str, #[case] text: &str, #[case] shown: &str) {
+#[case::a_mention("<!channel>", "&lt;!channel&gt;")]
+#[case::an_entity("a &amp; b", "a &amp;amp; b")]
+#[case::a_link("[pay](http://a)", "[pay](http://a)")]
+#[case::formatting("*b* _i_ ~s~ `c` # > - 1.", "*b* _i_ ~s~ `c` # &gt; - 1.")]
+fn text_of_users_is_not_formatted(#[case] text: &str, #[case] in_slack: &str) {
     let mut event = event(Operation::Created);
     event.new = Some(state("s2", map(&json!({"title": text}))));
-    let body = render(&rendering(json!({"format": format})), &event);
-    assert!(body.contains(shown) && !body.contains(text), "{body}");
+    let message = |format| -> serde_json::Value {
+        serde_json::from_str(&render(&rendering(json!({"format": format})), &event)).unwrap()
+    };
+    let shown = format!("packet p1 ({in_slack}) created: title: {in_slack}");
+    assert_eq!(message("slack"), json!({"text": shown, "mrkdwn": false}));
+    let card = message("teams")["attachments"][0]["content"]["body"].clone();
+    let subject = json!({"type": "TextRun", "text": format!("packet p1 ({text})"), "weight": "bolder"});
+    assert_eq!(card[0], json!({"type": "RichTextBlock", "inlines": [subject, " created"]}));
+    assert_eq!(card[1], json!({"type": "RichTextBlock", "inlines": [format!("title: {text}")]}));
+}
+
+#[rstest]
+#[case::title(json!({"name": "n", "title": "Amélie"}), json!({}), "packet p1 (Amélie) deleted: name: n, title: Amélie")]
+#[case::capitals(json!({"DisplayName": "Anna"}), json!({}), "packet p1 (Anna) deleted: DisplayName: Anna")]
+#[case::no_text(json!({"name": 7, "label": " "}), json!({}), "packet p1 deleted: label:  , name: 7")]
+#[case::excluded(json!({"title": "secret", "id": 7}), json!({"exclude": ["title"]}), "packet p1 deleted: id: 7")]
+#[case::thin(json!({"title": "secret"}), json!({"detail": "thin"}), "packet p1 deleted: title")]
+fn a_message_says_what_was_deleted(
+    #[case] old: serde_json::Value,
+    #[case] mut settings: serde_json::Value,
+    #[case] text: &str,
+) {
+    let mut event = event(Operation::Deleted);
+    event.old = Some(state("s1", map(&old)));
+    settings["format"] = json!("slack");
+    let message: serde_json::Value = serde_json::from_str(&render(&rendering(settings), &event)).unwrap();
+    assert_eq!(message["text"], text);
 }
 
 #[rstest]
