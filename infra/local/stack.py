@@ -28,6 +28,10 @@ STACK = "dynahook-local"
 # The topic that alarms notify; it has no subscribers.
 ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
 
+# Notices: the sender of mails, which GET /_ministack/ses/messages shows, and a topic without subscribers.
+NOTICE_SENDER = "webhooks@example.com"
+NOTICE_TOPIC = f"arn:aws:sns:{REGION}:000000000000:notices"
+
 
 class Stack:
     """An emulator of its own with the template deployed to it; a context manager that leaves nothing running."""
@@ -197,6 +201,7 @@ class Stack:
         self._pid_file.unlink(missing_ok=True)
 
     def _deploy(self, template: Path) -> None:
+        self._prepare_notices()
         step("deploying infra/template.yaml with sam deploy")
         parameters = {
             "Stage": "local",
@@ -210,6 +215,8 @@ class Stack:
             "TargetAllowHttp": "true",
             "TargetAllowedPorts": "1-65535",
             "AlarmTopicArn": ALARM_TOPIC,
+            "NoticeSender": NOTICE_SENDER,
+            "NoticeTopicArns": NOTICE_TOPIC,
             # Schemathesis and the measurements ask as one tenant, and as fast as this machine answers.
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
@@ -219,6 +226,11 @@ class Stack:
         requests.post(f"{self.endpoint}/_gate/api", json={"id": self.outputs["ApiId"]}, timeout=5).raise_for_status()
         (self.folder / "outputs.json").write_text(json.dumps(self.outputs, indent=2))
         self._mend_concurrency()
+
+    def _prepare_notices(self) -> None:
+        """Does what an operator does before the deployment: verifies the sender, and creates the topic."""
+        self.client("sesv2").create_email_identity(EmailIdentity=NOTICE_SENDER)
+        self.client("sns").create_topic(Name="notices")
 
     def _create_or_update(self, stack: str, template: Path, parameters: dict[str, str]) -> None:
         """Deploys a template without code."""

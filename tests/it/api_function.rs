@@ -96,6 +96,11 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     assert_eq!(status, 201, "{first}");
     let _ = proxy.calls();
     let path = |rest: &str| format!("/webhooks/{}{rest}", first["id"].as_str().unwrap());
+    let slack = json!({"channel": {"type": "slack", "url": "https://example.com/"}});
+    let (status, _, notice) = api.call(Method::POST, "/notices", &slack).await;
+    assert_eq!(status, 201, "{notice}");
+    assert_eq!(proxy.calls(), ["UpdateItem", "BatchGetItem", "TransactWriteItems"]);
+    let notice = format!("/notices/{}", notice["id"].as_str().unwrap());
     let write: &[&str] = &["BatchGetItem", "BatchGetItem", "TransactWriteItems"];
     for (method, path, body, calls) in [
         (
@@ -145,6 +150,10 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
             // And one to see whether it was published before.
             &["BatchGetItem", "BatchGetItem", "UpdateItem", "TransactWriteItems"],
         ),
+        (Method::GET, "/notices".to_owned(), json!({}), &["Query", "BatchGetItem"]),
+        (Method::GET, notice.clone(), json!({}), &["BatchGetItem"]),
+        (Method::PATCH, notice.clone(), json!({"name": "m"}), write),
+        (Method::DELETE, notice, json!({}), write),
         (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem", "TransactWriteItems"]),
         (Method::PUT, "/event-types/a.b".to_owned(), json!({}), &["UpdateItem"]),
         (Method::GET, "/event-types/a.b".to_owned(), json!({}), &["GetItem"]),

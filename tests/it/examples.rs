@@ -9,7 +9,7 @@ use sha2::Sha256;
 use tests::{Claims, Stack, ask, unique};
 
 /// The operations with a body, in an order in which each finds what it needs.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 26] = [
     "sources.create",
     "sources.put",
     "tenants.put_budgets",
@@ -33,6 +33,9 @@ const ORDER: [&str; 23] = [
     "webhooks.rotate_signing_key",
     "signing_keys.rotate",
     "inbound.call",
+    "notices.create",
+    "notices.patch",
+    "notices.confirm",
 ];
 
 /// Returns the method, the path and the body of each operation that has a body in JSON.
@@ -83,13 +86,14 @@ async fn every_example_succeeds_as_it_is() {
         create(&json!({"name": "calls", "direction": "inbound", "signature_scheme": "hmac-sha256", "secret": secret}))
             .await;
 
-    let mut webhook = own["id"].clone();
+    let (mut webhook, mut notice) = (own["id"].clone(), Value::Null);
     let mut failed = Vec::new();
     for id in ORDER {
         let (method, template, body) = &requests[id];
         let named = match id {
             "webhooks.rotate_signing_key" => &own["id"],
             "inbound.call" => &inbound["id"],
+            "notices.patch" | "notices.confirm" => &notice,
             _ => &webhook,
         };
         let path = template.replace("{entity}", "1234").replace("{table}", "orders").replace("{tenant}", &tenant);
@@ -117,6 +121,8 @@ async fn every_example_succeeds_as_it_is() {
             failed.push(format!("{id}: {status} {answer}"));
         } else if id == "webhooks.create" {
             webhook = answer["id"].clone();
+        } else if id == "notices.create" {
+            notice = answer["id"].clone();
         }
     }
     remove().await;

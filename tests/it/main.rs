@@ -23,6 +23,7 @@ mod jobs;
 mod ledger;
 mod loops;
 mod move_tasks;
+mod notices;
 mod operational;
 mod ordering;
 mod rates;

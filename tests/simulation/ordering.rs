@@ -112,6 +112,7 @@ impl World {
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::attempt::target::TargetPolicy::default(),
+            notices: domain::webhook::notice::NoticePolicy::default(),
         };
         let client = Client::new(domain::attempt::target::TargetPolicy::default()).unwrap().scripted(script);
         let dice = Arc::clone(&random);

@@ -48,7 +48,8 @@ impl Hooks {
         self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
         let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
         let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
-        let webhook = Webhook { id, tenant, app: None, settings, secret, authorization: None, pause: None, audit };
+        let webhook =
+            Webhook { id, tenant, app: None, settings, secret, authorization: None, notice: None, pause: None, audit };
         self.writer.create(&webhook, u64::MAX).await.unwrap();
         webhook
     }

@@ -99,7 +99,7 @@ fn whose(method: &Method, route: &str) -> For {
         // Routes below a tenant's name may concern any tenant.
         _ if route.starts_with("/sources") || route.starts_with("/tenants/") => For::Operators,
         _ if route.starts_with("/api-keys") => For::People,
-        _ if route.starts_with("/signing-keys") => For::TenantAdmins,
+        _ if route.starts_with("/signing-keys") || route.starts_with("/notices") => For::TenantAdmins,
         _ if writes && route.starts_with("/event-types") => For::TenantAdmins,
         _ => For::Admins,
     }
@@ -300,6 +300,7 @@ mod tests {
     #[case::catalog_is_written_by_admins(Method::PUT, "/event-types/{type}", For::TenantAdmins)]
     #[case::keys_of_applications(Method::GET, "/api-keys/{id}", For::People)]
     #[case::signing_keys(Method::POST, "/signing-keys/rotate", For::TenantAdmins)]
+    #[case::notices(Method::GET, "/notices/{id}", For::TenantAdmins)]
     #[case::tables(Method::GET, "/sources", For::Operators)]
     #[case::any_tenant(Method::PUT, "/tenants/{tenant}/budgets", For::Operators)]
     #[case::addresses(Method::GET, "/egress-addresses", For::Everyone)]

@@ -9,6 +9,7 @@ use domain::budget::{Budgets, Counts};
 use domain::signing::secret::FingerprintKey;
 use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
+use domain::webhook::notice::NoticePolicy;
 use runtime::SystemClock;
 use tokio::sync::OnceCell;
 
@@ -35,6 +36,8 @@ pub struct App {
     pub(crate) schemas: Compiled,
     pub(crate) targets: TargetPolicy,
     pub(crate) sign_in: SignIn,
+    pub(crate) notices: NoticePolicy,
+    pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
@@ -44,7 +47,8 @@ impl App {
     /// Creates the clients, without making a call.
     pub async fn connect(config: Config) -> Self {
         let aws = Aws::connect().await;
-        let rates = Rates::new(aws.registry(config.registry_table.clone()));
+        let registry_table = config.registry_table.clone();
+        let rates = Rates::new(aws.registry(registry_table.clone()));
         let registry = aws.registry(config.registry_table);
         let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         let events = aws.events(config.events_table);
@@ -65,6 +69,8 @@ impl App {
             schemas: Compiled::default(),
             targets: config.targets,
             sign_in: config.sign_in,
+            notices: config.notices,
+            rates: Rates::new(aws.registry(registry_table)),
             clock: Box::new(SystemClock),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),

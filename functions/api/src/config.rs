@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::Budgets;
 use domain::webhook::SecretsPrefixes;
+use domain::webhook::notice::NoticePolicy;
 use runtime::config::{ConfigError, Reader};
 
 use crate::SignIn;
@@ -43,6 +44,8 @@ pub struct Config {
     /// `JWT_ISSUER`, `JWT_AUDIENCE`, `CONSOLE_CLIENT_ID`, `CONSOLE_SCOPE` and `CONSOLE_ORIGINS`: how people sign in to
     /// the console.
     pub sign_in: SignIn,
+    /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
+    pub notices: NoticePolicy,
 }
 
 impl Config {
@@ -71,6 +74,7 @@ impl Config {
         let client_id = env.optional("CONSOLE_CLIENT_ID");
         let scope = env.optional("CONSOLE_SCOPE").unwrap_or_else(|| "openid".to_owned());
         let origins = env.list("CONSOLE_ORIGINS");
+        let notices = env.notice_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -86,6 +90,7 @@ impl Config {
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
                 sign_in: SignIn { issuer: issuer?, audience: audience?, client_id, scope, origins },
+                notices,
             })
         };
         let config = config();

@@ -19,6 +19,7 @@ mod hops;
 mod idempotency;
 mod jobs;
 mod limits;
+mod notices;
 mod openapi;
 mod page;
 mod parameters;

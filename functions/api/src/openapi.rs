@@ -45,6 +45,7 @@ mod schemas;
         (name = "Jobs", description = "Sending many deliveries again, in the background and at a limited rate. Needs the role ADMIN, or VIEWER to read."),
         (name = "Events", description = "Reading and publishing events. Needs the role ADMIN, or VIEWER to read."),
         (name = "Event types", description = "The catalog of event types. Needs the role ADMIN, or VIEWER to read; applications may only read it."),
+        (name = "Notices", description = "Who is notified of what happens to the webhooks. Needs the role ADMIN, or VIEWER to read, and not an application's token."),
         (name = "API keys", description = "API keys of applications and of the whole tenant. Needs a token with the role ADMIN, or VIEWER to read, that is not an application's."),
         (name = "Signing keys", description = "The key pair that webhooks of a tenant may share. Needs the role ADMIN, and not an application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
@@ -87,7 +88,7 @@ pub(crate) fn complete(mut openapi: openapi::OpenApi) -> openapi::OpenApi {
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
                     let optional = matches!(
                         operation.operation_id.as_deref(),
-                        Some("rotate" | "rotate_signing_key" | "test" | "preview_saved" | "redrive")
+                        Some("rotate" | "rotate_signing_key" | "test" | "preview_saved" | "redrive" | "confirm")
                     );
                     body.required = Some(if optional { Required::False } else { Required::True });
                 }

@@ -106,7 +106,7 @@ async fn visible_even_deleted(app: &App, admin: &Admin, id: &str) -> Result<Webh
     let not_found = || Problem::NotFound("webhook");
     let id = id.parse().map_err(|_| not_found())?;
     let record = app.registry.webhook(&admin.tenant, id).await?.ok_or_else(not_found)?;
-    if is_visible(admin, &record.webhook) { Ok(record) } else { Err(not_found()) }
+    if record.webhook.notice.is_none() && is_visible(admin, &record.webhook) { Ok(record) } else { Err(not_found()) }
 }
 
 fn contended() -> Problem {

@@ -24,6 +24,7 @@ pub mod egress_addresses;
 pub mod event_types;
 pub mod events;
 pub mod jobs;
+pub mod notices;
 pub mod redeliver;
 pub mod signing_keys;
 pub mod sources;
@@ -71,6 +72,10 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::pause))
         .routes(routes!(jobs::resume))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(notices::create, notices::list))
+        .routes(routes!(notices::get, notices::patch, notices::delete))
+        .routes(routes!(notices::confirm))
+        .routes(routes!(notices::test_notice))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(signing_keys::rotate))

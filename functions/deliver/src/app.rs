@@ -1,8 +1,9 @@
 //! State that survives between invocations.
 
 use aws::registry::WebhookWriter;
-use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, Queue, Registry};
+use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, People, Queue, Registry};
 use domain::time::Clock;
+use domain::webhook::notice::NoticePolicy;
 use lambda_runtime::Error;
 use runtime::SystemClock;
 use tokio::sync::Semaphore;
@@ -26,6 +27,8 @@ pub struct App {
     pub(crate) keyring: Keyring,
     pub(crate) tokens: Tokens,
     pub(crate) receivers: outbound::Client,
+    pub(crate) people: People,
+    pub(crate) notices: NoticePolicy,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) draw: Draw,
     /// Limits how many stored bodies are read at once.
@@ -66,6 +69,8 @@ impl App {
             keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
             tokens: Tokens::default(),
             receivers,
+            people: aws.people(),
+            notices: config.notices,
             clock,
             draw,
             reads: Semaphore::new(READS),

@@ -16,19 +16,14 @@ use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
-use outbound::HostSlot;
 use tracing::field;
 
 use crate::App;
+use crate::allowance::{LEASE_MARGIN, place, time_left};
 use crate::authorization::{self, Authorized};
+use crate::notice;
 use crate::request::{Payload, Signers};
 use crate::watch::Watch;
-
-/// The time that an invocation reserves for writing outcomes.
-const RESERVE: Duration = Duration::from_secs(3);
-
-/// How long a lease outlives the invocation that took it.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
 /// A message and the decision about it.
 #[derive(Debug)]
@@ -145,6 +140,10 @@ pub async fn attempt(
             if probe && app.ledger.claim_probe(message.webhook, until, app.clock.now()).await? == Written::TooLate {
                 (stopped(State::Parked, None), None, false)
             } else {
+                let Some(admission) = notice::hold(app, message, admission, webhook, deadline).await? else {
+                    tracing::debug!("the notice has a row already");
+                    return Ok(Done::Nothing);
+                };
                 let wait = Duration::try_from(at.duration_since(app.clock.now())).unwrap_or_default();
                 tokio::time::sleep(wait).await;
                 let Some(attempt) = send(app, loaded, message, admission, webhook, deadline).await? else {
@@ -202,6 +201,18 @@ async fn send(
     deadline: Timestamp,
 ) -> Result<Option<Attempt>, StoreError> {
     let row = loaded.rows.get(&message.delivery);
+    if let Some(notice) = &webhook.notice {
+        let (body, _) = to_send(message, row);
+        let body = match body {
+            Some(body) => text(app, body).await?.unwrap_or_default(),
+            None => Cow::Borrowed(""),
+        };
+        if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
+            return Ok(None);
+        }
+        let outcome = notice::send(app, message, webhook, notice, &body, deadline).await?;
+        return Ok(Some(made(app, message, webhook, outcome)));
+    }
     let signers = Signers::of(app, webhook, app.clock.now()).await?;
     let (body, content_type) = to_send(message, row);
     let body = match body {
@@ -266,14 +277,6 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
     }
 }
 
-/// Waits for a slot at the receiver's host. The receiver does not cause this wait, so a delivery that gets no slot in
-/// time counts as not attempted.
-async fn place(app: &App, url: &str, deadline: Timestamp) -> Result<HostSlot, StoreError> {
-    let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default().saturating_sub(RESERVE);
-    let waited = tokio::time::timeout(left, app.receivers.place(url)).await;
-    waited.map_err(|_| StoreError::Unavailable("too many requests to this host are in flight".to_owned()))
-}
-
 /// Returns an attempt with this outcome, as the ledger records it.
 fn made(app: &App, message: &Message, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
@@ -301,15 +304,6 @@ async fn claim(
         }
         Admission::Stale(_) => Ok(Written::TooLate),
     }
-}
-
-/// Returns the timeout of the attempt: what the webhook allows, limited by the time that the invocation has left.
-fn time_left(now: Timestamp, deadline: Timestamp, webhook: &Webhook) -> Result<Duration, StoreError> {
-    let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default().saturating_sub(RESERVE);
-    if left < Duration::from_secs(1) {
-        return Err(StoreError::Unavailable("the invocation has no time left for an attempt".to_owned()));
-    }
-    Ok(webhook.settings.retry_policy.timeout().min(left))
 }
 
 fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {

@@ -1,6 +1,7 @@
 //! The configuration of the deliver function, from its environment.
 
 use domain::attempt::target::TargetPolicy;
+use domain::webhook::notice::NoticePolicy;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.
@@ -25,6 +26,8 @@ pub struct Config {
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`, and the deployment's own addresses,
     /// `API_ID` and `PUBLIC_URL`, to which nothing is delivered.
     pub targets: TargetPolicy,
+    /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
+    pub notices: NoticePolicy,
 }
 
 impl Config {
@@ -44,6 +47,7 @@ impl Config {
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
+        let notices = env.notice_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -55,6 +59,7 @@ impl Config {
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
+                notices,
             })
         };
         let config = config();

@@ -6,12 +6,14 @@
 //! applies what they mean for the webhooks. The decisions are in [`domain::delivery`] and
 //! [`domain::delivery::breaker`].
 
+mod allowance;
 mod app;
 pub mod attempt;
 mod authorization;
 mod batch;
 mod config;
 mod handler;
+mod notice;
 mod ordered;
 mod reaction;
 pub mod record;

@@ -142,7 +142,8 @@ enum FollowUp {
 
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
     let Settled { message, row, attempt, progress, put_off, .. } = settled;
-    let message = Message { hops: hops(&message, loaded.rows.get(&message.delivery)), ..message };
+    let notice = loaded.webhooks.get(&message.webhook).is_some_and(|webhook| webhook.notice.is_some());
+    let message = Message { hops: hops(&message, loaded.rows.get(&message.delivery)), notice, ..message };
     let ledger = &app.ledger;
     let verdict = attempt.as_ref().map(|attempt| attempt.outcome.verdict);
     let (written, next) = match (row, &message.entity) {

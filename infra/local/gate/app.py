@@ -125,7 +125,8 @@ def read(method: str, path: str, query: str, headers: dict[str, str], body: byte
         return Call(service, form.pop("Action", method), form)
     bucket, _, key = unquote(path).lstrip("/").partition("/")
     prefix = parse_qs(query).get("prefix", [None])[0]
-    return Call(service, method, bucket=bucket, key=key, prefix=prefix)
+    data = json.loads(body) if service == "ses" and body else {}
+    return Call(service, method, data, bucket=bucket, key=key, prefix=prefix)
 
 
 def as_account(scope: dict, key: str) -> dict:

@@ -13,6 +13,7 @@ KEYS = frozenset(
         "dynamodb:enclosingoperation",
         "secretsmanager:name",
         "s3:prefix",
+        "ses:fromaddress",
         "s3:resourceaccount",
         "aws:resourceaccount",
         "aws:tagkeys",

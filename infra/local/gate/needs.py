@@ -48,6 +48,10 @@ def needs(call: Call) -> list[Need]:
         return secret_needs(call)
     if call.service == "s3":
         return object_needs(call)
+    if call.title == "sns:Publish":
+        return [Need("sns:Publish", call.data["TopicArn"])]
+    if call.title == "ses:POST" and f"{call.bucket}/{call.key}" == "v2/email/outbound-emails":
+        return mail_needs(call)
     if call.title == "cloudformation:DescribeStacks" and call.data.get("StackName", "").startswith("arn:"):
         return [Need("cloudformation:DescribeStacks", call.data["StackName"])]
     raise UnknownCall(call.title)
@@ -70,6 +74,13 @@ def secret_needs(call: Call) -> list[Need]:
     if call.operation in SECRET_ACTIONS:
         return [Need(f"secretsmanager:{call.operation}", secret(call.data["SecretId"]))]
     raise UnknownCall(call.title)
+
+
+def mail_needs(call: Call) -> list[Need]:
+    """Returns the permissions that sending a mail needs: for the identity of its sender."""
+    sender = call.data["FromEmailAddress"]
+    identity = f"arn:aws:ses:{cloud.REGION}:{cloud.ACCOUNT}:identity/{sender}"
+    return [Need("ses:SendEmail", identity, {"ses:fromaddress": sender})]
 
 
 def secret(name: str) -> str:

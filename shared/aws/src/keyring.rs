@@ -106,7 +106,7 @@ impl Keyring {
     /// Reads the secret with that fingerprint from Secrets Manager. It need not be the current version: it may be the
     /// previous one, or one that is staged and not promoted yet.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
-        let key = self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_arn)).await?;
+        let key = self.fingerprint_key().await?;
         for version in [Version::Current, Version::Of(fingerprint.as_str()), Version::Previous] {
             let secret = match self.secrets.webhook_secret(path, version).await {
                 // A path without a current version has no secret at all.
@@ -119,6 +119,15 @@ impl Keyring {
         }
         let why = "no version of the secret has the fingerprint that the webhook names".to_owned();
         Err(StoreError::Inconsistent { key: path.to_owned(), why })
+    }
+
+    /// Returns the deployment's key for digests. It is read once.
+    ///
+    /// # Errors
+    ///
+    /// If Secrets Manager is unavailable.
+    pub async fn fingerprint_key(&self) -> Result<&FingerprintKey, StoreError> {
+        self.key.get_or_try_init(|| self.secrets.fingerprint_key(&self.key_arn)).await
     }
 
     /// Returns the keys that sign the deliveries of a webhook or a tenant, the current one first. During the overlap

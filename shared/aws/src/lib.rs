@@ -12,6 +12,7 @@ pub mod events;
 mod items;
 pub mod keyring;
 pub mod ledger;
+pub mod people;
 pub mod queue;
 pub mod registry;
 pub mod rounds;
@@ -24,6 +25,7 @@ pub use error::StoreError;
 pub use events::Events;
 pub use keyring::Keyring;
 pub use ledger::Ledger;
+pub use people::People;
 pub use queue::Queue;
 pub use registry::Registry;
 pub use secrets::Secrets;
@@ -42,6 +44,7 @@ pub struct Aws {
     dynamodb: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
     secrets: aws_sdk_secretsmanager::Client,
+    people: People,
 }
 
 impl Aws {
@@ -63,6 +66,7 @@ impl Aws {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
+            people: People::new(&config),
         }
     }
 
@@ -100,6 +104,12 @@ impl Aws {
     #[must_use]
     pub fn queue(&self, url: String) -> Queue {
         Queue::new(self.sqs.clone(), url)
+    }
+
+    /// Returns the ways to reach people: SES and SNS.
+    #[must_use]
+    pub fn people(&self) -> People {
+        self.people.clone()
     }
 
     /// Returns the secrets in Secrets Manager.

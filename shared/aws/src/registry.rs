@@ -60,6 +60,9 @@ struct MetaItem {
     /// How many webhooks the tenant has, without deleted ones.
     #[serde(default)]
     webhooks: u64,
+    /// How many notices the tenant has, without deleted ones.
+    #[serde(default)]
+    notices: u64,
     /// How much memory the subscriptions of its webhooks take in fan-out at most, in bytes. Subscriptions written
     /// before this was counted add nothing.
     #[serde(default)]

@@ -29,6 +29,7 @@ pub mod decide;
 pub mod fault;
 pub mod job;
 pub mod message;
+pub mod notice_text;
 pub mod notices;
 pub mod redelivery;
 pub mod request;
@@ -224,6 +225,7 @@ impl Delivery {
             slow: false,
             deferral: None,
             receives: 0,
+            notice: false,
         }
     }
 }

@@ -33,6 +33,8 @@ kinds! {
     Webhook = "whk", alias WebhookId;
     /// One committed change, or one published fact.
     Event = "evt", alias EventId;
+    /// A notice, which is stored as a webhook with the same ULID.
+    Notice = "ntc", alias NoticeId;
     /// The delivery of one event to one webhook.
     Delivery = "dlv", alias DeliveryId;
     /// An application's API key.
@@ -96,6 +98,18 @@ impl<K: Kind> Id<K> {
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is smaller than a u8")]
     pub fn shard(&self, count: u8) -> u8 {
         (self.0.random() % u128::from(count)) as u8
+    }
+}
+
+impl From<WebhookId> for NoticeId {
+    fn from(id: WebhookId) -> Self {
+        Self(id.0, PhantomData)
+    }
+}
+
+impl From<NoticeId> for WebhookId {
+    fn from(id: NoticeId) -> Self {
+        Self(id.0, PhantomData)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::value::Map;
 use crate::value::path::FieldPath;
 
 mod change;
-mod chat;
+pub(crate) mod chat;
 mod cloudevents;
 mod json;
 mod render;

@@ -9,6 +9,7 @@ use crate::id::WebhookId;
 use crate::matching::subscription::Subscription;
 use crate::signing::secret::{Fingerprint, SecretFormat};
 use authorization::Authorization;
+use notice::Notice;
 
 pub mod authorization;
 mod check;
@@ -18,6 +19,7 @@ mod headers;
 pub mod hours;
 mod keys;
 pub mod limits;
+pub mod notice;
 pub mod ordering;
 pub mod sample;
 pub mod settings;
@@ -47,6 +49,8 @@ pub struct Webhook {
     pub secret: SecretReference,
     /// How its requests are authorized, in addition to the signature.
     pub authorization: Option<Authorization>,
+    /// Set if it is a notice, which tells people.
+    pub notice: Option<Notice>,
     /// Set while its deliveries wait.
     pub pause: Option<Pause>,
     /// Who did what to it, and when.
@@ -241,7 +245,8 @@ impl Webhook {
     #[must_use]
     pub fn subscription(&self) -> Option<Subscription> {
         let outbound = self.settings.direction == Direction::Outbound;
-        (outbound && self.wants_events()).then(|| self.wishes())
+        let is_read = self.notice.as_ref().is_none_or(Notice::reaches_people);
+        (outbound && is_read && self.wants_events()).then(|| self.wishes())
     }
 
     /// Returns the events it subscribes to, whether or not it receives them now.
@@ -260,6 +265,7 @@ impl Webhook {
             filter: settings.filter.clone(),
             rendering: settings.rendering(),
             ordered: settings.ordering == Ordering::Entity,
+            notice: self.notice.is_some(),
         }
     }
 }
@@ -285,6 +291,7 @@ pub(crate) mod tests {
                 previous: None,
             },
             authorization: None,
+            notice: None,
             pause: None,
             audit: Audit::created(at, "anna"),
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use domain::attempt::target::TargetPolicy;
+use domain::webhook::notice::NoticePolicy;
 
 /// Returns an environment variable. Every `main` passes this lookup to its configuration.
 #[must_use]
@@ -62,6 +63,12 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             ports: self.list("TARGET_ALLOWED_PORTS"),
             own: ["API_ID", "PUBLIC_URL"].into_iter().filter_map(|key| self.optional(key)).collect(),
         }
+    }
+
+    /// Reads how people may be notified: `NOTICE_SENDER`, an e-mail address, and `NOTICE_TOPIC_ARNS`, topics separated by
+    /// commas.
+    pub fn notice_policy(&mut self) -> NoticePolicy {
+        NoticePolicy { sender: self.optional("NOTICE_SENDER"), topics: self.list("NOTICE_TOPIC_ARNS") }
     }
 
     /// Adds a fault that concerns several values together.

@@ -207,6 +207,7 @@ impl Process<deliver::App> {
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::attempt::target::TargetPolicy::default(),
+            notices: domain::webhook::notice::NoticePolicy::default(),
         };
         let random = Arc::clone(&fixture.random);
         let draw = Box::new(move || random.lock().unwrap().random());

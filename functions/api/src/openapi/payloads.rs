@@ -332,8 +332,10 @@ struct SuperOfficePayload {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what fan-out renders")]
 struct SlackPayload {
-    /// What happened, in Slack's markup.
+    /// What happened. Slack reads `&lt;`, `&gt;` and `&amp;` as `<`, `>` and `&`.
     text: String,
+    /// Always `false`: Slack does not format the text.
+    mrkdwn: bool,
 }
 
 /// The payload format `teams`. The webhook's `properties` are at its top level too.

@@ -41,6 +41,7 @@ pub(crate) async fn create(
         app: admin.app,
         settings,
         authorization: None,
+        notice: None,
         pause: None,
         audit: Audit::created(now, &admin.subject),
     };

@@ -117,7 +117,7 @@ impl WebhookBody {
             webhook.key_owner().map(|owner| format!("{public_url}/.well-known/webhooks/{owner}/keys.json"));
         let callback_url = callback_url(&webhook, public_url);
         let signing_key = webhook.settings.signing_key();
-        let Webhook { id, tenant, app, mut settings, secret, authorization, pause, audit } = webhook;
+        let Webhook { id, tenant, app, mut settings, secret, authorization, pause, audit, .. } = webhook;
         settings.url = callback_url.unwrap_or(settings.url);
         settings.signing_key = Some(signing_key);
         settings.trigger_type = settings.trigger();
@@ -288,6 +288,7 @@ pub(crate) mod tests {
                 previous: None,
             },
             authorization: None,
+            notice: None,
             pause: None,
             audit: Audit::created(Timestamp::UNIX_EPOCH, "anna"),
         };

@@ -199,7 +199,7 @@ pub(super) async fn list(
     if filter.state.is_some_and(|state| !(1..=3).contains(&state)) {
         return Err(Problem::Invalid(vec![Fault::parameter("state", "must be 1, 2 or 3")]));
     }
-    let wanted = |webhook: &Webhook| is_visible(&admin, webhook) && filter.wants(webhook);
+    let wanted = |webhook: &Webhook| webhook.notice.is_none() && is_visible(&admin, webhook) && filter.wants(webhook);
     let page = app.registry.webhooks(&admin.tenant, cursor, limit, wanted).await?;
     let data: Vec<_> = page.webhooks.into_iter().map(|record| WebhookBody::new(record, &app.public_url)).collect();
     let next_cursor = data.last().filter(|_| page.more).map(WebhookBody::id);

@@ -12,6 +12,7 @@ OTHER = "arn:aws:dynamodb:us-east-1:000000000000:table/Scores"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:orders.fifo"
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
 
+TOPIC = "arn:aws:sns:us-east-1:000000000000:notices"
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/local/1"
 
 PARTITION_KEYS = {("Games", None): "pk", ("Scores", None): "pk", ("Games", "lanes"): "lane"}
@@ -122,6 +123,11 @@ CASES = [
     (Call("cloudformation", "DescribeStacks", {"StackName": STACK}), [("cloudformation:DescribeStacks", STACK, None)]),
     (Call("s3", "PUT", bucket="kept", key="a/b.json"), [("s3:PutObject", "arn:aws:s3:::kept/a/b.json", None)]),
     (Call("s3", "GET", bucket="kept", prefix="a/"), [("s3:ListBucket", "arn:aws:s3:::kept", None)]),
+    (Call("sns", "Publish", {"TopicArn": TOPIC}), [("sns:Publish", TOPIC, None)]),
+    (
+        Call("ses", "POST", {"FromEmailAddress": "a@b.no"}, bucket="v2", key="email/outbound-emails"),
+        [("ses:SendEmail", "arn:aws:ses:us-east-1:000000000000:identity/a@b.no", None)],
+    ),
 ]
 
 UNKNOWN = [
@@ -131,7 +137,7 @@ UNKNOWN = [
     Call("sqs", "PurgeQueue", {"QueueUrl": "orders"}),
     Call("secretsmanager", "ListSecrets"),
     Call("s3", "DELETE", bucket="kept"),
-    Call("sns", "Publish"),
+    Call("sns", "CreateTopic", {"Name": "a"}),
     Call("cloudformation", "DescribeStacks", {"StackName": "by-name"}),
     Call("cloudformation", "DeleteStack", {"StackName": STACK}),
 ]

@@ -4,6 +4,7 @@ use domain::access::tenant::{AppId, TenantId};
 use domain::id::WebhookId;
 use domain::signing::secret::{Fingerprint, SecretFormat};
 use domain::webhook::authorization::Authorization;
+use domain::webhook::notice::Notice;
 use domain::webhook::settings::Settings;
 use domain::webhook::{Audit, Pause, PreviousSecret, SecretReference, Webhook};
 use jiff::Timestamp;
@@ -30,6 +31,8 @@ pub(super) struct WebhookItem {
     previous_secret: Option<PreviousSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authorization: Option<Authorization>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json_text")]
+    notice: Option<Notice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
     version: u64,
@@ -53,7 +56,7 @@ impl WebhookItem {
     }
 
     pub(super) fn new(webhook: &Webhook, weight: u64, pk: String, sk: String) -> Self {
-        let Webhook { id, tenant, app, settings, secret, authorization, pause, audit } = webhook.clone();
+        let Webhook { id, tenant, app, settings, secret, authorization, notice, pause, audit } = webhook.clone();
         let SecretReference { vault_path, fingerprint, format, previous } = secret;
         let Audit { version, created_at, created_by, updated_at, updated_by, deleted_at, deleted_by } = audit;
         Self {
@@ -69,6 +72,7 @@ impl WebhookItem {
             secret_format: format,
             previous_secret: previous,
             authorization,
+            notice,
             pause,
             version,
             created_at,
@@ -101,6 +105,7 @@ impl From<WebhookItem> for Webhook {
                 previous: item.previous_secret,
             },
             authorization: item.authorization,
+            notice: item.notice,
             pause: item.pause,
             audit: Audit {
                 version: item.version,

@@ -3,7 +3,6 @@
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::event::state::StateKey;
 use domain::matching::matcher::{MAX_TENANT_BYTES, heaviest, weight};
@@ -26,7 +25,7 @@ fn weight_of(webhook: &Webhook) -> u64 {
     webhook.subscription().map_or(0, |subscription| u64::try_from(weight(&subscription)).unwrap_or(u64::MAX))
 }
 
-/// How a write changes the number of a tenant's webhooks.
+/// How a write changes the number of a tenant's webhooks, or of its notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Count {
     /// Adds one, if the number is below this limit.
@@ -42,6 +41,13 @@ impl Count {
             Self::Same => before,
             Self::Remove => before.saturating_sub(1),
         }
+    }
+}
+
+impl MetaItem {
+    /// Returns how many the tenant has of the kind: webhooks or notices.
+    const fn counted(&self, webhook: &Webhook) -> u64 {
+        if webhook.notice.is_some() { self.notices } else { self.webhooks }
     }
 }
 
@@ -125,12 +131,12 @@ impl WebhookWriter {
             // If the webhook exists already, the transaction reports a conflict: an earlier try created it, and its
             // secrets must be kept.
             if let Count::Add(limit) = count
-                && meta.webhooks >= limit
+                && meta.counted(webhook) >= limit
                 && before.as_ref().is_none_or(WebhookItem::is_deleted)
             {
                 return Err(StoreError::Limit(limit));
             }
-            let webhooks = count.after(meta.webhooks);
+            let counted = count.after(meta.counted(webhook));
             let own = weight_of(webhook);
             let weight =
                 meta.weight.saturating_sub(before.as_ref().map_or(0, WebhookItem::counted)).saturating_add(own);
@@ -145,9 +151,9 @@ impl WebhookWriter {
                 .transact_write_items()
                 .transact_items(self.put_webhook(webhook, own)?)
                 .transact_items(self.put_subscription(webhook, meta.generation + 1)?)
-                .transact_items(self.raise_generation(&webhook.tenant, &meta, webhooks, weight)?);
+                .transact_items(self.raise_generation(webhook, &meta, counted, weight)?);
             let request = others.iter().cloned().fold(request, TransactWriteItemsFluentBuilder::transact_items);
-            let Err(error) = request.send().await else { return Ok(webhooks) };
+            let Err(error) = request.send().await else { return Ok(counted) };
             match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let webhook_reason = cancelled.cancellation_reasons().first().and_then(|reason| reason.code());
@@ -204,21 +210,23 @@ impl WebhookWriter {
 
     fn raise_generation(
         &self,
-        tenant: &TenantId,
+        webhook: &Webhook,
         read: &MetaItem,
-        webhooks: u64,
+        counted: u64,
         weight: u64,
     ) -> Result<TransactWriteItem, StoreError> {
+        let name = if webhook.notice.is_some() { "notices" } else { "webhooks" };
         let update = Update::builder()
             .table_name(&self.registry.table)
-            .set_key(Some(key(&tenant_pk(tenant), "META")))
+            .set_key(Some(key(&tenant_pk(&webhook.tenant), "META")))
             .update_expression(
-                "SET generation = :to, webhooks = :webhooks, weight = :weight, state_key = if_not_exists(state_key, :key)",
+                "SET generation = :to, #counted = :counted, weight = :weight, state_key = if_not_exists(state_key, :key)",
             )
+            .expression_attribute_names("#counted", name)
             .expression_attribute_values(":weight", number(weight))
             .expression_attribute_values(":key", text(StateKey::new((self.draw)()).as_str()))
             .expression_attribute_values(":to", number(read.generation + 1))
-            .expression_attribute_values(":webhooks", number(webhooks));
+            .expression_attribute_values(":counted", number(counted));
         let update = if read.generation == 0 {
             update.condition_expression("attribute_not_exists(generation)")
         } else {

@@ -80,6 +80,10 @@ pub struct Message {
     /// How often the queue has delivered this message, as far as is known. Not part of the wire form.
     #[serde(skip)]
     pub receives: u32,
+    /// Whether its webhook is a notice, whose failure makes no event. Not part of the wire form: `deliver`
+    /// sets it.
+    #[serde(skip)]
+    pub notice: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -115,6 +119,7 @@ impl Message {
             slow: false,
             deferral: None,
             receives: 0,
+            notice: false,
         }
     }
 

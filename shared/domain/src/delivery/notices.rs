@@ -7,9 +7,9 @@ use super::message::Message;
 use crate::access::tenant::{AppId, TenantId};
 use crate::budget::{self, Budget};
 use crate::event::Event;
-use crate::event::operational::{EXHAUSTED, OPERATIONAL, is_about_exhaustion};
+use crate::event::operational::{EXHAUSTED, OPERATIONAL, about, is_about_exhaustion};
 use crate::event::published::Fact;
-use crate::id::EventId;
+use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::value::{Map, Value};
 use crate::webhook::Webhook;
 
@@ -52,13 +52,29 @@ pub fn lifecycle_events(before: &Webhook, after: &Webhook) -> Vec<Event> {
         .collect()
 }
 
+/// How long the same notice is not repeated, in seconds.
+const NOTICE_SECONDS: i64 = 3600;
+
+/// Returns the delivery of an event to a notice. Events of a type about the same webhook within an hour have the same
+/// delivery, so that people are notified once.
+#[must_use]
+pub fn delivery(event: &Event, notice: WebhookId) -> DeliveryId {
+    let hour = event.at.as_second().div_euclid(NOTICE_SECONDS) * NOTICE_SECONDS;
+    let hour = Timestamp::from_second(hour).unwrap_or(event.at);
+    let subject = about(event).unwrap_or(&event.entity.id);
+    DeliveryId::derive(hour, &["notice", &notice.to_string(), event.event_type.as_str(), subject])
+}
+
 /// The `updated_by` of webhooks that Dynahook itself changed because of a receiver's answer.
 pub const ITSELF: &str = "dynahook";
 
 /// Returns the event for a webhook that has just been written. Its id is derived from the webhook's version, so a
-/// repeated call returns the same event.
+/// repeated call returns the same event. `None` for a notice: two broken notices could report each other forever.
 #[must_use]
 pub fn webhook_event(happening: LifecycleEvent, webhook: &Webhook) -> Option<Event> {
+    if webhook.notice.is_some() {
+        return None;
+    }
     let (id, audit) = (webhook.id.to_string(), &webhook.audit);
     let by_failures = match happening {
         // `deliver` disables a webhook only because its receiver asked for it.
@@ -80,14 +96,14 @@ pub fn webhook_event(happening: LifecycleEvent, webhook: &Webhook) -> Option<Eve
 }
 
 /// Returns the event that reports an exhausted delivery, with the number of attempts and the last status. `None` if the
-/// delivery was itself of such an event; otherwise two broken webhooks could report each other forever.
+/// delivery was itself of such an event, or a notice; otherwise two broken webhooks could report each other forever.
 ///
 /// The id is derived from the delivery's cycle and `ended_at` comes from the row, so a repeated call returns the same
 /// event.
 #[must_use]
 pub fn exhausted_event(message: &Message, attempts: u32, status: Option<u16>, ended_at: Timestamp) -> Option<Event> {
     let said = message.event_type.as_str();
-    if is_about_exhaustion(said) {
+    if message.notice || is_about_exhaustion(said) {
         return None;
     }
     let (delivery, webhook) = (message.delivery.to_string(), message.webhook.to_string());

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::entity;
 use super::message::{Body, Message};
+use super::notices;
 use crate::access::tenant::AppId;
 use crate::budget::Deferral;
 use crate::event::Event;
@@ -89,6 +90,9 @@ pub struct Wanting {
     /// Whether the webhook wants the deliveries of an entity in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ordered: bool,
+    /// Whether the webhook is a notice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notice: bool,
     /// How long the delivery is deferred if its tenant's daily budget is used up. Decided once, before the rendering is
     /// put into a slice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,14 +125,17 @@ impl Part {
     pub fn messages(&self, event: &Event, body: &Body) -> Vec<Message> {
         let message = |wanting: &Wanting| {
             let (event_type, tenant) = (self.event_type.clone(), event.tenant.clone());
+            let first = Message::first(event.id, event_type, wanting.webhook, tenant, body.clone());
+            let delivery = if wanting.notice { notices::delivery(event, wanting.webhook) } else { first.delivery };
             Message {
+                delivery,
                 app: wanting.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
                 deferral: wanting.deferral,
                 entity: wanting.ordered.then(|| entity(&event.entity.path())),
                 content_type: self.rendering.content_type(),
-                ..Message::first(event.id, event_type, wanting.webhook, tenant, body.clone())
+                ..first
             }
         };
         self.webhooks.iter().map(message).collect()
@@ -144,7 +151,7 @@ pub fn parts(event: &Event, wanted: &[Arc<Subscription>]) -> Vec<Part> {
     for subscription in wanted {
         // The webhook wants the event, so one of its types matches.
         let event_type = subscription.type_for(event).unwrap_or_else(|| event.event_type.clone());
-        let Subscription { webhook, app, rendering, ordered, .. } = &**subscription;
+        let Subscription { webhook, app, rendering, ordered, notice, .. } = &**subscription;
         // Settings were read from JSON, so writing them does not fail. If it did, each webhook would get a rendering of
         // its own.
         let settings = serde_json::to_string(rendering).unwrap_or_else(|_| webhook.to_string());
@@ -152,7 +159,8 @@ pub fn parts(event: &Event, wanted: &[Arc<Subscription>]) -> Vec<Part> {
         if place == parts.len() {
             parts.push(Part { rendering: rendering.clone(), event_type, webhooks: Vec::new() });
         }
-        parts[place].webhooks.push(Wanting { webhook: *webhook, app: app.clone(), ordered: *ordered, deferral: None });
+        let (app, deferral) = (app.clone(), None);
+        parts[place].webhooks.push(Wanting { webhook: *webhook, app, ordered: *ordered, notice: *notice, deferral });
     }
     parts.sort_by_key(|part| (part.is_template(), !part.is_ordered()));
     parts

@@ -55,6 +55,9 @@ pub struct Subscription {
     /// Whether it wants the deliveries of an entity in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ordered: bool,
+    /// Whether it is a notice: the same about the same webhook is sent once an hour.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notice: bool,
 }
 
 /// A change of a field from one value to another. An omitted side matches any value; `null` also matches a missing

@@ -59,26 +59,18 @@ impl Serialize for Teams<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(view) = self;
         let (subject, word) = headline(view);
-        let block = |inlines: serde_json::Value| json!({"type": "RichTextBlock", "inlines": inlines});
         let subject = json!({"type": "TextRun", "text": subject, "weight": "bolder"});
-        let mut body = vec![block(json!([subject, format!(" {word}")]))];
+        let mut lines = vec![vec![subject, json!(format!(" {word}"))]];
         let mut characters = 0;
         for change in told(view) {
             characters += change.chars().count();
             if characters > MAX_CHARACTERS {
-                body.push(block(json!(["…"])));
+                lines.push(vec![json!("…")]);
                 break;
             }
-            body.push(block(json!([change])));
+            lines.push(vec![json!(change)]);
         }
-        let card = json!({
-            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-            "type": "AdaptiveCard",
-            "version": "1.4",
-            "body": body,
-        });
-        let attachment = json!({"contentType": "application/vnd.microsoft.card.adaptive", "content": card});
-        let message = json!({"type": "message", "attachments": [attachment]});
+        let message = teams_card(lines);
         let mut map = serializer.serialize_map(None)?;
         for name in TEAMS_RESERVED {
             map.serialize_entry(name, &Value::of(&message[*name]))?;
@@ -86,6 +78,19 @@ impl Serialize for Teams<'_> {
         properties(&mut map, view.properties, |name| TEAMS_RESERVED.contains(&name))?;
         map.end()
     }
+}
+
+/// Returns a message for a Teams workflow: a card with these lines, each of which consists of text runs.
+pub(crate) fn teams_card(lines: impl IntoIterator<Item = Vec<serde_json::Value>>) -> serde_json::Value {
+    let block = |inlines: Vec<serde_json::Value>| json!({"type": "RichTextBlock", "inlines": inlines});
+    let card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": lines.into_iter().map(block).collect::<Vec<_>>(),
+    });
+    let attachment = json!({"contentType": "application/vnd.microsoft.card.adaptive", "content": card});
+    json!({"type": "message", "attachments": [attachment]})
 }
 
 /// The entity with its title, and what happened to it.
@@ -142,6 +147,6 @@ fn one_line(text: &str) -> String {
 
 /// Escapes the three characters that Slack reads as the beginning of a link, a mention or an escape sequence, also in
 /// text that it does not format.
-fn slack_text(text: &str) -> String {
+pub(crate) fn slack_text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

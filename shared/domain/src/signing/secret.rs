@@ -134,6 +134,12 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 pub struct Fingerprint(String);
 
 impl Fingerprint {
+    /// Returns the fingerprint of no secret: a notice has none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(String::new())
+    }
+
     /// Returns the hexadecimal text.
     #[must_use]
     pub fn as_str(&self) -> &str {

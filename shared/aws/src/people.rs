@@ -1,0 +1,223 @@
+//! Amazon SES and Amazon SNS, which tell people.
+//!
+//! Each has one call, and the delivery of a notice retries it. So the calls are signed and sent here, without the SDKs
+//! of the two services, which would bring their own retries and thousands of types.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::config::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use domain::attempt::outcome::{Outcome, Verdict};
+use serde_json::json;
+use url::form_urlencoded;
+
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most bytes of an answer in which the code of an error is looked for.
+const MAX_ANSWER_BYTES: usize = 4096;
+
+/// Tells people by e-mail and through topics.
+#[derive(Debug, Clone)]
+pub struct People {
+    connector: SharedHttpConnector,
+    credentials: Option<SharedCredentialsProvider>,
+    region: String,
+    /// Where all services are, if not at their own addresses.
+    endpoint: Option<String>,
+}
+
+/// A call of one of the services.
+struct Call {
+    service: &'static str,
+    region: String,
+    host: String,
+    path: &'static str,
+    content_type: &'static str,
+    body: String,
+}
+
+/// Why a call got no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unanswered(String);
+
+impl People {
+    pub(crate) fn new(config: &SdkConfig) -> Self {
+        let provider = Provider::Rustls(CryptoMode::AwsLc);
+        Self {
+            connector: SharedHttpConnector::new(
+                Connector::builder().sleep_impl(TokioSleep::new()).tls_provider(provider).build(),
+            ),
+            credentials: config.credentials_provider(),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+            endpoint: config.endpoint_url().map(str::to_owned),
+        }
+    }
+
+    /// Sends a mail, and returns what SES answered. If the answer is lost, the mail may have been sent.
+    pub async fn mail(&self, from: &str, to: &[&str], subject: &str, text: &str) -> Outcome {
+        let content = |data: &str| json!({"Data": data, "Charset": "UTF-8"});
+        let body = json!({
+            "FromEmailAddress": from,
+            "Destination": {"ToAddresses": to},
+            "Content": {"Simple": {"Subject": content(subject), "Body": {"Text": content(text)}}},
+        });
+        let call = Call {
+            service: "ses",
+            region: self.region.clone(),
+            host: format!("https://email.{}.amazonaws.com", self.region),
+            path: "/v2/email/outbound-emails",
+            content_type: "application/json",
+            body: body.to_string(),
+        };
+        self.outcome("SES", call).await
+    }
+
+    /// Publishes a message to a topic, and returns what SNS answered. If the answer is lost, the message may have been
+    /// published.
+    pub async fn publish(&self, topic_arn: &str, subject: &str, text: &str) -> Outcome {
+        // The topic may be in another region: arn:<partition>:sns:<region>:<account>:<name>.
+        let mut parts = topic_arn.split(':').skip(1);
+        let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        let suffix = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        let fields = [("Action", "Publish"), ("Version", "2010-03-31"), ("TopicArn", topic_arn)];
+        body.extend_pairs(fields).append_pair("Subject", subject).append_pair("Message", text);
+        let call = Call {
+            service: "sns",
+            region: region.to_owned(),
+            host: format!("https://sns.{region}.{suffix}"),
+            path: "/",
+            content_type: "application/x-www-form-urlencoded",
+            body: body.finish(),
+        };
+        self.outcome("SNS", call).await
+    }
+
+    /// Makes a call, and returns its outcome in the words of deliveries.
+    async fn outcome(&self, name: &str, call: Call) -> Outcome {
+        let started = tokio::time::Instant::now();
+        let outcome = match tokio::time::timeout(TIMEOUT, self.send(call)).await {
+            Err(_) => Outcome::unanswered(Verdict::TimedOut, format!("{name} did not answer in time")),
+            Ok(Err(error)) => Outcome::unanswered(Verdict::ConnectFailed, format!("{name} cannot be called: {error}")),
+            Ok(Ok((status, code))) => judged(name, status, &code),
+        };
+        Outcome { duration_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX), ..outcome }
+    }
+
+    /// Signs and sends a request. Returns the status, and the code of the error if there is one.
+    async fn send(&self, call: Call) -> Result<(u16, String), Unanswered> {
+        let failed = |error: &dyn std::error::Error| Unanswered(error.to_string());
+        let credentials = self.credentials.as_ref().ok_or_else(|| Unanswered("there are no credentials".to_owned()))?;
+        let identity = credentials.provide_credentials().await.map_err(|error| failed(&error))?.into();
+        let Call { service, region, host, path, content_type, body } = call;
+        let url = format!("{}{path}", self.endpoint.as_deref().map_or(host.as_str(), |url| url.trim_end_matches('/')));
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&region)
+            .name(service)
+            .time(now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| failed(&error))?
+            .into();
+        let headers = [("content-type", content_type)];
+        let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
+        let signable = signable.map_err(|error| failed(&error))?;
+        let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
+        let mut request = HttpRequest::new(body.into());
+        request.set_method("POST").map_err(|error| failed(&error))?;
+        request.set_uri(url.as_str()).map_err(|error| failed(&error))?;
+        let signed: Vec<_> = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        request.headers_mut().insert("content-type", content_type);
+        for (name, value) in signed {
+            request.headers_mut().insert(name, value);
+        }
+        let answer = self.connector.call(request).await.map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let named = answer.headers().get("x-amzn-errortype").map(str::to_owned);
+        let code = match named {
+            Some(named) => named,
+            None if status >= 400 => code_in(answer.into_body()).await,
+            None => String::new(),
+        };
+        Ok((status, code.split(':').next().unwrap_or_default().to_owned()))
+    }
+}
+
+/// Returns the time for a signature.
+#[expect(clippy::disallowed_methods, reason = "a signature is of the moment at which it is made, as in the SDKs")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Returns the code of an error in the XML of SNS.
+async fn code_in(body: SdkBody) -> String {
+    let Ok(bytes) = ByteStream::new(body).collect().await else { return String::new() };
+    let bytes = bytes.into_bytes();
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_ANSWER_BYTES)]).into_owned();
+    let code = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
+    code.filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric())).unwrap_or_default().to_owned()
+}
+
+/// Returns the outcome of an answer. The message of an error may quote an address, so only its code is shown.
+fn judged(name: &str, status: u16, code: &str) -> Outcome {
+    let verdict = match (status, code) {
+        (200..=299, _) => Verdict::Accepted,
+        // Both also name throttles in answers with the status 400.
+        (429, _) | (_, "Throttling" | "ThrottlingException" | "TooManyRequestsException") => Verdict::Throttled,
+        // The account may send nothing for now; the operator can mend that.
+        (503, _) | (_, "SendingPausedException" | "AccountSuspendedException" | "LimitExceededException") => {
+            Verdict::Unavailable
+        }
+        (400..=499, _) => Verdict::Refused,
+        _ => Verdict::ServerFailed,
+    };
+    let error =
+        (verdict != Verdict::Accepted).then(|| format!("{name} answered {status} {code}").trim_end().to_owned());
+    Outcome { status: Some(status), error, ..Outcome::unanswered(verdict, "") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_verdicts() {
+        for (status, code, verdict) in [
+            (200, "", Verdict::Accepted),
+            (400, "MessageRejected", Verdict::Refused),
+            (400, "MailFromDomainNotVerifiedException", Verdict::Refused),
+            (400, "SendingPausedException", Verdict::Unavailable),
+            (400, "Throttling", Verdict::Throttled),
+            (429, "TooManyRequestsException", Verdict::Throttled),
+            (403, "AccessDeniedException", Verdict::Refused),
+            (404, "NotFound", Verdict::Refused),
+            (500, "InternalError", Verdict::ServerFailed),
+            (503, "", Verdict::Unavailable),
+        ] {
+            let outcome = judged("SES", status, code);
+            assert_eq!((outcome.verdict, outcome.status), (verdict, Some(status)), "{code}");
+            assert_eq!(outcome.error.is_none(), verdict == Verdict::Accepted);
+        }
+        assert_eq!(judged("SNS", 503, "").error.unwrap(), "SNS answered 503");
+    }
+
+    #[tokio::test]
+    async fn the_code_of_an_error_is_found_in_xml() {
+        let xml = "<ErrorResponse><Error><Type>Sender</Type><Code>NotFound</Code></Error></ErrorResponse>";
+        assert_eq!(code_in(xml.into()).await, "NotFound");
+        assert_eq!(code_in("<Code>a b</Code>".into()).await, "");
+    }
+}
