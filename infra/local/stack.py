@@ -28,7 +28,7 @@ STACK = "dynahook-local"
 # The topic that alarms notify; it has no subscribers.
 ALARM_TOPIC = f"arn:aws:sns:{REGION}:000000000000:alarms"
 
-# Notices: the sender of mails, which GET /_ministack/ses/messages shows, and a topic whose messages a queue keeps.
+# Notices: the sender of mails, which GET /_ministack/ses/messages shows, and a topic without subscribers.
 NOTICE_SENDER = "webhooks@example.com"
 NOTICE_TOPIC = f"arn:aws:sns:{REGION}:000000000000:notices"
 
@@ -231,9 +231,6 @@ class Stack:
         """Does what an operator does before the deployment: verifies the sender, and creates the topic."""
         self.client("sesv2").create_email_identity(EmailIdentity=NOTICE_SENDER)
         self.client("sns").create_topic(Name="notices")
-        self.client("sqs").create_queue(QueueName="notices")
-        arn = f"arn:aws:sqs:{REGION}:000000000000:notices"
-        self.client("sns").subscribe(TopicArn=NOTICE_TOPIC, Protocol="sqs", Endpoint=arn)
 
     def _create_or_update(self, stack: str, template: Path, parameters: dict[str, str]) -> None:
         """Deploys a template without code."""
