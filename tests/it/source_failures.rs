@@ -82,7 +82,7 @@ async fn a_change_that_cannot_be_mapped_is_listed_and_sent_again_after_the_mappi
     let stack = Stack::connect().await;
     let (tenant, receiver) = (stack.tenant(), Receiver::accepting().await);
     let table = Table::register(&stack, "{order_id}").await;
-    tenant.webhook(&receiver.url, json!({"sources": [table.name]})).await;
+    tenant.webhook(&receiver.url, json!({"sources": [table.name], "event_types": ["order.created"]})).await;
     // The second is too large for a message.
     let large: String =
         (0..1_000_000_u32).map(|n| char::from(b'a' + u8::try_from(n.wrapping_mul(n) % 26).unwrap())).collect();
