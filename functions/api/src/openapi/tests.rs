@@ -183,6 +183,14 @@ fn the_examples_of_payloads_and_problems_are_those_of_the_documentation() {
     }
 }
 
+#[test]
+fn every_payload_format_is_described() {
+    let document = document();
+    let formats: BTreeSet<_> = document["webhooks"].as_object().unwrap().keys().map(String::as_str).collect();
+    let settings = document["components"]["schemas"]["PayloadFormat"]["enum"].as_array().unwrap();
+    assert_eq!(formats, settings.iter().map(|format| format.as_str().unwrap()).collect());
+}
+
 /// The wire snapshots of the domain, which are the payloads of real events.
 #[test]
 fn every_payload_keeps_to_its_schema() {
