@@ -87,7 +87,7 @@ async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
     let (receiver, up) = down().await;
     let told = Receiver::accepting().await;
     tenant.webhook(&told.url, json!({"event_types": ["webhook.failing", "webhook.recovered"]})).await;
-    let six = json!({"retry_policy": {"maxAttempts": 6, "baseMs": 100, "capMs": 500}});
+    let six = json!({"retry_policy": {"maxAttempts": 6, "baseMs": 100, "capMs": 1000}});
     let webhook = tenant.webhook(&receiver.url, six).await;
     tenant.put("i1", &[]).await;
     tenant.delivery(&webhook, "exhausted").await;
