@@ -1,4 +1,4 @@
-"""Generates clients from the contract in TypeScript, Python and Rust, compiles them, and runs each against the stack."""
+"""Generates clients from the contract in TypeScript, Python and Rust, compiles them and runs each against the stack."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ CONTRACT = ROOT / "infra" / "openapi.json"
 FOLDER = LOCAL / "clients"
 
 # What every program prints: the webhook that it created, the event that it published, and the error that it got.
-PRINTED = re.compile(
-    r"whk_[0-9A-Z]{26} standard\norder\.created\n422 urn:dynahook:problem:invalid #/url\n"
-)
+PRINTED = re.compile(r"whk_[0-9A-Z]{26} standard\norder\.created\n422 urn:dynahook:problem:invalid #/url\n")
 
 
 def check_clients(stack: Stack) -> list[str]:

@@ -189,7 +189,9 @@ def show(tried: list[tuple[str, dict]]) -> None:
         if outcome["reason"]:
             print(f"    {'cannot be mapped' if outcome['fails'] else 'no event'}: {outcome['reason']}")
     if all(outcome["fails"] for _, outcome in tried):
-        raise StackError("the mapping can map none of these items; change it and run this again (see docs/use/sources.md)")
+        raise StackError(
+            "the mapping can map none of these items; change it and run this again (see docs/use/sources.md)"
+        )
 
 
 def register(stack: Stack, mapping: dict, file: str) -> dict:
@@ -284,7 +286,11 @@ def check_source(stack: Stack) -> None:
 
 def check_preview(dynamodb, stack: Stack) -> None:
     """Checks that a mapping is tried on items of every type, and that one that can map none of them is refused."""
-    item = {"id": {"S": "o1"}, "bytes": {"B": b"\x00"}, "all": {"L": [{"M": {"set": {"BS": [b"\x01"]}}}, {"N": "1.50"}]}}
+    item = {
+        "id": {"S": "o1"},
+        "bytes": {"B": b"\x00"},
+        "all": {"L": [{"M": {"set": {"BS": [b"\x01"]}}}, {"N": "1.50"}]},
+    }
     dynamodb.put_item(TableName="crowded", Item=item)
     entity = {"entity": "order", "tenant": "acme", "id": "{id}", "collection": "orders"}
     tried = preview(stack, {"table": "crowded", "entities": [entity]})

@@ -61,7 +61,9 @@ def check_npm(stack: Stack, receiver: Receiver) -> list[str]:
             failed.append(f"{path}: of {sorted(schemes)} these were verified: {sorted(verified)}")
         warned = any(warning["code"] == "compressed_signature" for warning in webhook["warnings"])
         if warned != bool(impossible):
-            failed.append(f"{path}: {sorted(impossible)} cannot be verified, and the warnings are {webhook['warnings']}")
+            failed.append(
+                f"{path}: {sorted(impossible)} cannot be verified, and the warnings are {webhook['warnings']}"
+            )
         if verify(folder, environment, arrival, webhook["secret"], keys, b" "):
             failed.append(f"{path}: the libraries accept a body that was not signed")
         print(f"verified, {webhook['content_encoding']}: {' '.join(sorted(verified))}")
