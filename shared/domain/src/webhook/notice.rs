@@ -204,7 +204,7 @@ impl NoticeSettings {
         let settings: Settings = serde_json::from_value(settings).expect("every setting has a default");
         let url = channel.url.clone().unwrap_or_default();
         let payload_format = PayloadFormat::Standard;
-        let settings = Settings { name, url, event_types, enabled, payload_format, ..settings };
+        let settings = Settings { name, url, event_types, payload_format, enabled, ..settings };
         (settings, Notice { channel, webhook_ids, recipients })
     }
 

@@ -41,7 +41,10 @@ pub(crate) async fn put_authorization(
     Path(id): Path<String>,
     JsonBody(given): JsonBody<Map>,
 ) -> Result<Shown, Problem> {
-    shown(authorization::put(&app, &admin, &id, if_match, &Value::Map(given)).await?.webhook)
+    // On the heap, because the future of a change to a webhook is large.
+    let given = Value::Map(given);
+    let put = Box::pin(authorization::put(&app, &admin, &id, if_match, &given));
+    shown(put.await?.webhook)
 }
 
 /// Reads a webhook's authorization
