@@ -288,7 +288,9 @@ async fn text<'a>(app: &App, body: &'a Body) -> Result<Option<Cow<'a, str>>, Sto
 fn made(app: &App, message: &Message, row: Option<&Delivery>, webhook: &Webhook, outcome: Outcome) -> Attempt {
     let (cycle, number, at) = (message.cycle, message.attempt, app.clock.now());
     let (secret_fingerprint, request_headers) = (webhook.secret.fingerprint.clone(), SentHeaders::default());
-    let url = logged_url(&webhook.settings.url, row.map_or(&[], |row| &row.attempts), number);
+    // The target of a notice may be a secret, such as the URL of a chat's hook.
+    let called = webhook.notice.is_none().then_some(&webhook.settings.url);
+    let url = called.and_then(|url| logged_url(url, row.map_or(&[], |row| &row.attempts), number));
     Attempt { cycle, number, at, outcome, secret_fingerprint, request_headers, url }
 }
 
