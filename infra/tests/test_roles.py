@@ -101,7 +101,7 @@ class Events(unittest.TestCase):
             if statement["Resource"] == table
             for action in listed(statement["Action"])
         }
-        written = ["T#*", "ONCE#inbound/*"]
+        written = ["T#*", "ONCE#inbound/*", "CALLS#*"]
         self.assertEqual(keys, {"dynamodb:PutItem": written, "dynamodb:BatchGetItem": ["ONCE#inbound/*"]})
 
 

@@ -9,9 +9,10 @@ use sha2::Sha256;
 use tests::{Claims, Stack, ask, unique};
 
 /// The operations with a body, in an order in which each finds what it needs.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "sources.create",
     "sources.put",
+    "sources.preview",
     "tenants.put_budgets",
     "api_keys.create",
     "event_types.put",

@@ -52,7 +52,6 @@ pub struct EventTypeBody {
     #[schema(examples("order"))]
     entity: Option<String>,
     /// What happened to the entity; `null` if the last word names no operation.
-    #[schema(inline)]
     operation: Option<Operation>,
     /// The tables that make events of the type; empty for a type that is only published.
     #[schema(examples(json!(["shop"])))]

@@ -36,7 +36,6 @@ pub struct FailureBody {
     #[schema(value_type = Object, examples(json!({"pk": "ORG#acme", "sk": "ORDER#1"})))]
     keys: Map,
     /// What was done to the item.
-    #[schema(inline)]
     change: Option<ChangeKind>,
     /// When the change was committed.
     #[schema(value_type = String, format = DateTime)]

@@ -88,7 +88,6 @@ pub struct OutcomeBody {
 pub struct EventPreview {
     #[schema(value_type = String, examples("order.created"))]
     event_type: EventType,
-    #[schema(inline)]
     operation: Operation,
     /// The tenant whose webhooks get it.
     #[schema(value_type = String, examples("acme"))]

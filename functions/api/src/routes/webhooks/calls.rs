@@ -28,7 +28,6 @@ pub struct CallBody {
     /// When it came.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    #[schema(inline)]
     outcome: CallOutcome,
     /// The status of the response.
     #[schema(examples(401))]
@@ -79,7 +78,7 @@ pub struct CallQuery {
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
     /// Only calls that ended like this.
-    #[param(value_type = CallOutcome, required = false, inline)]
+    #[param(value_type = CallOutcome, required = false)]
     outcome: Option<CallOutcome>,
 }
 
