@@ -96,8 +96,8 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     assert_eq!(status, 201, "{first}");
     let _ = proxy.calls();
     let path = |rest: &str| format!("/webhooks/{}{rest}", first["id"].as_str().unwrap());
-    let slack = json!({"channel": {"type": "slack", "url": "https://example.com/"}});
-    let (status, _, notice) = api.call(Method::POST, "/notices", &slack).await;
+    let channel = json!({"channel": {"type": "slack", "url": "https://example.com/"}});
+    let (status, _, notice) = api.call(Method::POST, "/notices", &channel).await;
     assert_eq!(status, 201, "{notice}");
     assert_eq!(proxy.calls(), ["UpdateItem", "BatchGetItem", "TransactWriteItems"]);
     let notice = format!("/notices/{}", notice["id"].as_str().unwrap());

@@ -73,19 +73,19 @@ async fn an_address_is_told_after_it_was_confirmed() {
 async fn slack_and_teams_are_told_once_what_a_webhook_did_not_get() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
-    let (slack, teams) = (Receiver::accepting().await, Receiver::accepting().await);
+    let (on_slack, teams) = (Receiver::accepting().await, Receiver::accepting().await);
     let broken = Receiver::start(|_| Answer::Status(500)).await;
     let webhook =
         tenant.webhook(&broken.url, json!({"name": "to *the* ERP", "retry_policy": {"maxAttempts": 1}})).await;
     let other = Receiver::accepting().await;
     let another = tenant.webhook(&other.url, json!({"event_types": []})).await;
-    notice(&tenant, json!({"channel": {"type": "slack", "url": slack.url}})).await;
+    notice(&tenant, json!({"channel": {"type": "slack", "url": on_slack.url}})).await;
     let one = json!({"channel": {"type": "teams", "url": teams.url}, "webhook_ids": [another["id"]]});
     notice(&tenant, one).await;
     for item in ["i1", "i2", "i3"] {
         tenant.put(item, &[]).await;
     }
-    let message = slack.wait_for(1).await.remove(0);
+    let message = on_slack.wait_for(1).await.remove(0);
     let text = message.json()["text"].as_str().unwrap().to_owned();
     assert!(text.starts_with("Webhook \"to *the* ERP\" did not get an event\n"), "{text}");
     assert!(text.contains("Last status: 500") && text.contains("Event type: item.created"), "{text}");
@@ -100,7 +100,7 @@ async fn slack_and_teams_are_told_once_what_a_webhook_did_not_get() {
     tenant.call(Method::POST, &path(&another, "/pause"), None).await;
     let card = teams.wait_for(1).await.remove(0).json();
     assert_eq!(card["attachments"][0]["contentType"], "application/vnd.microsoft.card.adaptive");
-    let messages = slack.wait_for(2).await;
+    let messages = on_slack.wait_for(2).await;
     assert!(messages[1].json()["text"].as_str().unwrap().contains("is paused"), "{:?}", messages[1].json());
     assert_eq!(teams.received().len(), 1);
 }
@@ -125,8 +125,8 @@ async fn a_topic_is_told() {
 async fn a_notice_is_read_changed_and_deleted_by_its_tenant_alone() {
     let stack = Stack::connect().await;
     let (tenant, stranger) = (stack.tenant(), stack.tenant());
-    let slack = Receiver::start(|_| Answer::Status(404)).await;
-    let own = notice(&tenant, json!({"channel": {"type": "slack", "url": slack.url}, "name": "on-call"})).await;
+    let on_slack = Receiver::start(|_| Answer::Status(404)).await;
+    let own = notice(&tenant, json!({"channel": {"type": "slack", "url": on_slack.url}, "name": "on-call"})).await;
     let webhook = own["id"].as_str().unwrap().replace("ntc_", "whk_");
     for (caller, path, status) in [
         (&tenant, at(&own, ""), StatusCode::OK),
@@ -147,7 +147,7 @@ async fn a_notice_is_read_changed_and_deleted_by_its_tenant_alone() {
     let (_, read) = tenant.call(Method::GET, &at(&own, ""), None).await;
     assert_eq!((&read["last_delivery_status"], &read["version"]), (&json!("refused"), &json!(1)), "{read}");
 
-    let teams = json!({"channel": {"type": "teams", "url": slack.url}, "enabled": false});
+    let teams = json!({"channel": {"type": "teams", "url": on_slack.url}, "enabled": false});
     let (status, changed) = tenant.call(Method::PATCH, &at(&own, ""), Some(&teams)).await;
     assert_eq!(
         (status, &changed["channel"]["type"], &changed["name"]),

@@ -60,5 +60,6 @@ async fn update(
         }
         Ok(Write::Webhook)
     });
-    record.await
+    // On the heap, because the future is large.
+    Box::pin(record).await
 }

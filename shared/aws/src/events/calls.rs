@@ -8,6 +8,7 @@ use domain::inbound::log::{CallOutcome, LoggedCall};
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 
 use super::Events;
 use crate::StoreError;
@@ -95,7 +96,7 @@ impl Events {
     ) -> Result<CallPage, StoreError> {
         let each = outcomes.iter().map(|outcome| self.calls_of(pk(webhook, *outcome), after, limit + 1, now));
         let mut calls: Vec<LoggedCall> = try_join_all(each).await?.into_iter().flatten().collect();
-        calls.sort_by(|one, other| other.id.cmp(&one.id));
+        calls.sort_by_key(|call| Reverse(call.id));
         let more = calls.len() > limit;
         calls.truncate(limit);
         Ok(CallPage { calls, more })

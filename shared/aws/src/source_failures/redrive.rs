@@ -31,7 +31,7 @@ const MAX_RECORDS: usize = 2_000;
 const MAX_INLINE: usize = 100 * 1024;
 
 /// How long a received message is hidden from others.
-const HIDDEN: Duration = Duration::from_secs(60);
+const HIDDEN: Duration = Duration::from_mins(1);
 
 /// How long the item is kept. Fan-out reads it from the stream, within a day.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -143,20 +143,19 @@ impl SourceFailures {
         let FailureMessage { table: named, id, failures, record, record_ref, .. } = message;
         let stored = record_ref.map(Cow::into_owned);
         // Messages of earlier versions do not name the table, and their record does.
-        let (of, row) = match (named, id) {
-            (Some(named), id) => (named.into_owned(), id),
-            (None, _) => {
-                let read = match (&stored, record) {
-                    (Some(stored), _) => match self.bodies.text(&Body::Stored(stored.clone()), now).await {
-                        Ok(text) => Outline::read(&text),
-                        Err(StoreError::Missing { .. }) => None,
-                        Err(error) => return Err(error),
-                    },
-                    (None, Some(record)) => Outline::read(record.get()),
-                    (None, None) => None,
-                };
-                read.map_or_else(|| (String::new(), None), |outline| (outline.table, None))
-            }
+        let (of, row) = if let Some(named) = named {
+            (named.into_owned(), id)
+        } else {
+            let read = match (&stored, record) {
+                (Some(stored), _) => match self.bodies.text(&Body::Stored(stored.clone()), now).await {
+                    Ok(text) => Outline::read(&text),
+                    Err(StoreError::Missing { .. }) => None,
+                    Err(error) => return Err(error),
+                },
+                (None, Some(record)) => Outline::read(record.get()),
+                (None, None) => None,
+            };
+            (read.map(|outline| outline.table).unwrap_or_default(), None)
         };
         if of != table {
             return Ok(None);

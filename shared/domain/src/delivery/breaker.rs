@@ -214,6 +214,7 @@ pub fn after_look(breaker: &Breaker, found: bool, now: Timestamp) -> Breaker {
 }
 
 /// What an invocation observed of a webhook's receiver.
+#[expect(clippy::struct_excessive_bools, reason = "each is observed independently of the others")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observation {
     /// The verdict of the probe, if this invocation sent it.

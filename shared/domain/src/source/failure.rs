@@ -156,16 +156,8 @@ impl Outline {
         let Self { table, change, committed_at, keys, failures, .. } = self;
         let failures = failures.saturating_add(1);
         let reason = clip(reason, MAX_REASON);
-        (!table.is_empty()).then(|| SourceFailure {
-            id,
-            table,
-            reason,
-            keys,
-            change,
-            committed_at,
-            failed_at,
-            failures,
-        })
+        let failure = SourceFailure { id, table, reason, keys, change, committed_at, failed_at, failures };
+        (!failure.table.is_empty()).then_some(failure)
     }
 }
 
