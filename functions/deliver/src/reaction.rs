@@ -29,7 +29,7 @@ pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool, boo
             continue;
         }
         seen.attempts += 1;
-        seen.succeeded |= matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted);
+        seen.answered += usize::from(matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted));
         seen.status = outcome.status;
         seen.gone |= outcome.verdict == Verdict::Gone;
         seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();

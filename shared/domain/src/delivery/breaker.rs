@@ -221,8 +221,8 @@ pub struct Observation {
     pub probe: Option<Verdict>,
     /// How many attempts were not tests.
     pub attempts: usize,
-    /// Whether an attempt that was not a test showed that the receiver is up.
-    pub succeeded: bool,
+    /// How many of these showed that the receiver is up.
+    pub answered: usize,
     /// Whether a test succeeded: it shows as well as a probe that the receiver is up.
     pub tested: bool,
     /// The status of the last response to an attempt that was not a test.
@@ -303,7 +303,7 @@ pub fn react(
     }
     match is_failing(webhook, statistics) {
         true if !reported => reactions.push(Reaction::ReportFailing),
-        false if reported && seen.succeeded && !is_open => reactions.push(Reaction::ReportRecovered),
+        false if reported && seen.answered > 0 && !is_open => reactions.push(Reaction::ReportRecovered),
         true | false => {}
     }
     if webhook.pause.is_none() && pauses(webhook, statistics, now) {

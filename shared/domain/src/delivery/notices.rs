@@ -101,6 +101,7 @@ pub fn webhook_event(happening: LifecycleEvent, webhook: &Webhook) -> Option<Eve
 /// Returns the event that deliveries of a webhook fail, and what to do. `status` is that of the last response.
 ///
 /// Its id is derived from the first failure, and the write that publishes it happens once for each series of failures.
+/// `None` for a notice: two broken notices could report each other forever.
 #[must_use]
 pub fn failing_event(webhook: &Webhook, statistics: &Statistics, status: Option<u16>, now: Timestamp) -> Option<Event> {
     let since = statistics.failing_since.unwrap_or(now);
@@ -135,6 +136,9 @@ fn health_event(
     now: Timestamp,
     data: &[(&str, Value)],
 ) -> Option<Event> {
+    if webhook.notice.is_some() {
+        return None;
+    }
     let id = webhook.id.to_string();
     let mut all = vec![("webhook_id", text(&id)), ("name", text(&webhook.settings.name))];
     all.extend_from_slice(data);
@@ -231,6 +235,7 @@ fn number<N: ToString + Copy>(number: N) -> Value {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
     use crate::attempt::outcome::Verdict;
@@ -268,6 +273,19 @@ mod tests {
             recovered_event(&webhook(), at, at),
         ];
         insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap());
+    }
+
+    #[test]
+    fn no_notice_is_reported() {
+        let notice = json!({"channel": {"type": "slack"}});
+        let notice = Webhook { notice: Some(serde_json::from_value(notice).unwrap()), ..webhook() };
+        let (statistics, at) = (Statistics::default(), Timestamp::UNIX_EPOCH);
+        let reported = [
+            webhook_event(LifecycleEvent::Paused, &notice),
+            failing_event(&notice, &statistics, None, at),
+            recovered_event(&notice, at, at),
+        ];
+        assert_eq!(reported, [None, None, None]);
     }
 
     #[rstest]

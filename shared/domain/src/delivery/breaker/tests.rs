@@ -30,7 +30,7 @@ fn reported(state: BreakerState) -> Breaker {
 
 /// What an invocation sees whose attempt arrives.
 fn success() -> Observation {
-    Observation { succeeded: true, ..observation() }
+    Observation { answered: 1, ..observation() }
 }
 
 /// What an invocation sees that makes an attempt.
