@@ -62,7 +62,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))
-        .routes(routes!(all_deliveries::list))
+        .routes(routes!(all_deliveries::find))
         .routes(routes!(calls::calls))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))

@@ -61,7 +61,7 @@ impl From<Event> for EventWithoutDelivery {
 /// application sees the deliveries of its own webhooks.
 #[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(AllDeliveriesQuery),
     responses((status = 200, description = "A page", body = AllDeliveriesList)))]
-pub(super) async fn list(
+pub(super) async fn find(
     State(app): State<Arc<App>>,
     admin: Admin,
     Query(query): Query<AllDeliveriesQuery>,

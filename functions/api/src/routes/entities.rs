@@ -16,7 +16,7 @@ use crate::problem::Problem;
 
 /// A kind of entity.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Entity)]
+#[schema(as = EntityKind)]
 pub struct EntityBody {
     /// The first word of its event types.
     #[schema(examples("order"))]

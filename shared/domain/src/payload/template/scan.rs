@@ -164,7 +164,7 @@ impl Scanner {
                     level.operand.is_named_next = true;
                 }
             }
-            Token::Ident("is") => {
+            Token::Ident("is") if self.operand().is_some_and(|operand| operand.tokens > 0) => {
                 self.part(start, end, true);
                 self.set_test(Test::Is);
             }
