@@ -77,10 +77,10 @@ pub(crate) async fn apply_reactions(
         };
         match done {
             Ok(()) => {
-                tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "the webhook was changed because of its receiver's answers")
+                tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "the webhook was changed because of its receiver's answers");
             }
             Err(error) => {
-                tracing::warn!(webhook.id = %id, ?reaction, %error, "the webhook was not changed although its receiver's answers ask for it; the next attempt tries again")
+                tracing::warn!(webhook.id = %id, ?reaction, %error, "the webhook was not changed although its receiver's answers ask for it; the next attempt tries again");
             }
         }
     }

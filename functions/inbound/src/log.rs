@@ -83,7 +83,7 @@ pub(crate) async fn note(
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "a call is missing in the webhook's statistics"),
         Err(_) => {
-            tracing::warn!("a call may be missing in the webhook's statistics: the Registry did not answer in time")
+            tracing::warn!("a call may be missing in the webhook's statistics: the Registry did not answer in time");
         }
     }
 }

@@ -139,7 +139,7 @@ async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Sw
             }
             Ok(LineResult::Taken) => swept.taken += 1,
             Err(error) => {
-                tracing::warn!(webhook.id = %webhook, %error, "deliveries that wait for a free slot of this webhook's receiver were not sent; a later sweep sends them")
+                tracing::warn!(webhook.id = %webhook, %error, "deliveries that wait for a free slot of this webhook's receiver were not sent; a later sweep sends them");
             }
         }
     }

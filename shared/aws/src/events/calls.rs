@@ -1,6 +1,8 @@
 //! The log of inbound webhooks' calls. The rows of each outcome have a partition of their own, so that a flood of
 //! refused calls does not bury the accepted ones.
 
+use std::cmp::Reverse;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::event::types::EventType;
 use domain::id::{CallId, EventId, WebhookId};
@@ -95,7 +97,7 @@ impl Events {
     ) -> Result<CallPage, StoreError> {
         let each = outcomes.iter().map(|outcome| self.calls_of(pk(webhook, *outcome), after, limit + 1, now));
         let mut calls: Vec<LoggedCall> = try_join_all(each).await?.into_iter().flatten().collect();
-        calls.sort_by(|one, other| other.id.cmp(&one.id));
+        calls.sort_by_key(|call| Reverse(call.id));
         let more = calls.len() > limit;
         calls.truncate(limit);
         Ok(CallPage { calls, more })

@@ -32,7 +32,7 @@ const MAX_RECORDS: usize = 2_000;
 const MAX_INLINE: usize = 100 * 1024;
 
 /// How long a received message is hidden from others.
-const HIDDEN: Duration = Duration::from_secs(60);
+const HIDDEN: Duration = Duration::from_mins(1);
 
 /// How long the item is kept. Fan-out reads it from the stream, within a day.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -149,21 +149,20 @@ impl SourceFailures {
         let FailureMessage { table: named, id, failures, record, record_ref, .. } = message;
         let stored = record_ref.map(Cow::into_owned);
         // Messages of earlier versions do not name the table, and their record does.
-        let (of, id) = match (named, id) {
-            (Some(named), Some(id)) => (named.into_owned(), id),
-            (_, None) | (None, _) => {
-                let read = match (&stored, record) {
-                    (Some(stored), _) => match self.bodies.text(&Body::Stored(stored.clone()), now).await {
-                        Ok(text) => Outline::read(&text),
-                        Err(StoreError::Missing { .. }) => None,
-                        Err(error) => return Err(error),
-                    },
-                    (None, Some(record)) => Outline::read(record.get()),
-                    (None, None) => None,
-                };
-                let Some(outline) = read else { return Ok(None) };
-                (outline.table.clone(), outline.id())
-            }
+        let (of, id) = if let (Some(named), Some(id)) = (named, id) {
+            (named.into_owned(), id)
+        } else {
+            let read = match (&stored, record) {
+                (Some(stored), _) => match self.bodies.text(&Body::Stored(stored.clone()), now).await {
+                    Ok(text) => Outline::read(&text),
+                    Err(StoreError::Missing { .. }) => None,
+                    Err(error) => return Err(error),
+                },
+                (None, Some(record)) => Outline::read(record.get()),
+                (None, None) => None,
+            };
+            let Some(outline) = read else { return Ok(None) };
+            (outline.table.clone(), outline.id())
         };
         if of != table {
             return Ok(None);

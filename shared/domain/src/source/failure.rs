@@ -156,7 +156,7 @@ impl Outline {
         let Self { table, change, committed_at, keys, failures, .. } = self;
         let failures = failures.saturating_add(1);
         let reason = clip(reason, MAX_REASON);
-        (!table.is_empty()).then(|| SourceFailure {
+        (!table.is_empty()).then_some(SourceFailure {
             id,
             table,
             reason,
