@@ -1,6 +1,8 @@
 //! The log of inbound webhooks' calls. The rows of each outcome have a partition of their own, so that a flood of
 //! refused calls does not bury the accepted ones.
 
+use std::cmp::Reverse;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::event::types::EventType;
 use domain::id::{CallId, EventId, WebhookId};
@@ -8,7 +10,6 @@ use domain::inbound::log::{CallOutcome, LoggedCall};
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
 
 use super::Events;
 use crate::StoreError;

@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update};
-use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe, rare_look};
+use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ pub(crate) fn draining(table: &str, webhook: &Webhook, now: Timestamp) -> Result
 }
 
 /// Returns the write that notes that failures since `since` are reported; unless failures have been reported already. It
-/// is part of the transaction that publishes the report. The row enters the lane, where operators find it.
+/// is part of the transaction that publishes the report.
 pub(crate) fn failing(
     table: &str,
     webhook: &Webhook,
@@ -72,7 +72,7 @@ pub(crate) fn failing(
         .set_key(Some(breaker_key(webhook.id)))
         .update_expression(
             "SET kind = :kind, webhook = :webhook, tenant = :tenant, failing_since = :failing, since = if_not_exists(since, :now), \
-             breaker_state = if_not_exists(breaker_state, :closed), lane = :lane, lane_at = if_not_exists(lane_at, :look)",
+             breaker_state = if_not_exists(breaker_state, :closed)",
         )
         .condition_expression("attribute_not_exists(failing_since)")
         .expression_attribute_values(":kind", text(KIND))
@@ -80,9 +80,7 @@ pub(crate) fn failing(
         .expression_attribute_values(":tenant", text(webhook.tenant.as_str()))
         .expression_attribute_values(":failing", number(since.as_millisecond()))
         .expression_attribute_values(":closed", state(BreakerState::Closed))
-        .expression_attribute_values(":now", number(now.as_millisecond()))
-        .expression_attribute_values(":look", number(rare_look(now).as_millisecond()))
-        .expression_attribute_values(":lane", text(lane(webhook.id)));
+        .expression_attribute_values(":now", number(now.as_millisecond()));
     let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
     Ok(TransactWriteItem::builder().update(update).build())
 }

@@ -4,6 +4,7 @@
 //! like every other record: if fan-out is interrupted it is read again, and if it fails again it is a new message.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -66,13 +67,15 @@ pub struct Redriven {
 /// A message of the table.
 struct Found {
     item: Item,
-    row: Option<FailureId>,
+    id: FailureId,
+    /// How often the record has failed.
+    failures: u32,
     receipt: Receipt,
 }
 
 impl SourceFailures {
-    /// Sends records of a table in the queue to fan-out again, until the queue has no more, many were sent or `until`
-    /// is reached. Their rows leave the list, and the total starts again.
+    /// Sends records of a table in the queue to fan-out again, each once, until the queue has no more, many were sent or
+    /// `until` is reached. Their rows leave the list, and the total starts again.
     ///
     /// A message is deleted after its record was stored, so none is lost. If that fails, the message is received again
     /// and stored as the same item, of which fan-out reads only the first write.
@@ -101,7 +104,7 @@ impl SourceFailures {
         clock: &dyn Clock,
         others: &mut Vec<Receipt>,
     ) -> Result<Redriven, StoreError> {
-        let mut redriven = 0;
+        let (mut redriven, mut seen) = (0, HashMap::new());
         while redriven < MAX_RECORDS && clock.now() < until {
             let received = queue.receive_any(HIDDEN).await?;
             if received.is_empty() {
@@ -111,12 +114,15 @@ impl SourceFailures {
             let found = try_join_all(received.iter().map(|received| self.found(received, table, now))).await;
             let (mut items, mut rows, mut receipts) = (Vec::new(), Vec::new(), Vec::new());
             for (found, received) in found?.into_iter().zip(received) {
-                let Some(Found { item, row, receipt }) = found else {
+                // A record that was sent a moment ago and failed again would be sent again without end.
+                let is_new = |found: &Found| seen.get(&found.id).is_none_or(|failures| found.failures <= *failures);
+                let Some(Found { item, id, failures, receipt }) = found.filter(is_new) else {
                     others.push(received.receipt);
                     continue;
                 };
+                seen.insert(id, failures);
                 items.push(item);
-                rows.extend(row.map(|row| key(&pk(table), &sk(row))));
+                rows.push(key(&pk(table), &sk(id)));
                 receipts.push(receipt);
             }
             if items.is_empty() {
@@ -143,7 +149,7 @@ impl SourceFailures {
         let FailureMessage { table: named, id, failures, record, record_ref, .. } = message;
         let stored = record_ref.map(Cow::into_owned);
         // Messages of earlier versions do not name the table, and their record does.
-        let (of, row) = if let Some(named) = named {
+        let (of, id) = if let (Some(named), Some(id)) = (named, id) {
             (named.into_owned(), id)
         } else {
             let read = match (&stored, record) {
@@ -155,7 +161,8 @@ impl SourceFailures {
                 (None, Some(record)) => Outline::read(record.get()),
                 (None, None) => None,
             };
-            (read.map(|outline| outline.table).unwrap_or_default(), None)
+            let Some(outline) = read else { return Ok(None) };
+            (outline.table.clone(), outline.id())
         };
         if of != table {
             return Ok(None);
@@ -179,7 +186,7 @@ impl SourceFailures {
             record_ref,
             expires_at: (now + KEPT).as_second(),
         })?;
-        Ok(Some(Found { item, row, receipt: received.receipt.clone() }))
+        Ok(Some(Found { item, id, failures, receipt: received.receipt.clone() }))
     }
 }
 

@@ -182,12 +182,6 @@ pub fn next_look(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     LATE_CHECKS.into_iter().map(|after| since + after).find(|at| *at > now)
 }
 
-/// Returns when the sweep looks next at a breaker that needs no look.
-#[must_use]
-pub fn rare_look(now: Timestamp) -> Timestamp {
-    after(now, LONGEST_IDLE)
-}
-
 /// Returns a breaker after the sweep has looked for parked deliveries. `breaker` is as it was when the sweep moved its
 /// next look to the next run.
 ///
@@ -204,17 +198,13 @@ pub fn after_look(breaker: &Breaker, found: bool, now: Timestamp) -> Breaker {
         }
         BreakerState::Closed | BreakerState::Draining if found => *breaker,
         BreakerState::Closed | BreakerState::Draining => {
-            // One that is failing stays in the lane, where operators find it.
-            let rarely = breaker.failing_since.map(|_| rare_look(now));
-            let look_at = next_look(breaker.since, now).or(rarely);
-            let look_at = look_at.map(|at| breaker.look_at.map_or(at, |moved| at.max(moved)));
+            let look_at = next_look(breaker.since, now).map(|at| breaker.look_at.map_or(at, |moved| at.max(moved)));
             Breaker { state: BreakerState::Closed, look_at, ..*breaker }
         }
     }
 }
 
 /// What an invocation observed of a webhook's receiver.
-#[expect(clippy::struct_excessive_bools, reason = "each is observed independently of the others")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observation {
     /// The verdict of the probe, if this invocation sent it.

@@ -155,13 +155,6 @@ fn a_breaker_is_closed_once_nothing_is_parked(
     assert_eq!(after_look(&closed, found, then), Breaker { state: BreakerState::Closed, ..expected });
 }
 
-#[test]
-fn a_failing_breaker_stays_where_operators_find_it() {
-    let then = now() + seconds(86_401);
-    let moved = Breaker { look_at: Some(then + RUN), ..reported(BreakerState::Closed) };
-    assert_eq!(after_look(&moved, false, then).look_at, Some(then + seconds(86_400)));
-}
-
 #[rstest]
 #[case::not_due_yet(-30, false, 120)]
 #[case::just_due(0, false, 120)]
