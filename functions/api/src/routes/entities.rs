@@ -46,6 +46,7 @@ impl From<EntityKind> for EntityBody {
 
 /// A list of kinds of entities.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EntityKindList)]
 pub struct EntityList {
     /// By entity and table.
     data: Vec<EntityBody>,
