@@ -1,6 +1,6 @@
 //! `/notices`: who is notified of what happens to the tenant's webhooks. For an admin of the tenant.
 //!
-//! The use cases are in [`notices`](crate::notices).
+//! The use cases are in [`crate::notices`].
 
 use std::sync::Arc;
 
