@@ -8,7 +8,6 @@ use aws::StoreError;
 use aws::queue::Outgoing;
 use aws::registry::WebhookRecord;
 use domain::access::rate::{Rate, RateKey};
-use domain::attempt::outcome::Verdict;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::notice_text::{CONFIRMATION, Facts, TEST};
 use domain::delivery::{Delivery, State};
@@ -32,6 +31,10 @@ use crate::idempotency::FirstTry;
 use crate::problem::Problem;
 use crate::read::read;
 
+mod representation;
+
+pub(crate) use representation::NoticeBody;
+
 /// How many times a change is tried if other requests change the notice concurrently.
 const ROUNDS: usize = 5;
 
@@ -42,55 +45,6 @@ const TESTS: Rate = Rate { limit: NonZeroU32::new(20).unwrap(), window_seconds: 
 /// How long a test waits for its outcome, and how often the ledger is read.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
-
-/// A notice: who is notified of which events.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Notice)]
-pub(crate) struct NoticeBody {
-    /// `ntc_` and a ULID.
-    #[schema(value_type = String, examples("ntc_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"))]
-    pub(crate) id: NoticeId,
-    #[serde(flatten)]
-    settings: NoticeSettings,
-    /// The addresses of an e-mail channel.
-    recipients: Vec<RecipientBody>,
-    /// Whether it is sent: enabled, not paused, and, for e-mail, confirmed by at least one address.
-    is_active: bool,
-    /// When it was paused because it could not be sent.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    paused_at: Option<Timestamp>,
-    /// When it was last sent or tried.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_delivery_at: Option<Timestamp>,
-    /// The outcome of that.
-    last_delivery_status: Option<Verdict>,
-    /// The last error.
-    last_error: Option<String>,
-    /// How often it could not be sent since it last could.
-    consecutive_failures: u64,
-    /// Version, increased by every change; used as the `ETag`.
-    pub(crate) version: u64,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    created_by: String,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-    updated_by: String,
-}
-
-/// An address of a notice.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = NoticeRecipient)]
-pub(crate) struct RecipientBody {
-    #[schema(examples("ops@example.com"))]
-    address: String,
-    /// When its code was sent last.
-    #[schema(value_type = String, format = DateTime)]
-    asked_at: Timestamp,
-    /// When it was confirmed. Until then it gets no notices.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    confirmed_at: Option<Timestamp>,
-}
 
 /// The outcome of a test.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,28 +71,7 @@ impl Found {
     }
 
     fn body(self) -> NoticeBody {
-        let Self { webhook, notice, statistics } = self;
-        let recipients = notice.recipients.iter().cloned().map(|recipient| RecipientBody {
-            address: recipient.address,
-            asked_at: recipient.asked_at,
-            confirmed_at: recipient.confirmed_at,
-        });
-        NoticeBody {
-            id: webhook.id.into(),
-            recipients: recipients.collect(),
-            is_active: webhook.is_active() && notice.reaches_people(),
-            settings: NoticeSettings::of(&webhook.settings, &notice),
-            paused_at: webhook.pause.map(|pause| pause.at),
-            last_delivery_at: statistics.last_delivery_at,
-            last_delivery_status: statistics.last_delivery_status,
-            last_error: statistics.last_error,
-            consecutive_failures: statistics.consecutive_failures,
-            version: webhook.audit.version,
-            created_at: webhook.audit.created_at,
-            created_by: webhook.audit.created_by,
-            updated_at: webhook.audit.updated_at,
-            updated_by: webhook.audit.updated_by,
-        }
+        NoticeBody::new(self.webhook, &self.notice, self.statistics)
     }
 }
 
