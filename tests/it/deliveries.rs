@@ -10,6 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Receiver, Stack, Tenant, eventually, path, unique};
 
+use crate::breaker::time_passes;
+
 /// Nothing is attempted twice.
 fn once() -> Value {
     json!({"headers": {"X-Team": "erp"}, "retry_policy": {"maxAttempts": 1, "timeoutMs": 1000}})
@@ -444,10 +446,11 @@ async fn a_wrong_filter_of_all_deliveries_is_named() {
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn statistics_count_the_deliveries_that_have_not_arrived() {
-    let tenant = Stack::connect().await.tenant();
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
     let failing = Receiver::start(|_| Answer::Status(500)).await;
-    let webhook =
-        tenant.webhook(&failing.url, json!({"retry_policy": {"maxAttempts": 2}, "event_types": ["order.*"]})).await;
+    let twice = json!({"maxAttempts": 2, "backoff": "fixed", "scheduleSeconds": [8]});
+    let webhook = tenant.webhook(&failing.url, json!({"retry_policy": twice, "event_types": ["order.*"]})).await;
     publish(&tenant, "order.paid", "1").await;
     tenant.delivery(&webhook, "retrying").await;
     let states = async || {
@@ -466,6 +469,7 @@ async fn statistics_count_the_deliveries_that_have_not_arrived() {
     tenant.delivery(&webhook, "parked").await;
     assert_eq!(states().await, with("parked"));
     tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
+    time_passes(&stack, &webhook).await;
     tenant.delivery(&webhook, "exhausted").await;
     let exhausted = with("exhausted");
     eventually("a dead letter", async || (states().await == exhausted).then_some(())).await;
