@@ -21,6 +21,7 @@ use utoipa_swagger_ui::{Config, serve};
 use crate::cacheable::cacheable;
 use crate::idempotency::READ_ONLY_POSTS;
 use crate::problem::{Fault, Problem, ProblemBody};
+use crate::registration::health::HealthBody;
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
 
@@ -56,7 +57,7 @@ mod schemas;
         (name = "Contract", description = "This document, and a page that shows it. No token is needed."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, NewWebhookOnly, Settings, public_paths::Taken)),
+    components(schemas(ProblemBody, Fault, HealthBody, NewWebhookOnly, Settings, public_paths::Taken)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;

@@ -67,6 +67,16 @@ fn every_operation_has_a_name_of_its_own() {
 }
 
 #[test]
+fn every_reference_leads_to_a_component() {
+    let document = document();
+    let lost = faults(&document, |_, value| {
+        let reference = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+        reference.is_some_and(|pointer| document.pointer(pointer).is_none())
+    });
+    assert_eq!(lost, [""; 0], "name the type in `components` of openapi.rs");
+}
+
+#[test]
 fn an_enum_is_a_schema_with_a_name() {
     let document = document();
     let inline = faults(&document, |pointer, value| {

@@ -29,7 +29,7 @@ pub(crate) struct HealthBody {
     /// them. `open`: they are parked, because the receiver is down. `probing`: one of them is being sent to find out
     /// whether it still is. `draining`: they are sent again, parked ones too. `paused`: they are parked until the webhook
     /// is resumed, or until a probe succeeds if failures paused it.
-    #[schema(inline, examples("open"))]
+    #[schema(examples("open"))]
     state: HealthState,
     /// Since when. `null` if `state` is `ok`.
     #[schema(value_type = Option<String>, format = DateTime)]
