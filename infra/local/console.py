@@ -33,7 +33,7 @@ def check_console(stack: Stack) -> None:
         "admin": token(tenant, ["ADMIN"]),
         "both": token(tenant, ["ADMIN", "OPERATOR"]),
         "operator": token(None, ["OPERATOR"]),
-        "nobody": token(tenant, ["USER"]),
+        "withoutRole": token(tenant, ["USER"]),
         "viewer": token(tenant, ["VIEWER"]),
         "other": token(f"{tenant}-other", ["ADMIN"]),
     }

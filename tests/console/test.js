@@ -8,7 +8,7 @@ import { axe, fits, launch, picture, settled, VIEWS } from "./browser.js";
 import { PAYLOADS } from "./payloads.js";
 
 const settings = JSON.parse(await text(process.stdin));
-const { url, admin, operator, nobody, pictures } = settings;
+const { url, admin, operator, withoutRole, pictures } = settings;
 const { browser, faults, open, signedIn, visit } = await launch(settings);
 
 // A receiver whose answers the tests change; it remembers what arrived.
@@ -150,7 +150,7 @@ const tests = {
     await page.getByText(secret).waitFor({ state: "detached" });
     await link(page, "Send a test").first().click();
     await button(page, "Send a test").click();
-    await shows(page, "The receiver took it");
+    await shows(page, "The receiver accepted it");
     const [test] = receiver.arrived.filter(({ path }) => path === "/first");
     assert.equal(test.headers["x-team"], "orders");
     assert.equal(test.headers["webhook-test"], "true");
@@ -234,7 +234,7 @@ const tests = {
     await page.context().close();
   },
 
-  async "a receiver fails, is paused, is mended and gets what waited"() {
+  async "a receiver fails, is paused, works again and gets what waited"() {
     receiver["/shipping"] = [503, "deploying"];
     const retry_policy = { maxAttempts: 8, backoff: "fixed", scheduleSeconds: [1] };
     const { id } = await api("POST", "/webhooks", {
@@ -255,11 +255,11 @@ const tests = {
     receiver["/shipping"] = [200, "thanks"];
     await visit(page, `webhooks/${id}/try`);
     await button(page, "Send a test").click();
-    await shows(page, "The receiver took it");
+    await shows(page, "The receiver accepted it");
     await visit(page, `webhooks/${id}`);
     await button(page, "Resume").click({ timeout: 5_000 }).catch(() => null);
     await page.locator("tr", { hasText: "parcel.sent" }).getByText("Delivered").first().waitFor({ timeout: 150_000 });
-    await page.locator("h1 + .badge", { hasText: "Healthy" }).waitFor();
+    await page.locator("h1 + .badge", { hasText: "Healthy" }).waitFor({ timeout: 60_000 });
     await page.context().close();
   },
 
@@ -286,7 +286,7 @@ const tests = {
 
   async "a token without a role sees nothing, and another tenant's ids do not exist"() {
     const page = await open();
-    await page.goto(`${url}/console#token=${nobody}`);
+    await page.goto(`${url}/console#token=${withoutRole}`);
     await shows(page, "This token shows nothing here");
     assert.equal(await page.locator(".nav a").count(), 0);
     const other = await signedIn(settings.other);

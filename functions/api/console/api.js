@@ -51,6 +51,18 @@ export const query = (path, parameters) => {
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
 };
 
+// Returns all items of a list, up to about `most`.
+export const all = async (path, most) => {
+  const items = [];
+  let cursor = null;
+  do {
+    const page = await get(query(path, { limit: 100, cursor }));
+    items.push(...page.data);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < most);
+  return items;
+};
+
 // A key that makes a request run once, however often it is sent.
 export const once = () => ({ "idempotency-key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` });
 

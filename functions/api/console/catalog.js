@@ -1,21 +1,13 @@
 // The catalog of event types.
 
 import { html, useState } from "./vendor/vendor.js";
-import { get, query, useLoad } from "./api.js";
+import { all, get, useLoad } from "./api.js";
 import { writeJson } from "./exact.js";
 import { Card, Code, Empty, Facts, FullTime, Head, Loaded, Time } from "./parts.js";
 import { T } from "./texts.js";
 
-const allTypes = async () => {
-  const types = [];
-  let cursor = null;
-  do {
-    const page = await get(query("/event-types", { limit: 100, cursor }));
-    types.push(...page.data);
-    cursor = page.next_cursor;
-  } while (cursor && types.length < 2_000);
-  return types;
-};
+// Returns all event types, described ones and those that tables can make.
+export const allTypes = () => all("/event-types", 2_000);
 
 export const CatalogPage = () => {
   const state = useLoad(allTypes, []);

@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/vendor.js";
 import { parseJson, writeJson } from "./exact.js";
-import { Field, Icon } from "./parts.js";
+import { Icon } from "./parts.js";
 import { T } from "./texts.js";
 
 // A side of a transition is any JSON scalar; a word without quotes is a text, and an empty side matches any value.

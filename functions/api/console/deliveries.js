@@ -5,16 +5,9 @@ import { AgainDialog } from "./again.js";
 import { usePages } from "./api.js";
 import { milliseconds } from "./format.js";
 import { deliveryState, outcome } from "./health.js";
-import { Badge, Bones, Copy, Empty, Failure, More, Time } from "./parts.js";
+import { Badge, Bones, Empty, Failure, More, Time } from "./parts.js";
 import { may } from "./session.js";
 import { T } from "./texts.js";
-
-// The time of an event is in its id: the first ten characters of the ULID are milliseconds in base 32.
-const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-export const timeOf = (id) => {
-  const digits = id.split("_")[1]?.slice(0, 10) ?? "";
-  return new Date([...digits].reduce((time, char) => time * 32 + ALPHABET.indexOf(char), 0)).toISOString();
-};
 
 export const DeliveryTable = ({ items }) => html`<div class="table-wrap"><table class="cards">
   <thead>
@@ -43,11 +36,11 @@ export const DeliveryTable = ({ items }) => html`<div class="table-wrap"><table 
         </td>
         <td data-name=${T.deliveries.result}>
           ${last ? html`<span class="soft">${outcome(last)}</span>` : html`<span class="muted">–</span>`}
-          ${delivery.next_at && delivery.state === "retrying" && html`<span class="muted small"> · ${T.deliveries.next} <${Time} at=${delivery.next_at} /></span>`}
+          ${delivery.next_at && ["retrying", "parked"].includes(delivery.state) && html`<span class="muted small"> · ${T.deliveries.next} <${Time} at=${delivery.next_at} /></span>`}
         </td>
         <td data-name=${T.deliveries.attempts} class="end">${delivery.attempts.length}</td>
         <td data-name=${T.deliveries.duration} class="end">${last ? milliseconds(last.duration_ms) : "–"}</td>
-        <td data-name=${T.deliveries.at}><${Time} at=${last?.at ?? timeOf(delivery.event_id)} /></td>
+        <td data-name=${T.deliveries.at}><${Time} at=${last?.at ?? delivery.event_time} /></td>
       </tr>`;
     })}
   </tbody>

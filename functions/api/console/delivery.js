@@ -2,11 +2,10 @@
 
 import { html, useState } from "./vendor/vendor.js";
 import { call, get, once, useLoad } from "./api.js";
-import { timeOf } from "./deliveries.js";
-import { differences, parseJson, pretty, writeJson } from "./exact.js";
+import { differences, pretty, writeJson } from "./exact.js";
 import { exact, milliseconds } from "./format.js";
 import { deliveryState, isSuccess, outcome } from "./health.js";
-import { Badge, Bones, Button, Card, Code, Copy, Facts, Failure, FullTime, Head, Headers, Icon, Loaded, Note, Time, toast } from "./parts.js";
+import { Badge, Bones, Button, Card, Code, Copy, Facts, Failure, FullTime, Head, Headers, Loaded, Note, Time, toast } from "./parts.js";
 import { may } from "./session.js";
 import { T } from "./texts.js";
 
@@ -58,11 +57,11 @@ const Body = ({ delivery }) => {
   };
   if (!asked) {
     return html`<div class="row between">
-      <span class="small soft">${T.delivery.bodyHelp}</span><${Button} kind="small-button" onClick=${render}>${T.delivery.render}<//>
+      <span class="small soft">${T.delivery.bodyHelp}</span>${may.value.write && html`<${Button} kind="small-button" onClick=${render}>${T.delivery.render}<//>`}
     </div>`;
   }
   if (asked.problem) return html`<${Failure} error=${asked.problem} />`;
-  if (!asked.payload) return html`<span class="small soft">${asked.error ?? T.delivery.noBody}</span>`;
+  if (!asked.payload) return html`<span class="small soft">${asked.error ?? T.delivery.noPayload}</span>`;
   return html`<${Code} text=${pretty(asked.payload)} label=${T.delivery.body} />`;
 };
 
@@ -128,7 +127,7 @@ const Timeline = ({ delivery, picked, pick }) => html`<ol class="timeline">
     </li>`,
   )}
   ${delivery.next_at &&
-  html`<li class="next"><div class="card-note"><strong>${T.delivery.nextAttempt}</strong><div class="small soft"><${FullTime} at=${delivery.next_at} /></div></div></li>`}
+  html`<li class="next"><div class="card-note"><strong>${delivery.state === "parked" ? T.delivery.nextRelease : T.delivery.nextAttempt}</strong><div class="small soft"><${FullTime} at=${delivery.next_at} /></div></div></li>`}
 </ol>`;
 
 export const DeliveryPage = ({ webhook, id }) => {
@@ -161,7 +160,7 @@ export const DeliveryPage = ({ webhook, id }) => {
             [T.webhook.tabs.deliveries, `#/webhooks/${webhook}/deliveries`],
           ]}
           badge=${html`<${Badge} tone=${tone}>${word}<//>${delivery.test && html`<span class="tag">${T.deliveries.test}</span>`}`}
-          sub=${html`<span class="row"><${Copy} text=${delivery.id} /><${Copy} text=${delivery.event_id} /><${Time} at=${timeOf(delivery.event_id)} /></span>`}
+          sub=${html`<span class="row"><${Copy} text=${delivery.id} /><${Copy} text=${delivery.event_id} /><${Time} at=${delivery.event_time} /></span>`}
         >
           ${may.value.write && ordered && ["exhausted", "retrying"].includes(delivery.state) && html`<${Button} onClick=${skip}>${T.delivery.skip}<//>`}
           ${may.value.write && !delivery.test && html`<${Button} kind="primary" onClick=${send}>${T.delivery.sendAgain}<//>`}

@@ -1,8 +1,8 @@
 // The content filter: JSON with help, tried on the last events.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, get, query } from "./api.js";
-import { parseJson, writeJson } from "./exact.js";
+import { call, get } from "./api.js";
+
 import { Button, Failure, Field, Note } from "./parts.js";
 import { T } from "./texts.js";
 

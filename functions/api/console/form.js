@@ -1,7 +1,8 @@
 // The form that creates and changes webhooks. The server checks it; the page only keeps obvious mistakes from it.
 
 import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
-import { call, get, query, useLoad } from "./api.js";
+import { call, get, useLoad } from "./api.js";
+import { allTypes } from "./catalog.js";
 import { asSide, OperationsField, sideOf, TransitionsField } from "./conditions.js";
 import { parseJson, writeJson } from "./exact.js";
 import { FilterField } from "./filter.js";
@@ -259,7 +260,7 @@ export const FormPage = ({ webhook, onSaved }) => {
   const [error, setError] = useState(null);
   const [touched, setTouched] = useState({});
   const top = useRef(null);
-  const types = useLoad(async () => (await get(query("/event-types", { limit: 100 }))).data, []);
+  const types = useLoad(allTypes, []);
   const set = (changes) => {
     setForm((before) => ({ ...before, ...changes }));
     setTouched((before) => ({ ...before, ...Object.fromEntries(Object.keys(changes).map((name) => [name, true])) }));

@@ -2,18 +2,27 @@
 
 import { T } from "./texts.js";
 
+// For each `health.state` of the API: the filter of the list that finds it, and the tone.
+const HEALTH = {
+  ok: ["active", "good"],
+  failing: ["failing", "bad"],
+  open: ["failing", "bad"],
+  probing: ["failing", "warn"],
+  draining: ["active", "warn"],
+  paused: ["paused", "warn"],
+};
+
 export const stateOf = (webhook) => {
   const { states } = T.webhook;
   if (webhook.is_deleted) return { key: "deleted", tone: "", word: states.deleted };
-  if (webhook.pause_reason === "failures") return { key: "failing", tone: "bad", word: states.pausedByFailures };
-  if (webhook.paused_at) return { key: "paused", tone: "warn", word: states.paused };
   if (!webhook.enabled) return { key: "disabled", tone: "", word: webhook.url ? states.disabled : states.draft };
-  if (webhook.consecutive_failures > 0) {
-    return { key: "failing", tone: webhook.consecutive_failures > 2 ? "bad" : "warn", word: states.failing };
-  }
-  if (webhook.direction === "inbound") return { key: "active", tone: "good", word: states.listening };
-  if (!webhook.last_delivery_at) return { key: "active", tone: "", word: states.unused };
-  return { key: "active", tone: "good", word: states.healthy };
+  // An inbound webhook sends nothing, so it has no health.
+  if (!webhook.health) return { key: "active", tone: "good", word: states.listening };
+  const { state } = webhook.health;
+  if (webhook.pause_reason === "failures") return { key: "failing", tone: "bad", word: states.pausedByFailures };
+  if (state === "ok" && !webhook.last_delivery_at) return { key: "active", tone: "", word: states.unused };
+  const [key, tone] = HEALTH[state] ?? ["active", ""];
+  return { key, tone, word: states[state] ?? state };
 };
 
 const DELIVERY_TONES = {

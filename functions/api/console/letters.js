@@ -2,9 +2,9 @@
 
 import { html, useState } from "./vendor/vendor.js";
 import { call, once, useLoad, usePages } from "./api.js";
-import { count } from "./format.js";
+
 import { outcome } from "./health.js";
-import { Bones, Button, Card, Dialog, Empty, Failure, Field, Head, More, Note, Time } from "./parts.js";
+import { Bones, Button, Dialog, Empty, Failure, Field, Head, More, Time } from "./parts.js";
 import { may } from "./session.js";
 import { T } from "./texts.js";
 import { allWebhooks } from "./webhooks.js";

@@ -1,11 +1,12 @@
 // Trying a webhook: send a test event and see the answer, see what would be sent, and verify it.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, get, query, once, useLoad } from "./api.js";
+import { call, once, useLoad } from "./api.js";
+import { allTypes } from "./catalog.js";
 import { parseJson, pretty, writeJson } from "./exact.js";
 import { milliseconds } from "./format.js";
 import { isSuccess } from "./health.js";
-import { Badge, Button, Card, Code, Failure, Field, Headers, Note } from "./parts.js";
+import { Button, Card, Code, Failure, Field, Headers, Note } from "./parts.js";
 import { may } from "./session.js";
 import { examplesFor, loadExamples } from "./snippets.js";
 import { T } from "./texts.js";
@@ -28,12 +29,12 @@ const Answer = ({ delivery }) => {
 
 export const TryTab = ({ webhook }) => {
   const exact = webhook.event_types.filter((type) => !type.includes("*"));
-  const types = useLoad(() => get(query("/event-types", { limit: 100 })), []);
+  const types = useLoad(allTypes, []);
   const [type, setType] = useState(exact[0] ?? "");
   const [data, setData] = useState("");
   const [fault, setFault] = useState(null);
   const [result, setResult] = useState(null);
-  const catalog = types.data?.data ?? [];
+  const catalog = types.data ?? [];
   const known = [...new Set([...exact, ...catalog.map((one) => one.event_type)])];
   const example = catalog.find((one) => one.event_type === type)?.example;
   const sample = () => {

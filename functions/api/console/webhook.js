@@ -6,8 +6,8 @@ import { Attempts, Durations, hoursOf, sum } from "./charts.js";
 import { DeliveriesTab, DeliveryTable } from "./deliveries.js";
 import { count, exact, milliseconds, percent, span } from "./format.js";
 import { stateOf } from "./health.js";
-import { Badge, Bones, Button, Card, Code, Confirm, Copy, Dialog, Empty, Facts, Failure, Field, FullTime, Head, Headers, Loaded, Note, Tags, Time, toast } from "./parts.js";
-import { RetryTimeline } from "./retries.js";
+import { Badge, Bones, Button, Card, Code, Confirm, Copy, Dialog, Empty, Failure, Field, Head, Loaded, Note, toast } from "./parts.js";
+
 import { may } from "./session.js";
 import { SettingsOf } from "./settings.js";
 import { T } from "./texts.js";
@@ -40,10 +40,12 @@ const Rotate = ({ webhook, onClose, onDone }) => {
   <//>`;
 };
 
-// What is wrong with a webhook, and the button that mends it.
+// What is wrong with a webhook, and the button that fixes it.
 const Advice = ({ webhook, act }) => {
   const { advice } = T.webhook;
   const resume = may.value.write && html`<span><${Button} kind="small-button" onClick=${() => act("resume")}>${T.webhook.resume}<//></span>`;
+  const { state, since, next_probe_at: probe, parked } = webhook.health ?? {};
+  const waits = parked > 0 && html`<span>${advice.parked(parked >= 1_000 ? `${count(1_000)}+` : count(parked))}</span>`;
   if (webhook.is_deleted) {
     return html`<${Note} title=${advice.deleted(exact(webhook.deleted_at))}>
       ${may.value.write && html`<span><${Button} kind="small-button" onClick=${() => act("restore")}>${T.webhook.restore}<//></span>`}
@@ -51,10 +53,10 @@ const Advice = ({ webhook, act }) => {
   }
   if (webhook.pause_reason === "failures") {
     return html`<${Note} tone="bad" title=${advice.failed(webhook.consecutive_failures)}>
-      <span>${webhook.last_error}</span><span class="soft">${advice.failedHelp}</span>${resume}
+      <span>${webhook.last_error}</span>${waits}<span class="soft">${advice.failedHelp}</span>${resume}
     <//>`;
   }
-  if (webhook.paused_at) return html`<${Note} tone="warn" title=${advice.paused}><span class="soft">${advice.pausedHelp}</span>${resume}<//>`;
+  if (webhook.paused_at) return html`<${Note} tone="warn" title=${advice.paused}>${waits}<span class="soft">${advice.pausedHelp}</span>${resume}<//>`;
   if (!webhook.enabled && webhook.url) {
     return html`<${Note} title=${advice.disabled}>
       <span class="soft">${advice.disabledHelp}</span>
@@ -62,8 +64,15 @@ const Advice = ({ webhook, act }) => {
     <//>`;
   }
   if (!webhook.url) return html`<${Note} tone="warn" title=${advice.draft}><span class="soft">${advice.draftHelp}</span><//>`;
+  if (state === "open" || state === "probing") {
+    return html`<${Note} tone="bad" title=${advice.open(exact(since))}>
+      <span>${webhook.last_error}</span>${waits}
+      <span class="soft">${state === "probing" ? advice.probing : probe && advice.probe(exact(probe))}</span>${resume}
+    <//>`;
+  }
+  if (state === "draining") return html`<${Note} tone="warn" title=${advice.draining}>${waits}<//>`;
   if (webhook.consecutive_failures > 0) {
-    return html`<${Note} tone=${webhook.consecutive_failures > 2 ? "bad" : "warn"} title=${advice.failing(webhook.consecutive_failures)}>
+    return html`<${Note} tone=${state === "failing" ? "bad" : "warn"} title=${advice.failing(webhook.consecutive_failures)}>
       <span>${T.verdicts[webhook.last_delivery_status]?.title}${webhook.last_error ? ` · ${webhook.last_error}` : ""}</span>
       <span class="soft">${T.verdicts[webhook.last_delivery_status]?.help}</span>
       <span><a href=${`#/webhooks/${webhook.id}/deliveries?state=retrying,exhausted,parked`}>${advice.seeFailed}</a></span>
@@ -96,7 +105,7 @@ const OverviewTab = ({ webhook }) => {
           </div>`}`;
       }}
     <//>
-    <${Card}
+    ${webhook.direction !== "inbound" && html`<${Card}
       title=${T.webhook.latest}
       bare=${true}
       end=${html`<a class="button small-button" href=${`#/webhooks/${webhook.id}/deliveries`}>${T.webhook.seeAll}</a>`}
@@ -110,7 +119,7 @@ const OverviewTab = ({ webhook }) => {
             <p>${T.deliveries.empty}</p>
             ${may.value.write && html`<a class="button primary" href=${`#/webhooks/${webhook.id}/try`}>${T.webhook.sendTest}</a>`}
           <//>`)}
-    <//>`;
+    <//>`}`;
 };
 
 // A deleted webhook is found in the list only.

@@ -1,7 +1,7 @@
 // The list of webhooks.
 
 import { html, signal, useEffect, useRef, useState } from "./vendor/vendor.js";
-import { get, query, useLoad } from "./api.js";
+import { all, get, useLoad } from "./api.js";
 import { hoursOf, Spark, sum } from "./charts.js";
 import { percent } from "./format.js";
 import { stateOf } from "./health.js";
@@ -10,16 +10,7 @@ import { may } from "./session.js";
 import { T } from "./texts.js";
 
 // Returns all webhooks of the tenant.
-export const allWebhooks = async () => {
-  const webhooks = [];
-  let cursor = null;
-  do {
-    const page = await get(query("/webhooks", { limit: 100, cursor }));
-    webhooks.push(...page.data);
-    cursor = page.next_cursor;
-  } while (cursor && webhooks.length < 5_000);
-  return webhooks;
-};
+export const allWebhooks = () => all("/webhooks", 5_000);
 
 // The statistics of each webhook, asked for when its row is seen: four at once, because a tenant's rate is limited.
 const known = new Map();
