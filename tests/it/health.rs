@@ -85,8 +85,8 @@ async fn reported(tenant: &Tenant, event_type: &str, count: usize) -> Vec<Value>
 async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
     let tenant = Stack::connect().await.tenant();
     let (receiver, up) = down().await;
-    let told = Receiver::accepting().await;
-    tenant.webhook(&told.url, json!({"event_types": ["webhook.failing", "webhook.recovered"]})).await;
+    let notified = Receiver::accepting().await;
+    tenant.webhook(&notified.url, json!({"event_types": ["webhook.failing", "webhook.recovered"]})).await;
     let six = json!({"retry_policy": {"maxAttempts": 6, "baseMs": 100, "capMs": 1000}});
     let webhook = tenant.webhook(&receiver.url, six).await;
     tenant.put("i1", &[]).await;
@@ -95,7 +95,7 @@ async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
     let (_, statistics) = tenant.call(Method::GET, &path(&webhook, "/statistics"), None).await;
     assert_eq!((&failing["since"], &failing["next_probe_at"]), (&statistics["failing_since"], &Value::Null));
 
-    let report = told.wait_for(1).await.remove(0).json();
+    let report = notified.wait_for(1).await.remove(0).json();
     assert_eq!(report["eventType"], "webhook.failing");
     let said = &report["data"]["value"]["properties"];
     assert_eq!((&said["webhook_id"], &said["name"]), (&webhook["id"], &webhook["name"]));
@@ -107,7 +107,7 @@ async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
     tenant.put("i2", &[]).await;
     tenant.delivery(&webhook, "delivered").await;
     assert_eq!(health(&tenant, &webhook, "ok").await["since"], Value::Null);
-    let end = told.wait_for(2).await.remove(1).json();
+    let end = notified.wait_for(2).await.remove(1).json();
     assert_eq!(
         (&end["eventType"], &end["data"]["value"]["properties"]["since"]),
         (&json!("webhook.recovered"), &said["since"])

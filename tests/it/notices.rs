@@ -34,7 +34,7 @@ async fn mail(stack: &Stack, address: &str, number: usize) -> (String, String) {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn an_address_is_told_after_it_was_confirmed() {
+async fn an_address_is_notified_after_it_was_confirmed() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let address = format!("{}@example.com", tenant.name);
@@ -70,7 +70,7 @@ async fn an_address_is_told_after_it_was_confirmed() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn slack_and_teams_are_told_once_what_a_webhook_did_not_get() {
+async fn slack_and_teams_are_notified_once_what_a_webhook_did_not_get() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let (on_slack, teams) = (Receiver::accepting().await, Receiver::accepting().await);
@@ -107,7 +107,7 @@ async fn slack_and_teams_are_told_once_what_a_webhook_did_not_get() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn a_topic_is_told() {
+async fn a_topic_is_notified() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let own = notice(&tenant, json!({"channel": {"type": "sns", "topic_arn": TOPIC}, "name": tenant.name})).await;

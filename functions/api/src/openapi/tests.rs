@@ -99,7 +99,7 @@ fn an_object_has_properties_or_says_that_it_may_have_any() {
 }
 
 #[test]
-fn a_default_is_told_in_words() {
+fn a_default_is_described_in_words() {
     let set = faults(&document(), |pointer, value| {
         let is_schema = pointer.starts_with("/components/schemas/") && !pointer.ends_with("/properties");
         is_schema && value.is_object() && !value["default"].is_null()

@@ -15,8 +15,10 @@ use crate::App;
 /// as much as it counts.
 const MOST: usize = 1_000;
 
-/// Up to which number they are counted for each webhook of a list.
+/// Up to which number they are counted for each webhook of a list, if few of them have deliveries that may wait, and if
+/// many have: a list costs about as much as [`MOST`].
 const MOST_IN_LIST: usize = 100;
+const LEAST_IN_LIST: usize = 10;
 
 /// For how many webhooks of a list deliveries are counted at once.
 const CONCURRENCY: usize = 8;
@@ -37,7 +39,8 @@ pub(crate) struct HealthBody {
     /// When the next probe is due. It follows within a minute; if no delivery is parked, the next event is the probe.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_probe_at: Option<Timestamp>,
-    /// How many deliveries are parked, counted up to 1,000, and in lists up to 100. `null` if they could not be counted.
+    /// How many deliveries are parked, counted up to 1,000, and in lists up to 100, or fewer if
+    /// many webhooks of the list have some. `null` if they could not be counted.
     #[schema(value_type = Option<u32>, examples(41))]
     parked: Option<usize>,
     /// How many deliveries are held behind an earlier one of their entity, counted like `parked`. `null` if the webhook
@@ -53,8 +56,16 @@ pub(crate) async fn of(app: &App, record: &WebhookRecord) -> Option<HealthBody> 
 
 /// Returns the health of each webhook of a list, in the same order.
 pub(crate) async fn of_all(app: &App, records: &[WebhookRecord]) -> Vec<Option<HealthBody>> {
-    let all: Vec<_> = records.iter().map(|record| counted(app, record, MOST_IN_LIST)).collect();
+    let waiting = records.iter().filter(|record| may_wait(record)).count();
+    let most = (MOST / waiting.max(1)).clamp(LEAST_IN_LIST, MOST_IN_LIST);
+    let all: Vec<_> = records.iter().map(|record| counted(app, record, most)).collect();
     stream::iter(all).buffered(CONCURRENCY).collect().await
+}
+
+/// Returns whether deliveries of the webhook are counted.
+fn may_wait(record: &WebhookRecord) -> bool {
+    let WebhookRecord { webhook, breaker, .. } = record;
+    webhook.settings.ordering == Ordering::Entity || may_be_parked(webhook, breaker.as_ref())
 }
 
 async fn counted(app: &App, record: &WebhookRecord, most: usize) -> Option<HealthBody> {

@@ -86,7 +86,7 @@ impl Facts {
         let name = name
             .or_else(|| self.text("webhook_id"))
             .map_or_else(|| "a webhook".to_owned(), |name| format!("\"{}\"", clean(name)));
-        let (subject, happened, todo) = self.told(&name);
+        let (subject, happened, todo) = self.wording(&name);
         let mut lines = vec![happened, String::new()];
         lines.extend(self.details(about));
         if !todo.is_empty() {
@@ -101,7 +101,7 @@ impl Facts {
     }
 
     /// Returns the subject, what happened, and what to do.
-    fn told(&self, name: &str) -> (String, String, Vec<String>) {
+    fn wording(&self, name: &str) -> (String, String, Vec<String>) {
         let id = self.text("webhook_id").map_or_else(|| "{id}".to_owned(), clean);
         let mend = "What to do: read what the receiver answered, and fix the receiver. The failed attempts are at:";
         let look = vec![mend.to_owned(), format!("GET /api/v1/integration/webhooks/{id}/deliveries")];

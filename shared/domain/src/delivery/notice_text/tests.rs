@@ -126,7 +126,7 @@ fn the_same_notice_is_one_delivery_within_an_hour() {
 }
 
 #[test]
-fn a_notice_that_is_given_up_is_not_told_of() {
+fn a_notice_that_is_given_up_causes_no_other() {
     let at = jiff::Timestamp::UNIX_EPOCH;
     let (event, notice) = (crate::id::EventId::from_parts(at, 2), WebhookId::from_parts(at, 3));
     let body = Body::Inline("{}".to_owned());
