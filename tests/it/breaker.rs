@@ -1,5 +1,6 @@
 //! Receivers that are down: their deliveries wait, one tries, and then all go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,11 +30,14 @@ fn key(webhook: &Value) -> [(&'static str, AttributeValue); 2] {
     [("pk", AttributeValue::S(pk)), ("sk", AttributeValue::S("BREAKER".to_owned()))]
 }
 
-pub(crate) async fn breaker(stack: &Stack, webhook: &Value) -> Option<String> {
+async fn breaker_row(stack: &Stack, webhook: &Value) -> Option<HashMap<String, AttributeValue>> {
     let [pk, sk] = key(webhook);
     let get = stack.dynamodb.get_item().table_name(stack.output("DeliveriesTable")).key(pk.0, pk.1).key(sk.0, sk.1);
-    let item = get.consistent_read(true).send().await.unwrap().item?;
-    Some(item["breaker_state"].as_s().unwrap().clone())
+    get.consistent_read(true).send().await.unwrap().item
+}
+
+pub(crate) async fn breaker(stack: &Stack, webhook: &Value) -> Option<String> {
+    Some(breaker_row(stack, webhook).await?["breaker_state"].as_s().unwrap().clone())
 }
 
 /// Lets the time come at which a breaker is probed, or looked at; then lets the sweep look.
@@ -118,6 +122,35 @@ async fn failures_for_too_long_pause_a_webhook_and_a_probe_resumes_it() {
     wait_for_states(&tenant, &webhook, 1, "delivered").await;
     let (_, resumed) = tenant.call(Method::GET, &path(&webhook, ""), None).await;
     assert_eq!((&resumed["state"], &resumed["paused_at"]), (&json!(1), &Value::Null));
+}
+
+/// Otherwise they would be sent to the queue and parked again, minute after minute.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn nothing_is_released_while_a_webhook_is_paused_by_hand() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let (receiver, up) = down().await;
+    let webhook = tenant.webhook(&receiver.url, eager()).await;
+    for item in 0..12 {
+        tenant.put(&format!("i{item}"), &[]).await;
+    }
+    wait_for_states(&tenant, &webhook, 12, "parked").await;
+    tenant.call(Method::POST, &path(&webhook, "/pause"), None).await;
+    up.store(true, Ordering::Relaxed);
+    // A successful test closes the breaker, although the webhook is paused.
+    tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    eventually("a breaker that is closed", async || (breaker(&stack, &webhook).await? != "open").then_some(())).await;
+    let tried = receiver.received().len();
+    time_passes(&stack, &webhook).await;
+    let row = breaker_row(&stack, &webhook).await.unwrap();
+    assert!(!row.contains_key("lane"), "the sweep looks at it no more: {row:?}");
+    wait_for_states(&tenant, &webhook, 12, "parked").await;
+    assert_eq!(receiver.received().len(), tried);
+
+    tenant.call(Method::POST, &path(&webhook, "/resume"), None).await;
+    time_passes(&stack, &webhook).await;
+    wait_for_states(&tenant, &webhook, 12, "delivered").await;
 }
 
 /// Or its first failure would pause it again.

@@ -4,6 +4,7 @@
 //! This is a layer around all routes, so that nothing is looked up for a refused request, such as the response stored
 //! for an idempotency key.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -57,7 +58,7 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let (method, route) = (&parts.method, route(parts));
     let whose = whose(method, route);
     authorize(&identity, whose, method, scopes(method, route))?;
-    app.limits.take(&counted_as(&identity, whose), now).await?;
+    app.limits.take(&counted_as(&identity, whose), cost(method, route), now).await?;
     if writes(method, route)
         && let Some(id) = identity.api_key
     {
@@ -131,6 +132,12 @@ fn require_scopes(identity: &Identity, needed: &[Scope]) -> Result<(), Problem> 
 /// Returns whether a request may change something.
 fn writes(method: &Method, route: &str) -> bool {
     method != Method::GET && method != Method::HEAD && !READ_ONLY_POSTS.contains(&route)
+}
+
+/// Returns as how many requests a request counts. A list of all deliveries reads eight partitions of each webhook.
+fn cost(method: &Method, route: &str) -> NonZeroU32 {
+    let is_wide = method == Method::GET && route == "/deliveries";
+    NonZeroU32::new(if is_wide { 10 } else { 1 }).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Returns the scopes that a request requires of a token that is limited to scopes.

@@ -34,22 +34,25 @@ impl RequestLimits {
         Self { local, shared, rate: Rate { limit, window_seconds: WINDOW_SECONDS } }
     }
 
-    /// Counts one request.
+    /// Counts a request that costs as much as `cost` ordinary ones, or as much as is allowed at once.
     ///
     /// # Errors
     ///
     /// [`Problem::TooManyRequests`] if all callers with this key together have made too many.
-    pub(crate) async fn take(&self, key: &RateKey, now: Timestamp) -> Result<(), Problem> {
-        self.take_here(key)?;
-        let taken = self.shared.take(key, self.rate, now).await;
+    pub(crate) async fn take(&self, key: &RateKey, cost: NonZeroU32, now: Timestamp) -> Result<(), Problem> {
+        let cost = cost.min(self.rate.limit);
+        self.take_here(key, cost)?;
+        let taken = self.shared.take_many(key, cost.get(), self.rate, now).await;
         taken.map_err(|Exceeded { wait_seconds, .. }| Problem::TooManyRequests(wait_seconds))
     }
 
-    fn take_here(&self, key: &RateKey) -> Result<(), Problem> {
+    fn take_here(&self, key: &RateKey, cost: NonZeroU32) -> Result<(), Problem> {
         if self.local.len() > MAX_BUCKETS {
             self.local.retain_recent();
         }
-        self.local.check_key(key).map_err(|until| {
+        // A cost above the bucket's size, which `take` rules out, would never be allowed.
+        let checked = self.local.check_key_n(key, cost).unwrap_or(Ok(()));
+        checked.map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
             Problem::TooManyRequests(wait.as_secs() + 1)
         })

@@ -42,6 +42,9 @@ const ROUNDS: usize = 5;
 const MAILS: Rate = Rate { limit: NonZeroU32::new(50).unwrap(), window_seconds: NonZeroU32::new(86_400).unwrap() };
 const TESTS: Rate = Rate { limit: NonZeroU32::new(20).unwrap(), window_seconds: NonZeroU32::new(3_600).unwrap() };
 
+/// How many notices a tenant may create in a day, because fan-out reads the rows of deleted ones too.
+const CREATES: Rate = Rate { limit: NonZeroU32::new(100).unwrap(), window_seconds: NonZeroU32::new(86_400).unwrap() };
+
 /// How long a test waits for its outcome, and how often the ledger is read.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
@@ -84,6 +87,8 @@ pub(crate) async fn create(
 ) -> Result<NoticeBody, Problem> {
     check(app, admin, &settings, None).await?;
     let now = app.clock.now();
+    let key = RateKey::new("notice-creates", &[admin.tenant.as_str()]);
+    app.rates.take(&key, CREATES, now).await.map_err(|exceeded| Problem::TooManyRequests(exceeded.wait_seconds))?;
     let id = match first_try {
         Some(first_try) => first_try.webhook_id(),
         None => WebhookId::from_parts(now, runtime::random::bits()),

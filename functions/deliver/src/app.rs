@@ -1,6 +1,6 @@
 //! State that survives between invocations.
 
-use aws::registry::WebhookWriter;
+use aws::registry::{Rates, WebhookWriter};
 use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, People, Queue, Registry};
 use domain::time::Clock;
 use domain::webhook::notice::NoticePolicy;
@@ -29,6 +29,7 @@ pub struct App {
     pub(crate) receivers: outbound::Client,
     pub(crate) people: People,
     pub(crate) notices: NoticePolicy,
+    pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) draw: Draw,
     /// Limits how many stored bodies are read at once.
@@ -59,6 +60,7 @@ impl App {
         let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         Self {
             webhooks: WebhookWriter::new(registry.clone(), events_table, deliveries_table, runtime::random::bits),
+            rates: Rates::new(registry.clone()),
             registry,
             ledger: aws.ledger(config.deliveries_table.clone()),
             bodies: aws.bodies(config.events_table.clone()),

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use aws::StoreError;
 use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
 use aws::queue::Outgoing;
-use domain::delivery::breaker::{BreakerState, RUN, after_look, pace};
+use domain::delivery::breaker::{Breaker, BreakerState, RUN, after_look, pace};
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
+use domain::delivery::message::Message;
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -102,6 +103,14 @@ async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut
     };
     swept.attended += 1;
     let parked = app.ledger.parked(due.webhook, count, now).await?;
+    if let Some(first) = parked.first()
+        && is_paused_by_hand(app, first).await?
+    {
+        // They would be parked again, minute after minute. The write that resumes the webhook makes the breaker due.
+        let rests = Breaker { look_at: None, ..breaker };
+        app.ledger.rest_breaker(due.webhook, &breaker, &rests).await?;
+        return Ok(());
+    }
     let after = after_look(&breaker, !parked.is_empty(), now);
     if after != breaker {
         app.ledger.rest_breaker(due.webhook, &breaker, &after).await?;
@@ -125,6 +134,14 @@ async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut
     swept.released += swept.woken - before;
     swept.woken = before;
     Ok(())
+}
+
+/// Returns whether a parked delivery waits for someone to resume its webhook. The deliveries of a disabled or deleted
+/// webhook do not wait: they are sent, and cancelled.
+async fn is_paused_by_hand(app: &App, parked: &DueDelivery) -> Result<bool, StoreError> {
+    let Message { tenant, webhook, .. } = &parked.message;
+    let webhook = app.registry.webhook(tenant, *webhook).await?.map(|record| record.webhook);
+    Ok(webhook.is_some_and(|webhook| webhook.wants_events() && webhook.pause.is_some_and(|pause| !pause.by_failures)))
 }
 
 /// Processes lines. A failure of one does not stop the others.

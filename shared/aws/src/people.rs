@@ -21,7 +21,7 @@ use domain::attempt::outcome::{Outcome, Verdict};
 use serde_json::json;
 use url::form_urlencoded;
 
-/// How long a call may take.
+/// How long a call may take at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes of an answer in which the code of an error is looked for.
@@ -65,8 +65,9 @@ impl People {
         }
     }
 
-    /// Sends a mail, and returns what SES answered. If the answer is lost, the mail may have been sent.
-    pub async fn mail(&self, from: &str, to: &[&str], subject: &str, text: &str) -> Outcome {
+    /// Sends a mail with a subject and a text, and returns what SES answered. If the answer is lost, the mail may have been
+    /// sent.
+    pub async fn mail(&self, from: &str, to: &[&str], (subject, text): (&str, &str), timeout: Duration) -> Outcome {
         let content = |data: &str| json!({"Data": data, "Charset": "UTF-8"});
         let body = json!({
             "FromEmailAddress": from,
@@ -81,12 +82,12 @@ impl People {
             content_type: "application/json",
             body: body.to_string(),
         };
-        self.outcome("SES", call).await
+        self.outcome("SES", call, timeout).await
     }
 
-    /// Publishes a message to a topic, and returns what SNS answered. If the answer is lost, the message may have been
-    /// published.
-    pub async fn publish(&self, topic_arn: &str, subject: &str, text: &str) -> Outcome {
+    /// Publishes a message with a subject and a text to a topic, and returns what SNS answered. If the answer is lost, the
+    /// message may have been published.
+    pub async fn publish(&self, topic_arn: &str, (subject, text): (&str, &str), timeout: Duration) -> Outcome {
         // The topic may be in another region: arn:<partition>:sns:<region>:<account>:<name>.
         let mut parts = topic_arn.split(':').skip(1);
         let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
@@ -102,13 +103,13 @@ impl People {
             content_type: "application/x-www-form-urlencoded",
             body: body.finish(),
         };
-        self.outcome("SNS", call).await
+        self.outcome("SNS", call, timeout).await
     }
 
     /// Makes a call, and returns its outcome in the words of deliveries.
-    async fn outcome(&self, name: &str, call: Call) -> Outcome {
+    async fn outcome(&self, name: &str, call: Call, timeout: Duration) -> Outcome {
         let started = tokio::time::Instant::now();
-        let outcome = match tokio::time::timeout(TIMEOUT, self.send(call)).await {
+        let outcome = match tokio::time::timeout(timeout.min(TIMEOUT), self.send(call)).await {
             Err(_) => Outcome::unanswered(Verdict::TimedOut, format!("{name} did not answer in time")),
             Ok(Err(error)) => Outcome::unanswered(Verdict::ConnectFailed, format!("{name} cannot be called: {error}")),
             Ok(Ok((status, code))) => judged(name, status, &code),

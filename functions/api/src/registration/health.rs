@@ -15,13 +15,13 @@ use crate::App;
 /// as much as it counts.
 const MOST: usize = 1_000;
 
-/// Up to which number they are counted for each webhook of a list, if few of them have deliveries that may wait, and if
-/// many have: a list costs about as much as [`MOST`].
+/// Up to which number they are counted for each webhook of a list. A list then costs about as much as one webhook.
 const MOST_IN_LIST: usize = 100;
-const LEAST_IN_LIST: usize = 10;
 
-/// For how many webhooks of a list deliveries are counted at once.
-const CONCURRENCY: usize = 8;
+/// For how many webhooks of a list deliveries are counted, because each takes up to eight queries, and for how many at
+/// once.
+const MOST_COUNTED: usize = 10;
+const CONCURRENCY: usize = 5;
 
 /// Whether a webhook's deliveries arrive, fail or wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,8 +39,8 @@ pub(crate) struct HealthBody {
     /// When the next probe is due. It follows within a minute; if no delivery is parked, the next event is the probe.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_probe_at: Option<Timestamp>,
-    /// How many deliveries are parked, counted up to 1,000, and in lists up to 100, or fewer if
-    /// many webhooks of the list have some. `null` if they could not be counted.
+    /// How many deliveries are parked, counted up to 1,000, and in lists up to 100 and for ten
+    /// webhooks. `null` if they were not counted.
     #[schema(value_type = Option<u32>, examples(41))]
     parked: Option<usize>,
     /// How many deliveries are held behind an earlier one of their entity, counted like `parked`. `null` if the webhook
@@ -51,39 +51,53 @@ pub(crate) struct HealthBody {
 
 /// Returns the health of a webhook, or `None` if it sends nothing.
 pub(crate) async fn of(app: &App, record: &WebhookRecord) -> Option<HealthBody> {
-    counted(app, record, MOST).await
+    counted(app, record, Some(MOST)).await
 }
 
 /// Returns the health of each webhook of a list, in the same order.
 pub(crate) async fn of_all(app: &App, records: &[WebhookRecord]) -> Vec<Option<HealthBody>> {
-    let waiting = records.iter().filter(|record| may_wait(record)).count();
-    let most = (MOST / waiting.max(1)).clamp(LEAST_IN_LIST, MOST_IN_LIST);
-    let all: Vec<_> = records.iter().map(|record| counted(app, record, most)).collect();
+    let mut left = MOST_COUNTED;
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        let is_counted = left > 0;
+        left -= usize::from(is_counted && may_wait(record));
+        all.push(counted(app, record, is_counted.then_some(MOST_IN_LIST)));
+    }
     stream::iter(all).buffered(CONCURRENCY).collect().await
 }
 
-/// Returns whether deliveries of the webhook are counted.
+/// Returns whether counting the webhook's deliveries takes queries.
 fn may_wait(record: &WebhookRecord) -> bool {
     let WebhookRecord { webhook, breaker, .. } = record;
     webhook.settings.ordering == Ordering::Entity || may_be_parked(webhook, breaker.as_ref())
 }
 
-async fn counted(app: &App, record: &WebhookRecord, most: usize) -> Option<HealthBody> {
+/// Returns the health of a webhook, with deliveries counted up to `most`, or not counted.
+async fn counted(app: &App, record: &WebhookRecord, most: Option<usize>) -> Option<HealthBody> {
     let WebhookRecord { webhook, statistics, breaker } = record;
     let (id, now) = (webhook.id, app.clock.now());
     let health = |parked| Health::of(webhook, breaker.as_ref(), statistics, parked, now);
     health(false)?;
-    let is_ordered = webhook.settings.ordering == Ordering::Entity;
-    let parked = async {
-        if may_be_parked(webhook, breaker.as_ref()) { app.ledger.count_parked(id, most, now).await } else { Ok(0) }
-    };
-    let held = async { if is_ordered { app.ledger.count_held(id, most, now).await } else { Ok(0) } };
-    let (parked, held) = tokio::join!(parked, held);
     // A response to a write that succeeded must not fail because of a count.
     let known = |count: Result<usize, StoreError>| {
         count.inspect_err(|error| tracing::warn!(webhook.id = %id, %error, "waiting deliveries were not counted")).ok()
     };
-    let (parked, held) = (known(parked), known(held).filter(|_| is_ordered));
+    let parked = async {
+        match most {
+            _ if !may_be_parked(webhook, breaker.as_ref()) => Some(0),
+            Some(most) => known(app.ledger.count_parked(id, most, now).await),
+            None => None,
+        }
+    };
+    let held = async {
+        match most {
+            Some(most) if webhook.settings.ordering == Ordering::Entity => {
+                known(app.ledger.count_held(id, most, now).await)
+            }
+            _ => None,
+        }
+    };
+    let (parked, held) = tokio::join!(parked, held);
     let Health { state, since, next_probe_at } = health(parked != Some(0))?;
     Some(HealthBody { state, since, next_probe_at, parked, held })
 }

@@ -157,7 +157,8 @@ impl Ledger {
             let id = delivery.id;
             looked_at += 1;
             if is_live && wanted(&delivery) {
-                found.wanted.push(delivery);
+                // No list shows bodies, and hundreds of them would take much memory.
+                found.wanted.push(Delivery { body: None, ..delivery });
             }
             if found.wanted.len() > limit || looked_at == most {
                 found.stopped_at = Some(id);

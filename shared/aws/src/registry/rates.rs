@@ -47,6 +47,15 @@ impl Rates {
     ///
     /// If the limit is reached.
     pub async fn take(&self, key: &RateKey, rate: Rate, now: Timestamp) -> Result<(), Exceeded> {
+        self.take_many(key, 1, rate, now).await
+    }
+
+    /// Counts something that costs as much as `cost` requests; see [`take`](Self::take).
+    ///
+    /// # Errors
+    ///
+    /// If the limit is reached.
+    pub async fn take_many(&self, key: &RateKey, cost: u32, rate: Rate, now: Timestamp) -> Result<(), Exceeded> {
         {
             let known = self.known();
             known.spent.check(key, rate, now)?;
@@ -55,7 +64,7 @@ impl Rates {
                 return Ok(());
             }
         }
-        match self.registry.count_in(key, rate.window(now)).await {
+        match self.registry.count_in(key, cost, rate.window(now)).await {
             Ok(count) => self.known().spent.counted(key, rate, count, now),
             Err(error) => {
                 tracing::warn!(%error, "a rate is not counted; the request is allowed");
@@ -71,15 +80,15 @@ impl Rates {
 }
 
 impl Registry {
-    /// Adds one to the counter of a window, and returns the new count.
-    async fn count_in(&self, of: &RateKey, window: Window) -> Result<u64, StoreError> {
+    /// Adds to the counter of a window, and returns the new count.
+    async fn count_in(&self, of: &RateKey, cost: u32, window: Window) -> Result<u64, StoreError> {
         let update = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(of.as_str(), &window.start.to_string())))
-            .update_expression("ADD taken :one SET expires_at = :expires_at")
-            .expression_attribute_values(":one", number(1))
+            .update_expression("ADD taken :cost SET expires_at = :expires_at")
+            .expression_attribute_values(":cost", number(cost))
             .expression_attribute_values(":expires_at", number(window.end + KEPT_SECONDS))
             .return_values(ReturnValue::UpdatedNew)
             .customize()
