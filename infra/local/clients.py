@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 from common import LOCAL, ROOT, StackError
+from node import BINARIES as NODE
+from node import environment as node_environment
+from node import installed
 from stack import Stack
 
 SOURCES = ROOT / "tests" / "clients"
@@ -41,20 +44,21 @@ def check_clients(stack: Stack) -> list[str]:
 
 def typescript(environment: dict[str, str]) -> str:
     """Runs the client of openapi-typescript and openapi-fetch; returns what it printed."""
-    folder = copied("typescript")
-    binaries = LOCAL / "venv" / "contract" / "bin"
-    node = {**environment, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    run([str(binaries / "npm"), "ci", "--silent", "--no-audit", "--no-fund"], folder, node)
+    folder = installed(SOURCES / "typescript", "clients/typescript")
+    node = {**node_environment(), **environment}
     tools = folder / "node_modules" / ".bin"
     run([str(tools / "openapi-typescript"), str(CONTRACT), "--output", "api.d.ts"], folder, node)
     options = ("--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "--outDir", "built")
     run([str(tools / "tsc"), *options, "client.ts"], folder, node)
-    return run([str(binaries / "node"), "built/client.js"], folder, node)
+    return run([str(NODE / "node"), "built/client.js"], folder, node)
 
 
 def python(environment: dict[str, str]) -> str:
     """Runs the client of openapi-python-client; returns what it printed."""
-    folder = copied("python")
+    folder = FOLDER / "python"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (SOURCES / "python").iterdir():
+        shutil.copy(file, folder)
     binaries = LOCAL / "venv" / "clients" / "bin"
     # The generator formats what it made with ruff.
     tools = {**environment, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
@@ -72,15 +76,6 @@ def rust(environment: dict[str, str]) -> str:
     """Runs the client of progenitor; returns what it printed."""
     target = {**environment, "CARGO_TARGET_DIR": str(ROOT / "target" / "clients")}
     return run(["cargo", "run", "--quiet", "--locked"], SOURCES / "rust", target)
-
-
-def copied(language: str) -> Path:
-    """Returns a new folder with the files of a client, so that generated ones are not among the sources."""
-    folder = FOLDER / language
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in (SOURCES / language).iterdir():
-        shutil.copy(file, folder)
-    return folder
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:

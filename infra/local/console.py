@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import uuid
-from pathlib import Path
 
 from build import TARGET
-from common import LOCAL, ROOT, StackError
+from common import ROOT, StackError
+from node import BINARIES, environment, installed
 from stack import Stack
 
 # The names that Chromium has, and the command that installs it on Debian and Ubuntu.
@@ -23,7 +22,7 @@ PICTURES = TARGET / "screenshots"
 def check_console(stack: Stack) -> None:
     """Runs tests/console."""
     chromium = browser()
-    folder, environment = install()
+    folder = installed(ROOT / "tests" / "console", "console-tests")
     tenant = f"console-{uuid.uuid4().hex[:8]}"
     token = stack.issuer.token
     settings = {
@@ -38,8 +37,8 @@ def check_console(stack: Stack) -> None:
         "other": token(f"{tenant}-other", ["ADMIN"]),
     }
     shutil.rmtree(PICTURES, ignore_errors=True)
-    command = [str(LOCAL / "venv" / "contract" / "bin" / "node"), "test.js"]
-    run = subprocess.run(command, cwd=folder, env=environment, input=json.dumps(settings), text=True, check=False)
+    command = [str(BINARIES / "node"), "test.js"]
+    run = subprocess.run(command, cwd=folder, env=environment(), input=json.dumps(settings), text=True, check=False)
     if run.returncode != 0:
         raise StackError(f"the console does not pass its tests; pictures are in {PICTURES}")
 
@@ -50,17 +49,3 @@ def browser() -> str:
         if path := shutil.which(name):
             return path
     raise StackError(f"the tests of the console need Chromium: {INSTALL}")
-
-
-def install() -> tuple[Path, dict[str, str]]:
-    """Installs the packages of the tests; returns their folder, and the environment for running Node.js."""
-    folder = LOCAL / "console-tests"
-    folder.mkdir(exist_ok=True)
-    for file in (ROOT / "tests" / "console").glob("*.js*"):
-        shutil.copy(file, folder)
-    binaries = LOCAL / "venv" / "contract" / "bin"
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(
-        [binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True
-    )
-    return folder, environment

@@ -75,18 +75,22 @@ def end_to_end(parts: Parts) -> None:
             parts.join()
             # Not at the same time: it takes the database away from fan-out, and the emulator drops such batches.
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            # One processor is for Cargo, the other for the emulator.
+            # One processor is for the simulations, the other for the emulator.
             parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
-            parts.join()
             # Schemathesis lists the sources, and may delete this one.
             register(stack)
             parts.run("cargo test: end-to-end tests", cargo_test, stack, *ON_THE_STACK, *INCLUDE_IGNORED)
+            parts.join()
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
-            parts.run("clients in TypeScript, Python and Rust, generated from the contract", check_clients, stack)
-            parts.run("every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver)
+            # These mostly wait: for packages, compilers, deliveries and a browser.
+            parts.start("clients in TypeScript, Python and Rust, generated from the contract", check_clients, stack)
+            parts.start(
+                "every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver
+            )
             parts.run("the console in Chromium: flows, hostile text, accessibility, pictures", check_console, stack)
+            parts.join()
         finally:
             receiver.close()
         parts.run(

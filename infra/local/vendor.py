@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-from common import LOCAL, ROOT, StackError, step
+from common import ROOT, StackError, step
+from node import installed
 
 VENDOR = ROOT / "functions" / "api" / "console" / "vendor"
 MANIFEST = VENDOR / "manifest.json"
@@ -39,7 +38,8 @@ SOURCE_MAP = re.compile(r"//# sourceMappingURL=\S+\s*$")
 
 def vendor() -> int:
     """Writes the copies and their manifest."""
-    modules = install()
+    step("installing the pinned packages of the console")
+    modules = installed(VENDOR, "vendor") / "node_modules"
     for file in VENDOR.iterdir():
         if file.name not in ("package.json", "package-lock.json"):
             file.unlink()
@@ -51,20 +51,6 @@ def vendor() -> int:
     MANIFEST.write_text(json.dumps(hashes(), indent=2) + "\n")
     print(f"{len(hashes())} files are in {VENDOR.relative_to(ROOT)}")
     return 0
-
-
-def install() -> Path:
-    """Installs the packages of the lock file; returns their folder."""
-    step("installing the pinned packages of the console")
-    folder = LOCAL / "vendor"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(VENDOR / name, folder)
-    binaries = LOCAL / "venv" / "contract" / "bin"
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    command = [str(binaries / "npm"), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-    subprocess.run(command, cwd=folder, env=environment, check=True)
-    return folder / "node_modules"
 
 
 def joined(modules: Path) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
-from common import LOCAL, ROOT, StackError, free_port
+from common import ROOT, StackError, free_port
 from demo import FILM, TABLE, TENANT
+from node import BINARIES, environment, installed
 from receiver import Arrival, Receiver
 from stack import Stack
 from standardwebhooks import Webhook
@@ -34,10 +33,10 @@ OF_TEXT = {"standard-webhooks", "github", "stripe", "shopify"}
 
 
 def check_npm(stack: Stack, receiver: Receiver) -> list[str]:
-    """Verifies a delivery with every scheme in every encoding, and checks that another body is refused. A signature that
-    cannot be verified must have a warning. Returns what failed."""
-    folder, environment = install()
-    check_receiver(folder, environment)
+    """Verifies a delivery with every scheme in every encoding, and checks that another body is refused. A signature
+    that cannot be verified must have a warning. Returns what failed."""
+    folder = installed(ROOT / "tests" / "verify", "verify")
+    check_receiver(folder)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
     created = {}
     for encoding in ("identity", "gzip"):
@@ -59,7 +58,7 @@ def check_npm(stack: Stack, receiver: Receiver) -> list[str]:
         keys = keys.json().get("keys", [])
         schemes = {webhook["signature_scheme"], *(further["scheme"] for further in webhook["further_signatures"])}
         impossible = schemes & OF_TEXT if webhook["content_encoding"] == "gzip" else set()
-        verified = verify(folder, environment, arrival, webhook["secret"], keys, b"")
+        verified = verify(folder, arrival, webhook["secret"], keys, b"")
         if verified != schemes - impossible:
             failed.append(f"{path}: of {sorted(schemes)} these were verified: {sorted(verified)}")
         warned = any(warning["code"] == "compressed_signature" for warning in webhook["warnings"])
@@ -67,19 +66,19 @@ def check_npm(stack: Stack, receiver: Receiver) -> list[str]:
             failed.append(
                 f"{path}: {sorted(impossible)} cannot be verified, and the warnings are {webhook['warnings']}"
             )
-        if verify(folder, environment, arrival, webhook["secret"], keys, b" "):
+        if verify(folder, arrival, webhook["secret"], keys, b" "):
             failed.append(f"{path}: the libraries accept a body that was not signed")
         print(f"verified, {webhook['content_encoding']}: {' '.join(sorted(verified))}")
     return failed
 
 
-def check_receiver(folder: str, environment: dict[str, str]) -> None:
+def check_receiver(folder: Path) -> None:
     """Runs the JavaScript receiver of docs/receive/verify.md; it must take a genuine request and refuse a forged
     one."""
     secret, port = f"whsec_{'A' * 32}", free_port()
     page = (ROOT / "docs" / "receive" / "verify.md").read_text()
     code = page.split("```js library\n")[1].split("```")[0].replace("8080", str(port))
-    file = Path(folder) / "receiver.js"
+    file = folder / "receiver.js"
     # Ends with its standard input: what is started as `node` may be a wrapper, which a signal would end alone.
     file.write_text(
         f'{code}\nconst enqueue = async (id) => console.log(id);\nprocess.stdin.on("end", process.exit).resume();\n'
@@ -87,9 +86,13 @@ def check_receiver(folder: str, environment: dict[str, str]) -> None:
     now, body = datetime.now(UTC), '{"type":"test"}'
     headers = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp()))}
     headers["webhook-signature"] = Webhook(secret).sign("evt_1", now, body)
-    environment = {**environment, "WEBHOOK_SECRET": secret}
     with subprocess.Popen(
-        ["node", file.name], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["node", file.name],
+        cwd=folder,
+        env={**environment(), "WEBHOOK_SECRET": secret},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as node:
         answers = [post(f"http://127.0.0.1:{port}/", headers, text) for text in (body, f"{body} ")]
         queued, _ = node.communicate(timeout=10)
@@ -109,28 +112,14 @@ def post(url: str, headers: dict[str, str], body: str) -> int:
             time.sleep(0.1)
 
 
-def install() -> tuple[str, dict[str, str]]:
-    """Installs the libraries; returns their folder, and the environment for running Node.js."""
-    folder = LOCAL / "verify"
-    folder.mkdir(exist_ok=True)
-    for file in (ROOT / "tests" / "verify").glob("*.js*"):
-        shutil.copy(file, folder)
-    binaries = LOCAL / "venv" / "contract" / "bin"
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(
-        [binaries / "npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, env=environment, check=True
-    )
-    return str(folder), environment
-
-
-def verify(
-    folder: str, environment: dict[str, str], arrival: Arrival, secret: str, keys: list[dict], more: bytes
-) -> set[str]:
+def verify(folder: Path, arrival: Arrival, secret: str, keys: list[dict], more: bytes) -> set[str]:
     """Returns the names of the verified schemes."""
     body = base64.b64encode(arrival.body + more).decode()
     delivery = json.dumps({"secret": secret, "headers": arrival.headers, "body": body, "keys": keys})
-    node = [str(LOCAL / "venv" / "contract" / "bin" / "node"), "verify.js"]
-    run = subprocess.run(node, cwd=folder, env=environment, input=delivery, text=True, capture_output=True, check=False)
+    node = [str(BINARIES / "node"), "verify.js"]
+    run = subprocess.run(
+        node, cwd=folder, env=environment(), input=delivery, text=True, capture_output=True, check=False
+    )
     if run.returncode != 0:
         raise StackError(f"verify.js ended with {run.returncode}: {run.stderr}")
     return set(run.stdout.split())

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tests::{Claims, Stack, ask, unique};
+use tests::{Claims, Stack, ask, eventually, unique};
 
 /// The operations with a body, in an order in which each finds what it needs.
 const ORDER: [&str; 27] = [
@@ -38,6 +38,40 @@ const ORDER: [&str; 27] = [
     "notices.patch",
     "notices.confirm",
 ];
+
+/// Further operations whose responses have examples.
+const READ: [&str; 4] = ["webhooks.get", "webhooks.list", "deliveries.list", "deliveries.get"];
+
+/// Fields whose own names depend on data.
+const FREE: [&str; 6] = ["filter", "headers", "properties", "request_headers", "timing", "value"];
+
+/// Returns where the names in a response differ from those in its example. A list is compared by its first entry.
+fn differences(example: &Value, answer: &Value, at: &str) -> Vec<String> {
+    match (example, answer) {
+        (Value::Object(example), Value::Object(answer)) => {
+            let names = |of: &serde_json::Map<String, Value>| of.keys().cloned().collect::<BTreeSet<_>>();
+            let (known, found) = (names(example), names(answer));
+            let differing = known.symmetric_difference(&found).map(|name| format!("{at}/{name}"));
+            let common = known.intersection(&found).filter(|name| !FREE.contains(&name.as_str()));
+            let below = common.flat_map(|name| differences(&example[name], &answer[name], &format!("{at}/{name}")));
+            differing.chain(below).collect()
+        }
+        (Value::Array(example), Value::Array(answer)) => {
+            let first = example.first().zip(answer.first());
+            first.map(|(example, answer)| differences(example, answer, &format!("{at}/0"))).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the example of a successful response.
+fn response_example<'a>(contract: &'a Value, operation: &str) -> Option<&'a Value> {
+    let items = contract["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let responses = items.filter(|found| found["operationId"] == operation).map(|found| &found["responses"]);
+    let mut successes =
+        responses.flat_map(|found| found.as_object().unwrap()).filter(|(status, _)| status.starts_with('2'));
+    successes.find_map(|(_, response)| response["content"]["application/json"].get("example"))
+}
 
 /// Returns the method, the path and the body of each operation that has a body in JSON.
 fn requests(contract: &Value) -> BTreeMap<String, (Method, String, Value)> {
@@ -118,6 +152,9 @@ async fn every_example_succeeds_as_it_is() {
         let response = ask(request.body(body)).await;
         let status = response.status();
         let answer: Value = response.json().await.unwrap_or_default();
+        if let Some(example) = response_example(&contract, id) {
+            failed.extend(differences(example, &answer, id));
+        }
         if !status.is_success() {
             failed.push(format!("{id}: {status} {answer}"));
         } else if id == "webhooks.create" {
@@ -127,5 +164,20 @@ async fn every_example_succeeds_as_it_is() {
         }
     }
     remove().await;
+    // The test of the webhook made a delivery.
+    let read = async |path: &str| stack.call(Method::GET, path, Some(&token), None).await.1;
+    let webhook = format!("/webhooks/{}", webhook.as_str().unwrap());
+    let deliveries = eventually("an attempt", async || {
+        let list = read(&format!("{webhook}/deliveries")).await;
+        (list["data"][0]["attempts"][0]["verdict"].is_string()).then_some(list)
+    })
+    .await;
+    let delivery = format!("{webhook}/deliveries/{}", deliveries["data"][0]["id"].as_str().unwrap());
+    for (id, answer) in
+        READ.into_iter().zip([read(&webhook).await, read("/webhooks").await, deliveries, read(&delivery).await])
+    {
+        let example = response_example(&contract, id).unwrap_or_else(|| panic!("{id} has no example"));
+        failed.extend(differences(example, &answer, id));
+    }
     assert_eq!(failed, [""; 0]);
 }

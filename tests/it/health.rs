@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Function, Receiver, Stack, Tenant, eventually, path};
+use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, path};
 
 use crate::breaker::{breaker, down, eager, time_passes, wait_for_states};
 
@@ -71,6 +71,14 @@ async fn a_webhook_that_waits_says_so_and_until_when() {
     }
 }
 
+/// Returns what an operator's list of failing webhooks says about a webhook.
+async fn listed(stack: &Stack, webhook: &Value) -> Option<Value> {
+    let operator = Claims::new("nobody", &["OPERATOR"]).rs256();
+    let (status, list) = stack.call(Method::GET, "/failing-webhooks", Some(&operator), None).await;
+    assert_eq!(status, 200, "{list}");
+    list["data"].as_array().unwrap().iter().find(|one| one["webhook_id"] == webhook["id"]).cloned()
+}
+
 /// Waits until the tenant has as many events of a type, and returns them.
 async fn reported(tenant: &Tenant, event_type: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} {event_type}"), async || {
@@ -83,7 +91,8 @@ async fn reported(tenant: &Tenant, event_type: &str, count: usize) -> Vec<Value>
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
-    let tenant = Stack::connect().await.tenant();
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
     let (receiver, up) = down().await;
     let notified = Receiver::accepting().await;
     tenant.webhook(&notified.url, json!({"event_types": ["webhook.failing", "webhook.recovered"]})).await;
@@ -92,6 +101,9 @@ async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
     tenant.put("i1", &[]).await;
     tenant.delivery(&webhook, "exhausted").await;
     let failing = health(&tenant, &webhook, "failing").await;
+    let seen = eventually("an operator who sees it", async || listed(&stack, &webhook).await).await;
+    assert_eq!((&seen["tenant_id"], &seen["name"]), (&json!(tenant.name), &webhook["name"]));
+    assert_eq!((&seen["url"], &seen["health"]["state"]), (&webhook["url"], &json!("failing")));
     let (_, statistics) = tenant.call(Method::GET, &path(&webhook, "/statistics"), None).await;
     assert_eq!((&failing["since"], &failing["next_probe_at"]), (&statistics["failing_since"], &Value::Null));
 
@@ -113,6 +125,8 @@ async fn failures_that_open_no_breaker_are_reported_once_and_so_is_their_end() {
         (&json!("webhook.recovered"), &said["since"])
     );
     assert_eq!(reported(&tenant, "webhook.failing", 1).await.len(), 1, "once for six failures");
+    eventually("a webhook that is listed no more", async || listed(&stack, &webhook).await.is_none().then_some(()))
+        .await;
 }
 
 #[tokio::test]

@@ -26,6 +26,26 @@ struct Party {
     notice: String,
 }
 
+impl Party {
+    /// In the order of [`NOBODYS`].
+    fn ids(&self) -> [&str; 6] {
+        let Self { webhook, delivery, api_key, event, job, notice, .. } = self;
+        [webhook, delivery, api_key, event, job, notice]
+    }
+}
+
+/// Returns a path of the contract with ids in the order of [`NOBODYS`].
+fn fill(template: &str, [webhook, delivery, key, event, job, notice]: [&str; 6]) -> String {
+    let id = match template.split('/').nth(1) {
+        Some("api-keys") => key,
+        Some("jobs") => job,
+        Some("notices") => notice,
+        _ => webhook,
+    };
+    let path = template.replace("{id}", id).replace("{delivery}", delivery);
+    path.replace("{event_id}", event).replace("{entity}", "1")
+}
+
 async fn party(stack: &Stack, tenant: &Tenant, app: Option<&str>) -> Party {
     let claims = Claims::new(&tenant.name, &["ADMIN"]);
     let token = app
@@ -125,24 +145,16 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
             if template.contains("{event_id}") && caller.token == app.token && foreign.token == owner.token {
                 continue;
             }
-            let fill = |webhook: &str, delivery: &str, key: &str, event: &str, job: &str, notice: &str| {
-                let id = match template.split('/').nth(1) {
-                    Some("api-keys") => key,
-                    Some("jobs") => job,
-                    Some("notices") => notice,
-                    _ => webhook,
-                };
-                let path = template.replace("{id}", id).replace("{delivery}", delivery);
-                path.replace("{event_id}", event).replace("{entity}", "1")
-            };
-            let [whk, dlv, key, evt, no_job, ntc] = NOBODYS.map(|(_, id)| id);
-            let Party { webhook, delivery, api_key, event, job, notice, .. } = foreign;
-            let theirs = fill(webhook, delivery, api_key, event, job, notice);
-            let mut pairs = vec![(theirs, fill(whk, dlv, key, evt, no_job, ntc))];
+            let nobodys = NOBODYS.map(|(_, id)| id);
+            let mut pairs = vec![(fill(&template, foreign.ids()), fill(&template, nobodys))];
             if template.contains("{delivery}") {
                 // Below one's own webhook too.
-                let own = |delivery: &str| fill(&caller.webhook, delivery, key, evt, no_job, ntc);
-                pairs.push((own(delivery), own(dlv)));
+                let [_, no_delivery, rest @ ..] = nobodys;
+                let own = |delivery| {
+                    let [key, event, job, notice] = rest;
+                    fill(&template, [caller.webhook.as_str(), delivery, key, event, job, notice])
+                };
+                pairs.push((own(&foreign.delivery), own(no_delivery)));
             }
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
@@ -242,4 +254,35 @@ async fn a_change_reaches_its_own_tenant_only() {
     let received = foreign.wait_for(1).await;
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].json()["organizationId"], theirs.name);
+}
+
+/// Every `GET` of a tenant's resources, with an operator's token and the tenant's name in `Dynahook-Tenant`.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn an_operator_reads_what_a_tenant_has_and_changes_nothing() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let party = party(&stack, &tenant, None).await;
+    let operator = Claims::new("nobody", &["OPERATOR"]).rs256();
+    let mut read = 0;
+    for (method, path, body) in operations().into_iter().filter(|(_, path, _)| !path.starts_with("/tenants/")) {
+        let path = fill(&path, party.ids());
+        let request = || {
+            let request = stack.to(method.clone(), &format!("/api/v1/integration{path}"));
+            body.iter().fold(request, |request, body| request.body(body.to_string()))
+        };
+        let of_tenant = ask(request().bearer_auth(&operator).header("dynahook-tenant", &tenant.name)).await;
+        if method == Method::GET {
+            let as_admin = ask(request().bearer_auth(&party.token)).await;
+            assert_eq!(of_tenant.status(), as_admin.status(), "{path}");
+            read += usize::from(of_tenant.status() == 200);
+        } else {
+            assert_eq!(of_tenant.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        }
+        let unnamed = ask(request().bearer_auth(&operator)).await;
+        assert_eq!(unnamed.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        let not_operator = ask(request().bearer_auth(&party.token).header("dynahook-tenant", &tenant.name)).await;
+        assert_eq!(not_operator.status(), StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert!(read > 5, "{read}");
 }

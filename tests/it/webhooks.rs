@@ -20,7 +20,7 @@ fn everything() -> Value {
             "capMs": 5000, "scheduleSeconds": [1, 60]},
         "auto_pause": {"failures": 7, "after_seconds": 60}, "rate_limit": 5, "max_concurrency": 3,
         "success_statuses": ["2xx", "409"], "ordering": "entity", "on_exhausted": "skip",
-        "connector_id": "con_1", "integration_provider": "integrationProviders/flows", "tags": ["a", "b"],
+        "connector_id": "con_1", "integration_provider": "integrationProviders/flows", "error_email": "erp@example.com", "tags": ["a", "b"],
         "source": "import", "source_type": "backend",
     })
 }

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "./vendor/vendor.js";
 import { parseJson, writeJson } from "./exact.js";
-import { base, may, signOut, token } from "./session.js";
+import { base, may, signOut, token, viewing } from "./session.js";
 import { T } from "./texts.js";
 
 export class Problem extends Error {
@@ -15,9 +15,13 @@ export class Problem extends Error {
   }
 }
 
+// What belongs to no tenant.
+const OF_OPERATORS = /^\/(sources|failing-webhooks|running-jobs)/;
+
 // Calls the API; `path` is below /api/v1/integration. Returns the body, and the entity tag as `tag`.
 export const call = async (method, path, body, headers = {}) => {
   const used = token.value;
+  const tenant = OF_OPERATORS.test(path) ? null : viewing.value;
   let response, text;
   try {
     response = await fetch(new URL(`api/v1/integration${path}`, base), {
@@ -25,6 +29,7 @@ export const call = async (method, path, body, headers = {}) => {
       headers: {
         authorization: `Bearer ${used}`,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(tenant ? { "dynahook-tenant": tenant } : {}),
         ...headers,
       },
       body: body === undefined ? undefined : writeJson(body),
@@ -68,7 +73,7 @@ export const once = () => ({ "idempotency-key": crypto.randomUUID?.() ?? `${Date
 
 // Asks what the token may do.
 export const explore = async () => {
-  const asked = token.value;
+  const [asked, looked] = [token.value, viewing.value];
   const allowed = (path) =>
     get(path).then(
       (answer) => ({ ok: true, answer }),
@@ -80,13 +85,13 @@ export const explore = async () => {
     (problem) => problem.status !== 403,
   );
   const [webhooks, sources, write] = await Promise.all([allowed("/webhooks?limit=1"), allowed("/sources"), preview]);
-  if (token.value !== asked) return;
+  if (token.value !== asked || viewing.value !== looked) return;
   may.value = {
     webhooks: webhooks.ok || webhooks.problem.status !== 403,
     why: webhooks.problem?.message,
     operate: sources.ok,
     write,
-    tenant: webhooks.answer?.data[0]?.tenant_id,
+    tenant: looked ?? webhooks.answer?.data[0]?.tenant_id,
   };
 };
 

@@ -35,7 +35,7 @@ const Explanation = ({ delivery, attempt }) => {
     <//>`;
   }
   if (isSuccess(attempt)) {
-    return html`<${Note} tone="good" title=${T.verdicts.accepted.title}><span>${T.delivery.tookIt(attempt.status, milliseconds(attempt.duration_ms))}</span><//>`;
+    return html`<${Note} tone="good" title=${T.verdicts.accepted.title}><span>${T.delivery.acceptedWith(attempt.status, milliseconds(attempt.duration_ms))}</span><//>`;
   }
   const text = T.verdicts[attempt.verdict] ?? { title: attempt.verdict };
   return html`<${Note} tone="bad" title=${attempt.status ? T.delivery.answered(attempt.status, text.title) : text.title}>

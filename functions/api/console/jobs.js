@@ -8,7 +8,7 @@ import { may } from "./session.js";
 import { T } from "./texts.js";
 
 const JOB_TONES = { running: "good", paused: "warn", failed: "bad" };
-const JobState = ({ job }) => html`<${Badge} tone=${JOB_TONES[job.state] ?? ""}>${T.jobs.states[job.state] ?? job.state}<//>`;
+export const JobState = ({ job }) => html`<${Badge} tone=${JOB_TONES[job.state] ?? ""}>${T.jobs.states[job.state] ?? job.state}<//>`;
 
 export const JobsPage = () => {
   const pages = usePages("/jobs", { limit: 25 }, 5_000);

@@ -10,9 +10,10 @@ import { JobPage, JobsPage } from "./jobs.js";
 import { LettersPage } from "./letters.js";
 import { OverviewPage } from "./overview.js";
 import { Bones, Boundary, Head, Icon, Note, Toasts } from "./parts.js";
-import { claims, may, settings, signOut, start, token } from "./session.js";
+import { claims, may, settings, signOut, start, token, view, viewing } from "./session.js";
 import { SignInPage } from "./signin.js";
 import { SourcePage, SourcesPage } from "./sources.js";
+import { TenantsPage } from "./tenants.js";
 import { T } from "./texts.js";
 import { WebhookPage } from "./webhook.js";
 import { WebhooksPage } from "./webhooks.js";
@@ -62,13 +63,14 @@ const PAGES = [
   ["events/:id", "events", ({ id }) => html`<${EventPage} id=${id} key=${id} />`],
   ["event-types", "event-types", () => html`<${CatalogPage} />`],
   ["event-types/:type", "event-types", ({ type }) => html`<${TypePage} type=${type} key=${type} />`],
+  ["tenants", "tenants", () => html`<${TenantsPage} />`],
   ["sources", "sources", () => html`<${SourcesPage} />`],
   ["sources/:table", "sources", ({ table }) => html`<${SourcePage} table=${table} key=${table} />`],
 ];
 
 const find = (hash) => {
   const [path, search] = hash.replace(/^#\/?/, "").split("?");
-  const parts = (path || (may.value.webhooks ? "overview" : "sources")).split("/").map(decodeURIComponent);
+  const parts = (path || (may.value.webhooks ? "overview" : "tenants")).split("/").map(decodeURIComponent);
   for (const [pattern, entry, show] of PAGES) {
     const names = pattern.split("/");
     if (names.length === parts.length && names.every((name, index) => name.startsWith(":") || name === parts[index])) {
@@ -81,11 +83,11 @@ const find = (hash) => {
 
 const entries = () => [
   ...(may.value.webhooks ? ["overview", "webhooks", "dead-letters", "jobs", "events", "event-types"] : []),
-  ...(may.value.operate ? ["sources"] : []),
+  ...(may.value.operate ? ["tenants", "sources"] : []),
 ];
 
 const Side = ({ entry }) => {
-  const tenant = claims().tenant_id ?? may.value.tenant;
+  const tenant = viewing.value ?? claims().tenant_id ?? may.value.tenant;
   return html`<header class="side">
     <a class="brand" href="#/"><img src="console/icon.svg" width="28" height="28" alt="" /><span>${T.product}${tenant && html`<span class="tenant">${tenant}</span>`}</span></a>
     <nav class="nav" aria-label=${T.navigation}>
@@ -106,7 +108,7 @@ const Side = ({ entry }) => {
 const Signed = () => {
   useEffect(() => {
     explore();
-  }, [token.value]);
+  }, [token.value, viewing.value]);
   useEffect(() => {
     scrollTo(0, 0);
     // On a narrow screen the navigation scrolls.
@@ -119,6 +121,11 @@ const Signed = () => {
       <${Side} entry=${entry} />
       <main class="main" id="content" tabindex="-1">
         <div class="content">
+          ${viewing.value &&
+          html`<${Note} title=${T.tenants.viewing(viewing.value)}>
+            <span class="soft">${T.tenants.viewingHelp}</span>
+            <div><button type="button" class="button small-button" onClick=${() => view(null, "#/tenants")}>${T.tenants.leave}</button></div>
+          <//>`}
           ${!may.value.webhooks && !may.value.operate && html`<${Note} tone="warn" title=${T.nothingAllowed}><span>${may.value.why}</span><//>`}
           <${Boundary} at=${place.value}><div class="stack wide">${(may.value.webhooks || may.value.operate) && show()}</div><//>
         </div>

@@ -4,6 +4,7 @@ import { signal } from "./vendor/vendor.js";
 
 const KEY = "dynahook.token";
 const FLOW = "dynahook.sign-in";
+const VIEWING = "dynahook.viewing";
 
 export const token = signal(sessionStorage.getItem(KEY));
 // What the token may do, which the API says: null until it is known.
@@ -11,21 +12,37 @@ export const may = signal(null);
 // Why the last token ended.
 export const ended = signal(null);
 
+// The tenant that an operator looks at.
+export const viewing = signal(sessionStorage.getItem(VIEWING));
+
 export const settings = signal(null);
 
 export const base = new URL("./", document.baseURI);
 
+const keepViewing = (tenant) => {
+  if (tenant) sessionStorage.setItem(VIEWING, tenant);
+  else sessionStorage.removeItem(VIEWING);
+  may.value = null;
+  viewing.value = tenant;
+};
+
+// Shows a tenant to an operator, or the operator's own pages again.
+export const view = (tenant, hash) => {
+  keepViewing(tenant);
+  location.hash = hash;
+};
+
 export const signIn = (text) => {
   ended.value = null;
   sessionStorage.setItem(KEY, text);
-  may.value = null;
+  keepViewing(null);
   token.value = text;
 };
 
 export const signOut = (why = null) => {
   sessionStorage.removeItem(KEY);
   ended.value = why;
-  may.value = null;
+  keepViewing(null);
   token.value = null;
 };
 

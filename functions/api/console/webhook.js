@@ -17,7 +17,7 @@ import { TryTab } from "./try.js";
 export const Secret = ({ secret, onClose, title = T.secret.title }) => html`<${Dialog} title=${title} firm=${true} onClose=${onClose}>
   <${Note} tone="warn"><span>${T.secret.once}</span><//>
   <${Code} text=${secret} label=${T.secret.label} wrap=${true} />
-  <div class="dialog-end"><button type="button" class="button primary" onClick=${onClose}>${T.secret.kept}</button></div>
+  <div class="dialog-end"><button type="button" class="button primary" onClick=${onClose}>${T.secret.copied}</button></div>
 <//>`;
 
 const Rotate = ({ webhook, onClose, onDone }) => {

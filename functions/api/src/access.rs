@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::access::api_key::Scope;
@@ -20,9 +20,12 @@ use domain::joined;
 use lambda_http::request::RequestContext;
 
 use crate::App;
-use crate::caller::{Admin, Allowed, ROLE_OPERATOR, require_role, roles_of_tenant, route};
+use crate::caller::{Admin, Allowed, ROLE_OPERATOR, ROLE_VIEWER, require_role, roles_of_tenant, route};
 use crate::idempotency::READ_ONLY_POSTS;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
+
+/// The header in which an operator names the tenant whose resources a request reads.
+const TENANT: &str = "Dynahook-Tenant";
 
 /// Who may make a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +60,10 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let identity = identify(parts, now.as_second())?;
     let (method, route) = (&parts.method, route(parts));
     let whose = whose(method, route);
+    let counted_as = counted_as(&identity, whose);
+    let identity = acting_for(identity, parts.headers.get(TENANT), whose, method)?;
     authorize(&identity, whose, method, scopes(method, route))?;
-    app.limits.take(&counted_as(&identity, whose), cost(method, route), now).await?;
+    app.limits.take(&counted_as, cost(method, route), now).await?;
     if writes(method, route)
         && let Some(id) = identity.api_key
     {
@@ -92,12 +97,33 @@ fn context(parts: &Parts) -> Option<CallerContext> {
     serde_json::from_value(serde_json::Value::Object(object)).ok()
 }
 
+/// Returns the viewer of the tenant that an operator names, or the caller if the request names none.
+fn acting_for(caller: Identity, named: Option<&HeaderValue>, whose: For, method: &Method) -> Result<Identity, Problem> {
+    let Some(named) = named else { return Ok(caller) };
+    require_role(&caller, &[ROLE_OPERATOR])?;
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Problem::Forbidden(format!(
+            "with {TENANT}, an operator may read a tenant's resources and not change them"
+        )));
+    }
+    let invalid = |detail: String| Problem::Invalid(vec![Fault { pointer: TENANT.to_owned(), detail }]);
+    if matches!(whose, For::Operators | For::Everyone) {
+        return Err(invalid("is only for resources of a tenant; leave it out".to_owned()));
+    }
+    let tenant = named.to_str().unwrap_or_default().parse::<TenantId>();
+    let tenant = tenant.map_err(|error| invalid(format!("{error}")))?;
+    tracing::info!(tenant.id = %tenant, by = caller.subject, "an operator reads what belongs to a tenant");
+    let roles = vec![ROLE_VIEWER.to_owned()];
+    Ok(Identity { tenant: Some(tenant.to_string()), app: None, roles, scopes: Vec::new(), ..caller })
+}
+
 /// Returns who may make a request.
 fn whose(method: &Method, route: &str) -> For {
     let writes = writes(method, route);
     match route {
         "/egress-addresses" => For::Everyone,
         // Routes below a tenant's name may concern any tenant.
+        "/failing-webhooks" | "/running-jobs" => For::Operators,
         _ if route.starts_with("/sources") || route.starts_with("/tenants/") => For::Operators,
         _ if route.starts_with("/api-keys") => For::People,
         _ if route.starts_with("/signing-keys") || route.starts_with("/notices") => For::TenantAdmins,
@@ -266,6 +292,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[rstest]
+    #[case::reads(&["OPERATOR"], Method::GET, For::Admins, "acme", Ok(()))]
+    #[case::reads_api_keys(&["ADMIN", "OPERATOR"], Method::GET, For::People, "acme", Ok(()))]
+    #[case::writes(&["ADMIN", "OPERATOR"], Method::POST, For::Admins, "acme",
+        Err("with Dynahook-Tenant, an operator may read a tenant's resources and not change them"))]
+    #[case::is_no_operator(&["ADMIN"], Method::GET, For::Admins, "acme", Err("this needs the role OPERATOR"))]
+    #[case::of_no_tenant(&["OPERATOR"], Method::GET, For::Operators, "acme",
+        Err("Dynahook-Tenant is only for resources of a tenant; leave it out"))]
+    fn an_operator_reads_what_a_viewer_of_the_tenant_reads(
+        #[case] roles: &[&str],
+        #[case] method: Method,
+        #[case] whose: For,
+        #[case] tenant: &'static str,
+        #[case] expected: Result<(), &str>,
+    ) {
+        let caller = Identity { tenant: Some("our-own".to_owned()), app: Some("crm".to_owned()), ..identity(roles) };
+        let acting = acting_for(caller.clone(), Some(&HeaderValue::from_static(tenant)), whose, &method);
+        let acting = acting.map_err(|problem| problem.to_string());
+        assert_eq!(acting.as_ref().map(|_| ()).map_err(String::as_str), expected);
+        if let Ok(acting) = acting {
+            let viewer = Identity { tenant: Some(tenant.to_owned()), ..identity(&["VIEWER"]) };
+            assert_eq!(acting, viewer);
+            authorize(&acting, whose, &method, &[]).unwrap();
+            assert!(authorize(&acting, For::Admins, &Method::POST, &[]).is_err());
+        }
+        assert_eq!(acting_for(caller.clone(), None, whose, &method).unwrap(), caller);
+    }
+
+    #[test]
+    fn a_name_that_no_tenant_has_is_refused() {
+        let named = HeaderValue::from_static("acme, other");
+        let refused = acting_for(identity(&["OPERATOR"]), Some(&named), For::Admins, &Method::GET);
+        assert!(matches!(refused, Err(Problem::Invalid(faults)) if faults[0].pointer == TENANT));
     }
 
     #[test]

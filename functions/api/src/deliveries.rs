@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::App;
 use crate::problem::Problem;
+use crate::{App, help};
 
 mod conditions;
 pub(crate) mod filter;
@@ -80,6 +80,9 @@ pub(crate) struct AttemptBody {
     #[schema(value_type = std::collections::HashMap<String, String>)]
     request_headers: BTreeMap<String, String>,
     verdict: Verdict,
+    /// The page that explains the verdict, relative to this server; `null` for `accepted`.
+    #[schema(examples("/docs/verdicts#timed_out"))]
+    help: Option<String>,
     /// The receiver's status, if it responded.
     status: Option<u16>,
     /// How long the receiver asked to wait, in seconds.
@@ -158,6 +161,7 @@ impl From<(Attempt, Option<String>)> for AttemptBody {
             timing: attempt.outcome.timing,
             request_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             verdict: attempt.outcome.verdict,
+            help: help::of_verdict(attempt.outcome.verdict),
             status: attempt.outcome.status,
             retry_after_s: attempt.outcome.retry_after_s,
             error: attempt.outcome.error,

@@ -15,6 +15,7 @@ mod console;
 mod deliveries;
 mod etag;
 mod events;
+mod help;
 mod hops;
 mod idempotency;
 mod jobs;

@@ -51,6 +51,7 @@ mod schemas;
         (name = "Signing keys", description = "The key pair that webhooks of a tenant may share. Needs the role ADMIN, and not an application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
         (name = "Usage", description = "A tenant's usage and budgets. A tenant's own usage needs the role ADMIN or VIEWER; usage and budgets of any tenant need the role OPERATOR."),
+        (name = "Across tenants", description = "What an operator looks at first. Needs the role OPERATOR. An operator may also send any GET request about a tenant's resources with the header `Dynahook-Tenant: <tenant>`, and then sees what a viewer of that tenant sees."),
         (name = "Sources", description = "Tables whose changes become events. Needs the role OPERATOR."),
         (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. No token is needed: the signature authenticates the call."),
         (name = "Keys", description = "Public keys, with which receivers verify `standard-webhooks-ed25519`. No token is needed."),

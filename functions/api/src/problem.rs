@@ -133,6 +133,9 @@ pub struct ProblemBody {
     status: u16,
     /// What is wrong, and what to do.
     detail: String,
+    /// The page that explains problems of this type, relative to this server.
+    #[schema(examples("/docs/problems/invalid"))]
+    help: String,
     /// Each invalid field, parameter or header.
     errors: Option<Vec<Fault>>,
     /// For `budget-exceeded`: which budget is used up.

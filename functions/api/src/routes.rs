@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 use crate::cacheable::cacheable;
 use crate::openapi::{Contract, complete, pages};
 use crate::problem::Problem;
-use crate::{App, access, console, idempotency, security};
+use crate::{App, access, console, help, idempotency, security};
 
+pub mod across_tenants;
 pub mod all_deliveries;
 pub mod api_keys;
 pub mod dead_letters;
@@ -91,6 +92,8 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sources::preview::preview))
         .routes(routes!(sources::failures::failures))
         .routes(routes!(sources::failures::redrive))
+        .routes(routes!(across_tenants::failing))
+        .routes(routes!(across_tenants::running))
         .routes(routes!(usage::get))
         .routes(routes!(usage::of_tenant))
         .routes(routes!(usage::get_budgets, usage::put_budgets))
@@ -115,6 +118,7 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/api/v1/integration", integration)
         .merge(cacheable(keys))
         .merge(console::routes())
+        .merge(help::routes())
         .with_state(app)
         .merge(pages(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))

@@ -25,6 +25,7 @@ mod counts;
 pub mod dead;
 mod delivery_item;
 mod due_index;
+pub(crate) mod failing;
 mod flow;
 pub mod jobs;
 mod list;
@@ -34,6 +35,7 @@ pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
 pub use counts::StateCounts;
 pub use due_index::{Due, DueDelivery};
+pub use failing::FailingWebhook;
 pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};
 

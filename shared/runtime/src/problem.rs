@@ -13,12 +13,15 @@ pub struct Problem {
     title: &'static str,
     status: u16,
     detail: String,
+    help: String,
 }
 
 impl Problem {
-    /// Returns the document. `code` is the last part of the type, and the name of its page in `docs/problems`.
+    /// Returns the document. `code` is the last part of the type, and the name of its page in `docs/problems`, which the
+    /// api function serves.
     #[must_use]
     pub fn new(status: u16, code: &str, title: &'static str, detail: String) -> Self {
-        Self { r#type: format!("urn:dynahook:problem:{code}"), title, status, detail }
+        let (r#type, help) = (format!("urn:dynahook:problem:{code}"), format!("/docs/problems/{code}"));
+        Self { r#type, title, status, detail, help }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn make(openapi: &mut OpenApi) {
     });
     // Parameters keep their defaults: no generator makes a parameter required because of it.
     if let Some(components) = &mut openapi.components {
-        components.schemas.values_mut().for_each(|schema| inside_out(schema, &mut say_default));
+        components.schemas.values_mut().for_each(|schema| inside_out(schema, &mut describe_default));
         let before = components.schemas.clone();
         components.schemas.values_mut().for_each(|schema| alternatives(schema, &before));
     }
@@ -95,13 +95,14 @@ fn unwrap(schema: &mut RefOr<Schema>) {
 
 /// Moves the description and the default out of an object schema that has nothing else.
 fn take_description(all: &mut AllOf) {
-    let said = all.items.iter().position(|item| matches!(item, RefOr::T(Schema::Object(object)) if only_says(object)));
-    if let Some(RefOr::T(Schema::Object(object))) = said.map(|index| all.items.remove(index)) {
+    let found =
+        all.items.iter().position(|item| matches!(item, RefOr::T(Schema::Object(object)) if only_describes(object)));
+    if let Some(RefOr::T(Schema::Object(object))) = found.map(|index| all.items.remove(index)) {
         (all.description, all.default) = (object.description, object.default);
     }
 }
 
-fn only_says(object: &Object) -> bool {
+fn only_describes(object: &Object) -> bool {
     let nothing = ObjectBuilder::new().schema_type(Type::Object).description(object.description.clone());
     let nothing = nothing.default(object.default.clone()).build();
     object.description.is_some() && *object == nothing
@@ -114,8 +115,8 @@ fn describe(schema: &mut RefOr<Schema>, description: Option<String>, default: Op
             reference.default = default;
         }
         RefOr::T(schema) => {
-            if let Some((said, set)) = said(schema) {
-                *said = description.or(said.take());
+            if let Some((text, set)) = description_and_default(schema) {
+                *text = description.or(text.take());
                 *set = default.or(set.take());
             }
         }
@@ -123,7 +124,7 @@ fn describe(schema: &mut RefOr<Schema>, description: Option<String>, default: Op
 }
 
 /// Returns the description and the default of a schema.
-fn said(schema: &mut Schema) -> Option<(&mut Option<String>, &mut Option<Value>)> {
+fn description_and_default(schema: &mut Schema) -> Option<(&mut Option<String>, &mut Option<Value>)> {
     match schema {
         Schema::Array(array) => Some((&mut array.description, &mut array.default)),
         Schema::Object(object) => Some((&mut object.description, &mut object.default)),
@@ -157,10 +158,10 @@ fn open(schema: &mut RefOr<Schema>) {
 
 /// Moves a default into the description. Generated clients send a default that their caller did not set, and so would
 /// reset fields with PATCH; others make the field required.
-fn say_default(schema: &mut RefOr<Schema>) {
+fn describe_default(schema: &mut RefOr<Schema>) {
     let (mut description, default) = match schema {
         RefOr::Ref(reference) => (Some(reference.description.clone()), reference.default.take()),
-        RefOr::T(schema) => match said(schema) {
+        RefOr::T(schema) => match description_and_default(schema) {
             Some((description, default)) => (description.clone(), default.take()),
             None => (None, None),
         },

@@ -93,7 +93,7 @@ fn docs() {}
 
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(call, keys, keys_of_webhook, get, docs))]
-struct Beside;
+struct PublicPaths;
 
 /// Adds the paths. Their server is the root, and they require no token.
 pub(super) fn add(openapi: &mut OpenApi) {
@@ -115,7 +115,7 @@ pub(super) fn add(openapi: &mut OpenApi) {
     ];
     let of_keys = [("404", "`urn:dynahook:problem:not-found`: there is no such key"), ("503", "Try again in a moment")];
     let of_pages = [("503", "Try again in a moment")];
-    for (path, mut item) in Beside::openapi().paths.paths {
+    for (path, mut item) in PublicPaths::openapi().paths.paths {
         let PathItem { get, post, .. } = &mut item;
         let own = match post {
             Some(_) => &of_calls[..],

@@ -195,7 +195,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    fn new(statistics: Statistics, health: Option<HealthBody>) -> Self {
+    pub(crate) fn new(statistics: Statistics, health: Option<HealthBody>) -> Self {
         let Statistics { total_calls, total_errors, consecutive_failures, .. } = statistics;
         Self {
             health,

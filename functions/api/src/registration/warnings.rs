@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::representation::WebhookBody;
-use crate::App;
+use crate::{App, help};
 
 /// How many types of the catalog are read. If there are more, no type is called unknown.
 const MAX_TYPES: usize = 500;
@@ -50,43 +50,81 @@ pub(crate) struct ChangedWebhook {
 /// Something that works but should be changed.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Warning {
-    /// `weak_secret`, `no_url`, `unknown_event_type`, `unknown_source`, `unknown_collection`, `doubtful_filter` or
-    /// `compressed_signature`.
-    code: &'static str,
+    code: WarningCode,
     /// The field as a JSON pointer in fragment form.
     #[schema(examples("#/event_types/0"))]
     pointer: String,
     /// What it means.
     detail: String,
+    /// The page that explains the warning, relative to this server.
+    #[schema(examples("/docs/warnings#unknown_event_type"))]
+    help: String,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WarningCode {
+    /// The secret can be guessed.
+    WeakSecret,
+    /// The webhook has no URL, and sends nothing.
+    NoUrl,
+    /// No event of that type is known.
+    UnknownEventType,
+    /// No table of that name is a source.
+    UnknownSource,
+    /// No source has a collection of that name.
+    UnknownCollection,
+    /// A condition probably means something else.
+    DoubtfulFilter,
+    /// The signature covers compressed bytes, which common libraries cannot verify.
+    CompressedSignature,
+}
+
+impl WarningCode {
+    /// Returns the name used in the API.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::WeakSecret => "weak_secret",
+            Self::NoUrl => "no_url",
+            Self::UnknownEventType => "unknown_event_type",
+            Self::UnknownSource => "unknown_source",
+            Self::UnknownCollection => "unknown_collection",
+            Self::DoubtfulFilter => "doubtful_filter",
+            Self::CompressedSignature => "compressed_signature",
+        }
+    }
 }
 
 impl Warning {
+    /// Returns a warning about the field at that pointer.
+    fn new(code: WarningCode, pointer: &str, detail: String) -> Self {
+        Self { code, pointer: format!("#{pointer}"), detail, help: help::of_warning(code.as_str()) }
+    }
+
     /// Warns of a secret that can be guessed.
     fn weak_secret() -> Self {
-        Self {
-            code: "weak_secret",
-            pointer: "#/secret".to_owned(),
-            detail: format!(
-                "the secret has fewer than {WEAK_BELOW_CHARACTERS} characters and can be guessed; rotate it to a generated one"
-            ),
-        }
+        let detail = format!(
+            "the secret has fewer than {WEAK_BELOW_CHARACTERS} characters and can be guessed; rotate it to a generated one"
+        );
+        Self::new(WarningCode::WeakSecret, "/secret", detail)
     }
 
     /// Warns of a webhook that cannot send anything.
     fn no_url() -> Self {
         let detail = "the webhook is disabled until it has a `url` and `enabled` is set to true".to_owned();
-        Self { code: "no_url", pointer: "#/url".to_owned(), detail }
+        Self::new(WarningCode::NoUrl, "/url", detail)
     }
 
     /// Warns of a condition that probably means something else.
     fn doubtful_filter(doubt: FieldError) -> Self {
-        Self { code: "doubtful_filter", pointer: format!("#/filter{}", doubt.pointer), detail: doubt.detail }
+        Self::new(WarningCode::DoubtfulFilter, &format!("/filter{}", doubt.pointer), doubt.detail)
     }
 
     /// Warns of signatures that common libraries cannot verify.
     fn compressed_signature() -> Self {
         let detail = "the signature covers the compressed bytes, which the libraries of Standard Webhooks, GitHub, Stripe and Shopify cannot verify: they take the body as text; use identity, or verify the raw bytes";
-        Self { code: "compressed_signature", pointer: "#/content_encoding".to_owned(), detail: detail.to_owned() }
+        Self::new(WarningCode::CompressedSignature, "/content_encoding", detail.to_owned())
     }
 }
 
@@ -94,16 +132,16 @@ impl From<Unknown> for Warning {
     fn from(unknown: Unknown) -> Self {
         let Unknown { pointer, kind, name, nearest } = unknown;
         let (code, what) = match kind {
-            Kind::Source => ("unknown_source", format!("no table {name} is a source")),
-            Kind::Collection => ("unknown_collection", format!("no source has the collection {name}")),
+            Kind::Source => (WarningCode::UnknownSource, format!("no table {name} is a source")),
+            Kind::Collection => (WarningCode::UnknownCollection, format!("no source has the collection {name}")),
             Kind::EventType => {
                 let what =
                     format!("no event of {name} is known: no source makes it, and none was published or described");
-                ("unknown_event_type", what)
+                (WarningCode::UnknownEventType, what)
             }
         };
         let nearest = nearest.map(|nearest| format!("; the nearest known name is {nearest}")).unwrap_or_default();
-        Self { code, pointer: format!("#{pointer}"), detail: format!("{what}{nearest}") }
+        Self::new(code, &pointer, format!("{what}{nearest}"))
     }
 }
 
@@ -186,8 +224,12 @@ mod tests {
             name: "pakcet.created".to_owned(),
             nearest: nearest.map(str::to_owned),
         };
-        let expected =
-            Warning { code: "unknown_event_type", pointer: "#/event_types/1".to_owned(), detail: detail.to_owned() };
+        let expected = Warning {
+            code: WarningCode::UnknownEventType,
+            pointer: "#/event_types/1".to_owned(),
+            detail: detail.to_owned(),
+            help: "/docs/warnings#unknown_event_type".to_owned(),
+        };
         assert_eq!(Warning::from(unknown), expected);
     }
 }

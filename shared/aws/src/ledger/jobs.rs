@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, Written, written};
-use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
+use crate::{StoreError, batch};
 
 /// The lane of running jobs, which the sweep reads. There are few, so it is one partition.
 const LANE: &str = "jobs";
@@ -258,6 +258,23 @@ impl Ledger {
         answer.items.unwrap_or_default().iter().map(DueJob::from_item).collect()
     }
 
+    /// Lists running jobs of all tenants, at most `limit`, the longest overdue first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn running_jobs(&self, limit: i32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
+        let due = self.due_jobs(Timestamp::MAX, limit).await?;
+        let keys = due.iter().map(|due| (self.table.clone(), key(&pk(&due.tenant), &sk(due.id))));
+        let found = batch::get(&self.client, keys.collect()).await?;
+        let live = found.into_values().flatten().filter(|item| is_live(item, now));
+        let mut jobs = live.map(job).collect::<Result<Vec<_>, _>>()?;
+        // The index may lag behind.
+        jobs.retain(|job| job.state == JobState::Running);
+        jobs.sort_by_key(|job| job.id);
+        Ok(jobs)
+    }
+
     /// Claims a job for this process until `until`, unless another process did or the job was stopped.
     ///
     /// # Errors
@@ -354,35 +371,4 @@ impl DueJob {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_is_read_as_it_was_written() {
-        let at = Timestamp::from_millisecond(1_795_246_444_000).unwrap();
-        let written = Job {
-            id: JobId::from_parts(at, 1),
-            tenant: "acme".parse().unwrap(),
-            app: Some("crm".parse().unwrap()),
-            kind: JobKind::Replay,
-            scope: JobScope { webhook: None, event_types: vec!["film.*".parse().unwrap()], from: Some(at), to: at },
-            rate: 7,
-            dry_run: true,
-            state: JobState::Running,
-            reason: Some("why".to_owned()),
-            progress: JobProgress {
-                cursor: Some(Cursor::Event(domain::id::EventId::from_parts(at, 3))),
-                looked_at: 5,
-                sent: 4,
-                next_at: at,
-            },
-            created_at: at,
-            created_by: "ada".to_owned(),
-            updated_at: at,
-        };
-        let item = to_item(&JobItem::from(written.clone())).unwrap();
-        let due = DueJob::from_item(&item).unwrap();
-        assert_eq!((&due.tenant, due.id, due.seen_lane_at), (&written.tenant, written.id, at.as_millisecond()));
-        assert_eq!(job(item).unwrap(), written);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use super::Ledger;
 use super::breaker_item::{self, breaker_key};
 use crate::items::Item;
 use crate::registry::statistics::by_webhook;
-use crate::registry::webhooks::record_in;
+use crate::registry::webhooks::{record_in, records_in};
 use crate::registry::{WebhookPage, WebhookRecord};
 use crate::{Registry, StoreError, batch};
 
@@ -60,6 +60,31 @@ impl Ledger {
             webhook,
         };
         Ok(WebhookPage { webhooks: webhooks.into_iter().map(record).collect(), more })
+    }
+
+    /// Returns the webhooks with their statistics and breakers, in the same order. Those that do not exist are left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// If a table is unavailable or an item cannot be read.
+    pub async fn records(
+        &self,
+        registry: &Registry,
+        webhooks: &[(TenantId, WebhookId)],
+    ) -> Result<Vec<WebhookRecord>, StoreError> {
+        let keys = webhooks.iter().flat_map(|(tenant, webhook)| {
+            registry.record_keys(tenant, *webhook).into_iter().chain([self.breaker_place(*webhook)])
+        });
+        let mut found = batch::get(&self.client, keys.collect()).await?;
+        let mut breakers = self.breakers_in(&mut found)?;
+        let mut records = records_in(registry.take_items(&mut found).into_iter())?;
+        let order = |record: &WebhookRecord| webhooks.iter().position(|one| one.1 == record.webhook.id);
+        records.sort_by_key(order);
+        Ok(records
+            .into_iter()
+            .map(|record| WebhookRecord { breaker: breakers.remove(&record.webhook.id), ..record })
+            .collect())
     }
 
     /// Returns the table and the key of a webhook's breaker.

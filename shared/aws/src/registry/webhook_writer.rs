@@ -15,6 +15,7 @@ use super::{MetaItem, Registry, SubscriptionItem, built, subscriptions_pk, tenan
 use crate::events::publication;
 use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::ledger::breaker::{draining, failing, recovered};
+use crate::ledger::failing::{listed, unlisted};
 use crate::rounds::{ROUNDS, pause};
 use crate::{StoreError, batch};
 
@@ -125,7 +126,9 @@ impl WebhookWriter {
         event: &Event,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.report(failing(&self.deliveries_table, webhook, since, now)?, event, now).await
+        let table = &self.deliveries_table;
+        let noted = [failing(table, webhook, since, now)?, listed(table, webhook, since, now)?];
+        self.report(noted, event, now).await
     }
 
     /// Notes that the failures that were reported have ended, and publishes the event that says so, both or neither;
@@ -141,11 +144,15 @@ impl WebhookWriter {
         event: &Event,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.report(recovered(&self.deliveries_table, webhook.id, since)?, event, now).await
+        let table = &self.deliveries_table;
+        let noted = [recovered(table, webhook.id, since)?, unlisted(table, webhook.id, now)?];
+        self.report(noted, event, now).await
     }
 
-    async fn report(&self, noted: TransactWriteItem, event: &Event, now: Timestamp) -> Result<(), StoreError> {
-        let request = self.registry.client.transact_write_items().transact_items(noted);
+    /// Writes what is noted and publishes the event. The first of the writes decides whether it was noted already.
+    async fn report(&self, noted: [TransactWriteItem; 2], event: &Event, now: Timestamp) -> Result<(), StoreError> {
+        let [first, second] = noted;
+        let request = self.registry.client.transact_write_items().transact_items(first).transact_items(second);
         let request = request.transact_items(publication(&self.events_table, event, now)?);
         let Err(error) = request.send().await else { return Ok(()) };
         match error.as_service_error() {

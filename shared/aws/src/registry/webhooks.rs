@@ -147,8 +147,17 @@ impl Registry {
 
 /// Combines a webhook with its statistics, which the items contain in any order.
 pub(crate) fn record_in(items: impl Iterator<Item = Item>) -> Result<Option<WebhookRecord>, StoreError> {
+    Ok(records_in(items)?.into_iter().next())
+}
+
+/// Reads webhooks and their statistics, in any order.
+pub(crate) fn records_in(items: impl Iterator<Item = Item>) -> Result<Vec<WebhookRecord>, StoreError> {
     let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
-    let statistics = super::statistics::by_webhook(statistics.into_iter())?.into_values().next().unwrap_or_default();
-    let webhook = webhooks.into_iter().next().map(from_item::<WebhookItem>).transpose()?;
-    Ok(webhook.map(|webhook| WebhookRecord { webhook: webhook.into(), statistics, breaker: None }))
+    let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;
+    let record = |item| {
+        let webhook: Webhook = from_item::<WebhookItem>(item)?.into();
+        let statistics = statistics.remove(&webhook.id).unwrap_or_default();
+        Ok(WebhookRecord { webhook, statistics, breaker: None })
+    };
+    webhooks.into_iter().map(record).collect()
 }

@@ -200,6 +200,7 @@ impl Facts {
         let text = |name: &str| self.text(name).map(str::to_owned);
         say("Webhook", text("webhook_id"));
         say("Receiver", about.and_then(|(webhook, _)| host(&webhook.settings.url)));
+        say("Contact", about.and_then(|(webhook, _)| webhook.settings.error_email.clone()));
         say("When", Some(self.at.clone()));
         if let Some((_, statistics)) = about.filter(|(_, statistics)| statistics.consecutive_failures > 0) {
             say("Failing since", statistics.failing_since.map(|since| since.to_string()));

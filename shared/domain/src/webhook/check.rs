@@ -2,6 +2,7 @@
 
 use super::headers::{self, SECRET, is_ours, is_token};
 use super::limits::AutoPause;
+use super::notice::is_address;
 use super::settings::{Direction, MAX_EVENT_TYPES, MAX_EVENTS_CHARACTERS, Settings};
 use super::signing::pointers;
 use super::tags::Tags;
@@ -151,7 +152,9 @@ fn is_text(text: &str) -> bool {
 fn check_limits(settings: &Settings, faults: &mut Vec<FieldError>) {
     let AutoPause { failures, after_seconds } = settings.auto_pause;
     let one_to_thousand = |number: Option<u32>| number.is_none_or(|number| (1..=1000).contains(&number));
+    let is_contact = settings.error_email.as_deref().is_none_or(is_address);
     let limits = [
+        ("/error_email", is_contact, "must be an e-mail address such as ops@example.com, or null"),
         ("/auto_pause/failures", (1..=10_000).contains(&failures), "must be 1 to 10000"),
         ("/auto_pause/after_seconds", after_seconds <= 2_592_000, "must be 0 to 2592000 seconds"),
         ("/rate_limit", one_to_thousand(settings.rate_limit), "must be 1 to 1000 requests a second, or null"),

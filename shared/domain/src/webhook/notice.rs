@@ -281,7 +281,7 @@ impl Channel {
 
 /// Returns whether the text is an e-mail address without a display name, quotes or a literal network address. It can
 /// contain nothing that ends a header line or begins another address.
-fn is_address(text: &str) -> bool {
+pub(super) fn is_address(text: &str) -> bool {
     let Some((local, host)) = text.rsplit_once('@') else { return false };
     let is_atom = |part: &str| {
         !part.is_empty()

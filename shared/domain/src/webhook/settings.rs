@@ -181,6 +181,11 @@ pub struct Settings {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, examples("integrationProviders/flowsApiWebhook"))]
     pub integration_provider: Option<String>,
+    /// Whom to contact about its failures: notices about the webhook name the address. Only a notice with this address
+    /// in its channel sends mail to it.
+    #[serde(default)]
+    #[schema(max_length = 254, examples("erp-team@example.com"))]
+    pub error_email: Option<String>,
     /// For finding it: up to 50 labels, or an object with up to 50 names and values of any kind, at most 4,096 bytes.
     #[serde(default)]
     #[schema(schema_with = super::tags::schema, examples(json!(["rfp"]), json!({"team": "sales"})))]

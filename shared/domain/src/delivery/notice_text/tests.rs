@@ -51,6 +51,15 @@ fn each_event(#[case] event_type: &str, #[case] data: Json) {
 }
 
 #[test]
+fn the_contact_of_the_webhook_is_named() {
+    let mut about = webhook();
+    about.settings.error_email = Some("erp@example.com".to_owned());
+    let facts = json!({"type": "webhook.failing", "timestamp": "", "data": {"value": {"webhook_id": ID}}});
+    let text = Facts::read(&facts.to_string()).compose(Some((&about, &Statistics::default())));
+    assert!(text.text().contains("\nContact: erp@example.com\n"), "{}", text.text());
+}
+
+#[test]
 fn each_channel() {
     let text = text("webhook.paused", &json!({"webhook_id": ID, "by": "dynahook", "by_failures": true}));
     insta::assert_snapshot!("slack", text.slack());

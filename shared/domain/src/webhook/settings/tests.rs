@@ -44,6 +44,7 @@ fn defaults() {
 #[case::no_url(json!({"url": ""}), "/url")]
 #[case::control_character(json!({"tags": ["ok", "a\nb"]}), "/tags/1")]
 #[case::long_connector(json!({"connector_id": "c".repeat(256)}), "/connector_id")]
+#[case::no_address(json!({"error_email": "the ERP team"}), "/error_email")]
 #[case::empty_provider(json!({"integration_provider": ""}), "/integration_provider")]
 #[case::properties_too_large(json!({"properties": {"a": "x".repeat(4096)}}), "/properties")]
 #[case::property_hides_the_data(json!({"properties": {"data": 1}}), "/properties/data")]

@@ -1,4 +1,4 @@
-//! Embeds the files of `console/` in the binary, compressed.
+//! The files of `console/`, compressed.
 //!
 //! The modules of the console are joined into one script: each file that a browser asks for is an invocation, and a new
 //! account allows ten at once. The modules follow three rules, so that joining them needs no parser: imports name a file
@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -27,14 +26,13 @@ const AS_THEY_ARE: [(&str, &str); 3] = [
 const STYLES: [&str; 2] = ["vendor/uplot.css", "style.css"];
 
 /// The page whose examples the console shows.
-const EXAMPLES: &str = "../../docs/receive/verify.md";
+const EXAMPLES: &str = "docs/receive/verify.md";
 
-fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=console");
-    println!("cargo:rerun-if-changed={EXAMPLES}");
-    let output = PathBuf::from(variable("OUT_DIR")?);
-    let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let console = folder.join("console");
+/// Writes the files and `console.rs`, which lists them.
+pub(crate) fn write(package: &Path, repository: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
+    let console = package.join("console");
+    println!("cargo:rerun-if-changed={}", console.display());
+    println!("cargo:rerun-if-changed={}", repository.join(EXAMPLES).display());
     let mut script =
         Script { folder: &console, open: Vec::new(), done: Vec::new(), names: BTreeSet::new(), text: String::new() };
     script.add("main.js")?;
@@ -51,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("main.js", "text/javascript; charset=utf-8", script.text.into_bytes()),
         ("style.css", "text/css; charset=utf-8", style.into_bytes()),
     ];
-    let examples = examples(&fs::read_to_string(folder.join(EXAMPLES))?).to_string();
+    let examples = examples(&fs::read_to_string(repository.join(EXAMPLES))?).to_string();
     files.push(("examples.json", "application/json", examples.into_bytes()));
     for (name, kind) in AS_THEY_ARE {
         files.push((name, kind, fs::read(console.join(name))?));
@@ -74,10 +72,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::write(output.join("console.rs"), format!("{list}];\n"))?;
     Ok(())
-}
-
-fn variable(name: &str) -> Result<OsString, String> {
-    env::var_os(name).ok_or_else(|| format!("{name} is not set"))
 }
 
 fn hash(content: &[u8]) -> String {

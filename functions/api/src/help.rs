@@ -1,0 +1,102 @@
+//! The pages that problems, warnings and failed attempts link to: those of `docs/` about them, as HTML. They are in this
+//! binary (`build/help.rs`) and need no token.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::get;
+use domain::attempt::outcome::Verdict;
+
+use crate::cacheable::cacheable;
+use crate::problem::Problem;
+
+include!(concat!(env!("OUT_DIR"), "/help.rs"));
+
+/// Returns the routes.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let routes = Router::new()
+        .route("/docs/problems", get(async || page("problems")))
+        .route("/docs/problems/{name}", get(async |Path(name): Path<String>| page(&format!("problems/{name}"))))
+        .route("/docs/verdicts", get(async || page("verdicts")))
+        .route("/docs/warnings", get(async || page("warnings")));
+    cacheable(routes)
+}
+
+fn page(path: &str) -> Response {
+    match PAGES.iter().find(|(of_page, _)| *of_page == path) {
+        Some((_, html)) => Html(*html).into_response(),
+        None => Problem::NotFound("page").into_response(),
+    }
+}
+
+/// Returns where a failed attempt is explained.
+pub(crate) fn of_verdict(verdict: Verdict) -> Option<String> {
+    (verdict != Verdict::Accepted).then(|| format!("/docs/verdicts#{}", verdict.as_str()))
+}
+
+/// Returns where a warning is explained.
+pub(crate) fn of_warning(code: &str) -> String {
+    format!("/docs/warnings#{code}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use rstest::rstest;
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn anchors(path: &str) -> BTreeSet<&'static str> {
+        let (_, html) = PAGES.iter().find(|(page, _)| *page == path).unwrap();
+        html.split("<h2 id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    }
+
+    /// The values are those of the contract, so that later ones are explained too.
+    #[rstest]
+    #[case::verdicts("verdicts", "Verdict")]
+    #[case::warnings("warnings", "WarningCode")]
+    fn each_value_is_explained(#[case] page: &str, #[case] schema: &str) {
+        let contract = serde_json::to_value(crate::openapi()).unwrap();
+        let values = contract["components"]["schemas"][schema]["enum"].as_array().unwrap();
+        assert_eq!(anchors(page), values.iter().map(|value| value.as_str().unwrap()).collect());
+        assert!(values.contains(&Value::from(if page == "verdicts" { "timed_out" } else { "weak_secret" })));
+    }
+
+    #[test]
+    fn every_link_leads_to_a_page() {
+        for (path, html) in PAGES {
+            for link in html.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+                let known = match target.strip_prefix("/docs/") {
+                    Some(page) => {
+                        let found = PAGES.iter().any(|(of_page, _)| *of_page == page);
+                        found && (anchor.is_empty() || anchors(page).contains(anchor))
+                    }
+                    None => target == "/console/icon.svg" || target.starts_with("https://"),
+                };
+                assert!(known, "{path} links to {link}");
+            }
+            assert!(!html.contains("{title}") && !html.contains("{content}"), "{path}");
+        }
+    }
+
+    #[rstest]
+    #[case::problem("/docs/problems/invalid", 200, "urn:dynahook:problem:invalid · Dynahook")]
+    #[case::all_problems("/docs/problems", 200, "href=\"/docs/problems/invalid\"")]
+    #[case::verdicts("/docs/verdicts", 200, "<h2 id=\"timed_out\">timed_out</h2>")]
+    #[case::other_pages_are_named_and_not_linked("/docs/verdicts", 200, "is a\ndead letter, which")]
+    #[case::warnings("/docs/warnings", 200, "<h2 id=\"no_url\">")]
+    #[case::unknown("/docs/problems/none", 404, "there is no such page")]
+    #[tokio::test]
+    async fn a_page_is_served(#[case] path: &str, #[case] status: u16, #[case] part: &str) {
+        let answer = routes().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let body = String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+        assert!(body.contains(part), "{body}");
+    }
+}
