@@ -376,9 +376,11 @@ const tests = {
   async "pages work with the keyboard"() {
     const page = await signedIn(admin);
     await visit(page, "webhooks");
-    await page.locator("body").press("Tab");
+    await page.locator(".skip").waitFor({ state: "attached" });
+    await page.keyboard.press("Tab");
+    await page.waitForFunction(() => document.activeElement.className === "skip");
     await page.keyboard.press("Enter");
-    assert.equal(await page.evaluate(() => document.activeElement.id), "content");
+    await page.waitForFunction(() => document.activeElement.id === "content");
     await page.getByRole("searchbox").focus();
     await page.keyboard.type("Parts for the warehouse");
     await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);

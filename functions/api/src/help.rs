@@ -58,7 +58,7 @@ mod tests {
 
     /// The values are those of the contract, so that later ones are explained too.
     #[rstest]
-    #[case::verdicts("verdicts", "Verdict")]
+    #[case::verdicts("verdicts", "AttemptVerdict")]
     #[case::warnings("warnings", "WarningCode")]
     fn each_value_is_explained(#[case] page: &str, #[case] schema: &str) {
         let contract = serde_json::to_value(crate::openapi()).unwrap();
