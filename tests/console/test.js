@@ -173,8 +173,8 @@ const tests = {
     await shows(page, "The receiver answered 500: receiver failed");
     await shows(page, "no column total");
     await shows(page, "Look at its log for this time");
-    await button(page, "Show it as it would be now").click();
     await shows(page, "orders/42");
+    assert.equal(await button(page, "Show it as it would be now").count(), 0);
     receiver["/first"] = [204, ""];
     await button(page, "Send again").click();
     await page.locator("h1 + .badge", { hasText: "Delivered" }).waitFor();
@@ -276,7 +276,6 @@ const tests = {
     await button(page, "Count only").click();
     await page.locator("h1", { hasText: "Redrive dead letters" }).waitFor();
     await shows(page, "counts only");
-    await shows(page, "It would send 2 deliveries");
     receiver["/broken"] = [200, ""];
     await visit(page, "dead-letters");
     await button(page, "Send all again").click();

@@ -70,6 +70,42 @@ async fn an_attempt_shows_what_was_sent_and_no_secret() {
     assert!(![signature, secret].iter().any(|hidden| delivery.to_string().contains(hidden)));
 }
 
+/// A delivery that arrived at once has no body in its row.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_delivery_shows_the_body_that_was_sent_and_the_whole_of_a_bad_answer() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let long: &'static str = "no column total ".repeat(900).leak();
+    let receiver =
+        Receiver::start(move |number| if number == 0 { Answer::Status(204) } else { Answer::Text(500, long) }).await;
+    let webhook = tenant.webhook(&receiver.url, once()).await;
+    let event = json!({"event_type": "invoice.paid", "data": {"amount": 12_345_678_901_234_567_890_u64}});
+    tenant.call(Method::POST, "/events", Some(&event)).await;
+    let delivered = tenant.delivery(&webhook, "delivered").await;
+    let one = |delivery: &Value| path(&webhook, &format!("/deliveries/{}", delivery["id"].as_str().unwrap()));
+    let sent = receiver.wait_for(1).await.remove(0);
+    let shown = tenant.call(Method::GET, &one(&delivered), None).await.1;
+    assert_eq!(shown["request_body"], String::from_utf8(sent.body.to_vec()).unwrap());
+    assert_eq!(delivered["request_body"], Value::Null, "a list has no bodies");
+
+    tenant.call(Method::POST, "/events", Some(&event)).await;
+    let exhausted = tenant.delivery(&webhook, "exhausted").await;
+    let sent = receiver.wait_for(2).await.remove(1);
+    let change = json!({"properties": {"region": "eu"}});
+    tenant.call(Method::PATCH, &path(&webhook, ""), Some(&change)).await;
+    let shown = tenant.call(Method::GET, &one(&exhausted), None).await.1;
+    assert_eq!(shown["request_body"], String::from_utf8(sent.body.to_vec()).unwrap(), "what failed is kept");
+    assert_eq!(shown["attempts"][0]["response_excerpt"], long);
+    // With other settings the event gives another body, which was not sent.
+    assert_eq!(tenant.call(Method::GET, &one(&delivered), None).await.1["request_body"], Value::Null);
+
+    let key = json!({"name": "log", "scopes": ["deliveries:read"]});
+    let key = tenant.call(Method::POST, "/api-keys", Some(&key)).await.1["key"].as_str().unwrap().to_owned();
+    let (status, shown) = stack.call(Method::GET, &one(&exhausted), Some(&key), None).await;
+    assert_eq!((status, &shown["request_body"]), (StatusCode::OK, &Value::Null));
+}
+
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn a_delivery_shows_its_entity_its_lateness_and_the_url_of_each_attempt() {

@@ -59,6 +59,8 @@ fn retrying() -> Delivery {
         },
         lease_until: None,
         body: Some(Body::Inline("{\"é\":1}".to_owned())),
+        body_digest: None,
+        last_response: None,
         app: None,
         sequence: None,
         entity: None,

@@ -23,6 +23,8 @@ async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -
         progress: Progress { state, cycle: 0, attempt: 2, next_at: Some(now - Duration::from_mins(10)) },
         lease_until: None,
         body: Some(Body::Inline("{}".to_owned())),
+        body_digest: None,
+        last_response: None,
         app: None,
         sequence: None,
         entity: None,

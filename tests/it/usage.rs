@@ -207,7 +207,7 @@ async fn an_inbound_webhook_is_refused_what_is_over_the_budget_or_its_rate() {
 
     // 50 a second, in windows of a second: other processes have counted as many in each second of the next half minute.
     let key = RateKey::new("inbound", &[&tenant.name, webhook["id"].as_str().unwrap()]);
-    let now = Timestamp::now().as_second();
+    let now = tests::now().as_second();
     let count = async |second: i64| {
         let put = stack.dynamodb.put_item().table_name(stack.output("RegistryTable"));
         let number = |number: i64| AttributeValue::N(number.to_string());

@@ -17,6 +17,8 @@ pub enum Answer {
     Status(u16),
     /// With 200 and this JSON.
     Json(&'static str),
+    /// With this status and this text.
+    Text(u16, &'static str),
     /// With a redirect to this URL.
     Redirect(&'static str),
     /// With this status, after a delay.
@@ -115,6 +117,7 @@ async fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Status(status) => (StatusCode::from_u16(status).unwrap(), "noted").into_response(),
         Answer::Json(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Answer::Text(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
         Answer::After(wait, status) => {
             tokio::time::sleep(wait).await;

@@ -8,6 +8,7 @@ import { verify as verifyGithub } from "@octokit/webhooks-methods";
 import { ApiVersion, shopifyApi } from "@shopify/shopify-api";
 import { Webhook } from "standardwebhooks";
 import Stripe from "stripe";
+import { Webhook as SvixWebhook } from "svix";
 
 const { secret, headers, keys, ...delivery } = JSON.parse(readFileSync(0, "utf8"));
 const bytes = Buffer.from(delivery.body, "base64");
@@ -27,7 +28,11 @@ function hmac(header, encoding) {
 const verifiers = {
   "standard-webhooks": [
     () => headers["webhook-signature"]?.split(" ").some((one) => one.startsWith("v1,")),
-    () => need(new Webhook(secret).verify(body, headers), "webhook-signature"),
+    () => {
+      need(new Webhook(secret).verify(body, headers), "webhook-signature");
+      // Throws for a signature that does not match.
+      new SvixWebhook(secret).verify(body, headers);
+    },
   ],
   // No official library verifies these yet: https://github.com/standard-webhooks/standard-webhooks/issues/124
   "standard-webhooks-ed25519": [

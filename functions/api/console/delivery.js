@@ -40,13 +40,18 @@ const Explanation = ({ delivery, attempt }) => {
   const text = T.verdicts[attempt.verdict] ?? { title: attempt.verdict };
   return html`<${Note} tone="bad" title=${attempt.status ? T.delivery.answered(attempt.status, text.title) : text.title}>
     ${attempt.error && !attempt.status && html`<span>${attempt.error}</span>`}
-    ${text.help && html`<span class="soft">${text.help}</span>`}
+    ${text.help && html`<span class="soft">${text.help} ${attempt.help && html`<a href=${attempt.help.replace(/^\//, "")} target="_blank" rel="noopener">${T.delivery.more}</a>`}</span>`}
     ${attempt.retry_after_s && html`<span class="soft">${T.delivery.retryAfter(attempt.retry_after_s)}</span>`}
   <//>`;
 };
 
-// The log keeps no bodies. The event and the webhook's current settings give it again.
-const Body = ({ delivery }) => {
+// The body that was sent. If it is unknown, the event and the webhook's current settings give one.
+const Body = ({ delivery, attempt }) =>
+  delivery.request_body !== null && attempt.cycle === delivery.cycle
+    ? html`<${Code} text=${pretty(delivery.request_body)} label=${T.delivery.body} />`
+    : html`<${BodyNow} delivery=${delivery} />`;
+
+const BodyNow = ({ delivery }) => {
   const [asked, setAsked] = useState(null);
   const render = async () => {
     try {
@@ -67,7 +72,10 @@ const Body = ({ delivery }) => {
 
 const Exchange = ({ delivery, attempt }) => html`<div class="halves">
   <${Card} title=${T.delivery.request} hint=${attempt.secret_fingerprint && T.delivery.signedWith(attempt.secret_fingerprint.slice(0, 12))}>
-    <div class="stack"><${Headers} items=${attempt.request_headers} /><${Body} delivery=${delivery} /></div>
+    <div class="stack">
+      ${attempt.url && html`<span class="small soft break">POST ${attempt.url}</span>`}
+      <${Headers} items=${attempt.request_headers} /><${Body} delivery=${delivery} attempt=${attempt} />
+    </div>
   <//>
   <${Card} title=${T.delivery.response} end=${attempt.status && html`<${Badge} tone=${isSuccess(attempt) ? "good" : "bad"}>${attempt.status}<//>`}>
     <div class="stack">

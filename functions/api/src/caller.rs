@@ -6,6 +6,7 @@
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::Method;
 use axum::http::request::Parts;
+use domain::access::api_key::Scope;
 use domain::access::caller::Identity;
 use domain::access::tenant::{AppId, TenantId};
 
@@ -33,6 +34,8 @@ pub struct Admin {
     pub app: Option<AppId>,
     /// The subject of the token.
     pub subject: String,
+    /// Whether it may see the contents of events: a token without scopes, or with `events:read`.
+    pub reads_events: bool,
 }
 
 /// An operator of the deployment: the role `OPERATOR`.
@@ -76,7 +79,8 @@ impl Admin {
         let tenant = tenant.parse().map_err(|error| Problem::Forbidden(format!("the token's tenant {error}")))?;
         let app = identity.app.as_deref().map(str::parse).transpose();
         let app = app.map_err(|error| Problem::Forbidden(format!("the token's application {error}")))?;
-        Ok(Self { tenant, app, subject: identity.subject.clone() })
+        let reads_events = identity.scopes.is_empty() || identity.scopes.contains(&Scope::EventsRead);
+        Ok(Self { tenant, app, subject: identity.subject.clone(), reads_events })
     }
 
     /// Refuses applications: this is for the tenant's own admins.

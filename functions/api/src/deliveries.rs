@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 use crate::{App, help};
 
+pub(crate) mod body;
 mod conditions;
 pub(crate) mod filter;
 pub(crate) mod search;
@@ -59,6 +60,10 @@ pub(crate) struct DeliveryBody {
     deferred_until: Option<Timestamp>,
     /// Oldest first. Only the last 20 attempts of earlier cycles are kept.
     attempts: Vec<AttemptBody>,
+    /// The exact body that was or will be sent. `null` in lists, with a key that may not read events, and if it is
+    /// unknown: a delivery that arrived at once does not keep its body, which is then rendered again from the stored
+    /// event, as long as the webhook's settings give the same bytes.
+    request_body: Option<String>,
 }
 
 /// An attempt, as the API returns it.
@@ -88,7 +93,8 @@ pub(crate) struct AttemptBody {
     /// How long the receiver asked to wait, in seconds.
     retry_after_s: Option<u32>,
     error: Option<String>,
-    /// The start of the response body.
+    /// The start of the response body: up to 1 KB. If one delivery is read and its last attempt failed, up to
+    /// 16 KB of that one.
     response_excerpt: Option<String>,
     /// Identifies the secret that signed the request.
     #[schema(value_type = String)]
@@ -96,6 +102,11 @@ pub(crate) struct AttemptBody {
 }
 
 impl DeliveryBody {
+    /// Adds the body that was sent, if it is known.
+    pub(crate) fn with_request_body(self, body: Option<String>) -> Self {
+        Self { request_body: body, ..self }
+    }
+
     /// Adds until when a parked delivery waits, which its webhook's breaker decides.
     pub(crate) fn of_webhook(mut self, record: &WebhookRecord) -> Self {
         if self.state == DeliveryState::Parked {
@@ -123,6 +134,7 @@ impl From<RunningTest> for DeliveryBody {
             next_at: None,
             deferred_until: None,
             attempts: Vec::new(),
+            request_body: None,
         }
     }
 }
@@ -131,6 +143,10 @@ impl From<Delivery> for DeliveryBody {
     fn from(delivery: Delivery) -> Self {
         let urls: Vec<_> = urls(&delivery.attempts).map(|url| url.map(str::to_owned)).collect();
         let lateness_ms = delivery.lateness_ms();
+        let mut attempts: Vec<_> = delivery.attempts.into_iter().zip(urls).map(AttemptBody::from).collect();
+        if let (Some(last), Some(response)) = (attempts.last_mut(), delivery.last_response) {
+            last.response_excerpt = Some(response);
+        }
         Self {
             id: delivery.id,
             webhook_id: delivery.webhook,
@@ -144,7 +160,8 @@ impl From<Delivery> for DeliveryBody {
             cycle: delivery.progress.cycle,
             next_at: delivery.progress.next_at,
             deferred_until: delivery.deferred_until,
-            attempts: delivery.attempts.into_iter().zip(urls).map(AttemptBody::from).collect(),
+            attempts,
+            request_body: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The Events table: published events, which its stream passes to fan-out, the archive of tables' events, and stored
 //! bodies.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -313,6 +314,15 @@ impl Events {
             Some(item) if is_live(&item, now) => self.read(item, now).await.map(Some),
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// Returns the text of a body, inline or stored.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the body has expired.
+    pub async fn body<'a>(&self, body: &'a Body, now: Timestamp) -> Result<Cow<'a, str>, StoreError> {
+        self.bodies.text(body, now).await
     }
 
     /// Renders the body of a message that has none, with the webhook's current settings.

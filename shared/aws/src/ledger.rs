@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::tenant::TenantId;
 use domain::attempt::Attempt;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
-use crate::{Registry, StoreError, batch};
+use crate::{Registry, StoreError, batch, bodies};
 
 pub(crate) mod breaker;
 mod breaker_item;
@@ -260,10 +261,18 @@ impl Ledger {
             update = update.expression_attribute_values(":expires", number(expires_at));
         }
         if let Some(attempt) = attempt {
-            let attempt = serde_dynamo::to_attribute_value(attempt)
+            let made = serde_dynamo::to_attribute_value(attempt)
                 .map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))?;
             set.push("attempts = list_append(attempts, :made)");
-            update = update.expression_attribute_values(":made", AttributeValue::L(vec![attempt]));
+            update = update.expression_attribute_values(":made", AttributeValue::L(vec![made]));
+            match &attempt.outcome.response_body {
+                Some(body) => {
+                    set.push("response_zstd = :response");
+                    update = update
+                        .expression_attribute_values(":response", AttributeValue::B(Blob::new(bodies::pack(body)?)));
+                }
+                None => remove.push("response_zstd"),
+            }
         }
         match progress.next_at {
             Some(next_at) => {
@@ -284,9 +293,6 @@ impl Ledger {
         if progress.state == State::Exhausted {
             set.push("ended_at = :ended");
             update = update.expression_attribute_values(":ended", number(now.as_millisecond()));
-        }
-        if !progress.needs_body() {
-            remove.extend(["body_zstd", "body_ref"]);
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         Ok(update.update_expression(expression))

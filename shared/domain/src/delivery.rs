@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::access::tenant::{AppId, TenantId};
@@ -139,10 +140,15 @@ pub struct Delivery {
     pub progress: Progress,
     /// When the lease of the process that is attempting it ends.
     pub lease_until: Option<Timestamp>,
-    /// The body, as long as another attempt is possible.
+    /// The body, from the first failure on, and if it is [stored](Body::Stored) apart or the delivery is a test. Most
+    /// deliveries arrive at once, and a row with a body would cost more to write.
     pub body: Option<Body>,
+    /// The digest of a body that the row does not have, which recognizes it when it is rendered again.
+    pub body_digest: Option<BodyDigest>,
     /// The content type of the body.
     pub content_type: ContentType,
+    /// The response body of the last attempt, if that failed and its excerpt is not all of it.
+    pub last_response: Option<String>,
     /// The attempts so far, oldest first. Of earlier cycles only the [last ones](EARLIER_ATTEMPTS) are kept.
     pub attempts: Vec<Attempt>,
 }
@@ -172,6 +178,12 @@ impl Delivery {
             Some(Deferral::Until(until)) => Some(until),
             Some(Deferral::Never) | None => None,
         };
+        let is_kept = test || progress.needs_body();
+        let (body, body_digest) = match body {
+            Some(Body::Inline(text)) if !is_kept => (None, Some(BodyDigest::of(&text))),
+            Some(Body::Failed(_)) if !is_kept => (None, None),
+            body => (body, None),
+        };
         Self {
             id: delivery,
             event,
@@ -188,8 +200,10 @@ impl Delivery {
             test,
             progress,
             lease_until: None,
-            body: body.filter(|_| progress.needs_body()),
+            body,
+            body_digest,
             content_type,
+            last_response: None,
             attempts: Vec::new(),
         }
     }
@@ -244,6 +258,19 @@ impl Delivery {
             receives: 0,
             notice: false,
         }
+    }
+}
+
+/// The first bytes of the SHA-256 of a body: enough to tell it from any other body of the same event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyDigest(pub [u8; 8]);
+
+impl BodyDigest {
+    /// Returns the digest of a body.
+    #[must_use]
+    pub fn of(body: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(body).into();
+        Self(std::array::from_fn(|index| digest[index]))
     }
 }
 

@@ -149,7 +149,7 @@ impl Client {
         let extensions = if is_exact { header_case::preserve(&request.headers).await } else { Extensions::new() };
         let mut request = match self.prepare(request) {
             Ok(request) => request,
-            Err(outcome) => return outcome,
+            Err((verdict, why)) => return Outcome::unanswered(verdict, why),
         };
         *request.extensions_mut() = extensions;
         let pool = if is_exact { &self.exact } else { &self.pool };
@@ -173,22 +173,21 @@ impl Client {
         url.as_str().parse().map_err(|error: InvalidUri| TargetError::Malformed(error.to_string()))
     }
 
-    /// Returns the HTTP request, or the outcome if it cannot be sent.
-    fn prepare(&self, request: Request) -> Result<hyper::Request<Bytes>, Outcome> {
+    /// Returns the HTTP request, or why it cannot be sent.
+    fn prepare(&self, request: Request) -> Result<hyper::Request<Bytes>, (Verdict, String)> {
         // The URL was checked when the webhook was written, but the policy may have changed since.
-        let forbidden = |error| Outcome::unanswered(Verdict::Forbidden, format!("the URL {error}"));
+        let forbidden = |error| (Verdict::Forbidden, format!("the URL {error}"));
         let uri = self.target(&request.url).map_err(forbidden)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         for (name, value) in request.headers {
             // The value may be a secret, so the message contains only the name.
-            let fault = || Outcome::unanswered(Verdict::ProtocolFailed, format!("the header {name:?} cannot be sent"));
+            let fault = || (Verdict::ProtocolFailed, format!("the header {name:?} cannot be sent"));
             let value = HeaderValue::try_from(value).map_err(|_| fault())?;
             headers.append(HeaderName::try_from(&name).map_err(|_| fault())?, value);
         }
         if let Some(authorization) = request.authorization {
-            let fault =
-                || Outcome::unanswered(Verdict::ProtocolFailed, "the authorization is not a valid header value");
+            let fault = || (Verdict::ProtocolFailed, "the authorization is not a valid header value".to_owned());
             headers.insert(AUTHORIZATION, secret_value(&authorization).ok_or_else(fault)?);
         }
         headers.entry(USER_AGENT).or_insert(OUR_NAME);
@@ -241,14 +240,18 @@ async fn read(response: Response<Incoming>, success: &[StatusPattern], now: Time
             start.extend_from_slice(data);
         }
     }
-    let mut excerpt = String::from_utf8_lossy(&start).into_owned();
+    let mut body = String::from_utf8_lossy(&start).into_owned();
     // Truncate after the conversion, because the replacement characters for invalid bytes are longer than the bytes.
+    body.truncate(body.floor_char_boundary(MAX_RESPONSE_BYTES));
+    let mut excerpt = body.clone();
     excerpt.truncate(excerpt.floor_char_boundary(EXCERPT_BYTES));
+    let has_more = body.len() > excerpt.len() && judged.verdict != Verdict::Accepted;
     let excerpt = Some(excerpt).filter(|excerpt| !excerpt.is_empty());
     Outcome {
         status: Some(status),
         error: judged.error,
         response_excerpt: excerpt,
+        response_body: has_more.then_some(body),
         retry_after_s: judged.retry_after_s,
         ..Outcome::unanswered(judged.verdict, "")
     }

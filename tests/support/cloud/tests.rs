@@ -67,6 +67,8 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         progress,
         lease_until: None,
         body,
+        body_digest: None,
+        last_response: None,
         content_type: ContentType::Json,
         attempts: vec![failed(webhook, 1)],
     }

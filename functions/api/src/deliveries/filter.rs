@@ -185,6 +185,8 @@ mod tests {
             progress: Progress { state: State::Retrying, cycle: 0, attempt: 3, next_at: None },
             lease_until: None,
             body: None,
+            body_digest: None,
+            last_response: None,
             content_type: ContentType::Json,
             attempts: vec![attempt(1, Verdict::TimedOut, None), attempt(2, Verdict::ServerFailed, Some(502))],
         }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
+use crate::deliveries::body::sent;
 use crate::deliveries::filter::DeliveryQuery;
 use crate::deliveries::{DeliveryBody, find};
 use crate::page::fit;
@@ -71,7 +72,11 @@ pub(super) async fn get(
             let test = test.filter(|test| test.webhook == webhook.id).ok_or(Problem::NotFound(what))?;
             Ok(Json(test.into()))
         }
-        found => Ok(Json(DeliveryBody::from(found?).of_webhook(&record))),
+        found => {
+            let found = found?;
+            let body = if admin.reads_events { sent(&app, webhook, &found).await? } else { None };
+            Ok(Json(DeliveryBody::from(found).of_webhook(&record).with_request_body(body)))
+        }
     }
 }
 

@@ -19,9 +19,9 @@ use crate::registration::visible;
 
 /// Sends a delivery again
 ///
-/// A delivery that has ended starts a new cycle of attempts with the same id and `webhook-id`. A dead letter sends the
-/// same bytes as before. The body of any other delivery is rendered again, from the stored event and with the webhook's
-/// current settings. A delivery that waits for its next attempt is attempted now. A parked one becomes the
+/// A delivery that has ended starts a new cycle of attempts with the same id and `webhook-id`. One that failed before
+/// sends the same bytes again. The body of one that arrived at once is rendered again, from the stored event and with the
+/// webhook's current settings. A delivery that waits for its next attempt is attempted now. A parked one becomes the
 /// probe of its webhook's circuit breaker: if it succeeds, the others follow.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "Deliveries", params(DeliveryPath),
     responses(

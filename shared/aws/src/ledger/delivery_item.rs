@@ -3,7 +3,7 @@
 use domain::access::tenant::{AppId, TenantId};
 use domain::attempt::Attempt;
 use domain::delivery::message::Body;
-use domain::delivery::{Delivery, KEPT, Progress, State, Waits};
+use domain::delivery::{BodyDigest, Delivery, KEPT, Progress, State, Waits};
 use domain::event::hops::Hops;
 use domain::event::types::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
@@ -68,6 +68,12 @@ pub(super) struct DeliveryItem {
     body_zstd: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body_ref: Option<String>,
+    /// The digest of a body that is not in the row.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    digest: Option<Vec<u8>>,
+    /// The response body of the last attempt, if it is longer than the excerpt.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    response_zstd: Option<Vec<u8>>,
     #[serde(default)]
     content_type: ContentType,
     #[serde(default)]
@@ -164,6 +170,7 @@ impl DeliveryItem {
         let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
         let (lane, lane_at) = lane_of(progress, *webhook, *id, now).unzip();
         let (body_zstd, body_ref) = stored(body.as_ref())?;
+        let response_zstd = delivery.attempts.last().and_then(|attempt| attempt.outcome.response_body.as_deref());
         let (event_id, sequence) = (event.to_string(), delivery.sequence.as_deref());
         let mut attempts = delivery.attempts.clone();
         for attempt in &mut attempts {
@@ -197,6 +204,8 @@ impl DeliveryItem {
             lane_at: lane_at.map(Timestamp::as_millisecond),
             body_zstd,
             body_ref,
+            digest: delivery.body_digest.map(|BodyDigest(bytes)| bytes.to_vec()),
+            response_zstd: response_zstd.map(pack).transpose()?,
             content_type: delivery.content_type,
             attempts,
             expires_at: expires_at(now),
@@ -264,7 +273,9 @@ impl TryFrom<DeliveryItem> for Delivery {
             progress,
             lease_until,
             body,
+            body_digest: item.digest.and_then(|bytes| bytes.try_into().ok()).map(BodyDigest),
             content_type: item.content_type,
+            last_response: item.response_zstd.map(|packed| unpack(&packed)).transpose().map_err(inconsistent)?,
             attempts,
         })
     }

@@ -158,7 +158,7 @@ impl Ledger {
             looked_at += 1;
             if is_live && wanted(&delivery) {
                 // No list shows bodies, and hundreds of them would take much memory.
-                found.wanted.push(Delivery { body: None, ..delivery });
+                found.wanted.push(Delivery { body: None, last_response: None, ..delivery });
             }
             if found.wanted.len() > limit || looked_at == most {
                 found.stopped_at = Some(id);

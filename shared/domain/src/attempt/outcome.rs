@@ -97,6 +97,10 @@ pub struct Outcome {
     /// The start of the response body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
+    /// More of the response body, if it is longer than the excerpt and the attempt failed. The log of attempts keeps it
+    /// for the last attempt only.
+    #[serde(skip)]
+    pub response_body: Option<String>,
     /// The time from the start of the request to the end of the response, in milliseconds, including the wait for a
     /// token of an authorization server.
     pub duration_ms: u32,
@@ -114,7 +118,8 @@ impl Outcome {
     pub fn unanswered(verdict: Verdict, error: impl Into<String>) -> Self {
         let (timing, duration_ms) = (Timing::default(), 0);
         let error = Some(error.into());
-        Self { verdict, status: None, error, response_excerpt: None, duration_ms, timing, retry_after_s: None }
+        let (response_excerpt, response_body) = (None, None);
+        Self { verdict, status: None, error, response_excerpt, response_body, duration_ms, timing, retry_after_s: None }
     }
 
     /// Returns whether the receiver has the event: it accepted it, or answered 2xx and wants no more.

@@ -165,7 +165,9 @@ impl Masked {
         let mut hidden: Vec<&str> = self.hidden.iter().map(ExposeSecret::expose_secret).collect();
         // A secret that contains another one must be replaced first.
         hidden.sort_by_key(|hidden| Reverse(hidden.len()));
-        for text in [&mut outcome.error, &mut outcome.response_excerpt].into_iter().flatten() {
+        for text in
+            [&mut outcome.error, &mut outcome.response_excerpt, &mut outcome.response_body].into_iter().flatten()
+        {
             for hidden in &hidden {
                 conceal(text, hidden);
             }

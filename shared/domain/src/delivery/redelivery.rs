@@ -141,6 +141,8 @@ mod tests {
             progress: Progress { state, cycle, attempt, next_at: None },
             lease_until: None,
             body,
+            body_digest: None,
+            last_response: None,
             content_type: ContentType::CloudEvents,
             attempts: Vec::new(),
         }

@@ -41,6 +41,8 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         progress,
         lease_until: None,
         body: None,
+        body_digest: None,
+        last_response: None,
         app: None,
         sequence: None,
         entity: None,
@@ -278,6 +280,24 @@ fn seconds(seconds: u64) -> Duration {
 
 fn outcome(accepted: bool) -> Outcome {
     Outcome::unanswered(if accepted { Verdict::Accepted } else { Verdict::Refused }, "")
+}
+
+#[rstest]
+#[case::arrived(State::Delivered, Some(Body::Inline("{}".to_owned())), None, true)]
+#[case::arrived_and_is_large(State::Delivered, Some(Body::Stored("k".to_owned())), Some(Body::Stored("k".to_owned())), false)]
+#[case::will_be_retried(State::Retrying, Some(Body::Inline("{}".to_owned())), Some(Body::Inline("{}".to_owned())), false)]
+#[case::was_not_rendered(State::Cancelled, Some(Body::Failed("why".to_owned())), None, false)]
+#[case::has_none(State::Delivered, None, None, false)]
+fn a_row_keeps_its_body_or_knows_it_again(
+    #[case] state: State,
+    #[case] body: Option<Body>,
+    #[case] kept: Option<Body>,
+    #[case] has_digest: bool,
+) {
+    let first = Message { body, ..message(0, 1) };
+    let row = Delivery::first(first, Progress { state, cycle: 0, attempt: 1, next_at: None });
+    assert_eq!((row.body, row.body_digest), (kept, has_digest.then(|| BodyDigest::of("{}"))));
+    assert_ne!(BodyDigest::of("{}"), BodyDigest::of("{ }"));
 }
 
 #[test]

@@ -103,22 +103,30 @@ async fn waits_no_longer_than_the_timeout(#[case] answer: &'static [u8], #[case]
 }
 
 #[rstest]
-#[case::text(b'x', EXCERPT_BYTES)]
+#[case::text(200, b'x', EXCERPT_BYTES, None)]
 // Each of these bytes is replaced by a character of three bytes.
-#[case::no_text(0xff, EXCERPT_BYTES / 3 * 3)]
+#[case::no_text(200, 0xff, EXCERPT_BYTES / 3 * 3, None)]
+#[case::failure(500, b'x', EXCERPT_BYTES, Some(MAX_RESPONSE_BYTES))]
+#[case::failure_without_text(500, 0xff, EXCERPT_BYTES / 3 * 3, Some(MAX_RESPONSE_BYTES / 3 * 3))]
 #[tokio::test]
-async fn reads_no_more_of_an_answer_than_it_needs(#[case] byte: u8, #[case] kept: usize) {
+async fn reads_no_more_of_an_answer_than_it_needs(
+    #[case] status: u16,
+    #[case] byte: u8,
+    #[case] kept: usize,
+    #[case] body: Option<usize>,
+) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let endless = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read(&mut [0; 4096]).await;
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let _ = stream.write_all(format!("HTTP/1.1 {status} It\r\n\r\n").as_bytes()).await;
         while stream.write_all(&[byte; 1024]).await.is_ok() {}
     });
     let outcome = post(local(), &url).await;
-    assert_eq!(outcome.verdict, Verdict::Accepted);
+    assert_eq!(outcome.status, Some(status));
     assert_eq!(outcome.response_excerpt.map(|excerpt| excerpt.len()), Some(kept));
+    assert_eq!(outcome.response_body.map(|body| body.len()), body);
     assert!(outcome.duration_ms < 500, "{} ms", outcome.duration_ms);
     endless.await.unwrap();
 }

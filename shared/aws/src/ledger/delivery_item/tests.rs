@@ -53,6 +53,8 @@ fn delivered() -> Delivery {
         progress: Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None },
         lease_until: None,
         body: None,
+        body_digest: Some(BodyDigest::of("{}")),
+        last_response: None,
         content_type: ContentType::Json,
         attempts: vec![Attempt {
             cycle: 0,
@@ -80,6 +82,16 @@ fn a_row_is_read_as_it_was_written() {
     let item = to_item(&DeliveryItem::new(&delivery, delivery.attempts[0].at).unwrap()).unwrap();
     let read = Delivery::try_from(from_item::<DeliveryItem>(item).unwrap()).unwrap();
     assert_eq!(read, delivery);
+}
+
+#[test]
+fn a_row_has_the_whole_answer_to_the_last_attempt() {
+    let mut delivery = delivered();
+    let whole = "no column total ".repeat(1_000);
+    delivery.attempts[0].outcome.response_body = Some(whole.clone());
+    let item = to_item(&DeliveryItem::new(&delivery, delivery.attempts[0].at).unwrap()).unwrap();
+    let read = Delivery::try_from(from_item::<DeliveryItem>(item).unwrap()).unwrap();
+    assert_eq!((read.last_response, &read.attempts[0].outcome.response_body), (Some(whole), &None));
 }
 
 #[test]

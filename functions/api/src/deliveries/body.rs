@@ -1,0 +1,29 @@
+//! The body that a delivery sent.
+
+use aws::StoreError;
+use domain::delivery::{BodyDigest, Delivery};
+use domain::webhook::Webhook;
+
+use crate::App;
+use crate::problem::Problem;
+
+/// Returns the body of a delivery: the stored one, or that of the event if it is still the same. `None` if neither is
+/// known.
+pub(crate) async fn sent(app: &App, webhook: &Webhook, delivery: &Delivery) -> Result<Option<String>, Problem> {
+    let now = app.clock.now();
+    if let Some(body) = &delivery.body {
+        return match app.events.body(body, now).await {
+            Ok(text) => Ok(Some(text.into_owned())),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let Some(digest) = delivery.body_digest else { return Ok(None) };
+    let event = match app.events.event(&webhook.tenant, delivery.event, now).await {
+        Err(StoreError::Missing { .. }) => None,
+        event => event?,
+    };
+    let rendering = webhook.settings.rendering();
+    let rendered = event.and_then(|event| rendering.render(&event, &delivery.event_type).ok());
+    Ok(rendered.filter(|body| BodyDigest::of(body) == digest))
+}
