@@ -41,6 +41,8 @@ UNITS = ("--lib", "--test", "ssrf", "--test", "memory")
 SIMULATIONS = ("--test", "simulation")
 ON_THE_STACK = ("--test", "it")
 INCLUDE_IGNORED = ("--", "--include-ignored")
+# The end-to-end tests mostly wait, for streams, queues and retries.
+WAITING = ("--test-threads", "4")
 
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
@@ -79,7 +81,8 @@ def end_to_end(parts: Parts) -> None:
             parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             restore(stack)
-            parts.run("cargo test: end-to-end tests", cargo_test, stack, *ON_THE_STACK, *INCLUDE_IGNORED)
+            tests = (*ON_THE_STACK, *INCLUDE_IGNORED, *WAITING)
+            parts.run("cargo test: end-to-end tests", cargo_test, stack, *tests)
             parts.join()
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)

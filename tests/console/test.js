@@ -259,7 +259,7 @@ const tests = {
     await visit(page, `webhooks/${id}`);
     await button(page, "Resume").click({ timeout: 5_000 }).catch(() => null);
     await page.locator("tr", { hasText: "parcel.sent" }).getByText("Delivered").first().waitFor({ timeout: 150_000 });
-    await page.locator("h1 + .badge", { hasText: "Healthy" }).waitFor({ timeout: 60_000 });
+    await page.locator("h1 + .badge", { hasText: "Healthy" }).waitFor({ timeout: 150_000 });
     await page.context().close();
   },
 

@@ -79,7 +79,8 @@ async fn a_delivery_shows_the_body_that_was_sent_and_the_whole_of_a_bad_answer()
     let long: &'static str = "no column total ".repeat(900).leak();
     let receiver =
         Receiver::start(move |number| if number == 0 { Answer::Status(204) } else { Answer::Text(500, long) }).await;
-    let webhook = tenant.webhook(&receiver.url, once()).await;
+    let settings = json!({"event_types": ["invoice.paid"], "retry_policy": {"maxAttempts": 1}});
+    let webhook = tenant.webhook(&receiver.url, settings).await;
     let event = json!({"event_type": "invoice.paid", "data": {"amount": 12_345_678_901_234_567_890_u64}});
     tenant.call(Method::POST, "/events", Some(&event)).await;
     let delivered = tenant.delivery(&webhook, "delivered").await;

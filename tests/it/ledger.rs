@@ -132,7 +132,7 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     let written = ledger.record(slot(&delivery, 1, 1), Some(&made), &progress, now()).await.unwrap();
     assert_eq!(written, Written::Yes);
     let row = read(&ledger, &delivery).await;
-    assert_eq!((row.progress, row.body, row.attempts.len()), (progress, None, 3));
+    assert_eq!((row.progress, row.body, row.attempts.len()), (progress, delivery.body, 3), "people look at it");
 }
 
 #[tokio::test]
