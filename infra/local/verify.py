@@ -34,8 +34,8 @@ OF_TEXT = {"standard-webhooks", "github", "stripe", "shopify"}
 
 
 def check_npm(stack: Stack, receiver: Receiver) -> list[str]:
-    """Verifies a delivery with every scheme in every encoding, and checks that another body is refused. A signature that
-    cannot be verified must have a warning. Returns what failed."""
+    """Verifies a delivery with every scheme in every encoding, and checks that another body is refused. A signature
+    that cannot be verified must have a warning. Returns what failed."""
     folder, environment = install()
     check_receiver(folder, environment)
     admin = stack.issuer.token(TENANT, ["ADMIN"])
