@@ -50,7 +50,8 @@ const button = (page, name) => page.getByRole("button", { name, exact: true });
 const link = (page, name) => page.getByRole("link", { name, exact: true });
 
 // A product that shows the console in a frame, on the origin that the deployment allows and on one that it does not know.
-const LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="28"><rect width="96" height="28" rx="6" fill="#0a7d5a"/></svg>';
+const LOGO =
+  '<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><rect width="28" height="28" rx="8" fill="#0a7d5a"/><path d="M8 20l6-12 6 12M10 16h8" fill="none" stroke="#fff" stroke-width="2.4"/></svg>';
 const product = () =>
   createServer((request, response) => {
     const asked = new URL(request.url, settings.portal);
@@ -552,6 +553,7 @@ const tests = {
     await frame.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
     await frame.getByRole("link", { name: "Webhooks", exact: true }).click();
     await frame.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
+    await frame.getByRole("link", { name: "Parts for the warehouse" }).waitFor();
     await picture(page, pictures, "portal-frame");
     // A page that sets the frame's address again changes its fragment only.
     const { url: next } = await portalLink({ theme: theme({ name: "Acme Two" }) });
