@@ -49,7 +49,8 @@ const shows = (page, words) => page.getByText(words, { exact: false }).first().w
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 const link = (page, name) => page.getByRole("link", { name, exact: true });
 
-// A product that shows the console in a frame, on the origin that the deployment allows and on one that it does not know.
+// A product that shows the console in a frame, on the origin that the deployment allows and on one that it does not
+// know.
 const LOGO =
   '<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><rect width="28" height="28" rx="8" fill="#0a7d5a"/><path d="M8 20l6-12 6 12M10 16h8" fill="none" stroke="#fff" stroke-width="2.4"/></svg>';
 const product = () =>

@@ -152,8 +152,8 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
                 let with_nobodys = answer(&stack, &caller.token, &method, &nobodys, body.as_ref()).await;
-                // Applications may not manage API keys, notices and portal links, foreign or not, and routes below a tenant's name
-                // are for operators.
+                // Applications may not manage API keys, notices and portal links, foreign or not, and routes below a
+                // tenant's name are for operators.
                 let is_app = caller.token == app.token || caller.token == other_app.token;
                 let of_the_tenant =
                     ["/api-keys", "/notices", "/portal-links"].iter().any(|one| template.starts_with(one));

@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::keys::{Keys, KeysError, PAUSE};
 use crate::token::{TokenError, Unverified};
 
-/// How long the identity of an API key or a portal link is valid, in seconds. API Gateway caches it for less, so the cache decides.
+/// How long the identity of an API key or a portal link is valid, in seconds. API Gateway caches it for less, so the
+/// cache decides.
 const API_KEY_SECONDS: i64 = 120;
 
 /// State that survives between invocations.
