@@ -28,6 +28,8 @@ def check_console(stack: Stack) -> None:
     settings = {
         "chromium": chromium,
         "url": stack.api_url,
+        "portal": stack.portal_origin,
+        "tenant": tenant,
         "pictures": str(PICTURES),
         "admin": token(tenant, ["ADMIN"]),
         "both": token(tenant, ["ADMIN", "OPERATOR"]),

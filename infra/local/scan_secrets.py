@@ -14,7 +14,7 @@ from common import StackError
 from stack import Stack
 
 # Texts that no log may contain: prefixes of secrets and tokens, and a value of the first delivery's payload.
-LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "Fabuleux")
+LOG_CANARIES = ("whsec_", "whsk_", "eyJ", "Bearer key_", "#token=", "Fabuleux")
 
 # Prefix of the tokens that the tests' authorization servers issue; see tests/it/authorization.rs.
 TOKEN_CANARY = "oauth-canary-"

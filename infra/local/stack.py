@@ -17,7 +17,7 @@ import boto3
 import requests
 from botocore.exceptions import ClientError, WaiterError
 from build import architecture, build, overrides
-from common import LOCAL, REGION, ROOT, StackError, run, step
+from common import LOCAL, REGION, ROOT, StackError, free_port, run, step
 from sessions import stop_session
 from tokens import AUDIENCE, ISSUER, Issuer
 
@@ -39,6 +39,8 @@ class Stack:
     def __init__(self, name: str, port: int, profile: str = "local") -> None:
         self._profile = profile
         self.endpoint = f"http://127.0.0.1:{port}"
+        # The product that shows the console in a frame; tests/console serves it. It is another site than the endpoint.
+        self.portal_origin = f"http://localhost:{free_port()}"
         self.port = port
         self.folder = LOCAL / name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -217,6 +219,7 @@ class Stack:
             "AlarmTopicArn": ALARM_TOPIC,
             "NoticeSender": NOTICE_SENDER,
             "NoticeTopicArns": NOTICE_TOPIC,
+            "PortalOrigins": self.portal_origin,
             # Schemathesis and the measurements ask as one tenant, and as fast as this machine answers.
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),

@@ -113,6 +113,24 @@ class Browsers(unittest.TestCase):
         ):
             self.assertFalse(pattern.fullmatch(bad), bad)
 
+    def test_portal_origins_are_named_one_by_one(self) -> None:
+        pattern = re.compile(TEMPLATE["Parameters"]["PortalOrigins"]["AllowedPattern"])
+        for good in ("", "https://app.example.com", "https://a.example:8443,http://localhost:5173,http://127.0.0.1:1"):
+            self.assertTrue(pattern.fullmatch(good), good)
+        for bad in (
+            "*",
+            "https://*.example.com",
+            "https://a.example/",
+            "https://a.example, https://b.example",
+            "http://a.example",
+            "http://localhost.a.example",
+            "https://a.example;script-src",
+            "'self'",
+        ):
+            self.assertFalse(pattern.fullmatch(bad), bad)
+        variables = Resolved(PortalOrigins="https://a.example").resource("ApiFunction")["Environment"]["Variables"]
+        self.assertEqual(variables["PORTAL_ORIGINS"], "https://a.example")
+
 
 class Throttles(unittest.TestCase):
     """The throttles of API Gateway, route by route."""

@@ -49,6 +49,30 @@ const shows = (page, words) => page.getByText(words, { exact: false }).first().w
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 const link = (page, name) => page.getByRole("link", { name, exact: true });
 
+// A product that shows the console in a frame, on the origin that the deployment allows and on one that it does not
+// know.
+const LOGO =
+  '<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><rect width="28" height="28" rx="8" fill="#0a7d5a"/><path d="M8 20l6-12 6 12M10 16h8" fill="none" stroke="#fff" stroke-width="2.4"/></svg>';
+const product = () =>
+  createServer((request, response) => {
+    const asked = new URL(request.url, settings.portal);
+    if (asked.pathname === "/logo.svg") return response.writeHead(200, { "content-type": "image/svg+xml" }).end(LOGO);
+    const frame = `<iframe title="Webhooks" src="${asked.searchParams.get("frame") ?? ""}" width="1200" height="800" allow="clipboard-write"></iframe>`;
+    return response.writeHead(200, { "content-type": "text/html" }).end(`<!doctype html><html lang="en"><title>Acme</title><h1>Acme</h1>${frame}`);
+  });
+const [known, unknown] = [product(), product()];
+await new Promise((done) => known.listen(new URL(settings.portal).port, "127.0.0.1", done));
+await new Promise((done) => unknown.listen(0, "127.0.0.1", done));
+
+const theme = (more) => ({ name: "Acme Shop", logo_url: `${settings.portal}/logo.svg`, accent_color: "#0a7d5a", ...more });
+const portalLink = (body, token) => api("POST", "/portal-links", body, token);
+const frameOf = async (page, origin, address) => {
+  await page.goto(`${origin}/?frame=${encodeURIComponent(address)}`);
+  return page.frameLocator("iframe");
+};
+// It ends before the last tests need that.
+const shortLink = await portalLink({ theme: theme({ logo_url: null }), expires_in: 60 });
+
 const tests = {
   async "a pasted token signs in, and an invalid one says why"() {
     const page = await open();
@@ -483,6 +507,158 @@ const tests = {
     await page.context().close();
   },
 
+  async "a portal link signs in, with the theme of the product"() {
+    const page = await open();
+    const { url: address, id } = await portalLink({ theme: theme({ mode: "dark" }) });
+    await page.goto(address);
+    await page.locator(".frame h1").waitFor();
+    assert.ok(!page.url().includes("token") && !page.url().includes(id.slice(4)), page.url());
+    const looks = () =>
+      page.evaluate(() => {
+        const style = getComputedStyle(document.documentElement);
+        const logo = document.querySelector(".brand .logo");
+        return { theme: document.documentElement.dataset.theme, accent: style.getPropertyValue("--accent"), logo: logo.complete && logo.naturalWidth > 0, brand: document.querySelector(".side .brand").textContent.trim(), title: document.title };
+      });
+    await page.waitForFunction(() => document.querySelector(".brand .logo")?.naturalWidth > 0);
+    const seen = await looks();
+    assert.deepEqual([seen.theme, seen.logo, seen.brand, seen.title], ["dark", true, "Acme Shop", "Overview · Acme Shop"]);
+    assert.notEqual(seen.accent, "#9dabff");
+    for (const name of ["Sign out", "Light theme", "Dark theme"]) assert.equal(await button(page, name).count(), 0, name);
+    assert.equal(await link(page, "API reference").count(), 0);
+    await visit(page, "sources");
+    await shows(page, "This page does not exist");
+    await visit(page, "webhooks");
+    await link(page, "New webhook").waitFor();
+    await page.reload();
+    await page.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
+    assert.deepEqual({ ...(await looks()), title: "", logo: true }, { ...seen, title: "", logo: true });
+    await page.context().close();
+    // Without a theme, the page is the console; a logo that is gone leaves the name.
+    const plain = await open();
+    await plain.goto((await portalLink({})).url);
+    await plain.locator(".side .brand", { hasText: "Dynahook" }).waitFor();
+    await button(plain, "Dark theme").click();
+    assert.equal(await plain.evaluate(() => document.documentElement.dataset.theme), "dark");
+    await plain.context().close();
+    const broken = await open();
+    await broken.route("**/logo.svg", (route) => route.fulfill({ status: 404 }));
+    await broken.goto((await portalLink({ theme: theme() })).url);
+    await broken.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
+    await broken.waitForFunction(() => !document.querySelector(".brand .logo"));
+    await broken.context().close();
+  },
+
+  async "a portal link shows what it allows, and nothing of another tenant"() {
+    const webhook = await idOf("Parts for the warehouse");
+    const reader = await open();
+    await reader.goto((await portalLink({ read_only: true })).url);
+    await visit(reader, "webhooks");
+    await link(reader, "Parts for the warehouse").waitFor();
+    assert.equal(await link(reader, "New webhook").count(), 0);
+    await reader.context().close();
+    const app = await open();
+    await app.goto((await portalLink({ app_id: "crm" })).url);
+    await shows(app, "Three steps to the first delivery");
+    await visit(app, `webhooks/${webhook}`);
+    await app.locator("[role=alert]", { hasText: "Not found" }).waitFor();
+    await app.context().close();
+    const other = await open();
+    await other.goto((await portalLink({ tenant: `${settings.tenant}-other` }, operator)).url);
+    await shows(other, "Three steps to the first delivery");
+    await visit(other, `webhooks/${webhook}`);
+    await other.locator("[role=alert]", { hasText: "Not found" }).waitFor();
+    await other.context().close();
+  },
+
+  async "a portal link that was revoked or has ended says so, and asks for no token"() {
+    const { url: address, id } = await portalLink({ theme: theme() });
+    const page = await open();
+    await page.goto(address);
+    await page.locator(".frame h1").waitFor();
+    await api("DELETE", `/portal-links/${id}`);
+    await page.reload();
+    const says = async (name) => {
+      await page.getByRole("heading", { level: 1, name: "This link has ended" }).waitFor();
+      await shows(page, `Ask ${name} for a new link`);
+      assert.equal(await page.getByLabel("Token or API key").count(), 0);
+    };
+    await says("Acme Shop");
+    await page.reload();
+    await says("Acme Shop");
+    assert.equal(await page.evaluate(() => sessionStorage.getItem("dynahook.token")), null);
+    assert.deepEqual(await axe(page), []);
+    await picture(page, pictures, "portal-ended");
+    // Opened again, it is refused before its theme is known.
+    await page.goto("about:blank");
+    await page.goto(address);
+    await says("the people who gave you this one");
+    await page.goto("about:blank");
+    await until("the end of the link", async () => Date.now() > Date.parse(shortLink.expires_at) + 1_000);
+    await page.goto(shortLink.url);
+    await says("the people who gave you this one");
+    // A new link opens the page again.
+    await page.goto("about:blank");
+    await page.goto((await portalLink({ theme: theme() })).url);
+    await page.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
+    await page.context().close();
+  },
+
+  async "a frame on an allowed origin shows the page, also without storage, and no other does"() {
+    const { url: address } = await portalLink({ theme: theme() });
+    const page = await open();
+    let frame = await frameOf(page, settings.portal, address);
+    await frame.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
+    await frame.getByRole("link", { name: "Webhooks", exact: true }).click();
+    await frame.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
+    await frame.getByRole("link", { name: "Parts for the warehouse" }).waitFor();
+    await picture(page, pictures, "portal-frame");
+    // A page that sets the frame's address again changes its fragment only.
+    const { url: next } = await portalLink({ theme: theme({ name: "Acme Two" }) });
+    await page.evaluate((src) => (document.querySelector("iframe").src = src), next);
+    await frame.locator(".side .brand", { hasText: "Acme Two" }).waitFor();
+    await page.context().close();
+
+    const blocked = await open();
+    await blocked.addInitScript(() => {
+      const get = () => {
+        throw new DOMException("storage is blocked", "SecurityError");
+      };
+      for (const name of ["sessionStorage", "localStorage"]) Object.defineProperty(window, name, { get });
+    });
+    frame = await frameOf(blocked, settings.portal, address);
+    await frame.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
+    await frame.getByRole("button", { name: "Dark theme" }).click();
+    await frame.locator(':root[data-theme="dark"]').waitFor();
+    await blocked.context().close();
+
+    const forbidden = await open();
+    await frameOf(forbidden, `http://127.0.0.1:${unknown.address().port}`, address);
+    await until("the browser's refusal", async () => faults.some((fault) => fault.includes("frame-ancestors")));
+    assert.ok(forbidden.frames().every((one) => !one.url().startsWith(url)), forbidden.frames().map((one) => one.url()).join(" "));
+    for (const fault of faults.splice(0)) assert.match(fault, /frame-ancestors/);
+    await forbidden.context().close();
+  },
+
+  async "a themed page is accessible in any color, light and dark, wide and narrow"() {
+    const webhook = await idOf("Parts for the warehouse");
+    const colors = { dark: "#101418", green: "#0a7d5a", grey: "#808080", yellow: "#ffe500", white: "#ffffff" };
+    const found = [];
+    for (const view of VIEWS) {
+      for (const [color, accent_color] of Object.entries(colors)) {
+        const page = await open(view);
+        await page.goto((await portalLink({ theme: theme({ accent_color }) })).url);
+        for (const path of ["overview", "webhooks", `webhooks/${webhook}`, "webhooks/new"]) {
+          await visit(page, path);
+          found.push(...(await axe(page)).map((fault) => `${view.name} ${color} ${path}: ${fault}`));
+          await fits(page, `${view.name} ${color} ${path}`);
+          if (path === "overview" && ["green", "yellow"].includes(color)) await picture(page, pictures, `portal-${color}-${view.name}`);
+        }
+        await page.context().close();
+      }
+    }
+    assert.deepEqual(found, []);
+  },
+
   async "the first load is small"() {
     const page = await open();
     const sizes = [];
@@ -520,6 +696,8 @@ for (const [name, run] of Object.entries(tests)) {
   }
 }
 await browser.close();
-server.close();
-server.closeAllConnections();
+for (const each of [server, known, unknown]) {
+  each.close();
+  each.closeAllConnections();
+}
 process.exitCode = failed ? 1 : 0;

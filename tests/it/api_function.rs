@@ -203,6 +203,39 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     }
 }
 
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn portal_links_make_as_few_calls_as_there_can_be() {
+    let stack = Stack::connect().await;
+    let proxy = Proxy::start().await;
+    let mut api = Api::start(&stack, &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
+    let (_, _, webhook) = api.call(Method::POST, "/webhooks", &webhook()).await;
+    let (status, _, link) = api.call(Method::POST, "/portal-links", &json!({})).await;
+    assert_eq!(status, 201, "{link}");
+    let id = link["id"].as_str().unwrap();
+    let links = "/portal-links";
+    // The link itself reads its row, and so does each of its writes.
+    let of_link = json!({"subject": id, "api_key": id.replace("lnk_", "key_")});
+    let write: &[&str] = &["GetItem", "BatchGetItem", "BatchGetItem", "TransactWriteItems"];
+    for (context, method, path, calls) in [
+        // The first call counts the tenant's links of the day.
+        (json!({}), Method::POST, links.to_owned(), &["UpdateItem", "TransactWriteItems"][..]),
+        (json!({}), Method::GET, links.to_owned(), &["Query"]),
+        (json!({}), Method::GET, format!("{links}/{id}"), &["GetItem"]),
+        (of_link.clone(), Method::GET, format!("{links}/current"), &["GetItem"]),
+        (of_link, Method::PATCH, path(&webhook, ""), write),
+        (json!({}), Method::DELETE, format!("{links}/{id}"), &["GetItem", "TransactWriteItems"]),
+    ] {
+        let _ = proxy.calls();
+        api.context = context;
+        let body = if method == Method::PATCH { json!({"name": "m"}) } else { json!({}) };
+        let (status, _, answer) = api.call(method.clone(), &path, &body).await;
+        assert!(status < 300, "{method} {path}: {answer}");
+        let expected: Vec<_> = ["UpdateItem"].iter().chain(calls).copied().collect();
+        assert_eq!(proxy.calls(), expected, "{method} {path}");
+    }
+}
+
 /// Makes the api's one claim of an idempotency key so old that another try may take over.
 async fn half_a_minute_later(stack: &Stack, api: &Api) {
     let table = stack.output("RegistryTable");

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use tests::{Claims, Stack, ask, eventually, unique};
 
 /// The operations with a body, in an order in which each finds what it needs.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "sources.create",
     "sources.put",
     "sources.preview",
@@ -37,6 +37,7 @@ const ORDER: [&str; 27] = [
     "notices.create",
     "notices.patch",
     "notices.confirm",
+    "portal_links.create",
 ];
 
 /// Further operations whose responses have examples.

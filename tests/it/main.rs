@@ -27,6 +27,7 @@ mod move_tasks;
 mod notices;
 mod operational;
 mod ordering;
+mod portal_links;
 mod rates;
 mod recursion;
 mod secrets;

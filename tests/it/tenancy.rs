@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use tests::{Claims, Receiver, Stack, Tenant, ask};
 
 /// Ids of the right form that do not exist.
-const NOBODYS: [(&str, &str); 6] = [
+const NOBODYS: [(&str, &str); 7] = [
     ("whk", "whk_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("dlv", "dlv_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("key", "key_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("evt", "evt_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("job", "job_01JD1KXA00SRK4CNHMSET7SYG2"),
     ("ntc", "ntc_01JD1KXA00SRK4CNHMSET7SYG2"),
+    ("lnk", "lnk_01JD1KXA00SRK4CNHMSET7SYG2"),
 ];
 
 /// Everything that one party has.
@@ -24,22 +25,24 @@ struct Party {
     event: String,
     job: String,
     notice: String,
+    link: String,
 }
 
 impl Party {
     /// In the order of [`NOBODYS`].
-    fn ids(&self) -> [&str; 6] {
-        let Self { webhook, delivery, api_key, event, job, notice, .. } = self;
-        [webhook, delivery, api_key, event, job, notice]
+    fn ids(&self) -> [&str; 7] {
+        let Self { webhook, delivery, api_key, event, job, notice, link, .. } = self;
+        [webhook, delivery, api_key, event, job, notice, link]
     }
 }
 
 /// Returns a path of the contract with ids in the order of [`NOBODYS`].
-fn fill(template: &str, [webhook, delivery, key, event, job, notice]: [&str; 6]) -> String {
+fn fill(template: &str, [webhook, delivery, key, event, job, notice, link]: [&str; 7]) -> String {
     let id = match template.split('/').nth(1) {
         Some("api-keys") => key,
         Some("jobs") => job,
         Some("notices") => notice,
+        Some("portal-links") => link,
         _ => webhook,
     };
     let path = template.replace("{id}", id).replace("{delivery}", delivery);
@@ -62,6 +65,7 @@ async fn party(stack: &Stack, tenant: &Tenant, app: Option<&str>) -> Party {
     let (_, job) = stack.call(Method::POST, "/dead-letters/redrive", Some(&token), None).await;
     let notice = json!({"channel": {"type": "slack", "url": receiver.url}});
     let (_, notice) = tenant.call(Method::POST, "/notices", Some(&notice)).await;
+    let (_, link) = tenant.call(Method::POST, "/portal-links", Some(&json!({"app_id": app}))).await;
     Party {
         token,
         webhook,
@@ -70,6 +74,7 @@ async fn party(stack: &Stack, tenant: &Tenant, app: Option<&str>) -> Party {
         event: event["id"].as_str().unwrap().to_owned(),
         job: job["id"].as_str().unwrap().to_owned(),
         notice: notice["id"].as_str().unwrap().to_owned(),
+        link: link["id"].as_str().unwrap().to_owned(),
     }
 }
 
@@ -151,18 +156,19 @@ async fn a_foreign_id_is_an_id_that_there_is_not() {
                 // Below one's own webhook too.
                 let [_, no_delivery, rest @ ..] = nobodys;
                 let own = |delivery| {
-                    let [key, event, job, notice] = rest;
-                    fill(&template, [caller.webhook.as_str(), delivery, key, event, job, notice])
+                    let [key, event, job, notice, link] = rest;
+                    fill(&template, [caller.webhook.as_str(), delivery, key, event, job, notice, link])
                 };
                 pairs.push((own(&foreign.delivery), own(no_delivery)));
             }
             for (foreign, nobodys) in pairs {
                 let with_foreign = answer(&stack, &caller.token, &method, &foreign, body.as_ref()).await;
                 let with_nobodys = answer(&stack, &caller.token, &method, &nobodys, body.as_ref()).await;
-                // Applications may not manage API keys and notices, foreign or not, and routes below a tenant's name
-                // are for operators.
+                // Applications may not manage API keys, notices and portal links, foreign or not, and routes below a
+                // tenant's name are for operators.
                 let is_app = caller.token == app.token || caller.token == other_app.token;
-                let of_the_tenant = template.starts_with("/api-keys") || template.starts_with("/notices");
+                let of_the_tenant =
+                    ["/api-keys", "/notices", "/portal-links"].iter().any(|one| template.starts_with(one));
                 let refused = template.starts_with("/tenants/") || (of_the_tenant && is_app);
                 let expected = if refused { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
                 assert_eq!(with_foreign.0, expected, "{method} {foreign}: {}", with_foreign.2);

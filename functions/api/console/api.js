@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "./vendor/vendor.js";
 import { parseJson, writeJson } from "./exact.js";
-import { base, may, signOut, token, viewing } from "./session.js";
+import { base, may, portal, setPortal, signOut, token, viewing } from "./session.js";
 import { T } from "./texts.js";
 
 export class Problem extends Error {
@@ -84,8 +84,15 @@ export const explore = async () => {
     () => true,
     (problem) => problem.status !== 403,
   );
-  const [webhooks, sources, write] = await Promise.all([allowed("/webhooks?limit=1"), allowed("/sources"), preview]);
+  // A portal link is never an operator's, and says how the page looks.
+  const [webhooks, sources, write, link] = await Promise.all([
+    allowed("/webhooks?limit=1"),
+    portal.value ? { ok: false } : allowed("/sources"),
+    preview,
+    portal.value && allowed("/portal-links/current"),
+  ]);
   if (token.value !== asked || viewing.value !== looked) return;
+  if (link?.ok) setPortal({ ...link.answer.theme, ended: false });
   may.value = {
     webhooks: webhooks.ok || webhooks.problem.status !== 403,
     why: webhooks.problem?.message,

@@ -1,6 +1,7 @@
 // The frame of the console: sign-in, navigation, and which page is shown for which address.
 
-import { effect, html, render, signal, useEffect } from "./vendor/vendor.js";
+import { computed, effect, html, render, signal, useEffect } from "./vendor/vendor.js";
+import { paint } from "./accent.js";
 import { explore } from "./api.js";
 import { CatalogPage, TypePage } from "./catalog.js";
 import { DeliveryPage } from "./delivery.js";
@@ -10,9 +11,11 @@ import { JobPage, JobsPage } from "./jobs.js";
 import { LettersPage } from "./letters.js";
 import { OverviewPage } from "./overview.js";
 import { Bones, Boundary, Head, Icon, Note, Toasts } from "./parts.js";
-import { claims, may, settings, signOut, start, token, view, viewing } from "./session.js";
+import { Brand, LinkEndedPage, productName } from "./portal.js";
+import { claims, may, portal, settings, signOut, start, take, token, view, viewing } from "./session.js";
 import { SignInPage } from "./signin.js";
 import { SourcePage, SourcesPage } from "./sources.js";
+import { device } from "./store.js";
 import { TenantsPage } from "./tenants.js";
 import { T } from "./texts.js";
 import { WebhookPage } from "./webhook.js";
@@ -20,19 +23,28 @@ import { WebhooksPage } from "./webhooks.js";
 
 // The address is in the fragment, so that one file answers for all pages.
 const place = signal(location.hash);
-addEventListener("hashchange", () => (place.value = location.hash));
+addEventListener("hashchange", () => {
+  take();
+  place.value = location.hash;
+});
 
 const THEME = "dynahook.theme";
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const theme = signal(localStorage.getItem(THEME) ?? (dark.matches ? "dark" : "light"));
+const chosen = signal(device.get(THEME) ?? (dark.matches ? "dark" : "light"));
 dark.addEventListener("change", (event) => {
-  if (!localStorage.getItem(THEME)) theme.value = event.matches ? "dark" : "light";
+  if (!device.get(THEME)) chosen.value = event.matches ? "dark" : "light";
 });
-effect(() => document.documentElement.setAttribute("data-theme", theme.value));
+// A portal link may say that its page is always light or dark.
+const isFixed = computed(() => ["light", "dark"].includes(portal.value?.mode));
+const theme = computed(() => (isFixed.value ? portal.value.mode : chosen.value));
+effect(() => {
+  document.documentElement.setAttribute("data-theme", theme.value);
+  paint(portal.value?.accent_color, theme.value === "dark");
+});
 
 const switchTheme = () => {
-  theme.value = theme.value === "dark" ? "light" : "dark";
-  localStorage.setItem(THEME, theme.value);
+  chosen.value = theme.value === "dark" ? "light" : "dark";
+  device.set(THEME, chosen.value);
 };
 
 // The webhook that was saved last. Its page shows the secret and the warnings of the answer once.
@@ -73,6 +85,7 @@ const find = (hash) => {
   const parts = (path || (may.value.webhooks ? "overview" : "tenants")).split("/").map(decodeURIComponent);
   for (const [pattern, entry, show] of PAGES) {
     const names = pattern.split("/");
+    if (portal.value && !entries().includes(entry)) continue;
     if (names.length === parts.length && names.every((name, index) => name.startsWith(":") || name === parts[index])) {
       const values = Object.fromEntries(names.map((name, index) => [name.slice(1), parts[index]]).filter(([, value], index) => names[index].startsWith(":") && value));
       return { entry, show: () => show(values, new URLSearchParams(search)) };
@@ -87,20 +100,21 @@ const entries = () => [
 ];
 
 const Side = ({ entry }) => {
-  const tenant = viewing.value ?? claims().tenant_id ?? may.value.tenant;
+  const tenant = !portal.value && (viewing.value ?? claims().tenant_id ?? may.value.tenant);
   return html`<header class="side">
-    <a class="brand" href="#/"><img src="console/icon.svg" width="28" height="28" alt="" /><span>${T.product}${tenant && html`<span class="tenant">${tenant}</span>`}</span></a>
+    <a class="brand" href="#/"><${Brand}>${tenant && html`<span class="tenant">${tenant}</span>`}<//></a>
     <nav class="nav" aria-label=${T.navigation}>
       ${entries().map(
         (name) => html`<a href=${`#/${name}`} aria-current=${name === entry ? "page" : undefined}><${Icon} name=${name} />${T.nav[name]}</a>`,
       )}
     </nav>
     <div class="side-end">
-      <a class="button quiet" href="docs" target="_blank" rel="noopener" aria-label=${T.reference}><${Icon} name="book" /><span class="word">${T.reference}</span></a>
-      <button type="button" class="button quiet" onClick=${switchTheme} aria-label=${T.theme[theme.value]}>
+      ${!portal.value && html`<a class="button quiet" href="docs" target="_blank" rel="noopener" aria-label=${T.reference}><${Icon} name="book" /><span class="word">${T.reference}</span></a>`}
+      ${!isFixed.value &&
+      html`<button type="button" class="button quiet" onClick=${switchTheme} aria-label=${T.theme[theme.value]}>
         <${Icon} name=${theme.value === "dark" ? "sun" : "moon"} /><span class="word">${T.theme[theme.value]}</span>
-      </button>
-      <button type="button" class="button quiet" onClick=${() => signOut()} aria-label=${T.signOut}><${Icon} name="out" /><span class="word">${T.signOut}</span></button>
+      </button>`}
+      ${!portal.value && html`<button type="button" class="button quiet" onClick=${() => signOut()} aria-label=${T.signOut}><${Icon} name="out" /><span class="word">${T.signOut}</span></button>`}
     </div>
   </header>`;
 };
@@ -133,11 +147,13 @@ const Signed = () => {
     </div>`;
 };
 
-const App = () => html`${token.value ? html`<${Signed} />` : settings.value && html`<${SignInPage} />`}<${Toasts} />`;
+const Gate = () => (portal.value?.ended ? html`<${LinkEndedPage} />` : settings.value && html`<${SignInPage} />`);
+
+const App = () => html`${token.value ? html`<${Signed} />` : html`<${Gate} />`}<${Toasts} />`;
 
 document.documentElement.lang = T.language;
-document.title = T.product;
-addEventListener("storage", () => (theme.value = localStorage.getItem(THEME) ?? theme.value));
+document.title = productName();
+addEventListener("storage", () => (chosen.value = device.get(THEME) ?? chosen.value));
 await start();
 place.value = location.hash;
 render(html`<${App} />`, document.getElementById("app"));

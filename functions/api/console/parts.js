@@ -2,6 +2,7 @@
 
 import { Component, html, signal, useEffect, useRef, useState } from "./vendor/vendor.js";
 import { ago, exact } from "./format.js";
+import { productName } from "./portal.js";
 import { T } from "./texts.js";
 
 // Icons of 24 by 24, drawn with lines.
@@ -105,7 +106,7 @@ export const Tags = ({ items, most = 3 }) => html`<span class="tags"
 
 export const Head = ({ title, crumbs = [], badge, children, sub }) => {
   useEffect(() => {
-    document.title = `${title} · ${T.product}`;
+    document.title = `${title} · ${productName()}`;
   }, [title]);
   return html`<div class="stack tight">
     ${crumbs.length > 0 &&

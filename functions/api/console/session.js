@@ -1,50 +1,69 @@
 // Who is signed in. The token is kept for as long as the tab is open, and in no address.
 
-import { signal } from "./vendor/vendor.js";
+import { batch, signal } from "./vendor/vendor.js";
+import { tab } from "./store.js";
 
 const KEY = "dynahook.token";
 const FLOW = "dynahook.sign-in";
 const VIEWING = "dynahook.viewing";
+const PORTAL = "dynahook.portal";
 
-export const token = signal(sessionStorage.getItem(KEY));
+// The form of a portal link's key, which differs from that of every other token.
+const LINK = /^key_[0-9A-Z]{26}_link_[\w-]{43}$/;
+
+export const token = signal(tab.get(KEY));
+// The portal link that opened the page: its theme as far as it is known, and whether it has ended. Null for every other
+// way to sign in.
+export const portal = signal(JSON.parse(tab.get(PORTAL)));
 // What the token may do, which the API says: null until it is known.
 export const may = signal(null);
 // Why the last token ended.
 export const ended = signal(null);
 
 // The tenant that an operator looks at.
-export const viewing = signal(sessionStorage.getItem(VIEWING));
+export const viewing = signal(tab.get(VIEWING));
 
 export const settings = signal(null);
 
 export const base = new URL("./", document.baseURI);
 
 const keepViewing = (tenant) => {
-  if (tenant) sessionStorage.setItem(VIEWING, tenant);
-  else sessionStorage.removeItem(VIEWING);
+  if (tenant) tab.set(VIEWING, tenant);
+  else tab.remove(VIEWING);
   may.value = null;
   viewing.value = tenant;
 };
 
 // Shows a tenant to an operator, or the operator's own pages again.
 export const view = (tenant, hash) => {
-  keepViewing(tenant);
+  batch(() => keepViewing(tenant));
   location.hash = hash;
 };
 
-export const signIn = (text) => {
-  ended.value = null;
-  sessionStorage.setItem(KEY, text);
-  keepViewing(null);
-  token.value = text;
+export const setPortal = (value) => {
+  if (value) tab.set(PORTAL, JSON.stringify(value));
+  else tab.remove(PORTAL);
+  portal.value = value;
 };
 
-export const signOut = (why = null) => {
-  sessionStorage.removeItem(KEY);
-  ended.value = why;
-  keepViewing(null);
-  token.value = null;
-};
+export const signIn = (text) =>
+  batch(() => {
+    tab.set(KEY, text);
+    setPortal(LINK.test(text) ? { ended: false } : null);
+    ended.value = null;
+    keepViewing(null);
+    token.value = text;
+  });
+
+// A page that a portal link opened stays that page, and says that the link has ended.
+export const signOut = (why = null) =>
+  batch(() => {
+    tab.remove(KEY);
+    if (portal.value) setPortal({ ...portal.value, ended: true });
+    ended.value = why;
+    keepViewing(null);
+    token.value = null;
+  });
 
 // Returns the claims of a token without verifying them: they only name the tenant on the page.
 export const claims = () => {
@@ -56,13 +75,18 @@ export const claims = () => {
   }
 };
 
-// Takes a token from the fragment of a link, or the code that the issuer sends people back with.
-export const start = async () => {
+// Takes a token from the fragment of a link. A page that has the console in a frame may change the fragment only.
+export const take = () => {
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (location.hash.startsWith("#token=") && fragment.get("token")) {
     history.replaceState(null, "", `${location.pathname}${location.search}#/`);
     signIn(fragment.get("token").trim());
   }
+};
+
+// Takes a token from the address, or the code that the issuer sends people back with.
+export const start = async () => {
+  take();
   const query = new URLSearchParams(location.search);
   const answered = query.has("state") && (query.has("code") || query.has("error"));
   if (answered) history.replaceState(null, "", `${location.pathname}#/`);
@@ -86,7 +110,7 @@ export const redirect = async () => {
   const { issuer, client_id, scope, audience } = settings.value;
   const { authorization_endpoint } = await discover(issuer);
   const [state, verifier] = [random(), random()];
-  sessionStorage.setItem(FLOW, JSON.stringify({ state, verifier }));
+  tab.set(FLOW, JSON.stringify({ state, verifier }));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
   const url = new URL(authorization_endpoint);
   const parameters = {
@@ -104,8 +128,8 @@ export const redirect = async () => {
 };
 
 const finish = async (query) => {
-  const flow = JSON.parse(sessionStorage.getItem(FLOW) ?? "{}");
-  sessionStorage.removeItem(FLOW);
+  const flow = JSON.parse(tab.get(FLOW) ?? "{}");
+  tab.remove(FLOW);
   if (query.get("error")) throw new Error(query.get("error_description") ?? query.get("error"));
   if (!flow.state || flow.state !== query.get("state")) throw new Error("the sign-in was not started in this tab");
   const { issuer, client_id } = settings.value;

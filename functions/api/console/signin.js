@@ -2,6 +2,7 @@
 
 import { html, useState } from "./vendor/vendor.js";
 import { Button, Field, Note } from "./parts.js";
+import { Brand } from "./portal.js";
 import { ended, redirect, settings, signIn } from "./session.js";
 import { T } from "./texts.js";
 
@@ -19,7 +20,7 @@ export const SignInPage = () => {
   return html`<main class="gate">
     <div class="card card-body stack wide">
       <div class="stack tight">
-        <span class="brand"><img src="console/icon.svg" width="32" height="32" alt="" />${T.product}</span>
+        <span class="brand"><${Brand} size=${32} /></span>
         <h1>${T.signIn.title}</h1>
         <p class="soft">${hasIssuer ? T.signIn.withIssuer : T.signIn.withToken}</p>
       </div>

@@ -54,6 +54,12 @@ export const T = {
     ended: (why) => `You are signed out: ${why}`,
   },
 
+  portal: {
+    logo: "Logo",
+    ended: "This link has ended",
+    endedHelp: (name) => `Links to this page are valid for a limited time. Ask ${name ?? "the people who gave you this one"} for a new link, or open this page again from where you came.`,
+  },
+
   problem: {
     title: "That did not work",
     page: "This page has a fault",

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use domain::access::api_key::Scope;
 use domain::access::caller::Identity;
 use domain::access::tenant::{AppId, TenantId};
+use domain::id::PortalLinkId;
 
 use crate::problem::Problem;
 
@@ -48,6 +49,64 @@ pub struct Operator {
 /// A caller with a valid token or API key, whatever its role, tenant and scopes.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller;
+
+/// A caller who manages portal links: an admin of a tenant, or an operator.
+#[derive(Debug, Clone)]
+pub struct PortalManager {
+    /// The tenant of an admin.
+    pub own: Option<TenantId>,
+    /// Whether the caller is an operator, who manages the links of every tenant.
+    pub is_operator: bool,
+    /// The subject of the token.
+    pub subject: String,
+}
+
+impl PortalManager {
+    /// Returns the tenant whose links the caller means, if the request names this one or none.
+    ///
+    /// # Errors
+    ///
+    /// Why it must name another one, as the detail of a fault.
+    pub fn tenant(&self, named: Option<&TenantId>) -> Result<TenantId, &'static str> {
+        match (named, &self.own) {
+            (Some(named), _) if self.is_operator => Ok(named.clone()),
+            (Some(named), Some(own)) if named != own => Err("must be the tenant of the token, or be omitted"),
+            (_, Some(own)) => Ok(own.clone()),
+            (_, None) => Err("is required, because the caller is an operator"),
+        }
+    }
+}
+
+/// A caller who uses a portal link.
+#[derive(Debug, Clone)]
+pub struct PortalCaller {
+    /// The tenant of the link.
+    pub tenant: TenantId,
+    /// The link.
+    pub link: PortalLinkId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PortalManager {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let identity = allowed(parts)?;
+        let is_operator = has_role(identity, &[ROLE_OPERATOR]);
+        let is_admin = has_role(identity, roles_of_tenant(&parts.method));
+        let own = if is_admin { Some(Admin::of(identity)?.tenant) } else { None };
+        Ok(Self { own, is_operator, subject: identity.subject.clone() })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PortalCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let identity = allowed(parts)?;
+        let link = identity.portal_link().ok_or(Problem::NotFound("portal link"))?;
+        Ok(Self { tenant: Admin::of(identity)?.tenant, link })
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
@@ -111,9 +170,14 @@ pub(crate) fn roles_of_tenant(method: &Method) -> &'static [&'static str] {
     if method == Method::GET || method == Method::HEAD { &[ROLE_ADMIN, ROLE_VIEWER] } else { &[ROLE_ADMIN] }
 }
 
+/// Returns whether a caller has one of the roles.
+pub(crate) fn has_role(identity: &Identity, roles: &[&str]) -> bool {
+    identity.roles.iter().any(|has| roles.contains(&has.as_str()))
+}
+
 /// Checks that a caller has one of the roles.
 pub(crate) fn require_role(identity: &Identity, roles: &[&str]) -> Result<(), Problem> {
-    if identity.roles.iter().any(|has| roles.contains(&has.as_str())) {
+    if has_role(identity, roles) {
         Ok(())
     } else {
         Err(Problem::Forbidden(format!("this needs the role {}", roles.join(" or "))))

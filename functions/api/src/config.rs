@@ -44,7 +44,7 @@ pub struct Config {
     /// identify this deployment's own hosts.
     pub targets: TargetPolicy,
     /// `JWT_ISSUER`, `JWT_AUDIENCE`, `CONSOLE_CLIENT_ID`, `CONSOLE_SCOPE` and `CONSOLE_ORIGINS`: how people sign in to
-    /// the console.
+    /// the console. `PORTAL_ORIGINS`: which pages may show it in a frame.
     pub sign_in: SignIn,
     /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
     pub notices: NoticePolicy,
@@ -77,6 +77,7 @@ impl Config {
         let client_id = env.optional("CONSOLE_CLIENT_ID");
         let scope = env.optional("CONSOLE_SCOPE").unwrap_or_else(|| "openid".to_owned());
         let origins = env.list("CONSOLE_ORIGINS");
+        let portal_origins = env.list("PORTAL_ORIGINS");
         let notices = env.notice_policy();
         let config = || {
             Some(Self {
@@ -93,11 +94,40 @@ impl Config {
                 egress_addresses,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
-                sign_in: SignIn { issuer: issuer?, audience: audience?, client_id, scope, origins },
+                sign_in: SignIn { issuer: issuer?, audience: audience?, client_id, scope, origins, portal_origins },
                 notices,
             })
         };
         let config = config();
         env.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_faulty_portal_origin_ends_the_start() {
+        let config = |origins: &str| {
+            Config::from_lookup(|name| match name {
+                "PORTAL_ORIGINS" => Some(origins.to_owned()),
+                "REGISTRY_TABLE" | "EVENTS_TABLE" | "DELIVERIES_TABLE" | "PUBLIC_URL" | "FINGERPRINT_KEY_ARN" => {
+                    Some("https://api.example".to_owned())
+                }
+                "DELIVERIES_QUEUE_URL" | "STREAM_FAILURES_QUEUE_URL" | "JWT_ISSUER" | "JWT_AUDIENCE" => {
+                    Some("https://queue.example".to_owned())
+                }
+                "SECRETS_PREFIX" | "INBOUND_SECRETS_PREFIX" => Some("/dev".to_owned()),
+                _ => None,
+            })
+        };
+        let origins = config("https://a.example,http://localhost:5173").unwrap().sign_in.portal_origins;
+        assert_eq!(origins.len(), 2);
+        assert!(config("").unwrap().sign_in.portal_origins.is_empty());
+        for bad in ["https://a.example/", "*", "http://a.example", "https://a.example;script-src"] {
+            let error = config(bad).unwrap_err().to_string();
+            assert!(error.contains("PORTAL_ORIGINS: must be an origin such as"), "{error}");
+        }
     }
 }

@@ -36,7 +36,7 @@ mod schemas;
 #[openapi(
     info(
         title = "Dynahook",
-        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request. Resources of another tenant or application answer 404.\n\nEvery error is a problem document (RFC 9457). Only API Gateway, in front of the API, answers in its own form, `{\"message\": \"…\"}`: 401 without a token, 404 for a path that does not exist, 429 and 503.",
+        description = "Changes in DynamoDB tables, delivered as signed webhooks.\n\nThe tenant always comes from the token, never from the request, except for operators. Resources of another tenant or application answer 404.\n\nEvery error is a problem document (RFC 9457). Only API Gateway, in front of the API, answers in its own form, `{\"message\": \"…\"}`: 401 without a token, 404 for a path that does not exist, 429 and 503.",
         license(name = "MIT OR Apache-2.0"),
     ),
     servers((url = "/api/v1/integration")),
@@ -48,6 +48,7 @@ mod schemas;
         (name = "Event types", description = "The catalog of event types. Needs the role ADMIN, or VIEWER to read; applications may only read it."),
         (name = "Notices", description = "Who is notified of what happens to the webhooks. Needs the role ADMIN, or VIEWER to read, and not an application's token."),
         (name = "API keys", description = "API keys of applications and of the whole tenant. Needs a token with the role ADMIN, or VIEWER to read, that is not an application's."),
+        (name = "Portal links", description = "Links that open the console for people without an account at the issuer. Needs a token with the role ADMIN, or VIEWER to read, that is not an application's, or one with the role OPERATOR."),
         (name = "Signing keys", description = "The key pair that webhooks of a tenant may share. Needs the role ADMIN, and not an application's token."),
         (name = "Egress addresses", description = "Where deliveries come from. Needs a token or an API key, whatever its role and scopes."),
         (name = "Usage", description = "A tenant's usage and budgets. A tenant's own usage needs the role ADMIN or VIEWER; usage and budgets of any tenant need the role OPERATOR."),

@@ -172,6 +172,12 @@ impl Problem {
         }
     }
 
+    /// Returns the problem of a portal link that has ended or was revoked.
+    #[must_use]
+    pub fn portal_link_ended() -> Self {
+        Self::Unauthenticated("the portal link has ended or was revoked".to_owned())
+    }
+
     /// Returns the status of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {

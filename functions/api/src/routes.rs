@@ -28,6 +28,7 @@ pub mod event_types;
 pub mod events;
 pub mod jobs;
 pub mod notices;
+pub mod portal_links;
 pub mod redeliver;
 pub mod signing_keys;
 pub mod sources;
@@ -84,6 +85,9 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(notices::test_notice))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
+        .routes(routes!(portal_links::create, portal_links::list))
+        .routes(routes!(portal_links::current))
+        .routes(routes!(portal_links::get, portal_links::revoke))
         .routes(routes!(signing_keys::rotate))
         .routes(routes!(signing_keys::rotate_of_webhook))
         .routes(routes!(egress_addresses::get))

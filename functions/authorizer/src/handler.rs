@@ -6,6 +6,7 @@ use aws_lambda_events::event::apigw::{
 };
 use domain::access::api_key::KeyText;
 use domain::access::caller::{CallerContext, Identity};
+use domain::id::PortalLinkId;
 use domain::time::Clock;
 use jiff::Timestamp;
 use runtime::SystemClock;
@@ -14,7 +15,8 @@ use crate::config::Config;
 use crate::keys::{Keys, KeysError, PAUSE};
 use crate::token::{TokenError, Unverified};
 
-/// How long the identity of an API key is valid, in seconds. API Gateway caches it for less, so the cache decides.
+/// How long the identity of an API key or a portal link is valid, in seconds. API Gateway caches it for less, so the
+/// cache decides.
 const API_KEY_SECONDS: i64 = 120;
 
 /// State that survives between invocations.
@@ -93,7 +95,11 @@ fn context(identified: Result<Identity, Failure>) -> Result<CallerContext, Store
 async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> {
     let token = bearer(header)?;
     if KeyText::is_meant(token) {
-        return Ok(api_key(app, token).await?.ok_or(TokenError::ApiKey)?);
+        let text: KeyText = token.parse().map_err(|_| TokenError::ApiKey)?;
+        return Ok(match text.portal_link() {
+            Some(link) => portal_link(app, &text, link).await?.ok_or(TokenError::PortalLink)?,
+            None => api_key(app, &text).await?.ok_or(TokenError::ApiKey)?,
+        });
     }
     let unverified = Unverified::read(token, &app.config, app.clock.now())?;
     let keys = app.keys.containing(|keys| unverified.key(keys).is_some(), app.clock.as_ref()).await?;
@@ -102,8 +108,7 @@ async fn identify(app: &App, header: Option<&str>) -> Result<Identity, Failure> 
 
 /// Returns the identity of an API key: its application or its whole tenant, with the role of an admin. `None` if the
 /// key is unknown, expired or revoked.
-async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> {
-    let Ok(text) = text.parse::<KeyText>() else { return Ok(None) };
+async fn api_key(app: &App, text: &KeyText) -> Result<Option<Identity>, StoreError> {
     let Some((key, hash)) = app.registry.find_api_key(text.id()).await? else { return Ok(None) };
     let now = app.clock.now();
     if !text.hash().matches(&hash) || !key.is_good(now) {
@@ -118,6 +123,26 @@ async fn api_key(app: &App, text: &str) -> Result<Option<Identity>, StoreError> 
         scopes: key.scopes,
         api_key: Some(key.id),
         expires_at: ends.min(now.as_second() + API_KEY_SECONDS),
+    }))
+}
+
+/// Returns the identity of a portal link: its application or its whole tenant, with the role of a viewer or an admin.
+/// `None` if the link is unknown, has ended or was revoked.
+async fn portal_link(app: &App, text: &KeyText, id: PortalLinkId) -> Result<Option<Identity>, StoreError> {
+    let Some((link, hash)) = app.registry.find_portal_link(id).await? else { return Ok(None) };
+    let now = app.clock.now();
+    if !text.hash().matches(&hash) || !link.is_good(now) {
+        return Ok(None);
+    }
+    Ok(Some(Identity {
+        // From the subject and the key, the API knows that it is a link.
+        subject: link.id.to_string(),
+        tenant: Some(link.tenant.to_string()),
+        app: link.app.map(String::from),
+        roles: vec![if link.read_only { "VIEWER" } else { "ADMIN" }.to_owned()],
+        scopes: Vec::new(),
+        api_key: Some(text.id()),
+        expires_at: link.expires_at.as_second().min(now.as_second() + API_KEY_SECONDS),
     }))
 }
 

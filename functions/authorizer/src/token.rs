@@ -75,6 +75,9 @@ pub enum TokenError {
     /// It is not a valid API key, or the key has expired or was revoked.
     #[error("the API key is invalid, expired or revoked")]
     ApiKey,
+    /// It is not the key of a valid portal link, or the link has ended or was revoked.
+    #[error("the portal link is invalid, has ended or was revoked")]
+    PortalLink,
     /// It lacks a claim, or has one of the wrong type.
     #[error("the token has no usable {0} claim")]
     Claim(String),

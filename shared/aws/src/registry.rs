@@ -1,5 +1,5 @@
-//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys, tenants' signing
-//! keys, usage and rates, and idempotency keys.
+//! The Registry table: webhooks, the subscriptions that fan-out loads, sources, event types, API keys, portal links,
+//! tenants' signing keys, usage and rates, and idempotency keys.
 
 use std::collections::HashMap;
 
@@ -18,6 +18,7 @@ use crate::{StoreError, batch};
 mod api_keys;
 mod event_types;
 mod idempotency;
+mod portal_links;
 mod rates;
 mod signing_keys;
 mod sources;
@@ -30,6 +31,7 @@ pub(crate) mod webhooks;
 
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
+pub use portal_links::PortalLinkPage;
 pub use rates::Rates;
 pub use tests_running::{RunningTest, TEST_PLACES};
 pub use usage::{Counted, UsageRows};

@@ -39,6 +39,8 @@ kinds! {
     Delivery = "dlv", alias DeliveryId;
     /// An application's API key.
     ApiKey = "key", alias ApiKeyId;
+    /// A portal link. The key in its address has the same ULID.
+    PortalLink = "lnk", alias PortalLinkId;
     /// A background job.
     Job = "job", alias JobId;
     /// A call of an inbound webhook.
@@ -128,6 +130,18 @@ impl From<WebhookId> for NoticeId {
 
 impl From<NoticeId> for WebhookId {
     fn from(id: NoticeId) -> Self {
+        Self(id.0, PhantomData)
+    }
+}
+
+impl From<PortalLinkId> for ApiKeyId {
+    fn from(id: PortalLinkId) -> Self {
+        Self(id.0, PhantomData)
+    }
+}
+
+impl From<ApiKeyId> for PortalLinkId {
+    fn from(id: ApiKeyId) -> Self {
         Self(id.0, PhantomData)
     }
 }

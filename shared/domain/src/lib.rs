@@ -9,7 +9,7 @@
 //! | Modules | What they hold |
 //! |---|---|
 //! | `fault`, `id`, `joined`, `text`, `time`, `value` | building blocks |
-//! | `access` | who is calling: tenants, API keys, identities, rates |
+//! | `access` | who is calling: tenants, API keys, portal links, identities, rates |
 //! | `budget` | limits of what a tenant may use |
 //! | `event` | events: one committed change or one published fact |
 //! | `payload` | an event as a request body, in each format |

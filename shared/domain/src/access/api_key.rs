@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
 use super::tenant::{AppId, TenantId};
-use crate::id::ApiKeyId;
+use crate::id::{ApiKeyId, PortalLinkId};
 
 /// The number of random bytes in a key. With this many, its hash needs no salt and no stretching.
 const KEY_BYTES: usize = 32;
@@ -58,9 +58,14 @@ impl ApiKey {
     /// but not beyond the key's own expiry.
     #[must_use]
     pub fn ends_at(&self, revoked_at: Timestamp) -> Timestamp {
-        let kept = revoked_at.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
-        self.expires_at.map_or(kept, |until| until.clamp(revoked_at.min(kept), kept))
+        ends_at(self.expires_at, revoked_at)
     }
+}
+
+/// Returns when a key with that expiry stops working if it is revoked now; see [`ApiKey::ends_at`].
+pub(super) fn ends_at(expires_at: Option<Timestamp>, revoked_at: Timestamp) -> Timestamp {
+    let kept = revoked_at.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
+    expires_at.map_or(kept, |until| until.clamp(revoked_at.min(kept), kept))
 }
 
 /// A permission that a key may be limited to.
@@ -101,7 +106,17 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The text of a key: `<id>_<43 characters>`. `Debug` shows nothing of it.
+/// The length of a key's id, in characters: `key_` and a ULID.
+const ID_CHARACTERS: usize = 30;
+
+/// The length of [`KEY_BYTES`] in base64, in characters.
+const RANDOM_CHARACTERS: usize = 43;
+
+/// What a portal link's key has between its id and its random characters. No other key is as long.
+const LINK_INFIX: &str = "_link_";
+
+/// The text of a key: `<id>_<43 characters>`, or `<id>_link_<43 characters>` for that of a portal link. `Debug` shows
+/// nothing of it.
 #[derive(Debug)]
 pub struct KeyText {
     id: ApiKeyId,
@@ -118,6 +133,20 @@ impl KeyText {
     #[must_use]
     pub fn from_random(id: ApiKeyId, bytes: [u8; KEY_BYTES]) -> Self {
         Self { id, text: format!("{id}_{}", BASE64.encode(bytes)).into() }
+    }
+
+    /// Creates the key of a portal link from the caller's random bytes.
+    #[must_use]
+    pub fn of_link(id: PortalLinkId, bytes: [u8; KEY_BYTES]) -> Self {
+        let id = ApiKeyId::from(id);
+        Self { id, text: format!("{id}{LINK_INFIX}{}", BASE64.encode(bytes)).into() }
+    }
+
+    /// Returns the portal link that the key belongs to, if it has the form of a link's key.
+    #[must_use]
+    pub fn portal_link(&self) -> Option<PortalLinkId> {
+        let random = self.text.expose_secret().get(ID_CHARACTERS..)?.strip_prefix(LINK_INFIX)?;
+        (random.len() == RANDOM_CHARACTERS).then(|| self.id.into())
     }
 
     /// Returns whether a bearer token looks like an API key rather than a JWT.
@@ -149,7 +178,7 @@ impl FromStr for KeyText {
     type Err = ParseKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (id, _) = text.split_at_checked("key_".len() + 26).ok_or(ParseKeyError)?;
+        let (id, _) = text.split_at_checked(ID_CHARACTERS).ok_or(ParseKeyError)?;
         Ok(Self { id: id.parse().map_err(|_| ParseKeyError)?, text: text.to_owned().into() })
     }
 }
@@ -200,6 +229,21 @@ mod tests {
         assert!(again.hash().matches(&key(1).hash()));
         assert!(!again.hash().matches(&key(2).hash()));
         assert!(!format!("{again:?}").contains(&text[31..]));
+    }
+
+    #[test]
+    fn the_key_of_a_portal_link_is_recognized_by_its_form() {
+        let link = PortalLinkId::from_parts(Timestamp::UNIX_EPOCH, 1);
+        let text = KeyText::of_link(link, [1; KEY_BYTES]);
+        let again: KeyText = text.text().expose_secret().parse().unwrap();
+        assert_eq!((again.id(), again.portal_link()), (link.into(), Some(link)));
+        assert!(KeyText::is_meant(text.text().expose_secret()));
+        assert!(!text.hash().matches(&key(1).hash()));
+        assert_eq!(key(1).portal_link(), None);
+        // The random characters of an API key may begin like this.
+        let disguised = format!("{}_link_{}", key(1).id(), "a".repeat(38));
+        assert_eq!(disguised.len(), key(1).text().expose_secret().len());
+        assert_eq!(disguised.parse::<KeyText>().unwrap().portal_link(), None);
     }
 
     #[rstest]

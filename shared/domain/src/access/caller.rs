@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::api_key::Scope;
-use crate::id::ApiKeyId;
+use crate::id::{ApiKeyId, PortalLinkId};
 
 /// Who the holder of a token or an API key is, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,18 @@ pub struct Identity {
     pub api_key: Option<ApiKeyId>,
     /// When the identity expires, in seconds since 1970, including the tolerated clock skew.
     pub expires_at: i64,
+}
+
+impl Identity {
+    /// Returns the portal link that the caller uses, if they use one.
+    ///
+    /// A link's key is an API key whose subject is the link. An API of an earlier version sees an API key that does not
+    /// exist, and therefore refuses its writes and lets it manage no API keys.
+    #[must_use]
+    pub fn portal_link(&self) -> Option<PortalLinkId> {
+        let key = self.api_key?;
+        self.subject.parse().ok().filter(|link| key == ApiKeyId::from(*link))
+    }
 }
 
 /// The context that the authorizer returns and API Gateway passes on.
@@ -165,6 +177,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[rstest]
+    #[case::link("lnk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", Some("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"), true)]
+    #[case::api_key("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", Some("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"), false)]
+    #[case::subject_of_a_token("lnk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", None, false)]
+    #[case::another_key("lnk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK", Some("key_01JD3V7Q5N8Z4T6W9X2Y1R0PMM"), false)]
+    fn a_portal_link_is_an_api_key_with_its_own_subject(
+        #[case] subject: &str,
+        #[case] api_key: Option<&str>,
+        #[case] is_link: bool,
+    ) {
+        let identity = Identity {
+            subject: subject.to_owned(),
+            tenant: None,
+            app: None,
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            api_key: api_key.map(|key| key.parse().unwrap()),
+            expires_at: 1,
+        };
+        assert_eq!(identity.portal_link(), is_link.then(|| subject.parse().unwrap()));
+    }
 
     #[test]
     fn names_are_logged_as_they_are() {
