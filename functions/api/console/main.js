@@ -119,14 +119,20 @@ const Side = ({ entry }) => {
   </header>`;
 };
 
+const middle = (element) => {
+  const { left, width } = element.getBoundingClientRect();
+  return left + width / 2;
+};
+
 const Signed = () => {
   useEffect(() => {
     explore();
   }, [token.value, viewing.value]);
   useEffect(() => {
     scrollTo(0, 0);
-    // On a narrow screen the navigation scrolls.
-    document.querySelector('.nav [aria-current="page"]')?.scrollIntoView({ block: "nearest", inline: "center" });
+    // On a narrow screen the navigation scrolls. `scrollIntoView` would also move where the tab key starts.
+    const [nav, current] = [document.querySelector(".nav"), document.querySelector('.nav [aria-current="page"]')];
+    if (current) nav.scrollLeft += middle(current) - middle(nav);
   }, [place.value, may.value]);
   if (!may.value) return html`<div class="gate"><div class="card"><${Bones} lines=${5} /></div></div>`;
   const { entry, show } = find(place.value);

@@ -118,6 +118,12 @@ impl Event {
         }
     }
 
+    /// Returns whether a state has no id, as in a published event until fan-out sets it.
+    #[must_use]
+    pub fn has_nameless_states(&self) -> bool {
+        [&self.old, &self.new].into_iter().flatten().any(|state| state.id.is_empty())
+    }
+
     /// Returns the names of the attributes that changed; all names if the entity is new or removed.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
         let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &state.properties));

@@ -19,11 +19,14 @@ pub(crate) async fn sent(app: &App, webhook: &Webhook, delivery: &Delivery) -> R
         };
     }
     let Some(digest) = delivery.body_digest else { return Ok(None) };
-    let event = match app.events.event(&webhook.tenant, delivery.event, now).await {
-        Err(StoreError::Missing { .. }) => None,
-        event => event?,
+    let mut event = match app.events.event(&webhook.tenant, delivery.event, now).await {
+        Ok(Some(event)) => event,
+        Ok(None) | Err(StoreError::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
-    let rendering = webhook.settings.rendering();
-    let rendered = event.and_then(|event| rendering.render(&event, &delivery.event_type).ok());
+    if event.has_nameless_states() {
+        event.name_states(app.registry.state_key(&webhook.tenant).await?.as_ref());
+    }
+    let rendered = webhook.settings.rendering().render(&event, &delivery.event_type).ok();
     Ok(rendered.filter(|body| BodyDigest::of(body) == digest))
 }

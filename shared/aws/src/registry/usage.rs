@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::access::tenant::TenantId;
 use domain::budget::{Counts, Overrides};
+use domain::event::state::StateKey;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,15 @@ impl Registry {
     /// If the table is unavailable or the item cannot be read.
     pub async fn webhook_count(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         Ok(self.meta(tenant).await?.webhooks)
+    }
+
+    /// Returns the key with which fan-out names the states in the tenant's events, if the tenant has one.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn state_key(&self, tenant: &TenantId) -> Result<Option<StateKey>, StoreError> {
+        Ok(self.meta(tenant).await?.state_key)
     }
 
     /// Writes the budgets that the operator sets for a tenant.
