@@ -91,7 +91,9 @@ def end_to_end(parts: Parts) -> None:
             parts.start(
                 "every signature scheme, verified by the vendors' own npm libraries", check_npm, stack, receiver
             )
-            parts.run("the console in Chromium: flows, hostile text, accessibility, pictures", check_console, stack)
+            parts.run(
+                "the console in Chromium: flows, hostile text, accessibility, pictures", check_console, stack, TABLE
+            )
             parts.join()
         finally:
             receiver.close()

@@ -37,6 +37,7 @@ def complete(response):
     except ValueError:
         return
     if isinstance(body, dict) and body.keys() == {"message"}:
-        problem = {"type": "about:blank", "title": body["message"], "status": response.status_code, "detail": ""}
+        problem = {"type": "about:blank", "title": body["message"], "status": response.status_code}
+        problem |= {"detail": "", "help": ""}
         response.content = json.dumps(problem).encode()
         response.headers["content-type"] = ["application/problem+json"]

@@ -88,7 +88,7 @@ async fn a_delivery_shows_the_body_that_was_sent_and_the_whole_of_a_bad_answer()
     let sent = receiver.wait_for(1).await.remove(0);
     let shown = tenant.call(Method::GET, &one(&delivered), None).await.1;
     assert_eq!(shown["request_body"], String::from_utf8(sent.body.to_vec()).unwrap());
-    assert_eq!(delivered["request_body"], Value::Null, "a list has no bodies");
+    assert_eq!(delivered.get("request_body"), None, "a list has no bodies");
 
     tenant.call(Method::POST, "/events", Some(&event)).await;
     let exhausted = tenant.delivery(&webhook, "exhausted").await;
@@ -104,7 +104,7 @@ async fn a_delivery_shows_the_body_that_was_sent_and_the_whole_of_a_bad_answer()
     let key = json!({"name": "log", "scopes": ["deliveries:read"]});
     let key = tenant.call(Method::POST, "/api-keys", Some(&key)).await.1["key"].as_str().unwrap().to_owned();
     let (status, shown) = stack.call(Method::GET, &one(&exhausted), Some(&key), None).await;
-    assert_eq!((status, &shown["request_body"]), (StatusCode::OK, &Value::Null));
+    assert_eq!((status, shown.get("request_body")), (StatusCode::OK, None));
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ async fn a_webhook_that_waits_says_so_and_until_when() {
     );
     let parked = tenant.deliveries(&webhook).await.remove(0);
     assert_eq!((&parked["state"], &parked["next_at"]), (&json!("parked"), &open["next_probe_at"]));
+    let (_, all) = tenant.call(Method::GET, "/deliveries?state=parked", None).await;
+    assert_eq!(all["data"][0]["next_at"], open["next_probe_at"]);
     let one = path(&webhook, &format!("/deliveries/{}", parked["id"].as_str().unwrap()));
     assert_eq!(tenant.call(Method::GET, &one, None).await.1["next_at"], open["next_probe_at"]);
 

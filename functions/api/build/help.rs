@@ -1,4 +1,4 @@
-//! The pages of `docs/` that answers of the API link to, as HTML.
+//! The pages of `docs/` for those who use a deployment, as HTML. Answers of the API link to them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,26 +8,28 @@ use std::path::Path;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
-/// The folder with a page for each problem.
-const PROBLEMS: &str = "problems";
+/// The folders of the pages. A page has the path of its file, below `/docs/` and without `.md`.
+const FOLDERS: [&str; 3] = ["problems", "receive", "use"];
 
-/// Further pages, and their paths below `/docs/`.
-const PAGES: [(&str, &str); 2] = [("use/verdicts.md", "verdicts"), ("use/warnings.md", "warnings")];
+/// The page that lists the others, and its path.
+const GUIDES: (&str, &str) = ("README.md", "guides");
 
 /// Writes `help.rs`, which lists the paths of the pages and their HTML.
 pub(crate) fn write(package: &Path, repository: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let (docs, template) = (repository.join("docs"), package.join("help/page.html"));
-    let mut paths: BTreeMap<_, _> = PAGES.map(|(file, path)| (file.to_owned(), path.to_owned())).into();
-    for entry in fs::read_dir(docs.join(PROBLEMS))? {
-        let file = entry?.file_name().into_string().map_err(|name| format!("{} is no text", name.display()))?;
-        let path = match file.trim_end_matches(".md") {
-            "README" => PROBLEMS.to_owned(),
-            name => format!("{PROBLEMS}/{name}"),
-        };
-        paths.insert(format!("{PROBLEMS}/{file}"), path);
+    let mut paths = BTreeMap::from([(GUIDES.0.to_owned(), GUIDES.1.to_owned())]);
+    for folder in FOLDERS {
+        println!("cargo:rerun-if-changed={}", docs.join(folder).display());
+        for entry in fs::read_dir(docs.join(folder))? {
+            let file = entry?.file_name().into_string().map_err(|name| format!("{} is no text", name.display()))?;
+            let path = match file.trim_end_matches(".md") {
+                "README" => folder.to_owned(),
+                name => format!("{folder}/{name}"),
+            };
+            paths.insert(format!("{folder}/{file}"), path);
+        }
     }
     println!("cargo:rerun-if-changed={}", template.display());
-    println!("cargo:rerun-if-changed={}", docs.join(PROBLEMS).display());
     let template = fs::read_to_string(template)?;
     let mut list = "static PAGES: &[(&str, &str)] = &[\n".to_owned();
     for (file, path) in &paths {
@@ -41,18 +43,21 @@ pub(crate) fn write(package: &Path, repository: &Path, output: &Path) -> Result<
     Ok(())
 }
 
-/// Returns a page as HTML. A link to a page that is not served becomes its text.
+/// Returns a page as HTML. A link to a page that is not served becomes its text, and so does a picture.
 fn to_html(markdown: &str, file: &str, paths: &BTreeMap<String, String>) -> String {
     let events: Vec<_> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
     let (mut kept, mut links) = (Vec::new(), Vec::new());
     for (index, event) in events.iter().enumerate() {
         match event {
             Event::Start(Tag::Heading { level, classes, attrs, .. }) => {
-                let text = match events.get(index + 1) {
-                    Some(Event::Text(text) | Event::Code(text)) => anchor(text),
-                    _ => String::new(),
-                };
-                let (id, classes, attrs) = (Some(CowStr::from(text)), classes.clone(), attrs.clone());
+                let texts = events[index..].iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
+                let mut heading = String::new();
+                for event in texts {
+                    if let Event::Text(text) | Event::Code(text) = event {
+                        heading += text;
+                    }
+                }
+                let (id, classes, attrs) = (Some(CowStr::from(anchor(&heading))), classes.clone(), attrs.clone());
                 kept.push(Event::Start(Tag::Heading { level: *level, id, classes, attrs }));
             }
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
@@ -63,6 +68,7 @@ fn to_html(markdown: &str, file: &str, paths: &BTreeMap<String, String>) -> Stri
                     kept.push(Event::Start(Tag::Link { link_type, dest_url, title, id }));
                 }
             }
+            Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => {}
             Event::End(TagEnd::Link) => kept.extend(links.pop().unwrap_or_default().then(|| event.clone())),
             Event::Start(_)
             | Event::End(_)
@@ -96,8 +102,15 @@ fn target(link: &str, file: &str, paths: &BTreeMap<String, String>) -> Option<St
         return Some(link.to_owned());
     }
     let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let (folder, _) = file.rsplit_once('/')?;
-    let page = page.strip_prefix("../").map_or_else(|| format!("{folder}/{page}"), str::to_owned);
-    let path = paths.get(&page)?;
+    let mut parts: Vec<_> = file.split('/').collect();
+    parts.pop();
+    for part in page.split('/') {
+        if part == ".." {
+            parts.pop()?;
+        } else {
+            parts.push(part);
+        }
+    }
+    let path = paths.get(&parts.join("/"))?;
     Some(if anchor.is_empty() { format!("/docs/{path}") } else { format!("/docs/{path}#{anchor}") })
 }

@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/vendor.js";
 import { AgainDialog } from "./again.js";
 import { usePages } from "./api.js";
-import { milliseconds } from "./format.js";
+import { isPast, milliseconds } from "./format.js";
 import { deliveryState, outcome } from "./health.js";
 import { Badge, Bones, Empty, Failure, More, Time } from "./parts.js";
 import { may } from "./session.js";
@@ -28,7 +28,7 @@ export const DeliveryTable = ({ items }) => html`<div class="table-wrap"><table 
         <td>
           <div class="two-lines">
             <a class="row-link cut" href=${`#/webhooks/${delivery.webhook_id}/deliveries/${delivery.id}`}>${delivery.event_type}</a>
-            <span class="muted small mono cut">${delivery.event_id}</span>
+            <span class="muted small mono cut">${delivery.entity ?? delivery.event_id}</span>
           </div>
         </td>
         <td data-name=${T.deliveries.state}>
@@ -36,7 +36,7 @@ export const DeliveryTable = ({ items }) => html`<div class="table-wrap"><table 
         </td>
         <td data-name=${T.deliveries.result}>
           ${last ? html`<span class="soft">${outcome(last)}</span>` : html`<span class="muted">–</span>`}
-          ${delivery.next_at && ["retrying", "parked"].includes(delivery.state) && html`<span class="muted small"> · ${T.deliveries.next} <${Time} at=${delivery.next_at} /></span>`}
+          ${delivery.next_at && ["retrying", "parked"].includes(delivery.state) && html`<span class="muted small"> · ${isPast(delivery.next_at) ? T.deliveries.soon : html`${T.deliveries.next} <${Time} at=${delivery.next_at} />`}</span>`}
         </td>
         <td data-name=${T.deliveries.attempts} class="end">${delivery.attempts.length}</td>
         <td data-name=${T.deliveries.duration} class="end">${last ? milliseconds(last.duration_ms) : "–"}</td>
@@ -52,10 +52,11 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
   const [state, setState] = useState(parameters.get("state") ?? "");
   const [type, setType] = useState("");
   const [event, setEvent] = useState("");
+  const [entity, setEntity] = useState("");
   const [asks, setAsks] = useState(false);
-  const filters = { state, event_type: type.trim(), event_id: event.trim() };
+  const filters = { state, event_type: type.trim(), event_id: event.trim(), entity: entity.trim() };
   const pages = usePages(`/webhooks/${webhook.id}/deliveries`, { limit: 25, ...filters }, 2_000);
-  const filtered = Boolean(state || type || event);
+  const filtered = Boolean(state || type || event || entity);
   return html`<section class="card">
     <div class="card-head filters">
       <select aria-label=${T.deliveries.state} value=${state} onChange=${(change) => setState(change.target.value)}>
@@ -64,6 +65,7 @@ export const DeliveriesTab = ({ webhook, parameters }) => {
         ${STATES.map((name) => html`<option value=${name}>${deliveryState(name).word}</option>`)}
       </select>
       <input class="search" type="search" aria-label=${T.deliveries.type} placeholder=${T.deliveries.type} value=${type} onChange=${(change) => setType(change.target.value)} />
+      <input class="search" type="search" aria-label=${T.deliveries.entity} placeholder=${T.deliveries.entity} value=${entity} onChange=${(change) => setEntity(change.target.value)} />
       <input class="search" type="search" aria-label=${T.deliveries.eventId} placeholder=${T.deliveries.eventId} value=${event} onChange=${(change) => setEvent(change.target.value)} />
       ${may.value.write && !webhook.is_deleted && html`<button type="button" class="button" onClick=${() => setAsks(true)}>${T.deliveries.again}</button>`}
       <span class="live" title=${T.deliveries.liveHelp}>${T.deliveries.live}</span>

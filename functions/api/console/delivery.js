@@ -40,14 +40,15 @@ const Explanation = ({ delivery, attempt }) => {
   const text = T.verdicts[attempt.verdict] ?? { title: attempt.verdict };
   return html`<${Note} tone="bad" title=${attempt.status ? T.delivery.answered(attempt.status, text.title) : text.title}>
     ${attempt.error && !attempt.status && html`<span>${attempt.error}</span>`}
-    ${text.help && html`<span class="soft">${text.help} ${attempt.help && html`<a href=${attempt.help.replace(/^\//, "")} target="_blank" rel="noopener">${T.delivery.more}</a>`}</span>`}
+    ${text.help && html`<span class="soft">${text.help}</span>`}
+    ${attempt.help && html`<span><a href=${attempt.help.replace(/^\//, "")} target="_blank" rel="noopener">${T.delivery.more}</a></span>`}
     ${attempt.retry_after_s && html`<span class="soft">${T.delivery.retryAfter(attempt.retry_after_s)}</span>`}
   <//>`;
 };
 
 // The body that was sent. If it is unknown, the event and the webhook's current settings give one.
 const Body = ({ delivery, attempt }) =>
-  delivery.request_body !== null && attempt.cycle === delivery.cycle
+  typeof delivery.request_body === "string" && attempt.cycle === delivery.cycle
     ? html`<${Code} text=${pretty(delivery.request_body)} label=${T.delivery.body} />`
     : html`<${BodyNow} delivery=${delivery} />`;
 

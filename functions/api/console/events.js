@@ -1,9 +1,10 @@
 // Stored events, and what changed.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, get, useLoad, usePages } from "./api.js";
+import { call, get, query, useLoad, usePages } from "./api.js";
 import { Changes } from "./delivery.js";
 import { writeJson } from "./exact.js";
+import { deliveryState, outcome } from "./health.js";
 import { Badge, Bones, Button, Card, Code, Copy, Empty, Facts, Failure, FullTime, Head, Loaded, More, Note, Tags, Time } from "./parts.js";
 import { may } from "./session.js";
 import { T } from "./texts.js";
@@ -92,6 +93,35 @@ const Explain = ({ event }) => {
   <//>`;
 };
 
+// Where the event went.
+const Deliveries = ({ event }) => {
+  const state = useLoad(() => get(query("/deliveries", { event_id: event.id, limit: 50 })), [event.id], 5_000);
+  const webhooks = useLoad(allWebhooks, []);
+  const names = new Map((webhooks.data ?? []).map((webhook) => [webhook.id, webhook.name]));
+  return html`<${Card} title=${T.sent.title} bare=${true}>
+    <${Loaded} state=${state} lines=${2}>
+      ${({ data }) =>
+        data.length
+          ? html`<div class="table-wrap"><table class="cards">
+              <thead><tr><th scope="col">${T.letters.webhook}</th><th scope="col">${T.deliveries.state}</th><th scope="col">${T.deliveries.result}</th><th scope="col" class="end">${T.deliveries.attempts}</th></tr></thead>
+              <tbody>
+                ${data.map((delivery) => {
+                  const { tone, word } = deliveryState(delivery.state);
+                  const last = delivery.attempts.at(-1);
+                  return html`<tr class="to" key=${delivery.id}>
+                    <td class="col-name"><a class="row-link clamp" href=${`#/webhooks/${delivery.webhook_id}/deliveries/${delivery.id}`}>${names.get(delivery.webhook_id) ?? delivery.webhook_id}</a></td>
+                    <td data-name=${T.deliveries.state}><${Badge} tone=${tone}>${word}<//></td>
+                    <td data-name=${T.deliveries.result}><span class="soft break">${last ? outcome(last) : "–"}</span></td>
+                    <td data-name=${T.deliveries.attempts} class="end">${delivery.attempts.length}</td>
+                  </tr>`;
+                })}
+              </tbody>
+            </table></div>`
+          : html`<${Empty} title=${T.sent.none} />`}
+    <//>
+  <//>`;
+};
+
 export const EventPage = ({ id }) => {
   const state = useLoad(() => get(`/events/${id}`), [id]);
   return html`<${Loaded} state=${state} lines=${6}>
@@ -112,6 +142,7 @@ export const EventPage = ({ id }) => {
         <//>
         <${Card} title=${T.event.changes}><${Changes} event=${event} /><//>
       </div>
+      <${Deliveries} event=${event} />
       <${Explain} event=${event} />
       ${event.data.value && event.data.old_value && html`<${Card} title=${T.event.value}><${Code} text=${writeJson(event.data.value, 2)} label=${T.event.value} /><//>`}`}
   <//>`;

@@ -63,3 +63,5 @@ export const bytes = (number) => {
   }
   return `${number} B`;
 };
+
+export const isPast = (at) => new Date(at) <= Date.now();

@@ -26,7 +26,7 @@ export const LetterTable = ({ items, names }) => html`<div class="table-wrap"><t
         <td>
           <div class="two-lines">
             <a class="row-link cut" href=${`#/webhooks/${delivery.webhook_id}/deliveries/${delivery.id}`}>${delivery.event_type}</a>
-            <span class="muted small mono cut">${delivery.event_id}</span>
+            <span class="muted small mono cut">${delivery.entity ?? delivery.event_id}</span>
           </div>
         </td>
         <td data-name=${T.letters.webhook} class="col-name"><a class="above clamp" href=${`#/webhooks/${delivery.webhook_id}`}>${names?.get(delivery.webhook_id) ?? delivery.webhook_id}</a></td>

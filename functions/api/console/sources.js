@@ -1,13 +1,22 @@
 // For operators: the tables that are sources, and how their items become events.
 
 import { html } from "./vendor/vendor.js";
-import { get, useLoad } from "./api.js";
+import { call, get, once, query, useLoad, usePages } from "./api.js";
 import { writeJson } from "./exact.js";
-import { Card, Code, Empty, Facts, Head, Loaded, Tags } from "./parts.js";
+import { count } from "./format.js";
+import { Badge, Button, Card, Code, Empty, Facts, Failure, Head, Loaded, More, Tags, Time, toast } from "./parts.js";
 import { T } from "./texts.js";
 
+const path = (table) => `/sources/${encodeURIComponent(table)}`;
+
+// The sources, and how many changes of each became no event.
+const withFailures = async () => {
+  const { data } = await get("/sources");
+  return Promise.all(data.map(async (source) => ({ ...source, failures: await get(query(`${path(source.table)}/failures`, { limit: 1 })) })));
+};
+
 export const SourcesPage = () => {
-  const state = useLoad(async () => (await get("/sources")).data, []);
+  const state = useLoad(withFailures, []);
   return html`<${Head} title=${T.sources.title} sub=${T.sources.sub} />
     <${Loaded} state=${state} lines=${5}>
       ${(sources) =>
@@ -17,6 +26,7 @@ export const SourcesPage = () => {
                 <tr>
                   <th scope="col">${T.sources.table}</th>
                   <th scope="col">${T.sources.entities}</th>
+                  <th scope="col">${T.sources.failures}</th>
                 </tr>
               </thead>
               <tbody>
@@ -24,6 +34,7 @@ export const SourcesPage = () => {
                   (source) => html`<tr class="to" key=${source.table}>
                     <td><a class="row-link mono" href=${`#/sources/${encodeURIComponent(source.table)}`}>${source.table}</a></td>
                     <td data-name=${T.sources.entities}><${Tags} items=${source.entities.map((entity) => entity.entity)} most=${8} /></td>
+                    <td data-name=${T.sources.failures}>${source.failures.data.length ? html`<${Badge} tone="bad">${T.sources.failed(count(source.failures.total?.failed ?? source.failures.data.length))}<//>` : html`<span class="muted">–</span>`}</td>
                   </tr>`,
                 )}
               </tbody>
@@ -50,10 +61,48 @@ const Mapping = ({ mapping }) => html`<${Card} title=${mapping.entity}>
   />
 <//>`;
 
+// Changes that became no event, and sending them again once the mapping or the item is mended.
+const Failures = ({ table }) => {
+  const pages = usePages(`${path(table)}/failures`, { limit: 25 }, 10_000);
+  const redrive = async () => {
+    const { redriven, more } = await call("POST", `${path(table)}/failures/redrive`, undefined, once());
+    toast(more ? T.sources.redrivenMore(count(redriven)) : T.sources.redriven(count(redriven)));
+    setTimeout(pages.reload, 3_000);
+  };
+  if (pages.error) return html`<${Failure} error=${pages.error} reload=${pages.reload} />`;
+  if (!pages.items?.length) return null;
+  return html`<${Card} title=${T.sources.failures} hint=${T.sources.failuresHint} bare=${true} end=${html`<${Button} kind="small-button" onClick=${redrive}>${T.sources.redrive}<//>`}>
+    <div class="table-wrap"><table class="cards">
+      <thead>
+        <tr>
+          <th scope="col">${T.sources.reason}</th>
+          <th scope="col">${T.sources.item}</th>
+          <th scope="col">${T.sources.change}</th>
+          <th scope="col" class="end">${T.sources.times}</th>
+          <th scope="col">${T.sources.failedAt}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${pages.items.map(
+          (failure) => html`<tr key=${failure.id}>
+            <td><span class="break">${failure.reason}</span></td>
+            <td data-name=${T.sources.item}><code class="break">${writeJson(failure.keys)}</code></td>
+            <td data-name=${T.sources.change}>${failure.change ?? "–"}</td>
+            <td data-name=${T.sources.times} class="end">${count(failure.failures)}</td>
+            <td data-name=${T.sources.failedAt}><${Time} at=${failure.failed_at} /></td>
+          </tr>`,
+        )}
+      </tbody>
+    </table></div>
+    <${More} pages=${pages} />
+  <//>`;
+};
+
 export const SourcePage = ({ table }) => {
-  const state = useLoad(() => get(`/sources/${encodeURIComponent(table)}`), [table]);
+  const state = useLoad(() => get(path(table)), [table]);
   return html`<${Loaded} state=${state} lines=${6}>
     ${(source) => html`<${Head} title=${source.table} crumbs=${[[T.sources.title, "#/sources"]]} sub=${T.sources.mapping} />
+      <${Failures} table=${table} />
       ${source.entities.map((mapping) => html`<${Mapping} mapping=${mapping} />`)}
       <${Card} title=${T.sources.json}><${Code} text=${writeJson(source, 2)} label=${T.sources.json} /><//>`}
   <//>`;

@@ -4,7 +4,7 @@ import { html, useState } from "./vendor/vendor.js";
 import { call, get, once, query, useLoad } from "./api.js";
 import { Attempts, Durations, hoursOf, sum } from "./charts.js";
 import { DeliveriesTab, DeliveryTable } from "./deliveries.js";
-import { count, exact, milliseconds, percent, span } from "./format.js";
+import { count, exact, isPast, milliseconds, percent, span } from "./format.js";
 import { stateOf } from "./health.js";
 import { Badge, Bones, Button, Card, Code, Confirm, Copy, Dialog, Empty, Failure, Field, Head, Loaded, Note, toast } from "./parts.js";
 
@@ -67,10 +67,10 @@ const Advice = ({ webhook, act }) => {
   if (state === "open" || state === "probing") {
     return html`<${Note} tone="bad" title=${advice.open(exact(since))}>
       <span>${webhook.last_error}</span>${waits}
-      <span class="soft">${state === "probing" ? advice.probing : probe && advice.probe(exact(probe))}</span>${resume}
+      <span class="soft">${state === "probing" ? advice.probing : probe && (isPast(probe) ? advice.probeDue : advice.probe(exact(probe)))}</span>${resume}
     <//>`;
   }
-  if (state === "draining") return html`<${Note} tone="warn" title=${advice.draining}>${waits}<//>`;
+  if (state === "draining") return html`<${Note} tone="warn" title=${advice.draining}>${waits}<span class="soft">${advice.drainingHelp}</span><//>`;
   if (webhook.consecutive_failures > 0) {
     return html`<${Note} tone=${state === "failing" ? "bad" : "warn"} title=${advice.failing(webhook.consecutive_failures)}>
       <span>${T.verdicts[webhook.last_delivery_status]?.title}${webhook.last_error ? ` · ${webhook.last_error}` : ""}</span>

@@ -112,7 +112,16 @@ fn context(parts: &Parts) -> Option<CallerContext> {
 
 /// Returns the viewer of the tenant that an operator names, or the caller if the request names none.
 fn acting_for(caller: Identity, named: Option<&HeaderValue>, whose: For, method: &Method) -> Result<Identity, Problem> {
-    let Some(named) = named else { return Ok(caller) };
+    let Some(named) = named else {
+        let roles = roles_of_tenant(method);
+        let is_tenants = matches!(whose, For::Admins | For::TenantAdmins | For::People);
+        if is_tenants && has_role(&caller, &[ROLE_OPERATOR]) && !has_role(&caller, roles) {
+            let needed = roles.join(" or ");
+            let detail = format!("this needs the role {needed}; to read it, an operator names a tenant with {TENANT}");
+            return Err(Problem::Forbidden(detail));
+        }
+        return Ok(caller);
+    };
     require_role(&caller, &[ROLE_OPERATOR])?;
     if method != Method::GET && method != Method::HEAD {
         return Err(Problem::Forbidden(format!(

@@ -60,11 +60,18 @@ pub(crate) struct DeliveryBody {
     deferred_until: Option<Timestamp>,
     /// Oldest first. Only the last 20 attempts of earlier cycles are kept.
     attempts: Vec<AttemptBody>,
-    /// The exact body that was or will be sent. `null` in lists, with a key that may not read events, and if it is
-    /// unknown: a delivery that arrived at once does not keep its body, which is then rendered again from the stored
+    /// The exact body that was or will be sent. Missing in lists, and with a key that may not read events. `null` if it
+    /// is unknown: a delivery that arrived at once does not keep its body, which is then rendered again from the stored
     /// event, as long as the webhook's settings give the same bytes.
-    request_body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    request_body: Option<RequestBody>,
 }
+
+/// The body of a request, if it is known.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct RequestBody(Option<String>);
 
 /// An attempt, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,7 +93,7 @@ pub(crate) struct AttemptBody {
     request_headers: BTreeMap<String, String>,
     verdict: Verdict,
     /// The page that explains the verdict, relative to this server; `null` for `accepted`.
-    #[schema(examples("/docs/verdicts#timed_out"))]
+    #[schema(examples("/docs/use/verdicts#timed_out"))]
     help: Option<String>,
     /// The receiver's status, if it responded.
     status: Option<u16>,
@@ -102,9 +109,9 @@ pub(crate) struct AttemptBody {
 }
 
 impl DeliveryBody {
-    /// Adds the body that was sent, if it is known.
+    /// Adds the body that was sent, or that it is unknown.
     pub(crate) fn with_request_body(self, body: Option<String>) -> Self {
-        Self { request_body: body, ..self }
+        Self { request_body: Some(RequestBody(body)), ..self }
     }
 
     /// Adds until when a parked delivery waits, which its webhook's breaker decides.

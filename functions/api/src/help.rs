@@ -1,5 +1,5 @@
-//! The pages that problems, warnings and failed attempts link to: those of `docs/` about them, as HTML. They are in this
-//! binary (`build/help.rs`) and need no token.
+//! The documentation for those who use a deployment, as HTML. Problems, warnings and failed attempts link to it. The pages
+//! are in this binary (`build/help.rs`) and need no token.
 
 use axum::Router;
 use axum::extract::Path;
@@ -15,10 +15,12 @@ include!(concat!(env!("OUT_DIR"), "/help.rs"));
 /// Returns the routes.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let routes = Router::new()
+        .route("/docs/guides", get(async || page("guides")))
         .route("/docs/problems", get(async || page("problems")))
-        .route("/docs/problems/{name}", get(async |Path(name): Path<String>| page(&format!("problems/{name}"))))
-        .route("/docs/verdicts", get(async || page("verdicts")))
-        .route("/docs/warnings", get(async || page("warnings")));
+        .route(
+            "/docs/{folder}/{name}",
+            get(async |Path((folder, name)): Path<(String, String)>| page(&format!("{folder}/{name}"))),
+        );
     cacheable(routes)
 }
 
@@ -31,12 +33,12 @@ fn page(path: &str) -> Response {
 
 /// Returns where a failed attempt is explained.
 pub(crate) fn of_verdict(verdict: Verdict) -> Option<String> {
-    (verdict != Verdict::Accepted).then(|| format!("/docs/verdicts#{}", verdict.as_str()))
+    (verdict != Verdict::Accepted).then(|| format!("/docs/use/verdicts#{}", verdict.as_str()))
 }
 
 /// Returns where a warning is explained.
 pub(crate) fn of_warning(code: &str) -> String {
-    format!("/docs/warnings#{code}")
+    format!("/docs/use/warnings#{code}")
 }
 
 #[cfg(test)]
@@ -46,25 +48,24 @@ mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use rstest::rstest;
-    use serde_json::Value;
     use tower::ServiceExt as _;
 
     use super::*;
 
     fn anchors(path: &str) -> BTreeSet<&'static str> {
         let (_, html) = PAGES.iter().find(|(page, _)| *page == path).unwrap();
-        html.split("<h2 id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+        html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
     }
 
     /// The values are those of the contract, so that later ones are explained too.
     #[rstest]
-    #[case::verdicts("verdicts", "AttemptVerdict")]
-    #[case::warnings("warnings", "WarningCode")]
+    #[case::verdicts("use/verdicts", "AttemptVerdict")]
+    #[case::warnings("use/warnings", "WarningCode")]
     fn each_value_is_explained(#[case] page: &str, #[case] schema: &str) {
         let contract = serde_json::to_value(crate::openapi()).unwrap();
         let values = contract["components"]["schemas"][schema]["enum"].as_array().unwrap();
-        assert_eq!(anchors(page), values.iter().map(|value| value.as_str().unwrap()).collect());
-        assert!(values.contains(&Value::from(if page == "verdicts" { "timed_out" } else { "weak_secret" })));
+        let (found, title) = (anchors(page), page.split('/').next_back().unwrap());
+        assert_eq!(found, values.iter().map(|value| value.as_str().unwrap()).chain([title]).collect());
     }
 
     #[test]
@@ -72,12 +73,16 @@ mod tests {
         for (path, html) in PAGES {
             for link in html.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
                 let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+                let target = if target.is_empty() { format!("/docs/{path}") } else { target.to_owned() };
                 let known = match target.strip_prefix("/docs/") {
                     Some(page) => {
                         let found = PAGES.iter().any(|(of_page, _)| *of_page == page);
                         found && (anchor.is_empty() || anchors(page).contains(anchor))
                     }
-                    None => target == "/console/icon.svg" || target.starts_with("https://"),
+                    None => {
+                        ["/console", "/console/icon.svg", "/docs"].contains(&target.as_str())
+                            || target.starts_with("https://")
+                    }
                 };
                 assert!(known, "{path} links to {link}");
             }
@@ -88,9 +93,15 @@ mod tests {
     #[rstest]
     #[case::problem("/docs/problems/invalid", 200, "urn:dynahook:problem:invalid · Dynahook")]
     #[case::all_problems("/docs/problems", 200, "href=\"/docs/problems/invalid\"")]
-    #[case::verdicts("/docs/verdicts", 200, "<h2 id=\"timed_out\">timed_out</h2>")]
-    #[case::other_pages_are_named_and_not_linked("/docs/verdicts", 200, "is a\ndead letter, which")]
-    #[case::warnings("/docs/warnings", 200, "<h2 id=\"no_url\">")]
+    #[case::verdicts("/docs/use/verdicts", 200, "<h2 id=\"timed_out\">timed_out</h2>")]
+    #[case::links("/docs/use/verdicts", 200, "href=\"/docs/use/deliveries#dead-letters\"")]
+    #[case::guides("/docs/guides", 200, "href=\"/docs/use/webhooks\"")]
+    #[case::other_pages_are_named_and_not_linked(
+        "/docs/guides",
+        200,
+        "<strong>Change the code</strong>: Architecture, "
+    )]
+    #[case::warnings("/docs/use/warnings", 200, "<h2 id=\"no_url\">")]
     #[case::unknown("/docs/problems/none", 404, "there is no such page")]
     #[tokio::test]
     async fn a_page_is_served(#[case] path: &str, #[case] status: u16, #[case] part: &str) {

@@ -57,7 +57,7 @@ pub(crate) struct Warning {
     /// What it means.
     detail: String,
     /// The page that explains the warning, relative to this server.
-    #[schema(examples("/docs/warnings#unknown_event_type"))]
+    #[schema(examples("/docs/use/warnings#unknown_event_type"))]
     help: String,
 }
 
@@ -228,7 +228,7 @@ mod tests {
             code: WarningCode::UnknownEventType,
             pointer: "#/event_types/1".to_owned(),
             detail: detail.to_owned(),
-            help: "/docs/warnings#unknown_event_type".to_owned(),
+            help: "/docs/use/warnings#unknown_event_type".to_owned(),
         };
         assert_eq!(Warning::from(unknown), expected);
     }

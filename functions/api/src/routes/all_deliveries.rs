@@ -1,9 +1,11 @@
 //! `/deliveries`: the deliveries of all webhooks that the caller may see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use domain::delivery::{Delivery, State as DeliveryState};
 use domain::event::Event;
 use domain::event::types::EventType;
 use domain::id::EventId;
@@ -68,7 +70,16 @@ pub(super) async fn find(
 ) -> Result<Json<AllDeliveriesList>, Problem> {
     let what = query.read()?;
     let mut found = search(&app, &admin, &what).await?;
-    let mut data = found.deliveries.into_iter().map(DeliveryBody::from).collect();
+    // Their webhooks' breakers decide until when parked deliveries wait.
+    let parked = found.deliveries.iter().filter(|delivery| delivery.progress.state == DeliveryState::Parked);
+    let webhooks: BTreeSet<_> = parked.map(|delivery| (admin.tenant.clone(), delivery.webhook)).collect();
+    let records = app.ledger.records(&app.registry, &webhooks.into_iter().collect::<Vec<_>>()).await?;
+    let shown = |delivery: Delivery| {
+        let record = records.iter().find(|record| record.webhook.id == delivery.webhook);
+        let body = DeliveryBody::from(delivery);
+        if let Some(record) = record { body.of_webhook(record) } else { body }
+    };
+    let mut data = found.deliveries.into_iter().map(shown).collect();
     let cut = fit(&mut data).map(|last: &DeliveryBody| (last.event_id, last.id));
     if let Some((event, _)) = cut {
         // The next page has the events that follow.

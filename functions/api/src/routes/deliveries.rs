@@ -74,8 +74,9 @@ pub(super) async fn get(
         }
         found => {
             let found = found?;
-            let body = if admin.reads_events { sent(&app, webhook, &found).await? } else { None };
-            Ok(Json(DeliveryBody::from(found).of_webhook(&record).with_request_body(body)))
+            let body = if admin.reads_events { Some(sent(&app, webhook, &found).await?) } else { None };
+            let shown = DeliveryBody::from(found).of_webhook(&record);
+            Ok(Json(if let Some(body) = body { shown.with_request_body(body) } else { shown }))
         }
     }
 }
