@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Answer, Receiver, Stack, Tenant, eventually, path};
+use tests::{Answer, Claims, Receiver, Stack, Tenant, eventually, path};
 
 const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:notices";
 
@@ -140,6 +140,13 @@ async fn a_notice_is_read_changed_and_deleted_by_its_tenant_alone() {
         let (found, body) = caller.call(Method::GET, &path, None).await;
         assert_eq!(found, status, "{path}: {body}");
     }
+    // The path of a hook is a credential.
+    let viewer = Claims::new(&tenant.name, &["VIEWER"]).rs256();
+    let hidden = format!("{}/***", reqwest::Url::parse(&on_slack.url).unwrap().origin().ascii_serialization());
+    let (_, shown) = stack.call(Method::GET, &at(&own, ""), Some(&viewer), None).await;
+    assert_eq!(shown["channel"]["url"], hidden);
+    let (_, shown) = stack.call(Method::GET, "/notices", Some(&viewer), None).await;
+    assert_eq!(shown["data"][0]["channel"]["url"], hidden);
     let (_, webhooks) = tenant.call(Method::GET, "/webhooks", None).await;
     assert_eq!(webhooks["data"], json!([]));
     let (_, test) = tenant.call(Method::POST, &at(&own, "/test"), None).await;

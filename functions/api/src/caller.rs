@@ -37,6 +37,8 @@ pub struct Admin {
     pub subject: String,
     /// Whether it may see the contents of events: a token without scopes, or with `events:read`.
     pub reads_events: bool,
+    /// Whether it may change webhooks and notices. Others see no credentials.
+    pub writes: bool,
 }
 
 /// An operator of the deployment: the role `OPERATOR`.
@@ -138,8 +140,10 @@ impl Admin {
         let tenant = tenant.parse().map_err(|error| Problem::Forbidden(format!("the token's tenant {error}")))?;
         let app = identity.app.as_deref().map(str::parse).transpose();
         let app = app.map_err(|error| Problem::Forbidden(format!("the token's application {error}")))?;
-        let reads_events = identity.scopes.is_empty() || identity.scopes.contains(&Scope::EventsRead);
-        Ok(Self { tenant, app, subject: identity.subject.clone(), reads_events })
+        let has = |scope| identity.scopes.is_empty() || identity.scopes.contains(&scope);
+        let writes = has_role(identity, &[ROLE_ADMIN]) && has(Scope::WebhooksWrite);
+        let reads_events = has(Scope::EventsRead);
+        Ok(Self { tenant, app, subject: identity.subject.clone(), reads_events, writes })
     }
 
     /// Refuses applications: this is for the tenant's own admins.

@@ -127,12 +127,13 @@ pub(crate) async fn list(app: &App, admin: &Admin) -> Result<Vec<NoticeBody>, Pr
     let limit = usize::try_from(MAX_NOTICES).unwrap_or(usize::MAX);
     let is_notice = |webhook: &Webhook| webhook.notice.is_some() && !webhook.is_deleted();
     let page = app.ledger.webhooks(&app.registry, &admin.tenant, None, limit, is_notice).await?;
-    Ok(page.webhooks.into_iter().filter_map(Found::of).map(Found::body).collect())
+    let found = page.webhooks.into_iter().filter_map(Found::of);
+    Ok(found.map(|found| found.body().shown_to(admin)).collect())
 }
 
 /// Returns a notice of the tenant.
 pub(crate) async fn get(app: &App, admin: &Admin, id: &str) -> Result<NoticeBody, Problem> {
-    Ok(visible(app, admin, parse(id)?).await?.body())
+    Ok(visible(app, admin, parse(id)?).await?.body().shown_to(admin))
 }
 
 fn parse(id: &str) -> Result<WebhookId, Problem> {

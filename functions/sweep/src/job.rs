@@ -154,6 +154,7 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
         .dead_letters(which, limit, |letter| job.takes(letter.app.as_ref(), letter.webhook, &letter.event_type));
     let found = wanted.await?;
     let Loaded { rows, webhooks, .. } = app.ledger.rows(&app.registry, &job.tenant, &found.letters, now).await?;
+    let key = app.registry.state_key(&job.tenant).await?;
     let mut messages = Vec::with_capacity(found.letters.len());
     for letter in &found.letters {
         let known = rows.get(&letter.place.delivery).zip(webhooks.get(&letter.webhook));
@@ -163,7 +164,7 @@ async fn letters(app: &App, job: &Job, limit: usize, now: Timestamp) -> Result<P
         let planned = match plan(row, webhook) {
             Ok(Redelivery::Send(message) | Redelivery::Probe(message)) => Ok(message),
             Ok(Redelivery::Render(message)) if job.dry_run => Ok(message),
-            Ok(Redelivery::Render(message)) => app.events.revive(message, webhook, now).await?,
+            Ok(Redelivery::Render(message)) => app.events.revive(message, webhook, key.as_ref(), now).await?,
             Err(refusal) => Err(refusal),
         };
         match planned {
@@ -188,14 +189,16 @@ async fn events(
     let range = (job.scope.from.unwrap_or(Timestamp::UNIX_EPOCH), job.scope.to);
     let wanted = |event: &domain::event::Event| job.replays(event, subscription).is_some();
     let found = app.events.list_oldest_first(&job.tenant, range, after, limit, now, wanted).await?;
+    let key = app.registry.state_key(&job.tenant).await?;
     let mut messages = Vec::with_capacity(found.events.len());
-    for event in &found.events {
-        let Some(message) = job.replays(event, subscription) else { continue };
+    for event in found.events {
+        let event = event.with_named_states(key.as_ref());
+        let Some(message) = job.replays(&event, subscription) else { continue };
         let rendering = &subscription.rendering;
         let body = if job.dry_run {
             None
         } else {
-            Some(app.bodies.render(rendering, event, &message.event_type, MAX_INLINE_BYTES, now).await?.0)
+            Some(app.bodies.render(rendering, &event, &message.event_type, MAX_INLINE_BYTES, now).await?.0)
         };
         messages.push(Message { body, ..message });
     }

@@ -15,6 +15,7 @@ use domain::delivery::KEPT;
 use domain::delivery::message::{Body, MAX_INLINE_BYTES, Message};
 use domain::delivery::redelivery::Refusal;
 use domain::event::Event;
+use domain::event::state::StateKey;
 use domain::event::types::EventType;
 use domain::id::EventId;
 use domain::inbound::Earlier;
@@ -325,7 +326,8 @@ impl Events {
         self.bodies.text(body, now).await
     }
 
-    /// Renders the body of a message that has none, with the webhook's current settings.
+    /// Renders the body of a message that has none, with the webhook's current settings. `key` names the states of a
+    /// published event, as fan-out does.
     ///
     /// # Errors
     ///
@@ -334,6 +336,7 @@ impl Events {
         &self,
         message: Message,
         webhook: &Webhook,
+        key: Option<&StateKey>,
         now: Timestamp,
     ) -> Result<Result<Message, Refusal>, StoreError> {
         let event = match self.event(&message.tenant, message.event, now).await {
@@ -341,6 +344,7 @@ impl Events {
             event => event?,
         };
         let Some(event) = event else { return Ok(Err(Refusal::Expired)) };
+        let event = event.with_named_states(key);
         let rendering = webhook.settings.rendering();
         let (body, _) = self.bodies.render(&rendering, &event, &message.event_type, MAX_INLINE_BYTES, now).await?;
         if matches!(body, Body::Failed(_)) {

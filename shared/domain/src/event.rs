@@ -118,10 +118,14 @@ impl Event {
         }
     }
 
-    /// Returns whether a state has no id, as in a published event until fan-out sets it.
+    /// Returns a stored event as fan-out sends it. The states of a change are stored with their ids; those of a
+    /// published event get them here.
     #[must_use]
-    pub fn has_nameless_states(&self) -> bool {
-        [&self.old, &self.new].into_iter().flatten().any(|state| state.id.is_empty())
+    pub fn with_named_states(mut self, key: Option<&StateKey>) -> Self {
+        if [&self.old, &self.new].into_iter().flatten().any(|state| state.id.is_empty()) {
+            self.name_states(key);
+        }
+        self
     }
 
     /// Returns the names of the attributes that changed; all names if the entity is new or removed.

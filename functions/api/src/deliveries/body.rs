@@ -19,14 +19,13 @@ pub(crate) async fn sent(app: &App, webhook: &Webhook, delivery: &Delivery) -> R
         };
     }
     let Some(digest) = delivery.body_digest else { return Ok(None) };
-    let mut event = match app.events.event(&webhook.tenant, delivery.event, now).await {
+    let event = match app.events.event(&webhook.tenant, delivery.event, now).await {
         Ok(Some(event)) => event,
         Ok(None) | Err(StoreError::Missing { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if event.has_nameless_states() {
-        event.name_states(app.registry.state_key(&webhook.tenant).await?.as_ref());
-    }
+    let key = app.registry.state_key(&webhook.tenant).await?;
+    let event = event.with_named_states(key.as_ref());
     let rendered = webhook.settings.rendering().render(&event, &delivery.event_type).ok();
     Ok(rendered.filter(|body| BodyDigest::of(body) == digest))
 }

@@ -1,5 +1,6 @@
 //! How responses show a notice.
 
+use axum::http::Uri;
 use domain::attempt::outcome::Verdict;
 use domain::event::pattern::EventPattern;
 use domain::id::{NoticeId, WebhookId};
@@ -9,6 +10,8 @@ use domain::webhook::statistics::Statistics;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::caller::Admin;
 
 /// A notice: who is notified of which events.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -68,6 +71,16 @@ pub(crate) struct RecipientBody {
 }
 
 impl NoticeBody {
+    /// Hides the path of a chat's hook, which is a credential, from those who may not change the notice.
+    pub(super) fn shown_to(mut self, admin: &Admin) -> Self {
+        if let Some(url) = self.channel.url.as_mut().filter(|_| !admin.writes) {
+            let origin =
+                url.parse::<Uri>().ok().and_then(|url| Some(format!("{}://{}", url.scheme()?, url.authority()?)));
+            *url = format!("{}/***", origin.unwrap_or_default());
+        }
+        self
+    }
+
     /// Returns how responses show a webhook that is a notice.
     pub(super) fn new(webhook: Webhook, notice: &Notice, statistics: Statistics) -> Self {
         let recipients = notice.recipients.iter().cloned().map(|recipient| RecipientBody {

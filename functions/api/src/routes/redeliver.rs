@@ -42,7 +42,10 @@ pub(super) async fn redeliver(
             app.ledger.make_probe_due(webhook.id, app.clock.now()).await?;
             message
         }
-        Redelivery::Render(message) => app.events.revive(message, &webhook, app.clock.now()).await?.map_err(refused)?,
+        Redelivery::Render(message) => {
+            let key = app.registry.state_key(&webhook.tenant).await?;
+            app.events.revive(message, &webhook, key.as_ref(), app.clock.now()).await?.map_err(refused)?
+        }
     };
     let progress = started(&row.progress, &message);
     app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;

@@ -10,10 +10,10 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Registry;
-use crate::StoreError;
+use super::{MetaItem, Registry, tenant_pk};
 use crate::brief::brief;
 use crate::items::{Item, from_item, key, number, text, to_item};
+use crate::{StoreError, batch};
 
 /// How long the row of a day is kept: longer than the day's events.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 100);
@@ -112,7 +112,9 @@ impl Registry {
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn state_key(&self, tenant: &TenantId) -> Result<Option<StateKey>, StoreError> {
-        Ok(self.meta(tenant).await?.state_key)
+        let meta = (self.table.clone(), key(&tenant_pk(tenant), "META"));
+        let found = batch::get(&self.client, vec![meta]).await?.into_values().flatten().next();
+        Ok(found.map(from_item::<MetaItem>).transpose()?.and_then(|meta| meta.state_key))
     }
 
     /// Writes the budgets that the operator sets for a tenant.
