@@ -92,14 +92,25 @@ async fn a_delivery_shows_the_body_that_was_sent_and_the_whole_of_a_bad_answer()
 
     tenant.call(Method::POST, "/events", Some(&event)).await;
     let exhausted = tenant.delivery(&webhook, "exhausted").await;
-    let sent = receiver.wait_for(2).await.remove(1);
+    let failed = receiver.wait_for(2).await.remove(1);
+    // What arrived is rendered again, with its state.
+    tenant.call(Method::POST, &format!("{}/redeliver", one(&delivered)), None).await;
+    assert_eq!(receiver.wait_for(3).await.remove(2).body, sent.body);
     let change = json!({"properties": {"region": "eu"}});
     tenant.call(Method::PATCH, &path(&webhook, ""), Some(&change)).await;
     let shown = tenant.call(Method::GET, &one(&exhausted), None).await.1;
-    assert_eq!(shown["request_body"], String::from_utf8(sent.body.to_vec()).unwrap(), "what failed is kept");
+    assert_eq!(shown["request_body"], String::from_utf8(failed.body.to_vec()).unwrap(), "what failed is kept");
     assert_eq!(shown["attempts"][0]["response_excerpt"], long);
-    // With other settings the event gives another body, which was not sent.
-    assert_eq!(tenant.call(Method::GET, &one(&delivered), None).await.1["request_body"], Value::Null);
+    // With other settings an event gives another body, which was not sent.
+    let other =
+        tenant.webhook(&receiver.url, json!({"event_types": ["invoice.sent"], "success_statuses": ["500"]})).await;
+    let event = json!({"event_type": "invoice.sent", "data": {}});
+    tenant.call(Method::POST, "/events", Some(&event)).await;
+    let arrived = tenant.delivery(&other, "delivered").await;
+    let arrived = path(&other, &format!("/deliveries/{}", arrived["id"].as_str().unwrap()));
+    assert!(tenant.call(Method::GET, &arrived, None).await.1["request_body"].is_string());
+    tenant.call(Method::PATCH, &path(&other, ""), Some(&change)).await;
+    assert_eq!(tenant.call(Method::GET, &arrived, None).await.1["request_body"], Value::Null);
 
     let key = json!({"name": "log", "scopes": ["deliveries:read"]});
     let key = tenant.call(Method::POST, "/api-keys", Some(&key)).await.1["key"].as_str().unwrap().to_owned();
