@@ -75,7 +75,7 @@ async fn a_webhook_that_waits_says_so_and_until_when() {
 
 /// Returns what an operator's list of failing webhooks says about a webhook.
 async fn listed(stack: &Stack, webhook: &Value) -> Option<Value> {
-    let operator = Claims::new("nobody", &["OPERATOR"]).rs256();
+    let operator = Claims::new("operations", &["OPERATOR"]).rs256();
     let (status, list) = stack.call(Method::GET, "/failing-webhooks", Some(&operator), None).await;
     assert_eq!(status, 200, "{list}");
     list["data"].as_array().unwrap().iter().find(|one| one["webhook_id"] == webhook["id"]).cloned()

@@ -269,7 +269,7 @@ async fn an_operator_reads_what_a_tenant_has_and_changes_nothing() {
     let stack = Stack::connect().await;
     let tenant = stack.tenant();
     let party = party(&stack, &tenant, None).await;
-    let operator = Claims::new("nobody", &["OPERATOR"]).rs256();
+    let operator = Claims::new("operations", &["OPERATOR"]).rs256();
     let mut read = 0;
     // Operators manage these without the header.
     let own = |path: &str| path.starts_with("/tenants/") || path.starts_with("/portal-links");

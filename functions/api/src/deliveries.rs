@@ -62,7 +62,7 @@ pub(crate) struct DeliveryBody {
     attempts: Vec<AttemptBody>,
     /// The exact body that was or will be sent. Missing in lists, and with a key that may not read events. `null` if it
     /// is unknown: a delivery that arrived at once does not keep its body, which is then rendered again from the stored
-    /// event, as long as the webhook's settings give the same bytes.
+    /// event, as long as the webhook's settings give the same bytes. A body of more than 2.5 MB is not shown either.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     request_body: Option<RequestBody>,
@@ -114,6 +114,14 @@ impl DeliveryBody {
         Self { request_body: Some(RequestBody(body)), ..self }
     }
 
+    /// Shows more of the response to the last attempt, if more is known.
+    pub(crate) fn with_last_response(mut self, response: Option<String>) -> Self {
+        if let (Some(last), Some(response)) = (self.attempts.last_mut(), response) {
+            last.response_excerpt = Some(response);
+        }
+        self
+    }
+
     /// Adds until when a parked delivery waits, which its webhook's breaker decides.
     pub(crate) fn of_webhook(mut self, record: &WebhookRecord) -> Self {
         if self.state == DeliveryState::Parked {
@@ -150,10 +158,6 @@ impl From<Delivery> for DeliveryBody {
     fn from(delivery: Delivery) -> Self {
         let urls: Vec<_> = urls(&delivery.attempts).map(|url| url.map(str::to_owned)).collect();
         let lateness_ms = delivery.lateness_ms();
-        let mut attempts: Vec<_> = delivery.attempts.into_iter().zip(urls).map(AttemptBody::from).collect();
-        if let (Some(last), Some(response)) = (attempts.last_mut(), delivery.last_response) {
-            last.response_excerpt = Some(response);
-        }
         Self {
             id: delivery.id,
             webhook_id: delivery.webhook,
@@ -167,7 +171,7 @@ impl From<Delivery> for DeliveryBody {
             cycle: delivery.progress.cycle,
             next_at: delivery.progress.next_at,
             deferred_until: delivery.deferred_until,
-            attempts,
+            attempts: delivery.attempts.into_iter().zip(urls).map(AttemptBody::from).collect(),
             request_body: None,
         }
     }

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 5 * 1024 * 1024 / 2;
 pub(crate) fn fit<T: Serialize>(entries: &mut Vec<T>) -> Option<&T> {
     let mut room = MAX_BYTES;
     let count = entries.iter().take_while(|entry| {
-        let bytes = serde_json::to_vec(entry).map_or(0, |json| json.len());
+        let bytes = bytes_of(entry);
         let fits = bytes <= room;
         room = room.saturating_sub(bytes);
         fits
@@ -33,6 +33,15 @@ pub(crate) fn fit<T: Serialize>(entries: &mut Vec<T>) -> Option<&T> {
     }
     entries.truncate(count);
     entries.last()
+}
+
+/// Returns whether a response has room for a value.
+pub(crate) fn has_room_for<T: Serialize + ?Sized>(value: &T) -> bool {
+    bytes_of(value) <= MAX_BYTES
+}
+
+fn bytes_of<T: Serialize + ?Sized>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
 /// The parameters of a list.

@@ -23,6 +23,9 @@ pub(crate) const CHUNK_BYTES: usize = 380_000;
 /// escaped.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// How many bytes of a response a row keeps, compressed or not.
+const MAX_RESPONSE_BYTES: usize = 4_096;
+
 /// The stored bodies, in the Events table.
 #[derive(Debug, Clone)]
 pub struct Bodies {
@@ -141,8 +144,40 @@ pub(crate) fn pack(body: &str) -> Result<Vec<u8>, StoreError> {
     zstd::bulk::compress(body.as_bytes(), 3).map_err(|error| StoreError::inconsistent("a body to compress", error))
 }
 
+/// Compresses a receiver's response for a row. Of one that compresses badly less is kept, so that no receiver makes its
+/// rows expensive.
+pub(crate) fn pack_response(body: &str) -> Result<Vec<u8>, StoreError> {
+    let packed = pack(body)?;
+    if packed.len() <= MAX_RESPONSE_BYTES {
+        return Ok(packed);
+    }
+    pack(&body[..body.floor_char_boundary(MAX_RESPONSE_BYTES)])
+}
+
 /// Undoes [`pack`].
 pub(crate) fn unpack(packed: &[u8]) -> Result<String, String> {
     let bytes = zstd::bulk::decompress(packed, MAX_BYTES).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_response_takes_little_room(response in "\\PC{0,6000}") {
+            let packed = pack_response(&response).unwrap();
+            prop_assert!(packed.len() <= MAX_RESPONSE_BYTES + 64, "{} bytes", packed.len());
+            prop_assert!(response.starts_with(&unpack(&packed).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_page_of_text_is_kept_whole() {
+        let page = "<p>no column total</p>\n".repeat(700);
+        assert_eq!(unpack(&pack_response(&page).unwrap()).unwrap(), page);
+    }
 }

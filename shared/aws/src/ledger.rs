@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::access::tenant::TenantId;
 use domain::attempt::Attempt;
 use domain::delivery::breaker::Breaker;
@@ -268,8 +269,10 @@ impl Ledger {
             match &attempt.outcome.response_body {
                 Some(body) => {
                     set.push("response_zstd = :response");
-                    update = update
-                        .expression_attribute_values(":response", AttributeValue::B(Blob::new(bodies::pack(body)?)));
+                    update = update.expression_attribute_values(
+                        ":response",
+                        AttributeValue::B(Blob::new(bodies::pack_response(body)?)),
+                    );
                 }
                 None => remove.push("response_zstd"),
             }
@@ -320,6 +323,12 @@ impl Ledger {
             .table_name(&self.table)
             .set_key(Some(item_key(attempt_key.webhook, attempt_key.delivery)))
     }
+}
+
+/// Returns an update as a part of a transaction.
+fn within_transaction(update: UpdateBuilder) -> Result<TransactWriteItem, StoreError> {
+    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
 }
 
 fn with_lease(update: UpdateItemFluentBuilder, attempt_key: AttemptKey, until: Timestamp) -> UpdateItemFluentBuilder {

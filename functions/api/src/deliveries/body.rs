@@ -5,11 +5,16 @@ use domain::delivery::{BodyDigest, Delivery};
 use domain::webhook::Webhook;
 
 use crate::App;
+use crate::page::has_room_for;
 use crate::problem::Problem;
 
 /// Returns the body of a delivery: the stored one, or that of the event if it is still the same. `None` if neither is
-/// known.
+/// known, or if a response has no room for it.
 pub(crate) async fn sent(app: &App, webhook: &Webhook, delivery: &Delivery) -> Result<Option<String>, Problem> {
+    Ok(known(app, webhook, delivery).await?.filter(has_room_for))
+}
+
+async fn known(app: &App, webhook: &Webhook, delivery: &Delivery) -> Result<Option<String>, Problem> {
     let now = app.clock.now();
     if let Some(body) = &delivery.body {
         return match app.events.body(body, now).await {

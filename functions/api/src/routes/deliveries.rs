@@ -73,9 +73,10 @@ pub(super) async fn get(
             Ok(Json(test.into()))
         }
         found => {
-            let found = found?;
+            let mut found = found?;
+            let response = found.last_response.take();
             let body = if admin.reads_events { Some(sent(&app, webhook, &found).await?) } else { None };
-            let shown = DeliveryBody::from(found).of_webhook(&record);
+            let shown = DeliveryBody::from(found).of_webhook(&record).with_last_response(response);
             Ok(Json(if let Some(body) = body { shown.with_request_body(body) } else { shown }))
         }
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::breaker_item::{BreakerItem, KIND, breaker_key, read};
 use super::delivery_item::{DUE_SHARDS, due_lane};
-use super::{Ledger, Written, written};
+use super::{Ledger, Written, within_transaction, written};
 use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{Item, from_item, number, text};
@@ -55,8 +55,7 @@ pub(crate) fn draining(table: &str, webhook: &Webhook, now: Timestamp) -> Result
         .expression_attribute_values(":now", number(now.as_millisecond()))
         .expression_attribute_values(":zero", number(0))
         .expression_attribute_values(":lane", text(lane(webhook.id)));
-    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
-    Ok(TransactWriteItem::builder().update(update).build())
+    within_transaction(update)
 }
 
 /// Returns the write that notes that failures since `since` are reported; unless failures have been reported already. It
@@ -81,8 +80,7 @@ pub(crate) fn failing(
         .expression_attribute_values(":failing", number(since.as_millisecond()))
         .expression_attribute_values(":closed", state(BreakerState::Closed))
         .expression_attribute_values(":now", number(now.as_millisecond()));
-    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
-    Ok(TransactWriteItem::builder().update(update).build())
+    within_transaction(update)
 }
 
 /// Returns the write that notes that the failures since `since` have ended; unless that is noted already. It is part of
@@ -94,8 +92,7 @@ pub(crate) fn recovered(table: &str, webhook: WebhookId, since: Timestamp) -> Re
         .update_expression("REMOVE failing_since")
         .condition_expression("failing_since = :failing")
         .expression_attribute_values(":failing", number(since.as_millisecond()));
-    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
-    Ok(TransactWriteItem::builder().update(update).build())
+    within_transaction(update)
 }
 
 fn lane(webhook: WebhookId) -> String {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::bodies::{pack, unpack};
+use crate::bodies::{pack, pack_response, unpack};
 use crate::items::{Item, key};
 
 /// Over how many partitions the deliveries of one webhook are spread.
@@ -205,7 +205,7 @@ impl DeliveryItem {
             body_zstd,
             body_ref,
             digest: delivery.body_digest.map(|BodyDigest(bytes)| bytes.to_vec()),
-            response_zstd: response_zstd.map(pack).transpose()?,
+            response_zstd: response_zstd.map(pack_response).transpose()?,
             content_type: delivery.content_type,
             attempts,
             expires_at: expires_at(now),

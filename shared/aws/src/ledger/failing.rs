@@ -9,9 +9,9 @@ use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::Ledger;
 use super::breaker_item::webhook_pk;
 use super::delivery_item::DUE_SHARDS;
+use super::{Ledger, within_transaction};
 use crate::StoreError;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 
@@ -67,7 +67,7 @@ pub(crate) fn listed(
         .expression_attribute_values(":lane", text(lane(webhook.id.shard(DUE_SHARDS))))
         .expression_attribute_values(":since", number(since.as_millisecond()))
         .expression_attribute_values(":expires", number(expires(now, LISTED)));
-    built(update)
+    within_transaction(update)
 }
 
 /// Returns the write that takes a webhook off the list. It is part of the transaction that reports its recovery.
@@ -77,12 +77,7 @@ pub(crate) fn unlisted(table: &str, webhook: WebhookId, now: Timestamp) -> Resul
         .set_key(Some(row(webhook)))
         .update_expression("SET expires_at = :expires REMOVE lane, lane_at")
         .expression_attribute_values(":expires", number(expires(now, FORGOTTEN)));
-    built(update)
-}
-
-fn built(update: aws_sdk_dynamodb::types::builders::UpdateBuilder) -> Result<TransactWriteItem, StoreError> {
-    let update = update.build().map_err(|error| StoreError::inconsistent("a request", error))?;
-    Ok(TransactWriteItem::builder().update(update).build())
+    within_transaction(update)
 }
 
 impl Ledger {
@@ -95,7 +90,9 @@ impl Ledger {
     pub async fn failing(&self, limit: usize, now: Timestamp) -> Result<(Vec<FailingWebhook>, bool), StoreError> {
         let shards = (0..DUE_SHARDS).map(|shard| async move {
             let query = self.client.query().table_name(&self.table).index_name("lanes");
+            // During a large outage there are many more than anyone reads.
             let mut pages = query
+                .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX))
                 .key_condition_expression("lane = :lane")
                 .filter_expression(IS_LIVE)
                 .expression_attribute_values(":lane", text(lane(shard)))
