@@ -27,11 +27,13 @@ def check_console(stack: Stack, table: str) -> None:
     folder = installed(ROOT / "tests" / "console", "console-tests")
     tenant = f"console-{uuid.uuid4().hex[:8]}"
     token = stack.issuer.token
+    portal_socket = stack.portal_socket.fileno()
     settings = {
         "chromium": chromium,
         "table": table,
         "url": stack.api_url,
         "portal": stack.portal_origin,
+        "portalSocket": portal_socket,
         "tenant": tenant,
         "pictures": str(PICTURES),
         "admin": token(tenant, ["ADMIN"]),
@@ -43,7 +45,15 @@ def check_console(stack: Stack, table: str) -> None:
     }
     shutil.rmtree(PICTURES, ignore_errors=True)
     command = [str(BINARIES / "node"), "test.js"]
-    run = subprocess.run(command, cwd=folder, env=environment(), input=json.dumps(settings), text=True, check=False)
+    run = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        input=json.dumps(settings),
+        text=True,
+        check=False,
+        pass_fds=[portal_socket],
+    )
     if run.returncode != 0:
         raise StackError(f"the console does not pass its tests; pictures are in {PICTURES}")
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -17,7 +18,7 @@ import boto3
 import requests
 from botocore.exceptions import ClientError, WaiterError
 from build import architecture, build, overrides
-from common import LOCAL, REGION, ROOT, StackError, free_port, run, step
+from common import LOCAL, REGION, ROOT, StackError, run, step
 from sessions import stop_session
 from tokens import AUDIENCE, ISSUER, Issuer
 
@@ -39,8 +40,10 @@ class Stack:
     def __init__(self, name: str, port: int, profile: str = "local") -> None:
         self._profile = profile
         self.endpoint = f"http://127.0.0.1:{port}"
-        # The product that shows the console in a frame; tests/console serves it. It is another site than the endpoint.
-        self.portal_origin = f"http://localhost:{free_port()}"
+        # The product that shows the console in a frame, which tests/console serves on this socket. It is another site
+        # than the endpoint. A port that is only noted would be another connection's by the time that the tests run.
+        self.portal_socket = socket.create_server(("127.0.0.1", 0))
+        self.portal_origin = f"http://localhost:{self.portal_socket.getsockname()[1]}"
         self.port = port
         self.folder = LOCAL / name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +204,7 @@ class Stack:
             self._process.wait()
             self._process = None
         self._pid_file.unlink(missing_ok=True)
+        self.portal_socket.close()
 
     def _deploy(self, template: Path) -> None:
         self._prepare_notices()

@@ -61,7 +61,7 @@ const product = () =>
     return response.writeHead(200, { "content-type": "text/html" }).end(`<!doctype html><html lang="en"><title>Acme</title><h1>Acme</h1>${frame}`);
   });
 const [known, unknown] = [product(), product()];
-await new Promise((done) => known.listen(new URL(settings.portal).port, "127.0.0.1", done));
+await new Promise((done) => known.listen({ fd: settings.portalSocket }, done));
 await new Promise((done) => unknown.listen(0, "127.0.0.1", done));
 
 const theme = (more) => ({ name: "Acme Shop", logo_url: `${settings.portal}/logo.svg`, accent_color: "#0a7d5a", ...more });

@@ -331,7 +331,8 @@ async fn a_delivery_that_has_ended_wakes_the_next_one() {
     assert_eq!(times.len(), 6, "each once");
     let first_to_last = times[5].duration_since(times[0]);
     assert!(first_to_last >= Duration::from_millis(2_400), "one at a time: {first_to_last:?}");
-    assert!(first_to_last < Duration::from_secs(8), "{first_to_last:?}");
+    // Sweeps alone would take minutes: each wakes one.
+    assert!(first_to_last < Duration::from_secs(45), "{first_to_last:?}");
 }
 
 #[tokio::test]
