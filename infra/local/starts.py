@@ -63,6 +63,7 @@ def trials(issuer: Issuer) -> dict[str, Trial]:
         "FanoutFunction": no_records,
         "RenderFunction": no_records,
         "DeliverFunction": no_records,
+        "TallyFunction": no_records,
         # The sweep reads a table first, and no table answers.
         "SweepFunction": Trial({}, lambda kind, body: kind == "error" and "errorMessage" in body),
     }

@@ -35,6 +35,7 @@ mod signatures;
 mod slices;
 mod source_failures;
 mod sweep;
+mod tally;
 mod tenancy;
 mod trial;
 mod usage;

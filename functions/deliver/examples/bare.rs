@@ -1,12 +1,13 @@
 //! What a delivery costs at least: signs and sends bodies, as deliver does, and does nothing else. `make bench` compares with it.
 //!
 //! Takes a URL and a size in bytes; for each number that it reads it sends so many batches of ten, and says when they have arrived.
-//! With a tenant and a webhook too it makes the calls of a batch as well: what is known of its deliveries is read, that they arrived is
-//! written, and they are counted. What deliver costs beyond that is its own.
+//! With a tenant and a webhook too it makes the calls of a batch as well: what is known of its deliveries is read, and whether
+//! failures are counted, and that they arrived is written. What deliver costs beyond that is its own.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::print_stdout, reason = "this is how it says that it is done")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark is not a function: it reads the environment")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws::{Ledger, Registry};
@@ -17,13 +18,12 @@ use domain::attempt::target::TargetPolicy;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::request::{Sending, request};
 use domain::delivery::{Delivery, Progress, State};
-use domain::id::EventId;
+use domain::id::{EventId, WebhookId};
 use domain::payload::ContentType;
 use domain::signing::secret::{Fingerprint, FingerprintKey, WebhookSecret};
 use domain::signing::sign::Keys;
 use domain::time::Clock as _;
 use domain::webhook::settings::Settings;
-use domain::webhook::statistics::Tally;
 use futures::future::join_all;
 use outbound::{Client, Request};
 use runtime::SystemClock;
@@ -45,9 +45,9 @@ impl Tables {
         Self { registry, ledger, fingerprint }
     }
 
-    /// Writes that messages arrived, and counts them.
+    /// Reads whether failures are counted, and writes that messages arrived.
     async fn record(&self, messages: Vec<Message>, outcomes: Vec<Outcome>) {
-        let (at, webhook) = (SystemClock.now(), messages[0].webhook);
+        let at = SystemClock.now();
         let rows = messages.into_iter().zip(outcomes).map(|(message, outcome)| {
             let (secret_fingerprint, request_headers) = (self.fingerprint.clone(), SentHeaders::default());
             let attempt = Attempt { cycle: 0, number: 1, at, outcome, secret_fingerprint, request_headers, url: None };
@@ -55,12 +55,10 @@ impl Tables {
             Delivery { attempts: vec![attempt], ..Delivery::first(message, progress) }
         });
         let rows: Vec<Delivery> = rows.collect();
-        let mut attempts: Vec<_> = rows.iter().map(|row| (&row.attempts[0], false)).collect();
-        let tally = Tally::of(&mut attempts).unwrap();
-        let (written, counted) =
-            tokio::join!(self.ledger.record_delivered(&rows, at), self.registry.count(webhook, &tally));
-        written.unwrap();
-        counted.unwrap();
+        let webhooks: BTreeSet<WebhookId> = rows.iter().map(|row| row.webhook).collect();
+        let statistics = self.registry.statistics(webhooks.into_iter()).await.unwrap();
+        let is_later = |webhook| statistics.get(&webhook).is_none_or(|statistics| !statistics.is_failing());
+        self.ledger.record_delivered(&rows, is_later, at).await.unwrap();
     }
 }
 

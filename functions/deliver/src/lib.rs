@@ -2,8 +2,8 @@
 //!
 //! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] makes those of ordered deliveries.
 //! [`turns`] takes turns and slots at receivers with limits. [`attempt`] makes one attempt, with the header that
-//! [`authorization`] provides, and `watch` waits for the response. [`record`] writes the outcomes, and [`reaction`]
-//! applies what they mean for the webhooks. The decisions are in [`domain::delivery`] and
+//! [`authorization`] provides, and `watch` waits for the response. [`record`] writes the outcomes, [`counts`] counts
+//! them, and [`reaction`] applies what they mean for the webhooks. The decisions are in [`domain::delivery`] and
 //! [`domain::delivery::breaker`].
 
 mod allowance;
@@ -12,6 +12,7 @@ pub mod attempt;
 mod authorization;
 mod batch;
 mod config;
+mod counts;
 mod handler;
 mod notice;
 mod ordered;

@@ -1,12 +1,10 @@
 //! Writes the outcomes of attempts, and sends the messages that follow from them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::ledger::{AttemptKey, Loaded, Released, Written};
 use aws::queue::Outgoing;
-use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
 use domain::delivery::breaker::is_slow;
 use domain::delivery::chain::lets_go;
@@ -14,13 +12,12 @@ use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::hops;
 use domain::delivery::message::Message;
 use domain::delivery::{Progress, State};
-use domain::id::WebhookId;
-use domain::webhook::statistics::{Statistics, Tally};
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::App;
 use crate::attempt::{Done, Settled};
+use crate::counts::{self, Receiver, receivers};
 use crate::reaction::{apply_reactions, observe};
 use crate::turns;
 
@@ -31,7 +28,8 @@ use crate::turns;
 /// Reactions of webhooks come last.
 pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(), StoreError>> {
     let now = app.clock.now();
-    let receivers = Receivers::of(&done);
+    let receivers = receivers(&done);
+    let before = counts::read(app, &receivers).await;
     let mut delivered = Vec::new();
     let mut others = Vec::new();
     let mut detours = Vec::new();
@@ -52,14 +50,15 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
         }
     }
     let (indexes, rows): (Vec<_>, Vec<_>) = delivered.into_iter().unzip();
+    let (later, at_once) = counts::split(&receivers, before.as_ref(), &rows);
     let writes =
         others.into_iter().map(|(index, settled)| async move { (index, write(app, loaded, settled, now).await) });
     let (together, one_by_one, detoured, joined, counted) = tokio::join!(
-        app.ledger.record_delivered(&rows, now),
+        app.ledger.record_delivered(&rows, |webhook| later.contains(&webhook), now),
         join_all(writes),
         detour(app, detours),
         turns::join_line(app, in_line, now),
-        count(app, &receivers.tallies)
+        counts::count(app, &at_once)
     );
     if let Err(error) = together {
         let why = error.to_string();
@@ -78,52 +77,12 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
         results[index] = done;
     }
     send(app, follow_ups).await;
-    let reactions = receivers.seen.into_iter().map(|(webhook, seen)| {
+    let reactions = receivers.into_iter().map(|Receiver { webhook, seen, .. }| {
         let statistics = counted.get(&webhook).cloned().unwrap_or_default();
         async move { apply_reactions(app, loaded, webhook, &statistics, seen).await }
     });
     join_all(reactions).await;
     results
-}
-
-/// What the attempts of an invocation show about their receivers.
-struct Receivers {
-    tallies: Vec<(WebhookId, Tally)>,
-    seen: Vec<(WebhookId, domain::delivery::breaker::Observation)>,
-}
-
-impl Receivers {
-    fn of(done: &[Done]) -> Self {
-        let mut attempts: BTreeMap<WebhookId, Vec<(&Attempt, bool, bool)>> = BTreeMap::new();
-        for done in done {
-            if let Done::Settled(settled) = done
-                && let Some(attempt) = &settled.attempt
-            {
-                let Settled { message, probe, .. } = &**settled;
-                attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
-            }
-        }
-        let seen = attempts.iter().map(|(webhook, attempts)| (*webhook, observe(attempts.iter().copied())));
-        let tallies = attempts.iter().filter_map(|(webhook, attempts)| {
-            let mut attempts: Vec<_> = attempts.iter().map(|(attempt, _, test)| (*attempt, *test)).collect();
-            Some((*webhook, Tally::of(&mut attempts)?))
-        });
-        Self { seen: seen.collect(), tallies: tallies.collect() }
-    }
-}
-
-/// Counts attempts for the webhooks' statistics. Losing a count loses no delivery, so it is only logged.
-async fn count(app: &App, tallies: &[(WebhookId, Tally)]) -> BTreeMap<WebhookId, Statistics> {
-    let counts = tallies.iter().map(|(webhook, tally)| async move {
-        match app.registry.count(*webhook, tally).await {
-            Ok(statistics) => Some((*webhook, statistics)),
-            Err(error) => {
-                tracing::warn!(webhook.id = %webhook, %error, "attempts are missing in the webhook's statistics; their deliveries are not affected");
-                None
-            }
-        }
-    });
-    join_all(counts).await.into_iter().flatten().collect()
 }
 
 /// Moves messages to the queue of slow receivers, so that they do not delay deliveries to other receivers.

@@ -20,6 +20,7 @@ use crate::error::is_conflict;
 use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
 use crate::{Registry, StoreError, batch, bodies};
 
+mod arrived;
 pub(crate) mod breaker;
 mod breaker_item;
 mod chain;
@@ -33,6 +34,7 @@ pub mod jobs;
 mod list;
 mod webhooks;
 
+pub use arrived::arrival;
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
 pub use counts::StateCounts;
@@ -42,6 +44,7 @@ pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};
 
 use breaker_item::{breaker_key, is_breaker};
+pub(crate) use delivery_item::SHARDS;
 use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key, lane_of};
 
 /// How many rows of delivered deliveries one call writes.
@@ -139,7 +142,8 @@ impl Ledger {
         Ok(Loaded { rows, webhooks, breakers })
     }
 
-    /// Writes the rows of deliveries that ended with their first attempt, overwriting existing rows.
+    /// Writes the rows of deliveries that ended with their first attempt, overwriting existing rows. Those of webhooks
+    /// that `is_later` names are counted from the stream.
     ///
     /// The writes are unconditional, so one call writes many rows. Overwriting is right because the receiver has
     /// accepted the delivery, whatever other processes attempted.
@@ -147,8 +151,16 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn record_delivered(&self, deliveries: &[Delivery], now: Timestamp) -> Result<(), StoreError> {
-        let items = deliveries.iter().map(|delivery| to_item(&DeliveryItem::new(delivery, now)?));
+    pub async fn record_delivered(
+        &self,
+        deliveries: &[Delivery],
+        is_later: impl Fn(WebhookId) -> bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let items = deliveries.iter().map(|delivery| {
+            let item = DeliveryItem::new(delivery, now)?;
+            to_item(&if is_later(delivery.webhook) { item.counted_later() } else { item })
+        });
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
     }
 

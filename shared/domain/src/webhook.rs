@@ -11,6 +11,7 @@ use crate::signing::secret::{Fingerprint, SecretFormat};
 use authorization::Authorization;
 use notice::Notice;
 
+pub mod arrivals;
 pub mod authorization;
 mod check;
 pub mod encoding;

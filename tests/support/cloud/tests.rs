@@ -116,7 +116,7 @@ async fn faults_are_met_and_passed() {
         let (cloud, _, webhook) = cloud().await;
         let ledger = cloud.line(fares(Some(fault))).aws().await.ledger("deliveries".to_owned());
         let rows: Vec<_> = (1..4).map(|number| row(&webhook, &message(&webhook, number))).collect();
-        ledger.record_delivered(&rows, Timestamp::UNIX_EPOCH).await.unwrap();
+        ledger.record_delivered(&rows, |_| false, Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(cloud.tables.items("deliveries").len(), 3, "{fault:?}");
     }
 }

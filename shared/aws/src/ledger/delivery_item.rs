@@ -16,7 +16,10 @@ use crate::bodies::{pack, pack_response, unpack};
 use crate::items::{Item, key};
 
 /// Over how many partitions the deliveries of one webhook are spread.
-pub(super) const SHARDS: u8 = 8;
+pub(crate) const SHARDS: u8 = 8;
+
+/// The value of `tally` in the row of a delivery that its webhook's statistics count from the stream.
+pub(super) const COUNTED_LATER: &str = "later";
 
 /// Over how many partitions the due rows are spread.
 pub(super) const DUE_SHARDS: u8 = 16;
@@ -80,6 +83,9 @@ pub(super) struct DeliveryItem {
     attempts: Vec<Attempt>,
     #[serde(default)]
     expires_at: i64,
+    /// [`COUNTED_LATER`], if the delivery was not counted when it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tally: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -209,7 +215,13 @@ impl DeliveryItem {
             content_type: delivery.content_type,
             attempts,
             expires_at: expires_at(now),
+            tally: None,
         })
+    }
+
+    /// Has the delivery counted from the stream, which sees the row as it is written first.
+    pub(super) fn counted_later(self) -> Self {
+        Self { tally: Some(COUNTED_LATER.to_owned()), ..self }
     }
 
     /// Moves the row to its webhook's line, sorted by the event's time.
@@ -282,4 +294,4 @@ impl TryFrom<DeliveryItem> for Delivery {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

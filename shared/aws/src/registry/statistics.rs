@@ -15,8 +15,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Registry;
-use crate::StoreError;
 use crate::items::{Item, from_item, key, number, text};
+use crate::{StoreError, batch};
+
+mod arrivals;
 
 const SK: &str = "STATISTICS";
 
@@ -35,6 +37,9 @@ struct StatisticsItem {
     /// For each slot of the ring: attempts, failed attempts, and milliseconds.
     #[serde(default)]
     by_hour: Vec<u64>,
+    /// When the last delivery that is counted from the stream arrived, in milliseconds since 1970.
+    #[serde(default)]
+    arrived_at: Option<i64>,
 }
 
 fn statistics_pk(webhook: WebhookId) -> String {
@@ -52,7 +57,7 @@ pub(crate) fn by_webhook(items: impl Iterator<Item = Item>) -> Result<HashMap<We
 }
 
 fn read(item: Item) -> Result<(WebhookId, Statistics), StoreError> {
-    let StatisticsItem { pk, statistics, last_hour, by_hour } = from_item(item)?;
+    let StatisticsItem { pk, statistics, last_hour, by_hour, arrived_at } = from_item(item)?;
     let webhook = pk.strip_prefix("W#").and_then(|id| id.parse().ok());
     let webhook = webhook.ok_or_else(|| StoreError::inconsistent(&pk, "its key is not that of a webhook"))?;
     let slots = by_hour.chunks(3).map(|slot| match *slot {
@@ -60,7 +65,9 @@ fn read(item: Item) -> Result<(WebhookId, Statistics), StoreError> {
         _ => Sums::default(),
     });
     let hours = Hours::new(last_hour.map(Hour::from_number), slots.collect());
-    Ok((webhook, Statistics { hours, ..statistics }))
+    let statistics = Statistics { hours, ..statistics };
+    let arrived_at = arrived_at.and_then(|at| Timestamp::from_millisecond(at).ok());
+    Ok((webhook, arrived_at.into_iter().fold(statistics, Statistics::with_arrival)))
 }
 
 fn list(hours: &Hours) -> AttributeValue {
@@ -76,6 +83,20 @@ fn moment(at: Timestamp) -> AttributeValue {
 impl Registry {
     pub(crate) fn statistics_key(&self, webhook: WebhookId) -> (String, Item) {
         (self.table.clone(), key(&statistics_pk(webhook), SK))
+    }
+
+    /// Reads the statistics of webhooks, consistently and in one call; of those that have any.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn statistics(
+        &self,
+        webhooks: impl Iterator<Item = WebhookId>,
+    ) -> Result<HashMap<WebhookId, Statistics>, StoreError> {
+        let keys = webhooks.map(|webhook| self.statistics_key(webhook)).collect();
+        let mut found = batch::get(&self.client, keys).await?;
+        by_webhook(self.take_items(&mut found).into_iter())
     }
 
     /// Resets the counters of consecutive failures of a webhook, as [`Statistics::reset_failures`] does.
@@ -134,10 +155,10 @@ impl Registry {
 /// The expressions of the update that counts a tally.
 #[derive(Debug, Default)]
 struct Counting {
-    condition: &'static str,
+    condition: String,
     set: Vec<String>,
     add: Vec<&'static str>,
-    remove: Vec<&'static str>,
+    remove: Vec<String>,
     values: HashMap<String, AttributeValue>,
 }
 
@@ -146,7 +167,7 @@ impl Counting {
     fn of(tally: &Tally, last: Option<Hour>) -> Result<Self, StoreError> {
         let mut counting = Self::default();
         counting.sums(tally)?;
-        counting.turn(tally, last);
+        counting.turn(tally.hour(), tally.sums(), last);
         Ok(counting)
     }
 
@@ -175,7 +196,7 @@ impl Counting {
             (Some(since), false) => {
                 self.set("failing_since = if_not_exists(failing_since, :since)", ":since", moment(since));
             }
-            (None, true) => self.remove.push("failing_since"),
+            (None, true) => self.remove.push("failing_since".to_owned()),
             (None, false) => {}
         }
         if let Some(error) = &tally.last_error {
@@ -184,17 +205,22 @@ impl Counting {
         Ok(())
     }
 
-    fn turn(&mut self, tally: &Tally, last: Option<Hour>) {
-        let (hour, sums) = (tally.hour(), tally.sums());
-        self.condition = "attribute_not_exists(last_hour)";
+    /// Adds the sums to their hour, in an item whose last counted hour is `last`.
+    fn turn(&mut self, hour: Hour, sums: Sums, last: Option<Hour>) {
+        "attribute_not_exists(last_hour)".clone_into(&mut self.condition);
         if let Some(last) = last {
-            self.condition = "last_hour = :last";
+            "last_hour = :last".clone_into(&mut self.condition);
             self.value(":last", number(last.number()));
         }
-        match RingChange::to(hour, last) {
+        let change = RingChange::to(hour, last);
+        if matches!(change, RingChange::Add | RingChange::Advance(_)) {
+            self.value(":calls", number(sums.calls));
+            self.value(":errors", number(sums.errors));
+            self.value(":duration", number(sums.duration_ms));
+        }
+        match change {
             RingChange::Add => {
                 self.slot(hour.slot(), |path, value| format!("{path} = {path} + {value}"));
-                self.value(":duration", number(sums.duration_ms));
             }
             RingChange::Advance(silent) => {
                 for slot in silent {
@@ -202,7 +228,6 @@ impl Counting {
                     self.value(":zero", number(0));
                 }
                 self.slot(hour.slot(), |path, value| format!("{path} = {value}"));
-                self.value(":duration", number(sums.duration_ms));
                 self.set("last_hour = :hour", ":hour", number(hour.number()));
             }
             RingChange::Restart => {

@@ -104,7 +104,7 @@ impl Registry {
 
     /// Reads the webhooks that a batched read of [`webhook_key`](Self::webhook_key) found.
     pub(crate) fn webhooks_in(&self, found: &mut HashMap<String, Vec<Item>>) -> Result<Vec<Webhook>, StoreError> {
-        self.take_items(found).into_iter().map(|item| Ok(from_item::<WebhookItem>(item)?.into())).collect()
+        self.take_items(found).into_iter().map(read_webhook).collect()
     }
 
     /// Lists the tenant's webhooks that match `wanted`, oldest first, and says whether more follow.
@@ -132,7 +132,7 @@ impl Registry {
         let mut more = false;
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
-            let webhook = Webhook::from(from_item::<WebhookItem>(item)?);
+            let webhook = read_webhook(item)?;
             if wanted(&webhook) {
                 if webhooks.len() == limit {
                     more = true;
@@ -145,6 +145,11 @@ impl Registry {
     }
 }
 
+/// Reads a webhook.
+fn read_webhook(item: Item) -> Result<Webhook, StoreError> {
+    Ok(from_item::<WebhookItem>(item)?.into())
+}
+
 /// Combines a webhook with its statistics, which the items contain in any order.
 pub(crate) fn record_in(items: impl Iterator<Item = Item>) -> Result<Option<WebhookRecord>, StoreError> {
     Ok(records_in(items)?.into_iter().next())
@@ -155,7 +160,7 @@ pub(crate) fn records_in(items: impl Iterator<Item = Item>) -> Result<Vec<Webhoo
     let (statistics, webhooks): (Vec<_>, Vec<_>) = items.partition(super::statistics::is_statistics);
     let mut statistics = super::statistics::by_webhook(statistics.into_iter())?;
     let record = |item| {
-        let webhook: Webhook = from_item::<WebhookItem>(item)?.into();
+        let webhook = read_webhook(item)?;
         let statistics = statistics.remove(&webhook.id).unwrap_or_default();
         Ok(WebhookRecord { webhook, statistics, breaker: None })
     };

@@ -38,12 +38,34 @@ pub struct Statistics {
     /// The last two days, hour by hour.
     #[serde(skip)]
     pub hours: Hours,
+    /// Whether a delivery that is counted later ended the stored series of failures, which the next count replaces.
+    #[serde(skip)]
+    pub is_series_over: bool,
 }
 
 impl Statistics {
     /// Resets the counters of consecutive failures, for a webhook that was changed, resumed or restored.
     pub fn reset_failures(&mut self) {
         (self.consecutive_failures, self.consecutive_timeouts, self.failing_since) = (0, 0, None);
+    }
+
+    /// Adds the time of the last arrival, which is [counted later](super::arrivals). It ends a series of failures whose
+    /// last attempt was made before.
+    #[must_use]
+    pub fn with_arrival(mut self, at: Timestamp) -> Self {
+        if self.last_delivery_at.is_some_and(|last| last >= at) {
+            return self;
+        }
+        self.is_series_over = self.is_failing();
+        self.reset_failures();
+        (self.last_delivery_at, self.last_delivery_status) = (Some(at), Some(Verdict::Accepted));
+        self
+    }
+
+    /// Returns whether a series of failures is counted, which an arrival must end at once.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.consecutive_failures > 0 || self.consecutive_timeouts > 0 || self.failing_since.is_some()
     }
 }
 
@@ -109,6 +131,14 @@ impl Tally {
             last_at: last.at,
             last_status: last.outcome.verdict,
         })
+    }
+
+    /// Returns the tally for a webhook with these statistics: it starts a new series of failures if the stored one is
+    /// over.
+    #[must_use]
+    pub fn after(self, statistics: &Statistics) -> Self {
+        let is_new = statistics.is_series_over;
+        Self { succeeded: self.succeeded || is_new, ended_otherwise: self.ended_otherwise || is_new, ..self }
     }
 
     /// Returns the hour that the attempts are counted in: that of the last attempt.
@@ -219,6 +249,38 @@ mod tests {
         };
         assert_eq!(tally(&mut [(&failed, true)]), (1, 0, false, None, 0, false));
         assert_eq!(tally(&mut [(&failed, false), (&arrived, true)]), (2, 1, false, Some(failed.at), 1, false));
+    }
+
+    #[rstest]
+    #[case::later_than_the_failures(5, 6, true)]
+    #[case::before_the_last_failure(5, 4, false)]
+    #[case::at_the_same_time(5, 5, false)]
+    fn an_arrival_ends_the_failures_before_it(#[case] failed: i64, #[case] arrived: i64, #[case] ends: bool) {
+        let [failed, arrived] = [failed, arrived].map(|second| Timestamp::from_second(second).unwrap());
+        let statistics = Statistics {
+            consecutive_failures: 3,
+            consecutive_timeouts: 3,
+            failing_since: Some(Timestamp::UNIX_EPOCH),
+            last_delivery_at: Some(failed),
+            last_delivery_status: Some(TimedOut),
+            ..Statistics::default()
+        };
+        let read = statistics.clone().with_arrival(arrived);
+        assert_eq!((read.is_failing(), read.is_series_over), (!ends, ends));
+        assert_eq!(read.last_delivery_at, Some(failed.max(arrived)));
+        assert_eq!(read.last_delivery_status, Some(if ends { Accepted } else { TimedOut }));
+        // The next failure is the first of a new series.
+        let next = tally(&[TimedOut]).after(&read);
+        assert_eq!((next.succeeded, next.ended_otherwise, next.failures, next.timeouts), (ends, ends, 1, 1));
+    }
+
+    #[test]
+    fn an_arrival_is_the_last_delivery_of_a_webhook_without_another() {
+        let at = Timestamp::from_second(1).unwrap();
+        let read = Statistics::default().with_arrival(at);
+        let expected =
+            Statistics { last_delivery_at: Some(at), last_delivery_status: Some(Accepted), ..Statistics::default() };
+        assert_eq!(read, expected);
     }
 
     #[test]
