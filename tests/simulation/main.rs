@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
 mod delivery;
+mod drain;
 mod faults;
 mod ordering;
 mod shard;

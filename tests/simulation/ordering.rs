@@ -123,6 +123,7 @@ impl World {
             deliveries_table: "deliveries".to_owned(),
             events_table: "events".to_owned(),
             retries_queue_url: url("retries"),
+            slow_queue_url: url("slow"),
             exhausted_queue_url: url("exhausted"),
         };
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));

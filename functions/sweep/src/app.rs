@@ -13,6 +13,7 @@ pub struct App {
     pub(crate) bodies: Bodies,
     pub(crate) events: Events,
     pub(crate) retries: Queue,
+    pub(crate) slow: Queue,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) clock: Box<dyn Clock>,
 }
@@ -32,6 +33,7 @@ impl App {
             bodies: aws.bodies(config.events_table.clone()),
             events: aws.events(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),
+            slow: aws.queue(config.slow_queue_url),
             dead_letters: aws.dead_letters(config.exhausted_queue_url, config.events_table, config.deliveries_table),
             clock,
         }

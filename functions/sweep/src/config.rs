@@ -13,6 +13,8 @@ pub struct Config {
     pub events_table: String,
     /// `RETRIES_QUEUE_URL`.
     pub retries_queue_url: String,
+    /// `SLOW_QUEUE_URL`.
+    pub slow_queue_url: String,
     /// `EXHAUSTED_QUEUE_URL`.
     pub exhausted_queue_url: String,
 }
@@ -29,6 +31,7 @@ impl Config {
         let deliveries_table = env.required("DELIVERIES_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let retries_queue_url = env.required("RETRIES_QUEUE_URL");
+        let slow_queue_url = env.required("SLOW_QUEUE_URL");
         let exhausted_queue_url = env.required("EXHAUSTED_QUEUE_URL");
         let config = || {
             Some(Self {
@@ -36,6 +39,7 @@ impl Config {
                 deliveries_table: deliveries_table?,
                 events_table: events_table?,
                 retries_queue_url: retries_queue_url?,
+                slow_queue_url: slow_queue_url?,
                 exhausted_queue_url: exhausted_queue_url?,
             })
         };

@@ -5,6 +5,7 @@
 
 mod app;
 mod config;
+mod drain;
 mod job;
 mod letters;
 mod line;

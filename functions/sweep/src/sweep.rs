@@ -1,21 +1,21 @@
 //! Works through what is due, page by page, until nothing is due or the time is up.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
 use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
 use aws::queue::Outgoing;
-use domain::delivery::breaker::{Breaker, BreakerState, RUN, after_look, pace};
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
-use domain::delivery::message::Message;
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
-use crate::App;
 use crate::line::{self, LineResult};
+use crate::{App, drain};
 
 /// How many due rows of each partition are read at once.
 const PAGE: usize = 50;
@@ -44,6 +44,19 @@ pub struct Swept {
     pub taken: usize,
 }
 
+impl Swept {
+    /// Returns the sum of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            woken: self.woken + other.woken,
+            buried: self.buried + other.buried,
+            attended: self.attended + other.attended,
+            released: self.released + other.released,
+            taken: self.taken + other.taken,
+        }
+    }
+}
+
 /// Wakes what is due. `deadline` is the end of the invocation.
 ///
 /// # Errors
@@ -52,13 +65,28 @@ pub struct Swept {
 #[tracing::instrument(name = "sweep.run", skip_all)]
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
+    // A drain may take the whole run. Other rows do not wait for it.
+    let (breakers, due_breakers) = mpsc::unbounded_channel();
+    let (swept, advanced) =
+        tokio::join!(through_pages(app, deadline, breakers), drain::advance_all(app, due_breakers, deadline));
+    let swept = swept?.and(advanced?);
+    let Swept { woken, buried, attended: breakers, released, taken } = swept;
+    tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
+    Ok(swept)
+}
+
+/// Wakes due deliveries and lines, page by page, and passes each due breaker on.
+async fn through_pages(
+    app: &App,
+    deadline: Timestamp,
+    to_advance: UnboundedSender<DueBreaker>,
+) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
+    let mut passed_on = HashSet::new();
     loop {
         let now = app.clock.now();
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
         if due.is_empty() || now >= deadline {
-            let Swept { woken, buried, attended: breakers, released, taken } = swept;
-            tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
             return Ok(swept);
         }
         let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,76 +100,23 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
             }
         }
         let before = swept;
-        wake_lines(app, &flows, now, &mut swept).await;
+        breakers.retain(|breaker| passed_on.insert(breaker.webhook));
+        let passed_none_on = breakers.is_empty();
         for breaker in breakers {
-            advance_breaker(app, breaker, now, &mut swept).await?;
+            // The other side ends after this one.
+            let _ = to_advance.send(breaker);
         }
+        wake_lines(app, &flows, now, &mut swept).await;
         let moved: Vec<_> =
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await?;
-        if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
+        if passed_none_on
+            && (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended)
+        {
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
-            tracing::info!(
-                taken = swept.taken,
-                "the sweep ended early, because it could move nothing of the last page; the next one continues"
-            );
             return Ok(swept);
         }
     }
-}
-
-/// Processes a due breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
-/// deliveries, oldest first, spread over the time until the next run, and notes when none is left.
-async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
-    let releases = due.breaker.state != BreakerState::Open;
-    let (count, apart) = if releases { pace(due.breaker.drained) } else { (1, Duration::ZERO) };
-    let again_at = now + if releases { RUN } else { OVERDUE_AFTER };
-    let drained = due.breaker.drained + u32::from(releases);
-    let Some(breaker) = app.ledger.postpone_breaker(&due, again_at, drained).await? else {
-        swept.taken += 1;
-        return Ok(());
-    };
-    swept.attended += 1;
-    let parked = app.ledger.parked(due.webhook, count, now).await?;
-    if let Some(first) = parked.first()
-        && is_paused_by_hand(app, first).await?
-    {
-        // They would be parked again, minute after minute. The write that resumes the webhook makes the breaker due.
-        let rests = Breaker { look_at: None, ..breaker };
-        app.ledger.rest_breaker(due.webhook, &breaker, &rests).await?;
-        return Ok(());
-    }
-    let after = after_look(&breaker, !parked.is_empty(), now);
-    if after != breaker {
-        app.ledger.rest_breaker(due.webhook, &breaker, &after).await?;
-    }
-    if parked.is_empty() {
-        return Ok(());
-    }
-    let delays = (0_u32..).map(|number| apart * number);
-    let moved = stream::iter(parked.into_iter().zip(delays))
-        .map(|(due, delay)| async move {
-            match app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await? {
-                Written::Yes => Ok(Claimed::Retry(Outgoing::of(&due.message, delay))),
-                Written::TooLate => Ok(Claimed::Taken),
-            }
-        })
-        .buffered(CONCURRENCY)
-        .collect()
-        .await;
-    let before = swept.woken;
-    send(app, moved, swept).await?;
-    swept.released += swept.woken - before;
-    swept.woken = before;
-    Ok(())
-}
-
-/// Returns whether a parked delivery waits for someone to resume its webhook. The deliveries of a disabled or deleted
-/// webhook do not wait: they are sent, and cancelled.
-async fn is_paused_by_hand(app: &App, parked: &DueDelivery) -> Result<bool, StoreError> {
-    let Message { tenant, webhook, .. } = &parked.message;
-    let webhook = app.registry.webhook(tenant, *webhook).await?.map(|record| record.webhook);
-    Ok(webhook.is_some_and(|webhook| webhook.wants_events() && webhook.pause.is_some_and(|pause| !pause.by_failures)))
 }
 
 /// Processes lines. A failure of one does not stop the others.

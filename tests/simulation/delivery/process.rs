@@ -233,6 +233,7 @@ impl Process<sweep::App> {
             deliveries_table: "deliveries".to_owned(),
             events_table: "events".to_owned(),
             retries_queue_url: url("retries"),
+            slow_queue_url: url("slow"),
             exhausted_queue_url: url("exhausted"),
         };
         let app = sweep::App::new(config, &aws, Box::new(Of(Arc::clone(&clock))));

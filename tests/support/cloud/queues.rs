@@ -271,8 +271,17 @@ impl Queues {
             "SendMessageBatch" => self.sent(queue, request, trace),
             "ReceiveMessage" => self.received(queue, request),
             "DeleteMessageBatch" => self.deleted(queue, request),
+            "GetQueueAttributes" => self.waiting(queue),
             other => panic!("no test expects {other} of a queue"),
         }
+    }
+
+    /// Says how many messages are due.
+    fn waiting(&self, queue: &str) -> Reply {
+        let now = self.clock.now();
+        let state = self.state.lock().unwrap();
+        let waiting = state.queues.get(queue).into_iter().flatten().filter(|letter| letter.due <= now).count();
+        Reply::ok(&json!({"Attributes": {"ApproximateNumberOfMessages": waiting.to_string()}}))
     }
 
     /// Receives the oldest messages first, roughly like SQS. The receipt contains the receive count, so a later receive

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
+};
 use futures::future::join_all;
 
 use super::{CONCURRENCY, MAX_ENTRIES, Queue};
@@ -26,6 +28,20 @@ pub(crate) struct Received {
 pub(crate) struct Receipt(String);
 
 impl Queue {
+    /// Returns about how many messages wait to be received, without delayed ones and those in progress.
+    ///
+    /// # Errors
+    ///
+    /// If SQS is unavailable.
+    pub async fn backlog(&self) -> Result<usize, StoreError> {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let answer =
+            request.send().await.map_err(|error| StoreError::Unavailable(DisplayErrorContext(error).to_string()))?;
+        let count = answer.attributes.as_ref().and_then(|attributes| attributes.get(&name)?.parse().ok());
+        count.ok_or_else(|| StoreError::inconsistent("a queue", "SQS does not say how many messages it has"))
+    }
+
     /// Receives up to ten messages, and hides them for `hidden_for`. It does not wait for messages; an empty result
     /// means that the queue has few or none.
     pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, StoreError> {

@@ -31,12 +31,12 @@ const FIRST_WAIT: Duration = Duration::from_secs(30);
 /// The longest time between two probes.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// How many parked deliveries per second are released in the first run after the breaker closes. Each later run doubles
-/// the pace.
+/// How many parked deliveries per second are released in the first run after the breaker closes. Each step doubles the
+/// pace.
 const FIRST_PACE: u32 = 10;
 
-/// The highest pace, in deliveries per second.
-const FASTEST_PACE: u32 = 80;
+/// The last step: 320 deliveries per second, which is about what a run of the sweep can move.
+pub const LAST_STEP: u32 = 5;
 
 /// How long after closing every run of the sweep looks for parked deliveries: longer than the lifetime of a process
 /// that read the breaker while it was open.
@@ -86,7 +86,8 @@ pub struct Breaker {
     pub probe_at: Option<Timestamp>,
     /// When the lease of the probing process ends.
     pub probe_until: Option<Timestamp>,
-    /// How many runs of the sweep have released deliveries since it closed.
+    /// One more than the [step] of the last run of the sweep that released deliveries since it closed; 0 before the
+    /// first.
     pub drained: u32,
     /// Until when the receiver counts as slow.
     pub slow_until: Option<Timestamp>,
@@ -165,11 +166,29 @@ pub fn next_probe(failed_probes: u32, now: Timestamp) -> Timestamp {
     after(now, wait.min(LONGEST_WAIT))
 }
 
-/// Returns how many parked deliveries a run of the sweep releases, and the time between two of them.
+/// Returns how many parked deliveries a run of the sweep releases at a step, and the time between two of them. A
+/// receiver with a rate gets no more than that, because what is sent too early waits for its turn in a row.
 #[must_use]
-pub fn pace(drained: u32) -> (usize, Duration) {
-    let a_second = FIRST_PACE.saturating_mul(1 << drained.min(10)).min(FASTEST_PACE);
+pub fn pace(step: u32, rate: Option<u32>) -> (usize, Duration) {
+    let a_second = (FIRST_PACE << step.min(LAST_STEP)).min(rate.unwrap_or(u32::MAX)).max(1);
     (usize::try_from(a_second * 60).unwrap_or(usize::MAX), Duration::from_secs(1) / a_second)
+}
+
+/// Returns the step of the next run. `drained` is that of the [breaker](Breaker), and `backlog` is how many messages
+/// wait in the queue that the released deliveries go through, if that is known.
+///
+/// The pace doubles while the queue keeps up. It halves if a quarter of what a run at this pace releases still waits: the
+/// receiver answers more slowly than that, or the queue has too little concurrency. Deliveries whose message waits for
+/// two minutes would be sent a second one.
+#[must_use]
+pub fn step(drained: u32, backlog: Option<usize>) -> u32 {
+    let Some(last) = drained.checked_sub(1) else { return 0 };
+    let a_run = pace(last, None).0;
+    match backlog {
+        Some(backlog) if backlog > a_run / 4 => last.saturating_sub(1).min(LAST_STEP),
+        Some(backlog) if backlog <= a_run / 8 => (last + 1).min(LAST_STEP),
+        Some(_) | None => last.min(LAST_STEP),
+    }
 }
 
 /// Returns when to look for waiting deliveries again if none were found, for a breaker that closed, or a line that had

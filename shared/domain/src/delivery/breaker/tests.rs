@@ -195,6 +195,21 @@ fn a_webhook_is_failing_at_half_of_what_opens_its_breaker(
     assert_eq!(is_failing(&webhook, &statistics), expected);
 }
 
+#[rstest]
+#[case::first(0, None, 0)]
+#[case::first_with_a_backlog(0, Some(1_000_000), 0)]
+#[case::the_queue_keeps_up(1, Some(75), 1)]
+#[case::it_nearly_does(1, Some(76), 0)]
+#[case::it_nearly_does_at_a_higher_pace(3, Some(600), 2)]
+#[case::it_does_not(3, Some(601), 1)]
+#[case::not_below_the_first(1, Some(1_000_000), 0)]
+#[case::the_last(6, Some(0), LAST_STEP)]
+#[case::unknown(3, None, 2)]
+#[case::of_an_earlier_version(400, None, LAST_STEP)]
+fn a_run_is_as_fast_as_the_queue_allows(#[case] drained: u32, #[case] backlog: Option<usize>, #[case] expected: u32) {
+    assert_eq!(step(drained, backlog), expected);
+}
+
 proptest! {
     #[test]
     fn probes_get_rarer_and_never_stop(failed in 0_u32..1000) {
@@ -205,8 +220,9 @@ proptest! {
 
     /// Everything that a run releases is sent before the next run.
     #[test]
-    fn a_run_releases_one_minute_of_deliveries(drained in 0_u32..1000) {
-        let (count, apart) = pace(drained);
+    fn a_run_releases_one_minute_of_deliveries(step in 0_u32..1000, rate in proptest::option::of(1_u32..1000)) {
+        let (count, apart) = pace(step, rate);
+        prop_assert!(rate.is_none_or(|rate| count <= usize::try_from(rate * 60).unwrap()));
         let all = apart * u32::try_from(count).unwrap();
         prop_assert!(all <= Duration::from_mins(1) && all > Duration::from_secs(59));
     }

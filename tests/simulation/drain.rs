@@ -1,0 +1,142 @@
+//! What was parked behind a receiver that was down is released as fast as the queue keeps up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use aws::Ledger;
+use aws::ledger::AttemptKey;
+use domain::delivery::breaker::{pace, step};
+use domain::delivery::message::{Body, Message};
+use domain::delivery::{Delivery, Progress, State};
+use domain::id::EventId;
+use domain::time::Clock;
+use jiff::{SignedDuration, Timestamp};
+use rstest::rstest;
+use serde_json::json;
+use tests::Hooks;
+use tests::cloud::{Cloud, Faults};
+
+#[derive(Debug, Clone)]
+struct Time(Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+/// A webhook whose breaker has just closed, with parked deliveries, and a sweep.
+struct Drain {
+    time: Time,
+    cloud: Arc<Cloud>,
+    ledger: Ledger,
+    sweep: sweep::App,
+}
+
+impl Drain {
+    async fn of(parked: u32, rate_limit: Option<u32>) -> Self {
+        let time = Time(Arc::new(AtomicI64::new(1_795_244_140_000)));
+        let cloud = Cloud::new(Arc::new(time.clone()));
+        let settings = json!({"url": "https://receiver.example/", "rate_limit": rate_limit});
+        let webhook = Hooks::new(&cloud).await.create("acme", 1, settings).await;
+        let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
+        let ledger = aws.ledger("deliveries".to_owned());
+        let now = time.now();
+        for number in 0..parked {
+            let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
+            let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
+            let message = Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body);
+            let progress = Progress { state: State::Parked, cycle: 0, attempt: 1, next_at: None };
+            ledger.record_first(&Delivery::first(message, progress), now).await.unwrap();
+        }
+        ledger.open_breaker(&webhook, now).await.unwrap();
+        ledger.close_breaker(webhook.id, now).await.unwrap();
+        let url = |name: &str| format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}");
+        let config = sweep::Config {
+            registry_table: "registry".to_owned(),
+            deliveries_table: "deliveries".to_owned(),
+            events_table: "events".to_owned(),
+            retries_queue_url: url("retries"),
+            slow_queue_url: url("slow"),
+            exhausted_queue_url: url("exhausted"),
+        };
+        let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
+        Self { time, cloud, ledger, sweep }
+    }
+
+    /// Runs the sweep, and a minute of deliveries, of which `capacity` arrive. Returns how many were released.
+    async fn minute(&self, capacity: usize) -> usize {
+        let deadline = self.time.now() + SignedDuration::from_secs(55);
+        let released = sweep::run(&self.sweep, SystemTime::from(deadline)).await.unwrap().swept.released;
+        self.time.0.fetch_add(60_000, Ordering::Relaxed);
+        let arrived = self.cloud.queues.receive("retries", capacity, |letter| letter.id);
+        for letter in &arrived {
+            let message = letter.message.as_ref().unwrap();
+            let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };
+            self.ledger.record(AttemptKey::of(message), None, &progress, self.time.now()).await.unwrap();
+        }
+        self.cloud.queues.delete("retries", &arrived.iter().map(|letter| letter.id).collect::<Vec<_>>());
+        released
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_doubles_while_the_queue_keeps_up() {
+    let drain = Drain::of(3500, None).await;
+    let mut released = Vec::new();
+    for _ in 0..4 {
+        released.push(drain.minute(10_000).await);
+    }
+    // The third run reads its deliveries in two parts.
+    assert_eq!(released, [600, 1200, 1700, 0]);
+    assert_eq!(drain.cloud.queues.len("retries"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_falls_while_the_queue_does_not_keep_up() {
+    let drain = Drain::of(3100, None).await;
+    let mut released = Vec::new();
+    for capacity in [600, 1000, 800, 700, 600] {
+        released.push(drain.minute(capacity).await);
+    }
+    // 200 of 1,200 still wait, so the pace stays; then 600, so it halves; then 500 of 600 do.
+    assert_eq!(released, [600, 1200, 1200, 100, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_with_a_rate_gets_no_more() {
+    let drain = Drain::of(500, Some(4)).await;
+    let mut released = Vec::new();
+    for _ in 0..3 {
+        released.push(drain.minute(10_000).await);
+    }
+    assert_eq!(released, [240, 240, 20]);
+}
+
+/// Returns how many minutes a drain takes if the queue passes on that many deliveries a second.
+fn minutes(mut parked: usize, a_second: usize, rate: Option<u32>) -> u32 {
+    let (mut waiting, mut drained) = (0, 0);
+    for minute in 0.. {
+        if parked == 0 && waiting == 0 {
+            return minute;
+        }
+        let step = step(drained, Some(waiting));
+        let released = pace(step, rate).0.min(parked);
+        drained = step + 1;
+        parked -= released;
+        waiting = (waiting + released).saturating_sub(60 * a_second);
+    }
+    unreachable!()
+}
+
+/// The table of docs/use/scale.md: a million parked deliveries, as of a tenant with 280 a second after an hour.
+#[rstest]
+#[case::a_fast_receiver(1000, None, 57)]
+#[case::ten_batches_and_a_receiver_of_450_ms(222, None, 82)]
+#[case::twenty_batches(444, None, 57)]
+#[case::a_rate_of_100(1000, Some(100), 170)]
+#[case::ten_batches_and_a_receiver_of_two_seconds(50, None, 372)]
+fn a_million_parked_deliveries_drain(#[case] a_second: usize, #[case] rate: Option<u32>, #[case] expected: u32) {
+    assert_eq!(minutes(1_000_000, a_second, rate), expected);
+}
