@@ -11,8 +11,9 @@ mod letters;
 mod line;
 mod run;
 mod sweep;
+mod swept;
 
 pub use app::App;
 pub use config::Config;
 pub use run::{Ran, run};
-pub use sweep::Swept;
+pub use swept::Swept;

@@ -11,11 +11,10 @@ use domain::delivery::decide::{Wake, wake};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::line::{self, LineResult};
-use crate::{App, drain};
+use crate::{App, Swept, drain};
 
 /// How many due rows of each partition are read at once.
 const PAGE: usize = 50;
@@ -28,34 +27,6 @@ const CONCURRENT_LINES: usize = 8;
 
 /// The time that a run reserves, to end before Lambda stops it.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
-
-/// What a run did with due rows.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Swept {
-    /// Deliveries whose message was sent, except for released ones.
-    pub woken: usize,
-    /// Exhausted deliveries whose missing dead letter was sent.
-    pub buried: usize,
-    /// Breakers and lines that were processed.
-    pub attended: usize,
-    /// Parked deliveries that were released, including probes, and deliveries that waited for a free slot.
-    pub released: usize,
-    /// Rows that another sweep or an attempt moved first.
-    pub taken: usize,
-}
-
-impl Swept {
-    /// Returns the sum of both.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            woken: self.woken + other.woken,
-            buried: self.buried + other.buried,
-            attended: self.attended + other.attended,
-            released: self.released + other.released,
-            taken: self.taken + other.taken,
-        }
-    }
-}
 
 /// Wakes what is due. `deadline` is the end of the invocation.
 ///

@@ -1,0 +1,31 @@
+//! Counts what a run of the sweep did.
+
+use serde::Serialize;
+
+/// What a run did with due rows.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Deliveries whose message was sent, except for released ones.
+    pub woken: usize,
+    /// Exhausted deliveries whose missing dead letter was sent.
+    pub buried: usize,
+    /// Breakers and lines that were processed.
+    pub attended: usize,
+    /// Parked deliveries that were released, including probes, and deliveries that waited for a free slot.
+    pub released: usize,
+    /// Rows that another sweep or an attempt moved first.
+    pub taken: usize,
+}
+
+impl Swept {
+    /// Returns the sum of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            woken: self.woken + other.woken,
+            buried: self.buried + other.buried,
+            attended: self.attended + other.attended,
+            released: self.released + other.released,
+            taken: self.taken + other.taken,
+        }
+    }
+}
