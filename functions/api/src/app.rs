@@ -10,13 +10,17 @@ use domain::signing::secret::FingerprintKey;
 use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
 use domain::webhook::notice::NoticePolicy;
-use runtime::SystemClock;
-use tokio::sync::OnceCell;
+use jiff::Timestamp;
+use runtime::{SystemClock, Version};
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
 use crate::schema::Compiled;
 use crate::{Config, SignIn};
+
+/// The last check of the tables: when it was made, and the tables that could not be read.
+type LastCheck = Mutex<Option<(Timestamp, Vec<&'static str>)>>;
 
 /// The clients of an execution environment.
 pub struct App {
@@ -41,13 +45,15 @@ pub struct App {
     pub(crate) notices: NoticePolicy,
     pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
+    pub(crate) version: Version,
+    pub(crate) last_check: LastCheck,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
 }
 
 impl App {
     /// Creates the clients, without making a call.
-    pub async fn connect(config: Config) -> Self {
+    pub async fn connect(config: Config, version: Version) -> Self {
         let aws = Aws::connect().await;
         let registry_table = config.registry_table.clone();
         let rates = Rates::new(aws.registry(registry_table.clone()));
@@ -77,6 +83,8 @@ impl App {
             notices: config.notices,
             rates: Rates::new(aws.registry(registry_table)),
             clock: Box::new(SystemClock),
+            version,
+            last_check: LastCheck::default(),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),
         }
