@@ -20,6 +20,7 @@ from contract import check_contract
 from demo import TENANT, first_delivery
 from deployment import check_deployment
 from failures import check_replay
+from metrics import check_metrics
 from parts import Parts, failing_tests
 from receiver import Receiver
 from scan_secrets import check_secrets
@@ -97,6 +98,7 @@ def end_to_end(parts: Parts) -> None:
             parts.join()
         finally:
             receiver.close()
+        parts.run("the metrics in the logs are valid, documented, and name no tenant", check_metrics, stack)
         parts.run(
             "a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000
         )

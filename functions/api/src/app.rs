@@ -1,5 +1,7 @@
 //! State that is kept between requests.
 
+use std::sync::Mutex as StdMutex;
+
 use aws::registry::Rates;
 use aws::registry::WebhookWriter;
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, SourceFailures, StoreError, Usage};
@@ -11,6 +13,7 @@ use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
 use domain::webhook::notice::NoticePolicy;
 use jiff::Timestamp;
+use runtime::tenants::TenantCounts;
 use runtime::{SystemClock, Version};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -46,6 +49,8 @@ pub struct App {
     pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) version: Version,
+    /// Requests that rate limits refused, by tenant, for the log.
+    pub(crate) throttled: StdMutex<TenantCounts>,
     pub(crate) last_check: LastCheck,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
@@ -84,6 +89,7 @@ impl App {
             rates: Rates::new(aws.registry(registry_table)),
             clock: Box::new(SystemClock),
             version,
+            throttled: StdMutex::default(),
             last_check: LastCheck::default(),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),

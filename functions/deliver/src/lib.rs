@@ -13,6 +13,7 @@ mod authorization;
 mod batch;
 mod config;
 mod handler;
+mod measure;
 mod notice;
 mod ordered;
 mod reaction;

@@ -12,6 +12,7 @@ use domain::delivery::message::Message;
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 use serde::Serialize;
 
 use crate::App;
@@ -25,6 +26,9 @@ const CONCURRENCY: usize = 32;
 
 /// How many lines are processed at once.
 const CONCURRENT_LINES: usize = 8;
+
+/// How many parked deliveries of a webhook are counted.
+const MOST_COUNTED: usize = 1_000;
 
 /// The time that a run reserves, to end before Lambda stops it.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
@@ -53,9 +57,14 @@ pub struct Swept {
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
     let mut swept = Swept::default();
+    let mut measured = false;
     loop {
         let now = app.clock.now();
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
+        if !measured {
+            measure(&due, now);
+            measured = true;
+        }
         if due.is_empty() || now >= deadline {
             let Swept { woken, buried, attended: breakers, released, taken } = swept;
             tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
@@ -90,6 +99,19 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
     }
 }
 
+/// Measures how late the most overdue delivery is. Each partition lists its longest overdue rows first, so the first
+/// page has it.
+fn measure(due: &[Due], now: Timestamp) {
+    let since = due.iter().filter_map(|due| match due {
+        Due::Delivery(delivery) => Some(delivery.due_at()),
+        Due::Breaker(_) | Due::Flow(_) => None,
+    });
+    let oldest = since.min().map(|oldest| now.duration_since(oldest).as_secs());
+    if let Some(seconds) = oldest.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0) {
+        metrics::record(Metric::OldestOverdue, seconds);
+    }
+}
+
 /// Processes a due breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
 /// deliveries, oldest first, spread over the time until the next run, and notes when none is left.
 async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
@@ -102,6 +124,7 @@ async fn advance_breaker(app: &App, due: DueBreaker, now: Timestamp, swept: &mut
         return Ok(());
     };
     swept.attended += 1;
+    metrics::count(Metric::ParkedRows, app.ledger.count_parked(due.webhook, MOST_COUNTED, now).await?);
     let parked = app.ledger.parked(due.webhook, count, now).await?;
     if let Some(first) = parked.first()
         && is_paused_by_hand(app, first).await?

@@ -5,9 +5,11 @@
 
 pub mod config;
 pub mod headers;
+pub mod metrics;
 pub mod problem;
 pub mod random;
 pub mod telemetry;
+pub mod tenants;
 mod time;
 mod version;
 

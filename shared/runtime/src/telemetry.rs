@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FmtSpan, Format, FormatEvent, FormatFields, Json, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::Version;
+use crate::{Version, metrics};
 
 /// Starts logging, at the level of `RUST_LOG` (`info` if it is not set): as JSON for CloudWatch, each line with the
-/// version, or as plain text on a terminal. A panic is logged with its location.
+/// version, or as plain text on a terminal. A panic is logged with its location. Also starts collecting metrics.
 pub fn init(version: Version) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_target(false);
@@ -22,6 +22,7 @@ pub fn init(version: Version) {
         builder.json().event_format(Line::of(version)).init();
     }
     name_places_of_panics();
+    metrics::init(version);
 }
 
 /// A line of JSON that starts with the version.
