@@ -30,11 +30,12 @@ def documented() -> dict[str, str]:
     return {name: unit for name, unit, _ in rows}
 
 
-def logged(stack: Stack) -> Iterator[dict]:
-    """Returns the lines of all functions' logs that are JSON objects."""
+def logged(stack: Stack, group: str | None = None) -> Iterator[dict]:
+    """Returns the lines of a log group, or of all, that are JSON objects."""
     client = stack.client("logs")
-    for group in client.describe_log_groups()["logGroups"]:
-        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+    all_groups = (found["logGroupName"] for found in client.describe_log_groups()["logGroups"])
+    for name in [group] if group else all_groups:
+        for page in client.get_paginator("filter_log_events").paginate(logGroupName=name):
             for event in page["events"]:
                 try:
                     line = json.loads(event["message"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import unittest
+from typing import Any
 
 from metrics import documented, faults_of
 from resolved import Resolved
 
 NAMESPACE = "Dynahook/dynahook"
-LINE = {
+LINE: dict[str, Any] = {
     "_aws": {
         "Timestamp": 1790000000000,
         "CloudWatchMetrics": [
