@@ -24,6 +24,7 @@ use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::health::HealthBody;
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
+use crate::routes::health::DeploymentHealth;
 
 mod examples;
 mod payloads;
@@ -60,7 +61,7 @@ mod schemas;
         (name = "Health", description = "Whether the deployment works, and its version. No token is needed."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, HealthBody, NewWebhookOnly, Settings, public_paths::Taken)),
+    components(schemas(ProblemBody, Fault, HealthBody, NewWebhookOnly, Settings, public_paths::Taken, DeploymentHealth)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;
