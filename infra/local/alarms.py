@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from common import ROOT, StackError
-from stack import ALARM_TOPIC, Stack
+from metrics import documented
+from stack import ALARM_TOPIC, STACK, Stack
 
 # The metrics of queues and functions on AWS that alarms watch.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
@@ -17,6 +18,7 @@ OF_A_FUNCTION = (
     "RecursiveInvocationsDropped",
     "Throttles",
 )
+OF_THE_API = ("4xx", "5xx", "Count")
 
 
 # The logical id and the type of a resource of a template.
@@ -44,7 +46,8 @@ def check_runbook() -> None:
 
 
 def check_alarms(stack: Stack) -> None:
-    """Checks that every alarm watches an existing metric and notifies the topic when it starts and ends."""
+    """Checks that every alarm watches an existing metric and notifies the topic when it starts and ends. The emulator
+    lacks alarms that compute; infra/tests/test_alarms.py checks those."""
     alarms = [
         alarm
         for page in stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
@@ -79,4 +82,7 @@ def sources(stack: Stack) -> set[tuple]:
             for metric in OF_A_FUNCTION
         ),
         *((metric["metricNamespace"], metric["metricName"]) for metric in counted),
+        *(("AWS/ApiGateway", metric, ("ApiId", stack.outputs["ApiId"])) for metric in OF_THE_API),
+        # What the functions write into their logs.
+        *((f"Dynahook/{STACK}", metric) for metric in documented()),
     }

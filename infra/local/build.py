@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import zipfile
@@ -50,9 +51,21 @@ def build(profile: str) -> Path:
     for name, binary in binaries.items():
         install(PACKED / binary / "bootstrap", BUILD / name / "bootstrap")
         template["Resources"][name]["Properties"]["CodeUri"] = str(PACKED / binary / "bootstrap.zip")
+    lacking = [name for name, one in template["Resources"].items() if is_lacking(one)]
+    for name in lacking:
+        del template["Resources"][name]
+    dashboard = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    dashboard["Fn::Sub"] = re.sub(rf'"\$\{{({"|".join(lacking)})\.Arn\}}",\s*', "", dashboard["Fn::Sub"])
     file = BUILD / "template.yaml"
     file.write_text(yaml_dump(template))
     return file
+
+
+def is_lacking(resource: dict) -> bool:
+    """Says whether the emulator cannot create a resource: saved queries, and alarms that compute. Nothing refers to
+    them but the dashboard, which names alarms by their ARNs."""
+    computes = resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
+    return computes or resource["Type"] == "AWS::Logs::QueryDefinition"
 
 
 def functions(template: dict) -> Iterator[tuple[str, dict]]:

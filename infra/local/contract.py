@@ -21,7 +21,7 @@ OPERATION = re.compile(r"^_+ (.+?) _+$", re.MULTILINE)
 LARGEST = "Webhooks"
 
 # The tags of routes outside /api/v1/integration.
-BESIDE = ("Inbound", "Keys", "Contract")
+BESIDE = ("Inbound", "Keys", "Contract", "Health")
 
 
 def check_contract(stack: Stack, seed: int) -> list[str]:

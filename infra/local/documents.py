@@ -134,7 +134,8 @@ def check_messages() -> None:
     text = FENCE.sub("", (DOCS / "use" / "runbook.md").read_text())
     quoted = {found[1] for span in CODE.findall(text) if (found := MESSAGE.fullmatch(span))}
     files = (file for folder in ("functions", "shared") for file in (ROOT / folder).rglob("*.rs"))
-    code = "\n".join(file.read_text() for file in files)
+    inline = ROOT / "infra" / "template.yaml"
+    code = "\n".join(file.read_text() for file in (*files, inline))
     missing = sorted(message for message in quoted if message not in code)
     if not quoted or missing:
         raise StackError(f"docs/use/runbook.md quotes messages that no function logs: {missing}")

@@ -20,6 +20,8 @@ from contract import check_contract
 from demo import TENANT, first_delivery
 from deployment import check_deployment
 from failures import check_replay
+from metrics import check_metrics
+from observe import check_observation
 from parts import Parts, failing_tests
 from receiver import Receiver
 from scan_secrets import check_secrets
@@ -28,6 +30,7 @@ from stack import Stack
 from starts import check_starts
 from verify import check_npm
 from walkthrough import check_walkthroughs
+from watching import check_watch
 
 # The table of the end-to-end tests.
 TABLE = "items"
@@ -71,6 +74,7 @@ def end_to_end(parts: Parts) -> None:
                 "a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack
             )
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
+            parts.run("the watch finds a source that is not attached", check_watch, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
             # The walkthroughs mostly wait: for an outage to be noticed, and to be over. Cargo compiles meanwhile.
             parts.start("the walkthroughs of docs/use", check_walkthroughs, stack)
@@ -97,6 +101,10 @@ def end_to_end(parts: Parts) -> None:
             parts.join()
         finally:
             receiver.close()
+        parts.run(
+            "each metric and field that the dashboard and the queries name exists", check_observation, stack, TABLE
+        )
+        parts.run("the metrics in the logs are valid, documented, and name no tenant", check_metrics, stack)
         parts.run(
             "a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 1000
         )

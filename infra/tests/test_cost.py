@@ -8,9 +8,11 @@ import re
 import unittest
 
 from common import ROOT
+from resolved import Resolved
 
 PAGE = (ROOT / "docs" / "use" / "cost.md").read_text()
 TEMPLATE = (ROOT / "infra" / "template.yaml").read_text()
+ALARMS = Resolved().resources("AWS::CloudWatch::Alarm")
 
 
 class Cost(unittest.TestCase):
@@ -25,6 +27,8 @@ class Cost(unittest.TestCase):
 
     def test_the_counts_are_those_of_the_template(self) -> None:
         alarms, queues = re.search(r"def idle\(alarms=(\d+), queues=(\d+)\)", PAGE).groups()  # type: ignore[union-attr]
-        self.assertEqual(int(alarms), len(re.findall(r"Type: AWS::CloudWatch::Alarm\b", TEMPLATE)))
+        # CloudWatch bills each metric that an alarm watches.
+        watched = [alarm.get("Metrics", [{"MetricStat": {}}]) for alarm in ALARMS.values()]
+        self.assertEqual(int(alarms), sum("MetricStat" in metric for metrics in watched for metric in metrics))
         polled = re.findall(r"EventSourceArn: !GetAtt (\w+Queue)\.Arn", TEMPLATE)
         self.assertEqual(int(queues), len(set(polled)))

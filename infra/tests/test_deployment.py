@@ -229,6 +229,9 @@ class Template(unittest.TestCase):
     HARMLESS: ClassVar = {
         "AWS::ApiGatewayV2::Api": {"Name"},
         "AWS::ApiGatewayV2::Authorizer": {"Name"},
+        # These need a name; it contains the stack's, and the stack removes them.
+        "AWS::CloudWatch::InsightRule": {"RuleName"},
+        "AWS::Logs::QueryDefinition": {"Name"},
         "AWS::IAM::Policy": {"PolicyName"},
         "AWS::Lambda::EventSourceMapping": {"FunctionName"},
         "AWS::Lambda::Permission": {"FunctionName"},

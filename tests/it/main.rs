@@ -13,6 +13,7 @@ mod crash;
 mod dead_letters;
 mod deliveries;
 mod delivery;
+mod deployment_health;
 mod egress_addresses;
 mod events;
 mod examples;

@@ -5,7 +5,7 @@
 //! for an idempotency key.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -19,6 +19,7 @@ use domain::access::tenant::TenantId;
 use domain::joined;
 use jiff::Timestamp;
 use lambda_http::request::RequestContext;
+use runtime::metrics::{self, Metric};
 
 use crate::App;
 use crate::caller::{Admin, Allowed, ROLE_OPERATOR, ROLE_VIEWER, has_role, require_role, roles_of_tenant, route};
@@ -57,6 +58,18 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     }
 }
 
+/// Counts a refused request, for the metrics and for the tenant's line of the log.
+fn count_throttled(app: &App, identity: &Identity, now: Timestamp) {
+    let mut throttled = app.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+    // A caller without a tenant is an operator.
+    throttled.add(identity.tenant.as_deref().unwrap_or("(operator)"), 1);
+    for (tenant, throttled_requests) in throttled.due(now) {
+        tracing::info!(tenant, throttled_requests, "requests of a tenant were refused by its rate limit");
+    }
+    metrics::count(Metric::ThrottledRequests, 1);
+    metrics::flush();
+}
+
 /// Checks what needs no call first, so that a flood of refused requests makes no calls.
 async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let now = app.clock.now();
@@ -66,7 +79,8 @@ async fn allow(app: &App, parts: &Parts) -> Result<Identity, Problem> {
     let counted_as = counted_as(&identity, whose);
     let identity = acting_for(identity, parts.headers.get(TENANT), whose, method)?;
     authorize(&identity, whose, method, scopes(method, route))?;
-    app.limits.take(&counted_as, cost(method, route), now).await?;
+    let taken = app.limits.take(&counted_as, cost(method, route), now).await;
+    taken.inspect_err(|_| count_throttled(app, &identity, now))?;
     if writes(method, route) {
         check_key(app, &identity, now).await?;
     }

@@ -1,5 +1,7 @@
 //! State that is kept between requests.
 
+use std::sync::Mutex as StdMutex;
+
 use aws::registry::Rates;
 use aws::registry::WebhookWriter;
 use aws::{Aws, Events, Ledger, Queue, Registry, Secrets, SourceFailures, StoreError, Usage};
@@ -10,13 +12,18 @@ use domain::signing::secret::FingerprintKey;
 use domain::time::Clock;
 use domain::webhook::SecretsPrefixes;
 use domain::webhook::notice::NoticePolicy;
-use runtime::SystemClock;
-use tokio::sync::OnceCell;
+use jiff::Timestamp;
+use runtime::tenants::TenantCounts;
+use runtime::{SystemClock, Version};
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
 use crate::schema::Compiled;
 use crate::{Config, SignIn};
+
+/// The last check of the tables: when it was made, and the tables that could not be read.
+type LastCheck = Mutex<Option<(Timestamp, Vec<&'static str>)>>;
 
 /// The clients of an execution environment.
 pub struct App {
@@ -41,13 +48,17 @@ pub struct App {
     pub(crate) notices: NoticePolicy,
     pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
+    pub(crate) version: Version,
+    /// Requests that rate limits refused, by tenant, for the log.
+    pub(crate) throttled: StdMutex<TenantCounts>,
+    pub(crate) last_check: LastCheck,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
 }
 
 impl App {
     /// Creates the clients, without making a call.
-    pub async fn connect(config: Config) -> Self {
+    pub async fn connect(config: Config, version: Version) -> Self {
         let aws = Aws::connect().await;
         let registry_table = config.registry_table.clone();
         let rates = Rates::new(aws.registry(registry_table.clone()));
@@ -77,6 +88,9 @@ impl App {
             notices: config.notices,
             rates: Rates::new(aws.registry(registry_table)),
             clock: Box::new(SystemClock),
+            version,
+            throttled: StdMutex::default(),
+            last_check: LastCheck::default(),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),
         }

@@ -8,7 +8,8 @@ use runtime::config::environment;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
-    let app = App::connect(Config::from_lookup(environment)?).await;
+    let version = runtime::version!();
+    runtime::telemetry::init(version);
+    let app = App::connect(Config::from_lookup(environment)?, version).await;
     run(router(Arc::new(app))).await
 }

@@ -24,6 +24,7 @@ use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::health::HealthBody;
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
+use crate::routes::health::DeploymentHealth;
 
 mod examples;
 mod payloads;
@@ -57,9 +58,10 @@ mod schemas;
         (name = "Inbound", description = "Calls of other systems to webhooks whose direction is `inbound`. No token is needed: the signature authenticates the call."),
         (name = "Keys", description = "Public keys, with which receivers verify `standard-webhooks-ed25519`. No token is needed."),
         (name = "Contract", description = "This document, and a page that shows it. No token is needed."),
+        (name = "Health", description = "Whether the deployment works, and its version. No token is needed."),
     ),
     security(("bearer" = [])),
-    components(schemas(ProblemBody, Fault, HealthBody, NewWebhookOnly, Settings, public_paths::Taken)),
+    components(schemas(ProblemBody, Fault, HealthBody, NewWebhookOnly, Settings, public_paths::Taken, DeploymentHealth)),
     modifiers(&Bearer),
 )]
 pub(crate) struct Contract;

@@ -83,6 +83,9 @@ pub enum Problem {
     /// The authorizer's answer is from another version than this function. API Gateway caches it for a minute.
     #[error("Dynahook is being updated; try again in a minute")]
     Updating,
+    /// These tables of the deployment cannot be read.
+    #[error("the deployment's tables cannot be read: {}; try again in a few seconds", .0.join(", "))]
+    Unreadable(Vec<&'static str>),
     /// An internal fault.
     #[error("internal error")]
     Internal(#[source] StoreError),
@@ -206,7 +209,7 @@ impl Problem {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
-            Self::Unavailable(_) | Self::NoKeys(_) | Self::Updating => {
+            Self::Unavailable(_) | Self::NoKeys(_) | Self::Updating | Self::Unreadable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
             }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -221,6 +224,7 @@ impl Problem {
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::NoKeys(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
+            Self::Unreadable(_) => (header::RETRY_AFTER, HeaderValue::from_static("5")),
             Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
             Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
                 (header::RETRY_AFTER, value(seconds.to_string())?)
@@ -335,6 +339,7 @@ mod tests {
             Problem::Unavailable(store()),
             Problem::NoKeys(60),
             Problem::Updating,
+            Problem::Unreadable(vec!["Events"]),
             Problem::Internal(store()),
         ];
         for problem in all {

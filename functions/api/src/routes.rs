@@ -26,6 +26,7 @@ pub mod egress_addresses;
 pub mod entities;
 pub mod event_types;
 pub mod events;
+pub(crate) mod health;
 pub mod jobs;
 pub mod notices;
 pub mod portal_links;
@@ -120,6 +121,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/.well-known/webhooks/{tenant}/{webhook}/keys.json", get(signing_keys::published_of_webhook));
     Router::new()
         .nest("/api/v1/integration", integration)
+        .route("/health", get(health::get))
         .merge(cacheable(keys))
         .merge(console::routes())
         .merge(help::routes())

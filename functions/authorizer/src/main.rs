@@ -11,7 +11,7 @@ use tower::layer::layer_fn;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
+    runtime::telemetry::init(runtime::version!());
     let app = Arc::new(App::connect(Config::from_lookup(environment)?).await);
     let handler = Arc::clone(&app);
     let handler = service_fn(move |event: LambdaEvent<_>| {

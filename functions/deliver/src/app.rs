@@ -9,6 +9,7 @@ use runtime::SystemClock;
 use tokio::sync::Semaphore;
 
 use crate::Config;
+use crate::measure::Failures;
 use crate::tokens::Tokens;
 
 /// Returns a uniform draw from `0.0..1.0`.
@@ -32,6 +33,8 @@ pub struct App {
     pub(crate) rates: Rates,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) draw: Draw,
+    /// Failed attempts by tenant, for the log.
+    pub(crate) failures: Failures,
     /// Limits how many stored bodies are read at once.
     pub(crate) reads: Semaphore,
 }
@@ -75,6 +78,7 @@ impl App {
             notices: config.notices,
             clock,
             draw,
+            failures: Failures::default(),
             reads: Semaphore::new(READS),
         }
     }

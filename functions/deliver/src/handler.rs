@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::batch::deliver;
+use crate::measure;
 use crate::ordered;
 
 /// Delivers a batch; `deadline` is the end of the invocation.
@@ -48,6 +49,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
         tracing::error!(delivery.id = %messages[index].delivery, %error, "message is returned to the queue");
         failed.push(ids[index].clone());
     }
+    measure::flush(&app.failures, app.clock.now());
     // A batch may contain a message id twice.
     let failed: BTreeSet<String> = failed.into_iter().flatten().collect();
     let mut response = SqsBatchResponse::default();

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use crate::App;
 use crate::attempt::plan;
 use crate::batch::run_attempts;
+use crate::measure;
 
 /// How often to read a chain again that other processes change in the meantime.
 const ROUNDS: usize = 5;
@@ -82,6 +83,7 @@ async fn one(app: &App, message: &Message, deadline: Timestamp) -> Result<(), St
         match (place(row, webhook, chain, head.as_ref()), chain) {
             (ChainPosition::Behind, Some(chain)) => {
                 if app.ledger.append(message, chain, now).await? == Written::Yes {
+                    measure::waiting(1);
                     tracing::info!(delivery.id = %message.delivery, webhook.id = %message.webhook, delivery.state = "held", delivery.head = %chain.head, "delivery waits behind an earlier one of its entity");
                     return Ok(());
                 }

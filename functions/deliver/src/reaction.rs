@@ -3,7 +3,7 @@
 //! Losing a reaction is harmless: the next process that observes the same repeats it.
 
 use aws::StoreError;
-use aws::ledger::Loaded;
+use aws::ledger::{Loaded, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
 use domain::delivery::breaker::{Breaker, Observation, Reaction, SLOW, react};
@@ -12,6 +12,7 @@ use domain::id::WebhookId;
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Pause, Webhook};
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 
 use crate::App;
 
@@ -55,12 +56,18 @@ pub(crate) async fn apply_reactions(
         let failed_probes = breaker.map_or(0, |breaker| breaker.failed_probes);
         let done = match reaction {
             Reaction::MarkSlow => app.ledger.mark_slow(id, now).await,
-            Reaction::Open => app.ledger.open_breaker(webhook, now).await.map(|_| ()),
+            Reaction::Open => {
+                let opened = app.ledger.open_breaker(webhook, now).await;
+                opened.map(|written| count_change(Metric::BreakersOpened, written))
+            }
             Reaction::ReportFailing => report_failing(app, webhook, statistics, seen.status, now).await,
             Reaction::ReportRecovered => report_recovered(app, webhook, breaker, now).await,
             Reaction::StayOpen => app.ledger.keep_open(id, failed_probes + 1, now).await.map(|_| ()),
             Reaction::ResetFailures => app.registry.reset_failures(id).await,
-            Reaction::Close => app.ledger.close_breaker(id, now).await.map(|_| ()),
+            Reaction::Close => {
+                let closed = app.ledger.close_breaker(id, now).await;
+                closed.map(|written| count_change(Metric::BreakersClosed, written))
+            }
             Reaction::Pause => {
                 let pause = |webhook: &mut Webhook| {
                     webhook.pause.get_or_insert(Pause { at: now, by_failures: true });
@@ -84,6 +91,11 @@ pub(crate) async fn apply_reactions(
             }
         }
     }
+}
+
+/// Counts a change of a breaker, unless another process made it first.
+fn count_change(metric: Metric, written: Written) {
+    metrics::count(metric, usize::from(written == Written::Yes));
 }
 
 /// Publishes that the webhook's deliveries fail, once for each series of failures.

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use crate::App;
 use crate::attempt::{Done, Settled};
 use crate::counts::{self, Receiver, receivers};
+use crate::measure;
 use crate::reaction::{apply_reactions, observe};
 use crate::turns;
 
@@ -60,12 +61,16 @@ pub async fn record(app: &App, loaded: &Loaded, done: Vec<Done>) -> Vec<Result<(
         turns::join_line(app, in_line, now),
         counts::count(app, &at_once)
     );
-    if let Err(error) = together {
-        let why = error.to_string();
-        for index in indexes {
-            results[index] = Err(StoreError::Unavailable(why.clone()));
+    match together {
+        Ok(()) => rows.iter().for_each(measure::delivered),
+        Err(error) => {
+            let why = error.to_string();
+            for index in indexes {
+                results[index] = Err(StoreError::Unavailable(why.clone()));
+            }
         }
     }
+    measure::waiting(joined.iter().filter(|(_, joined)| joined.is_ok()).count());
     let mut follow_ups = Vec::new();
     for (index, written) in one_by_one {
         match written {
@@ -120,6 +125,9 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
         // Another process made the same attempt, wrote its outcome first, and sends what follows from it.
         tracing::warn!(delivery.id = %message.delivery, attempt.number = message.attempt, "another process has written the outcome of this attempt; this outcome is dropped");
         return Ok(Vec::new());
+    }
+    if !put_off {
+        measure::written(&app.failures, &message, attempt.as_ref(), &progress);
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
         || attempt.as_ref().is_some_and(|attempt| observe(std::iter::once((attempt, false, false))).slow);

@@ -12,6 +12,7 @@ use domain::event::types::EventType;
 use domain::source::Change;
 use domain::source::failure::Outline;
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 use serde_json::value::RawValue;
 
 use crate::App;
@@ -161,8 +162,19 @@ async fn send_all(
             progress.set(left.unwrap_or(records.len()));
         }
     }
+    measure(app, mapped);
     tracing::info!(messages = sent, "a batch of changes was turned into deliveries");
     Ok(None)
+}
+
+/// Measures the events of a group whose deliveries were sent.
+fn measure(app: &App, mapped: &BTreeMap<usize, Mapped>) {
+    let events = || mapped.values().flatten().flatten();
+    metrics::count(Metric::Events, events().count());
+    if let Some(oldest) = events().map(|event| event.at).min() {
+        let lag = app.clock.now().duration_since(oldest).as_millis();
+        metrics::record(Metric::FanoutLag, u64::try_from(lag).unwrap_or(0));
+    }
 }
 
 /// How many evaluations of webhooks a tenant's events in a batch may need for the tenant to count as light.
@@ -302,6 +314,7 @@ impl Chunk {
             app.renderings.send(renderings),
             send_failures(app, records, self.failures)
         );
+        metrics::count(Metric::DeliveriesMade, deliveries.iter().chain(&in_order).filter(|sent| sent.is_ok()).count());
         let mut refused = BTreeMap::new();
         let results = indexes.into_iter().zip(deliveries).chain(ordered.into_iter().zip(in_order));
         for (index, result) in results.chain(rest.into_iter().zip(renderings)) {

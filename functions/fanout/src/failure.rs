@@ -10,6 +10,7 @@ use aws::queue::Outgoing;
 use domain::delivery::message::{Body, to_queue_json};
 use domain::source::failure::{FailureMessage, Outline, SourceFailure};
 use futures::future::join_all;
+use runtime::metrics::{self, Metric};
 use serde_json::value::RawValue;
 
 use crate::App;
@@ -29,7 +30,7 @@ pub(crate) fn failed(why: &str) -> String {
 /// Sends records to stream-failures, given by their positions, with the reasons. Returns the positions of those that
 /// were not sent.
 pub(crate) async fn send_failures(app: &App, records: &[Box<RawValue>], failures: Vec<(usize, String)>) -> Vec<usize> {
-    let now = app.clock.now();
+    let (now, count) = (app.clock.now(), failures.len());
     let outlined = failures
         .iter()
         .filter_map(|(index, reason)| Some((*index, Outline::read(records.get(*index)?.get())?.failed(reason, now)?)));
@@ -38,6 +39,7 @@ pub(crate) async fn send_failures(app: &App, records: &[Box<RawValue>], failures
     // If SQS refuses the record itself, it is stored in the Events table and sent by reference.
     let (more, refused) = send_failures_once(app, records, refused, 0).await;
     unsent.extend(more.into_iter().chain(refused.into_iter().map(|(index, _)| index)));
+    metrics::count(Metric::MappingFailures, count.saturating_sub(unsent.len()));
     list(app, all.into_iter().filter(|(index, _)| !unsent.contains(index)).map(|(_, failure)| failure).collect()).await;
     unsent
 }

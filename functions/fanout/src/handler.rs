@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use aws::StoreError;
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -38,12 +39,17 @@ pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> Dyna
     app.cache.lock().await.patience = patience.of_next_batch();
     match fanned_out {
         Ok(None) => {}
-        Ok(Some(first)) => response.batch_item_failures = vec![failure(&event.records[first])],
+        Ok(Some(first)) => {
+            metrics::count(Metric::RecordsReturned, event.records.len() - first);
+            response.batch_item_failures = vec![failure(&event.records[first])];
+        }
         Err(error) => {
             tracing::error!(%error, "a batch failed because of a fault of ours; Lambda reads it from the stream again");
+            metrics::count(Metric::RecordsReturned, event.records.len());
             response.batch_item_failures = event.records.first().map(|record| failure(record)).into_iter().collect();
         }
     }
+    metrics::flush();
     response
 }
 

@@ -8,7 +8,7 @@ use runtime::config::environment;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
+    runtime::telemetry::init(runtime::version!());
     // The template sets this variable for the render function.
     if environment("FANOUT_INPUT").as_deref() == Some("renderings") {
         let renderer = Arc::new(Renderer::connect(RenderConfig::from_lookup(environment)?).await);

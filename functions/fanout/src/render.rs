@@ -16,6 +16,7 @@ use domain::time::Clock;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use runtime::SystemClock;
+use runtime::metrics::{self, Metric};
 use tokio::sync::Mutex;
 
 use crate::RenderConfig;
@@ -87,6 +88,7 @@ pub async fn render(renderer: &Renderer, event: SqsEvent, deadline: SystemTime) 
             response.batch_item_failures.push(failure);
         }
     }
+    metrics::flush();
     response
 }
 
@@ -113,6 +115,7 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
         result?;
     }
     renderer.usage.flush(clock.now()).await;
+    metrics::count(Metric::DeliveriesMade, sent);
     tracing::info!(event.id = %event.id, messages = sent, "some deliveries of an event were rendered and sent");
     Ok(())
 }

@@ -8,7 +8,7 @@ use runtime::config::environment;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
+    runtime::telemetry::init(runtime::version!());
     let app = Arc::new(App::connect(Config::from_lookup(environment)?).await);
     run(service_fn(move |request: Request| {
         let app = Arc::clone(&app);

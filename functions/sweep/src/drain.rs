@@ -11,6 +11,7 @@ use domain::delivery::message::Message;
 use domain::webhook::Webhook;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -21,6 +22,9 @@ const CONCURRENT_BREAKERS: usize = 4;
 
 /// How many parked rows are read at once. A run that releases more reads again, so that they fit into memory.
 const CHUNK: usize = 1200;
+
+/// How many parked deliveries of a webhook are counted.
+const MOST_COUNTED: usize = 1_000;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
@@ -79,6 +83,7 @@ async fn advance(app: &App, backlogs: &Backlogs, due: DueBreaker, deadline: Time
         return Ok(Swept { taken: 1, ..Swept::default() });
     };
     let mut swept = Swept { attended: 1, ..Swept::default() };
+    metrics::count(Metric::ParkedRows, app.ledger.count_parked(due.webhook, MOST_COUNTED, now).await?);
     let most = if releases { pace(step, None).0 } else { 1 };
     let parked = app.ledger.parked(due.webhook, most.min(CHUNK), now).await?;
     let webhook = match parked.first() {

@@ -9,7 +9,7 @@ use sweep::{App, Config, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
+    runtime::telemetry::init(runtime::version!());
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use aws::StoreError;
+use runtime::metrics;
 use serde::Serialize;
 
 use crate::sweep::sweep;
@@ -33,5 +34,6 @@ pub async fn run(app: &App, deadline: SystemTime) -> Result<Ran, StoreError> {
         Box::pin(job::work(app, deadline)),
         Box::pin(letters::remove(app, deadline))
     );
+    metrics::flush();
     Ok(Ran { swept: swept?, sent: sent?, removed: removed? })
 }

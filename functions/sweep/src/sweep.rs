@@ -11,6 +11,7 @@ use domain::delivery::decide::{Wake, wake};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use runtime::metrics::{self, Metric};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::line::{self, LineResult};
@@ -54,9 +55,14 @@ async fn through_pages(
 ) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let mut passed_on = HashSet::new();
+    let mut measured = false;
     loop {
         let now = app.clock.now();
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
+        if !measured {
+            measure(&due, now);
+            measured = true;
+        }
         if due.is_empty() || now >= deadline {
             return Ok(swept);
         }
@@ -87,6 +93,19 @@ async fn through_pages(
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
             return Ok(swept);
         }
+    }
+}
+
+/// Measures how late the most overdue delivery is. Each partition lists its longest overdue rows first, so the first
+/// page has it.
+fn measure(due: &[Due], now: Timestamp) {
+    let since = due.iter().filter_map(|due| match due {
+        Due::Delivery(delivery) => Some(delivery.due_at()),
+        Due::Breaker(_) | Due::Flow(_) => None,
+    });
+    let oldest = since.min().map(|oldest| now.duration_since(oldest).as_secs());
+    if let Some(seconds) = oldest.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0) {
+        metrics::record(Metric::OldestOverdue, seconds);
     }
 }
 

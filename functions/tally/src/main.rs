@@ -8,7 +8,7 @@ use tally::{App, Config, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    runtime::telemetry::init();
+    runtime::telemetry::init(runtime::version!());
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await);
     run(service_fn(move |event: LambdaEvent<_>| {

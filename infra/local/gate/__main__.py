@@ -12,9 +12,10 @@ os.environ["AUTH"] = "true"
 
 from ministack import app as emulator
 
-from gate import logs, moves
+from gate import front, logs, moves
 from gate.app import Gate
 
+front.install()
 moves.install()
 logs.install()
 emulator.app = Gate(emulator.app)

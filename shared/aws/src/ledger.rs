@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
+use crate::probe::probe;
 use crate::{Registry, StoreError, batch, bodies};
 
 mod arrived;
@@ -103,6 +104,15 @@ pub enum Written {
 impl Ledger {
     pub(crate) fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// Checks that the table can be read.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot, or does not answer within two seconds.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe(&self.client, &self.table).await
     }
 
     /// Reads, consistently and in one batch, the rows, webhooks and breakers of a batch of messages.

@@ -14,6 +14,7 @@ mod items;
 pub mod keyring;
 pub mod ledger;
 pub mod people;
+mod probe;
 pub mod queue;
 pub mod registry;
 pub mod rounds;

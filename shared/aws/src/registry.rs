@@ -13,6 +13,7 @@ use domain::source::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::items::{Item, from_item, json_text, key, number, text};
+use crate::probe::probe;
 use crate::{StoreError, batch};
 
 mod api_keys;
@@ -115,6 +116,15 @@ fn source_sk(table: &str) -> String {
 impl Registry {
     pub(crate) fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// Checks that the table can be read.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot, or does not answer within two seconds.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe(&self.client, &self.table).await
     }
 
     async fn meta(&self, tenant: &TenantId) -> Result<MetaItem, StoreError> {

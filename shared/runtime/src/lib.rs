@@ -5,12 +5,19 @@
 
 pub mod config;
 pub mod headers;
+pub mod metrics;
 pub mod problem;
 pub mod random;
 pub mod telemetry;
+pub mod tenants;
 mod time;
+mod version;
 
+// For `version!`, which expands where it is called.
+#[doc(hidden)]
+pub use git_version::git_version;
 pub use time::SystemClock;
+pub use version::Version;
 
 /// mimalloc replaces the system's allocator, which gets slower the more small allocations it has made: with the
 /// subscriptions of 10,000 webhooks in memory, fan-out took half as much time again for the same record (`make bench`).

@@ -1,4 +1,5 @@
-//! The paths outside `/api/v1/integration`, which need no token: calls of other systems, public keys and the contract.
+//! The paths outside `/api/v1/integration`, which need no token: calls of other systems, public keys, the contract and
+//! the health of the deployment.
 
 use domain::id::EventId;
 use utoipa::openapi::path::PathItem;
@@ -6,6 +7,7 @@ use utoipa::openapi::{OpenApi, RefOr, Required, ServerBuilder};
 use utoipa::{OpenApi as _, ToSchema};
 
 use super::problem;
+use crate::routes::health::DeploymentHealth;
 use crate::routes::signing_keys::JwkSet;
 
 /// The result of an inbound call.
@@ -91,8 +93,17 @@ fn get() {}
 #[expect(dead_code, reason = "describes a route of `pages`")]
 fn docs() {}
 
+/// Checks the deployment
+///
+/// For monitors. Checks that each table can be read, at most once in five seconds for each process, and returns which
+/// version is deployed. The detail of a 503 names the tables that cannot be read.
+#[utoipa::path(get, path = "/health", operation_id = "health.get", tag = "Health",
+    responses((status = 200, description = "Every table can be read", body = DeploymentHealth, headers(("Cache-Control" = String)))))]
+#[expect(dead_code, reason = "describes a route of the router")]
+fn health() {}
+
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(call, keys, keys_of_webhook, get, docs))]
+#[openapi(paths(call, keys, keys_of_webhook, get, docs, health))]
 struct PublicPaths;
 
 /// Adds the paths. Their server is the root, and they require no token.

@@ -43,6 +43,7 @@ class Front(unittest.TestCase):
         for path in (
             "/api/v1/integration/webhooks",
             "/docs",
+            "/health",
             "/openapi.json",
             "/.well-known/webhooks/acme/keys.json",
             "/nowhere",

@@ -125,6 +125,10 @@ CASES = [
     (Call("s3", "GET", bucket="kept", prefix="a/"), [("s3:ListBucket", "arn:aws:s3:::kept", None)]),
     (Call("sns", "Publish", {"TopicArn": TOPIC}), [("sns:Publish", TOPIC, None)]),
     (
+        Call("lambda", "GET", bucket="2015-03-31", key="event-source-mappings/"),
+        [("lambda:ListEventSourceMappings", "*", None)],
+    ),
+    (
         Call("ses", "POST", {"FromEmailAddress": "a@b.no"}, bucket="v2", key="email/outbound-emails"),
         [("ses:SendEmail", "arn:aws:ses:us-east-1:000000000000:identity/a@b.no", None)],
     ),

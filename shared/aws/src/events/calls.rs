@@ -15,6 +15,7 @@ use super::Events;
 use crate::StoreError;
 use crate::brief::brief;
 use crate::items::{IS_LIVE, from_item, live_at, text, to_item};
+use crate::probe::probe;
 
 /// How long a row is kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -55,6 +56,15 @@ fn pk(webhook: WebhookId, outcome: CallOutcome) -> String {
 }
 
 impl Events {
+    /// Checks that the table can be read.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot, or does not answer within two seconds.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe(&self.client, &self.table).await
+    }
+
     /// Logs a call.
     ///
     /// # Errors

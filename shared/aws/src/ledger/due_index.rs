@@ -218,6 +218,12 @@ async fn count_up_to(query: QueryFluentBuilder, most: usize) -> Result<usize, St
 }
 
 impl DueDelivery {
+    /// Returns when it was due.
+    #[must_use]
+    pub fn due_at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.seen.1).unwrap_or(Timestamp::MAX)
+    }
+
     pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
         let item: DeliveryItem = from_item(item)?;
         let (seen, ended_at) = (item.place(), item.ended_at());

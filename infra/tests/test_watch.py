@@ -1,0 +1,156 @@
+"""Tests of the inline source of WatchFunction, with the answers of AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import unittest
+from unittest import mock
+
+from botocore.exceptions import ClientError
+from metrics import documented, faults_of
+from resolved import TEMPLATE
+
+SOURCE = TEMPLATE["Resources"]["WatchFunction"]["Properties"]["Code"]["ZipFile"]
+ENVIRONMENT = {
+    "REGISTRY_TABLE": "registry",
+    "EVENTS_TABLE": "events",
+    "FUNCTIONS": "fanout,render,deliver",
+    "METRICS_NAMESPACE": "Dynahook/dynahook",
+}
+
+
+def stream(table: str, label: str = "2026-11-29T00:00:00.000") -> str:
+    return f"arn:aws:dynamodb:us-east-1:123456789012:table/{table}/stream/{label}"
+
+
+class NotFoundError(ClientError):
+    """What DynamoDB answers where there is no such table."""
+
+    def __init__(self) -> None:
+        super().__init__({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "DescribeTable")
+
+
+class Cloud:
+    """Lambda and DynamoDB: a deployment in which all is well, until a test changes it."""
+
+    def __init__(self) -> None:
+        self.sources = ["orders"]
+        self.refused: set[str] = set()
+        self.tables = {
+            name: {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": stream(name)}
+            for name in ("events", "orders")
+        }
+        queue = "arn:aws:sqs:us-east-1:123456789012:deliveries"
+        self.mappings = {
+            "fanout": [self.mapping(stream("events")), self.mapping(stream("orders"), "No records processed")],
+            "render": [],
+            "deliver": [self.mapping(queue, None)],
+        }
+
+    def mapping(self, arn: str, result: str | None = "OK", state: str = "Enabled") -> dict:
+        # Mappings of queues have no result.
+        last = {} if result is None else {"LastProcessingResult": result}
+        return {"EventSourceArn": arn, "State": state, **last}
+
+    def client(self, service: str) -> mock.Mock:
+        client = mock.Mock()
+        client.get_paginator = lambda operation: mock.Mock(paginate=getattr(self, operation))
+        client.describe_table = self.describe_table
+        return client
+
+    def list_event_source_mappings(self, FunctionName: str) -> list[dict]:  # noqa: N803
+        # A page for each, because AWS returns pages.
+        return [{"EventSourceMappings": [mapping]} for mapping in self.mappings[FunctionName]]
+
+    def query(self, **_: object) -> list[dict]:
+        return [{"Items": [{"sk": {"S": f"TABLE#{name}"}}]} for name in self.sources]
+
+    def describe_table(self, TableName: str) -> dict:  # noqa: N803
+        if TableName in self.refused:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DescribeTable")
+        if TableName not in self.tables:
+            raise NotFoundError()
+        return {"Table": self.tables[TableName]}
+
+
+class Watch(unittest.TestCase):
+    """What it finds."""
+
+    def setUp(self) -> None:
+        patch = mock.patch.dict(os.environ, ENVIRONMENT)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.module: dict = {}
+        exec(SOURCE, self.module)
+        self.start()
+
+    def start(self) -> None:
+        """Starts with a cloud in which all is well."""
+        self.cloud = Cloud()
+        self.module["boto3"] = mock.Mock(client=self.cloud.client)
+
+    def run_once(self) -> tuple[dict, list[dict]]:
+        """Returns what is wrong, and the lines of the log."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            faults = self.module["handler"]({}, None)
+        return faults, [json.loads(line) for line in said.getvalue().splitlines()]
+
+    def test_says_nothing_where_all_is_well(self) -> None:
+        self.assertEqual(self.run_once(), ({}, []))
+
+    def test_finds_whatever_stops_a_source_or_a_queue(self) -> None:
+        def disabled(cloud: Cloud) -> None:
+            cloud.mappings["fanout"][1]["State"] = "Disabled"
+
+        def unreadable(cloud: Cloud) -> None:
+            cloud.mappings["fanout"][1]["LastProcessingResult"] = "PROBLEM: Lambda cannot access your stream"
+
+        def detached(cloud: Cloud) -> None:
+            cloud.mappings["fanout"].pop()
+
+        def replaced(cloud: Cloud) -> None:
+            cloud.tables["orders"]["LatestStreamArn"] = stream("orders", "2026-11-30T00:00:00.000")
+
+        def switched_off(cloud: Cloud) -> None:
+            del cloud.tables["orders"]["StreamSpecification"]
+
+        def deleted(cloud: Cloud) -> None:
+            del cloud.tables["orders"]
+            cloud.mappings["fanout"].pop()
+
+        def forbidden(cloud: Cloud) -> None:
+            cloud.refused.add("orders")
+
+        def no_events(cloud: Cloud) -> None:
+            cloud.mappings["fanout"].pop(0)
+
+        def queue(cloud: Cloud) -> None:
+            cloud.mappings["deliver"][0]["State"] = "Disabled"
+
+        for change in (disabled, unreadable, detached, replaced, switched_off, deleted, forbidden, no_events, queue):
+            with self.subTest(change.__name__):
+                self.start()
+                change(self.cloud)
+                faults, lines = self.run_once()
+                self.assertEqual(len(faults), 1, faults)
+                self.assertEqual([line.get("level") for line in lines], ["ERROR", None])
+                self.assertEqual(list(faults_of(lines[1], documented(), "Dynahook/dynahook")), [])
+                self.assertEqual(lines[1]["DetachedSources"], 1)
+
+    def test_a_table_of_another_account_is_known_by_its_mapping(self) -> None:
+        self.cloud.sources.append("theirs")
+        self.cloud.mappings["fanout"].append(self.cloud.mapping(stream("theirs")))
+        self.assertEqual(self.run_once(), ({}, []))
+
+    def test_a_check_that_fails_is_an_error_of_the_function(self) -> None:
+        failing = mock.patch.object(self.cloud, "query", side_effect=NotFoundError)
+        with failing, self.assertRaises(ClientError):
+            self.run_once()
+
+
+if __name__ == "__main__":
+    unittest.main()
