@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency openapi requirements vendor down
+.PHONY: help run demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency upgrade openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -64,6 +64,9 @@ down: ## Stop what a killed run left
 
 latency: ## Show how long each route of the API takes
 	@$(LOCAL) latency
+
+upgrade: ## Update a deployment from an earlier version while deliveries are under way, and roll it back; FROM=<commit>
+	@$(LOCAL) upgrade
 
 openapi: ## Write infra/openapi.json from the code
 	@cargo run --quiet --package api --example openapi > infra/openapi.json.new

@@ -20,6 +20,7 @@ import size
 import smoke
 import source
 import test
+import upgrade
 import vendor
 from common import StackError
 from sessions import stop_lost
@@ -44,6 +45,7 @@ COMMANDS = {
     "fuzz": fuzz.fuzz,
     "soak": bench.soak,
     "latency": latency.latency,
+    "upgrade": upgrade.upgrade,
     "down": stop_lost,
     "requirements": pins.pin,
     "vendor": vendor.vendor,

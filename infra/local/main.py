@@ -40,6 +40,7 @@ ENVIRONMENTS = {
     "fuzz": ("tools", "fuzz"),
     "soak": ("tools",),
     "latency": ("tools", "emulator"),
+    "upgrade": ("tools", "emulator"),
     "down": ("tools",),
     "requirements": ("tools",),
     "vendor": ("tools", "contract"),

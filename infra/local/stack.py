@@ -19,6 +19,7 @@ import requests
 from botocore.exceptions import ClientError, WaiterError
 from build import architecture, build, overrides
 from common import LOCAL, REGION, ROOT, StackError, run, step
+from samcli.yamlhelper import yaml_parse
 from sessions import stop_session
 from tokens import AUDIENCE, ISSUER, Issuer
 
@@ -37,8 +38,10 @@ NOTICE_TOPIC = f"arn:aws:sns:{REGION}:000000000000:notices"
 class Stack:
     """An emulator of its own with the template deployed to it; a context manager that leaves nothing running."""
 
-    def __init__(self, name: str, port: int, profile: str = "local") -> None:
+    def __init__(self, name: str, port: int, profile: str = "local", template: Path | None = None) -> None:
+        """Without a template, the stack is built: with Cargo's `profile`."""
         self._profile = profile
+        self._template = template
         self.endpoint = f"http://127.0.0.1:{port}"
         # The product that shows the console in a frame, which tests/console serves on this socket. It is another site
         # than the endpoint. A port that is only noted would be another connection's by the time that the tests run.
@@ -56,9 +59,10 @@ class Stack:
 
     def __enter__(self) -> Stack:
         try:
-            template = build(self._profile)
+            template = self._template or build(self._profile)
             self._start()
-            self._deploy(template)
+            self._prepare_notices()
+            self.deploy(template)
         except BaseException:
             self._stop()
             raise
@@ -206,8 +210,8 @@ class Stack:
         self._pid_file.unlink(missing_ok=True)
         self.portal_socket.close()
 
-    def _deploy(self, template: Path) -> None:
-        self._prepare_notices()
+    def deploy(self, template: Path) -> None:
+        """Deploys a template, or updates the stack to it."""
         step("deploying infra/template.yaml with sam deploy")
         parameters = {
             "Stage": "local",
@@ -228,7 +232,8 @@ class Stack:
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
-        self._sam_deploy(STACK, parameters, template)
+        known = yaml_parse(template.read_text())["Parameters"]
+        self._sam_deploy(STACK, {name: value for name, value in parameters.items() if name in known}, template)
         self._read_outputs()
         requests.post(f"{self.endpoint}/_gate/api", json={"id": self.outputs["ApiId"]}, timeout=5).raise_for_status()
         (self.folder / "outputs.json").write_text(json.dumps(self.outputs, indent=2))
