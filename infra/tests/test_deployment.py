@@ -230,6 +230,7 @@ class Template(unittest.TestCase):
         "AWS::ApiGatewayV2::Api": {"Name"},
         "AWS::ApiGatewayV2::Authorizer": {"Name"},
         "AWS::IAM::Policy": {"PolicyName"},
+        "AWS::Lambda::EventInvokeConfig": {"FunctionName"},
         "AWS::Lambda::EventSourceMapping": {"FunctionName"},
         "AWS::Lambda::Permission": {"FunctionName"},
         "AWS::Logs::MetricFilter": {"LogGroupName"},
