@@ -9,6 +9,7 @@ import arm64
 import bench
 import book
 import demo
+import deploy
 import failures
 import fuzz
 import latency
@@ -27,6 +28,7 @@ from sessions import stop_lost
 COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
+    "deploy": deploy.deploy,
     "change": demo.change,
     "token": shell.token,
     "logs": shell.logs,
