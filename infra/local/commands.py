@@ -16,6 +16,7 @@ import latency
 import lint
 import pins
 import recording
+import recover
 import shell
 import size
 import smoke
@@ -29,6 +30,7 @@ COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
     "deploy": deploy.deploy,
+    "recover": recover.recover,
     "change": demo.change,
     "token": shell.token,
     "logs": shell.logs,

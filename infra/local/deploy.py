@@ -178,6 +178,10 @@ def check(settings: Settings) -> Findings:
             preflight.check_stack(settings.stack, existing, settings.parameter("Stage"), found)
         preflight.check_concurrency(session, settings.parameter, settings.deployed, found)
         preflight.check_topic(session, settings.parameter("AlarmTopicArn"), found)
+        if key := settings.parameter("KmsKeyArn"):
+            preflight.check_key(session, key, found)
+        if domain := settings.parameter("DomainName"):
+            preflight.check_certificate(session, domain, settings.parameter("CertificateArn"), found)
     preflight.check_toolchain(settings.parameter("Architecture"), found)
     return found
 
@@ -217,6 +221,10 @@ def next_steps(settings: Settings, output: dict[str, str]) -> str:
     url = settings.parameter("PublicUrl") or output["ApiUrl"]
     issuer, audience = settings.parameter("JwtIssuer"), settings.parameter("JwtAudience")
     cognito = " (in a token of Amazon Cognito: client_id)" if "cognito-idp" in issuer else ""
+    record = ""
+    if (target := output.get("DomainTarget")) and not settings.parameter("HostedZoneId"):
+        host = url.partition("//")[2]
+        record = f"\n0. Create a DNS record, without which the domain does not answer:\n\n  {host} CNAME {target}\n"
     tenant, roles = settings.parameter("TenantClaim"), settings.parameter("RolesClaim")
     return f"""
 {settings.stack} is deployed in {settings.region}.
@@ -224,7 +232,7 @@ def next_steps(settings: Settings, output: dict[str, str]) -> str:
   API       {url}/api/v1/integration
   contract  {url}/docs
   console   {url}/console
-
+{record}
 1. See that it answers; this prints 200:
 
   curl -so /dev/null -w '%{{http_code}}\\n' {url}/openapi.json

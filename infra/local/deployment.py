@@ -8,6 +8,7 @@ import time
 
 from botocore.exceptions import ClientError
 from common import ROOT, StackError
+from recover import find_kept, import_kept, only
 from samcli.yamlhelper import yaml_parse
 from stack import Stack
 
@@ -43,9 +44,10 @@ class Trial:
     def __init__(self, stack: Stack) -> None:
         template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
         resources = template["Resources"]
-        self.resources = {name: one for name, one in resources.items() if name in DECIDING or one["Type"] in KEPT}
-        parameters = ("Stage", "DeletionProtection", "Architecture", "LogRetentionDays")
-        self.parameters = {name: template["Parameters"][name] for name in parameters}
+        deciding = {name for name, one in resources.items() if name in DECIDING or one["Type"] in KEPT}
+        self.template = template
+        self.parts = {**only(template, deciding), "Resources": {name: resources[name] for name in deciding}}
+        self.stack = stack
         self.cloudformation = stack.client("cloudformation")
         self.dynamodb = stack.client("dynamodb")
         self.secrets = stack.client("secretsmanager")
@@ -79,7 +81,31 @@ class Trial:
         self.expect(len(self.keys()), 1)
         # AWS would create new tables here. The emulator derives their names and reuses the ones that are left.
         self.expect(self.create(), "CREATE_COMPLETE")
-        print(f"{NAME}: failed, deployed, kept its stage, deleted, and deployed again")
+        self.recover(tables)
+        print(f"{NAME}: failed, deployed, kept its stage, deleted, deployed again, deleted, and recovered")
+
+    def recover(self, tables: list[str]) -> None:
+        """Deletes the stack and recovers it with its tables, as `make recover` and `make deploy` do."""
+        self.dynamodb.put_item(TableName=tables[0], Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}})
+        self.cloudformation.delete_stack(StackName=NAME)
+        self.expect(self.wait(), "DELETE_COMPLETE")
+        kept = find_kept(self.stack, NAME)
+        self.expect(sorted(identifier for kind, identifier in kept.values() if kind == KEPT[0]), sorted(tables))
+        self.expect([kind for kind, _ in kept.values() if kind == KEPT[1]], [KEPT[1]])
+        # The emulator imports no secrets.
+        of_tables = {name: one for name, one in kept.items() if one[0] == KEPT[0]}
+        import_kept(self.stack, NAME, self.template, {}, of_tables)
+        self.expect(self.wait(), "IMPORT_COMPLETE")
+        self.cloudformation.update_stack(
+            StackName=NAME,
+            TemplateBody=json.dumps(self.parts),
+            Parameters=given({"Stage": STAGE}),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        self.expect(self.wait(), "UPDATE_COMPLETE")
+        self.expect(sorted(self.tables()), sorted(tables))
+        key = {"pk": {"S": "kept"}, "sk": {"S": "kept"}}
+        self.expect("Item" in self.dynamodb.get_item(TableName=tables[0], Key=key), True)
 
     def give_up_the_data(self) -> None:
         """Deletes everything, as described in docs/use/deploy.md."""
@@ -93,7 +119,7 @@ class Trial:
 
     def create(self, more: dict | None = None) -> str:
         """Creates the stack; returns its final state."""
-        template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
+        template = {**self.parts, "Resources": {**self.parts["Resources"], **(more or {})}}
         self.cloudformation.create_stack(
             StackName=NAME,
             TemplateBody=json.dumps(template),

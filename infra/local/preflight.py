@@ -27,7 +27,8 @@ TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux
 # How many executions AWS keeps unreserved. A smaller account can reserve none.
 UNRESERVED = 100
 
-RESERVED = ("ApiReservedConcurrency", "AuthorizerReservedConcurrency")
+DELIVER_RESERVED = "DeliverReservedConcurrency"
+RESERVED = ("ApiReservedConcurrency", "AuthorizerReservedConcurrency", DELIVER_RESERVED)
 DELIVERING = ("DeliverConcurrency", "RetriesConcurrency", "SlowConcurrency", "OrderedConcurrency")
 MAPPED = (*DELIVERING, "RenderingsConcurrency")
 
@@ -250,16 +251,24 @@ def check_concurrency(
     kept = min(UNRESERVED, limit)
     if wanted and free - wanted < kept:
         found.faults.append(
-            f"{' and '.join(RESERVED)} reserve {wanted} executions, and AWS keeps {kept} of the account's {limit} "
+            f"{', '.join(RESERVED)} reserve {wanted} executions, and AWS keeps {kept} of the account's {limit} "
             f"unreserved, of which {free} are free. Reserve at most {max(free - kept, 0)}, or request more ({QUOTA})."
         )
-    at_once = sum(int(parameter(name)) for name in MAPPED)
+    at_once = sum(int(parameter(name)) for name in DELIVERING)
+    reserved = int(parameter(DELIVER_RESERVED))
+    if reserved and at_once > reserved:
+        found.faults.append(
+            f"Queues may invoke deliver {at_once} times at once ({' + '.join(DELIVERING)}), and {DELIVER_RESERVED} "
+            f"allows {reserved}: Lambda would throttle the others. Set it to {at_once} or more, or to 0."
+        )
+    mapped = DELIVERING if not reserved else ()
+    at_once = sum(int(parameter(name)) for name in (*mapped, "RenderingsConcurrency"))
     left = free - wanted
     if at_once > left:
         found.warnings.append(
-            f"Queues may invoke functions {at_once} times at once ({' + '.join(MAPPED)}), and the account has {left} "
-            f"unreserved executions for all functions. Under load Lambda throttles deliveries and the API. Request "
-            f"more ({QUOTA}), or lower these parameters."
+            f"Queues may invoke functions {at_once} times at once (the parameters …Concurrency), and the account has "
+            f"{left} unreserved executions for all functions. Under load Lambda throttles deliveries and the API. "
+            f"Request more ({QUOTA}), or lower these parameters."
         )
 
 
@@ -282,3 +291,46 @@ def check_topic(session: boto3.Session, arn: str, found: Findings) -> None:
         return
     if topic.get("SubscriptionsConfirmed", "0") == "0":
         found.warnings.append(f"The topic {arn} has no confirmed subscription, so alarms notify no one.")
+
+
+def check_key(session: boto3.Session, arn: str, found: Findings) -> None:
+    """Checks that the services of the stack can use its key."""
+    if arn.split(":")[3] != session.region_name:
+        found.faults.append(f"KmsKeyArn is {arn}, but the key must be in the stack's region, {session.region_name}.")
+        return
+    try:
+        key = session.client("kms").describe_key(KeyId=arn)["KeyMetadata"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NotFoundException":
+            found.faults.append(f"There is no key {arn}. Create it, or correct KmsKeyArn.")
+        else:
+            found.warnings.append(f"The key {arn} is not checked: {error}.")
+        return
+    if key["KeyState"] != "Enabled":
+        found.faults.append(f"The key {arn} is {key['KeyState']}. Enable it, or nothing that it encrypts can be read.")
+    if key.get("KeySpec") != "SYMMETRIC_DEFAULT" or key.get("KeyManager") != "CUSTOMER":
+        found.faults.append(f"The key {arn} must be a symmetric key that you manage.")
+
+
+def check_certificate(session: boto3.Session, domain: str, arn: str, found: Findings) -> None:
+    """Checks that API Gateway can use the certificate for the domain."""
+    if arn.count(":") < 5 or arn.split(":")[3] != session.region_name:
+        found.faults.append(
+            f"DomainName needs CertificateArn, the ARN of a certificate in the stack's region, {session.region_name}."
+        )
+        return
+    try:
+        certificate = session.client("acm").describe_certificate(CertificateArn=arn)["Certificate"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            found.faults.append(f"There is no certificate {arn}. Request it, or correct CertificateArn.")
+        else:
+            found.warnings.append(f"The certificate {arn} is not checked: {error}.")
+        return
+    if certificate["Status"] != "ISSUED":
+        found.faults.append(
+            f"The certificate {arn} is {certificate['Status']}. Validate it, and wait until it is ISSUED."
+        )
+    names = [certificate["DomainName"], *certificate.get("SubjectAlternativeNames", [])]
+    if not {domain, f"*.{domain.partition('.')[2]}"} & set(names):
+        found.faults.append(f"The certificate {arn} is for {', '.join(sorted(set(names)))}, not for {domain}.")

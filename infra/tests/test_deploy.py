@@ -6,12 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import ssl
 import tempfile
-import threading
 import unittest
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -22,10 +19,8 @@ import jwt
 import preflight
 from botocore.stub import Stubber
 from common import ROOT, StackError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from openid import OpenIdIssuer
 from preflight import Findings
 from samcli.cli.types import CfnParameterOverridesType, CfnTags
 from samcli.lib.config.samconfig import SamConfig
@@ -37,65 +32,6 @@ RSA_KEY: dict[str, Any] = jwt.get_algorithm_by_name("RS256").to_jwk(
 EC_KEY: dict[str, Any] = jwt.get_algorithm_by_name("ES256").to_jwk(
     ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True
 )
-
-
-def certificate(folder: Path) -> Path:
-    """Makes a key and a certificate of 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    file = folder / "certificate.pem"
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    file.write_bytes(secret + made.public_bytes(pem))
-    return file
-
-
-class Issuer:
-    """An issuer at https://localhost with these documents: a status and a body for each path."""
-
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.certificate = certificate(Path(self.folder.name))
-        documents: dict[str, tuple[int, bytes]] = {}
-        self.documents = documents
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, body = documents.get(self.path, (404, b""))
-                self.send_response(status)
-                if 300 <= status < 400:
-                    self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"https://localhost:{self.server.server_port}"
-
-    def publish(self, keys: list[Any], issuer: str | None = None) -> None:
-        """Publishes a discovery document and a key set."""
-        document = {"issuer": issuer or self.url, "jwks_uri": f"{self.url}/jwks"}
-        self.documents[preflight.DISCOVERY] = (200, json.dumps(document).encode())
-        self.documents["/jwks"] = (200, json.dumps({"keys": keys}).encode())
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.folder.cleanup()
 
 
 class Account(boto3.Session):
@@ -147,14 +83,13 @@ def topic(subscriptions: str = "1") -> tuple[str, str, dict]:
 class WithIssuer(unittest.TestCase):
     """Tests with an issuer, whose certificate `requests` trusts."""
 
-    issuer: ClassVar[Issuer]
+    issuer: ClassVar[OpenIdIssuer]
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.issuer = Issuer()
+        cls.issuer = OpenIdIssuer()
         cls.addClassCleanup(cls.issuer.close)
-        trust = {"REQUESTS_CA_BUNDLE": str(cls.issuer.certificate), "NO_PROXY": "localhost"}
-        patch = mock.patch.dict(os.environ, trust)
+        patch = mock.patch.dict(os.environ, cls.issuer.trust)
         patch.start()
         cls.addClassCleanup(patch.stop)
 
@@ -297,6 +232,8 @@ class Checks(unittest.TestCase):
         self.assertEqual(self.found.faults, [])
         self.concurrency(1000, 1000, ApiReservedConcurrency="851", AuthorizerReservedConcurrency="50")
         self.assertRegex(self.found.faults[0], "reserve 901 executions.*Reserve at most 900, or request more")
+        self.concurrency(1000, 1000, ApiReservedConcurrency="850", DeliverReservedConcurrency="90")
+        self.assertRegex(self.found.faults[0], "reserve 940 executions")
         self.concurrency(1000, 150, ApiReservedConcurrency="60")
         self.assertRegex(self.found.faults[0], "Reserve at most 50")
 
@@ -304,10 +241,16 @@ class Checks(unittest.TestCase):
         self.concurrency(1000, 150, {"ApiReservedConcurrency": "50"}, ApiReservedConcurrency="100")
         self.assertEqual(self.found.faults, [])
 
+    def test_what_deliver_reserves_covers_its_queues(self) -> None:
+        self.concurrency(1000, 1000, DeliverReservedConcurrency="89")
+        self.assertRegex(self.found.faults[0], "invoke deliver 90 times at once.*Set it to 90 or more, or to 0")
+        self.concurrency(200, 200, DeliverReservedConcurrency="90")
+        self.assertEqual((self.found.faults, self.found.warnings), ([], []))
+
     def test_a_new_account_can_reserve_nothing_and_is_warned(self) -> None:
         self.concurrency(10, 10)
         self.assertEqual(self.found.faults, [])
-        self.assertRegex(self.found.warnings[0], "invoke functions 95 times at once.*the account has 10 unreserved")
+        self.assertRegex(self.found.warnings[0], "invoke functions 95 times at once.*the account has 10 ")
         self.concurrency(10, 10, ApiReservedConcurrency="1")
         self.assertRegex(self.found.faults[0], "Reserve at most 0")
 
@@ -332,6 +275,42 @@ class Checks(unittest.TestCase):
                 self.assertEqual(len(said), len(wanted), said)
                 for text, part in zip(said, wanted, strict=True):
                     self.assertIn(part, text)
+
+    def test_a_key_must_be_usable(self) -> None:
+        arn = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
+        good = {"KeyId": "0a1b", "KeyState": "Enabled", "KeySpec": "SYMMETRIC_DEFAULT", "KeyManager": "CUSTOMER"}
+        for given, answer, faults, warnings in (
+            (arn, {"KeyMetadata": good}, "^$", 0),
+            (arn, {"KeyMetadata": {**good, "KeyState": "PendingDeletion"}}, "is PendingDeletion. Enable it", 0),
+            (arn, {"KeyMetadata": {**good, "KeySpec": "RSA_2048"}}, "must be a symmetric key that you manage", 0),
+            (arn, {"KeyMetadata": {**good, "KeyManager": "AWS"}}, "must be a symmetric key that you manage", 0),
+            (arn, "NotFoundException: no", "There is no key", 0),
+            (arn, "AccessDeniedException: no", "^$", 1),
+            (arn.replace("eu-west-1", "us-east-1"), {"KeyMetadata": good}, "in the stack's region, eu-west-1", 0),
+        ):
+            found = Findings()
+            preflight.check_key(Account(("kms", "describe_key", answer)), given, found)
+            self.assertRegex("\n".join(found.faults), faults)
+            self.assertEqual(len(found.warnings), warnings)
+
+    def test_a_certificate_must_be_issued_for_the_domain(self) -> None:
+        arn = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
+        good = {"DomainName": "example.com", "SubjectAlternativeNames": ["*.example.com"], "Status": "ISSUED"}
+        for given, answer, faults, warnings in (
+            (arn, {"Certificate": good}, "^$", 0),
+            (arn, {"Certificate": {**good, "Status": "PENDING_VALIDATION"}}, "is PENDING_VALIDATION. Validate it", 0),
+            (arn, {"Certificate": {**good, "SubjectAlternativeNames": ["a.example.com"]}}, "not for hooks.example", 0),
+            (arn, "ResourceNotFoundException: no", "There is no certificate", 0),
+            (arn, "AccessDeniedException: no", "^$", 1),
+            ("", {"Certificate": good}, "DomainName needs CertificateArn", 0),
+            (arn.replace("eu-west-1", "us-east-1"), {"Certificate": good}, "in the stack's region, eu-west-1", 0),
+        ):
+            found = Findings()
+            preflight.check_certificate(
+                Account(("acm", "describe_certificate", answer)), "hooks.example.com", given, found
+            )
+            self.assertRegex("\n".join(found.faults), faults)
+            self.assertEqual(len(found.warnings), warnings)
 
     def test_parameters_are_checked_as_cloudformation_does(self) -> None:
         good = {"Stage": "prod", "LogLevel": "debug", "SlowConcurrency": "2", "PayloadRetentionDays": "0"}
@@ -496,6 +475,11 @@ class Deployments(WithIssuer):
             *("docs/use/sources.md#on-aws", "claim tenant_id"),
         ):
             self.assertIn(part, said)
+        self.assertNotIn("CNAME", said)
+        domain = {**output, "ApiUrl": "https://hooks.example", "DomainTarget": "d-1.execute-api.example"}
+        self.assertIn("hooks.example CNAME d-1.execute-api.example", deploy.next_steps(settings, domain))
+        settings.parameters["HostedZoneId"] = "Z1"
+        self.assertNotIn("CNAME", deploy.next_steps(settings, domain))
         settings.parameters["PublicUrl"] = "https://hooks.example"
         self.assertIn("https://hooks.example/console", deploy.next_steps(settings, output))
 

@@ -234,6 +234,7 @@ class Template(unittest.TestCase):
         "AWS::Lambda::EventSourceMapping": {"FunctionName"},
         "AWS::Lambda::Permission": {"FunctionName"},
         "AWS::Logs::MetricFilter": {"LogGroupName"},
+        "AWS::Route53::RecordSet": {"Name"},
     }
 
     def test_no_resource_has_a_physical_name(self) -> None:
