@@ -82,7 +82,7 @@ class Trial:
         # AWS would create new tables here. The emulator derives their names and reuses the ones that are left.
         self.expect(self.create(), "CREATE_COMPLETE")
         self.recover(tables)
-        print(f"{NAME}: failed, deployed, kept its stage, deleted, deployed again, deleted, and recovered")
+        print(f"{NAME}: failed, deployed, kept its stage, was deleted, recovered, and had a table restored")
 
     def recover(self, tables: list[str]) -> None:
         """Deletes the stack and recovers it with its tables, as `make recover` and `make deploy` do."""
@@ -104,8 +104,37 @@ class Trial:
         )
         self.expect(self.wait(), "UPDATE_COMPLETE")
         self.expect(sorted(self.tables()), sorted(tables))
+        self.expect(self.has_item(tables[0]), True)
+        self.restore(tables[0])
+        self.expect(self.has_item(tables[0]), True)
+        self.expect(self.update(Stage=STAGE, DeletionProtection="false"), "UPDATE_COMPLETE")
+        self.expect(self.is_protected(tables[0]), False)
+
+    def restore(self, table: str) -> None:
+        """Restores a table of the stack under its own name, as in docs/use/runbook.md."""
+        restored = f"{table}-restored"
+        self.dynamodb.restore_table_to_point_in_time(
+            SourceTableName=table, TargetTableName=restored, UseLatestRestorableTime=True
+        )
+        self.dynamodb.get_waiter("table_exists").wait(TableName=restored)
+        backup = self.dynamodb.create_backup(TableName=restored, BackupName="restored")["BackupDetails"]["BackupArn"]
+        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        self.dynamodb.delete_table(TableName=table)
+        self.dynamodb.get_waiter("table_not_exists").wait(TableName=table)
+        self.dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
+        self.dynamodb.get_waiter("table_exists").wait(TableName=table)
+        self.dynamodb.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+        )
+        recovery = {"PointInTimeRecoveryEnabled": True}
+        self.dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
+        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
+        self.dynamodb.delete_table(TableName=restored)
+
+    def has_item(self, table: str) -> bool:
+        """Says whether the table has the item that was written before the stack was deleted."""
         key = {"pk": {"S": "kept"}, "sk": {"S": "kept"}}
-        self.expect("Item" in self.dynamodb.get_item(TableName=tables[0], Key=key), True)
+        return "Item" in self.dynamodb.get_item(TableName=table, Key=key)
 
     def give_up_the_data(self) -> None:
         """Deletes everything, as described in docs/use/deploy.md."""

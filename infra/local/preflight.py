@@ -64,9 +64,10 @@ def check_parameters(parameters: dict[str, str], declared: dict[str, dict[str, A
         if (allowed := [str(one) for one in rules.get("AllowedValues", [])]) and value not in allowed:
             found.faults.append(f"{name}={value} must be one of {', '.join(allowed)}.")
         if rules["Type"] == "Number":
-            least, most = rules.get("MinValue", -float("inf")), rules.get("MaxValue", float("inf"))
-            if not re.fullmatch(r"-?[0-9]+", value) or not least <= int(value) <= most:
-                found.faults.append(f"{name}={value} must be a whole number of {least} to {most}.")
+            least, most = rules.get("MinValue", 0), rules.get("MaxValue")
+            if not value.isdecimal() or int(value) < least or (most is not None and int(value) > most):
+                range_of_it = f"at least {least}" if most is None else f"of {least} to {most}"
+                found.faults.append(f"{name}={value} must be a whole number {range_of_it}.")
 
 
 def check_account(session: boto3.Session, found: Findings) -> str | None:
@@ -182,7 +183,9 @@ def fetch(url: str) -> dict:
     try:
         response = requests.get(url, timeout=FETCH_SECONDS, allow_redirects=False)
     except requests.RequestException as error:
-        raise ValueError(f"cannot be fetched: {error}") from None
+        # The cause, without the pools and retries around it.
+        cause = getattr(error.args[0], "reason", error) if error.args else error
+        raise ValueError(f"cannot be fetched: {str(cause).rpartition(': ')[2]}") from None
     if response.status_code != 200:
         raise ValueError(f"was answered with status {response.status_code}")
     if len(response.content) > FETCH_BYTES:
@@ -310,6 +313,22 @@ def check_key(session: boto3.Session, arn: str, found: Findings) -> None:
         found.faults.append(f"The key {arn} is {key['KeyState']}. Enable it, or nothing that it encrypts can be read.")
     if key.get("KeySpec") != "SYMMETRIC_DEFAULT" or key.get("KeyManager") != "CUSTOMER":
         found.faults.append(f"The key {arn} must be a symmetric key that you manage.")
+        return
+    try:
+        policy = session.client("kms").get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
+    except ClientError as error:
+        found.warnings.append(f"The policy of the key {arn} is not checked: {error}.")
+        return
+    # These use the key on their own; everything else does so in the name of a role or of the principal that deploys.
+    services = {
+        f"logs.{session.region_name}.": "CloudWatch Logs, which then refuses to create the log groups",
+        "events.": "EventBridge, which then cannot announce batches of stream records that Lambda gave up",
+    }
+    for service, what in services.items():
+        if f'"{service}amazonaws.com' not in policy:
+            found.warnings.append(
+                f"The policy of the key {arn} does not name {what}. docs/use/deploy.md has the policy."
+            )
 
 
 def check_certificate(session: boto3.Session, domain: str, arn: str, found: Findings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import unittest
@@ -33,6 +34,9 @@ EC_KEY: dict[str, Any] = jwt.get_algorithm_by_name("ES256").to_jwk(
     ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True
 )
 
+# The policy that docs/use/deploy.md shows.
+KEY_POLICY = json.loads(re.search(r"```json\n(.*?)```", (ROOT / "docs/use/deploy.md").read_text(), re.DOTALL)[1])  # type: ignore[index]
+
 
 class Account(boto3.Session):
     """A session whose clients are botocore's stubs, with these answers: service, operation and answer or error."""
@@ -40,18 +44,18 @@ class Account(boto3.Session):
     def __init__(self, *answers: tuple[str, str, dict | str]) -> None:
         super().__init__(region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test")
         self.stubbed: dict[str, Any] = {}
-        self.stubs: list[Stubber] = []
+        stubs: dict[str, Stubber] = {}
         for service, operation, wanted in answers:
-            client = boto3.Session.client(self, service)
-            stub = Stubber(client)
+            if service not in stubs:
+                self.stubbed[service] = boto3.Session.client(self, service)
+                stubs[service] = Stubber(self.stubbed[service])
+                stubs[service].activate()
+            stub = stubs[service]
             if isinstance(wanted, str):
                 code, _, message = wanted.partition(": ")
                 stub.add_client_error(operation, code, message)
             else:
                 stub.add_response(operation, wanted)
-            stub.activate()
-            self.stubbed[service] = client
-            self.stubs.append(stub)
 
     def client(self, service: str, **_: object) -> Any:
         return self.stubbed[service]
@@ -117,7 +121,7 @@ class Issuers(WithIssuer):
 
     def test_an_issuer_that_does_not_answer_is_a_fault(self) -> None:
         self.assertIsNone(preflight.check_issuer("https://localhost:1", self.found))
-        self.assert_fault("cannot be fetched")
+        self.assert_fault("cannot be fetched: .*Connection refused. Correct JwtIssuer")
 
     def test_an_issuer_without_tls_is_a_fault(self) -> None:
         self.assertIsNone(preflight.check_issuer("http://localhost", self.found))
@@ -289,9 +293,23 @@ class Checks(unittest.TestCase):
             (arn.replace("eu-west-1", "us-east-1"), {"KeyMetadata": good}, "in the stack's region, eu-west-1", 0),
         ):
             found = Findings()
-            preflight.check_key(Account(("kms", "describe_key", answer)), given, found)
+            policy = ("kms", "get_key_policy", {"Policy": json.dumps(KEY_POLICY)})
+            preflight.check_key(Account(("kms", "describe_key", answer), policy), given, found)
             self.assertRegex("\n".join(found.faults), faults)
             self.assertEqual(len(found.warnings), warnings)
+
+    def test_the_policy_of_a_key_must_name_the_services_that_use_it_on_their_own(self) -> None:
+        arn = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
+        good = {"KeyId": "0a1b", "KeyState": "Enabled", "KeySpec": "SYMMETRIC_DEFAULT", "KeyManager": "CUSTOMER"}
+        described = ("kms", "describe_key", {"KeyMetadata": good})
+        default = json.dumps({"Statement": KEY_POLICY["Statement"][:1]})
+        preflight.check_key(Account(described, ("kms", "get_key_policy", {"Policy": default})), arn, self.found)
+        self.assertEqual(
+            [text.split("not name ")[1][:11] for text in self.found.warnings], ["CloudWatch ", "EventBridge"]
+        )
+        self.found = Findings()
+        preflight.check_key(Account(described, ("kms", "get_key_policy", "AccessDenied: no")), arn, self.found)
+        self.assertRegex(self.found.warnings[0], "is not checked")
 
     def test_a_certificate_must_be_issued_for_the_domain(self) -> None:
         arn = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
@@ -316,7 +334,14 @@ class Checks(unittest.TestCase):
         good = {"Stage": "prod", "LogLevel": "debug", "SlowConcurrency": "2", "PayloadRetentionDays": "0"}
         preflight.check_parameters(good, deploy.DECLARED, self.found)
         self.assertEqual(self.found, Findings())
-        bad = {"Stage": "Prod", "LogLevel": "trace", "SlowConcurrency": "1", "Sloth": "1", "EgressAddresses": "nat"}
+        bad = {
+            "Stage": "Prod",
+            "LogLevel": "trace",
+            "SlowConcurrency": "1",
+            "Sloth": "1",
+            "EgressAddresses": "nat",
+            "ApiReservedConcurrency": "-1",
+        }
         preflight.check_parameters(bad, deploy.DECLARED, self.found)
         for fault, part in zip(
             self.found.faults,
@@ -326,6 +351,7 @@ class Checks(unittest.TestCase):
                 "2 to 1000",
                 "no parameter Sloth",
                 "addresses",
+                "at least 0",
             ),
             strict=True,
         ):
@@ -412,6 +438,49 @@ class Deployments(WithIssuer):
             self.assertIn(part, said)
         self.assertEqual(said.count("\n  - "), 4, said)
         self.assertEqual((self.folder / "samconfig.toml").read_text(), before)
+
+    def run_deploy(self, interactive: bool, *answers: tuple[str, str, dict | str]) -> tuple[list[str], list[str]]:
+        """Runs `make deploy`; returns the processors that it built for, and the command that deployed."""
+        built: list[str] = []
+        ran: list[list[str]] = []
+
+        def run(command: list[str], **_: object) -> mock.Mock:
+            ran.append(command)
+            return mock.Mock(returncode=0)
+
+        given = f"JwtIssuer={self.issuer.url} JwtAudience=dynahook AlarmTopicArn={TOPIC} Architecture=x86_64"
+        outputs = [
+            {"OutputKey": name, "OutputValue": "https://a.example"}
+            for name in ("ApiUrl", "FanoutFunction", "StreamFailuresBucketArn")
+        ]
+        (_, _, deployed) = stack(Stage="prod")
+        after = Account(
+            ("cloudformation", "describe_stacks", {"Stacks": [{**deployed["Stacks"][0], "Outputs": outputs}]})
+        )
+        before = Account(identity(), executions(1000, 1000), topic(), *answers)
+        sessions = iter([before, after])
+        with (
+            mock.patch.dict(os.environ, {"STAGE": "prod", "PARAMETERS": given, "TAGS": ""}),
+            mock.patch("deploy.ROOT", self.folder),
+            mock.patch("deploy.session_of", lambda _: next(sessions)),
+            mock.patch("deploy.sam_build", built.append),
+            mock.patch("preflight.check_toolchain"),
+            mock.patch("sys.stdin.isatty", lambda: interactive),
+            mock.patch("subprocess.run", run),
+        ):
+            deploy.deploy()
+        (command,) = ran
+        return built, command
+
+    def test_it_builds_for_the_processor_and_deploys_the_environment(self) -> None:
+        built, command = self.run_deploy(True, no_stack())
+        self.assertEqual(built, ["x86_64"])
+        file = str(self.folder / "samconfig.toml")
+        self.assertEqual(command, ["sam", "deploy", "--config-file", file, "--config-env", "prod"])
+
+    def test_nothing_is_confirmed_where_there_is_no_terminal(self) -> None:
+        _, command = self.run_deploy(False, no_stack())
+        self.assertEqual(command[-1], "--no-confirm-changeset")
 
     def test_without_a_terminal_the_answers_are_parameters(self) -> None:
         settings = deploy.read_settings(self.folder, "default")
