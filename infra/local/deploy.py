@@ -169,10 +169,15 @@ def check(settings: Settings) -> Findings:
     """Runs every check, and finds the region and the URL of the key set."""
     found = Findings()
     session = session_of(settings)
+    elsewhere = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if settings.region and elsewhere and settings.region != elsewhere:
+        found.warnings.append(f"AWS_REGION={elsewhere} is ignored: samconfig.toml has the region {settings.region}.")
     settings.region = session.region_name
     preflight.check_parameters(settings.parameters, DECLARED, found)
     check_tokens(settings, found)
-    if preflight.check_account(session, found) and settings.region:
+    account = preflight.check_account(session, found)
+    if account and settings.region:
+        print(f"  account {account}, region {settings.region}, stack {settings.stack}")
         if existing := preflight.find_stack(session, settings.stack, found):
             settings.deployed = existing.parameters
             preflight.check_stack(settings.stack, existing, settings.parameter("Stage"), found)

@@ -439,6 +439,19 @@ class Deployments(WithIssuer):
         self.assertEqual(said.count("\n  - "), 4, said)
         self.assertEqual((self.folder / "samconfig.toml").read_text(), before)
 
+    def test_a_region_that_is_ignored_is_a_warning(self) -> None:
+        settings = deploy.read_settings(self.folder, "default")
+        settings.region = "eu-west-1"
+        deploy.change(settings, f"JwtIssuer={self.issuer.url} JwtAudience=a AlarmTopicArn={TOPIC}", "")
+        for elsewhere, warnings in (("eu-west-1", 0), ("us-east-1", 1)):
+            account = Account(identity(), executions(1000, 1000), topic(), no_stack())
+            with (
+                mock.patch("deploy.session_of", lambda _, account=account: account),
+                mock.patch("preflight.check_toolchain"),
+                mock.patch.dict(os.environ, {"AWS_REGION": elsewhere}),
+            ):
+                self.assertEqual(len(deploy.check(settings).warnings), warnings)
+
     def run_deploy(self, interactive: bool, *answers: tuple[str, str, dict | str]) -> tuple[list[str], list[str]]:
         """Runs `make deploy`; returns the processors that it built for, and the command that deployed."""
         built: list[str] = []
