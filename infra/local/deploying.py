@@ -64,6 +64,7 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
     said = deploy.next_steps(settings, output)
     expect(f"https://hooks.{STAGE}.example/console" in said and output["FanoutFunction"] in said, True, said)
     look(stack, settings, output)
+    lose_a_queue(stack, settings, output)
 
     again = deploy.read_settings(folder, STAGE)
     deploy.answer(again, lambda question: fail(f"asked again: {question}"))
@@ -76,7 +77,7 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
         expect(f"Stage={STAGE}, which cannot become other" in str(refused), True, refused)
     else:
         fail("another Stage is not refused")
-    print(f"dynahook-{STAGE}: asked, checked, deployed with a key, a domain and a boundary, and deployed again")
+    print(f"dynahook-{STAGE}: asked, checked, deployed with a key and a domain, lost a queue, and deployed again")
 
 
 def given(stack: Stack) -> str:
@@ -122,6 +123,31 @@ def look(stack: Stack, settings: deploy.Settings, output: dict[str, str]) -> Non
     expect([one["ApiId"] for one in mapped], [output["ApiId"]], mapped)
     described = stack.client("cloudformation").describe_stacks(StackName=settings.stack)["Stacks"][0]
     expect({"Key": "team", "Value": "billing"} in described["Tags"], True, described["Tags"])
+
+
+def lose_a_queue(stack: Stack, settings: deploy.Settings, output: dict[str, str]) -> None:
+    """Deletes a queue and creates it again with its name, as in docs/use/runbook.md."""
+    sqs = stack.client("sqs")
+    found = stack.client("cloudformation").describe_stack_resource(
+        StackName=settings.stack, LogicalResourceId="RetriesQueue"
+    )
+    url = found["StackResourceDetail"]["PhysicalResourceId"]
+    of_all = {"QueueUrl": url, "AttributeNames": ["All"]}
+    before = sqs.get_queue_attributes(**of_all)["Attributes"]
+    sqs.delete_queue(QueueUrl=url)
+    redrive = {"deadLetterTargetArn": output["DeadLetterQueueArn"], "maxReceiveCount": 1000}
+    attributes = {
+        "VisibilityTimeout": "360",
+        "MessageRetentionPeriod": "1209600",
+        "MaximumMessageSize": "1048576",
+        "RedrivePolicy": json.dumps(redrive),
+        "KmsMasterKeyId": settings.parameters["KmsKeyArn"],
+    }
+    sqs.create_queue(QueueName=url.rpartition("/")[2], Attributes=attributes)
+    after = sqs.get_queue_attributes(**of_all)["Attributes"]
+    for key in ("QueueArn", "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize", "KmsMasterKeyId"):
+        expect(after[key], before[key], key)
+    expect(json.loads(after["RedrivePolicy"]), json.loads(before["RedrivePolicy"]), "RedrivePolicy")
 
 
 def expect(found: object, wanted: object, about: object) -> None:
