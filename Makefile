@@ -1,12 +1,18 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency upgrade openapi requirements vendor down
+.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency upgrade openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: ## Run everything on this machine, show a delivery, stay up
 	@$(LOCAL) run
+
+deploy: ## Deploy to AWS; asks for what is missing: STAGE=prod PARAMETERS="LogLevel=debug" TAGS="team=billing"
+	@$(LOCAL) deploy
+
+recover: ## Make a stack on AWS again of the data that a deleted one has kept: STAGE=prod
+	@$(LOCAL) recover
 
 change: ## Change a record of the running stack
 	@$(LOCAL) change

@@ -31,7 +31,8 @@ def check_gate() -> None:
 def session(stack: Stack, role: str, name: str) -> dict[str, str]:
     """Returns credentials of a role of the template, by its logical id, as a process finds them in its environment."""
     found = stack.client("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=role)
-    arn = f"arn:aws:iam::000000000000:role/{found['StackResourceDetail']['PhysicalResourceId']}"
+    name_of_role = found["StackResourceDetail"]["PhysicalResourceId"]
+    arn = stack.client("iam").get_role(RoleName=name_of_role)["Role"]["Arn"]
     # The longest that a session may last; the tests are shorter.
     assumed = stack.client("sts").assume_role(RoleArn=arn, RoleSessionName=name, DurationSeconds=12 * 3600)
     return {

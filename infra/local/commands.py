@@ -9,12 +9,14 @@ import arm64
 import bench
 import book
 import demo
+import deploy
 import failures
 import fuzz
 import latency
 import lint
 import pins
 import recording
+import recover
 import shell
 import size
 import smoke
@@ -28,6 +30,8 @@ from sessions import stop_lost
 COMMANDS = {
     "run": demo.run,
     "demo": demo.demo,
+    "deploy": deploy.deploy,
+    "recover": recover.recover,
     "change": demo.change,
     "token": shell.token,
     "logs": shell.logs,

@@ -8,6 +8,7 @@ import time
 
 from botocore.exceptions import ClientError
 from common import ROOT, StackError
+from recover import find_kept, import_kept, only
 from samcli.yamlhelper import yaml_parse
 from stack import Stack
 
@@ -43,9 +44,10 @@ class Trial:
     def __init__(self, stack: Stack) -> None:
         template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
         resources = template["Resources"]
-        self.resources = {name: one for name, one in resources.items() if name in DECIDING or one["Type"] in KEPT}
-        parameters = ("Stage", "DeletionProtection", "Architecture", "LogRetentionDays")
-        self.parameters = {name: template["Parameters"][name] for name in parameters}
+        deciding = {name for name, one in resources.items() if name in DECIDING or one["Type"] in KEPT}
+        self.template = template
+        self.parts = {**only(template, deciding), "Resources": {name: resources[name] for name in deciding}}
+        self.stack = stack
         self.cloudformation = stack.client("cloudformation")
         self.dynamodb = stack.client("dynamodb")
         self.secrets = stack.client("secretsmanager")
@@ -79,7 +81,60 @@ class Trial:
         self.expect(len(self.keys()), 1)
         # AWS would create new tables here. The emulator derives their names and reuses the ones that are left.
         self.expect(self.create(), "CREATE_COMPLETE")
-        print(f"{NAME}: failed, deployed, kept its stage, deleted, and deployed again")
+        self.recover(tables)
+        print(f"{NAME}: failed, deployed, kept its stage, was deleted, recovered, and had a table restored")
+
+    def recover(self, tables: list[str]) -> None:
+        """Deletes the stack and recovers it with its tables, as `make recover` and `make deploy` do."""
+        self.dynamodb.put_item(TableName=tables[0], Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}})
+        self.cloudformation.delete_stack(StackName=NAME)
+        self.expect(self.wait(), "DELETE_COMPLETE")
+        kept = find_kept(self.stack, NAME)
+        self.expect(sorted(identifier for kind, identifier in kept.values() if kind == KEPT[0]), sorted(tables))
+        self.expect([kind for kind, _ in kept.values() if kind == KEPT[1]], [KEPT[1]])
+        # The emulator imports no secrets.
+        of_tables = {name: one for name, one in kept.items() if one[0] == KEPT[0]}
+        import_kept(self.stack, NAME, self.template, {}, of_tables)
+        self.expect(self.wait(), "IMPORT_COMPLETE")
+        self.cloudformation.update_stack(
+            StackName=NAME,
+            TemplateBody=json.dumps(self.parts),
+            Parameters=given({"Stage": STAGE}),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        self.expect(self.wait(), "UPDATE_COMPLETE")
+        self.expect(sorted(self.tables()), sorted(tables))
+        self.expect(self.has_item(tables[0]), True)
+        self.restore(tables[0])
+        self.expect(self.has_item(tables[0]), True)
+        self.expect(self.update(Stage=STAGE, DeletionProtection="false"), "UPDATE_COMPLETE")
+        self.expect(self.is_protected(tables[0]), False)
+
+    def restore(self, table: str) -> None:
+        """Restores a table of the stack under its own name, as in docs/use/runbook.md."""
+        restored = f"{table}-restored"
+        self.dynamodb.restore_table_to_point_in_time(
+            SourceTableName=table, TargetTableName=restored, UseLatestRestorableTime=True
+        )
+        self.dynamodb.get_waiter("table_exists").wait(TableName=restored)
+        backup = self.dynamodb.create_backup(TableName=restored, BackupName="restored")["BackupDetails"]["BackupArn"]
+        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        self.dynamodb.delete_table(TableName=table)
+        self.dynamodb.get_waiter("table_not_exists").wait(TableName=table)
+        self.dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
+        self.dynamodb.get_waiter("table_exists").wait(TableName=table)
+        self.dynamodb.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+        )
+        recovery = {"PointInTimeRecoveryEnabled": True}
+        self.dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
+        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
+        self.dynamodb.delete_table(TableName=restored)
+
+    def has_item(self, table: str) -> bool:
+        """Says whether the table has the item that was written before the stack was deleted."""
+        key = {"pk": {"S": "kept"}, "sk": {"S": "kept"}}
+        return "Item" in self.dynamodb.get_item(TableName=table, Key=key)
 
     def give_up_the_data(self) -> None:
         """Deletes everything, as described in docs/use/deploy.md."""
@@ -93,7 +148,7 @@ class Trial:
 
     def create(self, more: dict | None = None) -> str:
         """Creates the stack; returns its final state."""
-        template = {"Parameters": self.parameters, "Resources": {**self.resources, **(more or {})}}
+        template = {**self.parts, "Resources": {**self.parts["Resources"], **(more or {})}}
         self.cloudformation.create_stack(
             StackName=NAME,
             TemplateBody=json.dumps(template),

@@ -65,6 +65,11 @@ def lint() -> int:
     check_advisories(deny)
     for template in ("template", "source"):
         execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
+    # Exceptions are in the templates' metadata, and those of checkov for all resources in its configuration.
+    templates = ["infra/template.yaml", "infra/source.yaml"]
+    serverless = ["--append-rules", "cfn_lint_serverless.rules", "--", *templates]
+    execute("serverless applications in the templates", [str(LINT / "cfn-lint"), *serverless])
+    execute("security of the templates", [str(LINT / "checkov"), "--config-file", "infra/checkov.yaml"])
     print("\nall checks passed")
     return 0
 

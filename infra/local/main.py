@@ -23,6 +23,8 @@ VENVS = LOCAL / "venv"
 ENVIRONMENTS = {
     "run": ("tools", "emulator"),
     "demo": ("tools", "emulator"),
+    "deploy": ("tools",),
+    "recover": ("tools",),
     "change": ("tools",),
     "token": ("tools",),
     "logs": ("tools",),
@@ -66,7 +68,7 @@ def main() -> int:
     command = sys.argv[1]
     if sys.version_info < (3, 11):  # noqa: UP036
         return fail(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
-    if not sys.platform.startswith("linux"):
+    if command not in ("deploy", "recover") and not sys.platform.startswith("linux"):
         return fail(
             "the local stack needs Linux, because the emulator runs the functions' Linux binaries directly. On macOS "
             "and Windows open this folder in a dev container: .devcontainer/devcontainer.json has all that is needed"

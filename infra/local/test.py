@@ -18,6 +18,7 @@ from common import LOCAL, ROOT, StackError, free_port, step
 from console import check_console
 from contract import check_contract
 from demo import TENANT, first_delivery
+from deploying import check_encryption, check_make_deploy
 from deployment import check_deployment
 from failures import check_replay
 from metrics import check_metrics
@@ -73,6 +74,8 @@ def end_to_end(parts: Parts) -> None:
             parts.run(
                 "a deployment fails cleanly, keeps its stage and its data, and blocks no other", check_deployment, stack
             )
+            parts.run("make deploy asks, checks, deploys, and deploys again", check_make_deploy, stack)
+            parts.run("the API encrypts secrets with the deployment's key", check_encryption, stack)
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("the watch finds a source that is not attached", check_watch, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)

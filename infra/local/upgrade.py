@@ -75,9 +75,9 @@ def template_of(commit: str) -> Path:
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
     step(f"building the version of {commit[:12]}")
-    # Its own build, into the same folder as ours, so that no dependency is compiled twice.
+    # Into a folder of its own: Cargo takes the crates of two copies of a workspace for the same.
     code = "from build import build; print(build('dev'))"
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "PYTHONPATH": str(folder / "infra" / "local")}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "upgrade-from"), "PYTHONPATH": str(folder / "infra" / "local")}
     built = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -233,9 +233,11 @@ class Template(unittest.TestCase):
         "AWS::CloudWatch::InsightRule": {"RuleName"},
         "AWS::Logs::QueryDefinition": {"Name"},
         "AWS::IAM::Policy": {"PolicyName"},
+        "AWS::Lambda::EventInvokeConfig": {"FunctionName"},
         "AWS::Lambda::EventSourceMapping": {"FunctionName"},
         "AWS::Lambda::Permission": {"FunctionName"},
         "AWS::Logs::MetricFilter": {"LogGroupName"},
+        "AWS::Route53::RecordSet": {"Name"},
     }
 
     def test_no_resource_has_a_physical_name(self) -> None:

@@ -77,7 +77,7 @@ impl App {
             deliveries: aws.queue(config.deliveries_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             failures,
-            secrets: aws.secrets(),
+            secrets: aws.secrets().encrypted_with(config.secrets_key_arn),
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,

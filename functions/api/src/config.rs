@@ -36,6 +36,8 @@ pub struct Config {
     pub tenant_rate_limit: NonZeroU32,
     /// `SECRETS_PREFIX` and `INBOUND_SECRETS_PREFIX`: the path prefixes of webhooks' secrets.
     pub secrets_prefixes: SecretsPrefixes,
+    /// `SECRETS_KEY_ARN`: the KMS key of webhooks' secrets; without it, that of Secrets Manager.
+    pub secrets_key_arn: Option<String>,
     /// `EGRESS_ADDRESSES`: the networks that deliveries come from; empty if they are not fixed.
     pub egress_addresses: Vec<Network>,
     /// `FINGERPRINT_KEY_ARN`.
@@ -69,6 +71,7 @@ impl Config {
         let tenant_rate_limit = env.optional("TENANT_RATE_LIMIT").unwrap_or(DEFAULT_TENANT_RATE_LIMIT);
         let outbound = env.required("SECRETS_PREFIX");
         let inbound = env.required("INBOUND_SECRETS_PREFIX");
+        let secrets_key_arn = env.optional("SECRETS_KEY_ARN");
         let egress_addresses = env.list("EGRESS_ADDRESSES");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
@@ -91,6 +94,7 @@ impl Config {
                 retention_days,
                 tenant_rate_limit,
                 secrets_prefixes: SecretsPrefixes { outbound: outbound?, inbound: inbound? },
+                secrets_key_arn,
                 egress_addresses,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,

@@ -13,6 +13,7 @@ from gate import answers, callers, front, policy, services
 from gate.calls import Call, Need, UnknownCall
 from gate.faults import Faults
 from gate.grants import Grants
+from gate.keys import key_needs
 from gate.needs import needs
 from gate.record import Record
 
@@ -69,7 +70,10 @@ class Gate:
         if caller is None:
             caller = callers.Caller(f"unknown key {key}", key, [])
         try:
-            needed = [replace(need, keys={**need.keys, **caller.keys}) for need in needs(call)]
+            actions = needs(call)
+            # A batch or a transaction needs the same key for each of its parts.
+            on_keys = {(one.action, one.resource): one for action in actions for one in key_needs(action, call)}
+            needed = [replace(need, keys={**need.keys, **caller.keys}) for need in (*actions, *on_keys.values())]
         except UnknownCall as unknown:
             return self.refuse(
                 caller, call, Need(call.title, "*"), f"because the gate does not know {unknown}: see needs.py"

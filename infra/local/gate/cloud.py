@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc, secretsmanager
+from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc, secretsmanager, sqs
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -23,12 +23,24 @@ def partition_key(table: str, index: str | None = None) -> str | None:
     return next((key["AttributeName"] for key in schema if key["KeyType"] == "HASH"), None)
 
 
-def table_key(stream: str) -> str | None:
-    """Returns the ARN of the customer-managed key that encrypts a stream's table, if there is one."""
-    table = dynamodb._tables.get_scoped(ACCOUNT, REGION, stream.split("/")[1]) or {}
-    key = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn", "")
-    # The emulator names the AWS-managed key by its alias; it needs no permission.
-    return key if ":key/" in key else None
+def key(resource: str) -> str | None:
+    """Returns the ARN of the customer-managed key that encrypts a table, its index or stream, a queue or a secret, if
+    there is one."""
+    service = resource.split(":")[2]
+    if service == "dynamodb":
+        table = dynamodb._tables.get_scoped(ACCOUNT, REGION, resource.split("/")[1]) or {}
+        found = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn")
+    elif service == "sqs":
+        queues = [queue for _, queue in sqs._queues.items_scoped(ACCOUNT, REGION)]
+        of_all = [queue["attributes"] for queue in queues]
+        found = next((each.get("KmsMasterKeyId") for each in of_all if each["QueueArn"] == resource), None)
+    elif service == "secretsmanager":
+        secrets = [secret for _, secret in secretsmanager._secrets.items_scoped(ACCOUNT, REGION)]
+        found = next((secret.get("KmsKeyId") for secret in secrets if secret["ARN"] == resource), None)
+    else:
+        raise ValueError(f"the gate does not know the key of {resource}")
+    # The emulator names AWS-managed keys by their aliases; they need no permission.
+    return found if found and ":key/" in found else None
 
 
 def secret_arn(secret: str) -> str | None:

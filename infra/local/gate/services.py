@@ -11,6 +11,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 
 from gate import callers, cloud, policy
 from gate.calls import Need
+from gate.keys import key_needs
 
 QUEUE_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 STREAM_ACTIONS = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
@@ -75,10 +76,10 @@ def mapping_needs(mapping: dict) -> list[Need]:
         needs = [Need(action, source) for action in STREAM_ACTIONS]
         # This action supports no resource.
         needs.append(Need("dynamodb:ListStreams", "*"))
-        if key := cloud.table_key(source):
-            needs.append(Need("kms:Decrypt", key, {"kms:viaservice": f"dynamodb.{cloud.REGION}.amazonaws.com"}))
     else:
         raise ValueError(f"the gate does not know the permissions for polling {source}")
+    polling = Need("sqs:ReceiveMessage" if ":sqs:" in source else "dynamodb:GetRecords", source)
+    needs += key_needs(polling)
     destination = ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination", "")
     if ":sqs:" in destination:
         needs.append(Need("sqs:SendMessage", destination))

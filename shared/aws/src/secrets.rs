@@ -32,6 +32,8 @@ const PENDING: &str = "AWSPENDING";
 #[derive(Debug, Clone)]
 pub struct Secrets {
     client: Client,
+    /// The KMS key of the secrets that this creates; without it, that of Secrets Manager.
+    key_arn: Option<String>,
 }
 
 /// A version of the secret at a path.
@@ -56,7 +58,13 @@ pub struct Staged {
 
 impl Secrets {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, key_arn: None }
+    }
+
+    /// Encrypts the secrets that this creates with a KMS key. Existing ones keep theirs.
+    #[must_use]
+    pub fn encrypted_with(self, key_arn: Option<String>) -> Self {
+        Self { key_arn, ..self }
     }
 
     /// Stores the first secret at a path.
@@ -84,6 +92,7 @@ impl Secrets {
     ) -> Result<(), StoreError> {
         let tag = Tag::builder().key("dynahook:tenant").value(tenant.as_str()).build();
         let request = self.client.create_secret().name(path).tags(tag).client_request_token(version);
+        let request = request.set_kms_key_id(self.key_arn.clone());
         request.secret_string(text.expose_secret()).send().await.map_err(|error| {
             let exists = error
                 .as_service_error()

@@ -27,7 +27,7 @@ def faults(statements, mappings=(), function=None, invocations=(), policy=None, 
     with (
         mock.patch("gate.cloud.functions", lambda: [function or FUNCTION]),
         mock.patch("gate.cloud.mappings", lambda: list(mappings)),
-        mock.patch("gate.cloud.table_key", lambda stream: key),
+        mock.patch("gate.cloud.key", lambda resource: key),
         mock.patch("gate.cloud.invocations", lambda: list(invocations)),
         mock.patch("gate.cloud.function_policy", lambda name: policy or {}),
         mock.patch("gate.callers.function", lambda config: caller),
@@ -60,6 +60,14 @@ class Services(unittest.TestCase):
         self.assertEqual(
             faults([*read, {**allow(key, "kms:Decrypt"), "Condition": via}], [mapping(STREAM)], key=key), []
         )
+
+    def test_a_queue_with_a_key_of_its_own_needs_the_key(self):
+        read = [allow(QUEUE, *services.QUEUE_ACTIONS)]
+        key = "arn:aws:kms:us-east-1:000000000000:key/k"
+        self.assertIn(f"kms:Decrypt {key}", faults(read, [mapping(QUEUE)], key=key)[0])
+        via = {"StringEquals": {"kms:ViaService": ["s3.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com"]}}
+        allowed = {**allow(key, "kms:Decrypt"), "Condition": via}
+        self.assertEqual(faults([*read, allowed], [mapping(QUEUE)], key=key), [])
 
     def test_what_failed_needs_a_way_out(self):
         poll = [allow(QUEUE, *services.QUEUE_ACTIONS)]
