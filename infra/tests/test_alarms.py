@@ -40,6 +40,7 @@ PROVOKED: dict[str, tuple[Values, Values]] = {
     "DeliverFaultLastsAlarm": ([1, None, 1, None, 1, None, None, None], [9, 9, None, None, None, None, None, None]),
     "DeliverLoopsAlarm": ([1], [None]),
     "StreamLagAlarm": ([300_001] * 5, [300_001, 300_001, 300_001, 300_001, 1_000]),
+    "TallyLagAlarm": ([3_600_001] * 3, [3_600_001, 3_600_001, 1_000]),
     "LostBatchesAlarm": ([1], [None]),
     "NotArchivedAlarm": ([1, 4, 1, 9, 2], [7, None, 7, 7, 7]),
     "TenantBudgetAlarm": ([1], [None]),
