@@ -42,13 +42,18 @@ pub(crate) async fn breaker(stack: &Stack, webhook: &Value) -> Option<String> {
 
 /// Lets the time come at which a breaker is probed, or looked at; then lets the sweep look.
 pub(crate) async fn time_passes(stack: &Stack, webhook: &Value) {
+    time_passes_until(stack, webhook).await;
+    Function::start(stack, "SweepFunction", &[]).await.invoke(json!({})).await;
+}
+
+/// Lets the time come at which a breaker is probed, or looked at.
+pub(crate) async fn time_passes_until(stack: &Stack, webhook: &Value) {
     let [pk, sk] = key(webhook);
     let update =
         stack.dynamodb.update_item().table_name(stack.output("DeliveriesTable")).key(pk.0, pk.1).key(sk.0, sk.1);
     let update = update.update_expression("SET lane_at = :past, probe_at = :past");
     let past = AttributeValue::N("1000".to_owned());
     update.expression_attribute_values(":past", past).send().await.unwrap();
-    Function::start(stack, "SweepFunction", &[]).await.invoke(json!({})).await;
 }
 
 async fn states(tenant: &Tenant, webhook: &Value) -> Vec<String> {

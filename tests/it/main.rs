@@ -24,6 +24,7 @@ mod inbound;
 mod jobs;
 mod ledger;
 mod loops;
+mod measured;
 mod move_tasks;
 mod notices;
 mod operational;

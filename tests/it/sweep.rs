@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::{Function, Receiver, Stack, Tenant, eventually, now};
 
 /// Writes a row of a delivery to the webhook, for which there is no message.
-async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -> DeliveryId {
+pub(crate) async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, state: State) -> DeliveryId {
     let now = now();
     let event = EventId::derive(now, &[&tenant.name]);
     let delivery = Delivery {

@@ -48,21 +48,36 @@ struct Runtime {
     trace: std::sync::Mutex<String>,
 }
 
+/// Returns the environment of a function: that of the template, the credentials of its role, and the test's own.
+fn full_environment(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> HashMap<String, String> {
+    let mut all = stack.function_environment();
+    if !environment.iter().any(|(name, _)| RESOURCES.iter().any(|resource| name.ends_with(resource))) {
+        all.extend(role(logical_id));
+    }
+    all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    all
+}
+
 impl Function {
     /// Starts the binary of the function with that logical id, such as `DeliverFunction`, with the credentials of its
     /// role. If the test passes its own tables, queues or secrets, which no role allows, it runs with the credentials
     /// of the account.
     pub async fn start(stack: &Stack, logical_id: &str, environment: &[(&str, &str)]) -> Self {
-        let mut all = stack.function_environment();
-        if !environment.iter().any(|(name, _)| RESOURCES.iter().any(|resource| name.ends_with(resource))) {
-            all.extend(role(logical_id));
-        }
-        all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Self::spawn(&binary(logical_id), all).await
+        Self::spawn(&binary(logical_id), full_environment(stack, logical_id, environment)).await
+    }
+
+    /// Starts the binary like [`start`](Self::start), and writes its log into a new file.
+    pub async fn start_logging(stack: &Stack, logical_id: &str, environment: &[(&str, &str)], log: &Path) -> Self {
+        let log = Stdio::from(std::fs::File::create_new(log).unwrap());
+        Self::spawn_logging(&binary(logical_id), full_environment(stack, logical_id, environment), log).await
     }
 
     /// Starts a binary with that environment in addition to the one of this process.
     pub async fn spawn(binary: &Path, environment: HashMap<String, String>) -> Self {
+        Self::spawn_logging(binary, environment, Stdio::null()).await
+    }
+
+    async fn spawn_logging(binary: &Path, environment: HashMap<String, String>, log: Stdio) -> Self {
         let (events, pending) = mpsc::channel(16);
         let (done, responses) = mpsc::channel(16);
         let (asked, mut first) = mpsc::channel(64);
@@ -84,7 +99,7 @@ impl Function {
         let child = Command::new(binary)
             .envs(environment)
             .env("AWS_LAMBDA_RUNTIME_API", address)
-            .stdout(Stdio::null())
+            .stdout(log)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
