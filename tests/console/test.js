@@ -406,6 +406,17 @@ const tests = {
     await changer.context().close();
   },
 
+  async "the overview shows how much arrives, and how fast"() {
+    await until("counted deliveries", async () => (await api("GET", "/statistics")).total.lateness_ms);
+    const page = await signedIn(admin);
+    await visit(page, "overview");
+    await shows(page, "Median time to arrive");
+    for (const label of ["Attempts by hour", "Time from an event to its arrival"]) {
+      await page.locator(`[role="img"][aria-label^="${label}"] canvas`).waitFor();
+    }
+    await page.context().close();
+  },
+
   async "operators see the sources"() {
     const page = await signedIn(operator);
     await link(page, "Sources").click();
