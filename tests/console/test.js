@@ -406,6 +406,17 @@ const tests = {
     await changer.context().close();
   },
 
+  async "the overview shows how much arrives, and how fast"() {
+    await until("counted deliveries", async () => (await api("GET", "/statistics")).total.lateness_ms);
+    const page = await signedIn(admin);
+    await visit(page, "overview");
+    await shows(page, "Median time to arrive");
+    for (const label of ["Attempts by hour", "Time from an event to its arrival"]) {
+      await page.locator(`[role="img"][aria-label^="${label}"] canvas`).waitFor();
+    }
+    await page.context().close();
+  },
+
   async "operators see the sources"() {
     const page = await signedIn(operator);
     await link(page, "Sources").click();
@@ -414,6 +425,26 @@ const tests = {
     await shows(page, "How its items become events");
     await shows(page, "Changes that became no event");
     await shows(page, '"item_id":"console"');
+    // An item in DynamoDB's JSON is a new one, a plain one and the one before it are a change, and one of no tenant fails.
+    await page.getByLabel("Item", { exact: true }).fill("{");
+    await button(page, "Try it").click();
+    await shows(page, "This is not JSON");
+    await page.getByLabel("Item", { exact: true }).fill('{"tenant_id": {"S": "acme"}, "item_id": {"S": "i1"}, "total": {"N": "12345678901234567890"}}');
+    await button(page, "Try it").click();
+    const becomes = (title) => page.locator(".note", { has: page.getByText(title, { exact: true }) });
+    await becomes("When it is created").getByText("item.created").waitFor();
+    await becomes("When it is created").getByText('"total": 12345678901234567890').waitFor();
+    await becomes("When it is removed").getByText("item.deleted").waitFor();
+    assert.equal(await becomes("When it changes").count(), 0);
+    await page.getByLabel("Item", { exact: true }).fill('{"tenant_id": "acme", "item_id": "i1", "total": 2}');
+    await page.getByLabel("Before the change").fill('{"tenant_id": "acme", "item_id": "i1", "total": 1}');
+    await button(page, "Try it").click();
+    await becomes("When it changes").getByText("item.updated").waitFor();
+    await becomes("When it changes").locator(".tag", { hasText: "total" }).waitFor();
+    await page.getByLabel("Item", { exact: true }).fill('{"tenant_id": "no tenant", "item_id": "i1"}');
+    await page.getByLabel("Before the change").fill("");
+    await button(page, "Try it").click();
+    await becomes("When it is created").getByText("The change fails").waitFor();
     await button(page, "Send again").click();
     await shows(page, "sent again. Those that fail again come back");
     await page.context().close();
@@ -459,6 +490,7 @@ const tests = {
       "event-type": "event-types/order.created",
       tenants: "tenants",
       sources: "sources",
+      source: `sources/${settings.table}`,
       missing: "nothing/of/this/name",
     };
     const found = [];

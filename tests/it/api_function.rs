@@ -144,6 +144,8 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
         ),
         // The webhook; its lanes of parked, waiting and dead deliveries; its partitions.
         (Method::GET, path("/statistics"), json!({}), &[&["BatchGetItem"][..], &["Query"; 4 + 4 + 4 + 8]].concat()),
+        // The tenant's webhooks with their statistics, and the hours of its percentiles, at the same time.
+        (Method::GET, "/statistics".to_owned(), json!({}), &["Query", "Query", "BatchGetItem"]),
         // The tenant's webhooks, and the partitions of each of the two.
         (Method::GET, "/deliveries".to_owned(), json!({}), &["Query"; 1 + 2 * 8]),
         // The tenant's webhooks, the replays, the rows, and the event.

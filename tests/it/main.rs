@@ -36,6 +36,7 @@ mod secrets;
 mod signatures;
 mod slices;
 mod source_failures;
+mod statistics;
 mod sweep;
 mod tally;
 mod tenancy;

@@ -13,15 +13,18 @@ use crate::crash::first_message;
 const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 
 /// Returns the record of a delivery that arrived, as the stream shows the row that deliver writes.
-fn arrived(webhook: WebhookId, number: u64, stream: &str) -> Value {
+fn arrived(tenant: &tests::Tenant, webhook: WebhookId, number: u64, stream: &str) -> Value {
     let at = tests::now() - Duration::from_mins(1) + Duration::from_millis(number);
-    let delivery = DeliveryId::first(EventId::derive(at, &[&number.to_string()]), webhook);
+    let event = EventId::derive(at - Duration::from_millis(1000), &[&number.to_string()]);
+    let delivery = DeliveryId::first(event, webhook);
     json!({
         "eventID": number.to_string(), "eventName": "INSERT", "eventSource": "aws:dynamodb",
         "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:000000000000:table/deliveries/stream/{stream}"),
         "dynamodb": {"SequenceNumber": format!("1117{number:017}"), "StreamViewType": "NEW_IMAGE", "NewImage": {
-            "delivery": {"S": delivery.to_string()}, "webhook": {"S": webhook.to_string()}, "tally": {"S": "later"},
-            "attempts": {"L": [{"M": {"at": {"S": at.to_string()}, "outcome": {"M": {"duration_ms": {"N": "10"}}}}}]},
+            "delivery": {"S": delivery.to_string()}, "event": {"S": event.to_string()}, "tally": {"S": "later"},
+            "webhook": {"S": webhook.to_string()}, "tenant": {"S": tenant.name}, "delivery_state": {"S": "delivered"},
+            "attempts": {"L": [{"M": {"at": {"S": at.to_string()}, "outcome": {"M": {
+                "verdict": {"S": "accepted"}, "status": {"N": "204"}, "duration_ms": {"N": "10"}}}}}]},
         }},
     })
 }
@@ -65,7 +68,7 @@ async fn each_arrival_is_counted_once_however_often_it_comes() {
     let webhook = tenant.webhook("https://receiver.example/", json!({})).await;
     let id: WebhookId = webhook["id"].as_str().unwrap().parse().unwrap();
     let mut tally = Function::start(&stack, "TallyFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
-    let records: Vec<Value> = (1..=40).map(|number| arrived(id, number, "2026")).collect();
+    let records: Vec<Value> = (1..=40).map(|number| arrived(&tenant, id, number, "2026")).collect();
     let batch = |range: std::ops::Range<usize>| json!({"Records": records[range]});
 
     // The answer of the first count is lost: the SDK or Lambda sends it again.
@@ -77,13 +80,16 @@ async fn each_arrival_is_counted_once_however_often_it_comes() {
     }
     assert_eq!(read(&tenant, &webhook).await["total_calls"], 40);
 
-    // What is usual takes one call, and what is known is not written again.
+    // What is usual takes one call for the webhook and one for its tenant, and what is known is not written again.
     let _ = proxy.calls();
-    assert_eq!(tally.invoke(json!({"Records": [arrived(id, 41, "2026")]})).await, DONE());
-    assert_eq!(proxy.calls(), ["UpdateItem"]);
+    let usual = json!({"Records": [arrived(&tenant, id, 41, "2026")]});
+    assert_eq!(tally.invoke(usual.clone()).await, DONE());
+    assert_eq!(proxy.calls(), ["UpdateItem", "UpdateItem"]);
+    assert_eq!(tally.invoke(usual).await, DONE());
+    assert_eq!(proxy.calls(), ["UpdateItem"], "its answer shows that it is known");
 
     // The table was restored: its new stream starts below.
-    let restored = json!({"Records": [arrived(id, 3, "2027"), arrived(id, 4, "2027")]});
+    let restored = json!({"Records": [arrived(&tenant, id, 3, "2027"), arrived(&tenant, id, 4, "2027")]});
     for _ in 0..2 {
         assert_eq!(tally.invoke(restored.clone()).await, DONE());
     }
@@ -100,9 +106,9 @@ async fn a_batch_that_was_not_counted_comes_again() {
     let webhook = tenant.webhook("https://receiver.example/", json!({})).await;
     let id: WebhookId = webhook["id"].as_str().unwrap().parse().unwrap();
     let mut tally = Function::start(&stack, "TallyFunction", &[("AWS_ENDPOINT_URL", &proxy.url)]).await;
-    let mut unreadable = arrived(id, 2, "2026");
+    let mut unreadable = arrived(&tenant, id, 2, "2026");
     unreadable["dynamodb"]["NewImage"]["webhook"] = json!({"S": "?"});
-    let records = json!({"Records": [arrived(id, 1, "2026"), unreadable, arrived(id, 3, "2026")]});
+    let records = json!({"Records": [arrived(&tenant, id, 1, "2026"), unreadable, arrived(&tenant, id, 3, "2026")]});
     proxy.cut("UpdateItem", Cut::Throttle);
     let failed = tally.invoke(records.clone()).await;
     assert_eq!(failed, json!({"batchItemFailures": [{"itemIdentifier": "111700000000000000001"}]}));

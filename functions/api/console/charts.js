@@ -118,6 +118,17 @@ export const Attempts = ({ hours }) => {
   return html`<${Plot} series=${series} data=${data} format=${count} label=${T.chart.attempts(count(all.calls), count(all.errors))} />`;
 };
 
+// How long deliveries took to arrive, with retries.
+export const Latencies = ({ hours }) => {
+  const lateness = (name) => hours.map((hour) => hour.lateness_ms?.[name] ?? null);
+  const data = [hours.map((hour) => Date.parse(hour.hour) / 1000), lateness("p50"), lateness("p99")];
+  const series = [
+    { name: T.chart.p50, mark: "--accent", bars: false },
+    { name: T.chart.p99, mark: "--warn-mark", bars: false },
+  ];
+  return html`<${Plot} series=${series} data=${data} format=${milliseconds} label=${T.chart.latencies} />`;
+};
+
 export const Durations = ({ hours }) => {
   const data = [hours.map((hour) => Date.parse(hour.hour) / 1000), hours.map((hour) => hour.mean_duration_ms)];
   const series = [{ name: T.chart.duration, mark: "--accent", bars: false }];

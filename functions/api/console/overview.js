@@ -2,7 +2,8 @@
 
 import { html } from "./vendor/vendor.js";
 import { get, query, useLoad } from "./api.js";
-import { bytes, count, short } from "./format.js";
+import { Attempts, hoursOf, Latencies } from "./charts.js";
+import { bytes, count, milliseconds, percent, short } from "./format.js";
 import { stateOf } from "./health.js";
 import { LetterTable } from "./letters.js";
 import { Badge, Bones, Card, Empty, Head, Icon, Loaded, Time } from "./parts.js";
@@ -56,6 +57,33 @@ const Budgets = ({ usage }) => html`<div class="stack">
   })}
 </div>`;
 
+const HintTile = ({ label, value, tone = "", hint }) => html`<div class="card tile">
+  <div class="label">${label}</div>
+  <div class=${`value ${tone}`}>${value}</div>
+  <div class="small soft">${hint}</div>
+</div>`;
+
+// What the webhooks did together.
+const Last48 = () => {
+  const state = useLoad(() => get("/statistics"), [], 15_000);
+  return html`<${Loaded} state=${state} lines=${5}>
+    ${({ total, groups }) => {
+      if (!total.calls) return html`<div class="card"><${Empty} title=${T.overview.noAttempts}><p>${T.overview.noAttemptsHelp}</p><//></div>`;
+      const hours = hoursOf({ hours: groups.map((group) => ({ ...group, hour: group.start })) });
+      return html`<div class="grid" role="group" aria-label=${T.overview.last}>
+          <${HintTile} label=${T.overview.attempts} value=${short(total.calls)} hint=${T.overview.attemptsHint(short(total.errors))} />
+          <${HintTile} label=${T.overview.rate} value=${percent(total.delivered, total.calls)} tone=${total.errors / total.calls > 0.05 ? "bad" : ""} hint=${T.overview.rateHint} />
+          <${HintTile} label=${T.overview.p50} value=${milliseconds(total.lateness_ms?.p50)} hint=${T.overview.withRetries} />
+          <${HintTile} label=${T.overview.p99} value=${milliseconds(total.lateness_ms?.p99)} hint=${T.overview.withRetries} />
+        </div>
+        <div class="halves">
+          <${Card} title=${T.overview.attempts} hint=${T.webhook.byHour}><${Attempts} hours=${hours} /><//>
+          <${Card} title=${T.overview.latency} hint=${T.overview.latencyHint}><${Latencies} hours=${hours} /><//>
+        </div>`;
+    }}
+  <//>`;
+};
+
 const Troubled = ({ webhooks }) => {
   const troubled = webhooks.filter((webhook) => ["failing", "paused"].includes(stateOf(webhook).key)).sort((one, other) => other.consecutive_failures - one.consecutive_failures);
   if (!troubled.length) return html`<${Empty} title=${T.overview.fine}><p>${T.overview.fineHelp}</p><//>`;
@@ -99,6 +127,7 @@ export const OverviewPage = () => {
             <${LinkTile} label=${T.letters.title} value=${dead} tone=${letters.data?.data.length ? "bad" : ""} hint=${T.overview.deadHint} href="#/dead-letters" />
             <${LinkTile} label=${T.overview.jobs} value=${jobs.data ? count(jobs.data.data.length) : "…"} hint=${T.overview.jobsHint} href="#/jobs" />
           </div>
+          <${Last48} />
           <${Card} title=${T.overview.trouble} bare=${true}><${Troubled} webhooks=${list} /><//>
           ${letters.data?.data.length > 0 &&
           html`<${Card} title=${T.overview.lastDead} bare=${true} end=${html`<a class="button small-button" href="#/dead-letters">${T.webhook.seeAll}</a>`}>

@@ -2,9 +2,9 @@
 
 import { html, useEffect, useState } from "./vendor/vendor.js";
 import { call, get, once, query, useLoad, usePages } from "./api.js";
-import { writeJson } from "./exact.js";
+import { parseJson, writeJson } from "./exact.js";
 import { count } from "./format.js";
-import { Badge, Button, Card, Code, Empty, Facts, Failure, Head, Loaded, More, Tags, Time, toast } from "./parts.js";
+import { Badge, Button, Card, Code, Empty, Facts, Failure, Field, Head, Loaded, More, Note, Tags, Time, toast } from "./parts.js";
 import { T } from "./texts.js";
 
 const path = (table) => `/sources/${encodeURIComponent(table)}`;
@@ -114,11 +114,83 @@ const Failures = ({ table }) => {
   <//>`;
 };
 
+// What a change of the sample item becomes.
+const Becomes = ({ title, outcome }) => html`<${Note} tone=${outcome.events.length ? "good" : outcome.fails ? "bad" : ""} title=${title}>
+  ${outcome.reason && html`<span>${outcome.fails ? T.sources.try.fails(outcome.reason) : T.sources.try.none(outcome.reason)}</span>`}
+  ${outcome.events.map(
+    (event) => html`<div class="stack tight">
+      <${Facts}
+        items=${[
+          [T.sources.try.type, html`<code>${event.event_type}</code>`],
+          [T.sources.tenant, html`<code>${event.tenant}</code>`],
+          [T.form.fields.app_id, event.app && html`<code>${event.app}</code>`],
+          [T.sources.path, html`<code>${event.entity_path}</code>`],
+          [T.sources.try.changed, event.update_mask && html`<${Tags} items=${event.update_mask} most=${30} />`],
+        ]}
+      />
+      <${Code} text=${writeJson(event.properties, 2)} label=${T.sources.try.properties} />
+    </div>`,
+  )}
+<//>`;
+
+// An item on which the mapping is tried. Nothing is stored or sent.
+const TryItem = ({ table }) => {
+  const [texts, setTexts] = useState({ item: "", previous: "" });
+  const [faults, setFaults] = useState({});
+  const [result, setResult] = useState(null);
+  const area = (name, rows) => (control) => html`<textarea
+    ...${control}
+    class="mono"
+    rows=${rows}
+    spellcheck=${false}
+    placeholder=${name === "item" ? '{"tenant_id": {"S": "acme"}, "order_id": {"S": "o1"}}' : ""}
+    value=${texts[name]}
+    onInput=${(event) => setTexts({ ...texts, [name]: event.target.value })}
+  ></textarea>`;
+  const run = async () => {
+    const [sample, found] = [{}, {}];
+    for (const name of ["item", "previous"]) {
+      if (name === "previous" && !texts.previous.trim()) continue;
+      try {
+        sample[name] = parseJson(texts[name]);
+      } catch (error) {
+        found[name] = T.form.notJson(error.message);
+      }
+    }
+    setFaults(found);
+    setResult(null);
+    if (Object.keys(found).length) return;
+    try {
+      setResult((await call("POST", `${path(table)}/preview`, { items: [sample] })).data[0]);
+    } catch (error) {
+      if (!error.errors?.length) throw error;
+      setFaults(Object.fromEntries(error.errors.map(({ pointer, detail }) => [pointer.endsWith("/previous") ? "previous" : "item", detail])));
+    }
+  };
+  return html`<${Card} title=${T.sources.try.title} hint=${T.sources.try.hint}>
+    <div class="halves">
+      <div class="stack">
+        <${Field} label=${T.sources.try.item} hint=${T.sources.try.itemHint} fault=${faults.item}>${area("item", 8)}<//>
+        <${Field} label=${T.sources.try.previous} hint=${T.sources.try.previousHint} fault=${faults.previous}>${area("previous", 4)}<//>
+        <div><${Button} kind="primary" onClick=${run}>${T.sources.try.run}<//></div>
+      </div>
+      <div class="stack" aria-live="polite">
+        ${result
+          ? html`<${Becomes} title=${T.sources.try.created} outcome=${result.created} />
+              ${result.updated && html`<${Becomes} title=${T.sources.try.updated} outcome=${result.updated} />`}
+              <${Becomes} title=${T.sources.try.deleted} outcome=${result.deleted} />`
+          : html`<${Note} title=${T.sources.try.nothing}><span class="soft">${T.sources.try.nothingHelp}</span><//>`}
+      </div>
+    </div>
+  <//>`;
+};
+
 export const SourcePage = ({ table }) => {
   const state = useLoad(() => get(path(table)), [table]);
   return html`<${Loaded} state=${state} lines=${6}>
     ${(source) => html`<${Head} title=${source.table} crumbs=${[[T.sources.title, "#/sources"]]} sub=${T.sources.mapping} />
       <${Failures} table=${table} />
+      <${TryItem} table=${table} />
       ${source.entities.map((mapping) => html`<${Mapping} mapping=${mapping} />`)}
       <${Card} title=${T.sources.json}><${Code} text=${writeJson(source, 2)} label=${T.sources.json} /><//>`}
   <//>`;

@@ -212,9 +212,10 @@ fn writes(method: &Method, route: &str) -> bool {
     method != Method::GET && method != Method::HEAD && !READ_ONLY_POSTS.contains(&route)
 }
 
-/// Returns as how many requests a request counts. A list of all deliveries reads eight partitions of each webhook.
+/// Returns as how many requests a request counts. A list of all deliveries reads eight partitions of each webhook, and
+/// the statistics of all webhooks read up to a thousand items.
 fn cost(method: &Method, route: &str) -> NonZeroU32 {
-    let is_wide = method == Method::GET && route == "/deliveries";
+    let is_wide = method == Method::GET && matches!(route, "/deliveries" | "/statistics");
     NonZeroU32::new(if is_wide { 10 } else { 1 }).unwrap_or(NonZeroU32::MIN)
 }
 

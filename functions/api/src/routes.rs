@@ -19,6 +19,7 @@ use crate::{App, access, console, help, idempotency, security};
 
 pub mod across_tenants;
 pub mod all_deliveries;
+pub mod all_statistics;
 pub mod api_keys;
 pub mod dead_letters;
 pub mod deliveries;
@@ -65,6 +66,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event_types::list))
         .routes(routes!(event_types::get, event_types::put, event_types::delete))
         .routes(routes!(statistics::statistics))
+        .routes(routes!(all_statistics::of_all))
         .routes(routes!(all_deliveries::find))
         .routes(routes!(calls::calls))
         .routes(routes!(deliveries::list))

@@ -35,7 +35,7 @@ pub mod jobs;
 mod list;
 mod webhooks;
 
-pub use arrived::arrival;
+pub use arrived::{Arrived, arrived};
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
 pub use counts::StateCounts;

@@ -19,6 +19,7 @@ use crate::{StoreError, batch};
 mod api_keys;
 mod event_types;
 mod idempotency;
+mod latency;
 mod portal_links;
 mod rates;
 mod signing_keys;

@@ -19,6 +19,7 @@ pub mod explain;
 mod headers;
 pub mod hours;
 mod keys;
+pub mod latency;
 pub mod limits;
 pub mod notice;
 pub mod ordering;

@@ -97,6 +97,25 @@ impl Registry {
         Ok(owners)
     }
 
+    /// Lists the tenant's webhooks that match `wanted` with their statistics, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn records(
+        &self,
+        tenant: &TenantId,
+        wanted: impl Fn(&Webhook) -> bool,
+    ) -> Result<Vec<WebhookRecord>, StoreError> {
+        let (webhooks, _) = self.some_webhooks(tenant, None, usize::MAX, wanted).await?;
+        let mut statistics = self.statistics(webhooks.iter().map(|webhook| webhook.id)).await?;
+        let record = |webhook: Webhook| {
+            let statistics = statistics.remove(&webhook.id).unwrap_or_default();
+            WebhookRecord { webhook, statistics, breaker: None }
+        };
+        Ok(webhooks.into_iter().map(record).collect())
+    }
+
     /// Returns the table and the key of a webhook, for a batched read together with other tables.
     pub(crate) fn webhook_key(&self, tenant: &TenantId, id: WebhookId) -> (String, Item) {
         (self.table.clone(), key(&tenant_pk(tenant), &webhook_sk(id)))

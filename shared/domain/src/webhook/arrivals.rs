@@ -62,6 +62,14 @@ pub struct Arrival {
     pub duration_ms: u64,
 }
 
+impl Arrival {
+    /// Returns whether the stream was not counted as far as this arrival.
+    #[must_use]
+    pub fn is_after(&self, counted: &Counted) -> bool {
+        counted.get(&self.partition).is_none_or(|to| self.position > *to)
+    }
+}
+
 /// How far a stream was counted for a webhook, by partition.
 pub type Counted = BTreeMap<u8, Position>;
 
@@ -82,7 +90,7 @@ impl Arrivals {
     /// Adds up the arrivals that are not counted yet. `None` if all are.
     #[must_use]
     pub fn uncounted(arrivals: &[Arrival], counted: &Counted) -> Option<Self> {
-        let is_new = |arrival: &&Arrival| counted.get(&arrival.partition).is_none_or(|to| arrival.position > *to);
+        let is_new = |arrival: &&Arrival| arrival.is_after(counted);
         let mut new = arrivals.iter().filter(is_new).peekable();
         let first = new.peek()?;
         let mut sum = Self { sums: Sums::default(), last_at: first.at, from: Counted::new(), to: Counted::new() };

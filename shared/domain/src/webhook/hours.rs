@@ -11,7 +11,7 @@ pub const HOURS: u8 = 48;
 const RING: i64 = HOURS as i64;
 
 /// An hour in UTC, counted from the start of 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(i64);
 
 impl Hour {
@@ -45,7 +45,9 @@ impl Hour {
         usize::try_from(self.0.rem_euclid(RING)).unwrap_or_default()
     }
 
-    fn before(self, hours: i64) -> Self {
+    /// Returns the hour that many hours earlier.
+    #[must_use]
+    pub fn before(self, hours: i64) -> Self {
         Self(self.0.saturating_sub(hours))
     }
 
@@ -67,6 +69,16 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Returns the sums of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            errors: self.errors.saturating_add(other.errors),
+            duration_ms: self.duration_ms.saturating_add(other.duration_ms),
+        }
+    }
+
     /// Returns the mean duration of an attempt, in milliseconds, if there was one.
     #[must_use]
     pub fn mean_duration_ms(&self) -> Option<u64> {

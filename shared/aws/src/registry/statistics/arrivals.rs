@@ -58,7 +58,8 @@ impl Before {
 
 impl Registry {
     /// Adds arrivals to the statistics of their webhook, each of them once however often it comes. `stream` identifies
-    /// the stream of their positions.
+    /// the stream of their positions. Returns how far the stream had been counted before: arrivals up to there are not
+    /// new.
     ///
     /// Takes one call, except for the first count of an hour, which takes two.
     ///
@@ -70,8 +71,8 @@ impl Registry {
         webhook: WebhookId,
         stream: &str,
         arrivals: &[Arrival],
-    ) -> Result<(), StoreError> {
-        let Some(mut sum) = Arrivals::uncounted(arrivals, &Counted::new()) else { return Ok(()) };
+    ) -> Result<Counted, StoreError> {
+        let Some(mut sum) = Arrivals::uncounted(arrivals, &Counted::new()) else { return Ok(Counted::new()) };
         let mut before = Before::usual(&sum);
         for _ in 0..ROUNDS {
             let update = self
@@ -81,14 +82,14 @@ impl Registry {
                 .set_key(Some(self.statistics_key(webhook).1))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let update = Counting::of_arrivals(&sum, &before, stream).into_update(update);
-            let Err(error) = update.send().await else { return Ok(()) };
+            let Err(error) = update.send().await else { return Ok(before.counted) };
             let Some(UpdateItemError::ConditionalCheckFailedException(found)) = error.as_service_error() else {
                 return Err(StoreError::unavailable(&error));
             };
             before = Before::of(found.item().unwrap_or(&Item::new()), stream);
             match Arrivals::uncounted(arrivals, &before.counted) {
                 Some(rest) => sum = rest,
-                None => return Ok(()),
+                None => return Ok(before.counted),
             }
         }
         Err(StoreError::Conflict { key: statistics_pk(webhook) })
