@@ -17,14 +17,14 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Polls until `ask` returns a value, for at most 30 seconds.
+/// Polls until `ask` returns a value, for at most a minute: the simulations may use the same processors.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < end, "waited 30 s for {what}");
+        assert!(Instant::now() < end, "waited a minute for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
