@@ -29,7 +29,7 @@ TENANT = "acme"
 
 # What is under way: deliveries that arrived, that are retried, that wait behind a breaker, that a person paused, and
 # that wait behind an earlier one of their entity.
-POLICY = {"maxAttempts": 45, "backoff": "fixed", "scheduleSeconds": [20], "timeoutMs": 5000}
+POLICY = {"maxAttempts": 25, "backoff": "fixed", "scheduleSeconds": [20], "timeoutMs": 5000}
 WEBHOOKS: dict[str, dict] = {
     "arrived": {},
     "retried": {"retry_policy": POLICY},
@@ -55,7 +55,7 @@ def upgrade() -> int:
     old = template_of(commit)
     new = build("dev")
     trial = Trial(commit[:12])
-    with Stack("upgrade", free_port(), "dev", old) as stack:
+    with Stack("upgrade", free_port(), template=old) as stack:
         try:
             trial.prepare(stack)
             trial.move(stack, "the update", new)
