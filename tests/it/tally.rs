@@ -15,7 +15,7 @@ const DONE: fn() -> Value = || json!({"batchItemFailures": []});
 /// Returns the record of a delivery that arrived, as the stream shows the row that deliver writes.
 fn arrived(tenant: &tests::Tenant, webhook: WebhookId, number: u64, stream: &str) -> Value {
     let at = tests::now() - Duration::from_mins(1) + Duration::from_millis(number);
-    let event = EventId::derive(at - Duration::from_millis(1000), &[&number.to_string()]);
+    let event = EventId::derive(at - Duration::from_secs(1), &[&number.to_string()]);
     let delivery = DeliveryId::first(event, webhook);
     json!({
         "eventID": number.to_string(), "eventName": "INSERT", "eventSource": "aws:dynamodb",
