@@ -417,6 +417,70 @@ const tests = {
     await page.context().close();
   },
 
+  async "signatures, an authorization, tags and the automatic pause are set in the form, and no secret is shown again"() {
+    const page = await signedIn(admin);
+    await visit(page, "webhooks/new");
+    await page.getByLabel("URL", { exact: true }).fill(`${hook}/signed`);
+    await page.getByLabel("Name", { exact: true }).fill("Signed twice");
+    await page.getByLabel("Tags", { exact: true }).fill("erp, team sales");
+    await page.getByRole("heading", { name: "How it signs" }).click();
+    await button(page, "Add a signature").click();
+    await page.getByLabel("Scheme of signature 1").selectOption("hmac-sha256");
+    await page.getByLabel("Header of signature 1").fill("no header");
+    await page.locator(".fault").first().waitFor();
+    await page.getByLabel("Header of signature 1").fill("X-Acme-Signature");
+    await page.locator(".fault").waitFor({ state: "detached" });
+    await page.getByLabel("Encoding of signature 1").selectOption("base64");
+    await shows(page, "X-Acme-Signature");
+    await page.getByLabel("Authorization", { exact: true }).selectOption("oauth2");
+    await page.getByLabel("Token URL", { exact: true }).fill("ftp://login.example.com");
+    await page.getByLabel("Client id").fill("dynahook");
+    await page.getByLabel("Client secret", { exact: true }).fill("client secret 1");
+    await page.locator(".field", { has: page.getByLabel("Token URL", { exact: true }) }).locator(".fault").waitFor();
+    await page.getByLabel("Token URL", { exact: true }).fill("https://login.example.com/token");
+    await page.locator(".field", { has: page.getByLabel("Token URL", { exact: true }) }).locator(".fault").waitFor({ state: "detached" });
+    await page.getByLabel("The client secret is sent").selectOption("body");
+    await page.getByRole("heading", { name: "How it delivers" }).click();
+    await page.getByLabel("Pause after failures in a row").fill("0");
+    await shows(page, "must be 1 to 10000");
+    await page.getByLabel("Pause after failures in a row").fill("20");
+    await page.getByLabel("Over at least, in hours").fill("1.5");
+    await button(page, "Create the webhook").click();
+    await button(page, "I have copied it").click();
+    const id = await idOf("Signed twice");
+    const created = await api("GET", `/webhooks/${id}`);
+    assert.deepEqual(created.tags, ["erp", "team sales"]);
+    assert.deepEqual(created.auto_pause, { failures: 20, after_seconds: 5400 });
+    assert.deepEqual(created.further_signatures, [{ scheme: "hmac-sha256", header: "X-Acme-Signature", encoding: "base64" }]);
+    const shown = await api("GET", `/webhooks/${id}/authorization`);
+    assert.deepEqual([shown.type, shown.token_url, shown.client_id, shown.client_authentication], ["oauth2", "https://login.example.com/token", "dynahook", "body"]);
+
+    // A change of something else keeps them, and neither page shows the secret.
+    await visit(page, `webhooks/${id}/edit`);
+    await page.getByLabel("Tags", { exact: true }).fill('{"team": "sales"}');
+    assert.equal(await page.getByLabel("Client secret", { exact: true }).count(), 0);
+    assert.ok(!(await page.content()).includes("client secret 1"));
+    await button(page, "Save the changes").click();
+    await page.getByRole("heading", { level: 1, name: "Signed twice", exact: true }).waitFor();
+    await visit(page, `webhooks/${id}/settings`);
+    await shows(page, "OAuth 2 client credentials");
+    assert.ok(!(await page.content()).includes("client secret 1"));
+    const kept = await api("GET", `/webhooks/${id}`);
+    assert.deepEqual([kept.tags, kept.further_signatures, kept.authorization?.fingerprint], [{ team: "sales" }, created.further_signatures, created.authorization?.fingerprint]);
+
+    await visit(page, `webhooks/${id}/edit`);
+    await page.getByLabel("Authorization", { exact: true }).selectOption("none");
+    await button(page, "Remove signature 1").click();
+    await page.getByLabel("Tags", { exact: true }).fill("");
+    await page.getByLabel("Pause after failures in a row").fill("");
+    await button(page, "Save the changes").click();
+    await page.getByRole("heading", { level: 1, name: "Signed twice", exact: true }).waitFor();
+    const removed = await api("GET", `/webhooks/${id}`);
+    assert.deepEqual([removed.tags, removed.further_signatures, removed.authorization], [[], [], null]);
+    assert.deepEqual(removed.auto_pause, { failures: 50, after_seconds: 5400 });
+    await page.context().close();
+  },
+
   async "operators see the sources"() {
     const page = await signedIn(operator);
     await link(page, "Sources").click();

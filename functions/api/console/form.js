@@ -8,12 +8,12 @@ import { parseJson, writeJson } from "./exact.js";
 import { FilterField } from "./filter.js";
 import { Button, Card, Failure, Field, Fold, Head, Icon, Loaded, Note, toast } from "./parts.js";
 import { RetryTimeline } from "./retries.js";
+import { Authorization, authorizationOf, DEFAULTS_OF_SIGNING, FurtherField, furtherOf, SCHEMES } from "./signing.js";
 import { T } from "./texts.js";
 import { Preview } from "./try.js";
 import { TypesField } from "./types.js";
 
 const FORMATS = ["change", "standard", "cloudevents", "superoffice", "slack", "teams", "template"];
-const SCHEMES = ["standard-webhooks", "standard-webhooks-ed25519", "hmac-sha256", "github", "stripe", "superoffice", "shopify"];
 
 const DEFAULTS_OF_FORM = {
   name: "",
@@ -32,15 +32,14 @@ const DEFAULTS_OF_FORM = {
   properties: "",
   signature_scheme: "standard-webhooks",
   secret: "",
-  authorization: "keep",
-  token: "",
-  username: "",
-  password: "",
+  ...DEFAULTS_OF_SIGNING,
   retry_policy: { maxAttempts: 10, backoff: "exponential", timeoutMs: 15_000 },
   success_statuses: "",
   rate_limit: "",
   max_concurrency: "",
   ordering: "none",
+  auto_pause: { failures: 50, after_seconds: 432_000 },
+  tags: "",
 };
 
 const words = (text) => text.split(/[\s,]+/).filter(Boolean);
@@ -63,6 +62,9 @@ const asForm = (webhook) => ({
   success_statuses: webhook.success_statuses.join(", "),
   rate_limit: webhook.rate_limit ?? "",
   max_concurrency: webhook.max_concurrency ?? "",
+  further_signatures: webhook.further_signatures.map((one) => ({ ...one, header: one.header ?? "" })),
+  auto_pause: webhook.auto_pause,
+  tags: tagsOf(webhook.tags),
 });
 
 // Returns the form as a request, and the faults that the page finds by itself, by their pointers.
@@ -101,10 +103,12 @@ const asRequest = (form) => {
     rate_limit: number("rate_limit"),
     max_concurrency: number("max_concurrency"),
     ordering: form.ordering,
+    further_signatures: furtherOf(form),
+    auto_pause: Object.fromEntries(Object.entries(form.auto_pause).filter(([, value]) => value !== null)),
+    tags: form.tags.trim().startsWith("{") ? json("tags") ?? {} : form.tags.split(",").map((tag) => tag.trim()).filter(Boolean),
   };
-  if (form.authorization === "none") request.authorization = null;
-  if (form.authorization === "bearer") request.authorization = { type: "bearer", token: form.token };
-  if (form.authorization === "basic") request.authorization = { type: "basic", username: form.username, password: form.password };
+  const authorization = authorizationOf(form);
+  if (authorization !== undefined) request.authorization = authorization;
   return { request, faults };
 };
 
@@ -116,7 +120,7 @@ const asNew = (request, secret) => {
 
 // Only what was changed, so that another person's change of another setting stays. Objects are merged by the server,
 // so what was removed is null; a filter is replaced.
-const MERGED = ["headers", "properties", "retry_policy"];
+const MERGED = ["headers", "properties", "retry_policy", "auto_pause", "tags"];
 const merge = (before, after) => {
   const isMap = (value) => value !== null && typeof value === "object" && Object.getPrototypeOf(value) === Object.prototype;
   if (!isMap(before) || !isMap(after)) return after;
@@ -207,26 +211,23 @@ const RetryField = ({ policy, change, faults }) => {
   </div>`;
 };
 
-const Authorization = ({ form, set, webhook, faults }) => {
-  const kind = form.authorization;
-  const input = (name, type = "text") => (control) =>
-    html`<input ...${control} type=${type} autocomplete="off" value=${form[name]} onInput=${(event) => set({ [name]: event.target.value })} />`;
-  const fault = (name) => within(faults, `#/authorization/${name}`);
-  return html`<div class="stack">
-    <${Field} label=${T.form.fields.authorization} hint=${T.form.hints.authorization} fault=${faults["#/authorization"]}>
-      ${(control) => html`<select ...${control} value=${kind} onChange=${(event) => set({ authorization: event.target.value })}>
-        <option value="keep">${webhook?.authorization ? T.form.keepAuthorization(T.form.authorizations[webhook.authorization.type]) : T.form.authorizations.none}</option>
-        ${webhook?.authorization && html`<option value="none">${T.form.removeAuthorization}</option>`}
-        <option value="bearer">${T.form.authorizations.bearer}</option>
-        <option value="basic">${T.form.authorizations.basic}</option>
-      </select>`}
-    <//>
-    ${kind === "bearer" && html`<${Field} label=${T.form.fields.token} fault=${fault("token")}>${input("token", "password")}<//>`}
-    ${kind === "basic" &&
-    html`<div class="fields">
-      <${Field} label=${T.form.fields.username} fault=${fault("username")}>${input("username")}<//>
-      <${Field} label=${T.form.fields.password} fault=${fault("password")}>${input("password", "password")}<//>
-    </div>`}
+// Tags are labels, or names with values as a JSON object.
+const tagsOf = (tags) => (Array.isArray(tags) ? tags.join(", ") : Object.keys(tags ?? {}).length ? writeJson(tags) : "");
+
+// When failures pause the webhook. The time is in hours here.
+const AutoPauseField = ({ value, change, fault }) => {
+  const number = (name, factor) => (control) => html`<input
+    ...${control}
+    inputmode="decimal"
+    value=${typeof value[name] === "number" ? value[name] / factor : value[name] ?? ""}
+    onInput=${(event) => {
+      const text = event.target.value.trim();
+      change({ ...value, [name]: text === "" ? null : Number.isFinite(Number(text)) ? Math.round(Number(text) * factor) : text });
+    }}
+  />`;
+  return html`<div class="fields">
+    <${Field} label=${T.form.fields.failures} hint=${T.form.hints.failures} fault=${fault("failures")}>${number("failures", 1)}<//>
+    <${Field} label=${T.form.fields.after_seconds} hint=${T.form.hints.after_seconds} fault=${fault("after_seconds")}>${number("after_seconds", 3600)}<//>
   </div>`;
 };
 
@@ -313,6 +314,7 @@ export const FormPage = ({ webhook, onSaved }) => {
           <div class="stack">
             ${field("url", text("url", { type: "url", placeholder: "https://example.com/hooks", autocomplete: "off" }))}
             ${field("name", text("name", { placeholder: T.form.namePlaceholder, autocomplete: "off" }))}
+            ${field("tags", text("tags", { placeholder: "erp, team-sales", autocomplete: "off" }))}
           </div>
         <//>
         <${Card} title=${T.form.sections.wants} hint=${T.form.wantsHelp}>
@@ -338,14 +340,15 @@ export const FormPage = ({ webhook, onSaved }) => {
             ${field("properties", area("properties", 3))}
           </div>
         <//>
-        <${Fold} title=${T.form.sections.signs} hint=${T.form.defaults.signs} open=${opens(["signature_scheme", "secret", "authorization"])}>
+        <${Fold} title=${T.form.sections.signs} hint=${T.form.defaults.signs} open=${opens(["signature_scheme", "further_signatures", "secret", "authorization"])}>
           <div class="stack">
             ${field("signature_scheme", choice("signature_scheme", SCHEMES))}
+            <${FurtherField} items=${form.further_signatures} change=${(further_signatures) => set({ further_signatures })} faults=${faults} />
             ${!webhook && field("secret", text("secret", { type: "password", autocomplete: "new-password" }))}
             <${Authorization} form=${form} set=${set} webhook=${webhook} faults=${faults} />
           </div>
         <//>
-        <${Fold} title=${T.form.sections.delivers} hint=${T.form.defaults.delivers} open=${opens(["retry_policy", "success_statuses", "rate_limit", "max_concurrency", "ordering"])}>
+        <${Fold} title=${T.form.sections.delivers} hint=${T.form.defaults.delivers} open=${opens(["retry_policy", "success_statuses", "rate_limit", "max_concurrency", "ordering", "auto_pause"])}>
           <div class="stack">
             <${RetryField} policy=${form.retry_policy} change=${(retry_policy) => set({ retry_policy })} faults=${faults} />
             <div class="fields">
@@ -354,6 +357,7 @@ export const FormPage = ({ webhook, onSaved }) => {
               ${field("success_statuses", text("success_statuses", { placeholder: "2xx" }))}
               ${field("ordering", choice("ordering", ["none", "entity"]))}
             </div>
+            <${AutoPauseField} value=${form.auto_pause} change=${(auto_pause) => set({ auto_pause })} fault=${(name) => faults[`#/auto_pause/${name}`]} />
           </div>
         <//>
         <div class="row">

@@ -4,6 +4,7 @@
 //! application sees its own deliveries only.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::tenant::{AppId, TenantId};
@@ -101,8 +102,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Reads the times of the deliveries of a tenant, or of one of its applications, from an hour to another one, both
-    /// inclusive. Hours without deliveries are left out.
+    /// Reads the times of the deliveries of a tenant, or of one of its applications, in some hours. Hours without
+    /// deliveries are left out.
     ///
     /// # Errors
     ///
@@ -111,27 +112,30 @@ impl Registry {
         &self,
         tenant: &TenantId,
         app: Option<&AppId>,
-        (from, to): (Hour, Hour),
+        hours: Range<Hour>,
         now: Timestamp,
     ) -> Result<HashMap<Hour, Latencies>, StoreError> {
+        if hours.is_empty() {
+            return Ok(HashMap::new());
+        }
         let query = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
             .expression_attribute_values(":pk", text(pk(tenant, app)))
-            .expression_attribute_values(":from", text(sk(from)))
-            .expression_attribute_values(":to", text(sk(to)));
+            .expression_attribute_values(":from", text(sk(hours.start)))
+            .expression_attribute_values(":to", text(sk(hours.end.before(1))));
         let mut items = query.into_paginator().items().send();
-        let mut hours = HashMap::new();
+        let mut found = HashMap::new();
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
             let number = item.get("sk").and_then(|sk| sk.as_s().ok()?.strip_prefix("HOUR#")?.parse().ok());
             if let Some(number) = number.filter(|_| is_live(&item, now)) {
-                hours.insert(Hour::from_number(number), read(&item));
+                found.insert(Hour::from_number(number), read(&item));
             }
         }
-        Ok(hours)
+        Ok(found)
     }
 }
 
