@@ -119,10 +119,13 @@ def read_settings(folder: Path, environment: str) -> Settings:
 def change(settings: Settings, parameters: str, tags: str) -> None:
     """Applies `PARAMETERS` and `TAGS`, which have the form `Name=value Other="a value"`."""
     changed = CfnParameterOverridesType().convert(parameters, None, None)
-    # The key set is that of the issuer before.
+    # The key set is that of the issuer before. Emptied and not left out: SAM has CloudFormation keep what is left out.
     if changed.get("JwtIssuer") not in (None, settings.parameters.get("JwtIssuer")):
-        for name in ("JwksUrl", "Jwks"):
-            settings.parameters.pop(name, None)
+        settings.parameters |= {"JwksUrl": "", "Jwks": ""}
+    # The authorizer prefers Jwks, so the other must not be left behind.
+    for name, other in (("JwksUrl", "Jwks"), ("Jwks", "JwksUrl")):
+        if changed.get(name):
+            settings.parameters[other] = ""
     settings.parameters.update(changed)
     settings.tags.update(CfnTags().convert(tags or ("",), None, None))
 
@@ -205,7 +208,12 @@ def check_tokens(settings: Settings, found: Findings) -> None:
     else:
         url = preflight.check_issuer(parameters["JwtIssuer"], found)
     if url:
-        preflight.check_keys(url, found)
+        keys = Findings()
+        preflight.check_keys(url, keys)
+        # The authorizer fetches the keys from the VPC, which may reach what this machine does not.
+        private = [f"{fault} The authorizer fetches it from the VPC, which was not tried." for fault in keys.faults]
+        found.faults += [] if settings.parameter("VpcSubnetIds") else keys.faults
+        found.warnings += keys.warnings + (private if settings.parameter("VpcSubnetIds") else [])
         parameters["JwksUrl"] = url
 
 

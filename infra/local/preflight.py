@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -20,6 +21,8 @@ DISCOVERY = "/.well-known/openid-configuration"
 # What the authorizer allows when it fetches the key set (shared/outbound/src/fetch.rs): seconds and bytes.
 FETCH_SECONDS = 3
 FETCH_BYTES = 256 * 1024
+
+TABLE = "AWS::DynamoDB::Table"
 
 # The Rust targets of the functions' processors.
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
@@ -200,18 +203,39 @@ def fetch(url: str) -> dict:
 
 
 def find_stack(session: boto3.Session, name: str, found: Findings) -> Existing | None:
-    """Returns the stack, or nothing if it has never been deployed."""
+    """Returns the stack, or nothing if it has never been deployed. A deleted one has kept its data, which a new stack
+    would not have."""
+    cloudformation = session.client("cloudformation")
     try:
-        stack = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if "does not exist" not in str(error):
             found.faults.append(f"CloudFormation does not describe the stack {name}: {error}.")
-        return None
+            return None
+        stack = {"StackStatus": "REVIEW_IN_PROGRESS"}
     # Only a change set exists, which was never executed.
     if stack["StackStatus"] == "REVIEW_IN_PROGRESS":
+        if was_deleted(cloudformation, name) and not os.environ.get("FRESH"):
+            found.faults.append(
+                f"A stack {name} was deleted, and has kept its tables. Run `make recover` to have them again, or "
+                f"FRESH=1 make deploy to start with empty ones."
+            )
         return None
     parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
     return Existing(stack["StackStatus"], parameters)
+
+
+def was_deleted(cloudformation: Any, name: str) -> bool:
+    """Says whether a stack of that name was deleted within the 90 days that CloudFormation remembers. One whose first
+    deployment was rolled back has kept nothing."""
+    pages = cloudformation.get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
+    deleted = [stack["StackId"] for page in pages for stack in page["StackSummaries"] if stack["StackName"] == name]
+    for stack in deleted:
+        events = cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
+        kept = (event for page in events for event in page["StackEvents"])
+        if any(one["ResourceStatus"] == "DELETE_SKIPPED" and one["ResourceType"] == TABLE for one in kept):
+            return True
+    return False
 
 
 def check_stack(name: str, existing: Existing, stage: str, found: Findings) -> None:
@@ -220,7 +244,8 @@ def check_stack(name: str, existing: Existing, stage: str, found: Findings) -> N
     if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
         found.faults.append(
             f"The stack {name} is {status} and cannot be updated. Delete it: "
-            f"`aws cloudformation delete-stack --stack-name {name}`. Tables of an earlier deployment stay."
+            f"`aws cloudformation delete-stack --stack-name {name}`. Tables of an earlier deployment stay; "
+            f"`make recover` makes a stack of them again."
         )
         return
     if status == "UPDATE_ROLLBACK_FAILED":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NoReturn
+from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError, WaiterError
@@ -31,7 +31,8 @@ def recover() -> int:
     settings = read_settings(ROOT, os.environ.get("STAGE") or "default")
     session = session_of(settings)
     template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
-    kept = find_kept(session, settings.stack)
+    retained = {name for name, one in template["Resources"].items() if "Retain" in one.get("DeletionPolicy", "")}
+    kept = find_kept(session, settings.stack, retained, os.environ.get("STACK_ID"))
     step(f"importing into {settings.stack}: {', '.join(f'{name} ({one[1]})' for name, one in kept.items())}")
     import_kept(session, settings.stack, template, settings.parameters, kept)
     stage = "" if settings.environment == "default" else f" STAGE={settings.environment}"
@@ -39,13 +40,19 @@ def recover() -> int:
     return 0
 
 
-def find_kept(session: boto3.Session, name: str) -> dict[str, tuple[str, str]]:
-    """Returns what the last deleted stack of a name has kept: kind and physical id by logical id. CloudFormation
-    remembers a deleted stack for 90 days."""
+def find_kept(
+    session: boto3.Session, name: str, retained: set[str], stack_id: str | None = None
+) -> dict[str, tuple[str, str]]:
+    """Returns what a deleted stack of a name has kept: kind and physical id by logical id. It is the one with that id,
+    or the last one that has kept everything. CloudFormation remembers a deleted stack for 90 days."""
     cloudformation = session.client("cloudformation")
     try:
         status = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
-        raise StackError(f"the stack {name} exists ({status}); recover only a stack that was deleted")
+        if status != "REVIEW_IN_PROGRESS":
+            raise StackError(f"the stack {name} exists ({status}); recover only a stack that was deleted")
+        # What an import that failed has left. It has no resources.
+        cloudformation.delete_stack(StackName=name)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name)
     except ClientError as error:
         if "does not exist" not in str(error):
             raise
@@ -53,22 +60,28 @@ def find_kept(session: boto3.Session, name: str) -> dict[str, tuple[str, str]]:
     deleted = [stack for page in pages for stack in page["StackSummaries"] if stack["StackName"] == name]
     if not deleted:
         raise StackError(f"CloudFormation remembers no deleted stack {name}; correct the region, or stack_name")
-    last = max(deleted, key=lambda stack: stack["CreationTime"])
+    newest_first = sorted(deleted, key=lambda stack: stack["CreationTime"], reverse=True)
+    lacking = []
+    for identifier in [stack_id] if stack_id else [stack["StackId"] for stack in newest_first]:
+        kept = kept_by(cloudformation, identifier)
+        if retained <= set(kept):
+            return kept
+        lacking.append(f"{identifier} has not kept {', '.join(sorted(retained - set(kept)))}")
+    raise StackError(f"no deleted stack {name} has kept all that a deployment needs:\n" + "\n".join(lacking))
+
+
+def kept_by(cloudformation: Any, stack: str) -> dict[str, tuple[str, str]]:
+    """Returns what a deleted stack has kept. A deletion that failed and was repeated has several parts."""
     kept: dict[str, tuple[str, str]] = {}
     # Newest first. Events before the deletion are about resources that an update replaced.
-    for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=last["StackId"]):
+    for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack):
         for event in page["StackEvents"]:
-            identifier, kind = event["PhysicalResourceId"], event["ResourceType"]
-            if identifier == last["StackId"] and event["ResourceStatus"] == "DELETE_IN_PROGRESS":
-                return kept or fail(last["StackId"])
-            if event["ResourceStatus"] == "DELETE_SKIPPED" and kind in IDENTIFIERS:
-                kept[event["LogicalResourceId"]] = (kind, identifier)
-    return kept or fail(last["StackId"])
-
-
-def fail(stack: str) -> NoReturn:
-    """Raises that a deleted stack has kept nothing."""
-    raise StackError(f"the deleted stack {stack} has kept nothing")
+            identifier, kind, status = event["PhysicalResourceId"], event["ResourceType"], event["ResourceStatus"]
+            if identifier == stack and not status.startswith("DELETE"):
+                return kept
+            if status == "DELETE_SKIPPED" and kind in IDENTIFIERS:
+                kept.setdefault(event["LogicalResourceId"], (kind, identifier))
+    return kept
 
 
 def import_kept(

@@ -77,7 +77,11 @@ def template_of(commit: str) -> Path:
     step(f"building the version of {commit[:12]}")
     # Into a folder of its own: Cargo takes the crates of two copies of a workspace for the same.
     code = "from build import build; print(build('dev'))"
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "upgrade-from"), "PYTHONPATH": str(folder / "infra" / "local")}
+    environment = {
+        **os.environ,
+        "CARGO_TARGET_DIR": str(TARGET / "upgrade-from"),
+        "PYTHONPATH": str(folder / "infra" / "local"),
+    }
     built = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

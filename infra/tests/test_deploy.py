@@ -71,8 +71,17 @@ def stack(status: str = "UPDATE_COMPLETE", **parameters: str) -> tuple[str, str,
     return ("cloudformation", "describe_stacks", {"Stacks": [described]})
 
 
-def no_stack() -> tuple[str, str, str]:
-    return ("cloudformation", "describe_stacks", "ValidationError: Stack with id dynahook does not exist")
+def no_stack(*deleted: str) -> list[tuple[str, str, Any]]:
+    """There is no stack; the ids are those of deleted ones."""
+    at = datetime.now(UTC)
+    stacks = [
+        {"StackId": one, "StackName": "dynahook", "CreationTime": at, "StackStatus": "DELETE_COMPLETE"}
+        for one in deleted
+    ]
+    return [
+        ("cloudformation", "describe_stacks", "ValidationError: Stack with id dynahook does not exist"),
+        ("cloudformation", "list_stacks", {"StackSummaries": stacks}),
+    ]
 
 
 def executions(limit: int, free: int) -> tuple[str, str, dict]:
@@ -200,9 +209,24 @@ class Checks(unittest.TestCase):
         self.assertRegex("\n".join(self.found.faults), "No region is set.*\n.*Unable to locate credentials")
 
     def test_a_new_stack_is_no_fault(self) -> None:
-        self.assertIsNone(preflight.find_stack(Account(no_stack()), "dynahook", self.found))
-        self.assertIsNone(preflight.find_stack(Account(stack("REVIEW_IN_PROGRESS")), "dynahook", self.found))
+        self.assertIsNone(preflight.find_stack(Account(*no_stack()), "dynahook", self.found))
+        in_review = Account(stack("REVIEW_IN_PROGRESS"), no_stack()[1])
+        self.assertIsNone(preflight.find_stack(in_review, "dynahook", self.found))
         self.assertEqual(self.found, Findings())
+
+    def test_a_deleted_stack_that_kept_its_tables_is_a_fault(self) -> None:
+        def account(kind: str) -> Account:
+            skipped = {"StackId": "old", "EventId": "1", "StackName": "dynahook", "Timestamp": datetime.now(UTC)}
+            skipped |= {"ResourceStatus": "DELETE_SKIPPED", "ResourceType": kind}
+            return Account(*no_stack("old"), ("cloudformation", "describe_stack_events", {"StackEvents": [skipped]}))
+
+        self.assertIsNone(preflight.find_stack(account("AWS::DynamoDB::Table"), "dynahook", self.found))
+        self.assertRegex(self.found.faults[0], "make recover.*FRESH=1 make deploy")
+        found = Findings()
+        with mock.patch.dict(os.environ, {"FRESH": "1"}):
+            preflight.find_stack(account("AWS::DynamoDB::Table"), "dynahook", found)
+        preflight.find_stack(account("AWS::S3::Bucket"), "dynahook", found)
+        self.assertEqual(found, Findings())
 
     def test_a_stack_that_may_not_be_described_is_a_fault(self) -> None:
         denied = Account(("cloudformation", "describe_stacks", "AccessDenied: not authorized"))
@@ -405,7 +429,7 @@ class Deployments(WithIssuer):
         settings = deploy.read_settings(self.folder, "prod")
         deploy.answer(settings, self.answers(self.issuer.url, "", "dynahook", TOPIC))
         self.assertEqual([question.split()[0] for question in self.asked], ["Issuer", "Audience", "Audience", "ARN"])
-        self.prepare(settings, no_stack())
+        self.prepare(settings, *no_stack())
         saved = self.saved("prod")
         parameters = CfnParameterOverridesType().convert(saved["parameter_overrides"], None, None)
         self.assertEqual(
@@ -444,7 +468,7 @@ class Deployments(WithIssuer):
         settings.region = "eu-west-1"
         deploy.change(settings, f"JwtIssuer={self.issuer.url} JwtAudience=a AlarmTopicArn={TOPIC}", "")
         for elsewhere, warnings in (("eu-west-1", 0), ("us-east-1", 1)):
-            account = Account(identity(), executions(1000, 1000), topic(), no_stack())
+            account = Account(identity(), executions(1000, 1000), topic(), *no_stack())
             with (
                 mock.patch("deploy.session_of", lambda _, account=account: account),
                 mock.patch("preflight.check_toolchain"),
@@ -486,13 +510,13 @@ class Deployments(WithIssuer):
         return built, command
 
     def test_it_builds_for_the_processor_and_deploys_the_environment(self) -> None:
-        built, command = self.run_deploy(True, no_stack())
+        built, command = self.run_deploy(True, *no_stack())
         self.assertEqual(built, ["x86_64"])
         file = str(self.folder / "samconfig.toml")
         self.assertEqual(command, ["sam", "deploy", "--config-file", file, "--config-env", "prod"])
 
     def test_nothing_is_confirmed_where_there_is_no_terminal(self) -> None:
-        _, command = self.run_deploy(False, no_stack())
+        _, command = self.run_deploy(False, *no_stack())
         self.assertEqual(command[-1], "--no-confirm-changeset")
 
     def test_without_a_terminal_the_answers_are_parameters(self) -> None:
@@ -501,7 +525,7 @@ class Deployments(WithIssuer):
             deploy.answer(settings, None)
         deploy.change(settings, f'JwtIssuer={self.issuer.url} JwtAudience="a b"', "team=billing cost-center=42")
         deploy.answer(settings, None)
-        self.prepare(settings, no_stack())
+        self.prepare(settings, *no_stack())
         saved = self.saved("default")
         self.assertEqual(CfnTags().convert(saved["tags"], None, None), {"team": "billing", "cost-center": "42"})
         parameters = CfnParameterOverridesType().convert(saved["parameter_overrides"], None, None)
@@ -511,13 +535,13 @@ class Deployments(WithIssuer):
     def test_a_new_stage_is_a_deployment_of_its_own(self) -> None:
         default = deploy.read_settings(self.folder, "default")
         deploy.change(default, f"JwtIssuer={self.issuer.url} JwtAudience=first AlarmTopicArn={TOPIC}", "team=first")
-        self.prepare(default, no_stack())
+        self.prepare(default, *no_stack())
         settings = deploy.read_settings(self.folder, "staging")
         self.assertEqual(
             (settings.stack, settings.parameters, settings.tags), ("dynahook-staging", {"Stage": "staging"}, {})
         )
         deploy.change(settings, f"JwtIssuer={self.issuer.url} JwtAudience=second AlarmTopicArn={TOPIC}", "")
-        self.prepare(settings, no_stack())
+        self.prepare(settings, *no_stack())
         saved = self.saved("staging")
         self.assertEqual((saved["resolve_s3"], saved["capabilities"]), (True, "CAPABILITY_IAM"))
         built = SamConfig(str(self.folder), "samconfig.toml").get_all(["build"], "parameters", "staging")
@@ -529,8 +553,32 @@ class Deployments(WithIssuer):
         settings = deploy.read_settings(self.folder, "default")
         settings.parameters.update(JwtIssuer="https://old.example", JwksUrl="https://old.example/jwks", JwtAudience="a")
         deploy.change(settings, f"JwtIssuer={self.issuer.url} AlarmTopicArn={TOPIC}", "")
-        self.prepare(settings, no_stack())
+        self.prepare(settings, *no_stack())
         self.assertEqual(settings.parameters["JwksUrl"], f"{self.issuer.url}/jwks")
+
+    def test_of_two_key_sets_the_other_is_emptied(self) -> None:
+        # CloudFormation would keep one that is left out, and the authorizer prefers Jwks.
+        settings = deploy.read_settings(self.folder, "default")
+        settings.parameters.update(JwtIssuer="https://old.example", Jwks='{"keys": []}', JwtAudience="a")
+        deploy.change(settings, f"JwtIssuer={self.issuer.url} AlarmTopicArn={TOPIC}", "")
+        self.prepare(settings, *no_stack())
+        self.assertEqual((settings.parameters["Jwks"], settings.parameters["JwksUrl"]), ("", f"{self.issuer.url}/jwks"))
+        settings.parameters["Jwks"] = '{"keys": []}'
+        deploy.change(settings, f"JwksUrl={self.issuer.url}/jwks", "")
+        self.assertEqual(settings.parameters["Jwks"], "")
+        deploy.change(settings, 'Jwks="{}"', "")
+        self.assertEqual(settings.parameters["JwksUrl"], "")
+
+    def test_a_key_set_that_only_the_vpc_may_reach_is_a_warning(self) -> None:
+        settings = deploy.read_settings(self.folder, "default")
+        settings.parameters.update(JwtIssuer=self.issuer.url, JwksUrl=f"{self.issuer.url}/nothing")
+        deploy.check_tokens(settings, self.found)
+        self.assertEqual(len(self.found.faults), 1)
+        settings.parameters["VpcSubnetIds"] = "subnet-1"
+        found = Findings()
+        deploy.check_tokens(settings, found)
+        self.assertEqual(found.faults, [])
+        self.assertIn("from the VPC, which was not tried", "\n".join(found.warnings))
 
     def test_a_key_set_of_another_issuer_is_a_warning(self) -> None:
         self.issuer.documents["/old"] = self.issuer.documents["/jwks"]

@@ -51,6 +51,10 @@ def event(name: str, kind: str, identifier: str, status: str) -> dict[str, Any]:
     }
 
 
+def skipped(kept: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
+    return [event(name, kind, identifier, "DELETE_SKIPPED") for name, (kind, identifier) in kept.items()]
+
+
 def deleted(identifier: str, day: int) -> dict[str, Any]:
     time = datetime(2026, 11, day, tzinfo=UTC)
     return {"StackId": identifier, "StackName": "dynahook", "CreationTime": time, "StackStatus": "DELETE_COMPLETE"}
@@ -69,27 +73,60 @@ class Found(unittest.TestCase):
         self.stub.add_response("list_stacks", {"StackSummaries": stacks})
         events = [
             event("dynahook", "AWS::CloudFormation::Stack", ID, "DELETE_COMPLETE"),
-            *(event(name, kind, identifier, "DELETE_SKIPPED") for name, (kind, identifier) in KEPT.items()),
+            *skipped(KEPT),
             event("DeliveriesQueue", "AWS::SQS::Queue", "queue", "DELETE_COMPLETE"),
             event("dynahook", "AWS::CloudFormation::Stack", ID, "DELETE_IN_PROGRESS"),
             # An update had replaced this one, and kept it.
             event("RegistryTable", "AWS::DynamoDB::Table", "replaced", "DELETE_SKIPPED"),
         ]
         self.stub.add_response("describe_stack_events", {"StackEvents": events}, {"StackName": ID})
-        self.assertEqual(recover.find_kept(self.account, "dynahook"), KEPT)
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
+        self.stub.assert_no_pending_responses()
+
+    def test_an_earlier_stack_if_the_last_one_kept_less(self) -> None:
+        self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
+        self.stub.add_response("list_stacks", {"StackSummaries": [deleted(OLD, 1), deleted(ID, 2)]})
+        # A deployment that was made by mistake, and rolled back.
+        rolled_back = event("dynahook", "AWS::CloudFormation::Stack", ID, "DELETE_COMPLETE")
+        self.stub.add_response("describe_stack_events", {"StackEvents": [rolled_back]}, {"StackName": ID})
+        self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
+
+    def test_the_stack_that_is_named(self) -> None:
+        self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
+        self.stub.add_response("list_stacks", {"StackSummaries": [deleted(OLD, 1), deleted(ID, 2)]})
+        self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT), OLD), KEPT)
+
+    def test_a_part_is_not_recovered(self) -> None:
+        self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
+        self.stub.add_response("list_stacks", {"StackSummaries": [deleted(ID, 2)]})
+        part = {"RegistryTable": KEPT["RegistryTable"]}
+        self.stub.add_response("describe_stack_events", {"StackEvents": skipped(part)}, {"StackName": ID})
+        with self.assertRaisesRegex(StackError, f"{ID} has not kept FingerprintKey, StreamFailuresBucket"):
+            recover.find_kept(self.account, "dynahook", set(KEPT))
+
+    def test_what_a_failed_import_left_is_removed(self) -> None:
+        review = {**deleted(ID, 3), "StackStatus": "REVIEW_IN_PROGRESS"}
+        self.stub.add_response("describe_stacks", {"Stacks": [review]})
+        self.stub.add_response("delete_stack", {}, {"StackName": "dynahook"})
+        self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
+        self.stub.add_response("list_stacks", {"StackSummaries": [deleted(OLD, 1)]})
+        self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
         self.stub.assert_no_pending_responses()
 
     def test_an_existing_stack_is_left_alone(self) -> None:
         existing = {**deleted(ID, 2), "StackStatus": "UPDATE_COMPLETE"}
         self.stub.add_response("describe_stacks", {"Stacks": [existing]})
         with self.assertRaisesRegex(StackError, r"exists \(UPDATE_COMPLETE\)"):
-            recover.find_kept(self.account, "dynahook")
+            recover.find_kept(self.account, "dynahook", set(KEPT))
 
     def test_a_name_that_no_stack_had_is_said(self) -> None:
         self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
         self.stub.add_response("list_stacks", {"StackSummaries": []})
         with self.assertRaisesRegex(StackError, "remembers no deleted stack dynahook"):
-            recover.find_kept(self.account, "dynahook")
+            recover.find_kept(self.account, "dynahook", set(KEPT))
 
 
 class Imported(unittest.TestCase):

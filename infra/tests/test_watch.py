@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import unittest
 from unittest import mock
 
@@ -16,8 +17,8 @@ from resolved import TEMPLATE
 SOURCE = TEMPLATE["Resources"]["WatchFunction"]["Properties"]["Code"]["ZipFile"]
 ENVIRONMENT = {
     "REGISTRY_TABLE": "registry",
-    "EVENTS_TABLE": "events",
-    "FUNCTIONS": "fanout,render,deliver",
+    "STREAMED": "events,ledger",
+    "FUNCTIONS": "fanout,render,deliver,tally",
     "METRICS_NAMESPACE": "Dynahook/dynahook",
 }
 
@@ -41,13 +42,14 @@ class Cloud:
         self.refused: set[str] = set()
         self.tables = {
             name: {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": stream(name)}
-            for name in ("events", "orders")
+            for name in ("events", "ledger", "orders")
         }
         queue = "arn:aws:sqs:us-east-1:123456789012:deliveries"
         self.mappings = {
             "fanout": [self.mapping(stream("events")), self.mapping(stream("orders"), "No records processed")],
             "render": [],
             "deliver": [self.mapping(queue, None)],
+            "tally": [self.mapping(stream("ledger"))],
         }
 
     def mapping(self, arn: str, result: str | None = "OK", state: str = "Enabled") -> dict:
@@ -128,10 +130,17 @@ class Watch(unittest.TestCase):
         def no_events(cloud: Cloud) -> None:
             cloud.mappings["fanout"].pop(0)
 
+        def no_statistics(cloud: Cloud) -> None:
+            cloud.mappings["tally"][0]["State"] = "Disabled"
+
+        def ledger_restored(cloud: Cloud) -> None:
+            cloud.tables["ledger"]["LatestStreamArn"] = stream("ledger", "2026-11-30T00:00:00.000")
+
         def queue(cloud: Cloud) -> None:
             cloud.mappings["deliver"][0]["State"] = "Disabled"
 
-        for change in (disabled, unreadable, detached, replaced, switched_off, deleted, forbidden, no_events, queue):
+        changes = (disabled, unreadable, detached, replaced, switched_off, deleted, forbidden, no_events, queue)
+        for change in (*changes, no_statistics, ledger_restored):
             with self.subTest(change.__name__):
                 self.start()
                 change(self.cloud)
@@ -140,6 +149,12 @@ class Watch(unittest.TestCase):
                 self.assertEqual([line.get("level") for line in lines], ["ERROR", None])
                 self.assertEqual(list(faults_of(lines[1], documented(), "Dynahook/dynahook")), [])
                 self.assertEqual(lines[1]["DetachedSources"], 1)
+
+    def test_it_looks_at_every_function_that_has_a_mapping(self) -> None:
+        mappings = [one for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::Lambda::EventSourceMapping"]
+        mapped = {one["Properties"]["FunctionName"]["Ref"] for one in mappings}
+        watched = TEMPLATE["Resources"]["WatchFunction"]["Properties"]["Environment"]["Variables"]["FUNCTIONS"]
+        self.assertEqual(set(re.findall(r"\$\{(\w+)\}", watched["Fn::Sub"])), mapped)
 
     def test_a_table_of_another_account_is_known_by_its_mapping(self) -> None:
         self.cloud.sources.append("theirs")

@@ -169,17 +169,27 @@ const HeadersField = ({ items, change, fault }) => {
   </fieldset>`;
 };
 
-const RetryField = ({ policy, change, faults }) => {
-  const set = (name, value) => change({ ...policy, [name]: value });
-  const number = (name, factor = 1) => (control) => html`<input
+// A number that the server has in smaller units: the text stays as it is typed, or "1." would lose its point.
+const NumberInput = ({ control, value, factor = 1, change }) => {
+  const [typed, setTyped] = useState(null);
+  const shown = value === null || value === undefined ? "" : typeof value === "number" ? String(value / factor) : value;
+  const read = (text) => (text === "" ? null : Number.isFinite(Number(text)) ? Math.round(Number(text) * factor * 1000) / 1000 : text);
+  return html`<input
     ...${control}
     inputmode="decimal"
-    value=${policy[name] === null || policy[name] === undefined ? "" : typeof policy[name] === "number" ? policy[name] / factor : policy[name]}
+    value=${typed ?? shown}
     onInput=${(event) => {
-      const text = event.target.value.trim();
-      set(name, text === "" ? null : Number.isFinite(Number(text)) ? Math.round(Number(text) * factor * 1000) / 1000 : text);
+      setTyped(event.target.value);
+      change(read(event.target.value.trim()));
     }}
+    onBlur=${() => setTyped(null)}
   />`;
+};
+
+const RetryField = ({ policy, change, faults }) => {
+  const set = (name, value) => change({ ...policy, [name]: value });
+  const number = (name, factor) => (control) =>
+    html`<${NumberInput} control=${control} value=${policy[name]} factor=${factor} change=${(value) => set(name, value)} />`;
   const fault = (name) => faults[`#/retry_policy/${name}`];
   const switchTo = (backoff) => {
     const { maxAttempts, timeoutMs } = policy;
@@ -216,15 +226,8 @@ const tagsOf = (tags) => (Array.isArray(tags) ? tags.join(", ") : Object.keys(ta
 
 // When failures pause the webhook. The time is in hours here.
 const AutoPauseField = ({ value, change, fault }) => {
-  const number = (name, factor) => (control) => html`<input
-    ...${control}
-    inputmode="decimal"
-    value=${typeof value[name] === "number" ? value[name] / factor : value[name] ?? ""}
-    onInput=${(event) => {
-      const text = event.target.value.trim();
-      change({ ...value, [name]: text === "" ? null : Number.isFinite(Number(text)) ? Math.round(Number(text) * factor) : text });
-    }}
-  />`;
+  const number = (name, factor) => (control) =>
+    html`<${NumberInput} control=${control} value=${value[name]} factor=${factor} change=${(number) => change({ ...value, [name]: number })} />`;
   return html`<div class="fields">
     <${Field} label=${T.form.fields.failures} hint=${T.form.hints.failures} fault=${fault("failures")}>${number("failures", 1)}<//>
     <${Field} label=${T.form.fields.after_seconds} hint=${T.form.hints.after_seconds} fault=${fault("after_seconds")}>${number("after_seconds", 3600)}<//>

@@ -8,6 +8,7 @@ use aws::queue::Outgoing;
 use domain::delivery::OVERDUE_AFTER;
 use domain::delivery::breaker::{Breaker, BreakerState, RUN, after_look, is_slow, pace, step};
 use domain::delivery::message::Message;
+use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ const CONCURRENT_BREAKERS: usize = 4;
 /// How many parked rows are read at once. A run that releases more reads again, so that they fit into memory.
 const CHUNK: usize = 1200;
 
+/// How many of them are moved and sent before the time is looked at.
+const PART: usize = 100;
+
 /// How many parked deliveries of a webhook are counted.
 const MOST_COUNTED: usize = 1_000;
 
@@ -31,7 +35,7 @@ const CONCURRENCY: usize = 32;
 
 /// How many messages wait in the queues of released deliveries. Each queue is asked once in a run.
 #[derive(Default)]
-struct Backlogs {
+pub(crate) struct Backlogs {
     retries: OnceCell<Option<usize>>,
     slow: OnceCell<Option<usize>>,
 }
@@ -52,40 +56,64 @@ impl Backlogs {
     }
 }
 
+/// A due breaker that this sweep processes.
+pub(crate) struct Claimed {
+    webhook: WebhookId,
+    breaker: Breaker,
+    /// The step at which deliveries are released, unless the breaker is open.
+    step: Option<u32>,
+}
+
+/// Moves the next look of a due breaker, unless another sweep or an attempt came first.
+pub(crate) async fn claim(
+    app: &App,
+    backlogs: &Backlogs,
+    due: DueBreaker,
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    let step = match due.breaker.state {
+        BreakerState::Open => None,
+        BreakerState::Closed | BreakerState::Draining => {
+            Some(step(due.breaker.drained, backlogs.of(app, &due.breaker, now).await))
+        }
+    };
+    let (again_at, drained) = match step {
+        Some(step) => (now + RUN, step + 1),
+        None => (now + OVERDUE_AFTER, due.breaker.drained),
+    };
+    let breaker = app.ledger.postpone_breaker(&due, again_at, drained).await?;
+    Ok(breaker.map(|breaker| Claimed { webhook: due.webhook, breaker, step }))
+}
+
 /// Processes breakers as they come, until no more will come and all are done.
 pub(crate) async fn advance_all(
     app: &App,
-    due: UnboundedReceiver<DueBreaker>,
+    claimed: UnboundedReceiver<Claimed>,
     deadline: Timestamp,
 ) -> Result<Swept, StoreError> {
-    let backlogs = Backlogs::default();
-    let due = stream::unfold(due, |mut due| async move { due.recv().await.map(|breaker| (breaker, due)) });
-    let advanced: Vec<Result<Swept, StoreError>> = due
-        .map(|breaker| advance(app, &backlogs, breaker, deadline))
+    let claimed = stream::unfold(claimed, |mut claimed| async move {
+        let next = claimed.recv().await;
+        next.map(|breaker| (breaker, claimed))
+    });
+    let advanced: Vec<Result<Swept, StoreError>> = claimed
+        .map(|breaker| advance(app, breaker, deadline))
         .buffer_unordered(CONCURRENT_BREAKERS)
         .collect()
         .await;
     advanced.into_iter().try_fold(Swept::default(), |sum, advanced| Ok(sum.and(advanced?)))
 }
 
-/// Processes a due breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
+/// Processes a breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
 /// deliveries, oldest first, spread over the time until the next run, and notes when none is left.
-async fn advance(app: &App, backlogs: &Backlogs, due: DueBreaker, deadline: Timestamp) -> Result<Swept, StoreError> {
-    let now = app.clock.now();
-    let releases = due.breaker.state != BreakerState::Open;
-    let (step, drained, again_at) = if releases {
-        let step = step(due.breaker.drained, backlogs.of(app, &due.breaker, now).await);
-        (step, step + 1, now + RUN)
-    } else {
-        (0, due.breaker.drained, now + OVERDUE_AFTER)
-    };
-    let Some(breaker) = app.ledger.postpone_breaker(&due, again_at, drained).await? else {
-        return Ok(Swept { taken: 1, ..Swept::default() });
-    };
-    let mut swept = Swept { attended: 1, ..Swept::default() };
-    metrics::count(Metric::ParkedRows, app.ledger.count_parked(due.webhook, MOST_COUNTED, now).await?);
-    let most = if releases { pace(step, None).0 } else { 1 };
-    let parked = app.ledger.parked(due.webhook, most.min(CHUNK), now).await?;
+async fn advance(app: &App, claimed: Claimed, deadline: Timestamp) -> Result<Swept, StoreError> {
+    let Claimed { webhook: id, breaker, step } = claimed;
+    let (now, mut swept) = (app.clock.now(), Swept::default());
+    if now >= deadline {
+        // Its next look is in a minute or two.
+        return Ok(swept);
+    }
+    let most = step.map_or(1, |step| pace(step, None).0);
+    let parked = app.ledger.parked(id, most.min(CHUNK), now).await?;
     let webhook = match parked.first() {
         Some(first) => webhook(app, first).await?,
         None => None,
@@ -93,16 +121,20 @@ async fn advance(app: &App, backlogs: &Backlogs, due: DueBreaker, deadline: Time
     if webhook.as_ref().is_some_and(is_paused_by_hand) {
         // They would be parked again, minute after minute. The write that resumes the webhook makes the breaker due.
         let rests = Breaker { look_at: None, ..breaker };
-        app.ledger.rest_breaker(due.webhook, &breaker, &rests).await?;
+        app.ledger.rest_breaker(id, &breaker, &rests).await?;
         return Ok(swept);
     }
     let after = after_look(&breaker, !parked.is_empty(), now);
     if after != breaker {
-        app.ledger.rest_breaker(due.webhook, &breaker, &after).await?;
+        app.ledger.rest_breaker(id, &breaker, &after).await?;
     }
     let rate = webhook.and_then(|webhook| webhook.settings.limits().rate);
-    let (count, apart) = if releases { pace(step, rate) } else { (1, Duration::ZERO) };
-    release(app, &due, parked, Portion { count, apart, now, deadline }, &mut swept).await?;
+    let (count, apart) = step.map_or((1, Duration::ZERO), |step| pace(step, rate));
+    release(app, id, parked, Portion { count, apart, now, deadline }, &mut swept).await?;
+    match app.ledger.count_parked(id, MOST_COUNTED, now).await {
+        Ok(parked) => metrics::count(Metric::ParkedRows, parked),
+        Err(error) => tracing::warn!(webhook.id = %id, %error, "parked deliveries are not counted"),
+    }
     Ok(swept)
 }
 
@@ -117,40 +149,66 @@ struct Portion {
 /// Releases parked deliveries, of which the first have been read. What the time does not suffice for stays parked.
 async fn release(
     app: &App,
-    due: &DueBreaker,
+    webhook: WebhookId,
     mut parked: Vec<DueDelivery>,
     portion: Portion,
     swept: &mut Swept,
 ) -> Result<(), StoreError> {
     let Portion { count, apart, now, deadline } = portion;
     let mut released = 0;
-    while !parked.is_empty() {
+    loop {
         parked.truncate(count - released);
-        let read = parked.len();
-        let delays = (u32::try_from(released).unwrap_or(u32::MAX)..).map(|number| apart * number);
-        let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(parked.into_iter().zip(delays))
-            .map(|(due, delay)| async move {
-                let moved = app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await?;
-                Ok((moved == Written::Yes).then(|| Outgoing::of(&due.message, delay)))
-            })
-            .buffered(CONCURRENCY)
-            .collect()
-            .await;
-        let outgoing = moved.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-        swept.taken += read - outgoing.len();
-        for sent in app.retries.send(outgoing).await {
-            match sent {
-                Ok(()) => swept.released += 1,
-                Err(error) => {
-                    tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it");
-                }
+        let is_full = parked.len() == CHUNK;
+        // In parts, so that each row that was moved has its message before the time is up.
+        while !parked.is_empty() {
+            if app.clock.now() >= deadline {
+                return Ok(());
+            }
+            let rest = parked.split_off(parked.len().min(PART));
+            let part = std::mem::replace(&mut parked, rest);
+            let delay = apart * u32::try_from(released).unwrap_or(u32::MAX);
+            released += part.len();
+            release_part(app, part, Spread { now, delay, apart }, swept).await?;
+        }
+        if released >= count || !is_full {
+            return Ok(());
+        }
+        parked = app.ledger.parked(webhook, (count - released).min(CHUNK), now).await?;
+    }
+}
+
+/// The times of released deliveries: the first comes after `delay`, and each further one `apart` from the one before.
+struct Spread {
+    now: Timestamp,
+    delay: Duration,
+    apart: Duration,
+}
+
+async fn release_part(
+    app: &App,
+    part: Vec<DueDelivery>,
+    spread: Spread,
+    swept: &mut Swept,
+) -> Result<(), StoreError> {
+    let Spread { now, delay, apart } = spread;
+    let (read, delays) = (part.len(), (0_u32..).map(|number| delay + apart * number));
+    let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(part.into_iter().zip(delays))
+        .map(|(due, delay)| async move {
+            let moved = app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await?;
+            Ok((moved == Written::Yes).then(|| Outgoing::of(&due.message, delay)))
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
+    let outgoing = moved.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    swept.taken += read - outgoing.len();
+    for sent in app.retries.send(outgoing).await {
+        match sent {
+            Ok(()) => swept.released += 1,
+            Err(error) => {
+                tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it");
             }
         }
-        released += read;
-        if released >= count || read < CHUNK || app.clock.now() >= deadline {
-            break;
-        }
-        parked = app.ledger.parked(due.webhook, (count - released).min(CHUNK), now).await?;
     }
     Ok(())
 }

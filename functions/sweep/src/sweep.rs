@@ -1,6 +1,5 @@
 //! Works through what is due, page by page, until nothing is due or the time is up.
 
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
@@ -38,9 +37,9 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
     // A drain may take the whole run. Other rows do not wait for it.
-    let (breakers, due_breakers) = mpsc::unbounded_channel();
+    let (breakers, claimed) = mpsc::unbounded_channel();
     let (swept, advanced) =
-        tokio::join!(through_pages(app, deadline, breakers), drain::advance_all(app, due_breakers, deadline));
+        tokio::join!(through_pages(app, deadline, breakers), drain::advance_all(app, claimed, deadline));
     let swept = swept?.and(advanced?);
     let Swept { woken, buried, attended: breakers, released, taken } = swept;
     tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
@@ -51,10 +50,10 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
 async fn through_pages(
     app: &App,
     deadline: Timestamp,
-    to_advance: UnboundedSender<DueBreaker>,
+    to_advance: UnboundedSender<drain::Claimed>,
 ) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
-    let mut passed_on = HashSet::new();
+    let backlogs = drain::Backlogs::default();
     let mut measured = false;
     loop {
         let now = app.clock.now();
@@ -77,23 +76,43 @@ async fn through_pages(
             }
         }
         let before = swept;
-        breakers.retain(|breaker| passed_on.insert(breaker.webhook));
-        let passed_none_on = breakers.is_empty();
-        for breaker in breakers {
-            // The other side ends after this one.
-            let _ = to_advance.send(breaker);
-        }
+        claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await?;
         wake_lines(app, &flows, now, &mut swept).await;
         let moved: Vec<_> =
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await?;
-        if passed_none_on
-            && (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended)
-        {
+        if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
             return Ok(swept);
         }
     }
+}
+
+/// Claims due breakers, and passes them on. Until then they are due, and hide later rows of their page.
+async fn claim_breakers(
+    app: &App,
+    backlogs: &drain::Backlogs,
+    due: Vec<DueBreaker>,
+    to_advance: &UnboundedSender<drain::Claimed>,
+    swept: &mut Swept,
+) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    let claimed: Vec<_> = stream::iter(due)
+        .map(|due| drain::claim(app, backlogs, due, now))
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    for claimed in claimed {
+        match claimed? {
+            Some(claimed) => {
+                swept.attended += 1;
+                // The other side ends after this one.
+                let _ = to_advance.send(claimed);
+            }
+            None => swept.taken += 1,
+        }
+    }
+    Ok(())
 }
 
 /// Measures how late the most overdue delivery is. Each partition lists its longest overdue rows first, so the first
