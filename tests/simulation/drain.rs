@@ -17,16 +17,18 @@ use serde_json::json;
 use tests::Hooks;
 use tests::cloud::{Cloud, Faults};
 
+/// Milliseconds since 1970, and how many of them pass each time that someone looks at the clock.
 #[derive(Debug, Clone)]
-struct Time(Arc<AtomicI64>);
+struct Time(Arc<AtomicI64>, Arc<AtomicI64>);
 
 impl Clock for Time {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.0.load(Ordering::Relaxed)).unwrap()
+        let passes = self.1.load(Ordering::Relaxed);
+        Timestamp::from_millisecond(self.0.fetch_add(passes, Ordering::Relaxed)).unwrap()
     }
 }
 
-/// A webhook whose breaker has just closed, with parked deliveries, and a sweep.
+/// Webhooks whose breakers have just closed, with parked deliveries, and a sweep.
 struct Drain {
     time: Time,
     cloud: Arc<Cloud>,
@@ -36,22 +38,28 @@ struct Drain {
 
 impl Drain {
     async fn of(parked: u32, rate_limit: Option<u32>) -> Self {
-        let time = Time(Arc::new(AtomicI64::new(1_795_244_140_000)));
+        Self::of_webhooks(1, parked, rate_limit).await
+    }
+
+    async fn of_webhooks(webhooks: u128, parked: u32, rate_limit: Option<u32>) -> Self {
+        let time = Time(Arc::new(AtomicI64::new(1_795_244_140_000)), Arc::default());
         let cloud = Cloud::new(Arc::new(time.clone()));
         let settings = json!({"url": "https://receiver.example/", "rate_limit": rate_limit});
-        let webhook = Hooks::new(&cloud).await.create("acme", 1, settings).await;
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
         let ledger = aws.ledger("deliveries".to_owned());
-        let now = time.now();
-        for number in 0..parked {
-            let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
-            let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
-            let message = Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body);
-            let progress = Progress { state: State::Parked, cycle: 0, attempt: 1, next_at: None };
-            ledger.record_first(&Delivery::first(message, progress), now).await.unwrap();
+        let (now, hooks) = (time.now(), Hooks::new(&cloud).await);
+        for number in 1..=webhooks {
+            let webhook = hooks.create("acme", number, settings.clone()).await;
+            for number in 0..parked {
+                let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
+                let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
+                let message = Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body);
+                let progress = Progress { state: State::Parked, cycle: 0, attempt: 1, next_at: None };
+                ledger.record_first(&Delivery::first(message, progress), now).await.unwrap();
+            }
+            ledger.open_breaker(&webhook, now).await.unwrap();
+            ledger.close_breaker(webhook.id, now).await.unwrap();
         }
-        ledger.open_breaker(&webhook, now).await.unwrap();
-        ledger.close_breaker(webhook.id, now).await.unwrap();
         let url = |name: &str| format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}");
         let config = sweep::Config {
             registry_table: "registry".to_owned(),
@@ -112,6 +120,24 @@ async fn a_receiver_with_a_rate_gets_no_more() {
         released.push(drain.minute(10_000).await);
     }
     assert_eq!(released, [240, 240, 20]);
+}
+
+/// Many drains at once, with a clock that hurries: no row is moved without its message, and the next runs continue.
+#[tokio::test(start_paused = true)]
+async fn what_the_time_does_not_suffice_for_stays_parked() {
+    let drain = Drain::of_webhooks(8, 250, None).await;
+    drain.time.1.store(60, Ordering::Relaxed);
+    let first = drain.minute(0).await;
+    assert!((100..2000).contains(&first), "{first} were released");
+    let is_parked =
+        |item: &serde_json::Value| item["lane"]["S"].as_str().is_some_and(|lane| lane.starts_with("parked"));
+    let parked = drain.cloud.tables.items("deliveries").iter().filter(|item| is_parked(item)).count();
+    assert_eq!((parked + first, drain.cloud.queues.len("retries")), (2000, first));
+    let mut released = first;
+    for _ in 0..40 {
+        released += drain.minute(10_000).await;
+    }
+    assert_eq!(released, 2000);
 }
 
 /// Returns how many minutes a drain takes if the queue passes on that many deliveries a second.

@@ -95,11 +95,8 @@ pub(crate) async fn advance_all(
         let next = claimed.recv().await;
         next.map(|breaker| (breaker, claimed))
     });
-    let advanced: Vec<Result<Swept, StoreError>> = claimed
-        .map(|breaker| advance(app, breaker, deadline))
-        .buffer_unordered(CONCURRENT_BREAKERS)
-        .collect()
-        .await;
+    let advanced: Vec<Result<Swept, StoreError>> =
+        claimed.map(|breaker| advance(app, breaker, deadline)).buffer_unordered(CONCURRENT_BREAKERS).collect().await;
     advanced.into_iter().try_fold(Swept::default(), |sum, advanced| Ok(sum.and(advanced?)))
 }
 
@@ -184,12 +181,7 @@ struct Spread {
     apart: Duration,
 }
 
-async fn release_part(
-    app: &App,
-    part: Vec<DueDelivery>,
-    spread: Spread,
-    swept: &mut Swept,
-) -> Result<(), StoreError> {
+async fn release_part(app: &App, part: Vec<DueDelivery>, spread: Spread, swept: &mut Swept) -> Result<(), StoreError> {
     let Spread { now, delay, apart } = spread;
     let (read, delays) = (part.len(), (0_u32..).map(|number| delay + apart * number));
     let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(part.into_iter().zip(delays))
