@@ -444,7 +444,8 @@ const tests = {
     await page.getByLabel("Pause after failures in a row").fill("0");
     await shows(page, "must be 1 to 10000");
     await page.getByLabel("Pause after failures in a row").fill("20");
-    await page.getByLabel("Over at least, in hours").fill("1.5");
+    await page.getByLabel("Over at least, in hours").fill("");
+    await page.getByLabel("Over at least, in hours").pressSequentially("1.5");
     await button(page, "Create the webhook").click();
     await button(page, "I have copied it").click();
     const id = await idOf("Signed twice");
