@@ -89,7 +89,7 @@ class Trial:
         self.dynamodb.put_item(TableName=tables[0], Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}})
         self.cloudformation.delete_stack(StackName=NAME)
         self.expect(self.wait(), "DELETE_COMPLETE")
-        retained = {name for name, one in self.resources.items() if one["Type"] in KEPT}
+        retained = {name for name, one in self.template["Resources"].items() if one["Type"] in KEPT}
         kept = find_kept(self.stack, NAME, retained)
         self.expect(sorted(identifier for kind, identifier in kept.values() if kind == KEPT[0]), sorted(tables))
         self.expect([kind for kind, _ in kept.values() if kind == KEPT[1]], [KEPT[1]])
