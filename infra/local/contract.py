@@ -21,7 +21,7 @@ OPERATION = re.compile(r"^_+ (.+?) _+$", re.MULTILINE)
 LARGEST = "Webhooks"
 
 # The tags of routes outside /api/v1/integration.
-BESIDE = ("Inbound", "Keys", "Contract", "Health")
+APART = ("Inbound", "Keys", "Contract", "Health")
 
 
 def check_contract(stack: Stack, seed: int) -> list[str]:
@@ -30,16 +30,16 @@ def check_contract(stack: Stack, seed: int) -> list[str]:
     base = "/api/v1/integration"
     seeded = ("--seed", str(seed))
     singly = (*seeded, "--phases", "examples,coverage,fuzzing")
-    webhooks, others = tags("include", (LARGEST,)), tags("exclude", (LARGEST, *BESIDE))
+    webhooks, others = tags("include", (LARGEST,)), tags("exclude", (LARGEST, *APART))
     # Processes, not workers: before Python 3.12, two threads cannot read source code at the same time, which Hypothesis
     # does. The processes mostly wait for the emulator.
     runs = [
         start(stack, base, *webhooks, *without("GET", "PUT", "PATCH", "DELETE"), *singly, *bearer(stack)),
         start(stack, base, *webhooks, *without("POST"), *singly, *bearer(stack)),
         start(stack, base, *others, *singly, *bearer(stack)),
-        start(stack, base, *tags("exclude", BESIDE), *seeded, "--phases", "stateful", *bearer(stack)),
+        start(stack, base, *tags("exclude", APART), *seeded, "--phases", "stateful", *bearer(stack)),
         # The gateway answers 404 to a method that a route does not name.
-        start(stack, "", *tags("include", BESIDE), "--exclude-checks", "unsupported_method", *singly),
+        start(stack, "", *tags("include", APART), "--exclude-checks", "unsupported_method", *singly),
     ]
     failed = []
     for run in runs:

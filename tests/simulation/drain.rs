@@ -103,13 +103,13 @@ async fn the_pace_doubles_while_the_queue_keeps_up() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pace_falls_while_the_queue_does_not_keep_up() {
-    let drain = Drain::of(3100, None).await;
+    let drain = Drain::of(4400, None).await;
     let mut released = Vec::new();
-    for capacity in [600, 1000, 800, 700, 600] {
+    for capacity in [600, 500, 500, 700, 700, 900, 900] {
         released.push(drain.minute(capacity).await);
     }
-    // 200 of 1,200 still wait, so the pace stays; then 600, so it halves; then 500 of 600 do.
-    assert_eq!(released, [600, 1200, 1200, 100, 0]);
+    // 700 wait, so the pace stays; then 1,400, so it halves until they are done.
+    assert_eq!(released, [600, 1200, 1200, 600, 600, 200, 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,10 @@ pub const TRIP_FAILURES: u64 = 10;
 /// duration.
 pub const TRIP_TIMEOUTS: u64 = 3;
 
+/// How many waiting messages are normal for a queue, whatever a drain releases: retries of all tenants wait there for a
+/// batch. They must not slow down a drain.
+const USUAL_BACKLOG: usize = 500;
+
 /// The time between two runs of the sweep.
 pub const RUN: Duration = Duration::from_mins(1);
 
@@ -179,14 +183,14 @@ pub fn pace(step: u32, rate: Option<u32>) -> (usize, Duration) {
 ///
 /// The pace doubles while the queue keeps up. It halves if a quarter of what a run at this pace releases still waits: the
 /// receiver answers more slowly than that, or the queue has too little concurrency. Deliveries whose message waits for
-/// two minutes would be sent a second one.
+/// two minutes would be sent a second one. A backlog that is [usual](USUAL_BACKLOG) changes nothing.
 #[must_use]
 pub fn step(drained: u32, backlog: Option<usize>) -> u32 {
     let Some(last) = drained.checked_sub(1) else { return 0 };
     let a_run = pace(last, None).0;
     match backlog {
-        Some(backlog) if backlog > a_run / 4 => last.saturating_sub(1).min(LAST_STEP),
-        Some(backlog) if backlog <= a_run / 8 => (last + 1).min(LAST_STEP),
+        Some(backlog) if backlog > (a_run / 4).max(2 * USUAL_BACKLOG) => last.saturating_sub(1).min(LAST_STEP),
+        Some(backlog) if backlog <= (a_run / 8).max(USUAL_BACKLOG) => (last + 1).min(LAST_STEP),
         Some(_) | None => last.min(LAST_STEP),
     }
 }
