@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording size bench soak fuzz latency upgrade openapi requirements vendor down
+.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording pictures size bench soak fuzz latency upgrade openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -52,6 +52,9 @@ book: ## Build the documentation as a book, in target/book
 
 recording: ## Make the picture of README.md from what make run prints
 	@$(LOCAL) recording
+
+pictures: ## Make the pictures of the console and the dashboard from a run of the real data set
+	@$(LOCAL) pictures
 
 size: ## Show how large each function is, and how soon it asks for work
 	@$(LOCAL) size

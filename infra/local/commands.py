@@ -14,6 +14,7 @@ import failures
 import fuzz
 import latency
 import lint
+import pictures
 import pins
 import recording
 import recover
@@ -44,6 +45,7 @@ COMMANDS = {
     "lint": lint.lint,
     "book": book.book,
     "recording": recording.recording,
+    "pictures": pictures.pictures,
     "size": size.show_sizes,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,

@@ -37,6 +37,7 @@ ENVIRONMENTS = {
     "lint": ("tools", "lint"),
     "book": ("tools",),
     "recording": ("tools", "emulator"),
+    "pictures": ("tools", "emulator", "data", "contract"),
     "size": ("tools",),
     "bench": ("tools",),
     "fuzz": ("tools", "fuzz"),

@@ -71,30 +71,45 @@ def read(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
 
 
-def prepare(stack: Stack, receiver: Receiver) -> None:
-    """Registers the table and a webhook for each tenant."""
-    step(f"creating the table {TABLE}, its source and two tenants' webhooks")
+def create_source(stack: Stack) -> None:
+    """Creates the table of cities and registers it."""
     stack.create_table(TABLE, "tenant_id", "city_id")
     source = {
         "table": TABLE,
         "entities": [{"entity": "city", "tenant": "{tenant_id}", "id": "{city_id}", "collection": "cities"}],
     }
     stack.expect(201, "POST", "/sources", stack.issuer.token(None, ["OPERATOR"]), source)
+
+
+def prepare(stack: Stack, receiver: Receiver) -> None:
+    """Registers the table and a webhook for each tenant."""
+    step(f"creating the table {TABLE}, its source and two tenants' webhooks")
+    create_source(stack)
     for tenant in ("acme", "globex"):
         admin = stack.issuer.token(tenant, ["ADMIN"])
         webhook = {"name": tenant, "url": f"{receiver.url}/{tenant}", "event_types": EVENT_TYPES}
         receiver.secrets[f"/{tenant}"] = stack.expect(201, "POST", "/webhooks", admin, webhook)["secret"]
 
 
-def write(stack: Stack, cities: list[dict]) -> dict[Change, float]:
-    """Creates all cities, updates a third and deletes a tenth; returns when each change was written."""
-    table = boto3.resource(
+def table_of(stack: Stack):
+    """Returns the table of cities, which takes Python's values."""
+    return boto3.resource(
         "dynamodb",
         endpoint_url=stack.endpoint,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",
     ).Table(TABLE)
+
+
+def key_of(city: dict) -> dict:
+    """Returns the key of a city's item."""
+    return {name: city[name] for name in ("tenant_id", "city_id")}
+
+
+def write(stack: Stack, cities: list[dict]) -> dict[Change, float]:
+    """Creates all cities, updates a third and deletes a tenth; returns when each change was written."""
+    table = table_of(stack)
     written: dict[Change, float] = {}
 
     def create(city: dict) -> None:
@@ -104,17 +119,14 @@ def write(stack: Stack, cities: list[dict]) -> dict[Change, float]:
     def update(city: dict) -> None:
         mark(city, "updated")
         table.update_item(
-            Key=key(city),
+            Key=key_of(city),
             UpdateExpression="SET population = population + :more, country.visited = :visited",
             ExpressionAttributeValues={":more": 1, ":visited": True},
         )
 
     def delete(city: dict) -> None:
         mark(city, "deleted")
-        table.delete_item(Key=key(city))
-
-    def key(city: dict) -> dict:
-        return {name: city[name] for name in ("tenant_id", "city_id")}
+        table.delete_item(Key=key_of(city))
 
     def mark(city: dict, operation: str) -> None:
         written[city["tenant_id"], city["city_id"], operation] = time.time()

@@ -424,6 +424,13 @@ const tests = {
     await page.getByLabel("Name", { exact: true }).fill("Signed twice");
     await page.getByLabel("Tags", { exact: true }).fill("erp, team sales");
     await page.getByRole("heading", { name: "How it signs" }).click();
+    assert.equal(await page.getByLabel("Header of the signature").count(), 0);
+    await page.getByLabel("Signature scheme", { exact: true }).selectOption("hmac-sha256");
+    await page.getByLabel("Header of the signature").fill("X-Acme Hmac");
+    await page.locator(".field", { has: page.getByLabel("Header of the signature") }).locator(".fault").waitFor();
+    await page.getByLabel("Header of the signature").fill("X-Acme-Hmac");
+    await page.locator(".fault").waitFor({ state: "detached" });
+    await page.getByLabel("Encoding of the signature").selectOption("base64");
     await button(page, "Add a signature").click();
     await page.getByLabel("Scheme of signature 1").selectOption("hmac-sha256");
     await page.getByLabel("Header of signature 1").fill("no header");
@@ -452,6 +459,7 @@ const tests = {
     const created = await api("GET", `/webhooks/${id}`);
     assert.deepEqual(created.tags, ["erp", "team sales"]);
     assert.deepEqual(created.auto_pause, { failures: 20, after_seconds: 5400 });
+    assert.deepEqual([created.signature_scheme, created.signature_header, created.signature_encoding], ["hmac-sha256", "X-Acme-Hmac", "base64"]);
     assert.deepEqual(created.further_signatures, [{ scheme: "hmac-sha256", header: "X-Acme-Signature", encoding: "base64" }]);
     const shown = await api("GET", `/webhooks/${id}/authorization`);
     assert.deepEqual([shown.type, shown.token_url, shown.client_id, shown.client_authentication], ["oauth2", "https://login.example.com/token", "dynahook", "body"]);
@@ -472,12 +480,14 @@ const tests = {
     await visit(page, `webhooks/${id}/edit`);
     await page.getByLabel("Authorization", { exact: true }).selectOption("none");
     await button(page, "Remove signature 1").click();
+    await page.getByLabel("Signature scheme", { exact: true }).selectOption("github");
     await page.getByLabel("Tags", { exact: true }).fill("");
     await page.getByLabel("Pause after failures in a row").fill("");
     await button(page, "Save the changes").click();
     await page.getByRole("heading", { level: 1, name: "Signed twice", exact: true }).waitFor();
     const removed = await api("GET", `/webhooks/${id}`);
     assert.deepEqual([removed.tags, removed.further_signatures, removed.authorization], [[], [], null]);
+    assert.deepEqual([removed.signature_scheme, removed.signature_header, removed.signature_encoding], ["github", null, "hex"]);
     assert.deepEqual(removed.auto_pause, { failures: 50, after_seconds: 5400 });
     await page.context().close();
   },

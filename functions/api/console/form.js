@@ -8,7 +8,7 @@ import { parseJson, writeJson } from "./exact.js";
 import { FilterField } from "./filter.js";
 import { Button, Card, Failure, Field, Fold, Head, Icon, Loaded, Note, toast } from "./parts.js";
 import { RetryTimeline } from "./retries.js";
-import { Authorization, authorizationOf, DEFAULTS_OF_SIGNING, FurtherField, furtherOf, SCHEMES } from "./signing.js";
+import { Authorization, authorizationOf, DEFAULTS_OF_SIGNING, FirstSignature, firstOf, FurtherField, furtherOf } from "./signing.js";
 import { T } from "./texts.js";
 import { Preview } from "./try.js";
 import { TypesField } from "./types.js";
@@ -30,7 +30,6 @@ const DEFAULTS_OF_FORM = {
   template: "",
   headers: [],
   properties: "",
-  signature_scheme: "standard-webhooks",
   secret: "",
   ...DEFAULTS_OF_SIGNING,
   retry_policy: { maxAttempts: 10, backoff: "exponential", timeoutMs: 15_000 },
@@ -48,7 +47,7 @@ const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 const asForm = (webhook) => ({
   ...DEFAULTS_OF_FORM,
   ...Object.fromEntries(
-    ["name", "url", "event_types", "operations", "payload_format", "detail", "signature_scheme", "ordering"].map((name) => [name, webhook[name] ?? DEFAULTS_OF_FORM[name]]),
+    ["name", "url", "event_types", "operations", "payload_format", "detail", "signature_scheme", "signature_header", "signature_encoding", "ordering"].map((name) => [name, webhook[name] ?? DEFAULTS_OF_FORM[name]]),
   ),
   filter: webhook.filter ? writeJson(webhook.filter, 2) : "",
   changed: webhook.changed.join(", "),
@@ -97,7 +96,7 @@ const asRequest = (form) => {
     template: form.payload_format === "template" ? form.template : null,
     headers: Object.fromEntries(form.headers.filter(([name, value]) => name.trim() || value).map(([name, value]) => [name.trim(), value])),
     properties: json("properties") ?? {},
-    signature_scheme: form.signature_scheme,
+    ...firstOf(form),
     retry_policy: Object.fromEntries(Object.entries(form.retry_policy).filter(([, value]) => value !== null && value !== "")),
     success_statuses: words(form.success_statuses),
     rate_limit: number("rate_limit"),
@@ -343,9 +342,9 @@ export const FormPage = ({ webhook, onSaved }) => {
             ${field("properties", area("properties", 3))}
           </div>
         <//>
-        <${Fold} title=${T.form.sections.signs} hint=${T.form.defaults.signs} open=${opens(["signature_scheme", "further_signatures", "secret", "authorization"])}>
+        <${Fold} title=${T.form.sections.signs} hint=${T.form.defaults.signs} open=${opens(["signature_scheme", "signature_header", "signature_encoding", "further_signatures", "secret", "authorization"])}>
           <div class="stack">
-            ${field("signature_scheme", choice("signature_scheme", SCHEMES))}
+            <${FirstSignature} form=${form} set=${set} faults=${faults} />
             <${FurtherField} items=${form.further_signatures} change=${(further_signatures) => set({ further_signatures })} faults=${faults} />
             ${!webhook && field("secret", text("secret", { type: "password", autocomplete: "new-password" }))}
             <${Authorization} form=${form} set=${set} webhook=${webhook} faults=${faults} />

@@ -4,7 +4,7 @@ import { html } from "./vendor/vendor.js";
 import { Field, Icon } from "./parts.js";
 import { T } from "./texts.js";
 
-export const SCHEMES = ["standard-webhooks", "standard-webhooks-ed25519", "hmac-sha256", "github", "stripe", "superoffice", "shopify"];
+const SCHEMES = ["standard-webhooks", "standard-webhooks-ed25519", "hmac-sha256", "github", "stripe", "superoffice", "shopify"];
 
 // The most further signatures that a webhook may have.
 const MOST_FURTHER = 3;
@@ -17,6 +17,9 @@ const KINDS = {
 };
 
 export const DEFAULTS_OF_SIGNING = {
+  signature_scheme: "standard-webhooks",
+  signature_header: "",
+  signature_encoding: "hex",
   further_signatures: [],
   authorization: "keep",
   token: "",
@@ -40,10 +43,50 @@ export const authorizationOf = (form) => {
 };
 
 // A header and an encoding belong to one scheme only.
-export const furtherOf = (form) =>
-  form.further_signatures.map(({ scheme, header, encoding }) =>
-    scheme === "hmac-sha256" ? { scheme, header: header.trim() || null, encoding } : { scheme, header: null, encoding: "hex" },
-  );
+const signature = ({ scheme, header, encoding }) =>
+  scheme === "hmac-sha256" ? { scheme, header: header.trim() || null, encoding } : { scheme, header: null, encoding: "hex" };
+
+export const furtherOf = (form) => form.further_signatures.map(signature);
+
+export const firstOf = (form) => {
+  const { scheme, header, encoding } = signature({ scheme: form.signature_scheme, header: form.signature_header, encoding: form.signature_encoding });
+  return { signature_scheme: scheme, signature_header: header, signature_encoding: encoding };
+};
+
+// The fields of a signature. `labels` and `faults` have texts for its scheme, header and encoding.
+const SignatureFields = ({ value: { scheme, header, encoding }, change, labels, faults, end }) => html`<div class="scheme">
+    <${Field} label=${labels.scheme} fault=${faults.scheme}>
+      ${(control) => html`<select ...${control} value=${scheme} onChange=${(event) => change({ scheme: event.target.value })}>
+        ${SCHEMES.map((name) => html`<option value=${name}>${T.form.options.signature_scheme[name]}</option>`)}
+      </select>`}
+    <//>
+    ${end}
+  </div>
+  ${scheme === "hmac-sha256" &&
+  html`<div class="fields">
+    <${Field} label=${labels.header} fault=${faults.header}>
+      ${(control) => html`<input ...${control} class="mono" placeholder="X-Signature-256" value=${header} onInput=${(event) => change({ header: event.target.value })} />`}
+    <//>
+    <${Field} label=${labels.encoding} fault=${faults.encoding}>
+      ${(control) => html`<select ...${control} value=${encoding} onChange=${(event) => change({ encoding: event.target.value })}>
+        ${["hex", "base64"].map((name) => html`<option value=${name}>${T.form.options.encoding[name]}</option>`)}
+      </select>`}
+    <//>
+  </div>`}`;
+
+const PARTS = ["scheme", "header", "encoding"];
+
+export const FirstSignature = ({ form, set, faults }) => {
+  const by = (texts) => Object.fromEntries(PARTS.map((part) => [part, texts(`signature_${part}`)]));
+  return html`<div class="stack tight">
+    <${SignatureFields}
+      value=${by((name) => form[name])}
+      change=${(changes) => set(Object.fromEntries(Object.entries(changes).map(([part, value]) => [`signature_${part}`, value])))}
+      labels=${by((name) => T.form.fields[name])}
+      faults=${by((name) => faults[`#/${name}`])}
+    />
+  </div>`;
+};
 
 export const FurtherField = ({ items, change, faults }) => {
   const set = (index, changes) => change(items.map((item, at) => (at === index ? { ...item, ...changes } : item)));
@@ -51,26 +94,14 @@ export const FurtherField = ({ items, change, faults }) => {
   return html`<fieldset class="stack tight" aria-describedby="further-help">
     <legend>${T.form.fields.further_signatures}</legend>
     ${items.map(
-      ({ scheme, header, encoding }, index) => html`<div class="stack tight">
-        <div class="scheme">
-          <${Field} label=${T.form.schemeOf(index + 1)} fault=${fault(index, "scheme")}>
-            ${(control) => html`<select ...${control} value=${scheme} onChange=${(event) => set(index, { scheme: event.target.value })}>
-              ${SCHEMES.map((name) => html`<option value=${name}>${T.form.options.signature_scheme[name]}</option>`)}
-            </select>`}
-          <//>
-          <button type="button" class="button quiet" aria-label=${T.form.removeSignature(index + 1)} onClick=${() => change(items.filter((_, at) => at !== index))}><${Icon} name="close" size=${16} /></button>
-        </div>
-        ${scheme === "hmac-sha256" &&
-        html`<div class="fields">
-          <${Field} label=${T.form.headerOf(index + 1)} fault=${fault(index, "header")}>
-            ${(control) => html`<input ...${control} class="mono" placeholder="X-Signature-256" value=${header} onInput=${(event) => set(index, { header: event.target.value })} />`}
-          <//>
-          <${Field} label=${T.form.encodingOf(index + 1)} fault=${fault(index, "encoding")}>
-            ${(control) => html`<select ...${control} value=${encoding} onChange=${(event) => set(index, { encoding: event.target.value })}>
-              ${["hex", "base64"].map((name) => html`<option value=${name}>${T.form.options.encoding[name]}</option>`)}
-            </select>`}
-          <//>
-        </div>`}
+      (item, index) => html`<div class="stack tight">
+        <${SignatureFields}
+          value=${item}
+          change=${(changes) => set(index, changes)}
+          labels=${{ scheme: T.form.schemeOf(index + 1), header: T.form.headerOf(index + 1), encoding: T.form.encodingOf(index + 1) }}
+          faults=${Object.fromEntries(PARTS.map((part) => [part, fault(index, part)]))}
+          end=${html`<button type="button" class="button quiet" aria-label=${T.form.removeSignature(index + 1)} onClick=${() => change(items.filter((_, at) => at !== index))}><${Icon} name="close" size=${16} /></button>`}
+        />
       </div>`,
     )}
     ${items.length < MOST_FURTHER &&

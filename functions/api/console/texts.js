@@ -669,6 +669,8 @@ export const T = {
       properties: "Properties",
       content_encoding: "Compression",
       signature_scheme: "Signature scheme",
+      signature_header: "Header of the signature",
+      signature_encoding: "Encoding of the signature",
       further_signatures: "Further signatures",
       secret: "Secret of your own",
       authorization: "Authorization",
