@@ -14,6 +14,7 @@ import failures
 import fuzz
 import latency
 import lint
+import package
 import pins
 import recording
 import recover
@@ -45,6 +46,7 @@ COMMANDS = {
     "book": book.book,
     "recording": recording.recording,
     "size": size.show_sizes,
+    "package": package.package,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
     "soak": bench.soak,

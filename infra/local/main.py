@@ -38,6 +38,7 @@ ENVIRONMENTS = {
     "book": ("tools",),
     "recording": ("tools", "emulator"),
     "size": ("tools",),
+    "package": ("tools",),
     "bench": ("tools",),
     "fuzz": ("tools", "fuzz"),
     "soak": ("tools",),
