@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording pictures size bench soak fuzz latency upgrade openapi requirements vendor down
+.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording pictures size package bench soak fuzz latency upgrade openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -58,6 +58,9 @@ pictures: ## Make the pictures of the console and the dashboard from a run of th
 
 size: ## Show how large each function is, and how soon it asks for work
 	@$(LOCAL) size
+
+package: ## Make zips, template and SBOM of the commit, to deploy without Rust, in target/package; TWICE=1 compares two builds
+	@TWICE="$(TWICE)" $(LOCAL) package
 
 bench: ## Show what an event costs, as ratios
 	@$(LOCAL) bench

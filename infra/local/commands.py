@@ -14,6 +14,7 @@ import failures
 import fuzz
 import latency
 import lint
+import package
 import pictures
 import pins
 import recording
@@ -47,6 +48,7 @@ COMMANDS = {
     "recording": recording.recording,
     "pictures": pictures.pictures,
     "size": size.show_sizes,
+    "package": package.package,
     "bench": bench.bench,
     "fuzz": fuzz.fuzz,
     "soak": bench.soak,

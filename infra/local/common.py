@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,14 +41,23 @@ def check_port(port: int, what: str, variable: str) -> None:
 
 
 def run(
-    command: list[str], what: str, log: Path, environment: dict[str, str], progress: Callable[[], str] | None = None
+    command: list[str],
+    what: str,
+    log: Path,
+    environment: dict[str, str],
+    progress: Callable[[], str] | None = None,
+    *,
+    folder: Path = ROOT,
+    without: Iterable[str] = (),
 ) -> None:
-    """Runs a long step with its output in a log; says every 15 seconds how far it is."""
+    """Runs a long step in a folder with its output in a log; says every 15 seconds how far it is. The step's
+    environment is this one without some variables and with others."""
+    inherited = {name: value for name, value in os.environ.items() if name not in set(without)}
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=folder, env={**inherited, **environment}, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             while True:

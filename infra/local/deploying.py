@@ -1,8 +1,10 @@
 """A trial of `make deploy` on the running emulator: the first and the second deployment of an environment with a key, a
-domain and roles of its own."""
+domain and roles of its own, and an update to a package and back."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -11,8 +13,9 @@ from pathlib import Path
 from unittest import mock
 
 import deploy
-from build import BUILD, architecture
+from build import BUILD, PACKED, architecture
 from common import ROOT, StackError, run
+from expand import write_template
 from openid import OpenIdIssuer
 from stack import Stack
 from tokens import AUDIENCE
@@ -70,6 +73,7 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
     deploy.answer(again, lambda question: fail(f"asked again: {question}"))
     deploy.prepare(again)
     deploy_built(stack, again)
+    update_to_package(stack, again, output)
     deploy.change(again, "Stage=other", "")
     try:
         deploy.prepare(again)
@@ -77,7 +81,8 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
         expect(f"Stage={STAGE}, which cannot become other" in str(refused), True, refused)
     else:
         fail("another Stage is not refused")
-    print(f"dynahook-{STAGE}: asked, checked, deployed with a key and a domain, lost a queue, and deployed again")
+    done = "asked, checked, deployed with a key and a domain, lost a queue, deployed again, moved to a package and back"
+    print(f"dynahook-{STAGE}: {done}")
 
 
 def given(stack: Stack) -> str:
@@ -148,6 +153,45 @@ def lose_a_queue(stack: Stack, settings: deploy.Settings, output: dict[str, str]
     for key in ("QueueArn", "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize", "KmsMasterKeyId"):
         expect(after[key], before[key], key)
     expect(json.loads(after["RedrivePolicy"]), json.loads(before["RedrivePolicy"]), "RedrivePolicy")
+
+
+def update_to_package(stack: Stack, settings: deploy.Settings, output: dict[str, str]) -> None:
+    """Updates the stack with the template of `make package`, as without Rust, and back: nothing may be replaced."""
+    package, bucket = "dynahook-0.0.0-trial", "code-of-dynahook"
+    s3, cloudformation = stack.client("s3"), stack.client("cloudformation")
+    s3.create_bucket(Bucket=bucket)
+    for packed in sorted(PACKED.glob("*/bootstrap.zip")):
+        s3.upload_file(str(packed), bucket, f"releases/{package}/{architecture()}/{packed.parent.name}.zip")
+    template = stack.folder / "packaged.yaml"
+    write_template(BUILD / "template.yaml", package, template)
+    s3.upload_file(str(template), bucket, f"releases/{package}/template.yaml")
+    before = physical_ids(stack, settings.stack)
+    given = {"CodeBucket": bucket, "CodePrefix": "releases/"}
+    kept = cloudformation.describe_stacks(StackName=settings.stack)["Stacks"][0]["Parameters"]
+    cloudformation.update_stack(
+        StackName=settings.stack,
+        TemplateURL=f"{stack.endpoint}/{bucket}/releases/{package}/template.yaml",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            *({"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in kept),
+            *({"ParameterKey": key, "ParameterValue": value} for key, value in given.items()),
+        ],
+    )
+    waiter = cloudformation.get_waiter("stack_update_complete")
+    waiter.wait(StackName=settings.stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    expect(physical_ids(stack, settings.stack), before, "the resources of the package's template")
+    fanout = stack.client("lambda").get_function_configuration(FunctionName=output["FanoutFunction"])
+    archive = (PACKED / "fanout" / "bootstrap.zip").read_bytes()
+    expect(fanout["CodeSha256"], base64.b64encode(hashlib.sha256(archive).digest()).decode(), "the code of fan-out")
+    deploy_built(stack, settings)
+    expect(physical_ids(stack, settings.stack), before, "the resources after the return to make deploy")
+
+
+def physical_ids(stack: Stack, name: str) -> dict[str, str]:
+    """Returns the resources of a stack by their logical ids."""
+    pages = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    listed = [one for page in pages for one in page["StackResourceSummaries"]]
+    return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in listed}
 
 
 def expect(found: object, wanted: object, about: object) -> None:

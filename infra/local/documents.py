@@ -39,6 +39,9 @@ FOREIGN = {
     "ROLLBACK_FAILED",
     "UPDATE_ROLLBACK_FAILED",
     "arbitrary_precision",
+    "CAPABILITY_AUTO_EXPAND",
+    "CfnInclude",
+    "getResource",
 }
 
 # How wide prose may be.

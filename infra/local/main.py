@@ -39,6 +39,7 @@ ENVIRONMENTS = {
     "recording": ("tools", "emulator"),
     "pictures": ("tools", "emulator", "data", "contract"),
     "size": ("tools",),
+    "package": ("tools",),
     "bench": ("tools",),
     "fuzz": ("tools", "fuzz"),
     "soak": ("tools",),

@@ -23,7 +23,14 @@ GLOBAL = {"output", "query", "region", "profile", "no-cli-pager"}
 # What the CLI makes of several calls, or of files, with the options that the documents use.
 COMPOSED = {
     ("logs", "tail"): {"since", "filter-pattern", "follow"},
-    ("cloudformation", "deploy"): {"template-file", "stack-name", "parameter-overrides", "capabilities"},
+    ("cloudformation", "deploy"): {
+        "template-file",
+        "stack-name",
+        "s3-bucket",
+        "parameter-overrides",
+        "capabilities",
+    },
+    ("s3", "cp"): {"recursive"},
     ("s3", "ls"): {"recursive"},
     ("s3", "rb"): {"force"},
 }
