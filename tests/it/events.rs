@@ -1,10 +1,16 @@
 //! Published events, the archive, the catalog of types, and what a webhook does with events.
 
+use std::time::Duration;
+
+use aws::events::Archiving;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::event::Event;
+use domain::id::EventId;
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::{Claims, Receiver, Stack, Tenant, now, path, unique};
+use tests::{Claims, Function, Receiver, Stack, Tenant, now, path, unique};
 
 const URL: &str = "https://example.com/hook";
 
@@ -124,6 +130,65 @@ async fn a_page_holds_no_more_than_an_answer_can() {
     }
     published.sort_by(|one, other| other.as_str().cmp(&one.as_str()));
     assert_eq!((pages, read), (2, published), "each once, the newest first");
+}
+
+/// Events that a batch archives together are one item. One of them is read, and all are listed, dry-run and replayed,
+/// each once, although a retry has split the batch elsewhere.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn archived_events_of_a_batch_are_read_and_listed_one_by_one() {
+    let stack = Stack::connect().await;
+    let tenant = stack.tenant();
+    let events = stack.aws.events(stack.output("EventsTable").to_owned());
+    let started = Timestamp::from_second(now().as_second() - 60).unwrap();
+    let event = |number: u32| -> Event {
+        let at = started + Duration::from_millis(u64::from(number / 20) * 1_000);
+        let id = EventId::derive(at, &[&tenant.name, &number.to_string()]);
+        serde_json::from_value(json!({
+            "source": "items", "id": id, "tenant": tenant.name, "event_type": "item.created", "operation": "created",
+            "at": at, "sequence": format!("{number:0>40}"),
+            "entity": {"id": format!("i{number}"), "key": "item", "collection": "items"},
+            "new": {"id": "state", "properties": {"number": number, "text": "x".repeat(2_000)}}}))
+        .unwrap()
+    };
+    let archived: Vec<Event> = (0..70).map(event).collect();
+    let until = now() + Duration::from_hours(24);
+    for batch in [&archived[..], &archived[..40], &archived[40..], &archived[7..8]] {
+        events.archive(&mut Archiving::new(batch), now(), until).await;
+    }
+    let mut newest_first: Vec<String> = archived.iter().map(|event| event.id.to_string()).collect();
+    newest_first.sort_unstable_by(|one, other| other.cmp(one));
+    let (mut listed, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = tenant.call(Method::GET, &format!("/events?limit=30{cursor}"), None).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        listed.extend(page["data"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(listed, newest_first);
+    let found = list(&tenant, "entity=items/i33").await;
+    assert_eq!(ids(&found), [archived[33].id.to_string()]);
+    let (status, read) = tenant.call(Method::GET, &format!("/events/{}", archived[33].id), None).await;
+    assert_eq!((status, &read), (StatusCode::OK, &found[0]));
+    let theirs = stack.tenant().call(Method::GET, &format!("/events/{}", archived[33].id), None).await;
+    assert_eq!(theirs.0, StatusCode::NOT_FOUND);
+
+    let receiver = Receiver::accepting().await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["item.created"]})).await;
+    let body = json!({"webhook": {"event_types": ["item.deleted"]}, "events": 70});
+    let (status, run) = tenant.call(Method::POST, &path(&webhook, "/dry-run"), Some(&body)).await;
+    assert_eq!((status, &run["looked_at"], &run["before"]), (StatusCode::OK, &json!(70), &json!(70)), "{run}");
+    let (from, to) = (started + Duration::from_secs(1), started + Duration::from_secs(3));
+    let body = json!({"from": from.to_string(), "to": to.to_string(), "rate_per_second": 100});
+    let (status, job) = tenant.call(Method::POST, &path(&webhook, "/replay"), Some(&body)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{job}");
+    let mut sweep = Function::start(&stack, "SweepFunction", &[]).await;
+    sweep.invoke(json!({})).await;
+    let requests = receiver.wait_for(40).await;
+    let mut sent: Vec<_> = requests.iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    sent.sort_unstable_by(|one, other| other.cmp(one));
+    assert_eq!(sent, newest_first[10..50]);
 }
 
 #[rstest]

@@ -14,6 +14,7 @@ use domain::delivery::{Delivery, KEPT, Progress, State};
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, JobId, WebhookId};
 use jiff::Timestamp;
+use rstest::rstest;
 use serde_json::json;
 use tests::{Stack, now, unique};
 
@@ -54,7 +55,11 @@ fn row(message: &Message, state: State, next_at: Option<Timestamp>) -> Delivery 
 }
 
 fn event(name: &str, at: Timestamp) -> Event {
-    let id = EventId::derive(at, &[name]);
+    numbered(name, at, 1)
+}
+
+fn numbered(name: &str, at: Timestamp, number: u32) -> Event {
+    let id = EventId::derive(at, &[name, &number.to_string()]);
     let event = json!({
         "source": "items", "id": id, "tenant": name, "event_type": "item.created", "operation": "created", "at": at,
         "sequence": "1", "entity": {"id": "1", "key": "item", "collection": "items"}, "new": {"properties": {}}});
@@ -191,19 +196,27 @@ async fn an_expired_job_is_not_there() {
     assert_eq!(ledger.start_job(job, expired).await.unwrap(), Written::Yes);
 }
 
+#[rstest]
+#[case::with_a_row(1)]
+#[case::in_a_pack(3)]
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
-async fn an_event_is_gone_when_it_has_expired() {
+async fn an_event_is_gone_when_it_has_expired(#[case] together: u32) {
     let (_, events, _) = stores().await;
     let Times { written, valid, expired } = times();
-    let event = event(&unique("expiry"), written);
-    events.archive(&mut Archiving::new([&event]), written, written + KEPT).await;
-    for (now, count) in [(valid, 1), (expired, 0)] {
-        assert_eq!(events.event(&event.tenant, event.id, now).await.unwrap().is_some(), count == 1);
+    let tenant = unique("expiry");
+    let archived: Vec<Event> = (0..together).map(|number| numbered(&tenant, written, number)).collect();
+    events.archive(&mut Archiving::new(&archived), written, written + KEPT).await;
+    let tenant = &archived[0].tenant;
+    for (now, is_there) in [(valid, true), (expired, false)] {
+        for event in &archived {
+            assert_eq!(events.event(tenant, event.id, now).await.unwrap().is_some(), is_there);
+        }
+        let count = if is_there { archived.len() } else { 0 };
         let (from, to) = (written - Duration::from_secs(1), written + Duration::from_secs(1));
         let range = EventRange { from, to, below: None, now };
-        assert_eq!(events.list(&event.tenant, range, 10, |_| true).await.unwrap().events.len(), count);
-        let oldest = events.list_oldest_first(&event.tenant, (from, to), None, 10, now, |_| true).await.unwrap();
+        assert_eq!(events.list(tenant, range, 10, |_| true).await.unwrap().events.len(), count);
+        let oldest = events.list_oldest_first(tenant, (from, to), None, 10, now, |_| true).await.unwrap();
         assert_eq!(oldest.events.len(), count);
     }
 }

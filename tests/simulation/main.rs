@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests read the clock and the environment themselves")]
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
+mod archive;
 mod delivery;
 mod drain;
 mod faults;

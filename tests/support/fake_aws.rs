@@ -83,7 +83,7 @@ pub struct FakeAws {
     pub sluggishness: AtomicU64,
     /// The tenant whose archive is throttled, until the test clears this. With `*`, all calls fail instead.
     pub full: Mutex<Option<String>>,
-    /// The keys of the archived events: partition key and sort key.
+    /// The archived events: the partition key, and the sort key of a row or the event's tag in a pack.
     pub archived: Mutex<Vec<(String, String)>>,
     /// A text that makes a message to the deliveries queues invalid, and how such a message is refused.
     pub forbidden: Mutex<Option<(String, Refusal)>>,
@@ -249,7 +249,7 @@ impl FakeAws {
         }
     }
 
-    /// Writes up to 25 events. Those of a tenant whose partition is throttled are returned as unprocessed.
+    /// Writes up to 25 rows and packs. Those of a tenant whose partitions are throttled are returned as unprocessed.
     async fn archive(&self, request: &Value) -> Response {
         tokio::time::sleep(Duration::from_millis(self.slowness.load(Ordering::Relaxed))).await;
         let full = self.full.lock().await.clone();
@@ -261,8 +261,11 @@ impl FakeAws {
             for write in writes.as_array().unwrap() {
                 let key = |name: &str| write["PutRequest"]["Item"][name]["S"].as_str().unwrap().to_owned();
                 let (pk, sk) = (key("pk"), key("sk"));
-                if full.as_ref().is_some_and(|tenant| pk.starts_with(&format!("T#{tenant}#"))) {
+                if full.as_ref().is_some_and(|tenant| pk.split('#').nth(1) == Some(tenant)) {
                     left.entry(table.clone()).or_insert_with(|| json!([])).as_array_mut().unwrap().push(write.clone());
+                } else if let Some(tags) = write["PutRequest"]["Item"]["tags"]["S"].as_str() {
+                    let tags = tags.as_bytes().chunks(4).map(|tag| String::from_utf8_lossy(tag).into_owned());
+                    self.archived.lock().await.extend(tags.map(|tag| (pk.clone(), tag)));
                 } else {
                     self.archived.lock().await.push((pk, sk));
                 }

@@ -9,6 +9,7 @@ use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::event::operational::OPERATIONAL;
 use domain::event::types::EventType;
+use domain::id::EventId;
 use domain::source::Change;
 use domain::source::failure::Outline;
 use jiff::Timestamp;
@@ -96,8 +97,9 @@ async fn fan_out_group(
     let types = new_types(cache, &mapped);
     budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
+    let sizes = kept.sizes();
     let Within { progress, left, patience } = within;
-    let work = send_all(app, cache, records, &mapped, deadline, (progress, left));
+    let work = send_all(app, cache, records, (&mapped, &sizes), deadline, (progress, left));
     let first = Box::pin(archive::alongside(app, kept, patience, work)).await;
     app.usage.flush(app.clock.now()).await;
     if first.as_ref().is_ok_and(Option::is_none) {
@@ -108,12 +110,12 @@ async fn fan_out_group(
 
 /// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that
 /// is not done, if any. Records after it may be done nevertheless; they are received again, and make deliveries with
-/// the same ids.
+/// the same ids. `archived` has the bytes of each event that is archived.
 async fn send_all(
     app: &App,
     cache: &mut Cache,
     records: &[Box<RawValue>],
-    mapped: &BTreeMap<usize, Mapped>,
+    (mapped, archived): (&BTreeMap<usize, Mapped>, &HashMap<EventId, u64>),
     deadline: Timestamp,
     (progress, left): (&mut BatchProgress<'_>, &mut Left),
 ) -> Result<Option<usize>, StoreError> {
@@ -133,7 +135,7 @@ async fn send_all(
             None => {}
             Some(Ok(events)) => {
                 for event in events {
-                    budget::count(app, event, app.retention.is_some());
+                    budget::count(app, event, archived.get(&event.id).copied().unwrap_or_default());
                     match deliveries(app, cache, event, left, &is_late).await {
                         Ok(routed) => chunk.add(index, routed),
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),

@@ -5,7 +5,6 @@
 //! budget allows it, and `deliver` makes it wait until then.
 
 use std::collections::HashSet;
-use std::io;
 
 use aws::Usage;
 use domain::budget::{Counts, EVENT_TYPE};
@@ -22,11 +21,10 @@ pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>
     app.usage.prepare(tenants, now).await;
 }
 
-/// Counts a table's event. Published events were counted when they were published. An event that is received again is
-/// counted again.
-pub(crate) fn count(app: &App, event: &Event, archives: bool) {
+/// Counts a table's event, and the bytes that it takes in the archive. Published events were counted when they were
+/// published. An event that is received again is counted again.
+pub(crate) fn count(app: &App, event: &Event, archived_bytes: u64) {
     if event.source != PUBLISHED && event.source != OPERATIONAL {
-        let archived_bytes = if archives { bytes(event) } else { 0 };
         app.usage.count(&event.tenant, Counts { events: 1, archived_bytes, ..Counts::default() });
     }
 }
@@ -39,24 +37,5 @@ pub(crate) fn take_turns(usage: &Usage, event: &Event, part: &mut Part) {
     let waits = event.source != OPERATIONAL || event.event_type.as_str() != EVENT_TYPE;
     for wanting in &mut part.webhooks {
         wanting.deferral = usage.deliver(&event.tenant).filter(|_| waits);
-    }
-}
-
-/// Returns the length of an event as JSON, without building the text.
-fn bytes(event: &Event) -> u64 {
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, event).map_or(0, |()| length.0)
-}
-
-struct Length(u64);
-
-impl io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,4 +1,7 @@
 //! The archive: events of tables, kept so that clients can look at them and send them again. No delivery waits for it.
+//!
+//! Events that a batch archives together are stored in packs ([`packs`]). An event that is alone, or too large for a
+//! pack, has a row of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -7,13 +10,15 @@ use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use domain::delivery::KEPT;
 use domain::delivery::message::Body;
 use domain::event::Event;
+use domain::id::EventId;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 
-use super::{Events, item, pack};
+use super::packs::{self, Entry};
+use super::{Events, item, to_json};
 use crate::StoreError;
 use crate::batch::MAX_WRITES;
-use crate::bodies::CHUNK_BYTES;
+use crate::bodies::{self, CHUNK_BYTES};
 use crate::items::Item;
 
 /// The kind of an archived event. The filter of fan-out's event source mapping only lets published events through.
@@ -30,12 +35,15 @@ const LAST_PAUSE: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub struct Archiving<'a> {
     left: Vec<Pending<'a>>,
+    /// How many events have no JSON.
+    unreadable: usize,
     fault: Option<StoreError>,
 }
 
+/// The events of an item.
 #[derive(Debug)]
 struct Pending<'a> {
-    event: &'a Event,
+    entries: Vec<Entry<'a>>,
     /// The item, once it has been created.
     item: Option<Item>,
 }
@@ -44,20 +52,37 @@ impl<'a> Archiving<'a> {
     /// Takes the events to archive. A duplicate is archived once.
     pub fn new(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut seen = HashSet::new();
-        let events = events.into_iter().filter(|event| seen.insert((&event.tenant, event.id)));
-        Self { left: events.map(|event| Pending { event, item: None }).collect(), fault: None }
+        let (mut entries, mut unreadable, mut fault) = (Vec::new(), 0, None);
+        for event in events.into_iter().filter(|event| seen.insert((&event.tenant, event.id))) {
+            match to_json(event) {
+                Ok(json) => entries.push(Entry { event, json }),
+                Err(error) => (unreadable, fault) = (unreadable + 1, Some(error)),
+            }
+        }
+        let left = packs::divide(entries).into_iter().map(|entries| Pending { entries, item: None });
+        Self { left: left.collect(), unreadable, fault }
     }
 
     /// Returns how many events are not archived yet.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.left.len()
+        self.unreadable + self.entries().count()
+    }
+
+    /// Returns the size of each event as JSON, in bytes.
+    #[must_use]
+    pub fn sizes(&self) -> HashMap<EventId, u64> {
+        self.entries().map(|entry| (entry.event.id, entry.json.len() as u64)).collect()
     }
 
     /// Returns the error of the last write that failed.
     #[must_use]
     pub fn fault(&self) -> Option<&StoreError> {
         self.fault.as_ref()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry<'a>> {
+        self.left.iter().flat_map(|pending| &pending.entries)
     }
 
     fn written(&mut self, part: &[Item], answer: Result<HashSet<Key>, StoreError>) {
@@ -100,25 +125,39 @@ impl Events {
         }
     }
 
-    /// Creates the items that do not exist yet.
+    /// Creates the items that do not exist yet. A pack that is too large for an item is halved.
     async fn make_items(&self, archiving: &mut Archiving<'_>, now: Timestamp, expires_at: Timestamp) {
-        for pending in archiving.left.iter_mut().filter(|pending| pending.item.is_none()) {
-            match self.archived(pending.event, now, expires_at).await {
-                Ok(item) => pending.item = Some(item),
-                Err(error) => archiving.fault = Some(error),
+        let mut index = 0;
+        while let Some(pending) = archiving.left.get_mut(index) {
+            if pending.item.is_none() {
+                let made = match &pending.entries[..] {
+                    [entry] => self.row(entry, now, expires_at).await.map(Some),
+                    entries => packs::item(entries, expires_at),
+                };
+                match made {
+                    Ok(Some(item)) => pending.item = Some(item),
+                    Ok(None) => {
+                        let entries = pending.entries.split_off(pending.entries.len() / 2);
+                        archiving.left.push(Pending { entries, item: None });
+                        continue;
+                    }
+                    Err(error) => archiving.fault = Some(error),
+                }
             }
+            index += 1;
         }
     }
 
-    /// Creates an item. An event that is too large for one is stored as a body, to which the item refers.
-    async fn archived(&self, event: &Event, now: Timestamp, expires_at: Timestamp) -> Result<Item, StoreError> {
-        let (json, packed) = pack(event)?;
+    /// Creates a row. An event that is too large for one is stored as a body, to which the row refers.
+    async fn row(&self, entry: &Entry<'_>, now: Timestamp, expires_at: Timestamp) -> Result<Item, StoreError> {
+        let Entry { event, json } = entry;
+        let packed = bodies::pack(json)?;
         if packed.len() <= CHUNK_BYTES {
             return item(event, ARCHIVED, packed, None, expires_at);
         }
         // A body must not expire before the item that refers to it.
         let kept = now.max(expires_at - KEPT);
-        match self.bodies.carry(&event.id.to_string(), &json, 0, kept).await? {
+        match self.bodies.carry(&event.id.to_string(), json, 0, kept).await? {
             Body::Stored(body) => item(event, ARCHIVED, Vec::new(), Some(body), expires_at),
             Body::Inline(_) | Body::Failed(_) => item(event, ARCHIVED, packed, None, expires_at),
         }

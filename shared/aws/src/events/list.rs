@@ -1,19 +1,13 @@
 //! Lists of a tenant's events, newest or oldest first.
 
-use std::cmp::Reverse;
-
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::query::QueryError;
-use aws_smithy_async::future::pagination_stream::PaginationStream;
 use domain::access::tenant::TenantId;
 use domain::event::Event;
 use domain::id::EventId;
-use futures::future::join_all;
 use jiff::Timestamp;
 
-use super::{Events, SHARDS, day, partition};
+use super::Events;
+use super::merge::{Merge, Order, Walk};
 use crate::StoreError;
-use crate::items::{IS_LIVE, Item, live_at, text};
 
 /// How many events are read for a page at most. A page may therefore be short or empty without being the last one.
 const MAX_LOOKED_AT: usize = 1000;
@@ -46,20 +40,6 @@ pub struct Range {
     pub now: Timestamp,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    NewestFirst,
-    OldestFirst,
-}
-
-/// What a walk reads, and in which order: the days between two times, and in each day the ids between two texts. Both
-/// ranges include their ends.
-struct Walk {
-    days: (Timestamp, Timestamp),
-    ids: (String, String),
-    order: Order,
-}
-
 impl Events {
     /// Lists the tenant's events that match `wanted`, newest first: at most `limit`, and at most as many bytes as a
     /// response can contain.
@@ -80,7 +60,8 @@ impl Events {
         };
         let from = EventId::from_parts(range.from, 0).to_string();
         let (days, ids) = ((range.from, below.timestamp()), (from, just_below(below)));
-        self.walk(tenant, Walk { days, ids, order: Order::NewestFirst }, limit, range.now, wanted).await
+        let walk = Walk { days, ids, order: Order::NewestFirst, now: range.now };
+        self.walk(tenant, walk, limit, wanted).await
     }
 
     /// Lists the tenant's events that match `wanted`, oldest first: after the id `after`, from `from` (inclusive) to
@@ -103,64 +84,39 @@ impl Events {
             _ => (from, EventId::from_parts(from, 0).to_string()),
         };
         let last = just_below(EventId::from_parts(to, 0));
-        let walk = Walk { days: (start, to), ids: (first, last), order: Order::OldestFirst };
-        self.walk(tenant, walk, limit, now, wanted).await
+        let walk = Walk { days: (start, to), ids: (first, last), order: Order::OldestFirst, now };
+        self.walk(tenant, walk, limit, wanted).await
     }
 
     async fn walk(
         &self,
         tenant: &TenantId,
-        Walk { days: (from, to), ids: (first, last), order }: Walk,
+        walk: Walk,
         limit: usize,
-        now: Timestamp,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<EventPage, StoreError> {
         let (mut events, mut looked_at) = (Vec::new(), 0);
         let (mut room, mut before) = (Room(MAX_PAGE_BYTES), None);
         // DynamoDB rejects a range whose end is before its start.
-        if to <= from || last < first {
+        if walk.ids.1 < walk.ids.0 {
             return Ok(EventPage { events, looked_at, next: None });
         }
-        let mut at = day(if order == Order::NewestFirst { to } else { from });
-        while (day(from)..=day(to)).contains(&at) {
-            let queries = (0..SHARDS).map(|shard| self.query(&partition(tenant, at, shard), &first, &last, order, now));
-            let mut shards = Merge::start(queries, order).await?;
-            while let Some(item) = shards.next().await? {
-                let (event, bytes) = match self.read_sized(item, now).await {
-                    // The body of the event has expired just before the item.
-                    Err(StoreError::Missing { .. }) => continue,
-                    event => event?,
-                };
-                let id = event.id;
-                if wanted(&event) {
-                    if !room.take(bytes) {
-                        return Ok(EventPage { events, looked_at, next: before });
-                    }
-                    events.push(event);
+        let mut all = Merge::new(self, tenant, &walk);
+        while let Some((event, bytes)) = all.next().await? {
+            let id = event.id;
+            if wanted(&event) {
+                if !room.take(bytes) {
+                    return Ok(EventPage { events, looked_at, next: before });
                 }
-                looked_at += 1;
-                before = Some(id);
-                if events.len() >= limit || looked_at >= MAX_LOOKED_AT {
-                    return Ok(EventPage { events, looked_at, next: Some(id) });
-                }
+                events.push(event);
             }
-            let next = if order == Order::NewestFirst { at.yesterday() } else { at.tomorrow() };
-            let Ok(next) = next else { break };
-            at = next;
+            looked_at += 1;
+            before = Some(id);
+            if events.len() >= limit || looked_at >= MAX_LOOKED_AT {
+                return Ok(EventPage { events, looked_at, next: Some(id) });
+            }
         }
         Ok(EventPage { events, looked_at, next: None })
-    }
-
-    fn query(&self, pk: &str, first: &str, last: &str, order: Order, now: Timestamp) -> Items {
-        let query = self.client.query().table_name(&self.table).scan_index_forward(order == Order::OldestFirst);
-        let query = query
-            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
-            .expression_attribute_values(":pk", text(pk))
-            .expression_attribute_values(":first", text(first))
-            .expression_attribute_values(":last", text(last))
-            .filter_expression(IS_LIVE)
-            .expression_attribute_values(":live_at", live_at(now));
-        query.into_paginator().items().send()
     }
 }
 
@@ -197,41 +153,6 @@ fn just_below(id: EventId) -> String {
 /// Returns a text that sorts between the id and all later ids.
 fn just_above(id: EventId) -> String {
     format!("{id}~")
-}
-
-type Items = PaginationStream<Result<Item, SdkError<QueryError>>>;
-
-/// Merges several ordered streams.
-struct Merge {
-    shards: Vec<(Option<Item>, Items)>,
-    order: Order,
-}
-
-impl Merge {
-    async fn start(shards: impl Iterator<Item = Items>, order: Order) -> Result<Self, StoreError> {
-        let heads = shards.map(|mut items| async move { Ok((pull(&mut items).await?, items)) });
-        let shards = join_all(heads).await.into_iter().collect::<Result<_, StoreError>>()?;
-        Ok(Self { shards, order })
-    }
-
-    async fn next(&mut self) -> Result<Option<Item>, StoreError> {
-        fn id(head: Option<&Item>) -> Option<String> {
-            head.and_then(|item| item.get("sk")?.as_s().ok()).cloned()
-        }
-        let heads = self.shards.iter_mut().filter(|(head, _)| head.is_some());
-        let next = match self.order {
-            Order::NewestFirst => heads.max_by_key(|(head, _)| id(head.as_ref())),
-            Order::OldestFirst => heads.max_by_key(|(head, _)| Reverse(id(head.as_ref()))),
-        };
-        let Some((head, items)) = next else { return Ok(None) };
-        let found = head.take();
-        *head = pull(items).await?;
-        Ok(found)
-    }
-}
-
-async fn pull(items: &mut Items) -> Result<Option<Item>, StoreError> {
-    items.next().await.transpose().map_err(|error| StoreError::unavailable(&error))
 }
 
 #[cfg(test)]
