@@ -10,6 +10,7 @@ mod delivery;
 mod drain;
 mod faults;
 mod ordering;
+mod secrets;
 mod shard;
 mod slices;
 
