@@ -26,7 +26,8 @@ class Listener:
         self.answers: list[dict] = []
         self.protected = {"registry": False, "events": False}
         self.stack_status = "CREATE_COMPLETE"
-        self.refuses_calls = False
+        # How many calls are refused.
+        self.refuses_calls = 0
         self.lost_answers = 0
         listener = self
 
@@ -46,6 +47,7 @@ class Listener:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 target = self.headers.get("X-Amz-Target")
                 if listener.refuses_calls:
+                    listener.refuses_calls -= 1
                     self.reply(b'{"__type": "AccessDeniedException", "message": "no"}', 400)
                 elif target is None:
                     self.reply(listener.stacks(body))
@@ -230,11 +232,17 @@ class Deployment(unittest.TestCase):
         self.assertEqual(self.listener.protected, {"registry": False, "events": False})
 
     def test_a_refused_call_fails_a_deployment_with_its_reason_but_no_deletion(self) -> None:
-        self.listener.refuses_calls = True
+        self.listener.refuses_calls = 1000
         refused = self.protection("Create", "true")
         self.assertEqual(refused["Status"], "FAILED")
         self.assertIn("AccessDeniedException", refused["Reason"])
         self.assertEqual(self.protection("Delete", "true")["Status"], "SUCCESS")
+
+    def test_a_permission_that_iam_does_not_know_yet_is_waited_for(self) -> None:
+        self.listener.refuses_calls = 2
+        self.assertEqual(self.protection("Update", "true")["Status"], "SUCCESS")
+        self.assertEqual(self.listener.protected, {"registry": True, "events": True})
+        self.assertEqual([call.args for call in self.module["time"].sleep.call_args_list], [(5,), (10,)])
 
 
 def protected() -> list[tuple[str, str | None]]:
