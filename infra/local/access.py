@@ -28,9 +28,9 @@ def check_gate() -> None:
         raise StackError("the gate's tests do not pass")
 
 
-def session(stack: Stack, role: str, name: str) -> dict[str, str]:
+def session(stack: Stack, role: str, name: str, of: str = STACK) -> dict[str, str]:
     """Returns credentials of a role of the template, by its logical id, as a process finds them in its environment."""
-    found = stack.client("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=role)
+    found = stack.client("cloudformation").describe_stack_resource(StackName=of, LogicalResourceId=role)
     name_of_role = found["StackResourceDetail"]["PhysicalResourceId"]
     arn = stack.client("iam").get_role(RoleName=name_of_role)["Role"]["Arn"]
     # The longest that a session may last; the tests are shorter.

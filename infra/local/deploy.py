@@ -183,7 +183,8 @@ def check(settings: Settings) -> Findings:
         print(f"  account {account}, region {settings.region}, stack {settings.stack}")
         if existing := preflight.find_stack(session, settings.stack, found):
             settings.deployed = existing.parameters
-            preflight.check_stack(settings.stack, existing, settings.parameter("Stage"), found)
+            stage, storage = settings.parameter("Stage"), settings.parameter("SecretStorage")
+            preflight.check_stack(settings.stack, existing, stage, storage, found)
         preflight.check_concurrency(session, settings.parameter, settings.deployed, found)
         preflight.check_topic(session, settings.parameter("AlarmTopicArn"), found)
         if key := settings.parameter("KmsKeyArn"):

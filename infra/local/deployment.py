@@ -16,7 +16,7 @@ from stack import Stack
 NAME = "dynahook-begins-and-ends"
 STAGE = "begins-and-ends"
 
-KEPT = ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret")
+KEPT = ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::KMS::Key")
 DECIDING = ("DeploymentFunction", "DeploymentRole", "DeploymentLogs", "StageCheck", "TableProtection")
 
 # The function has no code, so CloudFormation fails to create it after everything else.
@@ -75,12 +75,20 @@ class Trial:
         self.expect([self.is_protected(table) for table in tables], [False, False, False])
         self.expect(self.update(Stage=STAGE, DeletionProtection="true"), "UPDATE_COMPLETE")
 
+        self.expect(self.update(Stage=STAGE, SecretStorage="kms", DeletionProtection="true"), "UPDATE_COMPLETE")
+        tables = self.tables()
+        self.expect([self.is_protected(table) for table in tables], [True] * 4)
+        self.expect(self.update(Stage=STAGE, DeletionProtection="true"), "UPDATE_ROLLBACK_COMPLETE")
+        reason = "SecretStorage of this stack is kms and cannot become secrets-manager"
+        self.expect([reason in text for text in self.reasons("StageCheck")][:1], [True])
+        self.expect((self.tables(), [self.is_protected(table) for table in tables]), (tables, [True] * 4))
+
         self.cloudformation.delete_stack(StackName=NAME)
         self.expect(self.wait(), "DELETE_COMPLETE")
-        self.expect([self.is_protected(table) for table in tables], [True, True, True])
+        self.expect([self.is_protected(table) for table in tables], [True] * 4)
         self.expect(len(self.keys()), 1)
         # AWS would create new tables here. The emulator derives their names and reuses the ones that are left.
-        self.expect(self.create(), "CREATE_COMPLETE")
+        self.expect(self.create(SecretStorage="kms"), "CREATE_COMPLETE")
         self.recover(tables)
         print(f"{NAME}: failed, deployed, kept its stage, was deleted, recovered, and had a table restored")
 
@@ -90,17 +98,18 @@ class Trial:
         self.cloudformation.delete_stack(StackName=NAME)
         self.expect(self.wait(), "DELETE_COMPLETE")
         retained = {name for name, one in self.template["Resources"].items() if one["Type"] in KEPT}
+        self.expect({"SecretsTable", "SecretsKey"} < retained, True)
         kept = find_kept(self.stack, NAME, retained)
         self.expect(sorted(identifier for kind, identifier in kept.values() if kind == KEPT[0]), sorted(tables))
         self.expect([kind for kind, _ in kept.values() if kind == KEPT[1]], [KEPT[1]])
         # The emulator imports no secrets.
-        of_tables = {name: one for name, one in kept.items() if one[0] == KEPT[0]}
-        import_kept(self.stack, NAME, self.template, {}, of_tables)
+        imported = {name: one for name, one in kept.items() if one[0] != KEPT[1]}
+        import_kept(self.stack, NAME, self.template, {"SecretStorage": "kms"}, imported)
         self.expect(self.wait(), "IMPORT_COMPLETE")
         self.cloudformation.update_stack(
             StackName=NAME,
             TemplateBody=json.dumps(self.parts),
-            Parameters=given({"Stage": STAGE}),
+            Parameters=given({"Stage": STAGE, "SecretStorage": "kms"}),
             Capabilities=["CAPABILITY_IAM"],
         )
         self.expect(self.wait(), "UPDATE_COMPLETE")
@@ -108,8 +117,8 @@ class Trial:
         self.expect(self.has_item(tables[0]), True)
         self.restore(tables[0])
         self.expect(self.has_item(tables[0]), True)
-        self.expect(self.update(Stage=STAGE, DeletionProtection="false"), "UPDATE_COMPLETE")
-        self.expect(self.is_protected(tables[0]), False)
+        off = self.update(Stage=STAGE, SecretStorage="kms", DeletionProtection="false")
+        self.expect((off, self.is_protected(tables[0])), ("UPDATE_COMPLETE", False))
 
     def restore(self, table: str) -> None:
         """Restores a table of the stack under its own name, as in docs/use/runbook.md."""
@@ -147,13 +156,13 @@ class Trial:
         for key in self.keys():
             self.secrets.delete_secret(SecretId=key)
 
-    def create(self, more: dict | None = None) -> str:
+    def create(self, more: dict | None = None, **parameters: str) -> str:
         """Creates the stack; returns its final state."""
         template = {**self.parts, "Resources": {**self.parts["Resources"], **(more or {})}}
         self.cloudformation.create_stack(
             StackName=NAME,
             TemplateBody=json.dumps(template),
-            Parameters=given({"Stage": STAGE}),
+            Parameters=given({"Stage": STAGE, **parameters}),
             Capabilities=["CAPABILITY_IAM"],
         )
         return self.wait()

@@ -238,8 +238,8 @@ def was_deleted(cloudformation: Any, name: str) -> bool:
     return False
 
 
-def check_stack(name: str, existing: Existing, stage: str, found: Findings) -> None:
-    """Checks that CloudFormation can update the stack, and would keep its stage."""
+def check_stack(name: str, existing: Existing, stage: str, storage: str, found: Findings) -> None:
+    """Checks that CloudFormation can update the stack, and would keep its stage and the secrets of its webhooks."""
     status = existing.status
     if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
         found.faults.append(
@@ -258,6 +258,11 @@ def check_stack(name: str, existing: Existing, stage: str, found: Findings) -> N
         found.faults.append(
             f"The stack {name} has Stage={old}, which cannot become {stage}. Set Stage={old} in samconfig.toml, or "
             f"choose another stack_name for a new deployment."
+        )
+    if (old := existing.parameters.get("SecretStorage")) == "kms" != storage:
+        found.faults.append(
+            f"The stack {name} has SecretStorage={old}, which cannot become {storage}: the secrets of its webhooks "
+            f"would not be found. Set SecretStorage={old} in samconfig.toml."
         )
 
 

@@ -1,4 +1,5 @@
-"""`make recover STAGE=…`: makes a stack again of the tables, the secret and the bucket that a deleted stack has kept.
+"""`make recover STAGE=…`: makes a stack again of what a deleted stack has kept: the tables, the secret, the
+bucket, and the key of the table of secrets.
 
 CloudFormation imports existing resources only into a stack that has no others, so `make deploy` follows and adds the
 rest."""
@@ -18,6 +19,7 @@ from samcli.yamlhelper import yaml_parse
 # The property that identifies a resource of each kind that a deleted stack keeps.
 IDENTIFIERS = {
     "AWS::DynamoDB::Table": "TableName",
+    "AWS::KMS::Key": "KeyId",
     "AWS::S3::Bucket": "BucketName",
     "AWS::S3::BucketPolicy": "Bucket",
     "AWS::SecretsManager::Secret": "Id",
@@ -31,13 +33,29 @@ def recover() -> int:
     settings = read_settings(ROOT, os.environ.get("STAGE") or "default")
     session = session_of(settings)
     template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
-    retained = {name for name, one in template["Resources"].items() if "Retain" in one.get("DeletionPolicy", "")}
+    retained = retained_by(template, settings.parameters)
     kept = find_kept(session, settings.stack, retained, os.environ.get("STACK_ID"))
+    if more := sorted(set(kept) - retained):
+        raise StackError(
+            f"the deleted stack has also kept {', '.join(more)}, which only SecretStorage=kms has: its webhooks' "
+            f"secrets are there. Add SecretStorage=kms to the parameters of {settings.environment} in samconfig.toml, "
+            "and run this again"
+        )
     step(f"importing into {settings.stack}: {', '.join(f'{name} ({one[1]})' for name, one in kept.items())}")
     import_kept(session, settings.stack, template, settings.parameters, kept)
     stage = "" if settings.environment == "default" else f" STAGE={settings.environment}"
     print(f"{settings.stack} has its data again. Run `make deploy{stage}`, which adds everything else.")
     return 0
+
+
+def retained_by(template: dict[str, Any], parameters: dict[str, str]) -> set[str]:
+    """Returns which resources a deleted stack keeps that had these parameters."""
+    in_table = parameters.get("SecretStorage") == "kms"
+    holds = {None: True, "InSecretsTable": in_table}
+    resources = template["Resources"].items()
+    return {
+        name for name, one in resources if "Retain" in one.get("DeletionPolicy", "") and holds[one.get("Condition")]
+    }
 
 
 def find_kept(
@@ -129,7 +147,11 @@ def only(template: dict[str, Any], names: set[str]) -> dict[str, Any]:
         # Nothing must delete them if the import is rolled back.
         resources[name] = {**resource, "DeletionPolicy": "Retain"}
     text = json.dumps(resources)
-    conditions = {name: one for name, one in template["Conditions"].items() if f'"Fn::If": ["{name}"' in text}
+    conditions = {
+        name: one
+        for name, one in template["Conditions"].items()
+        if f'"Fn::If": ["{name}"' in text or f'"Condition": "{name}"' in text
+    }
     text += json.dumps(conditions)
     parameters = {name: one for name, one in template["Parameters"].items() if f'"Ref": "{name}"' in text}
     return {

@@ -212,10 +212,10 @@ class Stack:
         self._pid_file.unlink(missing_ok=True)
         self.portal_socket.close()
 
-    def deploy(self, template: Path) -> None:
-        """Deploys a template, or updates the stack to it."""
-        step("deploying infra/template.yaml with sam deploy")
-        parameters = {
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters of a stack on the emulator."""
+        return {
             "Stage": "local",
             "DeletionProtection": "false",
             "Architecture": architecture(),
@@ -234,16 +234,23 @@ class Stack:
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
         }
+
+    def deploy(self, template: Path) -> None:
+        """Deploys a template, or updates the stack to it."""
+        step("deploying infra/template.yaml with sam deploy")
+        parameters = self.parameters
         if self._profile == "dev":
             # The tests run with a customer-managed key, so that the gate checks what each role needs of it.
             self.key = self.key or self.client("kms").create_key(Description="Tests")["KeyMetadata"]["Arn"]
             parameters |= {"KmsKeyArn": self.key, "RolePath": "/dynahook/"}
         known = yaml_parse(template.read_text())["Parameters"]
-        self._sam_deploy(STACK, {name: value for name, value in parameters.items() if name in known}, template)
+        self.sam_deploy(STACK, {name: value for name, value in parameters.items() if name in known}, template)
         self._read_outputs()
         requests.post(f"{self.endpoint}/_gate/api", json={"id": self.outputs["ApiId"]}, timeout=5).raise_for_status()
-        (self.folder / "outputs.json").write_text(json.dumps(self.outputs, indent=2))
-        self._mend_concurrency()
+        # The key is for tests that need one of KMS, too.
+        tests = {"TestsKeyArn": self.key} if self.key else {}
+        (self.folder / "outputs.json").write_text(json.dumps({**self.outputs, **tests}, indent=2))
+        self.mend_concurrency()
         if self.key:
             self._mend_encryption(self.key)
 
@@ -279,7 +286,7 @@ class Stack:
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
-    def _mend_concurrency(self) -> None:
+    def mend_concurrency(self) -> None:
         """Sets each mapping's concurrency once more: MiniStack keeps a template's numeric parameter as a string, and
         its poller then fails to compare it."""
         functions = self.client("lambda")
@@ -297,7 +304,8 @@ class Stack:
                 SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
             )
 
-    def _sam_deploy(self, stack: str, parameters: dict[str, str], template: Path) -> None:
+    def sam_deploy(self, stack: str, parameters: dict[str, str], template: Path) -> None:
+        """Deploys a template with functions under a name."""
         # SAM looks for its settings in the template's folder by default.
         files = ["--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
         command = ["sam", "deploy", *files, "--config-env", "local", "--stack-name", stack]

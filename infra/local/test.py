@@ -26,6 +26,7 @@ from observe import check_observation
 from parts import Parts, failing_tests
 from receiver import Receiver
 from scan_secrets import check_secrets
+from secrets_table import check_secrets_in_table
 from source import check_source
 from stack import Stack
 from starts import check_starts
@@ -76,6 +77,7 @@ def end_to_end(parts: Parts) -> None:
             )
             parts.run("make deploy asks, checks, deploys, and deploys again", check_make_deploy, stack)
             parts.run("the API encrypts secrets with the deployment's key", check_encryption, stack)
+            parts.run("webhooks' secrets move to a table under a key of KMS", check_secrets_in_table, stack)
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("the watch finds a source that is not attached", check_watch, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)

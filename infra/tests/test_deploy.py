@@ -233,11 +233,11 @@ class Checks(unittest.TestCase):
         self.assertIsNone(preflight.find_stack(denied, "dynahook", self.found))
         self.assertRegex(self.found.faults[0], "AccessDenied")
 
-    def check_stack(self, status: str, stage: str = "prod") -> str:
+    def check_stack(self, status: str, stage: str = "prod", to: str = "secrets-manager", **deployed: str) -> str:
         found = Findings()
-        existing = preflight.find_stack(Account(stack(status, Stage=stage)), "dynahook", found)
+        existing = preflight.find_stack(Account(stack(status, Stage=stage, **deployed)), "dynahook", found)
         assert existing
-        preflight.check_stack("dynahook", existing, "prod", found)
+        preflight.check_stack("dynahook", existing, "prod", to, found)
         return "\n".join(found.faults)
 
     def test_the_stack_must_be_updatable_and_keep_its_stage(self) -> None:
@@ -247,6 +247,13 @@ class Checks(unittest.TestCase):
         self.assertIn("continue-update-rollback", self.check_stack("UPDATE_ROLLBACK_FAILED"))
         self.assertIn("Wait until that has ended", self.check_stack("UPDATE_IN_PROGRESS"))
         self.assertIn("has Stage=dev, which cannot become prod", self.check_stack("UPDATE_COMPLETE", "dev"))
+
+    def test_secrets_do_not_leave_their_table(self) -> None:
+        for old, new in (("secrets-manager", "secrets-manager"), ("secrets-manager", "kms"), ("kms", "kms")):
+            self.assertEqual(self.check_stack("UPDATE_COMPLETE", to=new, SecretStorage=old), "")
+        self.assertEqual(self.check_stack("UPDATE_COMPLETE", to="kms"), "", "a stack of the time before")
+        refused = self.check_stack("UPDATE_COMPLETE", SecretStorage="kms")
+        self.assertIn("has SecretStorage=kms, which cannot become secrets-manager", refused)
 
     def concurrency(self, limit: int, free: int, deployed: dict[str, str] | None = None, **parameters: str) -> None:
         self.found = Findings()

@@ -26,7 +26,8 @@ class Listener:
         self.answers: list[dict] = []
         self.protected = {"registry": False, "events": False}
         self.stack_status = "CREATE_COMPLETE"
-        self.refuses_calls = False
+        # How many calls are refused.
+        self.refuses_calls = 0
         self.lost_answers = 0
         listener = self
 
@@ -46,6 +47,7 @@ class Listener:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 target = self.headers.get("X-Amz-Target")
                 if listener.refuses_calls:
+                    listener.refuses_calls -= 1
                     self.reply(b'{"__type": "AccessDeniedException", "message": "no"}', 400)
                 elif target is None:
                     self.reply(listener.stacks(body))
@@ -160,6 +162,26 @@ class Deployment(unittest.TestCase):
         rolled_back = self.stage("Update", "dev", "prod", kept)
         self.assertEqual((rolled_back["Status"], rolled_back["PhysicalResourceId"]), ("SUCCESS", kept))
 
+    def storage(self, old: str | None, new: str | None) -> dict:
+        """Sends an update of the storage of secrets. A stack of the time before has none."""
+        before, after = ({"Stage": "dev", **({"SecretStorage": storage} if storage else {})} for storage in (old, new))
+        return self.send("StageCheck", "Update", after, before, "dev")
+
+    def test_secrets_do_not_leave_their_table(self) -> None:
+        for old, new in ((None, "secrets-manager"), (None, "kms"), ("secrets-manager", "kms"), ("kms", "kms")):
+            self.assertEqual(self.storage(old, new)["Status"], "SUCCESS", f"{old} to {new}")
+        refused = self.storage("kms", "secrets-manager")
+        self.assertEqual(refused["Status"], "FAILED")
+        self.assertIn("SecretStorage of this stack is kms and cannot become secrets-manager", refused["Reason"])
+        # CloudFormation sends the refused properties as the old ones.
+        self.assertEqual(self.storage("secrets-manager", "kms")["Status"], "SUCCESS")
+        self.assertEqual(self.storage("kms", None)["Status"], "FAILED")
+
+    def test_an_update_to_the_table_of_secrets_can_be_rolled_back(self) -> None:
+        self.listener.stack_status = "UPDATE_ROLLBACK_IN_PROGRESS"
+        for old in ("secrets-manager", None):
+            self.assertEqual(self.storage("kms", old)["Status"], "SUCCESS")
+
     def test_a_deletion_is_never_refused(self) -> None:
         for physical_id in ("dev", "StageCheck", "2026/11/28/[$LATEST]abc"):
             self.assertEqual(self.stage("Delete", "prod", physical_id=physical_id)["Status"], "SUCCESS")
@@ -210,11 +232,26 @@ class Deployment(unittest.TestCase):
         self.assertEqual(self.listener.protected, {"registry": False, "events": False})
 
     def test_a_refused_call_fails_a_deployment_with_its_reason_but_no_deletion(self) -> None:
-        self.listener.refuses_calls = True
+        self.listener.refuses_calls = 1000
         refused = self.protection("Create", "true")
         self.assertEqual(refused["Status"], "FAILED")
         self.assertIn("AccessDeniedException", refused["Reason"])
         self.assertEqual(self.protection("Delete", "true")["Status"], "SUCCESS")
+
+    def test_a_permission_that_iam_does_not_know_yet_is_waited_for(self) -> None:
+        self.listener.refuses_calls = 2
+        self.assertEqual(self.protection("Update", "true")["Status"], "SUCCESS")
+        self.assertEqual(self.listener.protected, {"registry": True, "events": True})
+        self.assertEqual([call.args for call in self.module["time"].sleep.call_args_list], [(5,), (10,)])
+
+
+def protected() -> list[tuple[str, str | None]]:
+    """Returns the tables that TableProtection protects, each with its condition."""
+    tables = RESOURCES["TableProtection"]["Properties"]["Tables"]
+    return [
+        (table["Fn::If"][1]["Ref"], table["Fn::If"][0]) if "Fn::If" in table else (table["Ref"], None)
+        for table in tables
+    ]
 
 
 class Template(unittest.TestCase):
@@ -246,7 +283,10 @@ class Template(unittest.TestCase):
             self.assertFalse(named, f"{name} sets {named}: what a deleted stack has kept blocks the next one")
 
     def test_what_is_retained_goes_when_a_first_deployment_is_rolled_back(self) -> None:
-        kept = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret"}
+        kept = {
+            *("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret"),
+            "AWS::KMS::Key",
+        }
         for name, resource in RESOURCES.items():
             policies = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
             if resource["Type"] in kept or any(policies):
@@ -256,7 +296,19 @@ class Template(unittest.TestCase):
 
     def test_every_table_is_protected(self) -> None:
         tables = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::DynamoDB::Table"}
-        self.assertEqual({table["Ref"] for table in RESOURCES["TableProtection"]["Properties"]["Tables"]}, tables)
+        self.assertEqual({name for name, _ in protected()}, tables)
+        for name, condition in protected():
+            self.assertEqual(RESOURCES[name].get("Condition"), condition, name)
+
+    def test_functions_that_read_secrets_are_updated_before_the_one_that_writes_them(self) -> None:
+        readers = {
+            name
+            for name, resource in RESOURCES.items()
+            if resource["Type"] == "AWS::Serverless::Function"
+            and "SECRETS_TABLE" in resource["Properties"].get("Environment", {}).get("Variables", {})
+        }
+        self.assertEqual(readers, {"ApiFunction", "DeliverFunction", "InboundFunction"})
+        self.assertLessEqual(readers - {"ApiFunction"}, set(RESOURCES["ApiFunction"]["DependsOn"]))
 
     def test_what_has_the_stage_in_it_waits_for_the_check_of_it(self) -> None:
         users = [
@@ -280,8 +332,10 @@ class Template(unittest.TestCase):
         allowed = {
             str(statement["Action"]): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]
         }
+        arns = {name: {"Fn::GetAtt": [name, "Arn"]} for name, _ in protected()}
         tables = [
-            {"Fn::GetAtt": [table["Ref"], "Arn"]} for table in RESOURCES["TableProtection"]["Properties"]["Tables"]
+            {"Fn::If": [condition, arns[name], {"Ref": "AWS::NoValue"}]} if condition else arns[name]
+            for name, condition in protected()
         ]
         self.assertEqual(
             allowed,

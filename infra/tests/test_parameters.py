@@ -123,6 +123,35 @@ class Key(unittest.TestCase):
         self.assertEqual(key_needs("DeploymentRole"), set())
 
 
+class Secrets(unittest.TestCase):
+    """`SecretStorage`."""
+
+    def test_by_default_there_is_neither_a_table_nor_a_key(self) -> None:
+        stack = Resolved()
+        for name in ("SecretsTable", "SecretsKey"):
+            self.assertIsNone(stack.resource(name))
+        for function in ("ApiFunction", "DeliverFunction", "InboundFunction"):
+            variables = stack.resource(function)["Environment"]["Variables"]
+            self.assertEqual((variables["SECRETS_TABLE"], variables["SECRETS_TABLE_KEY_ARN"]), ("", ""), function)
+        for name in ("SecretsTable", "SecretsKeyArn"):
+            self.assertEqual(TEMPLATE["Outputs"][name]["Condition"], "InSecretsTable")
+
+    def test_the_table_has_a_key_of_its_own_and_backups(self) -> None:
+        for given in ({}, {"KmsKeyArn": KEY}):
+            stack = Resolved(SecretStorage="kms", **given)
+            key, table = stack.resource("SecretsKey"), stack.resource("SecretsTable")
+            self.assertIs(key["EnableKeyRotation"], True)
+            (statement,) = key["KeyPolicy"]["Statement"]
+            self.assertEqual((statement["Effect"], statement["Action"]), ("Allow", "kms:*"))
+            self.assertTrue(statement["Principal"]["AWS"].endswith(":root"))
+            self.assertIs(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], True)
+            self.assertEqual(table["TimeToLiveSpecification"], {"AttributeName": "expires_at", "Enabled": True})
+            for function in ("ApiFunction", "DeliverFunction", "InboundFunction"):
+                variables = stack.resource(function)["Environment"]["Variables"]
+                found = variables["SECRETS_TABLE"], variables["SECRETS_TABLE_KEY_ARN"]
+                self.assertEqual(found, ("<SecretsTable>", "<SecretsKey.Arn>"), function)
+
+
 class Roles(unittest.TestCase):
     """`PermissionsBoundaryArn` and `RolePath`."""
 

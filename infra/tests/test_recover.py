@@ -137,6 +137,16 @@ class Imported(unittest.TestCase):
         self.assertGreater(len(kept), 4)
         self.assertLessEqual({one["Type"] for one in kept}, set(recover.IDENTIFIERS))
 
+    def test_secrets_in_a_table_are_kept_with_their_key(self) -> None:
+        of_all = recover.retained_by(TEMPLATE, {"SecretStorage": "kms"})
+        self.assertEqual(of_all - recover.retained_by(TEMPLATE, {}), {"SecretsTable", "SecretsKey"})
+        self.assertEqual(
+            of_all - recover.retained_by(TEMPLATE, {"SecretStorage": "secrets-manager"}), {"SecretsTable", "SecretsKey"}
+        )
+        template = recover.only(TEMPLATE, {"SecretsTable", "SecretsKey"})
+        self.assertEqual(set(template["Conditions"]), {"HasKey", "InSecretsTable"})
+        self.assertEqual(set(template["Parameters"]), {"KmsKeyArn", "SecretStorage"})
+
     def test_it_has_these_resources_and_what_they_need(self) -> None:
         template = recover.only(TEMPLATE, set(KEPT))
         self.assertEqual(set(template["Resources"]), set(KEPT))

@@ -6,6 +6,7 @@ import re
 import unittest
 from fnmatch import fnmatchcase
 
+from common import ROOT
 from resolved import TEMPLATE, Resolved
 
 VPC = {"VpcSubnetIds": "subnet-0a1b2c3d,subnet-0a1b2c3e", "VpcSecurityGroupIds": "sg-0a1b2c3d"}
@@ -88,6 +89,66 @@ class Secrets(unittest.TestCase):
         self.assertEqual(
             (variables["SECRETS_PREFIX"], variables["INBOUND_SECRETS_PREFIX"]), ("/dev/webhooks", "/dev/inbound")
         )
+
+
+class SecretsInATable(unittest.TestCase):
+    """Who may do what with the table of secrets and its key."""
+
+    def of(self, resource: str) -> dict[tuple[str, str], dict]:
+        """Returns the conditions of each role and action on a resource."""
+        return {
+            (role, action): statement["Condition"]
+            for role in Resolved().resources("AWS::IAM::Role")
+            for statement in statements(role, SecretStorage="kms")
+            if statement["Resource"] == resource
+            for action in listed(statement["Action"])
+        }
+
+    def test_the_api_encrypts_and_others_decrypt_each_for_its_paths(self) -> None:
+        found = self.of("<SecretsKey.Arn>")
+        paths = {use: conditions["StringLike"]["kms:EncryptionContext:path"] for use, conditions in found.items()}
+        expected = {
+            ("ApiRole", "kms:Encrypt"): ["/dev/webhooks/*", "/dev/inbound/*"],
+            ("DeliverRole", "kms:Decrypt"): "/dev/webhooks/*",
+            ("InboundRole", "kms:Decrypt"): "/dev/inbound/*",
+        }
+        self.assertEqual(paths, expected)
+        for conditions in found.values():
+            # Both names, and no others.
+            self.assertEqual(conditions["ForAllValues:StringEquals"], {"kms:EncryptionContextKeys": ["tenant", "path"]})
+            self.assertEqual(conditions["Null"]["kms:EncryptionContext:tenant"], "false")
+
+    def test_rows_are_written_by_the_api_and_read_where_they_are_decrypted(self) -> None:
+        found = self.of("<SecretsTable.Arn>")
+        paths = {
+            use: conditions["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            for use, conditions in found.items()
+            if use[0] != "DeploymentRole"
+        }
+        both = ["/dev/webhooks/*", "/dev/inbound/*"]
+        expected = {
+            ("ApiRole", "dynamodb:PutItem"): both,
+            ("ApiRole", "dynamodb:UpdateItem"): both,
+            ("ApiRole", "dynamodb:GetItem"): both,
+            ("DeliverRole", "dynamodb:GetItem"): ["/dev/webhooks/*"],
+            ("InboundRole", "dynamodb:GetItem"): ["/dev/inbound/*"],
+        }
+        self.assertEqual(paths, expected)
+        shown = found["ApiRole", "dynamodb:GetItem"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+        self.assertNotIn("texts", shown)
+        # What the code asks for: LABELS in shared/aws/src/secrets/table.rs.
+        source = (ROOT / "shared" / "aws" / "src" / "secrets" / "table.rs").read_text()
+        self.assertIn(f'const LABELS: &str = "{", ".join(shown)}";', source)
+
+    def test_nothing_new_is_written_to_secrets_manager(self) -> None:
+        actions = {
+            action
+            for statement in statements("ApiRole", SecretStorage="kms")
+            if "secret:/dev/" in str(statement["Resource"])
+            for action in listed(statement["Action"])
+        }
+        names = {action.removeprefix("secretsmanager:") for action in actions}
+        self.assertEqual(names, {"DescribeSecret", "DeleteSecret", "RestoreSecret"})
 
 
 class Events(unittest.TestCase):

@@ -11,6 +11,7 @@ mod delivery;
 mod drain;
 mod faults;
 mod ordering;
+mod secrets;
 mod shard;
 mod slices;
 

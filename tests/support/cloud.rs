@@ -1,5 +1,5 @@
 //! An in-memory imitation of the AWS services that deliver and sweep use: tables with the real semantics of DynamoDB's
-//! expressions, queues on the test's clock, and secrets. A test can make every call fail.
+//! expressions, queues on the test's clock, secrets and a key of KMS. A test can make every call fail.
 //!
 //! A test in the same process takes a [`Line`], over which an SDK calls without a network. A separate process calls the
 //! URL at which the cloud [listens](Cloud::listen).
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::refusals::refusal;
 
+mod kms;
 mod letter;
 mod queues;
 pub mod recursion;
@@ -25,6 +26,7 @@ mod secrets;
 mod tables;
 mod transport;
 
+pub use kms::secrets_table;
 pub use letter::Letter;
 pub use queues::{Queues, handed_back, sqs_event};
 pub use reply::Reply;
@@ -151,10 +153,10 @@ impl Cloud {
             return self.tables.answer(operation, body);
         }
         let request: Value = serde_json::from_slice(body).unwrap();
-        if service == "AmazonSQS" {
-            self.queues.answer(operation, &request, trace)
-        } else {
-            self.secrets.answer(operation, &request)
+        match service {
+            "AmazonSQS" => self.queues.answer(operation, &request, trace),
+            "TrentService" => kms::answer(operation, &request),
+            _ => self.secrets.answer(operation, &request, self.clock.now().as_second()),
         }
     }
 }

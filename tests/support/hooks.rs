@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use aws::Registry;
 use aws::registry::WebhookWriter;
+use aws::{Registry, Secrets};
 use domain::access::tenant::TenantId;
 use domain::id::WebhookId;
 use domain::signing::secret::{FingerprintKey, WebhookSecret};
+use domain::time::Clock;
 use domain::webhook::settings::Settings;
-use domain::webhook::{Audit, SecretReference, Webhook};
+use domain::webhook::{Audit, SecretReference, SecretsTable, Webhook};
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, Faults};
@@ -20,19 +20,33 @@ const KEY: &str = "a key of fingerprints";
 /// The webhooks of a cloud.
 #[derive(Debug)]
 pub struct Hooks {
-    cloud: Arc<Cloud>,
     registry: Registry,
     writer: WebhookWriter,
+    secrets: Secrets,
+}
+
+/// The time at which all webhooks are created.
+struct Past;
+
+impl Clock for Past {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
 }
 
 impl Hooks {
-    /// Creates the deployment's fingerprint key, but no webhook.
+    /// Creates the deployment's fingerprint key, but no webhook. Secrets will be in Secrets Manager.
     pub async fn new(cloud: &Arc<Cloud>) -> Self {
+        Self::of(cloud, None).await
+    }
+
+    /// Creates the deployment's fingerprint key, but no webhook. Secrets will be in the table if there is one.
+    pub async fn of(cloud: &Arc<Cloud>, table: Option<SecretsTable>) -> Self {
         cloud.secrets.put("/test/fingerprint-key", "1", KEY);
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
         let registry = aws.registry("registry".to_owned());
         let writer = WebhookWriter::new(registry.clone(), "events".to_owned(), "deliveries".to_owned(), || 1);
-        Self { cloud: Arc::clone(cloud), registry, writer }
+        Self { registry, writer, secrets: aws.secrets_in(table, Arc::new(Past)) }
     }
 
     /// Creates the webhook with that number and these settings.
@@ -45,7 +59,7 @@ impl Hooks {
         let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);
         let id = WebhookId::from_parts(at, number);
         let vault_path = format!("/test/webhooks/{tenant}/{id}");
-        self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
+        self.secrets.create(&vault_path, &fingerprint, &secret, &tenant.parse().unwrap()).await.unwrap();
         let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
         let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
         let webhook =
@@ -71,9 +85,9 @@ impl Hooks {
     pub async fn authorize(&self, tenant: &TenantId, id: WebhookId, token_url: &str) {
         let secret = secret(7);
         let fingerprint = FingerprintKey::new(KEY.to_owned().into()).fingerprint(&secret);
+        let vault_path = self.read(tenant, id).await.secret.authorization_path();
+        self.secrets.create(&vault_path, &fingerprint, &secret, tenant).await.unwrap();
         self.change(tenant, id, Timestamp::UNIX_EPOCH, |webhook| {
-            let vault_path = webhook.secret.authorization_path();
-            self.cloud.secrets.put(&vault_path, fingerprint.as_str(), secret.to_text().expose_secret());
             let stored = json!({
                 "type": "oauth2", "token_url": token_url, "client_id": "c", "vault_path": vault_path, "fingerprint": fingerprint,
             });

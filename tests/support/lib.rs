@@ -12,6 +12,7 @@ mod lambda;
 mod proxy;
 mod receiver;
 mod refusals;
+pub mod secret_suite;
 mod stack;
 mod tokens;
 

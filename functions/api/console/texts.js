@@ -709,7 +709,7 @@ export const T = {
       headers: "Sent with every request, and not secret: use an authorization for credentials",
       properties: "A JSON object that is added to every payload",
       secret: "Leave it empty for a generated one, which is safer",
-      authorization: "Sent as the Authorization header, and stored in Secrets Manager. Its secret is never shown again",
+      authorization: "Sent as the Authorization header, and stored encrypted. Its secret is never shown again",
       further_signatures: "Sent in addition, for a receiver that moves from one scheme to another. At most three",
       token_url: "Where a token is fetched, with the grant client_credentials",
       scope: "Separated by spaces; may be empty",

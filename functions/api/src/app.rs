@@ -1,6 +1,6 @@
 //! State that is kept between requests.
 
-use std::sync::Mutex as StdMutex;
+use std::sync::{Arc, Mutex as StdMutex};
 
 use aws::registry::Rates;
 use aws::registry::WebhookWriter;
@@ -77,7 +77,7 @@ impl App {
             deliveries: aws.queue(config.deliveries_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             failures,
-            secrets: aws.secrets().encrypted_with(config.secrets_key_arn),
+            secrets: aws.secrets_in(config.secrets_table, Arc::new(SystemClock)).encrypted_with(config.secrets_key_arn),
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::Budgets;
-use domain::webhook::SecretsPrefixes;
 use domain::webhook::notice::NoticePolicy;
+use domain::webhook::{SecretsPrefixes, SecretsTable};
 use runtime::config::{ConfigError, Reader};
 
 use crate::SignIn;
@@ -38,6 +38,8 @@ pub struct Config {
     pub secrets_prefixes: SecretsPrefixes,
     /// `SECRETS_KEY_ARN`: the KMS key of webhooks' secrets; without it, that of Secrets Manager.
     pub secrets_key_arn: Option<String>,
+    /// `SECRETS_TABLE` and `SECRETS_TABLE_KEY_ARN`: where webhooks' secrets are, if not in Secrets Manager.
+    pub secrets_table: Option<SecretsTable>,
     /// `EGRESS_ADDRESSES`: the networks that deliveries come from; empty if they are not fixed.
     pub egress_addresses: Vec<Network>,
     /// `FINGERPRINT_KEY_ARN`.
@@ -72,6 +74,7 @@ impl Config {
         let outbound = env.required("SECRETS_PREFIX");
         let inbound = env.required("INBOUND_SECRETS_PREFIX");
         let secrets_key_arn = env.optional("SECRETS_KEY_ARN");
+        let secrets_table = env.secrets_table();
         let egress_addresses = env.list("EGRESS_ADDRESSES");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
@@ -95,6 +98,7 @@ impl Config {
                 tenant_rate_limit,
                 secrets_prefixes: SecretsPrefixes { outbound: outbound?, inbound: inbound? },
                 secrets_key_arn,
+                secrets_table,
                 egress_addresses,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,

@@ -1,5 +1,7 @@
 //! State that survives between invocations.
 
+use std::sync::Arc;
+
 use aws::registry::{Rates, WebhookWriter};
 use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, People, Queue, Registry};
 use domain::time::Clock;
@@ -31,7 +33,7 @@ pub struct App {
     pub(crate) people: People,
     pub(crate) notices: NoticePolicy,
     pub(crate) rates: Rates,
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) draw: Draw,
     /// Failed attempts by tenant, for the log.
     pub(crate) failures: Failures,
@@ -59,6 +61,8 @@ impl App {
     /// draws and the responses.
     #[must_use]
     pub fn new(config: Config, aws: &Aws, receivers: outbound::Client, clock: Box<dyn Clock>, draw: Draw) -> Self {
+        let clock: Arc<dyn Clock> = clock.into();
+        let secrets = aws.secrets_in(config.secrets_table, Arc::clone(&clock));
         let registry = aws.registry(config.registry_table);
         let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         Self {
@@ -71,7 +75,7 @@ impl App {
             slow: aws.queue(config.slow_queue_url),
             dead_letters: aws.dead_letters(config.exhausted_queue_url, config.events_table, config.deliveries_table),
             unreadable: aws.queue(config.dead_letter_queue_url),
-            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
+            keyring: Keyring::new(secrets, config.fingerprint_key_arn),
             tokens: Tokens::default(),
             receivers,
             people: aws.people(),

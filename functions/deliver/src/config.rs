@@ -1,6 +1,7 @@
 //! The configuration of the deliver function, from its environment.
 
 use domain::attempt::target::TargetPolicy;
+use domain::webhook::SecretsTable;
 use domain::webhook::notice::NoticePolicy;
 use runtime::config::{ConfigError, Reader};
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
+    /// `SECRETS_TABLE` and `SECRETS_TABLE_KEY_ARN`: where webhooks' secrets are, if not in Secrets Manager.
+    pub secrets_table: Option<SecretsTable>,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`, and the deployment's own addresses,
     /// `API_ID` and `PUBLIC_URL`, to which nothing is delivered.
     pub targets: TargetPolicy,
@@ -46,6 +49,7 @@ impl Config {
         let exhausted_queue_url = env.required("EXHAUSTED_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
+        let secrets_table = env.secrets_table();
         let targets = env.target_policy();
         let notices = env.notice_policy();
         let config = || {
@@ -58,6 +62,7 @@ impl Config {
                 exhausted_queue_url: exhausted_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_arn: fingerprint_key_arn?,
+                secrets_table,
                 targets,
                 notices,
             })

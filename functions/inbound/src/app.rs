@@ -1,6 +1,7 @@
 //! State that survives between calls.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use aws::registry::Rates;
 use aws::{Aws, Events, Keyring, Registry, Usage};
@@ -35,7 +36,10 @@ impl App {
             usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.retention_days),
             registry,
             events,
-            keyring: Keyring::new(aws.secrets(), config.fingerprint_key_arn),
+            keyring: Keyring::new(
+                aws.secrets_in(config.secrets_table, Arc::new(SystemClock)),
+                config.fingerprint_key_arn,
+            ),
             log: CallLog::default(),
             clock: Box::new(SystemClock),
         }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use domain::budget::Budgets;
+use domain::webhook::SecretsTable;
 use runtime::config::{ConfigError, Reader};
 
 /// How many calls per second an inbound webhook accepts by default.
@@ -17,6 +18,8 @@ pub struct Config {
     pub events_table: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
+    /// `SECRETS_TABLE` and `SECRETS_TABLE_KEY_ARN`: where webhooks' secrets are, if not in Secrets Manager.
+    pub secrets_table: Option<SecretsTable>,
     /// `INBOUND_WEBHOOK_RATE_LIMIT`: how many calls per second each webhook accepts.
     pub rate_limit: NonZeroU32,
     /// `BUDGETS`: the deployment's defaults.
@@ -36,6 +39,7 @@ impl Config {
         let registry_table = env.required("REGISTRY_TABLE");
         let events_table = env.required("EVENTS_TABLE");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
+        let secrets_table = env.secrets_table();
         let rate_limit = env.optional("INBOUND_WEBHOOK_RATE_LIMIT").unwrap_or(DEFAULT_RATE_LIMIT);
         let budgets = env.optional("BUDGETS").unwrap_or_default();
         let retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
@@ -44,6 +48,7 @@ impl Config {
                 registry_table: registry_table?,
                 events_table: events_table?,
                 fingerprint_key_arn: fingerprint_key_arn?,
+                secrets_table,
                 rate_limit,
                 budgets,
                 retention_days,

@@ -12,6 +12,7 @@ from gate.calls import Call
 DENIED = {
     "dynamodb": (400, "application/x-amz-json-1.0", "com.amazon.coral.service#AccessDeniedException"),
     "secretsmanager": (400, "application/x-amz-json-1.1", "AccessDeniedException"),
+    "kms": (400, "application/x-amz-json-1.1", "AccessDeniedException"),
     "sqs": (403, "application/x-amz-json-1.0", "com.amazonaws.sqs#AccessDeniedException"),
 }
 THROTTLED = {

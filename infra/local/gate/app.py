@@ -28,6 +28,7 @@ SERVICES = {
     "DynamoDBStreams": "dynamodbstreams",
     "AmazonSQS": "sqs",
     "secretsmanager": "secretsmanager",
+    "TrentService": "kms",
 }
 
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 KEYS = frozenset(
     {
         "kms:viaservice",
+        "kms:encryptioncontextkeys",
         "lambda:sourcefunctionarn",
         "dynamodb:leadingkeys",
         "dynamodb:enclosingoperation",
+        "dynamodb:attributes",
+        "dynamodb:select",
+        "dynamodb:returnvalues",
         "secretsmanager:name",
         "s3:prefix",
         "ses:fromaddress",
@@ -23,6 +27,10 @@ KEYS = frozenset(
         "aws:securetransport",
     }
 )
+
+
+# Keys that end in a name of the request's encryption context. The name is not case-sensitive.
+KEY_PREFIXES = ("kms:encryptioncontext:",)
 
 
 class UnknownCall(Exception):  # noqa: N818

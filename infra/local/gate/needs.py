@@ -34,6 +34,9 @@ SECRET_ACTIONS = {
     "ListSecretVersionIds",
 }
 
+# Operations of KMS with a symmetric key and an encryption context.
+CRYPTOGRAPHIC_ACTIONS = {"Encrypt", "Decrypt"}
+
 OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
 
 
@@ -46,6 +49,8 @@ def needs(call: Call) -> list[Need]:
         return [Need(f"sqs:{action}", f"arn:aws:sqs:{cloud.REGION}:{cloud.ACCOUNT}:{queue.rpartition('/')[2]}")]
     if call.service == "secretsmanager":
         return secret_needs(call)
+    if call.service == "kms" and call.operation in CRYPTOGRAPHIC_ACTIONS:
+        return [key_need(call)]
     if call.service == "s3":
         return object_needs(call)
     if call.title == "sns:Publish":
@@ -77,6 +82,19 @@ def secret_needs(call: Call) -> list[Need]:
     if call.operation in SECRET_ACTIONS:
         return [Need(f"secretsmanager:{call.operation}", secret(call.data["SecretId"]))]
     raise UnknownCall(call.title)
+
+
+def key_need(call: Call) -> Need:
+    """Returns the permission on a key for encrypting or decrypting, with the encryption context. A request without one
+    sets none of the keys."""
+    key = call.data.get("KeyId", "")
+    if ":key/" not in key:
+        raise UnknownCall(f"{call.title} with a key that is not named by its ARN")
+    context = call.data.get("EncryptionContext") or {}
+    keys: dict[str, str | list[str]] = {f"kms:encryptioncontext:{name.lower()}": text for name, text in context.items()}
+    if context:
+        keys["kms:encryptioncontextkeys"] = sorted(context)
+    return Need(f"kms:{call.operation}", key, keys)
 
 
 def mail_needs(call: Call) -> list[Need]:

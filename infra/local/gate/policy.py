@@ -10,7 +10,7 @@ from __future__ import annotations
 from ministack.core.iam_evaluator import EvalContext, ParsedStatement, evaluate, fnmatch_iam, fnmatch_iam_cs
 
 from gate.callers import Caller
-from gate.calls import KEYS, Need
+from gate.calls import KEY_PREFIXES, KEYS, Need
 from gate.cloud import ACCOUNT, REGION
 
 # Condition operators that the tests cover.
@@ -61,12 +61,17 @@ def unknowns(statements: list[ParsedStatement]) -> list[str]:
         for operator, conditions in statement.conditions.items():
             if base(operator) not in OPERATORS:
                 found.add(f"operator {operator}")
-            found |= {f"key {key}" for key in conditions if key.lower() not in KEYS}
+            found |= {f"key {key}" for key in conditions if not is_known(key.lower())}
             found |= {f"variable {value}" for value in conditions.values() if "${" in str(value)}
         found |= {
             f"variable {resource}" for resource in statement.resources + statement.not_resources if "${" in resource
         }
     return sorted(found)
+
+
+def is_known(key: str) -> bool:
+    """Returns whether the gate can evaluate a condition key."""
+    return key in KEYS or key.startswith(KEY_PREFIXES)
 
 
 def concerns(statement: ParsedStatement, need: Need) -> bool:

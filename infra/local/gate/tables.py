@@ -58,9 +58,21 @@ def item_need(action: str, request: dict, keys: dict | None = None) -> Need:
     """Returns the permission for an operation on one item."""
     item = request.get("Key") or request["Item"]
     leading = leading_key(request["TableName"], item)
-    return Need(
-        f"dynamodb:{action}", table_arn(request["TableName"]), {**(keys or {}), "dynamodb:leadingkeys": [leading]}
-    )
+    found = {**(keys or {}), "dynamodb:leadingkeys": [leading], **shown(action, request)}
+    return Need(f"dynamodb:{action}", table_arn(request["TableName"]), found)
+
+
+def shown(action: str, request: dict) -> dict[str, str | list[str]]:
+    """Returns the condition keys about the attributes that the answer contains."""
+    if action != "GetItem":
+        return {"dynamodb:returnvalues": request["ReturnValues"]} if "ReturnValues" in request else {}
+    if not (projection := request.get("ProjectionExpression")):
+        return {"dynamodb:select": "ALL_ATTRIBUTES"}
+    names = request.get("ExpressionAttributeNames", {})
+    # Only the names of whole attributes count: `a` for `a.b[0]`.
+    asked = {re.split(r"[.\[]", part.strip())[0] for part in projection.split(",")}
+    attributes = {names.get(name, name) for name in asked} | set(request["Key"])
+    return {"dynamodb:select": "SPECIFIC_ATTRIBUTES", "dynamodb:attributes": sorted(attributes)}
 
 
 def batch_need(action: str, table: str, items: list[dict]) -> Need:

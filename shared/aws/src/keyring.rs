@@ -1,6 +1,6 @@
 //! A cache of webhooks' secrets and signing keys.
 //!
-//! Each secret is read once from Secrets Manager, so cached secrets stay usable during an outage of it.
+//! Each secret is read once from its store, so cached secrets stay usable during an outage of it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,7 +14,6 @@ use domain::webhook::authorization::Authorization;
 use jiff::Timestamp;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
-use crate::secrets::Version;
 use crate::{Registry, Secrets, StoreError};
 
 /// The most entries in each cache. A cache that is full is cleared.
@@ -66,8 +65,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// If Secrets Manager is unavailable, or does not contain the secret that the webhook names. Both are faults of
-    /// ours.
+    /// If the store of secrets is unavailable, or does not contain the secret that the webhook names. Both are faults
+    /// of ours.
     pub async fn secrets(&self, webhook: &Webhook, now: Timestamp) -> Result<Vec<Arc<WebhookSecret>>, StoreError> {
         let path = &webhook.secret.vault_path;
         let mut signing = webhook.secret.signing(now);
@@ -103,22 +102,10 @@ impl Keyring {
         slot.get_or_try_init(|| self.read(path, fingerprint)).await.cloned()
     }
 
-    /// Reads the secret with that fingerprint from Secrets Manager. It need not be the current version: it may be the
-    /// previous one, or one that is staged and not promoted yet.
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let key = self.fingerprint_key().await?;
-        for version in [Version::Current, Version::Of(fingerprint.as_str()), Version::Previous] {
-            let secret = match self.secrets.webhook_secret(path, version).await {
-                // A path without a current version has no secret at all.
-                Err(StoreError::Missing { .. }) if version != Version::Current => continue,
-                read => read?,
-            };
-            if key.fingerprint(&secret).matches(fingerprint) {
-                return Ok(Arc::new(secret));
-            }
-        }
-        let why = "no version of the secret has the fingerprint that the webhook names".to_owned();
-        Err(StoreError::Inconsistent { key: path.to_owned(), why })
+        // Boxed, because the type of the nested futures is too deep for the compiler.
+        Box::pin(self.secrets.webhook_secret(path, fingerprint, key)).await.map(Arc::new)
     }
 
     /// Returns the deployment's key for digests. It is read once.
@@ -135,7 +122,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// If Secrets Manager or the Registry is unavailable, or the owner has no keys. Callers create them first.
+    /// If the store of secrets or the Registry is unavailable, or the owner has no keys. Callers create them first.
     pub async fn signing_keys(
         &self,
         registry: &Registry,

@@ -1,4 +1,4 @@
-//! DynamoDB, SQS and Secrets Manager behind an interface of domain types.
+//! DynamoDB, SQS, Secrets Manager and KMS behind an interface of domain types.
 //!
 //! This is the only crate that uses an AWS SDK. No SDK type, key or attribute name appears in a public signature:
 //! callers see domain types and [`StoreError`], whose variants say what a caller can do about a failure. Item types are
@@ -12,6 +12,7 @@ mod error;
 pub mod events;
 mod items;
 pub mod keyring;
+mod kms;
 pub mod ledger;
 pub mod people;
 mod probe;
@@ -19,6 +20,7 @@ pub mod queue;
 pub mod registry;
 pub mod rounds;
 pub mod secrets;
+mod signed;
 pub mod source_failures;
 pub mod usage;
 
@@ -35,12 +37,18 @@ pub use secrets::Secrets;
 pub use source_failures::SourceFailures;
 pub use usage::Usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use domain::time::Clock;
+use domain::webhook::SecretsTable;
+
+use crate::signed::Signed;
 
 /// The AWS clients, created once per execution environment.
 #[derive(Debug, Clone)]
@@ -48,7 +56,7 @@ pub struct Aws {
     dynamodb: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
     secrets: aws_sdk_secretsmanager::Client,
-    people: People,
+    signed: Signed,
 }
 
 impl Aws {
@@ -57,8 +65,14 @@ impl Aws {
         Self::load(aws_config::from_env()).await
     }
 
-    /// Creates the clients from a configuration that the caller has started, for example a test with its own transport.
+    /// Creates the clients from a configuration that the caller has started.
     pub async fn load(config: ConfigLoader) -> Self {
+        Self::over(config, signed::connector()).await
+    }
+
+    /// Creates the clients from a configuration that a test has started, with its own transport, which is also that of
+    /// the calls without an SDK.
+    pub async fn over(config: ConfigLoader, connector: SharedHttpConnector) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(5))
@@ -70,7 +84,7 @@ impl Aws {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
-            people: People::new(&config),
+            signed: Signed::new(&config, connector),
         }
     }
 
@@ -119,12 +133,23 @@ impl Aws {
     /// Returns the ways to reach people: SES and SNS.
     #[must_use]
     pub fn people(&self) -> People {
-        self.people.clone()
+        People::new(self.signed.clone())
     }
 
     /// Returns the secrets in Secrets Manager.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
-        Secrets::new(self.secrets.clone())
+        Secrets::new(self.secrets.clone(), None)
+    }
+
+    /// Returns the secrets in a table if there is one, and otherwise those in Secrets Manager, which is also read for
+    /// secrets that the table does not have.
+    #[must_use]
+    pub fn secrets_in(&self, table: Option<SecretsTable>, clock: Arc<dyn Clock>) -> Secrets {
+        let key = |arn| kms::Key::new(self.signed.clone(), arn);
+        let table = table.map(|SecretsTable { name, key_arn }| {
+            secrets::Table::new(self.dynamodb.clone(), name, key(key_arn), clock)
+        });
+        Secrets::new(self.secrets.clone(), table)
     }
 }

@@ -1,25 +1,15 @@
 //! Amazon SES and Amazon SNS, which tell people.
 //!
-//! Each has one call, and the delivery of a notice retries it. So the calls are signed and sent here, without the SDKs
-//! of the two services, which would bring their own retries and thousands of types.
+//! Each has one call, and the delivery of a notice retries it. So they are called without the SDKs of the two services.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_sdk_dynamodb::config::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
 use domain::attempt::outcome::{Outcome, Verdict};
 use serde_json::json;
 use url::form_urlencoded;
+
+use crate::signed::{self, Call, Signed, Unanswered, named_code, suffix};
 
 /// How long a call may take at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,39 +20,12 @@ const MAX_ANSWER_BYTES: usize = 4096;
 /// Tells people by e-mail and through topics.
 #[derive(Debug, Clone)]
 pub struct People {
-    connector: SharedHttpConnector,
-    credentials: Option<SharedCredentialsProvider>,
-    region: String,
-    /// Where all services are, if not at their own addresses.
-    endpoint: Option<String>,
+    signed: Signed,
 }
-
-/// A call of one of the services.
-struct Call {
-    service: &'static str,
-    region: String,
-    host: String,
-    path: &'static str,
-    content_type: &'static str,
-    body: String,
-}
-
-/// Why a call got no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unanswered(String);
 
 impl People {
-    pub(crate) fn new(config: &SdkConfig) -> Self {
-        let provider = Provider::Rustls(CryptoMode::AwsLc);
-        Self {
-            connector: SharedHttpConnector::new(
-                Connector::builder().sleep_impl(TokioSleep::new()).tls_provider(provider).build(),
-            ),
-            credentials: config.credentials_provider(),
-            region: config.region().map(ToString::to_string).unwrap_or_default(),
-            endpoint: config.endpoint_url().map(str::to_owned),
-        }
+    pub(crate) fn new(signed: Signed) -> Self {
+        Self { signed }
     }
 
     /// Sends a mail with a subject and a text, and returns what SES answered. If the answer is lost, the mail may have been
@@ -76,10 +39,10 @@ impl People {
         });
         let call = Call {
             service: "ses",
-            region: self.region.clone(),
-            host: format!("https://email.{}.amazonaws.com", self.region),
+            region: &self.signed.region,
+            host: format!("https://email.{}.amazonaws.com", self.signed.region),
             path: "/v2/email/outbound-emails",
-            content_type: "application/json",
+            headers: &[("content-type", "application/json")],
             body: body.to_string(),
         };
         self.outcome("SES", call, timeout).await
@@ -91,23 +54,22 @@ impl People {
         // The topic may be in another region: arn:<partition>:sns:<region>:<account>:<name>.
         let mut parts = topic_arn.split(':').skip(1);
         let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
-        let suffix = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
         let mut body = form_urlencoded::Serializer::new(String::new());
         let fields = [("Action", "Publish"), ("Version", "2010-03-31"), ("TopicArn", topic_arn)];
         body.extend_pairs(fields).append_pair("Subject", subject).append_pair("Message", text);
         let call = Call {
             service: "sns",
-            region: region.to_owned(),
-            host: format!("https://sns.{region}.{suffix}"),
+            region,
+            host: format!("https://sns.{region}.{}", suffix(partition)),
             path: "/",
-            content_type: "application/x-www-form-urlencoded",
+            headers: &[("content-type", "application/x-www-form-urlencoded")],
             body: body.finish(),
         };
         self.outcome("SNS", call, timeout).await
     }
 
     /// Makes a call, and returns its outcome in the words of deliveries.
-    async fn outcome(&self, name: &str, call: Call, timeout: Duration) -> Outcome {
+    async fn outcome(&self, name: &str, call: Call<'_>, timeout: Duration) -> Outcome {
         let started = tokio::time::Instant::now();
         let outcome = match tokio::time::timeout(timeout.min(TIMEOUT), self.send(call)).await {
             Err(_) => Outcome::unanswered(Verdict::TimedOut, format!("{name} did not answer in time")),
@@ -117,56 +79,22 @@ impl People {
         Outcome { duration_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX), ..outcome }
     }
 
-    /// Signs and sends a request. Returns the status, and the code of the error if there is one.
-    async fn send(&self, call: Call) -> Result<(u16, String), Unanswered> {
-        let failed = |error: &dyn std::error::Error| Unanswered(error.to_string());
-        let credentials = self.credentials.as_ref().ok_or_else(|| Unanswered("there are no credentials".to_owned()))?;
-        let identity = credentials.provide_credentials().await.map_err(|error| failed(&error))?.into();
-        let Call { service, region, host, path, content_type, body } = call;
-        let url = format!("{}{path}", self.endpoint.as_deref().map_or(host.as_str(), |url| url.trim_end_matches('/')));
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&region)
-            .name(service)
-            .time(now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| failed(&error))?
-            .into();
-        let headers = [("content-type", content_type)];
-        let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
-        let signable = signable.map_err(|error| failed(&error))?;
-        let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
-        let mut request = HttpRequest::new(body.into());
-        request.set_method("POST").map_err(|error| failed(&error))?;
-        request.set_uri(url.as_str()).map_err(|error| failed(&error))?;
-        let signed: Vec<_> = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        request.headers_mut().insert("content-type", content_type);
-        for (name, value) in signed {
-            request.headers_mut().insert(name, value);
-        }
-        let answer = self.connector.call(request).await.map_err(|error| failed(&error))?;
+    /// Makes a call. Returns the status, and the code of the error if there is one.
+    async fn send(&self, call: Call<'_>) -> Result<(u16, String), Unanswered> {
+        let answer = self.signed.send(call).await?;
         let status = answer.status().as_u16();
-        let named = answer.headers().get("x-amzn-errortype").map(str::to_owned);
-        let code = match named {
+        let code = match named_code(&answer) {
             Some(named) => named,
             None if status >= 400 => code_in(answer.into_body()).await,
             None => String::new(),
         };
-        Ok((status, code.split(':').next().unwrap_or_default().to_owned()))
+        Ok((status, code))
     }
-}
-
-/// Returns the time for a signature.
-#[expect(clippy::disallowed_methods, reason = "a signature is of the moment at which it is made, as in the SDKs")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Returns the code of an error in the XML of SNS.
 async fn code_in(body: SdkBody) -> String {
-    let Ok(bytes) = ByteStream::new(body).collect().await else { return String::new() };
-    let bytes = bytes.into_bytes();
+    let bytes = signed::read(body).await;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_ANSWER_BYTES)]).into_owned();
     let code = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
     code.filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric())).unwrap_or_default().to_owned()

@@ -62,7 +62,7 @@ pub struct Webhook {
 /// Which secret signs, and where it is stored; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretReference {
-    /// The path in Secrets Manager.
+    /// The path in Secrets Manager or in the table of secrets.
     pub vault_path: String,
     /// Identifies the secret.
     pub fingerprint: Fingerprint,
@@ -95,6 +95,15 @@ impl SecretsPrefixes {
         };
         format!("{prefix}/{tenant}/{webhook}")
     }
+}
+
+/// The table that keeps webhooks' secrets instead of Secrets Manager, encrypted with a key of KMS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsTable {
+    /// The name of the table.
+    pub name: String,
+    /// The ARN of the key.
+    pub key_arn: String,
 }
 
 /// A rotated secret that still signs together with its successor for a while.

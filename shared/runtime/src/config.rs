@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use domain::attempt::target::TargetPolicy;
+use domain::webhook::SecretsTable;
 use domain::webhook::notice::NoticePolicy;
 
 /// Returns an environment variable. Every `main` passes this lookup to its configuration.
@@ -71,6 +72,15 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         NoticePolicy { sender: self.optional("NOTICE_SENDER"), topics: self.list("NOTICE_TOPIC_ARNS") }
     }
 
+    /// Reads where webhooks' secrets are: `SECRETS_TABLE` and `SECRETS_TABLE_KEY_ARN`, or neither for Secrets Manager.
+    pub fn secrets_table(&mut self) -> Option<SecretsTable> {
+        let (name, key_arn) = (self.optional("SECRETS_TABLE"), self.optional("SECRETS_TABLE_KEY_ARN"));
+        if name.is_some() != key_arn.is_some() {
+            self.fault("SECRETS_TABLE and SECRETS_TABLE_KEY_ARN need each other");
+        }
+        Some(SecretsTable { name: name?, key_arn: key_arn? })
+    }
+
     /// Adds a fault that concerns several values together.
     pub fn fault(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
@@ -118,5 +128,24 @@ mod tests {
             "the configuration is not complete: COUNT: invalid digit found in string; EMPTY is not set; \
              LIST: invalid digit found in string"
         );
+    }
+
+    #[test]
+    fn a_table_of_secrets_needs_a_key() {
+        let read = |table: &'static str, key: &'static str| {
+            let mut reader = Reader::new(move |name| match name {
+                "SECRETS_TABLE" => Some(table.to_owned()),
+                "SECRETS_TABLE_KEY_ARN" => Some(key.to_owned()),
+                _ => None,
+            });
+            let table = reader.secrets_table();
+            reader.finish(Some(table))
+        };
+        assert_eq!(read("", "").unwrap(), None);
+        assert_eq!(read("t", "k").unwrap(), Some(SecretsTable { name: "t".to_owned(), key_arn: "k".to_owned() }));
+        for (table, key) in [("t", ""), ("", "k")] {
+            let error = read(table, key).unwrap_err().to_string();
+            assert!(error.ends_with("SECRETS_TABLE and SECRETS_TABLE_KEY_ARN need each other"), "{error}");
+        }
     }
 }

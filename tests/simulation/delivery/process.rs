@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::id::WebhookId;
 use domain::time::Clock;
+use domain::webhook::SecretsTable;
 use domain::webhook::authorization::token::Token;
 use jiff::{SignedDuration, Timestamp};
 use outbound::{Client, Request, Script, TokenError};
@@ -82,7 +83,7 @@ pub(super) enum Outage {
 
 impl Outage {
     fn hits(self, operation: &str) -> bool {
-        let is_of_secrets = operation == "GetSecretValue";
+        let is_of_secrets = ["GetSecretValue", "Decrypt"].contains(&operation);
         let is_of_queues = ["SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"].contains(&operation);
         match self {
             Self::Secrets => is_of_secrets,
@@ -99,6 +100,8 @@ pub(super) struct Fixture {
     pub(super) cloud: Arc<Cloud>,
     pub(super) model: Shared<Model>,
     pub(super) outage: Shared<Option<Outage>>,
+    /// Where the webhooks' secrets are, if not in Secrets Manager.
+    pub(super) secrets_table: Option<SecretsTable>,
     /// Created once, because it reads the system's certificates.
     pub(super) client: Client,
 }
@@ -206,6 +209,7 @@ impl Process<deliver::App> {
             exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
+            secrets_table: fixture.secrets_table.clone(),
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
         };

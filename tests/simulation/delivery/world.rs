@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 use tests::Hooks;
-use tests::cloud::{Cloud, Fault, Letter};
+use tests::cloud::{Cloud, Fault, Letter, secrets_table};
 
 use super::model::{Hook, Model, Mood};
 use super::process::{Fixture, Plan, Process, Time};
@@ -47,9 +47,12 @@ impl World {
         let (random, time) = (Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), Time::new());
         let cloud = Cloud::new(Arc::clone(&time) as Arc<_>);
         cloud.tables.keep_journal();
-        let hooks = Hooks::new(&cloud).await;
+        // Every second world keeps secrets in a table.
+        let secrets_table = (seed % 2 == 1).then(secrets_table);
+        let hooks = Hooks::of(&cloud, secrets_table.clone()).await;
         let client = outbound::Client::new(domain::attempt::target::TargetPolicy::default()).unwrap();
-        let fixture = Fixture { random, time, cloud, model: Arc::default(), outage: Arc::default(), client };
+        let fixture =
+            Fixture { random, time, cloud, model: Arc::default(), outage: Arc::default(), secrets_table, client };
         let (mut delivers, mut sweeps) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
             delivers.push(Process::<deliver::App>::start(&fixture).await);

@@ -16,8 +16,12 @@ use super::reply::Reply;
 const LEDGER: &str = "deliveries";
 
 /// The tables of the template, and their names here.
-const TABLES: [(&str, &str); 3] =
-    [("RegistryTable", "registry"), ("EventsTable", "events"), ("DeliveriesTable", LEDGER)];
+const TABLES: [(&str, &str); 4] = [
+    ("RegistryTable", "registry"),
+    ("EventsTable", "events"),
+    ("DeliveriesTable", LEDGER),
+    ("SecretsTable", "secrets"),
+];
 
 /// A write to the ledger.
 #[derive(Debug, Clone)]
@@ -88,6 +92,12 @@ impl Tables {
                 None => return items,
             }
         }
+    }
+
+    /// Puts an item, given as DynamoDB's JSON, as an operator might.
+    pub fn put(&self, table: &str, item: &Value) {
+        let reply = self.answer("PutItem", json!({"TableName": table, "Item": item}).to_string().as_bytes());
+        assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
     pub(super) fn answer(&self, operation: &str, body: &[u8]) -> Reply {

@@ -195,7 +195,7 @@ async fn secrets_are_found_by_id_and_by_label() {
     cloud.secrets.put("/a", "1", "whsec_first");
     cloud.secrets.put("/a", "2", "whsec_second");
     let secret = |query: Value| {
-        let reply = cloud.secrets.answer("GetSecretValue", &query);
+        let reply = cloud.secrets.answer("GetSecretValue", &query, 0);
         serde_json::from_str::<Value>(&reply.body).unwrap()["SecretString"].as_str().map(str::to_owned)
     };
     assert_eq!(secret(json!({"SecretId": "/a"})).as_deref(), Some("whsec_second"));

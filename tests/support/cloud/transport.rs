@@ -28,7 +28,7 @@ impl Line {
             .http_client(self.clone())
             .region("us-east-1")
             .credentials_provider(Credentials::new("test", "test", None, None, "test"));
-        aws::Aws::load(config).await
+        aws::Aws::over(config, SharedHttpConnector::new(self.clone())).await
     }
 }
 

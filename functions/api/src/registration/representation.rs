@@ -63,7 +63,7 @@ pub(crate) struct WebhookBody {
     /// 1 active, 2 stopped, 3 too many errors.
     #[schema(minimum = 1, maximum = 3)]
     state: u8,
-    /// The path of its secret in Secrets Manager.
+    /// The path of its secret.
     vault_path: String,
     /// Identifies the secret: a keyed hash.
     #[schema(value_type = String)]

@@ -261,8 +261,8 @@ pub(super) async fn put(
 
 /// Deletes a webhook
 ///
-/// Nothing more is sent, and waiting deliveries are cancelled. Its secrets enter Secrets Manager's recovery window of
-/// 30 days, within which the webhook can be restored.
+/// Nothing more is sent, and waiting deliveries are cancelled. Its secrets are kept for 30 days, within which the
+/// webhook can be restored.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(

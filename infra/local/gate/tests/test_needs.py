@@ -12,6 +12,8 @@ OTHER = "arn:aws:dynamodb:us-east-1:000000000000:table/Scores"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:orders.fifo"
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
 
+KEY = "arn:aws:kms:us-east-1:000000000000:key/0a1b"
+CONTEXT = {"tenant": "acme", "Path": "/local/webhooks/acme/1"}
 TOPIC = "arn:aws:sns:us-east-1:000000000000:notices"
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/local/1"
 
@@ -45,6 +47,11 @@ TRANSACTION = [
 
 CASES = [
     (dynamodb("GetItem", TableName="Games", Key=key("T#1")), [("dynamodb:GetItem", ARN, ["T#1"])]),
+    (
+        Call("kms", "Encrypt", {"KeyId": KEY, "Plaintext": "eA==", "EncryptionContext": CONTEXT}),
+        [("kms:Encrypt", KEY, None)],
+    ),
+    (Call("kms", "Decrypt", {"KeyId": KEY, "CiphertextBlob": "eA=="}), [("kms:Decrypt", KEY, None)]),
     (dynamodb("GetItem", TableName=ARN, Key=key("T#1")), [("dynamodb:GetItem", ARN, ["T#1"])]),
     (dynamodb("PutItem", TableName="Games", Item=key("T#1")), [("dynamodb:PutItem", ARN, ["T#1"])]),
     (dynamodb("UpdateItem", TableName="Games", Key=key("T#1")), [("dynamodb:UpdateItem", ARN, ["T#1"])]),
@@ -142,6 +149,9 @@ UNKNOWN = [
     Call("secretsmanager", "ListSecrets"),
     Call("s3", "DELETE", bucket="kept"),
     Call("sns", "CreateTopic", {"Name": "a"}),
+    Call("kms", "Encrypt", {"KeyId": "alias/a"}),
+    Call("kms", "Decrypt", {"CiphertextBlob": "eA=="}),
+    Call("kms", "ReEncrypt", {"KeyId": KEY}),
     Call("cloudformation", "DescribeStacks", {"StackName": "by-name"}),
     Call("cloudformation", "DeleteStack", {"StackName": STACK}),
 ]
@@ -160,6 +170,30 @@ class Needs(unittest.TestCase):
         for call in UNKNOWN:
             with self.subTest(call.title), self.assertRaises(UnknownCall):
                 needs(call)
+
+    def test_a_key_is_used_with_an_encryption_context(self):
+        (found,) = needs(Call("kms", "Decrypt", {"KeyId": KEY, "EncryptionContext": CONTEXT}))
+        expected = {
+            "kms:encryptioncontextkeys": ["Path", "tenant"],
+            "kms:encryptioncontext:path": "/local/webhooks/acme/1",
+            "kms:encryptioncontext:tenant": "acme",
+        }
+        self.assertEqual(found.keys, expected)
+        (without,) = needs(Call("kms", "Decrypt", {"KeyId": KEY}))
+        self.assertEqual(without.keys, {})
+
+    def test_the_attributes_of_an_answer_are_known(self):
+        def shown(operation, **more):
+            data = {"TableName": "Games", "Key": key("T#1"), **more}
+            keys = needs(dynamodb(operation, **data))[0].keys
+            return {name: value for name, value in keys.items() if name != "dynamodb:leadingkeys"}
+
+        some = shown("GetItem", ProjectionExpression="#a.b[0], c", ExpressionAttributeNames={"#a": "a"})
+        specific = {"dynamodb:select": "SPECIFIC_ATTRIBUTES", "dynamodb:attributes": ["a", "c", "pk", "sk"]}
+        self.assertEqual(some, specific)
+        self.assertEqual(shown("GetItem"), {"dynamodb:select": "ALL_ATTRIBUTES"})
+        self.assertEqual(shown("UpdateItem", ReturnValues="ALL_OLD"), {"dynamodb:returnvalues": "ALL_OLD"})
+        self.assertEqual(shown("UpdateItem"), {})
 
     def test_a_transaction_says_that_it_encloses(self):
         found = needs(dynamodb("TransactWriteItems", TransactItems=TRANSACTION))

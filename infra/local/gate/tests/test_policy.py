@@ -15,6 +15,7 @@ from gate.policy import denial
 
 TABLE = "arn:aws:dynamodb:us-east-1:000000000000:table/Games"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:orders"
+KEY = "arn:aws:kms:us-east-1:000000000000:key/0a1b"
 KEYS = "dynamodb:LeadingKeys"
 SOURCE = "lambda:SourceFunctionArn"
 
@@ -41,6 +42,33 @@ def caller(*statements, boundary=None):
     policy = parse_policy_document({"Statement": list(statements)})
     return Caller("deliver", "arn:aws:sts::000000000000:assumed-role/r/deliver", [policy], limits)
 
+
+def bound(**more):
+    """Returns a Decrypt with an encryption context."""
+    context = {"tenant": "acme", "path": "/dev/webhooks/acme", **more}
+    context = {name: text for name, text in context.items() if text}
+    keys = {f"kms:encryptioncontext:{name}": text for name, text in context.items()}
+    return Need("kms:Decrypt", KEY, {**keys, "kms:encryptioncontextkeys": sorted(context)})
+
+
+def shown(*attributes):
+    """Returns a GetItem of these attributes."""
+    keys: dict[str, str | list[str]] = {"dynamodb:attributes": list(attributes)}
+    keys["dynamodb:select"] = "SPECIFIC_ATTRIBUTES"
+    return Need("dynamodb:GetItem", TABLE, keys)
+
+
+# As in infra/template.yaml.
+BOUND = {
+    "StringLike": {"kms:EncryptionContext:path": "/dev/webhooks/*"},
+    "ForAllValues__StringEquals": {"kms:EncryptionContextKeys": ["tenant", "path"]},
+    "Null": {"kms:EncryptionContext:tenant": "false", "kms:EncryptionContextKeys": "false"},
+}
+SOME = {
+    "ForAllValues__StringEquals": {"dynamodb:Attributes": ["pk", "a"]},
+    "Null": {"dynamodb:Attributes": "false"},
+    "StringEqualsIfExists": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+}
 
 ALL = {"ForAllValues__StringLike": {KEYS: ["T#*", "W#*"]}}
 PRESENT = {"Null": {KEYS: "false"}}
@@ -153,6 +181,26 @@ CASES = [
         "a queue of another name",
         [statement(action="sqs:SendMessage", resource=f"{QUEUE}s")],
         Need("sqs:SendMessage", QUEUE),
+        False,
+    ),
+    ("an encryption context of a path", [statement(action="kms:Decrypt", **BOUND)], bound(), True),
+    (
+        "names of the context in another case",
+        [statement(action="kms:Decrypt", StringLike={"KMS:EncryptionContext:Path": "/dev/*"})],
+        bound(),
+        True,
+    ),
+    ("another path", [statement(action="kms:Decrypt", **BOUND)], bound(path="/prod/webhooks/a"), False),
+    ("a path in another case", [statement(action="kms:Decrypt", **BOUND)], bound(path="/DEV/webhooks/a"), False),
+    ("more than the policy names", [statement(action="kms:Decrypt", **BOUND)], bound(purpose="x"), False),
+    ("less than the policy names", [statement(action="kms:Decrypt", **BOUND)], bound(tenant=None), False),
+    ("no context", [statement(action="kms:Decrypt", **BOUND)], Need("kms:Decrypt", KEY), False),
+    ("attributes that are listed", [statement(**SOME)], shown("pk", "a"), True),
+    ("another attribute", [statement(**SOME)], shown("pk", "b"), False),
+    (
+        "all attributes",
+        [statement(**SOME)],
+        Need("dynamodb:GetItem", TABLE, {"dynamodb:select": "ALL_ATTRIBUTES"}),
         False,
     ),
     ("not action", [{"Effect": "Allow", "NotAction": "sqs:*", "Resource": "*"}], keyed("T#1"), True),

@@ -4,7 +4,8 @@ use domain::access::tenant::TenantId;
 use domain::signing::keys::{PublicKey, SigningKey};
 use secrecy::ExposeSecret as _;
 
-use super::{Secrets, Staged, Version};
+use super::Secrets;
+use super::staged::{Staged, Text};
 use crate::StoreError;
 
 impl Secrets {
@@ -12,9 +13,9 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] if there is a key at the path. Otherwise, if Secrets Manager is unavailable.
+    /// [`StoreError::Conflict`] if there is a key at the path. Otherwise, if the store is unavailable.
     pub async fn create_signing_key(&self, path: &str, key: &SigningKey, tenant: &TenantId) -> Result<(), StoreError> {
-        self.create_at(path, &key.to_text(), &key.public().to_hex(), tenant).await
+        self.create_at(path, Text { id: &key.public().to_hex(), text: &key.to_text() }, tenant).await
     }
 
     /// Stores a key next to the one that the Registry names, if it names one. Promote the key once the Registry names
@@ -22,7 +23,7 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// If there is no key at the path, or Secrets Manager is unavailable.
+    /// If there is no key at the path, or a store is unavailable.
     pub async fn stage_signing_key(
         &self,
         path: &str,
@@ -30,29 +31,23 @@ impl Secrets {
         key: &SigningKey,
     ) -> Result<Staged, StoreError> {
         let named = named.map(|named| named.to_hex());
-        self.stage_at(path, named.as_deref(), &key.to_text(), &key.public().to_hex()).await
+        self.stage_at(path, named.as_deref(), Text { id: &key.public().to_hex(), text: &key.to_text() }).await
     }
 
-    /// Reads the private half of a key, whatever label its version has.
+    /// Reads the private half of a key, whether it is the current one or not.
     ///
     /// # Errors
     ///
     /// [`StoreError::Missing`] if there is no key at the path, [`StoreError::Inconsistent`] if all keys there are other
     /// ones.
-    pub(crate) async fn signing_key(&self, path: &str, key: PublicKey) -> Result<SigningKey, StoreError> {
+    pub async fn signing_key(&self, path: &str, key: PublicKey) -> Result<SigningKey, StoreError> {
         let id = key.to_hex();
-        for version in [Version::Current, Version::Of(&id), Version::Previous] {
-            let text = match self.read(path, version).await {
-                // A path without a current version has no key at all.
-                Err(StoreError::Missing { .. }) if version != Version::Current => continue,
-                read => read?,
-            };
+        let found = self.find(path, &id, |text| {
             let private = SigningKey::parse(text.expose_secret());
             let private = private.map_err(|error| StoreError::inconsistent(path, error))?;
-            if private.public() == key {
-                return Ok(private);
-            }
-        }
-        Err(StoreError::inconsistent(path, "no version of the secret is the key that the Registry names"))
+            Ok((private.public() == key).then_some(private))
+        });
+        let why = "no version of the secret is the key that the Registry names";
+        found.await?.ok_or_else(|| StoreError::inconsistent(path, why))
     }
 }

@@ -77,7 +77,7 @@ pub(crate) async fn disable(
 
 /// Restores a deleted webhook
 ///
-/// Restores the webhook with its secret while Secrets Manager keeps it (30 days), and afterwards with a new one, which
+/// Restores the webhook with its secret while that is kept (30 days), and afterwards with a new one, which
 /// the response contains. If the secret of its authorization is gone, the authorization becomes `null` and must be set
 /// again. Restoring a webhook that is not deleted changes nothing.
 #[utoipa::path(post, path = "/webhooks/{id}/restore", tag = "Webhooks", params(WebhookPath),

@@ -27,8 +27,8 @@ fn shown(webhook: Webhook) -> Result<Shown, Problem> {
 
 /// Sets a webhook's authorization
 ///
-/// Applies to every request from the next attempt on, and replaces what was set before. The secret is stored in Secrets
-/// Manager and never shown again. The webhook's version increases, unless nothing changes. The credential is sent only
+/// Applies to every request from the next attempt on, and replaces what was set before. The secret is stored encrypted
+/// and never shown again. The webhook's version increases, unless nothing changes. The credential is sent only
 /// to the scheme, host and port of the webhook's current `url`; `PATCH` with `url` and `authorization` changes both at
 /// once.
 #[utoipa::path(put, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
@@ -62,8 +62,7 @@ pub(crate) async fn get_authorization(
 
 /// Removes a webhook's authorization
 ///
-/// From the next attempt on, requests have no `Authorization` header. The secret enters Secrets Manager's recovery
-/// window of 30 days.
+/// From the next attempt on, requests have no `Authorization` header. The secret is kept for 30 days.
 #[utoipa::path(delete, path = "/webhooks/{id}/authorization", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is removed")))]
 pub(crate) async fn delete_authorization(
