@@ -308,6 +308,7 @@ fn start_deliver(aws: &aws::Aws, time: &Arc<Time>, sent: &Arc<[AtomicUsize; 3]>)
         exhausted_queue_url: url("exhausted"),
         dead_letter_queue_url: url("dead-letters"),
         fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
+        delivered_retention_days: model::row_days(),
         targets: domain::attempt::target::TargetPolicy::default(),
         notices: domain::webhook::notice::NoticePolicy::default(),
     };

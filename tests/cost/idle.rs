@@ -5,6 +5,9 @@ use tests::cloud::template;
 use crate::functions::{Functions, Log, Name};
 use crate::price::{Parts, Prices, number};
 
+/// The name of the part that alarms cost.
+pub(crate) const ALARMS: &str = "metrics of alarms";
+
 /// The minutes of a month.
 const MINUTES: f64 = 43_800.0;
 
@@ -27,7 +30,7 @@ pub(crate) async fn month(prices: &Prices, log: &Log) -> Parts {
     let requests = number(queues()) * POLLS + sweep_requests;
     let watch = prices.of("million_lambda_requests") / 1e6 + WATCH_GB_SECONDS * prices.of("lambda_gb_second");
     vec![
-        ("metrics of alarms", number(alarm_metrics()) * prices.of("alarm_metric_month")),
+        (ALARMS, number(alarm_metrics()) * prices.of("alarm_metric_month")),
         ("the fingerprint key", prices.of("secret_month")),
         (
             "polls of queues",

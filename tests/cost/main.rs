@@ -22,11 +22,13 @@ use scenario::Scenario;
 const ARCHIVE_DAYS: u8 = 30;
 
 /// The scenarios. As many changes fill the largest batches of tally in each shard; more change no count.
-const SCENARIOS: [(Pace, u128, usize); 6] = [
+const SCENARIOS: [(Pace, u128, usize); 8] = [
     (Pace::Full, 1, 4_500),
     (Pace::Full, 10, 100),
-    (Pace::TenASecond, 1, 900),
+    (Pace::TenASecond, 1, 600),
     (Pace::TenASecond, 10, 60),
+    (Pace::Collected, 1, 600),
+    (Pace::Collected, 10, 60),
     (Pace::OneAMinute, 1, 60),
     (Pace::OneAMinute, 10, 30),
 ];

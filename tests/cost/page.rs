@@ -44,6 +44,7 @@ fn pace(pace: Pace) -> &'static str {
     match pace {
         Pace::Full => "full batches",
         Pace::TenASecond => "ten changes a second",
+        Pace::Collected => "the same, collected for 1 s",
         Pace::OneAMinute => "one change a minute",
     }
 }
@@ -90,6 +91,8 @@ pub(crate) fn tables(prices: &Prices, cases: &[Case], idle: &Parts) -> String {
         writeln!(text, "| {name} | {price:.2} |").unwrap();
     }
     writeln!(text, "| total | {:.2} |", sum(idle)).unwrap();
+    let alarms = idle.iter().filter(|(name, _)| *name == idle::ALARMS).map(|(_, price)| price).sum::<f64>();
+    writeln!(text, "| total without `AlarmTopicArn`, and so without alarms | {:.2} |", sum(idle) - alarms).unwrap();
     let free = prices.free("alarm_metrics") * prices.of("alarm_metric_month");
     writeln!(text, "| total, if no other alarm of the account uses the ten that are free | {:.2} |", sum(idle) - free)
         .unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::functions::{Bill, Name};
+use crate::model;
 use crate::scenario::{Counts, Scenario};
 
 /// The memory of each function, in GB.
@@ -15,9 +16,6 @@ const LOG_COMPRESSION: f64 = 0.15;
 
 /// How many days logs are kept by default.
 const LOG_DAYS: f64 = 30.0;
-
-/// How many days the row of a delivery that arrived is kept by default.
-const ROW_DAYS: f64 = 30.0;
 
 const GB: f64 = 1e9;
 
@@ -91,7 +89,7 @@ impl Prices {
             ("queue", number(queue) * self.of("million_sqs_requests") / 1e6),
             ("deliver", self.compute(&deliver)),
             ("rows: writes", self.units(0.0, row_writes)),
-            ("rows: storage", self.stored(counts.row_bytes, ROW_DAYS)),
+            ("rows: storage", self.stored(counts.row_bytes, f64::from(model::row_days()))),
             ("reads", self.units(row_reads + webhook_reads, webhook_writes)),
             ("statistics", self.compute(&tally) + priced(units(&tally, |_| true))),
             ("logs", self.log(fanout.log_bytes + deliver.log_bytes + tally.log_bytes)),

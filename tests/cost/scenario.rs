@@ -77,24 +77,36 @@ impl Scenario {
     /// Runs the changes from a time on, in milliseconds since the start.
     async fn work(self, functions: &mut Functions, changes: &mut Changes, from: i64) {
         let mut streams = Streams::default();
+        let mut sent = Vec::new();
         for (at, count) in self.pace.stream_batches(self.changes) {
             let records: Vec<Value> = (0..count).map(|_| changes.next()).collect();
+            let before = functions.cloud.queues.len("deliveries");
             let mut sent_at = functions.fan_out(from + at, &records).await;
             while functions.cloud.queues.len("renderings") > 0 {
                 sent_at = functions.render(sent_at).await;
             }
-            for limit in self.pace.queue_batches(functions.cloud.queues.len("deliveries")) {
-                functions.deliver(sent_at, limit).await;
-                let written = functions.cloud.tables.take_journal();
-                for (at, batch) in streams.add(self.pace, sent_at, written) {
-                    functions.tally(at, &batch).await;
-                }
+            sent.push((sent_at, functions.cloud.queues.len("deliveries") - before));
+            // Batches with a window have messages of several invocations.
+            if self.pace != Pace::Collected {
+                self.deliver(functions, &mut streams, std::mem::take(&mut sent)).await;
             }
         }
+        self.deliver(functions, &mut streams, sent).await;
         for (at, batch) in streams.rest() {
             functions.tally(at, &batch).await;
         }
         functions.cloud.tables.take_journal();
+    }
+
+    /// Delivers messages that became visible at these times.
+    async fn deliver(self, functions: &mut Functions, streams: &mut Streams, sent: Vec<(i64, usize)>) {
+        for (at, limit) in self.pace.queue_batches(&sent) {
+            functions.deliver(at, limit).await;
+            let written = functions.cloud.tables.take_journal();
+            for (at, batch) in streams.add(self.pace, at, written) {
+                functions.tally(at, &batch).await;
+            }
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `FINGERPRINT_KEY_ARN`.
     pub fingerprint_key_arn: String,
+    /// `DELIVERED_RETENTION_DAYS`: how many days a delivery is kept after it has arrived; 30 by default.
+    pub delivered_retention_days: u8,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`, and the deployment's own addresses,
     /// `API_ID` and `PUBLIC_URL`, to which nothing is delivered.
     pub targets: TargetPolicy,
@@ -46,6 +48,7 @@ impl Config {
         let exhausted_queue_url = env.required("EXHAUSTED_QUEUE_URL");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
+        let delivered_retention_days = env.optional("DELIVERED_RETENTION_DAYS").unwrap_or(30);
         let targets = env.target_policy();
         let notices = env.notice_policy();
         let config = || {
@@ -58,6 +61,7 @@ impl Config {
                 exhausted_queue_url: exhausted_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_arn: fingerprint_key_arn?,
+                delivered_retention_days,
                 targets,
                 notices,
             })

@@ -206,6 +206,7 @@ impl Process<deliver::App> {
             exhausted_queue_url: url("exhausted"),
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
+            delivered_retention_days: 15,
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
         };

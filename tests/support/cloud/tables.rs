@@ -154,7 +154,7 @@ impl Tables {
         keys.into_iter().map(write).collect()
     }
 
-    /// Returns the size of an item in bytes, 0 if there is none.
+    /// Returns the size of an item in bytes, 0 if it does not exist.
     pub(super) fn size(&self, table: &str, pk: &Value, sk: &Value) -> usize {
         self.read(table, pk, sk).as_ref().map_or(0, item_size)
     }
