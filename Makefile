@@ -1,6 +1,6 @@
 LOCAL := python3 infra/local/main.py
 
-.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording pictures size package bench soak fuzz latency upgrade openapi requirements vendor down
+.PHONY: help run deploy recover demo change token logs source replay-failures smoke test arm64 faults lint book recording pictures size package bench cost soak fuzz latency upgrade openapi requirements vendor down
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17
@@ -64,6 +64,9 @@ package: ## Make zips, template and SBOM of the commit, to deploy without Rust, 
 
 bench: ## Show what an event costs, as ratios
 	@$(LOCAL) bench
+
+cost: ## Count what deliveries cost, and write it into docs/use/cost.md
+	@COST=write cargo test --quiet --workspace --locked --test cost the_page
 
 fuzz: ## Feed what others send us to the laws that must hold: TARGET=filters SECONDS=600
 	@TARGET="$(TARGET)" SECONDS="$(SECONDS)" $(LOCAL) fuzz

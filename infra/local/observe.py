@@ -25,11 +25,17 @@ HANDED_BACK = "message is returned to the queue"
 
 # The words of the language of CloudWatch Logs Insights that the queries use.
 LANGUAGE = {
-    *("and", "by", "desc", "fields", "filter", "like", "limit", "or", "sort", "stats", "as", "SOURCE"),
-    *("count", "count_distinct", "ispresent", "pct", "sum"),
+    *("and", "by", "desc", "display", "fields", "filter", "into", "like", "limit", "or", "parse", "sort", "stats"),
+    *("as", "unnest", "SOURCE"),
+    *("count", "count_distinct", "ispresent", "jsonParse", "pct", "sum"),
 }
-WORD = re.compile(r"(?<![@\w])[A-Za-z_]\w*")
-TEXT = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|@\w+|^#.*$", re.MULTILINE)
+# A name that a query gives, and a word that is not a member of what has such a name.
+GIVEN = re.compile(r"\b(?:as|into) (\w+)|\?<(\w+)>")
+WORD = re.compile(r"(?<![@\w.])[A-Za-z_]\w*")
+
+# A member of an entry of the list of attempts.
+MEMBER = re.compile(r"\bmade\.(\w+)")
+TEXT = re.compile(r"/[^/\n]*/|\"[^\"]*\"|'[^']*'|`[^`]*`|@\w+|^#.*$", re.MULTILINE)
 
 
 def check_observation(stack: Stack, table: str) -> list[str]:
@@ -55,6 +61,13 @@ def check_observation(stack: Stack, table: str) -> list[str]:
         if group not in written:
             written[group] = {field for line in logged(stack, group) for field in fields_of(line)}
         faults += [f"{word} is no word of the language and in no backquotes: {query}" for word in strangers(query)]
+        if members := set(MEMBER.findall(query)):
+            lists = [json.loads(line["attempts"]) for line in logged(stack, group) if "attempts" in line]
+            entries = [entry for entries in lists for entry in entries]
+            faults += [
+                f"no attempt in a line has the member {member} of the query {query}"
+                for member in sorted(members - {name for entry in entries for name in entry})
+            ]
         wanted = set(FIELD.findall(query))
         # A query over several groups names fields that only some of them have.
         written.setdefault(query, set()).update(written[group] & wanted)
@@ -113,7 +126,7 @@ def queries(stack: Stack, dashboard: dict) -> Iterator[tuple[str, str]]:
 def strangers(query: str) -> set[str]:
     """Returns the words of a query that are neither of the language nor names that it gives itself."""
     text = TEXT.sub(" ", query)
-    given = set(re.findall(r"\bas (\w+)", text))
+    given = {name for names in GIVEN.findall(query) for name in names}
     return set(WORD.findall(text)) - LANGUAGE - given
 
 

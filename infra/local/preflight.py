@@ -308,7 +308,7 @@ def check_concurrency(
 def check_topic(session: boto3.Session, arn: str, found: Findings) -> None:
     """Checks that alarms reach someone."""
     if not arn:
-        found.warnings.append("AlarmTopicArn is not set, so alarms notify no one.")
+        found.warnings.append("AlarmTopicArn is not set, so there are no alarms.")
         return
     region = arn.split(":")[3] if arn.count(":") >= 5 else ""
     if region != session.region_name:

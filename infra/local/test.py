@@ -42,7 +42,7 @@ SERIAL = json.loads((ROOT / "infra" / "samples" / "serial.json").read_text(encod
 
 # The tests of the workspace: those that need nothing, those of built functions, and those of the whole stack. Those of
 # its load are in bench.py. Plain `cargo test` ignores what needs a stack or a built function.
-UNITS = ("--lib", "--test", "ssrf", "--test", "memory")
+UNITS = ("--lib", "--test", "ssrf", "--test", "memory", "--test", "cost")
 SIMULATIONS = ("--test", "simulation")
 ON_THE_STACK = ("--test", "it")
 INCLUDE_IGNORED = ("--", "--include-ignored")

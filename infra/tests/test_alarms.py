@@ -3,10 +3,13 @@ with the largest ones that are normal. The rules are those of CloudWatch."""
 
 from __future__ import annotations
 
+import json
 import unittest
 from collections.abc import Mapping, Sequence
 
 from resolved import TEMPLATE, Resolved
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:alarms"
 
 # The concurrent executions of an account, for SERVICE_QUOTA.
 QUOTA = 1000
@@ -99,7 +102,18 @@ class Alarms(unittest.TestCase):
     """All alarms of the template."""
 
     def setUp(self) -> None:
-        self.alarms = Resolved().resources("AWS::CloudWatch::Alarm")
+        self.alarms = Resolved(AlarmTopicArn=TOPIC).resources("AWS::CloudWatch::Alarm")
+
+    def test_there_are_none_without_a_topic(self) -> None:
+        stack = Resolved()
+        self.assertEqual(stack.resources("AWS::CloudWatch::Alarm"), {})
+        for found in (stack, Resolved(AlarmTopicArn=TOPIC)):
+            widgets = json.loads(found.resource("Dashboard")["DashboardBody"])["widgets"]
+            shown = [arn for widget in widgets for arn in widget["properties"].get("alarms", [])]
+            self.assertEqual(
+                {arn.strip("<>").removesuffix(".Arn") for arn in shown}, set(found.resources("AWS::CloudWatch::Alarm"))
+            )
+        self.assertEqual(len(shown), len(set(shown)))
 
     def test_each_alarm_is_provoked_and_left_quiet(self) -> None:
         self.assertEqual(set(PROVOKED), set(self.alarms), "each alarm needs values")

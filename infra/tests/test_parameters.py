@@ -179,8 +179,12 @@ class Functions(unittest.TestCase):
         self.assertEqual(fanout["MemorySize"], "1024")
         self.assertNotIn("ReservedConcurrentExecutions", Resolved().resource("DeliverFunction"))
 
-    def test_only_retries_and_slow_receivers_are_collected(self) -> None:
-        for given, window in (({}, "1"), ({"BatchingWindowSeconds": "0"}, "0")):
+    def test_retries_and_slow_receivers_are_collected_and_first_attempts_if_wanted(self) -> None:
+        for given, window, first in (
+            ({}, "1", "0"),
+            ({"BatchingWindowSeconds": "0"}, "0", "0"),
+            ({"FirstAttemptsWindowSeconds": "2"}, "1", "2"),
+        ):
             mappings = Resolved(**given).resources("AWS::Lambda::EventSourceMapping")
             windows = {
                 name: mapping["MaximumBatchingWindowInSeconds"]
@@ -188,14 +192,23 @@ class Functions(unittest.TestCase):
                 if "MaximumBatchingWindowInSeconds" in mapping
             }
             # That of the statistics is no parameter: it decides how late they may be.
-            expected = {"LaterAttempts": window, "SlowAttempts": window, "ArrivedDeliveries": "30"}
+            expected = {
+                "FirstAttempts": first,
+                "LaterAttempts": window,
+                "SlowAttempts": window,
+                "ArrivedDeliveries": "30",
+            }
             self.assertEqual(windows, expected)
 
     def test_a_collected_message_stays_invisible_for_longer_than_the_function_runs(self) -> None:
         stack = Resolved()
-        longest = TEMPLATE["Parameters"]["BatchingWindowSeconds"]["MaxValue"]
         timeout = int(stack.resource("DeliverFunction")["Timeout"])
-        for queue in ("RetriesQueue", "SlowQueue"):
+        for queue, parameter in (
+            ("RetriesQueue", "BatchingWindowSeconds"),
+            ("SlowQueue", "BatchingWindowSeconds"),
+            ("DeliveriesQueue", "FirstAttemptsWindowSeconds"),
+        ):
+            longest = TEMPLATE["Parameters"][parameter]["MaxValue"]
             self.assertGreater(int(stack.resource(queue)["VisibilityTimeout"]) - longest, 5 * timeout)
 
 

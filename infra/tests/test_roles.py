@@ -170,7 +170,7 @@ class Alarms(unittest.TestCase):
     """Alarms that count lines of logs."""
 
     def test_of_budgets_count_both_thresholds(self) -> None:
-        alarm = Resolved().resource("TenantBudgetAlarm")
+        alarm = Resolved(AlarmTopicArn="arn:aws:sns:us-east-1:123456789012:alarms").resource("TenantBudgetAlarm")
         found = {
             filtered["FilterPattern"]
             for filtered in Resolved().resources("AWS::Logs::MetricFilter").values()

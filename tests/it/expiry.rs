@@ -88,6 +88,41 @@ async fn a_delivery_is_gone_when_it_has_expired() {
     );
 }
 
+/// What did not arrive is kept for the usual time, and so is a delivery that is sent again until it arrives again.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_delivery_that_arrived_is_gone_sooner() {
+    let (ledger, _, registry) = stores().await;
+    let kept = Duration::from_hours(15 * 24);
+    let ledger = ledger.keeping_arrived(kept);
+    let written = now();
+    let (before, after) = (written + kept - Duration::from_secs(2), written + kept + Duration::from_secs(2));
+    let name = unique("expiry");
+    let found = async |message: &Message, at| {
+        let row = ledger.delivery(message.webhook, message.delivery, at).await.unwrap();
+        assert_eq!(ledger.load(&registry, &[message], at).await.unwrap().rows.len(), usize::from(row.is_some()));
+        row.is_some()
+    };
+
+    let [at_once, with_a_retry, failed] = [1, 2, 3].map(|number| message(&name, number, written));
+    ledger.record_delivered(&[row(&at_once, State::Delivered, None)], |_| true, written).await.unwrap();
+    ledger.record_first(&row(&with_a_retry, State::Retrying, Some(written)), written).await.unwrap();
+    ledger.record_first(&row(&failed, State::Exhausted, None), written).await.unwrap();
+    assert!(found(&with_a_retry, after).await, "it has not arrived yet");
+    let arrived = Progress { state: State::Delivered, cycle: 0, attempt: 2, next_at: None };
+    let attempt = AttemptKey { attempt: 2, ..AttemptKey::of(&with_a_retry) };
+    assert_eq!(ledger.record(attempt, None, &arrived, written).await.unwrap(), Written::Yes);
+
+    for message in [&at_once, &with_a_retry] {
+        assert!(found(message, before).await);
+        assert!(!found(message, after).await);
+    }
+    assert!(found(&failed, after).await);
+    let attempt = AttemptKey { cycle: 1, attempt: 1, ..AttemptKey::of(&at_once) };
+    assert_eq!(ledger.redrive(attempt, 0, None, written + Duration::from_mins(2)).await.unwrap(), Written::Yes);
+    assert!(found(&at_once, after).await, "it is sent again");
+}
+
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn nothing_that_has_expired_is_woken() {

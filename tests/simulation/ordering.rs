@@ -112,6 +112,7 @@ impl World {
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             secrets_table: None,
+            delivered_retention_days: 15,
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
         };

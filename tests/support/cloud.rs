@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::refusals::refusal;
+use usage::asks_for_units;
 
 mod kms;
 mod letter;
@@ -25,14 +26,16 @@ mod reply;
 mod secrets;
 mod tables;
 mod transport;
+mod usage;
 
 pub use kms::secrets_table;
 pub use letter::Letter;
 pub use queues::{Queues, handed_back, sqs_event};
 pub use reply::Reply;
 pub use secrets::Secrets;
-pub use tables::{Tables, Write};
+pub use tables::{Tables, Write, template};
 pub use transport::delivery_environment;
+pub use usage::{Usage, queue_requests};
 
 /// The longest lag of an index: much longer than any on AWS.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_hours(1);
@@ -82,6 +85,8 @@ pub struct Cloud {
     pub secrets: Secrets,
     clock: Arc<dyn Clock>,
     calls: Mutex<BTreeMap<String, usize>>,
+    /// What calls used, once a test asks for it.
+    usage: Mutex<Option<Usage>>,
 }
 
 impl fmt::Debug for Cloud {
@@ -120,7 +125,13 @@ impl Cloud {
             secrets: Secrets::default(),
             clock,
             calls: Mutex::default(),
+            usage: Mutex::default(),
         })
+    }
+
+    /// Returns what was used since the last call of this function, which starts the counting.
+    pub fn take_usage(&self) -> Usage {
+        self.usage.lock().unwrap().replace(Usage::default()).unwrap_or_default()
     }
 
     /// Returns how many calls of each operation there were since the last call of this function.
@@ -149,14 +160,25 @@ impl Cloud {
         if let Some(refusal) = refusal(operation, body) {
             return Reply::refused(refusal);
         }
+        let mut usage = self.usage.lock().unwrap();
         if service.starts_with("DynamoDB") {
-            return self.tables.answer(operation, body);
+            let Some(usage) = &mut *usage else { return self.tables.answer(operation, body) };
+            let request = asks_for_units(body);
+            let reply = self.tables.answer(operation, request.to_string().as_bytes());
+            usage.count_table(operation, &request, &reply, &self.tables);
+            return reply;
         }
         let request: Value = serde_json::from_slice(body).unwrap();
         match service {
-            "AmazonSQS" => self.queues.answer(operation, &request, trace),
+            "AmazonSQS" => {
+                usage.iter_mut().for_each(|usage| usage.count_queue(operation, &request));
+                self.queues.answer(operation, &request, trace)
+            }
             "TrentService" => kms::answer(operation, &request),
-            _ => self.secrets.answer(operation, &request, self.clock.now().as_second()),
+            _ => {
+                usage.iter_mut().for_each(|usage| usage.count_secret(operation));
+                self.secrets.answer(operation, &request, self.clock.now().as_second())
+            }
         }
     }
 }

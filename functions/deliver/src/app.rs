@@ -1,6 +1,7 @@
 //! State that survives between invocations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws::registry::{Rates, WebhookWriter};
 use aws::{Aws, Bodies, DeadLetters, Keyring, Ledger, People, Queue, Registry};
@@ -11,6 +12,7 @@ use runtime::SystemClock;
 use tokio::sync::Semaphore;
 
 use crate::Config;
+use crate::log::Successes;
 use crate::measure::Failures;
 use crate::tokens::Tokens;
 
@@ -37,6 +39,8 @@ pub struct App {
     pub(crate) draw: Draw,
     /// Failed attempts by tenant, for the log.
     pub(crate) failures: Failures,
+    /// Successful attempts of this invocation, for the log.
+    pub(crate) successes: Successes,
     /// Limits how many stored bodies are read at once.
     pub(crate) reads: Semaphore,
 }
@@ -64,12 +68,13 @@ impl App {
         let clock: Arc<dyn Clock> = clock.into();
         let secrets = aws.secrets_in(config.secrets_table, Arc::clone(&clock));
         let registry = aws.registry(config.registry_table);
+        let arrived_kept = Duration::from_hours(24 * u64::from(config.delivered_retention_days));
         let (events_table, deliveries_table) = (config.events_table.clone(), config.deliveries_table.clone());
         Self {
             webhooks: WebhookWriter::new(registry.clone(), events_table, deliveries_table, runtime::random::bits),
             rates: Rates::new(registry.clone()),
             registry,
-            ledger: aws.ledger(config.deliveries_table.clone()),
+            ledger: aws.ledger(config.deliveries_table.clone()).keeping_arrived(arrived_kept),
             bodies: aws.bodies(config.events_table.clone()),
             retries: aws.queue(config.retries_queue_url),
             slow: aws.queue(config.slow_queue_url),
@@ -83,6 +88,7 @@ impl App {
             clock,
             draw,
             failures: Failures::default(),
+            successes: Successes::default(),
             reads: Semaphore::new(READS),
         }
     }

@@ -21,9 +21,9 @@ use tracing::field;
 use crate::App;
 use crate::allowance::{LEASE_MARGIN, place, time_left};
 use crate::authorization::{self, Authorized};
-use crate::notice;
 use crate::request::{Payload, Signers};
 use crate::watch::Watch;
+use crate::{log, notice};
 
 /// A message and the decision about it.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ pub async fn attempt(
                 };
                 let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
                 let progress = settle(message, &attempt.outcome, policy, app.clock.now(), draw);
-                log(&attempt, &progress);
+                log::attempted(&app.successes, message, &attempt, &progress);
                 return Ok(done(message, admission, Some(attempt), progress, probe));
             }
         }
@@ -165,7 +165,7 @@ pub async fn attempt(
         return Ok(Done::Nothing);
     }
     if let Some(attempt) = &attempt {
-        log(attempt, &progress);
+        log::attempted(&app.successes, message, attempt, &progress);
     }
     Ok(done(message, admission, attempt, progress, probe))
 }
@@ -355,30 +355,4 @@ pub(crate) fn put_off(
     tracing::error!(delivery.id = %message.delivery, delivery.next_at = next_at, error = %fault, "a delivery was not attempted because of a fault of ours; it is attempted later");
     let settled = settled(message, admission, None, progress, false);
     Ok(Done::Settled(Box::new(Settled { put_off: true, ..settled })))
-}
-
-/// Logs one line for the attempt. The fields are in the line and not in the span, which would be formatted again for
-/// each field.
-fn log(attempt: &Attempt, progress: &Progress) {
-    let Outcome { verdict, status, duration_ms, error, .. } = &attempt.outcome;
-    let (state, next_at) = (progress.state.as_str(), progress.next_at.map(field::display));
-    if *verdict == Verdict::Accepted {
-        tracing::info!(
-            attempt.verdict = verdict.as_str(),
-            attempt.duration_ms = duration_ms,
-            http.response.status_code = status,
-            delivery.state = state,
-            "attempt succeeded"
-        );
-    } else {
-        tracing::warn!(
-            attempt.verdict = verdict.as_str(),
-            attempt.duration_ms = duration_ms,
-            http.response.status_code = status,
-            delivery.state = state,
-            delivery.next_at = next_at,
-            error = error.as_deref(),
-            "attempt failed"
-        );
-    }
 }

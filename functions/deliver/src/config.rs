@@ -26,6 +26,8 @@ pub struct Config {
     pub fingerprint_key_arn: String,
     /// `SECRETS_TABLE` and `SECRETS_TABLE_KEY_ARN`: where webhooks' secrets are, if not in Secrets Manager.
     pub secrets_table: Option<SecretsTable>,
+    /// `DELIVERED_RETENTION_DAYS`: how many days a delivery is kept after it has arrived; 30 by default.
+    pub delivered_retention_days: u8,
     /// `TARGET_ALLOWED_CIDRS`, `TARGET_ALLOW_HTTP` and `TARGET_ALLOWED_PORTS`, and the deployment's own addresses,
     /// `API_ID` and `PUBLIC_URL`, to which nothing is delivered.
     pub targets: TargetPolicy,
@@ -50,6 +52,7 @@ impl Config {
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL");
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let secrets_table = env.secrets_table();
+        let delivered_retention_days = env.optional("DELIVERED_RETENTION_DAYS").unwrap_or(30);
         let targets = env.target_policy();
         let notices = env.notice_policy();
         let config = || {
@@ -63,6 +66,7 @@ impl Config {
                 dead_letter_queue_url: dead_letter_queue_url?,
                 fingerprint_key_arn: fingerprint_key_arn?,
                 secrets_table,
+                delivered_retention_days,
                 targets,
                 notices,
             })

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::App;
 use crate::batch::deliver;
+use crate::log;
 use crate::measure;
 use crate::ordered;
 
@@ -49,6 +50,7 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
         tracing::error!(delivery.id = %messages[index].delivery, %error, "message is returned to the queue");
         failed.push(ids[index].clone());
     }
+    log::flush(&app.successes);
     measure::flush(&app.failures, app.clock.now());
     // A batch may contain a message id twice.
     let failed: BTreeSet<String> = failed.into_iter().flatten().collect();

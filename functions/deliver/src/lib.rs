@@ -14,6 +14,7 @@ mod batch;
 mod config;
 mod counts;
 mod handler;
+mod log;
 mod measure;
 mod notice;
 mod ordered;

@@ -1,6 +1,7 @@
 //! The ledger, in the Deliveries table: the truth about every delivery that was attempted, held, deferred or parked.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -11,7 +12,7 @@ use domain::access::tenant::TenantId;
 use domain::attempt::Attempt;
 use domain::delivery::breaker::Breaker;
 use domain::delivery::message::Message;
-use domain::delivery::{Delivery, Progress, State};
+use domain::delivery::{Delivery, KEPT, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -56,6 +57,8 @@ pub const ROWS_A_CALL: usize = batch::MAX_WRITES;
 pub struct Ledger {
     client: Client,
     table: String,
+    /// How long a delivery is kept after it has arrived.
+    arrived_kept: Duration,
 }
 
 /// The stored state of a batch of messages.
@@ -103,7 +106,23 @@ pub enum Written {
 
 impl Ledger {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { client, table, arrived_kept: KEPT }
+    }
+
+    /// Keeps deliveries that arrive only so long, and all others for [`KEPT`].
+    #[must_use]
+    pub fn keeping_arrived(self, arrived_kept: Duration) -> Self {
+        Self { arrived_kept, ..self }
+    }
+
+    /// Returns the item of a delivery that is written for the first time.
+    fn first_item(&self, delivery: &Delivery, now: Timestamp) -> Result<DeliveryItem, StoreError> {
+        Ok(DeliveryItem::new(delivery, now)?.expiring_at(self.expires_at(delivery.progress.state, now)))
+    }
+
+    /// Returns when a row expires that is written now, in seconds since 1970.
+    fn expires_at(&self, state: State, now: Timestamp) -> i64 {
+        if state == State::Delivered { (now + self.arrived_kept).as_second() } else { expires_at(now) }
     }
 
     /// Checks that the table can be read.
@@ -168,7 +187,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let items = deliveries.iter().map(|delivery| {
-            let item = DeliveryItem::new(delivery, now)?;
+            let item = self.first_item(delivery, now)?;
             to_item(&if is_later(delivery.webhook) { item.counted_later() } else { item })
         });
         batch::put(&self.client, &self.table, items.collect::<Result<_, _>>()?).await
@@ -180,7 +199,7 @@ impl Ledger {
     ///
     /// If the table is unavailable.
     pub async fn record_first(&self, delivery: &Delivery, now: Timestamp) -> Result<Written, StoreError> {
-        self.put_first(&DeliveryItem::new(delivery, now)?, now).await
+        self.put_first(&self.first_item(delivery, now)?, now).await
     }
 
     async fn put_first(&self, row: &DeliveryItem, now: Timestamp) -> Result<Written, StoreError> {
@@ -232,7 +251,8 @@ impl Ledger {
         progress: &Progress,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
-        written(self.outcome(attempt_key, attempt, progress, Some(expires_at(now)), now)?).await
+        let expires_at = self.expires_at(progress.state, now);
+        written(self.outcome(attempt_key, attempt, progress, Some(expires_at), now)?).await
     }
 
     /// Defers a delivery to the time of `progress`, unless it has moved on or a process has the lease. Its expiry stays

@@ -4,6 +4,7 @@
 //! had any. A metric has no dimensions, because CloudWatch bills each combination of their values. Names of tenants
 //! are in the lines of [`tenants`](crate::tenants), which make no metrics.
 
+use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use metrics::Unit;
@@ -131,18 +132,30 @@ impl Metric {
     }
 }
 
-/// The collector of this process.
-static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
+/// The collector of this process, and where it writes its lines.
+static COLLECTOR: OnceLock<(&'static Collector, Output)> = OnceLock::new();
+
+type Output = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 
 /// Starts collecting for the namespace in `METRICS_NAMESPACE`. Without that variable nothing is collected.
 pub(crate) fn init(version: Version) {
-    let Some(namespace) = environment("METRICS_NAMESPACE").filter(|namespace| !namespace.is_empty()) else { return };
-    match Builder::new().cloudwatch_namespace(namespace).init() {
+    if let Some(namespace) = environment("METRICS_NAMESPACE").filter(|namespace| !namespace.is_empty()) {
+        init_into(version, &namespace, |lines| io::stdout().write_all(lines));
+    }
+}
+
+/// Starts collecting for a namespace, with lines that go to `output`.
+pub(crate) fn init_into(
+    version: Version,
+    namespace: &str,
+    output: impl Fn(&[u8]) -> io::Result<()> + Send + Sync + 'static,
+) {
+    match Builder::new().cloudwatch_namespace(namespace.to_owned()).init() {
         Ok(collector) => {
             collector.set_property("version", version.to_string());
             describe();
             // `init` succeeds once in a process.
-            COLLECTOR.set(collector).ok();
+            COLLECTOR.set((collector, Box::new(output))).ok();
         }
         Err(error) => tracing::warn!(%error, "metrics are not collected"),
     }
@@ -170,9 +183,9 @@ pub fn record(metric: Metric, value: u64) {
 
 /// Writes the values since the last call as one line, if there are any.
 pub fn flush() {
-    let Some(collector) = COLLECTOR.get() else { return };
+    let Some((collector, output)) = COLLECTOR.get() else { return };
     let mut line = Vec::new();
-    let written = collector.flush(&mut line).and_then(|()| std::io::Write::write_all(&mut std::io::stdout(), &line));
+    let written = collector.flush(&mut line).and_then(|()| output(&line));
     if let Err(error) = written {
         tracing::warn!(%error, "metrics were not written");
     }

@@ -1,12 +1,12 @@
 //! Logs: JSON lines with ids, but never a payload or a secret.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FmtSpan, Format, FormatEvent, FormatFields, Json, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Version, metrics};
@@ -23,6 +23,16 @@ pub fn init(version: Version) {
     }
     name_places_of_panics();
     metrics::init(version);
+}
+
+/// Does the same for a test that reads what a function logs: lines and metrics go to `log`, at the level `info`.
+pub fn init_into<L>(version: Version, namespace: &str, log: L)
+where
+    L: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("info")).with_writer(log.clone());
+    builder.json().event_format(Line::of(version)).init();
+    metrics::init_into(version, namespace, move |lines| log.make_writer().write_all(lines));
 }
 
 /// A line of JSON that starts with the version.

@@ -210,6 +210,7 @@ impl Process<deliver::App> {
             dead_letter_queue_url: url("dead-letters"),
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             secrets_table: fixture.secrets_table.clone(),
+            delivered_retention_days: 15,
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
         };

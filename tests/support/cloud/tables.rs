@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use dynoxide::actions::get_item::GetItemRequest;
-use dynoxide::{Database, DynoxideError};
+use dynoxide::types::item_size;
+use dynoxide::{Database, DynoxideError, Item};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -154,15 +155,24 @@ impl Tables {
             }
             _ => {}
         }
-        keys.into_iter().map(|key| self.read(&key["pk"], &key["sk"])).collect()
+        let text = |key: &Value| key["S"].as_str().unwrap().to_owned();
+        let write = |key: &Value| Write {
+            pk: text(&key["pk"]),
+            sk: text(&key["sk"]),
+            item: serde_json::to_value(self.read(LEDGER, &key["pk"], &key["sk"])).unwrap(),
+        };
+        keys.into_iter().map(write).collect()
     }
 
-    fn read(&self, pk: &Value, sk: &Value) -> Write {
-        let request = json!({"TableName": LEDGER, "Key": {"pk": pk, "sk": sk}, "ConsistentRead": true});
+    /// Returns the size of an item in bytes, 0 if it does not exist.
+    pub(super) fn size(&self, table: &str, pk: &Value, sk: &Value) -> usize {
+        self.read(table, pk, sk).as_ref().map_or(0, item_size)
+    }
+
+    fn read(&self, table: &str, pk: &Value, sk: &Value) -> Option<Item> {
+        let request = json!({"TableName": table, "Key": {"pk": pk, "sk": sk}, "ConsistentRead": true});
         let request: GetItemRequest = serde_json::from_value(request).unwrap();
-        let answer = serde_json::to_value(self.database.get_item(request).unwrap()).unwrap();
-        let text = |key: &Value| key["S"].as_str().unwrap().to_owned();
-        Write { pk: text(pk), sk: text(sk), item: answer["Item"].clone() }
+        self.database.get_item(request).unwrap().item
     }
 }
 
@@ -174,8 +184,9 @@ fn said(answer: &impl Serialize) -> Result<String, DynoxideError> {
     serde_json::to_string(answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
-/// Returns `infra/template.yaml`.
-pub(super) fn template() -> &'static Value {
+/// Returns `infra/template.yaml`, without the tags of CloudFormation.
+#[must_use]
+pub fn template() -> &'static Value {
     static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml")).unwrap();
         plain(&YamlLoader::load_from_str(&text).unwrap()[0])

@@ -98,6 +98,38 @@ async fn expressions_mean_what_they_say() {
     assert!(ledger.due(now + Duration::from_hours(1), 10, now).await.unwrap().is_empty(), "the index forgot it");
 }
 
+/// A unit is 1 KB that is written or 4 KB that are read, a consistent read counts twice, and an index is written too.
+#[tokio::test(start_paused = true)]
+async fn calls_are_counted_as_aws_bills_them() {
+    let (cloud, _, webhook) = cloud().await;
+    let ledger = cloud.line(fares(None)).aws().await.ledger("deliveries".to_owned());
+    let (now, waits) = (Timestamp::UNIX_EPOCH, message(&webhook, 1));
+    let written = |usage: &Usage| usage.writes.get("deliveries").copied().unwrap_or_default().to_bits();
+    cloud.take_usage();
+
+    // In the lane of due rows.
+    ledger.record_first(&row(&webhook, &waits), now).await.unwrap();
+    assert_eq!(written(&cloud.take_usage()), 2_f64.to_bits());
+    // A condition that does not hold is billed like the write.
+    assert_eq!(ledger.record_first(&row(&webhook, &waits), now).await.unwrap(), Written::TooLate);
+    assert_eq!(written(&cloud.take_usage()), 1_f64.to_bits());
+    // In no lane.
+    let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };
+    let arrived = Delivery { progress, ..row(&webhook, &message(&webhook, 2)) };
+    ledger.record_delivered(&[arrived], |_| true, now).await.unwrap();
+    let usage = cloud.take_usage();
+    assert_eq!((written(&usage), &usage.calls), (1_f64.to_bits(), &BTreeMap::from([("BatchWriteItem".to_owned(), 1)])));
+
+    ledger.delivery(webhook.id, waits.delivery, now).await.unwrap();
+    assert_eq!(cloud.take_usage().reads, BTreeMap::from([("deliveries".to_owned(), 1.0)]));
+}
+
+#[test]
+fn queues_bill_chunks_of_64_kilobytes() {
+    let requests = |sizes: &[usize]| queue_requests(sizes.iter().copied());
+    assert_eq!([requests(&[]), requests(&[1]), requests(&[65_536]), requests(&[65_536, 1])], [1, 1, 1, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_transaction_is_all_or_nothing() {
     let (cloud, _, webhook) = cloud().await;

@@ -92,6 +92,7 @@ pub fn delivery_environment(url: &str) -> HashMap<String, String> {
         ("EXHAUSTED_QUEUE_URL", queue("exhausted")),
         ("DEAD_LETTER_QUEUE_URL", queue("dead-letters")),
         ("FINGERPRINT_KEY_ARN", "/test/fingerprint-key".to_owned()),
+        ("DELIVERED_RETENTION_DAYS", "15".to_owned()),
         ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8".to_owned()),
         ("TARGET_ALLOW_HTTP", "true".to_owned()),
         ("TARGET_ALLOWED_PORTS", "1-65535".to_owned()),

@@ -102,7 +102,7 @@ impl Ledger {
     ///
     /// If the table is unavailable, or another delivery holds the entity.
     pub async fn record_head(&self, delivery: &Delivery, entity: &str, now: Timestamp) -> Result<Written, StoreError> {
-        self.put_head(&DeliveryItem::new(delivery, now)?, delivery.webhook, delivery.id, entity, now).await
+        self.put_head(&self.first_item(delivery, now)?, delivery.webhook, delivery.id, entity, now).await
     }
 
     pub(super) async fn put_head(
@@ -171,7 +171,8 @@ impl Ledger {
         progress: &Progress,
         now: Timestamp,
     ) -> Result<(Written, Option<Box<Released>>), StoreError> {
-        let row = self.outcome(attempt_key, attempt, progress, Some(expires_at(now)), now)?;
+        let expires_at = self.expires_at(progress.state, now);
+        let row = self.outcome(attempt_key, attempt, progress, Some(expires_at), now)?;
         match self.end(attempt_key.webhook, entity, attempt_key.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
             Advance::NotHead => Ok((written(row).await?, None)),

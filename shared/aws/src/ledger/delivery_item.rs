@@ -224,6 +224,11 @@ impl DeliveryItem {
         Self { tally: Some(COUNTED_LATER.to_owned()), ..self }
     }
 
+    /// Sets when the row expires, in seconds since 1970.
+    pub(super) fn expiring_at(self, expires_at: i64) -> Self {
+        Self { expires_at, ..self }
+    }
+
     /// Moves the row to its webhook's line, sorted by the event's time.
     pub(super) fn in_line(self) -> Self {
         let lane = waiting_lane(self.webhook, self.delivery.shard(PARKED_SHARDS));
