@@ -12,6 +12,7 @@ mod faults;
 mod ordering;
 mod shard;
 mod slices;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -113,6 +113,7 @@ impl World {
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
+            traces: None,
         };
         let client = Client::new(domain::attempt::target::TargetPolicy::default()).unwrap().scripted(script);
         let dice = Arc::clone(&random);

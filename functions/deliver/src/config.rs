@@ -1,6 +1,7 @@
 //! The configuration of the deliver function, from its environment.
 
 use domain::attempt::target::TargetPolicy;
+use domain::event::trace::TracePolicy;
 use domain::webhook::notice::NoticePolicy;
 use runtime::config::{ConfigError, Reader};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub targets: TargetPolicy,
     /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
     pub notices: NoticePolicy,
+    /// `TRACES_ENDPOINT` and the variables that belong to it: how traces are exported, if they are.
+    pub traces: Option<TracePolicy>,
 }
 
 impl Config {
@@ -48,6 +51,7 @@ impl Config {
         let fingerprint_key_arn = env.required("FINGERPRINT_KEY_ARN");
         let targets = env.target_policy();
         let notices = env.notice_policy();
+        let traces = env.trace_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -60,6 +64,7 @@ impl Config {
                 fingerprint_key_arn: fingerprint_key_arn?,
                 targets,
                 notices,
+                traces,
             })
         };
         let config = config();

@@ -7,6 +7,7 @@
 mod batch;
 pub mod bodies;
 mod brief;
+pub mod collector;
 pub mod dead_letters;
 mod error;
 pub mod events;
@@ -19,10 +20,12 @@ pub mod queue;
 pub mod registry;
 pub mod rounds;
 pub mod secrets;
+mod signing;
 pub mod source_failures;
 pub mod usage;
 
 pub use bodies::Bodies;
+pub use collector::Collector;
 pub use dead_letters::DeadLetters;
 pub use error::StoreError;
 pub use events::Events;
@@ -41,6 +44,9 @@ use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use domain::event::trace::TracePolicy;
+
+use signing::Sender;
 
 /// The AWS clients, created once per execution environment.
 #[derive(Debug, Clone)]
@@ -49,6 +55,8 @@ pub struct Aws {
     sqs: aws_sdk_sqs::Client,
     secrets: aws_sdk_secretsmanager::Client,
     people: People,
+    sender: Sender,
+    region: String,
 }
 
 impl Aws {
@@ -66,11 +74,14 @@ impl Aws {
         // No response is streamed, and the timeouts limit every call.
         let config = config.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let config = config.timeout_config(timeouts).retry_config(RetryConfig::standard()).load().await;
+        let sender = Sender::new(&config);
         Self {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
-            people: People::new(&config),
+            people: People::new(&config, sender.clone()),
+            sender,
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
         }
     }
 
@@ -120,6 +131,12 @@ impl Aws {
     #[must_use]
     pub fn people(&self) -> People {
         self.people.clone()
+    }
+
+    /// Returns the collector of traces.
+    #[must_use]
+    pub fn collector(&self, policy: &TracePolicy) -> Collector {
+        Collector::new(self.sender.clone(), self.secrets(), &self.region, policy)
     }
 
     /// Returns the secrets in Secrets Manager.

@@ -3,23 +3,16 @@
 //! Each has one call, and the delivery of a notice retries it. So the calls are signed and sent here, without the SDKs
 //! of the two services, which would bring their own retries and thousands of types.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_sdk_dynamodb::config::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use domain::attempt::outcome::{Outcome, Verdict};
 use serde_json::json;
 use url::form_urlencoded;
+
+use crate::signing::{Sender, Unanswered};
 
 /// How long a call may take at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,8 +23,7 @@ const MAX_ANSWER_BYTES: usize = 4096;
 /// Tells people by e-mail and through topics.
 #[derive(Debug, Clone)]
 pub struct People {
-    connector: SharedHttpConnector,
-    credentials: Option<SharedCredentialsProvider>,
+    sender: Sender,
     region: String,
     /// Where all services are, if not at their own addresses.
     endpoint: Option<String>,
@@ -47,19 +39,10 @@ struct Call {
     body: String,
 }
 
-/// Why a call got no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unanswered(String);
-
 impl People {
-    pub(crate) fn new(config: &SdkConfig) -> Self {
-        let provider = Provider::Rustls(CryptoMode::AwsLc);
+    pub(crate) fn new(config: &SdkConfig, sender: Sender) -> Self {
         Self {
-            connector: SharedHttpConnector::new(
-                Connector::builder().sleep_impl(TokioSleep::new()).tls_provider(provider).build(),
-            ),
-            credentials: config.credentials_provider(),
+            sender,
             region: config.region().map(ToString::to_string).unwrap_or_default(),
             endpoint: config.endpoint_url().map(str::to_owned),
         }
@@ -119,33 +102,10 @@ impl People {
 
     /// Signs and sends a request. Returns the status, and the code of the error if there is one.
     async fn send(&self, call: Call) -> Result<(u16, String), Unanswered> {
-        let failed = |error: &dyn std::error::Error| Unanswered(error.to_string());
-        let credentials = self.credentials.as_ref().ok_or_else(|| Unanswered("there are no credentials".to_owned()))?;
-        let identity = credentials.provide_credentials().await.map_err(|error| failed(&error))?.into();
         let Call { service, region, host, path, content_type, body } = call;
         let url = format!("{}{path}", self.endpoint.as_deref().map_or(host.as_str(), |url| url.trim_end_matches('/')));
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&region)
-            .name(service)
-            .time(now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| failed(&error))?
-            .into();
-        let headers = [("content-type", content_type)];
-        let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
-        let signable = signable.map_err(|error| failed(&error))?;
-        let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
-        let mut request = HttpRequest::new(body.into());
-        request.set_method("POST").map_err(|error| failed(&error))?;
-        request.set_uri(url.as_str()).map_err(|error| failed(&error))?;
-        let signed: Vec<_> = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        request.headers_mut().insert("content-type", content_type);
-        for (name, value) in signed {
-            request.headers_mut().insert(name, value);
-        }
-        let answer = self.connector.call(request).await.map_err(|error| failed(&error))?;
+        let headers = self.sender.sign((service, &region), &url, content_type, body.as_bytes()).await?;
+        let answer = self.sender.post(&url, content_type, &headers, body.into_bytes()).await?;
         let status = answer.status().as_u16();
         let named = answer.headers().get("x-amzn-errortype").map(str::to_owned);
         let code = match named {
@@ -155,12 +115,6 @@ impl People {
         };
         Ok((status, code.split(':').next().unwrap_or_default().to_owned()))
     }
-}
-
-/// Returns the time for a signature.
-#[expect(clippy::disallowed_methods, reason = "a signature is of the moment at which it is made, as in the SDKs")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Returns the code of an error in the XML of SNS.

@@ -307,6 +307,11 @@ impl Secrets {
         self.read(arn, Version::Current).await.map(FingerprintKey::new)
     }
 
+    /// Reads the current text of a secret of the operator, by its ARN.
+    pub(crate) async fn text(&self, arn: &str) -> Result<SecretString, StoreError> {
+        self.read(arn, Version::Current).await
+    }
+
     async fn read(&self, id: &str, version: Version<'_>) -> Result<SecretString, StoreError> {
         let request = self.client.get_secret_value().secret_id(id);
         let request = match version {

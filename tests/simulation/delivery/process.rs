@@ -208,6 +208,7 @@ impl Process<deliver::App> {
             fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
+            traces: None,
         };
         let random = Arc::clone(&fixture.random);
         let draw = Box::new(move || random.lock().unwrap().random());

@@ -132,6 +132,10 @@ CASES = [
         Call("ses", "POST", {"FromEmailAddress": "a@b.no"}, bucket="v2", key="email/outbound-emails"),
         [("ses:SendEmail", "arn:aws:ses:us-east-1:000000000000:identity/a@b.no", None)],
     ),
+    (
+        Call("xray", "POST", bucket="v1", key="traces"),
+        [("xray:PutTraceSegments", "*", None), ("xray:PutSpans", "*", None)],
+    ),
 ]
 
 UNKNOWN = [
@@ -142,6 +146,7 @@ UNKNOWN = [
     Call("secretsmanager", "ListSecrets"),
     Call("s3", "DELETE", bucket="kept"),
     Call("sns", "CreateTopic", {"Name": "a"}),
+    Call("xray", "POST", bucket="TraceSegments"),
     Call("cloudformation", "DescribeStacks", {"StackName": "by-name"}),
     Call("cloudformation", "DeleteStack", {"StackName": STACK}),
 ]
