@@ -20,6 +20,7 @@ FOLDERS = (
 # Files that may use them, with the reason.
 ALLOWED = {
     "shared/domain/src/event/catalog.rs": "JSON Schemas",
+    "shared/domain/src/event/trace.rs": "the part of the traces that the operator has exported",
     "shared/domain/src/matching/filter/sieve.rs": "rounding never reverses an order, and candidates are compared again",
     "shared/domain/src/payload/chat.rs": "the fixed parts of a card",
     "shared/domain/src/payload/template/environment.rs": "templates compute with the numbers of their engine",

@@ -66,6 +66,7 @@ fn retrying() -> Delivery {
         entity: None,
         entity_path: None,
         hops: domain::event::hops::Hops::NONE,
+        traceparent: None,
         deferred_until: None,
         over_budget: false,
         test: false,

@@ -41,6 +41,7 @@ mod statistics;
 mod sweep;
 mod tally;
 mod tenancy;
+mod traces;
 mod trial;
 mod usage;
 mod webhooks;

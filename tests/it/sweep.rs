@@ -30,6 +30,7 @@ pub(crate) async fn strand(stack: &Stack, tenant: &Tenant, webhook: &Value, stat
         entity: None,
         entity_path: None,
         hops: domain::event::hops::Hops::NONE,
+        traceparent: None,
         deferred_until: None,
         over_budget: false,
         test: false,

@@ -14,6 +14,7 @@ mod ordering;
 mod secrets;
 mod shard;
 mod slices;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

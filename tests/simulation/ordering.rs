@@ -115,6 +115,7 @@ impl World {
             delivered_retention_days: 15,
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
+            traces: None,
         };
         let client = Client::new(domain::attempt::target::TargetPolicy::default()).unwrap().scripted(script);
         let dice = Arc::clone(&random);

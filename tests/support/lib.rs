@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests read the clock and dial themselves")]
 
 pub mod cloud;
+mod collector;
 mod environment;
 mod fake_aws;
 mod hooks;
@@ -17,6 +18,7 @@ mod stack;
 mod tokens;
 
 pub use cloud::Cloud;
+pub use collector::{Collector, Export, ReceivedSpan};
 pub use environment::{eventually, unique};
 pub use fake_aws::{FakeAws, Fault, Refusal, Trap, fanout_environment};
 pub use hooks::Hooks;

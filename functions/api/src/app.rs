@@ -14,6 +14,7 @@ use domain::webhook::SecretsPrefixes;
 use domain::webhook::notice::NoticePolicy;
 use jiff::Timestamp;
 use runtime::tenants::TenantCounts;
+use runtime::traces::Tracer;
 use runtime::{SystemClock, Version};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -52,6 +53,8 @@ pub struct App {
     /// Requests that rate limits refused, by tenant, for the log.
     pub(crate) throttled: StdMutex<TenantCounts>,
     pub(crate) last_check: LastCheck,
+    /// Exports spans, if the deployment has a collector.
+    pub(crate) tracer: Option<Tracer>,
     fingerprint_key_arn: String,
     fingerprint_key: OnceCell<FingerprintKey>,
 }
@@ -91,8 +94,16 @@ impl App {
             version,
             throttled: StdMutex::default(),
             last_check: LastCheck::default(),
+            tracer: config.traces.map(|policy| Tracer::new(&policy, "api", aws.collector(&policy).sender())),
             fingerprint_key_arn: config.fingerprint_key_arn,
             fingerprint_key: OnceCell::new(),
+        }
+    }
+
+    /// Exports the spans of the last invocation. Its response must be posted already, because a collector may be slow.
+    pub async fn export_spans(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.export().await;
         }
     }
 

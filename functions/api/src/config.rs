@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use domain::attempt::target::{Network, TargetPolicy};
 use domain::budget::Budgets;
+use domain::event::trace::TracePolicy;
 use domain::webhook::notice::NoticePolicy;
 use domain::webhook::{SecretsPrefixes, SecretsTable};
 use runtime::config::{ConfigError, Reader};
@@ -52,6 +53,8 @@ pub struct Config {
     pub sign_in: SignIn,
     /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
     pub notices: NoticePolicy,
+    /// `TRACES_ENDPOINT` and the variables that belong to it: how traces are exported, if they are.
+    pub traces: Option<TracePolicy>,
 }
 
 impl Config {
@@ -85,6 +88,7 @@ impl Config {
         let origins = env.list("CONSOLE_ORIGINS");
         let portal_origins = env.list("PORTAL_ORIGINS");
         let notices = env.notice_policy();
+        let traces = env.trace_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -104,6 +108,7 @@ impl Config {
                 targets,
                 sign_in: SignIn { issuer: issuer?, audience: audience?, client_id, scope, origins, portal_origins },
                 notices,
+                traces,
             })
         };
         let config = config();

@@ -34,6 +34,7 @@ mod schema;
 mod security;
 mod sign_in;
 mod tenant_keys;
+mod traces;
 
 pub use app::App;
 pub use config::Config;

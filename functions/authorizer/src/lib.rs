@@ -3,7 +3,6 @@
 //! [`token`] checks a token against a key set and reads its claims; [`keys`] finds the key set, and [`key_set`] parses
 //! it. What the roles permit is decided by the api.
 
-pub mod after;
 mod config;
 mod handler;
 pub mod key_set;

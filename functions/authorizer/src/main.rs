@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use authorizer::after::followed_by;
 use authorizer::{App, Config, handle};
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use runtime::after::followed_by;
 use runtime::config::environment;
 use tower::layer::layer_fn;
 

@@ -103,6 +103,7 @@ async fn main() {
                     event_type,
                     sequence: None,
                     hops,
+                    traceparent: None,
                     test: false,
                     attempt: 1,
                     content_type,

@@ -9,6 +9,7 @@ use domain::time::Clock;
 use domain::webhook::notice::NoticePolicy;
 use lambda_runtime::Error;
 use runtime::SystemClock;
+use runtime::traces::Tracer;
 use tokio::sync::Semaphore;
 
 use crate::Config;
@@ -43,6 +44,8 @@ pub struct App {
     pub(crate) successes: Successes,
     /// Limits how many stored bodies are read at once.
     pub(crate) reads: Semaphore,
+    /// Exports spans, if the deployment has a collector.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// How many stored bodies are read at once. During a read, memory may hold a body in four forms: DynamoDB's response,
@@ -90,6 +93,14 @@ impl App {
             failures: Failures::default(),
             successes: Successes::default(),
             reads: Semaphore::new(READS),
+            tracer: config.traces.map(|policy| Tracer::new(&policy, "deliver", aws.collector(&policy).sender())),
+        }
+    }
+
+    /// Exports the spans of the last invocation. Its response must be posted already, because a collector may be slow.
+    pub async fn export_spans(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.export().await;
         }
     }
 }

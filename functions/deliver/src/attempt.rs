@@ -22,6 +22,7 @@ use crate::App;
 use crate::allowance::{LEASE_MARGIN, place, time_left};
 use crate::authorization::{self, Authorized};
 use crate::request::{Payload, Signers};
+use crate::trace;
 use crate::watch::Watch;
 use crate::{log, notice};
 
@@ -157,6 +158,7 @@ pub async fn attempt(
                 let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
                 let progress = settle(message, &attempt.outcome, policy, app.clock.now(), draw);
                 log::attempted(&app.successes, message, &attempt, &progress);
+                trace::record(app, message, loaded.rows.get(&message.delivery), webhook, &attempt, &progress);
                 return Ok(done(message, admission, Some(attempt), progress, probe));
             }
         }
@@ -247,8 +249,9 @@ async fn send(
         return Ok(Some(made(app, message, row, webhook, outcome)));
     };
     let at = app.clock.now();
-    let mut request =
-        signers.request(webhook, message, Payload { body: &body, content_type, hops: hops(message, row) }, at, timeout);
+    let (hops, traceparent) = (hops(message, row), trace::context(app, message, row));
+    let payload = Payload { body: &body, content_type, hops, traceparent };
+    let mut request = signers.request(webhook, message, payload, at, timeout);
     // The request has its own copy, and large requests may wait for a long time.
     drop(body);
     let mut sent = Masked::of(&request.headers, &webhook.settings.headers);

@@ -1,6 +1,7 @@
 //! The configuration of the deliver function, from its environment.
 
 use domain::attempt::target::TargetPolicy;
+use domain::event::trace::TracePolicy;
 use domain::webhook::SecretsTable;
 use domain::webhook::notice::NoticePolicy;
 use runtime::config::{ConfigError, Reader};
@@ -33,6 +34,8 @@ pub struct Config {
     pub targets: TargetPolicy,
     /// `NOTICE_SENDER` and `NOTICE_TOPIC_ARNS`: how people may be notified.
     pub notices: NoticePolicy,
+    /// `TRACES_ENDPOINT` and the variables that belong to it: how traces are exported, if they are.
+    pub traces: Option<TracePolicy>,
 }
 
 impl Config {
@@ -55,6 +58,7 @@ impl Config {
         let delivered_retention_days = env.optional("DELIVERED_RETENTION_DAYS").unwrap_or(30);
         let targets = env.target_policy();
         let notices = env.notice_policy();
+        let traces = env.trace_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -69,6 +73,7 @@ impl Config {
                 delivered_retention_days,
                 targets,
                 notices,
+                traces,
             })
         };
         let config = config();

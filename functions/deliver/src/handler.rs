@@ -22,6 +22,9 @@ use crate::ordered;
 /// each for its own message: if the whole batch failed, the other messages would be received and delivered again.
 pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatchResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
+    if let Some(tracer) = &app.tracer {
+        tracer.ends_at(deadline);
+    }
     let mut failed = Vec::new();
     let mut messages = Vec::new();
     let mut ids = Vec::new();

@@ -22,6 +22,7 @@ mod reaction;
 pub mod record;
 mod request;
 mod tokens;
+mod trace;
 mod turns;
 mod watch;
 

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use deliver::{App, Config, handle};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use runtime::after::followed_by;
 use runtime::config::environment;
 use runtime::metrics::{self, Metric};
+use tower::layer::layer_fn;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,9 +16,12 @@ async fn main() -> Result<(), Error> {
     metrics::count(Metric::ColdStarts, 1);
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await?);
-    run(service_fn(move |event: LambdaEvent<_>| {
-        let app = Arc::clone(&app);
+    let handler = Arc::clone(&app);
+    let handler = service_fn(move |event: LambdaEvent<_>| {
+        let app = Arc::clone(&handler);
         async move { Ok::<_, Error>(handle(&app, event.payload, event.context.deadline()).await) }
-    }))
-    .await
+    });
+    let export = || async { app.export_spans().await };
+    let runtime = Runtime::new(handler).layer(TracingLayer::new());
+    runtime.layer(layer_fn(|invocation| followed_by(invocation, export))).run().await
 }

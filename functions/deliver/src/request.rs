@@ -8,6 +8,7 @@ use aws::StoreError;
 use domain::delivery::message::Message;
 use domain::delivery::request::{Sending, request};
 use domain::event::hops::Hops;
+use domain::event::trace::TraceParent;
 use domain::payload::ContentType;
 use domain::signing::keys::SigningKey;
 use domain::signing::secret::WebhookSecret;
@@ -31,6 +32,8 @@ pub(crate) struct Payload<'a> {
     pub(crate) content_type: ContentType,
     /// How many deliveries led to the event.
     pub(crate) hops: Hops,
+    /// The trace context that the receiver gets.
+    pub(crate) traceparent: Option<TraceParent>,
 }
 
 impl Signers {
@@ -62,6 +65,7 @@ impl Signers {
             sequence: message.sequence.as_deref(),
             // A delivery whose event has reached the limit was given up before.
             hops: payload.hops.next().unwrap_or(payload.hops),
+            traceparent: payload.traceparent,
             test: message.test,
             attempt: message.attempt,
             content_type: payload.content_type,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use domain::delivery::message::{Body, Message};
 use domain::event::Event;
-use domain::id::WebhookId;
+use domain::event::trace::Sampling;
+use domain::id::{EventId, WebhookId};
 use domain::matching::matcher::{Matcher, SubscriptionChange};
 use domain::matching::subscription::Subscription;
 use domain::payload::Rendering;
@@ -23,6 +24,7 @@ fn main() {
     matching();
     records();
     templates();
+    traces();
 }
 
 /// The shortest of several rounds: what the work takes when nothing else runs.
@@ -258,4 +260,18 @@ fn templates() {
         let took = time(3, || drop(black_box(rendering.render_metered(&event, &event.event_type))));
         println!("{name:48} {took:>10.1?} {:>12} {result}", work.units());
     }
+}
+
+/// What the decision about an event's trace costs, next to parsing its record. Without a collector there is none.
+fn traces() {
+    let raw = record(1);
+    let parse = time(2_000, || {
+        black_box(read(&raw).unwrap());
+    });
+    let (sampling, event): (Sampling, _) = ("0.05".parse().unwrap(), EventId::from_parts(Timestamp::UNIX_EPOCH, 1));
+    let decide = time(2_000, || {
+        black_box(sampling.of_event(black_box(event), None));
+    });
+    let part = 100.0 * decide.as_secs_f64() / parse.as_secs_f64();
+    println!("traces: deciding whether an event's trace is exported takes {part:.1} % of parsing its record");
 }

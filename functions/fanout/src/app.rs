@@ -7,6 +7,7 @@ use aws::{Aws, Bodies, Events, Queue, Registry, SourceFailures, Usage};
 use domain::access::quota::Quota;
 use domain::time::Clock;
 use runtime::SystemClock;
+use runtime::traces::Tracer;
 use tokio::sync::Mutex;
 
 use crate::Config;
@@ -34,6 +35,8 @@ pub struct App {
     pub(crate) usage: Usage,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: Mutex<Cache>,
+    /// Exports spans, if the deployment has a collector.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl App {
@@ -63,6 +66,14 @@ impl App {
             listed: StdMutex::new(Quota::new(LISTED_PER_MINUTE)),
             clock,
             cache: Mutex::default(),
+            tracer: config.traces.map(|policy| Tracer::new(&policy, "fanout", aws.collector(&policy).sender())),
+        }
+    }
+
+    /// Exports the spans of the last invocation. Its response must be posted already, because a collector may be slow.
+    pub async fn export_spans(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.export().await;
         }
     }
 }

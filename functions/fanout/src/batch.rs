@@ -26,6 +26,7 @@ use crate::failure::{failed, send_failures};
 use crate::groups::groups;
 use crate::record::read;
 use crate::route::{Mapped, map};
+use crate::trace::Spans;
 
 /// Fans out a batch, and returns the first record that is not done, if any. `done` is set to the number of records at
 /// the start of the batch for which everything was sent.
@@ -122,6 +123,7 @@ async fn send_all(
     let is_up = || app.clock.now() + RESERVE > deadline;
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let mut chunk = Chunk::default();
+    let mut spans = Spans::start(app, records.len());
     let mut sent = 0;
     let (order, light) = order(cache, mapped, records.len());
     for (place, &index) in order.iter().enumerate() {
@@ -137,7 +139,10 @@ async fn send_all(
                 for event in events {
                     budget::count(app, event, archived.get(&event.id).copied().unwrap_or_default());
                     match deliveries(app, cache, event, left, &is_late).await {
-                        Ok(routed) => chunk.add(index, routed),
+                        Ok(routed) => {
+                            spans.add(event, routed.messages.len(), routed.slices.len());
+                            chunk.add(index, routed);
+                        }
                         Err(StoreError::Refused(why)) => chunk.failures.push((index, failed(&why))),
                         Err(error) => return Err(error),
                     }
@@ -165,6 +170,7 @@ async fn send_all(
         }
     }
     measure(app, mapped);
+    spans.end(app.clock.now());
     tracing::info!(messages = sent, "a batch of changes was turned into deliveries");
     Ok(None)
 }

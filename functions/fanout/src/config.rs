@@ -1,6 +1,7 @@
 //! The configuration of the fanout function, from its environment.
 
 use domain::budget::Budgets;
+use domain::event::trace::TracePolicy;
 use runtime::config::{ConfigError, Reader};
 
 /// The configuration.
@@ -22,6 +23,8 @@ pub struct Config {
     pub payload_retention_days: u8,
     /// `BUDGETS`: the deployment's defaults.
     pub budgets: Budgets,
+    /// `TRACES_ENDPOINT` and the variables that belong to it: how traces are exported, if they are.
+    pub traces: Option<TracePolicy>,
 }
 
 impl Config {
@@ -40,6 +43,7 @@ impl Config {
         let stream_failures_queue_url = env.required("STREAM_FAILURES_QUEUE_URL");
         let payload_retention_days = env.optional("PAYLOAD_RETENTION_DAYS").unwrap_or(0);
         let budgets = env.optional("BUDGETS").unwrap_or_default();
+        let traces = env.trace_policy();
         let config = || {
             Some(Self {
                 registry_table: registry_table?,
@@ -50,6 +54,7 @@ impl Config {
                 stream_failures_queue_url: stream_failures_queue_url?,
                 payload_retention_days,
                 budgets,
+                traces,
             })
         };
         let config = config();

@@ -32,6 +32,9 @@ pub struct StreamEvent {
 #[tracing::instrument(name = "fanout.batch", skip_all, fields(records = event.records.len()))]
 pub async fn handle(app: &App, event: StreamEvent, deadline: SystemTime) -> DynamoDbEventResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
+    if let Some(tracer) = &app.tracer {
+        tracer.ends_at(deadline);
+    }
     let mut response = DynamoDbEventResponse::default();
     let mut patience = Patience::new(app.cache.lock().await.patience);
     // Boxed, because the type of the nested futures is too deep for the compiler.

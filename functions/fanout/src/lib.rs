@@ -23,6 +23,7 @@ pub mod record;
 mod redriven;
 mod render;
 mod route;
+mod trace;
 
 pub use app::App;
 pub use config::{Config, RenderConfig};

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use fanout::{App, Config, RenderConfig, Renderer, handle, render};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Error, LambdaEvent, Runtime, run, service_fn};
+use runtime::after::followed_by;
 use runtime::config::environment;
+use tower::layer::layer_fn;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -20,9 +23,12 @@ async fn main() -> Result<(), Error> {
     }
     let config = Config::from_lookup(environment)?;
     let app = Arc::new(App::connect(config).await);
-    run(service_fn(move |event: LambdaEvent<_>| {
-        let app = Arc::clone(&app);
+    let handler = Arc::clone(&app);
+    let handler = service_fn(move |event: LambdaEvent<_>| {
+        let app = Arc::clone(&handler);
         async move { Ok::<_, Error>(handle(&app, event.payload, event.context.deadline()).await) }
-    }))
-    .await
+    });
+    let export = || async { app.export_spans().await };
+    let runtime = Runtime::new(handler).layer(TracingLayer::new());
+    runtime.layer(layer_fn(|invocation| followed_by(invocation, export))).run().await
 }

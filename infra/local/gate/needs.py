@@ -57,6 +57,9 @@ def needs(call: Call) -> list[Need]:
         return [Need("sns:Publish", call.data["TopicArn"])]
     if call.title == "ses:POST" and f"{call.bucket}/{call.key}" == "v2/email/outbound-emails":
         return mail_needs(call)
+    if call.title == "xray:POST" and f"{call.bucket}/{call.key}" == "v1/traces":
+        # AWS's examples for the OTLP endpoint grant both. Neither supports a resource.
+        return [Need("xray:PutTraceSegments", "*"), Need("xray:PutSpans", "*")]
     if call.title == "lambda:GET" and f"{call.bucket}/{call.key}".strip("/") == "2015-03-31/event-source-mappings":
         # This action supports no resource.
         return [Need("lambda:ListEventSourceMappings", "*")]

@@ -7,6 +7,7 @@
 mod batch;
 pub mod bodies;
 mod brief;
+pub mod collector;
 pub mod dead_letters;
 mod error;
 pub mod events;
@@ -25,6 +26,7 @@ pub mod source_failures;
 pub mod usage;
 
 pub use bodies::Bodies;
+pub use collector::Collector;
 pub use dead_letters::DeadLetters;
 pub use error::StoreError;
 pub use events::Events;
@@ -45,6 +47,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use domain::event::trace::TracePolicy;
 use domain::time::Clock;
 use domain::webhook::SecretsTable;
 
@@ -134,6 +137,12 @@ impl Aws {
     #[must_use]
     pub fn people(&self) -> People {
         People::new(self.signed.clone())
+    }
+
+    /// Returns the collector of traces.
+    #[must_use]
+    pub fn collector(&self, policy: &TracePolicy) -> Collector {
+        Collector::new(self.signed.clone(), self.secrets(), policy)
     }
 
     /// Returns the secrets in Secrets Manager.

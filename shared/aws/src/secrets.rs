@@ -250,4 +250,9 @@ impl Secrets {
     pub async fn fingerprint_key(&self, arn: &str) -> Result<FingerprintKey, StoreError> {
         self.manager.current(arn).await.map(FingerprintKey::new)
     }
+
+    /// Reads the current text of a secret of the operator, by its ARN.
+    pub(crate) async fn text(&self, arn: &str) -> Result<SecretString, StoreError> {
+        self.manager.current(arn).await
+    }
 }

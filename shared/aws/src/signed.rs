@@ -2,6 +2,7 @@
 //!
 //! This is for services of which one or two calls are made. An SDK would bring its own retries and thousands of types.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
@@ -40,7 +41,10 @@ pub(crate) struct Call<'a> {
     pub(crate) body: String,
 }
 
-/// Why a call got no answer.
+/// The headers of a request.
+pub(crate) type Headers = Vec<(Cow<'static, str>, Cow<'static, str>)>;
+
+/// Why a call got no answer. Contains no header and no body.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unanswered(String);
@@ -66,13 +70,26 @@ impl Signed {
         }
     }
 
-    /// Signs and sends a request. The caller limits the time.
+    /// Signs and sends a request to the address of a service. The caller limits the time.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<HttpResponse, Unanswered> {
-        let failed = |error: &dyn std::error::Error| Unanswered(error.to_string());
-        let credentials = self.credentials.as_ref().ok_or_else(|| Unanswered("there are no credentials".to_owned()))?;
-        let identity = credentials.provide_credentials().await.map_err(|error| failed(&error))?.into();
         let Call { service, region, host, path, headers, body } = call;
         let url = format!("{}{path}", self.endpoint.as_deref().map_or(host.as_str(), |url| url.trim_end_matches('/')));
+        let mut headers: Headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let signature = self.sign((service, region), &url, &headers, body.as_bytes()).await?;
+        headers.extend(signature);
+        self.post(&url, headers, body.into_bytes()).await
+    }
+
+    /// Returns the headers that sign a `POST` with those headers to a service in a region.
+    pub(crate) async fn sign(
+        &self,
+        (service, region): (&str, &str),
+        url: &str,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Result<Headers, Unanswered> {
+        let credentials = self.credentials.as_ref().ok_or_else(|| Unanswered("there are no credentials".to_owned()))?;
+        let identity = credentials.provide_credentials().await.map_err(|error| failed(&error))?.into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(region)
@@ -82,22 +99,29 @@ impl Signed {
             .build()
             .map_err(|error| failed(&error))?
             .into();
-        let signable = SignableBody::Bytes(body.as_bytes());
-        let signable = SignableRequest::new("POST", &url, headers.iter().copied(), signable);
+        let headers = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let signable = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body));
         let signable = signable.map_err(|error| failed(&error))?;
         let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
-        let signed: Vec<_> = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(instructions.headers().map(|(name, value)| (name.to_owned().into(), value.to_owned().into())).collect())
+    }
+
+    /// Sends a `POST`. The caller limits the time.
+    pub(crate) async fn post(&self, url: &str, headers: Headers, body: Vec<u8>) -> Result<HttpResponse, Unanswered> {
         let mut request = HttpRequest::new(body.into());
         request.set_method("POST").map_err(|error| failed(&error))?;
-        request.set_uri(url.as_str()).map_err(|error| failed(&error))?;
+        request.set_uri(url).map_err(|error| failed(&error))?;
         for (name, value) in headers {
-            request.headers_mut().insert(*name, *value);
-        }
-        for (name, value) in signed {
-            request.headers_mut().insert(name, value);
+            // The error of a header could quote it.
+            let inserted = request.headers_mut().try_insert(name.clone(), value);
+            inserted.map_err(|_| Unanswered(format!("the header {name} has no valid name or value")))?;
         }
         self.connector.call(request).await.map_err(|error| failed(&error))
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> Unanswered {
+    Unanswered(error.to_string())
 }
 
 /// Returns the code of an error that the headers of an answer name.

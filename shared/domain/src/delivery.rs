@@ -18,6 +18,7 @@ use crate::access::tenant::{AppId, TenantId};
 use crate::attempt::Attempt;
 use crate::budget::Deferral;
 use crate::event::hops::Hops;
+use crate::event::trace::TraceParent;
 use crate::event::types::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::payload::ContentType;
@@ -129,6 +130,8 @@ pub struct Delivery {
     pub entity_path: Option<String>,
     /// How many deliveries led to the event.
     pub hops: Hops,
+    /// The trace in which the event was published, if it was published in one.
+    pub traceparent: Option<TraceParent>,
     /// If it is over its tenant's budget: when its first attempt becomes possible. Kept after that time.
     pub deferred_until: Option<Timestamp>,
     /// Whether its tenant's budget has no room for it within [the longest
@@ -168,6 +171,7 @@ impl Delivery {
             entity,
             entity_path,
             hops,
+            traceparent,
             deferral,
             test,
             body,
@@ -195,6 +199,7 @@ impl Delivery {
             entity,
             entity_path,
             hops,
+            traceparent,
             deferred_until,
             over_budget: deferral == Some(Deferral::Never),
             test,
@@ -231,6 +236,7 @@ impl Delivery {
             entity,
             entity_path,
             hops,
+            traceparent,
             test,
             progress,
             content_type,
@@ -248,6 +254,7 @@ impl Delivery {
             entity,
             entity_path,
             hops,
+            traceparent,
             cycle,
             attempt,
             body: None,

@@ -15,9 +15,11 @@ pub mod operational;
 pub mod pattern;
 pub mod published;
 pub mod state;
+pub mod trace;
 pub mod types;
 
 use state::{State, StateKey, state_id};
+use trace::TraceParent;
 use types::{EventType, Operation};
 
 /// The entity that an event is about.
@@ -93,6 +95,9 @@ pub struct Event {
     /// How many deliveries led to it.
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     pub hops: Hops,
+    /// The trace in which it was published. `None` if its trace is [derived](trace) from its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Event {

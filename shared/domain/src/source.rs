@@ -178,6 +178,7 @@ impl Source {
             update_mask: None,
             removal: None,
             hops: Hops::NONE,
+            traceparent: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use domain::attempt::target::TargetPolicy;
+use domain::event::trace::TracePolicy;
 use domain::webhook::SecretsTable;
 use domain::webhook::notice::NoticePolicy;
 
@@ -81,6 +82,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         Some(SecretsTable { name: name?, key_arn: key_arn? })
     }
 
+    /// Reads how traces are exported: `TRACES_ENDPOINT`, the URL that takes OTLP; `TRACES_SAMPLING`, the part of the traces
+    /// from 0 to 1; `TRACES_SIGNED`, whether requests are signed for X-Ray; `TRACES_HEADERS_SECRET_ARN`. `None` without an
+    /// endpoint.
+    pub fn trace_policy(&mut self) -> Option<TracePolicy> {
+        let endpoint = self.optional("TRACES_ENDPOINT")?;
+        let sampling = self.required("TRACES_SAMPLING")?;
+        let signed = self.optional("TRACES_SIGNED").unwrap_or(false);
+        Some(TracePolicy { sampling, endpoint, signed, headers_secret_arn: self.optional("TRACES_HEADERS_SECRET_ARN") })
+    }
+
     /// Adds a fault that concerns several values together.
     pub fn fault(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
@@ -110,6 +121,25 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_no_traces_without_an_endpoint() {
+        let policy = |endpoint: &str, sampling: &str| {
+            let mut reader = Reader::new(|key| match key {
+                "TRACES_ENDPOINT" => Some(endpoint.to_owned()),
+                "TRACES_SAMPLING" => Some(sampling.to_owned()),
+                "TRACES_SIGNED" => Some("true".to_owned()),
+                _ => None,
+            });
+            let policy = reader.trace_policy();
+            reader.finish(Some(())).map(|()| policy.map(|policy| (policy.endpoint.to_string(), policy.signed)))
+        };
+        assert_eq!(policy("", "0.05"), Ok(None));
+        let url = "https://collector.example/v1/traces";
+        assert_eq!(policy(url, "0.05"), Ok(Some((url.to_owned(), true))));
+        assert!(policy(url, "2").unwrap_err().to_string().contains("TRACES_SAMPLING: must be a number from 0 to 1"));
+        assert!(policy("collector", "1").unwrap_err().to_string().contains("TRACES_ENDPOINT"));
+    }
 
     #[test]
     fn reports_every_fault_by_name_and_no_value() {

@@ -3,6 +3,7 @@
 //! Besides AWS and HTTP, these are the only side effects. All other code takes them as arguments, so tests can control
 //! them.
 
+pub mod after;
 pub mod config;
 pub mod headers;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod random;
 pub mod telemetry;
 pub mod tenants;
 mod time;
+pub mod traces;
 mod version;
 
 // For `version!`, which expands where it is called.

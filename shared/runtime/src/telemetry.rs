@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -11,9 +12,18 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Version, metrics};
 
+/// The version of this process.
+static VERSION: OnceLock<Version> = OnceLock::new();
+
+/// Returns the version of this process, once [`init`] was called.
+pub(crate) fn version() -> Option<Version> {
+    VERSION.get().copied()
+}
+
 /// Starts logging, at the level of `RUST_LOG` (`info` if it is not set): as JSON for CloudWatch, each line with the
 /// version, or as plain text on a terminal. A panic is logged with its location. Also starts collecting metrics.
 pub fn init(version: Version) {
+    VERSION.set(version).ok();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_target(false);
     if std::io::stdout().is_terminal() {

@@ -213,6 +213,7 @@ impl Process<deliver::App> {
             delivered_retention_days: 15,
             targets: domain::attempt::target::TargetPolicy::default(),
             notices: domain::webhook::notice::NoticePolicy::default(),
+            traces: None,
         };
         let random = Arc::clone(&fixture.random);
         let draw = Box::new(move || random.lock().unwrap().random());

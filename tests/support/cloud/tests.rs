@@ -61,6 +61,7 @@ fn row(webhook: &Webhook, message: &Message) -> Delivery {
         entity: None,
         entity_path: None,
         hops: domain::event::hops::Hops::NONE,
+        traceparent: None,
         deferred_until: None,
         over_budget: false,
         test: false,

@@ -179,6 +179,7 @@ mod tests {
             entity: None,
             entity_path: Some("packets/1".to_owned()),
             hops: domain::event::hops::Hops::NONE,
+            traceparent: None,
             deferred_until: None,
             over_budget: false,
             test: false,

@@ -139,6 +139,10 @@ CASES = [
         Call("ses", "POST", {"FromEmailAddress": "a@b.no"}, bucket="v2", key="email/outbound-emails"),
         [("ses:SendEmail", "arn:aws:ses:us-east-1:000000000000:identity/a@b.no", None)],
     ),
+    (
+        Call("xray", "POST", bucket="v1", key="traces"),
+        [("xray:PutTraceSegments", "*", None), ("xray:PutSpans", "*", None)],
+    ),
 ]
 
 UNKNOWN = [
@@ -152,6 +156,7 @@ UNKNOWN = [
     Call("kms", "Encrypt", {"KeyId": "alias/a"}),
     Call("kms", "Decrypt", {"CiphertextBlob": "eA=="}),
     Call("kms", "ReEncrypt", {"KeyId": KEY}),
+    Call("xray", "POST", bucket="TraceSegments"),
     Call("cloudformation", "DescribeStacks", {"StackName": "by-name"}),
     Call("cloudformation", "DeleteStack", {"StackName": STACK}),
 ]

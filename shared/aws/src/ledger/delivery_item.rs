@@ -5,6 +5,7 @@ use domain::attempt::Attempt;
 use domain::delivery::message::Body;
 use domain::delivery::{BodyDigest, Delivery, KEPT, Progress, State, Waits};
 use domain::event::hops::Hops;
+use domain::event::trace::TraceParent;
 use domain::event::types::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::payload::ContentType;
@@ -45,6 +46,8 @@ pub(super) struct DeliveryItem {
     entity_path: Option<String>,
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     hops: Hops,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traceparent: Option<TraceParent>,
     /// Until when the delivery waits, in milliseconds since 1970, if it is over its tenant's budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deferred_until: Option<i64>,
@@ -197,6 +200,7 @@ impl DeliveryItem {
             entity: delivery.entity.clone(),
             entity_path: delivery.entity_path.clone(),
             hops: delivery.hops,
+            traceparent: delivery.traceparent,
             deferred_until: delivery.deferred_until.map(Timestamp::as_millisecond),
             over_budget: delivery.over_budget,
             test: delivery.test,
@@ -284,6 +288,7 @@ impl TryFrom<DeliveryItem> for Delivery {
             entity: item.entity,
             entity_path: item.entity_path,
             hops: item.hops,
+            traceparent: item.traceparent,
             deferred_until,
             over_budget: item.over_budget,
             test: item.test,

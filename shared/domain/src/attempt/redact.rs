@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 
 /// Headers that identify the sender or the content and authenticate nothing.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 15] = [
     "content-encoding",
     "content-type",
+    "traceparent",
     "user-agent",
     "webhook-attempt",
     "webhook-hops",

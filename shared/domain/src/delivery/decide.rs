@@ -11,6 +11,7 @@ use crate::attempt::retry::RetryPolicy;
 use crate::budget::{Deferral, LONGEST_DEFERRAL_DAYS};
 use crate::delivery::{Delivery, OVERDUE_AFTER, Progress, SHORT_WAIT, State};
 use crate::event::hops::{Hops, MAX_HOPS};
+use crate::event::trace::TraceParent;
 use crate::payload::ContentType;
 use crate::time::after;
 use crate::webhook::Webhook;
@@ -150,6 +151,12 @@ pub fn to_send<'a>(message: &'a Message, row: Option<&'a Delivery>) -> (Option<&
 #[must_use]
 pub fn hops(message: &Message, row: Option<&Delivery>) -> Hops {
     row.map_or(message.hops, |row| row.hops.max(message.hops))
+}
+
+/// Returns the trace in which the event was published. Like the count of hops, it is missing in messages of the sweep.
+#[must_use]
+pub fn traceparent(message: &Message, row: Option<&Delivery>) -> Option<TraceParent> {
+    row.and_then(|row| row.traceparent).or(message.traceparent)
 }
 
 /// Returns the verdict and the reason if a request must never be made for this delivery.

@@ -321,6 +321,7 @@ impl Job {
                 app: subscription.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
+                traceparent: event.traceparent,
                 entity_path: entity_path(event),
                 content_type: subscription.rendering.content_type(),
                 body: None,

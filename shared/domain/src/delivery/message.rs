@@ -8,6 +8,7 @@ use crate::access::tenant::{AppId, TenantId};
 use crate::budget::Deferral;
 use crate::event::Event;
 use crate::event::hops::Hops;
+use crate::event::trace::TraceParent;
 use crate::event::types::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::payload::ContentType;
@@ -65,6 +66,9 @@ pub struct Message {
     /// How many deliveries led to the event.
     #[serde(default, skip_serializing_if = "Hops::is_none")]
     pub hops: Hops,
+    /// The trace in which the event was published, if it was published in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
     /// The number of redrives.
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
@@ -125,6 +129,7 @@ impl Message {
             entity: None,
             entity_path: None,
             hops: Hops::NONE,
+            traceparent: None,
             cycle: 0,
             attempt: 1,
             body: Some(body),

@@ -135,6 +135,7 @@ mod tests {
             entity: None,
             entity_path: None,
             hops: first.hops,
+            traceparent: None,
             deferred_until: None,
             over_budget: false,
             test: false,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::event::hops::{self, Hops};
+use crate::event::trace::{self, TraceParent};
 use crate::event::types::EventType;
 use crate::id::EventId;
 use crate::payload::ContentType;
@@ -27,6 +28,8 @@ pub struct Sending<'a> {
     pub sequence: Option<&'a str>,
     /// How many deliveries led to this one, including itself.
     pub hops: Hops,
+    /// The trace of the event, with the span of this attempt if spans are exported.
+    pub traceparent: Option<TraceParent>,
     /// Whether it is a test.
     pub test: bool,
     /// The number of the attempt within its cycle, as in the log of attempts. It starts at 1, also after a redrive.
@@ -55,6 +58,9 @@ pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Re
     let (id, attempt) = (sending.event.to_string(), sending.attempt);
     let signed = Signed { id: &id, event_type: sending.event_type.as_str(), attempt, at: sending.at, body: &body };
     let signatures = sign(&settings.signatures(), keys, &signed);
+    // An owner could set the header in earlier versions.
+    let is_set = || settings.headers.keys().any(|name| name.eq_ignore_ascii_case(trace::HEADER));
+    let traceparent = sending.traceparent.filter(|_| !is_set()).map(|traceparent| traceparent.to_string());
     let content_encoding = (settings.content_encoding == ContentEncoding::Gzip).then_some("gzip");
     let ours = [
         ("content-type", Some(sending.content_type.as_str())),
@@ -63,6 +69,7 @@ pub fn request(settings: &Settings, keys: Keys<'_>, sending: &Sending<'_>) -> Re
         ("webhook-attempt", Some(attempt.to_string().as_str())),
         ("webhook-sequence", sending.sequence),
         (hops::HEADER, Some(sending.hops.get().to_string().as_str())),
+        (trace::HEADER, traceparent.as_deref()),
         (TEST, sending.test.then_some("true")),
     ]
     .into_iter()
@@ -97,6 +104,7 @@ mod tests {
             event_type: &event_type,
             sequence: Some("0001"),
             hops: Hops::NONE.next().unwrap(),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
             test: true,
             attempt: 3,
             content_type: ContentType::Json,
@@ -119,6 +127,7 @@ mod tests {
         webhook-attempt: 3
         webhook-sequence: 0001
         webhook-hops: 1
+        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
         webhook-test: true
         webhook-id: evt_01M7YRRT800000000000000001
         webhook-timestamp: 1795255200

@@ -132,6 +132,7 @@ impl Part {
                 app: wanting.app.clone(),
                 sequence: Some(event.sequence.clone()),
                 hops: event.hops,
+                traceparent: event.traceparent,
                 deferral: wanting.deferral,
                 entity: wanting.ordered.then(|| entity(&event.entity.path())),
                 entity_path: entity_path(event),

@@ -48,6 +48,7 @@ fn row(state: State, cycle: u32, attempt: u32) -> Delivery {
         entity: None,
         entity_path: None,
         hops: Hops::NONE,
+        traceparent: None,
         deferred_until: None,
         over_budget: false,
         test: false,

@@ -73,6 +73,7 @@ impl Fact {
             update_mask,
             removal,
             hops: Hops::NONE,
+            traceparent: None,
         }
     }
 }

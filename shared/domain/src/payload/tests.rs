@@ -65,6 +65,7 @@ pub(super) fn event(operation: Operation) -> Event {
         update_mask: masked.then(|| changed_paths(&packet(false), &packet(true))),
         removal: None,
         hops: Hops::NONE,
+        traceparent: None,
     }
 }
 

@@ -16,8 +16,8 @@ const MAX_VALUE_BYTES: usize = 1024;
 /// The total size of all of them, in bytes.
 const MAX_TOTAL_BYTES: usize = 4096;
 
-/// Headers that belong to the connection or to the message framing. Setting them would break either.
-const OURS: [&str; 15] = [
+/// Headers that belong to the connection, to the message framing or to the trace. Setting them would break these.
+const OURS: [&str; 17] = [
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -29,6 +29,8 @@ const OURS: [&str; 15] = [
     "proxy-authenticate",
     "proxy-connection",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",

@@ -18,7 +18,7 @@ use domain::joined;
 use domain::value::Map;
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ArrayBuilder, Schema as Form};
 use utoipa::openapi::{OneOfBuilder, Ref, RefOr};
@@ -31,6 +31,11 @@ use crate::hops::RequestHops;
 use crate::idempotency::FirstTry;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::schema::{Budget, Schema, Unusable};
+use crate::traces::{RequestSpan, RequestTrace};
+
+mod results;
+
+pub use results::{PublicationResult, PublicationResults, Published};
 
 /// How many events one request may publish.
 const MAX_EVENTS: usize = 100;
@@ -90,76 +95,13 @@ impl ToSchema for NewEvents {
     }
 }
 
-/// A published event.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Published {
-    /// `evt_` and a ULID; receivers get it as `webhook-id`.
-    #[schema(value_type = String)]
-    id: EventId,
-    #[schema(value_type = String)]
-    event_type: EventType,
-    /// `true` if an event with your `id` was published before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    duplicate: bool,
-}
-
-/// The result of one event of a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PublicationResult {
-    /// 202 if it was published; otherwise the status it would get in a request of its own.
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false)]
-    id: Option<EventId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false)]
-    event_type: Option<EventType>,
-    /// `true` if an event with your `id` was published before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    duplicate: bool,
-    /// Why it was not published. Pointers refer to this event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = ProblemBody, required = false)]
-    problem: Option<Problem>,
-}
-
-/// The results of a list of events.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PublicationResults {
-    /// In the order in which they were sent.
-    results: Vec<PublicationResult>,
-}
-
-impl From<Result<Published, Problem>> for PublicationResult {
-    fn from(result: Result<Published, Problem>) -> Self {
-        match result {
-            Ok(Published { id, event_type, duplicate }) => Self {
-                status: StatusCode::ACCEPTED.as_u16(),
-                id: Some(id),
-                event_type: Some(event_type),
-                duplicate,
-                problem: None,
-            },
-            Err(problem) => Self {
-                status: problem.status().as_u16(),
-                id: None,
-                event_type: None,
-                duplicate: false,
-                problem: Some(problem),
-            },
-        }
-    }
-}
-
 /// Publishes events
 ///
 /// Publishes one event, or a list of up to 100. In a list, an invalid event does not stop the others; the answer is 207
 /// with the result of each. Events go to every webhook that matches them, like changes of tables. After a 503, some
 /// events may be published: send the request again with the same `Idempotency-Key` or the same `id`s, and no event is
 /// published twice. If the request follows from a delivery, send its header `webhook-hops` along, so that Dynahook can
-/// stop loops.
+/// stop loops. A W3C `traceparent` header is passed on to the receivers, so that the deliveries belong to your trace.
 #[utoipa::path(post, path = "/events", tag = "Events", request_body(content = inline(NewEvents)),
     responses(
         (status = 202, description = "It is published", body = Published),
@@ -171,21 +113,33 @@ pub(crate) async fn publish(
     admin: Admin,
     first_try: Option<Extension<FirstTry>>,
     hops: RequestHops,
+    trace: RequestTrace,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let publisher = Publisher::new(&app, admin, first_try, hops);
-    if !body.get().starts_with('[') {
-        let new = parse_object(body.get().as_bytes())?;
-        return Ok((StatusCode::ACCEPTED, Json(publisher.publish_one(new).await?)).into_response());
+    let span = RequestSpan::start(&app, trace);
+    let publisher = Publisher::new(&app, admin, first_try, (hops, span));
+    let response = publisher.answer(&body).await;
+    let status = response.as_ref().map_or_else(Problem::status, Response::status);
+    span.end(&app, &publisher.admin.tenant, "/api/v1/integration/events", status);
+    response
+}
+
+impl Publisher<'_> {
+    /// Publishes the event or the list of events of a request.
+    async fn answer(&self, body: &RawValue) -> Result<Response, Problem> {
+        if !body.get().starts_with('[') {
+            let new = parse_object(body.get().as_bytes())?;
+            return Ok((StatusCode::ACCEPTED, Json(self.publish_one(new).await?)).into_response());
+        }
+        let bodies: Vec<&RawValue> =
+            serde_json::from_str(body.get()).map_err(|error| Problem::Malformed(error.to_string()))?;
+        if !(1..=MAX_EVENTS).contains(&bodies.len()) {
+            return Err(Problem::Invalid(vec![Fault::field("", format!("must be 1 to {MAX_EVENTS} events"))]));
+        }
+        let new = bodies.into_iter().map(|body| parse_object(body.get().as_bytes())).collect();
+        let results = self.publish(new).await?.into_iter().map(PublicationResult::from).collect();
+        Ok((StatusCode::MULTI_STATUS, Json(PublicationResults { results })).into_response())
     }
-    let bodies: Vec<&RawValue> =
-        serde_json::from_str(body.get()).map_err(|error| Problem::Malformed(error.to_string()))?;
-    if !(1..=MAX_EVENTS).contains(&bodies.len()) {
-        return Err(Problem::Invalid(vec![Fault::field("", format!("must be 1 to {MAX_EVENTS} events"))]));
-    }
-    let new = bodies.into_iter().map(|body| parse_object(body.get().as_bytes())).collect();
-    let results = publisher.publish(new).await?.into_iter().map(PublicationResult::from).collect();
-    Ok((StatusCode::MULTI_STATUS, Json(PublicationResults { results })).into_response())
 }
 
 /// An event type, and the entity that the event is about.
@@ -203,7 +157,8 @@ pub struct AboutPath {
 
 /// Publishes an event (SuperOffice-compatible path)
 ///
-/// The body is the event's data. If the request follows from a delivery, send its header `webhook-hops` along.
+/// The body is the event's data. If the request follows from a delivery, send its header `webhook-hops` along. A W3C
+/// `traceparent` header is passed on to the receivers.
 #[utoipa::path(post, path = "/webhooks/{id}/{entity}", tag = "Events", params(AboutPath),
     request_body(content = serde_json::Map<String, serde_json::Value>),
     responses(
@@ -215,8 +170,10 @@ pub(crate) async fn publish_about(
     first_try: Option<Extension<FirstTry>>,
     Path((event_type, entity)): Path<(String, String)>,
     hops: RequestHops,
+    trace: RequestTrace,
     RawBody(body): RawBody,
 ) -> Result<(StatusCode, Json<Published>), Problem> {
+    let span = RequestSpan::start(&app, trace);
     // Every other path below a webhook's id is an action, and a misspelt one must not become an event.
     let event_type = event_type.contains('.').then(|| event_type.parse().ok()).flatten();
     let event_type = event_type.ok_or(Problem::NotFound("path"))?;
@@ -230,13 +187,17 @@ pub(crate) async fn publish_about(
         old_data: None,
         id: None,
     };
-    match Publisher::new(&app, admin, first_try, hops).publish_one(new).await {
+    let publisher = Publisher::new(&app, admin, first_try, (hops, span));
+    let published = match publisher.publish_one(new).await {
         Ok(published) => Ok((StatusCode::ACCEPTED, Json(published))),
         Err(Problem::Invalid(faults)) if faults.iter().any(|fault| fault.pointer == "#/entity_id") => {
             Err(Problem::NotFound("path"))
         }
         Err(problem) => Err(problem.within("/data")),
-    }
+    };
+    let status = published.as_ref().map_or_else(Problem::status, |(status, _)| *status);
+    span.end(&app, &publisher.admin.tenant, "/api/v1/integration/webhooks/{id}/{entity}", status);
+    published
 }
 
 /// What all events of a request have in common.
@@ -246,6 +207,7 @@ struct Publisher<'a> {
     first_try: Option<FirstTry>,
     at: Timestamp,
     hops: Hops,
+    span: RequestSpan,
 }
 
 /// The schemas of a request's event types; `None` if the schema exceeded the request's limit of compiled schemas.
@@ -263,10 +225,15 @@ struct Ready {
 }
 
 impl<'a> Publisher<'a> {
-    fn new(app: &'a App, admin: Admin, first_try: Option<Extension<FirstTry>>, RequestHops(hops): RequestHops) -> Self {
+    fn new(
+        app: &'a App,
+        admin: Admin,
+        first_try: Option<Extension<FirstTry>>,
+        (RequestHops(hops), span): (RequestHops, RequestSpan),
+    ) -> Self {
         let first_try = first_try.map(|Extension(first_try)| first_try);
         let at = first_try.as_ref().map_or_else(|| app.clock.now(), FirstTry::at);
-        Self { app, admin, first_try, at, hops }
+        Self { app, admin, first_try, at, hops, span }
     }
 
     async fn publish_one(&self, new: NewEvent) -> Result<Published, Problem> {
@@ -322,7 +289,7 @@ impl<'a> Publisher<'a> {
             None => EventId::from_parts(self.at, runtime::random::bits()),
         };
         let event = draft.event(id, self.admin.tenant.clone(), self.admin.app.clone(), self.at);
-        let event = Event { hops: self.hops, ..event };
+        let event = Event { hops: self.hops, traceparent: self.span.context, ..event };
         let bytes = serde_json::to_string(&event).map_or(usize::MAX, |json| json.len());
         if bytes > MAX_EVENT_BYTES {
             faults.push(Fault::field("", format!("must be at most {MAX_EVENT_BYTES} bytes as an event")));

@@ -146,6 +146,7 @@ fn previewed(
         event_type: &event.event_type,
         sequence: Some(&event.sequence),
         hops: event.hops.next().unwrap_or(event.hops),
+        traceparent: event.traceparent,
         test: false,
         attempt: 1,
         content_type: rendering.content_type(),

@@ -46,6 +46,7 @@ pub(in crate::ledger) fn delivered() -> Delivery {
         entity: None,
         entity_path: Some("pipelinesPackets/5b0e2b6e-9f0c-4a53-8d6d-3f4f0f6f0c11".to_owned()),
         hops: Hops::NONE,
+        traceparent: None,
         deferred_until: None,
         over_budget: false,
         test: false,
