@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use domain::attempt::outcome::{Outcome, Timing, Verdict};
-use domain::budget::Budgets;
 use domain::source::Source;
 use domain::time::Clock;
 use jiff::{SignedDuration, Timestamp};
 use outbound::{Request, Script};
 use serde_json::{Value, json};
 use tests::Hooks;
+use tests::cloud::environment::variable;
 use tests::cloud::{Cloud, Faults, Letter, Line, Usage, handed_back, queue_requests, sqs_event};
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
@@ -132,10 +132,6 @@ pub(crate) struct Functions {
     pub(crate) bills: BTreeMap<Name, Bill>,
     /// The requests to queues by Lambda: receiving and deleting.
     pub(crate) polled: usize,
-}
-
-fn url(name: &str) -> String {
-    format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
 }
 
 fn line(cloud: &Arc<Cloud>) -> Line {
@@ -274,43 +270,23 @@ impl Functions {
 }
 
 fn start_fanout(aws: &aws::Aws, time: &Arc<Time>, archive_days: u8) -> fanout::App {
-    let config = fanout::Config {
-        registry_table: "registry".to_owned(),
-        events_table: "events".to_owned(),
-        deliveries_queue_url: url("deliveries"),
-        ordered_queue_url: url("ordered-deliveries"),
-        renderings_queue_url: url("renderings"),
-        stream_failures_queue_url: url("stream-failures"),
-        payload_retention_days: archive_days,
-        budgets: Budgets::default(),
-    };
+    let config =
+        fanout::Config { payload_retention_days: archive_days, ..fanout::Config::from_lookup(variable).unwrap() };
     fanout::App::new(config, aws, Box::new(Shared(Arc::clone(time))))
 }
 
 fn start_render(aws: &aws::Aws, time: &Arc<Time>, archive_days: u8) -> fanout::Renderer {
     let config = fanout::RenderConfig {
-        registry_table: "registry".to_owned(),
-        events_table: "events".to_owned(),
-        deliveries_queue_url: url("deliveries"),
         payload_retention_days: archive_days,
-        budgets: Budgets::default(),
+        ..fanout::RenderConfig::from_lookup(variable).unwrap()
     };
     fanout::Renderer::new(config, aws, Box::new(Shared(Arc::clone(time))))
 }
 
 fn start_deliver(aws: &aws::Aws, time: &Arc<Time>, sent: &Arc<[AtomicUsize; 3]>) -> deliver::App {
     let config = deliver::Config {
-        registry_table: "registry".to_owned(),
-        events_table: "events".to_owned(),
-        deliveries_table: "deliveries".to_owned(),
-        retries_queue_url: url("retries"),
-        slow_queue_url: url("slow"),
-        exhausted_queue_url: url("exhausted"),
-        dead_letter_queue_url: url("dead-letters"),
-        fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
         delivered_retention_days: model::row_days(),
-        targets: domain::attempt::target::TargetPolicy::default(),
-        notices: domain::webhook::notice::NoticePolicy::default(),
+        ..deliver::Config::from_lookup(variable).unwrap()
     };
     let client = outbound::Client::new(domain::attempt::target::TargetPolicy::default()).unwrap();
     let sent = Arc::clone(sent);
@@ -319,14 +295,7 @@ fn start_deliver(aws: &aws::Aws, time: &Arc<Time>, sent: &Arc<[AtomicUsize; 3]>)
 }
 
 fn start_sweep(aws: &aws::Aws, time: &Arc<Time>) -> sweep::App {
-    let config = sweep::Config {
-        registry_table: "registry".to_owned(),
-        deliveries_table: "deliveries".to_owned(),
-        events_table: "events".to_owned(),
-        retries_queue_url: url("retries"),
-        slow_queue_url: url("slow"),
-        exhausted_queue_url: url("exhausted"),
-    };
+    let config = sweep::Config::from_lookup(variable).unwrap();
     sweep::App::new(config, aws, Box::new(Shared(Arc::clone(time))))
 }
 

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::json;
 use tests::Hooks;
+use tests::cloud::environment::variable;
 use tests::cloud::{Cloud, Faults};
 
 /// Milliseconds since 1970, and how many of them pass each time that someone looks at the clock.
@@ -60,15 +61,7 @@ impl Drain {
             ledger.open_breaker(&webhook, now).await.unwrap();
             ledger.close_breaker(webhook.id, now).await.unwrap();
         }
-        let url = |name: &str| format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}");
-        let config = sweep::Config {
-            registry_table: "registry".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            events_table: "events".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-        };
+        let config = sweep::Config::from_lookup(variable).unwrap();
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
         Self { time, cloud, ledger, sweep }
     }

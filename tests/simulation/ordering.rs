@@ -23,6 +23,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::Hooks;
+use tests::cloud::environment::variable;
 use tests::cloud::recursion::{DELIVER, invoked};
 use tests::cloud::{Cloud, Fault, Faults, Letter, Line, handed_back, sqs_event};
 
@@ -55,10 +56,6 @@ struct World {
     /// The deliveries of each entity, in order.
     sent: Arc<Mutex<Vec<Vec<Message>>>>,
     next_id: u64,
-}
-
-fn url(name: &str) -> String {
-    format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
 }
 
 /// Returns the states of all deliveries, by their ids.
@@ -102,33 +99,12 @@ impl World {
                 Outcome::unanswered(verdict, "as the test demands")
             }
         });
-        let config = deliver::Config {
-            registry_table: "registry".to_owned(),
-            events_table: "events".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-            dead_letter_queue_url: url("dead-letters"),
-            fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
-            secrets_table: None,
-            delivered_retention_days: 15,
-            targets: domain::attempt::target::TargetPolicy::default(),
-            notices: domain::webhook::notice::NoticePolicy::default(),
-            traces: None,
-        };
+        let config = deliver::Config::from_lookup(variable).unwrap();
         let client = Client::new(domain::attempt::target::TargetPolicy::default()).unwrap().scripted(script);
         let dice = Arc::clone(&random);
         let draw = Box::new(move || dice.lock().unwrap().random());
         let deliver = deliver::App::new(config, &aws, client, Box::new(time.clone()), draw);
-        let config = sweep::Config {
-            registry_table: "registry".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            events_table: "events".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-        };
+        let config = sweep::Config::from_lookup(variable).unwrap();
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
         let queue = vec![VecDeque::new(); ENTITIES];
         Self { random, time, cloud, line, deliver, sweep, webhook, flaky, queue, sent, next_id: 0 }

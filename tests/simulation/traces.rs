@@ -15,6 +15,7 @@ use domain::time::Clock;
 use jiff::Timestamp;
 use outbound::{Client, Request, Script};
 use serde_json::json;
+use tests::cloud::environment::variable;
 use tests::cloud::{Cloud, Faults, handed_back, sqs_event};
 use tests::{Collector, FakeAws, Hooks, ReceivedSpan, fanout_environment};
 
@@ -105,22 +106,7 @@ impl Bench {
             let (verdict, status) = if refuses { (Verdict::Unavailable, 503) } else { (Verdict::Accepted, 204) };
             async move { Outcome { status: Some(status), ..Outcome::unanswered(verdict, "as the test demands") } }
         });
-        let url = |name: &str| format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}");
-        let config = deliver::Config {
-            registry_table: "registry".to_owned(),
-            events_table: "events".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-            dead_letter_queue_url: url("dead-letters"),
-            fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
-            secrets_table: None,
-            delivered_retention_days: 15,
-            targets: TargetPolicy::default(),
-            notices: domain::webhook::notice::NoticePolicy::default(),
-            traces,
-        };
+        let config = deliver::Config { traces, ..deliver::Config::from_lookup(variable).unwrap() };
         let client = Client::new(TargetPolicy::default()).unwrap().scripted(script);
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
         let app = deliver::App::new(config, &aws, client, Box::new(Wall), Box::new(|| 0.5));

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::refusals::refusal;
 use usage::asks_for_units;
 
+pub mod environment;
 mod kms;
 mod letter;
 mod queues;

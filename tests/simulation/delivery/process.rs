@@ -16,6 +16,7 @@ use outbound::{Client, Request, Script, TokenError};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
+use tests::cloud::environment::variable;
 use tests::cloud::recursion::{DELIVER, invoked};
 use tests::cloud::{Cloud, Fault, FaultScript, Faults, Letter, Line, sqs_event};
 
@@ -173,10 +174,6 @@ impl Clock for Of {
     }
 }
 
-fn url(name: &str) -> String {
-    format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
-}
-
 impl<A> Process<A> {
     fn deadline(&self) -> SystemTime {
         (self.clock.now() + TIMEOUT).into()
@@ -201,19 +198,9 @@ impl Process<deliver::App> {
     pub(super) async fn start(fixture: &Fixture) -> Self {
         let (plan, clock, line, aws) = connect(fixture).await;
         let config = deliver::Config {
-            registry_table: "registry".to_owned(),
-            events_table: "events".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-            dead_letter_queue_url: url("dead-letters"),
-            fingerprint_key_arn: "/test/fingerprint-key".to_owned(),
             secrets_table: fixture.secrets_table.clone(),
             delivered_retention_days: 15,
-            targets: domain::attempt::target::TargetPolicy::default(),
-            notices: domain::webhook::notice::NoticePolicy::default(),
-            traces: None,
+            ..deliver::Config::from_lookup(variable).unwrap()
         };
         let random = Arc::clone(&fixture.random);
         let draw = Box::new(move || random.lock().unwrap().random());
@@ -234,14 +221,7 @@ impl Process<deliver::App> {
 impl Process<sweep::App> {
     pub(super) async fn start(fixture: &Fixture) -> Self {
         let (plan, clock, line, aws) = connect(fixture).await;
-        let config = sweep::Config {
-            registry_table: "registry".to_owned(),
-            deliveries_table: "deliveries".to_owned(),
-            events_table: "events".to_owned(),
-            retries_queue_url: url("retries"),
-            slow_queue_url: url("slow"),
-            exhausted_queue_url: url("exhausted"),
-        };
+        let config = sweep::Config::from_lookup(variable).unwrap();
         let app = sweep::App::new(config, &aws, Box::new(Of(Arc::clone(&clock))));
         Self { app, plan, clock, line }
     }
