@@ -54,8 +54,9 @@ def build(profile: str) -> Path:
     lacking = [name for name, one in template["Resources"].items() if is_lacking(one)]
     for name in lacking:
         del template["Resources"][name]
-    dashboard = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
-    dashboard["Fn::Sub"] = re.sub(rf'"\$\{{({"|".join(lacking)})\.Arn\}}",\s*', "", dashboard["Fn::Sub"])
+    _, variables = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widget = variables["Alarms"]["Fn::If"][1]
+    widget["Fn::Sub"] = re.sub(rf'"\$\{{({"|".join(lacking)})\.Arn\}}",\s*', "", widget["Fn::Sub"])
     file = BUILD / "template.yaml"
     file.write_text(yaml_dump(template))
     return file
