@@ -229,7 +229,7 @@ async fn secrets_of_the_time_before_stay_readable() {
 #[case::changed_to_kms(false, true)]
 #[tokio::test(start_paused = true)]
 async fn what_a_webhook_names_can_always_be_read(#[case] first: bool, #[case] then: bool) {
-    for number in 0..60 {
+    for number in 0..30 {
         let seed = seed().wrapping_add(number);
         let (world, mut random) = (World::new(), StdRng::seed_from_u64(seed));
         let mut secrets = world.secrets(first).await;

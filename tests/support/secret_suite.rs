@@ -37,10 +37,10 @@ impl<'a> Vault<'a> {
         Self { secrets, path: path.to_owned(), tenant, key: FingerprintKey::new("key".to_owned().into()) }
     }
 
-    /// Returns a secret, another one for each number.
+    /// Returns a secret, another one for each path and number: `make test` searches everything for each of them.
     #[must_use]
     pub fn secret(&self, number: u8) -> Named {
-        let secret = WebhookSecret::from_random([number; 32]);
+        let secret = WebhookSecret::checked(format!("secret {number} of {}", self.path).into());
         (self.key.fingerprint(&secret), secret)
     }
 
@@ -209,7 +209,9 @@ pub async fn key_pairs_are_secrets_too(secrets: &Secrets) {
 /// The longest secret is a token of a webhook's authorization.
 pub async fn the_longest_secret_is_stored(secrets: &Secrets) {
     let vault = Vault::new(secrets);
-    let longest = WebhookSecret::checked("x".repeat(4096).into());
+    let numbers: String = (0..512).map(|number| format!("{number:07}.")).collect();
+    assert_eq!(numbers.len(), 4096);
+    let longest = WebhookSecret::checked(numbers.into());
     let longest = (vault.key.fingerprint(&longest), longest);
     vault.create(&longest).await.unwrap();
     vault.read(&longest).await.unwrap();
