@@ -21,9 +21,9 @@ async fn a_publishers_trace_reaches_the_receiver_unchanged_without_a_collector()
     let tenant = stack.tenant();
     let webhook = tenant.webhook(&receiver.url, json!({})).await;
     publish(&tenant, GIVEN).await;
-    let received = receiver.wait_for(1).await;
-    assert_eq!(received[0].header("traceparent"), GIVEN);
-    received[0].verify(webhook["secret"].as_str().unwrap());
+    let [request] = &receiver.wait_for(1).await[..] else { panic!("one request") };
+    assert_eq!(request.header("traceparent"), GIVEN);
+    request.verify(webhook["secret"].as_str().unwrap());
     // The log of attempts shows it, so that a delivery can be found by its trace and the other way round.
     let delivery = tenant.delivery(&webhook, "delivered").await;
     assert_eq!(delivery["attempts"][0]["request_headers"]["traceparent"], GIVEN);
@@ -37,8 +37,8 @@ async fn an_invalid_trace_is_ignored_and_a_change_has_none_without_a_collector()
     tenant.webhook(&receiver.url, json!({})).await;
     publish(&tenant, "00-00000000000000000000000000000000-00f067aa0ba902b7-01").await;
     tenant.put("i1", &[]).await;
-    for received in receiver.wait_for(2).await {
-        assert!(received.headers.get("traceparent").is_none(), "{:?}", received.headers);
+    for request in receiver.wait_for(2).await {
+        assert!(request.headers.get("traceparent").is_none(), "{:?}", request.headers);
     }
 }
 

@@ -58,7 +58,7 @@ impl RequestSpan {
             Attribute::text("dynahook.tenant.id", tenant),
         ];
         if failed {
-            attributes.push(Attribute::text(attribute::ERROR_TYPE, status.as_u16()));
+            attributes.push(Attribute::text(attribute::ERROR_TYPE, &status.as_u16()));
         }
         tracer.record(Span {
             trace: context.trace,

@@ -44,10 +44,10 @@ pub(crate) fn record(
     let outcome = &attempt.outcome;
     let mut attributes = vec![
         Attribute::text("dynahook.tenant.id", &message.tenant),
-        Attribute::text("dynahook.webhook.id", message.webhook),
-        Attribute::text("dynahook.event.id", message.event),
+        Attribute::text("dynahook.webhook.id", &message.webhook),
+        Attribute::text("dynahook.event.id", &message.event),
         Attribute::text("dynahook.event.type", &message.event_type),
-        Attribute::text("dynahook.delivery.id", message.delivery),
+        Attribute::text("dynahook.delivery.id", &message.delivery),
         Attribute::number("dynahook.delivery.cycle", message.cycle),
         Attribute::number("dynahook.attempt.number", message.attempt),
         Attribute::text("dynahook.attempt.verdict", outcome.verdict.as_str()),
@@ -67,7 +67,7 @@ pub(crate) fn record(
     if failed {
         let status = outcome.status.filter(|status| *status >= 400).map(|status| status.to_string());
         let kind = status.unwrap_or_else(|| outcome.verdict.as_str().to_owned());
-        attributes.push(Attribute::text(attribute::ERROR_TYPE, kind));
+        attributes.push(Attribute::text(attribute::ERROR_TYPE, &kind));
     }
     let before = row.and_then(|row| row.attempts.last());
     let before = before.map(|before| (trace, SpanId::of_attempt(message.delivery, before.cycle, before.number)));

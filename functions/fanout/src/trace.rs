@@ -46,10 +46,10 @@ impl<'a> Spans<'a> {
             Attribute::text(attribute::MESSAGING_OPERATION_NAME, "send"),
             Attribute::number(attribute::MESSAGING_BATCH_MESSAGE_COUNT, messages + slices),
             Attribute::text("dynahook.tenant.id", &event.tenant),
-            Attribute::text("dynahook.event.id", event.id),
+            Attribute::text("dynahook.event.id", &event.id),
             Attribute::text("dynahook.event.type", &event.event_type),
             Attribute::text("dynahook.event.source", &event.source),
-            Attribute::text("dynahook.event.at", event.at),
+            Attribute::text("dynahook.event.at", &event.at),
             Attribute::number("dynahook.event.deliveries", messages),
             Attribute::number("dynahook.event.slices", slices),
         ];

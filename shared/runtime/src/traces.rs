@@ -6,6 +6,7 @@
 //! process afterwards. No response waits for the collector. Spans that it does not take are dropped.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub struct Attribute(KeyValue);
 impl Attribute {
     /// Returns an attribute with a text.
     #[must_use]
-    pub fn text(name: &str, text: impl ToString) -> Self {
+    pub fn text(name: &str, text: &(impl fmt::Display + ?Sized)) -> Self {
         Self::new(name, Value::StringValue(text.to_string()))
     }
 
@@ -150,13 +151,11 @@ impl Tracer {
     #[must_use]
     pub fn context(&self, given: Option<TraceParent>, now: Timestamp) -> TraceParent {
         let span = new_span();
-        match given {
-            Some(TraceParent { trace, sampled, .. }) => TraceParent { trace, span, sampled },
-            None => {
-                let trace = TraceId::new(now.as_second(), random::bits());
-                TraceParent { trace, span, sampled: self.sampling.takes(trace) }
-            }
+        if let Some(TraceParent { trace, sampled, .. }) = given {
+            return TraceParent { trace, span, sampled };
         }
+        let trace = TraceId::new(now.as_second(), random::bits());
+        TraceParent { trace, span, sampled: self.sampling.takes(trace) }
     }
 
     /// Sets the end of the current invocation, which the export after it does not exceed.
@@ -253,8 +252,8 @@ fn resource(service: &str) -> Resource {
         (semantic::FAAS_VERSION, "AWS_LAMBDA_FUNCTION_VERSION"),
         (semantic::FAAS_INSTANCE, "AWS_LAMBDA_LOG_STREAM_NAME"),
     ];
-    let of_lambda = of_lambda.into_iter().filter_map(|(name, key)| Some(Attribute::text(name, environment(key)?)));
-    let version = telemetry::version().map(|version| Attribute::text(semantic::SERVICE_VERSION, version));
+    let of_lambda = of_lambda.into_iter().filter_map(|(name, key)| Some(Attribute::text(name, &environment(key)?)));
+    let version = telemetry::version().map(|version| Attribute::text(semantic::SERVICE_VERSION, &version));
     let attributes = fixed.into_iter().map(|(name, text)| Attribute::text(name, text));
     let attributes = attributes.chain(of_lambda).chain(version).map(|attribute| attribute.0).collect();
     Resource { attributes, ..Resource::default() }

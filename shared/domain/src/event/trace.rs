@@ -182,13 +182,11 @@ impl Sampling {
     /// one, the sampling does.
     #[must_use]
     pub fn of_event(self, event: EventId, given: Option<TraceParent>) -> EventTrace {
-        match given {
-            Some(TraceParent { trace, span, sampled }) => EventTrace { trace, parent: Some(span), sampled },
-            None => {
-                let trace = TraceId::of(event);
-                EventTrace { trace, parent: None, sampled: self.takes(trace) }
-            }
+        if let Some(TraceParent { trace, span, sampled }) = given {
+            return EventTrace { trace, parent: Some(span), sampled };
         }
+        let trace = TraceId::of(event);
+        EventTrace { trace, parent: None, sampled: self.takes(trace) }
     }
 }
 

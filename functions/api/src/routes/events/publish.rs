@@ -188,16 +188,16 @@ pub(crate) async fn publish_about(
         id: None,
     };
     let publisher = Publisher::new(&app, admin, first_try, (hops, span));
-    let published = match publisher.publish_one(new).await {
-        Ok(published) => Ok((StatusCode::ACCEPTED, Json(published))),
+    let answer = match publisher.publish_one(new).await {
+        Ok(event) => Ok((StatusCode::ACCEPTED, Json(event))),
         Err(Problem::Invalid(faults)) if faults.iter().any(|fault| fault.pointer == "#/entity_id") => {
             Err(Problem::NotFound("path"))
         }
         Err(problem) => Err(problem.within("/data")),
     };
-    let status = published.as_ref().map_or_else(Problem::status, |(status, _)| *status);
+    let status = answer.as_ref().map_or_else(Problem::status, |(status, _)| *status);
     span.end(&app, &publisher.admin.tenant, "/api/v1/integration/webhooks/{id}/{entity}", status);
-    published
+    answer
 }
 
 /// What all events of a request have in common.
