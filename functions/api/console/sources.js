@@ -72,7 +72,7 @@ const Mapping = ({ mapping }) => html`<${Card} title=${mapping.entity}>
       [T.sources.softDelete, mapping.soft_delete_attribute && html`<code>${mapping.soft_delete_attribute}</code>`],
       [T.sources.ignore, mapping.ignore?.length > 0 && html`<${Tags} items=${mapping.ignore} most=${30} />`],
       [T.sources.redact, mapping.redact?.length > 0 && html`<${Tags} items=${mapping.redact} most=${30} />`],
-      [T.sources.related, Object.keys(mapping.related ?? {}).length > 0 && html`<${Tags} items=${Object.entries(mapping.related).map(([name, from]) => `${name} ← ${from}`)} most=${30} />`],
+      [T.sources.related, Object.keys(mapping.related ?? {}).length > 0 && html`<${Tags} items=${Object.entries(mapping.related).map(([name, from]) => `${name} ← ${typeof from === "string" ? from : writeJson(from)}`)} most=${30} />`],
     ]}
   />
 <//>`;
@@ -147,6 +147,9 @@ const Becomes = ({ title, outcome }) => html`<${Note} tone=${outcome.events.leng
           [T.sources.try.changed, event.update_mask && html`<${Tags} items=${event.update_mask} most=${30} />`],
         ]}
       />
+      ${event.related_queries.map(
+        (asked) => html`<span class="soft">${T.sources.try.queried(asked.name, [asked.partition, asked.sort].filter(Boolean).map(({ attribute, value }) => `${attribute} = ${value}${asked.sort?.attribute === attribute ? "…" : ""}`).join(", "))}</span>`,
+      )}
       <${Code} text=${writeJson(event.properties, 2)} label=${T.sources.try.properties} />
     </div>`,
   )}

@@ -530,6 +530,7 @@ export const T = {
       updated: "When it changes",
       deleted: "When it is removed",
       fails: (reason) => `The change fails: ${reason}`,
+      queried: (name, key) => `${name} is queried in the table: ${key}`,
       none: (reason) => `No event: ${reason}`,
       type: "Event type",
       changed: "Changed fields",

@@ -21,6 +21,7 @@ use crate::items::{IS_LIVE, Item, from_item, is_live, json_text, key, live_at, n
 use crate::{Bodies, StoreError};
 
 mod dismiss;
+mod dismissals;
 mod pass;
 mod redrive;
 

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::SourceFailures;
-use super::dismiss::Dismissals;
+use super::dismissals::Dismissals;
 use crate::StoreError;
 use crate::queue::{Queue, Receipt, Received};
 
-/// How long a received message is hidden. It is longer than a pass takes, so that several passes, one after another, get
-/// through a queue that is full of messages of other tables.
+/// How long a received message is hidden. It is longer than a pass takes, so that several passes, one after another,
+/// get through a queue that is full of messages of other tables.
 const HIDDEN: Duration = Duration::from_mins(2);
 
 /// Why the queue may have more messages of the table.
@@ -130,8 +130,8 @@ impl<'a> Pass<'a> {
         self.queue.delete(found.into_iter().map(|found| found.received.receipt).collect()).await
     }
 
-    /// Ends the pass, and returns [`More::Late`] if it did not read the whole queue. Only then the messages that it left
-    /// stay hidden.
+    /// Ends the pass, and returns [`More::Late`] if it did not read the whole queue. Only then the messages that it
+    /// left stay hidden.
     pub(super) async fn end(self) -> Option<More> {
         if self.is_late {
             return Some(More::Late { others: self.others.len() });

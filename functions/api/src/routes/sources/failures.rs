@@ -206,8 +206,8 @@ impl From<Dismissed> for DismissedBody {
 
 /// Dismisses a change that became no event
 ///
-/// For a change that will never become one. It leaves the list, no redrive sends it again, and its record is deleted from
-/// the queue stream-failures. `total` stays. If the same change fails again later, it is listed again.
+/// For a change that will never become one. It leaves the list, no redrive sends it again, and its record is deleted
+/// from the queue stream-failures. `total` stays. If the same change fails again later, it is listed again.
 #[utoipa::path(delete, path = "/sources/{table}/failures/{id}", tag = "Sources",
     params(("table" = String, Path, description = "The table's name"), 
         ("id" = String, Path, description = "The failure's id", pattern = "^flr_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
