@@ -48,6 +48,8 @@ def credentials(stack: Stack) -> Path:
     roles = [each["LogicalResourceId"] for each in resources if each["ResourceType"] == "AWS::IAM::Role"]
     names = [role.removesuffix("Role") for role in roles]
     sessions = {f"{name}Function": session(stack, f"{name}Role", f"tests-{name.lower()}") for name in names}
+    # For a test that tries what the role forbids.
+    sessions["OnPurposeFanout"] = session(stack, "FanoutRole", "on-purpose-fanout")
     file = stack.folder / "credentials.json"
     file.write_text(json.dumps(sessions))
     return file

@@ -44,7 +44,9 @@ def source() -> int:
     if hint := key_hint(stack, described):
         print(hint)
     tried = mapping or known(stack, table)
-    show(preview(stack, tried))
+    found = preview(stack, tried)
+    show(found)
+    show_related(stack, table, found)
     registered = register(stack, mapping, file) if mapping else tried
     if not spec.get("StreamEnabled"):
         switch_on(stack, table)
@@ -194,6 +196,34 @@ def show(tried: list[tuple[str, dict]]) -> None:
         )
 
 
+def show_related(stack: Stack, table: str, tried: list[tuple[str, dict]]) -> None:
+    """Makes the queries that fan-out would make for the items, and prints what they find."""
+    events = [(key, event) for key, outcome in tried for event in outcome["events"] if event["related_queries"]]
+    for key, event in events:
+        for query in event["related_queries"]:
+            try:
+                answer = stack.client("dynamodb").query(TableName=table, **related_query(query))
+            except ClientError as error:
+                why = error.response["Error"]["Message"]
+                raise StackError(f"DynamoDB refuses the query for {query['name']}: {why}") from None
+            print(f"  {key}\n    {query['name']}: {min(len(answer['Items']), query['limit'])} items are related")
+    if events:
+        print("on AWS fan-out may make these queries only if the parameter RelatedTables names the table")
+
+
+def related_query(query: dict) -> dict:
+    """Returns the arguments of a query as fan-out makes it."""
+    parts = [query["partition"], *([query["sort"]] if query["sort"] else [])]
+    conditions = ("#k0 = :k0", "begins_with(#k1, :k1)")
+    request = {
+        "KeyConditionExpression": " AND ".join(conditions[: len(parts)]),
+        "ExpressionAttributeNames": {f"#k{number}": part["attribute"] for number, part in enumerate(parts)},
+        "ExpressionAttributeValues": {f":k{number}": {"S": part["value"]} for number, part in enumerate(parts)},
+        "Limit": query["limit"] + 1,
+    }
+    return request | ({"IndexName": query["index"]} if query["index"] else {"ConsistentRead": True})
+
+
 def register(stack: Stack, mapping: dict, file: str) -> dict:
     """Registers the mapping, or replaces the registered one."""
     table, operator = mapping["table"], stack.issuer.token(None, ["OPERATOR"])
@@ -299,6 +329,12 @@ def check_preview(dynamodb, stack: Stack) -> None:
         raise StackError(f"a mapping was tried with another result: {tried}")
     if event["properties"] != {"id": "o1", "bytes": "AA==", "all": [{"set": ["AQ=="]}, 1.5]}:
         raise StackError(f"an item has other properties in a preview: {event['properties']}")
+    related = {**entity, "related": {"others": {"query": {"id": "{id}"}}}}
+    printed = StringIO()
+    with redirect_stdout(printed):
+        show_related(stack, "crowded", preview(stack, {"table": "crowded", "entities": [related]}))
+    if "others: 1 items are related" not in printed.getvalue():
+        raise StackError(f"a query of a mapping was tried with another result: {printed.getvalue()}")
     unmapped = preview(stack, {"table": "crowded", "entities": [{**entity, "id": "{number}"}]})
     try:
         with redirect_stdout(StringIO()):

@@ -230,6 +230,7 @@ class Stack:
             "NoticeSender": NOTICE_SENDER,
             "NoticeTopicArns": NOTICE_TOPIC,
             "PortalOrigins": self.portal_origin,
+            "RelatedTables": "*",
             # Schemathesis and the measurements ask as one tenant, and as fast as this machine answers.
             "TenantRateLimit": "200",
             "LogLevel": os.environ.get("DYNAHOOK_LOG_LEVEL", "info"),
@@ -242,7 +243,7 @@ class Stack:
         if self._profile == "dev":
             # The tests run with a customer-managed key, so that the gate checks what each role needs of it.
             self.key = self.key or self.client("kms").create_key(Description="Tests")["KeyMetadata"]["Arn"]
-            parameters |= {"KmsKeyArn": self.key, "RolePath": "/dynahook/"}
+            parameters |= {"KmsKeyArn": self.key, "RolePath": "/dynahook/", "RelatedTables": "threads*"}
         known = yaml_parse(template.read_text())["Parameters"]
         self.sam_deploy(STACK, {name: value for name, value in parameters.items() if name in known}, template)
         self._read_outputs()

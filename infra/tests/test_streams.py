@@ -84,6 +84,31 @@ class Sources(unittest.TestCase):
         self.assertEqual(granted("kms:Decrypt", SourceKeyArns=",".join(keys)), keys)
 
 
+class Related(unittest.TestCase):
+    """Which tables fan-out may query for related items."""
+
+    def queries(self, resource: str, **parameters: str) -> bool:
+        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{resource}"
+        return any(fnmatchcase(arn, pattern) for pattern in granted("dynamodb:Query", **parameters))
+
+    def test_are_none_unless_named(self) -> None:
+        self.assertFalse(self.queries("threads") or self.queries("threads/index/by_author"))
+
+    def test_can_be_named_and_have_a_prefix_with_their_indexes(self) -> None:
+        names = {"RelatedTables": "threads,shop-*"}
+        for resource in ("threads", "threads/index/by_author", "shop-items", "shop-items/index/by_day"):
+            self.assertTrue(self.queries(resource, **names), resource)
+        for resource in ("orders", "threads2", "orders/index/by_day"):
+            self.assertFalse(self.queries(resource, **names), resource)
+
+    def test_fit_one_policy_next_to_the_sources(self) -> None:
+        names = ",".join(f"a-table-of-some-team-{number:03}" for number in range(30))
+        policy = Resolved(SourceTables=names, RelatedTables=names).resource("FanoutRole")["Policies"][0][
+            "PolicyDocument"
+        ]
+        self.assertLess(len(json.dumps(policy, separators=(",", ":"))), 10_240)
+
+
 def record(number: int) -> dict:
     return {"eventID": str(number), "dynamodb": {"SequenceNumber": str(number)}}
 

@@ -522,6 +522,13 @@ const tests = {
     await becomes("When it is created").getByText("The change fails").waitFor();
     await button(page, "Send again").click();
     await shows(page, "sent again. Those that fail again come back");
+    // It fails a second time and is listed again, until it is dismissed.
+    const again = page.locator("tr", { hasText: '"item_id":"console"' }).filter({ has: page.locator("td.end", { hasText: /^2$/ }) });
+    await again.getByRole("button", { name: "Dismiss", exact: true }).click();
+    await page.getByRole("dialog").getByText("It leaves the list and cannot be sent again.").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Dismiss", exact: true }).click();
+    await shows(page, "changes are dismissed");
+    await again.waitFor({ state: "detached" });
     await page.context().close();
   },
 

@@ -363,6 +363,15 @@ async fn deliveries_are_found_by_entity_and_by_event_over_all_webhooks() {
     })
     .await;
     assert_eq!(ids(&entity, "event_id"), [&second, &first, &first], "newest first");
+    assert_eq!(entity["warnings"], json!([]));
+    assert_eq!(all(&tenant, "entity=orders/999").await["warnings"], json!([]), "the collection is known");
+    let warning = json!({
+        "code": "unknown_collection",
+        "pointer": "?entity",
+        "detail": "no source has the collection order; the nearest known name is orders",
+        "help": "/docs/use/warnings#unknown_collection",
+    });
+    assert_eq!(all(&tenant, "entity=order/3").await["warnings"], json!([warning]));
     assert!(ids(&entity, "entity").iter().all(|entity| *entity == "orders/3"));
     assert_eq!(entity["without_delivery"].as_array().unwrap().len(), 1);
     let without = &entity["without_delivery"][0];
@@ -461,11 +470,15 @@ async fn no_delivery_of_another_tenant_or_application_is_found() {
     tenant.delivery(&webhook, "delivered").await;
     let app = tests::Claims::new(&tenant.name, &["ADMIN"]).with("app_id", json!("crm")).rs256();
     let webhook = format!("webhook_id={}", webhook["id"].as_str().unwrap());
-    let nothing = json!({"data": [], "without_delivery": [], "next_cursor": null});
+    let nothing = json!({"data": [], "without_delivery": [], "next_cursor": null, "warnings": []});
     for query in
         ["", &webhook, "entity=orders/3", &format!("event_id={event}"), "event_id=evt_01JD3V7Q5N8Z4T6W9X2Y1R0PMK"]
     {
-        assert_eq!(all(&stranger, query).await, nothing, "{query}");
+        let mut found = all(&stranger, query).await;
+        // The collection of another tenant is unknown, and no name that is near is one of it.
+        assert_eq!(found["warnings"].as_array().unwrap().len(), usize::from(query.starts_with("entity=")), "{found}");
+        found["warnings"] = json!([]);
+        assert_eq!(found, nothing, "{query}");
         let (_, of_app) = stack.call(Method::GET, &format!("/deliveries?{query}"), Some(&app), None).await;
         assert_eq!(of_app["data"], json!([]), "{query}");
         // The event belongs to the tenant's admin, and to no application, so an application sees that there is one.

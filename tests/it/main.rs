@@ -32,6 +32,7 @@ mod ordering;
 mod portal_links;
 mod rates;
 mod recursion;
+mod related;
 mod secret_stores;
 mod secrets;
 mod signatures;

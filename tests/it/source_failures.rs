@@ -1,8 +1,16 @@
 //! Changes of tables that became no event: they are listed, and sent again after the mapping was changed.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws::Aws;
+use aws::source_failures::More;
+use domain::id::FailureId;
+use domain::time::Clock;
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, unique};
+use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, now, unique};
 
 /// A registered table, of which only the name exists: its records are handed to fan-out directly.
 struct Table<'a> {
@@ -53,6 +61,12 @@ impl<'a> Table<'a> {
         })
         .await;
         assert_eq!(sent, expected);
+    }
+
+    async fn dismiss(&self, path: &str) -> Value {
+        let (status, answer) = self.call(Method::DELETE, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer
     }
 
     fn record(&self, tenant: &Tenant, number: u32, more: &Value) -> Value {
@@ -133,10 +147,108 @@ async fn a_change_that_cannot_be_mapped_is_listed_and_sent_again_after_the_mappi
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn a_hopeless_change_is_dismissed() {
+    let stack = Stack::connect().await;
+    let (tenant, receiver) = (stack.tenant(), Receiver::accepting().await);
+    let table = Table::register(&stack, "{order_id}").await;
+    tenant.webhook(&receiver.url, json!({"sources": [table.name], "event_types": ["order.created"]})).await;
+    let mut fanout = Function::start(&stack, "FanoutFunction", &[]).await;
+    let records: Vec<_> =
+        (1..=4).map(|n| table.record(&tenant, n, &json!({"number": {"S": format!("n{n}")}}))).collect();
+    let batch = json!({"Records": records});
+    // A batch that is read again has each message twice.
+    for _ in 0..2 {
+        assert_eq!(fanout.invoke(batch.clone()).await, json!({"batchItemFailures": []}));
+    }
+    let list = table.failures("").await;
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["total"]["failed"]), (4, &json!(8)));
+    let first = &list["data"][3];
+    assert_eq!(first["keys"]["sk"], 1);
+    let path = format!("/sources/{}/failures/{}", table.name, first["id"].as_str().unwrap());
+    assert_eq!(table.dismiss(&path).await, json!({"dismissed": 1, "more": false, "reason": null}));
+    assert_eq!(table.call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND, "it is dismissed already");
+    let list = table.failures("").await;
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["total"]["failed"]), (3, &json!(8)));
+
+    // Only what was not dismissed is sent again. Each record is sent once for each of its messages.
+    table.change_id("{number}").await;
+    table.redrive(6).await;
+    let mut arrived: Vec<_> =
+        receiver.wait_for(3).await.iter().map(|request| request.json()["entityId"].clone()).collect();
+    arrived.sort_by_key(Value::to_string);
+    assert_eq!(arrived, ["n2", "n3", "n4"]);
+
+    table.change_id("{order_id}").await;
+    let records: Vec<_> = (5..=7).map(|n| table.record(&tenant, n, &json!({"number": {"S": "late"}}))).collect();
+    fanout.invoke(json!({"Records": records})).await;
+    let all = format!("/sources/{}/failures", table.name);
+    assert_eq!(table.dismiss(&all).await, json!({"dismissed": 3, "more": false, "reason": null}));
+    assert_eq!(table.failures("").await, json!({"data": [], "total": null, "next_cursor": null}));
+    assert_eq!(table.dismiss(&all).await, json!({"dismissed": 0, "more": false, "reason": null}));
+    table.change_id("{number}").await;
+    let (_, answer) = table.call(Method::POST, &format!("{all}/redrive"), None).await;
+    assert_eq!(answer, json!({"redriven": 0, "more": false, "reason": null}));
+}
+
+/// A clock that goes on by a second whenever it is asked.
+#[derive(Debug)]
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.fetch_add(1, Ordering::Relaxed)).unwrap()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_flood_of_another_table_cannot_starve_a_table() {
+    let stack = Stack::connect().await;
+    let name = unique("flooded");
+    let url = stack.sqs.create_queue().queue_name(&name).send().await.unwrap().queue_url.unwrap();
+    let send = async |table: &str, number: u32| {
+        let record = json!({"eventSourceARN": format!("arn:aws:dynamodb:us-east-1:0:table/{table}/stream/2026")});
+        let id = FailureId::from_parts(Timestamp::UNIX_EPOCH, u128::from(number));
+        let body = json!({"reason": "none", "table": table, "id": id, "failures": 1, "record": record}).to_string();
+        stack.sqs.send_message().queue_url(&url).message_body(body).send().await.unwrap();
+    };
+    for number in 0..30 {
+        send("another", number).await;
+    }
+    send(&name, 30).await;
+    let aws = Aws::connect().await;
+    let (queue, failures) = (aws.queue(url.clone()), aws.source_failures(stack.output("EventsTable").to_owned()));
+    let clock = Ticking(AtomicI64::new(now().as_second() + 60));
+    // Each call has time for about two receives, and sees other messages than those before it.
+    let (mut calls, mut seen) = (0, 0);
+    let dismissed = loop {
+        let until = clock.now() + Duration::from_secs(5);
+        let outcome = failures.dismiss(&queue, &name, None, until, &clock).await.unwrap();
+        calls += 1;
+        match outcome.more {
+            Some(More::Late { others }) if outcome.dismissed == 0 => seen += others,
+            _ => break outcome.dismissed,
+        }
+        assert!(seen <= 30, "a message that was seen is hidden from the next call");
+    };
+    assert_eq!(dismissed, 1);
+    assert!(calls > 1, "the first call had no time for all messages");
+    stack.sqs.delete_queue().queue_url(&url).send().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn failures_are_for_operators_and_of_known_tables() {
     let stack = Stack::connect().await;
     let table = Table { stack: &stack, name: unique("unknown") };
-    for (method, rest) in [(Method::GET, ""), (Method::POST, "/redrive")] {
+    let id = "/flr_01JD3V7Q5N8Z4T6W9X2Y1R0PMK";
+    for (method, rest) in [
+        (Method::GET, ""),
+        (Method::POST, "/redrive"),
+        (Method::DELETE, ""),
+        (Method::DELETE, id),
+        (Method::DELETE, "/flr_1"),
+    ] {
         let path = format!("/sources/{}/failures{rest}", table.name);
         assert_eq!(table.call(method.clone(), &path, None).await.0, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(stack.tenant().call(method, &path, None).await.0, StatusCode::FORBIDDEN, "{path}");

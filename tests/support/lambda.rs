@@ -158,8 +158,14 @@ impl Function {
     }
 }
 
-/// Returns the credentials of a function's role, as variables of its environment.
-fn role(logical_id: &str) -> HashMap<String, String> {
+/// Returns the credentials of a function's role, as variables of its environment. `OnPurposeFanout` is fan-out's role
+/// for a test that tries what the role forbids.
+///
+/// # Panics
+///
+/// If the template has no such role.
+#[must_use]
+pub fn role(logical_id: &str) -> HashMap<String, String> {
     let file = std::fs::read(variable("DYNAHOOK_CREDENTIALS")).unwrap();
     let mut all: HashMap<String, HashMap<String, String>> = serde_json::from_slice(&file).unwrap();
     all.remove(logical_id).unwrap_or_else(|| panic!("the template has no role for {logical_id}"))

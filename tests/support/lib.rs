@@ -22,7 +22,7 @@ pub use collector::{Collector, Export, ReceivedSpan};
 pub use environment::{eventually, unique};
 pub use fake_aws::{FakeAws, Fault, Refusal, Trap, fanout_environment};
 pub use hooks::Hooks;
-pub use lambda::{Function, binary};
+pub use lambda::{Function, binary, role};
 pub use proxy::{Cut, Proxy};
 pub use receiver::{Answer, Received, Receiver};
 pub use stack::{Stack, Tenant, ask, keep};

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "./vendor/vendor.js";
 import { call, get, once, query, useLoad, usePages } from "./api.js";
 import { parseJson, writeJson } from "./exact.js";
 import { count } from "./format.js";
-import { Badge, Button, Card, Code, Empty, Facts, Failure, Field, Head, Loaded, More, Note, Tags, Time, toast } from "./parts.js";
+import { Badge, Button, Card, Code, Confirm, Empty, Facts, Failure, Field, Head, Loaded, More, Note, Tags, Time, toast } from "./parts.js";
 import { T } from "./texts.js";
 
 const path = (table) => `/sources/${encodeURIComponent(table)}`;
@@ -72,7 +72,7 @@ const Mapping = ({ mapping }) => html`<${Card} title=${mapping.entity}>
       [T.sources.softDelete, mapping.soft_delete_attribute && html`<code>${mapping.soft_delete_attribute}</code>`],
       [T.sources.ignore, mapping.ignore?.length > 0 && html`<${Tags} items=${mapping.ignore} most=${30} />`],
       [T.sources.redact, mapping.redact?.length > 0 && html`<${Tags} items=${mapping.redact} most=${30} />`],
-      [T.sources.related, Object.keys(mapping.related ?? {}).length > 0 && html`<${Tags} items=${Object.entries(mapping.related).map(([name, from]) => `${name} ← ${from}`)} most=${30} />`],
+      [T.sources.related, Object.keys(mapping.related ?? {}).length > 0 && html`<${Tags} items=${Object.entries(mapping.related).map(([name, from]) => `${name} ← ${typeof from === "string" ? from : writeJson(from)}`)} most=${30} />`],
     ]}
   />
 <//>`;
@@ -80,6 +80,12 @@ const Mapping = ({ mapping }) => html`<${Card} title=${mapping.entity}>
 // Changes that became no event, and sending them again once the mapping or the item is mended.
 const Failures = ({ table }) => {
   const pages = usePages(`${path(table)}/failures`, { limit: 25 }, 10_000);
+  const [asked, setAsked] = useState(null);
+  const dismiss = async () => {
+    const { dismissed, more } = await call("DELETE", `${path(table)}/failures${asked.id ? `/${asked.id}` : ""}`);
+    toast(more ? T.sources.dismissedMore(count(dismissed)) : T.sources.dismissed(count(dismissed)));
+    pages.reload();
+  };
   const redrive = async () => {
     const { redriven, more } = await call("POST", `${path(table)}/failures/redrive`, undefined, once());
     toast(more ? T.sources.redrivenMore(count(redriven)) : T.sources.redriven(count(redriven)));
@@ -87,7 +93,18 @@ const Failures = ({ table }) => {
   };
   if (pages.error) return html`<${Failure} error=${pages.error} reload=${pages.reload} />`;
   if (!pages.items?.length) return null;
-  return html`<${Card} title=${T.sources.failures} hint=${T.sources.failuresHint} bare=${true} end=${html`<${Button} kind="small-button" onClick=${redrive}>${T.sources.redrive}<//>`}>
+  return html`<${Card} title=${T.sources.failures} hint=${T.sources.failuresHint} bare=${true} end=${html`<div class="row">
+    <button type="button" class="button small-button" onClick=${() => setAsked({})}>${T.sources.dismissAll}</button>
+    <${Button} kind="small-button" onClick=${redrive}>${T.sources.redrive}<//>
+  </div>`}>
+    ${asked && html`<${Confirm}
+      title=${asked.id ? T.sources.dismissTitle : T.sources.dismissAllTitle}
+      text=${asked.id ? T.sources.dismissText : T.sources.dismissAllText}
+      action=${asked.id ? T.sources.dismiss : T.sources.dismissAll}
+      danger=${true}
+      onClose=${() => setAsked(null)}
+      onConfirm=${dismiss}
+    />`}
     <div class="table-wrap"><table class="cards">
       <thead>
         <tr>
@@ -96,6 +113,7 @@ const Failures = ({ table }) => {
           <th scope="col">${T.sources.change}</th>
           <th scope="col" class="end">${T.sources.times}</th>
           <th scope="col">${T.sources.failedAt}</th>
+          <th scope="col" class="end">${T.sources.act}</th>
         </tr>
       </thead>
       <tbody>
@@ -106,6 +124,7 @@ const Failures = ({ table }) => {
             <td data-name=${T.sources.change}>${failure.change ?? "–"}</td>
             <td data-name=${T.sources.times} class="end">${count(failure.failures)}</td>
             <td data-name=${T.sources.failedAt}><${Time} at=${failure.failed_at} /></td>
+            <td class="end"><button type="button" class="button small-button" onClick=${() => setAsked(failure)}>${T.sources.dismiss}</button></td>
           </tr>`,
         )}
       </tbody>
@@ -128,6 +147,9 @@ const Becomes = ({ title, outcome }) => html`<${Note} tone=${outcome.events.leng
           [T.sources.try.changed, event.update_mask && html`<${Tags} items=${event.update_mask} most=${30} />`],
         ]}
       />
+      ${event.related_queries.map(
+        (asked) => html`<span class="soft">${T.sources.try.queried(asked.name, [asked.partition, asked.sort].filter(Boolean).map(({ attribute, value }) => `${attribute} = ${value}${asked.sort?.attribute === attribute ? "…" : ""}`).join(", "))}</span>`,
+      )}
       <${Code} text=${writeJson(event.properties, 2)} label=${T.sources.try.properties} />
     </div>`,
   )}

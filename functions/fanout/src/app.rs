@@ -3,7 +3,7 @@
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
-use aws::{Aws, Bodies, Events, Queue, Registry, SourceFailures, Usage};
+use aws::{Aws, Bodies, Events, Queue, Registry, RelatedItems, SourceFailures, Usage};
 use domain::access::quota::Quota;
 use domain::time::Clock;
 use runtime::SystemClock;
@@ -30,6 +30,7 @@ pub struct App {
     pub(crate) renderings: Queue,
     pub(crate) stream_failures: Queue,
     pub(crate) failures: SourceFailures,
+    pub(crate) related: RelatedItems,
     /// How many failures of each table are listed.
     pub(crate) listed: StdMutex<Quota>,
     pub(crate) usage: Usage,
@@ -51,6 +52,7 @@ impl App {
         let days = u64::from(config.payload_retention_days);
         let (registry, events) = (aws.registry(config.registry_table), aws.events(config.events_table.clone()));
         let failures = aws.source_failures(config.events_table.clone());
+        let related = aws.related(config.events_table.clone());
         Self {
             usage: Usage::new(registry.clone(), events.clone(), config.budgets, config.payload_retention_days),
             registry,
@@ -63,6 +65,7 @@ impl App {
             renderings: aws.queue(config.renderings_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             failures,
+            related,
             listed: StdMutex::new(Quota::new(LISTED_PER_MINUTE)),
             clock,
             cache: Mutex::default(),

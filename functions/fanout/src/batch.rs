@@ -24,7 +24,9 @@ use crate::copies::once;
 use crate::deliveries::{Left, Routed, deliveries};
 use crate::failure::{failed, send_failures};
 use crate::groups::groups;
+use crate::lookups::Lookups;
 use crate::record::read;
+use crate::related;
 use crate::route::{Mapped, map};
 use crate::trace::Spans;
 
@@ -91,10 +93,11 @@ async fn fan_out_group(
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let cache = &mut *app.cache.lock().await;
     cache.generations.clear();
-    let Some(mapped) = map_all(app, cache, records, &is_late).await? else {
+    let Some((mut mapped, lookups)) = map_all(app, cache, records, &is_late).await? else {
         tracing::warn!("too little time is left to send deliveries; the rest of the batch is returned to the stream");
         return Ok(Some(0));
     };
+    related::add(app, cache, &mut mapped, &lookups).await?;
     let types = new_types(cache, &mapped);
     budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
@@ -206,15 +209,15 @@ fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) ->
     (order, light)
 }
 
-/// Maps all records, by their positions in the batch, and keeps each event once. Returns `None` if time runs short
-/// before that is done.
+/// Maps all records, by their positions in the batch, and keeps each event once. Returns the queries for related items
+/// too, and `None` if time runs short before that is done.
 async fn map_all(
     app: &App,
     cache: &mut Cache,
     records: &[Box<RawValue>],
     is_late: &impl Fn() -> bool,
-) -> Result<Option<BTreeMap<usize, Mapped>>, StoreError> {
-    let mut mapped = BTreeMap::new();
+) -> Result<Option<(BTreeMap<usize, Mapped>, Lookups)>, StoreError> {
+    let (mut mapped, mut lookups) = (BTreeMap::new(), Lookups::new());
     let mut by_table: BTreeMap<String, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
     for (index, raw) in records.iter().enumerate() {
         match read(raw) {
@@ -229,11 +232,12 @@ async fn map_all(
         }
     }
     for (table, (indexes, changes)) in by_table {
-        let Some(events) = map(app, cache, &table, &changes, is_late).await? else { return Ok(None) };
+        let Some((events, queries)) = map(app, cache, &table, &changes, is_late).await? else { return Ok(None) };
         mapped.extend(indexes.into_iter().zip(events));
+        lookups.extend(queries);
     }
     once(records, &mut mapped);
-    Ok(Some(mapped))
+    Ok(Some((mapped, lookups)))
 }
 
 /// Returns the event types that this process sees for the first time.

@@ -4,7 +4,8 @@
 //! into deliveries; [`batch`] does so for a batch and sends the messages. Renderings and webhooks that do not fit into
 //! a shard go through a queue to [`render()`], which is the same binary, deployed a second time. [`isolation`] and
 //! [`failure`] keep a record that cannot be processed from stopping its shard; [`redriven`] takes it up again.
-//! [`archive`] archives events in parallel. [`cache`] contains what was read from the Registry.
+//! [`related`] adds what a mapping queries next to events. [`archive`] archives events in parallel. [`cache`] contains
+//! what was read from the Registry.
 
 mod app;
 mod archive;
@@ -18,9 +19,11 @@ mod failure;
 pub mod groups;
 mod handler;
 mod isolation;
+mod lookups;
 mod published;
 pub mod record;
 mod redriven;
+mod related;
 mod render;
 mod route;
 mod trace;

@@ -10,6 +10,7 @@ use domain::source::{Change, Source};
 
 use crate::App;
 use crate::cache::{Cache, Known, Left, Matchers};
+use crate::lookups::{Lookups, lookups as lookups_of};
 use crate::published;
 
 /// How often to map a batch again because its source changed in the meantime.
@@ -18,7 +19,8 @@ const ROUNDS: usize = 3;
 /// The result of mapping a change: its events, or why it could not be mapped.
 pub(crate) type Mapped = Result<Vec<Event>, String>;
 
-/// Maps the changes of one table, and updates the matchers of their tenants. The result is in the order of the changes.
+/// Maps the changes of one table, and updates the matchers of their tenants. The result is in the order of the changes,
+/// with the queries for related items of the events whose tenants have webhooks.
 ///
 /// Returns `None` if time runs short while matchers are updated.
 ///
@@ -30,7 +32,7 @@ pub(crate) async fn map(
     table: &str,
     changes: &[Change],
     is_late: &impl Fn() -> bool,
-) -> Result<Option<Vec<Mapped>>, StoreError> {
+) -> Result<Option<(Vec<Mapped>, Lookups)>, StoreError> {
     for _ in 0..ROUNDS {
         let is_published = table == app.events_table;
         let source = cache.sources.get(table).cloned();
@@ -56,11 +58,15 @@ pub(crate) async fn map(
                 }
             }
         }
+        let has_webhooks =
+            |event: &Event| versions.generations.get(&event.tenant).is_some_and(|generation| *generation > 0);
+        let lookups = source.as_ref().filter(|_| !is_published);
+        let lookups = lookups.map(|source| lookups_of(source, changes, &mut events, has_webhooks)).unwrap_or_default();
         cache.generations.extend(versions.generations);
         for event in events.iter_mut().flatten().flatten() {
             event.name_states(versions.state_keys.get(&event.tenant));
         }
-        return Ok(Some(events));
+        return Ok(Some((events, lookups)));
     }
     Err(StoreError::Conflict { key: format!("the source of table {table}") })
 }

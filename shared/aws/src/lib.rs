@@ -19,6 +19,7 @@ pub mod people;
 mod probe;
 pub mod queue;
 pub mod registry;
+pub mod related;
 pub mod rounds;
 pub mod secrets;
 mod signed;
@@ -35,6 +36,7 @@ pub use ledger::Ledger;
 pub use people::People;
 pub use queue::Queue;
 pub use registry::Registry;
+pub use related::RelatedItems;
 pub use secrets::Secrets;
 pub use source_failures::SourceFailures;
 pub use usage::Usage;
@@ -113,6 +115,12 @@ impl Aws {
     #[must_use]
     pub fn bodies(&self, table: String) -> Bodies {
         Bodies::new(self.dynamodb.clone(), table)
+    }
+
+    /// Returns what fan-out queries next to events, and keeps in the Events table of that name.
+    #[must_use]
+    pub fn related(&self, events_table: String) -> RelatedItems {
+        RelatedItems::new(self.dynamodb.clone(), events_table)
     }
 
     /// Returns the list of records that could not be turned into events, in the Events table of that name.

@@ -1,4 +1,5 @@
-//! Records that could not be turned into events: their list in the Events table, and how they are sent again.
+//! Records that could not be turned into events: their list in the Events table, and how they are sent again or
+//! dismissed.
 //!
 //! The whole records are in the queue stream-failures. A queue cannot be listed, so fan-out also writes a row for a
 //! record, with the key of its item and the reason, and a total for each table.
@@ -19,8 +20,13 @@ use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
 use crate::{Bodies, StoreError};
 
+mod dismiss;
+mod dismissals;
+mod pass;
 mod redrive;
 
+pub use dismiss::Dismissed;
+pub use pass::More;
 pub use redrive::Redriven;
 
 /// How long a row is kept after its record failed last.

@@ -17,8 +17,10 @@ pub mod error;
 pub mod failure;
 pub mod image;
 pub mod kinds;
+pub mod lookup;
 pub mod mapping;
 pub mod preview;
+pub mod related;
 pub mod template;
 
 use error::MapError;

@@ -1,5 +1,6 @@
 //! What works but should be changed about a webhook. Warnings are in the answer to the request that wrote it.
 
+use domain::access::tenant::{AppId, TenantId};
 use domain::fault::FieldError;
 use domain::matching::filter::Filter;
 use domain::signing::secret::{WEAK_BELOW_CHARACTERS, WebhookSecret};
@@ -51,7 +52,7 @@ pub(crate) struct ChangedWebhook {
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Warning {
     code: WarningCode,
-    /// The field as a JSON pointer in fragment form.
+    /// The field as a JSON pointer in fragment form; for a query parameter, `?` and its name (`?entity`).
     #[schema(examples("#/event_types/0"))]
     pointer: String,
     /// What it means.
@@ -99,7 +100,9 @@ impl WarningCode {
 impl Warning {
     /// Returns a warning about the field at that pointer.
     fn new(code: WarningCode, pointer: &str, detail: String) -> Self {
-        Self { code, pointer: format!("#{pointer}"), detail, help: help::of_warning(code.as_str()) }
+        // The name of a query parameter has its question mark.
+        let pointer = if pointer.starts_with('?') { pointer.to_owned() } else { format!("#{pointer}") };
+        Self { code, pointer, detail, help: help::of_warning(code.as_str()) }
     }
 
     /// Warns of a secret that can be guessed.
@@ -171,6 +174,25 @@ pub(crate) async fn of(app: &App, webhook: &Webhook) -> Vec<Warning> {
         Err(error) => tracing::warn!(webhook.id = %webhook.id, %error, "the names in a webhook were not checked"),
     }
     warnings
+}
+
+/// Returns what should be changed about the path of an entity for which nothing was found. An outage of the table only
+/// means that there are no warnings.
+pub(crate) async fn of_entity(app: &App, tenant: &TenantId, of_app: Option<&AppId>, path: &str) -> Vec<Warning> {
+    let catalog = app.registry.event_types(tenant, None, MAX_TYPES);
+    match futures::future::try_join(app.registry.sources(), catalog).await {
+        // A collection of a type that was not read may be the right one.
+        Ok((_, catalog)) if catalog.more => Vec::new(),
+        Ok((sources, catalog)) => {
+            let types = catalog.entries.into_iter().map(|entry| entry.event_type);
+            let known = Known::new(&sources, types, false, tenant, of_app);
+            known.unknown_collection_of(path).map(Warning::from).into_iter().collect()
+        }
+        Err(error) => {
+            tracing::warn!(tenant.id = %tenant, %error, "the path of an entity was not checked");
+            Vec::new()
+        }
+    }
 }
 
 /// Returns whether a signature that libraries verify as text covers compressed bytes.

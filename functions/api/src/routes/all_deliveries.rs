@@ -21,6 +21,7 @@ use crate::deliveries::filter::AllDeliveriesQuery;
 use crate::deliveries::search::{Cursor, search};
 use crate::page::fit;
 use crate::problem::Problem;
+use crate::registration::warnings::{self, Warning};
 
 /// A page of deliveries of all webhooks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +33,8 @@ pub struct AllDeliveriesList {
     without_delivery: Vec<EventWithoutDelivery>,
     /// The `cursor` of the next page; `null` if this is the last page.
     next_cursor: Option<String>,
+    /// What is probably wrong with `entity`, if nothing was found.
+    warnings: Vec<Warning>,
 }
 
 /// An event without a delivery.
@@ -70,6 +73,7 @@ pub(super) async fn find(
 ) -> Result<Json<AllDeliveriesList>, Problem> {
     let what = query.read()?;
     let mut found = search(&app, &admin, &what).await?;
+    let is_empty = found.deliveries.is_empty() && found.undelivered.is_empty() && found.next.is_none();
     // Their webhooks' breakers decide until when parked deliveries wait.
     let parked = found.deliveries.iter().filter(|delivery| delivery.progress.state == DeliveryState::Parked);
     let webhooks: BTreeSet<_> = parked.map(|delivery| (admin.tenant.clone(), delivery.webhook)).collect();
@@ -91,5 +95,11 @@ pub(super) async fn find(
     });
     let without_delivery = found.undelivered.into_iter().map(EventWithoutDelivery::from).collect();
     let next_cursor = cut.or(found.next).map(|cursor| cursor.to_string());
-    Ok(Json(AllDeliveriesList { data, without_delivery, next_cursor }))
+    let warnings = match &what.entity {
+        Some(path) if is_empty && what.cursor.is_none() => {
+            warnings::of_entity(&app, &admin.tenant, admin.app.as_ref(), path).await
+        }
+        _ => Vec::new(),
+    };
+    Ok(Json(AllDeliveriesList { data, without_delivery, next_cursor, warnings }))
 }

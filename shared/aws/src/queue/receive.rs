@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+    QueueAttributeName,
 };
 use futures::future::join_all;
+use jiff::Timestamp;
 
 use super::{CONCURRENCY, MAX_ENTRIES, Queue};
 use crate::StoreError;
@@ -21,6 +23,8 @@ pub(crate) struct Received {
     pub(crate) id: String,
     pub(crate) body: String,
     pub(crate) receipt: Receipt,
+    /// When it was sent, if SQS says so.
+    pub(crate) sent_at: Option<Timestamp>,
 }
 
 /// The receipt handle, which deletes a received message.
@@ -57,13 +61,15 @@ impl Queue {
     async fn receive_within(&self, wait: Duration, hidden_for: Duration) -> Result<Vec<Received>, StoreError> {
         let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(MAX_RECEIVED);
         let request = request.wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(i32::MAX));
+        let request = request.message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
         let request = request.visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX));
         let answer =
             request.send().await.map_err(|error| StoreError::Unavailable(DisplayErrorContext(error).to_string()))?;
         let messages = answer.messages.unwrap_or_default().into_iter();
         let received = messages.filter_map(|message| {
+            let sent_at = sent_at(&message);
             let receipt = Receipt(message.receipt_handle?);
-            Some(Received { id: message.message_id?, body: message.body.unwrap_or_default(), receipt })
+            Some(Received { id: message.message_id?, body: message.body.unwrap_or_default(), receipt, sent_at })
         });
         Ok(received.collect())
     }
@@ -118,4 +124,10 @@ impl Queue {
             Err(error) => all(DisplayErrorContext(error).to_string()),
         }
     }
+}
+
+/// Returns when a message was sent. SQS gives it in milliseconds since 1970.
+fn sent_at(message: &Message) -> Option<Timestamp> {
+    let milliseconds = message.attributes.as_ref()?.get(&MessageSystemAttributeName::SentTimestamp)?;
+    Timestamp::from_millisecond(milliseconds.parse().ok()?).ok()
 }

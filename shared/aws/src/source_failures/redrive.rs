@@ -5,23 +5,22 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::delivery::message::Body;
-use domain::id::FailureId;
-use domain::source::failure::{FailureMessage, Outline, table_of, with_failures};
+use domain::source::failure::{table_of, with_failures};
 use domain::time::Clock;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::pass::{Found, More, Pass, Record};
 use super::{SourceFailures, TOTAL, pk, sk};
 use crate::bodies::{pack, unpack};
 use crate::items::{Item, key, to_item};
-use crate::queue::{Queue, Receipt, Received};
+use crate::queue::Queue;
 use crate::{StoreError, batch};
 
 /// The most records that one call sends again. Fan-out gets them next to published events, which must not wait for
@@ -30,9 +29,6 @@ const MAX_RECORDS: usize = 2_000;
 
 /// The longest record that is in the item itself, in bytes before it is compressed.
 const MAX_INLINE: usize = 100 * 1024;
-
-/// How long a received message is hidden from others.
-const HIDDEN: Duration = Duration::from_mins(1);
 
 /// How long the item is kept. Fan-out reads it from the stream, within a day.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -60,17 +56,8 @@ struct RedrivenItem {
 pub struct Redriven {
     /// Records that were sent to fan-out.
     pub redriven: usize,
-    /// Whether the queue may have more of them.
-    pub more: bool,
-}
-
-/// A message of the table.
-struct Found {
-    item: Item,
-    id: FailureId,
-    /// How often the record has failed.
-    failures: u32,
-    receipt: Receipt,
+    /// Why the queue may have more of them.
+    pub more: Option<More>,
 }
 
 impl SourceFailures {
@@ -90,103 +77,63 @@ impl SourceFailures {
         until: Timestamp,
         clock: &dyn Clock,
     ) -> Result<Redriven, StoreError> {
-        let mut others = Vec::new();
-        let redriven = self.redrive_some(queue, table, until, clock, &mut others).await;
-        queue.release(others).await;
-        redriven
+        let mut pass = Pass::begin(self, queue, table, until, clock).await?;
+        let redriven = self.redrive_some(&mut pass).await;
+        let more = pass.end().await;
+        let redriven = redriven?;
+        Ok(Redriven { redriven, more: more.or((redriven >= MAX_RECORDS).then_some(More::Many)) })
     }
 
-    async fn redrive_some(
-        &self,
-        queue: &Queue,
-        table: &str,
-        until: Timestamp,
-        clock: &dyn Clock,
-        others: &mut Vec<Receipt>,
-    ) -> Result<Redriven, StoreError> {
+    async fn redrive_some(&self, pass: &mut Pass<'_>) -> Result<usize, StoreError> {
         let (mut redriven, mut seen) = (0, HashMap::new());
-        while redriven < MAX_RECORDS && clock.now() < until {
-            let received = queue.receive_any(HIDDEN).await?;
-            if received.is_empty() {
-                return Ok(Redriven { redriven, more: false });
-            }
-            let now = clock.now();
-            let found = try_join_all(received.iter().map(|received| self.found(received, table, now))).await;
-            let (mut items, mut rows, mut receipts) = (Vec::new(), Vec::new(), Vec::new());
-            for (found, received) in found?.into_iter().zip(received) {
-                // A record that was sent a moment ago and failed again would be sent again without end.
-                let is_new = |found: &Found| seen.get(&found.id).is_none_or(|failures| found.failures <= *failures);
-                let Some(Found { item, id, failures, receipt }) = found.filter(is_new) else {
-                    others.push(received.receipt);
-                    continue;
-                };
-                seen.insert(id, failures);
-                items.push(item);
-                rows.push(key(&pk(table), &sk(id)));
-                receipts.push(receipt);
-            }
+        while redriven < MAX_RECORDS {
+            let Some(found) = pass.next().await? else { break };
+            // A record that was sent a moment ago and failed again would be sent again without end.
+            let is_new = |found: &Found| seen.get(&found.id).is_none_or(|failures| found.failures <= *failures);
+            let (found, failed_again): (Vec<_>, Vec<_>) = found.into_iter().partition(is_new);
+            pass.leave(failed_again);
+            seen.extend(found.iter().map(|found| (found.id, found.failures)));
+            let now = pass.now();
+            let items = try_join_all(found.iter().map(|found| self.redriven_item(found, now))).await?;
             if items.is_empty() {
                 continue;
             }
+            let mut rows: Vec<_> = found.iter().map(|found| key(&pk(pass.table), &sk(found.id))).collect();
             if redriven == 0 {
-                rows.push(key(&pk(table), TOTAL));
+                rows.push(key(&pk(pass.table), TOTAL));
             }
             redriven += items.len();
             // The rows first: a record that fails again at once writes its row again.
             batch::delete(&self.client, &self.table, rows).await?;
             batch::put(&self.client, &self.table, items).await?;
-            for error in queue.delete(receipts).await.iter().filter_map(|result| result.as_ref().err()) {
+            for error in pass.delete(found).await.iter().filter_map(|result| result.as_ref().err()) {
+                let table = pass.table;
                 tracing::warn!(%error, table, "a message of stream-failures was not deleted; its record is sent once more later");
             }
         }
-        Ok(Redriven { redriven, more: true })
+        Ok(redriven)
     }
 
-    /// Returns the item to write for a message, if its record is one of the table.
-    async fn found(&self, received: &Received, table: &str, now: Timestamp) -> Result<Option<Found>, StoreError> {
-        // Another message names a batch that Lambda gave up; infra/replay.py replays it.
-        let Ok(message) = serde_json::from_str::<FailureMessage<'_>>(&received.body) else { return Ok(None) };
-        let FailureMessage { table: named, id, failures, record, record_ref, .. } = message;
-        let stored = record_ref.map(Cow::into_owned);
-        // Messages of earlier versions do not name the table, and their record does.
-        let (of, id) = if let (Some(named), Some(id)) = (named, id) {
-            (named.into_owned(), id)
-        } else {
-            let read = match (&stored, record) {
-                (Some(stored), _) => match self.bodies.text(&Body::Stored(stored.clone()), now).await {
-                    Ok(text) => Outline::read(&text),
-                    Err(StoreError::Missing { .. }) => None,
-                    Err(error) => return Err(error),
-                },
-                (None, Some(record)) => Outline::read(record.get()),
-                (None, None) => None,
-            };
-            let Some(outline) = read else { return Ok(None) };
-            (outline.table.clone(), outline.id())
-        };
-        if of != table {
-            return Ok(None);
-        }
-        let (record_zstd, record_ref) = match (stored, record) {
-            (Some(stored), _) => (Vec::new(), Some(stored)),
-            (None, Some(record)) if record.get().len() <= MAX_INLINE => (pack(record.get())?, None),
-            (None, Some(record)) => match self.bodies.carry("failure", record.get(), 0, now).await? {
+    /// Returns the item that passes a record to fan-out.
+    async fn redriven_item(&self, found: &Found, now: Timestamp) -> Result<Item, StoreError> {
+        let (record_zstd, record_ref) = match &found.record {
+            Record::Stored(stored) => (Vec::new(), Some(stored.clone())),
+            Record::Inline(record) if record.get().len() <= MAX_INLINE => (pack(record.get())?, None),
+            Record::Inline(record) => match self.bodies.carry("failure", record.get(), 0, now).await? {
                 Body::Stored(stored) => (Vec::new(), Some(stored)),
                 Body::Inline(_) | Body::Failed(_) => (pack(record.get())?, None),
             },
-            (None, None) => return Ok(None),
         };
-        let item = to_item(&RedrivenItem {
-            pk: format!("REDRIVEN#{}", received.id),
+        to_item(&RedrivenItem {
+            pk: format!("REDRIVEN#{}", found.received.id),
             sk: "RECORD".to_owned(),
             v: 1,
             kind: REDRIVEN.to_owned(),
-            failures,
+            failures: found.failures,
             record_zstd,
             record_ref,
             expires_at: (now + KEPT).as_second(),
-        })?;
-        Ok(Some(Found { item, id, failures, receipt: received.receipt.clone() }))
+        })
     }
 }
 

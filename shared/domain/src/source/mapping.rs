@@ -8,22 +8,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::MapError;
+use super::related::{self, Related};
 use super::template::Template;
 use crate::access::tenant::{AppId, NameError, TenantId};
 use crate::event::operational::is_reserved;
 use crate::event::state::{State, state_id};
 use crate::event::types::{EntityName, EventType, Operation};
-use crate::fault::{FieldError, step};
-use crate::payload::PayloadFormat;
+use crate::fault::FieldError;
 use crate::time::rfc3339;
 use crate::value::path::FieldPath;
 use crate::value::{Map, Value};
 
-/// The largest number of fields that a kind may ignore, redact or show as related.
+/// The largest number of fields that a kind may ignore or redact.
 const MAX_FIELDS: usize = 100;
-
-/// The related value that is an empty list if an item lacks it.
-const COMMENTS: &str = "entityComments";
 
 /// How the items of one kind become events. A template is a string with attributes in braces, such as
 /// `orders/{order_id}`; `{sk:ORDER#}` is an attribute without the prefix `ORDER#`.
@@ -74,10 +71,11 @@ pub struct Mapping {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, max_items = 100, examples(json!(["password_hash", "address.phone"])))]
     pub redact: Vec<FieldPath>,
-    /// Attributes that payloads contain next to the entity, by their names in the payload.
+    /// What payloads contain next to the entity, by the names in the payload: attributes of the item, and items that a
+    /// query of the table finds. Queries need the deployment's parameter `RelatedTables`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = std::collections::HashMap<String, String>, examples(json!({"entityComments": "thread"})))]
-    pub related: BTreeMap<String, String>,
+    #[schema(value_type = std::collections::HashMap<String, Related>, examples(json!({"entityComments": "thread"})))]
+    pub related: BTreeMap<String, Related>,
 }
 
 /// Selects items by the value or the prefix of an attribute.
@@ -186,14 +184,9 @@ impl Mapping {
         })
     }
 
-    /// Removes and returns the related attributes. The Flows guide has a list of comments in every payload of a comment.
+    /// Removes and returns the related attributes.
     pub(crate) fn take_related(&self, properties: &mut Map) -> Map {
-        let related = self.related.iter().filter_map(|(name, attribute)| {
-            let value = properties.remove(attribute);
-            let no_comments = (name == COMMENTS).then(|| Value::List(Vec::new()));
-            Some((name.clone(), value.filter(|value| name != COMMENTS || *value != Value::Null).or(no_comments)?))
-        });
-        related.collect()
+        related::take(&self.related, properties)
     }
 
     pub(super) fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {
@@ -236,21 +229,12 @@ impl Mapping {
                 fault(field, "must not also be in `redact`".to_owned());
             }
         }
-        for (field, count) in
-            [("/ignore", self.ignore.len()), ("/redact", self.redact.len()), ("/related", self.related.len())]
-        {
+        for (field, count) in [("/ignore", self.ignore.len()), ("/redact", self.redact.len())] {
             if count > MAX_FIELDS {
                 fault(field, format!("must have at most {MAX_FIELDS} entries"));
             }
         }
-        for (name, attribute) in &self.related {
-            let pointer = format!("/related{}", step(name));
-            if !(1..=64).contains(&name.len()) || !(1..=255).contains(&attribute.len()) {
-                fault(&pointer, "must map a name of 1 to 64 bytes to an attribute".to_owned());
-            } else if PayloadFormat::Change.reserved().contains(&name.as_str()) {
-                fault(&pointer, "must not have the name of a field of the payload".to_owned());
-            }
-        }
+        related::check(&self.related, pointer, faults);
     }
 }
 

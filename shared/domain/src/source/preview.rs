@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::error::MapError;
+use super::related::Lookup;
 use super::{Change, Images, Source};
 use crate::event::Event;
 use crate::value::Map;
@@ -21,8 +22,8 @@ pub struct Preview {
 /// What a mapping makes of a change.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Usually one event; two if the entity moved.
-    Events(Vec<Event>),
+    /// Usually one event; two if the entity moved. Each has the queries that fan-out would make for it.
+    Events(Vec<(Event, Vec<Lookup>)>),
     /// No kind of the mapping selects the item, so it never causes an event.
     NoKind,
     /// Nothing changed that causes an event.
@@ -37,19 +38,23 @@ impl Source {
     #[must_use]
     pub fn preview(&self, item: &Map, previous: Option<&Map>, at: Timestamp) -> Preview {
         Preview {
-            created: self.outcome(Images::Insert(item.clone()), at),
-            updated: previous.map(|previous| self.outcome(Images::Modify(previous.clone(), item.clone()), at)),
-            deleted: self.outcome(Images::Remove(item.clone()), at),
+            created: self.outcome(&Images::Insert(item.clone()), at),
+            updated: previous.map(|previous| self.outcome(&Images::Modify(previous.clone(), item.clone()), at)),
+            deleted: self.outcome(&Images::Remove(item.clone()), at),
         }
     }
 
-    fn outcome(&self, images: Images, at: Timestamp) -> Outcome {
-        let selected = match &images {
+    fn outcome(&self, images: &Images, at: Timestamp) -> Outcome {
+        let selected = match images {
             Images::Insert(image) | Images::Remove(image) => self.selects(image),
             Images::Modify(old, new) => self.selects(old) || self.selects(new),
         };
-        let change = Change { stream_event_id: String::new(), sequence: String::new(), at, expired: false, images };
-        match self.events(change) {
+        let (stream_event_id, sequence) = (String::new(), String::new());
+        let change = Change { stream_event_id, sequence, at, expired: false, images: images.clone() };
+        let with_lookups = |event: Event| self.lookups(&event, images).map(|lookups| (event, lookups));
+        let events =
+            self.events(change).and_then(|events| events.into_iter().map(with_lookups).collect::<Result<Vec<_>, _>>());
+        match events {
             Ok(events) if !events.is_empty() => Outcome::Events(events),
             Ok(_) if selected => Outcome::NothingChanged,
             Ok(_) => Outcome::NoKind,
@@ -80,8 +85,9 @@ mod tests {
     fn said(outcome: &Outcome) -> String {
         match outcome {
             Outcome::Events(events) => {
-                let events =
-                    events.iter().map(|event| format!("{} {} {}", event.tenant, event.event_type, event.entity.path()));
+                let events = events
+                    .iter()
+                    .map(|(event, _)| format!("{} {} {}", event.tenant, event.event_type, event.entity.path()));
                 events.collect::<Vec<_>>().join(", ")
             }
             Outcome::NoKind => "no kind".to_owned(),

@@ -16,6 +16,9 @@ use crate::text::nearest;
 /// For how many names the nearest one is looked for: a comparison with everything known takes time.
 const MAX_NAMES: usize = 10;
 
+/// The collection of operational events.
+const OF_WEBHOOKS: &str = "webhooks";
+
 /// The end of a derived type, such as `packet.status_changed`.
 const CHANGED: &str = "_changed";
 
@@ -36,7 +39,7 @@ pub struct Known {
 /// A name that nothing has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// The field, as a JSON pointer.
+    /// The field, as a JSON pointer; or a query parameter, with `?` before its name.
     pub pointer: String,
     /// What the name would be of.
     pub kind: Kind,
@@ -118,11 +121,26 @@ impl Known {
             note("/sources", index, Kind::Source, table, &|| self.tables.iter().cloned().collect());
         }
         for (index, path) in settings.collections.iter().enumerate().filter(|(_, path)| !self.has_collection(path)) {
-            note("/collections", index, Kind::Collection, path, &|| {
-                self.collections.iter().map(ToString::to_string).chain(self.published.iter().cloned()).collect()
-            });
+            note("/collections", index, Kind::Collection, path, &|| self.collection_names().collect());
         }
         unknown
+    }
+
+    /// Returns the collection of an entity's path, if nothing has it. The ids of entities may contain slashes.
+    #[must_use]
+    pub fn unknown_collection_of(&self, entity_path: &str) -> Option<Unknown> {
+        let mut ends = entity_path.match_indices('/').map(|(end, _)| end);
+        if ends.any(|end| self.has_collection(&entity_path[..end]) || entity_path[..end] == *OF_WEBHOOKS) {
+            return None;
+        }
+        let (name, _) = entity_path.rsplit_once('/')?;
+        let names: Vec<_> = self.collection_names().collect();
+        let nearest = nearest(name, names.iter().map(String::as_str)).map(|(nearest, _)| nearest.to_owned());
+        Some(Unknown { pointer: "?entity".to_owned(), kind: Kind::Collection, name: name.to_owned(), nearest })
+    }
+
+    fn collection_names(&self) -> impl Iterator<Item = String> {
+        self.collections.iter().map(ToString::to_string).chain(self.published.iter().cloned())
     }
 
     fn has_table(&self, table: &str) -> bool {
@@ -236,6 +254,24 @@ mod tests {
     #[case::type_of_another_tenant("event_types", "secret.created", "packet.created")]
     fn the_nearest_name_is_found(#[case] field: &str, #[case] name: &str, #[case] nearest: &str) {
         assert_eq!(nearest_of(&known(Some("crm")), field, name).as_deref(), Some(nearest));
+    }
+
+    #[rstest]
+    #[case::of_a_source("packets/p1", None)]
+    #[case::one_of_many("packets/p1/comments/c1", None)]
+    #[case::id_with_a_slash("packets/2026/1", None)]
+    #[case::of_published("invoices/i1", None)]
+    #[case::of_an_inbound_webhook("inbound/whk_1/e1", None)]
+    #[case::of_a_webhook("webhooks/whk_1", None)]
+    #[case::singular("packet/p1", Some(("packet", "packets")))]
+    #[case::letters_swapped("pakcets/p1/comments/c1", Some(("pakcets/p1/comments", "packets/{packetId}/comments")))]
+    #[case::of_another_tenant("secrets/s1", Some(("secrets", "packets")))]
+    fn an_entity_is_of_a_known_collection(#[case] path: &str, #[case] expected: Option<(&str, &str)>) {
+        let unknown = known(Some("crm")).unknown_collection_of(path);
+        assert!(unknown.iter().all(|unknown| unknown.pointer == "?entity" && unknown.kind == Kind::Collection));
+        let found = unknown.map(|unknown| (unknown.name, unknown.nearest.unwrap_or_default()));
+        let found = found.as_ref().map(|(name, nearest)| (name.as_str(), nearest.as_str()));
+        assert_eq!(found, expected);
     }
 
     #[test]

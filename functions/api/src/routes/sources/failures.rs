@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws::source_failures::{FailureTotal, Redriven};
+use aws::source_failures::{Dismissed, FailureTotal, More, Redriven};
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::id::FailureId;
@@ -20,7 +20,7 @@ use crate::caller::Operator;
 use crate::page::{Page, fit};
 use crate::problem::Problem;
 
-/// How long one request sends records again. API Gateway waits for 29 seconds.
+/// How long one request sends records again or dismisses them. API Gateway waits for 29 seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A change that became no event.
@@ -143,6 +143,20 @@ pub struct RedrivenBody {
     redriven: usize,
     /// Whether the queue may have more of this table: send the request again.
     more: bool,
+    /// Why it may have more; `null` if it has none.
+    #[schema(examples(json!(null)))]
+    reason: Option<String>,
+}
+
+/// Says why the queue may have more messages of the table.
+fn reason(more: More) -> String {
+    match more {
+        More::Many => "a request sends about 2,000 changes".to_owned(),
+        More::Late { others } => format!(
+            "the time was up before the whole queue was read; {others} messages that are not meant stay hidden for up to two \
+             minutes, so that the next request reads further"
+        ),
+    }
 }
 
 /// Sends changes that became no event to fan-out again
@@ -165,6 +179,83 @@ pub(crate) async fn redrive(
     let until = app.clock.now() + PATIENCE;
     let redriven = app.failures.redrive(&app.stream_failures, &table, until, &*app.clock).await?;
     let Redriven { redriven, more } = redriven;
+    let (more, reason) = (more.is_some(), more.map(reason));
     tracing::info!(table, redriven, more, by = operator.subject, "records that failed were sent to fan-out again");
-    Ok(Json(RedrivenBody { redriven, more }))
+    Ok(Json(RedrivenBody { redriven, more, reason }))
+}
+
+/// The outcome of dismissing changes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DismissedFailures)]
+pub struct DismissedBody {
+    /// How many changes were dismissed.
+    #[schema(examples(1))]
+    dismissed: usize,
+    /// Whether the queue may still have records of them: send the request again to delete those.
+    more: bool,
+    /// Why it may have more; `null` if it has none.
+    #[schema(examples(json!(null)))]
+    reason: Option<String>,
+}
+
+impl From<Dismissed> for DismissedBody {
+    fn from(Dismissed { dismissed, more }: Dismissed) -> Self {
+        Self { dismissed, more: more.is_some(), reason: more.map(reason) }
+    }
+}
+
+/// Dismisses a change that became no event
+///
+/// For a change that will never become one. It leaves the list, no redrive sends it again, and its record is deleted
+/// from the queue stream-failures. `total` stays. If the same change fails again later, it is listed again.
+#[utoipa::path(delete, path = "/sources/{table}/failures/{id}", tag = "Sources",
+    params(("table" = String, Path, description = "The table's name"), 
+        ("id" = String, Path, description = "The failure's id", pattern = "^flr_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
+    responses((status = 200, description = "What was dismissed", body = DismissedBody)))]
+pub(crate) async fn dismiss(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path((table, id)): Path<(String, String)>,
+) -> Result<Json<DismissedBody>, Problem> {
+    let unknown = || Problem::NotFound("failure");
+    let id: FailureId = id.parse().map_err(|_| unknown())?;
+    if !is_table_name(&table) {
+        return Err(unknown());
+    }
+    let until = app.clock.now() + PATIENCE;
+    let outcome = app.failures.dismiss(&app.stream_failures, &table, Some(id), until, &*app.clock).await?;
+    if outcome.dismissed == 0 && outcome.more.is_none() {
+        return Err(unknown());
+    }
+    let Dismissed { dismissed, more } = outcome;
+    let more = more.is_some();
+    tracing::info!(table, failure = %id, dismissed, more, by = operator.subject, "a record that failed was dismissed");
+    Ok(Json(outcome.into()))
+}
+
+/// Dismisses all changes that became no event
+///
+/// All changes of the table that failed before the request: they leave the list, `total` starts again, no redrive sends
+/// them again, and their records are deleted from the queue stream-failures.
+#[utoipa::path(delete, path = "/sources/{table}/failures", tag = "Sources",
+    params(("table" = String, Path, description = "The table's name")),
+    responses((status = 200, description = "What was dismissed", body = DismissedBody)))]
+pub(crate) async fn dismiss_all(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(table): Path<String>,
+) -> Result<Json<DismissedBody>, Problem> {
+    if !is_table_name(&table) {
+        return Err(Problem::NotFound("source"));
+    }
+    let until = app.clock.now() + PATIENCE;
+    let outcome = app.failures.dismiss(&app.stream_failures, &table, None, until, &*app.clock).await?;
+    let Dismissed { dismissed, more } = outcome;
+    let more = more.is_some();
+    // Changes of a table that is not registered are failures too.
+    if dismissed == 0 && !more && app.registry.source(&table).await?.is_none() {
+        return Err(Problem::NotFound("source"));
+    }
+    tracing::info!(table, dismissed, more, by = operator.subject, "all records of a table that failed were dismissed");
+    Ok(Json(outcome.into()))
 }

@@ -10,6 +10,7 @@ use domain::event::types::{EventType, Operation};
 use domain::source::Source;
 use domain::source::image::item;
 use domain::source::preview::{Outcome, Preview};
+use domain::source::related::Lookup;
 use domain::value::Map;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -107,17 +108,22 @@ pub struct EventPreview {
     update_time: Option<String>,
     /// The fields that changed; `null` for an entity that is new or deleted.
     update_mask: Option<Vec<String>>,
+    /// What payloads contain next to the entity. Lists of queries are empty here.
+    #[schema(value_type = Object, examples(json!({"entityComments": []})))]
+    related: Map,
+    /// The queries that fan-out would make for the lists.
+    related_queries: Vec<Lookup>,
 }
 
-impl From<Event> for EventPreview {
-    fn from(event: Event) -> Self {
+impl From<(Event, Vec<Lookup>)> for EventPreview {
+    fn from((event, related_queries): (Event, Vec<Lookup>)) -> Self {
         let entity_path = event.entity.path();
         let Event { event_type, operation, tenant, app, entity, old, new, update_mask, .. } = event;
         let state = new.or(old);
         let (create_time, update_time) =
             state.as_ref().map_or((None, None), |state| (state.create_time.clone(), state.update_time.clone()));
         let properties = state.map(|state| state.properties).unwrap_or_default();
-        let entity_key = entity.key;
+        let (entity_key, related) = (entity.key, entity.related);
         Self {
             event_type,
             operation,
@@ -129,6 +135,8 @@ impl From<Event> for EventPreview {
             create_time,
             update_time,
             update_mask,
+            related,
+            related_queries,
         }
     }
 }
