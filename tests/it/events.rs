@@ -142,7 +142,7 @@ async fn archived_events_of_a_batch_are_read_and_listed_one_by_one() {
     let events = stack.aws.events(stack.output("EventsTable").to_owned());
     let started = Timestamp::from_second(now().as_second() - 60).unwrap();
     let event = |number: u32| -> Event {
-        let at = started + Duration::from_millis(u64::from(number / 20) * 1_000);
+        let at = started + Duration::from_secs(u64::from(number / 20));
         let id = EventId::derive(at, &[&tenant.name, &number.to_string()]);
         serde_json::from_value(json!({
             "source": "items", "id": id, "tenant": tenant.name, "event_type": "item.created", "operation": "created",

@@ -156,7 +156,7 @@ impl<'a> Rows<'a> {
         Ok(self.head.as_ref().map(|(id, _)| *id))
     }
 
-    /// Takes the next row of the day. Returns `false` if there is none.
+    /// Takes the next row of the day, and returns whether there was one.
     async fn pull(&mut self) -> Result<bool, StoreError> {
         let order = self.walk.order;
         let heads = self.shards.iter_mut().filter_map(|(head, items)| Some((head.as_ref()?.0, head, items)));
