@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws::Secrets;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use domain::time::Clock;
 use domain::webhook::SecretsTable;
@@ -33,7 +34,7 @@ async fn secrets(in_table: bool) -> Secrets {
         create = create.attribute_definitions(definition).key_schema(element);
     }
     if let Err(error) = create.send().await {
-        let exists = error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception());
+        let exists = error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception);
         assert!(exists, "{error:?}");
     }
     let table = SecretsTable { name: name.to_owned(), key_arn: stack.output("TestsKeyArn").to_owned() };

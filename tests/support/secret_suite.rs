@@ -45,6 +45,10 @@ impl<'a> Vault<'a> {
     }
 
     /// Stores the first secret.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
     pub async fn create(&self, secret: &Named) -> Result<(), StoreError> {
         self.secrets.create(&self.path, &secret.0, &secret.1, &self.tenant).await
     }
@@ -55,12 +59,20 @@ impl<'a> Vault<'a> {
     }
 
     /// Stages a secret while another one is named, and promotes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
     pub async fn try_to_rotate(&self, named: &Named, to: &Named) -> Result<(), StoreError> {
         let staged = self.secrets.stage(&self.path, Some(&named.0), (&to.0, &to.1)).await?;
         self.secrets.promote(staged).await
     }
 
     /// Reads a secret by its fingerprint, and compares it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
     pub async fn read(&self, secret: &Named) -> Result<(), StoreError> {
         let read = self.secrets.webhook_secret(&self.path, &secret.0, &self.key).await?;
         assert_eq!(read.to_text().expose_secret(), secret.1.to_text().expose_secret());
@@ -209,9 +221,7 @@ pub async fn key_pairs_are_secrets_too(secrets: &Secrets) {
 /// The longest secret is a token of a webhook's authorization.
 pub async fn the_longest_secret_is_stored(secrets: &Secrets) {
     let vault = Vault::new(secrets);
-    let numbers: String = (0..512).map(|number| format!("{number:07}.")).collect();
-    assert_eq!(numbers.len(), 4096);
-    let longest = WebhookSecret::checked(numbers.into());
+    let longest = WebhookSecret::checked("longest.".repeat(512).into());
     let longest = (vault.key.fingerprint(&longest), longest);
     vault.create(&longest).await.unwrap();
     vault.read(&longest).await.unwrap();

@@ -21,6 +21,8 @@ mod staged;
 mod table;
 
 /// The secrets.
+///
+/// Futures of the table are boxed: with those of Secrets Manager, the callers' futures would be too large and too deep.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     manager: Manager,
@@ -57,7 +59,7 @@ impl Secrets {
 
     async fn create_at(&self, path: &str, text: Text<'_>, tenant: &TenantId) -> Result<(), StoreError> {
         match &self.table {
-            Some(table) => table.create(path, text).await,
+            Some(table) => Box::pin(table.create(path, text)).await,
             None => self.manager.create(path, text, tenant.as_str()).await,
         }
     }
@@ -69,7 +71,7 @@ impl Secrets {
     /// If a store is unavailable.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         if let Some(table) = &self.table {
-            table.delete(path).await?;
+            Box::pin(table.delete(path)).await?;
         }
         self.manager.delete(path).await
     }
@@ -89,10 +91,10 @@ impl Secrets {
     ) -> Result<(), StoreError> {
         let text = Text::of(fingerprint, secret);
         let Some(table) = &self.table else { return self.manager.replace(path, text).await };
-        match table.replace(path, text).await {
+        match Box::pin(table.replace(path, text)).await {
             Err(StoreError::Missing { .. }) => {
                 self.manager.versions(path).await?;
-                table.create(path, text).await
+                Box::pin(table.create(path, text)).await
             }
             replaced => replaced,
         }
@@ -143,17 +145,17 @@ impl Secrets {
 
     async fn stage_at(&self, path: &str, named: Option<&str>, text: Text<'_>) -> Result<Staged, StoreError> {
         let Some(table) = &self.table else { return self.manager.stage(path, named, text).await };
-        match table.stage(path, named, text).await {
+        match Box::pin(table.stage(path, named, text)).await {
             // The first rotation since the table is used. The secret that signs now stays in Secrets Manager.
             Err(StoreError::Missing { .. }) => {
                 self.manager.versions(path).await?;
-                match table.create(path, text).await {
+                match Box::pin(table.create(path, text)).await {
                     Ok(()) => {
                         let version = text.id.to_owned();
                         Ok(Staged { path: path.to_owned(), current: Some(version.clone()), version })
                     }
                     // Another rotation was faster.
-                    Err(StoreError::Conflict { .. }) => table.stage(path, named, text).await,
+                    Err(StoreError::Conflict { .. }) => Box::pin(table.stage(path, named, text)).await,
                     Err(error) => Err(error),
                 }
             }
@@ -172,7 +174,7 @@ impl Secrets {
             return Ok(());
         }
         match &self.table {
-            Some(table) => table.move_current(&path, &version, current.as_deref()).await,
+            Some(table) => Box::pin(table.move_current(&path, &version, current.as_deref())).await,
             None => self.manager.move_current(&path, &version, current.as_deref()).await,
         }
     }
@@ -187,7 +189,7 @@ impl Secrets {
     /// was deleted.
     pub async fn restore(&self, path: &str, deleted_at: Option<Timestamp>) -> Result<(), StoreError> {
         let Some(table) = &self.table else { return self.manager.restore(path, deleted_at).await };
-        let in_table = match table.restore(path, deleted_at).await {
+        let in_table = match Box::pin(table.restore(path, deleted_at)).await {
             Err(StoreError::Missing { .. }) => false,
             restored => restored.map(|()| true)?,
         };
@@ -227,7 +229,7 @@ impl Secrets {
         take: impl Fn(SecretString) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let Some(table) = &self.table else { return self.manager.find(path, id, take).await };
-        let has_others = match table.text(path, id).await {
+        let has_others = match Box::pin(table.text(path, id)).await {
             Ok(Some(text)) => match take(text)? {
                 Some(taken) => return Ok(Some(taken)),
                 None => true,
@@ -248,7 +250,7 @@ impl Secrets {
     ///
     /// [`StoreError::Missing`] if it does not exist.
     pub async fn fingerprint_key(&self, arn: &str) -> Result<FingerprintKey, StoreError> {
-        self.manager.current(arn).await.map(FingerprintKey::new)
+        Box::pin(self.manager.current(arn)).await.map(FingerprintKey::new)
     }
 
     /// Reads the current text of a secret of the operator, by its ARN.
