@@ -24,7 +24,7 @@ pub struct Authorization {
     /// What is sent.
     #[serde(flatten)]
     pub method: Method,
-    /// The path of its secret in Secrets Manager.
+    /// The path of its secret.
     pub vault_path: String,
     /// Identifies the secret: a keyed hash.
     #[schema(value_type = String)]
