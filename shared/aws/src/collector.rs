@@ -124,7 +124,7 @@ mod tests {
     #[case::encoded("Authorization=Basic%20dXNlcjprZXk=", Some(&[("authorization", "Basic dXNlcjprZXk=")][..]))]
     #[case::two("api-key=a, x-team = b,\n", Some(&[("api-key", "a"), ("x-team", "b")][..]))]
     #[case::none("", Some(&[][..]))]
-    #[case::no_name("secret", None)]
+    #[case::no_name("0123456789", None)]
     fn headers_have_the_form_of_open_telemetry(#[case] text: &str, #[case] headers: Option<&[(&str, &str)]>) {
         let read = parse(&text.to_owned().into());
         let own = |(name, value): &(&str, &str)| ((*name).to_owned().into(), (*value).to_owned().into());
