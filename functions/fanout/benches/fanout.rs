@@ -262,7 +262,7 @@ fn templates() {
     }
 }
 
-/// What the decision about an event's trace costs, next to parsing its record. Without a collector there is none.
+/// What the decision about an event's trace costs, next to parsing its record. Without a collector it is not made.
 fn traces() {
     let raw = record(1);
     let parse = time(2_000, || {
