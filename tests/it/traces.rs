@@ -19,7 +19,7 @@ async fn publish(tenant: &Tenant, traceparent: &str) {
 async fn a_publishers_trace_reaches_the_receiver_unchanged_without_a_collector() {
     let (stack, receiver) = (Stack::connect().await, Receiver::accepting().await);
     let tenant = stack.tenant();
-    let webhook = tenant.webhook(&receiver.url, json!({})).await;
+    let webhook = tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid"]})).await;
     publish(&tenant, GIVEN).await;
     let [request] = &receiver.wait_for(1).await[..] else { panic!("one request") };
     assert_eq!(request.header("traceparent"), GIVEN);
@@ -34,7 +34,7 @@ async fn a_publishers_trace_reaches_the_receiver_unchanged_without_a_collector()
 async fn an_invalid_trace_is_ignored_and_a_change_has_none_without_a_collector() {
     let (stack, receiver) = (Stack::connect().await, Receiver::accepting().await);
     let tenant = stack.tenant();
-    tenant.webhook(&receiver.url, json!({})).await;
+    tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid", "item.created"]})).await;
     publish(&tenant, "00-00000000000000000000000000000000-00f067aa0ba902b7-01").await;
     tenant.put("i1", &[]).await;
     for request in receiver.wait_for(2).await {
@@ -74,7 +74,7 @@ async fn publish_at(api: &mut Function, tenant: &str, traceparent: Option<&str>)
 async fn the_api_exports_a_span_that_events_continue() {
     let (stack, receiver) = (Stack::connect().await, Receiver::accepting().await);
     let (tenant, collector) = (stack.tenant(), Collector::start(StatusCode::OK).await);
-    tenant.webhook(&receiver.url, json!({})).await;
+    tenant.webhook(&receiver.url, json!({"event_types": ["invoice.paid", "item.created"]})).await;
     let traces = [("TRACES_ENDPOINT", collector.url.as_str()), ("TRACES_SAMPLING", "1"), ("TRACES_SIGNED", "true")];
     let mut api = Function::start(&stack, "ApiFunction", &traces).await;
     publish_at(&mut api, &tenant.name, Some(GIVEN)).await;
