@@ -91,7 +91,7 @@ def of(values: list[float], statistic: str) -> float:
     if statistic.startswith("p"):
         share = float(statistic[1:]) / 100
         return sorted(values)[max(0, ceil(len(values) * share) - 1)]
-    return {"Sum": sum, "Maximum": max}[statistic](values)
+    return max(values) if statistic == "Maximum" else sum(values)
 
 
 def drawing(widgets: list[Widget]) -> str:

@@ -24,7 +24,11 @@ class Dashboard(unittest.TestCase):
         self.assertEqual(points(lines, "Exhausted", "Sum"), {})
 
     def test_failures_are_those_of_each_tenant(self) -> None:
-        lines = [{"tenant": "a", "failed_attempts": 1}, {"tenant": "b", "failed_attempts": 3}, {"tenant": "a"}]
+        lines: list[dict] = [
+            {"tenant": "a", "failed_attempts": 1},
+            {"tenant": "b", "failed_attempts": 3},
+            {"tenant": "a"},
+        ]
         self.assertEqual(failures([*lines, {"tenant": "a", "failed_attempts": 4}]), [("a", 5), ("b", 3)])
 
     def test_a_widget_of_other_metrics_is_left_out(self) -> None:
@@ -35,6 +39,7 @@ class Dashboard(unittest.TestCase):
         self.assertIsNone(read(widget(["AWS/SQS", "Age", "QueueName", "q"]), lines))
         self.assertIsNone(read(widget([NAMESPACE, "Delivered"]), lines))
         shown = read(widget([NAMESPACE, "FanoutLag", {"stat": "Maximum", "label": "fan-out"}]), lines)
+        assert shown is not None
         self.assertEqual([(one.label, one.values) for one in shown.series], [("fan-out", {0: 7})])
         self.assertEqual(shown.title, "Is it late?")
 
@@ -42,11 +47,12 @@ class Dashboard(unittest.TestCase):
         table = Widget("Who & why?", [], [("<acme>", 3)])
         lines = [line(at * PERIOD, Delivered=at) for at in range(1, 4)]
         plot = read({"properties": {"title": "Flow", "stat": "Sum", "metrics": [[NAMESPACE, "Delivered"]]}}, lines)
+        assert plot is not None
         root = ElementTree.fromstring(drawing([plot, table]))
         texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
         self.assertLessEqual({"Flow", "Delivered", "Who & why?", "<acme>", "3"}, texts)
         [drawn] = root.iter("{http://www.w3.org/2000/svg}polyline")
-        self.assertEqual(len(drawn.get("points").split()), 3)
+        self.assertEqual(len(drawn.get("points", "").split()), 3)
 
     def test_scales_are_round(self) -> None:
         self.assertEqual(
