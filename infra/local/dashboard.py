@@ -134,7 +134,7 @@ def plot(series: list[Series], start: int, end: int) -> Iterator[str]:
     for step in range(3):
         y = bottom - (bottom - TOP) * step / 2
         yield f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:g}" y2="{y:g}"/>'
-        yield f'<text class="end" x="{LEFT - 8}" y="{y + 4:g}">{most * step / 2:,g}</text>'
+        yield f'<text class="end" x="{LEFT - 8}" y="{y + 4:g}">{short(most * step / 2)}</text>'
     yield f'<text x="{LEFT}" y="{HEIGHT - 8}">0 s</text>'
     yield f'<text class="end" x="{right}" y="{HEIGHT - 8}">{(end - start) // 1000} s</text>'
     x = 16.0
@@ -147,6 +147,11 @@ def plot(series: list[Series], start: int, end: int) -> Iterator[str]:
         if len(one.values) == 1:
             line += " " + place(next(iter(one.values)) + PERIOD, next(iter(one.values.values())))
         yield f'<polyline stroke="{colour}" points="{line}"/>'
+
+
+def short(value: float) -> str:
+    """Returns a number of the scale as CloudWatch writes it."""
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
 
 
 def round_up(value: float) -> float:

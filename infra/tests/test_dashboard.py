@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from xml.etree import ElementTree
 
-from dashboard import NAMESPACE, PERIOD, Widget, drawing, failures, points, read, round_up
+from dashboard import NAMESPACE, PERIOD, Widget, drawing, failures, points, read, round_up, short
 
 
 def line(at: int, **metrics) -> dict:
@@ -55,6 +55,7 @@ class Dashboard(unittest.TestCase):
         self.assertEqual(len(drawn.get("points", "").split()), 3)
 
     def test_scales_are_round(self) -> None:
+        self.assertEqual([short(value) for value in (0, 2.5, 5000, 100_000)], ["0", "2.5", "5000", "100k"])
         self.assertEqual(
             [round_up(value) for value in (0.2, 1, 1.5, 3, 7, 10, 11, 4999)], [1, 1, 2, 5, 10, 10, 20, 5000]
         )
