@@ -151,6 +151,10 @@ impl Scanner {
             Token::Ident("not") if self.operand().is_some_and(|operand| operand.test == Test::Is) => {
                 self.part(start, end, true);
             }
+            // Where a value must follow, they are names.
+            Token::Ident("and" | "or" | "if" | "else") if self.operand().is_some_and(|operand| operand.tokens == 0) => {
+                self.value(start, end, false);
+            }
             Token::Minus
             | Token::Mul
             | Token::Div

@@ -98,6 +98,10 @@ fn rendered(source: &str) -> Result<String, String> {
 )]
 #[case::tested("{{ a is defined and b.c is not none }}", "{{ a is defined and b.c is not none }}")]
 #[case::outside_of_tags("a ~ b == c", "a ~ b == c")]
+#[case::words_where_values_must_be(
+    "{{ and.x[:b] or if ~ else }}",
+    "{{ (and.x|meter_outside)[:b] or if|meter(1) ~ else|meter(1) }}"
+)]
 fn charges_for(#[case] source: &str, #[case] metered: &str) {
     assert_eq!(scan(source).unwrap().metered(source), metered);
 }
