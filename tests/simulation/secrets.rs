@@ -55,6 +55,50 @@ impl World {
     }
 }
 
+/// Rotations that die leave texts behind. They have a limit, and are removed in parts that fit a write.
+#[tokio::test(start_paused = true)]
+async fn texts_that_no_one_names_have_a_limit_and_are_removed() {
+    let world = World::new();
+    let secrets = world.secrets(true).await;
+    let vault = Vault::new(&secrets);
+    let first = vault.secret(0);
+    vault.create(&first).await.unwrap();
+    let stage = async |number: u8| {
+        let (fingerprint, secret) = vault.secret(number);
+        secrets.stage(&vault.path, Some(&first.0), (&fingerprint, &secret)).await.map(drop)
+    };
+    for number in 1..64 {
+        stage(number).await.unwrap();
+    }
+    assert!(matches!(stage(64).await, Err(StoreError::Limit(64))));
+    stage(1).await.unwrap();
+    world.hand.turn(SignedDuration::from_hours(2));
+    for number in 64..100 {
+        stage(number).await.unwrap();
+    }
+    vault.read(&first).await.unwrap();
+    assert!(vault.read(&vault.secret(2)).await.is_err(), "what no one names is removed");
+    vault.read(&vault.secret(99)).await.unwrap();
+}
+
+/// A secret that was moved to the table stays deleted in Secrets Manager when its webhook changes.
+#[tokio::test(start_paused = true)]
+async fn a_moved_secret_does_not_come_back() {
+    let world = World::new();
+    let path = "/test/webhooks/acme/whk_moved";
+    let (before, after) = (world.secrets(false).await, world.secrets(true).await);
+    let (old, new) = (Vault::at(&before, path), Vault::at(&after, path));
+    old.create(&old.secret(0)).await.unwrap();
+    before.delete(path).await.unwrap();
+    new.create(&new.secret(0)).await.unwrap();
+    after.restore(path, None).await.unwrap();
+    assert!(old.read(&old.secret(0)).await.is_err(), "Secrets Manager is still deleting it");
+    // Of a deleted webhook, both come back: its previous secret may be in Secrets Manager.
+    after.delete(path).await.unwrap();
+    after.restore(path, None).await.unwrap();
+    old.read(&old.secret(0)).await.unwrap();
+}
+
 macro_rules! over_both {
     ($($name:ident),* $(,)?) => {$(
         #[rstest]

@@ -189,14 +189,16 @@ impl Secrets {
     /// was deleted.
     pub async fn restore(&self, path: &str, deleted_at: Option<Timestamp>) -> Result<(), StoreError> {
         let Some(table) = &self.table else { return self.manager.restore(path, deleted_at).await };
-        let in_table = match Box::pin(table.restore(path, deleted_at)).await {
-            Err(StoreError::Missing { .. }) => false,
-            restored => restored.map(|()| true)?,
-        };
-        // Of the same path, Secrets Manager may have the version before.
-        match self.manager.restore(path, deleted_at).await {
-            Err(StoreError::Missing { .. }) if in_table => Ok(()),
-            restored => restored,
+        match Box::pin(table.is_being_deleted(path)).await? {
+            None => self.manager.restore(path, deleted_at).await,
+            // What Secrets Manager is deleting of this path was moved to the table.
+            Some(false) => Box::pin(table.restore(path, deleted_at)).await,
+            // Secrets Manager may have the version before. It comes first, so that a call that was interrupted is repeated
+            // as a whole.
+            Some(true) => match self.manager.restore(path, deleted_at).await {
+                Ok(()) | Err(StoreError::Missing { .. }) => Box::pin(table.restore(path, deleted_at)).await,
+                Err(error) => Err(error),
+            },
         }
     }
 

@@ -31,6 +31,12 @@ const SK: &str = "SECRET";
 /// before, so no webhook will name it any more.
 const STAGED_FOR: i64 = 3600;
 
+/// The most texts of a row. A text takes up to 4 KB, and DynamoDB limits an item to 400 KB.
+const MOST_TEXTS: usize = 64;
+
+/// The most texts that one write removes: DynamoDB limits an expression to 4 KB.
+const MOST_REMOVED: usize = 50;
+
 /// What of a row is read to write it. The texts are not part of it.
 const LABELS: &str = "pk, sk, made_at, current_id, previous_id, stored_at, deleted_at, expires_at";
 
@@ -79,11 +85,14 @@ struct Labels {
 }
 
 impl Labels {
-    /// Returns the texts that may be removed when another one is staged at `now`: those that no one will name.
+    /// Returns the texts that may be removed when another one is staged at `now`: those that no one will name, oldest
+    /// first, as many as a write may remove.
     fn left_over(&self, now: i64) -> Vec<&str> {
         let is_named = |id: &String| *id == self.current_id || Some(id) == self.previous_id.as_ref();
         let left = self.stored_at.iter().filter(|(id, at)| !is_named(id) && now - **at > STAGED_FOR);
-        left.map(|(id, _)| id.as_str()).collect()
+        let mut left: Vec<_> = left.map(|(id, at)| (*at, id.as_str())).collect();
+        left.sort_unstable();
+        left.into_iter().take(MOST_REMOVED).map(|(_, id)| id).collect()
     }
 }
 
@@ -176,7 +185,7 @@ impl Table {
         }
     }
 
-    /// Stores a text next to the one that is named now.
+    /// Stores a text next to the one that is named now. The error is a limit if too many were staged within an hour.
     pub(super) async fn stage(&self, path: &str, named: Option<&str>, new: Text<'_>) -> Result<Staged, StoreError> {
         let mut ciphertext = None;
         for round in 0..ROUNDS {
@@ -198,6 +207,9 @@ impl Table {
             let mut values = vec![(":now", number(now)), (":current", text(&labels.current_id))];
             // If the text is there already, its time is updated, so that it stays.
             let is_there = labels.stored_at.contains_key(new.id);
+            if !is_there && labels.stored_at.len() - left_over.len() >= MOST_TEXTS {
+                return Err(StoreError::Limit(MOST_TEXTS as u64));
+            }
             if !is_there {
                 let bytes = match ciphertext.take() {
                     Some(bytes) => bytes,
@@ -235,6 +247,11 @@ impl Table {
             Some(labels) if labels.current_id == to => Ok(()),
             _ => Err(StoreError::Unavailable(format!("another version of {path} was promoted meanwhile"))),
         }
+    }
+
+    /// Returns whether a secret that exists or can be restored is being deleted.
+    pub(super) async fn is_being_deleted(&self, path: &str) -> Result<Option<bool>, StoreError> {
+        Ok(self.labels(path).await?.map(|labels| labels.deleted_at.is_some()))
     }
 
     /// Takes a secret out of its recovery window. See [`Secrets::restore`](super::Secrets::restore).
