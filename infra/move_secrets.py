@@ -84,19 +84,42 @@ class Move:
 
     def move(self, path: str) -> None:
         """Copies the versions of a secret, and deletes it."""
-        described = self.manager.describe_secret(SecretId=path)
+        made_at = self.manager.describe_secret(SecretId=path)["CreatedDate"]
         texts: dict[str, bytes] = {}
         labelled: dict[str, str] = {}
-        for version, labels in described["VersionIdsToStages"].items():
-            value = self.manager.get_secret_value(SecretId=path, VersionId=version)["SecretString"]
+        # Also those without labels: after two rotations at once, a webhook may name one.
+        pages = self.manager.get_paginator("list_secret_version_ids").paginate(SecretId=path, IncludeDeprecated=True)
+        for version in (version for page in pages for version in page["Versions"]):
+            value = self.manager.get_secret_value(SecretId=path, VersionId=version["VersionId"])["SecretString"]
             name = self.name_of(path, value)
             texts[name] = self.encrypt(path, value)
-            labelled |= dict.fromkeys(labels, name)
+            labelled |= dict.fromkeys(version.get("VersionStages", []), name)
         if "AWSCURRENT" not in labelled:
             raise ValueError("it has no current version")
-        if not self.create(path, described["CreatedDate"], texts, labelled):
+        if not self.create(path, made_at, texts, labelled):
             self.add(path, texts, labelled["AWSCURRENT"])
-        self.manager.delete_secret(SecretId=path, RecoveryWindowInDays=RECOVERY_WINDOW)
+        try:
+            self.manager.delete_secret(SecretId=path, RecoveryWindowInDays=RECOVERY_WINDOW)
+        except self.manager.exceptions.InvalidRequestException:
+            # Its webhook was deleted a moment ago, before the row was there.
+            self.delete(path)
+
+    def delete(self, path: str) -> None:
+        """Deletes a row as the API does."""
+        now = datetime.now(UTC)
+        until = str(int(now.timestamp()) + RECOVERY_WINDOW * 24 * 3600)
+        self.did(
+            lambda: self.dynamodb.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": path}, "sk": {"S": "SECRET"}},
+                UpdateExpression="SET deleted_at = :now, expires_at = :until",
+                ConditionExpression="attribute_exists(pk) AND attribute_not_exists(deleted_at)",
+                ExpressionAttributeValues={
+                    ":now": {"S": now.isoformat().replace("+00:00", "Z")},
+                    ":until": {"N": until},
+                },
+            )
+        )
 
     def name_of(self, path: str, text: str) -> str:
         """Returns the id of a text: the public half of a key pair, or the fingerprint of another secret."""
