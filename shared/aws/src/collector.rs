@@ -70,8 +70,7 @@ impl Collector {
         let answer = answer.map_err(|error| format!("the collector cannot be called: {error}"))?;
         let status = answer.status();
         if status.is_success() {
-            let bytes = read(answer.into_body()).await;
-            return Ok(if bytes.len() > MAX_ANSWER_BYTES { Vec::new() } else { bytes });
+            return Ok(read(answer.into_body(), MAX_ANSWER_BYTES).await);
         }
         if matches!(status.as_u16(), 401 | 403) {
             // The secret may have changed since it was read.

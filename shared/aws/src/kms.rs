@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// second.
 const FIRST_PAUSE: u32 = 5;
 
+/// The most bytes of an answer that are read. A ciphertext takes about 6 KB in base64.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
 /// The most bytes that `Encrypt` takes. No secret is longer.
 pub(crate) const MAX_BYTES: usize = 4096;
 
@@ -136,7 +139,7 @@ impl Key {
         let unanswered = |error| Failure::Passing(format!("KMS cannot be called: {error}"));
         let answer = self.signed.send(call).await.map_err(unanswered)?;
         let (status, named) = (answer.status().as_u16(), named_code(&answer));
-        let bytes = read(answer.into_body()).await;
+        let bytes = read(answer.into_body(), MAX_ANSWER_BYTES).await;
         if status == 200 {
             return serde_json::from_slice(&bytes)
                 .map_err(|_| Failure::Passing("KMS answered something else than JSON".to_owned()));

@@ -94,8 +94,8 @@ impl People {
 
 /// Returns the code of an error in the XML of SNS.
 async fn code_in(body: SdkBody) -> String {
-    let bytes = signed::read(body).await;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_ANSWER_BYTES)]).into_owned();
+    let bytes = signed::read(body, MAX_ANSWER_BYTES).await;
+    let text = String::from_utf8_lossy(&bytes);
     let code = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
     code.filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric())).unwrap_or_default().to_owned()
 }

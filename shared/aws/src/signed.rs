@@ -135,10 +135,16 @@ pub(crate) fn plain_code(code: &str) -> String {
     code.rsplit('#').next().unwrap_or_default().to_owned()
 }
 
-/// Reads the body of an answer; nothing of it if the connection breaks.
-pub(crate) async fn read(body: SdkBody) -> Vec<u8> {
-    let read = ByteStream::new(body).collect().await;
-    read.map(|bytes| bytes.into_bytes().to_vec()).unwrap_or_default()
+/// Reads the body of an answer; nothing of it if the connection breaks, or if it has more than `most` bytes.
+pub(crate) async fn read(body: SdkBody, most: usize) -> Vec<u8> {
+    let (mut chunks, mut bytes) = (ByteStream::new(body), Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) if bytes.len() + chunk.len() <= most => bytes.extend_from_slice(&chunk),
+            _ => return Vec::new(),
+        }
+    }
+    bytes
 }
 
 /// Returns the time for a signature.
@@ -150,6 +156,12 @@ fn now() -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_its_limit() {
+        assert_eq!(read(SdkBody::from("1234"), 4).await, b"1234");
+        assert_eq!(read(SdkBody::from("12345"), 4).await, b"");
+    }
 
     #[test]
     fn the_code_of_an_error_is_plain() {

@@ -189,11 +189,19 @@ impl Tracer {
             (spans, std::mem::take(&mut buffer.dropped), buffer.deadline.take())
         };
         if dropped > 0 {
-            tracing::warn!(spans = dropped, "spans were dropped: there were too many, or the collector had failed");
+            tracing::warn!(
+                spans = dropped,
+                "spans were dropped: there were too many or no time, or the collector had failed"
+            );
         }
         let count = spans.len();
-        let body = request(self.resource.clone(), spans).encode_to_vec();
         let patience = patience(deadline, SystemClock.now());
+        if patience.is_zero() {
+            // The invocation took its whole time, which is no fault of the collector.
+            self.buffer.lock().unwrap_or_else(PoisonError::into_inner).dropped += count;
+            return;
+        }
+        let body = request(self.resource.clone(), spans).encode_to_vec();
         let sent = tokio::time::timeout(patience, (self.send)(body)).await;
         match sent.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis()))) {
             Ok(answer) => report_rejected(&answer),
