@@ -166,7 +166,11 @@ async fn a_hopeless_change_is_dismissed() {
     assert_eq!(first["keys"]["sk"], 1);
     let path = format!("/sources/{}/failures/{}", table.name, first["id"].as_str().unwrap());
     assert_eq!(table.dismiss(&path).await, json!({"dismissed": 1, "more": false, "reason": null}));
-    assert_eq!(table.call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND, "it is dismissed already");
+    // Another test may have hidden its second message for a while, which is deleted when it is met.
+    eventually("it is dismissed already", async || {
+        (table.call(Method::DELETE, &path, None).await.0 == StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
     let list = table.failures("").await;
     assert_eq!((list["data"].as_array().unwrap().len(), &list["total"]["failed"]), (3, &json!(8)));
 
