@@ -62,6 +62,8 @@ pub struct Aws {
     sqs: aws_sdk_sqs::Client,
     secrets: aws_sdk_secretsmanager::Client,
     signed: Signed,
+    /// For collectors of traces, which need not be services of AWS.
+    collectors: Signed,
 }
 
 impl Aws {
@@ -72,12 +74,17 @@ impl Aws {
 
     /// Creates the clients from a configuration that the caller has started.
     pub async fn load(config: ConfigLoader) -> Self {
-        Self::over(config, signed::connector()).await
+        let connector = signed::connector();
+        Self::with(config, connector.clone(), connector).await
     }
 
     /// Creates the clients from a configuration that a test has started, with its own transport, which is also that of
-    /// the calls without an SDK.
+    /// the calls without an SDK. Traces go to a real collector.
     pub async fn over(config: ConfigLoader, connector: SharedHttpConnector) -> Self {
+        Self::with(config, connector, signed::connector()).await
+    }
+
+    async fn with(config: ConfigLoader, services: SharedHttpConnector, collectors: SharedHttpConnector) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(5))
@@ -89,7 +96,8 @@ impl Aws {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
-            signed: Signed::new(&config, connector),
+            signed: Signed::new(&config, services),
+            collectors: Signed::new(&config, collectors),
         }
     }
 
@@ -150,7 +158,7 @@ impl Aws {
     /// Returns the collector of traces.
     #[must_use]
     pub fn collector(&self, policy: &TracePolicy) -> Collector {
-        Collector::new(self.signed.clone(), self.secrets(), policy)
+        Collector::new(self.collectors.clone(), self.secrets(), policy)
     }
 
     /// Returns the secrets in Secrets Manager.
