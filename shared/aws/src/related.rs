@@ -19,8 +19,9 @@ use crate::bodies::{pack, unpack};
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, Item, from_item, live_at, text, to_item};
 
-/// How long a result is kept. A record that failed can be sent again for 14 days.
-const KEPT: SignedDuration = SignedDuration::from_hours(24 * 15);
+/// How long a result is kept, as long as a body. A batch that Lambda gave up is in its bucket for 30 days, and a record
+/// that fails again after it was sent again is in the queue for another 14 days.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 60);
 
 /// Queries of sources' tables, and their results in the Events table.
 #[derive(Debug, Clone)]
