@@ -42,8 +42,8 @@ impl Source {
     }
 
     /// Returns the related values of an event from the answers to its queries. An item that was found is redacted as its
-    /// own kind says, and as the kind of the event says. An item that its kind gives to another tenant or application,
-    /// or to none, is left out. Items that do not fit into [`MAX_BYTES`] are left out too, those of the last query
+    /// own kind says, and as the kind of the event says. An item without a kind is left out, and so is one that its kind
+    /// gives to another tenant or application, or to none. Items that do not fit into [`MAX_BYTES`] are left out too, those of the last query
     /// first, and `<name>More` is true if a query has more items than are shown.
     #[must_use]
     pub fn related(&self, event: &Event, answers: Vec<(Lookup, Answer)>) -> Map {
@@ -56,7 +56,7 @@ impl Source {
             for mut item in items {
                 let selects = |mapping: &&Mapping| mapping.when.as_ref().is_none_or(|when| when.holds(&item));
                 let kind = self.entities.iter().find(selects);
-                if kind.is_some_and(|kind| !concerns(kind, &item, event)) {
+                if kind.is_none_or(|kind| !concerns(kind, &item, event)) {
                     continue;
                 }
                 kind.into_iter().chain(asking).for_each(|mapping| mapping.redact(&mut item));
@@ -180,6 +180,20 @@ mod tests {
         #[case] expected: serde_json::Value,
     ) {
         assert_eq!(related(&source(&query()), &items, more), map(&expected));
+    }
+
+    /// Without a kind, nothing says whose the item is.
+    #[test]
+    fn an_item_that_matches_no_kind_is_left_out() {
+        let mut source = source(&query());
+        source.entities.truncate(1);
+        let items = json!([
+            {"sk": "COMMENT#c2", "thread": "t1", "tenant": "acme"},
+            {"sk": "SECRET#1", "thread": "t1", "tenant": "globex"},
+            {"sk": "NOTE#1", "thread": "t1", "tenant": "acme"},
+        ]);
+        let shown = json!({"entityComments": [{"sk": "COMMENT#c2", "thread": "t1", "tenant": "acme"}]});
+        assert_eq!(related(&source, &items, false), map(&shown));
     }
 
     #[test]
