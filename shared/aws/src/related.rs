@@ -80,7 +80,7 @@ impl RelatedItems {
         })?;
         let is_page = answer.last_evaluated_key.as_ref().is_some_and(|key| !key.is_empty());
         let found = answer.items.unwrap_or_default();
-        let more = found.len() > limit || (is_page && found.len() < limit);
+        let more = has_more(found.len(), limit, is_page);
         let items = found.iter().take(limit).map(|item| {
             let invalid = |why: String| StoreError::inconsistent(format!("an item of table {table}"), why);
             let json =
@@ -117,6 +117,12 @@ impl RelatedItems {
             None => Err(StoreError::unavailable(&error)),
         }
     }
+}
+
+/// Returns whether a query has more items than its limit, or than the page of 1 MB that was read. Such a page may end
+/// after any number of items.
+const fn has_more(found: usize, limit: usize, is_page: bool) -> bool {
+    found > limit || is_page
 }
 
 /// Returns the item with which a write is in conflict.
@@ -215,6 +221,17 @@ mod tests {
         let why = refused(code, "threads", &lookup(index));
         assert_eq!(why.is_some(), expected.is_some());
         assert!(why.unwrap_or_default().contains(expected.unwrap_or_default()));
+    }
+
+    /// One item more than the limit is read.
+    #[rstest]
+    #[case::everything(2, false, false)]
+    #[case::one_more(3, true, true)]
+    #[case::exactly_one_more(3, false, true)]
+    #[case::a_page_that_ends_before_the_limit(1, true, true)]
+    #[case::a_page_that_ends_at_the_limit(2, true, true)]
+    fn a_page_that_ends_says_so(#[case] found: usize, #[case] is_page: bool, #[case] more: bool) {
+        assert_eq!(has_more(found, 2, is_page), more);
     }
 
     #[test]
