@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::EventId;
 use domain::source::image::Image;
-use domain::source::related::{Answer, Lookup};
+use domain::source::related::Lookup;
 use domain::value::Map;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,29 @@ struct RelatedItem {
     expires_at: i64,
 }
 
+/// What a query found. The items are converted one by one, because they take much more memory afterwards.
+#[derive(Debug)]
+pub struct Page {
+    table: String,
+    items: Vec<Item>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Page {
+    /// Returns the items, in the order of their sort keys.
+    pub fn items(self) -> impl Iterator<Item = Result<Map, StoreError>> {
+        let table = self.table;
+        self.items.into_iter().map(move |item| {
+            let invalid = |why: String| StoreError::inconsistent(format!("an item of table {table}"), why);
+            let json = item.iter().map(|(name, value)| (name.clone(), typed(value)));
+            let json = json!(json.collect::<serde_json::Map<_, _>>());
+            let image: Image = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
+            image.read().map_err(invalid).map(Option::unwrap_or_default)
+        })
+    }
+}
+
 impl RelatedItems {
     pub(crate) fn new(client: Client, events_table: String) -> Self {
         Self { client, events_table }
@@ -55,7 +78,7 @@ impl RelatedItems {
     ///
     /// [`StoreError::Refused`] if the query is not allowed or does not suit the table, so that every retry fails too.
     /// Otherwise the table is unavailable.
-    pub async fn query(&self, table: &str, lookup: &Lookup) -> Result<Answer, StoreError> {
+    pub async fn query(&self, table: &str, lookup: &Lookup) -> Result<Page, StoreError> {
         let limit = usize::try_from(lookup.limit).unwrap_or(usize::MAX);
         let query = self.client.query().table_name(table).set_index_name(lookup.index.clone());
         let query = query
@@ -79,16 +102,10 @@ impl RelatedItems {
             }
         })?;
         let is_page = answer.last_evaluated_key.as_ref().is_some_and(|key| !key.is_empty());
-        let found = answer.items.unwrap_or_default();
-        let more = has_more(found.len(), limit, is_page);
-        let items = found.iter().take(limit).map(|item| {
-            let invalid = |why: String| StoreError::inconsistent(format!("an item of table {table}"), why);
-            let json =
-                json!(item.iter().map(|(name, value)| (name.clone(), typed(value))).collect::<serde_json::Map<_, _>>());
-            let image: Image = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
-            image.read().map_err(invalid).map(Option::unwrap_or_default)
-        });
-        Ok(Answer { items: items.collect::<Result<_, _>>()?, more })
+        let mut items = answer.items.unwrap_or_default();
+        let more = has_more(items.len(), limit, is_page);
+        items.truncate(limit);
+        Ok(Page { table: table.to_owned(), items, more })
     }
 
     /// Keeps the related values of an event, unless some are kept already, and returns those that are kept.
