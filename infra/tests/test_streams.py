@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import unittest
 from collections.abc import Set
@@ -19,6 +20,7 @@ INFRA = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(INFRA))
 import replay  # noqa: E402
 
+RELATED = (INFRA.parent / "shared" / "aws" / "src" / "related.rs").read_text()
 SOURCE = yaml_parse((INFRA / "source.yaml").read_text())
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/{}/stream/2026-11-21T10:00:00.000"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/{}"
@@ -85,7 +87,12 @@ class Sources(unittest.TestCase):
 
 
 class Related(unittest.TestCase):
-    """Which tables fan-out may query for related items."""
+    """Which tables fan-out may query for related items, and how long it keeps what it found."""
+
+    def test_are_kept_for_longer_than_a_batch_can_be_replayed(self) -> None:
+        (kept,) = re.findall(r"const KEPT: SignedDuration = SignedDuration::from_hours\(24 \* (\d+)\);", RELATED)
+        rules = Resolved().resource("StreamFailuresBucket")["LifecycleConfiguration"]["Rules"]
+        self.assertGreater(int(kept), max(int(rule["ExpirationInDays"]) for rule in rules))
 
     def queries(self, resource: str, **parameters: str) -> bool:
         arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{resource}"

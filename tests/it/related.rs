@@ -195,6 +195,38 @@ async fn a_throttled_query_returns_the_batch_to_the_stream() {
 
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
+async fn records_before_a_throttled_query_are_done_and_equal_queries_are_made_once() {
+    let stack = Stack::connect().await;
+    let (tenant, receiver) = (stack.tenant(), Receiver::accepting().await);
+    let threads = Threads::register(&stack, "threads").await;
+    tenant.webhook(&receiver.url, json!({"sources": [threads.name], "event_types": ["comment.created"]})).await;
+    let mut first = threads.comment(&tenant, "t1", 1).await;
+    // Without its tenant it becomes no event, and needs no query.
+    first["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("tenant");
+    let records = [first, threads.comment(&tenant, "t1", 2).await, threads.comment(&tenant, "t1", 3).await];
+    // The SDK tries three times. Two queries at the same time would take two tries each, and both succeed.
+    let fault = json!({"kind": "throttle", "resource": threads.name, "action": "dynamodb:Query", "calls": 3});
+    let asked = stack.to(Method::POST, "/_gate/faults").json(&fault);
+    assert!(asked.send().await.unwrap().status().is_success());
+    let mut fanout = Function::start(&stack, "FanoutFunction", &[]).await;
+    let expected = json!({"batchItemFailures": [{"itemIdentifier": "2"}]});
+    assert_eq!(fanout.invoke(json!({"Records": records})).await, expected);
+    let (_, list) = threads.call(Method::GET, &format!("/sources/{}/failures", threads.name), None).await;
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(1), "the first record is done: {list}");
+    assert!(receiver.received().is_empty());
+
+    let rest = json!({"Records": &records[1..]});
+    assert_eq!(fanout.invoke(rest).await, json!({"batchItemFailures": []}));
+    for request in receiver.wait_for(2).await {
+        let ids: Vec<_> =
+            request.json()["entityComments"].as_array().unwrap().iter().map(|comment| comment["id"].clone()).collect();
+        assert_eq!(ids, ["c1", "c2"]);
+    }
+    threads.delete().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
 async fn a_preview_says_what_would_be_queried() {
     let stack = Stack::connect().await;
     let threads = Threads::register(&stack, "threads").await;

@@ -1,6 +1,6 @@
 //! Fans out a batch of stream records: maps them, makes their deliveries and sends these.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use aws::StoreError;
@@ -26,14 +26,15 @@ use crate::failure::{failed, send_failures};
 use crate::groups::groups;
 use crate::lookups::Lookups;
 use crate::record::read;
-use crate::related;
+use crate::related::{self, Cut};
 use crate::route::{Mapped, map};
 use crate::trace::Spans;
 
 /// Fans out a batch, and returns the first record that is not done, if any. `done` is set to the number of records at
 /// the start of the batch for which everything was sent.
 ///
-/// A batch whose records take much memory is processed in [`groups`], one after another.
+/// A batch whose records take much memory is processed in [`groups`], one after another. A group whose related items
+/// take much is cut in two.
 pub(crate) async fn fan_out(
     app: &App,
     records: &[Box<RawValue>],
@@ -42,7 +43,8 @@ pub(crate) async fn fan_out(
     patience: &mut Patience,
 ) -> Result<Option<usize>, StoreError> {
     let (mut from, mut left) = (0, Left::new());
-    for group in groups(records) {
+    let mut waiting = VecDeque::from(groups(records));
+    while let Some(group) = waiting.pop_front() {
         // At least one, or a slow batch would make no progress.
         if from > 0 && app.clock.now() + RESERVE > deadline {
             tracing::warn!(records = from, "the time is up; the rest of the batch is returned to the stream");
@@ -50,8 +52,13 @@ pub(crate) async fn fan_out(
         }
         let mut within = Within { progress: BatchProgress { done, from }, left: &mut left, patience };
         match fan_out_group(app, group, deadline, &mut within).await {
-            Ok(None) => from += group.len(),
-            Ok(Some(first)) => return Ok(Some(from + first)),
+            Ok(End::Done(done)) => {
+                from += done;
+                if done < group.len() {
+                    waiting.push_front(&group[done..]);
+                }
+            }
+            Ok(End::At(first)) => return Ok(Some(from + first)),
             Err(error) if from > 0 => {
                 tracing::error!(%error, records = from, "the rest of the batch is returned to the stream");
                 return Ok(Some(from));
@@ -68,6 +75,14 @@ struct Within<'a> {
     /// What each tenant has left in the batch.
     left: &'a mut Left,
     patience: &'a mut Patience,
+}
+
+/// How far a group was processed.
+enum End {
+    /// So many records from its start are done, and the rest is another group.
+    Done(usize),
+    /// This is the first record that is not done; it is returned to the stream.
+    At(usize),
 }
 
 /// Adds the done records of a group to those of the batch.
@@ -89,15 +104,22 @@ async fn fan_out_group(
     records: &[Box<RawValue>],
     deadline: Timestamp,
     within: &mut Within<'_>,
-) -> Result<Option<usize>, StoreError> {
+) -> Result<End, StoreError> {
     let is_late = || app.clock.now() + 2 * RESERVE > deadline;
     let cache = &mut *app.cache.lock().await;
     cache.generations.clear();
     let Some((mut mapped, lookups)) = map_all(app, cache, records, &is_late).await? else {
         tracing::warn!("too little time is left to send deliveries; the rest of the batch is returned to the stream");
-        return Ok(Some(0));
+        return Ok(End::At(0));
     };
-    related::add(app, cache, &mut mapped, &lookups).await?;
+    let cut = related::add(app, cache, &mut mapped, &lookups, &is_late).await;
+    let (records, end) = match cut {
+        None => (records, End::Done(records.len())),
+        Some(Cut::Return(0)) => return Ok(End::At(0)),
+        Some(Cut::Full(at)) => (&records[..at], End::Done(at)),
+        Some(Cut::Return(at)) => (&records[..at], End::At(at)),
+    };
+    drop(mapped.split_off(&records.len()));
     let types = new_types(cache, &mapped);
     budget::begin(app, mapped.values().flatten().flatten(), app.clock.now()).await;
     let kept = archive::wanted(app, cache, &mapped);
@@ -109,7 +131,7 @@ async fn fan_out_group(
     if first.as_ref().is_ok_and(Option::is_none) {
         record_types(app, cache, types).await;
     }
-    first
+    Ok(first?.map_or(end, End::At))
 }
 
 /// Makes and sends the deliveries of all records, those of [light](order) tenants first. Returns the first record that

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::EventId;
 use domain::source::image::Image;
-use domain::source::related::{Answer, Lookup};
+use domain::source::related::Lookup;
 use domain::value::Map;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,9 @@ use crate::bodies::{pack, unpack};
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, Item, from_item, live_at, text, to_item};
 
-/// How long a result is kept. A record that failed can be sent again for 14 days.
-const KEPT: SignedDuration = SignedDuration::from_hours(24 * 15);
+/// How long a result is kept, as long as a body. A batch that Lambda gave up is in its bucket for 30 days, and a record
+/// that fails again after it was sent again is in the queue for another 14 days.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 60);
 
 /// Queries of sources' tables, and their results in the Events table.
 #[derive(Debug, Clone)]
@@ -42,6 +43,29 @@ struct RelatedItem {
     expires_at: i64,
 }
 
+/// What a query found. The items are converted one by one, because they take much more memory afterwards.
+#[derive(Debug)]
+pub struct Page {
+    table: String,
+    items: Vec<Item>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Page {
+    /// Returns the items, in the order of their sort keys.
+    pub fn items(self) -> impl Iterator<Item = Result<Map, StoreError>> {
+        let table = self.table;
+        self.items.into_iter().map(move |item| {
+            let invalid = |why: String| StoreError::inconsistent(format!("an item of table {table}"), why);
+            let json = item.iter().map(|(name, value)| (name.clone(), typed(value)));
+            let json = json!(json.collect::<serde_json::Map<_, _>>());
+            let image: Image = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
+            image.read().map_err(invalid).map(Option::unwrap_or_default)
+        })
+    }
+}
+
 impl RelatedItems {
     pub(crate) fn new(client: Client, events_table: String) -> Self {
         Self { client, events_table }
@@ -54,7 +78,7 @@ impl RelatedItems {
     ///
     /// [`StoreError::Refused`] if the query is not allowed or does not suit the table, so that every retry fails too.
     /// Otherwise the table is unavailable.
-    pub async fn query(&self, table: &str, lookup: &Lookup) -> Result<Answer, StoreError> {
+    pub async fn query(&self, table: &str, lookup: &Lookup) -> Result<Page, StoreError> {
         let limit = usize::try_from(lookup.limit).unwrap_or(usize::MAX);
         let query = self.client.query().table_name(table).set_index_name(lookup.index.clone());
         let query = query
@@ -78,16 +102,10 @@ impl RelatedItems {
             }
         })?;
         let is_page = answer.last_evaluated_key.as_ref().is_some_and(|key| !key.is_empty());
-        let found = answer.items.unwrap_or_default();
-        let more = found.len() > limit || (is_page && found.len() < limit);
-        let items = found.iter().take(limit).map(|item| {
-            let invalid = |why: String| StoreError::inconsistent(format!("an item of table {table}"), why);
-            let json =
-                json!(item.iter().map(|(name, value)| (name.clone(), typed(value))).collect::<serde_json::Map<_, _>>());
-            let image: Image = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
-            image.read().map_err(invalid).map(Option::unwrap_or_default)
-        });
-        Ok(Answer { items: items.collect::<Result<_, _>>()?, more })
+        let mut items = answer.items.unwrap_or_default();
+        let more = has_more(items.len(), limit, is_page);
+        items.truncate(limit);
+        Ok(Page { table: table.to_owned(), items, more })
     }
 
     /// Keeps the related values of an event, unless some are kept already, and returns those that are kept.
@@ -116,6 +134,12 @@ impl RelatedItems {
             None => Err(StoreError::unavailable(&error)),
         }
     }
+}
+
+/// Returns whether a query has more items than its limit, or than the page of 1 MB that was read. Such a page may end
+/// after any number of items.
+const fn has_more(found: usize, limit: usize, is_page: bool) -> bool {
+    found > limit || is_page
 }
 
 /// Returns the item with which a write is in conflict.
@@ -214,6 +238,17 @@ mod tests {
         let why = refused(code, "threads", &lookup(index));
         assert_eq!(why.is_some(), expected.is_some());
         assert!(why.unwrap_or_default().contains(expected.unwrap_or_default()));
+    }
+
+    /// One item more than the limit is read.
+    #[rstest]
+    #[case::everything(2, false, false)]
+    #[case::one_more(3, true, true)]
+    #[case::exactly_one_more(3, false, true)]
+    #[case::a_page_that_ends_before_the_limit(1, true, true)]
+    #[case::a_page_that_ends_at_the_limit(2, true, true)]
+    fn a_page_that_ends_says_so(#[case] found: usize, #[case] is_page: bool, #[case] more: bool) {
+        assert_eq!(has_more(found, 2, is_page), more);
     }
 
     #[test]

@@ -24,11 +24,13 @@ use crate::queue::{Queue, Receipt, Received};
 /// get through a queue that is full of messages of other tables.
 const HIDDEN: Duration = Duration::from_mins(2);
 
-/// Why the queue may have more messages of the table.
+/// Why there may be more of the table. It is not known of messages that an earlier pass, which was late, left hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum More {
     /// As many records as one call handles were found.
     Many,
+    /// The time was up before all rows of dismissed records were deleted.
+    Listed,
     /// The time was up before the whole queue was read.
     Late {
         /// The messages that were read and are not of the table. They stay hidden for two minutes at most, so that the
@@ -85,8 +87,9 @@ impl<'a> Pass<'a> {
         self.clock.now()
     }
 
-    /// Returns further messages of the table. `None` if the queue has no more, or the time is up. Messages of records
-    /// that were dismissed are deleted.
+    /// Returns further messages of the table. `None` if the queue has no more to give, or the time is up. Those that an
+    /// earlier pass left hidden are not given. SQS only estimates their number, up to a minute late, so it is not asked.
+    /// Messages of records that were dismissed are deleted.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Found>>, StoreError> {
         loop {
             let now = self.now();

@@ -41,44 +41,80 @@ impl Source {
         queries.filter_map(|(name, query)| query.lookup(name, kind, image).transpose()).collect()
     }
 
-    /// Returns the related values of an event from the answers to its queries. An item that was found is redacted as its
-    /// own kind says, and as the kind of the event says. An item that its kind gives to another tenant or application,
-    /// or to none, is left out. Items that do not fit into [`MAX_BYTES`] are left out too, those of the last query
-    /// first, and `<name>More` is true if a query has more items than are shown.
-    #[must_use]
-    pub fn related(&self, event: &Event, answers: Vec<(Lookup, Answer)>) -> Map {
-        let (mut related, mut room) = (Map::new(), MAX_BYTES);
-        for (Lookup { name, kind, .. }, Answer { items, mut more }) in answers {
-            let asking = self.entities.get(kind);
-            let query = asking.into_iter().flat_map(queries_of).find(|(of, _)| **of == name);
-            let attributes = query.map(|(_, query)| query.attributes.as_slice()).unwrap_or_default();
-            let mut shown = Vec::new();
-            for mut item in items {
-                let selects = |mapping: &&Mapping| mapping.when.as_ref().is_none_or(|when| when.holds(&item));
-                let kind = self.entities.iter().find(selects);
-                if kind.is_some_and(|kind| !concerns(kind, &item, event)) {
-                    continue;
-                }
-                kind.into_iter().chain(asking).for_each(|mapping| mapping.redact(&mut item));
-                if !attributes.is_empty() {
-                    item.retain(|name, _| attributes.contains(name));
-                }
-                let item = Value::Map(item);
-                let bytes = serde_json::to_string(&item).map_or(usize::MAX, |json| json.len());
-                let Some(left) = room.checked_sub(bytes) else {
-                    more = true;
-                    break;
-                };
-                room = left;
-                shown.push(item);
+    /// Returns what an event may show of the items that a query found. An item is redacted as its own kind says, and as
+    /// the kind of the event says. An item without a kind is left out, and so is one that its kind gives to another
+    /// tenant or application, or to none. Items that do not fit into [`MAX_BYTES`] are left out too, and no item after
+    /// them is read. The answer is the same for all events of a tenant and application.
+    ///
+    /// # Errors
+    ///
+    /// If an item cannot be read.
+    pub fn shown<E>(
+        &self,
+        event: &Event,
+        Lookup { name, kind, .. }: &Lookup,
+        items: impl Iterator<Item = Result<Map, E>>,
+        mut more: bool,
+    ) -> Result<Answer, E> {
+        let asking = self.entities.get(*kind);
+        let query = asking.into_iter().flat_map(queries_of).find(|(of, _)| *of == name);
+        let attributes = query.map(|(_, query)| query.attributes.as_slice()).unwrap_or_default();
+        let (mut shown, mut room) = (Vec::new(), MAX_BYTES);
+        for item in items {
+            let mut item = item?;
+            let selects = |mapping: &&Mapping| mapping.when.as_ref().is_none_or(|when| when.holds(&item));
+            let kind = self.entities.iter().find(selects);
+            if kind.is_none_or(|kind| !concerns(kind, &item, event)) {
+                continue;
             }
-            if more {
-                related.insert(format!("{name}{MORE}"), Value::Bool(true));
+            kind.into_iter().chain(asking).for_each(|mapping| mapping.redact(&mut item));
+            if !attributes.is_empty() {
+                item.retain(|name, _| attributes.contains(name));
             }
-            related.insert(name, Value::List(shown));
+            let Some(left) = room.checked_sub(bytes(&item)) else {
+                more = true;
+                break;
+            };
+            room = left;
+            shown.push(item);
         }
-        related
+        Ok(Answer { items: shown, more })
     }
+}
+
+/// Returns the related values of an event from the [answers](Source::shown) to its queries, by the names of their lists,
+/// and how many bytes of JSON the items have. Items that do not fit into [`MAX_BYTES`] together are left out, those of
+/// the last query first, and `<name>More` is true if a query has more items than are shown.
+#[must_use]
+pub fn related<'a>(answers: impl IntoIterator<Item = (&'a str, &'a Answer)>) -> (Map, usize) {
+    let (mut related, mut room) = (Map::new(), MAX_BYTES);
+    for (name, answer) in answers {
+        let mut shown = Vec::new();
+        for item in &answer.items {
+            let Some(left) = room.checked_sub(bytes(item)) else { break };
+            room = left;
+            shown.push(Value::Map(item.clone()));
+        }
+        if answer.more || shown.len() < answer.items.len() {
+            related.insert(format!("{name}{MORE}"), Value::Bool(true));
+        }
+        related.insert(name.to_owned(), Value::List(shown));
+    }
+    (related, MAX_BYTES - room)
+}
+
+/// Removes kept values that the mapping no longer queries. Without that, a kept value would win over an attribute that
+/// has its name since.
+pub fn retain_queried(kept: &mut Map, lookups: &[Lookup]) {
+    kept.retain(|name, _| {
+        let is_mark = |lookup: &Lookup| name.strip_suffix(MORE).is_some_and(|list| list == lookup.name);
+        lookups.iter().any(|lookup| *name == lookup.name || is_mark(lookup))
+    });
+}
+
+/// Returns how many bytes of JSON a map has.
+fn bytes(map: &Map) -> usize {
+    serde_json::to_string(map).map_or(usize::MAX, |json| json.len())
 }
 
 /// Returns whether an item of that kind belongs to the tenant of an event, and to no other application.
@@ -159,8 +195,9 @@ mod tests {
         let images = Images::Insert(comment("t1"));
         let event = source.events(change(images.clone())).unwrap().remove(0);
         let lookup = source.lookups(&event, &images).unwrap().remove(0);
-        let items = items.as_array().unwrap().iter().map(map).collect();
-        source.related(&event, vec![(lookup, Answer { items, more })])
+        let items = items.as_array().unwrap().iter().map(|item| Ok::<_, ()>(map(item)));
+        let answer = source.shown(&event, &lookup, items, more).unwrap();
+        super::related([(lookup.name.as_str(), &answer)]).0
     }
 
     #[rstest]
@@ -182,6 +219,20 @@ mod tests {
         assert_eq!(related(&source(&query()), &items, more), map(&expected));
     }
 
+    /// Without a kind, nothing says whose the item is.
+    #[test]
+    fn an_item_that_matches_no_kind_is_left_out() {
+        let mut source = source(&query());
+        source.entities.truncate(1);
+        let items = json!([
+            {"sk": "COMMENT#c2", "thread": "t1", "tenant": "acme"},
+            {"sk": "SECRET#1", "thread": "t1", "tenant": "globex"},
+            {"sk": "NOTE#1", "thread": "t1", "tenant": "acme"},
+        ]);
+        let shown = json!({"entityComments": [{"sk": "COMMENT#c2", "thread": "t1", "tenant": "acme"}]});
+        assert_eq!(related(&source, &items, false), map(&shown));
+    }
+
     #[test]
     fn only_named_attributes_are_shown_and_numbers_keep_their_digits() {
         let mut related_query = query();
@@ -193,8 +244,8 @@ mod tests {
         let item = crate::source::image::item(
             r#"{"sk": {"S": "COMMENT#c2"}, "thread": {"S": "t1"}, "tenant": {"S": "acme"}, "n": {"N": "1234567890123456789012345678.50"}, "secret": {"S": "s"}}"#,
         );
-        let answer = Answer { items: vec![item.unwrap()], more: false };
-        let json = serde_json::to_string(&source.related(&event, vec![(lookup, answer)])).unwrap();
+        let answer = source.shown(&event, &lookup, std::iter::once(item), false).unwrap();
+        let json = serde_json::to_string(&super::related([(lookup.name.as_str(), &answer)]).0).unwrap();
         assert_eq!(json, r#"{"entityComments":[{"n":1234567890123456789012345678.50}]}"#);
     }
 
@@ -204,6 +255,46 @@ mod tests {
         let found = related(&source(&query()), &json!([{"sk": "a", "text": large}, {"sk": "b", "text": large}]), false);
         assert_eq!((found["entityComments"].get("0"), &found["entityCommentsMore"]), (None, &Value::Bool(true)));
         assert!(matches!(&found["entityComments"], Value::List(shown) if shown.len() == 1));
+    }
+
+    /// A page of 1 MB would take much memory.
+    #[test]
+    fn no_item_is_read_after_one_that_does_not_fit() {
+        let (source, images) = (source(&query()), Images::Insert(comment("t1")));
+        let event = source.events(change(images.clone())).unwrap().remove(0);
+        let lookup = source.lookups(&event, &images).unwrap().remove(0);
+        let large = map(&json!({"sk": "a", "text": "x".repeat(MAX_BYTES / 2)}));
+        let mut read = 0;
+        let items = std::iter::repeat_with(|| {
+            read += 1;
+            Ok::<_, ()>(large.clone())
+        });
+        let answer = source.shown(&event, &lookup, items.take(10), false).unwrap();
+        assert_eq!((answer.items.len(), answer.more, read), (1, true, 2));
+        let fails = source.shown(&event, &lookup, std::iter::once(Err("no item")), false);
+        assert_eq!(fails, Err("no item"));
+    }
+
+    #[test]
+    fn the_last_query_gives_way_to_the_first() {
+        let answer = |bytes: usize| Answer { items: vec![map(&json!({"text": "x".repeat(bytes)}))], more: false };
+        let (found, bytes) = super::related([("first", &answer(MAX_BYTES / 2)), ("last", &answer(MAX_BYTES / 2))]);
+        assert!(matches!(&found["first"], Value::List(shown) if shown.len() == 1));
+        assert_eq!((&found["last"], &found["lastMore"]), (&Value::List(Vec::new()), &Value::Bool(true)));
+        assert_eq!((bytes, found.contains_key("firstMore")), (MAX_BYTES / 2 + r#"{"text":""}"#.len(), false));
+    }
+
+    #[test]
+    fn a_kept_list_that_is_no_longer_queried_is_not_shown() {
+        let images = Images::Insert(comment("t1"));
+        let source = source(&query());
+        let event = source.events(change(images.clone())).unwrap().remove(0);
+        let lookups = source.lookups(&event, &images).unwrap();
+        let mut kept = map(&json!({"entityComments": [], "entityCommentsMore": true, "notes": [], "notesMore": true}));
+        retain_queried(&mut kept, &lookups);
+        assert_eq!(kept, map(&json!({"entityComments": [], "entityCommentsMore": true})));
+        retain_queried(&mut kept, &[]);
+        assert_eq!(kept, Map::new());
     }
 
     #[rstest]

@@ -99,7 +99,7 @@ pub struct KeyPrefix {
 }
 
 /// A query for an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[schema(as = RelatedLookup)]
 pub struct Lookup {
     /// The name of the list in payloads.
@@ -119,7 +119,7 @@ pub struct Lookup {
 }
 
 /// An attribute of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[schema(as = RelatedKeyPart)]
 pub struct KeyPart {
     /// The name of the attribute.
@@ -130,7 +130,7 @@ pub struct KeyPart {
     pub value: String,
 }
 
-/// What a query found.
+/// What a query found that an event may show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The items, in the order of their sort keys.

@@ -141,7 +141,8 @@ pub struct RedrivenBody {
     /// How many changes were sent to fan-out.
     #[schema(examples(120))]
     redriven: usize,
-    /// Whether the queue may have more of this table: send the request again.
+    /// Whether the queue may have more of this table: send the request again. Messages that an earlier request, of any
+    /// table, left hidden for two minutes are not seen.
     more: bool,
     /// Why it may have more; `null` if it has none.
     #[schema(examples(json!(null)))]
@@ -152,6 +153,7 @@ pub struct RedrivenBody {
 fn reason(more: More) -> String {
     match more {
         More::Many => "a request sends about 2,000 changes".to_owned(),
+        More::Listed => "the time was up before all changes had left the list".to_owned(),
         More::Late { others } => format!(
             "the time was up before the whole queue was read; {others} messages that are not meant stay hidden for up to two \
              minutes, so that the next request reads further"
@@ -191,7 +193,8 @@ pub struct DismissedBody {
     /// How many changes were dismissed.
     #[schema(examples(1))]
     dismissed: usize,
-    /// Whether the queue may still have records of them: send the request again to delete those.
+    /// Whether the list or the queue may still have records of them: send the request again to delete those. Messages
+    /// that an earlier request, of any table, left hidden for two minutes are not seen.
     more: bool,
     /// Why it may have more; `null` if it has none.
     #[schema(examples(json!(null)))]
@@ -236,7 +239,9 @@ pub(crate) async fn dismiss(
 /// Dismisses all changes that became no event
 ///
 /// All changes of the table that failed before the request: they leave the list, `total` starts again, no redrive sends
-/// them again, and their records are deleted from the queue stream-failures.
+/// them again, and their records are deleted from the queue stream-failures. A change that failed in the half minute
+/// before the request may stay in the list until the next one. A repeated request also dismisses changes that failed
+/// after the first.
 #[utoipa::path(delete, path = "/sources/{table}/failures", tag = "Sources",
     params(("table" = String, Path, description = "The table's name")),
     responses((status = 200, description = "What was dismissed", body = DismissedBody)))]
