@@ -142,6 +142,9 @@ impl Scanner {
                 self.is_for = false;
                 self.end_element();
             }
+            // Where a value must follow, they are names.
+            Token::Ident("and" | "or" | "if" | "else") if self.is_at_value() => self.value(start, end, false),
+            Token::Ident("in") if self.is_at_value() && !self.follows_not() => self.value(start, end, false),
             Token::Eq | Token::Ne | Token::Gt | Token::Gte | Token::Lt | Token::Lte => self.operator(COMPARES),
             Token::Ident("in") => self.operator(Use::Reads),
             Token::Tilde | Token::Plus => self.operator(Use::Joins),
@@ -151,9 +154,11 @@ impl Scanner {
             Token::Ident("not") if self.operand().is_some_and(|operand| operand.test == Test::Is) => {
                 self.part(start, end, true);
             }
-            // Where a value must follow, they are names.
-            Token::Ident("and" | "or" | "if" | "else") if self.operand().is_some_and(|operand| operand.tokens == 0) => {
-                self.value(start, end, false);
+            Token::Ident("not") if !self.is_at_value() => {
+                self.operator(Use::Light);
+                if let Some(level) = self.open.last_mut() {
+                    level.follows_not = true;
+                }
             }
             Token::Minus
             | Token::Mul
@@ -214,6 +219,16 @@ impl Scanner {
 
     fn operand(&self) -> Option<&Operand> {
         self.open.last().map(|level| &level.operand)
+    }
+
+    /// Returns whether an operand begins here.
+    fn is_at_value(&self) -> bool {
+        self.operand().is_some_and(|operand| operand.tokens == 0)
+    }
+
+    /// Returns whether the operator before is a `not` after an operand, as in `a not in b`.
+    fn follows_not(&self) -> bool {
+        self.open.last().is_some_and(|level| level.follows_not)
     }
 
     fn set_test(&mut self, test: Test) {
@@ -289,6 +304,7 @@ impl Scanner {
         let is_sign = self.operand().is_some_and(|operand| operand.tokens == 0) && does == Use::Light;
         let before = self.end_operand(does);
         let Some(level) = self.open.last_mut() else { return };
+        level.follows_not = false;
         level.operators += 1;
         level.joins += usize::from(does == Use::Joins);
         // A sign before the operand does not change which operator reads it.

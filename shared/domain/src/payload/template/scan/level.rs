@@ -53,6 +53,8 @@ pub(super) struct Level {
     pub(super) deepest: usize,
     pub(super) elements: usize,
     pub(super) operand: Operand,
+    /// Whether the operator before the operand is a `not` after another operand.
+    pub(super) follows_not: bool,
     /// What the operator before the operand does with it.
     pub(super) before: Use,
     /// The meters of this element, by their indices among the inserts.

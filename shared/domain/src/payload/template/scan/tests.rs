@@ -98,6 +98,7 @@ fn rendered(source: &str) -> Result<String, String> {
 )]
 #[case::tested("{{ a is defined and b.c is not none }}", "{{ a is defined and b.c is not none }}")]
 #[case::outside_of_tags("a ~ b == c", "a ~ b == c")]
+#[case::not_in("{{ b not in c and in }}", "{{ b not in c|meter(1) and in }}")]
 #[case::words_where_values_must_be(
     "{{ and.x[:b] or if ~ else }}",
     "{{ (and.x|meter_outside)[:b] or if|meter(1) ~ else|meter(1) }}"
