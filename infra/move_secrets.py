@@ -87,9 +87,7 @@ class Move:
         made_at = self.manager.describe_secret(SecretId=path)["CreatedDate"]
         texts: dict[str, bytes] = {}
         labelled: dict[str, str] = {}
-        # Also those without labels: after two rotations at once, a webhook may name one.
-        pages = self.manager.get_paginator("list_secret_version_ids").paginate(SecretId=path, IncludeDeprecated=True)
-        for version in (version for page in pages for version in page["Versions"]):
+        for version in self.versions(path):
             value = self.manager.get_secret_value(SecretId=path, VersionId=version["VersionId"])["SecretString"]
             name = self.name_of(path, value)
             texts[name] = self.encrypt(path, value)
@@ -103,6 +101,18 @@ class Move:
         except self.manager.exceptions.InvalidRequestException:
             # Its webhook was deleted a moment ago, before the row was there.
             self.delete(path)
+
+    def versions(self, path: str) -> list[dict]:
+        """Returns all versions of a secret, also those without labels: after two rotations at once, a webhook may name
+        one."""
+        found: list[dict] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self.manager.list_secret_version_ids(SecretId=path, IncludeDeprecated=True, **more)
+            found += page["Versions"]
+            if "NextToken" not in page:
+                return found
+            more = {"NextToken": page["NextToken"]}
 
     def delete(self, path: str) -> None:
         """Deletes a row as the API does."""
