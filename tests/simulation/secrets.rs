@@ -113,17 +113,7 @@ macro_rules! over_both {
     )*};
 }
 
-over_both! {
-    a_path_gets_one_first_secret,
-    a_rotation_keeps_the_one_before,
-    a_rotation_that_died_loses_nothing,
-    two_rotations_at_once_lose_nothing,
-    a_secret_is_replaced,
-    a_deleted_secret_can_be_restored,
-    a_secret_is_staged_whatever_is_there,
-    key_pairs_are_secrets_too,
-    the_longest_secret_is_stored,
-}
+tests::each_secret_test!(over_both);
 
 /// Does something until the store is available, as callers do.
 async fn until(mut done: impl AsyncFnMut() -> Result<(), StoreError>) {

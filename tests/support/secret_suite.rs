@@ -10,6 +10,24 @@ use secrecy::ExposeSecret as _;
 
 use crate::unique;
 
+/// Calls a macro with the names of all tests of the suite, so that no store leaves one out.
+#[macro_export]
+macro_rules! each_secret_test {
+    ($run:ident) => {
+        $run! {
+            a_path_gets_one_first_secret,
+            a_rotation_keeps_the_one_before,
+            a_rotation_that_died_loses_nothing,
+            two_rotations_at_once_lose_nothing,
+            a_secret_is_replaced,
+            a_deleted_secret_can_be_restored,
+            a_secret_is_staged_whatever_is_there,
+            key_pairs_are_secrets_too,
+            the_longest_secret_is_stored,
+        }
+    };
+}
+
 /// A path that no other test uses.
 #[derive(Debug)]
 pub struct Vault<'a> {
