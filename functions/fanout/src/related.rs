@@ -83,6 +83,11 @@ pub(crate) async fn add(
                 found.push((index, id, Ok(related)));
             }
             Err(StoreError::Refused(why)) => found.push((index, id, Err(why))),
+            // It stays so, and must not hold the shard. The details may quote an item, so they are not logged.
+            Err(StoreError::Inconsistent { key, .. }) => {
+                tracing::error!(key, "related items cannot be read; the record goes to stream-failures");
+                found.push((index, id, Err("its related items, or what was kept of them, cannot be read".to_owned())));
+            }
             Err(error) => {
                 tracing::error!(%error, "related items were not queried; the rest of the batch is returned to the stream");
                 cut = Some(Cut::Return(index));
