@@ -144,13 +144,13 @@ impl Key {
             return serde_json::from_slice(&bytes)
                 .map_err(|_| Failure::Passing("KMS answered something else than JSON".to_owned()));
         }
-        let told = || serde_json::from_slice(&bytes).map(|Problem { kind }| plain_code(&kind)).unwrap_or_default();
-        Err(judged(status, named.unwrap_or_else(told)))
+        let in_body = || serde_json::from_slice(&bytes).map(|Problem { kind }| plain_code(&kind)).unwrap_or_default();
+        Err(failure(status, named.unwrap_or_else(in_body)))
     }
 }
 
-/// Returns whether a refusal may pass.
-fn judged(status: u16, code: String) -> Failure {
+/// Returns what an error of KMS means: whether another attempt may succeed.
+fn failure(status: u16, code: String) -> Failure {
     if status >= 500 || status == 429 || code == "ThrottlingException" {
         return Failure::Passing(format!("KMS answered {status} {code}"));
     }
@@ -172,7 +172,7 @@ mod tests {
             (400, "KMSInvalidStateException", false),
             (400, "InvalidCiphertextException", false),
         ] {
-            assert_eq!(matches!(judged(status, code.to_owned()), Failure::Passing(_)), passes, "{code}");
+            assert_eq!(matches!(failure(status, code.to_owned()), Failure::Passing(_)), passes, "{code}");
         }
     }
 }
