@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 use domain::delivery::message::{Body, Message};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Claims, Function, Receiver, Stack, Tenant, role, unique};
+use tests::{Claims, Function, Receiver, Stack, Tenant, inserted, role, unique};
 
 /// A table of threads and their comments, and its source.
 struct Threads<'a> {
@@ -65,21 +65,8 @@ impl<'a> Threads<'a> {
         let mut image: serde_json::Map<_, _> =
             texts.iter().map(|(name, text)| ((*name).to_owned(), json!({"S": text}))).collect();
         image.insert("n".to_owned(), json!({"N": exact}));
-        json!({
-            "eventID": format!("{}-{number}", self.name),
-            "eventName": "INSERT",
-            "eventSource": "aws:dynamodb",
-            "awsRegion": "us-east-1",
-            "dynamodb": {
-                "ApproximateCreationDateTime": 1_795_244_140 + number,
-                "Keys": {"pk": image["pk"], "sk": image["sk"]},
-                "NewImage": image,
-                "SequenceNumber": number.to_string(),
-                "SizeBytes": 26,
-                "StreamViewType": "NEW_AND_OLD_IMAGES",
-            },
-            "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:000000000000:table/{}/stream/2026", self.name),
-        })
+        let keys = json!({"pk": image["pk"], "sk": image["sk"]});
+        inserted(&self.name, number, &keys, &image.into())
     }
 
     async fn delete(&self) {

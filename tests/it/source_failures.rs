@@ -10,7 +10,7 @@ use domain::time::Clock;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, now, unique};
+use tests::{Claims, Function, Receiver, Stack, Tenant, eventually, inserted, now, unique};
 
 /// A registered table, of which only the name exists: its records are handed to fan-out directly.
 struct Table<'a> {
@@ -72,21 +72,8 @@ impl<'a> Table<'a> {
     fn record(&self, tenant: &Tenant, number: u32, more: &Value) -> Value {
         let mut image = json!({"tenant_id": {"S": tenant.name}, "secret": {"S": "hidden"}});
         image.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!({
-            "eventID": format!("{}-{number}", self.name),
-            "eventName": "INSERT",
-            "eventSource": "aws:dynamodb",
-            "awsRegion": "us-east-1",
-            "dynamodb": {
-                "ApproximateCreationDateTime": 1_795_244_140 + number,
-                "Keys": {"pk": {"S": tenant.name}, "sk": {"N": number.to_string()}},
-                "NewImage": image,
-                "SequenceNumber": number.to_string(),
-                "SizeBytes": 26,
-                "StreamViewType": "NEW_AND_OLD_IMAGES",
-            },
-            "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:000000000000:table/{}/stream/2026", self.name),
-        })
+        let keys = json!({"pk": {"S": tenant.name}, "sk": {"N": number.to_string()}});
+        inserted(&self.name, number, &keys, &image)
     }
 }
 

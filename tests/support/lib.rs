@@ -36,6 +36,7 @@ use domain::signing::secret::WebhookSecret;
 use domain::signing::sign::{Keys, Signed, sign};
 use domain::signing::signature::SignatureScheme;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// Returns the headers of a call with this signature scheme.
 #[must_use]
@@ -57,9 +58,29 @@ pub fn row_key(webhook: WebhookId, delivery: DeliveryId) -> HashMap<String, Attr
     key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into()
 }
 
+/// Returns a stream record of a new item, given as DynamoDB's JSON. Its number is that of its commit.
+#[must_use]
+pub fn inserted(table: &str, number: u32, keys: &Value, image: &Value) -> Value {
+    json!({
+        "eventID": format!("{table}-{number}"),
+        "eventName": "INSERT",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_795_244_140 + number,
+            "Keys": keys,
+            "NewImage": image,
+            "SequenceNumber": number.to_string(),
+            "SizeBytes": 26,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:000000000000:table/{table}/stream/2026"),
+    })
+}
+
 /// Returns the API path of something that belongs to a webhook.
 #[must_use]
-pub fn path(webhook: &serde_json::Value, rest: &str) -> String {
+pub fn path(webhook: &Value, rest: &str) -> String {
     format!("/webhooks/{}{rest}", webhook["id"].as_str().unwrap())
 }
 
