@@ -70,7 +70,13 @@ def path_names(checkout: Path, target: Path) -> list[tuple[str, str]]:
     for path, _ in names:
         if set(' "\\=') & set(str(path)):
             raise StackError(f"{path} has a space, a quote, = or \\ in its name, which compilers' options cannot hold")
-    return [(str(path), name) for path, name in names]
+    return [(str(path), name) for path, name in outer_first(names)]
+
+
+def outer_first(names: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Returns the paths with each folder before what is in it: compilers take the last one that fits. Cargo's home may
+    be in the checkout, and the checkout in the home."""
+    return sorted(names, key=lambda entry: len(entry[0].parts))
 
 
 def check_paths(binary: Path, paths: list[str]) -> None:

@@ -118,11 +118,16 @@ class Archives(Folder):
         names = dict(reproducible.path_names(ROOT, ROOT / "target"))
         self.assertEqual(names[str(ROOT)], "/dynahook")
         self.assertIn("/cargo/registry", names.values())
-        # The last one that fits is taken, so a folder comes before what is in it.
         paths = list(names)
         for outer in paths:
             for inner in paths[: paths.index(outer)]:
                 self.assertFalse(Path(outer) in Path(inner).parents, f"{outer} hides {inner}")
+
+    def test_a_folder_is_named_before_what_is_in_it(self) -> None:
+        checkout, home, registry = Path("/a/b"), Path("/a/b/.local/cargo"), Path("/a/b/.local/cargo/registry")
+        for paths in ([checkout, home, registry], [registry, checkout, home], [home, registry, checkout]):
+            names = reproducible.outer_first([(path, path.name) for path in paths])
+            self.assertEqual([path for path, _ in names], [checkout, home, registry])
 
     def test_a_difference_of_two_packages_is_found(self) -> None:
         for name in ("first", "second"):
