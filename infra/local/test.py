@@ -133,12 +133,18 @@ def faults() -> int:
             "the public lists of URLs that lead astray": ("--test", "ssrf", "--", "--nocapture"),
             "names that lead elsewhere the second time": ("--lib", "--", "rebinding"),
         }.items():
-            parts.run(what, cargo_test, stack, *arguments)
+            parts.run(what, at_length, stack, *arguments)
         parts.run("a search for every secret of the run in logs, tables, queues and answers", check_secrets, stack, 100)
         parts.run("the roles of the functions allow their calls", check_access, stack, False)
     where = "(crash_point_NN in tests/it and tests/simulation)"
     print(f"\n{crash_points()} points where a process may die are named by tests {where}")
     return parts.report()
+
+
+def at_length(stack: Stack, *arguments: str) -> list[str]:
+    """Runs tests of the workspace with 200 worlds of 500 operations each; returns what failed. `make test` simulates
+    fewer worlds: of all tests, they take the longest."""
+    return cargo_test(stack, *arguments, SIMULATION_WORLDS="200")
 
 
 def newcomer(stack: Stack, receiver: Receiver) -> None:
@@ -225,11 +231,12 @@ def apart(stack: Stack) -> list[str]:
     return cargo_test(stack, *UNITS) + cargo_test(stack, *SIMULATIONS, *INCLUDE_IGNORED)
 
 
-def cargo_test(stack: Stack, *arguments: str) -> list[str]:
-    """Runs tests of the workspace; returns what failed."""
+def cargo_test(stack: Stack, *arguments: str, **more: str) -> list[str]:
+    """Runs tests of the workspace, with more variables in their environment; returns what failed."""
     environment = {
         **os.environ,
         **stack.environment,
+        **more,
         "DYNAHOOK_ANSWERS": str(stack.answers),
         "DYNAHOOK_BUILD": str(BUILD),
         "DYNAHOOK_CREDENTIALS": str(credentials(stack)),
