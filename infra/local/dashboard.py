@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from math import ceil
+from time import gmtime, strftime
 
 from stack import STACK, Stack
 
@@ -135,18 +136,32 @@ def plot(series: list[Series], start: int, end: int) -> Iterator[str]:
         y = bottom - (bottom - TOP) * step / 2
         yield f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:g}" y2="{y:g}"/>'
         yield f'<text class="end" x="{LEFT - 8}" y="{y + 4:g}">{short(most * step / 2)}</text>'
-    yield f'<text x="{LEFT}" y="{HEIGHT - 8}">0 s</text>'
-    yield f'<text class="end" x="{right}" y="{HEIGHT - 8}">{(end - start) // 1000} s</text>'
+    yield f'<text x="{LEFT}" y="{HEIGHT - 8}">{clock(start)}</text>'
+    yield f'<text class="end" x="{right}" y="{HEIGHT - 8}">{clock(end)} UTC</text>'
     x = 16.0
     for one, colour in zip(series, COLOURS, strict=False):
         yield f'<circle cx="{x + 5:g}" cy="43" r="5" fill="{colour}"/>'
         yield f'<text x="{x + 15:g}" y="47">{escape(one.label)}</text>'
         x += 32 + 6.6 * len(one.label)
-        # A period without values is 0 for a sum, and a gap is as good here.
-        line = " ".join(place(at, value) for at, value in one.values.items())
-        if len(one.values) == 1:
-            line += " " + place(next(iter(one.values)) + PERIOD, next(iter(one.values.values())))
-        yield f'<polyline stroke="{colour}" points="{line}"/>'
+        for line in unbroken(one.values):
+            yield f'<polyline stroke="{colour}" points="{" ".join(place(at, value) for at, value in line)}"/>'
+
+
+def unbroken(values: dict[int, float]) -> list[list[tuple[int, float]]]:
+    """Returns the lines of a series, which end where a period has no value, as CloudWatch draws them. A line of one
+    value is a period long."""
+    lines: list[list[tuple[int, float]]] = []
+    for at, value in values.items():
+        if lines and lines[-1][-1][0] == at - PERIOD:
+            lines[-1].append((at, value))
+        else:
+            lines.append([(at, value)])
+    return [line if len(line) > 1 else [*line, (line[0][0] + PERIOD, line[0][1])] for line in lines]
+
+
+def clock(at: int) -> str:
+    """Returns the time of day of a time in milliseconds."""
+    return strftime("%H:%M:%S", gmtime(at / 1000))
 
 
 def short(value: float) -> str:

@@ -49,8 +49,8 @@ PROVOKED: dict[str, tuple[Values, Values]] = {
     "TenantBudgetAlarm": ([1], [None]),
     "SweepErrorsAlarm": ([1, 1, 1], [1, 0, 1]),
     "SweepSilentAlarm": ([None] * 5, [None, None, None, None, 1]),
-    # A check every 15 minutes.
-    "DetachedSourcesAlarm": ([None, None, 1, None, None, 2, None], [None, None, None, 1, None, None, None]),
+    # A check every five minutes.
+    "DetachedSourcesAlarm": ([1, None, None, None, None, 2, None], [None, None, None, 1, None, None, None]),
     "ApiErrorsAlarm": ([5], [4]),
     # Fan-out crashes on a record and is invoked again with the halves of its batch.
     "FunctionErrorsAlarm": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from xml.etree import ElementTree
 
-from dashboard import NAMESPACE, PERIOD, Widget, drawing, failures, points, read, round_up, short
+from dashboard import NAMESPACE, PERIOD, Widget, drawing, failures, points, read, round_up, short, unbroken
 
 
 def line(at: int, **metrics) -> dict:
@@ -53,6 +53,11 @@ class Dashboard(unittest.TestCase):
         self.assertLessEqual({"Flow", "Delivered", "Who & why?", "<acme>", "3"}, texts)
         [drawn] = root.iter("{http://www.w3.org/2000/svg}polyline")
         self.assertEqual(len(drawn.get("points", "").split()), 3)
+
+    def test_a_line_ends_where_a_period_has_no_value(self) -> None:
+        values = {PERIOD: 1.0, 2 * PERIOD: 2.0, 5 * PERIOD: 3.0}
+        expected = [[(PERIOD, 1.0), (2 * PERIOD, 2.0)], [(5 * PERIOD, 3.0), (6 * PERIOD, 3.0)]]
+        self.assertEqual(unbroken(values), expected)
 
     def test_scales_are_round(self) -> None:
         self.assertEqual([short(value) for value in (0, 2.5, 5000, 100_000)], ["0", "2.5", "5000", "100k"])

@@ -101,8 +101,10 @@ class Watch(unittest.TestCase):
             faults = self.module["handler"]({}, None)
         return faults, [json.loads(line) for line in said.getvalue().splitlines()]
 
-    def test_says_nothing_where_all_is_well(self) -> None:
-        self.assertEqual(self.run_once(), ({}, []))
+    def test_a_check_that_finds_nothing_leaves_a_line(self) -> None:
+        faults, [line] = self.run_once()
+        self.assertEqual(faults, {})
+        self.assertEqual([line["level"], line["mappings"], line["faults"]], ["INFO", 4, 0])
 
     def test_finds_whatever_stops_a_source_or_a_queue(self) -> None:
         def disabled(cloud: Cloud) -> None:
@@ -146,9 +148,9 @@ class Watch(unittest.TestCase):
                 change(self.cloud)
                 faults, lines = self.run_once()
                 self.assertEqual(len(faults), 1, faults)
-                self.assertEqual([line.get("level") for line in lines], ["ERROR", None])
-                self.assertEqual(list(faults_of(lines[1], documented(), "Dynahook/dynahook")), [])
-                self.assertEqual(lines[1]["DetachedSources"], 1)
+                self.assertEqual([line.get("level") for line in lines], ["ERROR", "INFO", None])
+                self.assertEqual(list(faults_of(lines[2], documented(), "Dynahook/dynahook")), [])
+                self.assertEqual([lines[1]["faults"], lines[2]["DetachedSources"]], [1, 1])
 
     def test_it_looks_at_every_function_that_has_a_mapping(self) -> None:
         mappings = [one for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::Lambda::EventSourceMapping"]
@@ -159,7 +161,7 @@ class Watch(unittest.TestCase):
     def test_a_table_of_another_account_is_known_by_its_mapping(self) -> None:
         self.cloud.sources.append("theirs")
         self.cloud.mappings["fanout"].append(self.cloud.mapping(stream("theirs")))
-        self.assertEqual(self.run_once(), ({}, []))
+        self.assertEqual(self.run_once()[0], {})
 
     def test_a_check_that_fails_is_an_error_of_the_function(self) -> None:
         failing = mock.patch.object(self.cloud, "query", side_effect=NotFoundError)

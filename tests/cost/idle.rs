@@ -37,7 +37,7 @@ pub(crate) async fn month(prices: &Prices, log: &Log) -> Parts {
             (requests - prices.free("sqs_requests")).max(0.0) * prices.of("million_sqs_requests") / 1e6,
         ),
         ("the sweep", sweep * MINUTES),
-        ("the watch", watch * MINUTES / 15.0),
+        ("the watch", watch * MINUTES / 5.0),
     ]
 }
 
