@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import LOCAL, REGION, ROOT, StackError, run, step
+from main import build_command
 from samcli.yamlhelper import yaml_dump, yaml_parse
 from tokens import AUDIENCE, ISSUER
 
@@ -42,8 +43,13 @@ def build(profile: str) -> Path:
     folder = TARGET / ("debug" if profile == "dev" else profile)
     compiled = LOCAL / "build.log"
     step("building the functions" + ("" if (folder / "sweep").exists() else " (the first time takes some minutes)"))
-    command = ["cargo", "build", "--locked", "--bins", "--profile", profile]
-    run(command, "cargo build", compiled, {}, lambda: f"{compiled.read_text().count(' Compiling ')} crates compiled")
+    run(
+        build_command(profile),
+        "cargo build",
+        compiled,
+        {},
+        lambda: f"{compiled.read_text().count(' Compiling ')} crates compiled",
+    )
     template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
     binaries = {name: function["Metadata"]["BuildProperties"]["Binary"] for name, function in functions(template)}
     with ThreadPoolExecutor() as threads:

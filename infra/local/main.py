@@ -53,7 +53,6 @@ ENVIRONMENTS = {
 # The commands that start with a build of the functions for this machine, and the profile of it (see build.py). It needs
 # no Python, so it runs while the environments are made.
 BUILDING = {"run": "local", "demo": "local", "smoke": "local", "latency": "local", "test": "dev", "faults": "dev"}
-BUILD = ("cargo", "build", "--locked", "--quiet", "--bins", "--profile")
 
 # Only the files that `make requirements` has hashed, and no code of a package while it is installed. The list is
 # complete: nothing is installed on top.
@@ -104,7 +103,16 @@ def start_build(profile: str) -> subprocess.Popen:
     """Starts a build of the functions. The command's own build waits for it, and prints its errors again."""
     print("· building the functions meanwhile", flush=True)
     quiet = subprocess.DEVNULL
-    return subprocess.Popen([*BUILD, profile], cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet)
+    return subprocess.Popen(build_command(profile), cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+def build_command(profile: str) -> list[str]:
+    """Returns the command that builds the functions.
+
+    For `make test` their dependencies have the features that the tests need, so that both use the same crates. `make
+    arm64` builds the functions as they are deployed."""
+    features = ["--workspace"] if profile == "dev" else []
+    return ["cargo", "build", "--locked", "--bins", *features, "--profile", profile]
 
 
 def requirements(name: str) -> Path:

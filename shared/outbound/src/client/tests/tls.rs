@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -80,8 +80,13 @@ impl Receiver {
                 tokio::spawn(async move {
                     tokio::time::sleep(DELAY).await;
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let (stream, service) = (TokioIo::new(stream), service_fn(answer));
+                    if is_http2 {
+                        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await;
+                    } else {
+                        let _ = http1::Builder::new().serve_connection(stream, service).await;
+                    }
                 });
             }
         });
