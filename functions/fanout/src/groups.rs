@@ -13,12 +13,12 @@ const MAX_BYTES: usize = 48 * 1024 * 1024;
 const BYTES_A_MAP: usize = 2 * 720;
 
 /// The memory that each byte of a record takes, in bytes. The shortest value is a number: nine bytes of the record take
-/// 57 bytes, twice.
-const BYTES_A_BYTE: usize = 13;
+/// 57 bytes, twice. The JSON of the event's states takes another byte.
+const BYTES_A_BYTE: usize = 14;
 
 /// The memory that each byte of a published event takes, in bytes. The worst case is maps with one entry each, of eight
-/// bytes.
-const BYTES_A_PUBLISHED_BYTE: usize = 96;
+/// bytes. One byte is for the JSON of its states.
+const BYTES_A_PUBLISHED_BYTE: usize = 97;
 
 /// The text before the packed event in a record of the Events table, and the number of base64 characters after it that
 /// contain the event's length.

@@ -117,7 +117,7 @@ impl Event {
         let path = self.entity.path();
         for state in [&mut self.old, &mut self.new].into_iter().flatten() {
             if state.id.is_empty() {
-                state.id = state_id(&path, &state.properties);
+                state.id = state_id(&path, state.properties.json());
             }
             state.id = key.map_or_else(String::new, |key| key.name(&state.id));
         }
@@ -135,7 +135,7 @@ impl Event {
 
     /// Returns the names of the attributes that changed; all names if the entity is new or removed.
     pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
-        let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &state.properties));
+        let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &*state.properties));
         differences(old, new).map(|(name, ..)| name)
     }
 }
@@ -197,7 +197,8 @@ mod tests {
         };
         let named = |key: Option<u128>, properties: serde_json::Value| {
             let properties = crate::value::tests::map(&properties);
-            let state = State { id: String::new(), properties, create_time: None, update_time: None };
+            let state =
+                State { id: String::new(), properties: properties.into(), create_time: None, update_time: None };
             let mut event = Event { new: Some(state), ..event.clone() };
             event.name_states(key.map(StateKey::new).as_ref());
             event.new.unwrap().id

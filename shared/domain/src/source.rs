@@ -110,7 +110,7 @@ impl Source {
         mapping.redact(&mut old);
         mapping.redact(&mut new);
         let update_mask = changed_paths(&old, &new);
-        if !mapping.is_visible(&old, &new) {
+        if !mapping.is_visible(&old, &new, &update_mask) {
             return Ok(None);
         }
         let (operation, removal) = match (mapping.is_soft_deleted(&old), mapping.is_soft_deleted(&new)) {

@@ -16,6 +16,7 @@ pub(crate) mod decimal;
 pub mod merge;
 pub mod object;
 pub mod path;
+pub mod written;
 
 /// A JSON object with sorted keys.
 pub type Map = BTreeMap<String, Value>;
@@ -71,7 +72,7 @@ impl Value {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
-            Self::Number(number) => Some(&number.0),
+            Self::Number(number) => Some(number.0.get()),
             Self::Null | Self::Bool(_) | Self::List(_) | Self::Map(_) => None,
         }
     }
@@ -120,7 +121,8 @@ fn read(raw: &RawValue, depth: usize) -> Result<Value, ParseValueError> {
         Some(b'"') => Value::String(parse(raw)?),
         Some(b't' | b'f') => Value::Bool(parse(raw)?),
         Some(b'n') => Value::Null,
-        _ => Value::Number(raw.get().parse().map_err(|_| ParseValueError)?),
+        // No other JSON starts otherwise.
+        _ => Value::Number(Number(raw.to_owned())),
     })
 }
 
@@ -137,9 +139,18 @@ impl Serialize for Value {
     }
 }
 
-/// A JSON number with its exact digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Number(String);
+/// A JSON number with its exact digits: raw JSON, because `serde_json` writes the exact text of a number only if it is.
+#[derive(Debug, Clone)]
+pub struct Number(Box<RawValue>);
+
+/// Two numbers are equal if they have the same digits.
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for Number {}
 
 /// The text is not a JSON number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,37 +164,34 @@ impl std::str::FromStr for Number {
         // A raw value is valid JSON, and JSON that starts like a number is one. White space is not part of it.
         let starts = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
         let ends = text.ends_with(|last: char| last.is_ascii_digit());
-        if starts && ends && serde_json::from_str::<&RawValue>(text).is_ok() {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ParseNumberError)
+        if !starts || !ends {
+            return Err(ParseNumberError);
         }
+        serde_json::from_str(text).map(Self).map_err(|_| ParseNumberError)
     }
 }
 
 impl Number {
     /// Returns the number for comparisons by value.
     pub(crate) fn decimal(&self) -> Decimal<'_> {
-        Decimal::of(&self.0)
+        Decimal::of(self.0.get())
     }
 
     /// Returns the nearest 64-bit floating point number, infinite for a number that exceeds them.
     pub(crate) fn rounded(&self) -> f64 {
-        self.0.parse().unwrap_or(f64::NAN)
+        self.0.get().parse().unwrap_or(f64::NAN)
     }
 
     /// Returns the bytes of its digits.
     pub(crate) fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.0.get().len()
     }
 }
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // `serde_json` accepts the exact text of a number only as a raw value. No other serializer is used with this
-        // type.
-        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        // No serializer but that of `serde_json` is used with this type.
+        self.0.serialize(serializer)
     }
 }
 
@@ -329,7 +337,7 @@ pub(crate) mod tests {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(|number| Value::Number(Number(number.to_string()))),
+            any::<i64>().prop_map(|number| Value::Number(number.to_string().parse().unwrap())),
             ".{0,6}".prop_map(Value::String),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {

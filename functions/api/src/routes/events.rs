@@ -131,7 +131,10 @@ impl From<Event> for EventBody {
             hops,
             update_mask,
             removal,
-            data: DataBody { value: new.map(|state| state.properties), old_value: old.map(|state| state.properties) },
+            data: DataBody {
+                value: new.map(|state| state.properties.into_map()),
+                old_value: old.map(|state| state.properties.into_map()),
+            },
         }
     }
 }

@@ -54,7 +54,7 @@ impl Fact {
         let update_mask = old.as_ref().zip(new.as_ref()).map(|(old, new)| changed_paths(old, new));
         let state = |properties: Map| State {
             id: String::new(),
-            properties,
+            properties: properties.into(),
             create_time: (operation == Operation::Created).then(|| rfc3339(at)),
             update_time: Some(rfc3339(at)),
         };

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::value::Map;
+use crate::value::written::Written;
 
 /// The state of an entity at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct State {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// All attributes of the entity.
-    pub properties: Map,
+    pub properties: Written,
     /// When the entity was created, if the table records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_time: Option<String>,
@@ -63,15 +63,12 @@ impl fmt::Debug for StateKey {
 
 /// Derives an unkeyed id of a state from its content. A receiver could find the content by guessing, so this id is
 /// never shown without being [keyed](crate::event::Event::name_states).
-///
-/// # Panics
-///
-/// Never: every key is a string, so the properties are always valid JSON.
+/// `properties` are its attributes, as JSON.
 #[must_use]
-pub fn state_id(entity_path: &str, properties: &Map) -> String {
+pub fn state_id(entity_path: &str, properties: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(entity_path);
     hash.update([0]);
-    hash.update(serde_json::to_vec(properties).expect("properties are JSON"));
+    hash.update(properties);
     hex::encode(&hash.finalize()[..12])
 }

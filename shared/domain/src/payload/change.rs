@@ -6,7 +6,6 @@ use super::Detail;
 use super::json::{entry_if, properties};
 use super::view::{Shown, View};
 use crate::event::Removal;
-use crate::value::Map;
 
 /// The fields of the envelope.
 pub(super) const RESERVED: &[&str] = &[
@@ -89,7 +88,7 @@ impl Serialize for Data<'_> {
 #[serde(rename_all = "camelCase")]
 struct Entity<'a> {
     key: &'a str,
-    properties: &'a Map,
+    properties: &'a Shown<'a>,
     create_time: &'a str,
     update_time: &'a str,
 }
@@ -98,7 +97,7 @@ impl<'a> Entity<'a> {
     fn of(view: &'a View<'a>, shown: &'a Shown<'a>) -> Self {
         Self {
             key: &view.path,
-            properties: &shown.properties,
+            properties: shown,
             create_time: create_time(view, shown),
             update_time: shown.state.update_time.as_deref().unwrap_or(&view.at),
         }

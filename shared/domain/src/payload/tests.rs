@@ -35,7 +35,7 @@ fn change(event: &Event, properties: &Properties) -> String {
 fn state(id: &str, properties: Map) -> State {
     let time = |text: &str| Some(text.to_owned());
     let (create_time, update_time) = (time("2026-11-20T08:00:00.000Z"), time("2026-11-21T10:00:00.500Z"));
-    State { id: id.to_owned(), properties, create_time, update_time }
+    State { id: id.to_owned(), properties: properties.into(), create_time, update_time }
 }
 
 /// A change of a packet.

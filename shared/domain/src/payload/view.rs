@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Detail, Properties, Rendering};
 use crate::event::state::State;
@@ -38,6 +38,17 @@ pub(super) struct View<'a> {
 pub(super) struct Shown<'a> {
     pub(super) state: &'a State,
     pub(super) properties: Cow<'a, Map>,
+}
+
+/// As its attributes.
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.properties {
+            // Their JSON was written already.
+            Cow::Borrowed(_) => self.state.properties.serialize(serializer),
+            Cow::Owned(properties) => properties.serialize(serializer),
+        }
+    }
 }
 
 impl<'a> View<'a> {
@@ -90,14 +101,14 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The attributes after the change, unless only changes are shown.
-    pub(super) fn value(&self) -> Option<&Map> {
-        self.new.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
+    /// The state after the change, unless only changes are shown.
+    pub(super) fn value(&self) -> Option<&Shown<'a>> {
+        self.new.as_ref().filter(|_| self.detail == Detail::Full)
     }
 
-    /// The attributes before the change, unless only changes are shown.
-    pub(super) fn old_value(&self) -> Option<&Map> {
-        self.old.as_ref().filter(|_| self.detail == Detail::Full).map(|shown| &*shown.properties)
+    /// The state before the change, unless only changes are shown.
+    pub(super) fn old_value(&self) -> Option<&Shown<'a>> {
+        self.old.as_ref().filter(|_| self.detail == Detail::Full)
     }
 
     /// The changes, if only these are shown.

@@ -1,6 +1,5 @@
 //! One kind of entity in a table.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use crate::event::types::{EntityName, EventType, Operation};
 use crate::fault::FieldError;
 use crate::time::rfc3339;
 use crate::value::path::FieldPath;
+use crate::value::written::Written;
 use crate::value::{Map, Value};
 
 /// The largest number of fields that a kind may ignore or redact.
@@ -148,19 +148,17 @@ impl Mapping {
         self.redact.iter().for_each(|path| path.remove(image));
     }
 
-    /// Returns whether a change is visible: whether a field changed that is not ignored.
-    pub(super) fn is_visible(&self, old: &Map, new: &Map) -> bool {
-        self.counted(old) != self.counted(new)
+    /// Returns whether a change is visible: whether a field changed that is not ignored. `update_mask` names all that
+    /// changed.
+    pub(super) fn is_visible(&self, old: &Map, new: &Map, update_mask: &[String]) -> bool {
+        if self.ignore.is_empty() { !update_mask.is_empty() } else { self.counted(old) != self.counted(new) }
     }
 
     /// Returns the attributes whose change results in an event.
-    fn counted<'a>(&self, image: &'a Map) -> Cow<'a, Map> {
-        if self.ignore.is_empty() {
-            return Cow::Borrowed(image);
-        }
+    fn counted(&self, image: &Map) -> Written {
         let mut counted = image.clone();
         self.ignore.iter().for_each(|path| path.remove(&mut counted));
-        Cow::Owned(counted)
+        counted.into()
     }
 
     pub(super) fn is_soft_deleted(&self, image: &Map) -> bool {
@@ -176,17 +174,17 @@ impl Mapping {
             let error = || MapError::NotTime { attribute: path.to_string() };
             value.map(|value| time(value).ok_or_else(error)).transpose()
         };
-        Ok(State {
-            id: state_id(entity_path, &self.counted(&properties)),
-            create_time: time(&self.create_time_attribute)?,
-            update_time: time(&self.update_time_attribute)?,
-            properties,
-        })
+        let (create_time, update_time) = (time(&self.create_time_attribute)?, time(&self.update_time_attribute)?);
+        let counted = (!self.ignore.is_empty()).then(|| self.counted(&properties));
+        let properties = Written::from(properties);
+        let id = state_id(entity_path, counted.as_ref().unwrap_or(&properties).json());
+        Ok(State { id, properties, create_time, update_time })
     }
 
     /// Removes and returns the related attributes.
-    pub(crate) fn take_related(&self, properties: &mut Map) -> Map {
-        related::take(&self.related, properties)
+    pub(crate) fn take_related(&self, properties: &mut Written) -> Map {
+        // Most kinds have none, and keep the JSON that was written for the state's id.
+        if self.related.is_empty() { Map::new() } else { related::take(&self.related, properties) }
     }
 
     pub(super) fn check(&self, pointer: &str, last: bool, faults: &mut Vec<FieldError>) {

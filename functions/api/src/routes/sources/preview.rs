@@ -122,7 +122,7 @@ impl From<(Event, Vec<Lookup>)> for EventPreview {
         let state = new.or(old);
         let (create_time, update_time) =
             state.as_ref().map_or((None, None), |state| (state.create_time.clone(), state.update_time.clone()));
-        let properties = state.map(|state| state.properties).unwrap_or_default();
+        let properties = state.map(|state| state.properties.into_map()).unwrap_or_default();
         let (entity_key, related) = (entity.key, entity.related);
         Self {
             event_type,

@@ -102,7 +102,7 @@ fn in_value<'a>(names: &[&str], value: &'a Value, found: &mut Vec<Scalar<'a>>) {
 }
 
 fn properties(state: Option<&State>) -> Option<&Map> {
-    state.map(|state| &state.properties)
+    state.map(|state| &*state.properties)
 }
 
 /// Returns the texts of a field of the event itself, without the entity's attributes. `None` if there is no such field.

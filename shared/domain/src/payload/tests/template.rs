@@ -87,8 +87,8 @@ fn operators_are_charged_for_what_they_look_at(
 ) {
     let mut event = event(Operation::Created);
     let text = |bytes: usize| crate::value::Value::String("x".repeat(bytes));
-    event.new.as_mut().unwrap().properties =
-        Map::from([("big".to_owned(), text(bytes)), ("same".to_owned(), text(bytes)), ("n".to_owned(), text(rounds))]);
+    let fields = [("big", text(bytes)), ("same", text(bytes)), ("n", text(rounds))];
+    event.new.as_mut().unwrap().properties = Map::from(fields.map(|(name, value)| (name.to_owned(), value))).into();
     let template = format!("[{{% for a in value.n %}}{{% if {condition} %}}{{% endif %}}{{% endfor %}}1]");
     let rendering = rendering(json!({"format": "template", "template": template}));
     let result = rendering.render(&event, &event.event_type);
@@ -176,7 +176,7 @@ fn refuses(#[case] template: &str, #[case] detail: &str) {
 #[case::too_fine("8.30000000000000000001", "8.30000000000000000001", "false")]
 fn numbers_are_compared_by_value(#[case] digits: &str, #[case] shown: &str, #[case] equal: &str) {
     let mut event = event(Operation::Created);
-    event.new.as_mut().unwrap().properties = Map::from([("n".to_owned(), digits.parse().unwrap())]);
+    event.new.as_mut().unwrap().properties = Map::from([("n".to_owned(), digits.parse().unwrap())]).into();
     let rendering = rendering(json!({"format": "template", "template": "[{{ value.n }},{{ value.n == 8.3 }}]"}));
     assert_eq!(render(&rendering, &event), format!("[{shown},{equal}]"));
 }
