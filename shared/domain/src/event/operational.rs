@@ -90,12 +90,22 @@ impl Event {
     /// type, `packet.status_changed` for each attribute that an update changed, sorted by name, and SuperOffice's name
     /// for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
+        self.derived_types_of(self.changed_attributes())
+    }
+
+    /// Returns the same as [`derived_types`](Self::derived_types). `changed` are the [names of the attributes that
+    /// changed](Self::changed_attributes).
+    pub(crate) fn derived_types_of<'a>(
+        &'a self,
+        changed: impl Iterator<Item = &'a str>,
+    ) -> impl Iterator<Item = EventType> {
         let soft_deleted = || self.event_type.with_last_word(SOFT_DELETED).filter(|_| self.is_soft_deletion());
         let synonym = self.event_type.synonym().or_else(soft_deleted);
         let updated =
             (self.operation == Operation::Updated).then(|| self.event_type.as_str().rsplit_once('.')).flatten();
-        let changed = updated.into_iter().flat_map(move |(entity, _)| {
-            self.changed_attributes().filter_map(move |name| format!("{entity}.{name}_changed").parse().ok())
+        let changed = changed.filter_map(move |name| {
+            let (entity, _) = updated?;
+            EventType::try_from([entity, ".", name, "_changed"].concat()).ok()
         });
         synonym.into_iter().chain(changed).chain(alias(self))
     }

@@ -1,5 +1,6 @@
 //! Patterns of event types.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -80,12 +81,12 @@ impl EventPattern {
     }
 
     /// Returns the texts of all patterns that match the type.
-    pub fn texts_matching(event_type: &EventType) -> impl Iterator<Item = String> {
+    pub fn texts_matching(event_type: &EventType) -> impl Iterator<Item = Cow<'_, str>> {
         let text = event_type.as_str();
         let dots = || text.match_indices('.').map(|(at, _)| at);
-        let firsts = dots().map(|at| format!("{}*", &text[..=at]));
-        let lasts = dots().map(|at| format!("*{}", &text[at..]));
-        [text.to_owned(), "*".to_owned()].into_iter().chain(firsts).chain(lasts)
+        let firsts = dots().map(|at| [&text[..=at], "*"].concat().into());
+        let lasts = dots().map(|at| ["*", &text[at..]].concat().into());
+        [text.into(), "*".into()].into_iter().chain(firsts).chain(lasts)
     }
 }
 

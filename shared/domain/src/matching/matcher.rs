@@ -260,8 +260,10 @@ impl Matcher {
         let mut candidates = BTreeSet::new();
         let mut budget = (MAX_SIEVE_BYTES.saturating_sub(self.sieve_bytes)).min(*room);
         let subscriptions = &self.subscriptions;
-        let mut keys = BTreeSet::new();
-        for_each_key(&seen, &self.texts, |key| _ = keys.insert(hashed(&key)));
+        let mut keys = Vec::new();
+        for_each_key(&seen, &self.texts, |key| keys.push(hashed(&key)));
+        keys.sort_unstable();
+        keys.dedup();
         for key in keys {
             let crowd = match self.index.get_mut(&key) {
                 None => continue,

@@ -131,13 +131,16 @@ pub struct TypedEvent<'a> {
     pub event: &'a Event,
     /// The types that it has in addition to its own.
     pub derived: Vec<EventType>,
+    /// The attributes that changed.
+    pub(super) changed: Vec<&'a str>,
 }
 
 impl<'a> TypedEvent<'a> {
     /// Derives the event's other types.
     #[must_use]
     pub fn new(event: &'a Event) -> Self {
-        Self { event, derived: event.derived_types().collect() }
+        let changed: Vec<&str> = event.changed_attributes().collect();
+        Self { event, derived: event.derived_types_of(changed.iter().copied()).collect(), changed }
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn for_each_key(seen: &TypedEvent<'_>, texts: &HashMap<u64, usize>, m
     }
     key(Key::Collection(&event.entity.collection));
     event.entity.collection_template.iter().for_each(|template| key(Key::Collection(template)));
-    event.changed_attributes().for_each(|name| key(Key::Changed(name)));
+    seen.changed.iter().for_each(|name| key(Key::Changed(name)));
     event.app.iter().for_each(|app| key(Key::Application(app)));
     key(Key::Source(&event.source));
     key(Key::Operation(event.operation));
