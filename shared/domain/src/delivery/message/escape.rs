@@ -1,0 +1,74 @@
+//! Escapes a body for the JSON of its message.
+//!
+//! A body is JSON itself: long, and with a quote every few bytes. `serde_json` looks at each byte of it on its own, which
+//! takes a sixth of fan-out's time for a record.
+
+/// Returns whether only quotes and backslashes of a text must be escaped for a queue: whether it has no control
+/// characters, and no U+FFFE or U+FFFF. Both start with the byte 0xef, which is rare.
+pub(super) fn is_plain(text: &str) -> bool {
+    // All bytes in any case, because this is how the compiler looks at many at once.
+    text.bytes().fold(0, |found, byte| found | u8::from(byte < 0x20 || byte == 0xef)) == 0
+}
+
+/// Appends a [plain](is_plain) text with its quotes and backslashes escaped.
+pub(super) fn escape(text: &str, json: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    // A copy of a fixed size is much faster than one up to the next quote.
+    while let Some(word) = rest.first_chunk::<8>() {
+        json.extend_from_slice(word);
+        let found = first_escape(u64::from_le_bytes(*word));
+        rest = &rest[found.min(8)..];
+        if let Some((escaped, after)) = rest.split_first().filter(|_| found < 8) {
+            json.truncate(json.len() - 8 + found);
+            json.extend_from_slice(&[b'\\', *escaped]);
+            rest = after;
+        }
+    }
+    for byte in rest {
+        if matches!(byte, b'"' | b'\\') {
+            json.push(b'\\');
+        }
+        json.push(*byte);
+    }
+}
+
+/// Returns the place of the first quote or backslash in eight bytes, and at least eight if there is none.
+fn first_escape(word: u64) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // Of the high bits that are set, the lowest is that of the first byte that is zero.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+    found.trailing_zeros() as usize / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn escaped(text: &str) -> Option<String> {
+        let mut json = Vec::new();
+        escape(text, &mut json);
+        is_plain(text).then(|| format!("\"{}\"", String::from_utf8(json).unwrap()))
+    }
+
+    #[test]
+    fn each_character_is_escaped_as_serde_json_does_at_any_place() {
+        for character in ('\u{0}'..='\u{ff}').chain(['\u{2028}', '\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1f600}']) {
+            for before in 0..10 {
+                let text = format!("{}{character}{}", "a".repeat(before), "ü\"".repeat(before));
+                let is_plain = character >= ' ' && !('\u{f000}'..='\u{ffff}').contains(&character);
+                assert_eq!(escaped(&text), is_plain.then(|| serde_json::to_string(&text).unwrap()), "{text:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_escaped_as_serde_json_does(text in "([\u{20}-\u{ff}]|[\"\\\\a]|\\PC){0,60}") {
+            let expected = (!text.contains(|c| ('\u{f000}'..='\u{ffff}').contains(&c) || c < ' ')).then(|| serde_json::to_string(&text).unwrap());
+            prop_assert_eq!(escaped(&text), expected);
+        }
+    }
+}
