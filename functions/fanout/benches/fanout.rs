@@ -1,4 +1,6 @@
 //! How much an event costs: `make bench`. Ratios within one run count, absolute times are this machine's.
+//!
+//! Without arguments all parts run; otherwise the named ones: `cargo bench --package fanout --bench fanout -- records`.
 
 #![expect(clippy::print_stdout, reason = "a benchmark tells people")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may end at what must not be")]
@@ -14,17 +16,25 @@ use domain::matching::matcher::{Matcher, SubscriptionChange};
 use domain::matching::subscription::Subscription;
 use domain::payload::Rendering;
 use domain::source::Source;
+use domain::source::image::Image;
 use fanout::record::read;
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 fn main() {
-    memory();
-    matching();
-    records();
-    templates();
-    traces();
+    // Cargo adds a flag of its own.
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let parts: [(&str, fn()); 5] = [
+        ("memory", memory),
+        ("matching", matching),
+        ("records", records),
+        ("templates", templates),
+        ("traces", traces),
+    ];
+    for (_, part) in parts.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|named| named == name)) {
+        part();
+    }
 }
 
 /// The shortest of several rounds: what the work takes when nothing else runs.
@@ -157,7 +167,11 @@ fn memory() {
 }
 
 fn records() {
-    println!("\nrecord to message, images of {} bytes", record(1).get().len() / 2);
+    println!(
+        "\nrecord to message, images of {} bytes: what one core does for a record that one of ten",
+        record(1).get().len() / 2
+    );
+    println!("webhooks wants, from the record's JSON to the message's, without Lambda, archive and calls of AWS");
     let raw = record(1);
     let source = source();
     let mut matcher = matcher(10, SHAPES[0].1);
@@ -188,6 +202,7 @@ fn records() {
     // Mapping consumes the change, so each iteration reads it again.
     let read_only = time(2_000, || drop(black_box(read(&raw).unwrap())));
     let read_and_mapped = time(2_000, || drop(black_box(source.events(read(&raw).unwrap().change))));
+    let read_by_serde = time(2_000, || drop(black_box(serde_json::from_str::<Images>(raw.get()).unwrap())));
     let parts = [
         ("read the record (JSON)", read_only),
         ("write the payload (JSON)", time(2_000, || drop(black_box(rendering.render(&event, &event.event_type))))),
@@ -201,6 +216,24 @@ fn records() {
     }
     let json: f64 = parts[..3].iter().map(|(_, part)| part.as_secs_f64()).sum();
     println!("{:48} {:>17.0} %", "share of JSON", 100.0 * json / whole.as_secs_f64());
+    let ratio = read_by_serde.as_secs_f64() / read_only.as_secs_f64();
+    println!("{:48} {read_by_serde:>10.1?} {ratio:>6.2}× of reading", "only its images, read by serde_json");
+}
+
+/// The images of a record.
+#[derive(serde::Deserialize)]
+struct Images {
+    #[serde(rename = "dynamodb")]
+    _both: Both,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Both {
+    #[serde(rename = "OldImage")]
+    _old: Image,
+    #[serde(rename = "NewImage")]
+    _new: Image,
 }
 
 /// Templates that are accepted, and take as long as one may: each of them is the worst of its kind that was found.

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+mod quick;
+
 /// The largest number of digits in a sequence number. Padded to it with zeros, sequence numbers sort as text.
 const SEQUENCE_DIGITS: usize = 40;
 
@@ -57,7 +59,7 @@ pub fn sequence_number(raw: &RawValue) -> Option<String> {
 }
 
 /// A stream record, as Lambda passes it on.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Wire<'a> {
     #[serde(rename = "eventID", default, borrow)]
     event_id: Cow<'a, str>,
@@ -70,7 +72,7 @@ struct Wire<'a> {
     dynamodb: StreamRecord,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct StreamRecord {
     /// In seconds.
@@ -84,7 +86,7 @@ struct StreamRecord {
 }
 
 /// Who removed an item, if it was DynamoDB itself.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UserIdentity {
     #[serde(default, alias = "PrincipalId")]
@@ -99,7 +101,10 @@ struct UserIdentity {
 ///
 /// If it is not what DynamoDB sends, or lacks an image.
 pub fn read(raw: &RawValue) -> Result<Record, RecordError> {
-    let record: Wire<'_> = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
+    let record = match quick::read(raw) {
+        Some(record) => record,
+        None => serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?,
+    };
     let table =
         table_of(&record.source_arn).ok_or(RecordError::Missing("eventSourceARN of a table's stream"))?.to_owned();
     let stream_event_id = record.event_id.into_owned();

@@ -85,3 +85,83 @@ fn a_deep_image_does_not_overflow_a_small_stack(#[case] levels: usize, #[case] i
         assert!(result.err().is_none_or(|error| error.starts_with("not a DynamoDB stream record")));
     }
 }
+
+/// Returns what serde reads, and what the own reader does.
+fn both(json: &str) -> (Result<String, String>, Option<String>) {
+    let raw: &RawValue = serde_json::from_str(json).unwrap();
+    let shown = |wire: Wire<'_>| format!("{wire:?}");
+    let by_serde = serde_json::from_str::<Wire<'_>>(raw.get()).map(shown).map_err(|error| error.to_string());
+    (by_serde, quick::read(raw).map(shown))
+}
+
+const RECORD: &str = r#"{"eventID": "e1", "eventName": "MODIFY", "awsRegion": "eu-central-1", "tags": [1, {"a": "}\"]"}, null],
+    "dynamodb": {"ApproximateCreationDateTime": 1.79e9, "Keys": {"id": {"S": "1"}}, "SequenceNumber": "7", "SizeBytes": 9,
+        "OldImage": {}, "NewImage": VALUE}, "eventSourceARN": "arn:aws:dynamodb:r:1:table/orders/stream/x"}"#;
+
+#[rstest]
+#[case::texts(r#"{"a": {"S": "text"}, "b\u0041": {"S": "a \"quote\", \\ \n \u00e9 \ud83d\ude00 é"}, "": {"S": ""}, "c": {"B": "AAE="}}"#)]
+#[case::numbers(r#"{"a": {"N": "1.50"}, "b": {"N": "-12345678901234567890123456789012345678"}, "c": {"N": "1E-130"}}"#)]
+#[case::others(r#"{ "a" : {"BOOL" :true }, "b": {"BOOL":false}, "c": {"NULL": true}, "d": {"NULL":{"x":["]"]}} }"#)]
+#[case::nested(r#"{"m": {"M": {"l": {"L": [{"S": "a"}, {"M": {}}, {"L": []}]}}}, "e": {"M": {}}, "l": {"L": [ ]}}"#)]
+#[case::twice(r#"{"a": {"S": "1"}, "b": {"S": "2"}, "a": {"N": "3"}}"#)]
+#[case::empty("{}")]
+fn the_own_reader_reads_what_serde_reads(#[case] image: &str) {
+    let (by_serde, own) = both(&RECORD.replace("VALUE", image));
+    assert_eq!(own, Some(by_serde.unwrap()));
+}
+
+#[rstest]
+#[case::set(RECORD, r#"{"a": {"SS": ["b", "a"]}}"#, true)]
+#[case::not_a_number(RECORD, r#"{"a": {"N": "many"}}"#, true)]
+#[case::no_image(RECORD, "null", true)]
+#[case::list(RECORD, "[]", false)]
+#[case::two_types(RECORD, r#"{"a": {"S": "1", "N": "1"}}"#, false)]
+#[case::no_type(RECORD, r#"{"a": {}}"#, false)]
+#[case::unknown_type(RECORD, r#"{"a": {"X": "1"}}"#, false)]
+#[case::no_value(RECORD, r#"{"a": "S"}"#, false)]
+#[case::number_as_number(RECORD, r#"{"a": {"N": 1}}"#, false)]
+#[case::truth_as_text(RECORD, r#"{"a": {"BOOL": "true"}}"#, false)]
+#[case::half_a_character(RECORD, r#"{"a": {"S": "\ud83d"}}"#, false)]
+#[case::two_images(RECORD, r#"{}, "NewImage": {}"#, false)]
+#[case::no_time(r#"{"dynamodb": {"NewImage": VALUE}}"#, "{}", false)]
+#[case::time_as_text(r#"{"dynamodb": {"ApproximateCreationDateTime": "1"}}"#, "", false)]
+#[case::nothing("{}", "", false)]
+#[case::no_object("[]", "", false)]
+#[case::expired(r#"{"dynamodb": {"ApproximateCreationDateTime": 1}, "userIdentity": {"type": "Service"}}"#, "", true)]
+fn what_is_unusual_is_left_to_serde(#[case] record: &str, #[case] image: &str, #[case] is_read: bool) {
+    let (by_serde, own) = both(&record.replace("VALUE", image));
+    assert_eq!((by_serde.is_ok(), own), (is_read, None), "{by_serde:?}");
+}
+
+/// Puts each of some texts over each part of a record, which makes a valid one invalid, moves its borders, or is the
+/// same. Where the own reader reads anything, it is what serde reads.
+#[test]
+fn the_own_reader_never_reads_anything_else() {
+    let image = r#"{"a": {"S": "x\\\"y"}, "n": {"N": "1.5"}, "t": {"BOOL": true}, "l": {"L": [{"M": {"k": {"S": "v"}}}, {"NULL": true}]}}"#;
+    let record = RECORD.replace("VALUE", image);
+    let parts = [
+        "", "\"", "\\", "{", "}", "[", "]", ",", ":", " ", "1", "S", "N", "L", "M", "null", "true", "{}", "[]",
+        "\"S\"", "\\u00e9",
+    ];
+    let (mut same, mut left) = (0, 0);
+    for at in 0..record.len() {
+        for part in parts {
+            for cut in [0, 1, part.len()] {
+                let Some(rest) = record.get(at + cut..) else { continue };
+                let text = format!("{}{part}{rest}", &record[..at]);
+                if serde_json::from_str::<&RawValue>(&text).is_err() {
+                    continue;
+                }
+                match both(&text) {
+                    (Ok(by_serde), Some(own)) => {
+                        assert_eq!(own, by_serde, "{text}");
+                        same += 1;
+                    }
+                    (Err(error), Some(own)) => panic!("{text}: {error}, but {own}"),
+                    (_, None) => left += 1,
+                }
+            }
+        }
+    }
+    assert!(same > 1_000 && left > 100, "{same} records, {left} left");
+}

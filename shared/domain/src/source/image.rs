@@ -35,6 +35,12 @@ impl Image {
     }
 }
 
+impl From<Map> for Image {
+    fn from(map: Map) -> Self {
+        Self { map, not_a_number: None }
+    }
+}
+
 impl<'de> Deserialize<'de> for Image {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Attributes;
