@@ -1,9 +1,8 @@
 //! Reads a record of the usual form in one pass.
 //!
-//! Reading records is the largest part of fan-out's work, and most of it is what a parser does for any JSON and any type
-//! ([ADR 47](../../../../docs/adr/0047-reader-of-records.md)). A raw value is valid JSON already, so this reader
-//! only finds where names and values start and end. What is unusual, or invalid, it leaves to serde, which also says
-//! what is wrong.
+//! Reading records is the largest part of fan-out's work, and most of it is what a parser does for any JSON and any
+//! type (`docs/adr/0047-reader-of-records.md`). A raw value is valid JSON already, so this reader only finds where
+//! names and values start and end. It leaves unusual and invalid records to serde, which also says what is wrong.
 
 use std::borrow::Cow;
 
@@ -19,13 +18,15 @@ const LEVELS: usize = 32;
 /// Reads a record. `None` if it has another form than the records of `INSERT`, `MODIFY` and `REMOVE` usually have.
 pub(super) fn read(raw: &RawValue) -> Option<Wire<'_>> {
     let mut reader = Reader { json: raw.get(), at: 0 };
-    let (mut event_id, mut event_name, mut source_arn, mut dynamodb) = (None, None, None, None);
+    let (mut event_id, mut event_name, mut source_arn, mut user_identity, mut dynamodb) =
+        (None, None, None, None, None);
     reader.object(|reader, name| match &*name {
         "eventID" => set(&mut event_id, reader.text()?),
         "eventName" => set(&mut event_name, reader.text()?),
         "eventSourceARN" => set(&mut source_arn, reader.text()?),
         "dynamodb" => set(&mut dynamodb, reader.stream_record()?),
-        "userIdentity" => None,
+        // An item that expired has one.
+        "userIdentity" => set(&mut user_identity, (reader.scalar()? == "null").then_some(())?),
         _ => reader.skip(),
     })?;
     Some(Wire {

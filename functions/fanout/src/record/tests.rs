@@ -94,7 +94,7 @@ fn both(json: &str) -> (Result<String, String>, Option<String>) {
     (by_serde, quick::read(raw).map(shown))
 }
 
-const RECORD: &str = r#"{"eventID": "e1", "eventName": "MODIFY", "awsRegion": "eu-central-1", "tags": [1, {"a": "}\"]"}, null],
+const RECORD: &str = r#"{"eventID": "e1", "eventName": "MODIFY", "userIdentity": null, "tags": [1, {"a": "}\"]"}, null],
     "dynamodb": {"ApproximateCreationDateTime": 1.79e9, "Keys": {"id": {"S": "1"}}, "SequenceNumber": "7", "SizeBytes": 9,
         "OldImage": {}, "NewImage": VALUE}, "eventSourceARN": "arn:aws:dynamodb:r:1:table/orders/stream/x"}"#;
 

@@ -1,7 +1,7 @@
 //! Escapes a body for the JSON of its message.
 //!
-//! A body is JSON itself: long, and with a quote every few bytes. `serde_json` looks at each byte of it on its own, which
-//! takes a sixth of fan-out's time for a record.
+//! A body is JSON itself: long, and with a quote every few bytes. `serde_json` looks at each byte of it on its own,
+//! which takes a seventh of fan-out's time for a record.
 
 /// Returns whether only quotes and backslashes of a text must be escaped for a queue: whether it has no control
 /// characters, and no U+FFFE or U+FFFF. Both start with the byte 0xef, which is rare.
@@ -32,7 +32,7 @@ pub(super) fn escape(text: &str, json: &mut Vec<u8>) {
     }
 }
 
-/// Returns the place of the first quote or backslash in eight bytes, and at least eight if there is none.
+/// Returns the place of the first quote or backslash in eight bytes; without one, eight.
 fn first_escape(word: u64) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     // Of the high bits that are set, the lowest is that of the first byte that is zero.
@@ -67,7 +67,8 @@ mod tests {
     proptest! {
         #[test]
         fn texts_are_escaped_as_serde_json_does(text in "([\u{20}-\u{ff}]|[\"\\\\a]|\\PC){0,60}") {
-            let expected = (!text.contains(|c| ('\u{f000}'..='\u{ffff}').contains(&c) || c < ' ')).then(|| serde_json::to_string(&text).unwrap());
+            let is_other = |c| c < ' ' || ('\u{f000}'..='\u{ffff}').contains(&c);
+            let expected = (!text.contains(is_other)).then(|| serde_json::to_string(&text).unwrap());
             prop_assert_eq!(escaped(&text), expected);
         }
     }
