@@ -26,8 +26,18 @@ const SHORT: Duration = Duration::from_millis(50);
 const RATE: u32 = 40;
 
 /// The duration of the traffic, and of its onset, in which the hanging webhook is detected.
-const LASTS: Duration = Duration::from_secs(40);
+const LASTS: Duration = Duration::from_secs(25);
 const ONSET: Duration = Duration::from_secs(10);
+
+/// How many runs have the hanging webhook. Each is between two runs without it.
+const RUNS: usize = 4;
+
+/// The goals: the p99 in the onset in milliseconds, and the p99 after it as a multiple of that without the webhook.
+const GOAL_ONSET: f64 = 200.0;
+const GOAL_AFTER: f64 = 1.2;
+
+/// How long the thread sleeps that measures how late the machine's timers fire.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Maps a queue to a process: whenever it is free, it gets up to ten due messages.
 fn map(fixture: &Arc<Fixture>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
@@ -126,18 +136,95 @@ async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     })
 }
 
+/// Measures how late a timer fires, as long as `ends` is not set: the noise of the machine, in milliseconds.
+fn measure_timers(ends: &Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<f64>> {
+    let ends = Arc::clone(ends);
+    std::thread::spawn(move || {
+        let mut late = Vec::new();
+        while !ends.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            std::thread::sleep(TICK);
+            late.push(milliseconds(started.elapsed().saturating_sub(TICK)));
+        }
+        late
+    })
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Returns the value below which so many percent of the values are.
+fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent / 100).min(values.len() - 1)]
+}
+
+fn median(values: &[f64]) -> f64 {
+    percentile(values.iter().copied(), 50)
+}
+
+/// The p50 and the p99 of each run, in milliseconds.
+#[derive(Default)]
+struct Part {
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl Part {
+    fn add(&mut self, taken: &[Duration]) {
+        for (percent, runs) in [(50, &mut self.p50), (99, &mut self.p99)] {
+            runs.push(percentile(taken.iter().copied().map(milliseconds), percent));
+        }
+    }
+
+    fn print(&self, name: &str, goal: &str) {
+        let runs: Vec<String> = self.p99.iter().map(|p99| format!("{p99:.0}")).collect();
+        let (p50, p99) = (median(&self.p50), median(&self.p99));
+        println!("{name:34} p50 {p50:.1} ms, p99 {p99:.1} ms{goal} (p99 of each run: {})", runs.join(" "));
+    }
+}
+
 pub(crate) async fn isolation() {
     println!(
-        "\n{FIRST} to {MOST} + {LATER} + {LATER} deliver processes, {RATE} deliveries a second to ten healthy webhooks"
+        "\n{FIRST} to {MOST} + {LATER} + {LATER} deliver processes, {RATE} deliveries a second to ten healthy webhooks; \
+         medians of {RUNS} runs next to one that hangs, with as many, and of {} runs alone between them",
+        RUNS + 1
     );
-    let at = |taken: &[Duration], percent: usize| {
-        taken[(taken.len() * percent / 100).min(taken.len() - 1)].as_secs_f64() * 1e3
-    };
-    let [_, alone] = traffic(10, false).await;
-    let [onset, beside] = traffic(10, true).await;
-    let hanging = format!("the first {} s next to one that hangs, with as many", ONSET.as_secs());
-    for (name, taken) in [("alone", &alone), (&hanging, &onset), ("after that", &beside)] {
-        println!("{name:52} p50 {:.1} ms, p99 {:.1} ms", at(taken, 50), at(taken, 99));
+    let ends = Arc::new(AtomicBool::new(false));
+    let timers = measure_timers(&ends);
+    let (mut alone, mut onset, mut after) = (Part::default(), Part::default(), Part::default());
+    for run in 0..=RUNS {
+        // Without the onset, because its processes have just started.
+        alone.add(&traffic(10, false).await[1]);
+        if run < RUNS {
+            let [first, then] = traffic(10, true).await;
+            onset.add(&first);
+            after.add(&then);
+        }
     }
-    println!("{:52} {:.2}× of alone (at most 1.5×)", "p99 after that", at(&beside, 99) / at(&alone, 99));
+    ends.store(true, Ordering::Relaxed);
+    alone.print("alone, without the first 10 s", "");
+    onset.print("the first 10 s next to it", &format!(", goal {GOAL_ONSET:.0}"));
+    after.print("after that", "");
+    let pairs: Vec<&[f64]> = alone.p99.windows(2).collect();
+    let ratios: Vec<f64> = after.p99.iter().zip(&pairs).map(|(p99, pair)| 2.0 * p99 / (pair[0] + pair[1])).collect();
+    let noise: Vec<f64> = pairs.iter().map(|pair| pair[0].max(pair[1]) / pair[0].min(pair[1])).collect();
+    let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    println!(
+        "{:34} {:.2}× of alone, goal {GOAL_AFTER:.1}× (each run: {})",
+        "p99 after that",
+        median(&ratios),
+        shown.join(" ")
+    );
+    println!(
+        "{:34} p99 of two runs alone: {:.2}× apart, {:.2}× at most",
+        "noise of the machine",
+        median(&noise),
+        percentile(noise.iter().copied(), 100)
+    );
+    let late = timers.join().unwrap();
+    let [p50, p99, most] = [50, 99, 100].map(|percent| percentile(late.iter().copied(), percent));
+    println!("{:34} a timer fires p50 {p50:.1} ms, p99 {p99:.1} ms, at most {most:.0} ms late", "");
 }

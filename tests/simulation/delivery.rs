@@ -8,6 +8,7 @@
 //! has reached most states. `SIMULATION_SEED` is the seed of the first world, and `SIMULATION_WORLDS` the number of
 //! worlds. A failure prints the seed that repeats it. Findings of earlier runs are in [`reproductions`].
 
+mod hangs;
 mod lines;
 mod model;
 mod operations;

@@ -13,6 +13,7 @@ use domain::attempt::outcome::{Outcome, Verdict};
 use domain::budget::Deferral;
 use domain::delivery::chain::entity;
 use domain::delivery::message::{Body, Message};
+use domain::delivery::patience::{FIRST_PATIENCE, GRACE};
 use domain::id::EventId;
 use domain::time::Clock;
 use domain::webhook::Webhook;
@@ -87,13 +88,22 @@ impl World {
         let sent = Arc::new(Mutex::new(vec![Vec::new(); ENTITIES]));
         let aws = line.aws().await;
         let (dice, is_flaky) = (Arc::clone(&random), Arc::clone(&flaky));
-        let (known, ledger, clock) = (Arc::clone(&sent), Arc::clone(&cloud), time.clone());
+        let (known, tables, clock) = (Arc::clone(&sent), Arc::clone(&cloud), time.clone());
+        let others = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
+        let id = webhook.id;
         let script = Script::new(move |request| {
-            check(&known.lock().unwrap(), &ledger, &request, clock.now());
+            check(&known.lock().unwrap(), &tables, &request, clock.now());
             let mut random = dice.lock().unwrap();
             let fails = is_flaky.load(Ordering::Relaxed) && random.random_ratio(1, 3);
             let wait = Duration::from_millis(random.random_range(1..200));
+            // Another process marks the receiver as slow meanwhile, so that this one leaves the request.
+            let hangs = is_flaky.load(Ordering::Relaxed) && random.random_ratio(1, 20);
+            let (others, now) = (others.clone(), clock.now());
             async move {
+                if hangs {
+                    others.mark_slow(id, now).await.unwrap();
+                    tokio::time::sleep(FIRST_PATIENCE + 2 * GRACE).await;
+                }
                 tokio::time::sleep(wait).await;
                 let verdict = if fails { Verdict::ServerFailed } else { Verdict::Accepted };
                 Outcome::unanswered(verdict, "as the test demands")

@@ -10,8 +10,7 @@ use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::rate_limit::Turn;
 use domain::attempt::redact::{Masked, SentHeaders};
 use domain::attempt::{Attempt, logged_url};
-use domain::delivery::breaker::SLOW;
-use domain::delivery::decide::{Admission, Decision, decide, give_up, hops, settle, to_send};
+use domain::delivery::decide::{Admission, Decision, decide, give_up, hops, settle, to_send, waiting};
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::webhook::Webhook;
@@ -78,6 +77,8 @@ pub struct Settled {
     pub progress: Progress,
     /// Whether it was the probe of its webhook's breaker.
     pub probe: bool,
+    /// The end of the mark that this process set on the receiver while the request waited.
+    pub marked_until: Option<Timestamp>,
     /// Whether it was put off because of an internal fault.
     pub put_off: bool,
 }
@@ -151,15 +152,22 @@ pub async fn attempt(
                 };
                 let wait = Duration::try_from(at.duration_since(app.clock.now())).unwrap_or_default();
                 tokio::time::sleep(wait).await;
-                let Some(attempt) = send(app, loaded, message, admission, webhook, deadline).await? else {
-                    tracing::debug!("another process is making the attempt or has made it");
-                    return Ok(Done::Nothing);
+                let waiting = waiting(message, probe, loaded.breakers.get(&message.webhook), app.clock.now());
+                let watch = Watch::new(app, message, waiting, deadline + LEASE_MARGIN);
+                let attempt = match send(app, loaded, message, admission, webhook, deadline, &watch).await? {
+                    Sent::Answered(attempt) => *attempt,
+                    Sent::Nothing => {
+                        tracing::debug!("another process is making the attempt or has made it");
+                        return Ok(Done::Nothing);
+                    }
+                    Sent::Left => return Ok(left(message, admission)),
                 };
                 let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
                 let progress = settle(message, &attempt.outcome, policy, app.clock.now(), draw);
                 log::attempted(&app.successes, message, &attempt, &progress);
                 trace::record(app, message, loaded.rows.get(&message.delivery), webhook, &attempt, &progress);
-                return Ok(done(message, admission, Some(attempt), progress, probe));
+                let settled = settled(message, admission, Some(attempt), progress, probe);
+                return Ok(Done::Settled(Box::new(Settled { marked_until: watch.marked_until(), ..settled })));
             }
         }
     };
@@ -198,7 +206,30 @@ async fn wait_in_line(
     Ok(Done::InLine(Box::new(InLine { attempt_key: AttemptKey::of(message), row, lease })))
 }
 
-/// Makes the request. Returns `None` if another process has the lease or has already made the attempt.
+/// What became of a request.
+enum Sent {
+    /// There is an outcome.
+    Answered(Box<Attempt>),
+    /// There was no request: another process has the lease or has already made the attempt.
+    Nothing,
+    /// It was left while it waited for a receiver that another process has marked as slow.
+    Left,
+}
+
+/// Moves a delivery whose request was left to the queue of slow receivers. The attempt is not counted, because it will
+/// be made there. A delivery that holds its entity or has a row waits in its row, without a lease.
+fn left(message: &Message, admission: Admission) -> Done {
+    tracing::info!(
+        "the request of a delivery is left, because its receiver does not answer; it moves to the queue of slow receivers"
+    );
+    if admission == Admission::First && message.entity.is_none() {
+        return Done::Detour(Box::new(Message { slow: true, ..message.clone() }));
+    }
+    let Message { cycle, attempt, .. } = *message;
+    done(message, admission, None, Progress { state: State::Pending, cycle, attempt, next_at: None }, false)
+}
+
+/// Makes the request.
 ///
 /// Steps in which an internal fault can occur come before the lease, so that the message can simply be received again.
 async fn send(
@@ -208,7 +239,9 @@ async fn send(
     admission: Admission,
     webhook: &Webhook,
     deadline: Timestamp,
-) -> Result<Option<Attempt>, StoreError> {
+    watch: &Watch<'_>,
+) -> Result<Sent, StoreError> {
+    let answered = |attempt| Ok(Sent::Answered(Box::new(attempt)));
     let row = loaded.rows.get(&message.delivery);
     if let Some(notice) = &webhook.notice {
         let (body, _) = to_send(message, row);
@@ -217,10 +250,10 @@ async fn send(
             None => Cow::Borrowed(""),
         };
         if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
-            return Ok(None);
+            return Ok(Sent::Nothing);
         }
         let outcome = notice::send(app, message, webhook, notice, &body, deadline).await?;
-        return Ok(Some(made(app, message, row, webhook, outcome)));
+        return answered(made(app, message, row, webhook, outcome));
     }
     let signers = Signers::of(app, webhook, app.clock.now()).await?;
     let (body, content_type) = to_send(message, row);
@@ -231,8 +264,7 @@ async fn send(
     // The token comes first, so that a delivery that waits for a slow authorization server does not occupy a slot at
     // the receiver's host.
     let timeout = time_left(app.clock.now(), deadline, webhook)?;
-    let watch = Watch { app, loaded, message };
-    let Authorized { header, waited } = authorization::header(app, webhook, timeout, &watch).await?;
+    let Authorized { header, waited } = authorization::header(app, webhook, timeout, watch).await?;
     let waited_for_token = waited.unwrap_or_default();
     let authorized = match header {
         Ok(header) => Ok((header, place(app, &webhook.settings.url, deadline).await?)),
@@ -241,12 +273,12 @@ async fn send(
     let timeout = time_left(app.clock.now(), deadline, webhook)?
         .min(webhook.settings.retry_policy.timeout().saturating_sub(waited_for_token));
     if claim(app, loaded, admission, message, deadline).await? == Written::TooLate {
-        return Ok(None);
+        return Ok(Sent::Nothing);
     }
     // A retry would not help. An operator who redrives a dead letter after months must see why it failed again.
     let Some(body) = body else {
         let outcome = Outcome::unanswered(Verdict::Unrendered, "its payload has expired");
-        return Ok(Some(made(app, message, row, webhook, outcome)));
+        return answered(made(app, message, row, webhook, outcome));
     };
     let at = app.clock.now();
     let (hops, traceparent) = (hops(message, row), trace::context(app, message, row));
@@ -261,8 +293,8 @@ async fn send(
                 sent = sent.and_authorization(header);
             }
             request.authorization.clone_from(&authorization);
-            let patience = SLOW.saturating_sub(waited_for_token);
-            let outcome = watch.wait(patience, app.receivers.post(request, place)).await;
+            let request = app.receivers.post(request, place);
+            let Some(outcome) = watch.response(waited_for_token, request).await else { return Ok(Sent::Left) };
             authorization::answered(app, webhook, authorization.as_ref(), &outcome);
             sent.conceal(outcome)
         }
@@ -272,7 +304,7 @@ async fn send(
         Some(waited) => outcome.after_token(waited),
         None => outcome,
     };
-    Ok(Some(Attempt { at, request_headers: sent.headers, ..made(app, message, row, webhook, outcome) }))
+    answered(Attempt { at, request_headers: sent.headers, ..made(app, message, row, webhook, outcome) })
 }
 
 /// Returns the text of a body, or `None` if it has expired.
@@ -337,7 +369,7 @@ fn settled(
         None
     };
     let message = Message { body: None, ..message.clone() };
-    Settled { message, row, attempt, progress, probe, put_off: false }
+    Settled { message, row, attempt, progress, probe, marked_until: None, put_off: false }
 }
 
 /// Puts off a delivery that could not be attempted, unless its message must return to the queue.

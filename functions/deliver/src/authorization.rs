@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use aws::StoreError;
 use domain::attempt::outcome::{Outcome, Verdict};
-use domain::delivery::breaker::SLOW;
 use domain::webhook::Webhook;
 use domain::webhook::authorization::Method;
 use secrecy::SecretString;
@@ -67,7 +66,7 @@ pub(crate) async fn header(
     let started = Instant::now();
     let fetch = async || {
         let (request, timeout) = (client.request(secret.to_text()), TOKEN_TIMEOUT.min(timeout / 2));
-        Ok(watch.wait(SLOW, app.receivers.token(&request, timeout)).await)
+        Ok(watch.token(app.receivers.token(&request, timeout)).await)
     };
     let header = app.tokens.header(authorization, now, fetch).await?.map(Some);
     let header = header.map_err(unauthorized);

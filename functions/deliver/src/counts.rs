@@ -28,16 +28,19 @@ pub(crate) struct Receiver {
 /// Returns what the attempts show about each receiver.
 pub(crate) fn receivers(done: &[Done]) -> Vec<Receiver> {
     let mut attempts: BTreeMap<WebhookId, Vec<(&Attempt, bool, bool)>> = BTreeMap::new();
+    let mut marks = BTreeMap::new();
     for done in done {
         if let Done::Settled(settled) = done
             && let Some(attempt) = &settled.attempt
         {
-            let Settled { message, probe, .. } = &**settled;
+            let Settled { message, probe, marked_until, .. } = &**settled;
+            marks.extend(marked_until.map(|until| (message.webhook, until)));
             attempts.entry(message.webhook).or_default().push((attempt, *probe, message.test));
         }
     }
     let receivers = attempts.into_iter().filter_map(|(webhook, attempts)| {
-        let seen = observe(attempts.iter().copied());
+        let marked_until = marks.get(&webhook).copied();
+        let seen = Observation { marked_until, ..observe(attempts.iter().copied()) };
         let mut attempts: Vec<_> = attempts.iter().map(|(attempt, _, test)| (*attempt, *test)).collect();
         Some(Receiver { webhook, tally: Tally::of(&mut attempts)?, seen })
     });

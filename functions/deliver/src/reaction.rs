@@ -2,12 +2,15 @@
 //!
 //! Losing a reaction is harmless: the next process that observes the same repeats it.
 
+use std::time::Duration;
+
 use aws::StoreError;
 use aws::ledger::{Loaded, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::Verdict;
-use domain::delivery::breaker::{Breaker, Observation, Reaction, SLOW, react};
+use domain::delivery::breaker::{Breaker, Observation, Reaction, react};
 use domain::delivery::notices::{ITSELF, failing_event, lifecycle_events, recovered_event};
+use domain::delivery::patience::SLOW;
 use domain::id::WebhookId;
 use domain::webhook::statistics::Statistics;
 use domain::webhook::{Pause, Webhook};
@@ -33,7 +36,11 @@ pub(crate) fn observe<'a>(attempts: impl Iterator<Item = (&'a Attempt, bool, boo
         seen.answered += usize::from(matches!(outcome.verdict, Verdict::Accepted | Verdict::Aborted));
         seen.status = outcome.status;
         seen.gone |= outcome.verdict == Verdict::Gone;
-        seen.slow |= outcome.verdict == Verdict::TimedOut || u128::from(outcome.duration_ms) >= SLOW.as_millis();
+        let took = Duration::from_millis(outcome.duration_ms.into());
+        seen.slow |= outcome.verdict == Verdict::TimedOut || took >= SLOW;
+        if outcome.status.is_some() {
+            seen.longest = seen.longest.max(took);
+        }
         if probe && outcome.verdict.tells_of_receiver() {
             seen.probe = Some(outcome.verdict);
         }
@@ -56,6 +63,11 @@ pub(crate) async fn apply_reactions(
         let failed_probes = breaker.map_or(0, |breaker| breaker.failed_probes);
         let done = match reaction {
             Reaction::MarkSlow => app.ledger.mark_slow(id, now).await,
+            Reaction::Unmark(until, patience) => app.ledger.unmark(id, until, patience).await.map(|_| ()),
+            Reaction::KeepPatience(patience) => match breaker.and_then(|breaker| breaker.patience) {
+                Some(before) => app.ledger.keep_patience(id, before, patience).await.map(|_| ()),
+                None => Ok(()),
+            },
             Reaction::Open => {
                 let opened = app.ledger.open_breaker(webhook, now).await;
                 opened.map(|written| count_change(Metric::BreakersOpened, written))

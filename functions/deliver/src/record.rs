@@ -130,7 +130,11 @@ async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> 
         measure::written(&app.failures, &message, attempt.as_ref(), &progress);
     }
     let slow = is_slow(loaded.breakers.get(&message.webhook), now)
-        || attempt.as_ref().is_some_and(|attempt| observe(std::iter::once((attempt, false, false))).slow);
+        || match &attempt {
+            Some(attempt) => observe(std::iter::once((attempt, false, false))).slow,
+            // It waits for nothing but the queue of slow receivers.
+            None => progress.state == State::Pending && progress.next_at.is_none(),
+        };
     let status = attempt.and_then(|attempt| attempt.outcome.status);
     let next = next.map(|next| {
         let Released { message, delay } = *next;

@@ -34,6 +34,7 @@ pub(crate) mod failing;
 mod flow;
 pub mod jobs;
 mod list;
+mod patience;
 mod webhooks;
 
 pub use arrived::{Arrived, arrived};

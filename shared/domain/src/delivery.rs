@@ -35,6 +35,7 @@ pub mod lookup;
 pub mod message;
 pub mod notice_text;
 pub mod notices;
+pub mod patience;
 pub mod redelivery;
 pub mod request;
 pub mod slice;

@@ -20,6 +20,8 @@ pub(super) enum Mood {
     Failing,
     Refusing,
     Slow,
+    /// Accepts after so many milliseconds.
+    Late(u64),
     Flapping,
     Unreachable,
     Throttling,
@@ -78,6 +80,8 @@ pub(super) struct Known {
     pub(super) firsts: usize,
     /// The number of invocations with it that died or met a fault.
     pub(super) disturbed: usize,
+    /// The number of requests that a process left, because another one had marked the receiver as slow.
+    pub(super) left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +158,7 @@ impl Model {
             slots: BTreeSet::new(),
             firsts: 0,
             disturbed: 0,
+            left: 0,
         };
         self.deliveries.insert(id, known);
     }
@@ -181,6 +186,12 @@ impl Model {
         known.posts += 1;
         self.requests.push(*id);
         !known.message.test
+    }
+
+    /// Records that a process left a request.
+    pub(super) fn left(&mut self, webhook: WebhookId, event: &str) {
+        let id = self.by_event[&(webhook, event.to_owned())];
+        self.deliveries.get_mut(&id).unwrap().left += 1;
     }
 
     /// Records that the receiver accepted a request.
@@ -333,7 +344,7 @@ impl Model {
                 State::Failed => assert!(known.message.test, "{id} was given up at once: {known:?}"),
                 State::Pending | State::Retrying | State::Parked | State::Held => panic!("{id} never ends: {known:?}"),
             }
-            let allowed = known.slots.len() + known.disturbed + known.firsts.saturating_sub(1);
+            let allowed = known.slots.len() + known.disturbed + known.left + known.firsts.saturating_sub(1);
             assert!(known.posts <= allowed, "{id}: more requests than anything explains: {known:?}");
             *states.entry(row.state.as_str()).or_default() += 1;
         }

@@ -149,6 +149,7 @@ impl World {
             Mood::Failing,
             Mood::Refusing,
             Mood::Slow,
+            Mood::Late(260 + u64::try_from(self.roll(5000)).unwrap()),
             Mood::Flapping,
             Mood::Unreachable,
             Mood::Throttling,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use domain::attempt::outcome::{Outcome, Verdict};
+use domain::delivery::patience::{FIRST_PATIENCE, GRACE};
 use domain::id::WebhookId;
 use domain::time::Clock;
 use domain::webhook::SecretsTable;
@@ -257,6 +258,26 @@ impl Drop for UnderWay {
     }
 }
 
+/// A request whose response no one has read yet. A process that ends it after this time may have left it.
+struct Unanswered {
+    model: Shared<Model>,
+    webhook: WebhookId,
+    event: String,
+    since: tokio::time::Instant,
+    is_answered: bool,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if !self.is_answered
+            && self.since.elapsed() >= FIRST_PATIENCE + GRACE
+            && let Ok(mut model) = self.model.lock()
+        {
+            model.left(self.webhook, &self.event);
+        }
+    }
+}
+
 async fn receive(fixture: Fixture, plan: Shared<Plan>, line: Line, request: Request) -> Outcome {
     let (_, id) = request.url.rsplit_once('/').unwrap();
     let webhook: WebhookId = id.parse().unwrap();
@@ -268,8 +289,10 @@ async fn receive(fixture: Fixture, plan: Shared<Plan>, line: Line, request: Requ
     let _under_way = counts.then(|| UnderWay(Arc::clone(&fixture.model), webhook));
     let header = request.headers.iter().find(|(name, _)| name == "webhook-id");
     let event = header.map(|(_, value)| value.clone()).unwrap();
+    let (model, since) = (Arc::clone(&fixture.model), tokio::time::Instant::now());
+    let mut unanswered = Unanswered { model, webhook, event: event.clone(), since, is_answered: false };
     let took = || fixture.model.lock().unwrap().took(webhook, &event);
-    let accepts = mood == Mood::Up || (mood == Mood::Flapping && luck);
+    let accepts = matches!(mood, Mood::Up | Mood::Late(_)) || (mood == Mood::Flapping && luck);
     if accepts && luck {
         took();
     }
@@ -280,15 +303,19 @@ async fn receive(fixture: Fixture, plan: Shared<Plan>, line: Line, request: Requ
     if mood == Mood::Killing {
         return line.die().await;
     }
-    tokio::time::sleep(Duration::from_millis(wait)).await;
+    let wait = if let Mood::Late(milliseconds) = mood { milliseconds } else { wait };
+    let wait = Duration::from_millis(wait).min(request.timeout);
+    tokio::time::sleep(wait).await;
+    unanswered.is_answered = mood != Mood::Slow;
     let answered =
         |verdict, status| Outcome { status: Some(status), ..Outcome::unanswered(verdict, "as the test demands") };
+    let duration_ms = u32::try_from(since.elapsed().as_millis()).unwrap();
     match mood {
         _ if accepts => {
             took();
-            Outcome { error: None, ..answered(Verdict::Accepted, 204) }
+            Outcome { error: None, duration_ms, ..answered(Verdict::Accepted, 204) }
         }
-        Mood::Up | Mood::Failing | Mood::Flapping => answered(Verdict::ServerFailed, 500),
+        Mood::Up | Mood::Late(_) | Mood::Failing | Mood::Flapping => answered(Verdict::ServerFailed, 500),
         Mood::Refusing => answered(Verdict::Refused, 403),
         Mood::Throttling => answered(Verdict::Throttled, 429),
         Mood::Unavailable => answered(Verdict::Unavailable, 503),
@@ -298,7 +325,8 @@ async fn receive(fixture: Fixture, plan: Shared<Plan>, line: Line, request: Requ
         }
         Mood::Unreachable => Outcome::unanswered(Verdict::ConnectFailed, "nothing listens"),
         Mood::Slow | Mood::Killing => {
-            tokio::time::sleep(request.timeout).await;
+            tokio::time::sleep(request.timeout.saturating_sub(wait)).await;
+            unanswered.is_answered = true;
             Outcome::unanswered(Verdict::TimedOut, "no complete answer within the timeout")
         }
     }

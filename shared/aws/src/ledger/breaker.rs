@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update};
-use domain::delivery::breaker::{Breaker, BreakerState, SLOW_FOR, next_probe};
+use domain::delivery::breaker::{Breaker, BreakerState, next_probe};
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -46,7 +46,7 @@ pub(crate) fn draining(table: &str, webhook: &Webhook, now: Timestamp) -> Result
         .update_expression(
             "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :draining, since = :now, \
              failed_probes = :zero, drained = :zero, lane = :lane, lane_at = :now \
-             REMOVE probe_at, probe_until, slow_until",
+             REMOVE probe_at, probe_until, slow_until, patience_ms, patience_until",
         )
         .expression_attribute_values(":kind", text(KIND))
         .expression_attribute_values(":webhook", text(webhook.id.to_string()))
@@ -201,27 +201,6 @@ impl Ledger {
         written(update).await
     }
 
-    /// Marks a webhook's receiver as slow for a while.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn mark_slow(&self, webhook: WebhookId, now: Timestamp) -> Result<(), StoreError> {
-        let until = now + SLOW_FOR;
-        let update = self
-            .breaker(webhook)
-            .update_expression(
-                "SET kind = :kind, webhook = :webhook, breaker_state = if_not_exists(breaker_state, :closed), \
-                 since = if_not_exists(since, :now), slow_until = :until",
-            )
-            .expression_attribute_values(":kind", text(KIND))
-            .expression_attribute_values(":webhook", text(webhook.to_string()))
-            .expression_attribute_values(":closed", state(BreakerState::Closed))
-            .expression_attribute_values(":now", number(now.as_millisecond()))
-            .expression_attribute_values(":until", number(until.as_millisecond()));
-        written(update).await.map(|_| ())
-    }
-
     /// Moves the due time of a breaker, unless another sweep or an attempt came first. `drained` counts the runs that
     /// release parked deliveries. Returns the breaker as it is now, or `None` if the write came too late.
     ///
@@ -277,7 +256,7 @@ impl Ledger {
         written(update).await
     }
 
-    fn breaker(&self, webhook: WebhookId) -> UpdateItemFluentBuilder {
+    pub(super) fn breaker(&self, webhook: WebhookId) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(breaker_key(webhook)))
     }
 }
@@ -293,7 +272,7 @@ fn of_webhook(update: UpdateItemFluentBuilder, webhook: &Webhook, now: Timestamp
         .expression_attribute_values(":lane", text(lane(webhook.id)))
 }
 
-fn state(state: BreakerState) -> aws_sdk_dynamodb::types::AttributeValue {
+pub(super) fn state(state: BreakerState) -> aws_sdk_dynamodb::types::AttributeValue {
     text(match state {
         BreakerState::Closed => "closed",
         BreakerState::Open => "open",

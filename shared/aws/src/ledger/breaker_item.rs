@@ -1,7 +1,10 @@
 //! A breaker as an item of the Deliveries table.
 
+use std::time::Duration;
+
 use domain::access::tenant::TenantId;
 use domain::delivery::breaker::{Breaker, BreakerState};
+use domain::delivery::patience::Patience;
 use domain::id::WebhookId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +52,10 @@ pub(super) struct BreakerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) slow_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) patience_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) patience_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failing_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lane: Option<String>,
@@ -61,6 +68,9 @@ impl BreakerItem {
         let time = |milliseconds: i64| {
             Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::inconsistent(&self.pk, error))
         };
+        let patience = self.patience_ms.zip(self.patience_until).map(|(wait, until)| {
+            Ok::<_, StoreError>(Patience { wait: Duration::from_millis(wait), until: time(until)? })
+        });
         Ok(Breaker {
             state: self.breaker_state,
             since: time(self.since)?,
@@ -69,6 +79,7 @@ impl BreakerItem {
             probe_until: self.probe_until.map(time).transpose()?,
             drained: self.drained,
             slow_until: self.slow_until.map(time).transpose()?,
+            patience: patience.transpose()?,
             failing_since: self.failing_since.map(time).transpose()?,
             look_at: self.lane.as_ref().and(self.lane_at).map(time).transpose()?,
         })

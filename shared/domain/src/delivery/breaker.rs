@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::patience::{Patience, SLOW_FOR, learn, renew};
 use crate::attempt::outcome::Verdict;
 use crate::time::after;
 use crate::webhook::settings::Direction;
@@ -58,12 +59,6 @@ const LONGEST_UNPROBED: Duration = LONGEST_WAIT;
 /// without the sweep.
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
 
-/// Response time above which a receiver counts as slow. Its deliveries then use a queue of their own.
-pub const SLOW: Duration = Duration::from_secs(5);
-
-/// How long a receiver stays marked as slow.
-pub const SLOW_FOR: Duration = Duration::from_mins(10);
-
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +90,8 @@ pub struct Breaker {
     pub drained: u32,
     /// Until when the receiver counts as slow.
     pub slow_until: Option<Timestamp>,
+    /// The patience that its answers have shown to be needed.
+    pub patience: Option<Patience>,
     /// When the sweep looks at it next.
     pub look_at: Option<Timestamp>,
     /// When the failures began that were reported with `webhook.failing`. Reset when `webhook.recovered` is.
@@ -113,6 +110,7 @@ impl Breaker {
             probe_until: None,
             drained: 0,
             slow_until: None,
+            patience: None,
             look_at: None,
             failing_since: None,
         }
@@ -244,6 +242,10 @@ pub struct Observation {
     pub gone: bool,
     /// Whether it answered slowly or not at all.
     pub slow: bool,
+    /// The longest time that a response took.
+    pub longest: Duration,
+    /// The end of the mark that this invocation set while a request waited.
+    pub marked_until: Option<Timestamp>,
 }
 
 /// How the breaker and the webhook change after an observation.
@@ -251,6 +253,10 @@ pub struct Observation {
 pub enum Reaction {
     /// The receiver is slow: its deliveries move to the slow queue.
     MarkSlow,
+    /// The receiver answered after all: this invocation's mark, which ends at that time, is removed.
+    Unmark(Timestamp, Patience),
+    /// The learned patience is still needed.
+    KeepPatience(Patience),
     /// Too many failures: deliveries are parked.
     Open,
     /// Half as many failures, not reported yet: the tenant is notified.
@@ -300,9 +306,7 @@ pub fn react(
         // A test has no other consequence, whatever the counters say.
         return reactions;
     }
-    if seen.slow && !is_slow(breaker, now) {
-        reactions.push(Reaction::MarkSlow);
-    }
+    reactions.extend(pace_reaction(breaker, seen, now));
     match seen.probe {
         // Any answer shows that the receiver is up, even if it rejects this event.
         Some(Verdict::Accepted | Verdict::Aborted) => {
@@ -323,6 +327,17 @@ pub fn react(
         reactions.push(Reaction::Pause);
     }
     reactions
+}
+
+/// Returns the reaction to how long the receiver took. A mark is renewed in its second half, so that the deliveries to
+/// a receiver that stays slow do not return to the other queue in between.
+fn pace_reaction(breaker: Option<&Breaker>, seen: Observation, now: Timestamp) -> Option<Reaction> {
+    let learned = breaker.and_then(|breaker| breaker.patience);
+    match seen.marked_until {
+        _ if seen.slow => (!is_slow(breaker, after(now, SLOW_FOR / 2))).then_some(Reaction::MarkSlow),
+        Some(until) => Some(Reaction::Unmark(until, learn(learned, seen.longest, now))),
+        None => renew(learned, seen.longest, now).map(Reaction::KeepPatience),
+    }
 }
 
 /// Returns how many consecutive failures open the webhook's breaker.

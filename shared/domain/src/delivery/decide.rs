@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::breaker::{Breaker, Gate, gate, is_slow};
 use super::message::{Body, Message};
+use super::patience::{SLOW, patience};
 use crate::attempt::outcome::{Outcome, Verdict};
 use crate::attempt::retry::RetryPolicy;
 use crate::budget::{Deferral, LONGEST_DEFERRAL_DAYS};
@@ -134,6 +135,30 @@ pub fn decide(
         },
     };
     (admission, decision)
+}
+
+/// How a process waits for the response to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How long the request waits before the process marks the receiver as slow.
+    pub mark_after: Duration,
+    /// Whether the process may leave the request, and move the delivery to the queue of slow receivers.
+    pub may_leave: bool,
+}
+
+/// Returns how a process waits for the response to a request; `None` if it waits until the timeout.
+///
+/// The caller of a test waits for its result. In the queue of slow receivers, and for the probe of an open breaker,
+/// a receiver has its whole timeout.
+#[must_use]
+pub fn waiting(message: &Message, probe: bool, breaker: Option<&Breaker>, now: Timestamp) -> Option<Waiting> {
+    if message.test || is_slow(breaker, now) {
+        return None;
+    }
+    let may_leave = !message.slow && !probe;
+    let learned = breaker.and_then(|breaker| breaker.patience);
+    let mark_after = if may_leave { patience(learned, now) } else { SLOW };
+    Some(Waiting { mark_after, may_leave })
 }
 
 /// Returns the body to send and its content type: those of the ledger, or those of a redrive's message if the ledger no

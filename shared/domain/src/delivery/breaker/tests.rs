@@ -97,6 +97,53 @@ fn reacts(
     assert_eq!(react(&webhook(), breaker.as_ref(), &statistics, seen, now()), expected);
 }
 
+fn marked(slow_for: i64) -> Breaker {
+    Breaker { slow_until: Some(now() + seconds(slow_for)), ..breaker(BreakerState::Closed) }
+}
+
+fn patient(milliseconds: u64, for_seconds: i64) -> Patience {
+    Patience { wait: Duration::from_millis(milliseconds), until: now() + seconds(for_seconds) }
+}
+
+fn learned(milliseconds: u64, for_seconds: i64) -> Breaker {
+    Breaker { patience: Some(patient(milliseconds, for_seconds)), ..breaker(BreakerState::Closed) }
+}
+
+/// What an invocation sees whose longest response took so long.
+fn answered_after(milliseconds: u64) -> Observation {
+    Observation { longest: Duration::from_millis(milliseconds), ..success() }
+}
+
+/// The same, if this invocation has marked the receiver meanwhile.
+fn unmarked_after(milliseconds: u64) -> Observation {
+    Observation { marked_until: Some(now() + seconds(50)), ..answered_after(milliseconds) }
+}
+
+#[rstest]
+#[case::fast(None, answered_after(20), None)]
+#[case::slow(None, Observation { slow: true, ..observation() }, Some(Reaction::MarkSlow))]
+#[case::hung_although_it_marked(None, Observation { slow: true, ..unmarked_after(9000) }, Some(Reaction::MarkSlow))]
+#[case::marked_already(Some(marked(301)), Observation { slow: true, ..observation() }, None)]
+#[case::still_slow(Some(marked(300)), Observation { slow: true, ..observation() }, Some(Reaction::MarkSlow))]
+#[case::fast_again(Some(marked(300)), answered_after(20), None)]
+#[case::answered_after_all(None, unmarked_after(400), Some(Reaction::Unmark(now() + seconds(50), patient(800, 3600))))]
+#[case::answered_even_later(Some(learned(800, 60)), unmarked_after(1000), Some(Reaction::Unmark(now() + seconds(50), patient(2000, 3600))))]
+#[case::failed_without_an_answer(None, Observation { longest: Duration::ZERO, ..unmarked_after(0) }, Some(Reaction::Unmark(now() + seconds(50), patient(250, 3600))))]
+#[case::needs_its_patience(
+    Some(learned(800, 1800)),
+    answered_after(400),
+    Some(Reaction::KeepPatience(patient(800, 3600)))
+)]
+#[case::needs_it_no_more(Some(learned(800, 1800)), answered_after(20), None)]
+fn reacts_to_how_long_the_receiver_took(
+    #[case] breaker: Option<Breaker>,
+    #[case] seen: Observation,
+    #[case] expected: Option<Reaction>,
+) {
+    let reactions = react(&webhook(), breaker.as_ref(), &Statistics::default(), seen, now());
+    assert_eq!(reactions, Vec::from_iter(expected));
+}
+
 #[rstest]
 #[case::too_few(2, 100, None)]
 #[case::too_short(3, 59, None)]
