@@ -361,7 +361,7 @@ async fn a_receiver_that_is_slow_has_a_queue_of_its_own() {
         "eventSource": "aws:sqs", "awsRegion": "us-east-1", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:q"}]});
     assert_eq!(deliver.invoke(event).await, json!({"batchItemFailures": []}));
     let detoured = stack.sqs.receive_message().queue_url(&nowhere).send().await.unwrap().messages.unwrap().remove(0);
-    let detoured = domain::delivery::message::Message::from_json(detoured.body().unwrap()).unwrap();
+    let detoured = Message::from_json(detoured.body().unwrap()).unwrap();
     assert_eq!((detoured.delivery, detoured.slow, detoured.body), (message.delivery, true, message.body));
     assert_eq!(receiver.received().len(), 1);
 }

@@ -78,7 +78,7 @@ fn any_patience() -> impl Strategy<Value = Option<Patience>> {
 }
 
 proptest! {
-    /// A request that is never answered leaves in the end while another process's mark stands, and never early.
+    /// A request that is never answered leaves in the end while the mark of another process is there, and never early.
     #[test]
     fn a_request_leaves_after_its_patience_and_the_grace(learned in any_patience()) {
         let mut waited = patience(learned, NOW);
