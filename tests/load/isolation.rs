@@ -161,8 +161,12 @@ fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
     values[(values.len() * percent / 100).min(values.len() - 1)]
 }
 
+/// Returns the median; of an even number of values, the mean of the two in the middle.
 fn median(values: &[f64]) -> f64 {
-    percentile(values.iter().copied(), 50)
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
 /// The p50 and the p99 of each run, in milliseconds.
@@ -209,7 +213,8 @@ pub(crate) async fn isolation() {
     onset.print("the first 10 s next to it", &format!(", goal {GOAL_ONSET:.0}"));
     after.print("after that", "");
     let pairs: Vec<&[f64]> = alone.p99.windows(2).collect();
-    let ratios: Vec<f64> = after.p99.iter().zip(&pairs).map(|(p99, pair)| 2.0 * p99 / (pair[0] + pair[1])).collect();
+    let ratios: Vec<f64> =
+        after.p99.iter().zip(&pairs).map(|(p99, pair)| p99 / f64::midpoint(pair[0], pair[1])).collect();
     let noise: Vec<f64> = pairs.iter().map(|pair| pair[0].max(pair[1]) / pair[0].min(pair[1])).collect();
     let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
     println!(

@@ -334,24 +334,23 @@ proptest! {
 
 const ATTEMPT: Decision = Decision::Attempt { probe: false, had_turn: false };
 
-/// An open breaker whose probe has been due for `probe_since` seconds, of a receiver marked as slow for another
-/// `slow_for` seconds.
 #[rstest]
 #[case::usual(false, false, false, None, Some((250, true)))]
-#[case::learned(false, false, false, Some(BreakerOf { patience_ms: 800, slow_for: -1 }), Some((800, true)))]
-#[case::marked_already(false, false, false, Some(BreakerOf { patience_ms: 800, slow_for: 1 }), None)]
+#[case::learned(false, false, false, Some((800, -1)), Some((800, true)))]
+#[case::marked_already(false, false, false, Some((800, 1)), None)]
 #[case::test(true, false, false, None, None)]
-#[case::in_the_slow_queue(false, true, false, Some(BreakerOf { patience_ms: 800, slow_for: -1 }), Some((5000, false)))]
+#[case::in_the_slow_queue(false, true, false, Some((800, -1)), Some((5000, false)))]
 #[case::probe(false, false, true, None, Some((5000, false)))]
 fn waits_for_a_response(
     #[case] test: bool,
     #[case] slow: bool,
     #[case] probe: bool,
-    #[case] row: Option<BreakerOf>,
+    // The learned patience in milliseconds, and for how many seconds the receiver is still marked.
+    #[case] row: Option<(u64, i64)>,
     #[case] expected: Option<(u64, bool)>,
 ) {
     let message = Message { test, slow, ..message(0, 1) };
-    let row = row.map(|BreakerOf { patience_ms, slow_for }| {
+    let row = row.map(|(patience_ms, slow_for)| {
         let patience =
             Some(Patience { wait: Duration::from_millis(patience_ms), until: now() + Duration::from_mins(1) });
         Breaker { patience, state: BreakerState::Closed, ..breaker(0, slow_for) }
@@ -363,13 +362,8 @@ fn waits_for_a_response(
     assert_eq!(waiting(&message, probe, row.as_ref(), now()), expected);
 }
 
-/// What the row of a breaker says about waiting.
-#[derive(Debug)]
-struct BreakerOf {
-    patience_ms: u64,
-    slow_for: i64,
-}
-
+/// An open breaker whose probe has been due for `probe_since` seconds, of a receiver marked as slow for another
+/// `slow_for` seconds.
 fn breaker(probe_since: i64, slow_for: i64) -> Breaker {
     let at = |seconds| Some(now() + jiff::SignedDuration::from_secs(seconds));
     let (probe_at, slow_until) = (at(-probe_since), at(slow_for));
