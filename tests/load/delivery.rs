@@ -2,47 +2,56 @@
 //! `make bench`.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use domain::webhook::Webhook;
 use serde_json::{Value, json};
 use tests::cloud::delivery_environment;
 use tests::{Function, binary};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::fixture::{BATCH, Fixture, TENANT};
 use crate::usage::usage;
 
+/// The size of a body, in bytes.
+const BYTES: usize = 1024;
+
 /// A process that only signs and sends, and perhaps makes the calls of a batch: `functions/deliver/examples/bare.rs`.
 struct Bare {
     child: Child,
-    said: BufReader<std::process::ChildStdout>,
+    batches: ChildStdin,
+    said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Bare {
-    fn start(arguments: &[&str], environment: HashMap<String, String>) -> Self {
+    fn start(arguments: &[String], environment: HashMap<String, String>) -> Self {
         let path = std::env::var("DYNAHOOK_BARE").expect("DYNAHOOK_BARE names the built example");
         let mut command = Command::new(path);
-        command.args(arguments).envs(environment).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).envs(environment).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
+        let (batches, said) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, batches, said: BufReader::new(said).lines() }
     }
 
-    /// Sends batches, and returns when they have arrived.
-    fn send(&mut self, batches: usize) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{batches}").unwrap();
-        self.said.read_line(&mut String::new()).unwrap();
+    /// Sends batches, one after another. Before each, this process makes a batch as it does for deliver, so that both
+    /// wait as long for the next one and find the processor's caches as cold.
+    async fn send(&mut self, fixture: &Fixture, webhooks: &[Webhook], batches: usize) {
+        for _ in 0..batches {
+            fixture.batch(webhooks, BATCH, BYTES).await;
+            self.batches.write_all(b"1\n").await.unwrap();
+            self.said.next_line().await.unwrap().expect("the batch has arrived");
+        }
     }
 
     /// Returns the CPU time for each delivery, in microseconds.
-    fn measure(mut self, batches: usize) -> f64 {
-        self.send(50);
-        let (before, _) = usage(self.child.id());
-        self.send(batches);
-        let (after, _) = usage(self.child.id());
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    async fn measure(mut self, fixture: &Fixture, webhooks: &[Webhook], batches: usize) -> f64 {
+        let pid = self.child.id().unwrap();
+        self.send(fixture, webhooks, 50).await;
+        let (before, _) = usage(pid);
+        self.send(fixture, webhooks, batches).await;
+        let (after, _) = usage(pid);
         (after - before) * 1e6 / (batches * BATCH) as f64
     }
 }
@@ -67,13 +76,7 @@ async fn deliver(fixture: &Fixture) -> Function {
 }
 
 /// Feeds batches of first attempts, spread evenly over the webhooks.
-async fn feed(
-    fixture: &Fixture,
-    function: &mut Function,
-    webhooks: &[domain::webhook::Webhook],
-    batches: usize,
-    bytes: usize,
-) {
+async fn feed(fixture: &Fixture, function: &mut Function, webhooks: &[Webhook], batches: usize, bytes: usize) {
     for _ in 0..batches {
         let batch = fixture.batch(webhooks, BATCH, bytes).await;
         assert_eq!(function.invoke(batch).await, json!({"batchItemFailures": []}));
@@ -82,30 +85,28 @@ async fn feed(
 
 async fn cpu(fixture: &Fixture) {
     let batches = 1000;
-    let webhook = fixture.webhooks(1, json!({}), "").await.remove(0);
-    let bare = async |more: &[String]| {
-        let arguments = [&[fixture.url(1, ""), "1024".to_owned()], more].concat();
-        let environment = delivery_environment(&fixture.cloud_url);
-        let measure = move || {
-            Bare::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), environment).measure(batches)
+    for count in [1, BATCH] {
+        let webhooks = fixture.webhooks(count, json!({}), "").await;
+        let (ids, urls): (Vec<_>, Vec<_>) =
+            webhooks.iter().map(|webhook| (webhook.id.to_string(), webhook.settings.url.clone())).unzip();
+        let bare = async |receivers: &[&[String]]| {
+            let arguments = [&[BYTES.to_string()], receivers.concat().as_slice()].concat();
+            let bare = Bare::start(&arguments, delivery_environment(&fixture.cloud_url));
+            bare.measure(fixture, &webhooks, batches).await
         };
-        tokio::task::spawn_blocking(measure).await.unwrap()
-    };
-    let alone = bare(&[]).await;
-    println!("{:44} {alone:>6.1} µs CPU a delivery", "a loop that signs and sends");
-    let bare = bare(&[TENANT.to_owned(), webhook.id.to_string()]).await;
-    println!("{:44} {bare:>6.1} µs CPU a delivery", "and calls the tables as a batch must");
-    let mut function = deliver(fixture).await;
-    for webhooks in [1, 10] {
-        let webhooks = fixture.webhooks(webhooks, json!({}), "").await;
-        feed(fixture, &mut function, &webhooks, 50, 1024).await;
+        let alone = bare(&[&["alone".to_owned()], &urls]).await;
+        println!("{:44} {alone:>6.1} µs CPU a delivery", format!("a loop that signs and sends, to {count}"));
+        let with_tables = bare(&[&["tables".to_owned(), TENANT.to_owned()], &ids]).await;
+        println!("{:44} {with_tables:>6.1} µs CPU a delivery", "and calls the tables as a batch must");
+        let mut function = deliver(fixture).await;
+        feed(fixture, &mut function, &webhooks, 50, BYTES).await;
         let (before, _) = usage(function.pid());
         fixture.cloud.take_calls();
-        feed(fixture, &mut function, &webhooks, batches, 1024).await;
+        feed(fixture, &mut function, &webhooks, batches, BYTES).await;
         let (after, _) = usage(function.pid());
         let each = (after - before) * 1e6 / (batches * BATCH) as f64;
-        let name = format!("deliver, to {} webhooks", webhooks.len());
-        println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× and {:.2}× of these", each / alone, each / bare);
+        let (name, ratios) = (format!("deliver, to {count} webhooks"), (each / alone, each / with_tables));
+        println!("{name:44} {each:>6.1} µs CPU a delivery, {:.2}× and {:.2}× of these", ratios.0, ratios.1);
         let calls = fixture.cloud.take_calls();
         let a_delivery = |names: &[&str]| {
             let sum: usize = names.iter().filter_map(|name| calls.get(*name)).sum();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws::StoreError;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::webhook::Webhook;
-use domain::webhook::authorization::Method;
+use domain::webhook::authorization::{Authorization, Method};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
@@ -46,7 +46,19 @@ pub(crate) async fn header(
     timeout: Duration,
     watch: &Watch<'_>,
 ) -> Result<Authorized, StoreError> {
-    let Some(authorization) = &webhook.authorization else { return Ok(Authorized::at_once(Ok(None))) };
+    match &webhook.authorization {
+        Some(authorization) => Box::pin(authorize(app, webhook, authorization, timeout, watch)).await,
+        None => Ok(Authorized::at_once(Ok(None))),
+    }
+}
+
+async fn authorize(
+    app: &App,
+    webhook: &Webhook,
+    authorization: &Authorization,
+    timeout: Duration,
+    watch: &Watch<'_>,
+) -> Result<Authorized, StoreError> {
     // The API refuses a URL of an origin other than the credential's. If a row has one nevertheless, its credential is
     // not even read.
     if let Err(other) = authorization.allows(&webhook.settings.url) {

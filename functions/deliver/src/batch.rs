@@ -93,7 +93,8 @@ pub(crate) async fn run_attempts(
         .zip(asked)
         .enumerate()
         .map(|(index, (plan, (message, admission)))| {
-            async move {
+            // Boxed, because a list of futures moves each of them several times.
+            Box::pin(async move {
                 let done = match plan {
                     // A panic in one attempt is an internal fault of that attempt. The others continue.
                     Ok(plan) => AssertUnwindSafe(attempt(app, loaded, plan, deadline)).catch_unwind().await,
@@ -101,7 +102,7 @@ pub(crate) async fn run_attempts(
                 };
                 let done = done.unwrap_or_else(|_| Err(StoreError::Unavailable("the attempt panicked".to_owned())));
                 (index, done.or_else(|fault| put_off(app, message, admission, fault)))
-            }
+            })
         })
         .collect();
     // Buffered, so that attempts continue while outcomes are written.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
 use aws::queue::Outgoing;
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
 use domain::delivery::message::Message;
 use domain::delivery::message::copies::{Copies, by_attempt};
 use jiff::Timestamp;
@@ -15,12 +15,13 @@ use crate::batch::deliver;
 use crate::log;
 use crate::measure;
 use crate::ordered;
+use crate::received::{Batch, Unreadable};
 
 /// Delivers a batch; `deadline` is the end of the invocation.
 ///
 /// A receiver's behavior is an outcome, which is written to the ledger. Only internal faults are reported as failures,
 /// each for its own message: if the whole batch failed, the other messages would be received and delivered again.
-pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatchResponse {
+pub async fn handle(app: &App, event: Batch, deadline: SystemTime) -> SqsBatchResponse {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     if let Some(tracer) = &app.tracer {
         tracer.ends_at(deadline);
@@ -29,14 +30,14 @@ pub async fn handle(app: &App, event: SqsEvent, deadline: SystemTime) -> SqsBatc
     let mut messages = Vec::new();
     let mut ids = Vec::new();
     for record in event.records {
-        match read(&record) {
+        let id = record.message_id.clone();
+        match record.message() {
             Ok(message) => {
-                ids.push(record.message_id);
+                ids.push(id);
                 messages.push(message);
             }
-            Err(why) => {
-                let id = record.message_id.clone();
-                if let Err(error) = move_unreadable(app, record, why).await {
+            Err(unreadable) => {
+                if let Err(error) = move_unreadable(app, unreadable).await {
                     tracing::error!(%error, "a message that cannot be read was not moved to the dead-letter queue; it is received again");
                     failed.push(id);
                 }
@@ -68,18 +69,11 @@ fn failure(message_id: String) -> BatchItemFailure {
     failure
 }
 
-fn read(record: &SqsMessage) -> Result<Message, String> {
-    let message = Message::from_json(record.body.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
-    Ok(Message { receives: receives(record), ..message })
-}
-
-fn receives(record: &SqsMessage) -> u32 {
-    record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
-}
-
 /// Moves an unreadable message to the dead-letter queue, unchanged and with the reason.
-async fn move_unreadable(app: &App, record: SqsMessage, why: String) -> Result<(), StoreError> {
-    let body = record.body.unwrap_or_else(|| "(empty)".to_owned());
+async fn move_unreadable(app: &App, unreadable: Unreadable) -> Result<(), StoreError> {
+    let Unreadable { body, why } = unreadable;
+    // SQS refuses an empty body.
+    let body = if body.is_empty() { "(empty)".to_owned() } else { body };
     let cause = Some(format!("not a delivery message: {why}"));
     let letter = Outgoing { body, tenant: None, delay: Duration::ZERO, cause };
     app.unreadable.send(vec![letter]).await.remove(0)

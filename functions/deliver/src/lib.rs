@@ -1,6 +1,6 @@
 //! The deliver function: reads a batch of messages, sends a signed POST for each and writes the outcomes to the ledger.
 //!
-//! [`handle`] reads the messages, [`batch`] makes their attempts, and [`ordered`] makes those of ordered deliveries.
+//! `received` is what deliver reads of an event, [`handle`] passes the messages on, [`batch`] makes their attempts, and [`ordered`] makes those of ordered deliveries.
 //! [`turns`] takes turns and slots at receivers with limits. [`attempt`] makes one attempt, with the header that
 //! [`authorization`] provides, and `watch` waits for the response. [`record`] writes the outcomes, [`counts`] counts
 //! them, and [`reaction`] applies what they mean for the webhooks. The decisions are in [`domain::delivery`] and
@@ -19,6 +19,7 @@ mod measure;
 mod notice;
 mod ordered;
 mod reaction;
+mod received;
 pub mod record;
 mod request;
 mod tokens;
@@ -29,3 +30,4 @@ mod watch;
 pub use app::{App, Draw};
 pub use config::Config;
 pub use handler::handle;
+pub use received::Batch;

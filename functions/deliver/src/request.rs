@@ -41,7 +41,7 @@ impl Signers {
     pub(crate) async fn of(app: &App, webhook: &Webhook, now: Timestamp) -> Result<Self, StoreError> {
         let secrets = app.keyring.secrets(webhook, now).await?;
         let signing_keys = match webhook.key_owner() {
-            Some(owner) => app.keyring.signing_keys(&app.registry, &owner, now).await?,
+            Some(owner) => Box::pin(app.keyring.signing_keys(&app.registry, &owner, now)).await?,
             None => Vec::new(),
         };
         Ok(Self { secrets, signing_keys })

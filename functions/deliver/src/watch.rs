@@ -89,7 +89,7 @@ impl<'a> Watch<'a> {
     /// Marks the receiver as slow. Returns the row if it refuses the mark.
     async fn mark(&self, waited: Duration) -> Option<Breaker> {
         let Self { app, message, until, .. } = self;
-        match app.ledger.mark_waiting(message.webhook, *until, waited, app.clock.now()).await {
+        match Box::pin(app.ledger.mark_waiting(message.webhook, *until, waited, app.clock.now())).await {
             Ok(None) => {
                 self.marked.store(true, Ordering::Relaxed);
                 None

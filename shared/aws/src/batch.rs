@@ -40,7 +40,11 @@ pub(crate) async fn get_some_of(
 ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
     let wanted = each_key_once(wanted)?;
     let mut found: HashMap<String, Vec<Item>> = HashMap::new();
-    let calls = wanted.chunks(MAX_KEYS).map(|keys| get_few(client, keys, projection));
+    let mut wanted = wanted.into_iter().peekable();
+    let mut calls = Vec::new();
+    while wanted.peek().is_some() {
+        calls.push(get_few(client, wanted.by_ref().take(MAX_KEYS).collect(), projection));
+    }
     for (table, items) in try_join_all(calls).await?.into_iter().flatten() {
         found.entry(table).or_default().extend(items);
     }
@@ -50,12 +54,12 @@ pub(crate) async fn get_some_of(
 /// Reads the items of one call. A table may appear several times in the result.
 async fn get_few(
     client: &Client,
-    wanted: &[(String, Item)],
+    wanted: Vec<(String, Item)>,
     projection: Option<&str>,
 ) -> Result<Vec<(String, Vec<Item>)>, StoreError> {
     let mut keys: HashMap<String, Vec<Item>> = HashMap::new();
     for (table, key) in wanted {
-        keys.entry(table.clone()).or_default().push(key.clone());
+        keys.entry(table).or_default().push(key);
     }
     let mut request: HashMap<_, _> = keys
         .into_iter()
@@ -106,8 +110,9 @@ async fn write_all(
     writes: Result<Vec<WriteRequest>, aws_sdk_dynamodb::error::BuildError>,
 ) -> Result<(), StoreError> {
     let writes = writes.map_err(|error| StoreError::inconsistent("a batch of items", error))?;
-    for chunk in writes.chunks(MAX_WRITES) {
-        let mut request = HashMap::from([(table.to_owned(), chunk.to_vec())]);
+    let mut writes = writes.into_iter().peekable();
+    while writes.peek().is_some() {
+        let mut request = HashMap::from([(table.to_owned(), writes.by_ref().take(MAX_WRITES).collect())]);
         let mut round = 0;
         while !request.is_empty() {
             pause(round).await?;

@@ -99,7 +99,7 @@ impl Keyring {
     /// Returns the secret with that fingerprint. Concurrent deliveries share one read.
     async fn secret(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {
         let slot = slot(&self.slots, (path.to_owned(), fingerprint.clone()));
-        slot.get_or_try_init(|| self.read(path, fingerprint)).await.cloned()
+        slot.get_or_try_init(|| Box::pin(self.read(path, fingerprint))).await.cloned()
     }
 
     async fn read(&self, path: &str, fingerprint: &Fingerprint) -> Result<Arc<WebhookSecret>, StoreError> {

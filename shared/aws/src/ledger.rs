@@ -206,7 +206,7 @@ impl Ledger {
     async fn put_first(&self, row: &DeliveryItem, now: Timestamp) -> Result<Written, StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(row)?));
         let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
-        match put.send().await {
+        match Box::pin(put.send()).await {
             Ok(_) => Ok(Written::Yes),
             Err(error) if is_conflict(&error) => Ok(Written::TooLate),
             Err(error) => Err(StoreError::unavailable(&error)),
@@ -387,8 +387,9 @@ fn state(state: State) -> AttributeValue {
     text(state.as_str())
 }
 
+/// Boxed, because a call has several kilobytes of state, and most attempts make no such call.
 async fn written(update: UpdateItemFluentBuilder) -> Result<Written, StoreError> {
-    match update.send().await {
+    match Box::pin(update.send()).await {
         Ok(_) => Ok(Written::Yes),
         Err(error) if is_conflict(&error) => Ok(Written::TooLate),
         Err(error) => Err(StoreError::unavailable(&error)),

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
@@ -53,8 +54,6 @@ kinds! {
 ///
 /// Each id has one spelling: lower case, a missing prefix or a different prefix do not parse. An id contains no `.`,
 /// because Standard Webhooks joins the signed parts with it.
-#[derive(Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String", bound = "K: Kind")]
 pub struct Id<K>(Ulid, PhantomData<fn() -> K>);
 
 impl<K: Kind> Id<K> {
@@ -159,18 +158,38 @@ impl<K: Kind> FromStr for Id<K> {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.strip_prefix(K::PREFIX)
             .and_then(|rest| rest.strip_prefix('_'))
-            .and_then(|rest| Ulid::from_string(rest).ok())
-            .map(|ulid| Self(ulid, PhantomData))
-            .filter(|id| id.to_string() == text)
+            .and_then(|rest| Some((rest, Ulid::from_string(rest).ok()?)))
+            .filter(|(rest, ulid)| ulid.array_to_str(&mut [0; ulid::ULID_LEN]) == *rest)
+            .map(|(_, ulid)| Self(ulid, PhantomData))
             .ok_or(ParseIdError { expected: K::PREFIX })
     }
 }
 
-impl<K: Kind> TryFrom<String> for Id<K> {
-    type Error = ParseIdError;
+// Written by hand, because a conversion into or from a `String` would allocate one for each id of a message and a row.
+impl<K: Kind> Serialize for Id<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+impl<'de, K: Kind> Deserialize<'de> for Id<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData))
+    }
+}
+
+/// Reads an id from any text, whoever owns it.
+struct Text<K>(PhantomData<K>);
+
+impl<K: Kind> Visitor<'_> for Text<K> {
+    type Value = Id<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

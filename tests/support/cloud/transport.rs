@@ -96,7 +96,7 @@ pub fn delivery_environment(url: &str) -> HashMap<String, String> {
         ("TARGET_ALLOWED_CIDRS", "127.0.0.0/8".to_owned()),
         ("TARGET_ALLOW_HTTP", "true".to_owned()),
         ("TARGET_ALLOWED_PORTS", "1-65535".to_owned()),
-        ("MIMALLOC_PURGE_DELAY", "0".to_owned()),
+        ("MIMALLOC_PURGE_DELAY", "1".to_owned()),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

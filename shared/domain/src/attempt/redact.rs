@@ -101,11 +101,18 @@ impl SentHeaders {
 
 impl From<SentHeaders> for String {
     fn from(headers: SentHeaders) -> Self {
-        let line = |(name, shown): &(Self, Shown)| match shown {
-            Shown::Text(value) => format!("{name}: {value}"),
-            Shown::OfRow(key) => format!("{name}={key}"),
-        };
-        headers.0.iter().map(line).collect::<Vec<_>>().join("\n")
+        let mut text = Self::new();
+        for (name, shown) in &headers.0 {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(name);
+            match shown {
+                Shown::Text(value) => text.extend([": ", value]),
+                Shown::OfRow(key) => text.extend(['=', *key]),
+            }
+        }
+        text
     }
 }
 
@@ -136,7 +143,7 @@ impl Masked {
     #[must_use]
     pub fn of(headers: &[(String, String)], owners: &BTreeMap<String, String>) -> Self {
         let is_shown = |name: &str, value: &str| {
-            SHOWN.contains(&name.to_ascii_lowercase().as_str())
+            SHOWN.iter().any(|shown| name.eq_ignore_ascii_case(shown))
                 || owners.get(name).is_some_and(|owners| owners == value)
         };
         let mut hidden = Vec::new();
