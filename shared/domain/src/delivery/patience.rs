@@ -32,8 +32,9 @@ pub const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 /// process an event twice, so the receiver gets at least a second in all.
 pub const GRACE: Duration = Duration::from_millis(750);
 
-/// How long a learned patience is kept after an answer that shows that it is needed.
-pub const PATIENT_FOR: Duration = Duration::from_hours(1);
+/// How long a learned patience is kept after an answer that shows that it is needed. While it is not known, a slow
+/// receiver of several events at once may get one of them twice, so it is kept from one day's events to the next.
+pub const PATIENT_FOR: Duration = Duration::from_hours(36);
 
 /// How much the patience may grow at once, so that a single slow answer does not raise it to its limit.
 const GROWTH: u32 = 4;
