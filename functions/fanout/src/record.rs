@@ -1,7 +1,5 @@
 //! Parses a stream record into a change.
 
-use std::borrow::Cow;
-
 use domain::source::failure::table_of;
 use domain::source::image::Image;
 use domain::source::{Change, Images};
@@ -10,6 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 mod quick;
+mod wire;
+
+use wire::StreamRecord;
 
 /// The largest number of digits in a sequence number. Padded to it with zeros, sequence numbers sort as text.
 const SEQUENCE_DIGITS: usize = 40;
@@ -56,43 +57,6 @@ pub fn sequence_number(raw: &RawValue) -> Option<String> {
         sequence_number: String,
     }
     serde_json::from_str::<Outer>(raw.get()).ok().map(|outer| outer.dynamodb.sequence_number)
-}
-
-/// A stream record, as Lambda passes it on.
-#[derive(Debug, Deserialize)]
-struct Wire<'a> {
-    #[serde(rename = "eventID", default, borrow)]
-    event_id: Cow<'a, str>,
-    #[serde(rename = "eventName", default, borrow)]
-    event_name: Cow<'a, str>,
-    #[serde(rename = "eventSourceARN", default, borrow)]
-    source_arn: Cow<'a, str>,
-    #[serde(rename = "userIdentity", default)]
-    user_identity: Option<UserIdentity>,
-    dynamodb: StreamRecord,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StreamRecord {
-    /// In seconds.
-    approximate_creation_date_time: f64,
-    #[serde(default)]
-    new_image: Option<Image>,
-    #[serde(default)]
-    old_image: Option<Image>,
-    #[serde(default)]
-    sequence_number: String,
-}
-
-/// Who removed an item, if it was DynamoDB itself.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UserIdentity {
-    #[serde(default, alias = "PrincipalId")]
-    principal_id: String,
-    #[serde(default, alias = "Type")]
-    r#type: String,
 }
 
 /// Parses a record.

@@ -178,7 +178,7 @@ impl<'de, K: Kind> Deserialize<'de> for Id<K> {
     }
 }
 
-/// Reads an id from any text, whoever owns it.
+/// Reads an id from a text, borrowed or owned.
 struct Text<K>(PhantomData<K>);
 
 impl<K: Kind> Visitor<'_> for Text<K> {

@@ -10,7 +10,7 @@ use domain::value::{Map, Value};
 use memchr::memchr2;
 use serde_json::value::RawValue;
 
-use super::{StreamRecord, Wire};
+use super::wire::{StreamRecord, Wire};
 
 /// How deep maps and lists may be in each other: DynamoDB takes 32 levels.
 const LEVELS: usize = 32;

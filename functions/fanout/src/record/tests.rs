@@ -1,6 +1,7 @@
 use rstest::rstest;
 use serde_json::json;
 
+use super::wire::Wire;
 use super::*;
 use crate::StreamEvent;
 
