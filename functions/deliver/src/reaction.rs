@@ -95,6 +95,7 @@ pub(crate) async fn apply_reactions(
             Reaction::Disable => change(app, webhook, now, |webhook| webhook.settings.enabled = false).await,
         };
         match done {
+            Ok(()) if matches!(reaction, Reaction::Unmark(..) | Reaction::KeepPatience(_)) => {}
             Ok(()) => {
                 tracing::info!(webhook.id = %id, tenant.id = %webhook.tenant, ?reaction, "the webhook was changed because of its receiver's answers");
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// A batch of messages.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
-    #[serde(rename = "Records", default)]
+    #[serde(rename = "Records")]
     pub(crate) records: Vec<Record>,
 }
 

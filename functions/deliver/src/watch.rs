@@ -10,7 +10,7 @@ use domain::delivery::breaker::Breaker;
 use domain::delivery::decide::Waiting;
 use domain::delivery::message::Message;
 use domain::delivery::patience::{Refused, after_refusal};
-use futures::future::{Either, select};
+use futures::future::{Either, FutureExt as _, select};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
@@ -56,21 +56,19 @@ impl<'a> Watch<'a> {
     /// Waits for a response of the receiver, and marks it as slow if that takes long. Returns `None` if another process
     /// has marked the receiver, so that this one leaves the request.
     ///
-    /// After a long wait for the token, there is nothing more to do: that wait has already marked the receiver.
+    /// After a long wait for the token, the response has a whole patience of its own: another attempt may have waited for
+    /// the token, or the mark may have been refused.
     pub(crate) async fn response<T>(&self, waited_for_token: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let started = Instant::now();
-        let Some(Waiting { mark_after, may_leave }) =
-            self.waiting.filter(|waiting| waited_for_token < waiting.mark_after)
-        else {
-            return Some(work.await);
-        };
-        let mut mark_after = mark_after.saturating_sub(waited_for_token);
+        let Some(Waiting { mark_after, may_leave }) = self.waiting else { return Some(work.await) };
+        let waited_before = if waited_for_token < mark_after { waited_for_token } else { Duration::ZERO };
+        let mut mark_after = mark_after.saturating_sub(waited_before);
         loop {
             if let Ok(done) = timeout_at(started + mark_after, &mut work).await {
                 return Some(done);
             }
-            let waited = waited_for_token + started.elapsed();
+            let waited = waited_before + started.elapsed();
             let refused = match select(pin!(self.mark(waited)), work.as_mut()).await {
                 Either::Left((refused, _)) => refused.filter(|_| may_leave),
                 Either::Right((done, mark)) => {
@@ -80,8 +78,9 @@ impl<'a> Watch<'a> {
             };
             let Some(Breaker { patience, slow_until, .. }) = refused else { return Some(work.await) };
             match after_refusal(patience, slow_until, waited, self.app.clock.now()) {
-                Refused::Wait(until) => mark_after = until.saturating_sub(waited_for_token),
-                Refused::Leave => return None,
+                Refused::Wait(until) => mark_after = until.saturating_sub(waited_before),
+                // The answer may have come with the refusal.
+                Refused::Leave => return work.now_or_never(),
             }
         }
     }
@@ -96,6 +95,8 @@ impl<'a> Watch<'a> {
             }
             Ok(refused) => refused,
             Err(error) => {
+                // The write may have succeeded, and removing a mark that is not there does nothing.
+                self.marked.store(true, Ordering::Relaxed);
                 self.not_marked(&error);
                 None
             }

@@ -1,6 +1,6 @@
 //! The circuit breaker: whether a webhook's deliveries are sent, are parked, or one of them is sent as a probe.
 //!
-//! A closed breaker has no row. An open one is a row stored with the webhook's deliveries. The sweep reads it: when a
+//! A closed breaker needs no row. An open one is a row stored with the webhook's deliveries. The sweep reads it: when a
 //! probe is due, it sends one parked delivery, and after a successful probe it releases the parked deliveries, oldest
 //! first, in growing portions. Nothing is dropped, and no process runs while deliveries wait.
 

@@ -36,6 +36,9 @@ pub const GRACE: Duration = Duration::from_millis(750);
 /// receiver of several events at once may get one of them twice, so it is kept from one day's events to the next.
 pub const PATIENT_FOR: Duration = Duration::from_hours(36);
 
+/// How long a patience is kept at least before answers that need much less of it reduce it.
+const SETTLED: Duration = Duration::from_hours(1);
+
 /// How much the patience may grow at once, so that a single slow answer does not raise it to its limit.
 const GROWTH: u32 = 4;
 
@@ -91,13 +94,16 @@ pub fn learn(learned: Option<Patience>, took: Duration, now: Timestamp) -> Patie
     Patience { wait, until: after(now, PATIENT_FOR) }
 }
 
-/// Returns the patience to keep if it would end soon and a response that `took` so long shows that it is still needed.
-/// It falls by half at most, so that it follows a receiver that becomes faster.
+/// Returns the patience to keep if it would end soon and a response that `took` so long shows that it is still needed, or
+/// if less than a quarter of it was needed. It falls by half at most, so that it follows a receiver that becomes faster.
 #[must_use]
 pub fn renew(learned: Option<Patience>, took: Duration, now: Timestamp) -> Option<Patience> {
-    let learned = learned.filter(|learned| learned.until > now && learned.until <= after(now, PATIENT_FOR / 2))?;
-    let wait = took.saturating_mul(2).max(learned.wait / 2).min(learned.wait);
-    (took >= FIRST_PATIENCE).then(|| Patience { wait, until: after(now, PATIENT_FOR) })
+    let learned = learned.filter(|learned| learned.until > now)?;
+    let is_older_than = |age| learned.until <= after(now, PATIENT_FOR.saturating_sub(age));
+    let is_needed = took >= FIRST_PATIENCE && is_older_than(PATIENT_FOR / 2);
+    let is_too_much = took.saturating_mul(4) < learned.wait && learned.wait > FIRST_PATIENCE && is_older_than(SETTLED);
+    let wait = took.saturating_mul(2).clamp(learned.wait / 2, learned.wait).max(FIRST_PATIENCE);
+    (is_needed || is_too_much).then(|| Patience { wait, until: after(now, PATIENT_FOR) })
 }
 
 #[cfg(test)]

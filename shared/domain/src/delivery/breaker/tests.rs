@@ -3,6 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::delivery::OVERDUE_AFTER;
+use crate::delivery::patience::PATIENT_FOR;
 use crate::webhook::limits::AutoPause;
 use crate::webhook::tests::webhook;
 
@@ -101,6 +102,9 @@ fn marked(slow_for: i64) -> Breaker {
     Breaker { slow_until: Some(now() + seconds(slow_for)), ..breaker(BreakerState::Closed) }
 }
 
+/// How long a patience is kept, in seconds.
+const KEPT: i64 = PATIENT_FOR.as_secs().cast_signed();
+
 fn patient(milliseconds: u64, for_seconds: i64) -> Patience {
     Patience { wait: Duration::from_millis(milliseconds), until: now() + seconds(for_seconds) }
 }
@@ -126,15 +130,20 @@ fn unmarked_after(milliseconds: u64) -> Observation {
 #[case::marked_already(Some(marked(301)), Observation { slow: true, ..observation() }, None)]
 #[case::still_slow(Some(marked(300)), Observation { slow: true, ..observation() }, Some(Reaction::MarkSlow))]
 #[case::fast_again(Some(marked(300)), answered_after(20), None)]
-#[case::answered_after_all(None, unmarked_after(400), Some(Reaction::Unmark(now() + seconds(50), patient(800, 3600))))]
-#[case::answered_even_later(Some(learned(800, 60)), unmarked_after(1000), Some(Reaction::Unmark(now() + seconds(50), patient(2000, 3600))))]
-#[case::failed_without_an_answer(None, Observation { longest: Duration::ZERO, ..unmarked_after(0) }, Some(Reaction::Unmark(now() + seconds(50), patient(250, 3600))))]
+#[case::answered_after_all(None, unmarked_after(400), Some(Reaction::Unmark(now() + seconds(50), patient(800, KEPT))))]
+#[case::answered_even_later(Some(learned(800, 60)), unmarked_after(1000), Some(Reaction::Unmark(now() + seconds(50), patient(2000, KEPT))))]
+#[case::failed_without_an_answer(None, Observation { longest: Duration::ZERO, ..unmarked_after(0) }, Some(Reaction::Unmark(now() + seconds(50), patient(250, KEPT))))]
 #[case::needs_its_patience(
     Some(learned(800, 1800)),
     answered_after(400),
-    Some(Reaction::KeepPatience(patient(800, 3600)))
+    Some(Reaction::KeepPatience(patient(800, KEPT)))
 )]
-#[case::needs_it_no_more(Some(learned(800, 1800)), answered_after(20), None)]
+#[case::needs_it_no_more(
+    Some(learned(800, 1800)),
+    answered_after(20),
+    Some(Reaction::KeepPatience(patient(400, KEPT)))
+)]
+#[case::has_just_needed_it(Some(learned(800, KEPT)), answered_after(20), None)]
 fn reacts_to_how_long_the_receiver_took(
     #[case] breaker: Option<Breaker>,
     #[case] seen: Observation,

@@ -9,10 +9,11 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A patience that ends in so many minutes.
+/// A patience that is kept for so many percent of [`PATIENT_FOR`].
 #[expect(clippy::unnecessary_wraps, reason = "as the functions take it")]
-fn learned(wait: u64, minutes: i64) -> Option<Patience> {
-    Some(Patience { wait: ms(wait), until: NOW + jiff::SignedDuration::from_mins(minutes) })
+fn learned(wait: u64, percent: i32) -> Option<Patience> {
+    let kept = jiff::SignedDuration::try_from(PATIENT_FOR).unwrap() * percent / 100;
+    Some(Patience { wait: ms(wait), until: NOW + kept })
 }
 
 /// A mark that ends in so many seconds.
@@ -58,23 +59,27 @@ fn a_refused_mark_says_how_to_go_on(
 #[case::shorter_than_before(learned(3000, 60), 400, 3000)]
 #[case::forgotten(learned(3000, 0), 400, 800)]
 fn learns(#[case] before: Option<Patience>, #[case] took: u64, #[case] expected: u64) {
-    assert_eq!(Some(learn(before, ms(took), NOW)), learned(expected, 60));
+    assert_eq!(Some(learn(before, ms(took), NOW)), learned(expected, 100));
 }
 
 #[rstest]
-#[case::ends_later(learned(800, 31), 400, None)]
-#[case::still_needed(learned(800, 30), 400, Some(800))]
-#[case::half_of_it_is_needed(learned(3000, 30), 400, Some(1500))]
+#[case::ends_later(learned(800, 51), 400, None)]
+#[case::still_needed(learned(800, 50), 400, Some(800))]
+#[case::half_of_it_is_needed(learned(3000, 50), 800, Some(1600))]
 #[case::more_is_needed(learned(800, 1), 700, Some(800))]
+#[case::too_much(learned(5000, 97), 20, Some(2500))]
+#[case::too_much_and_new(learned(5000, 98), 20, None)]
+#[case::a_little_too_much(learned(300, 50), 20, Some(250))]
+#[case::the_least(learned(250, 50), 20, None)]
 #[case::not_needed(learned(800, 1), 249, None)]
 #[case::ended(learned(800, 0), 400, None)]
 #[case::never_learned(None, 400, None)]
 fn renews(#[case] before: Option<Patience>, #[case] took: u64, #[case] expected: Option<u64>) {
-    assert_eq!(renew(before, ms(took), NOW), expected.and_then(|wait| learned(wait, 60)));
+    assert_eq!(renew(before, ms(took), NOW), expected.and_then(|wait| learned(wait, 100)));
 }
 
 fn any_patience() -> impl Strategy<Value = Option<Patience>> {
-    proptest::option::of((0_u64..20_000, -10_i64..70).prop_map(|(wait, minutes)| learned(wait, minutes).unwrap()))
+    proptest::option::of((0_u64..20_000, -10_i32..110).prop_map(|(wait, percent)| learned(wait, percent).unwrap()))
 }
 
 proptest! {

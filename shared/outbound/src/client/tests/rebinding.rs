@@ -25,9 +25,14 @@ struct Scene {
 
 impl Scene {
     async fn with(answers: &[&[Ipv4Addr]]) -> Self {
-        let receiver = TcpListener::bind((PUBLIC, 0)).await.unwrap();
-        let port = receiver.local_addr().unwrap().port();
-        let victim = TcpListener::bind((LOOPBACK, port)).await.unwrap();
+        // Another test may have the same port of loopback.
+        let (receiver, victim, port) = loop {
+            let receiver = TcpListener::bind((PUBLIC, 0)).await.unwrap();
+            let port = receiver.local_addr().unwrap().port();
+            if let Ok(victim) = TcpListener::bind((LOOPBACK, port)).await {
+                break (receiver, victim, port);
+            }
+        };
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = receiver.accept().await {
                 let _ = stream.read(&mut [0; 4096]).await;
