@@ -188,13 +188,8 @@ async fn patience_lasts_as_long_as_it_is_needed() {
     assert_eq!(noted(&world, webhook, "patience_ms"), Some(800));
     world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Up;
     world.fixture.time.jump(a_third);
-    let kept = deliver(&mut world).await;
+    deliver(&mut world).await;
     assert_eq!(noted(&world, webhook, "patience_ms"), Some(400));
-    assert!(Duration::from_millis(u64::try_from(kept).unwrap()) <= now(&world) + PATIENT_FOR);
-}
-
-fn now(world: &World) -> Duration {
-    Duration::from_millis(u64::try_from(world.fixture.time.now().as_millisecond()).unwrap())
 }
 
 /// A receiver that usually takes long, but gets few events, gets each of them once and fails none.
