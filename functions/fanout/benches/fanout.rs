@@ -181,7 +181,7 @@ fn records() {
                 let body = subscription.rendering.render(&event, &event.event_type).unwrap();
                 let (event_type, tenant) = (event.event_type.clone(), event.tenant.clone());
                 let message = Message::first(event.id, event_type, subscription.webhook, tenant, Body::Inline(body));
-                black_box(message.to_json());
+                black_box(message.into_json());
             }
         }
     });

@@ -312,14 +312,14 @@ impl Chunk {
         self.failures.extend(missing.map(|why| (record, why)));
         self.bytes += slices.iter().map(|slice| slice.body.len()).sum::<usize>();
         self.slices.extend(slices.into_iter().map(|slice| (record, slice)));
-        for message in &messages {
+        for message in messages {
             if let Some(group) = message.group() {
                 let id = message.delivery.to_string();
-                let body = message.to_json();
+                let body = message.into_json();
                 self.bytes += body.len();
                 self.ordered.push((record, InOrder { body, group, id }));
             } else {
-                let message = Outgoing::of(message, Duration::ZERO);
+                let message = Outgoing::first(message);
                 self.bytes += message.body.len();
                 self.deliveries.push((record, message));
             }

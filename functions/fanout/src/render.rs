@@ -105,10 +105,10 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
         None => look_up(renderer, &event, &webhooks).await?,
     };
     let inline = inline_bytes(parts.iter().map(|part| part.webhooks.len()).sum());
-    let mut messages: Vec<_> = failed.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect();
+    let mut messages: Vec<_> = failed.into_iter().map(Outgoing::first).collect();
     for part in &parts {
         let (made, _) = render_part(bodies, &event, part, inline, clock.now()).await?;
-        messages.extend(made.iter().map(|message| Outgoing::of(message, Duration::ZERO)));
+        messages.extend(made.into_iter().map(Outgoing::first));
     }
     let sent = messages.len();
     for result in deliveries.send(messages).await {

@@ -55,6 +55,13 @@ impl Outgoing {
     pub fn of(message: &Message, delay: Duration) -> Self {
         Self { body: message.to_json(), tenant: Some(message.tenant.clone()), delay, cause: None }
     }
+
+    /// Returns the message of a first attempt, which can be received at once, without a copy of its body.
+    #[must_use]
+    pub fn first(message: Message) -> Self {
+        let tenant = Some(message.tenant.clone());
+        Self { body: message.into_json(), tenant, delay: Duration::ZERO, cause: None }
+    }
 }
 
 /// A message to a FIFO queue.

@@ -133,10 +133,22 @@ impl Event {
         self
     }
 
-    /// Returns the names of the attributes that changed; all names if the entity is new or removed.
-    pub fn changed_attributes(&self) -> impl Iterator<Item = &str> {
+    /// Returns the sorted names of the attributes that changed; all names if the entity is new or removed.
+    #[must_use]
+    pub fn changed_attributes(&self) -> Vec<&str> {
         let [old, new] = [&self.old, &self.new].map(|state| state.as_ref().map(|state| &*state.properties));
-        differences(old, new).map(|(name, ..)| name)
+        match &self.update_mask {
+            // The states need not be compared again. Related attributes are in the mask, but no longer in the states.
+            Some(mask) if !mask.iter().any(|path| path.contains('`')) => {
+                let names = mask.iter().map(|path| path.split_once('.').map_or(path.as_str(), |(name, _)| name));
+                let mut names: Vec<_> =
+                    names.filter(|name| [old, new].iter().flatten().any(|state| state.contains_key(*name))).collect();
+                names.sort_unstable();
+                names.dedup();
+                names
+            }
+            _ => differences(old, new).map(|(name, ..)| name).collect(),
+        }
     }
 }
 

@@ -87,20 +87,30 @@ impl Source {
             Images::Remove(old) => (Some(old), None),
         };
         let place = |image: Option<&Map>| image.map_or(Ok(None), |image| self.place(image));
-        Ok(match (place(old)?, place(new)?) {
-            (Some(was), Some(is)) if was == is => self.updated(is, change)?.into_iter().collect(),
-            (None, Some(is)) => vec![self.entered(is, change, "")?],
-            (Some(was), None) => vec![self.left(was, change, "")?],
-            (Some(was), Some(is)) => {
-                vec![self.left(was, change.clone(), "left")?, self.entered(is, change, "entered")?]
-            }
-            (None, None) => Vec::new(),
+        Ok(match (place(old)?, new) {
+            (Some(was), Some(new)) if self.is_at(&was, new) => self.updated(was, change)?.into_iter().collect(),
+            (was, new) => match (was, place(new)?) {
+                (None, Some(is)) => vec![self.entered(is, change, "")?],
+                (Some(was), None) => vec![self.left(was, change, "")?],
+                (Some(was), Some(is)) => {
+                    vec![self.left(was, change.clone(), "left")?, self.entered(is, change, "entered")?]
+                }
+                (None, None) => Vec::new(),
+            },
         })
     }
 
+    /// Returns how items of an image's kind become events.
+    fn mapping(&self, image: &Map) -> Option<&Mapping> {
+        self.entities.iter().find(|mapping| mapping.when.as_ref().is_none_or(|when| when.holds(image)))
+    }
+
+    fn is_at(&self, place: &Place<'_>, image: &Map) -> bool {
+        self.mapping(image).is_some_and(|mapping| mapping.is_at(place, image))
+    }
+
     fn place(&self, image: &Map) -> Result<Option<Place<'_>>, MapError> {
-        let mapping = self.entities.iter().find(|mapping| mapping.when.as_ref().is_none_or(|when| when.holds(image)));
-        mapping.map(|mapping| mapping.place(image)).transpose()
+        self.mapping(image).map(|mapping| mapping.place(image)).transpose()
     }
 
     fn updated(&self, place: Place<'_>, change: Change) -> Result<Option<Event>, MapError> {

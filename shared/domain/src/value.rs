@@ -16,6 +16,7 @@ pub(crate) mod decimal;
 pub mod merge;
 pub mod object;
 pub mod path;
+pub mod quotes;
 pub mod written;
 
 /// A JSON object with sorted keys.
@@ -348,7 +349,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn any_map() -> impl Strategy<Value = Map> {
+    pub(crate) fn any_map() -> impl Strategy<Value = Map> {
         prop::collection::btree_map("[a-d.`]{0,2}", any_value(), 0..5)
     }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use domain::value::quotes::first_quote;
 use domain::value::{Map, Value};
 use memchr::memchr2;
 use serde_json::value::RawValue;
@@ -82,18 +83,16 @@ impl<'a> Reader<'a> {
     /// Reads `{"S": "text"}`.
     fn value(&mut self, levels: usize) -> Option<Value> {
         self.expect(b'{')?;
-        let kind = self.text()?;
-        self.expect(b':')?;
-        let value = match &*kind {
-            "S" | "B" => Value::String(self.text()?.into_owned()),
-            "N" => Value::Number(self.text()?.parse().ok()?),
-            "BOOL" => Value::Bool(self.scalar()?.parse().ok()?),
-            "NULL" => {
+        let value = match self.kind()? {
+            b"S" | b"B" => Value::String(self.text()?.into_owned()),
+            b"N" => Value::Number(self.text()?.parse().ok()?),
+            b"BOOL" => Value::Bool(self.scalar()?.parse().ok()?),
+            b"NULL" => {
                 self.skip()?;
                 Value::Null
             }
-            "M" => Value::Map(self.attributes(levels)?),
-            "L" => {
+            b"M" => Value::Map(self.attributes(levels)?),
+            b"L" => {
                 let levels = levels.checked_sub(1)?;
                 Value::List(self.list(|reader| reader.value(levels))?)
             }
@@ -102,6 +101,17 @@ impl<'a> Reader<'a> {
         };
         self.expect(b'}')?;
         Some(value)
+    }
+
+    /// Reads the name of a type and the colon. A name has one to four letters, and there are as many as values, so its end
+    /// is not searched for as that of a text is.
+    fn kind(&mut self) -> Option<&'a [u8]> {
+        self.expect(b'"')?;
+        let rest = self.json.as_bytes().get(self.at..)?;
+        let length = rest.iter().take(5).position(|byte| *byte == b'"')?;
+        self.at += length + 1;
+        self.expect(b':')?;
+        rest.get(..length)
     }
 
     /// Reads an object; `entry` reads the value of each name.
@@ -140,7 +150,10 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Option<Cow<'a, str>> {
         self.expect(b'"')?;
         let (json, from) = (self.json, self.at);
-        let mut end = from + memchr2(b'"', b'\\', json.as_bytes().get(from..)?)?;
+        let rest = json.as_bytes().get(from..)?;
+        // Most names, and many values, are short.
+        let near = rest.first_chunk().map(|near| first_quote(*near)).filter(|place| *place < 8);
+        let mut end = from + near.or_else(|| memchr2(b'"', b'\\', rest))?;
         let has_escapes = json.as_bytes()[end] == b'\\';
         while json.as_bytes()[end] == b'\\' {
             // Whatever is escaped is not the end.

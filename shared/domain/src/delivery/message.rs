@@ -76,9 +76,6 @@ pub struct Message {
     pub cycle: u32,
     /// The number of the attempt that this message asks for; the first of a cycle is 1.
     pub attempt: u32,
-    /// The body, for the first attempt of the first cycle.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Body>,
     /// The content type of the body. Every attempt carries it, because the webhook's format may have changed since.
     #[serde(default, skip_serializing_if = "is_json")]
     pub content_type: ContentType,
@@ -91,6 +88,10 @@ pub struct Message {
     /// How long its first attempt is deferred, if it is over its tenant's budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferral: Option<Deferral>,
+    /// The body, for the first attempt of the first cycle. It is the last field of the wire form, which is written first
+    /// and without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
     /// How often the queue has delivered this message, as far as is known. Not part of the wire form.
     #[serde(skip)]
     pub receives: u32,
@@ -159,29 +160,19 @@ impl Message {
     /// [1]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
     #[must_use]
     pub fn to_json(&self) -> String {
-        self.with_escaped_body().unwrap_or_else(|| to_queue_json(self))
+        self.clone().into_json()
     }
 
-    /// Returns the wire form of a message that carries a body in which only quotes and backslashes must be escaped:
-    /// that of an empty body, with the body put in.
-    fn with_escaped_body(&self) -> Option<String> {
-        const BEFORE: &[u8] = b"{\"inline\":\"";
-        const AFTER: &[u8] = b"\"}";
-        let Some(Body::Inline(body)) = &self.body else { return None };
-        if !is_plain(body) {
-            return None;
+    /// Returns the same as [`to_json`](Self::to_json), without a copy of the body.
+    #[must_use]
+    pub fn into_json(mut self) -> String {
+        match &mut self.body {
+            Some(Body::Inline(body)) if is_plain(body) => {
+                let body = std::mem::take(body);
+                with_body(&to_queue_json(&self), &body)
+            }
+            _ => to_queue_json(&self),
         }
-        let envelope = to_queue_json(&Self { body: Some(Body::Inline(String::new())), ..self.clone() });
-        // Within a text the quotes would be escaped, so this is the body.
-        let (head, tail) = envelope.rsplit_once(r#"{"inline":""}"#)?;
-        // Escapes take about an eighth of a body.
-        let mut json = Vec::with_capacity(envelope.len() + body.len() + body.len() / 6);
-        json.extend_from_slice(head.as_bytes());
-        json.extend_from_slice(BEFORE);
-        escape(body, &mut json);
-        json.extend_from_slice(AFTER);
-        json.extend_from_slice(tail.as_bytes());
-        String::from_utf8(json).ok()
     }
 
     /// Reads the wire form.
@@ -192,6 +183,18 @@ impl Message {
     pub fn from_json(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }
+}
+
+/// Puts a body, in which only quotes and backslashes must be escaped, into the wire form of a message whose body is empty.
+fn with_body(envelope: &str, body: &str) -> String {
+    // The body is the last field.
+    let (before, after) = envelope.as_bytes().split_at(envelope.len() - r#""}}"#.len());
+    // Escapes take about an eighth of a body.
+    let mut json = Vec::with_capacity(envelope.len() + body.len() + body.len() / 6);
+    json.extend_from_slice(before);
+    escape(body, &mut json);
+    json.extend_from_slice(after);
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// Writes JSON for a queue. SQS accepts the characters of XML 1.0; JSON leaves two others unescaped, U+FFFE and U+FFFF.

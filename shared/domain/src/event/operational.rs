@@ -90,7 +90,7 @@ impl Event {
     /// type, `packet.status_changed` for each attribute that an update changed, sorted by name, and SuperOffice's name
     /// for the errors of a webhook.
     pub fn derived_types(&self) -> impl Iterator<Item = EventType> {
-        self.derived_types_of(self.changed_attributes())
+        self.derived_types_of(self.changed_attributes().into_iter())
     }
 
     /// Returns the same as [`derived_types`](Self::derived_types). `changed` are the [names of the attributes that

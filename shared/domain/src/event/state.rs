@@ -51,7 +51,7 @@ impl StateKey {
     pub(super) fn name(&self, content: &str) -> String {
         let mut hash = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("a key may have any length");
         hash.update(content.as_bytes());
-        hex::encode(&hash.finalize().into_bytes()[..12])
+        shortened(&hash.finalize().into_bytes())
     }
 }
 
@@ -70,5 +70,12 @@ pub fn state_id(entity_path: &str, properties: &str) -> String {
     hash.update(entity_path);
     hash.update([0]);
     hash.update(properties);
-    hex::encode(&hash.finalize()[..12])
+    shortened(&hash.finalize())
+}
+
+/// Returns the first twelve bytes of a hash, in hexadecimal.
+fn shortened(hash: &[u8]) -> String {
+    let mut text = [0; 24];
+    hex::encode_to_slice(&hash[..12], &mut text).expect("two digits for each byte");
+    str::from_utf8(&text).expect("digits are ASCII").to_owned()
 }

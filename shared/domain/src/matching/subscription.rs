@@ -139,7 +139,7 @@ impl<'a> TypedEvent<'a> {
     /// Derives the event's other types.
     #[must_use]
     pub fn new(event: &'a Event) -> Self {
-        let changed: Vec<&str> = event.changed_attributes().collect();
+        let changed = event.changed_attributes();
         Self { event, derived: event.derived_types_of(changed.iter().copied()).collect(), changed }
     }
 }

@@ -4,13 +4,18 @@ use serde::ser::{Serialize, SerializeMap};
 
 use super::Properties;
 
+/// The bytes of a usual payload. Its text would be moved several times if it grew from nothing.
+const USUAL: usize = 4096;
+
 /// Serializes a payload.
 ///
 /// # Panics
 ///
 /// Never: every key is a string, and no serializer in this crate returns an error.
 pub(super) fn text(payload: &impl Serialize) -> String {
-    serde_json::to_string(payload).expect("a payload is JSON")
+    let mut json = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut json, payload).expect("a payload is JSON");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// Adds a field if it has a value.

@@ -96,8 +96,8 @@ pub struct Selector {
     pub prefix: Option<String>,
 }
 
-/// The identity of the entity in an image. Images with equal places are states of the same entity.
-#[derive(Debug, PartialEq, Eq)]
+/// The identity of the entity in an image. Images with the same place are states of the same entity.
+#[derive(Debug)]
 pub(super) struct Place<'a> {
     pub(super) mapping: &'a Mapping,
     pub(super) tenant: TenantId,
@@ -135,6 +135,20 @@ impl Mapping {
             id: self.id.fill(image, "entity id")?,
             collection: self.collection.fill(image, "collection")?,
         })
+    }
+
+    /// Returns whether this is the identity of the entity in an image of this kind. Most changes leave it as it is.
+    pub(super) fn is_at(&self, place: &Place<'_>, image: &Map) -> bool {
+        let Place { mapping, tenant, app, id, collection } = place;
+        let is_app = match (&self.app, app) {
+            (Some(template), Some(app)) => template.is_filled(image, app.as_str()),
+            (template, app) => template.is_none() && app.is_none(),
+        };
+        std::ptr::eq(self, *mapping)
+            && self.tenant.is_filled(image, tenant.as_str())
+            && is_app
+            && self.id.is_filled(image, id)
+            && self.collection.is_filled(image, collection)
     }
 
     /// Returns whether entities of this kind may belong to the tenant, and to the application if one asks.

@@ -72,6 +72,18 @@ impl Template {
         filled.collect()
     }
 
+    /// Returns whether an item has all attributes, and this is the text for it.
+    pub(super) fn is_filled(&self, image: &Map, text: &str) -> bool {
+        let rest = self.0.iter().try_fold(text, |rest, part| match part {
+            Part::Text(text) => rest.strip_prefix(text.as_str()),
+            Part::Attribute { path, prefix } => {
+                let value = path.get(image)?.as_text()?.strip_prefix(prefix.as_str())?;
+                rest.strip_prefix(value).filter(|_| !value.is_empty())
+            }
+        });
+        rest == Some("")
+    }
+
     /// Returns the text for an item. `role` says in errors what the source uses it for.
     ///
     /// # Errors
@@ -179,7 +191,11 @@ mod tests {
     )]
     fn fills(#[case] template: &str, #[case] expected: Result<&str, &str>) {
         let image = map(&json!({"n": 7, "packet": {"id": "p1"}, "sk": "ORDER#o1"}));
-        let filled = template.parse::<Template>().unwrap().fill(&image, "entity id").map_err(|error| error.to_string());
+        let template: Template = template.parse().unwrap();
+        for text in ["orders", "7", "p/p1/comments", "o1", "7-ORDER#o1", "", "7-ORDER#o", "o12"] {
+            assert_eq!(template.is_filled(&image, text), expected == Ok(text), "{text}");
+        }
+        let filled = template.fill(&image, "entity id").map_err(|error| error.to_string());
         assert_eq!(filled, expected.map(str::to_owned).map_err(str::to_owned));
     }
 

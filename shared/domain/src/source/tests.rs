@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::value::Value;
-use crate::value::tests::map;
+use crate::value::tests::{any_map, map};
 
 mod docs;
 mod flows;
@@ -97,6 +97,28 @@ fn a_move_between_tenants_shows_neither_side_the_other() {
     assert_eq!(*entered.new.as_ref().unwrap().properties, film("globex", "B"));
     assert_eq!((&entered.old, &entered.update_mask), (&None, &None));
     assert_ne!(left.id, entered.id);
+}
+
+#[rstest]
+#[case::nowhere(json!({"title": "B"}), &["film.updated"])]
+#[case::to_another_tenant(json!({"studio": "globex"}), &["film.deleted", "film.created"])]
+#[case::to_another_application(json!({"client": "erp"}), &["film.deleted", "film.created"])]
+#[case::to_another_id(json!({"film_id": 8}), &["film.deleted", "film.created"])]
+#[case::to_another_collection(json!({"series": "y"}), &["film.deleted", "film.created"])]
+#[case::to_another_kind(json!({"kind": "trailer"}), &["film.deleted", "trailer.created"])]
+#[case::to_no_kind(json!({"kind": "draft"}), &["film.deleted"])]
+fn an_item_that_moves_is_deleted_where_it_was(#[case] more: serde_json::Value, #[case] types: &[&str]) {
+    let kind = |name: &str| {
+        json!({"when": {"attribute": "kind", "equals": name}, "entity": name, "tenant": "{studio}", "app": "{client}", "id": "{film_id}",
+            "collection": "series/{series}"})
+    };
+    let source = json!({"table": "films", "entities": [kind("film"), kind("trailer")]});
+    let source: Source = serde_json::from_value(source).unwrap();
+    let mut moved = json!({"kind": "film", "client": "crm", "series": "x", "title": "A"});
+    let old = with(&moved);
+    moved.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let events = source.events(change(Images::Modify(old, with(&moved)))).unwrap();
+    assert_eq!(events.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>(), types);
 }
 
 #[test]
@@ -295,6 +317,21 @@ proptest! {
                 prop_assert_eq!(event.old.map(|state| state.id), last.map(|state| state.id));
                 last = event.new;
             }
+        }
+    }
+
+    /// The names come from the update mask, or from a comparison of the states.
+    #[test]
+    fn the_changed_attributes_are_those_that_differ(old in any_map(), new in any_map(), related: bool) {
+        let of = |mut image: Map| {
+            image.extend(with(&json!({})));
+            image
+        };
+        let mapping = json!({"entity": "film", "tenant": "{studio}", "id": "{film_id}", "collection": "films",
+            "related": if related { json!({"a": "b"}) } else { json!({}) }});
+        for event in source(&mapping).events(change(Images::Modify(of(old), of(new)))).unwrap() {
+            let compared = Event { update_mask: None, ..event.clone() };
+            prop_assert_eq!(event.changed_attributes(), compared.changed_attributes());
         }
     }
 }

@@ -77,7 +77,7 @@ mod tests {
         let (id, webhook) = (EventId::from_parts(NOW, event), WebhookId::from_parts(NOW, 1));
         let event_type = "film.created".parse().unwrap();
         let first = Message::first(id, event_type, webhook, "acme".parse().unwrap(), Body::Inline(String::new()));
-        Message { cycle, attempt, body, slow, ..first }
+        Message { cycle, attempt, slow, body, ..first }
     }
 
     fn bodies() -> impl Strategy<Value = Option<Body>> {
