@@ -12,7 +12,7 @@ from access import check_access, check_gate, credentials
 from adversary.suite import check_adversaries
 from alarms import check_alarms
 from build import BUILD
-from clients import check_clients
+from clients import check_clients, compile_rust
 from common import LOCAL, ROOT, StackError, free_port, step
 from console import check_console
 from contract import check_contract
@@ -209,7 +209,8 @@ def seed() -> int:
 
 
 def compile_tests() -> None:
-    """Compiles what `cargo_test` runs. It gives way to the stack, which other parts use meanwhile."""
+    """Compiles what `cargo_test` and `check_clients` run. It gives way to the stack, which other parts use
+    meanwhile."""
     command = [
         "nice",
         "cargo",
@@ -224,6 +225,7 @@ def compile_tests() -> None:
     ]
     if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
         raise StackError("the tests do not compile")
+    compile_rust()
 
 
 def apart(stack: Stack) -> list[str]:
