@@ -21,7 +21,7 @@ SOURCES = ROOT / "tests" / "clients"
 CONTRACT = ROOT / "infra" / "openapi.json"
 FOLDER = LOCAL / "clients"
 
-# Where the client in Rust is compiled: beside the functions, which need many of its crates.
+# Where the client in Rust is compiled: with the functions, which need many of its crates.
 RUST = {"CARGO_TARGET_DIR": str(TARGET)}
 
 # What every program prints: the webhook that it created, the event that it published, and the error that it got.

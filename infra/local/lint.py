@@ -31,8 +31,10 @@ NAME = re.compile(r" *(?:pub )?(?:async )?fn (\w+)")
 
 
 def lint() -> int:
-    """Runs every check that needs no stack. Those of the Rust run beside all others, because Cargo seldom needs all
-    processors. Each of the two ends at the first check that does not hold."""
+    """Runs every check that needs no stack, the quickest first. The checks of the Rust and those of other programs run
+    at the same time, because Cargo seldom needs all processors."""
+    cargo("format", "fmt", "--all", "--check")
+    check_structure()
     with ThreadPoolExecutor() as both:
         for checks in [both.submit(check_rust), both.submit(check_others)]:
             checks.result()
@@ -41,8 +43,7 @@ def lint() -> int:
 
 
 def check_rust() -> None:
-    """Checks the Rust: its format, its lints and its documentation."""
-    cargo("format", "fmt", "--all", "--check")
+    """Checks the Rust: its lints and its documentation."""
     cargo("lints", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
     # Private items too: for an application they are the documentation.
     flags = "-D warnings -A rustdoc::private_intra_doc_links"
@@ -55,8 +56,8 @@ def check_rust() -> None:
     cargo("the fuzz targets", "check", "--manifest-path", fuzz, "--locked", **places)
 
 
-def check_others() -> None:
-    """Checks all else: structure, documents, Python, dependencies and templates."""
+def check_structure() -> None:
+    """Checks what needs no other program: structure, numbers, documents and words."""
     step("tests that plain cargo test skips")
     check_ignored()
     step("purity of the domain, and who may name what")
@@ -73,6 +74,10 @@ def check_others() -> None:
     check_runbook()
     step("words that make prose hard to read")
     check_words()
+
+
+def check_others() -> None:
+    """Checks the Python, the dependencies, the templates and the book."""
     check_python()
     deny = str(LINT / "cargo-deny")
     execute("licences and sources of dependencies", [deny, "check", "bans", "licenses", "sources"])

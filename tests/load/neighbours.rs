@@ -174,7 +174,7 @@ impl World {
     }
 
     fn event_of(&self, record: &Value) -> String {
-        let change = fanout::record::read(&to_raw_value(record).unwrap()).unwrap().change;
+        let change = domain::source::record::read(&to_raw_value(record).unwrap()).unwrap().change;
         self.source.events(change).unwrap()[0].id.to_string()
     }
 }

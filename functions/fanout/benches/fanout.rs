@@ -17,7 +17,7 @@ use domain::matching::subscription::Subscription;
 use domain::payload::Rendering;
 use domain::source::Source;
 use domain::source::image::Image;
-use fanout::record::read;
+use domain::source::record::read;
 use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};

@@ -9,12 +9,12 @@ use aws::StoreError;
 use aws::queue::Outgoing;
 use domain::delivery::message::{Body, to_queue_json};
 use domain::source::failure::{FailureMessage, Outline, SourceFailure};
+use domain::source::record::sequence_number;
 use futures::future::join_all;
 use runtime::metrics::{self, Metric};
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::record::sequence_number;
 
 /// The largest record that is sent within its message, in bytes. A larger one is sent by reference.
 const MAX_BYTES: usize = 900 * 1024;

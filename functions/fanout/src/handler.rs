@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use aws::StoreError;
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use domain::source::record::sequence_number;
 use jiff::Timestamp;
 use runtime::metrics::{self, Metric};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use serde_json::value::RawValue;
 use crate::App;
 use crate::archive::Patience;
 use crate::isolation::isolate;
-use crate::record::sequence_number;
 use crate::redriven::unwrap;
 
 /// What DynamoDB Streams hands over: records that are parsed one by one, so that an invalid one does not affect the

@@ -8,9 +8,9 @@ use std::iter::repeat_with;
 
 use domain::access::tenant::TenantId;
 use domain::source::Source;
+use domain::source::record::read;
 use fanout::cache::{Known, Left, Matchers};
 use fanout::groups::groups;
-use fanout::record::read;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value as Json, json};
 

@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod lookup;
 pub mod mapping;
 pub mod preview;
+pub mod record;
 pub mod related;
 pub mod template;
 

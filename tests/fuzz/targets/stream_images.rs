@@ -9,6 +9,7 @@ use domain::event::Event;
 use domain::event::state::StateKey;
 use domain::payload::Rendering;
 use domain::source::Source;
+use domain::source::record::read;
 use domain::value::changed_paths;
 
 fn source() -> Source {
@@ -21,7 +22,7 @@ fn source() -> Source {
 
 fuzz_target!(|text: &str| {
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return };
-    let (Ok(record), Ok(again)) = (fanout::record::read(raw), fanout::record::read(raw)) else { return };
+    let (Ok(record), Ok(again)) = (read(raw), read(raw)) else { return };
     let source = source();
     let events = source.events(record.change);
     assert_eq!(events, source.events(again.change));

@@ -1,11 +1,12 @@
 //! Parses a stream record into a change.
 
-use domain::source::failure::table_of;
-use domain::source::image::Image;
-use domain::source::{Change, Images};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::failure::table_of;
+use super::image::Image;
+use super::{Change, Images};
 
 mod quick;
 mod wire;

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use domain::source::image::Image;
 use serde::Deserialize;
+
+use crate::source::image::Image;
 
 /// A stream record, as Lambda passes it on.
 #[derive(Debug, Deserialize)]

@@ -6,12 +6,12 @@
 
 use std::borrow::Cow;
 
-use domain::value::quotes::first_quote;
-use domain::value::{Map, Value};
 use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use super::wire::{StreamRecord, Wire};
+use crate::value::quotes::first_quote;
+use crate::value::{Map, Value};
 
 /// How deep maps and lists may be in each other: DynamoDB takes 32 levels.
 const LEVELS: usize = 32;

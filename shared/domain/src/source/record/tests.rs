@@ -3,11 +3,15 @@ use serde_json::json;
 
 use super::wire::Wire;
 use super::*;
-use crate::StreamEvent;
 
 fn records() -> Vec<Box<RawValue>> {
-    let event = include_str!("../../../../tests/fixtures/dynamodb-stream.json");
-    serde_json::from_str::<StreamEvent>(event).unwrap().records
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Batch {
+        records: Vec<Box<RawValue>>,
+    }
+    let batch = include_str!("../../../../../tests/fixtures/dynamodb-stream.json");
+    serde_json::from_str::<Batch>(batch).unwrap().records
 }
 
 /// The first record of the fixture, with a change to its JSON.
