@@ -25,7 +25,7 @@ ALLOWED = {
     "shared/domain/src/payload/chat.rs": "the fixed parts of a card",
     "shared/domain/src/payload/template/environment.rs": "templates compute with the numbers of their engine",
     "shared/domain/src/payload/template/shown.rs": "what its engine cannot hold exactly is shown digit by digit",
-    "shared/domain/src/source/record/wire.rs": "the time of a change, which Lambda writes as it likes",
+    "shared/domain/src/source/record/wire.rs": "the time of a change is a number of Lambda's",
     "functions/api/src/registration/authorization.rs": "no field of an authorization is a number of a user",
     "functions/api/src/registration/field_names.rs": "names the methods of a deserializer",
     "functions/api/src/registration/schemas.rs": "the contract",

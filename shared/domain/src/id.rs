@@ -86,6 +86,7 @@ impl<K: Kind> Id<K> {
 
     /// Writes the id's text into a buffer, without an allocation and without the formatter.
     fn spell<'b>(&self, buffer: &'b mut [u8; SPELLED]) -> &'b str {
+        const { assert!(K::PREFIX.len() == PREFIX) };
         let (prefix, ulid) = buffer.split_at_mut(SPELLED - ulid::ULID_LEN);
         prefix[..PREFIX].copy_from_slice(K::PREFIX.as_bytes());
         prefix[PREFIX] = b'_';

@@ -16,7 +16,7 @@ pub(crate) mod decimal;
 pub mod merge;
 pub mod object;
 pub mod path;
-pub mod quotes;
+pub(crate) mod quotes;
 pub mod written;
 
 /// A JSON object with sorted keys.

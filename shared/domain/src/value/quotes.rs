@@ -3,7 +3,7 @@
 /// Returns the place of the first quote or backslash in eight bytes of JSON; without one, eight. For a short text it is
 /// faster than a call of `memchr`.
 #[must_use]
-pub fn first_quote(bytes: [u8; 8]) -> usize {
+pub(crate) fn first_quote(bytes: [u8; 8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_le_bytes(bytes);
     // Of the high bits that are set, the lowest is that of the first byte that is zero.

@@ -103,8 +103,8 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// Reads the name of a type and the colon. A name has one to four letters, and there are as many as values, so its end
-    /// is not searched for as that of a text is.
+    /// Reads the name of a type, one to four letters, and the colon. Each value has one, and looking at five bytes costs
+    /// less than a search.
     fn kind(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = self.json.as_bytes().get(self.at..)?;
