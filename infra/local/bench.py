@@ -8,9 +8,6 @@ import subprocess
 from build import SAM_BUILD, TARGET, sam_build
 from common import ROOT, step
 
-# What plays AWS and the receivers takes little of what is measured.
-OPTIMIZED = ("--config", 'profile.dev.package."*".opt-level=1')
-
 
 def bench() -> int:
     """Runs the functions' benchmarks, then the built fanout and deliver under load. Run nothing else at the same
@@ -35,7 +32,7 @@ def soak() -> int:
 def load(*parts: str) -> None:
     """Runs parts of the load tests."""
     environment = {"DYNAHOOK_BUILD": str(SAM_BUILD), "DYNAHOOK_BARE": str(TARGET / "release" / "examples" / "bare")}
-    cargo("test", *OPTIMIZED, "--workspace", "--test", "load", parts=parts, **environment)
+    cargo("test", "--workspace", "--test", "load", parts=parts, **environment)
 
 
 def cargo(*arguments: str, parts: tuple[str, ...] = (), **environment: str) -> None:
