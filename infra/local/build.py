@@ -27,7 +27,7 @@ PACKED = LOCAL / "packed"
 
 # Cargo's settings of a `sam build` whose functions are only started. The release profile takes several times as long.
 UNOPTIMIZED = {
-    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "256",
+    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
     "CARGO_PROFILE_RELEASE_LTO": "off",
     "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
 }

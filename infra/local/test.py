@@ -47,6 +47,8 @@ ON_THE_STACK = ("--test", "it")
 INCLUDE_IGNORED = ("--", "--include-ignored")
 # The end-to-end tests mostly wait, for streams, queues and retries.
 WAITING = ("--test-threads", "4")
+# Runs a command that gives way to others.
+GENTLY = ("nice",)
 
 # A test of a point where a process may die, and the numbers in its name.
 CRASH_POINT = re.compile(r"fn crash_point_(\d\d(?:_and_\d\d)*)_")
@@ -91,13 +93,12 @@ def end_to_end(parts: Parts) -> None:
             parts.join()
             # Not at the same time: it takes the database away from fan-out, and the emulator drops such batches.
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            # One processor is for the simulations, the other for the emulator.
+            # They take whatever the stack leaves of the processors, until the end.
             parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             restore(stack)
             tests = (*ON_THE_STACK, *INCLUDE_IGNORED, *WAITING)
             parts.run("cargo test: end-to-end tests", cargo_test, stack, *tests)
-            parts.join()
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             # These mostly wait: for packages, compilers, deliveries and a browser.
@@ -212,7 +213,7 @@ def compile_tests() -> None:
     """Compiles what `cargo_test` and `check_clients` run. It gives way to the stack, which other parts use
     meanwhile."""
     command = [
-        "nice",
+        *GENTLY,
         "cargo",
         "test",
         "--workspace",
@@ -229,11 +230,11 @@ def compile_tests() -> None:
 
 
 def apart(stack: Stack) -> list[str]:
-    """Runs the tests that do not call the stack; returns what failed."""
-    return cargo_test(stack, *UNITS) + cargo_test(stack, *SIMULATIONS, *INCLUDE_IGNORED)
+    """Runs the tests that do not call the stack, and gives way to those that do; returns what failed."""
+    return cargo_test(stack, *UNITS, way=GENTLY) + cargo_test(stack, *SIMULATIONS, *INCLUDE_IGNORED, way=GENTLY)
 
 
-def cargo_test(stack: Stack, *arguments: str, **more: str) -> list[str]:
+def cargo_test(stack: Stack, *arguments: str, way: tuple[str, ...] = (), **more: str) -> list[str]:
     """Runs tests of the workspace, with more variables in their environment; returns what failed."""
     environment = {
         **os.environ,
@@ -248,5 +249,5 @@ def cargo_test(stack: Stack, *arguments: str, **more: str) -> list[str]:
         "PROPTEST_RNG_SEED": str(seed()),
         "SIMULATION_SEED": str(seed()),
     }
-    command = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments]
+    command = [*way, "cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments]
     return failing_tests(command, ROOT, environment)
