@@ -18,7 +18,7 @@ MDBOOK = "0.5.4"
 BOOK = ROOT / "target" / "book"
 
 # Without server, watcher and optimization: it compiles in half of the time, and builds the book in a second.
-OPTIONS = ("--locked", "--quiet", "--debug", "--no-default-features", "--features", "search")
+OPTIONS = ("--locked", "--quiet", "--no-default-features", "--features", "search")
 
 # What a page of the book links to or shows, and the places in it that links may name.
 TARGET = re.compile(r'(<a [^>]*?href|<img [^>]*?src)="([^"]*)"')
@@ -51,7 +51,7 @@ def mdbook() -> str:
     if not program.exists():
         step(f"installing mdbook {MDBOOK} (once, a minute)")
         places = ["--root", str(folder), "--target-dir", str(LOCAL / "mdbook" / "target")]
-        execute(["cargo", "install", *OPTIONS, *places, f"mdbook@{MDBOOK}"], CARGO_PROFILE_DEV_DEBUG="0")
+        execute(["cargo", "install", *OPTIONS, *places, f"mdbook@{MDBOOK}"], CARGO_PROFILE_RELEASE_OPT_LEVEL="0")
         shutil.rmtree(LOCAL / "mdbook" / "target", ignore_errors=True)
     return str(program)
 
