@@ -93,12 +93,14 @@ def end_to_end(parts: Parts) -> None:
             parts.join()
             # Not at the same time: it takes the database away from fan-out, and the emulator drops such batches.
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            # They take whatever the stack leaves of the processors, until the end.
+            # They take whatever the stack leaves of the processors.
             parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             restore(stack)
             tests = (*ON_THE_STACK, *INCLUDE_IGNORED, *WAITING)
             parts.run("cargo test: end-to-end tests", cargo_test, stack, *tests)
+            # Not at the same time: the attacks are timed.
+            parts.join()
             parts.run("two hostile tenants do not hurt a healthy one", check_adversaries, stack)
             parts.run("the newcomer's first delivery", newcomer, stack, receiver)
             # These mostly wait: for packages, compilers, deliveries and a browser.
