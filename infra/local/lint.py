@@ -88,12 +88,10 @@ def check_others() -> None:
 
 def check_templates() -> None:
     """Checks the templates. Exceptions are in their metadata, and those of checkov for all resources in its
-    configuration."""
-    for template in ("template", "source"):
-        execute(f"infra/{template}.yaml", ["sam", "validate", "--lint", "--template-file", f"infra/{template}.yaml"])
+    configuration. `sam validate --lint` would call cfn-lint, too."""
     templates = ["infra/template.yaml", "infra/source.yaml"]
     serverless = ["--append-rules", "cfn_lint_serverless.rules", "--", *templates]
-    execute("serverless applications in the templates", [str(LINT / "cfn-lint"), *serverless])
+    execute("templates, also as serverless applications", [str(LINT / "cfn-lint"), *serverless])
     execute("security of the templates", [str(LINT / "checkov"), "--config-file", "infra/checkov.yaml"])
 
 

@@ -51,13 +51,26 @@ class Parts:
         self._failures[name] = failures
         self._seconds[name] = time.monotonic() - started
 
-    def start(self, name: str, part: Callable[..., list[str] | None], *arguments: object) -> None:
-        """Runs a part while others run, until `join`."""
-        # The report has the order in which parts begin.
+    def start(
+        self,
+        name: str,
+        part: Callable[..., list[str] | None],
+        *arguments: object,
+        after: threading.Thread | None = None,
+    ) -> threading.Thread:
+        """Runs a part while others run, until `join`, and `after` one of them. Returns its thread."""
+        # The report has the order in which parts are started.
         self._failures[name] = ["it has not ended"]
-        thread = threading.Thread(target=self.run, args=(name, part, *arguments), daemon=True)
+
+        def wait_and_run() -> None:
+            if after:
+                after.join()
+            self.run(name, part, *arguments)
+
+        thread = threading.Thread(target=wait_and_run, daemon=True)
         thread.start()
         self._meanwhile.append(thread)
+        return thread
 
     def join(self) -> None:
         """Waits for the parts that run meanwhile."""

@@ -46,7 +46,7 @@ SIMULATIONS = ("--test", "simulation")
 ON_THE_STACK = ("--test", "it")
 INCLUDE_IGNORED = ("--", "--include-ignored")
 # The end-to-end tests mostly wait, for streams, queues and retries.
-WAITING = ("--test-threads", "4")
+WAITING = ("--test-threads", "8")
 # Runs a command that gives way to others.
 GENTLY = ("nice",)
 
@@ -74,7 +74,9 @@ def test() -> int:
 def end_to_end(parts: Parts) -> None:
     """Runs the parts that need a stack."""
     with Stack("test", free_port(), "dev") as stack:
-        parts.start("cargo test: compiling", compile_tests)
+        # Those that do not call the stack take whatever it leaves of the processors.
+        compiled = parts.start("cargo test: compiling", compile_tests)
+        parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack, after=compiled)
         prepare(stack)
         parts.run("make source explains what AWS would refuse, and costs fan-out's role nothing", check_source, stack)
         receiver = Receiver(0)
@@ -88,15 +90,13 @@ def end_to_end(parts: Parts) -> None:
             parts.run("each alarm has a metric and notifies the topic", check_alarms, stack)
             parts.run("the watch finds a source that is not attached", check_watch, stack)
             parts.run("each function starts by itself and answers an event", check_starts, BUILD)
-            # The walkthroughs mostly wait: for an outage to be noticed, and to be over. Cargo compiles meanwhile.
-            parts.start("the walkthroughs of docs/use", check_walkthroughs, stack)
-            parts.join()
-            # Not at the same time: it takes the database away from fan-out, and the emulator drops such batches.
+            parts.run("the walkthroughs of docs/use", check_walkthroughs, stack)
+            # Not at the same time as others: it takes the database away from fan-out, and the emulator drops such
+            # batches.
             parts.run("what fan-out could not do is replayed", check_replay, stack)
-            # They take whatever the stack leaves of the processors.
-            parts.start("cargo test: unit, property and wire tests, and the simulations", apart, stack)
             parts.run("schemathesis: the deployed API keeps its contract", check_contract, stack, seed())
             restore(stack)
+            compiled.join()
             tests = (*ON_THE_STACK, *INCLUDE_IGNORED, *WAITING)
             parts.run("cargo test: end-to-end tests", cargo_test, stack, *tests)
             # Not at the same time: the attacks are timed.

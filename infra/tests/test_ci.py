@@ -90,8 +90,7 @@ class CleanRun(unittest.TestCase):
         seen = self.seen.read_text().splitlines()
         targets = [line for line in seen if line.startswith("target ")]
         self.assertEqual(targets[0], "target lint")
-        self.assertEqual(sorted(targets[1:-1]), ["target arm64", "target test"])
-        self.assertEqual(targets[-1], "target arm64")
+        self.assertEqual(sorted(targets[1:]), ["target arm64", "target test"])
         scratch = self.clone / ".local" / "ci"
         for line in (
             f"HOME={scratch}/home",
@@ -117,6 +116,9 @@ class CleanRun(unittest.TestCase):
                 run = self.run_ci(FAILING=failing)
                 self.assertNotEqual(run.returncode, 0)
                 self.assertFalse((self.clone / ".local" / "ci").exists())
+        # In the background a function may start too late, so it is tried again.
+        targets = [line for line in self.seen.read_text().splitlines() if line.startswith("target ")]
+        self.assertEqual((targets[-1], targets[-4:].count("target arm64")), ("target arm64", 2))
 
     def test_another_cargo_home_keeps_its_settings_too(self) -> None:
         elsewhere = self.folder / "cargo"

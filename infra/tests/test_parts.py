@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import unittest
 from pathlib import Path
 
@@ -104,6 +105,25 @@ class Summary(unittest.TestCase):
                 "1 passed, 3 failed",
             ],
         )
+
+    def test_what_is_started_after_another_waits_for_it(self) -> None:
+        order: list[str] = []
+        free = threading.Event()
+
+        def first() -> None:
+            free.wait(10)
+            order.append("first")
+
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            parts = Parts()
+            thread = parts.start("first", first)
+            parts.start("second", lambda: order.append("second"), after=thread)
+            parts.run("meanwhile", lambda: order.append("meanwhile"))
+            free.set()
+            parts.join()
+            self.assertEqual(parts.report(), 0)
+        self.assertEqual(order, ["meanwhile", "first", "second"])
+        self.assertIn("3 passed, 0 failed", out.getvalue())
 
 
 class Cargo(unittest.TestCase):

@@ -60,10 +60,19 @@ export const settled = async (page) => {
   await page.waitForFunction(() => !document.querySelector(".bones"));
 };
 
+// Shows a page in each view, without loading it again.
+export const inEachView = async (page, check, views = VIEWS) => {
+  for (const { name, colorScheme, viewport } of views) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(viewport);
+    await check(name);
+  }
+};
+
 // What axe-core finds on the page as it is.
 export const axe = async (page) => {
   // The debugger evaluates the text, so that the policy of the page does not apply to it.
-  await page.evaluate(AXE);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
   return page.evaluate(async () => {
     const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
     return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
-import { axe, fits, launch, picture, settled, VIEWS } from "./browser.js";
+import { axe, fits, inEachView, launch, picture, settled, VIEWS } from "./browser.js";
 import { PAYLOADS } from "./payloads.js";
 
 const settings = JSON.parse(await text(process.stdin));
@@ -576,22 +576,23 @@ const tests = {
       missing: "nothing/of/this/name",
     };
     const found = [];
-    for (const view of VIEWS) {
-      const page = await open(view);
-      await page.goto(`${url}/console`);
-      await page.getByLabel("Token or API key").waitFor();
-      found.push(...(await axe(page)).map((fault) => `${view.name} sign-in: ${fault}`));
-      await picture(page, pictures, `sign-in-${view.name}`);
-      await page.context().close();
-      const signed = await signedIn(settings.both, view);
-      for (const [name, path] of Object.entries(pages)) {
-        await visit(signed, path);
-        found.push(...(await axe(signed)).map((fault) => `${view.name} ${name}: ${fault}`));
-        await fits(signed, `${view.name} ${name}`);
-        await picture(signed, pictures, `${name}-${view.name}`);
-      }
-      await signed.context().close();
+    const look = (page, name) =>
+      inEachView(page, async (view) => {
+        found.push(...(await axe(page)).map((fault) => `${view} ${name}: ${fault}`));
+        await fits(page, `${view} ${name}`);
+        await picture(page, pictures, `${name}-${view}`);
+      });
+    const page = await open();
+    await page.goto(`${url}/console`);
+    await page.getByLabel("Token or API key").waitFor();
+    await look(page, "sign-in");
+    await page.context().close();
+    const signed = await signedIn(settings.both);
+    for (const [name, path] of Object.entries(pages)) {
+      await visit(signed, path);
+      await look(signed, name);
     }
+    await signed.context().close();
     assert.deepEqual(found, []);
   },
 
@@ -780,21 +781,22 @@ const tests = {
     const webhook = await idOf("Parts for the warehouse");
     const colors = { dark: "#101418", green: "#0a7d5a", grey: "#808080", yellow: "#ffe500", white: "#ffffff" };
     const found = [];
-    for (const view of VIEWS) {
-      for (const [color, accent_color] of Object.entries(colors)) {
-        // A color does not depend on the width.
-        const isWhole = color === "green";
-        if (!isWhole && view.name.endsWith("narrow")) continue;
-        const page = await open(view);
-        await page.goto((await portalLink({ theme: theme({ accent_color }) })).url);
-        for (const path of isWhole ? ["overview", "webhooks", `webhooks/${webhook}`, "webhooks/new"] : ["overview", "webhooks/new"]) {
-          await visit(page, path);
-          found.push(...(await axe(page)).map((fault) => `${view.name} ${color} ${path}: ${fault}`));
-          await fits(page, `${view.name} ${color} ${path}`);
-          if (path === "overview" && ["green", "yellow"].includes(color)) await picture(page, pictures, `portal-${color}-${view.name}`);
-        }
-        await page.context().close();
+    for (const [color, accent_color] of Object.entries(colors)) {
+      const page = await open();
+      await page.goto((await portalLink({ theme: theme({ accent_color }) })).url);
+      // A color does not depend on the width.
+      const isWhole = color === "green";
+      const views = VIEWS.filter(({ name }) => isWhole || name.endsWith("wide"));
+      for (const path of isWhole ? ["overview", "webhooks", `webhooks/${webhook}`, "webhooks/new"] : ["overview", "webhooks/new"]) {
+        await visit(page, path);
+        const look = async (view) => {
+          found.push(...(await axe(page)).map((fault) => `${view} ${color} ${path}: ${fault}`));
+          await fits(page, `${view} ${color} ${path}`);
+          if (path === "overview" && ["green", "yellow"].includes(color)) await picture(page, pictures, `portal-${color}-${view}`);
+        };
+        await inEachView(page, look, views);
       }
+      await page.context().close();
     }
     assert.deepEqual(found, []);
   },

@@ -35,3 +35,13 @@ pub(crate) struct DeliveryPath {
     #[param(pattern = "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "dlv_01JD3V7Q5N8Z4T6W9X2Y1R0PMK")]
     delivery: String,
 }
+
+/// The name of a table.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes path parameters")]
+pub(crate) struct TablePath {
+    /// The table's name.
+    #[param(pattern = "^[A-Za-z0-9_.-]+$", min_length = 3, max_length = 255, example = "orders")]
+    table: String,
+}

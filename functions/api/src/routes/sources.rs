@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::JsonBody;
 use crate::caller::Operator;
+use crate::parameters::TablePath;
 use crate::problem::{Fault, Problem, ProblemBody};
 
 pub mod failures;
@@ -67,7 +68,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, _: Operator) -> Result<Jso
 
 /// Reads a source
 #[utoipa::path(get, path = "/sources/{table}", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 200, description = "The source", body = Source)))]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
@@ -81,7 +82,7 @@ pub(super) async fn get(
 ///
 /// Applies to all table changes that fan-out reads from now on, including those that were committed a moment earlier.
 #[utoipa::path(put, path = "/sources/{table}", tag = "Sources", request_body = Source,
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 200, description = "The source as it is now", body = Source)))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
@@ -107,7 +108,7 @@ pub(super) async fn put(
 ///
 /// Changes that are still in the table's stream go to the stream-failures queue.
 #[utoipa::path(delete, path = "/sources/{table}", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 204, description = "It is removed")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,

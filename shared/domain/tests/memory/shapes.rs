@@ -44,12 +44,20 @@ fn subscription(number: usize, mut wanted: Json) -> Option<Subscription> {
 pub(crate) fn accepted(wanted: impl IntoIterator<Item = Json>) -> (Vec<SubscriptionChange>, usize) {
     let mut total = 0;
     let mut all = Vec::new();
+    let mut refused = 0;
     for (number, wanted) in wanted.into_iter().enumerate() {
         let Some(subscription) = subscription(number, wanted) else { continue };
         let weight = weight(&subscription);
         if total + weight <= MAX_TENANT_BYTES {
             total += weight;
+            refused = 0;
             all.push(SubscriptionChange::Wants(Box::new(subscription)));
+        } else {
+            refused += 1;
+        }
+        // Those that follow are as large.
+        if refused == WORST.len() {
+            break;
         }
     }
     (all, total)

@@ -18,6 +18,7 @@ use crate::App;
 use crate::body::Query;
 use crate::caller::Operator;
 use crate::page::{Page, fit};
+use crate::parameters::TablePath;
 use crate::problem::Problem;
 
 /// How long one request sends records again or dismisses them. API Gateway waits for 29 seconds.
@@ -111,7 +112,7 @@ pub struct FailurePage {
 /// 100 of a table in a minute for each of its processes. The whole records are in the queue stream-failures for 14
 /// days.
 #[utoipa::path(get, path = "/sources/{table}/failures", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name"), FailurePage),
+    params(TablePath, FailurePage),
     responses((status = 200, description = "A page", body = FailureList)))]
 pub(crate) async fn failures(
     State(app): State<Arc<App>>,
@@ -168,7 +169,7 @@ fn reason(more: More) -> String {
 /// the ids that they would have had, so sending a change twice has no effect. The deliveries come late, after those of
 /// newer changes.
 #[utoipa::path(post, path = "/sources/{table}/failures/redrive", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 200, description = "What was sent", body = RedrivenBody)))]
 pub(crate) async fn redrive(
     State(app): State<Arc<App>>,
@@ -212,7 +213,7 @@ impl From<Dismissed> for DismissedBody {
 /// For a change that will never become one. It leaves the list, no redrive sends it again, and its record is deleted
 /// from the queue stream-failures. `total` stays. If the same change fails again later, it is listed again.
 #[utoipa::path(delete, path = "/sources/{table}/failures/{id}", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name"), 
+    params(TablePath,
         ("id" = String, Path, description = "The failure's id", pattern = "^flr_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses((status = 200, description = "What was dismissed", body = DismissedBody)))]
 pub(crate) async fn dismiss(
@@ -243,7 +244,7 @@ pub(crate) async fn dismiss(
 /// before the request may stay in the list until the next one. A repeated request also dismisses changes that failed
 /// after the first.
 #[utoipa::path(delete, path = "/sources/{table}/failures", tag = "Sources",
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 200, description = "What was dismissed", body = DismissedBody)))]
 pub(crate) async fn dismiss_all(
     State(app): State<Arc<App>>,

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::JsonBody;
 use crate::caller::Operator;
+use crate::parameters::TablePath;
 use crate::problem::{Fault, Problem};
 
 /// The most items in a request.
@@ -184,7 +185,7 @@ fn samples(items: &[SampleItem], faults: &mut Vec<Fault>) -> Vec<Sample> {
 /// Shows the events that creating, changing and removing each of the items would make, or the reason why there would be
 /// none. Nothing is stored or sent. The table need not be registered if the request contains the mapping.
 #[utoipa::path(post, path = "/sources/{table}/preview", tag = "Sources", operation_id = "preview", request_body = PreviewRequest,
-    params(("table" = String, Path, description = "The table's name")),
+    params(TablePath),
     responses((status = 200, description = "What the mapping makes of the items", body = PreviewBody)))]
 pub(crate) async fn preview(
     State(app): State<Arc<App>>,
