@@ -7,20 +7,16 @@ use std::time::{Duration, Instant};
 
 use domain::webhook::Webhook;
 use serde_json::json;
-use tests::cloud::{delivery_environment, handed_back, sqs_event};
-use tests::{Function, binary, now};
-use tokio::task::JoinHandle;
+use tests::cloud::delivery_environment;
 
 use crate::fixture::Fixture;
+use crate::lambda::{Lambda, Settings};
 
-/// How many batches of first and of later attempts run at once. While first ones wait, one is added every 200 ms, as
-/// Lambda does for a queue: it starts with five and adds 300 a minute.
+/// How many batches of first and of later attempts run at once. Lambda starts with five, and adds some while first ones
+/// wait.
 const FIRST: usize = 5;
 const MOST: usize = 40;
 const LATER: usize = 2;
-
-/// A message that has waited this long waits for a process.
-const SHORT: Duration = Duration::from_millis(50);
 
 /// How many deliveries a second go to healthy webhooks.
 const RATE: u32 = 40;
@@ -39,58 +35,19 @@ const GOAL_AFTER: f64 = 1.2;
 /// How long the thread sleeps that measures how late the machine's timers fire.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Maps a queue to a process: whenever it is free, it gets up to ten due messages.
-fn map(fixture: &Arc<Fixture>, queue: &'static str, mut function: Function, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
-    tokio::spawn(async move {
-        while !ends.load(Ordering::Relaxed) {
-            let queues = &fixture.cloud.queues;
-            let letters = queues.receive(queue, 10, |letter| letter.due);
-            if letters.is_empty() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                continue;
-            }
-            let back = handed_back(&function.invoke(sqs_event(&letters)).await);
-            let done: Vec<u64> = letters.iter().map(|letter| letter.id).filter(|id| !back.contains(id)).collect();
-            queues.delete(queue, &done);
-        }
-    })
-}
-
-async fn spawn(fixture: &Fixture) -> Function {
-    Function::spawn(&binary("DeliverFunction"), delivery_environment(&fixture.cloud_url)).await
-}
-
-/// Adds processes for first attempts while messages wait.
-fn scale(fixture: &Arc<Fixture>, ends: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (fixture, ends) = (Arc::clone(fixture), Arc::clone(ends));
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
-        let mut mappings = Vec::new();
-        while !ends.load(Ordering::Relaxed) {
-            tick.tick().await;
-            let waits = fixture.cloud.queues.next_due("deliveries").is_some_and(|due| due + SHORT < now());
-            if waits && FIRST + mappings.len() < MOST {
-                mappings.push(map(&fixture, "deliveries", spawn(&fixture).await, &ends));
-            }
-        }
-    })
-}
-
 /// Sends traffic to the healthy webhooks and, if `hangs`, as much to one that hangs. Returns how long each delivery to
 /// a healthy one took to arrive: those of the onset, and those after it.
 async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     let fixture = Arc::new(Fixture::start().await);
     let healthy = fixture.webhooks(healthy, json!({}), "").await;
     let hanging = fixture.webhooks(1, json!({}), "hang").await.remove(0);
-    let ends = Arc::new(AtomicBool::new(false));
-    let mut mappings = Vec::new();
-    for (queue, count) in [("deliveries", FIRST), ("retries", LATER), ("slow", LATER)] {
-        for _ in 0..count {
-            mappings.push(map(&fixture, queue, spawn(&fixture).await, &ends));
-        }
-    }
-    mappings.push(scale(&fixture, &ends));
+    let lambda = Lambda::new(&fixture);
+    let environment = delivery_environment(&fixture.cloud_url);
+    let first = Settings { logical_id: "DeliverFunction", environment, memory: None, stands_back: false };
+    let later = Settings { stands_back: true, ..first.clone() };
+    lambda.map_queue("deliveries", 10, first, [FIRST, MOST]).await;
+    lambda.map_queue("retries", 10, later.clone(), [LATER, LATER]).await;
+    lambda.map_queue("slow", 10, later, [LATER, LATER]).await;
     let mut sent = HashMap::new();
     let hand_over = async |webhook: &Webhook| {
         let message = fixture.message(webhook.id, 1024).await;
@@ -121,10 +78,6 @@ async fn traffic(healthy: usize, hangs: bool) -> [Vec<Duration>; 2] {
     let end = Instant::now() + Duration::from_mins(2);
     while of_sent().len() < sent.len() && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    ends.store(true, Ordering::Relaxed);
-    for mapping in mappings {
-        mapping.abort();
     }
     let taken = of_sent();
     assert_eq!(taken.len(), sent.len(), "every delivery to a healthy webhook arrives");
@@ -193,7 +146,8 @@ impl Part {
 pub(crate) async fn isolation() {
     println!(
         "\n{FIRST} to {MOST} + {LATER} + {LATER} deliver processes, {RATE} deliveries a second to ten healthy webhooks; \
-         medians of {RUNS} runs next to one that hangs, with as many, and of {} runs alone between them",
+         medians of {RUNS} runs next to one that hangs, with as many, and of {} runs alone between them\n\
+         later attempts give way, as Lambda runs them on other cores",
         RUNS + 1
     );
     let ends = Arc::new(AtomicBool::new(false));

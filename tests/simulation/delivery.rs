@@ -27,8 +27,8 @@ use world::World;
 
 use crate::{number, seed};
 
-/// The default number of worlds, and the number of operations in each: 20,000 in all. `make faults` runs 100,000.
-const WORLDS: u64 = 40;
+/// The default number of worlds, and the number of operations in each: 12,500 in all. `make faults` runs 100,000.
+const WORLDS: u64 = 25;
 const STEPS: usize = 500;
 
 /// Prints how to repeat a failure.

@@ -78,10 +78,12 @@ fn any_thousand_accepted_filters_and_the_largest_batch_fit() {
     let before = memory("VmRSS");
     let most = || memory("VmHWM").saturating_sub(before);
     for (name, shape) in WORST.into_iter().chain([MIXED]) {
-        // Many tenants with a few, and four that have as much as they may.
-        for (tenants, each) in [(300, 4), (4, 1_000)] {
-            load(&mut matchers, tenants, each, shape);
+        // What a tenant costs does not depend on the shape.
+        if name == MIXED.0 {
+            load(&mut matchers, 300, 4, shape);
         }
+        // As many tenants as fit, with as much as they may have.
+        load(&mut matchers, 4, 1_000, shape);
         println!("{name:24} {} MB at most so far, {} MB are counted", most() / 1_000_000, matchers.bytes() / 1_000_000);
         assert!(most() < LIMIT, "{name}: {}", most());
     }
