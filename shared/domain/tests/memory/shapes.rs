@@ -55,7 +55,7 @@ pub(crate) fn accepted(wanted: impl IntoIterator<Item = Json>) -> (Vec<Subscript
         } else {
             refused += 1;
         }
-        // Those that follow are as large.
+        // One of each shape was refused, and those that follow are as large.
         if refused == WORST.len() {
             break;
         }
