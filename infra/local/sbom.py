@@ -136,12 +136,11 @@ def rust_library(version: str) -> Component:
 
 
 def console_libraries(lock: dict) -> list[Component]:
-    """Returns the console's libraries from npm's lock file."""
+    """Returns the console's libraries from npm's lock file. Of the packages that they depend on, nothing is copied."""
     found = []
-    for path, package in sorted(lock["packages"].items()):
-        if not path:
-            continue
-        name, version = path.removeprefix("node_modules/"), package["version"]
+    for name in sorted(lock["packages"][""]["dependencies"]):
+        package = lock["packages"][f"node_modules/{name}"]
+        version = package["version"]
         namespace, _, rest = name.rpartition("/")
         one = Component(name=name, version=version, type=ComponentType.LIBRARY, bom_ref=f"npm:{name}@{version}")
         one.purl = PackageURL("npm", namespace or None, rest, version=version)

@@ -1,7 +1,7 @@
-"""`make vendor`: copies the libraries of the console from npm.
+"""`make vendor`: copies the libraries of the pages in functions/api/console from npm.
 
-npm verifies each package against the hash in `package-lock.json`. The copies are joined into modules without bare
-specifiers, so that a page can load them without an import map, which a strict Content-Security-Policy forbids. The
+npm verifies each package against the hash in `package-lock.json`. Those that are modules are joined into one without
+bare specifiers, so that a page can load it without an import map, which a strict Content-Security-Policy forbids. The
 manifest has the hash of each copy, and `make lint` compares them."""
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ MODULES = {
     "@preact/signals": ("@preact/signals/dist/signals.mjs", ("useSignal", "useComputed")),
     "htm": ("htm/dist/htm.mjs", ()),
 }
-LICENSES = ("@preact/signals", "@preact/signals-core", "htm", "preact", "uplot")
+
+# What is copied of Swagger UI: the least that shows a contract.
+SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+# The packages, and the files of theirs that have their licences.
+LICENSED = ("@preact/signals", "@preact/signals-core", "htm", "preact", "swagger-ui-dist", "uplot")
+LICENSES = ("LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt")
 
 # The statements of a minified module.
 IMPORT = re.compile(r'import\{([^}]*)\}from"([^"]+)";?')
@@ -47,7 +53,9 @@ def vendor() -> int:
     plot = (modules / "uplot" / "dist" / "uPlot.iife.min.js").read_text()
     (VENDOR / "uplot.js").write_text(f"{plot.rstrip()}\nexport default uPlot;\n")
     shutil.copy(modules / "uplot" / "dist" / "uPlot.min.css", VENDOR / "uplot.css")
-    (VENDOR / "LICENSES.txt").write_text("\n".join(license_of(modules, name) for name in LICENSES))
+    for name in SWAGGER_UI:
+        shutil.copy(modules / "swagger-ui-dist" / name, VENDOR)
+    (VENDOR / "LICENSES.txt").write_text("\n".join(license_of(modules, name) for name in LICENSED))
     MANIFEST.write_text(json.dumps(hashes(), indent=2) + "\n")
     print(f"{len(hashes())} files are in {VENDOR.relative_to(ROOT)}")
     return 0
@@ -108,8 +116,9 @@ def variable(name: str, variables: dict[str, str]) -> str:
 
 
 def license_of(modules: Path, name: str) -> str:
-    """Returns the licence of a package."""
-    return f"== {name}\n\n{(modules / name / 'LICENSE').read_text().strip()}\n"
+    """Returns the licence of a package, and those of what is in its files."""
+    files = [file for file in (modules / name / part for part in LICENSES) if file.exists()]
+    return "\n\n".join([f"== {name}", *(file.read_text().strip() for file in files)]) + "\n"
 
 
 def hashes() -> dict[str, str]:

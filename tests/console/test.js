@@ -805,6 +805,17 @@ const tests = {
     for (const check of later) await check();
   },
 
+  async "the reference shows the contract, and loads nothing from elsewhere"() {
+    const page = await open();
+    const hosts = new Set();
+    page.on("request", (request) => hosts.add(new URL(request.url()).host));
+    await page.goto(`${url}/docs`);
+    await page.locator('[data-path="/webhooks/{id}/test"]').click();
+    await shows(page, "Idempotency-Key");
+    assert.deepEqual([...hosts].filter(Boolean), [new URL(url).host]);
+    await page.context().close();
+  },
+
   async "the first load is small"() {
     const page = await open();
     const sizes = [];

@@ -1,4 +1,4 @@
-//! The files of `console/`, compressed.
+//! The files of `console/`, compressed: those of the console, and of the page that shows the contract.
 //!
 //! The modules of the console are joined into one script: each file that a browser asks for is an invocation, and a new
 //! account allows ten at once. The modules follow three rules, so that joining them needs no parser: imports name a file
@@ -16,11 +16,21 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 /// The files that are sent as they are.
-const AS_THEY_ARE: [(&str, &str); 3] = [
-    ("icon.svg", "image/svg+xml"),
-    ("vendor/uplot.js", "text/javascript; charset=utf-8"),
+const AS_THEY_ARE: [(&str, &str); 6] = [
+    ("icon.svg", SVG),
+    ("reference.js", SCRIPT),
     ("vendor/LICENSES.txt", "text/plain; charset=utf-8"),
+    ("vendor/swagger-ui-bundle.js", SCRIPT),
+    ("vendor/swagger-ui.css", STYLE),
+    ("vendor/uplot.js", SCRIPT),
 ];
+
+/// The pages. They name the other files by their versions.
+const PAGES: [&str; 2] = ["index.html", "reference.html"];
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 
 /// The style sheets that are joined into one.
 const STYLES: [&str; 2] = ["vendor/uplot.css", "style.css"];
@@ -40,33 +50,30 @@ pub(crate) fn write(package: &Path, repository: &Path, output: &Path) -> Result<
     for name in STYLES {
         style += &fs::read_to_string(console.join(name))?;
     }
-    let mut page = fs::read_to_string(console.join("index.html"))?;
-    for (name, text) in [("main.js", &script.text), ("style.css", &style)] {
-        page = page.replace(&format!("console/{name}"), &format!("console/{name}?v={}", hash(text.as_bytes())));
-    }
-    let mut files = vec![
-        ("index.html", "text/html; charset=utf-8", page.into_bytes()),
-        ("main.js", "text/javascript; charset=utf-8", script.text.into_bytes()),
-        ("style.css", "text/css; charset=utf-8", style.into_bytes()),
-    ];
+    let mut files = vec![("main.js", SCRIPT, script.text.into_bytes()), ("style.css", STYLE, style.into_bytes())];
     let examples = examples(&fs::read_to_string(repository.join(EXAMPLES))?).to_string();
     files.push(("examples.json", "application/json", examples.into_bytes()));
     for (name, kind) in AS_THEY_ARE {
         files.push((name, kind, fs::read(console.join(name))?));
     }
+    let versions: Vec<_> = files.iter().map(|(name, _, content)| (*name, hash(content))).collect();
+    for name in PAGES {
+        let mut page = fs::read_to_string(console.join(name))?;
+        for (file, version) in &versions {
+            page = page.replace(&format!("\"console/{file}\""), &format!("\"console/{file}?v={version}\""));
+        }
+        files.push((name, "text/html; charset=utf-8", page.into_bytes()));
+    }
     let mut list = "static FILES: &[File] = &[\n".to_owned();
     for (number, (name, kind, content)) in files.iter().enumerate() {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(content)?;
-        let (plain, compressed) = (output.join(format!("{number}")), output.join(format!("{number}.gz")));
-        fs::write(&plain, content)?;
+        let compressed = output.join(format!("{number}.gz"));
         fs::write(&compressed, gzip.finish()?)?;
         writeln!(
             list,
-            "File {{ name: {name:?}, kind: {kind:?}, version: {:?}, plain: include_bytes!(\"{}\"), \
-             gzip: include_bytes!(\"{}\") }},",
+            "File {{ name: {name:?}, kind: {kind:?}, version: {:?}, gzip: include_bytes!(\"{}\") }},",
             hash(content),
-            plain.display(),
             compressed.display()
         )?;
     }

@@ -1,10 +1,5 @@
-//! The contract: an OpenAPI document that is generated from the routes, and a page that shows it.
+//! The contract: an OpenAPI document that is generated from the routes.
 
-use std::sync::Arc;
-
-use axum::extract::Path;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use domain::webhook::settings::Settings;
@@ -16,11 +11,10 @@ use utoipa::openapi::{
     self, Components, ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
 };
 use utoipa::{Modify, OpenApi};
-use utoipa_swagger_ui::{Config, serve};
 
 use crate::cacheable::cacheable;
 use crate::idempotency::READ_ONLY_POSTS;
-use crate::problem::{Fault, Problem, ProblemBody};
+use crate::problem::{Fault, ProblemBody};
 use crate::registration::health::HealthBody;
 use crate::registration::representation;
 use crate::registration::schemas::NewWebhookOnly;
@@ -216,26 +210,9 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
     }
 }
 
-/// Returns the routes that show the contract: `/openapi.json`, and Swagger UI at `/docs`. All files are in this binary.
-pub(crate) fn pages(openapi: openapi::OpenApi) -> Router {
-    let config = Arc::new(Config::from("/openapi.json"));
-    let index = Arc::clone(&config);
-    let pages = Router::new()
-        .route("/openapi.json", get(async move || Json(openapi)))
-        .route("/docs", get(async move || page("index.html", index)))
-        .route("/docs/{file}", get(async move |Path(file): Path<String>| page(&file, config)));
-    cacheable(pages)
-}
-
-fn page(file: &str, config: Arc<Config<'static>>) -> Response {
-    let Ok(Some(found)) = serve(file, config) else { return Problem::NotFound("page").into_response() };
-    let headers = [(header::CONTENT_TYPE, found.content_type)];
-    if file != "index.html" {
-        return (headers, found.bytes.into_owned()).into_response();
-    }
-    // The page names its files relative to itself, and not every gateway knows paths that end with a slash.
-    let text = String::from_utf8_lossy(&found.bytes).replace("<head>", r#"<head><base href="docs/">"#);
-    (headers, text).into_response()
+/// Returns the route of the contract. `console.rs` has a page that shows it.
+pub(crate) fn contract(openapi: openapi::OpenApi) -> Router {
+    cacheable(Router::new().route("/openapi.json", get(async move || Json(openapi))))
 }
 
 fn problem(description: &str) -> openapi::Response {

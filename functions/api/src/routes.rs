@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::cacheable::cacheable;
-use crate::openapi::{Contract, complete, pages};
+use crate::openapi::{Contract, complete, contract};
 use crate::problem::Problem;
 use crate::{App, access, console, help, idempotency, security};
 
@@ -129,7 +129,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(console::routes())
         .merge(help::routes())
         .with_state(app)
-        .merge(pages(complete(openapi)))
+        .merge(contract(complete(openapi)))
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(from_fn(preflight))
