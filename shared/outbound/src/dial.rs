@@ -120,9 +120,10 @@ impl Dialer {
         if !is_tls {
             return Ok(Stream::new(connection, false, trace.clone()));
         }
-        let handshake =
-            trace.measure(Part::Tls, timeout_at(deadline, TlsConnector::from(tls).connect(name, connection)));
-        let connection = handshake.await.map_err(within(DialError::TooSlow))?.map_err(DialError::Tls)?;
+        // Within the future that is measured, because `connect` makes keys before it returns one.
+        let handshake = async { timeout_at(deadline, TlsConnector::from(tls).connect(name, connection)).await };
+        let connection = trace.measure(Part::Tls, handshake).await;
+        let connection = connection.map_err(within(DialError::TooSlow))?.map_err(DialError::Tls)?;
         let is_h2 = connection.get_ref().1.alpn_protocol() == Some(HTTP_2);
         Ok(Stream::new(connection, is_h2, trace.clone()))
     }
