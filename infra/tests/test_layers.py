@@ -6,7 +6,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from layers import LINES, downward, layers, long_files, loops, read, siblings, tokens, tree
+from common import ROOT
+from layers import LINES, OTHER_CODE, downward, layers, long_files, loops, read, siblings, tokens, tree
 
 
 class Imports(unittest.TestCase):
@@ -123,6 +124,10 @@ class Imports(unittest.TestCase):
         self.assertEqual([], long_files([self.src / "lib.rs"]))
         self.graph(lib="\n" * (LINES + 1))
         self.assertEqual(1, len(long_files([self.src / "lib.rs"])))
+
+    def test_other_code_is_where_the_lint_looks(self) -> None:
+        """A folder that was renamed is noticed."""
+        self.assertEqual([], [pattern for pattern in OTHER_CODE if not any(ROOT.glob(pattern))])
 
 
 class Parser(unittest.TestCase):

@@ -32,8 +32,18 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// The style sheets that are joined into one.
-const STYLES: [&str; 2] = ["vendor/uplot.css", "style.css"];
+/// The style sheets that are joined into `style.css`. Later ones override earlier ones.
+const STYLES: [&str; 9] = [
+    "vendor/uplot.css",
+    "styles/base.css",
+    "styles/frame.css",
+    "styles/surfaces.css",
+    "styles/badges.css",
+    "styles/forms.css",
+    "styles/data.css",
+    "styles/dialogs.css",
+    "styles/narrow.css",
+];
 
 /// The page whose examples the console shows.
 const EXAMPLES: &str = "docs/receive/verify.md";
