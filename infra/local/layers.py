@@ -1,4 +1,5 @@
-"""Which Rust file imports which: no loops, the domain's layers, routes that stay apart. And no file of code is long."""
+"""Which Rust file imports which: no loops, the domain's layers, and routes that stay apart. And which files of code are
+too long."""
 
 from __future__ import annotations
 
