@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws::Ledger;
-use aws::ledger::{AttemptKey, Due, DueDelivery, Written};
+use aws::ledger::{AttemptKey, Due, DueDelivery, Made, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::redact::SentHeaders;
@@ -105,6 +105,25 @@ async fn a_lease_is_taken_by_one() {
     assert_eq!(lease(2, until).await, Written::Yes, "it has ended");
 }
 
+/// Two copies of a message: while one process makes its request, the other finds that the delivery must wait.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_process_that_makes_no_request_leaves_the_lease_of_another() {
+    let (ledger, delivery) = (ledger().await, retrying());
+    ledger.record_first(&delivery, now()).await.unwrap();
+    let until = now() + Duration::from_mins(1);
+    assert_eq!(ledger.lease(slot(&delivery, 0, 2), until, now()).await.unwrap(), Written::Yes);
+    let parked = Progress { state: State::Parked, cycle: 0, attempt: 2, next_at: None };
+    let park =
+        async |lease, at| ledger.record(slot(&delivery, 0, 2), Made::Nothing { lease }, &parked, at).await.unwrap();
+    assert_eq!(park(None, now()).await, Written::TooLate);
+    assert_eq!(park(Some(now()), now()).await, Written::TooLate, "its own lease was an earlier one");
+    assert_eq!(read(&ledger, &delivery).await.lease_until, Some(until));
+    assert_eq!(park(None, until).await, Written::Yes, "the lease has ended");
+    assert_eq!(ledger.lease(slot(&delivery, 0, 2), until, now()).await.unwrap(), Written::Yes);
+    assert_eq!(park(Some(until), now()).await, Written::Yes, "its own lease");
+}
+
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn an_attempt_is_recorded_once_and_ends_the_lease() {
@@ -113,7 +132,8 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     let until = now() + Duration::from_mins(1);
     ledger.lease(slot(&delivery, 0, 2), until, now()).await.unwrap();
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
-    let record = async |attempt_made| ledger.record(slot(&delivery, 0, 2), Some(&attempt_made), &progress, now()).await;
+    let record =
+        async |attempt_made| ledger.record(slot(&delivery, 0, 2), Made::Attempt(&attempt_made), &progress, now()).await;
     assert_eq!(record(attempt(2)).await.unwrap(), Written::Yes);
     assert_eq!(record(attempt(2)).await.unwrap(), Written::TooLate);
     let row = read(&ledger, &delivery).await;
@@ -130,7 +150,7 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     assert_eq!(ledger.redrive(slot(&delivery, 1, 1), 2, None, until).await.unwrap(), Written::TooLate);
     let progress = Progress { state: State::Delivered, cycle: 1, attempt: 1, next_at: None };
     let made = Attempt { cycle: 1, ..attempt(1) };
-    let written = ledger.record(slot(&delivery, 1, 1), Some(&made), &progress, now()).await.unwrap();
+    let written = ledger.record(slot(&delivery, 1, 1), Made::Attempt(&made), &progress, now()).await.unwrap();
     assert_eq!(written, Written::Yes);
     let row = read(&ledger, &delivery).await;
     assert_eq!((row.progress, row.body, row.attempts.len()), (progress, delivery.body, 3), "people look at it");
@@ -156,7 +176,7 @@ async fn a_row_is_kept_from_when_it_was_last_touched() {
     ledger.lease(slot(&delivery, 0, 2), hours(2), hours(1)).await.unwrap();
     assert_eq!(kept_until().await, hours(2) + KEPT, "it must not go while an attempt is made");
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
-    ledger.record(slot(&delivery, 0, 2), Some(&attempt(2)), &progress, hours(3)).await.unwrap();
+    ledger.record(slot(&delivery, 0, 2), Made::Attempt(&attempt(2)), &progress, hours(3)).await.unwrap();
     assert_eq!(kept_until().await, hours(3) + KEPT);
     ledger.redrive(slot(&delivery, 1, 1), 2, None, hours(4)).await.unwrap();
     assert_eq!(kept_until().await, hours(4) + KEPT);

@@ -239,7 +239,7 @@ async fn copies_change_nothing_and_a_death_strands_nothing() {
     let due = ledger.due(now() + Duration::from_mins(3), 1000, now()).await.unwrap();
     let next = due.into_iter().find_map(|due| match due {
         Due::Delivery(due) if due.message.delivery == two.delivery => Some(due.message),
-        Due::Delivery(_) | Due::Breaker(_) | Due::Flow(_) => None,
+        Due::Delivery(_) | Due::Breaker(_) | Due::Flow(_) | Due::Unreadable(_) => None,
     });
     let next = next.expect("the sweep finds the next one");
     assert_eq!(next, Message { body: None, ..two.clone() });

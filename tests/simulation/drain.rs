@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws::Ledger;
-use aws::ledger::AttemptKey;
+use aws::ledger::{AttemptKey, Made};
 use domain::delivery::breaker::{pace, step};
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
-use domain::id::EventId;
+use domain::id::{EventId, WebhookId};
 use domain::time::Clock;
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -35,6 +35,7 @@ struct Drain {
     cloud: Arc<Cloud>,
     ledger: Ledger,
     sweep: sweep::App,
+    webhooks: Vec<WebhookId>,
 }
 
 impl Drain {
@@ -48,7 +49,7 @@ impl Drain {
         let settings = json!({"url": "https://receiver.example/", "rate_limit": rate_limit});
         let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
         let ledger = aws.ledger("deliveries".to_owned());
-        let (now, hooks) = (time.now(), Hooks::new(&cloud).await);
+        let (now, hooks, mut ids) = (time.now(), Hooks::new(&cloud).await, Vec::new());
         for number in 1..=webhooks {
             let webhook = hooks.create("acme", number, settings.clone()).await;
             for number in 0..parked {
@@ -60,10 +61,11 @@ impl Drain {
             }
             ledger.open_breaker(&webhook, now).await.unwrap();
             ledger.close_breaker(webhook.id, now).await.unwrap();
+            ids.push(webhook.id);
         }
         let config = sweep::Config::from_lookup(variable).unwrap();
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
-        Self { time, cloud, ledger, sweep }
+        Self { time, cloud, ledger, sweep, webhooks: ids }
     }
 
     /// Runs the sweep, and a minute of deliveries, of which `capacity` arrive. Returns how many were released.
@@ -75,7 +77,10 @@ impl Drain {
         for letter in &arrived {
             let message = letter.message.as_ref().unwrap();
             let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };
-            self.ledger.record(AttemptKey::of(message), None, &progress, self.time.now()).await.unwrap();
+            self.ledger
+                .record(AttemptKey::of(message), Made::Nothing { lease: None }, &progress, self.time.now())
+                .await
+                .unwrap();
         }
         self.cloud.queues.delete("retries", &arrived.iter().map(|letter| letter.id).collect::<Vec<_>>());
         released
@@ -103,6 +108,19 @@ async fn the_pace_falls_while_the_queue_does_not_keep_up() {
     }
     // 700 wait, so the pace stays; then 1,400, so it halves until they are done.
     assert_eq!(released, [600, 1200, 1200, 600, 600, 200, 0]);
+}
+
+/// What is released to a slow receiver waits in the queue of slow receivers, so that queue sets the pace.
+#[tokio::test(start_paused = true)]
+async fn the_pace_of_a_slow_receiver_is_that_of_its_queue() {
+    let drain = Drain::of(2400, None).await;
+    drain.ledger.mark_slow(drain.webhooks[0], drain.time.now()).await.unwrap();
+    let mut released = vec![drain.minute(10_000).await, drain.minute(10_000).await];
+    for number in 0..5_000 {
+        drain.cloud.queues.send("slow", number.to_string(), Duration::ZERO, None, None);
+    }
+    released.push(drain.minute(10_000).await);
+    assert_eq!(released, [600, 1200, 600]);
 }
 
 #[tokio::test(start_paused = true)]

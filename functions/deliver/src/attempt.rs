@@ -73,6 +73,8 @@ pub struct Settled {
     /// The attempt. `None` if no attempt was made: the delivery was cancelled, parked, deferred or put off, or it waits
     /// for a rate-limit turn or for the queue of slow receivers.
     pub attempt: Option<Attempt>,
+    /// When this process's lease ends, if it has one.
+    pub lease: Option<Timestamp>,
     /// The new progress of the delivery.
     pub progress: Progress,
     /// Whether it was the probe of its webhook's breaker.
@@ -121,10 +123,8 @@ pub async fn attempt(
         (Decision::RecordThenSlowQueue, ..) => (stopped(State::Pending, None), None, false),
         (Decision::SlowQueue, ..) => return Ok(Done::Detour(Box::new(Message { slow: true, ..message.clone() }))),
         (Decision::Cancel, ..) | (_, _, None) => {
-            tracing::info!(
-                delivery.state = "cancelled",
-                "a delivery is cancelled: its webhook was deleted or disabled"
-            );
+            let why = "a delivery is cancelled: its webhook was deleted or disabled";
+            tracing::info!(delivery.state = "cancelled", "{why}");
             (stopped(State::Cancelled, None), None, false)
         }
         (Decision::Park, ..) => (stopped(State::Parked, None), None, false),
@@ -163,7 +163,7 @@ pub async fn attempt(
                         tracing::debug!("another process is making the attempt or has made it");
                         return Ok(Done::Nothing);
                     }
-                    Sent::Left => return Ok(left(message, admission)),
+                    Sent::Left => return Ok(left(message, admission, deadline)),
                 };
                 let (policy, draw) = (&webhook.settings.retry_policy, (app.draw)());
                 let progress = settle(message, &attempt.outcome, policy, app.clock.now(), draw);
@@ -180,7 +180,8 @@ pub async fn attempt(
     if let Some(attempt) = &attempt {
         log::attempted(&app.successes, message, attempt, &progress);
     }
-    Ok(done(message, admission, attempt, progress, probe))
+    let lease = (admission == Admission::Redriven).then(|| deadline + LEASE_MARGIN);
+    Ok(Done::Settled(Box::new(Settled { lease, ..settled(message, admission, attempt, progress, probe) })))
 }
 
 /// Makes a delivery wait for a free slot. A redriven delivery starts its cycle first, so that no other process starts
@@ -221,7 +222,7 @@ enum Sent {
 
 /// Moves a delivery whose request was left to the queue of slow receivers. The attempt is not counted, because it will
 /// be made there. A delivery that holds its entity or has a row waits in its row, without a lease.
-fn left(message: &Message, admission: Admission) -> Done {
+fn left(message: &Message, admission: Admission, deadline: Timestamp) -> Done {
     tracing::info!(
         "the request of a delivery is left, because its receiver does not answer; it moves to the queue of slow receivers"
     );
@@ -229,7 +230,9 @@ fn left(message: &Message, admission: Admission) -> Done {
         return Done::Detour(Box::new(Message { slow: true, ..message.clone() }));
     }
     let Message { cycle, attempt, .. } = *message;
-    done(message, admission, None, Progress { state: State::Pending, cycle, attempt, next_at: None }, false)
+    let progress = Progress { state: State::Pending, cycle, attempt, next_at: None };
+    let settled = settled(message, admission, None, progress, false);
+    Done::Settled(Box::new(Settled { lease: Some(deadline + LEASE_MARGIN), ..settled }))
 }
 
 /// Makes the request.
@@ -358,10 +361,6 @@ async fn claim(
     }
 }
 
-fn done(message: &Message, admission: Admission, attempt: Option<Attempt>, progress: Progress, probe: bool) -> Done {
-    Done::Settled(Box::new(settled(message, admission, attempt, progress, probe)))
-}
-
 fn settled(
     message: &Message,
     admission: Admission,
@@ -376,7 +375,7 @@ fn settled(
         None
     };
     let message = Message { body: None, ..message.clone() };
-    Settled { message, row, attempt, progress, probe, marked_until: None, put_off: false }
+    Settled { message, row, attempt, lease: None, progress, probe, marked_until: None, put_off: false }
 }
 
 /// Puts off a delivery that could not be attempted, unless its message must return to the queue.

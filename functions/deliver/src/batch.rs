@@ -10,6 +10,7 @@ use aws::ledger::{Loaded, ROWS_A_CALL};
 use domain::delivery::fault::{Wave, is_redundant, wave};
 use domain::delivery::message::Message;
 use futures::FutureExt as _;
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
@@ -36,6 +37,8 @@ pub(crate) async fn deliver(app: &App, messages: &[&Message], deadline: Timestam
     let now = app.clock.now();
     let loaded = match app.ledger.load(&app.registry, messages, now).await {
         Ok(loaded) => loaded,
+        // An item that cannot be read, such as one of a newer version. It must not keep the other messages back.
+        Err(StoreError::Inconsistent { .. }) if messages.len() > 1 => return one_by_one(app, messages, deadline).await,
         Err(error) => {
             let why = error.to_string();
             return (0..messages.len()).map(|index| (index, StoreError::Unavailable(why.clone()))).collect();
@@ -43,6 +46,16 @@ pub(crate) async fn deliver(app: &App, messages: &[&Message], deadline: Timestam
     };
     let plans = messages.iter().map(|message| plan(&loaded, message, now)).collect();
     in_waves(app, &loaded, plans, deadline).await
+}
+
+/// Attempts each message as a batch of its own, all concurrently. Returns the faults.
+async fn one_by_one(app: &App, messages: &[&Message], deadline: Timestamp) -> Vec<(usize, StoreError)> {
+    // Boxed, because this function is called by the one that it calls.
+    let alone = messages.iter().enumerate().map(|(index, message)| {
+        let faults = Box::pin(deliver(app, std::slice::from_ref(message), deadline));
+        faults.map(move |faults| faults.into_iter().map(move |(_, error)| (index, error)).collect::<Vec<_>>())
+    });
+    join_all(alone).await.into_iter().flatten().collect()
 }
 
 /// Carries out the plans in waves. Runs suspects last: if one kills the process, the others' outcomes are already

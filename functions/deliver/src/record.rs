@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws::StoreError;
-use aws::ledger::{AttemptKey, Loaded, Released, Written};
+use aws::ledger::{AttemptKey, Loaded, Made, Released, Written};
 use aws::queue::Outgoing;
 use domain::attempt::outcome::Verdict;
 use domain::delivery::breaker::is_slow;
@@ -105,21 +105,22 @@ enum FollowUp {
 }
 
 async fn write(app: &App, loaded: &Loaded, settled: Settled, now: Timestamp) -> Result<Vec<FollowUp>, StoreError> {
-    let Settled { message, row, attempt, progress, put_off, .. } = settled;
+    let Settled { message, row, attempt, lease, progress, put_off, .. } = settled;
     let notice = loaded.webhooks.get(&message.webhook).is_some_and(|webhook| webhook.notice.is_some());
     let message = Message { hops: hops(&message, loaded.rows.get(&message.delivery)), notice, ..message };
-    let ledger = &app.ledger;
+    let (ledger, key) = (&app.ledger, AttemptKey::of(&message));
+    let made = attempt.as_ref().map_or(Made::Nothing { lease }, Made::Attempt);
     let verdict = attempt.as_ref().map(|attempt| attempt.outcome.verdict);
     let (written, next) = match (row, &message.entity) {
         (Some(row), Some(entity)) if !goes_on(loaded, &message, &progress, verdict) => {
             (ledger.record_head(&row, entity, now).await?, None)
         }
         (Some(row), _) => (ledger.record_first(&row, now).await?, None),
-        (None, _) if put_off => (ledger.put_off(AttemptKey::of(&message), &progress, now).await?, None),
+        (None, _) if put_off => (ledger.put_off(key, &progress, now).await?, None),
         (None, Some(entity)) if goes_on(loaded, &message, &progress, verdict) => {
-            ledger.record_end(AttemptKey::of(&message), entity, attempt.as_ref(), &progress, now).await?
+            ledger.record_end(key, entity, made, &progress, now).await?
         }
-        (None, _) => (ledger.record(AttemptKey::of(&message), attempt.as_ref(), &progress, now).await?, None),
+        (None, _) => (ledger.record(key, made, &progress, now).await?, None),
     };
     if written == Written::TooLate {
         // Another process made the same attempt, wrote its outcome first, and sends what follows from it.

@@ -71,43 +71,46 @@ pub(crate) async fn claim(
     due: DueBreaker,
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    let step = match due.breaker.state {
+    // The index has only some of its attributes.
+    let Some(breaker) = app.ledger.breaker(due.webhook).await? else { return Ok(None) };
+    let step = match breaker.state {
         BreakerState::Open => None,
         BreakerState::Closed | BreakerState::Draining => {
-            Some(step(due.breaker.drained, backlogs.of(app, &due.breaker, now).await))
+            Some(step(breaker.drained, backlogs.of(app, &breaker, now).await))
         }
     };
     let (again_at, drained) = match step {
         Some(step) => (now + RUN, step + 1),
-        None => (now + OVERDUE_AFTER, due.breaker.drained),
+        None => (now + OVERDUE_AFTER, breaker.drained),
     };
     let breaker = app.ledger.postpone_breaker(&due, again_at, drained).await?;
     Ok(breaker.map(|breaker| Claimed { webhook: due.webhook, breaker, step }))
 }
 
 /// Processes breakers as they come, until no more will come and all are done.
-pub(crate) async fn advance_all(
-    app: &App,
-    claimed: UnboundedReceiver<Claimed>,
-    deadline: Timestamp,
-) -> Result<Swept, StoreError> {
+pub(crate) async fn advance_all(app: &App, claimed: UnboundedReceiver<Claimed>, deadline: Timestamp) -> Swept {
     let claimed = stream::unfold(claimed, |mut claimed| async move {
         let next = claimed.recv().await;
         next.map(|breaker| (breaker, claimed))
     });
-    let advanced: Vec<Result<Swept, StoreError>> =
-        claimed.map(|breaker| advance(app, breaker, deadline)).buffer_unordered(CONCURRENT_BREAKERS).collect().await;
-    advanced.into_iter().try_fold(Swept::default(), |sum, advanced| Ok(sum.and(advanced?)))
+    let advanced = claimed.map(|breaker| async move {
+        let mut swept = Swept::default();
+        if let Err(error) = advance(app, breaker, deadline, &mut swept).await {
+            swept.failed("processing a breaker", &error);
+        }
+        swept
+    });
+    advanced.buffer_unordered(CONCURRENT_BREAKERS).fold(Swept::default(), async |sum, swept| sum.and(swept)).await
 }
 
 /// Processes a breaker. If it is open, sends one parked delivery as its probe. If it has closed, releases parked
 /// deliveries, oldest first, spread over the time until the next run, and notes when none is left.
-async fn advance(app: &App, claimed: Claimed, deadline: Timestamp) -> Result<Swept, StoreError> {
+async fn advance(app: &App, claimed: Claimed, deadline: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
     let Claimed { webhook: id, breaker, step } = claimed;
-    let (now, mut swept) = (app.clock.now(), Swept::default());
+    let now = app.clock.now();
     if now >= deadline {
         // Its next look is in a minute or two.
-        return Ok(swept);
+        return Ok(());
     }
     let most = step.map_or(1, |step| pace(step, None).0);
     let parked = app.ledger.parked(id, most.min(CHUNK), now).await?;
@@ -119,7 +122,7 @@ async fn advance(app: &App, claimed: Claimed, deadline: Timestamp) -> Result<Swe
         // They would be parked again, minute after minute. The write that resumes the webhook makes the breaker due.
         let rests = Breaker { look_at: None, ..breaker };
         app.ledger.rest_breaker(id, &breaker, &rests).await?;
-        return Ok(swept);
+        return Ok(());
     }
     let after = after_look(&breaker, !parked.is_empty(), now);
     if after != breaker {
@@ -127,12 +130,12 @@ async fn advance(app: &App, claimed: Claimed, deadline: Timestamp) -> Result<Swe
     }
     let rate = webhook.and_then(|webhook| webhook.settings.limits().rate);
     let (count, apart) = step.map_or((1, Duration::ZERO), |step| pace(step, rate));
-    release(app, id, parked, Portion { count, apart, now, deadline }, &mut swept).await?;
+    release(app, id, parked, Portion { count, apart, now, deadline }, swept).await?;
     match app.ledger.count_parked(id, MOST_COUNTED, now).await {
         Ok(parked) => metrics::count(Metric::ParkedRows, parked),
         Err(error) => tracing::warn!(webhook.id = %id, %error, "parked deliveries are not counted"),
     }
-    Ok(swept)
+    Ok(())
 }
 
 /// What a run releases.
@@ -165,7 +168,7 @@ async fn release(
             let part = std::mem::replace(&mut parked, rest);
             let delay = apart * u32::try_from(released).unwrap_or(u32::MAX);
             released += part.len();
-            release_part(app, part, Spread { now, delay, apart }, swept).await?;
+            release_part(app, part, Spread { now, delay, apart }, swept).await;
         }
         if released >= count || !is_full {
             return Ok(());
@@ -181,9 +184,9 @@ struct Spread {
     apart: Duration,
 }
 
-async fn release_part(app: &App, part: Vec<DueDelivery>, spread: Spread, swept: &mut Swept) -> Result<(), StoreError> {
+async fn release_part(app: &App, part: Vec<DueDelivery>, spread: Spread, swept: &mut Swept) {
     let Spread { now, delay, apart } = spread;
-    let (read, delays) = (part.len(), (0_u32..).map(|number| delay + apart * number));
+    let delays = (0_u32..).map(|number| delay + apart * number);
     let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(part.into_iter().zip(delays))
         .map(|(due, delay)| async move {
             let moved = app.ledger.postpone(&due, now + delay + OVERDUE_AFTER, now).await?;
@@ -192,17 +195,20 @@ async fn release_part(app: &App, part: Vec<DueDelivery>, spread: Spread, swept: 
         .buffered(CONCURRENCY)
         .collect()
         .await;
-    let outgoing = moved.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-    swept.taken += read - outgoing.len();
+    let mut outgoing = Vec::new();
+    for moved in moved {
+        match moved {
+            Ok(Some(message)) => outgoing.push(message),
+            Ok(None) => swept.taken += 1,
+            Err(error) => swept.failed("moving a parked delivery", &error),
+        }
+    }
     for sent in app.retries.send(outgoing).await {
         match sent {
             Ok(()) => swept.released += 1,
-            Err(error) => {
-                tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it");
-            }
+            Err(error) => swept.failed("sending the message of a parked delivery", &error),
         }
     }
-    Ok(())
 }
 
 /// Returns the webhook of a parked delivery.

@@ -14,7 +14,7 @@ use domain::delivery::message::Message;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 
-use crate::App;
+use crate::{App, Swept};
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
@@ -22,20 +22,13 @@ const CONCURRENCY: usize = 32;
 /// The step at which a line without a limit is released: 80 deliveries per second.
 const STEP: u32 = 3;
 
-/// The result of processing a line.
-pub(crate) enum LineResult {
-    /// This many of its deliveries were sent.
-    Released(usize),
-    /// Another sweep has processed it.
-    Taken,
-}
-
 /// Processes a line: wakes as many deliveries as its receiver has free slots. An empty line is looked at more and more
-/// rarely.
-pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<LineResult, StoreError> {
+/// rarely. Returns `None` if another sweep has processed it.
+pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<Option<Swept>, StoreError> {
+    let mut swept = Swept::default();
     let again_at = now + RUN;
     if app.ledger.postpone_flow(due, again_at).await? == Written::TooLate {
-        return Ok(LineResult::Taken);
+        return Ok(None);
     }
     let webhook = app.registry.webhook(&due.tenant, due.webhook).await?.map(|record| record.webhook);
     let sends = webhook.filter(|webhook| webhook.wants_events() && webhook.pause.is_none());
@@ -45,31 +38,30 @@ pub(crate) async fn wake(app: &App, due: &DueFlow, now: Timestamp) -> Result<Lin
     let line = app.ledger.line(due.webhook, count, now).await?;
     if line.is_empty() {
         app.ledger.rest_flow(due.webhook, again_at, now).await?;
-        return Ok(LineResult::Released(0));
+        return Ok(Some(swept));
     }
     let outgoing = match limits {
         Some(limits) => {
             let receiver = Receiver { webhook: due.webhook, tenant: &due.tenant, limits };
             let Woken { messages, fault, .. } = app.ledger.wake(receiver, &[], &line, now).await?;
             if let Some(error) = fault {
-                tracing::warn!(webhook.id = %due.webhook, %error, "a delivery was not woken; a later sweep retries");
+                swept.failed("waking a delivery that waits for a free slot", &error);
             }
             messages.iter().map(|message| Outgoing::of(message, Duration::ZERO)).collect()
         }
         // Concurrency is no longer limited, or the deliveries must be parked or cancelled.
-        None => let_go(app, line, apart, now).await?,
+        None => let_go(app, line, apart, now, &mut swept).await,
     };
-    let mut released = 0;
     for sent in app.retries.send(outgoing).await {
         match sent {
-            Ok(()) => released += 1,
-            Err(error) => tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it"),
+            Ok(()) => swept.released += 1,
+            Err(error) => swept.failed("sending the message of a delivery", &error),
         }
     }
-    Ok(LineResult::Released(released))
+    Ok(Some(swept))
 }
 
-async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp, swept: &mut Swept) -> Vec<Outgoing> {
     let delays = (0_u32..).map(|number| apart * number);
     let moved: Vec<Result<Option<Outgoing>, StoreError>> = stream::iter(line.into_iter().zip(delays))
         .map(|(message, delay)| async move {
@@ -79,5 +71,11 @@ async fn let_go(app: &App, line: Vec<Message>, apart: Duration, now: Timestamp) 
         .buffered(CONCURRENCY)
         .collect()
         .await;
-    moved.into_iter().filter_map(Result::transpose).collect()
+    let of_moved = |moved: Result<Option<Outgoing>, StoreError>| {
+        moved.unwrap_or_else(|error| {
+            swept.failed("moving a delivery that waits for a free slot", &error);
+            None
+        })
+    };
+    moved.into_iter().filter_map(of_moved).collect()
 }

@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use runtime::metrics::{self, Metric};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use crate::line::{self, LineResult};
-use crate::{App, Swept, drain};
+use crate::{App, Swept, drain, line};
 
 /// How many due rows of each partition are read at once.
 const PAGE: usize = 50;
@@ -32,7 +31,7 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// If the ledger is unavailable. The next run continues.
+/// If the ledger is unavailable, or a part failed while the rest was processed. The next run continues.
 #[tracing::instrument(name = "sweep.run", skip_all)]
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
@@ -40,10 +39,13 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
     let (breakers, claimed) = mpsc::unbounded_channel();
     let (swept, advanced) =
         tokio::join!(through_pages(app, deadline, breakers), drain::advance_all(app, claimed, deadline));
-    let swept = swept?.and(advanced?);
-    let Swept { woken, buried, attended: breakers, released, taken } = swept;
-    tracing::info!(woken, buried, breakers, released, taken, "the sweep has looked at all that was due");
-    Ok(swept)
+    let swept = swept?.and(advanced);
+    let Swept { woken, buried, attended: breakers, released, taken, failed } = swept;
+    tracing::info!(woken, buried, breakers, released, taken, failed, "the sweep has looked at all that was due");
+    match failed {
+        0 => Ok(swept),
+        _ => Err(StoreError::Unavailable(format!("{failed} parts of the sweep failed; each has a line in the log"))),
+    }
 }
 
 /// Wakes due deliveries and lines, page by page, and passes each due breaker on.
@@ -65,9 +67,11 @@ async fn through_pages(
         if due.is_empty() || now >= deadline {
             return Ok(swept);
         }
+        let before = swept;
         let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
         for due in due {
             match due {
+                Due::Unreadable(error) => swept.failed("reading a due row", &error),
                 Due::Delivery(delivery) => deliveries.push(*delivery),
                 // Not early: unlike a delivery's message, a breaker or a line cannot wait for its time in a queue.
                 Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
@@ -75,12 +79,11 @@ async fn through_pages(
                 Due::Breaker(_) | Due::Flow(_) => {}
             }
         }
-        let before = swept;
-        claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await?;
+        claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await;
         wake_lines(app, &flows, now, &mut swept).await;
         let moved: Vec<_> =
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
-        send(app, moved, &mut swept).await?;
+        send(app, moved, &mut swept).await;
         if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
             return Ok(swept);
@@ -95,7 +98,7 @@ async fn claim_breakers(
     due: Vec<DueBreaker>,
     to_advance: &UnboundedSender<drain::Claimed>,
     swept: &mut Swept,
-) -> Result<(), StoreError> {
+) {
     let now = app.clock.now();
     let claimed: Vec<_> = stream::iter(due)
         .map(|due| drain::claim(app, backlogs, due, now))
@@ -103,16 +106,16 @@ async fn claim_breakers(
         .collect()
         .await;
     for claimed in claimed {
-        match claimed? {
-            Some(claimed) => {
+        match claimed {
+            Ok(Some(claimed)) => {
                 swept.attended += 1;
                 // The other side ends after this one.
                 let _ = to_advance.send(claimed);
             }
-            None => swept.taken += 1,
+            Ok(None) => swept.taken += 1,
+            Err(error) => swept.failed("claiming a breaker", &error),
         }
     }
-    Ok(())
 }
 
 /// Measures how late the most overdue delivery is. Each partition lists its longest overdue rows first, so the first
@@ -120,7 +123,7 @@ async fn claim_breakers(
 fn measure(due: &[Due], now: Timestamp) {
     let since = due.iter().filter_map(|due| match due {
         Due::Delivery(delivery) => Some(delivery.due_at()),
-        Due::Breaker(_) | Due::Flow(_) => None,
+        Due::Breaker(_) | Due::Flow(_) | Due::Unreadable(_) => None,
     });
     let oldest = since.min().map(|oldest| now.duration_since(oldest).as_secs());
     if let Some(seconds) = oldest.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0) {
@@ -130,18 +133,16 @@ fn measure(due: &[Due], now: Timestamp) {
 
 /// Processes lines. A failure of one does not stop the others.
 async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
-    let attended = stream::iter(flows).map(|flow| async move { (flow.webhook, line::wake(app, flow, now).await) });
+    let attended = stream::iter(flows).map(|flow| line::wake(app, flow, now));
     let attended: Vec<_> = attended.buffer_unordered(CONCURRENT_LINES).collect().await;
-    for (webhook, result) in attended {
+    for result in attended {
         match result {
-            Ok(LineResult::Released(count)) => {
+            Ok(Some(line)) => {
+                *swept = swept.and(line);
                 swept.attended += 1;
-                swept.released += count;
             }
-            Ok(LineResult::Taken) => swept.taken += 1,
-            Err(error) => {
-                tracing::warn!(webhook.id = %webhook, %error, "deliveries that wait for a free slot of this webhook's receiver were not sent; a later sweep sends them");
-            }
+            Ok(None) => swept.taken += 1,
+            Err(error) => swept.failed("waking deliveries that wait for a free slot", &error),
         }
     }
 }
@@ -188,27 +189,31 @@ async fn complete(app: &App, dead_letters: Vec<DeadLetter>) -> Result<Vec<DeadLe
         .collect())
 }
 
-async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) -> Result<(), StoreError> {
+/// Sends what must be sent for the rows of a page that were moved.
+async fn send(app: &App, claimed: Vec<Result<Claimed, StoreError>>, swept: &mut Swept) {
     let (mut retries, mut dead_letters) = (Vec::new(), Vec::new());
     for claimed in claimed {
-        match claimed? {
-            Claimed::Retry(message) => retries.push(message),
-            Claimed::DeadLetter(dead_letter) => dead_letters.push(*dead_letter),
-            Claimed::Taken => swept.taken += 1,
+        match claimed {
+            Ok(Claimed::Retry(message)) => retries.push(message),
+            Ok(Claimed::DeadLetter(dead_letter)) => dead_letters.push(*dead_letter),
+            Ok(Claimed::Taken) => swept.taken += 1,
+            Err(error) => swept.failed("moving a due row", &error),
         }
     }
     for sent in app.retries.send(retries).await {
         match sent {
             Ok(()) => swept.woken += 1,
-            Err(error) => tracing::warn!(%error, "the message of a delivery was not sent; a later sweep will send it"),
+            Err(error) => swept.failed("sending the message of a delivery", &error),
         }
     }
-    let dead_letters = complete(app, dead_letters).await?;
+    let dead_letters = match complete(app, dead_letters).await {
+        Ok(dead_letters) => dead_letters,
+        Err(error) => return swept.failed("reading what a page of dead letters needs", &error),
+    };
     for buried in app.dead_letters.send(&dead_letters, app.clock.now()).await {
         match buried {
             Ok(()) => swept.buried += 1,
-            Err(error) => tracing::warn!(%error, "a dead letter was not sent; a later sweep will send it"),
+            Err(error) => swept.failed("sending a dead letter", &error),
         }
     }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Counts what a run of the sweep did.
 
+use aws::StoreError;
 use serde::Serialize;
 
 /// What a run did with due rows.
@@ -15,9 +16,18 @@ pub struct Swept {
     pub released: usize,
     /// Rows that another sweep or an attempt moved first.
     pub taken: usize,
+    /// Rows that could not be read or moved, and messages that could not be sent. A later sweep tries again.
+    pub failed: usize,
 }
 
 impl Swept {
+    /// Counts something that failed, and logs it. The rest of its page goes on: a row that was moved waits for minutes
+    /// if its message is not sent.
+    pub(crate) fn failed(&mut self, what: &'static str, error: &StoreError) {
+        self.failed += 1;
+        tracing::warn!(%error, what, "a part of the sweep failed; a later sweep tries it again");
+    }
+
     /// Returns the sum of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -26,6 +36,7 @@ impl Swept {
             attended: self.attended + other.attended,
             released: self.released + other.released,
             taken: self.taken + other.taken,
+            failed: self.failed + other.failed,
         }
     }
 }

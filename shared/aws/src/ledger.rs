@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::access::tenant::TenantId;
-use domain::attempt::Attempt;
 use domain::delivery::breaker::Breaker;
 use domain::delivery::message::Message;
-use domain::delivery::{Delivery, KEPT, Progress, State};
+use domain::delivery::{Delivery, KEPT, State};
 use domain::id::{DeliveryId, WebhookId};
 use domain::webhook::Webhook;
 use jiff::Timestamp;
@@ -20,12 +18,13 @@ use jiff::Timestamp;
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
 use crate::probe::probe;
-use crate::{Registry, StoreError, batch, bodies};
+use crate::{Registry, StoreError, batch};
 
 mod arrived;
 pub(crate) mod breaker;
 mod breaker_item;
 mod chain;
+mod chain_item;
 mod counts;
 pub mod dead;
 mod delivery_item;
@@ -34,6 +33,7 @@ pub(crate) mod failing;
 mod flow;
 pub mod jobs;
 mod list;
+mod outcome;
 mod patience;
 mod webhooks;
 
@@ -45,10 +45,18 @@ pub use due_index::{Due, DueDelivery};
 pub use failing::FailingWebhook;
 pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};
+pub use outcome::Made;
 
 use breaker_item::{breaker_key, is_breaker};
 pub(crate) use delivery_item::SHARDS;
-use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key, lane_of};
+use delivery_item::{DUE_SHARDS, DeliveryItem, due_lane, expires_at, item_key};
+
+/// The condition that a row still waits for the attempt.
+const WAITS: &str =
+    "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked)";
+
+/// The condition that no other process has the lease.
+const NO_OTHER_LEASE: &str = "(attribute_not_exists(lease_until) OR lease_until <= :now OR lease_until = :lease)";
 
 /// How many rows of delivered deliveries one call writes.
 pub const ROWS_A_CALL: usize = batch::MAX_WRITES;
@@ -227,121 +235,13 @@ impl Ledger {
         let update = self
             .update(attempt_key)
             .update_expression("SET lease_until = :until, lane_at = :until, lane = :lane, expires_at = :expires")
-            .condition_expression(
-                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
-                 AND (attribute_not_exists(lease_until) OR lease_until <= :now)",
-            )
+            .condition_expression(format!("{WAITS} AND (attribute_not_exists(lease_until) OR lease_until <= :now)"))
             .expression_attribute_values(":attempt", number(attempt_key.attempt))
             .expression_attribute_values(":pending", state(State::Pending))
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked));
         let update = update.expression_attribute_values(":now", number(now.as_millisecond()));
         written(with_lease(update, attempt_key, until)).await
-    }
-
-    /// Writes the outcome of an attempt, unless another process did. `attempt` is `None` if the delivery changes
-    /// without one, for example because it was cancelled or parked.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn record(
-        &self,
-        attempt_key: AttemptKey,
-        attempt: Option<&Attempt>,
-        progress: &Progress,
-        now: Timestamp,
-    ) -> Result<Written, StoreError> {
-        let expires_at = self.expires_at(progress.state, now);
-        written(self.outcome(attempt_key, attempt, progress, Some(expires_at), now)?).await
-    }
-
-    /// Defers a delivery to the time of `progress`, unless it has moved on or a process has the lease. Its expiry stays
-    /// the same, so a delivery whose fault never ends is not kept for ever.
-    ///
-    /// # Errors
-    ///
-    /// If the table is unavailable.
-    pub async fn put_off(
-        &self,
-        attempt_key: AttemptKey,
-        progress: &Progress,
-        now: Timestamp,
-    ) -> Result<Written, StoreError> {
-        let update = self.outcome(attempt_key, None, progress, None, now)?;
-        let waits = update.get_condition_expression().clone().unwrap_or_default();
-        let update = update
-            .condition_expression(format!("{waits} AND (attribute_not_exists(lease_until) OR lease_until <= :now)"))
-            .expression_attribute_values(":now", number(now.as_millisecond()));
-        written(update).await
-    }
-
-    /// Returns the write of [`record`](Self::record). `expires_at` is the new expiry of the row; with `None` it stays
-    /// the same.
-    fn outcome(
-        &self,
-        attempt_key: AttemptKey,
-        attempt: Option<&Attempt>,
-        progress: &Progress,
-        expires_at: Option<i64>,
-        now: Timestamp,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let mut set = vec!["delivery_state = :state", "next_attempt = :next"];
-        let mut remove = vec!["lease_until"];
-        let mut update = self
-            .update(attempt_key)
-            .condition_expression(
-                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked)",
-            )
-            .expression_attribute_values(":cycle", number(attempt_key.cycle))
-            .expression_attribute_values(":attempt", number(attempt_key.attempt))
-            .expression_attribute_values(":pending", state(State::Pending))
-            .expression_attribute_values(":retrying", state(State::Retrying))
-            .expression_attribute_values(":parked", state(State::Parked))
-            .expression_attribute_values(":state", state(progress.state))
-            .expression_attribute_values(":next", number(progress.attempt));
-        if let Some(expires_at) = expires_at {
-            set.push("expires_at = :expires");
-            update = update.expression_attribute_values(":expires", number(expires_at));
-        }
-        if let Some(attempt) = attempt {
-            let made = serde_dynamo::to_attribute_value(attempt)
-                .map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))?;
-            set.push("attempts = list_append(attempts, :made)");
-            update = update.expression_attribute_values(":made", AttributeValue::L(vec![made]));
-            match &attempt.outcome.response_body {
-                Some(body) => {
-                    set.push("response_zstd = :response");
-                    update = update.expression_attribute_values(
-                        ":response",
-                        AttributeValue::B(Blob::new(bodies::pack_response(body)?)),
-                    );
-                }
-                None => remove.push("response_zstd"),
-            }
-        }
-        match progress.next_at {
-            Some(next_at) => {
-                set.push("next_at = :next_at");
-                update = update.expression_attribute_values(":next_at", number(next_at.as_millisecond()));
-            }
-            None => remove.push("next_at"),
-        }
-        match lane_of(progress, attempt_key.webhook, attempt_key.delivery, now) {
-            Some((lane, at)) => {
-                set.extend(["lane = :lane", "lane_at = :lane_at"]);
-                update = update
-                    .expression_attribute_values(":lane", text(lane))
-                    .expression_attribute_values(":lane_at", number(at.as_millisecond()));
-            }
-            None => remove.extend(["lane", "lane_at"]),
-        }
-        if progress.state == State::Exhausted {
-            set.push("ended_at = :ended");
-            update = update.expression_attribute_values(":ended", number(now.as_millisecond()));
-        }
-        let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
-        Ok(update.update_expression(expression))
     }
 
     /// Returns a delivery of a webhook, if it has a row that has not expired.

@@ -1,6 +1,6 @@
 //! Checks that the cloud behaves like AWS, through the code that uses it.
 
-use aws::ledger::{AttemptKey, Written};
+use aws::ledger::{AttemptKey, Made, Written};
 use domain::attempt::Attempt;
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::redact::SentHeaders;
@@ -91,8 +91,11 @@ async fn expressions_mean_what_they_say() {
     assert_eq!(ledger.due(until, 10, now).await.unwrap().len(), 1, "the index knows it");
 
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
-    assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::Yes);
-    assert_eq!(ledger.record(slot, Some(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::TooLate);
+    assert_eq!(ledger.record(slot, Made::Attempt(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::Yes);
+    assert_eq!(
+        ledger.record(slot, Made::Attempt(&failed(&webhook, 2)), &progress, now).await.unwrap(),
+        Written::TooLate
+    );
     let row = ledger.delivery(webhook.id, message.delivery, now).await.unwrap().unwrap();
     assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(ledger.dead_letter_sent(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);

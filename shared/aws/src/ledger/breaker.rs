@@ -7,33 +7,37 @@ use domain::delivery::breaker::{Breaker, BreakerState, next_probe};
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
 use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::breaker_item::{BreakerItem, KIND, breaker_key, read};
+use super::breaker_item::{KIND, breaker_key, read};
 use super::delivery_item::{DUE_SHARDS, due_lane};
 use super::{Ledger, Written, within_transaction, written};
 use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{Item, from_item, number, text};
 
-/// A breaker that is due for the sweep.
+/// A breaker that is due for the sweep, as the index shows it: with a short lag, and without the breaker itself, of which
+/// the index has only some attributes.
 #[derive(Debug, Clone)]
 pub struct DueBreaker {
     /// The webhook.
     pub webhook: WebhookId,
-    /// The breaker as the index shows it, with a short lag.
-    pub breaker: Breaker,
     /// When it is due.
     pub at: Timestamp,
-    seen_lane_at: i64,
+}
+
+/// The attributes of a due breaker that are read from the index. The time is in milliseconds since 1970.
+#[derive(Debug, Deserialize)]
+struct IndexedBreaker {
+    webhook: WebhookId,
+    lane_at: i64,
 }
 
 impl DueBreaker {
     pub(super) fn from_item(item: Item) -> Result<Self, StoreError> {
-        let item: BreakerItem = from_item(item)?;
-        let (breaker, seen_lane_at) = (item.breaker()?, item.lane_at.unwrap_or_default());
-        let at =
-            Timestamp::from_millisecond(seen_lane_at).map_err(|error| StoreError::inconsistent(item.webhook, error))?;
-        Ok(Self { webhook: item.webhook, breaker, at, seen_lane_at })
+        let IndexedBreaker { webhook, lane_at } = from_item(item)?;
+        let at = Timestamp::from_millisecond(lane_at).map_err(|error| StoreError::inconsistent(webhook, error))?;
+        Ok(Self { webhook, at })
     }
 }
 
@@ -108,7 +112,7 @@ impl Ledger {
     pub async fn open_breaker(&self, webhook: &Webhook, now: Timestamp) -> Result<Written, StoreError> {
         let probe_at = number(next_probe(0, now).as_millisecond());
         let update = self
-            .breaker(webhook.id)
+            .update_breaker(webhook.id)
             .update_expression(
                 "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :open, since = :now, failed_probes = :zero, \
                  probe_at = :probe_at, lane = :lane, lane_at = :probe_at, drained = :zero REMOVE probe_until",
@@ -134,7 +138,7 @@ impl Ledger {
         let paused = webhook.pause.is_some_and(|pause| pause.by_failures);
         let closed = if paused { "breaker_state <> :open" } else { "attribute_not_exists(breaker_state)" };
         let update = self
-            .breaker(webhook.id)
+            .update_breaker(webhook.id)
             .update_expression(
                 "SET kind = :kind, webhook = :webhook, tenant = :tenant, breaker_state = :open, since = if_not_exists(since, :now), \
                  probe_until = :until, lane = :lane, lane_at = :until",
@@ -156,7 +160,7 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn make_probe_due(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
         let update = self
-            .breaker(webhook)
+            .update_breaker(webhook)
             .update_expression("SET probe_at = :now")
             .condition_expression("breaker_state = :open AND probe_at > :now")
             .expression_attribute_values(":open", state(BreakerState::Open))
@@ -171,7 +175,7 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn keep_open(&self, webhook: WebhookId, failed: u32, now: Timestamp) -> Result<Written, StoreError> {
         let update = self
-            .breaker(webhook)
+            .update_breaker(webhook)
             .update_expression("SET failed_probes = :failed, probe_at = :at, lane_at = :at REMOVE probe_until")
             .condition_expression("breaker_state = :open")
             .expression_attribute_values(":open", state(BreakerState::Open))
@@ -187,7 +191,7 @@ impl Ledger {
     /// If the table is unavailable.
     pub async fn close_breaker(&self, webhook: WebhookId, now: Timestamp) -> Result<Written, StoreError> {
         let update = self
-            .breaker(webhook)
+            .update_breaker(webhook)
             .update_expression(
                 "SET breaker_state = :draining, since = :now, drained = :zero, lane = :lane, lane_at = :now \
                  REMOVE probe_until, probe_at",
@@ -214,12 +218,12 @@ impl Ledger {
         drained: u32,
     ) -> Result<Option<Breaker>, StoreError> {
         let update = self
-            .breaker(due.webhook)
+            .update_breaker(due.webhook)
             .update_expression("SET lane_at = :until, drained = :drained")
             .condition_expression("lane_at = :seen")
             .expression_attribute_values(":until", number(until.as_millisecond()))
             .expression_attribute_values(":drained", number(drained))
-            .expression_attribute_values(":seen", number(due.seen_lane_at))
+            .expression_attribute_values(":seen", number(due.at.as_millisecond()))
             .return_values(ReturnValue::AllNew);
         match update.send().await {
             Ok(answer) => Ok(Some(read(answer.attributes.unwrap_or_default())?.1)),
@@ -242,7 +246,7 @@ impl Ledger {
         before: &Breaker,
         after: &Breaker,
     ) -> Result<Written, StoreError> {
-        let update = self.breaker(webhook).expression_attribute_values(":to", state(after.state));
+        let update = self.update_breaker(webhook).expression_attribute_values(":to", state(after.state));
         let update = match after.look_at {
             Some(at) => update
                 .update_expression("SET breaker_state = :to, lane_at = :at")
@@ -256,7 +260,7 @@ impl Ledger {
         written(update).await
     }
 
-    pub(super) fn breaker(&self, webhook: WebhookId) -> UpdateItemFluentBuilder {
+    pub(super) fn update_breaker(&self, webhook: WebhookId) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(breaker_key(webhook)))
     }
 }

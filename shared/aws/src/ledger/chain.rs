@@ -8,17 +8,16 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
-use domain::attempt::Attempt;
 use domain::delivery::chain::{Chain, released};
 use domain::delivery::message::Message;
 use domain::delivery::{Delivery, Progress, State};
 use domain::id::{DeliveryId, WebhookId};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use super::chain_item::{CHAIN, ChainItem, PointerItem, chain_expires_at, pk, pointer_sk};
 use super::delivery_item::{DeliveryItem, expires_at, lane_of};
-use super::{AttemptKey, Ledger, Written, state, written};
-use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, json_text, key, live_at, number, text, to_item};
+use super::{AttemptKey, Ledger, Made, Written, state, written};
+use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
 /// How often a write is tried while other processes change the chain.
@@ -26,31 +25,6 @@ const ROUNDS: u32 = 5;
 
 /// How many pointers a call reads to find the first one that has not expired.
 const FIRST: i32 = 10;
-
-/// The sort key of a chain.
-const CHAIN: &str = "CHAIN";
-
-/// Renaming a field here is a migration.
-#[derive(Debug, Serialize, Deserialize)]
-struct ChainItem {
-    pk: String,
-    sk: String,
-    v: u8,
-    head: DeliveryId,
-    tail: u32,
-    expires_at: i64,
-}
-
-/// A waiting delivery, with the message that is sent when it is released.
-#[derive(Debug, Serialize, Deserialize)]
-struct PointerItem {
-    pk: String,
-    sk: String,
-    v: u8,
-    #[serde(with = "json_text")]
-    message: Message,
-    expires_at: i64,
-}
 
 /// The message of a delivery that its chain has released.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,15 +45,6 @@ pub enum Advance {
     NotHead,
     /// The row has changed since the writer read it; nothing was written.
     TooLate,
-}
-
-fn pk(webhook: WebhookId, entity: &str) -> String {
-    format!("W#{webhook}#E#{entity}")
-}
-
-/// Returns the sort key of a pointer. The number is padded so that pointers sort by it.
-fn pointer_sk(number: u32) -> String {
-    format!("WAIT#{number:010}")
 }
 
 impl Ledger {
@@ -119,7 +84,7 @@ impl Ledger {
             v: 1,
             head: delivery,
             tail: 0,
-            expires_at: expires_at(now),
+            expires_at: chain_expires_at(now),
         };
         let writes = vec![self.put_new(to_item(row)?, now)?, self.put_new(to_item(&chain)?, now)?];
         let refused = self.transact(writes).await?;
@@ -167,12 +132,12 @@ impl Ledger {
         &self,
         attempt_key: AttemptKey,
         entity: &str,
-        attempt: Option<&Attempt>,
+        made: Made<'_>,
         progress: &Progress,
         now: Timestamp,
     ) -> Result<(Written, Option<Box<Released>>), StoreError> {
         let expires_at = self.expires_at(progress.state, now);
-        let row = self.outcome(attempt_key, attempt, progress, Some(expires_at), now)?;
+        let row = self.outcome(attempt_key, made, progress, Some(expires_at), now)?;
         match self.end(attempt_key.webhook, entity, attempt_key.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
             Advance::NotHead => Ok((written(row).await?, None)),
@@ -325,7 +290,7 @@ impl Ledger {
     fn update_chain(&self, webhook: WebhookId, entity: &str, now: Timestamp) -> UpdateItemFluentBuilder {
         let key = key(&pk(webhook, entity), CHAIN);
         let update = self.client.update_item().table_name(&self.table).set_key(Some(key));
-        update.expression_attribute_values(":expires", number(expires_at(now)))
+        update.expression_attribute_values(":expires", number(chain_expires_at(now)))
     }
 
     fn delete_chain(&self, webhook: WebhookId, entity: &str, chain: Chain) -> Result<TransactWriteItem, StoreError> {

@@ -74,6 +74,9 @@ pub(super) struct DeliveryItem {
     body_zstd: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body_ref: Option<String>,
+    /// Why the body could not be made, until an attempt has the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_failed: Option<String>,
     /// The digest of a body that is not in the row.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
     digest: Option<Vec<u8>>,
@@ -179,6 +182,10 @@ impl DeliveryItem {
         let Delivery { id, event, event_type, webhook, tenant, app, progress, lease_until, body, .. } = delivery;
         let (lane, lane_at) = lane_of(progress, *webhook, *id, now).unzip();
         let (body_zstd, body_ref) = stored(body.as_ref())?;
+        let body_failed = match body {
+            Some(Body::Failed(why)) if delivery.attempts.is_empty() => Some(why.clone()),
+            Some(_) | None => None,
+        };
         let response_zstd = delivery.attempts.last().and_then(|attempt| attempt.outcome.response_body.as_deref());
         let (event_id, sequence) = (event.to_string(), delivery.sequence.as_deref());
         let mut attempts = delivery.attempts.clone();
@@ -214,6 +221,7 @@ impl DeliveryItem {
             lane_at: lane_at.map(Timestamp::as_millisecond),
             body_zstd,
             body_ref,
+            body_failed,
             digest: delivery.body_digest.map(|BodyDigest(bytes)| bytes.to_vec()),
             response_zstd: response_zstd.map(pack_response).transpose()?,
             content_type: delivery.content_type,
@@ -263,7 +271,7 @@ impl TryFrom<DeliveryItem> for Delivery {
         let body = match (&item.body_zstd, &item.body_ref) {
             (Some(packed), _) => Some(Body::Inline(unpack(packed).map_err(inconsistent)?)),
             (None, Some(key)) => Some(Body::Stored(key.clone())),
-            (None, None) => None,
+            (None, None) => item.body_failed.map(Body::Failed),
         };
         let progress = Progress {
             state: item.delivery_state,

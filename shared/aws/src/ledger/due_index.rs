@@ -27,7 +27,7 @@ const MANY: usize = 500;
 const COUNT_PAGES: usize = 3;
 
 /// A row for the sweep to process.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Due {
     /// A delivery that must be attempted, or whose dead letter must be sent.
     Delivery(Box<DueDelivery>),
@@ -35,6 +35,8 @@ pub enum Due {
     Breaker(DueBreaker),
     /// A receiver whose free slots must be offered to waiting deliveries.
     Flow(DueFlow),
+    /// A row that this version cannot read.
+    Unreadable(StoreError),
 }
 
 /// A delivery that waits in a lane.
@@ -55,7 +57,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or an item cannot be read.
+    /// If the table is unavailable.
     pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
         let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now));
         let is_known = |item: &Item| {
@@ -74,14 +76,16 @@ impl Ledger {
                 DueDelivery::from_item(item).map(|due| Due::Delivery(Box::new(due)))
             }
         };
-        try_join_all(lanes).await?.into_iter().flatten().filter(is_known).map(read).collect()
+        let found = try_join_all(lanes).await?.into_iter().flatten().filter(is_known);
+        Ok(found.map(|item| read(item).unwrap_or_else(Due::Unreadable)).collect())
     }
 
-    /// Lists at most `limit` of a webhook's parked deliveries, oldest first.
+    /// Lists at most `limit` of a webhook's parked deliveries, oldest first. Rows that cannot be read are logged and left
+    /// out.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or an item cannot be read.
+    /// If the table is unavailable.
     pub async fn parked(
         &self,
         webhook: WebhookId,
@@ -101,8 +105,11 @@ impl Ledger {
         // Deliveries are spread evenly, so for a high limit twice a shard's share is enough and takes less memory.
         let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
         let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now));
-        let found = try_join_all(lanes).await?.into_iter().flatten().map(DueDelivery::from_item);
-        let mut oldest = found.collect::<Result<Vec<_>, _>>()?;
+        let readable = |item| {
+            let read = DueDelivery::from_item(item);
+            read.inspect_err(|error| tracing::error!(%error, "a waiting row cannot be read; the others go on")).ok()
+        };
+        let mut oldest: Vec<_> = try_join_all(lanes).await?.into_iter().flatten().filter_map(readable).collect();
         oldest.sort_by_key(|due| due.message.delivery);
         oldest.truncate(limit);
         Ok(oldest)

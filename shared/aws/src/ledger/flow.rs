@@ -22,7 +22,7 @@ mod lost_answer;
 use lost_answer::written_before;
 
 use super::delivery_item::{DUE_SHARDS, DeliveryItem, PARKED_SHARDS, due_lane, expires_at, waiting_lane};
-use super::{AttemptKey, Ledger, Written, state, written};
+use super::{AttemptKey, Ledger, NO_OTHER_LEASE, WAITS, Written, state, written};
 use crate::error::is_conflict;
 use crate::items::{IS_LIVE, Item, from_item, key, live_at, number, text};
 use crate::{StoreError, rounds};
@@ -206,10 +206,11 @@ impl Ledger {
     }
 
     /// Returns the next messages of the oldest `limit` deliveries in a receiver's line. The index lags a little.
+    /// Rows that cannot be read are logged and left out.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or an item cannot be read.
+    /// If the table is unavailable.
     pub async fn line(&self, webhook: WebhookId, limit: usize, now: Timestamp) -> Result<Vec<Message>, StoreError> {
         let line = self.oldest(|shard| waiting_lane(webhook, shard), limit, now).await?;
         Ok(line.into_iter().map(|due| due.message).collect())
@@ -247,10 +248,7 @@ impl Ledger {
                 "SET delivery_state = :pending, lane = :lane, lane_at = :lane_at, expires_at = :expires \
                  REMOVE next_at, lease_until",
             )
-            .condition_expression(
-                "delivery_cycle = :cycle AND next_attempt = :attempt AND delivery_state IN (:pending, :retrying, :parked) \
-                 AND (attribute_not_exists(lease_until) OR lease_until <= :now OR lease_until = :lease)",
-            )
+            .condition_expression(format!("{WAITS} AND {NO_OTHER_LEASE}"))
             .expression_attribute_values(":retrying", state(State::Retrying))
             .expression_attribute_values(":parked", state(State::Parked))
             .expression_attribute_values(":cycle", number(attempt_key.cycle))

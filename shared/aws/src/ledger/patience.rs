@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     fn mark(&self, webhook: WebhookId, until: Timestamp, now: Timestamp) -> UpdateItemFluentBuilder {
-        self.breaker(webhook)
+        self.update_breaker(webhook)
             .update_expression(
                 "SET kind = :kind, webhook = :webhook, breaker_state = if_not_exists(breaker_state, :closed), \
                  since = if_not_exists(since, :now), slow_until = :until",
@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     fn patience(&self, webhook: WebhookId, Patience { wait, until }: Patience, more: &str) -> UpdateItemFluentBuilder {
-        self.breaker(webhook)
+        self.update_breaker(webhook)
             .update_expression(format!("SET patience_ms = :wait, patience_until = :until {more}"))
             .expression_attribute_values(":wait", milliseconds(wait))
             .expression_attribute_values(":until", number(until.as_millisecond()))

@@ -87,6 +87,16 @@ impl Ledger {
             .collect())
     }
 
+    /// Returns a webhook's breaker, if it has a row.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or the item cannot be read.
+    pub async fn breaker(&self, webhook: WebhookId) -> Result<Option<Breaker>, StoreError> {
+        let mut found = batch::get(&self.client, vec![self.breaker_place(webhook)]).await?;
+        Ok(self.breakers_in(&mut found)?.remove(&webhook))
+    }
+
     /// Returns the table and the key of a webhook's breaker.
     fn breaker_place(&self, webhook: WebhookId) -> (String, Item) {
         (self.table.clone(), breaker_key(webhook))

@@ -85,6 +85,21 @@ fn a_row_is_read_as_it_was_written() {
     assert_eq!(read, delivery);
 }
 
+/// It waits, held or over a budget. Once it is attempted, it ends with this reason.
+#[test]
+fn a_row_remembers_why_there_is_no_body() {
+    let body = Some(Body::Failed("line 1: unknown field".to_owned()));
+    let progress = Progress { state: State::Held, cycle: 0, attempt: 1, next_at: None };
+    let mut delivery = Delivery { body, body_digest: None, attempts: Vec::new(), progress, ..delivered() };
+    let read = |delivery: &Delivery| {
+        let item = to_item(&DeliveryItem::new(delivery, Timestamp::UNIX_EPOCH).unwrap()).unwrap();
+        Delivery::try_from(from_item::<DeliveryItem>(item).unwrap()).unwrap()
+    };
+    assert_eq!(read(&delivery), delivery);
+    delivery.attempts = delivered().attempts;
+    assert_eq!(read(&delivery).body, None, "the attempt has the reason");
+}
+
 #[test]
 fn a_row_has_the_whole_answer_to_the_last_attempt() {
     let mut delivery = delivered();

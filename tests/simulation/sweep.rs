@@ -1,0 +1,86 @@
+//! A run of the sweep of which a part fails: the rest is processed, and the run fails, so that an alarm sees it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use domain::delivery::message::{Body, Message};
+use domain::delivery::{Delivery, Progress, State};
+use domain::id::EventId;
+use domain::time::Clock;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tests::Hooks;
+use tests::cloud::environment::variable;
+use tests::cloud::{Cloud, Fault, FaultScript, Faults};
+
+#[derive(Debug, Clone, Copy)]
+struct Fixed(Timestamp);
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+const NOW: Fixed = Fixed(Timestamp::constant(1_795_244_140, 0));
+
+/// Returns a cloud with so many deliveries that are due for a retry, and a sweep whose calls meet faults.
+async fn due(count: u32, fault_script: FaultScript) -> (Arc<Cloud>, sweep::App) {
+    let now = NOW.now();
+    let cloud = Cloud::new(Arc::new(NOW));
+    let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
+    let webhook = Hooks::new(&cloud).await.create("acme", 1, json!({"url": "https://receiver.example/"})).await;
+    for number in 0..count {
+        let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
+        let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
+        let message = Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body);
+        let next_at = Some(now - SignedDuration::from_mins(10));
+        let progress = Progress { state: State::Retrying, cycle: 0, attempt: 2, next_at };
+        ledger.record_first(&Delivery::first(message, progress), now).await.unwrap();
+    }
+    let aws = cloud.line(fault_script).aws().await;
+    let sweep = sweep::App::new(sweep::Config::from_lookup(variable).unwrap(), &aws, Box::new(NOW));
+    (cloud, sweep)
+}
+
+/// Runs the sweep. Returns why it failed, and how many deliveries have a message.
+async fn run(cloud: &Cloud, sweep: &sweep::App) -> (String, usize) {
+    let ran = sweep::run(sweep, SystemTime::from(NOW.now() + SignedDuration::from_secs(55))).await;
+    let letters = cloud.queues.receive("retries", 1_000, |letter| letter.id);
+    let messages: BTreeSet<_> =
+        letters.iter().filter_map(|letter| letter.message.as_ref()).map(|message| message.delivery).collect();
+    (ran.unwrap_err().to_string(), messages.len())
+}
+
+/// A row that was moved is not due again for minutes, so it must get its message.
+#[tokio::test(start_paused = true)]
+async fn rows_that_were_moved_have_their_messages_although_others_were_throttled() {
+    let throttled = |operation: &str, number: usize| Faults {
+        fault: (operation == "UpdateItem" && number > 90).then_some(Fault::Throttle),
+        ..Faults::default()
+    };
+    let (cloud, sweep) = due(100, Arc::new(throttled)).await;
+    let (why, messages) = run(&cloud, &sweep).await;
+    assert!(why.contains("parts of the sweep failed"), "{why}");
+    let rows = cloud.tables.items("deliveries");
+    let moved = rows.iter().filter(|item| {
+        let due_at = item["lane_at"]["N"].as_str().and_then(|at| at.parse().ok());
+        item.get("delivery").is_some() && due_at > Some(NOW.now().as_millisecond())
+    });
+    assert_eq!(messages, moved.count());
+    assert!((1..100).contains(&messages), "{messages} were moved");
+}
+
+/// A version that was rolled back may have left rows that this one cannot read.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_read_stops_no_other() {
+    let (cloud, sweep) = due(3, Arc::new(|_, _| Faults::default())).await;
+    let mut unreadable =
+        cloud.tables.items("deliveries").into_iter().find(|item| item.get("delivery").is_some()).unwrap();
+    unreadable["delivery_state"] = json!({"S": "of a newer version"});
+    cloud.tables.put("deliveries", &unreadable);
+    let (why, messages) = run(&cloud, &sweep).await;
+    assert!(why.contains("parts of the sweep failed"), "{why}");
+    assert_eq!(messages, 2);
+}
