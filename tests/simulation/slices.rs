@@ -323,3 +323,22 @@ async fn light_tenants_come_first() {
     assert_eq!(sent.len(), 302);
     assert!(sent[..2].iter().all(|message| message.tenant.as_str() == "globex"), "they come first");
 }
+
+/// An item moves from a tenant with many webhooks to one with few, and is changed there.
+#[tokio::test]
+async fn a_tenant_that_shares_a_record_with_a_heavy_one_keeps_its_order() {
+    let world = World::with(0, |_| false).await;
+    for number in 1..=150 {
+        let subscription = json!({"webhook": id(number)});
+        world.fake.write("acme", &id(number), Some(serde_json::from_value(subscription).unwrap())).await;
+    }
+    let mut moved = of("globex", 2);
+    moved["eventName"] = json!("MODIFY");
+    moved["dynamodb"]["OldImage"] = of("acme", 2)["dynamodb"]["NewImage"].clone();
+    let records = [of("acme", 1), moved, of("globex", 3), of("acme", 4)];
+    assert_eq!(world.fan_out(&records, MINUTE).await, DONE());
+    let sent = world.sent().await.remove("globex").unwrap();
+    let sequences: Vec<_> = sent.into_iter().map(|message| message.sequence.unwrap()).collect();
+    assert_eq!(sequences.len(), 4);
+    assert!(sequences.is_sorted(), "{sequences:?}");
+}

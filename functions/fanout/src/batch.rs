@@ -1,17 +1,15 @@
 //! Fans out a batch of stream records: maps them, makes their deliveries and sends these.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use aws::StoreError;
 use aws::queue::{InOrder, Outgoing};
 use domain::access::tenant::TenantId;
-use domain::event::Event;
 use domain::event::operational::OPERATIONAL;
 use domain::event::types::EventType;
 use domain::id::EventId;
 use domain::source::Change;
-use domain::source::failure::Outline;
 use domain::source::record::read;
 use jiff::Timestamp;
 use runtime::metrics::{self, Metric};
@@ -173,16 +171,7 @@ async fn send_all(
                     }
                 }
             }
-            Some(Err(reason)) => {
-                let Outline { table, sequence, .. } = Outline::read(records[index].get()).unwrap_or_default();
-                tracing::warn!(
-                    table,
-                    dynamodb.sequence_number = sequence,
-                    reason,
-                    "a record became no event; it goes to stream-failures"
-                );
-                chunk.failures.push((index, reason.clone()));
-            }
+            Some(Err(reason)) => chunk.failures.push((index, reason.clone())),
         }
         let is_last = [order.len(), light].contains(&(place + 1));
         if is_last || chunk.is_full() {
@@ -196,7 +185,7 @@ async fn send_all(
     }
     measure(app, mapped);
     spans.end(app.clock.now());
-    tracing::info!(messages = sent, "a batch of changes was turned into deliveries");
+    tracing::debug!(messages = sent, "a batch of changes was turned into deliveries");
     Ok(None)
 }
 
@@ -215,7 +204,7 @@ const LIGHT: usize = 200;
 
 /// Returns the order in which the records of a batch are processed, and how many of them belong to light tenants. These
 /// come first, so that their deliveries do not wait for those of a tenant with many webhooks. The records of one tenant
-/// keep their order.
+/// keep their order: a tenant that shares a record with a heavy one, because an item moved between them, is heavy too.
 fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) -> (Vec<usize>, usize) {
     let mut questions: HashMap<&TenantId, usize> = HashMap::new();
     for event in mapped.values().flatten().flatten() {
@@ -223,9 +212,20 @@ fn order(cache: &mut Cache, mapped: &BTreeMap<usize, Mapped>, records: usize) ->
         let webhooks = cache.matchers.of(&event.tenant, generation).map_or(LIGHT, |known| known.matcher.len());
         *questions.entry(&event.tenant).or_default() += webhooks;
     }
-    let is_heavy = |event: &Event| questions.get(&event.tenant).is_some_and(|questions| *questions > LIGHT);
-    let (heavy, mut order): (Vec<usize>, Vec<usize>) =
-        (0..records).partition(|index| mapped.get(index).into_iter().flatten().flatten().any(is_heavy));
+    let mut heavy_tenants: HashSet<&TenantId> =
+        questions.into_iter().filter(|(_, questions)| *questions > LIGHT).map(|(tenant, _)| tenant).collect();
+    let events_of = |index: &usize| mapped.get(index).into_iter().flatten().flatten();
+    let mut known = 0;
+    while heavy_tenants.len() > known {
+        known = heavy_tenants.len();
+        for index in mapped.keys() {
+            if events_of(index).any(|event| heavy_tenants.contains(&event.tenant)) {
+                heavy_tenants.extend(events_of(index).map(|event| &event.tenant));
+            }
+        }
+    }
+    let is_heavy = |index: &usize| events_of(index).any(|event| heavy_tenants.contains(&event.tenant));
+    let (heavy, mut order): (Vec<usize>, Vec<usize>) = (0..records).partition(is_heavy);
     let light = order.len();
     order.extend(heavy);
     (order, light)

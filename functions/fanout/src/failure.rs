@@ -35,10 +35,15 @@ pub(crate) async fn send_failures(app: &App, records: &[Box<RawValue>], failures
         .iter()
         .filter_map(|(index, reason)| Some((*index, Outline::read(records.get(*index)?.get())?.failed(reason, now)?)));
     let all: Vec<(usize, SourceFailure)> = outlined.collect();
+    let reasons = failures.clone();
     let (mut unsent, refused) = send_failures_once(app, records, failures, MAX_BYTES).await;
     // If SQS refuses the record itself, it is stored in the Events table and sent by reference.
     let (more, refused) = send_failures_once(app, records, refused, 0).await;
     unsent.extend(more.into_iter().chain(refused.into_iter().map(|(index, _)| index)));
+    for (index, reason) in reasons.iter().filter(|(index, _)| !unsent.contains(index)) {
+        let Outline { table, sequence, .. } = Outline::read(records[*index].get()).unwrap_or_default();
+        tracing::warn!(table, dynamodb.sequence_number = sequence, reason, "a record went to stream-failures");
+    }
     metrics::count(Metric::MappingFailures, count.saturating_sub(unsent.len()));
     list(app, all.into_iter().filter(|(index, _)| !unsent.contains(index)).map(|(_, failure)| failure).collect()).await;
     unsent

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use aws::StoreError;
+use runtime::metrics::{self, Metric};
 use serde_json::value::RawValue;
 
 use crate::App;
@@ -25,6 +26,7 @@ pub(crate) async fn unwrap<'a>(
             Ok(None) => continue,
             Err(error @ (StoreError::Missing { .. } | StoreError::Inconsistent { .. })) => {
                 tracing::error!(%error, "a record that was sent again is lost");
+                metrics::count(Metric::LostRecords, 1);
                 continue;
             }
             Err(error) => return Err(error),

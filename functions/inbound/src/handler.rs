@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, Response};
 use runtime::headers::SECURITY;
+use runtime::metrics::{self, Metric};
 use runtime::problem::{MEDIA_TYPE, Problem};
 use serde_json::json;
 
@@ -112,6 +113,10 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
                 tracing::error!(%error, "a call was not processed; its sender is asked to repeat it");
             } else {
                 tracing::info!(reason = %refusal, "a call was refused; it makes no event");
+            }
+            if let Refusal::TooMany(_) = refusal {
+                metrics::count(Metric::ThrottledRequests, 1);
+                metrics::flush();
             }
             let (status, code, title) = refusal.code();
             let body = json!(Problem::new(status.as_u16(), code, title, refusal.to_string()));

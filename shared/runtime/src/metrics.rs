@@ -48,17 +48,19 @@ pub enum Metric {
     MappingFailures,
     /// Records that fan-out returned to the stream.
     RecordsReturned,
+    /// Records that were sent again, and whose stored content is gone.
+    LostRecords,
     /// The age of the most overdue row that the sweep saw.
     OldestOverdue,
     /// Parked deliveries of the webhooks whose breaker was due.
     ParkedRows,
-    /// Requests to the API that a tenant's rate limit refused.
+    /// Requests that the rate limit of a tenant or of an inbound webhook refused.
     ThrottledRequests,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Delivered,
         Self::Attempts,
         Self::FailedAttempts,
@@ -75,6 +77,7 @@ impl Metric {
         Self::DeliveriesMade,
         Self::MappingFailures,
         Self::RecordsReturned,
+        Self::LostRecords,
         Self::OldestOverdue,
         Self::ParkedRows,
         Self::ThrottledRequests,
@@ -100,6 +103,7 @@ impl Metric {
             Self::DeliveriesMade => "DeliveriesMade",
             Self::MappingFailures => "MappingFailures",
             Self::RecordsReturned => "RecordsReturned",
+            Self::LostRecords => "LostRecords",
             Self::OldestOverdue => "OldestOverdue",
             Self::ParkedRows => "ParkedRows",
             Self::ThrottledRequests => "ThrottledRequests",
@@ -126,6 +130,7 @@ impl Metric {
             | Self::DeliveriesMade
             | Self::MappingFailures
             | Self::RecordsReturned
+            | Self::LostRecords
             | Self::ParkedRows
             | Self::ThrottledRequests => Unit::Count,
         }
