@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import encryption
 import preflight
 from botocore.exceptions import BotoCoreError
 from build import sam_build
@@ -186,9 +187,9 @@ def check(settings: Settings) -> Findings:
             stage, storage = settings.parameter("Stage"), settings.parameter("SecretStorage")
             preflight.check_stack(settings.stack, existing, stage, storage, found)
         preflight.check_concurrency(session, settings.parameter, settings.deployed, found)
-        preflight.check_topic(session, settings.parameter("AlarmTopicArn"), found)
+        encryption.check_topic(session, account, settings.stack, settings.parameter("AlarmTopicArn"), found)
         if key := settings.parameter("KmsKeyArn"):
-            preflight.check_key(session, key, found)
+            encryption.check_key(session, account, settings.stack, key, found)
         if domain := settings.parameter("DomainName"):
             preflight.check_certificate(session, domain, settings.parameter("CertificateArn"), found)
     preflight.check_toolchain(settings.parameter("Architecture"), found)

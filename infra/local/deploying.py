@@ -15,6 +15,7 @@ from unittest import mock
 import deploy
 from build import BUILD, PACKED, architecture
 from common import ROOT, StackError, run
+from deployment import restore
 from expand import write_template
 from openid import OpenIdIssuer
 from stack import Stack
@@ -68,6 +69,7 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
     expect(f"https://hooks.{STAGE}.example/console" in said and output["FanoutFunction"] in said, True, said)
     look(stack, settings, output)
     lose_a_queue(stack, settings, output)
+    restore_deliveries(stack, settings, output)
 
     again = deploy.read_settings(folder, STAGE)
     deploy.answer(again, lambda question: fail(f"asked again: {question}"))
@@ -81,7 +83,10 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
         expect(f"Stage={STAGE}, which cannot become other" in str(refused), True, refused)
     else:
         fail("another Stage is not refused")
-    done = "asked, checked, deployed with a key and a domain, lost a queue, deployed again, moved to a package and back"
+    done = (
+        "asked, checked, deployed with a key and a domain, lost a queue, restored the ledger, deployed again, moved to "
+        "a package and back"
+    )
     print(f"dynahook-{STAGE}: {done}")
 
 
@@ -153,6 +158,21 @@ def lose_a_queue(stack: Stack, settings: deploy.Settings, output: dict[str, str]
     for key in ("QueueArn", "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize", "KmsMasterKeyId"):
         expect(after[key], before[key], key)
     expect(json.loads(after["RedrivePolicy"]), json.loads(before["RedrivePolicy"]), "RedrivePolicy")
+
+
+def restore_deliveries(stack: Stack, settings: deploy.Settings, output: dict[str, str]) -> None:
+    """Restores the ledger, as in docs/use/runbook.md: tally must read the stream of the new table, and no other."""
+    dynamodb, table = stack.client("dynamodb"), output["DeliveriesTable"]
+    restore(dynamodb, table)
+    dynamodb.update_table(TableName=table, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+    stream = dynamodb.describe_table(TableName=table)["Table"]["LatestStreamArn"]
+    deploy.change(settings, f"DeliveriesStreamArn={stream}", "")
+    deploy.prepare(settings)
+    deploy_built(stack, settings)
+    mappings = stack.client("lambda").list_event_source_mappings(FunctionName=output["TallyFunction"])
+    found = [one["EventSourceArn"] for one in mappings["EventSourceMappings"]]
+    expect(found, [stream], "what tally reads after the ledger was restored")
+    expect(settings.parameters["DeliveriesStreamArn"], stream, "the parameter is kept")
 
 
 def update_to_package(stack: Stack, settings: deploy.Settings, output: dict[str, str]) -> None:

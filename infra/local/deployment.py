@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from common import ROOT, StackError
 from recover import find_kept, import_kept, only
@@ -115,31 +116,10 @@ class Trial:
         self.expect(self.wait(), "UPDATE_COMPLETE")
         self.expect(sorted(self.tables()), sorted(tables))
         self.expect(self.has_item(tables[0]), True)
-        self.restore(tables[0])
+        restore(self.dynamodb, tables[0])
         self.expect(self.has_item(tables[0]), True)
         off = self.update(Stage=STAGE, SecretStorage="kms", DeletionProtection="false")
         self.expect((off, self.is_protected(tables[0])), ("UPDATE_COMPLETE", False))
-
-    def restore(self, table: str) -> None:
-        """Restores a table of the stack under its own name, as in docs/use/runbook.md."""
-        restored = f"{table}-restored"
-        self.dynamodb.restore_table_to_point_in_time(
-            SourceTableName=table, TargetTableName=restored, UseLatestRestorableTime=True
-        )
-        self.dynamodb.get_waiter("table_exists").wait(TableName=restored)
-        backup = self.dynamodb.create_backup(TableName=restored, BackupName="restored")["BackupDetails"]["BackupArn"]
-        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
-        self.dynamodb.delete_table(TableName=table)
-        self.dynamodb.get_waiter("table_not_exists").wait(TableName=table)
-        self.dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
-        self.dynamodb.get_waiter("table_exists").wait(TableName=table)
-        self.dynamodb.update_time_to_live(
-            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
-        )
-        recovery = {"PointInTimeRecoveryEnabled": True}
-        self.dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
-        self.dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
-        self.dynamodb.delete_table(TableName=restored)
 
     def has_item(self, table: str) -> bool:
         """Says whether the table has the item that was written before the stack was deleted."""
@@ -219,3 +199,25 @@ class Trial:
 def given(parameters: dict[str, str]) -> list[dict[str, str]]:
     """Returns parameters in the form of CloudFormation."""
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+
+
+def restore(dynamodb: BaseClient, table: str) -> None:
+    """Restores a table under its own name, as in docs/use/runbook.md."""
+    restored = f"{table}-restored"
+    dynamodb.restore_table_to_point_in_time(
+        SourceTableName=table, TargetTableName=restored, UseLatestRestorableTime=True
+    )
+    dynamodb.get_waiter("table_exists").wait(TableName=restored)
+    backup = dynamodb.create_backup(TableName=restored, BackupName="restored")["BackupDetails"]["BackupArn"]
+    dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+    dynamodb.delete_table(TableName=table)
+    dynamodb.get_waiter("table_not_exists").wait(TableName=table)
+    dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
+    dynamodb.get_waiter("table_exists").wait(TableName=table)
+    dynamodb.update_time_to_live(
+        TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
+    recovery = {"PointInTimeRecoveryEnabled": True}
+    dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
+    dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
+    dynamodb.delete_table(TableName=restored)

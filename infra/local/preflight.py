@@ -1,4 +1,5 @@
-"""What `make deploy` checks before it builds. Each check returns every fault that it finds, with the fix."""
+"""What `make deploy` checks before it builds. Each check returns every fault that it finds, with the fix.
+encryption.py checks keys and the topic of the alarms."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux
 UNRESERVED = 100
 
 DELIVER_RESERVED = "DeliverReservedConcurrency"
-RESERVED = ("ApiReservedConcurrency", "AuthorizerReservedConcurrency", DELIVER_RESERVED)
+API_RESERVED = ("ApiReservedConcurrency", "AuthorizerReservedConcurrency")
+RESERVED = (*API_RESERVED, DELIVER_RESERVED)
 DELIVERING = ("DeliverConcurrency", "RetriesConcurrency", "SlowConcurrency", "OrderedConcurrency")
 MAPPED = (*DELIVERING, "RenderingsConcurrency")
 
@@ -272,6 +274,9 @@ def check_concurrency(
     """Compares what the parameters reserve and let run at once with what the account has."""
     if not all(parameter(name).isdecimal() for name in (*RESERVED, *MAPPED)):
         return
+    if len({int(parameter(name)) > 0 for name in API_RESERVED}) > 1:
+        values = " and ".join(f"{name}={parameter(name)}" for name in API_RESERVED)
+        found.faults.append(f"{values}: set both or neither, because a request with a new token needs both functions.")
     try:
         account = session.client("lambda").get_account_settings()["AccountLimit"]
     except ClientError as error:
@@ -303,62 +308,6 @@ def check_concurrency(
             f"{left} unreserved executions for all functions. Under load Lambda throttles deliveries and the API. "
             f"Request more ({QUOTA}), or lower these parameters."
         )
-
-
-def check_topic(session: boto3.Session, arn: str, found: Findings) -> None:
-    """Checks that alarms reach someone."""
-    if not arn:
-        found.warnings.append("AlarmTopicArn is not set, so there are no alarms.")
-        return
-    region = arn.split(":")[3] if arn.count(":") >= 5 else ""
-    if region != session.region_name:
-        found.faults.append(f"AlarmTopicArn is {arn}, but an alarm needs a topic in its region, {session.region_name}.")
-        return
-    try:
-        topic = session.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NotFound", "InvalidParameter"):
-            found.faults.append(f"There is no topic {arn}. Create it, or correct AlarmTopicArn.")
-        else:
-            found.warnings.append(f"The topic {arn} is not checked: {error}.")
-        return
-    if topic.get("SubscriptionsConfirmed", "0") == "0":
-        found.warnings.append(f"The topic {arn} has no confirmed subscription, so alarms notify no one.")
-
-
-def check_key(session: boto3.Session, arn: str, found: Findings) -> None:
-    """Checks that the services of the stack can use its key."""
-    if arn.split(":")[3] != session.region_name:
-        found.faults.append(f"KmsKeyArn is {arn}, but the key must be in the stack's region, {session.region_name}.")
-        return
-    try:
-        key = session.client("kms").describe_key(KeyId=arn)["KeyMetadata"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "NotFoundException":
-            found.faults.append(f"There is no key {arn}. Create it, or correct KmsKeyArn.")
-        else:
-            found.warnings.append(f"The key {arn} is not checked: {error}.")
-        return
-    if key["KeyState"] != "Enabled":
-        found.faults.append(f"The key {arn} is {key['KeyState']}. Enable it, or nothing that it encrypts can be read.")
-    if key.get("KeySpec") != "SYMMETRIC_DEFAULT" or key.get("KeyManager") != "CUSTOMER":
-        found.faults.append(f"The key {arn} must be a symmetric key that you manage.")
-        return
-    try:
-        policy = session.client("kms").get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
-    except ClientError as error:
-        found.warnings.append(f"The policy of the key {arn} is not checked: {error}.")
-        return
-    # These use the key on their own; everything else does so in the name of a role or of the principal that deploys.
-    services = {
-        f"logs.{session.region_name}.": "CloudWatch Logs, which then refuses to create the log groups",
-        "events.": "EventBridge, which then cannot announce batches of stream records that Lambda gave up",
-    }
-    for service, what in services.items():
-        if f'"{service}amazonaws.com' not in policy:
-            found.warnings.append(
-                f"The policy of the key {arn} does not name {what}. docs/use/deploy.md has the policy."
-            )
 
 
 def check_certificate(session: boto3.Session, domain: str, arn: str, found: Findings) -> None:

@@ -81,7 +81,7 @@ class Trial:
         # The rest moves at once, and new processes find all of it in the table.
         self.expect(self.move(), 0)
         self.expect([self.is_in_manager(one) for one in (old, caller)], [False, False])
-        self.deploy("kms", LogLevel="warn")
+        self.deploy("kms", LogLevel="debug")
         self.deliver(old, [old["secret"], moved["secret"]])
         self.expect(self.come_in(caller, "moved"), 202)
         self.look_at_rows([new, other, alone], "t0ken-of-the-receiver")

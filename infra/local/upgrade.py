@@ -6,6 +6,7 @@ sends it."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -38,9 +39,15 @@ WEBHOOKS: dict[str, dict] = {
     "ordered": {"retry_policy": POLICY, "ordering": "entity"},
 }
 
-# Items for each of the two updates, over half as many entities as there are items. Each makes a delivery to every
-# webhook.
-ITEMS = 100
+# Items before each of the two updates, over half as many entities as there are items. Each makes a delivery to every
+# webhook. As many follow during the update.
+ITEMS = 350
+
+# How many deliveries must be under way when an update starts.
+UNDER_WAY = 1_000
+
+# The id of a parcel in a body.
+PARCEL = re.compile(rb'"parcel_id":\s*"(\w+)"')
 
 # How long everything may take to arrive, in seconds: two probes of a breaker, the sweep of every minute, and chains.
 PATIENCE = 600
@@ -127,7 +134,12 @@ class Trial:
         self._write(stack, ITEMS)
         self._wait("the first attempts", 60, lambda: len(self._arrived("arrived")) == len(self._written))
         self._wait("failures", 60, lambda: len(self._tried("retried")) >= len(self._written))
-        step(f"{what}: {ITEMS * len(WEBHOOKS)} deliveries are under way")
+        under_way = sum(self._missing().values())
+        if under_way < UNDER_WAY:
+            raise StackError(
+                f"{what}: only {under_way} deliveries are under way, and not {UNDER_WAY}: {self._missing()}"
+            )
+        step(f"{what}: {under_way} deliveries are under way")
         writer = threading.Thread(target=self._write, args=(stack, ITEMS))
         writer.start()
         stack.deploy(template)
@@ -143,6 +155,8 @@ class Trial:
         repeated = {name: self._arrivals(name) - expected for name in WEBHOOKS}
         if sum(repeated.values()) > MOST_REPEATED:
             raise StackError(f"{what}: more than {MOST_REPEATED} deliveries arrived twice: {repeated}")
+        if early := self._out_of_order():
+            raise StackError(f"{what}: later changes of {', '.join(early)} arrived before earlier ones")
         self._wait("the statistics", 90, lambda: self._calls(stack) == self._arrivals("arrived"))
         both = f"{self._before} and the version of this folder"
         print(
@@ -173,6 +187,24 @@ class Trial:
     def _arrived(self, name: str) -> Counter[str]:
         taken = (one for one in list(self.receiver.arrivals) if one.path == f"/{name}" and one.answered == 204)
         return Counter(arrival.event_id for arrival in taken)
+
+    def _out_of_order(self) -> list[str]:
+        """Returns the parcels of which a change arrived after a later one, although their webhook keeps the order."""
+        latest: dict[str, str] = {}
+        seen: set[str] = set()
+        early = []
+        for arrival in list(self.receiver.arrivals):
+            if arrival.path != "/ordered" or arrival.answered != 204 or arrival.event_id in seen:
+                continue
+            seen.add(arrival.event_id)
+            found = PARCEL.search(arrival.body)
+            if not found:
+                raise StackError(f"an ordered delivery names no parcel: {arrival.body!r}")
+            parcel, sequence = found[1].decode(), arrival.headers["webhook-sequence"]
+            if sequence < latest.get(parcel, ""):
+                early.append(parcel)
+            latest[parcel] = sequence
+        return early
 
     def _arrivals(self, name: str) -> int:
         return sum(self._arrived(name).values())

@@ -44,27 +44,36 @@ PROVOKED: dict[str, tuple[Values, Values]] = {
     "DeliverLoopsAlarm": ([1], [None]),
     "StreamLagAlarm": ([300_001] * 5, [300_001, 300_001, 300_001, 300_001, 1_000]),
     "TallyLagAlarm": ([3_600_001] * 3, [3_600_001, 3_600_001, 1_000]),
-    "LostBatchesAlarm": ([1], [None]),
+    "LostRecordsAlarm": (
+        {"given_up": [None] * 10, "gone": [None] * 6 + [1] + [None] * 3},
+        {"given_up": [0] * 10, "gone": [None] * 10},
+    ),
     "NotArchivedAlarm": ([1, 4, 1, 9, 2], [7, None, 7, 7, 7]),
     "TenantBudgetAlarm": ([1], [None]),
     "SweepErrorsAlarm": ([1, 1, 1], [1, 0, 1]),
     "SweepSilentAlarm": ([None] * 5, [None, None, None, None, 1]),
-    # A check every five minutes.
-    "DetachedSourcesAlarm": ([1, None, None, None, None, 2, None], [None, None, None, 1, None, None, None]),
+    "WatchSilentAlarm": ([None] * 3, [None, None, 1]),
+    # A check every five minutes, or a little more.
+    "DetachedSourcesAlarm": ([None, 1, 2], [None, None, 1]),
     "ApiErrorsAlarm": ([5], [4]),
+    "ApiErrorsLastAlarm": ([1, None, 1, None, None, 1, None, None], [4, 4, None, None, None, None, None, None]),
     # Fan-out crashes on a record and is invoked again with the halves of its batch.
     "FunctionErrorsAlarm": (
         {"fanout": [1, 1, 1] + [None] * 27, "watch": [None] * 30},
         {"fanout": [1] + [0] * 29, "watch": [1] + [None] * 29},
     ),
     "ThrottlesAlarm": (
-        {"deliver": [9, 0] * 7 + [9], "fanout": [0, 1] * 7 + [0], "render": [None] * 15, "sweep": [0] * 15},
-        {"deliver": [9] * 14 + [0], "fanout": [None] * 15, "render": [None] * 15, "sweep": [0] * 15},
+        {"deliver": [9, 0] * 9, "fanout": [0, 1] * 9, "render": [None] * 18, "sweep": [0] * 18},
+        {"deliver": [9] * 14 + [0] * 4, "fanout": [None] * 18, "render": [None] * 18, "sweep": [0] * 18},
     ),
-    "ConcurrencyAlarm": ({"used": [800, 850, 900, 990, 1000]}, {"used": [799, 1000, 1000, 1000, 1000]}),
+    # Some functions reserve what they do not use.
+    "ConcurrencyAlarm": (
+        {"claimed": [800, 850, 900, 990, 1000], "used": [1, 1, 1, 1, 1]},
+        {"claimed": [799, 1000, 1000, 1000, 1000], "used": [799, 1000, 1000, 1000, 1000]},
+    ),
     "TableThrottlesAlarm": (
-        {"deliveries_writes": [11] * 10, "lanes_writes": [None] * 10},
-        {"deliveries_writes": [300] * 9 + [None], "registry_reads": [5] * 10, "events_writes": [5] * 10},
+        {"deliveries_writes": [11] * 13, "lanes_writes": [None] * 13},
+        {"deliveries_writes": [300] * 9 + [None] * 4, "registry_reads": [5] * 13, "events_writes": [5] * 13},
     ),
 }
 
@@ -120,6 +129,37 @@ class Alarms(unittest.TestCase):
         for name, (bad, normal) in PROVOKED.items():
             self.assertTrue(is_provoked(self.alarms[name], bad), f"{name} stays off")
             self.assertFalse(is_provoked(self.alarms[name], normal), f"{name} goes off")
+
+    def test_metrics_that_arrive_late_stop_no_alarm(self) -> None:
+        """`FILL` turns the last minutes, whose values have not arrived yet, into zeros."""
+        computing = {name for name, alarm in self.alarms.items() if "FILL" in str(alarm.get("Metrics"))}
+        self.assertEqual(
+            computing, {"FunctionErrorsAlarm", "LostRecordsAlarm", "ThrottlesAlarm", "TableThrottlesAlarm"}
+        )
+        for name in computing:
+            alarm = self.alarms[name]
+            first = next(one["Id"] for one in alarm["Metrics"] if "MetricStat" in one)
+            lasting = {first: [99] * (int(alarm["EvaluationPeriods"]) - 3) + [None] * 3}
+            self.assertTrue(is_provoked(alarm, lasting), f"{name} stays off while the last values are late")
+
+    def test_a_lasting_fault_does_not_end_and_begin_again(self) -> None:
+        """Alarms on values that come less often than every period."""
+        # The watch runs every five minutes: once a period, and now and then twice and then not at all.
+        checks: list[float | None] = [1, 1, None, 1, 1, 1, None, 1]
+        alarm = self.alarms["DetachedSourcesAlarm"]
+        for end in range(int(alarm["EvaluationPeriods"]), len(checks) + 1):
+            self.assertTrue(is_provoked(alarm, checks[:end]), f"it ends after {checks[:end]}")
+
+    def test_each_function_with_budgets_has_a_filter_for_its_lines(self) -> None:
+        stack = Resolved(AlarmTopicArn=TOPIC)
+        logs = {
+            function["LoggingConfig"]["LogGroup"]
+            for function in stack.resources("AWS::Serverless::Function").values()
+            if "BUDGETS" in function["Environment"]["Variables"]
+        }
+        filters = stack.resources("AWS::Logs::MetricFilter").values()
+        counted = {one["LogGroupName"] for one in filters if "budget_percent" in one["FilterPattern"]}
+        self.assertEqual(counted, logs)
 
     def test_each_alarm_that_computes_has_one_result_and_few_metrics(self) -> None:
         """CloudWatch bills each metric of an alarm, allows ten, and wants one result."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import unittest
@@ -33,9 +32,6 @@ RSA_KEY: dict[str, Any] = jwt.get_algorithm_by_name("RS256").to_jwk(
 EC_KEY: dict[str, Any] = jwt.get_algorithm_by_name("ES256").to_jwk(
     ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True
 )
-
-# The policy that docs/use/deploy.md shows.
-KEY_POLICY = json.loads(re.search(r"```json\n(.*?)```", (ROOT / "docs/use/deploy.md").read_text(), re.DOTALL)[1])  # type: ignore[index]
 
 
 class Account(boto3.Session):
@@ -89,8 +85,9 @@ def executions(limit: int, free: int) -> tuple[str, str, dict]:
     return ("lambda", "get_account_settings", {"AccountLimit": limits})
 
 
-def topic(subscriptions: str = "1") -> tuple[str, str, dict]:
-    return ("sns", "get_topic_attributes", {"Attributes": {"SubscriptionsConfirmed": subscriptions}})
+def topic(subscriptions: str = "1", key: str | None = None) -> tuple[str, str, dict]:
+    encrypted = {"KmsMasterKeyId": key} if key else {}
+    return ("sns", "get_topic_attributes", {"Attributes": {"SubscriptionsConfirmed": subscriptions, **encrypted}})
 
 
 class WithIssuer(unittest.TestCase):
@@ -262,18 +259,34 @@ class Checks(unittest.TestCase):
         session = Account(executions(limit, free))
         preflight.check_concurrency(session, values.__getitem__, deployed or {}, self.found)
 
+    def test_concurrency_is_reserved_for_the_api_and_its_authorizer_or_for_neither(self) -> None:
+        for given, authorizer in (("50", "0"), ("0", "50")):
+            self.concurrency(1000, 1000, ApiReservedConcurrency=given, AuthorizerReservedConcurrency=authorizer)
+            self.assertEqual(len(self.found.faults), 1)
+            said = f"ApiReservedConcurrency={given} and AuthorizerReservedConcurrency={authorizer}: set both or neither"
+            self.assertIn(said, self.found.faults[0])
+        for value in ("0", "50"):
+            self.concurrency(1000, 1000, ApiReservedConcurrency=value, AuthorizerReservedConcurrency=value)
+            self.assertEqual(self.found.faults, [])
+
     def test_what_is_reserved_leaves_100_executions(self) -> None:
         self.concurrency(1000, 1000, ApiReservedConcurrency="850", AuthorizerReservedConcurrency="50")
         self.assertEqual(self.found.faults, [])
         self.concurrency(1000, 1000, ApiReservedConcurrency="851", AuthorizerReservedConcurrency="50")
         self.assertRegex(self.found.faults[0], "reserve 901 executions.*Reserve at most 900, or request more")
-        self.concurrency(1000, 1000, ApiReservedConcurrency="850", DeliverReservedConcurrency="90")
+        self.concurrency(
+            *(1000, 1000),
+            ApiReservedConcurrency="800",
+            AuthorizerReservedConcurrency="50",
+            DeliverReservedConcurrency="90",
+        )
         self.assertRegex(self.found.faults[0], "reserve 940 executions")
-        self.concurrency(1000, 150, ApiReservedConcurrency="60")
+        self.concurrency(1000, 150, ApiReservedConcurrency="50", AuthorizerReservedConcurrency="10")
         self.assertRegex(self.found.faults[0], "Reserve at most 50")
 
     def test_what_the_stack_has_reserved_already_is_free_for_it(self) -> None:
-        self.concurrency(1000, 150, {"ApiReservedConcurrency": "50"}, ApiReservedConcurrency="100")
+        before = {"ApiReservedConcurrency": "50"}
+        self.concurrency(1000, 150, before, ApiReservedConcurrency="90", AuthorizerReservedConcurrency="10")
         self.assertEqual(self.found.faults, [])
 
     def test_what_deliver_reserves_covers_its_queues(self) -> None:
@@ -286,7 +299,7 @@ class Checks(unittest.TestCase):
         self.concurrency(10, 10)
         self.assertEqual(self.found.faults, [])
         self.assertRegex(self.found.warnings[0], "invoke functions 95 times at once.*the account has 10 ")
-        self.concurrency(10, 10, ApiReservedConcurrency="1")
+        self.concurrency(10, 10, ApiReservedConcurrency="1", AuthorizerReservedConcurrency="1")
         self.assertRegex(self.found.faults[0], "Reserve at most 0")
 
     def test_an_account_that_may_not_be_read_is_a_warning(self) -> None:
@@ -294,53 +307,6 @@ class Checks(unittest.TestCase):
         denied = Account(("lambda", "get_account_settings", "AccessDeniedException: no"))
         preflight.check_concurrency(denied, values.__getitem__, {}, self.found)
         self.assertEqual((self.found.faults, len(self.found.warnings)), ([], 1))
-
-    def test_alarms_need_a_topic_with_a_subscription_in_the_region(self) -> None:
-        for arn, answers, faults, warnings in (
-            (TOPIC, [topic()], [], []),
-            ("", [], [], ["AlarmTopicArn is not set"]),
-            (TOPIC, [topic("0")], [], ["no confirmed subscription"]),
-            (TOPIC.replace("eu-west-1", "us-east-1"), [], ["a topic in its region, eu-west-1"], []),
-            (TOPIC, [("sns", "get_topic_attributes", "NotFound: no")], ["There is no topic"], []),
-            (TOPIC, [("sns", "get_topic_attributes", "AuthorizationError: no")], [], ["is not checked"]),
-        ):
-            found = Findings()
-            preflight.check_topic(Account(*answers), arn, found)
-            for said, wanted in ((found.faults, faults), (found.warnings, warnings)):
-                self.assertEqual(len(said), len(wanted), said)
-                for text, part in zip(said, wanted, strict=True):
-                    self.assertIn(part, text)
-
-    def test_a_key_must_be_usable(self) -> None:
-        arn = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
-        good = {"KeyId": "0a1b", "KeyState": "Enabled", "KeySpec": "SYMMETRIC_DEFAULT", "KeyManager": "CUSTOMER"}
-        for given, answer, faults, warnings in (
-            (arn, {"KeyMetadata": good}, "^$", 0),
-            (arn, {"KeyMetadata": {**good, "KeyState": "PendingDeletion"}}, "is PendingDeletion. Enable it", 0),
-            (arn, {"KeyMetadata": {**good, "KeySpec": "RSA_2048"}}, "must be a symmetric key that you manage", 0),
-            (arn, {"KeyMetadata": {**good, "KeyManager": "AWS"}}, "must be a symmetric key that you manage", 0),
-            (arn, "NotFoundException: no", "There is no key", 0),
-            (arn, "AccessDeniedException: no", "^$", 1),
-            (arn.replace("eu-west-1", "us-east-1"), {"KeyMetadata": good}, "in the stack's region, eu-west-1", 0),
-        ):
-            found = Findings()
-            policy = ("kms", "get_key_policy", {"Policy": json.dumps(KEY_POLICY)})
-            preflight.check_key(Account(("kms", "describe_key", answer), policy), given, found)
-            self.assertRegex("\n".join(found.faults), faults)
-            self.assertEqual(len(found.warnings), warnings)
-
-    def test_the_policy_of_a_key_must_name_the_services_that_use_it_on_their_own(self) -> None:
-        arn = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
-        good = {"KeyId": "0a1b", "KeyState": "Enabled", "KeySpec": "SYMMETRIC_DEFAULT", "KeyManager": "CUSTOMER"}
-        described = ("kms", "describe_key", {"KeyMetadata": good})
-        default = json.dumps({"Statement": KEY_POLICY["Statement"][:1]})
-        preflight.check_key(Account(described, ("kms", "get_key_policy", {"Policy": default})), arn, self.found)
-        self.assertEqual(
-            [text.split("not name ")[1][:11] for text in self.found.warnings], ["CloudWatch ", "EventBridge"]
-        )
-        self.found = Findings()
-        preflight.check_key(Account(described, ("kms", "get_key_policy", "AccessDenied: no")), arn, self.found)
-        self.assertRegex(self.found.warnings[0], "is not checked")
 
     def test_a_certificate_must_be_issued_for_the_domain(self) -> None:
         arn = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
@@ -461,7 +427,8 @@ class Deployments(WithIssuer):
         before = (self.folder / "samconfig.toml").read_text()
         self.issuer.publish([{"kty": "OKP"}])
         settings = deploy.read_settings(self.folder, "prod")
-        deploy.change(settings, f"JwtIssuer={self.issuer.url} JwtAudience=dynahook ApiReservedConcurrency=950", "")
+        reserved = "ApiReservedConcurrency=900 AuthorizerReservedConcurrency=50"
+        deploy.change(settings, f"JwtIssuer={self.issuer.url} JwtAudience=dynahook {reserved}", "")
         with self.assertRaises(StackError) as refused:
             self.prepare(settings, stack("UPDATE_IN_PROGRESS", Stage="dev"))
         said = str(refused.exception)
@@ -482,6 +449,20 @@ class Deployments(WithIssuer):
                 mock.patch.dict(os.environ, {"AWS_REGION": elsewhere}),
             ):
                 self.assertEqual(len(deploy.check(settings).warnings), warnings)
+
+    def test_the_key_and_the_topic_are_checked(self) -> None:
+        settings = deploy.read_settings(self.folder, "default")
+        key = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
+        given = f"JwtIssuer={self.issuer.url} JwtAudience=a AlarmTopicArn={TOPIC} KmsKeyArn={key}"
+        deploy.change(settings, given, "")
+        no_key = ("kms", "describe_key", "NotFoundException: no")
+        account = Account(identity(), executions(1000, 1000), topic(key="alias/aws/sns"), no_key, *no_stack())
+        with (
+            mock.patch("deploy.session_of", lambda _: account),
+            mock.patch("preflight.check_toolchain"),
+            self.assertRaisesRegex(StackError, "alias/aws/sns(.|\n)*There is no key"),
+        ):
+            deploy.prepare(settings)
 
     def run_deploy(self, interactive: bool, *answers: tuple[str, str, dict | str]) -> tuple[list[str], list[str]]:
         """Runs `make deploy`; returns the processors that it built for, and the command that deployed."""

@@ -51,6 +51,8 @@ class Listener:
                     self.reply(b'{"__type": "AccessDeniedException", "message": "no"}', 400)
                 elif target is None:
                     self.reply(listener.stacks(body))
+                elif json.loads(body)["TableName"] not in listener.protected:
+                    self.reply(b'{"__type": "AccessDeniedException", "message": "not of this role"}', 400)
                 else:
                     self.reply(json.dumps(listener.dynamodb(target.split(".")[1], json.loads(body))).encode())
 
@@ -231,6 +233,32 @@ class Deployment(unittest.TestCase):
         self.assertEqual(self.protection("Delete", "true")["Status"], "SUCCESS")
         self.assertEqual(self.listener.protected, {"registry": False, "events": False})
 
+    def rolled_back(self, status: str = "UPDATE_ROLLBACK_IN_PROGRESS") -> dict:
+        """Sends the event that rolls back an update which created the table of secrets. The event lists this table only
+        in the old properties."""
+        self.listener.protected = {"registry": True, "events": True, "secrets": True}
+        self.listener.stack_status = status
+        after, before = ({"Enabled": "true", "Tables": ["registry", "events", *more]} for more in ([], ["secrets"]))
+        return self.send("TableProtection", "Update", after, before, "TableProtection")
+
+    def test_an_update_that_is_rolled_back_can_delete_the_table_that_it_created(self) -> None:
+        self.assertEqual(self.rolled_back()["Status"], "SUCCESS")
+        self.assertEqual(self.listener.protected, {"registry": True, "events": True, "secrets": False})
+
+    def test_an_update_that_is_not_rolled_back_unprotects_no_table(self) -> None:
+        for status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"):
+            self.assertEqual(self.rolled_back(status)["Status"], "SUCCESS")
+            self.assertTrue(self.listener.protected["secrets"], status)
+
+    def test_a_table_that_cannot_be_unprotected_does_not_fail_the_rollback(self) -> None:
+        self.listener.stack_status = "UPDATE_ROLLBACK_IN_PROGRESS"
+        after, before = ({"Enabled": "true", "Tables": ["registry", *more]} for more in ([], ["gone"]))
+        answer = self.send("TableProtection", "Update", after, before, "TableProtection")
+        self.assertEqual(answer["Status"], "SUCCESS")
+        self.assertTrue(self.listener.protected["registry"])
+        # A role that is already rolled back does not get the permission, so waiting for it would be useless.
+        self.module["time"].sleep.assert_not_called()
+
     def test_a_refused_call_fails_a_deployment_with_its_reason_but_no_deletion(self) -> None:
         self.listener.refuses_calls = 1000
         refused = self.protection("Create", "true")
@@ -333,10 +361,15 @@ class Template(unittest.TestCase):
             str(statement["Action"]): statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]
         }
         arns = {name: {"Fn::GetAtt": [name, "Arn"]} for name, _ in protected()}
-        tables = [
+        tables: list[dict] = [
             {"Fn::If": [condition, arns[name], {"Ref": "AWS::NoValue"}]} if condition else arns[name]
             for name, condition in protected()
         ]
+        # A table that only the failed update has is unprotected by its name, whatever the condition is by then.
+        for name, condition in protected():
+            if condition:
+                own = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${AWS::StackName}"
+                tables.append({"Fn::Sub": f"{own}-{name}-*"})
         self.assertEqual(
             allowed,
             {

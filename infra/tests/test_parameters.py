@@ -23,13 +23,17 @@ WRITES = {
     "secretsmanager": re.compile(r"CreateSecret|PutSecretValue"),
     "sqs": re.compile(r"SendMessage"),
     "s3": re.compile(r"PutObject"),
+    "sns": re.compile(r"Publish"),
 }
 
+# Topics for notices are part of what a role does only if there are some.
+TOPICS = {"NoticeTopicArns": "arn:aws:sns:us-east-1:123456789012:notices"}
 
-def key_needs(role: str) -> set[tuple[str, str]]:
+
+def key_needs(role: str, **parameters: str) -> set[tuple[str, str]]:
     """Returns what a role needs of the key, by its other statements: an action of KMS, and the service that asks."""
     needed = set()
-    for statement in statements(role):
+    for statement in statements(role, **parameters):
         for service, _, action in (one.partition(":") for one in listed(statement["Action"])):
             if service in USES and USES[service][0].fullmatch(action):
                 needed |= {(action_of_key, service) for action_of_key in USES[service][1]}
@@ -38,11 +42,11 @@ def key_needs(role: str) -> set[tuple[str, str]]:
     return needed
 
 
-def key_grants(role: str) -> set[tuple[str, str]]:
+def key_grants(role: str, **parameters: str) -> set[tuple[str, str]]:
     """Returns what a role may do with the key, and through which service."""
     return {
         (action.removeprefix("kms:"), via.removesuffix(".us-east-1.<AWS::URLSuffix>"))
-        for statement in statements(role, KmsKeyArn=KEY)
+        for statement in statements(role, KmsKeyArn=KEY, **parameters)
         if statement["Resource"] == KEY
         for action in listed(statement["Action"])
         for via in statement["Condition"]["StringEquals"]["kms:ViaService"]
@@ -106,9 +110,10 @@ class Key(unittest.TestCase):
         self.assertEqual(stack.resource("ApiFunction")["Environment"]["Variables"]["SECRETS_KEY_ARN"], KEY)
 
     def test_each_role_may_use_it_through_the_services_that_it_calls_and_no_others(self) -> None:
-        for role in Resolved().resources("AWS::IAM::Role"):
-            with self.subTest(role):
-                needed, granted = key_needs(role), key_grants(role)
+        roles = Resolved().resources("AWS::IAM::Role")
+        for role, given in ((role, given) for role in roles for given in ({}, TOPICS)):
+            with self.subTest(role, given=given):
+                needed, granted = key_needs(role, **given), key_grants(role, **given)
                 self.assertLessEqual(needed, granted)
                 services = {service for _, service in needed}
                 self.assertLessEqual({service for _, service in granted}, services)
@@ -120,6 +125,7 @@ class Key(unittest.TestCase):
         self.assertIn(("GenerateDataKey", "secretsmanager"), key_needs("ApiRole"))
         self.assertIn(("GenerateDataKey", "s3"), key_needs("FanoutRole"))
         self.assertIn(("Decrypt", "sqs"), key_needs("DeliverRole"))
+        self.assertIn(("GenerateDataKey", "sns"), key_needs("DeliverRole", **TOPICS))
         self.assertEqual(key_needs("DeploymentRole"), set())
 
 
@@ -171,6 +177,13 @@ class Roles(unittest.TestCase):
 
 class Functions(unittest.TestCase):
     """Memory, concurrency and batches."""
+
+    def test_concurrency_is_reserved_for_the_api_and_its_authorizer_or_for_neither(self) -> None:
+        both = {"ApiReservedConcurrency": "50", "AuthorizerReservedConcurrency": "10"}
+        self.assertEqual(Resolved(**both).violated(), [])
+        for name in both:
+            refused = ["Set both ApiReservedConcurrency and AuthorizerReservedConcurrency, or neither"]
+            self.assertEqual(Resolved(**{**both, name: "0"}).violated(), refused)
 
     def test_memory_and_reserved_concurrency_of_deliver_and_fanout(self) -> None:
         stack = Resolved(DeliverMemorySize="512", FanoutMemorySize="1024", DeliverReservedConcurrency="90")

@@ -72,6 +72,14 @@ class Traces(unittest.TestCase):
         for endpoint in ("", "xray"):
             self.assertEqual(len(Resolved(TracesEndpoint=endpoint, TracesHeadersSecretArn=SECRET).violated()), 1)
 
+    def test_the_secret_of_the_headers_is_named_by_its_whole_arn(self) -> None:
+        """IAM compares the whole ARN, so without the six characters at its end no role could read the secret."""
+        pattern = re.compile(TEMPLATE["Parameters"]["TracesHeadersSecretArn"]["AllowedPattern"])
+        for good in ("", SECRET, SECRET.replace("collector", "/traces/headers")):
+            self.assertTrue(pattern.fullmatch(good), good)
+        for bad in (SECRET.removesuffix("-AbCdEf"), SECRET[:-1], SECRET + "G", SECRET + ":key::", "collector-AbCdEf"):
+            self.assertFalse(pattern.fullmatch(bad), bad)
+
     def test_the_part_is_a_number_from_0_to_1(self) -> None:
         pattern = re.compile(TEMPLATE["Parameters"]["TracesSampling"]["AllowedPattern"])
         for good in ("0", "0.05", "0.123456789", "1"):

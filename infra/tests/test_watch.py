@@ -23,8 +23,11 @@ ENVIRONMENT = {
 }
 
 
-def stream(table: str, label: str = "2026-11-29T00:00:00.000") -> str:
-    return f"arn:aws:dynamodb:us-east-1:123456789012:table/{table}/stream/{label}"
+CONTEXT = mock.Mock(invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:watch")
+
+
+def stream(table: str, label: str = "2026-11-29T00:00:00.000", account: str = "123456789012") -> str:
+    return f"arn:aws:dynamodb:us-east-1:{account}:table/{table}/stream/{label}"
 
 
 class NotFoundError(ClientError):
@@ -98,7 +101,7 @@ class Watch(unittest.TestCase):
         """Returns what is wrong, and the lines of the log."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            faults = self.module["handler"]({}, None)
+            faults = self.module["handler"]({}, CONTEXT)
         return faults, [json.loads(line) for line in said.getvalue().splitlines()]
 
     def test_a_check_that_finds_nothing_leaves_a_line(self) -> None:
@@ -126,6 +129,9 @@ class Watch(unittest.TestCase):
             del cloud.tables["orders"]
             cloud.mappings["fanout"].pop()
 
+        def deleted_with_a_mapping(cloud: Cloud) -> None:
+            del cloud.tables["orders"]
+
         def forbidden(cloud: Cloud) -> None:
             cloud.refused.add("orders")
 
@@ -142,7 +148,7 @@ class Watch(unittest.TestCase):
             cloud.mappings["deliver"][0]["State"] = "Disabled"
 
         changes = (disabled, unreadable, detached, replaced, switched_off, deleted, forbidden, no_events, queue)
-        for change in (*changes, no_statistics, ledger_restored):
+        for change in (*changes, deleted_with_a_mapping, no_statistics, ledger_restored):
             with self.subTest(change.__name__):
                 self.start()
                 change(self.cloud)
@@ -160,7 +166,8 @@ class Watch(unittest.TestCase):
 
     def test_a_table_of_another_account_is_known_by_its_mapping(self) -> None:
         self.cloud.sources.append("theirs")
-        self.cloud.mappings["fanout"].append(self.cloud.mapping(stream("theirs")))
+        theirs = stream("theirs", account="210987654321")
+        self.cloud.mappings["fanout"].append(self.cloud.mapping(theirs))
         self.assertEqual(self.run_once()[0], {})
 
     def test_a_check_that_fails_is_an_error_of_the_function(self) -> None:
