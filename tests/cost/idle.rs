@@ -14,8 +14,8 @@ const MINUTES: f64 = 43_800.0;
 /// Five polls of a queue wait 20 seconds each.
 const POLLS: f64 = MINUTES * 15.0;
 
-/// A run of the watch takes a second of 128 MB.
-const WATCH_GB_SECONDS: f64 = 0.125;
+/// A run of the watch takes a second of 256 MB.
+const WATCH_GB_SECONDS: f64 = 0.25;
 
 /// Returns the price of a month.
 pub(crate) async fn month(prices: &Prices, log: &Log) -> Parts {
@@ -25,17 +25,17 @@ pub(crate) async fn month(prices: &Prices, log: &Log) -> Parts {
     let run = &functions.bills[&Name::Sweep];
     let reads: f64 = run.usage.reads.values().sum();
     let writes: f64 = run.usage.writes.values().sum();
-    let sweep = prices.compute(run) + prices.units(reads, writes) + prices.log(run.log_bytes);
+    let sweep = prices.compute(Name::Sweep, run) + prices.units(reads, writes) + prices.log(run.log_bytes);
     let sweep_requests = number(run.usage.queue_requests) * MINUTES;
-    let requests = number(queues()) * POLLS + sweep_requests;
+    // The free requests are taken off the price of most of them.
+    let standard = number(queues(false)) * POLLS + sweep_requests - prices.free("sqs_requests");
+    let polls = standard.max(0.0) * prices.of("million_sqs_requests")
+        + number(queues(true)) * POLLS * prices.of("million_fifo_sqs_requests");
     let watch = prices.of("million_lambda_requests") / 1e6 + WATCH_GB_SECONDS * prices.of("lambda_gb_second");
     vec![
         (ALARMS, number(alarm_metrics()) * prices.of("alarm_metric_month")),
         ("the fingerprint key", prices.of("secret_month")),
-        (
-            "polls of queues",
-            (requests - prices.free("sqs_requests")).max(0.0) * prices.of("million_sqs_requests") / 1e6,
-        ),
+        ("polls of queues", polls / 1e6),
         ("the sweep", sweep * MINUTES),
         ("the watch", watch * MINUTES / 5.0),
     ]
@@ -50,10 +50,15 @@ pub(crate) fn alarm_metrics() -> usize {
     resources("AWS::CloudWatch::Alarm").map(of).sum()
 }
 
-/// Returns how many queues Lambda polls.
-pub(crate) fn queues() -> usize {
+/// Returns how many queues Lambda polls, of those that keep an order or of the others.
+pub(crate) fn queues(in_order: bool) -> usize {
     let is_queue = |mapping: &&serde_json::Value| {
-        mapping["Properties"]["EventSourceArn"].as_str().is_some_and(|source| source.ends_with("Queue.Arn"))
+        let source = mapping["Properties"]["EventSourceArn"].as_str().and_then(|source| source.strip_suffix(".Arn"));
+        let queue = source.map(|source| &template()["Resources"][source]);
+        queue.is_some_and(|queue| {
+            queue["Type"] == "AWS::SQS::Queue"
+                && queue["Properties"]["FifoQueue"].as_bool().unwrap_or(false) == in_order
+        })
     };
     resources("AWS::Lambda::EventSourceMapping").filter(is_queue).count()
 }

@@ -81,7 +81,7 @@ pub(crate) fn tables(prices: &Prices, cases: &[Case], idle: &Parts) -> String {
         let row: Vec<String> = single.iter().map(|case| format!("{:.2}", case.each(count))).collect();
         writeln!(text, "| {name} | {} |", row.join(" | ")).unwrap();
     }
-    let (metrics, queues) = (idle::alarm_metrics(), idle::queues());
+    let (metrics, queues) = (idle::alarm_metrics(), idle::queues(false) + idle::queues(true));
     writeln!(
         text,
         "\nA month without a delivery, with {metrics} metrics of alarms and {queues} queues:\n\n| | |\n|---|---|"

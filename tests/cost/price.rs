@@ -8,9 +8,6 @@ use crate::functions::{Bill, Name};
 use crate::model;
 use crate::scenario::{Counts, Scenario};
 
-/// The memory of each function, in GB.
-const MEMORY: f64 = 0.25;
-
 /// CloudWatch stores logs compressed.
 const LOG_COMPRESSION: f64 = 0.15;
 
@@ -46,10 +43,10 @@ impl Prices {
         self.free_a_month[name]
     }
 
-    /// Returns the price of invocations, without what they call.
-    pub(crate) fn compute(&self, bill: &Bill) -> f64 {
+    /// Returns the price of a function's invocations, without what they call.
+    pub(crate) fn compute(&self, name: Name, bill: &Bill) -> f64 {
         number(bill.invocations) * self.of("million_lambda_requests") / 1e6
-            + milliseconds(bill) / 1000.0 * MEMORY * self.of("lambda_gb_second")
+            + milliseconds(bill) / 1000.0 * model::memory(name) * self.of("lambda_gb_second")
     }
 
     /// Returns the price of bytes of logs.
@@ -70,6 +67,7 @@ impl Prices {
     pub(crate) fn million(&self, scenario: &Scenario, counts: &Counts) -> Parts {
         let bill = |name| counts.bills.get(&name).cloned().unwrap_or_default();
         let [mut fanout, render, deliver, tally] = [Name::Fanout, Name::Render, Name::Deliver, Name::Tally].map(bill);
+        let made = self.compute(Name::Fanout, &fanout) + self.compute(Name::Render, &render);
         fanout.add(&render);
         let units = |bill: &Bill, is_wanted: fn(&str) -> bool| {
             let sum = |units: &BTreeMap<String, f64>| -> f64 {
@@ -85,13 +83,14 @@ impl Prices {
         let (webhook_reads, webhook_writes) = units(&deliver, |table| table != "deliveries");
         let archive_days = f64::from(scenario.archive_days);
         let parts = [
-            ("fan-out", self.compute(&fanout) + priced(units(&fanout, |table| table == "registry"))),
-            ("queue", number(queue) * self.of("million_sqs_requests") / 1e6),
-            ("deliver", self.compute(&deliver)),
+            ("fan-out", made + priced(units(&fanout, |table| table == "registry"))),
+            // Each message has a group, so that its queue is fair.
+            ("queue", number(queue) * self.of("million_fair_sqs_requests") / 1e6),
+            ("deliver", self.compute(Name::Deliver, &deliver)),
             ("rows: writes", self.units(0.0, row_writes)),
             ("rows: storage", self.stored(counts.row_bytes, f64::from(model::row_days()))),
             ("reads", self.units(row_reads + webhook_reads, webhook_writes)),
-            ("statistics", self.compute(&tally) + priced(units(&tally, |_| true))),
+            ("statistics", self.compute(Name::Tally, &tally) + priced(units(&tally, |_| true))),
             ("logs", self.log(fanout.log_bytes + deliver.log_bytes + tally.log_bytes)),
             (
                 "archive",

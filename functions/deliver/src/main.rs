@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use deliver::{App, Config, handle};
-use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use runtime::after::followed_by;
 use runtime::config::environment;
@@ -22,6 +21,6 @@ async fn main() -> Result<(), Error> {
         async move { Ok::<_, Error>(handle(&app, event.payload, event.context.deadline()).await) }
     });
     let export = || async { app.export_spans().await };
-    let runtime = Runtime::new(handler).layer(TracingLayer::new());
-    runtime.layer(layer_fn(|invocation| followed_by(invocation, export))).run().await
+    // Without the runtime's own span: it would add its ids, which no one searches for, to each line.
+    Runtime::new(handler).layer(layer_fn(|invocation| followed_by(invocation, export))).run().await
 }
