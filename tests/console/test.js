@@ -70,8 +70,42 @@ const frameOf = async (page, origin, address) => {
   await page.goto(`${origin}/?frame=${encodeURIComponent(address)}`);
   return page.frameLocator("iframe");
 };
+const tokenOf = ({ url: address }) => address.split("#token=")[1];
 // It ends before the last tests need that.
 const shortLink = await portalLink({ theme: theme({ logo_url: null }), expires_in: 60 });
+
+// Lists that a test serves instead of the stack: the rows, whose ids are numbers, and the cursors. Dead letters are not
+// in the order of their ids.
+const digits = (number) => String(number).padStart(26, "0");
+const LISTS = {
+  events: {
+    row: (number) => ({ id: `evt_${digits(number)}`, event_type: "row.made", source: "published", at: new Date().toISOString(), entity: { path: `rows/${number}` } }),
+    cursor: (number) => `evt_${digits(number)}`,
+    numberOf: (id) => Number(id.slice(4)),
+  },
+  "dead-letters": {
+    row: (number) => ({
+      delivery: { id: `dlv_${digits(10_000 - number)}`, webhook_id: "whk_1", event_type: "row.made", entity: `rows/${number}`, attempts: [] },
+      exhausted_at: new Date(1.7e12 + number).toISOString(),
+      last_error: null,
+    }),
+    cursor: (number) => `${1.7e12 + number}-dlv_${digits(10_000 - number)}`,
+    numberOf: (id) => 10_000 - Number(id.slice(4)),
+  },
+};
+const range = (from, to) => Array.from({ length: from - to + 1 }, (_, index) => from - index);
+// `answer` gets the number of the cursor, or infinity for the first page. It returns the numbers of the page's rows, and
+// that of the next cursor.
+const serve = (page, name, answer) =>
+  page.route(
+    (asked) => asked.pathname.endsWith(`/integration/${name}`),
+    async (route) => {
+      const { row, cursor, numberOf } = LISTS[name];
+      const given = new URL(route.request().url()).searchParams.get("cursor");
+      const { numbers, next } = answer(given ? numberOf(given.slice(given.indexOf("-") + 1)) : Infinity);
+      await route.fulfill({ json: { data: numbers.map(row), next_cursor: next === null ? null : cursor(next) } });
+    },
+  );
 
 // What the sweep does within a minute is checked after the other tests.
 const later = [];
@@ -547,6 +581,201 @@ const tests = {
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { level: 1, name: "Parts for the warehouse" }).waitFor();
     await page.context().close();
+  },
+
+  async "rows of an extended list stay when new ones push them off the first page"() {
+    for (const [name, { numberOf }] of Object.entries(LISTS)) {
+      const page = await signedIn(admin);
+      let numbers = range(60, 1);
+      await serve(page, name, (below) => {
+        const rest = numbers.filter((number) => number < below);
+        return { numbers: rest.slice(0, 25), next: rest.length > 25 ? rest[24] : null };
+      });
+      const list = async (expected) => {
+        // A tab that becomes visible asks at once.
+        await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+        let shown;
+        const find = async () => {
+          const links = await page.locator("tbody .row-link").evaluateAll((links) => links.map((link) => link.hash.split("/").at(-1)));
+          shown = links.map(numberOf);
+          return shown.join() === expected.join();
+        };
+        await until(`${name}: ${expected.length} rows`, find).catch((error) => {
+          throw new Error(`${error.message}, but ${shown}`);
+        });
+      };
+      const more = () => button(page, "Load more").click();
+      await visit(page, name);
+      await list(range(60, 36));
+      // Before that, the list is its first page.
+      numbers = range(61, 1);
+      await list(range(61, 37));
+      await more();
+      await list(range(61, 12));
+      numbers = range(64, 1);
+      await list(range(64, 12));
+      // One on the first page is gone, and one below it: only the first page is loaded again.
+      numbers = numbers.filter((number) => number !== 62 && number !== 20);
+      const seen = range(64, 12).filter((number) => number !== 62);
+      await list(seen);
+      await more();
+      await list([...seen, ...range(11, 1)]);
+      assert.equal(await button(page, "Load more").count(), 0);
+      // More new ones than a page has, and more than are loaded at once. Then it starts again, with no row missing.
+      numbers = range(124, 1);
+      await list(range(124, 1));
+      numbers = range(400, 1);
+      await list(range(400, 251));
+      await more();
+      await list(range(400, 226));
+      await page.context().close();
+    }
+  },
+
+  async "a list whose first pages are empty can be loaded further"() {
+    for (const name of Object.keys(LISTS)) {
+      const page = await signedIn(admin);
+      await serve(page, name, (below) => {
+        const last = Math.min(below, 100) - 1;
+        return last > 91 ? { numbers: [], next: last } : { numbers: [1], next: null };
+      });
+      await visit(page, name);
+      // Six pages are loaded by themselves.
+      await page.locator(".empty h2").waitFor();
+      for (const _ of range(3, 1)) await button(page, "Load more").click();
+      await link(page, "row.made").waitFor();
+      assert.equal(await button(page, "Load more").count(), 0, name);
+      await page.context().close();
+    }
+  },
+
+  async "a link asks before it replaces another token"() {
+    const { tenant, other } = settings;
+    const page = await signedIn(admin);
+    const dialog = page.getByRole("dialog", { name: "Sign in with this link?" });
+    const asks = (now, then) => dialog.getByText(`You are signed in to ${now}. The link contains a token of ${then}.`, { exact: true }).waitFor();
+    const follow = (token) => page.evaluate((hash) => (location.hash = hash), `#token=${token}`);
+    const keeps = async (token) => {
+      await dialog.waitFor({ state: "detached" });
+      assert.equal(await page.evaluate(() => sessionStorage.getItem("dynahook.token")), token);
+      assert.ok(!page.url().includes("token="), page.url());
+    };
+    // What was entered stays.
+    await visit(page, "webhooks/new");
+    await page.getByLabel("Name", { exact: true }).fill("Half done");
+    await follow(other);
+    await asks(tenant, `${tenant}-other`);
+    assert.ok(!page.url().includes("token="), page.url());
+    assert.deepEqual(await axe(page), []);
+    await picture(page, pictures, "offer");
+    await button(page, "Stay signed in").click();
+    await keeps(admin);
+    assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "Half done");
+    // A link that is opened in this tab loads nothing before the answer.
+    await page.goto("about:blank");
+    await page.goto(`${url}/console#token=${other}`);
+    await asks(tenant, `${tenant}-other`);
+    assert.equal(await page.locator(".frame").count(), 0);
+    await page.keyboard.press("Escape");
+    await page.locator(".frame h1").waitFor();
+    await keeps(admin);
+    await follow("eyJhbGciOiJub25lIn0.e30.AAAA");
+    await shows(page, "The token of the link is not valid");
+    await keeps(admin);
+    // A portal link of the same tenant needs no question.
+    const own = await portalLink({ theme: theme() });
+    await follow(tokenOf(own));
+    await page.locator(".side .brand", { hasText: "Acme Shop" }).waitFor();
+    await keeps(tokenOf(own));
+    // That of another tenant does, unless the link that opened the page has ended.
+    const theirs = await portalLink({ tenant: `${tenant}-other`, theme: theme({ name: "Globex" }) }, operator);
+    await follow(tokenOf(theirs));
+    await asks(tenant, `${tenant}-other`);
+    await button(page, "Stay signed in").click();
+    await keeps(tokenOf(own));
+    await api("DELETE", `/portal-links/${own.id}`);
+    await follow(tokenOf(theirs));
+    await page.locator(".side .brand", { hasText: "Globex" }).waitFor();
+    await keeps(tokenOf(theirs));
+    // Any other token asks, even of the same tenant.
+    await follow(other);
+    await button(page, "Sign in with the link").click();
+    await button(page, "Sign out").waitFor();
+    await keeps(other);
+    await page.context().close();
+  },
+
+  async "an inbound webhook cannot be paused"() {
+    const { id } = await api("POST", "/webhooks", { name: "From GitHub", direction: "inbound", signature_scheme: "github", event_types: ["push"] });
+    const page = await signedIn(admin);
+    await visit(page, `webhooks/${id}`);
+    await link(page, "Edit").waitFor();
+    assert.equal(await button(page, "Pause").count(), 0);
+    await visit(page, `webhooks/${id}/settings`);
+    await button(page, "Disable").waitFor();
+    await page.context().close();
+    await api("DELETE", `/webhooks/${id}`);
+  },
+
+  async "what is sent again after its response was lost runs once"() {
+    const page = await signedIn(admin);
+    // The stack gets each request, and the page gets the responses but the first one.
+    const keysOf = async (path) => {
+      const keys = [];
+      const isAsked = (asked) => asked.pathname.endsWith(`/integration/${path}`);
+      await page.route(isAsked, async (route) => {
+        if (route.request().method() !== "POST") return route.fallback();
+        keys.push(route.request().headers()["idempotency-key"]);
+        if (keys.length > 1) return route.continue();
+        await route.fetch();
+        return route.fulfill({ status: 503, json: { title: "Unavailable", detail: "The response was lost" } });
+      });
+      return keys;
+    };
+    const created = await keysOf("webhooks");
+    await visit(page, "webhooks/new");
+    await page.getByLabel("URL", { exact: true }).fill(`${hook}/twice`);
+    await page.getByLabel("Name", { exact: true }).fill("Sent twice");
+    await button(page, "Create the webhook").click();
+    await page.locator("[role=alert]", { hasText: "The response was lost" }).waitFor();
+    await button(page, "Create the webhook").click();
+    await page.getByRole("dialog").getByText("Rotate the secret to get a new one").waitFor();
+    await button(page, "Close").click();
+    const { data } = await api("GET", "/webhooks?limit=100");
+    const [{ id }, ...others] = data.filter(({ name }) => name === "Sent twice");
+    assert.deepEqual(others, []);
+    assert.ok(created[0], "creating a webhook has a key");
+    assert.deepEqual(created, [created[0], created[0]]);
+
+    // In a dialog too. A change of the input, and opening it again, make another key.
+    const rotated = await keysOf(`webhooks/${id}/secret/rotate`);
+    const dialog = page.getByRole("dialog");
+    const rotate = () => dialog.getByRole("button", { name: "Rotate the secret" }).click();
+    const version = async () => (await api("GET", `/webhooks/${id}`)).version;
+    const before = await version();
+    await visit(page, `webhooks/${id}/settings`);
+    await button(page, "Rotate the secret").click();
+    await rotate();
+    await shows(page, "The response was lost");
+    await rotate();
+    await button(page, "Close").click();
+    assert.equal(await version(), before + 1);
+    await button(page, "Rotate the secret").click();
+    await rotate();
+    await button(page, "I have copied it").click();
+    assert.deepEqual([rotated.length, new Set(rotated).size, rotated[1]], [3, 2, rotated[0]]);
+    const sent = await keysOf(`webhooks/${id}/replay`);
+    await visit(page, `webhooks/${id}/deliveries`);
+    await button(page, "Send many again").click();
+    await dialog.getByLabel("What").selectOption("replay");
+    await dialog.getByRole("button", { name: "Count only" }).click();
+    await dialog.getByText("The response was lost").waitFor();
+    await dialog.getByLabel("Deliveries a second").fill("20");
+    await dialog.getByRole("button", { name: "Count only" }).click();
+    await page.locator("h1", { hasText: "Replay events" }).waitFor();
+    assert.equal(new Set(sent).size, 2);
+    await page.context().close();
+    await api("DELETE", `/webhooks/${id}`);
   },
 
   async "every page is accessible and fits, light and dark, wide and narrow"() {

@@ -1,7 +1,7 @@
 // Sending many deliveries of a webhook again: its dead letters since a time, or events of a time range.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, once } from "./api.js";
+import { usePost } from "./api.js";
 import { Button, Dialog, Failure, Field } from "./parts.js";
 import { T } from "./texts.js";
 
@@ -15,12 +15,13 @@ export const AgainDialog = ({ webhook, onClose }) => {
   const [to, setTo] = useState("");
   const [rate, setRate] = useState("10");
   const [error, setError] = useState(null);
+  const post = usePost();
   const fault = (name) => error?.errors?.find(({ pointer }) => pointer === `#/${name}`)?.detail;
   const start = async (dry) => {
     const limits = { rate_per_second: Number(rate), dry_run: dry };
     const body = kind === "recover" ? { since: asTime(from), ...limits } : { from: asTime(from), to: asTime(to), ...limits };
     try {
-      const job = await call("POST", `/webhooks/${webhook.id}/${kind}`, body, once());
+      const job = await post(`/webhooks/${webhook.id}/${kind}`, body);
       location.hash = `#/jobs/${job.id}`;
     } catch (problem) {
       setError(problem);

@@ -53,7 +53,7 @@ export const EventsPage = ({ type: asked }) => {
               </tbody>
             </table></div>
             <${More} pages=${pages} />`
-        : html`<${Empty} title=${type || entity ? T.noMatch : T.events.emptyTitle}><p>${T.events.empty}</p><//>`)}
+        : html`<${Empty} title=${type || entity ? T.noMatch : T.events.emptyTitle}><p>${T.events.empty}</p><${More} pages=${pages} /><//>`)}
     </section>`;
 };
 

@@ -1,7 +1,7 @@
 // The form that creates and changes webhooks. The server checks it; the page only keeps obvious mistakes from it.
 
 import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
-import { call, get, useLoad } from "./api.js";
+import { call, get, useLoad, usePost } from "./api.js";
 import { allTypes } from "./catalog.js";
 import { asSide, OperationsField, sideOf, TransitionsField } from "./conditions.js";
 import { parseJson, writeJson } from "./exact.js";
@@ -263,6 +263,7 @@ export const FormPage = ({ webhook, onSaved }) => {
   const [error, setError] = useState(null);
   const [touched, setTouched] = useState({});
   const top = useRef(null);
+  const post = usePost();
   const types = useLoad(allTypes, []);
   const set = (changes) => {
     setForm((before) => ({ ...before, ...changes }));
@@ -295,10 +296,13 @@ export const FormPage = ({ webhook, onSaved }) => {
       return;
     }
     try {
-      const saved = webhook
-        ? await call("PATCH", `/webhooks/${webhook.id}`, asPatch(request, webhook), { "if-match": `"${webhook.version}"` })
-        : await call("POST", "/webhooks", asNew(request, form.secret));
-      onSaved(saved);
+      if (webhook) {
+        onSaved(await call("PATCH", `/webhooks/${webhook.id}`, asPatch(request, webhook), { "if-match": `"${webhook.version}"` }));
+      } else {
+        const created = await post("/webhooks", asNew(request, form.secret));
+        // The response to a repeated request has no secret.
+        onSaved({ ...created, secret: created.secret ?? form.secret });
+      }
     } catch (problem) {
       setError(problem);
       requestAnimationFrame(() => (document.querySelector('main [aria-invalid="true"]') ?? top.current)?.focus());

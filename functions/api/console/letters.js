@@ -1,7 +1,7 @@
 // Dead letters: deliveries that were given up, and sending many of them again.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, once, useLoad, usePages } from "./api.js";
+import { useLoad, usePages, usePost } from "./api.js";
 
 import { outcome } from "./health.js";
 import { Bones, Button, Dialog, Empty, Failure, Field, Head, More, Time } from "./parts.js";
@@ -41,9 +41,10 @@ export const LetterTable = ({ items, names }) => html`<div class="table-wrap"><t
 // Counts first, in a job that sends nothing, or sends at a rate that the receiver can take.
 const Redrive = ({ filters, onClose }) => {
   const [rate, setRate] = useState("10");
+  const post = usePost();
   const start = async (dry) => {
     const body = Object.fromEntries(Object.entries({ ...filters, rate_per_second: Number(rate), dry_run: dry }).filter(([, value]) => value !== ""));
-    const job = await call("POST", "/dead-letters/redrive", body, once());
+    const job = await post("/dead-letters/redrive", body);
     location.hash = `#/jobs/${job.id}`;
   };
   return html`<${Dialog} title=${T.letters.redrive} onClose=${onClose}>
@@ -83,7 +84,7 @@ export const LettersPage = () => {
       ${pages.items &&
       (pages.items.length
         ? html`<${LetterTable} items=${pages.items} names=${names} /><${More} pages=${pages} />`
-        : html`<${Empty} title=${webhook || type ? T.noMatch : T.letters.emptyTitle}><p>${T.letters.empty}</p><//>`)}
+        : html`<${Empty} title=${webhook || type ? T.noMatch : T.letters.emptyTitle}><p>${T.letters.empty}</p><${More} pages=${pages} /><//>`)}
     </section>
     ${asks && html`<${Redrive} filters=${filters} onClose=${() => setAsks(false)} />`}`;
 };

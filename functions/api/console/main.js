@@ -9,10 +9,11 @@ import { EventPage, EventsPage } from "./events.js";
 import { EditPage, FormPage } from "./form.js";
 import { JobPage, JobsPage } from "./jobs.js";
 import { LettersPage } from "./letters.js";
+import { Offer } from "./offer.js";
 import { OverviewPage } from "./overview.js";
 import { Bones, Boundary, Head, Icon, Note, Toasts } from "./parts.js";
 import { Brand, LinkEndedPage, productName } from "./portal.js";
-import { claims, may, portal, settings, signOut, start, take, token, view, viewing } from "./session.js";
+import { claims, may, offered, portal, settings, signOut, start, take, token, view, viewing } from "./session.js";
 import { SignInPage } from "./signin.js";
 import { SourcePage, SourcesPage } from "./sources.js";
 import { device } from "./store.js";
@@ -22,9 +23,9 @@ import { WebhookPage } from "./webhook.js";
 import { WebhooksPage } from "./webhooks.js";
 
 // The address is in the fragment, so that one file answers for all pages.
-const place = signal(location.hash);
+const place = signal("");
 addEventListener("hashchange", () => {
-  take();
+  take(place.value);
   place.value = location.hash;
 });
 
@@ -124,6 +125,8 @@ const middle = (element) => {
   return left + width / 2;
 };
 
+const Waiting = () => html`<div class="gate"><div class="card"><${Bones} lines=${5} /></div></div>`;
+
 const Signed = () => {
   useEffect(() => {
     explore();
@@ -134,7 +137,7 @@ const Signed = () => {
     const [nav, current] = [document.querySelector(".nav"), document.querySelector('.nav [aria-current="page"]')];
     if (current) nav.scrollLeft += middle(current) - middle(nav);
   }, [place.value, may.value]);
-  if (!may.value) return html`<div class="gate"><div class="card"><${Bones} lines=${5} /></div></div>`;
+  if (!may.value) return html`<${Waiting} />`;
   const { entry, show } = find(place.value);
   return html`<a class="skip" href="#content" onClick=${(event) => { event.preventDefault(); document.getElementById("content").focus(); }}>${T.skip}</a>
     <div class="frame">
@@ -155,7 +158,10 @@ const Signed = () => {
 
 const Gate = () => (portal.value?.ended ? html`<${LinkEndedPage} />` : settings.value && html`<${SignInPage} />`);
 
-const App = () => html`${token.value ? html`<${Signed} />` : html`<${Gate} />`}<${Toasts} />`;
+// Nothing is loaded with a token that a link may be about to replace.
+const Page = () => (offered.value && !may.value ? html`<${Waiting} />` : token.value ? html`<${Signed} />` : html`<${Gate} />`);
+
+const App = () => html`<${Page} /><${Offer} /><${Toasts} />`;
 
 document.documentElement.lang = T.language;
 document.title = productName();

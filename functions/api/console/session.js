@@ -9,7 +9,7 @@ const VIEWING = "dynahook.viewing";
 const PORTAL = "dynahook.portal";
 
 // The form of a portal link's key, which differs from that of every other token.
-const LINK = /^key_[0-9A-Z]{26}_link_[\w-]{43}$/;
+export const LINK = /^key_[0-9A-Z]{26}_link_[\w-]{43}$/;
 
 export const token = signal(tab.get(KEY));
 // The portal link that opened the page: its theme as far as it is known, and whether it has ended. Null for every other
@@ -19,6 +19,9 @@ export const portal = signal(JSON.parse(tab.get(PORTAL)));
 export const may = signal(null);
 // Why the last token ended.
 export const ended = signal(null);
+
+// The token of a link that was opened while another token is signed in; offer.js decides about it.
+export const offered = signal(null);
 
 // The tenant that an operator looks at.
 export const viewing = signal(tab.get(VIEWING));
@@ -50,6 +53,7 @@ export const signIn = (text) =>
   batch(() => {
     tab.set(KEY, text);
     setPortal(LINK.test(text) ? { ended: false } : null);
+    offered.value = null;
     ended.value = null;
     keepViewing(null);
     token.value = text;
@@ -66,9 +70,9 @@ export const signOut = (why = null) =>
   });
 
 // Returns the claims of a token without verifying them: they only name the tenant on the page.
-export const claims = () => {
+export const claims = (text = token.value) => {
   try {
-    const part = token.value.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const part = text.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
     return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (char) => char.charCodeAt(0))));
   } catch {
     return {};
@@ -76,12 +80,15 @@ export const claims = () => {
 };
 
 // Takes a token from the fragment of a link. A page that has the console in a frame may change the fragment only.
-export const take = () => {
-  const fragment = new URLSearchParams(location.hash.slice(1));
-  if (location.hash.startsWith("#token=") && fragment.get("token")) {
-    history.replaceState(null, "", `${location.pathname}${location.search}#/`);
-    signIn(fragment.get("token").trim());
-  }
+// Anyone can make such a link, with a token of their own tenant, so it does not replace another token by itself: then
+// the page at the fragment `before` stays.
+export const take = (before = "#/") => {
+  const text = new URLSearchParams(location.hash.slice(1)).get("token")?.trim();
+  if (!location.hash.startsWith("#token=") || !text) return;
+  const isOther = token.value !== null && token.value !== text;
+  history.replaceState(null, "", `${location.pathname}${location.search}${isOther ? before : "#/"}`);
+  if (isOther) offered.value = text;
+  else signIn(text);
 };
 
 // Takes a token from the address, or the code that the issuer sends people back with.

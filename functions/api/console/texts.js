@@ -58,6 +58,16 @@ export const T = {
     ended: (why) => `You are signed out: ${why}`,
   },
 
+  offer: {
+    title: "Sign in with this link?",
+    now: (tenant) => (tenant ? `You are signed in to ${tenant}.` : "You are already signed in."),
+    then: (tenant) => (tenant ? `The link contains a token of ${tenant}.` : "The link contains another token, whose tenant is not known."),
+    help: "If you continue, what you enter here goes to the tenant of the link. Continue only if you expected that.",
+    stay: "Stay signed in",
+    replace: "Sign in with the link",
+    invalid: "The token of the link is not valid, so you stay signed in as before.",
+  },
+
   portal: {
     logo: "Logo",
     ended: "This link has ended",

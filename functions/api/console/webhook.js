@@ -1,7 +1,7 @@
 // One webhook: how it does, its deliveries, trying it, and its settings.
 
 import { html, useState } from "./vendor/vendor.js";
-import { call, get, once, query, useLoad } from "./api.js";
+import { call, get, once, query, useLoad, usePost } from "./api.js";
 import { Attempts, Durations, hoursOf, sum } from "./charts.js";
 import { DeliveriesTab, DeliveryTable } from "./deliveries.js";
 import { count, exact, isPast, milliseconds, percent, span } from "./format.js";
@@ -13,18 +13,20 @@ import { SettingsOf } from "./settings.js";
 import { T } from "./texts.js";
 import { TryTab } from "./try.js";
 
-// A secret is shown once; the page that creates it hands it over here.
+// A secret is shown once; the page that creates it hands it over here. It is empty if the response with it was lost,
+// because the response to a repeated request has no secret.
 export const Secret = ({ secret, onClose, title = T.secret.title }) => html`<${Dialog} title=${title} firm=${true} onClose=${onClose}>
-  <${Note} tone="warn"><span>${T.secret.once}</span><//>
-  <${Code} text=${secret} label=${T.secret.label} wrap=${true} />
-  <div class="dialog-end"><button type="button" class="button primary" onClick=${onClose}>${T.secret.copied}</button></div>
+  <${Note} tone="warn"><span>${secret ? T.secret.once : T.secret.lost}</span><//>
+  ${secret && html`<${Code} text=${secret} label=${T.secret.label} wrap=${true} />`}
+  <div class="dialog-end"><button type="button" class="button primary" onClick=${onClose}>${secret ? T.secret.copied : T.close}</button></div>
 <//>`;
 
 const Rotate = ({ webhook, onClose, onDone }) => {
   const [overlap, setOverlap] = useState("86400");
+  const post = usePost();
   const rotate = async () => {
-    const rotated = await call("POST", `/webhooks/${webhook.id}/secret/rotate`, { overlap_seconds: Number(overlap) }, once());
-    onDone(rotated.secret);
+    const rotated = await post(`/webhooks/${webhook.id}/secret/rotate`, { overlap_seconds: Number(overlap) });
+    onDone(rotated.secret ?? "");
   };
   return html`<${Dialog} title=${T.secret.rotate} onClose=${onClose}>
     <p class="soft">${T.secret.rotateHelp}</p>
@@ -137,7 +139,7 @@ const findWebhook = async (id) => {
 const TABS = ["", "deliveries", "try", "settings"];
 
 export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
-  const [secret, setSecret] = useState(fresh?.id === id ? fresh.secret : null);
+  const [secret, setSecret] = useState(fresh?.id === id ? (fresh.secret ?? null) : null);
   const [asks, setAsks] = useState(null);
   const [warnings] = useState(fresh?.id === id ? (fresh.warnings ?? []) : []);
   const state = useLoad(() => findWebhook(id), [id], 5_000);
@@ -164,7 +166,7 @@ export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
           sub=${html`<span class="row"><${Copy} text=${webhook.url || T.webhooks.noUrl} /><${Copy} text=${webhook.id} /></span>`}
         >
           ${acts && !inbound && webhook.url && html`<a class="button" href=${`#/webhooks/${id}/try`}>${T.webhook.sendTest}</a>`}
-          ${acts && webhook.enabled && !webhook.paused_at && html`<${Button} onClick=${() => act("pause")}>${T.webhook.pause}<//>`}
+          ${acts && !inbound && webhook.enabled && !webhook.paused_at && html`<${Button} onClick=${() => act("pause")}>${T.webhook.pause}<//>`}
           ${acts && html`<a class="button primary" href=${`#/webhooks/${id}/edit`}>${T.edit}</a>`}
         <//>
         <${Advice} webhook=${webhook} act=${act} />
@@ -200,7 +202,7 @@ export const WebhookPage = ({ id, tab = "", parameters, fresh }) => {
           onClose=${() => setAsks(null)}
           onConfirm=${remove}
         />`}
-        ${secret && html`<${Secret} secret=${secret} onClose=${() => setSecret(null)} />`}`;
+        ${secret !== null && html`<${Secret} secret=${secret} onClose=${() => setSecret(null)} />`}`;
     }}
   <//>`;
 };

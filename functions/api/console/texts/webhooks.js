@@ -97,6 +97,7 @@ export const WEBHOOK_TEXTS = {
     title: "The signing secret",
     label: "Signing secret",
     once: "Copy it now and give it to the receiver. It is not shown again.",
+    lost: "An earlier attempt succeeded, but its response was lost, and with it the secret, which is not shown again. Rotate the secret to get a new one.",
     copied: "I have copied it",
     rotate: "Rotate the secret",
     rotateHelp: "A new secret is made and shown once. Until the overlap ends, requests carry signatures of both secrets, so that receivers can change over.",
