@@ -51,9 +51,9 @@ async fn a_retry_whose_message_was_lost_is_made() {
     let receiver = Receiver::accepting().await;
     let webhook = tenant.webhook(&receiver.url, json!({})).await;
     strand(&stack, &tenant, &webhook, State::Retrying).await;
+    // The stack's own sweep may come first.
     let mut sweep = Function::start(&stack, "SweepFunction", &[]).await;
-    let swept = sweep.invoke(json!({})).await;
-    assert!(swept["woken"].as_u64().unwrap() + swept["taken"].as_u64().unwrap() >= 1, "{swept}");
+    sweep.invoke(json!({})).await;
     receiver.wait_for(1).await[0].verify(webhook["secret"].as_str().unwrap());
     tenant.delivery(&webhook, "delivered").await;
 }

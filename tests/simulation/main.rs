@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests read the clock and the environment themselves")]
 #![expect(clippy::print_stdout, reason = "a run that fails must be repeatable")]
 
+mod api;
 mod archive;
 mod delivery;
 mod drain;
@@ -14,6 +15,7 @@ mod ordering;
 mod secrets;
 mod shard;
 mod slices;
+mod sweep;
 mod traces;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

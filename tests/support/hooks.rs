@@ -60,7 +60,8 @@ impl Hooks {
         let id = WebhookId::from_parts(at, number);
         let vault_path = format!("/test/webhooks/{tenant}/{id}");
         self.secrets.create(&vault_path, &fingerprint, &secret, &tenant.parse().unwrap()).await.unwrap();
-        let secret = SecretReference { vault_path, fingerprint, format: secret.format(), previous: None };
+        let secret =
+            SecretReference { vault_path, fingerprint, format: secret.format(), previous: None, rotation: None };
         let (tenant, audit) = (tenant.parse().unwrap(), Audit::created(at, "test"));
         let webhook =
             Webhook { id, tenant, app: None, settings, secret, authorization: None, notice: None, pause: None, audit };

@@ -19,6 +19,7 @@ macro_rules! each_secret_test {
             a_rotation_keeps_the_one_before,
             a_rotation_that_died_loses_nothing,
             two_rotations_at_once_lose_nothing,
+            a_rotation_that_is_repeated_keeps_the_one_before,
             a_secret_is_replaced,
             a_deleted_secret_can_be_restored,
             a_secret_is_staged_whatever_is_there,
@@ -165,6 +166,31 @@ pub async fn two_rotations_at_once_lose_nothing(secrets: &Secrets) {
         assert!(secrets.promote(lost).await.is_err());
         vault.read(winner).await.unwrap();
         vault.read(&before).await.unwrap();
+    }
+}
+
+/// The process died after the webhook named a secret, before or after it was promoted. The next try replaces that
+/// secret, and dies before it promotes its own, or not.
+pub async fn a_rotation_that_is_repeated_keeps_the_one_before(secrets: &Secrets) {
+    for (is_promoted, dies) in [(false, false), (false, true), (true, false), (true, true)] {
+        let vault = Vault::new(secrets);
+        let (kept, lost, shown, next) = (vault.secret(1), vault.secret(2), vault.secret(3), vault.secret(4));
+        vault.create(&kept).await.unwrap();
+        let staged = secrets.stage(&vault.path, Some(&kept.0), (&lost.0, &lost.1)).await.unwrap();
+        if is_promoted {
+            secrets.promote(staged).await.unwrap();
+        }
+        let again = secrets.stage_again(&vault.path, (&lost.0, &kept.0), (&shown.0, &shown.1)).await.unwrap();
+        for secret in [&kept, &lost, &shown] {
+            vault.read(secret).await.unwrap();
+        }
+        if !dies {
+            secrets.promote(again).await.unwrap();
+        }
+        // A rotation that never gets further removes nothing that the webhook names.
+        drop(secrets.stage(&vault.path, Some(&shown.0), (&next.0, &next.1)).await.unwrap());
+        vault.read(&kept).await.unwrap();
+        vault.read(&shown).await.unwrap();
     }
 }
 

@@ -48,7 +48,7 @@ pub struct App {
     pub(crate) sign_in: SignIn,
     pub(crate) notices: NoticePolicy,
     pub(crate) rates: Rates,
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) version: Version,
     /// Requests that rate limits refused, by tenant, for the log.
     pub(crate) throttled: StdMutex<TenantCounts>,
@@ -62,7 +62,11 @@ pub struct App {
 impl App {
     /// Creates the clients, without making a call.
     pub async fn connect(config: Config, version: Version) -> Self {
-        let aws = Aws::connect().await;
+        Self::new(config, &Aws::connect().await, Arc::new(SystemClock), version)
+    }
+
+    /// Creates the clients from those of AWS.
+    pub fn new(config: Config, aws: &Aws, clock: Arc<dyn Clock>, version: Version) -> Self {
         let registry_table = config.registry_table.clone();
         let rates = Rates::new(aws.registry(registry_table.clone()));
         let registry = aws.registry(config.registry_table);
@@ -80,7 +84,7 @@ impl App {
             deliveries: aws.queue(config.deliveries_queue_url),
             stream_failures: aws.queue(config.stream_failures_queue_url),
             failures,
-            secrets: aws.secrets_in(config.secrets_table, Arc::new(SystemClock)).encrypted_with(config.secrets_key_arn),
+            secrets: aws.secrets_in(config.secrets_table, Arc::clone(&clock)).encrypted_with(config.secrets_key_arn),
             secrets_prefixes: config.secrets_prefixes,
             egress_addresses: config.egress_addresses,
             public_url: config.public_url,
@@ -90,7 +94,7 @@ impl App {
             sign_in: config.sign_in,
             notices: config.notices,
             rates: Rates::new(aws.registry(registry_table)),
-            clock: Box::new(SystemClock),
+            clock,
             version,
             throttled: StdMutex::default(),
             last_check: LastCheck::default(),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::problem::{Fault, Problem};
-use crate::read::{document, read, read_query};
+use crate::read::{document, raw, read, read_query};
 
 /// The size limit of a body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -36,7 +36,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        serde_json::from_slice(&bytes(request).await?).map(Self).map_err(|error| Problem::Malformed(error.to_string()))
+        raw(&bytes(request).await?).map(Self)
     }
 }
 
@@ -58,6 +58,16 @@ pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Probl
 /// Reads JSON. An error lists all faults. Numbers keep their digits in fields whose type keeps them.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     read(document(bytes)?).finish()
+}
+
+/// Reads a body that is an object of any fields. Numbers keep their digits.
+pub(crate) fn parse_map(bytes: &[u8]) -> Result<Map, Problem> {
+    match document(bytes)? {
+        Value::Map(map) => Ok(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) => {
+            Err(Problem::Invalid(vec![Fault::field("", "must be an object")]))
+        }
+    }
 }
 
 /// Reads a field that must be an object.
@@ -153,6 +163,22 @@ mod tests {
     #[case::cut_off(r#"{"data": {"#, "the body is not JSON: EOF while parsing an object at line 1 column 10")]
     fn an_invalid_body_is_refused_with_the_reason(#[case] text: &str, #[case] detail: &str) {
         assert_eq!(read(text).unwrap_err(), detail);
+    }
+
+    #[test]
+    fn an_object_of_any_fields_has_one_meaning() {
+        let read = |text: &str| parse_map(text.as_bytes()).map_err(|problem| problem.to_string());
+        let text = r#"{"n":12345678901234567890123456789012345678,"x":1.50}"#;
+        assert_eq!(serde_json::to_string(&read(&format!("\u{feff}{text}")).unwrap()).unwrap(), text);
+        assert_eq!(read(r#"{"a": 1, "b": {"c": 1, "c": 2}}"#).unwrap_err(), "#/b/c is given twice; send it once");
+        assert_eq!(read("[]").unwrap_err(), "# must be an object");
+    }
+
+    #[tokio::test]
+    async fn a_raw_body_may_begin_with_a_byte_order_mark() {
+        let request = Request::new(axum::body::Body::from("\u{feff}[1.50]"));
+        let RawBody(body) = RawBody::from_request(request, &()).await.unwrap();
+        assert_eq!(body.get(), "[1.50]");
     }
 
     #[tokio::test]

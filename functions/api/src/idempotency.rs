@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::id::{EventId, JobId, WebhookId};
+use domain::id::{ApiKeyId, EventId, JobId, PortalLinkId, WebhookId};
 use domain::joined::digest;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub(crate) struct FirstTry {
     at: Timestamp,
     scope: String,
     key: String,
+    /// Whether this is a later try.
+    is_later: bool,
 }
 
 impl FirstTry {
@@ -54,9 +56,30 @@ impl FirstTry {
         JobId::derive(self.at, &[&self.scope, &self.key])
     }
 
+    /// Returns the id of the API key that the request creates.
+    pub(crate) fn api_key_id(&self) -> ApiKeyId {
+        ApiKeyId::derive(self.at, &[&self.scope, &self.key])
+    }
+
+    /// Returns the id of the portal link that the request creates.
+    pub(crate) fn portal_link_id(&self) -> PortalLinkId {
+        PortalLinkId::derive(self.at, &[&self.scope, &self.key])
+    }
+
+    /// Identifies the rotation of a secret or a key that the request makes.
+    pub(crate) fn rotation(&self) -> String {
+        digest(&[&self.scope, &self.key, &self.at().to_string()])
+    }
+
     /// Returns the id of the event that the request publishes at that index.
     pub(crate) fn event_id(&self, index: usize) -> EventId {
         EventId::derive(self.at(), &[&self.scope, &self.key, &index.to_string()])
+    }
+
+    /// Returns whether this is a later try. The first one may have done something. It has ended, because Lambda ends a
+    /// request before a later try may run.
+    pub(crate) fn is_later(&self) -> bool {
+        self.is_later
     }
 
     /// Returns when the first try was made, to the millisecond, because later tries know the time only that exactly.
@@ -127,9 +150,11 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         Ok(Claim::Running) => Problem::KeyInUse.into_response(),
         Ok(Claim::Answered(response)) => replay(response),
         Ok(Claim::Ours(at)) => {
-            parts.extensions.insert(FirstTry { at, scope: claimed.scope.clone(), key: claimed.key.clone() });
+            let is_later = at.as_millisecond() < now.as_millisecond();
+            let (scope, key) = (claimed.scope.clone(), claimed.key.clone());
+            parts.extensions.insert(FirstTry { at, scope, key, is_later });
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-            keep(&app, &claimed, response, at.as_millisecond() < now.as_millisecond()).await
+            keep(&app, &claimed, response, is_later).await
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::problem::Problem;
 /// fit into one.
 const WINDOW_SECONDS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
+/// What is limited.
+const REQUESTS: &str = "requests";
+
 /// The number of buckets in memory above which full ones are dropped.
 const MAX_BUCKETS: usize = 10_000;
 
@@ -43,7 +46,7 @@ impl RequestLimits {
         let cost = cost.min(self.rate.limit);
         self.take_here(key, cost)?;
         let taken = self.shared.take_many(key, cost.get(), self.rate, now).await;
-        taken.map_err(|Exceeded { wait_seconds, .. }| Problem::TooManyRequests(wait_seconds))
+        taken.map_err(Problem::exceeds(REQUESTS))
     }
 
     fn take_here(&self, key: &RateKey, cost: NonZeroU32) -> Result<(), Problem> {
@@ -54,7 +57,8 @@ impl RequestLimits {
         let checked = self.local.check_key_n(key, cost).unwrap_or(Ok(()));
         checked.map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
-            Problem::TooManyRequests(wait.as_secs() + 1)
+            let Rate { limit, window_seconds } = self.rate;
+            Problem::exceeds(REQUESTS)(Exceeded { limit, window_seconds, wait_seconds: wait.as_secs() + 1 })
         })
     }
 }

@@ -88,7 +88,7 @@ pub(crate) async fn create(
     check(app, admin, &settings, None).await?;
     let now = app.clock.now();
     let key = RateKey::new("notice-creates", &[admin.tenant.as_str()]);
-    app.rates.take(&key, CREATES, now).await.map_err(|exceeded| Problem::TooManyRequests(exceeded.wait_seconds))?;
+    app.rates.take(&key, CREATES, now).await.map_err(Problem::exceeds("new notices"))?;
     let id = match first_try {
         Some(first_try) => first_try.webhook_id(),
         None => WebhookId::from_parts(now, runtime::random::bits()),
@@ -104,6 +104,7 @@ pub(crate) async fn create(
             fingerprint: Fingerprint::none(),
             format: SecretFormat::Plain,
             previous: None,
+            rotation: None,
         },
         authorization: None,
         notice: Some(notice.clone()),
@@ -240,7 +241,7 @@ pub(crate) async fn test(app: &App, admin: &Admin, id: &str) -> Result<TestBody,
     }
     let now = app.clock.now();
     let key = RateKey::new("notice-tests", &[admin.tenant.as_str()]);
-    app.rates.take(&key, TESTS, now).await.map_err(|exceeded| Problem::TooManyRequests(exceeded.wait_seconds))?;
+    app.rates.take(&key, TESTS, now).await.map_err(Problem::exceeds("tests of notices"))?;
     let message = message(&found.webhook, TEST, None, now)?;
     app.deliveries.send(vec![Outgoing::of(&message, Duration::ZERO)]).await.remove(0)?;
     let deadline = now + MAX_WAIT;
@@ -304,7 +305,7 @@ async fn spend_mails(app: &App, admin: &Admin, mails: usize) -> Result<(), Probl
     let key = RateKey::new("notice-mails", &[admin.tenant.as_str()]);
     for _ in 0..mails {
         let taken = app.rates.take(&key, MAILS, app.clock.now()).await;
-        taken.map_err(|exceeded| Problem::TooManyRequests(exceeded.wait_seconds))?;
+        taken.map_err(Problem::exceeds("mails that ask an address for confirmation"))?;
     }
     Ok(())
 }

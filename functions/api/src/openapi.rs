@@ -152,7 +152,8 @@ fn derive_bodies(components: &mut Components) {
     new.description = Some("A new webhook: its settings, and optionally a secret and an authorization.".to_owned());
     let of_new = |name: &str| more.properties.get(name).map(|schema| (name.to_owned(), schema.clone()));
     let authorization = of_new("authorization");
-    let other_names: Vec<_> = ["target_url", "events", "state"].into_iter().filter_map(of_new).collect();
+    let other_names = ["target_url", "events", "state"].into_iter().filter_map(of_new).map(sent_back);
+    let other_names: Vec<_> = other_names.collect();
     new.properties.extend(more.properties);
     new.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let mut patch = settings;
@@ -160,19 +161,40 @@ fn derive_bodies(components: &mut Components) {
     let mut replacement = patch.clone();
     replacement.properties.extend(other_names.clone());
     replacement.description =
-        Some("A webhook's settings, and optionally another authorization; `null` removes it.".to_owned());
-    patch.description = Some("A JSON merge patch of a webhook's settings: `null` resets a field.".to_owned());
+        Some(format!("A webhook's settings, and optionally another authorization; `null` removes it. {SENT_BACK}"));
+    patch.description = Some(format!("A JSON merge patch of a webhook's settings: `null` resets a field. {SENT_BACK}"));
     patch.required.clear();
     for property in patch.properties.values_mut() {
-        let null = ObjectBuilder::new().schema_type(Type::Null);
-        *property = RefOr::T(AnyOfBuilder::new().item(property.clone()).item(null).build().into());
+        *property = or_null(property.clone());
     }
     patch.properties.extend(other_names);
-    patch.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     components.schemas.remove("NewWebhookOnly");
     components.schemas.insert("NewWebhook".to_owned(), RefOr::T(Schema::Object(new)));
     components.schemas.insert("WebhookReplacement".to_owned(), RefOr::T(Schema::Object(replacement)));
     components.schemas.insert("WebhookPatch".to_owned(), RefOr::T(Schema::Object(patch)));
+}
+
+/// What a changed webhook may have in addition. No schema lists these fields, because a generated client would offer to
+/// set them.
+const SENT_BACK: &str = "The fields of a response that only Dynahook sets may be sent back.";
+
+fn or_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    RefOr::T(AnyOfBuilder::new().item(schema).item(null).build().into())
+}
+
+/// Allows the values that a response has of another name of a setting, so that it can be sent back.
+fn sent_back((name, mut schema): (String, RefOr<Schema>)) -> (String, RefOr<Schema>) {
+    if let ("state", RefOr::T(Schema::Object(state))) = (name.as_str(), &mut schema) {
+        // Failures paused it.
+        state.maximum = Some(3.into());
+        state.description =
+            Some("The same as `enabled`: 1 is `true`, 2 is `false`. 3 may only be sent back.".to_owned());
+        return (name, schema);
+    }
+    // A response has `null` if there is no type.
+    let schema = if name == "events" { or_null(schema) } else { schema };
+    (name, schema)
 }
 
 /// Returns the resource of a path, the first part of operation ids. Handlers are named by what they do, and those of
@@ -184,11 +206,11 @@ fn resource(path: &str) -> String {
 }
 
 fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
-    let conditional = operation
-        .parameters
-        .iter()
-        .flatten()
-        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
+    let takes = |header: &str| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == header))
+    };
+    let (conditional, has_key) = (takes("If-Match"), takes("Idempotency-Key"));
     let takes_body = operation.request_body.is_some();
     let replaces = conditional && operation.operation_id.as_deref() == Some("put");
     let problems = [
@@ -198,11 +220,13 @@ fn add_problems(operation: &mut Operation, named: bool, writes: bool) {
         ("404", "The resource does not exist, or it belongs to another tenant or application", named),
         ("405", "The path does not support this method", named),
         ("409", "It was changed concurrently (try again), or the idempotency key is in use", writes && named),
+        ("409", "The idempotency key is in use", has_key && !named),
         ("412", "The webhook has a newer version", conditional),
         ("413", "The body is too large", takes_body),
         ("422", "A field, parameter or header is invalid", true),
         ("428", "`If-Match` is missing", replaces),
         ("429", "Too many requests", true),
+        ("500", "A fault in Dynahook", true),
         ("503", "Try again in a moment", true),
     ];
     for (status, description, _) in problems.into_iter().filter(|(_, _, possible)| *possible) {

@@ -1,8 +1,10 @@
 //! Pagination of lists: `limit` and `cursor`.
 
+use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
@@ -44,6 +46,32 @@ fn bytes_of<T: Serialize + ?Sized>(value: &T) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
+/// The number of entries that a page has at most: 1 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(usize);
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(LimitVisitor)
+    }
+}
+
+/// Says of every text that is not a limit what a limit is.
+struct LimitVisitor;
+
+impl Visitor<'_> for LimitVisitor {
+    type Value = Limit;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1 to {MAX_LIMIT}")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Limit, E> {
+        let limit = usize::try_from(number).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.map(Limit).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+}
+
 /// The parameters of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -54,27 +82,27 @@ pub(crate) struct Page {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
 }
 
 impl Page {
     /// Creates a page from the parameters of a list that also has other parameters.
-    pub(crate) fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+    pub(crate) fn new(cursor: Option<String>, limit: Option<Limit>) -> Self {
         Self { cursor, limit }
     }
 
     /// Returns the entry that the page follows in the list's order, if any, and the largest number of entries.
     pub(crate) fn read<Id: FromStr>(self) -> Result<(Option<Id>, usize), Problem> {
-        let mut faults = Vec::new();
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            faults.push(Fault::parameter("limit", format!("must be 1 to {MAX_LIMIT}")));
-        }
-        let cursor = self.cursor.map(|cursor| cursor.parse()).transpose().unwrap_or_else(|_| {
-            faults.push(Fault::parameter("cursor", "must be the next_cursor of the previous page"));
-            None
-        });
-        if faults.is_empty() { Ok((cursor, limit)) } else { Err(Problem::Invalid(faults)) }
+        self.read_or(DEFAULT_LIMIT)
+    }
+
+    /// Returns the same, for a list with its own default number of entries.
+    pub(crate) fn read_or<Id: FromStr>(self, default: usize) -> Result<(Option<Id>, usize), Problem> {
+        let limit = self.limit.map_or(default, |Limit(limit)| limit);
+        let cursor = self.cursor.map(|cursor| cursor.parse()).transpose().map_err(|_| {
+            Problem::Invalid(vec![Fault::parameter("cursor", "must be the next_cursor of the previous page")])
+        })?;
+        Ok((cursor, limit))
     }
 }
 
@@ -83,6 +111,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::read::read_query;
 
     // A JSON string has two quotation marks in addition to its characters.
     #[rstest]
@@ -97,5 +126,22 @@ mod tests {
         let last = fit(&mut entries).map(String::len);
         assert_eq!(entries.len(), kept);
         assert_eq!(last, (kept < lengths.len()).then(|| lengths[kept - 1]));
+    }
+
+    #[rstest]
+    #[case::least("1", None)]
+    #[case::most("100", None)]
+    #[case::none("0", Some("must be 1 to 100"))]
+    #[case::too_many("101", Some("must be 1 to 100"))]
+    #[case::negative("-1", Some("must be 1 to 100"))]
+    #[case::fraction("1.5", Some("must be 1 to 100"))]
+    #[case::word("abc", Some("must be 1 to 100"))]
+    #[case::null("null", Some("must be 1 to 100"))]
+    #[case::truth("true", Some("must be 1 to 100"))]
+    #[case::huge("18446744073709551616", Some("must be 1 to 100"))]
+    fn a_limit_that_is_refused_is_told_what_it_must_be(#[case] limit: &str, #[case] detail: Option<&str>) {
+        let reading = read_query::<Page>(vec![("limit".to_owned(), limit.to_owned())]);
+        let (_, faults) = reading.into_parts();
+        assert_eq!(faults.first().map(|fault| fault.detail.as_str()), detail);
     }
 }

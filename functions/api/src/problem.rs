@@ -2,7 +2,7 @@
 //!
 //! [1]: https://www.rfc-editor.org/rfc/rfc9457
 
-use aws::StoreError;
+use aws::{LimitReached, Limited, StoreError};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::budget::{Budget, Exceeded};
@@ -14,8 +14,10 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 mod fault;
+mod rate;
 
 pub use fault::Fault;
+pub use rate::RateExceeded;
 
 /// What went wrong with a request. Details about the request go to the caller; internal details go to the log only.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +37,9 @@ pub enum Problem {
     /// The resource's state does not allow the request, or another request changed it concurrently.
     #[error("{0}")]
     Conflict(String),
-    /// The tenant has reached its limit of webhooks or of event types.
-    #[error("the limit of {0} is reached; delete one first")]
-    Limit(u64),
+    /// The tenant, or the webhook, has as many of something as it may have.
+    #[error("{}; {}", .0, remedy(.0.what))]
+    Limit(LimitReached),
     /// The resource has a newer version than the caller expects.
     #[error("the current version is {current}; read it, and send the change again with If-Match: \"{current}\"")]
     Stale {
@@ -59,9 +61,9 @@ pub enum Problem {
     /// The tenant has used up a budget.
     #[error("{0}")]
     Budget(Box<Exceeded>),
-    /// The tenant makes too many requests.
-    #[error("too many requests; try again in {0} s")]
-    TooManyRequests(u64),
+    /// The tenant makes too many requests, or too many of one kind.
+    #[error("{0}")]
+    TooManyRequests(RateExceeded),
     /// Too many tests of one tenant are running.
     #[error("too many tests of this tenant are running; try again in {0} s, or when one of them has ended")]
     TooManyTests(u64),
@@ -94,6 +96,14 @@ pub enum Problem {
 impl From<Vec<FieldError>> for Problem {
     fn from(faults: Vec<FieldError>) -> Self {
         Self::Invalid(faults.into_iter().map(Fault::from).collect())
+    }
+}
+
+/// Returns what to do about a limit that is reached.
+const fn remedy(what: Limited) -> &'static str {
+    match what {
+        Limited::Webhooks | Limited::Notices | Limited::EventTypes => "delete one first",
+        Limited::Secrets => "try again in an hour",
     }
 }
 
@@ -226,9 +236,8 @@ impl Problem {
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
             Self::Unreadable(_) => (header::RETRY_AFTER, HeaderValue::from_static("5")),
             Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
-            Self::TooManyRequests(seconds) | Self::TooManyTests(seconds) => {
-                (header::RETRY_AFTER, value(seconds.to_string())?)
-            }
+            Self::TooManyRequests(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds().to_string())?),
+            Self::TooManyTests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Stale { current } => (header::ETAG, value(format!("\"{current}\""))?),
             Self::Forbidden(_)
             | Self::NotFound(_)
@@ -263,7 +272,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(error),
-            StoreError::Limit(limit) => Self::Limit(limit),
+            StoreError::Limit(reached) => Self::Limit(reached),
             StoreError::TooHeavy { field, bytes, limit } => Self::Invalid(vec![Fault::field(
                 field,
                 format!(
@@ -324,14 +333,14 @@ mod tests {
             Problem::NotFound("webhook"),
             Problem::MethodNotAllowed,
             Problem::Conflict(text()),
-            Problem::Limit(1),
+            Problem::Limit(LimitReached { limit: 1, what: Limited::Webhooks }),
             Problem::Stale { current: 1 },
             Problem::PreconditionRequired,
             Problem::KeyReused,
             Problem::KeyInUse,
             Problem::Loop(HopsError::Unreadable),
             Problem::Budget(Box::new(exceeded)),
-            Problem::TooManyRequests(1),
+            Problem::exceeds("requests")(rate::tests::exceeded(1, 1)),
             Problem::TooManyTests(1),
             Problem::TooLarge(1),
             Problem::Malformed(text()),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 use deserializer::Reader;
-pub(crate) use document::document;
+pub(crate) use document::{document, raw};
 use mismatch::{Mismatch, What, pointer};
 
 /// The largest number of passes over a body. Each pass finds one fault.

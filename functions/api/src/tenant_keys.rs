@@ -9,6 +9,7 @@ use domain::webhook::Webhook;
 
 use crate::App;
 use crate::caller::Admin;
+use crate::idempotency::FirstTry;
 use crate::problem::{Fault, Problem};
 
 /// How long an old secret or key signs alongside the new one by default.
@@ -94,21 +95,29 @@ async fn promote(app: &App, owner: &KeyOwner, staged: Staged) {
     }
 }
 
-/// Rotates the key of a tenant or a webhook; the old one keeps signing for the overlap.
+/// Rotates the key of a tenant or a webhook; the old one keeps signing for the overlap. If an earlier try of the request
+/// did so, nothing is left to do, because the response shows public keys only.
 pub(crate) async fn rotate(
     app: &App,
     admin: &Admin,
     owner: &KeyOwner,
     overlap_seconds: Option<u64>,
+    first_try: Option<&FirstTry>,
 ) -> Result<SigningKeys, Problem> {
     let overlap = overlap(overlap_seconds)?;
     let keys = app.registry.signing_keys(owner).await?.ok_or(Problem::NotFound("signing key"))?;
+    let rotation = first_try.map(FirstTry::rotation);
+    if rotation.is_some() && keys.rotation == rotation {
+        return Ok(keys);
+    }
     app.spend_secrets(&admin.tenant, 1).await?;
     let key = SigningKey::from_random(runtime::random::bytes());
     // The private key is staged next to the one that signs, so that whichever key the Registry names exists.
     let staged = app.secrets.stage_signing_key(&keys.vault_path, Some(keys.current), &key).await?;
-    let keys = keys.rotated(key.public(), overlap, app.clock.now());
+    let keys = SigningKeys { rotation, ..keys.rotated(key.public(), overlap, app.clock.now()) };
     match app.registry.write_signing_keys(owner, &keys).await {
+        // The SDK repeats a write whose answer was lost, and the repeated one finds what the first one wrote.
+        Err(StoreError::Conflict { .. }) if app.registry.signing_keys(owner).await?.as_ref() == Some(&keys) => {}
         Err(StoreError::Conflict { .. }) => {
             return Err(Problem::Conflict("the key was rotated concurrently; try again".to_owned()));
         }

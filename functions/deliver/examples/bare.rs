@@ -93,7 +93,8 @@ fn unread(urls: &[String]) -> Loaded {
         let (id, at) = (WebhookId::from_parts(SystemClock.now(), number), SystemClock.now());
         let settings: Settings = serde_json::from_value(json!({"name": "bare", "url": url})).unwrap();
         let (vault_path, fingerprint) = (String::new(), Fingerprint::none());
-        let secret = SecretReference { vault_path, fingerprint, format: SecretFormat::Whsec, previous: None };
+        let secret =
+            SecretReference { vault_path, fingerprint, format: SecretFormat::Whsec, previous: None, rotation: None };
         let (tenant, audit) = ("acme".parse().unwrap(), Audit::created(at, "bare"));
         let webhook =
             Webhook { id, tenant, app: None, settings, secret, authorization: None, notice: None, pause: None, audit };

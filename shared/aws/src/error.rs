@@ -19,9 +19,9 @@ pub enum StoreError {
         /// The key of the missing item.
         key: String,
     },
-    /// A limit is reached. The value is the limit.
-    #[error("the limit of {0} is reached")]
-    Limit(u64),
+    /// A limit is reached.
+    #[error("{0}")]
+    Limit(LimitReached),
     /// The tenant's webhooks would take more memory in fan-out than they may.
     #[error("the tenant's webhooks would take {bytes} bytes of memory in fan-out; the limit is {limit}")]
     TooHeavy {
@@ -46,6 +46,40 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// A limit, and of what it is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the limit of {limit} {what} is reached")]
+pub struct LimitReached {
+    /// The limit.
+    pub limit: u64,
+    /// What is limited.
+    pub what: Limited,
+}
+
+/// What a tenant, or a webhook, can have only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// A tenant's webhooks.
+    Webhooks,
+    /// A tenant's notices.
+    Notices,
+    /// The event types that a tenant describes.
+    EventTypes,
+    /// The secrets that were stored for one webhook within an hour.
+    Secrets,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Webhooks => "webhooks",
+            Self::Notices => "notices",
+            Self::EventTypes => "described event types",
+            Self::Secrets => "secrets of a webhook within an hour",
+        })
+    }
 }
 
 impl StoreError {

@@ -29,7 +29,7 @@ pub mod usage;
 pub use bodies::Bodies;
 pub use collector::Collector;
 pub use dead_letters::DeadLetters;
-pub use error::StoreError;
+pub use error::{LimitReached, Limited, StoreError};
 pub use events::Events;
 pub use keyring::Keyring;
 pub use ledger::Ledger;

@@ -2,8 +2,13 @@
 //! tenants' signing keys, usage and rates, and idempotency keys.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use domain::access::api_key::KeyHash;
 use domain::access::tenant::TenantId;
 use domain::event::state::StateKey;
 use domain::id::WebhookId;
@@ -31,6 +36,7 @@ mod webhook_item;
 mod webhook_writer;
 pub(crate) mod webhooks;
 
+pub use api_keys::ApiKeyPage;
 pub use event_types::CatalogPage;
 pub use idempotency::{Claim, IdempotencyKey, StoredResponse};
 pub use portal_links::PortalLinkPage;
@@ -201,7 +207,25 @@ impl Registry {
     }
 }
 
+/// Returns the error of a transaction. It is a conflict if a condition did not hold.
+fn of_transaction(error: &SdkError<TransactWriteItemsError>, key: impl fmt::Display) -> StoreError {
+    let is_refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled))
+            if cancelled.cancellation_reasons().iter().any(is_refused) =>
+        {
+            StoreError::Conflict { key: key.to_string() }
+        }
+        _ => StoreError::unavailable(error),
+    }
+}
+
 /// Converts the error of an SDK builder, which fails if a required field is missing; callers here set all of them.
 fn built<T>(result: Result<T, aws_sdk_dynamodb::error::BuildError>) -> Result<T, StoreError> {
     result.map_err(|error| StoreError::inconsistent("a request", error))
+}
+
+/// Returns the attribute value of a key's hash, for conditions.
+fn hash_value(hash: &KeyHash) -> Result<AttributeValue, StoreError> {
+    serde_dynamo::to_attribute_value(hash).map_err(|error| StoreError::inconsistent("the hash of a key", error))
 }

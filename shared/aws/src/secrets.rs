@@ -143,6 +143,32 @@ impl Secrets {
         self.stage_at(path, named.map(Fingerprint::as_str), Text::of(fingerprint, secret)).await
     }
 
+    /// Stores a secret that takes the place of the one that a webhook names now, which was never shown. `kept` is the
+    /// previous secret of the webhook, and stays it. Promote the new one once the webhook names it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no secret at the path, or a store is unavailable.
+    pub async fn stage_again(
+        &self,
+        path: &str,
+        (named, kept): (&Fingerprint, &Fingerprint),
+        new: (&Fingerprint, &WebhookSecret),
+    ) -> Result<Staged, StoreError> {
+        // First next to the one that is named, which is promoted if it was not, and so stays until the webhook names
+        // the new one.
+        drop(self.stage(path, Some(named), new).await?);
+        // Then next to the one that is kept. It is made the current one again, so that promoting makes it the previous
+        // one.
+        let staged = self.stage(path, Some(kept), new).await?;
+        if staged.current.as_deref() == Some(kept.as_str()) {
+            return Ok(staged);
+        }
+        // A secret whose version has an id of its own is found by its label alone. Promoting would take the label from
+        // it, and the new one is found without.
+        Ok(Staged { current: Some(staged.version.clone()), ..staged })
+    }
+
     async fn stage_at(&self, path: &str, named: Option<&str>, text: Text<'_>) -> Result<Staged, StoreError> {
         let Some(table) = &self.table else { return self.manager.stage(path, named, text).await };
         match Box::pin(table.stage(path, named, text)).await {

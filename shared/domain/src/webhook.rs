@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 use crate::access::tenant::{AppId, TenantId};
 use crate::id::WebhookId;
 use crate::matching::subscription::Subscription;
-use crate::signing::secret::{Fingerprint, SecretFormat};
 use authorization::Authorization;
 use notice::Notice;
 
@@ -24,11 +23,14 @@ pub mod limits;
 pub mod notice;
 pub mod ordering;
 pub mod sample;
+mod secret;
 pub mod settings;
 mod signing;
 pub mod statistics;
 pub mod tags;
 pub mod unknown;
+
+pub use secret::{PreviousSecret, SecretReference, SecretsPrefixes, SecretsTable};
 
 use ordering::Ordering;
 use settings::{Direction, Settings};
@@ -57,76 +59,6 @@ pub struct Webhook {
     pub pause: Option<Pause>,
     /// Who did what to it, and when.
     pub audit: Audit,
-}
-
-/// Which secret signs, and where it is stored; never the secret itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretReference {
-    /// The path in Secrets Manager or in the table of secrets.
-    pub vault_path: String,
-    /// Identifies the secret.
-    pub fingerprint: Fingerprint,
-    /// The format of the secret, which decides what schemes it can sign.
-    pub format: SecretFormat,
-    /// The previous secret, while both sign.
-    pub previous: Option<PreviousSecret>,
-}
-
-/// Prefixes of the paths of webhooks' secrets. Each direction has its own, so that the function that is called without
-/// a token can read only the secrets of inbound webhooks, and the one that delivers can read none of those.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretsPrefixes {
-    /// Prefix for outbound webhooks and for tenants' own keys.
-    pub outbound: String,
-    /// Prefix for inbound webhooks.
-    pub inbound: String,
-}
-
-impl SecretsPrefixes {
-    /// Returns the path of a webhook's secret, `<prefix>/<tenant>/<webhook>`.
-    ///
-    /// The path is built here and never taken from a request, because the roles that read secrets can read every
-    /// tenant's.
-    #[must_use]
-    pub fn vault_path(&self, direction: Direction, tenant: &TenantId, webhook: WebhookId) -> String {
-        let prefix = match direction {
-            Direction::Outbound => &self.outbound,
-            Direction::Inbound => &self.inbound,
-        };
-        format!("{prefix}/{tenant}/{webhook}")
-    }
-}
-
-/// The table that keeps webhooks' secrets instead of Secrets Manager, encrypted with a key of KMS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretsTable {
-    /// The name of the table.
-    pub name: String,
-    /// The ARN of the key.
-    pub key_arn: String,
-}
-
-/// A rotated secret that still signs together with its successor for a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviousSecret {
-    /// Identifies the secret.
-    pub fingerprint: Fingerprint,
-    /// When it stops signing.
-    pub until: Timestamp,
-}
-
-impl SecretReference {
-    /// Returns the path of the secret for the `Authorization` header. It does not depend on whether there is one.
-    #[must_use]
-    pub fn authorization_path(&self) -> String {
-        authorization::vault_path(&self.vault_path)
-    }
-
-    /// Returns the secrets that sign at that time, the current one first.
-    pub fn signing(&self, now: Timestamp) -> impl Iterator<Item = &Fingerprint> {
-        let previous = self.previous.as_ref().filter(|previous| previous.until > now);
-        std::iter::once(&self.fingerprint).chain(previous.map(|previous| &previous.fingerprint))
-    }
 }
 
 /// Why deliveries wait, in the words of the API.
@@ -286,6 +218,7 @@ pub(crate) mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::signing::secret::SecretFormat;
     use crate::signing::secret::tests::fingerprint;
 
     pub(crate) fn webhook() -> Webhook {
@@ -300,21 +233,13 @@ pub(crate) mod tests {
                 fingerprint: fingerprint(1),
                 format: SecretFormat::Whsec,
                 previous: None,
+                rotation: None,
             },
             authorization: None,
             notice: None,
             pause: None,
             audit: Audit::created(at, "anna"),
         }
-    }
-
-    #[test]
-    fn each_direction_has_a_path_of_its_own() {
-        let prefixes = SecretsPrefixes { outbound: "/dev/webhooks".to_owned(), inbound: "/dev/inbound".to_owned() };
-        let webhook = "whk_01JD3V7Q5N8Z4T6W9X2Y1R0PMK";
-        let path = |direction| prefixes.vault_path(direction, &"acme".parse().unwrap(), webhook.parse().unwrap());
-        assert_eq!(path(Direction::Outbound), format!("/dev/webhooks/acme/{webhook}"));
-        assert_eq!(path(Direction::Inbound), format!("/dev/inbound/acme/{webhook}"));
     }
 
     #[rstest]
@@ -348,15 +273,5 @@ pub(crate) mod tests {
         let mut webhook = webhook();
         webhook.settings.direction = Direction::Inbound;
         assert_eq!(webhook.subscription(), None);
-    }
-
-    #[test]
-    fn both_secrets_sign_until_the_overlap_ends() {
-        let mut secret = webhook().secret;
-        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        secret.previous = Some(PreviousSecret { fingerprint: fingerprint(2), until: now });
-        assert_eq!(secret.signing(now).collect::<Vec<_>>(), [&fingerprint(1)]);
-        let before = now - std::time::Duration::from_secs(1);
-        assert_eq!(secret.signing(before).collect::<Vec<_>>(), [&fingerprint(1), &fingerprint(2)]);
     }
 }

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use super::conditions::{Conditions, OneOf, Statuses};
 use super::search::{Cursor, Search};
 use crate::events::EntityPath;
-use crate::page::Page;
+use crate::page::{Limit, Page};
 use crate::problem::Problem;
 
 /// The filters of the list of a webhook's deliveries.
@@ -27,7 +27,7 @@ pub(crate) struct DeliveryQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only those in this state, or in one of several, separated by commas.
     #[param(value_type = Vec<State>, required = false, style = Form, explode = false, min_items = 1)]
     state: Option<OneOf<State>>,
@@ -64,7 +64,7 @@ pub(crate) struct AllDeliveriesQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only those to this webhook, or to one of several, separated by commas. Required if there are more than 50
     /// webhooks and neither `event_id` nor `entity` is sent.
     #[param(value_type = Vec<String>, required = false, style = Form, explode = false, min_items = 1)]

@@ -118,13 +118,18 @@ pub(super) fn add(openapi: &mut OpenApi) {
         ("404", "`urn:dynahook:problem:not-found`: the webhook does not exist or is not inbound"),
         ("413", "`urn:dynahook:problem:too-large`: the body exceeds the size limit of an event"),
         ("429", "`urn:dynahook:problem:too-many-requests` or `budget-exceeded`: wait for the time in `Retry-After`"),
+        ("500", "`urn:dynahook:problem:internal`: a fault in Dynahook"),
         ("503", "`urn:dynahook:problem:unavailable`: try again in a moment"),
         (
             "422",
             "`urn:dynahook:problem:loop`: more than five deliveries in a chain led to the call, or `webhook-hops` is not a number",
         ),
     ];
-    let of_keys = [("404", "`urn:dynahook:problem:not-found`: there is no such key"), ("503", "Try again in a moment")];
+    let of_keys = [
+        ("404", "`urn:dynahook:problem:not-found`: there is no such key"),
+        ("500", "A fault in Dynahook"),
+        ("503", "Try again in a moment"),
+    ];
     let of_pages = [("503", "Try again in a moment")];
     for (path, mut item) in PublicPaths::openapi().paths.paths {
         let PathItem { get, post, .. } = &mut item;

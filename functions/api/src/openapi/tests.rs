@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use domain::webhook::Pause;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::registration::representation::WebhookBody;
+use crate::registration::representation::tests::record;
 
 /// Keywords whose values are not schemas.
 const DATA: [&str; 5] = ["default", "enum", "example", "examples", "const"];
@@ -163,6 +168,37 @@ fn every_body_has_an_example_that_is_valid() {
                 }
             }
         }
+    }
+}
+
+/// A client that checks its requests against the contract can send back what it read.
+#[test]
+fn a_response_can_be_sent_back() {
+    let document = document();
+    for name in ["WebhookPatch", "WebhookReplacement"] {
+        let schema = json!({"components": document["components"], "$ref": format!("#/components/schemas/{name}")});
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for settings in [json!({"name": "n"}), json!({"name": "n", "event_types": ["a.b", "c.*"], "tags": ["x"]})] {
+            for by_failures in [None, Some(false), Some(true)] {
+                let mut record = record(settings.clone());
+                record.webhook.pause = by_failures.map(|by_failures| Pause { at: Timestamp::UNIX_EPOCH, by_failures });
+                let shown = serde_json::to_value(WebhookBody::new(record, None, "https://api.example")).unwrap();
+                let found: Vec<_> = validator.iter_errors(&shown).map(|error| error.to_string()).collect();
+                assert_eq!(found, [""; 0], "{name}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_operation_with_a_key_names_the_conflict_and_every_one_the_fault() {
+    for (name, operation) in operations(&document()) {
+        let responses = operation["responses"].as_object().unwrap();
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let has_key = parameters.into_iter().any(|parameter| parameter["name"] == "Idempotency-Key");
+        assert!(!has_key || responses.contains_key("409"), "{name}");
+        let is_ours = ["contract.", "health.", "deliveries.receive"].iter().all(|other| !name.starts_with(other));
+        assert!(!is_ours || responses.contains_key("500"), "{name}");
     }
 }
 

@@ -71,7 +71,9 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         if *self.value == Value::Null {
             return visitor.visit_none();
         }
-        visitor.visit_some(self).map_err(Mismatch::or_null)
+        // No text of a query is `null`.
+        let or_null = if self.from_text { std::convert::identity } else { Mismatch::or_null };
+        visitor.visit_some(self).map_err(or_null)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {

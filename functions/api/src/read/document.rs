@@ -5,6 +5,7 @@ use std::fmt;
 
 use domain::fault::{FieldError, step};
 use domain::value::Value;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -13,9 +14,7 @@ use crate::problem::Problem;
 /// Parses a body as JSON. Numbers keep their digits. An object with a duplicate name is refused, because it is
 /// ambiguous.
 pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
-    // Some editors and languages write a byte order mark before JSON.
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let text: &RawValue = serde_json::from_slice(bytes).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let text = raw::<&RawValue>(bytes)?;
     let mut twice = Vec::new();
     // The error is ignored, because the parser below fails on the same text.
     let _ = Names { above: String::new(), twice: &mut twice }.deserialize(text);
@@ -26,6 +25,13 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
     }
     let unreadable = "it is nested more than 100 levels deep, or a string has an invalid escape sequence";
     text.get().parse().map_err(|_| Problem::Malformed(unreadable.to_owned()))
+}
+
+/// Returns the text of a body that is JSON.
+pub(crate) fn raw<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    // Some editors and languages write a byte order mark before JSON.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    serde_json::from_slice(bytes).map_err(|error| Problem::Malformed(error.to_string()))
 }
 
 /// Finds duplicate names in objects.

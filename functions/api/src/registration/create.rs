@@ -36,6 +36,7 @@ pub(crate) async fn create(
             fingerprint: app.fingerprint_key().await?.fingerprint(&secret),
             format: secret.format(),
             previous: None,
+            rotation: None,
         },
         tenant: admin.tenant,
         app: admin.app,
@@ -98,8 +99,8 @@ async fn store(
         }
         Err(error @ (StoreError::Limit(_) | StoreError::TooHeavy { .. })) => {
             secrets::delete(app, &webhook).await?;
-            if let StoreError::Limit(limit) = error {
-                app.usage.webhook_refused(&webhook.tenant, limit, now).await;
+            if let StoreError::Limit(reached) = error {
+                app.usage.webhook_refused(&webhook.tenant, reached.limit, now).await;
             }
             Err(error.into())
         }

@@ -9,12 +9,13 @@ use domain::delivery::breaker::{Breaker, BreakerState};
 use domain::signing::secret::WebhookSecret;
 use domain::value::Value;
 use domain::webhook::settings::Direction;
-use domain::webhook::{Pause, PreviousSecret, Webhook};
+use domain::webhook::{Pause, SecretReference, Webhook};
 
 use super::{Write, change, contended, input, reset_failures, secrets, visible, visible_even_deleted};
 use crate::App;
 use crate::caller::Admin;
 use crate::etag::IfMatch;
+use crate::idempotency::FirstTry;
 use crate::problem::Problem;
 use crate::tenant_keys;
 
@@ -78,7 +79,7 @@ pub(crate) async fn delete(app: &App, admin: &Admin, id: &str, if_match: IfMatch
         let mut webhook = visible_even_deleted(app, admin, id).await?.webhook;
         if webhook.is_deleted() {
             // The request that deleted it may have died before it deleted the secrets.
-            secrets::delete(app, &webhook).await?;
+            secrets::delete_of_deleted(app, &webhook).await?;
             return Err(Problem::NotFound("webhook"));
         }
         if_match.check(webhook.audit.version)?;
@@ -87,7 +88,7 @@ pub(crate) async fn delete(app: &App, admin: &Admin, id: &str, if_match: IfMatch
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
-                secrets::delete(app, &webhook).await?;
+                secrets::delete_of_deleted(app, &webhook).await?;
                 tracing::info!(webhook.id = %webhook.id, tenant.id = %webhook.tenant, by = admin.subject, "webhook deleted");
                 return Ok(());
             }
@@ -131,14 +132,16 @@ pub(crate) async fn restore(
             if let StoreError::Limit(_) | StoreError::TooHeavy { .. } = error {
                 // With these errors the webhook certainly stays deleted, so its secrets are deleted too. After any
                 // other error it may have been restored.
-                secrets::delete(app, &record.webhook).await?;
+                secrets::delete_of_deleted(app, &record.webhook).await?;
             }
-            if let StoreError::Limit(limit) = error {
-                app.usage.webhook_refused(&record.webhook.tenant, limit, now).await;
+            if let StoreError::Limit(reached) = error {
+                app.usage.webhook_refused(&record.webhook.tenant, reached.limit, now).await;
             }
             return Err(error.into());
         }
     }
+    // A concurrent request that deletes the webhook may have deleted the secrets just now.
+    secrets::restore(app, &record.webhook).await?;
     tracing::info!(webhook.id = %record.webhook.id, tenant.id = %record.webhook.tenant, by = admin.subject, "webhook restored");
     Ok((record, made))
 }
@@ -150,7 +153,7 @@ async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, 
     let reference = &mut webhook.secret;
     reference.fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
     reference.format = secret.format();
-    reference.previous = None;
+    (reference.previous, reference.rotation) = (None, None);
     // An earlier try may have stored one already.
     let stored = (&reference.fingerprint, &secret);
     secrets::store(app, &reference.vault_path, stored, &webhook.tenant, true).await?;
@@ -158,16 +161,28 @@ async fn make_secret(app: &App, webhook: &mut Webhook) -> Result<WebhookSecret, 
 }
 
 /// Rotates the secret of a webhook to `given`, or to a generated one; returns the webhook and the new secret.
+///
+/// A later try of a request finds what an earlier one did. The secret that an earlier try made was never shown. A new
+/// one replaces it, and the secret that the receiver has stays the previous one.
 pub(crate) async fn rotate(
     app: &App,
     admin: &Admin,
     id: &str,
-    if_match: IfMatch,
+    mut if_match: IfMatch,
     given: Option<Value>,
     overlap_seconds: Option<u64>,
+    first_try: Option<&FirstTry>,
 ) -> Result<(WebhookRecord, WebhookSecret), Problem> {
     let overlap = tenant_keys::overlap(overlap_seconds)?;
     let record = visible(app, admin, id).await?;
+    let rotation = first_try.map(FirstTry::rotation);
+    let rotation = rotation.as_deref();
+    let is_later = first_try.is_some_and(FirstTry::is_later);
+    let is_done = is_later && record.webhook.secret.is_of(rotation);
+    if is_done {
+        // The earlier try increased the version. It wrote only because the one before was expected.
+        if_match = IfMatch::Any { given: false };
+    }
     if_match.check(record.webhook.audit.version)?;
     let secret = match given.filter(|text| !text.is_null()) {
         Some(text) => input::read_secret(&text, &mut record.webhook.settings.clone(), true)
@@ -175,18 +190,26 @@ pub(crate) async fn rotate(
         None => WebhookSecret::from_random(runtime::random::bytes()),
     };
     let fingerprint = app.fingerprint_key().await?.fingerprint(&secret);
+    let SecretReference { vault_path, fingerprint: named, previous, .. } = &record.webhook.secret;
+    if named.matches(&fingerprint) {
+        return Ok((record, secret));
+    }
     app.spend_secrets(&admin.tenant, 1).await?;
+    let kept = previous.as_ref().filter(|previous| is_done && previous.until > app.clock.now());
+    let new = (&fingerprint, &secret);
     // The secret is staged first, next to those that sign, so that whichever secret the webhook names exists.
-    let reference = &record.webhook.secret;
-    let named = Some(&reference.fingerprint);
-    let staged = app.secrets.stage(&reference.vault_path, named, (&fingerprint, &secret)).await?;
+    let staged = match kept {
+        Some(kept) => app.secrets.stage_again(vault_path, (named, &kept.fingerprint), new).await?,
+        None => app.secrets.stage(vault_path, Some(named), new).await?,
+    };
     let record = change(app, admin, id, if_match, |record, app| {
         let reference = &mut record.webhook.secret;
-        let until = app.clock.now() + overlap;
-        let before = std::mem::replace(&mut reference.fingerprint, fingerprint.clone());
-        reference.previous = (!overlap.is_zero()).then_some(PreviousSecret { fingerprint: before, until });
-        reference.format = secret.format();
-        Ok(Write::Webhook)
+        if reference.is_of(rotation) && !is_later && !reference.fingerprint.matches(&fingerprint) {
+            // A later try has taken over, and shows its own secret.
+            return Err(Problem::KeyInUse);
+        }
+        let changed = reference.rotate((&fingerprint, secret.format()), rotation, overlap, app.clock.now());
+        Ok(if changed { Write::Webhook } else { Write::Nothing })
     });
     let record = record.await?;
     if let Err(error) = app.secrets.promote(staged).await {

@@ -266,7 +266,7 @@ fn callback_url(webhook: &Webhook, public_url: &str) -> Option<String> {
 /// A page of webhooks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookList {
-    /// Oldest first.
+    /// Oldest first. A page may have fewer entries than requested and still not be the last one.
     pub(crate) data: Vec<WebhookBody>,
     /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
@@ -292,6 +292,7 @@ pub(crate) mod tests {
                 fingerprint: serde_json::from_value(json!("hmac256:00")).unwrap(),
                 format: SecretFormat::Whsec,
                 previous: None,
+                rotation: None,
             },
             authorization: None,
             notice: None,

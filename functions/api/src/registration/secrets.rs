@@ -24,6 +24,27 @@ pub(crate) async fn store(
     }
 }
 
+/// Deletes the secrets of a webhook that was deleted. If another request has restored the webhook in the meantime, its
+/// secrets are restored too. A request that restores the webhook later restores them after it wrote the webhook.
+pub(super) async fn delete_of_deleted(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
+    delete(app, webhook).await?;
+    let now = app.registry.webhook(&webhook.tenant, webhook.id).await?.map(|record| record.webhook);
+    match now.filter(|now| !now.is_deleted()) {
+        Some(now) => restore(app, &now).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes all secrets of a webhook that is not deleted out of their recovery window.
+pub(super) async fn restore(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
+    app.secrets.restore(&webhook.secret.vault_path, None).await?;
+    tenant_keys::restore(app, webhook).await?;
+    match &webhook.authorization {
+        Some(authorization) => app.secrets.restore(&authorization.vault_path, None).await,
+        None => Ok(()),
+    }
+}
+
 /// Deletes the secrets of a webhook: the signing secrets, and the credential of its authorization.
 pub(crate) async fn delete(app: &App, webhook: &Webhook) -> Result<(), StoreError> {
     app.secrets.delete(&webhook.secret.vault_path).await?;

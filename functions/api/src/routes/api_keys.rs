@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use aws::StoreError;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use domain::access::api_key::{ApiKey, KeyText, Scope};
+use axum::{Extension, Json};
+use domain::access::api_key::{ApiKey, KeyHash, KeyText, Scope};
 use domain::access::tenant::AppId;
 use domain::id::ApiKeyId;
 use jiff::Timestamp;
@@ -19,11 +20,15 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
-use crate::idempotency::ShownOnce;
-use crate::problem::{Fault, Problem};
+use crate::idempotency::{FirstTry, ShownOnce};
+use crate::page::{Limit, Page, fit};
+use crate::problem::{Fault, Problem, ProblemBody};
 
 /// The longest name, in characters.
 const MAX_NAME_CHARACTERS: usize = 400;
+
+/// The number of keys on a page without a `limit`. Clients that do not read page by page get all keys of most tenants.
+const DEFAULT_LIMIT: usize = 1_000;
 
 /// A new API key.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -84,11 +89,14 @@ pub struct ApiKeyWithText {
     key: String,
 }
 
-/// All of a tenant's keys.
+/// A page of a tenant's keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyList {
-    /// Oldest first.
+    /// Oldest first. A page may have fewer entries than requested and still not be the last one.
     data: Vec<ApiKeyBody>,
+    /// The `cursor` of the next page; `null` if this is the last page.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<ApiKeyId>,
 }
 
 /// The id of an API key.
@@ -106,10 +114,14 @@ pub struct ApiKeyPath {
 /// No other response contains the key: Dynahook stores only its hash.
 #[utoipa::path(post, path = "/api-keys", tag = "API keys",
     request_body = NewApiKey,
-    responses((status = 201, description = "The key", body = ApiKeyWithText)))]
+    responses(
+        (status = 201, description = "The key", body = ApiKeyWithText),
+        (status = 409, description = "The idempotency key is in use, or the key that it created was revoked", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
     JsonBody(new): JsonBody<NewApiKey>,
 ) -> Result<Response, Problem> {
     admin.of_the_tenant()?;
@@ -124,19 +136,21 @@ pub(super) async fn create(
     if !faults.is_empty() {
         return Err(Problem::Invalid(faults));
     }
-    let text = KeyText::from_random(ApiKeyId::from_parts(now, runtime::random::bits()), runtime::random::bytes());
+    let first_try = first_try.as_deref();
+    let id = first_try.map_or_else(|| ApiKeyId::from_parts(now, runtime::random::bits()), FirstTry::api_key_id);
+    let text = KeyText::from_random(id, runtime::random::bytes());
     let key = ApiKey {
         id: text.id(),
         tenant: admin.tenant,
         app: new.app_id,
         name: new.name,
         scopes: new.scopes,
-        created_at: now,
+        created_at: first_try.map_or(now, FirstTry::at),
         created_by: admin.subject,
         expires_at: new.expires_at,
         revoked_at: None,
     };
-    app.registry.create_api_key(&key, &text.hash()).await?;
+    write(&app, &key, &text.hash(), first_try).await?;
     tracing::info!(api_key.id = %key.id, tenant.id = %key.tenant, by = key.created_by, "API key created");
     let location = format!("{}/api/v1/integration/api-keys/{}", app.public_url, key.id);
     let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static(""));
@@ -145,7 +159,22 @@ pub(super) async fn create(
     Ok(ShownOnce { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
 }
 
-/// The filters of the list.
+/// Writes a new key. An earlier try of the request may have written it, with a text that was never shown.
+async fn write(app: &App, key: &ApiKey, hash: &KeyHash, first_try: Option<&FirstTry>) -> Result<(), Problem> {
+    let is_later = first_try.is_some_and(FirstTry::is_later);
+    let before = if is_later { app.registry.find_api_key(key.id).await? } else { None };
+    if before.as_ref().is_some_and(|(before, _)| before.revoked_at.is_some()) {
+        let detail = "the API key that this request created was revoked; send another Idempotency-Key";
+        return Err(Problem::Conflict(detail.to_owned()));
+    }
+    match app.registry.write_api_key(key, hash, before.as_ref().map(|(_, hash)| hash)).await {
+        // Another try of the request has written the key.
+        Err(StoreError::Conflict { .. }) if first_try.is_some() => Err(Problem::KeyInUse),
+        written => Ok(written?),
+    }
+}
+
+/// The filters of the list, and its pagination.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -154,20 +183,32 @@ pub struct ApiKeyQuery {
     #[serde(default)]
     #[param(default = false)]
     include_revoked: bool,
+    /// The `next_cursor` of the previous page.
+    #[param(value_type = String, required = false, pattern = "^key_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    cursor: Option<String>,
+    /// The maximum number of entries. Default: 1,000, or as many as fit into a response.
+    #[param(value_type = u8, required = false, minimum = 1, maximum = 100)]
+    limit: Option<Limit>,
 }
 
 /// Lists API keys
+///
+/// Oldest first. All keys of most tenants fit into one page.
 #[utoipa::path(get, path = "/api-keys", tag = "API keys", params(ApiKeyQuery),
-    responses((status = 200, description = "All keys", body = ApiKeyList)))]
+    responses((status = 200, description = "A page of keys", body = ApiKeyList)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     admin: Admin,
     Query(filter): Query<ApiKeyQuery>,
 ) -> Result<Json<ApiKeyList>, Problem> {
     admin.of_the_tenant()?;
-    let keys = app.registry.api_keys(&admin.tenant).await?.into_iter();
-    let wanted = keys.filter(|key| filter.include_revoked || key.revoked_at.is_none());
-    Ok(Json(ApiKeyList { data: wanted.map(ApiKeyBody::from).collect() }))
+    let ApiKeyQuery { include_revoked, cursor, limit } = filter;
+    let (after, limit) = Page::new(cursor, limit).read_or(DEFAULT_LIMIT)?;
+    let page = app.registry.api_keys(&admin.tenant, after, limit, include_revoked).await?;
+    let mut data: Vec<_> = page.keys.into_iter().map(ApiKeyBody::from).collect();
+    let cut = fit(&mut data).map(|last| last.id);
+    let next_cursor = cut.or_else(|| data.last().filter(|_| page.more).map(|last| last.id));
+    Ok(Json(ApiKeyList { data, next_cursor }))
 }
 
 /// Reads an API key

@@ -18,7 +18,7 @@ use crate::caller::Admin;
 use crate::deliveries::DeliveryBody;
 use crate::idempotency::FirstTry;
 use crate::jobs::{JobBody, Pace, Started, start};
-use crate::page::{Page, fit};
+use crate::page::{Limit, Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::{App, registration};
 
@@ -59,7 +59,7 @@ pub struct DeadLetterQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only dead letters of this webhook.
     #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     webhook_id: Option<WebhookId>,

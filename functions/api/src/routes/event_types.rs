@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
-use crate::page::Page;
+use crate::page::{Limit, Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::schema::{Budget, Schema};
 
@@ -109,7 +109,7 @@ impl EventTypeBody {
 /// A page of event types.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypeList {
-    /// By name.
+    /// By name. A page may have fewer entries than requested and still not be the last one.
     data: Vec<EventTypeBody>,
     /// The `cursor` of the next page; `null` if this is the last page.
     #[schema(value_type = Option<String>)]
@@ -213,7 +213,7 @@ pub struct TypePage {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
 }
 
 /// Lists event types
@@ -232,8 +232,9 @@ pub(super) async fn list(
     let kinds = kinds(&app, &admin).await?;
     let made = made_types(&kinds);
     let (entries, more) = with_made(page.entries, page.more, &made, after.as_ref(), limit);
-    let data: Vec<_> = entries.into_iter().map(|entry| EventTypeBody::new(entry, &made)).collect();
-    let next_cursor = data.last().filter(|_| more).map(|last| last.event_type.clone());
+    let mut data: Vec<_> = entries.into_iter().map(|entry| EventTypeBody::new(entry, &made)).collect();
+    let cut = fit(&mut data).map(|last| last.event_type.clone());
+    let next_cursor = cut.or_else(|| data.last().filter(|_| more).map(|last| last.event_type.clone()));
     Ok(Json(EventTypeList { data, next_cursor }))
 }
 

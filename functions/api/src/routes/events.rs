@@ -22,7 +22,7 @@ use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
 use crate::events::{EntityPath, kept, visible};
-use crate::page::Page;
+use crate::page::{Limit, Page};
 use crate::problem::Problem;
 
 pub mod publish;
@@ -159,7 +159,7 @@ pub struct EventQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only those of this type or group (`packet.*`, `*.deleted`), or of this derived type (`packet.status_changed`).
     #[param(value_type = String, required = false, max_length = 128, pattern = r"^(\*|\*(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")]
     event_type: Option<EventPattern>,

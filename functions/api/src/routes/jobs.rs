@@ -22,7 +22,7 @@ use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
 use crate::idempotency::FirstTry;
 use crate::jobs::{JobBody, Pace, Started, start};
-use crate::page::Page;
+use crate::page::{Limit, Page};
 use crate::parameters::WebhookPath;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::visible;
@@ -164,7 +164,7 @@ pub struct JobQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only those in this state.
     #[param(value_type = String, required = false, pattern = "^(running|paused|done|cancelled|failed)$")]
     state: Option<JobState>,

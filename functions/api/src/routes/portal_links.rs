@@ -4,12 +4,13 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::Json;
+use aws::StoreError;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use domain::access::api_key::KeyText;
+use axum::{Extension, Json};
+use domain::access::api_key::{KeyHash, KeyText};
 use domain::access::origin::Origin;
 use domain::access::portal::{DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, PortalLink, Theme, expiry};
 use domain::access::rate::{Rate, RateKey};
@@ -25,8 +26,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::{JsonBody, Query};
 use crate::caller::{PortalCaller, PortalManager};
-use crate::idempotency::ShownOnce;
-use crate::page::{Page, fit};
+use crate::idempotency::{FirstTry, ShownOnce};
+use crate::page::{Limit, Page, fit};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::read::read;
 
@@ -133,10 +134,14 @@ pub struct PortalLinkPath {
 /// created a day (UTC).
 #[utoipa::path(post, path = "/portal-links", tag = "Portal links",
     request_body = NewPortalLink,
-    responses((status = 201, description = "The link", body = PortalLinkWithUrl)))]
+    responses(
+        (status = 201, description = "The link", body = PortalLinkWithUrl),
+        (status = 409, description = "The idempotency key is in use, or the link that it created was revoked", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     manager: PortalManager,
+    first_try: Option<Extension<FirstTry>>,
     JsonBody(body): JsonBody<Map>,
 ) -> Result<Response, Problem> {
     let reading = read::<NewPortalLink>(Value::Map(body));
@@ -144,8 +149,9 @@ pub(super) async fn create(
     let tenant = manager.tenant(new.tenant.as_ref()).map_err(|detail| vec![FieldError::new("/tenant", detail)])?;
     let now = app.clock.now();
     let key = RateKey::new("portal-links", &[tenant.as_str()]);
-    app.rates.take(&key, CREATES, now).await.map_err(|exceeded| Problem::TooManyRequests(exceeded.wait_seconds))?;
-    let id = PortalLinkId::from_parts(now, runtime::random::bits());
+    app.rates.take(&key, CREATES, now).await.map_err(Problem::exceeds("new portal links"))?;
+    let first_try = first_try.as_deref();
+    let id = first_try.map_or_else(|| PortalLinkId::from_parts(now, runtime::random::bits()), FirstTry::portal_link_id);
     let text = KeyText::of_link(id, runtime::random::bytes());
     let link = PortalLink {
         id,
@@ -153,12 +159,12 @@ pub(super) async fn create(
         app: new.app_id,
         read_only: new.read_only,
         theme: new.theme,
-        created_at: now,
+        created_at: first_try.map_or(now, FirstTry::at),
         created_by: manager.subject,
         expires_at: expiry(now, new.expires_in),
         revoked_at: None,
     };
-    app.registry.create_portal_link(&link, &text.hash()).await?;
+    write(&app, &link, &text.hash(), first_try).await?;
     tracing::info!(portal_link.id = %id, tenant.id = %link.tenant, by = link.created_by, "portal link created");
     let location = format!("{}/api/v1/integration/portal-links/{id}", app.public_url);
     let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static(""));
@@ -166,6 +172,21 @@ pub(super) async fn create(
     let body = PortalLinkBody::from(link);
     let shown = PortalLinkWithUrl { link: body.clone(), url };
     Ok(ShownOnce { status: StatusCode::CREATED, headers: [(LOCATION, location)], shown, kept: body }.into_response())
+}
+
+/// Writes a new link. An earlier try of the request may have written it, with an address that was never shown.
+async fn write(app: &App, link: &PortalLink, hash: &KeyHash, first_try: Option<&FirstTry>) -> Result<(), Problem> {
+    let is_later = first_try.is_some_and(FirstTry::is_later);
+    let before = if is_later { app.registry.find_portal_link(link.id).await? } else { None };
+    if before.as_ref().is_some_and(|(before, _)| before.revoked_at.is_some()) {
+        let detail = "the portal link that this request created was revoked; send another Idempotency-Key";
+        return Err(Problem::Conflict(detail.to_owned()));
+    }
+    match app.registry.write_portal_link(link, hash, before.as_ref().map(|(_, hash)| hash)).await {
+        // Another try of the request has written the link.
+        Err(StoreError::Conflict { .. }) if first_try.is_some() => Err(Problem::KeyInUse),
+        written => Ok(written?),
+    }
 }
 
 /// Whose links.
@@ -191,7 +212,7 @@ pub struct PortalLinkQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
 }
 
 /// A page of portal links.

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
+use axum::{Extension, Json};
 use domain::signing::keys::{KeyOwner, PublicKey, SigningKeys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::OptionalJson;
 use crate::caller::Admin;
+use crate::idempotency::FirstTry;
 use crate::parameters::WebhookPath;
 use crate::problem::Problem;
 use crate::registration::visible;
@@ -129,11 +130,12 @@ pub struct KeyRotation {
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,
     admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
     OptionalJson(rotation): OptionalJson<KeyRotation>,
 ) -> Result<Json<JwkSet>, Problem> {
     admin.of_the_tenant()?;
     let owner = KeyOwner { tenant: admin.tenant.clone(), webhook: None };
-    rotate_of(&app, &admin, &owner, rotation).await
+    rotate_of(&app, &admin, &owner, rotation, first_try.as_deref()).await
 }
 
 /// Rotates a webhook's signing key
@@ -147,15 +149,22 @@ pub(super) async fn rotate(
 pub(super) async fn rotate_of_webhook(
     State(app): State<Arc<App>>,
     admin: Admin,
+    first_try: Option<Extension<FirstTry>>,
     Path(id): Path<String>,
     OptionalJson(rotation): OptionalJson<KeyRotation>,
 ) -> Result<Json<JwkSet>, Problem> {
     let webhook = visible(&app, &admin, &id).await?.webhook;
-    rotate_of(&app, &admin, &webhook.own_key_owner(), rotation).await
+    rotate_of(&app, &admin, &webhook.own_key_owner(), rotation, first_try.as_deref()).await
 }
 
-async fn rotate_of(app: &App, admin: &Admin, owner: &KeyOwner, rotation: KeyRotation) -> Result<Json<JwkSet>, Problem> {
-    let keys = tenant_keys::rotate(app, admin, owner, rotation.overlap_seconds).await?;
+async fn rotate_of(
+    app: &App,
+    admin: &Admin,
+    owner: &KeyOwner,
+    rotation: KeyRotation,
+    first_try: Option<&FirstTry>,
+) -> Result<Json<JwkSet>, Problem> {
+    let keys = tenant_keys::rotate(app, admin, owner, rotation.overlap_seconds, first_try).await?;
     Ok(Json(JwkSet::new(&keys, app.clock.now())))
 }
 

@@ -23,7 +23,7 @@ use crate::body::{JsonBody, Query};
 use crate::caller::Admin;
 use crate::etag::IfMatch;
 use crate::idempotency::FirstTry;
-use crate::page::Page;
+use crate::page::{Limit, Page, fit};
 use crate::parameters::{IfMatchHeader, WebhookPath};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::registration::input::{Input, NewWebhook};
@@ -76,7 +76,7 @@ pub struct WebhookQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only those of this application.
     #[param(value_type = String, required = false, max_length = 200, pattern = "^[A-Za-z0-9_.@+=-]+$")]
     app_id: Option<AppId>,
@@ -204,8 +204,9 @@ pub(super) async fn list(
     let page = app.ledger.webhooks(&app.registry, &admin.tenant, cursor, limit, wanted).await?;
     let health = health::of_all(&app, &page.webhooks).await;
     let shown = |(record, health)| WebhookBody::new(record, health, &app.public_url);
-    let data: Vec<_> = page.webhooks.into_iter().zip(health).map(shown).collect();
-    let next_cursor = data.last().filter(|_| page.more).map(WebhookBody::id);
+    let mut data: Vec<_> = page.webhooks.into_iter().zip(health).map(shown).collect();
+    let cut = fit(&mut data).map(WebhookBody::id);
+    let next_cursor = cut.or_else(|| data.last().filter(|_| page.more).map(WebhookBody::id));
     Ok(Json(WebhookList { data, next_cursor }))
 }
 
@@ -261,8 +262,8 @@ pub(super) async fn put(
 
 /// Deletes a webhook
 ///
-/// Nothing more is sent, and waiting deliveries are cancelled. Its secrets are kept for 30 days, within which the
-/// webhook can be restored.
+/// Nothing more is sent, and waiting deliveries are cancelled. The webhook can be restored at any time: within 30 days
+/// with its secret, later with a new one.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete(

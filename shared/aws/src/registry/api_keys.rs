@@ -6,7 +6,7 @@ use domain::access::tenant::TenantId;
 use domain::id::ApiKeyId;
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, built, tenant_pk};
+use super::{Registry, built, hash_value, of_transaction, tenant_pk};
 use crate::StoreError;
 use crate::items::{from_item, key, text, to_item};
 
@@ -39,6 +39,15 @@ impl ApiKeyItem {
     }
 }
 
+/// A page of API keys.
+#[derive(Debug)]
+pub struct ApiKeyPage {
+    /// Oldest first.
+    pub keys: Vec<ApiKey>,
+    /// Whether more follow the last one.
+    pub more: bool,
+}
+
 fn lookup_pk(id: ApiKeyId) -> String {
     format!("K#{id}")
 }
@@ -48,21 +57,33 @@ fn api_key_sk(id: ApiKeyId) -> String {
 }
 
 impl Registry {
-    /// Writes a new key, to both items.
+    /// Writes a new key, to both items. With `before`, an earlier try of the same request wrote the key with that hash.
+    /// The new one replaces it, unless the key was revoked.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable.
-    pub async fn create_api_key(&self, api_key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
+    /// [`StoreError::Conflict`] if the key exists, or not as `before` says. Otherwise, if the table is unavailable.
+    pub async fn write_api_key(
+        &self,
+        api_key: &ApiKey,
+        hash: &KeyHash,
+        before: Option<&KeyHash>,
+    ) -> Result<(), StoreError> {
         let places = [(lookup_pk(api_key.id), "KEY".to_owned()), (tenant_pk(&api_key.tenant), api_key_sk(api_key.id))];
         let mut request = self.client.transact_write_items();
         for place in places {
             let item = ApiKeyItem::new(place, api_key, hash);
             let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&item)?));
-            let put = put.condition_expression("attribute_not_exists(pk)").build();
-            request = request.transact_items(TransactWriteItem::builder().put(built(put)?).build());
+            let put = match before {
+                None => put.condition_expression("attribute_not_exists(pk)"),
+                Some(before) => put
+                    .condition_expression("#hash = :before AND attribute_not_exists(revoked_at)")
+                    .expression_attribute_names("#hash", "hash")
+                    .expression_attribute_values(":before", hash_value(before)?),
+            };
+            request = request.transact_items(TransactWriteItem::builder().put(built(put.build())?).build());
         }
-        request.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        request.send().await.map_err(|error| of_transaction(&error, api_key.id))?;
         Ok(())
     }
 
@@ -90,17 +111,25 @@ impl Registry {
         Ok(item.map(from_item::<ApiKeyItem>).transpose()?.map(ApiKeyItem::key))
     }
 
-    /// Lists the tenant's keys, oldest first, revoked ones included.
+    /// Lists up to `limit` of the tenant's keys, oldest first: those that are newer than `after`. Revoked ones are
+    /// included if `revoked_too`.
     ///
     /// # Errors
     ///
     /// If the table is unavailable or an item cannot be read.
-    pub async fn api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKey>, StoreError> {
-        let mut pages = self
+    pub async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        after: Option<ApiKeyId>,
+        limit: usize,
+        revoked_too: bool,
+    ) -> Result<ApiKeyPage, StoreError> {
+        let mut found = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
+            .set_exclusive_start_key(after.map(|id| key(&tenant_pk(tenant), &api_key_sk(id))))
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", text(tenant_pk(tenant)))
             .expression_attribute_values(":prefix", text("APIKEY#"))
@@ -108,11 +137,18 @@ impl Registry {
             .items()
             .send();
         let mut keys = Vec::new();
-        while let Some(item) = pages.next().await {
+        while let Some(item) = found.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
-            keys.push(from_item::<ApiKeyItem>(item)?.key());
+            let key = from_item::<ApiKeyItem>(item)?.key();
+            if key.revoked_at.is_some() && !revoked_too {
+                continue;
+            }
+            if keys.len() == limit {
+                return Ok(ApiKeyPage { keys, more: true });
+            }
+            keys.push(key);
         }
-        Ok(keys)
+        Ok(ApiKeyPage { keys, more: false })
     }
 
     /// Marks a key as revoked, in both items.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{Registry, built, tenant_pk};
 use crate::error::is_conflict;
 use crate::items::{Item, from_item, key, number, text};
-use crate::{StoreError, batch};
+use crate::{LimitReached, Limited, StoreError, batch};
 
 /// How often a write is tried while other writers come first.
 const ROUNDS: u32 = 4;
@@ -131,7 +131,9 @@ impl Registry {
                 .transact_items(TransactWriteItem::builder().update(built(count.build())?).build());
             match request.send().await.map_err(|error| cancellation(&error)) {
                 Ok(_) => return seen.map(entry).transpose(),
-                Err(Ok([false, true])) => return Err(StoreError::Limit(MAX_TYPES)),
+                Err(Ok([false, true])) => {
+                    return Err(StoreError::Limit(LimitReached { limit: MAX_TYPES, what: Limited::EventTypes }));
+                }
                 // Another request described the type or changed the count: try again.
                 Err(Ok(_)) => {}
                 Err(Err(error)) => return Err(error),

@@ -13,7 +13,7 @@ use domain::id::PortalLinkId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, built, tenant_pk};
+use super::{Registry, built, hash_value, of_transaction, tenant_pk};
 use crate::StoreError;
 use crate::items::{from_item, key, live_at, text, to_item};
 
@@ -97,19 +97,38 @@ fn list_key(tenant: &TenantId, id: PortalLinkId) -> (String, String) {
 }
 
 impl Registry {
-    /// Writes a new link, to both items.
+    /// Writes a new link, to both items. With `before`, an earlier try of the same request wrote the link with that
+    /// hash. The new one replaces it, unless the link was revoked.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable.
-    pub async fn create_portal_link(&self, link: &PortalLink, hash: &KeyHash) -> Result<(), StoreError> {
-        let mut request = self.client.transact_write_items();
-        for item in [PortalLinkItem::to_authorize(link, hash), PortalLinkItem::to_list(link)] {
-            let put = Put::builder().table_name(&self.table).set_item(Some(to_item(&item)?));
-            let put = put.condition_expression("attribute_not_exists(pk)").build();
-            request = request.transact_items(TransactWriteItem::builder().put(built(put)?).build());
+    /// [`StoreError::Conflict`] if the link exists, or not as `before` says. Otherwise, if the table is unavailable.
+    pub async fn write_portal_link(
+        &self,
+        link: &PortalLink,
+        hash: &KeyHash,
+        before: Option<&KeyHash>,
+    ) -> Result<(), StoreError> {
+        let put = |item: &PortalLinkItem| {
+            Ok::<_, StoreError>(Put::builder().table_name(&self.table).set_item(Some(to_item(item)?)))
+        };
+        let (mut authorized, mut listed) =
+            (put(&PortalLinkItem::to_authorize(link, hash))?, put(&PortalLinkItem::to_list(link))?);
+        if let Some(before) = before {
+            // Only the first item has the hash. Both are always written together.
+            authorized = authorized
+                .condition_expression("#hash = :before AND attribute_not_exists(revoked_at)")
+                .expression_attribute_names("#hash", "hash")
+                .expression_attribute_values(":before", hash_value(before)?);
+        } else {
+            authorized = authorized.condition_expression("attribute_not_exists(pk)");
+            listed = listed.condition_expression("attribute_not_exists(pk)");
         }
-        request.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        let mut request = self.client.transact_write_items();
+        for put in [authorized, listed] {
+            request = request.transact_items(TransactWriteItem::builder().put(built(put.build())?).build());
+        }
+        request.send().await.map_err(|error| of_transaction(&error, link.id))?;
         Ok(())
     }
 

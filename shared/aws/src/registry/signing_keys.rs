@@ -28,12 +28,15 @@ struct SigningKeysItem {
     since: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<PreviousKey>,
+    /// Absent if an earlier version wrote the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotation: Option<String>,
 }
 
 impl From<SigningKeysItem> for SigningKeys {
     fn from(item: SigningKeysItem) -> Self {
-        let SigningKeysItem { version, vault_path, current, since, previous, .. } = item;
-        Self { vault_path, version, current, since, previous }
+        let SigningKeysItem { version, vault_path, current, since, previous, rotation, .. } = item;
+        Self { vault_path, version, current, since, previous, rotation }
     }
 }
 
@@ -57,9 +60,9 @@ impl Registry {
     ///
     /// [`StoreError::Conflict`] if another process wrote them meanwhile.
     pub async fn write_signing_keys(&self, owner: &KeyOwner, keys: &SigningKeys) -> Result<(), StoreError> {
-        let SigningKeys { vault_path, version, current, since, previous } = keys.clone();
+        let SigningKeys { vault_path, version, current, since, previous, rotation } = keys.clone();
         let (pk, sk) = key_of(owner);
-        let item = SigningKeysItem { pk, sk, v: 1, version, vault_path, current, since, previous };
+        let item = SigningKeysItem { pk, sk, v: 1, version, vault_path, current, since, previous, rotation };
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
         let put = match version {
             1 => put.condition_expression("attribute_not_exists(pk)"),

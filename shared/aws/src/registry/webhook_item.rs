@@ -29,6 +29,9 @@ pub(super) struct WebhookItem {
     secret_format: SecretFormat,
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret: Option<PreviousSecret>,
+    /// Absent if an earlier version wrote the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret_rotation: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authorization: Option<Authorization>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "json_text")]
@@ -57,7 +60,7 @@ impl WebhookItem {
 
     pub(super) fn new(webhook: &Webhook, weight: u64, pk: String, sk: String) -> Self {
         let Webhook { id, tenant, app, settings, secret, authorization, notice, pause, audit } = webhook.clone();
-        let SecretReference { vault_path, fingerprint, format, previous } = secret;
+        let SecretReference { vault_path, fingerprint, format, previous, rotation } = secret;
         let Audit { version, created_at, created_by, updated_at, updated_by, deleted_at, deleted_by } = audit;
         Self {
             pk,
@@ -71,6 +74,7 @@ impl WebhookItem {
             secret_fingerprint: fingerprint,
             secret_format: format,
             previous_secret: previous,
+            secret_rotation: rotation,
             authorization,
             notice,
             pause,
@@ -103,6 +107,7 @@ impl From<WebhookItem> for Webhook {
                 fingerprint: item.secret_fingerprint,
                 format: item.secret_format,
                 previous: item.previous_secret,
+                rotation: item.secret_rotation,
             },
             authorization: item.authorization,
             notice: item.notice,

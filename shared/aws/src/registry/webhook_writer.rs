@@ -17,7 +17,7 @@ use crate::items::{Item, from_item, key, number, text, to_item};
 use crate::ledger::breaker::{draining, failing, recovered};
 use crate::ledger::failing::{listed, unlisted};
 use crate::rounds::{ROUNDS, pause};
-use crate::{StoreError, batch};
+use crate::{LimitReached, Limited, StoreError, batch};
 
 /// The most bytes that the subscriptions of a tenant may take in fan-out's memory.
 const LIMIT: u64 = MAX_TENANT_BYTES as u64;
@@ -185,7 +185,8 @@ impl WebhookWriter {
                 && meta.counted(webhook) >= limit
                 && before.as_ref().is_none_or(WebhookItem::is_deleted)
             {
-                return Err(StoreError::Limit(limit));
+                let what = if webhook.notice.is_some() { Limited::Notices } else { Limited::Webhooks };
+                return Err(StoreError::Limit(LimitReached { limit, what }));
             }
             let counted = count.after(meta.counted(webhook));
             let own = weight_of(webhook);

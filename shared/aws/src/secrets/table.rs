@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::staged::{RECOVERY_WINDOW_DAYS, Staged, Text};
-use crate::StoreError;
 use crate::error::is_conflict;
 use crate::items::{IS_NEW, Item, from_item, is_live, key, live_at, number, text, to_item};
 use crate::kms::{Context, Key};
 use crate::rounds::{self, ROUNDS};
+use crate::{LimitReached, Limited, StoreError};
 
 /// The sort key of each row.
 const SK: &str = "SECRET";
@@ -208,7 +208,7 @@ impl Table {
             // If the text is there already, its time is updated, so that it stays.
             let is_there = labels.stored_at.contains_key(new.id);
             if !is_there && labels.stored_at.len() - left_over.len() >= MOST_TEXTS {
-                return Err(StoreError::Limit(MOST_TEXTS as u64));
+                return Err(StoreError::Limit(LimitReached { limit: MOST_TEXTS as u64, what: Limited::Secrets }));
             }
             if !is_there {
                 let bytes = match ciphertext.take() {

@@ -176,6 +176,9 @@ pub struct SigningKeys {
     pub since: Timestamp,
     /// The previous key, until it is removed.
     pub previous: Option<PreviousKey>,
+    /// Identifies the request that made the current key by a rotation, if a later try of that request can be
+    /// recognised.
+    pub rotation: Option<String>,
 }
 
 /// A rotated key that still signs together with its successor for a while.
@@ -191,7 +194,7 @@ impl SigningKeys {
     /// Returns the keys of an owner with a first key.
     #[must_use]
     pub fn first(vault_path: String, key: PublicKey, at: Timestamp) -> Self {
-        Self { vault_path, version: 1, current: key, since: at, previous: None }
+        Self { vault_path, version: 1, current: key, since: at, previous: None, rotation: None }
     }
 
     /// Replaces the current key, which still signs together with the new one for the overlap; with an overlap of zero
@@ -200,7 +203,7 @@ impl SigningKeys {
     pub fn rotated(&self, key: PublicKey, overlap: Duration, at: Timestamp) -> Self {
         let previous = (!overlap.is_zero()).then_some(PreviousKey { key: self.current, until: at + overlap });
         let vault_path = self.vault_path.clone();
-        Self { vault_path, version: self.version + 1, current: key, since: at, previous }
+        Self { vault_path, version: self.version + 1, current: key, since: at, previous, rotation: None }
     }
 
     /// Returns the keys that sign at that time, the current one first.

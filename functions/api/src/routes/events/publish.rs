@@ -25,7 +25,7 @@ use utoipa::openapi::{OneOfBuilder, Ref, RefOr};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::App;
-use crate::body::{RawBody, object, optional_object, parse_object};
+use crate::body::{RawBody, object, optional_object, parse_map, parse_object};
 use crate::caller::Admin;
 use crate::hops::RequestHops;
 use crate::idempotency::FirstTry;
@@ -177,7 +177,7 @@ pub(crate) async fn publish_about(
     // Every other path below a webhook's id is an action, and a misspelt one must not become an event.
     let event_type = event_type.contains('.').then(|| event_type.parse().ok()).flatten();
     let event_type = event_type.ok_or(Problem::NotFound("path"))?;
-    let data = object(&*body).map_err(|error| Problem::Invalid(vec![Fault::field("", error)]))?;
+    let data = parse_map(body.get().as_bytes())?;
     let new = NewEvent {
         event_type,
         data,

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Operator;
-use crate::page::{Page, fit};
+use crate::page::{Limit, Page, fit};
 use crate::parameters::TablePath;
 use crate::problem::Problem;
 
@@ -102,7 +102,7 @@ pub struct FailurePage {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
 }
 
 /// Lists changes that became no event

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -13,6 +14,7 @@ use crate::App;
 use crate::body::OptionalJson;
 use crate::caller::Admin;
 use crate::etag::IfMatch;
+use crate::idempotency::FirstTry;
 use crate::parameters::{IfMatchHeader, WebhookPath};
 use crate::problem::{Problem, ProblemBody};
 use crate::registration::lifecycle;
@@ -116,7 +118,7 @@ pub struct Rotation {
 ///
 /// Both secrets sign until the overlap ends, so that the receiver can change its secret without refusing a delivery. No
 /// other response contains the new secret. A rotation during an overlap ends that overlap: only the last two secrets
-/// sign.
+/// sign. A rotation to the current secret changes nothing.
 #[utoipa::path(post, path = "/webhooks/{id}/secret/rotate", tag = "Webhooks", params(WebhookPath, IfMatchHeader),
     request_body = Option<Rotation>,
     responses((status = 200, description = "The webhook and its new secret", body = WebhookWithSecret)))]
@@ -124,11 +126,12 @@ pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
     admin: Admin,
     if_match: IfMatch,
+    first_try: Option<Extension<FirstTry>>,
     Path(id): Path<String>,
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, Problem> {
     let Rotation { secret, overlap_seconds } = rotation;
-    let rotated = lifecycle::rotate(&app, &admin, &id, if_match, secret, overlap_seconds).await?;
-    let (record, secret) = rotated;
+    let first_try = first_try.as_deref();
+    let (record, secret) = lifecycle::rotate(&app, &admin, &id, if_match, secret, overlap_seconds, first_try).await?;
     Ok(with_secret(&app, record, &secret, Vec::new(), StatusCode::OK).await.into_response())
 }

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Admin;
-use crate::page::Page;
+use crate::page::{Limit, Page};
 use crate::parameters::WebhookPath;
 use crate::problem::Problem;
 use crate::registration::visible;
@@ -76,7 +76,7 @@ pub struct CallQuery {
     cursor: Option<String>,
     /// The maximum number of entries.
     #[param(value_type = u8, required = false, minimum = 1, maximum = 100, default = 50)]
-    limit: Option<usize>,
+    limit: Option<Limit>,
     /// Only calls that ended like this.
     #[param(value_type = CallOutcome, required = false)]
     outcome: Option<CallOutcome>,

@@ -82,7 +82,10 @@ pub(crate) async fn explain(
     let event = match request {
         ExplainRequest { event_id: Some(event), sample: None } => {
             let event = events::visible(&app, &admin, event).await?;
-            event.ok_or_else(|| invalid(Fault::field("/event_id", "is not an event, or is no longer stored")))?
+            let missing = || invalid(Fault::field("/event_id", "is not an event, or is no longer stored"));
+            let event = event.ok_or_else(missing)?;
+            let key = app.registry.state_key(&admin.tenant).await?;
+            event.with_named_states(key.as_ref())
         }
         ExplainRequest { event_id: None, sample: Some(sample) } => {
             let sample = Sample::from(sample);
@@ -257,6 +260,7 @@ pub(crate) async fn dry_run(
     let settings = input::merge(&app, &record.webhook, &current, request.webhook).finish();
     changed.settings = settings.map_err(|problem| problem.below("/webhook"))?;
     let (before, after) = (record.webhook.subscription(), changed.subscription());
+    let key = app.registry.state_key(&admin.tenant).await?;
     let started = app.clock.now();
     let is_late = || app.clock.now() >= started + MAX_TIME;
     let (mut rehearsal, mut below) = (Rehearsal::default(), None);
@@ -264,12 +268,12 @@ pub(crate) async fn dry_run(
         let few = AT_A_TIME.min(wanted - rehearsal.looked_at);
         let seen = |event: &Event| event.is_visible_to(admin.app.as_ref());
         let page = app.events.list(&admin.tenant, events::kept(started, below), few, seen).await?;
-        for event in &page.events {
+        for event in page.events {
             // At least one event is evaluated, because a result about none is useless.
             if rehearsal.looked_at > 0 && is_late() {
                 return Ok(Json(DryRun::new(rehearsal, false, &changed.settings.retry_policy)));
             }
-            rehearsal.look_at(event, before.as_ref(), after.as_ref());
+            rehearsal.look_at(&event.with_named_states(key.as_ref()), before.as_ref(), after.as_ref());
         }
         below = page.next;
         if below.is_none() {
