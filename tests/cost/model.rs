@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::functions::Name;
-
 /// How long a receiver takes to answer.
 pub(crate) const RECEIVER: Duration = Duration::from_millis(200);
 
@@ -60,23 +58,6 @@ pub(crate) fn render_cpu(slices: usize) -> Duration {
 /// The processor time of a batch of rows, at 256 MB.
 pub(crate) fn tally_cpu(records: usize) -> Duration {
     Duration::from_millis(5) + Duration::from_micros(200) * u32::try_from(records).unwrap()
-}
-
-/// Returns the memory of a function, in GB: what the template says, or the default of its parameter.
-pub(crate) fn memory(name: Name) -> f64 {
-    let template = ::tests::cloud::template();
-    let of = |resource: &str| &template["Resources"][resource]["Properties"]["MemorySize"];
-    let set = of(match name {
-        Name::Fanout => "FanoutFunction",
-        Name::Render => "RenderFunction",
-        Name::Deliver => "DeliverFunction",
-        Name::Tally => "TallyFunction",
-        Name::Sweep => "SweepFunction",
-    });
-    let parameter = set.as_str().map(|name| &template["Parameters"][name]["Default"]);
-    let global = &template["Globals"]["Function"]["MemorySize"];
-    let megabytes = parameter.unwrap_or(set).as_f64().or_else(|| global.as_f64());
-    megabytes.expect("the template says how much memory a function has") / 1024.0
 }
 
 /// Returns how many days the template keeps the row of a delivery that arrived.

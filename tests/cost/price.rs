@@ -46,7 +46,7 @@ impl Prices {
     /// Returns the price of a function's invocations, without what they call.
     pub(crate) fn compute(&self, name: Name, bill: &Bill) -> f64 {
         number(bill.invocations) * self.of("million_lambda_requests") / 1e6
-            + milliseconds(bill) / 1000.0 * model::memory(name) * self.of("lambda_gb_second")
+            + milliseconds(bill) / 1000.0 * memory(name) * self.of("lambda_gb_second")
     }
 
     /// Returns the price of bytes of logs.
@@ -100,6 +100,23 @@ impl Prices {
         ];
         parts.map(|(name, price)| (name, price / number(counts.deliveries) * 1e6)).into()
     }
+}
+
+/// Returns the memory of a function, in GB: what the template says, or the default of its parameter.
+fn memory(name: Name) -> f64 {
+    let template = ::tests::cloud::template();
+    let of = |resource: &str| &template["Resources"][resource]["Properties"]["MemorySize"];
+    let set = of(match name {
+        Name::Fanout => "FanoutFunction",
+        Name::Render => "RenderFunction",
+        Name::Deliver => "DeliverFunction",
+        Name::Tally => "TallyFunction",
+        Name::Sweep => "SweepFunction",
+    });
+    let parameter = set.as_str().map(|name| &template["Parameters"][name]["Default"]);
+    let global = &template["Globals"]["Function"]["MemorySize"];
+    let megabytes = parameter.unwrap_or(set).as_f64().or_else(|| global.as_f64());
+    megabytes.expect("the template says how much memory a function has") / 1024.0
 }
 
 /// Returns the sum of prices.

@@ -165,6 +165,11 @@ pub struct ProblemBody {
 }
 
 impl Problem {
+    /// Makes problems of rate limits of `what`, which must be in the plural.
+    pub(crate) const fn exceeds(what: &'static str) -> impl Fn(domain::access::rate::Exceeded) -> Self {
+        move |exceeded| Self::TooManyRequests(RateExceeded::new(what, exceeded))
+    }
+
     /// Converts the problem of a field's value into a problem of the whole body, by prefixing the pointers.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "only one variant has pointers")]

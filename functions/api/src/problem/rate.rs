@@ -4,8 +4,6 @@ use std::fmt;
 
 use domain::access::rate::Exceeded;
 
-use super::Problem;
-
 /// A rate limit that a request exceeds, and what it limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateExceeded {
@@ -15,16 +13,14 @@ pub struct RateExceeded {
 }
 
 impl RateExceeded {
+    /// Returns the limit of `what`, which must be in the plural.
+    pub(super) const fn new(what: &'static str, exceeded: Exceeded) -> Self {
+        Self { what, exceeded }
+    }
+
     /// Returns after how many seconds the request may be sent again.
     pub(super) const fn wait_seconds(&self) -> u64 {
         self.exceeded.wait_seconds
-    }
-}
-
-impl Problem {
-    /// Makes problems of rate limits of `what`, which must be in the plural.
-    pub(crate) const fn exceeds(what: &'static str) -> impl Fn(Exceeded) -> Self {
-        move |exceeded| Self::TooManyRequests(RateExceeded { what, exceeded })
     }
 }
 
@@ -58,7 +54,6 @@ pub(super) mod tests {
     #[case::hour(20, 3_600, "the limit of 20 new notices an hour is reached; try again in 7 s")]
     #[case::two_seconds(100, 2, "the limit of 50 new notices a second is reached; try again in 7 s")]
     fn says_what_is_limited_and_how_often(#[case] limit: u32, #[case] window_seconds: u32, #[case] text: &str) {
-        let problem = Problem::exceeds("new notices")(exceeded(limit, window_seconds));
-        assert_eq!(problem.to_string(), text);
+        assert_eq!(RateExceeded::new("new notices", exceeded(limit, window_seconds)).to_string(), text);
     }
 }
