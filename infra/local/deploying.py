@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from unittest import mock
 
 import deploy
 from build import BUILD, PACKED, architecture
-from common import ROOT, StackError, run
+from common import REGION, ROOT, StackError, run
 from deployment import restore
 from expand import write_template
 from openid import OpenIdIssuer
@@ -93,7 +94,7 @@ def try_to_deploy(stack: Stack, folder: Path, issuer: str) -> None:
 def given(stack: Stack) -> str:
     """Creates what an enterprise has; returns the parameters that name it."""
     domain = f"hooks.{STAGE}.example"
-    key = stack.client("kms").create_key(Description="Trial")["KeyMetadata"]["Arn"]
+    key = stack.client("kms").create_key(Description="Trial", Policy=key_policy(stack))["KeyMetadata"]["Arn"]
     policy = stack.client("iam").create_policy(PolicyName="boundary", PolicyDocument=json.dumps(BOUNDARY))["Policy"]
     certificate = stack.client("acm").request_certificate(DomainName=domain)["CertificateArn"]
     zone = stack.client("route53").create_hosted_zone(Name=f"{STAGE}.example", CallerReference=STAGE)["HostedZone"]
@@ -110,6 +111,14 @@ def given(stack: Stack) -> str:
         "DeliverMemorySize": "512",
     }
     return deploy.joined(parameters)
+
+
+def key_policy(stack: Stack) -> str:
+    """Returns the policy of a key that docs/use/deploy.md shows."""
+    page = (ROOT / "docs" / "use" / "deploy.md").read_text()
+    (policy,) = (text for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"Sid": "Iam"' in text)
+    account = stack.client("sts").get_caller_identity()["Account"]
+    return policy.replace("eu-west-1", REGION).replace("123456789012", account)
 
 
 def deploy_built(stack: Stack, settings: deploy.Settings) -> None:

@@ -23,6 +23,12 @@ SOURCE = re.compile(r"SOURCE '([^']+)'")
 # What deliver logs of a message that it hands back.
 HANDED_BACK = "message is returned to the queue"
 
+# The pattern of a metric filter: a field, and what it is compared with.
+PATTERN = re.compile(r'\{ \$\.(\w+) (=|>|>=) "?(\w+)"? \}')
+
+# The metrics of filters that a run of all tests makes the deployed functions count.
+COUNTED = {"DeliverFaults", "TenantBudgetThresholds"}
+
 # The words of the language of CloudWatch Logs Insights that the queries use.
 LANGUAGE = {
     *("and", "by", "desc", "display", "fields", "filter", "into", "like", "limit", "or", "parse", "sort", "stats"),
@@ -78,7 +84,31 @@ def check_observation(stack: Stack, table: str) -> list[str]:
         for field in sorted(set(FIELD.findall(query)) - written[query])
     ]
     print(f"{len(body['widgets'])} widgets, {len(written) - len(groups & set(written))} queries")
-    return faults
+    return faults + uncounted(stack)
+
+
+def uncounted(stack: Stack) -> list[str]:
+    """Returns the metrics of which no filter matched a line that a function wrote."""
+    filters = stack.client("logs").describe_metric_filters()["metricFilters"]
+    matched = {
+        transformation["metricName"]
+        for one in filters
+        for transformation in one["metricTransformations"]
+        if any(matches(line, one["filterPattern"]) for line in logged(stack, one["logGroupName"]))
+    }
+    return [f"no line of the functions was counted as {name}" for name in sorted(COUNTED - matched)]
+
+
+def matches(line: dict, pattern: str) -> bool:
+    """Returns whether a metric filter counts a line."""
+    found = PATTERN.fullmatch(pattern)
+    if not found:
+        raise StackError(f"the pattern {pattern} is not one of those that are known here")
+    field, operator, wanted = found.groups()
+    if operator == "=":
+        return bool(line.get(field) == wanted)
+    value = line.get(field)
+    return isinstance(value, int) and (value >= int(wanted) if operator == ">=" else value > int(wanted))
 
 
 def cause_fault(stack: Stack, table: str) -> None:

@@ -344,7 +344,7 @@ class Checks(unittest.TestCase):
             self.found.faults,
             (
                 "Stage=Prod must match",
-                "one of error, warn, info, debug",
+                "one of info, debug",
                 "2 to 1000",
                 "no parameter Sloth",
                 "addresses",

@@ -486,7 +486,10 @@ async fn a_secret_may_come_back() {
         let body = json!({"secret": secret});
         let (status, _, answer) = api.call(Method::POST, &format!("/webhooks/{id}/secret/rotate"), &body).await;
         assert_eq!(status, 200, "{answer}");
-        secrets.push(secret.to_owned());
+        // The current secret again changes nothing.
+        if secrets.last().is_none_or(|current| current != secret) {
+            secrets.push(secret.to_owned());
+        }
         assert_signs(&stack, &api, id, &secrets).await;
     }
 }

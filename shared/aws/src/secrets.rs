@@ -164,9 +164,13 @@ impl Secrets {
         if staged.current.as_deref() == Some(kept.as_str()) {
             return Ok(staged);
         }
-        // A secret whose version has an id of its own is found by its label alone. Promoting would take the label from
-        // it, and the new one is found without.
-        Ok(Staged { current: Some(staged.version.clone()), ..staged })
+        // A version with an id of its own is found by its label alone: that of the previous one, since the named one is
+        // the current one. In the table, each has its id, and what is found elsewhere loses nothing.
+        let current = match (&self.table, &staged.current) {
+            (None, Some(current)) => self.manager.make_previous_current(path, current).await?,
+            (None, None) | (Some(_), _) => None,
+        };
+        Ok(Staged { current: current.or_else(|| Some(staged.version.clone())), ..staged })
     }
 
     async fn stage_at(&self, path: &str, named: Option<&str>, text: Text<'_>) -> Result<Staged, StoreError> {

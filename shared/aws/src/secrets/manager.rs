@@ -103,6 +103,16 @@ impl Manager {
         Ok(Staged { path: path.to_owned(), version: text.id.to_owned(), current })
     }
 
+    /// Makes the previous version the current one, and the current one the previous one. Returns the version, if there
+    /// is one.
+    pub(super) async fn make_previous_current(&self, path: &str, current: &str) -> Result<Option<String>, StoreError> {
+        let versions = self.versions(path).await?;
+        let found = versions.into_iter().find(|(_, labels)| labels.iter().any(|label| label == PREVIOUS));
+        let Some((previous, _)) = found else { return Ok(None) };
+        self.move_current(path, &previous, Some(current)).await?;
+        Ok(Some(previous))
+    }
+
     /// Moves the label `AWSCURRENT`. Secrets Manager then moves `AWSPREVIOUS` to the version that had it.
     pub(super) async fn move_current(&self, path: &str, to: &str, from: Option<&str>) -> Result<(), StoreError> {
         let request = self.client.update_secret_version_stage().secret_id(path).version_stage(CURRENT);
