@@ -22,6 +22,7 @@ RARELY_USED = [
     ("deliver", "dynamodb:GetItem", "-RegistryTable-", "a refused write does not return the item that it met"),
     ("deliver", "ses:SendEmail", ":configuration-set/", "an identity has a default configuration set"),
     ("deployment", "cloudformation:DescribeStacks", ":stack/", "an update is rolled back; the second stack tries it"),
+    ("deployment", "dynamodb:DescribeTable", "-SecretsTable-", "an update to SecretStorage=kms is rolled back"),
     ("deployment", "dynamodb:UpdateTable", ":table/", "DeletionProtection changes; the second stack tries it"),
     ("fanout", "dynamodb:Query", "/index/", "a source has related items that are found in an index"),
     ("render", "dynamodb:PutItem", "-EventsTable-", "a rendering is large, or reaches a tenant's budget"),
