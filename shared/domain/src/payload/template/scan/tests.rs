@@ -130,12 +130,14 @@ proptest! {
         }
     }
 
-    /// The filters that charge for operands change nothing else.
+    /// The filters that charge for operands change nothing else. A template that fails may fail for another reason: words
+    /// such as `and` are also names of values that do not exist, and a filter is the first to notice.
     #[test]
     fn a_metered_template_has_the_same_output(tokens in prop::collection::vec(token(), 1..12)) {
         let source = format!("{{{{{}}}}}", tokens.join(" "));
         if let Ok(scan) = policy::check(&source) {
-            prop_assert_eq!(rendered(&scan.metered(&source)), rendered(&source), "{}", scan.metered(&source));
+            let metered = scan.metered(&source);
+            prop_assert_eq!(rendered(&metered).ok(), rendered(&source).ok(), "{}", metered);
         }
     }
 }
