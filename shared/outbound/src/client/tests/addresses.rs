@@ -58,7 +58,7 @@ async fn a_dead_address_costs_a_moment(#[case] addresses: &[Ipv4Addr], #[case] a
     let outcome = outcome(addresses).await;
     assert_eq!(outcome.verdict, Verdict::Accepted, "{:?}", outcome.error);
     let connected = outcome.timing.connect_ms.unwrap();
-    assert!((at_least..at_least + 200).contains(&connected), "{connected} ms");
+    assert!((at_least..at_least + 1_000).contains(&connected), "{connected} ms");
 }
 
 #[rstest]
