@@ -47,7 +47,7 @@ ITEMS = 350
 UNDER_WAY = 1_000
 
 # The id of a parcel in a body.
-PARCEL = re.compile(rb'"parcel_id":\s*"(\w+)"')
+PARCEL = re.compile(rb"\b(p[0-9]+)\b")
 
 # How long everything may take to arrive, in seconds: two probes of a breaker, the sweep of every minute, and chains.
 PATIENCE = 600

@@ -93,8 +93,9 @@ impl Ledger {
     ///
     /// If the table is unavailable or the item cannot be read.
     pub async fn breaker(&self, webhook: WebhookId) -> Result<Option<Breaker>, StoreError> {
-        let mut found = batch::get(&self.client, vec![self.breaker_place(webhook)]).await?;
-        Ok(self.breakers_in(&mut found)?.remove(&webhook))
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(breaker_key(webhook)));
+        let item = get.consistent_read(true).send().await.map_err(|error| StoreError::unavailable(&error))?.item;
+        Ok(item.map(breaker_item::read).transpose()?.map(|(_, breaker)| breaker))
     }
 
     /// Returns the table and the key of a webhook's breaker.
