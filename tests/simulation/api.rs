@@ -1,8 +1,8 @@
 //! The API in the test's own process, over a [`Cloud`]: requests that die anywhere and are sent again, requests at the
 //! same time, and responses that would be too large.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{App, Config, router};
@@ -11,13 +11,14 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use domain::access::tenant::TenantId;
-use domain::time::Clock;
 use domain::webhook::Webhook;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tests::cloud::environment::variable;
 use tests::cloud::{Cloud, Fault, FaultScript, Faults, Line, secrets_table};
 use tower::ServiceExt as _;
+
+use crate::secrets::Hand;
 
 mod again;
 mod lists;
@@ -25,15 +26,6 @@ mod races;
 
 /// After this time, another try of a request may run.
 const HALF_A_MINUTE: SignedDuration = SignedDuration::from_secs(31);
-
-#[derive(Clone, Default)]
-struct Hand(Arc<Mutex<SignedDuration>>);
-
-impl Clock for Hand {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_795_244_140).unwrap() + *self.0.lock().unwrap()
-    }
-}
 
 /// A cloud, its clock, and where webhooks' secrets are.
 struct World {
@@ -70,7 +62,7 @@ impl World {
     }
 
     fn turn(&self, by: SignedDuration) {
-        *self.hand.0.lock().unwrap() += by;
+        self.hand.turn(by);
     }
 
     async fn api(&self) -> Api {

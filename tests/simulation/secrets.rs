@@ -19,11 +19,12 @@ use crate::seed;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
+/// A clock that a test moves.
 #[derive(Clone, Default)]
-struct Hand(Arc<Mutex<SignedDuration>>);
+pub(crate) struct Hand(Arc<Mutex<SignedDuration>>);
 
 impl Hand {
-    fn turn(&self, by: SignedDuration) {
+    pub(crate) fn turn(&self, by: SignedDuration) {
         *self.0.lock().unwrap() += by;
     }
 }

@@ -1,18 +1,22 @@
-//! A run of the sweep of which a part fails: the rest is processed, and the run fails, so that an alarm sees it.
+//! Runs of which a part fails, for example because a version that was rolled back has left rows that this one cannot
+//! read: the rest is processed. A run of the sweep fails nevertheless, so that an alarm sees it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use domain::attempt::outcome::{Outcome, Verdict};
+use domain::attempt::target::TargetPolicy;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::id::EventId;
 use domain::time::Clock;
 use jiff::{SignedDuration, Timestamp};
+use outbound::{Client, Script};
 use serde_json::json;
 use tests::Hooks;
 use tests::cloud::environment::variable;
-use tests::cloud::{Cloud, Fault, FaultScript, Faults};
+use tests::cloud::{Cloud, Fault, FaultScript, Faults, handed_back, sqs_event};
 
 #[derive(Debug, Clone, Copy)]
 struct Fixed(Timestamp);
@@ -72,15 +76,43 @@ async fn rows_that_were_moved_have_their_messages_although_others_were_throttled
     assert!((1..100).contains(&messages), "{messages} were moved");
 }
 
-/// A version that was rolled back may have left rows that this one cannot read.
+/// Makes the row of a delivery unreadable.
+fn spoil(cloud: &Cloud, id: &str) {
+    let rows = cloud.tables.items("deliveries").into_iter();
+    let mut row = rows.filter(|item| item.get("delivery").is_some()).find(|item| item["sk"]["S"] == id).unwrap();
+    row["delivery_state"] = json!({"S": "of a newer version"});
+    cloud.tables.put("deliveries", &row);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_stops_no_other() {
     let (cloud, sweep) = due(3, Arc::new(|_, _| Faults::default())).await;
-    let mut unreadable =
-        cloud.tables.items("deliveries").into_iter().find(|item| item.get("delivery").is_some()).unwrap();
-    unreadable["delivery_state"] = json!({"S": "of a newer version"});
-    cloud.tables.put("deliveries", &unreadable);
+    let rows = cloud.tables.items("deliveries");
+    let one = rows.iter().find(|item| item.get("delivery").is_some()).unwrap();
+    spoil(&cloud, one["sk"]["S"].as_str().unwrap());
     let (why, messages) = run(&cloud, &sweep).await;
     assert!(why.contains("parts of the sweep failed"), "{why}");
     assert_eq!(messages, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_row_cannot_be_read_holds_back_no_other() {
+    let (cloud, sweep) = due(3, Arc::new(|_, _| Faults::default())).await;
+    sweep::run(&sweep, SystemTime::from(NOW.now() + SignedDuration::from_secs(55))).await.unwrap();
+    let letters = cloud.queues.receive("retries", 10, |letter| letter.id);
+    assert_eq!(letters.len(), 3);
+    spoil(&cloud, &letters[1].message.as_ref().unwrap().delivery.to_string());
+
+    let accepted = || Outcome { status: Some(204), ..Outcome::unanswered(Verdict::Accepted, "") };
+    let client = Client::new(TargetPolicy::default()).unwrap();
+    let receivers = client.scripted(Script::new(move |_| async move { accepted() }));
+    let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
+    let config = deliver::Config::from_lookup(variable).unwrap();
+    let deliver = deliver::App::new(config, &aws, receivers, Box::new(NOW), Box::new(|| 0.5));
+    let event = serde_json::from_value(sqs_event(&letters)).unwrap();
+    let deadline = SystemTime::from(NOW.now() + SignedDuration::from_mins(1));
+    let response = deliver::handle(&deliver, event, deadline).await;
+    assert_eq!(handed_back(&serde_json::to_value(response).unwrap()), [letters[1].id]);
+    let rows = cloud.tables.items("deliveries");
+    assert_eq!(rows.iter().filter(|item| item["delivery_state"]["S"] == "delivered").count(), 2);
 }
