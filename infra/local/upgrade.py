@@ -52,8 +52,8 @@ PARCEL = re.compile(rb"\b(p[0-9]+)\b")
 # How long everything may take to arrive, in seconds: two probes of a breaker, the sweep of every minute, and chains.
 PATIENCE = 600
 
-# A process that is replaced during an attempt has not written that the receiver took it, so that it is made again: up to
-# a batch of ten for each process.
+# A process that is replaced during an attempt has not written that the receiver took it, so that it is made again: up
+# to a batch of ten for each process.
 MOST_REPEATED = 50
 
 
