@@ -85,14 +85,25 @@ fn spoil(cloud: &Cloud, id: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_cannot_be_read_stops_no_other() {
-    let (cloud, sweep) = due(3, Arc::new(|_, _| Faults::default())).await;
+async fn rows_that_cannot_be_read_stop_no_other() {
+    let (cloud, sweep) = due(150, Arc::new(|_, _| Faults::default())).await;
     let rows = cloud.tables.items("deliveries");
-    let one = rows.iter().find(|item| item.get("delivery").is_some()).unwrap();
-    spoil(&cloud, one["sk"]["S"].as_str().unwrap());
+    let row = rows.iter().find(|item| item.get("delivery").is_some()).unwrap();
+    spoil(&cloud, row["sk"]["S"].as_str().unwrap());
+    // More than a page of each partition, all of which have been due for longer than any other row.
+    let [partition, at, id] = ["lane", "lane_at", "sk"].map(|name| row[name].clone());
+    let at: i64 = at["N"].as_str().unwrap().parse().unwrap();
+    for number in 0..60 {
+        let [lane, id] = [&partition, &id].map(|text| text["S"].as_str().unwrap());
+        let spoilt = json!({
+            "pk": {"S": format!("D#{number}")}, "sk": {"S": id}, "lane": {"S": lane},
+            "lane_at": {"N": (at - 1_000).to_string()}, "delivery": {"S": format!("spoilt {number}")},
+        });
+        cloud.tables.put("deliveries", &spoilt);
+    }
     let (why, messages) = run(&cloud, &sweep).await;
-    assert!(why.contains("parts of the sweep failed"), "{why}");
-    assert_eq!(messages, 2);
+    assert_eq!(why, "61 parts of the sweep failed; each has a line in the log");
+    assert_eq!(messages, 149);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Works through what is due, page by page, until nothing is due or the time is up.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
@@ -57,6 +58,8 @@ async fn through_pages(
     let mut swept = Swept::default();
     let backlogs = drain::Backlogs::default();
     let mut measured = false;
+    // They stay due, so each page has them again.
+    let mut unreadable = HashSet::new();
     loop {
         let now = app.clock.now();
         let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
@@ -71,12 +74,14 @@ async fn through_pages(
         let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
         for due in due {
             match due {
-                Due::Unreadable(error) => swept.failed("reading a due row", &error),
+                Due::Unreadable(error) if unreadable.insert(error.to_string()) => {
+                    swept.failed("reading a due row", &error);
+                }
                 Due::Delivery(delivery) => deliveries.push(*delivery),
                 // Not early: unlike a delivery's message, a breaker or a line cannot wait for its time in a queue.
                 Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
                 Due::Flow(flow) if flow.at() <= now => flows.push(flow),
-                Due::Breaker(_) | Due::Flow(_) => {}
+                Due::Breaker(_) | Due::Flow(_) | Due::Unreadable(_) => {}
             }
         }
         claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await;

@@ -53,31 +53,30 @@ pub struct DueDelivery {
 }
 
 impl Ledger {
-    /// Lists the rows that are due by `until`, at most `limit` of each partition, the longest overdue first.
+    /// Lists the rows that are due by `until`, the longest overdue first: at most `limit` of each partition, and those
+    /// before them that cannot be read.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
     pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
-        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now));
-        let is_known = |item: &Item| {
-            let known = !item.contains_key("kind") || is_breaker(item) || is_flow(item);
-            if !known {
-                tracing::warn!(kind = ?item.get("kind"), "a due row has an unknown kind; the version that wrote it must process it");
-            }
-            known
-        };
-        let read = |item| {
-            if is_breaker(&item) {
+        let read = |item: Item| {
+            Some(if is_breaker(&item) {
                 DueBreaker::from_item(item).map(Due::Breaker)
             } else if is_flow(&item) {
                 DueFlow::from_item(item).map(Due::Flow)
+            } else if let Some(kind) = item.get("kind") {
+                tracing::warn!(?kind, "a due row has an unknown kind; the version that wrote it must process it");
+                return None;
             } else {
                 DueDelivery::from_item(item).map(|due| Due::Delivery(Box::new(due)))
-            }
+            })
         };
-        let found = try_join_all(lanes).await?.into_iter().flatten().filter(is_known);
-        Ok(found.map(|item| read(item).unwrap_or_else(Due::Unreadable)).collect())
+        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now, read));
+        let found = try_join_all(lanes).await?.into_iter();
+        Ok(found
+            .flat_map(|(due, unreadable)| due.into_iter().chain(unreadable.into_iter().map(Due::Unreadable)))
+            .collect())
     }
 
     /// Lists at most `limit` of a webhook's parked deliveries, oldest first. Rows that cannot be read are logged and left
@@ -104,13 +103,16 @@ impl Ledger {
     ) -> Result<Vec<DueDelivery>, StoreError> {
         // Deliveries are spread evenly, so for a high limit twice a shard's share is enough and takes less memory.
         let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
-        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now));
-        let readable = |item| {
-            let read = DueDelivery::from_item(item);
-            read.inspect_err(|error| tracing::error!(%error, "a waiting row cannot be read; the others go on")).ok()
-        };
-        let mut oldest: Vec<_> = try_join_all(lanes).await?.into_iter().flatten().filter_map(readable).collect();
-        oldest.sort_by_key(|due| due.message.delivery);
+        let lanes = (0..PARKED_SHARDS)
+            .map(|shard| self.lane(lane(shard), None, each, now, |item| Some(DueDelivery::from_item(item))));
+        let mut oldest = Vec::new();
+        for (found, unreadable) in try_join_all(lanes).await? {
+            oldest.extend(found);
+            for error in unreadable {
+                tracing::error!(%error, "a waiting row cannot be read; the others go on");
+            }
+        }
+        oldest.sort_by_key(|due: &DueDelivery| due.message.delivery);
         oldest.truncate(limit);
         Ok(oldest)
     }
@@ -151,16 +153,20 @@ impl Ledger {
         Ok(total.min(most))
     }
 
-    /// Returns the first `limit` items of a lane that have not expired. DynamoDB deletes expired items late, so there
-    /// may be thousands of them at the head of a lane. The first call reads no more than `limit` items; if too few of
-    /// these are live, further calls read larger pages.
-    pub(super) async fn lane(
+    /// Returns the first `limit` rows of a lane that have not expired and that `read` accepts, and why others on the way
+    /// cannot be read. `read` returns `None` for rows that are none of this version's business.
+    ///
+    /// DynamoDB deletes expired items late, so there may be thousands of them at the head of a lane, and a version that
+    /// was rolled back may leave as many rows that this one cannot read. The first call reads no more than `limit`
+    /// items; if too few of these count, further calls read larger pages.
+    async fn lane<T>(
         &self,
         lane: String,
         until: Option<Timestamp>,
         limit: usize,
         now: Timestamp,
-    ) -> Result<Vec<Item>, StoreError> {
+        read: impl Fn(Item) -> Option<Result<T, StoreError>>,
+    ) -> Result<(Vec<T>, Vec<StoreError>), StoreError> {
         let query = self.client.query().table_name(&self.table).index_name("lanes");
         let query = query
             .filter_expression(IS_LIVE)
@@ -172,16 +178,22 @@ impl Ledger {
                 .expression_attribute_values(":until", number(until.as_millisecond())),
             None => query.key_condition_expression("lane = :lane"),
         };
-        let (mut items, mut page, mut from) = (Vec::new(), limit, None);
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut page, mut from) = (limit, None);
         loop {
             let call = query.clone().limit(i32::try_from(page).unwrap_or(i32::MAX)).set_exclusive_start_key(from);
             let answer = call.send().await.map_err(|error| StoreError::unavailable(&error))?;
-            items.extend(answer.items.unwrap_or_default());
+            for row in answer.items.unwrap_or_default().into_iter().filter_map(&read) {
+                match row {
+                    Ok(row) => found.push(row),
+                    Err(error) => unreadable.push(error),
+                }
+            }
             from = answer.last_evaluated_key;
             page = limit.max(MANY);
-            if from.is_none() || items.len() >= limit {
-                items.truncate(limit);
-                return Ok(items);
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok((found, unreadable));
             }
         }
     }
