@@ -392,10 +392,10 @@ fn written(cloud: &Cloud) -> Vec<(String, usize, usize)> {
 
 /// What the archive of an event of 4 KB costs, as docs/use/cost.md says: hundredths of a write unit, and bytes.
 #[rstest::rstest]
-#[case::new_items_in_full_batches(100, true, 50..60, 520..600)]
-#[case::updates_in_full_batches(100, false, 20..45, 200..450)]
-#[case::new_items_ten_at_a_time(10, true, 60..75, 600..750)]
-#[case::updates_ten_at_a_time(10, false, 30..60, 250..550)]
+#[case::new_items_in_full_batches(100, true, 42..50, 440..500)]
+#[case::updates_in_full_batches(100, false, 25..34, 280..340)]
+#[case::new_items_ten_at_a_time(10, true, 60..68, 570..650)]
+#[case::updates_ten_at_a_time(10, false, 45..52, 400..450)]
 #[case::new_items_one_by_one(1, true, 190..220, 1_300..1_600)]
 #[case::updates_one_by_one(1, false, 90..200, 900..1_300)]
 #[tokio::test(start_paused = true)]

@@ -141,7 +141,12 @@ impl Bodies {
 
 /// Compresses a body.
 pub(crate) fn pack(body: &str) -> Result<Vec<u8>, StoreError> {
-    zstd::bulk::compress(body.as_bytes(), 3).map_err(|error| StoreError::inconsistent("a body to compress", error))
+    compress(body, zstd::DEFAULT_COMPRESSION_LEVEL)
+}
+
+/// Compresses a text at a level of zstd.
+pub(crate) fn compress(text: &str, level: i32) -> Result<Vec<u8>, StoreError> {
+    zstd::bulk::compress(text.as_bytes(), level).map_err(|error| StoreError::inconsistent("a text to compress", error))
 }
 
 /// Compresses a receiver's response for a row. Of one that compresses badly less is kept, so that no receiver makes its
