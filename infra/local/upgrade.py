@@ -49,7 +49,8 @@ UNDER_WAY = 1_000
 # The id of a parcel in a body.
 PARCEL = re.compile(rb"\b(p[0-9]+)\b")
 
-# How long everything may take to arrive, in seconds: two probes of a breaker, the sweep of every minute, and chains.
+# How long everything may take to be attempted or to arrive, in seconds: two probes of a breaker, the sweep of every
+# minute, and chains.
 PATIENCE = 600
 
 # A process that is replaced during an attempt has not written that the receiver took it, so that it is made again: up
@@ -133,8 +134,8 @@ class Trial:
         self._up.clear()
         self._call(stack, "paused", "pause")
         self._write(stack, ITEMS)
-        self._wait("the first attempts", 60, lambda: len(self._arrived("arrived")) == len(self._written))
-        self._wait("failures", 60, lambda: len(self._tried("retried")) >= len(self._written))
+        self._wait("the first attempts", PATIENCE, lambda: len(self._arrived("arrived")) == len(self._written))
+        self._wait("failures", PATIENCE, lambda: len(self._tried("retried")) >= len(self._written))
         under_way = sum(self._missing().values())
         if under_way < UNDER_WAY:
             raise StackError(

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use domain::access::tenant::TenantId;
 use domain::delivery::breaker::Breaker;
 use domain::delivery::message::Message;
@@ -16,7 +18,7 @@ use domain::webhook::Webhook;
 use jiff::Timestamp;
 
 use crate::error::is_conflict;
-use crate::items::{IS_NEW, from_item, is_live, live_at, number, text, to_item};
+use crate::items::{IS_NEW, Item, from_item, is_live, live_at, number, text, to_item};
 use crate::probe::probe;
 use crate::{Registry, StoreError, batch};
 
@@ -212,12 +214,14 @@ impl Ledger {
     }
 
     async fn put_first(&self, row: &DeliveryItem, now: Timestamp) -> Result<Written, StoreError> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(row)?));
+        let item = to_item(row)?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
         let put = put.condition_expression(IS_NEW).expression_attribute_values(":live_at", live_at(now));
-        match Box::pin(put.send()).await {
-            Ok(_) => Ok(Written::Yes),
-            Err(error) if is_conflict(&error) => Ok(Written::TooLate),
-            Err(error) => Err(StoreError::unavailable(&error)),
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = Box::pin(put.send()).await else { return Ok(Written::Yes) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(repeated(failed, |old| *old == item)),
+            _ => Err(StoreError::unavailable(&error)),
         }
     }
 
@@ -285,6 +289,12 @@ fn with_lease(update: UpdateItemFluentBuilder, attempt_key: AttemptKey, until: T
 
 fn state(state: State) -> AttributeValue {
     text(state.as_str())
+}
+
+/// Returns what became of a write whose condition did not hold. The SDK repeats a write whose answer was lost, and finds
+/// what `is_ours` recognizes.
+fn repeated(failed: &ConditionalCheckFailedException, is_ours: impl FnOnce(&Item) -> bool) -> Written {
+    if failed.item().is_some_and(is_ours) { Written::Yes } else { Written::TooLate }
 }
 
 /// Boxed, because a call has several kilobytes of state, and most attempts make no such call.

@@ -54,6 +54,30 @@ async fn an_exhausted_delivery_is_redriven() {
     assert!(world.model().deliveries.values().all(|known| known.row.as_ref().unwrap().cycle == 1));
 }
 
+/// The SDK repeats a write whose answer was lost. The process knows its own outcome then, and sends what follows from it.
+#[tokio::test(start_paused = true)]
+async fn a_retry_follows_although_the_answer_of_the_write_is_lost() {
+    let (mut met, mut left_to_the_sweep) = (0, 0);
+    // A receiver may count as slow, because it waits for what the test's process does meanwhile.
+    let next = |world: &World| {
+        ["retries", "slow"].into_iter().find(|queue| world.fixture.cloud.queues.next_due(queue).is_some())
+    };
+    for call in 1..12 {
+        let (mut world, webhook) = world_with(5).await;
+        world.model().hooks.get_mut(&webhook).unwrap().mood = Mood::Failing;
+        world.publish(webhook);
+        batch(&mut world, "deliveries", dies(call, Fault::LoseAnswer)).await;
+        let Some(queue) = next(&world) else { panic!("nothing follows from the first attempt at call {call}") };
+        world.fixture.time.jump(jiff::SignedDuration::from_mins(2));
+        batch(&mut world, queue, dies(call, Fault::LoseAnswer)).await;
+        left_to_the_sweep += usize::from(next(&world).is_none());
+        met += world.counts.get("lost an answer").copied().unwrap_or_default();
+    }
+    assert!(met > 8, "{met} answers were lost");
+    // Only the lease has nothing by which its process knows it.
+    assert!(left_to_the_sweep <= 1, "{left_to_the_sweep}");
+}
+
 /// Other deliveries do not wait behind a receiver that hangs: it counts as slow before it has answered.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_hangs_is_slow_meanwhile() {

@@ -1,15 +1,16 @@
 //! What became of an attempt that is not a delivery's first one: the write that changes its row.
 
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use domain::attempt::Attempt;
 use domain::delivery::{Progress, State};
 use jiff::Timestamp;
 
 use super::delivery_item::lane_of;
-use super::{AttemptKey, Ledger, NO_OTHER_LEASE, WAITS, Written, state, written};
-use crate::items::{number, text};
+use super::{AttemptKey, Ledger, NO_OTHER_LEASE, WAITS, Written, repeated, state, written};
+use crate::items::{Item, number, text};
 use crate::{StoreError, bodies};
 
 /// What a process did with an attempt whose delivery it changes.
@@ -39,7 +40,18 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let expires_at = self.expires_at(progress.state, now);
-        written(self.outcome(attempt_key, made, progress, Some(expires_at), now)?).await
+        let update = self.outcome(attempt_key, made, progress, Some(expires_at), now)?;
+        let Made::Attempt(attempt) = made else { return written(update).await };
+        let update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = Box::pin(update.send()).await else { return Ok(Written::Yes) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                let attempt = to_value(attempt_key, attempt)?;
+                let last = |old: &Item| old.get("attempts")?.as_l().ok()?.last().cloned();
+                Ok(repeated(failed, |old| last(old) == Some(attempt)))
+            }
+            _ => Err(StoreError::unavailable(&error)),
+        }
     }
 
     /// Defers a delivery to the time of `progress`, unless it has moved on or a process has the lease. Its expiry stays
@@ -85,8 +97,7 @@ impl Ledger {
         }
         match made {
             Made::Attempt(attempt) => {
-                let made = serde_dynamo::to_attribute_value(attempt)
-                    .map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))?;
+                let made = to_value(attempt_key, attempt)?;
                 set.push("attempts = list_append(attempts, :made)");
                 // The attempt has the reason, and a redrive may bring a body.
                 remove.push("body_failed");
@@ -131,4 +142,8 @@ impl Ledger {
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         Ok(update.update_expression(expression))
     }
+}
+
+fn to_value(attempt_key: AttemptKey, attempt: &Attempt) -> Result<AttributeValue, StoreError> {
+    serde_dynamo::to_attribute_value(attempt).map_err(|error| StoreError::inconsistent(attempt_key.delivery, error))
 }
