@@ -62,7 +62,7 @@ def check_structure() -> None:
     check_ignored()
     step("purity of the domain, and who may name what")
     check_purity()
-    step("loops of imports, layers of the domain, routes of the API, and the length of files")
+    step("loops of imports, layers of the domain, routes of the API, and the length of files of code and tests")
     check_layers()
     step("libraries of the console")
     check_vendored()

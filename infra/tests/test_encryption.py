@@ -8,9 +8,9 @@ import unittest
 from typing import Any, ClassVar
 
 import encryption
+from account import TOPIC, Account, topic
 from common import ROOT
 from preflight import Findings
-from test_deploy import TOPIC, Account, topic
 
 ACCOUNT = "123456789012"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b"
