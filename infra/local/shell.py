@@ -55,11 +55,14 @@ def logs() -> int:
     function, wanted = os.environ.get("FUNCTION") or "deliver", os.environ.get("FILTER", "")
     if function not in groups:
         raise StackError(f"FUNCTION={function} is unknown; use one of {', '.join(sorted(groups))}")
-    since = int((time.time() - 60 * float(os.environ.get("MINUTES") or 15)) * 1000)
+    minutes = float(os.environ.get("MINUTES") or 15)
+    now = int(time.time() * 1000)
     pages = stack.client("logs").get_paginator("filter_log_events")
-    for page in pages.paginate(logGroupName=groups[function], startTime=since):
-        for event in page["events"]:
-            if wanted in event["message"]:
-                at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
-                print(at, event["message"].rstrip())
+    # The emulator returns no more than 10,000 lines of a period, the oldest ones.
+    for since in range(now - int(60_000 * minutes), now, 10_000):
+        for page in pages.paginate(logGroupName=groups[function], startTime=since, endTime=since + 9_999):
+            for event in page["events"]:
+                if wanted in event["message"]:
+                    at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
+                    print(at, event["message"].rstrip())
     return 0

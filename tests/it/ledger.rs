@@ -86,10 +86,17 @@ async fn read(ledger: &Ledger, delivery: &Delivery) -> Delivery {
 #[tokio::test]
 #[ignore = "needs the stack of `make test`"]
 async fn a_row_is_read_as_it_was_written() {
-    let (ledger, delivery) = (ledger().await, retrying());
-    assert_eq!(ledger.record_first(&delivery, now()).await.unwrap(), Written::Yes);
+    let (ledger, delivery, now) = (ledger().await, retrying(), now());
+    assert_eq!(ledger.record_first(&delivery, now).await.unwrap(), Written::Yes);
     assert_eq!(read(&ledger, &delivery).await, delivery);
-    assert_eq!(ledger.record_first(&delivery, now()).await.unwrap(), Written::TooLate, "the first writer wins");
+    assert_eq!(
+        ledger.record_first(&delivery, now).await.unwrap(),
+        Written::Yes,
+        "the SDK repeats a lost answer's write"
+    );
+    let of_another = Delivery { attempts: Vec::new(), ..delivery.clone() };
+    assert_eq!(ledger.record_first(&of_another, now).await.unwrap(), Written::TooLate, "the first writer wins");
+    assert_eq!(read(&ledger, &delivery).await, delivery);
 }
 
 #[tokio::test]
@@ -135,7 +142,9 @@ async fn an_attempt_is_recorded_once_and_ends_the_lease() {
     let record =
         async |attempt_made| ledger.record(slot(&delivery, 0, 2), Made::Attempt(&attempt_made), &progress, now()).await;
     assert_eq!(record(attempt(2)).await.unwrap(), Written::Yes);
-    assert_eq!(record(attempt(2)).await.unwrap(), Written::TooLate);
+    assert_eq!(record(attempt(2)).await.unwrap(), Written::Yes, "the SDK repeats a lost answer's write");
+    let of_another = Attempt { at: attempt(2).at + Duration::from_millis(1), ..attempt(2) };
+    assert_eq!(record(of_another).await.unwrap(), Written::TooLate);
     let row = read(&ledger, &delivery).await;
     assert_eq!(row.attempts, [attempt(1), attempt(2)]);
     assert_eq!(

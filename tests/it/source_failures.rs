@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws::Aws;
 use aws::source_failures::More;
 use domain::id::FailureId;
+use domain::source::Source;
 use domain::time::Clock;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -185,6 +186,22 @@ async fn a_hopeless_change_is_dismissed() {
     table.change_id("{number}").await;
     let (_, answer) = table.call(Method::POST, &format!("{all}/redrive"), None).await;
     assert_eq!(answer, json!({"redriven": 0, "more": false, "reason": null}));
+}
+
+/// The log of the api says what an operator has replaced, so that a mistake can be taken back at night.
+#[tokio::test]
+#[ignore = "needs the stack of `make test`"]
+async fn a_mapping_that_is_replaced_or_removed_is_known() {
+    let stack = Stack::connect().await;
+    let registry = Aws::connect().await.registry(stack.output("RegistryTable").to_owned());
+    let table = Table { stack: &stack, name: unique("replaced") };
+    let source = |id: &str| serde_json::from_value::<Source>(table.mapping(id)).unwrap();
+    assert_eq!(registry.replace_source(&source("{wrong}")).await.unwrap(), None);
+    registry.create_source(&source("{id}")).await.unwrap();
+    let read = |before: Option<String>| serde_json::from_str::<Source>(&before.unwrap()).unwrap();
+    assert_eq!(read(registry.replace_source(&source("{wrong}")).await.unwrap()), source("{id}"));
+    assert_eq!(read(registry.remove_source(&table.name).await.unwrap()), source("{wrong}"));
+    assert_eq!(registry.remove_source(&table.name).await.unwrap(), None);
 }
 
 /// A clock that goes on by a second whenever it is asked.

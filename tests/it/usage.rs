@@ -3,7 +3,7 @@
 use aws::Usage;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::rate::RateKey;
-use domain::budget::{Budget, Budgets, Counts};
+use domain::budget::{Budget, Budgets, Counts, Overrides};
 use domain::delivery::notices::threshold_event;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
@@ -343,6 +343,13 @@ async fn budgets_are_the_operators_to_set() {
         assert_eq!(tenant.call(method, &path, Some(&json!({}))).await.0, StatusCode::FORBIDDEN);
     }
     assert_eq!(tenant.application("crm").call(Method::GET, "/usage", None).await.0, StatusCode::OK);
+    // The log of the api says what an operator has replaced.
+    let registry = aws::Aws::connect().await.registry(stack.output("RegistryTable").to_owned());
+    let tenant = tenant.name.parse().unwrap();
+    let seven = Overrides { jobs_per_day: Some(7), ..Overrides::default() };
+    let set = async |to: &Overrides| registry.put_budgets(&tenant, to, "ada", tests::now()).await.unwrap();
+    assert_eq!(set(&seven).await, Overrides::default());
+    assert_eq!(set(&Overrides::default()).await, seven);
 }
 
 /// Processes that count at once allow no more than the budget together.

@@ -81,7 +81,8 @@ async fn expressions_mean_what_they_say() {
     let ledger = cloud.line(fares(None)).aws().await.ledger("deliveries".to_owned());
     let (now, message) = (Timestamp::UNIX_EPOCH, message(&webhook, 1));
     assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::Yes);
-    assert_eq!(ledger.record_first(&row(&webhook, &message), now).await.unwrap(), Written::TooLate);
+    let of_another = Delivery { attempts: Vec::new(), ..row(&webhook, &message) };
+    assert_eq!(ledger.record_first(&of_another, now).await.unwrap(), Written::TooLate);
 
     let slot = AttemptKey { attempt: 2, ..AttemptKey::of(&message) };
     let until = now + Duration::from_mins(1);
@@ -92,10 +93,8 @@ async fn expressions_mean_what_they_say() {
 
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
     assert_eq!(ledger.record(slot, Made::Attempt(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::Yes);
-    assert_eq!(
-        ledger.record(slot, Made::Attempt(&failed(&webhook, 2)), &progress, now).await.unwrap(),
-        Written::TooLate
-    );
+    let of_another = Attempt { at: now + Duration::from_millis(1), ..failed(&webhook, 2) };
+    assert_eq!(ledger.record(slot, Made::Attempt(&of_another), &progress, now).await.unwrap(), Written::TooLate);
     let row = ledger.delivery(webhook.id, message.delivery, now).await.unwrap().unwrap();
     assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(ledger.dead_letter_sent(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);
@@ -115,7 +114,8 @@ async fn calls_are_counted_as_aws_bills_them() {
     ledger.record_first(&row(&webhook, &waits), now).await.unwrap();
     assert_eq!(written(&cloud.take_usage()), 2_f64.to_bits());
     // A condition that does not hold is billed like the write.
-    assert_eq!(ledger.record_first(&row(&webhook, &waits), now).await.unwrap(), Written::TooLate);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(ledger.record_first(&row(&webhook, &waits), later).await.unwrap(), Written::TooLate);
     assert_eq!(written(&cloud.take_usage()), 1_f64.to_bits());
     // In no lane.
     let progress = Progress { state: State::Delivered, cycle: 0, attempt: 1, next_at: None };

@@ -97,10 +97,8 @@ pub(super) async fn put(
             "must be the table of the path; register another table with POST",
         )]));
     }
-    if !app.registry.replace_source(&source).await? {
-        return Err(Problem::NotFound("source"));
-    }
-    tracing::info!(table, by = operator.subject, "source changed");
+    let before = app.registry.replace_source(&source).await?.ok_or(Problem::NotFound("source"))?;
+    tracing::info!(table, by = operator.subject, before, "source changed");
     Ok(Json(source))
 }
 
@@ -115,9 +113,7 @@ pub(super) async fn delete(
     operator: Operator,
     Path(table): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if !app.registry.remove_source(&table).await? {
-        return Err(Problem::NotFound("source"));
-    }
-    tracing::info!(table, by = operator.subject, "source removed");
+    let before = app.registry.remove_source(&table).await?.ok_or(Problem::NotFound("source"))?;
+    tracing::info!(table, by = operator.subject, before, "source removed");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -145,7 +145,7 @@ pub(super) async fn put_budgets(
     let tenant = read(&tenant)?;
     let overrides =
         Overrides::read(&given).map_err(|faults| Problem::Invalid(faults.into_iter().map(Fault::from).collect()))?;
-    app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;
-    tracing::info!(tenant.id = %tenant, by = operator.subject, ?overrides, "budgets set");
+    let before = app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;
+    tracing::info!(tenant.id = %tenant, by = operator.subject, ?overrides, ?before, "budgets set");
     Ok(Json(overrides))
 }

@@ -154,7 +154,7 @@ impl Ledger {
     }
 
     /// Returns the first `limit` rows of a lane that have not expired and that `read` accepts, and why others on the way
-    /// cannot be read. `read` returns `None` for rows that are none of this version's business.
+    /// cannot be read. `read` returns `None` for rows that another version must process.
     ///
     /// DynamoDB deletes expired items late, so there may be thousands of them at the head of a lane, and a version that
     /// was rolled back may leave as many rows that this one cannot read. The first call reads no more than `limit`

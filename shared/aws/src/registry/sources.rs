@@ -36,16 +36,18 @@ impl Registry {
         Ok(item.map(from_item::<SourceItem>).transpose()?.map(|item| item.source))
     }
 
-    /// Replaces the mapping of a registered table; returns whether the table is registered.
+    /// Replaces the mapping of a registered table. Returns the one before as JSON, or `None` if the table is not
+    /// registered.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn replace_source(&self, source: &Source) -> Result<bool, StoreError> {
+    pub async fn replace_source(&self, source: &Source) -> Result<Option<String>, StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(source_item(source)?));
-        match put.condition_expression("attribute_exists(pk)").send().await {
-            Ok(_) => Ok(true),
-            Err(error) if is_conflict(&error) => Ok(false),
+        let put = put.condition_expression("attribute_exists(pk)").return_values(ReturnValue::AllOld);
+        match put.send().await {
+            Ok(answer) => Ok(answer.attributes.map(mapping)),
+            Err(error) if is_conflict(&error) => Ok(None),
             Err(error) => Err(StoreError::unavailable(&error)),
         }
     }
@@ -67,17 +69,24 @@ impl Registry {
         Ok(sources)
     }
 
-    /// Removes a table; returns whether it was registered.
+    /// Removes a table. Returns its mapping as JSON, or `None` if it was not registered.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn remove_source(&self, table: &str) -> Result<bool, StoreError> {
+    pub async fn remove_source(&self, table: &str) -> Result<Option<String>, StoreError> {
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(SOURCES, &source_sk(table))));
         let answer =
             delete.return_values(ReturnValue::AllOld).send().await.map_err(|error| StoreError::unavailable(&error))?;
-        Ok(answer.attributes.is_some())
+        Ok(answer.attributes.map(mapping))
     }
+}
+
+/// Returns the mapping of an item that is gone, or why it cannot be read: the write that took its place succeeded.
+fn mapping(item: Item) -> String {
+    let source = from_item::<SourceItem>(item).map_err(|error| error.to_string());
+    let json = source.and_then(|item| serde_json::to_string(&item.source).map_err(|error| error.to_string()));
+    json.unwrap_or_else(|why| why)
 }
 
 fn source_item(source: &Source) -> Result<Item, StoreError> {

@@ -117,7 +117,7 @@ impl Registry {
         Ok(found.map(from_item::<MetaItem>).transpose()?.and_then(|meta| meta.state_key))
     }
 
-    /// Writes the budgets that the operator sets for a tenant.
+    /// Writes the budgets that the operator sets for a tenant. Returns those before.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Registry {
         overrides: &Overrides,
         by: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Overrides, StoreError> {
         let item = BudgetsItem {
             pk: pk(tenant),
             sk: BUDGETS.to_owned(),
@@ -138,8 +138,10 @@ impl Registry {
             updated_by: by.to_owned(),
         };
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
-        put.send().await.map_err(|error| StoreError::unavailable(&error))?;
-        Ok(())
+        let answer = put.return_values(ReturnValue::AllOld).send().await;
+        let before = answer.map_err(|error| StoreError::unavailable(&error))?.attributes;
+        // The write succeeded, whatever it has replaced.
+        Ok(before.and_then(|item| from_item::<BudgetsItem>(item).ok()).map(|item| item.overrides).unwrap_or_default())
     }
 
     /// Adds to a tenant's counters of a day, and returns their new values. With `room`, it only does so if each counter
