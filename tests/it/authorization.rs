@@ -282,7 +282,7 @@ async fn an_application_does_not_get_an_admins_password_by_moving_the_url() {
     let own = json!({"url": thief.url, "authorization": {"type": "bearer", "token": "own"}});
     let (status, moved) = application.call(Method::PATCH, &path(&webhook, ""), Some(&own)).await;
     assert_eq!((status, &moved["authorization"]["set_by"]), (StatusCode::OK, &json!("application")), "{moved}");
-    assert_eq!(application.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(application.tested(&webhook, None).await["state"], "delivered");
     assert_eq!(headers(&thief), ["Bearer own"]);
     assert_eq!(receiver.received().len(), 0);
 
@@ -290,12 +290,12 @@ async fn an_application_does_not_get_an_admins_password_by_moving_the_url() {
     let both = json!({"url": receiver.url, "authorization": basic});
     let (status, moved) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&both)).await;
     assert_eq!((status, &moved["authorization"]["for_origin"]), (StatusCode::OK, &json!(receiver.url)), "{moved}");
-    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(tenant.tested(&webhook, None).await["state"], "delivered");
     assert_eq!(headers(&receiver), [format!("Basic {}", base64(&format!("anna:{password}")))]);
     let gone = json!({"url": thief.url, "authorization": null});
     let (status, moved) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&gone)).await;
     assert_eq!((status, &moved["authorization"]), (StatusCode::OK, &Value::Null));
-    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(tenant.tested(&webhook, None).await["state"], "delivered");
     assert_eq!(headers(&thief), ["Bearer own", ""]);
 }
 
@@ -323,7 +323,7 @@ async fn deliver_sends_no_credential_to_another_origin() {
         request.send().await.unwrap();
     };
     write("SET #a.for_origin = :origin", &[(":origin", "https://elsewhere.example")]).await;
-    let (_, test) = tenant.call(Method::POST, &path(&webhook, "/test"), None).await;
+    let test = tenant.tested(&webhook, None).await;
     let attempt = &test["attempts"][0];
     assert_eq!((&test["state"], &attempt["verdict"]), (&json!("failed"), &json!("unauthorized")), "{test}");
     assert!(attempt["error"].as_str().unwrap().contains("was given for https://elsewhere.example"), "{test}");
@@ -331,7 +331,7 @@ async fn deliver_sends_no_credential_to_another_origin() {
 
     // As the version before wrote it: it goes to the URL that the webhook has, and the next write binds it to that.
     write("REMOVE #a.for_origin, #a.set_by", &[]).await;
-    assert_eq!(tenant.call(Method::POST, &path(&webhook, "/test"), None).await.1["state"], "delivered");
+    assert_eq!(tenant.tested(&webhook, None).await["state"], "delivered");
     assert_eq!(headers(&receiver), [format!("Bearer {token}")]);
     let moved = json!({"url": "https://elsewhere.example/"});
     let (status, _) = tenant.call(Method::PATCH, &path(&webhook, ""), Some(&moved)).await;

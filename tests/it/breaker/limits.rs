@@ -23,7 +23,8 @@ async fn no_more_arrive_in_a_second_than_a_webhook_takes() {
     let times: Vec<_> = receiver.received().iter().map(|request| request.at).collect();
     assert_eq!(times.len(), 9, "each once");
     let first_to_last = times[8].duration_since(times[0]);
-    assert!(first_to_last >= Duration::from_millis(2_900), "nine in {first_to_last:?}");
+    // Three seconds or more, less what the first ones are late on a busy machine. Without a limit it is an instant.
+    assert!(first_to_last >= Duration::from_secs(2), "nine in {first_to_last:?}");
 }
 
 #[tokio::test]
