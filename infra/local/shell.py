@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from common import LOCAL, StackError
 from stack import STACK, Stack
 from tokens import Issuer
 
 ENV = LOCAL / "env"
+
+# How many log lines of a period the emulator returns.
+MOST_EVENTS = 10_000
 
 # The variables of the documentation's commands, so that they can be copied.
 TENANT = "acme"
@@ -57,12 +62,20 @@ def logs() -> int:
         raise StackError(f"FUNCTION={function} is unknown; use one of {', '.join(sorted(groups))}")
     minutes = float(os.environ.get("MINUTES") or 15)
     now = int(time.time() * 1000)
-    pages = stack.client("logs").get_paginator("filter_log_events")
-    # The emulator returns no more than 10,000 lines of a period, the oldest ones.
-    for since in range(now - int(60_000 * minutes), now, 10_000):
-        for page in pages.paginate(logGroupName=groups[function], startTime=since, endTime=since + 9_999):
-            for event in page["events"]:
-                if wanted in event["message"]:
-                    at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
-                    print(at, event["message"].rstrip())
+    for event in _events(stack.client("logs"), groups[function], now - int(60_000 * minutes), now):
+        if wanted in event["message"]:
+            at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
+            print(at, event["message"].rstrip())
     return 0
+
+
+def _events(client: Any, group: str, since: int, until: int) -> Iterator[dict[str, Any]]:
+    """Returns the log lines of a period in milliseconds. The emulator returns only the oldest 10,000 of a period."""
+    pages = client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since, endTime=until)
+    events = [event for page in pages for event in page["events"]]
+    if len(events) < MOST_EVENTS or since == until:
+        yield from events
+        return
+    middle = (since + until) // 2
+    yield from _events(client, group, since, middle)
+    yield from _events(client, group, middle + 1, until)

@@ -159,7 +159,8 @@ class Trial:
             raise StackError(f"{what}: more than {MOST_REPEATED} deliveries arrived twice: {repeated}")
         if early := self._out_of_order():
             raise StackError(f"{what}: later changes of {', '.join(early)} arrived before earlier ones")
-        # A repeated delivery may have been counted the first time too.
+        # A repeated delivery may have been counted the first time too. A version before `tally` (FROM= before d50a931)
+        # does not count what arrived just before it came back, so this fails with it.
         counts = f"{expected} deliveries, {self._arrivals('arrived')} requests"
         self._wait(
             "the statistics",

@@ -137,7 +137,7 @@ async fn nothing_that_has_expired_is_woken() {
     let fresh = row(&message(&name, 6, written + Duration::from_secs(1)), State::Parked, None);
     ledger.record_first(&fresh, valid + Duration::from_hours(1)).await.unwrap();
     let find = async |now| {
-        let all = ledger.due(valid, 10_000, now).await.unwrap().into_iter();
+        let all = ledger.due(valid, 10_000, now).await.unwrap().rows.into_iter();
         all.filter_map(|found| if let Due::Delivery(found) = found { Some(found) } else { None })
             .find(|found| found.message.delivery == due.id)
     };

@@ -214,7 +214,7 @@ async fn a_due_row_is_moved_by_one_sweep() {
     ledger.record_first(&delivery, now()).await.unwrap();
     let far = now() + Duration::from_hours(24 * 365);
     let find = async || {
-        deliveries(ledger.due(far, 1000, now()).await.unwrap()).find(|due| due.message.delivery == delivery.id)
+        deliveries(ledger.due(far, 1000, now()).await.unwrap().rows).find(|due| due.message.delivery == delivery.id)
     };
     let due = find().await.expect("it is due by then");
     assert_eq!((due.message.attempt, due.message.cycle, due.message.body.clone()), (2, 0, None));

@@ -73,7 +73,7 @@ async fn an_exhausted_delivery_that_without_a_dead_letter_gets_one() {
     })
     .await;
     let ledger = stack.aws.ledger(stack.output("DeliveriesTable").to_owned());
-    let due = ledger.due(now() + Duration::from_mins(10), 1000, now()).await.unwrap();
+    let due = ledger.due(now() + Duration::from_mins(10), 1000, now()).await.unwrap().rows;
     assert!(
         due.iter().all(|due| !matches!(due, Due::Delivery(due) if due.message.delivery.to_string() == id)),
         "it is off the list"

@@ -11,6 +11,7 @@ use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::id::EventId;
 use domain::time::Clock;
+use domain::webhook::Webhook;
 use jiff::{SignedDuration, Timestamp};
 use outbound::{Client, Script};
 use serde_json::json;
@@ -36,16 +37,20 @@ async fn due(count: u32, fault_script: FaultScript) -> (Arc<Cloud>, sweep::App) 
     let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
     let webhook = Hooks::new(&cloud).await.create("acme", 1, json!({"url": "https://receiver.example/"})).await;
     for number in 0..count {
-        let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
-        let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
-        let message = Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body);
         let next_at = Some(now - SignedDuration::from_mins(10));
         let progress = Progress { state: State::Retrying, cycle: 0, attempt: 2, next_at };
-        ledger.record_first(&Delivery::first(message, progress), now).await.unwrap();
+        ledger.record_first(&Delivery::first(message(&webhook, number), progress), now).await.unwrap();
     }
     let aws = cloud.line(fault_script).aws().await;
     let sweep = sweep::App::new(sweep::Config::from_lookup(variable).unwrap(), &aws, Box::new(NOW));
     (cloud, sweep)
+}
+
+/// Returns the first message of a delivery of an hour ago.
+fn message(webhook: &Webhook, number: u32) -> Message {
+    let event = EventId::derive(NOW.now() - SignedDuration::from_hours(1), &[&number.to_string()]);
+    let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
+    Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body)
 }
 
 /// Runs the sweep. Returns why it failed, and how many deliveries have a message.
@@ -84,6 +89,17 @@ fn spoil(cloud: &Cloud, id: &str) {
     cloud.tables.put("deliveries", &row);
 }
 
+/// Leaves unreadable rows in a lane.
+fn leave(cloud: &Cloud, lane: &str, count: usize, at: i64) {
+    for number in 0..count {
+        let spoilt = json!({
+            "pk": {"S": format!("D#{lane}#{number}")}, "sk": {"S": "spoilt"}, "lane": {"S": lane},
+            "lane_at": {"N": at.to_string()}, "delivery": {"S": "spoilt"},
+        });
+        cloud.tables.put("deliveries", &spoilt);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn rows_that_cannot_be_read_stop_no_other() {
     let (cloud, sweep) = due(150, Arc::new(|_, _| Faults::default())).await;
@@ -91,19 +107,41 @@ async fn rows_that_cannot_be_read_stop_no_other() {
     let row = rows.iter().find(|item| item.get("delivery").is_some()).unwrap();
     spoil(&cloud, row["sk"]["S"].as_str().unwrap());
     // More than a page of each partition, all of which have been due for longer than any other row.
-    let [partition, at, id] = ["lane", "lane_at", "sk"].map(|name| row[name].clone());
-    let at: i64 = at["N"].as_str().unwrap().parse().unwrap();
-    for number in 0..60 {
-        let [lane, id] = [&partition, &id].map(|text| text["S"].as_str().unwrap());
-        let spoilt = json!({
-            "pk": {"S": format!("D#{number}")}, "sk": {"S": id}, "lane": {"S": lane},
-            "lane_at": {"N": (at - 1_000).to_string()}, "delivery": {"S": format!("spoilt {number}")},
-        });
-        cloud.tables.put("deliveries", &spoilt);
-    }
+    let at: i64 = row["lane_at"]["N"].as_str().unwrap().parse().unwrap();
+    leave(&cloud, row["lane"]["S"].as_str().unwrap(), 60, at - 1_000);
     let (why, messages) = run(&cloud, &sweep).await;
-    assert_eq!(why, "61 parts of the sweep failed; each has a line in the log");
+    assert_eq!(why, "61 parts of the sweep failed; the log says why");
     assert_eq!(messages, 149);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_and_waiting_deliveries_behind_rows_that_cannot_be_read_go_on() {
+    let cloud = Cloud::new(Arc::new(NOW));
+    let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
+    let webhook = Hooks::new(&cloud).await.create("acme", 1, json!({"url": "https://receiver.example/"})).await;
+    let now = NOW.now();
+    let (mut parked, mut waiting) = (Vec::new(), Vec::new());
+    for number in 0..8 {
+        let message = message(&webhook, number);
+        let state = if number % 2 == 0 { State::Parked } else { State::Pending };
+        let delivery = Delivery::first(message, Progress { state, cycle: 0, attempt: 1, next_at: None });
+        if state == State::Parked {
+            ledger.record_first(&delivery, now).await.unwrap();
+            parked.push(delivery.id);
+        } else {
+            ledger.join_line_first(&delivery, now).await.unwrap();
+            waiting.push(delivery.id);
+        }
+    }
+    parked.sort();
+    waiting.sort();
+    for (lane, part) in ["parked", "waiting"].into_iter().flat_map(|lane| (0..4).map(move |part| (lane, part))) {
+        leave(&cloud, &format!("{lane}#{}#{part}", webhook.id), 60, 0);
+    }
+    let found = ledger.parked(webhook.id, 4, now).await.unwrap();
+    assert_eq!(found.iter().map(|due| due.message.delivery).collect::<Vec<_>>(), parked);
+    let found = ledger.line(webhook.id, 4, now).await.unwrap();
+    assert_eq!(found.iter().map(|message| message.delivery).collect::<Vec<_>>(), waiting);
 }
 
 #[tokio::test(start_paused = true)]

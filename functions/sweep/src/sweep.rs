@@ -1,10 +1,9 @@
 //! Works through what is due, page by page, until nothing is due or the time is up.
 
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Written};
+use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Unreadable, Written};
 use aws::queue::Outgoing;
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
@@ -45,7 +44,7 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
     tracing::info!(woken, buried, breakers, released, taken, failed, "the sweep has looked at all that was due");
     match failed {
         0 => Ok(swept),
-        _ => Err(StoreError::Unavailable(format!("{failed} parts of the sweep failed; each has a line in the log"))),
+        _ => Err(StoreError::Unavailable(format!("{failed} parts of the sweep failed; the log says why"))),
     }
 }
 
@@ -58,30 +57,31 @@ async fn through_pages(
     let mut swept = Swept::default();
     let backlogs = drain::Backlogs::default();
     let mut measured = false;
-    // They stay due, so each page has them again.
-    let mut unreadable = HashSet::new();
+    // They stay due, so each page has them again, and maybe more.
+    let mut unreadable = Unreadable::default();
     loop {
         let now = app.clock.now();
-        let due = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
+        let found = app.ledger.due(now + SWEEP_AHEAD, PAGE, now).await?;
+        if found.unreadable.count > unreadable.count {
+            unreadable = found.unreadable;
+        }
+        let due = found.rows;
         if !measured {
             measure(&due, now);
             measured = true;
         }
         if due.is_empty() || now >= deadline {
-            return Ok(swept);
+            break;
         }
         let before = swept;
         let (mut deliveries, mut breakers, mut flows) = (Vec::new(), Vec::new(), Vec::new());
         for due in due {
             match due {
-                Due::Unreadable(error) if unreadable.insert(error.to_string()) => {
-                    swept.failed("reading a due row", &error);
-                }
                 Due::Delivery(delivery) => deliveries.push(*delivery),
                 // Not early: unlike a delivery's message, a breaker or a line cannot wait for its time in a queue.
                 Due::Breaker(breaker) if breaker.at <= now => breakers.push(breaker),
                 Due::Flow(flow) if flow.at() <= now => flows.push(flow),
-                Due::Breaker(_) | Due::Flow(_) | Due::Unreadable(_) => {}
+                Due::Breaker(_) | Due::Flow(_) => {}
             }
         }
         claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await;
@@ -91,9 +91,14 @@ async fn through_pages(
         send(app, moved, &mut swept).await;
         if (swept.woken, swept.buried, swept.attended) == (before.woken, before.buried, before.attended) {
             // Nothing on this page was moved: another sweep took it, the index lags, or it is not due yet.
-            return Ok(swept);
+            break;
         }
     }
+    if let Unreadable { count, first: Some(error) } = unreadable {
+        swept.failed += count;
+        tracing::warn!(count, %error, "due rows cannot be read; they wait for the version that wrote them");
+    }
+    Ok(swept)
 }
 
 /// Claims due breakers, and passes them on. Until then they are due, and hide later rows of their page.
@@ -128,7 +133,7 @@ async fn claim_breakers(
 fn measure(due: &[Due], now: Timestamp) {
     let since = due.iter().filter_map(|due| match due {
         Due::Delivery(delivery) => Some(delivery.due_at()),
-        Due::Breaker(_) | Due::Flow(_) | Due::Unreadable(_) => None,
+        Due::Breaker(_) | Due::Flow(_) => None,
     });
     let oldest = since.min().map(|oldest| now.duration_since(oldest).as_secs());
     if let Some(seconds) = oldest.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0) {

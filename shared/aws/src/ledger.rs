@@ -43,7 +43,7 @@ pub use arrived::{Arrived, arrived};
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
 pub use counts::StateCounts;
-pub use due_index::{Due, DueDelivery};
+pub use due_index::{Due, DueDelivery, Found, Unreadable};
 pub use failing::FailingWebhook;
 pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};
@@ -291,8 +291,11 @@ fn state(state: State) -> AttributeValue {
     text(state.as_str())
 }
 
-/// Returns what became of a write whose condition did not hold. The SDK repeats a write whose answer was lost, and finds
-/// what `is_ours` recognizes.
+/// Returns what became of a write whose condition did not hold. The SDK repeats a write whose answer was lost: then the
+/// condition fails on the row that the first try wrote, and `is_ours` recognizes it.
+///
+/// Two processes may write the same row without an attempt in the same second, so both take it for theirs. Both send the
+/// message of the next attempt then, and the lease lets only one of them make it.
 fn repeated(failed: &ConditionalCheckFailedException, is_ours: impl FnOnce(&Item) -> bool) -> Written {
     if failed.item().is_some_and(is_ours) { Written::Yes } else { Written::TooLate }
 }

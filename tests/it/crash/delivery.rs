@@ -64,7 +64,7 @@ async fn crash_point_10_claimed_and_not_sent() {
     assert_eq!(scene.deliver().await.invoke(scene.second()).await, DONE());
     scene.assert_received(1);
     let ledger = scene.stack.aws.ledger(scene.stack.output("DeliveriesTable").to_owned());
-    let due = ledger.due(now() + Duration::from_mins(2), 1000, now()).await.unwrap();
+    let due = ledger.due(now() + Duration::from_mins(2), 1000, now()).await.unwrap().rows;
     let is_ours = |due: &Due| matches!(due, Due::Delivery(due) if due.message.delivery == scene.message.delivery);
     assert!(due.iter().any(is_ours), "the sweep finds it once the lease ends");
 }

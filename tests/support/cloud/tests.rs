@@ -88,8 +88,8 @@ async fn expressions_mean_what_they_say() {
     let until = now + Duration::from_mins(1);
     assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::Yes);
     assert_eq!(ledger.lease(slot, until, now).await.unwrap(), Written::TooLate);
-    assert!(ledger.due(now, 10, now).await.unwrap().is_empty());
-    assert_eq!(ledger.due(until, 10, now).await.unwrap().len(), 1, "the index knows it");
+    assert!(ledger.due(now, 10, now).await.unwrap().rows.is_empty());
+    assert_eq!(ledger.due(until, 10, now).await.unwrap().rows.len(), 1, "the index knows it");
 
     let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 2, next_at: None };
     assert_eq!(ledger.record(slot, Made::Attempt(&failed(&webhook, 2)), &progress, now).await.unwrap(), Written::Yes);
@@ -98,7 +98,7 @@ async fn expressions_mean_what_they_say() {
     let row = ledger.delivery(webhook.id, message.delivery, now).await.unwrap().unwrap();
     assert_eq!(row.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(ledger.dead_letter_sent(slot, &webhook.tenant, now).await.unwrap(), Written::Yes);
-    assert!(ledger.due(now + Duration::from_hours(1), 10, now).await.unwrap().is_empty(), "the index forgot it");
+    assert!(ledger.due(now + Duration::from_hours(1), 10, now).await.unwrap().rows.is_empty(), "the index forgot it");
 }
 
 /// A unit is 1 KB that is written or 4 KB that are read, a consistent read counts twice, and an index is written too.

@@ -146,6 +146,7 @@ pub(super) async fn put_budgets(
     let overrides =
         Overrides::read(&given).map_err(|faults| Problem::Invalid(faults.into_iter().map(Fault::from).collect()))?;
     let before = app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;
-    tracing::info!(tenant.id = %tenant, by = operator.subject, ?overrides, ?before, "budgets set");
+    let [budgets, before] = [&overrides, &before].map(|budgets| serde_json::to_string(budgets).unwrap_or_default());
+    tracing::info!(tenant.id = %tenant, by = operator.subject, budgets, before, "budgets set");
     Ok(Json(overrides))
 }

@@ -28,8 +28,8 @@ const MAX_SPAN: SignedDuration = SignedDuration::from_secs(2);
 /// How many bytes of JSON the events of a pack have at most. Reading one event reads its whole pack.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// The level of zstd. Compared with level 3, writes and storage cost a seventh less, which is a hundred times the price
-/// of the longer compression.
+/// The level of zstd. Compared with level 3, new packs of full batches need 11 to 15 % fewer units and bytes, which is a
+/// hundred times the price of the longer compression.
 const LEVEL: i32 = 9;
 
 /// How many of an id's last characters are its tag.

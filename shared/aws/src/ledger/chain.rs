@@ -16,7 +16,8 @@ use jiff::Timestamp;
 
 use super::chain_item::{CHAIN, ChainItem, PointerItem, chain_expires_at, pk, pointer_sk};
 use super::delivery_item::{DeliveryItem, expires_at, lane_of};
-use super::{AttemptKey, Ledger, Made, Written, state, written};
+use super::outcome::outcome_written;
+use super::{AttemptKey, Ledger, Made, Written, state};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, key, live_at, number, text, to_item};
 use crate::{StoreError, batch};
 
@@ -140,7 +141,7 @@ impl Ledger {
         let row = self.outcome(attempt_key, made, progress, Some(expires_at), now)?;
         match self.end(attempt_key.webhook, entity, attempt_key.delivery, Some(&row), now).await? {
             Advance::Yes(next) => Ok((Written::Yes, next)),
-            Advance::NotHead => Ok((written(row).await?, None)),
+            Advance::NotHead => Ok((outcome_written(row, attempt_key, made).await?, None)),
             Advance::TooLate => Ok((Written::TooLate, None)),
         }
     }

@@ -23,6 +23,9 @@ const FEW: usize = 1_000;
 /// than a page.
 const MANY: usize = 500;
 
+/// How many pages of a lane are read at most. So ten thousand items can be skipped.
+const PAGES: usize = 20;
+
 /// How many pages a count reads at most.
 const COUNT_PAGES: usize = 3;
 
@@ -35,8 +38,25 @@ pub enum Due {
     Breaker(DueBreaker),
     /// A receiver whose free slots must be offered to waiting deliveries.
     Flow(DueFlow),
-    /// A row that this version cannot read.
-    Unreadable(StoreError),
+}
+
+/// What a call found in lanes.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// The rows that count.
+    pub rows: Vec<T>,
+    /// The others on the way.
+    pub unreadable: Unreadable,
+}
+
+/// Rows that this version cannot read, for example because a version that was rolled back wrote them. There may be
+/// thousands of them, so only the first one is named.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// How many there are.
+    pub count: usize,
+    /// Why the first one cannot be read.
+    pub first: Option<StoreError>,
 }
 
 /// A delivery that waits in a lane.
@@ -53,34 +73,18 @@ pub struct DueDelivery {
 }
 
 impl Ledger {
-    /// Lists the rows that are due by `until`, the longest overdue first: at most `limit` of each partition, and those
-    /// before them that cannot be read.
+    /// Lists the rows that are due by `until`, the longest overdue first: at most `limit` of each partition.
     ///
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
-        let read = |item: Item| {
-            Some(if is_breaker(&item) {
-                DueBreaker::from_item(item).map(Due::Breaker)
-            } else if is_flow(&item) {
-                DueFlow::from_item(item).map(Due::Flow)
-            } else if let Some(kind) = item.get("kind") {
-                tracing::warn!(?kind, "a due row has an unknown kind; the version that wrote it must process it");
-                return None;
-            } else {
-                DueDelivery::from_item(item).map(|due| Due::Delivery(Box::new(due)))
-            })
-        };
-        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now, read));
-        let found = try_join_all(lanes).await?.into_iter();
-        Ok(found
-            .flat_map(|(due, unreadable)| due.into_iter().chain(unreadable.into_iter().map(Due::Unreadable)))
-            .collect())
+    pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Found<Due>, StoreError> {
+        let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now, Due::from_item));
+        Ok(all(try_join_all(lanes).await?))
     }
 
-    /// Lists at most `limit` of a webhook's parked deliveries, oldest first. Rows that cannot be read are logged and left
-    /// out.
+    /// Lists at most `limit` of a webhook's parked deliveries, oldest first. Rows that cannot be read are left out, and one
+    /// line is logged about them.
     ///
     /// # Errors
     ///
@@ -103,14 +107,10 @@ impl Ledger {
     ) -> Result<Vec<DueDelivery>, StoreError> {
         // Deliveries are spread evenly, so for a high limit twice a shard's share is enough and takes less memory.
         let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
-        let lanes = (0..PARKED_SHARDS)
-            .map(|shard| self.lane(lane(shard), None, each, now, |item| Some(DueDelivery::from_item(item))));
-        let mut oldest = Vec::new();
-        for (found, unreadable) in try_join_all(lanes).await? {
-            oldest.extend(found);
-            for error in unreadable {
-                tracing::error!(%error, "a waiting row cannot be read; the others go on");
-            }
+        let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now, DueDelivery::from_item));
+        let Found { rows: mut oldest, unreadable } = all(try_join_all(lanes).await?);
+        if let Unreadable { count, first: Some(error) } = unreadable {
+            tracing::warn!(count, %error, "waiting rows cannot be read; the others go on");
         }
         oldest.sort_by_key(|due: &DueDelivery| due.message.delivery);
         oldest.truncate(limit);
@@ -153,8 +153,7 @@ impl Ledger {
         Ok(total.min(most))
     }
 
-    /// Returns the first `limit` rows of a lane that have not expired and that `read` accepts, and why others on the way
-    /// cannot be read. `read` returns `None` for rows that another version must process.
+    /// Returns the first `limit` rows of a lane that have not expired and that `read` can read.
     ///
     /// DynamoDB deletes expired items late, so there may be thousands of them at the head of a lane, and a version that
     /// was rolled back may leave as many rows that this one cannot read. The first call reads no more than `limit`
@@ -165,8 +164,8 @@ impl Ledger {
         until: Option<Timestamp>,
         limit: usize,
         now: Timestamp,
-        read: impl Fn(Item) -> Option<Result<T, StoreError>>,
-    ) -> Result<(Vec<T>, Vec<StoreError>), StoreError> {
+        read: impl Fn(Item) -> Result<T, StoreError>,
+    ) -> Result<Found<T>, StoreError> {
         let query = self.client.query().table_name(&self.table).index_name("lanes");
         let query = query
             .filter_expression(IS_LIVE)
@@ -178,24 +177,25 @@ impl Ledger {
                 .expression_attribute_values(":until", number(until.as_millisecond())),
             None => query.key_condition_expression("lane = :lane"),
         };
-        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        let mut found = Found { rows: Vec::new(), unreadable: Unreadable::default() };
         let (mut page, mut from) = (limit, None);
-        loop {
+        for _ in 0..PAGES {
             let call = query.clone().limit(i32::try_from(page).unwrap_or(i32::MAX)).set_exclusive_start_key(from);
             let answer = call.send().await.map_err(|error| StoreError::unavailable(&error))?;
-            for row in answer.items.unwrap_or_default().into_iter().filter_map(&read) {
-                match row {
-                    Ok(row) => found.push(row),
-                    Err(error) => unreadable.push(error),
+            for item in answer.items.unwrap_or_default() {
+                match read(item) {
+                    Ok(row) => found.rows.push(row),
+                    Err(error) => found.unreadable.add(1, Some(error)),
                 }
             }
             from = answer.last_evaluated_key;
             page = limit.max(MANY);
-            if from.is_none() || found.len() >= limit {
-                found.truncate(limit);
-                return Ok((found, unreadable));
+            if from.is_none() || found.rows.len() >= limit {
+                break;
             }
         }
+        found.rows.truncate(limit);
+        Ok(found)
     }
 
     /// Moves a due or parked delivery to the due lane at `until`, unless another sweep or an attempt came first. The
@@ -234,6 +234,37 @@ async fn count_up_to(query: QueryFluentBuilder, most: usize) -> Result<usize, St
         }
     }
     Ok(count)
+}
+
+/// Joins what was found in several lanes.
+fn all<T>(lanes: Vec<Found<T>>) -> Found<T> {
+    let mut joined = Found { rows: Vec::new(), unreadable: Unreadable::default() };
+    for Found { rows, unreadable } in lanes {
+        joined.rows.extend(rows);
+        joined.unreadable.add(unreadable.count, unreadable.first);
+    }
+    joined
+}
+
+impl Unreadable {
+    fn add(&mut self, count: usize, first: Option<StoreError>) {
+        self.count += count;
+        self.first = self.first.take().or(first);
+    }
+}
+
+impl Due {
+    fn from_item(item: Item) -> Result<Self, StoreError> {
+        if is_breaker(&item) {
+            DueBreaker::from_item(item).map(Self::Breaker)
+        } else if is_flow(&item) {
+            DueFlow::from_item(item).map(Self::Flow)
+        } else if let Some(kind) = item.get("kind") {
+            Err(StoreError::inconsistent("a due row", format!("its kind is unknown: {kind:?}")))
+        } else {
+            DueDelivery::from_item(item).map(|due| Self::Delivery(Box::new(due)))
+        }
+    }
 }
 
 impl DueDelivery {

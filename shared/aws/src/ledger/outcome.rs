@@ -41,17 +41,7 @@ impl Ledger {
     ) -> Result<Written, StoreError> {
         let expires_at = self.expires_at(progress.state, now);
         let update = self.outcome(attempt_key, made, progress, Some(expires_at), now)?;
-        let Made::Attempt(attempt) = made else { return written(update).await };
-        let update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = Box::pin(update.send()).await else { return Ok(Written::Yes) };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                let attempt = to_value(attempt_key, attempt)?;
-                let last = |old: &Item| old.get("attempts")?.as_l().ok()?.last().cloned();
-                Ok(repeated(failed, |old| last(old) == Some(attempt)))
-            }
-            _ => Err(StoreError::unavailable(&error)),
-        }
+        outcome_written(update, attempt_key, made).await
     }
 
     /// Defers a delivery to the time of `progress`, unless it has moved on or a process has the lease. Its expiry stays
@@ -141,6 +131,25 @@ impl Ledger {
         }
         let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
         Ok(update.update_expression(expression))
+    }
+}
+
+/// Makes the write of an outcome.
+pub(super) async fn outcome_written(
+    update: UpdateItemFluentBuilder,
+    attempt_key: AttemptKey,
+    made: Made<'_>,
+) -> Result<Written, StoreError> {
+    let Made::Attempt(attempt) = made else { return written(update).await };
+    let update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    let Err(error) = Box::pin(update.send()).await else { return Ok(Written::Yes) };
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+            let attempt = to_value(attempt_key, attempt)?;
+            let last = |old: &Item| old.get("attempts")?.as_l().ok()?.last().cloned();
+            Ok(repeated(failed, |old| last(old) == Some(attempt)))
+        }
+        _ => Err(StoreError::unavailable(&error)),
     }
 }
 

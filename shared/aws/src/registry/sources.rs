@@ -1,6 +1,5 @@
 //! Sources: tables whose changes become events.
 
-use aws_sdk_dynamodb::types::ReturnValue;
 use domain::source::Source;
 
 use super::{Registry, SOURCES, SourceItem, source_sk};
@@ -43,10 +42,11 @@ impl Registry {
     ///
     /// If the table is unavailable.
     pub async fn replace_source(&self, source: &Source) -> Result<Option<String>, StoreError> {
+        // The write could return it too. But if its answer is lost, the SDK repeats it, and gets the new mapping.
+        let Some(before) = self.get(SOURCES, &source_sk(&source.table)).await? else { return Ok(None) };
         let put = self.client.put_item().table_name(&self.table).set_item(Some(source_item(source)?));
-        let put = put.condition_expression("attribute_exists(pk)").return_values(ReturnValue::AllOld);
-        match put.send().await {
-            Ok(answer) => Ok(answer.attributes.map(mapping)),
+        match put.condition_expression("attribute_exists(pk)").send().await {
+            Ok(_) => Ok(Some(mapping(before))),
             Err(error) if is_conflict(&error) => Ok(None),
             Err(error) => Err(StoreError::unavailable(&error)),
         }
@@ -75,10 +75,11 @@ impl Registry {
     ///
     /// If the table is unavailable.
     pub async fn remove_source(&self, table: &str) -> Result<Option<String>, StoreError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(SOURCES, &source_sk(table))));
-        let answer =
-            delete.return_values(ReturnValue::AllOld).send().await.map_err(|error| StoreError::unavailable(&error))?;
-        Ok(answer.attributes.map(mapping))
+        let sk = source_sk(table);
+        let Some(before) = self.get(SOURCES, &sk).await? else { return Ok(None) };
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(SOURCES, &sk)));
+        delete.send().await.map_err(|error| StoreError::unavailable(&error))?;
+        Ok(Some(mapping(before)))
     }
 }
 

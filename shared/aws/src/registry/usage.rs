@@ -137,9 +137,10 @@ impl Registry {
             updated_at: now,
             updated_by: by.to_owned(),
         };
+        // The write could return them too. But if its answer is lost, the SDK repeats it, and gets the new ones.
+        let before = self.get(&item.pk, &item.sk).await?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&item)?));
-        let answer = put.return_values(ReturnValue::AllOld).send().await;
-        let before = answer.map_err(|error| StoreError::unavailable(&error))?.attributes;
+        put.send().await.map_err(|error| StoreError::unavailable(&error))?;
         // The write succeeded, whatever it has replaced.
         Ok(before.and_then(|item| from_item::<BudgetsItem>(item).ok()).map(|item| item.overrides).unwrap_or_default())
     }
