@@ -1,5 +1,7 @@
 //! Budgets: what is over them is refused at the door or waits, and the tenant sees and hears of it.
 
+mod release;
+
 use aws::Usage;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::access::rate::RateKey;

@@ -12,6 +12,7 @@ mod delivery;
 mod drain;
 mod faults;
 mod ordering;
+mod release;
 mod secrets;
 mod shard;
 mod slices;

@@ -1,20 +1,23 @@
 //! Ordered deliveries under faults, crashes, duplicates and redrives. None is requested before all earlier ones of its
-//! entity have arrived, or before the time until which its tenant's budget defers it. In the end all have arrived.
+//! entity have arrived, or before the time until which its tenant's budget defers it, unless an operator has released
+//! it. In the end all have arrived.
 //!
 //! The real code of deliver and sweep runs in this process; the FIFO queue is simulated here. `SIMULATION_SEED` repeats
 //! a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws::ledger::{Range, Written};
 use domain::attempt::outcome::{Outcome, Verdict};
 use domain::budget::Deferral;
+use domain::delivery::State;
 use domain::delivery::chain::entity;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::patience::{FIRST_PATIENCE, GRACE};
-use domain::id::EventId;
+use domain::id::{DeliveryId, EventId};
 use domain::time::Clock;
 use domain::webhook::Webhook;
 use jiff::{SignedDuration, Timestamp};
@@ -56,6 +59,8 @@ struct World {
     queue: Vec<VecDeque<Message>>,
     /// The deliveries of each entity, in order.
     sent: Arc<Mutex<Vec<Vec<Message>>>>,
+    /// The deliveries that an operator has released from their deferral.
+    released: Arc<Mutex<BTreeSet<DeliveryId>>>,
     next_id: u64,
 }
 
@@ -86,13 +91,15 @@ impl World {
             Faults { delay: Duration::from_millis(random.random_range(0..15)), fault }
         }));
         let sent = Arc::new(Mutex::new(vec![Vec::new(); ENTITIES]));
+        let released = Arc::new(Mutex::new(BTreeSet::new()));
         let aws = line.aws().await;
         let (dice, is_flaky) = (Arc::clone(&random), Arc::clone(&flaky));
         let (known, tables, clock) = (Arc::clone(&sent), Arc::clone(&cloud), time.clone());
+        let free = Arc::clone(&released);
         let others = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
         let id = webhook.id;
         let script = Script::new(move |request| {
-            check(&known.lock().unwrap(), &tables, &request, clock.now());
+            check(&known.lock().unwrap(), &free.lock().unwrap(), &tables, &request, clock.now());
             let mut random = dice.lock().unwrap();
             let fails = is_flaky.load(Ordering::Relaxed) && random.random_ratio(1, 3);
             let wait = Duration::from_millis(random.random_range(1..200));
@@ -117,7 +124,7 @@ impl World {
         let config = sweep::Config::from_lookup(variable).unwrap();
         let sweep = sweep::App::new(config, &aws, Box::new(time.clone()));
         let queue = vec![VecDeque::new(); ENTITIES];
-        Self { random, time, cloud, line, deliver, sweep, webhook, flaky, queue, sent, next_id: 0 }
+        Self { random, time, cloud, line, deliver, sweep, webhook, flaky, queue, sent, released, next_id: 0 }
     }
 
     fn draw(&self, of: usize) -> usize {
@@ -211,8 +218,29 @@ impl World {
         }
     }
 
+    /// Releases all deferred deliveries, as the API does. Some of its calls fail.
+    async fn release(&self) {
+        let ledger = self.line.aws().await.ledger("deliveries".to_owned());
+        let now = self.time.now();
+        let released = async {
+            let range = Range::all(now);
+            let page = ledger.deliveries(&[self.webhook.id], range, 100, |row| row.is_deferred(now)).await;
+            for row in page.map(|page| page.deliveries).unwrap_or_default() {
+                // The write may succeed although its answer is lost.
+                self.released.lock().unwrap().insert(row.id);
+                let written = ledger.release(&row, now).await;
+                if matches!(written, Ok(Written::Yes)) && row.progress.state == State::Pending {
+                    let message = row.next_message();
+                    self.cloud.queues.send("retries", message.to_json(), Duration::ZERO, None, None);
+                }
+            }
+        };
+        self.line.invoked_with(None);
+        self.run(released).await;
+    }
+
     async fn step(&mut self) {
-        match self.draw(20) {
+        match self.draw(21) {
             0..3 => {
                 let number = self.draw(ENTITIES);
                 self.change(number);
@@ -243,14 +271,16 @@ impl World {
                 let deadline = self.deadline();
                 self.run(sweep::run(&self.sweep, deadline)).await;
             }
+            18 if self.draw(3) == 0 => self.release().await,
             _ => self.pass(self.draw(200)),
         }
     }
 }
 
-/// Checks a request: all earlier deliveries of the entity have arrived, and the budget allows this one. A delivery that
-/// the budget never allows first becomes a dead letter, and may be requested when that is sent again.
-fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request, now: Timestamp) {
+/// Checks a request: all earlier deliveries of the entity have arrived, and the budget allows this one, or an operator
+/// does. A delivery that the budget never allows first becomes a dead letter, and may be requested when that is sent
+/// again.
+fn check(sent: &[Vec<Message>], released: &BTreeSet<DeliveryId>, cloud: &Cloud, request: &Request, now: Timestamp) {
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     let number = |name: &str| usize::try_from(body[name].as_u64().unwrap()).unwrap();
     let states = states(cloud);
@@ -259,7 +289,7 @@ fn check(sent: &[Vec<Message>], cloud: &Cloud, request: &Request, now: Timestamp
         assert_eq!(state.map(String::as_str), Some("delivered"), "{body} overtakes {}", earlier.delivery);
     }
     let message = &sent[number("entity")][number("number")];
-    match message.deferral {
+    match message.deferral.filter(|_| !released.contains(&message.delivery)) {
         Some(Deferral::Until(until)) => assert!(until <= now, "{body} goes at {now}, and is deferred until {until}"),
         Some(Deferral::Never) => {
             let rows = cloud.tables.items("deliveries");

@@ -20,7 +20,7 @@ use tests::cloud::environment::variable;
 use tests::cloud::{Cloud, Fault, FaultScript, Faults, handed_back, sqs_event};
 
 #[derive(Debug, Clone, Copy)]
-struct Fixed(Timestamp);
+pub(crate) struct Fixed(pub(crate) Timestamp);
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
@@ -28,7 +28,7 @@ impl Clock for Fixed {
     }
 }
 
-const NOW: Fixed = Fixed(Timestamp::constant(1_795_244_140, 0));
+pub(crate) const NOW: Fixed = Fixed(Timestamp::constant(1_795_244_140, 0));
 
 /// Returns a cloud with so many deliveries that are due for a retry, and a sweep whose calls meet faults.
 async fn due(count: u32, fault_script: FaultScript) -> (Arc<Cloud>, sweep::App) {

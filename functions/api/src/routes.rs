@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod notices;
 pub mod portal_links;
 pub mod redeliver;
+pub mod release;
 pub mod signing_keys;
 pub mod sources;
 pub mod usage;
@@ -105,6 +106,7 @@ fn integration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(usage::get))
         .routes(routes!(usage::of_tenant))
         .routes(routes!(usage::get_budgets, usage::put_budgets))
+        .routes(routes!(release::release))
 }
 
 /// Returns the contract, which is also in `infra/openapi.json`.

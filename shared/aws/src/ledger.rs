@@ -37,6 +37,7 @@ pub mod jobs;
 mod list;
 mod outcome;
 mod patience;
+mod release;
 mod webhooks;
 
 pub use arrived::{Arrived, arrived};

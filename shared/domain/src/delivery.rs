@@ -158,6 +158,24 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Returns whether its tenant's budget defers it beyond `now`. A held delivery is deferred if it will be in its turn,
+    /// or given up then.
+    #[must_use]
+    pub fn is_deferred(&self, now: Timestamp) -> bool {
+        let waits = self.deferred_until.is_some_and(|until| until > now);
+        match self.progress.state {
+            // It may also wait for another reason.
+            State::Pending => waits && self.progress.next_at == self.deferred_until,
+            State::Held => waits || self.over_budget,
+            State::Retrying
+            | State::Parked
+            | State::Delivered
+            | State::Exhausted
+            | State::Cancelled
+            | State::Failed => false,
+        }
+    }
+
     /// Returns the delivery that a first message asks for, with the given progress.
     #[must_use]
     pub fn first(message: Message, progress: Progress) -> Self {

@@ -99,7 +99,8 @@ pub struct TenantPath {
     tenant: String,
 }
 
-fn read(tenant: &str) -> Result<TenantId, Problem> {
+/// Reads the tenant of a path.
+pub(super) fn read(tenant: &str) -> Result<TenantId, Problem> {
     tenant.parse().map_err(|_| Problem::NotFound("tenant"))
 }
 

@@ -221,15 +221,18 @@ impl Ledger {
             if own == 1 && refused.first() == Some(&true) {
                 return Ok(Advance::TooLate);
             }
-            if let Some(next) = next.filter(|_| refused.get(own) == Some(&true)) {
-                // The row of the next delivery has expired, so its pointer is obsolete.
+            let refused = next.filter(|_| refused.get(own) == Some(&true));
+            // A deferred one may have been released from its deferral in the meantime.
+            if let Some(next) = refused.filter(|next| released(&next.message, now).next_at.is_none()) {
+                // Its row has expired, so its pointer is obsolete.
                 self.transact(vec![self.delete_pointer(&next)?]).await?;
             }
         }
         Err(StoreError::Unavailable(format!("too many processes change an ordering chain of {webhook} at once")))
     }
 
-    /// Returns the first waiting delivery. Expired pointers are skipped, because their rows have expired too.
+    /// Returns the first waiting delivery. Expired pointers are skipped, because their rows have expired too. An operator
+    /// may have [released](Self::release) it from its deferral, which its row shows.
     async fn first_waiting(
         &self,
         webhook: WebhookId,
@@ -248,7 +251,16 @@ impl Ledger {
             .expression_attribute_values(":live_at", live_at(now))
             .limit(FIRST);
         let first = query.into_paginator().items().send().next().await.transpose();
-        first.map_err(|error| StoreError::unavailable(&error))?.map(from_item).transpose()
+        let first =
+            first.map_err(|error| StoreError::unavailable(&error))?.map(from_item::<PointerItem>).transpose()?;
+        let Some(mut first) = first else { return Ok(None) };
+        if released(&first.message, now).next_at.is_some() {
+            let row = self.delivery(webhook, first.message.delivery, now).await?;
+            if row.is_none_or(|row| row.deferred_until.is_none()) {
+                first.message.deferral = None;
+            }
+        }
+        Ok(Some(first))
     }
 
     /// Releases the next delivery: its row becomes due at the time that the tenant's budget allows. If that is now, its
@@ -256,14 +268,16 @@ impl Ledger {
     fn let_go(&self, next: &Message, progress: &Progress, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         let (lane, at) = lane_of(progress, next.webhook, next.delivery, now).unzip();
         let mut set = "SET delivery_state = :pending, lane = :lane, lane_at = :due, expires_at = :expires".to_owned();
+        let mut is_expected = format!("delivery_state = :held AND {IS_LIVE}");
         let mut update = self.update(AttemptKey::of(next));
         if let Some(next_at) = progress.next_at {
             set.push_str(", next_at = :next_at");
+            is_expected.push_str(" AND deferred_until = :next_at");
             update = update.expression_attribute_values(":next_at", number(next_at.as_millisecond()));
         }
         let update = update
             .update_expression(set)
-            .condition_expression(format!("delivery_state = :held AND {IS_LIVE}"))
+            .condition_expression(is_expected)
             .expression_attribute_values(":live_at", live_at(now))
             .expression_attribute_values(":pending", state(progress.state))
             .expression_attribute_values(":held", state(State::Held))

@@ -19,6 +19,30 @@ fn says_where_it_waits(#[case] state: State, #[case] wait: u64, #[case] expected
     assert_eq!(Progress { state, cycle: 0, attempt: 2, next_at }.waits(now()), expected);
 }
 
+#[rstest]
+#[case::for_its_budget(State::Pending, Some(60), Some(60), false, true)]
+#[case::no_longer(State::Pending, Some(-60), Some(-60), false, false)]
+#[case::for_a_fault_of_ours(State::Pending, Some(60), Some(70), false, false)]
+#[case::for_no_time(State::Pending, Some(60), None, false, false)]
+#[case::held(State::Held, Some(60), None, false, true)]
+#[case::held_past_its_time(State::Held, Some(-60), None, false, false)]
+#[case::held_and_given_up_then(State::Held, None, None, true, true)]
+#[case::held_only(State::Held, None, None, false, false)]
+#[case::given_up(State::Exhausted, None, None, true, false)]
+#[case::after_a_failure(State::Retrying, Some(60), Some(60), false, false)]
+fn is_deferred_by_its_budget(
+    #[case] state: State,
+    #[case] until: Option<i64>,
+    #[case] next: Option<i64>,
+    #[case] over_budget: bool,
+    #[case] expected: bool,
+) {
+    let at = |seconds| now() + jiff::SignedDuration::from_secs(seconds);
+    let progress = Progress { state, cycle: 0, attempt: 1, next_at: next.map(at) };
+    let row = Delivery { progress, deferred_until: until.map(at), over_budget, ..row(state, 0, 1) };
+    assert_eq!(row.is_deferred(now()), expected);
+}
+
 #[test]
 fn a_redriven_delivery_is_overdue_if_its_process_died() {
     let progress = Progress { state: State::Pending, cycle: 1, attempt: 1, next_at: None };
