@@ -23,6 +23,7 @@ use crate::secrets::Hand;
 mod again;
 mod lists;
 mod races;
+mod release;
 
 /// After this time, another try of a request may run.
 const HALF_A_MINUTE: SignedDuration = SignedDuration::from_secs(31);
@@ -136,7 +137,27 @@ impl Api {
 
     /// Sends a request as API Gateway does, for an admin of `acme`.
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let event: Value = serde_json::from_str(include_str!("../fixtures/api-v2.json")).unwrap();
+        self.send_as(event, method, path, headers, body).await
+    }
+
+    /// Sends a request without a body for an operator.
+    async fn operate(&self, method: &str, path: &str) -> Answer {
         let mut event: Value = serde_json::from_str(include_str!("../fixtures/api-v2.json")).unwrap();
+        let caller = &mut event["requestContext"]["authorizer"]["lambda"];
+        caller["role_list"] = json!("[\"OPERATOR\"]");
+        caller["tenant"] = Value::Null;
+        self.send_as(event, method, path, &[], b"").await
+    }
+
+    async fn send_as(
+        &self,
+        mut event: Value,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let path = format!("/api/v1/integration{path}");
         event["requestContext"]["http"]["method"] = json!(method);

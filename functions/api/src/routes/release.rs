@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use domain::delivery::{Delivery, State as DeliveryState};
 use domain::id::{DeliveryId, ParseIdError, WebhookId};
+use domain::webhook::Webhook;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,11 @@ use crate::problem::{Fault, Problem};
 /// How long one request releases deliveries. API Gateway waits for 29 seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How many deliveries are released before the time is looked at.
+/// How many deliveries are released before the time is checked.
 const PAGE: usize = 100;
+
+/// How many webhooks are read at once.
+const WEBHOOKS: usize = 100;
 
 /// How many rows are written at once.
 const CONCURRENCY: usize = 32;
@@ -36,7 +40,7 @@ const CONCURRENCY: usize = 32;
 /// How often a row is read again that changes meanwhile.
 const ROUNDS: usize = 3;
 
-/// Where a request continues: the webhook that is next, and the last of its deliveries that was looked at.
+/// What has been looked at: the webhooks up to this one, and its deliveries from that one on, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cursor {
     webhook: WebhookId,
@@ -102,33 +106,39 @@ pub(super) async fn release(
         |_| Problem::Invalid(vec![Fault::parameter("cursor", "must be the next_cursor of the request before")]);
     let from = query.cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(invalid)?;
     let deadline = app.clock.now() + PATIENCE;
-    let mut webhooks: Vec<_> = app.registry.owners(&tenant).await?.into_iter().map(|owner| owner.webhook).collect();
-    webhooks.retain(|webhook| from.is_none_or(|from| *webhook >= from.webhook));
-    webhooks.sort_unstable();
-    let (mut released, mut next_cursor) = (0, None);
-    for webhook in webhooks {
-        let start = Cursor { webhook, below: from.filter(|from| from.webhook == webhook).and_then(|from| from.below) };
-        if app.clock.now() >= deadline {
-            next_cursor = Some(start);
-            break;
+    let wants_events = |webhook: &Webhook| webhook.wants_events();
+    let (mut released, mut looked_at) = (0, from);
+    let next_cursor = 'pages: loop {
+        let (webhooks, more) = if let Some(Cursor { webhook, below: Some(_) }) = looked_at {
+            // The request before stopped within this one.
+            let record = app.registry.webhook(&tenant, webhook).await?;
+            (record.map(|record| record.webhook).into_iter().filter(wants_events).collect(), true)
+        } else {
+            let after = looked_at.map(|looked_at| looked_at.webhook);
+            app.registry.some_webhooks(&tenant, after, WEBHOOKS, wants_events).await?
+        };
+        for Webhook { id, .. } in webhooks {
+            let below = looked_at.filter(|looked_at| looked_at.webhook == id).and_then(|looked_at| looked_at.below);
+            let (count, cursor) = of_webhook(&app, Cursor { webhook: id, below }, deadline).await?;
+            released += count;
+            looked_at = Some(cursor);
+            if app.clock.now() >= deadline {
+                break 'pages looked_at;
+            }
         }
-        if !app.registry.webhook(&tenant, webhook).await?.is_some_and(|record| record.webhook.wants_events()) {
-            continue;
+        if !more {
+            break None;
         }
-        let (count, stopped_at) = of_webhook(&app, start, deadline).await?;
-        released += count;
-        next_cursor = stopped_at;
-        if next_cursor.is_some() {
-            break;
-        }
-    }
-    let next_cursor = next_cursor.map(|cursor: Cursor| cursor.to_string());
+        looked_at = looked_at.map(|looked_at| Cursor { below: None, ..looked_at });
+    };
+    let next_cursor = next_cursor.map(|cursor| cursor.to_string());
     tracing::info!(tenant.id = %tenant, by = operator.subject, released, next_cursor, "deferred deliveries released");
     Ok(Json(Released { released, next_cursor }))
 }
 
-/// Releases the deferred deliveries of a webhook. Returns how many these were, and where it stopped if the time was up.
-async fn of_webhook(app: &App, start: Cursor, deadline: Timestamp) -> Result<(u64, Option<Cursor>), StoreError> {
+/// Releases the deferred deliveries of a webhook until the time is up. Returns how many these were, and what has been
+/// looked at.
+async fn of_webhook(app: &App, start: Cursor, deadline: Timestamp) -> Result<(u64, Cursor), StoreError> {
     let Cursor { webhook, mut below } = start;
     let mut released = 0;
     loop {
@@ -137,11 +147,8 @@ async fn of_webhook(app: &App, start: Cursor, deadline: Timestamp) -> Result<(u6
         let page = app.ledger.deliveries(&[webhook], range, PAGE, |delivery| delivery.is_deferred(now)).await?;
         released += all(app, page.deliveries).await?;
         below = page.next;
-        if below.is_none() {
-            return Ok((released, None));
-        }
-        if app.clock.now() >= deadline {
-            return Ok((released, Some(Cursor { webhook, below })));
+        if below.is_none() || app.clock.now() >= deadline {
+            return Ok((released, Cursor { webhook, below }));
         }
     }
 }

@@ -126,8 +126,12 @@ impl Registry {
         self.take_items(found).into_iter().map(read_webhook).collect()
     }
 
-    /// Lists the tenant's webhooks that match `wanted`, oldest first, and says whether more follow.
-    pub(crate) async fn some_webhooks(
+    /// Lists the tenant's webhooks that match `wanted`, notices included, oldest first, and says whether more follow.
+    ///
+    /// # Errors
+    ///
+    /// If the table is unavailable or an item cannot be read.
+    pub async fn some_webhooks(
         &self,
         tenant: &TenantId,
         after: Option<WebhookId>,
