@@ -1,6 +1,9 @@
 //! Parameters that several routes take, as the contract describes them.
 
+use domain::access::tenant::TenantId;
 use utoipa::IntoParams;
+
+use crate::problem::Problem;
 
 /// The id of a webhook.
 #[derive(Debug, IntoParams)]
@@ -44,4 +47,19 @@ pub(crate) struct TablePath {
     /// The table's name.
     #[param(pattern = "^[A-Za-z0-9_.-]+$", min_length = 3, max_length = 255, example = "orders")]
     table: String,
+}
+
+/// The name of a tenant.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes path parameters")]
+pub(crate) struct TenantPath {
+    /// The tenant.
+    #[param(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")]
+    tenant: String,
+}
+
+/// Returns the tenant that a path names.
+pub(crate) fn named(tenant: &str) -> Result<TenantId, Problem> {
+    tenant.parse().map_err(|_| Problem::NotFound("tenant"))
 }

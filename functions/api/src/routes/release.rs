@@ -19,10 +19,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::usage::{TenantPath, read};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Operator;
+use crate::parameters::{TenantPath, named};
 use crate::problem::{Fault, Problem};
 
 /// How long one request releases deliveries. API Gateway waits for 29 seconds.
@@ -101,7 +101,7 @@ pub(super) async fn release(
     Path(tenant): Path<String>,
     Query(query): Query<ReleaseQuery>,
 ) -> Result<Json<Released>, Problem> {
-    let tenant = read(&tenant)?;
+    let tenant = named(&tenant)?;
     let invalid =
         |_| Problem::Invalid(vec![Fault::parameter("cursor", "must be the next_cursor of the request before")]);
     let from = query.cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(invalid)?;

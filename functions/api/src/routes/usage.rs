@@ -11,11 +11,12 @@ use domain::budget::{Budget, Counts, Meter, Overrides, resets_at, today};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::body::JsonBody;
 use crate::caller::{Admin, Operator};
+use crate::parameters::{TenantPath, named};
 use crate::problem::{Fault, Problem};
 
 /// How many days are shown, today included.
@@ -89,21 +90,6 @@ pub(super) async fn get(State(app): State<Arc<App>>, admin: Admin) -> Result<Jso
     usage_of(&app, &admin.tenant).await.map(Json)
 }
 
-/// The name of a tenant.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "describes path parameters")]
-pub struct TenantPath {
-    /// The tenant.
-    #[param(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.@+=-]+$", example = "acme")]
-    tenant: String,
-}
-
-/// Reads the tenant of a path.
-pub(super) fn read(tenant: &str) -> Result<TenantId, Problem> {
-    tenant.parse().map_err(|_| Problem::NotFound("tenant"))
-}
-
 /// Reads a tenant's usage
 ///
 /// For operators. Returns the same as `/usage` returns to the tenant.
@@ -114,7 +100,7 @@ pub(super) async fn of_tenant(
     _: Operator,
     Path(tenant): Path<String>,
 ) -> Result<Json<UsageBody>, Problem> {
-    usage_of(&app, &read(&tenant)?).await.map(Json)
+    usage_of(&app, &named(&tenant)?).await.map(Json)
 }
 
 /// Reads a tenant's budgets
@@ -127,7 +113,7 @@ pub(super) async fn get_budgets(
     _: Operator,
     Path(tenant): Path<String>,
 ) -> Result<Json<Overrides>, Problem> {
-    Ok(Json(app.registry.usage(&read(&tenant)?, true).await?.overrides))
+    Ok(Json(app.registry.usage(&named(&tenant)?, true).await?.overrides))
 }
 
 /// Sets a tenant's budgets
@@ -143,7 +129,7 @@ pub(super) async fn put_budgets(
     Path(tenant): Path<String>,
     JsonBody(given): JsonBody<serde_json::Map<String, serde_json::Value>>,
 ) -> Result<Json<Overrides>, Problem> {
-    let tenant = read(&tenant)?;
+    let tenant = named(&tenant)?;
     let overrides =
         Overrides::read(&given).map_err(|faults| Problem::Invalid(faults.into_iter().map(Fault::from).collect()))?;
     let before = app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;
