@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "REGISTRY_TABLE": "registry",
     "STREAMED": "events,ledger",
     "FUNCTIONS": "fanout,render,deliver,tally",
+    "QUEUES": ",".join(f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in ("deliveries", "retries")),
     "METRICS_NAMESPACE": "Dynahook/dynahook",
 }
 
@@ -47,11 +48,10 @@ class Cloud:
             name: {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": stream(name)}
             for name in ("events", "ledger", "orders")
         }
-        queue = "arn:aws:sqs:us-east-1:123456789012:deliveries"
         self.mappings = {
             "fanout": [self.mapping(stream("events")), self.mapping(stream("orders"), "No records processed")],
             "render": [],
-            "deliver": [self.mapping(queue, None)],
+            "deliver": [self.mapping(queue, None) for queue in ENVIRONMENT["QUEUES"].split(",")],
             "tally": [self.mapping(stream("ledger"))],
         }
 
@@ -107,7 +107,7 @@ class Watch(unittest.TestCase):
     def test_a_check_that_finds_nothing_leaves_a_line(self) -> None:
         faults, [line] = self.run_once()
         self.assertEqual(faults, {})
-        self.assertEqual([line["level"], line["mappings"], line["faults"]], ["INFO", 4, 0])
+        self.assertEqual([line["level"], line["mappings"], line["faults"]], ["INFO", 5, 0])
 
     def test_finds_whatever_stops_a_source_or_a_queue(self) -> None:
         def disabled(cloud: Cloud) -> None:
@@ -147,8 +147,12 @@ class Watch(unittest.TestCase):
         def queue(cloud: Cloud) -> None:
             cloud.mappings["deliver"][0]["State"] = "Disabled"
 
+        def queue_without_a_mapping(cloud: Cloud) -> None:
+            cloud.mappings["deliver"].pop()
+
         changes = (disabled, unreadable, detached, replaced, switched_off, deleted, forbidden, no_events, queue)
-        for change in (*changes, deleted_with_a_mapping, no_statistics, ledger_restored):
+        others = (deleted_with_a_mapping, no_statistics, ledger_restored, queue_without_a_mapping)
+        for change in (*changes, *others):
             with self.subTest(change.__name__):
                 self.start()
                 change(self.cloud)
@@ -163,6 +167,14 @@ class Watch(unittest.TestCase):
         mapped = {one["Properties"]["FunctionName"]["Ref"] for one in mappings}
         watched = TEMPLATE["Resources"]["WatchFunction"]["Properties"]["Environment"]["Variables"]["FUNCTIONS"]
         self.assertEqual(set(re.findall(r"\$\{(\w+)\}", watched["Fn::Sub"])), mapped)
+
+    def test_it_expects_a_mapping_of_every_queue_that_has_one(self) -> None:
+        mappings = [one for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::Lambda::EventSourceMapping"]
+        sources = [one["Properties"]["EventSourceArn"].get("Fn::GetAtt") for one in mappings]
+        mapped = {source[0] for source in sources if source and source[0].endswith("Queue")}
+        watched = TEMPLATE["Resources"]["WatchFunction"]["Properties"]["Environment"]["Variables"]["QUEUES"]
+        self.assertEqual(set(re.findall(r"\$\{(\w+)\.Arn\}", watched["Fn::Sub"])), mapped)
+        self.assertEqual(len(mapped), 5)
 
     def test_a_table_of_another_account_is_known_by_its_mapping(self) -> None:
         self.cloud.sources.append("theirs")
