@@ -186,6 +186,8 @@ def check(settings: Settings) -> Findings:
             settings.deployed = existing.parameters
             stage, storage = settings.parameter("Stage"), settings.parameter("SecretStorage")
             preflight.check_stack(settings.stack, existing, stage, storage, found)
+            former = existing.parameters.get("KmsKeyArn", "")
+            encryption.check_change(settings.stack, former, settings.parameter("KmsKeyArn"), found)
         preflight.check_concurrency(session, settings.parameter, settings.deployed, found)
         encryption.check_topic(session, account, settings.stack, settings.parameter("AlarmTopicArn"), found)
         if key := settings.parameter("KmsKeyArn"):

@@ -9,7 +9,7 @@ import time
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from common import ROOT, StackError
-from recover import find_kept, import_kept, only
+from recover import find_kept, import_kept, lost_parameters, only
 from samcli.yamlhelper import yaml_parse
 from stack import Stack
 
@@ -100,7 +100,10 @@ class Trial:
         self.expect(self.wait(), "DELETE_COMPLETE")
         retained = {name for name, one in self.template["Resources"].items() if one["Type"] in KEPT}
         self.expect({"SecretsTable", "SecretsKey"} < retained, True)
-        kept = find_kept(self.stack, NAME, retained)
+        deleted, kept = find_kept(self.stack, NAME, retained)
+        for settings in ({}, {"SecretStorage": "kms"}):
+            lost = lost_parameters(self.stack, deleted, self.template, settings)
+            self.expect("SecretStorage=kms" in lost, not settings)
         self.expect(sorted(identifier for kind, identifier in kept.values() if kind == KEPT[0]), sorted(tables))
         self.expect([kind for kind, _ in kept.values() if kind == KEPT[1]], [KEPT[1]])
         # The emulator imports no secrets.

@@ -4,6 +4,7 @@ use both keys without a role of the stack, so only the policies of the keys can 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -117,6 +118,18 @@ def matches(text: str, patterns: Iterable[str]) -> bool:
 def listed(value: Any) -> list:
     """Returns the values of an element of a policy, which may be a list or a single value."""
     return value if isinstance(value, list) else [value]
+
+
+def check_change(stack: str, former: str, key: str, found: Findings) -> None:
+    """Checks that someone has prepared a change of the key of a stack that exists."""
+    if former == key or os.environ.get("CHANGED"):
+        return
+    found.faults.append(
+        f"The stack {stack} has KmsKeyArn={former}, and would get KmsKeyArn={key}. CloudFormation changes tables and "
+        f"queues before the roles, so its functions would fail for minutes; and its secrets and the messages in its "
+        f"queues stay encrypted with the former key, which the roles could no longer use. Follow *Change the key* in "
+        f"docs/use/deploy.md, and run CHANGED=1 make deploy."
+    )
 
 
 def check_key(session: boto3.Session, account: str, stack: str, arn: str, found: Findings) -> None:

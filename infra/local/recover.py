@@ -34,12 +34,19 @@ def recover() -> int:
     session = session_of(settings)
     template = yaml_parse((ROOT / "infra" / "template.yaml").read_text())
     retained = retained_by(template, settings.parameters)
-    kept = find_kept(session, settings.stack, retained, os.environ.get("STACK_ID"))
+    deleted, kept = find_kept(session, settings.stack, retained, os.environ.get("STACK_ID"))
     if more := sorted(set(kept) - retained):
         raise StackError(
             f"the deleted stack has also kept {', '.join(more)}, which only SecretStorage=kms has: its webhooks' "
             f"secrets are there. Add SecretStorage=kms to the parameters of {settings.environment} in samconfig.toml, "
             "and run this again"
+        )
+    if (lost := lost_parameters(session, deleted, template, settings.parameters)) and not os.environ.get("CHANGED"):
+        raise StackError(
+            f"the deleted stack had other parameters than {settings.environment} in samconfig.toml. It had\n\n"
+            + "".join(f"    {one}\n" for one in lost)
+            + "\nWrite them there, or its data may be out of reach: a stage, for example, cannot be changed later. "
+            "CHANGED=1 make recover takes what samconfig.toml says"
         )
     step(f"importing into {settings.stack}: {', '.join(f'{name} ({one[1]})' for name, one in kept.items())}")
     import_kept(session, settings.stack, template, settings.parameters, kept)
@@ -58,11 +65,22 @@ def retained_by(template: dict[str, Any], parameters: dict[str, str]) -> set[str
     }
 
 
+def lost_parameters(
+    session: boto3.Session, deleted: str, template: dict[str, Any], parameters: dict[str, str]
+) -> list[str]:
+    """Returns the parameters of a deleted stack that a new one would not have, as samconfig.toml writes them."""
+    stack = session.client("cloudformation").describe_stacks(StackName=deleted)["Stacks"][0]
+    known = template["Parameters"]
+    had = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
+    will_have = {name: parameters.get(name, str(one.get("Default", ""))) for name, one in known.items()}
+    return [f"{name}={value}" for name, value in had.items() if will_have.get(name, value) != value]
+
+
 def find_kept(
     session: boto3.Session, name: str, retained: set[str], stack_id: str | None = None
-) -> dict[str, tuple[str, str]]:
-    """Returns what a deleted stack of a name has kept: kind and physical id by logical id. It is the one with that id,
-    or the last one that has kept everything. CloudFormation remembers a deleted stack for 90 days."""
+) -> tuple[str, dict[str, tuple[str, str]]]:
+    """Returns the id of a deleted stack of a name, and what it has kept: kind and physical id by logical id. It is the
+    one with that id, or the last one that has kept everything. CloudFormation remembers a deleted stack for 90 days."""
     cloudformation = session.client("cloudformation")
     try:
         status = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
@@ -83,7 +101,7 @@ def find_kept(
     for identifier in [stack_id] if stack_id else [stack["StackId"] for stack in newest_first]:
         kept = kept_by(cloudformation, identifier)
         if retained <= set(kept):
-            return kept
+            return identifier, kept
         lacking.append(f"{identifier} has not kept {', '.join(sorted(retained - set(kept)))}")
     raise StackError(f"no deleted stack {name} has kept all that a deployment needs:\n" + "\n".join(lacking))
 

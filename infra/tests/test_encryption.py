@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unittest
 from typing import Any, ClassVar
+from unittest import mock
 
 import encryption
 from account import TOPIC, Account, topic
@@ -22,8 +24,9 @@ KEY_DATA = {
     "KeyManager": "CUSTOMER",
 }
 
-# The policy of the stack's key that docs/use/deploy.md shows, and its statement for the key of the alarms' topic.
-KEY_POLICY, ALARMS = (
+# The policy of the stack's key that docs/use/deploy.md shows, its statement for a change of the key, and the one for
+# the key of the alarms' topic.
+KEY_POLICY, CHANGE, ALARMS = (
     json.loads(text) for text in re.findall(r"```json\n(.*?)```", (ROOT / "docs/use/deploy.md").read_text(), re.DOTALL)
 )
 IAM, LOGS, EVENTS = KEY_POLICY["Statement"]
@@ -51,6 +54,27 @@ class Checks(unittest.TestCase):
             self.assertEqual(len(said), len(wanted), said)
             for text, part in zip(said, wanted, strict=True):
                 self.assertIn(part, text)
+
+
+class Changes(Checks):
+    """A change of `KmsKeyArn`."""
+
+    def test_a_change_is_refused_until_someone_has_prepared_it(self) -> None:
+        for former, key in ((KEY, f"{KEY}2"), (KEY, ""), ("", KEY)):
+            found = Findings()
+            encryption.check_change("dynahook", former, key, found)
+            self.assert_said(found, [f"has KmsKeyArn={former}, and would get KmsKeyArn={key}"], [])
+            with mock.patch.dict(os.environ, {"CHANGED": "1"}):
+                encryption.check_change("dynahook", former, key, found)
+            self.assertEqual(len(found.faults), 1)
+        for key in (KEY, ""):
+            found = Findings()
+            encryption.check_change("dynahook", key, key, found)
+            self.assert_said(found, [], [])
+
+    def test_the_documented_statement_allows_what_the_roles_do(self) -> None:
+        self.assertEqual(CHANGE["Action"], ["kms:Decrypt", "kms:GenerateDataKey"])
+        self.assertEqual(set(CHANGE["Condition"]["ArnLike"]), {"aws:PrincipalArn"})
 
 
 class Topics(Checks):

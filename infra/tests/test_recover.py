@@ -80,7 +80,7 @@ class Found(unittest.TestCase):
             event("RegistryTable", "AWS::DynamoDB::Table", "replaced", "DELETE_SKIPPED"),
         ]
         self.stub.add_response("describe_stack_events", {"StackEvents": events}, {"StackName": ID})
-        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT))[1], KEPT)
         self.stub.assert_no_pending_responses()
 
     def test_an_earlier_stack_if_the_last_one_kept_less(self) -> None:
@@ -90,13 +90,13 @@ class Found(unittest.TestCase):
         rolled_back = event("dynahook", "AWS::CloudFormation::Stack", ID, "DELETE_COMPLETE")
         self.stub.add_response("describe_stack_events", {"StackEvents": [rolled_back]}, {"StackName": ID})
         self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
-        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT))[1], KEPT)
 
     def test_the_stack_that_is_named(self) -> None:
         self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
         self.stub.add_response("list_stacks", {"StackSummaries": [deleted(OLD, 1), deleted(ID, 2)]})
         self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
-        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT), OLD), KEPT)
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT), OLD), (OLD, KEPT))
 
     def test_a_part_is_not_recovered(self) -> None:
         self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
@@ -113,7 +113,7 @@ class Found(unittest.TestCase):
         self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
         self.stub.add_response("list_stacks", {"StackSummaries": [deleted(OLD, 1)]})
         self.stub.add_response("describe_stack_events", {"StackEvents": skipped(KEPT)}, {"StackName": OLD})
-        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT)), KEPT)
+        self.assertEqual(recover.find_kept(self.account, "dynahook", set(KEPT))[1], KEPT)
         self.stub.assert_no_pending_responses()
 
     def test_an_existing_stack_is_left_alone(self) -> None:
@@ -121,6 +121,15 @@ class Found(unittest.TestCase):
         self.stub.add_response("describe_stacks", {"Stacks": [existing]})
         with self.assertRaisesRegex(StackError, r"exists \(UPDATE_COMPLETE\)"):
             recover.find_kept(self.account, "dynahook", set(KEPT))
+
+    def test_parameters_that_would_be_lost_are_named(self) -> None:
+        had = {"Stage": "prod", "LogLevel": "info", "JwtIssuer": "https://a.example", "OfAnEarlierVersion": "x"}
+        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in had.items()]
+        self.stub.add_response(
+            "describe_stacks", {"Stacks": [{**deleted(OLD, 1), "Parameters": parameters}]}, {"StackName": OLD}
+        )
+        settings = {"JwtIssuer": "https://a.example", "JwtAudience": "dynahook"}
+        self.assertEqual(recover.lost_parameters(self.account, OLD, TEMPLATE, settings), ["Stage=prod"])
 
     def test_a_name_that_no_stack_had_is_said(self) -> None:
         self.stub.add_client_error("describe_stacks", "ValidationError", "Stack with id dynahook does not exist")
