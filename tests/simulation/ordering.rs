@@ -228,10 +228,15 @@ impl World {
             for row in page.map(|page| page.deliveries).unwrap_or_default() {
                 // The write may succeed although its answer is lost.
                 self.released.lock().unwrap().insert(row.id);
-                let written = ledger.release(&row, now).await;
-                if matches!(written, Ok(Written::Yes)) && row.progress.state == State::Pending {
-                    let message = row.next_message();
-                    self.cloud.queues.send("retries", message.to_json(), Duration::ZERO, None, None);
+                match ledger.release(&row, now).await {
+                    Ok(Written::Yes) if row.progress.state == State::Pending => {
+                        let message = row.next_message();
+                        self.cloud.queues.send("retries", message.to_json(), Duration::ZERO, None, None);
+                    }
+                    Ok(Written::TooLate) => {
+                        self.released.lock().unwrap().remove(&row.id);
+                    }
+                    Ok(Written::Yes) | Err(_) => {}
                 }
             }
         };

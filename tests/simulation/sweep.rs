@@ -144,6 +144,28 @@ async fn parked_and_waiting_deliveries_behind_rows_that_cannot_be_read_go_on() {
     assert_eq!(found.iter().map(|message| message.delivery).collect::<Vec<_>>(), waiting);
 }
 
+/// DynamoDB deletes expired rows late, so a lane may begin with any number of them. Of rows that cannot be read, a call
+/// reads so many that it ends in time.
+#[tokio::test(start_paused = true)]
+async fn a_lane_is_read_past_all_expired_rows_and_many_unreadable_ones() {
+    let (cloud, _) = due(1, Arc::new(|_, _| Faults::default())).await;
+    let ledger = cloud.line(Arc::new(|_, _| Faults::default())).aws().await.ledger("deliveries".to_owned());
+    let row = cloud.tables.items("deliveries").into_iter().find(|item| item.get("delivery").is_some()).unwrap();
+    let (now, lane) = (NOW.now(), row["lane"]["S"].as_str().unwrap());
+    for number in 0..11_000 {
+        let expired = json!({
+            "pk": {"S": format!("D#{number}")}, "sk": {"S": "expired"}, "lane": {"S": lane}, "lane_at": {"N": "1"},
+            "delivery": {"S": "expired"}, "expires_at": {"N": (now.as_second() - 1).to_string()},
+        });
+        cloud.tables.put("deliveries", &expired);
+    }
+    let found = ledger.due(now, 50, now).await.unwrap();
+    assert_eq!((found.rows.len(), found.unreadable.count), (1, 0));
+    leave(&cloud, lane, 11_000, 2);
+    let found = ledger.due(now, 50, now).await.unwrap();
+    assert_eq!((found.rows.len(), found.unreadable.count >= 10_000), (0, true));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_row_cannot_be_read_holds_back_no_other() {
     let (cloud, sweep) = due(3, Arc::new(|_, _| Faults::default())).await;

@@ -60,6 +60,6 @@ pub(crate) struct TenantPath {
 }
 
 /// Returns the tenant that a path names.
-pub(crate) fn named(tenant: &str) -> Result<TenantId, Problem> {
+pub(crate) fn tenant_of(tenant: &str) -> Result<TenantId, Problem> {
     tenant.parse().map_err(|_| Problem::NotFound("tenant"))
 }

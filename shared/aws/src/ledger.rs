@@ -44,7 +44,7 @@ pub use arrived::{Arrived, arrived};
 pub use breaker::DueBreaker;
 pub use chain::{Advance, Released};
 pub use counts::StateCounts;
-pub use due_index::{Due, DueDelivery, Found, Unreadable};
+pub use due_index::{Due, DueDelivery, LaneRows, Unreadable};
 pub use failing::FailingWebhook;
 pub use flow::{DueFlow, Receiver, Woken};
 pub use list::{DeliveryPage, Range};

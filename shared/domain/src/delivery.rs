@@ -158,8 +158,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Returns whether its tenant's budget defers it beyond `now`. A held delivery is deferred if it will be in its turn,
-    /// or given up then.
+    /// Returns whether its tenant's budget defers it beyond `now`: it waits for the time that the budget allows; or it is
+    /// held, and will wait for that time, or be given up, when its turn comes.
     #[must_use]
     pub fn is_deferred(&self, now: Timestamp) -> bool {
         let waits = self.deferred_until.is_some_and(|until| until > now);

@@ -11,10 +11,12 @@ use aws::ledger::{Range, Written};
 use aws::queue::Outgoing;
 use axum::Json;
 use axum::extract::{Path, State};
+use domain::access::tenant::TenantId;
+use domain::budget::LONGEST_DEFERRAL_DAYS;
 use domain::delivery::{Delivery, State as DeliveryState};
 use domain::id::{DeliveryId, ParseIdError, WebhookId};
 use domain::webhook::Webhook;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,11 +24,15 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::body::Query;
 use crate::caller::Operator;
-use crate::parameters::{TenantPath, named};
+use crate::parameters::{TenantPath, tenant_of};
 use crate::problem::{Fault, Problem};
 
 /// How long one request releases deliveries. API Gateway waits for 29 seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How old the events of deferred deliveries can be: the longest deferral, a day for the one in which it was made, and one
+/// for which fan-out may have been behind.
+const OLDEST: Duration = Duration::from_hours((LONGEST_DEFERRAL_DAYS + 2) * 24);
 
 /// How many deliveries are released before the time is checked.
 const PAGE: usize = 100;
@@ -37,8 +43,9 @@ const WEBHOOKS: usize = 100;
 /// How many rows are written at once.
 const CONCURRENCY: usize = 32;
 
-/// How often a row is read again that changes meanwhile.
+/// How often a row is read again that changes meanwhile, and how long a transaction with it may take.
 const ROUNDS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What has been looked at: the webhooks up to this one, and its deliveries from that one on, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +86,7 @@ pub struct ReleaseQuery {
 
 /// What a request released.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Released {
+pub struct ReleasedDeliveries {
     /// How many deliveries no longer wait for the budget.
     #[schema(examples(1_204))]
     released: u64,
@@ -87,90 +94,119 @@ pub struct Released {
     next_cursor: Option<String>,
 }
 
+/// How far a request has got.
+struct Progress {
+    released: u64,
+    looked_at: Option<Cursor>,
+    deadline: Timestamp,
+}
+
 /// Releases deferred deliveries
 ///
 /// For operators, after they raised `deliveries_per_day`. Deliveries that wait for a later day of the budget are sent
-/// now. Those that are held behind others of their entity follow in their turn. Deliveries of disabled webhooks are left
-/// as they are. A request takes up to 15 seconds; repeat it with `next_cursor` until that is `null`.
+/// now, those of the newest events first. Those that are held behind others of their entity follow in their turn.
+/// Deliveries of disabled webhooks are left as they are. A request takes up to 15 seconds; repeat it with `next_cursor`
+/// until that is `null`.
 #[utoipa::path(post, path = "/tenants/{tenant}/deferred-deliveries/release", tag = "Usage", operation_id = "release",
     params(TenantPath, ReleaseQuery),
-    responses((status = 200, description = "How many were released", body = Released)))]
+    responses((status = 200, description = "How many were released", body = ReleasedDeliveries)))]
 pub(super) async fn release(
     State(app): State<Arc<App>>,
     operator: Operator,
     Path(tenant): Path<String>,
     Query(query): Query<ReleaseQuery>,
-) -> Result<Json<Released>, Problem> {
-    let tenant = named(&tenant)?;
+) -> Result<Json<ReleasedDeliveries>, Problem> {
+    let tenant = tenant_of(&tenant)?;
     let invalid =
         |_| Problem::Invalid(vec![Fault::parameter("cursor", "must be the next_cursor of the request before")]);
-    let from = query.cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(invalid)?;
-    let deadline = app.clock.now() + PATIENCE;
+    let looked_at = query.cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(invalid)?;
+    let mut progress = Progress { released: 0, looked_at, deadline: app.clock.now() + PATIENCE };
+    let is_done = release_all(&app, &tenant, &mut progress).await;
+    let Progress { released, looked_at, .. } = progress;
+    tracing::info!(tenant.id = %tenant, by = operator.subject, released, "deferred deliveries released");
+    let is_done = is_done?;
+    let next_cursor = looked_at.filter(|_| !is_done).map(|cursor| cursor.to_string());
+    Ok(Json(ReleasedDeliveries { released, next_cursor }))
+}
+
+/// Releases the deferred deliveries of a tenant until the time is up. Returns whether all were looked at.
+async fn release_all(app: &App, tenant: &TenantId, progress: &mut Progress) -> Result<bool, StoreError> {
     let wants_events = |webhook: &Webhook| webhook.wants_events();
-    let (mut released, mut looked_at) = (0, from);
-    let next_cursor = 'pages: loop {
-        let (webhooks, more) = if let Some(Cursor { webhook, below: Some(_) }) = looked_at {
+    loop {
+        let (webhooks, more) = if let Some(Cursor { webhook, below: Some(_) }) = progress.looked_at {
             // The request before stopped within this one.
-            let record = app.registry.webhook(&tenant, webhook).await?;
+            let record = app.registry.webhook(tenant, webhook).await?;
             (record.map(|record| record.webhook).into_iter().filter(wants_events).collect(), true)
         } else {
-            let after = looked_at.map(|looked_at| looked_at.webhook);
-            app.registry.some_webhooks(&tenant, after, WEBHOOKS, wants_events).await?
+            let after = progress.looked_at.map(|looked_at| looked_at.webhook);
+            app.registry.some_webhooks(tenant, after, WEBHOOKS, wants_events).await?
         };
         for Webhook { id, .. } in webhooks {
-            let below = looked_at.filter(|looked_at| looked_at.webhook == id).and_then(|looked_at| looked_at.below);
-            let (count, cursor) = of_webhook(&app, Cursor { webhook: id, below }, deadline).await?;
-            released += count;
-            looked_at = Some(cursor);
-            if app.clock.now() >= deadline {
-                break 'pages looked_at;
+            release_of(app, id, progress).await?;
+            if app.clock.now() >= progress.deadline {
+                return Ok(false);
             }
         }
         if !more {
-            break None;
+            return Ok(true);
         }
-        looked_at = looked_at.map(|looked_at| Cursor { below: None, ..looked_at });
-    };
-    let next_cursor = next_cursor.map(|cursor| cursor.to_string());
-    tracing::info!(tenant.id = %tenant, by = operator.subject, released, next_cursor, "deferred deliveries released");
-    Ok(Json(Released { released, next_cursor }))
+        progress.looked_at = progress.looked_at.map(|looked_at| Cursor { below: None, ..looked_at });
+    }
 }
 
-/// Releases the deferred deliveries of a webhook until the time is up. Returns how many these were, and what has been
-/// looked at.
-async fn of_webhook(app: &App, start: Cursor, deadline: Timestamp) -> Result<(u64, Cursor), StoreError> {
-    let Cursor { webhook, mut below } = start;
-    let mut released = 0;
+/// Releases the deferred deliveries of a webhook until the time is up.
+async fn release_of(app: &App, webhook: WebhookId, progress: &mut Progress) -> Result<(), StoreError> {
+    let mut below = progress.looked_at.filter(|looked_at| looked_at.webhook == webhook).and_then(|at| at.below);
     loop {
         let now = app.clock.now();
-        let range = Range { below, ..Range::all(now) };
+        let range = Range { from: now - OLDEST, below, ..Range::all(now) };
         let page = app.ledger.deliveries(&[webhook], range, PAGE, |delivery| delivery.is_deferred(now)).await?;
-        released += all(app, page.deliveries).await?;
+        let (released, failed) = release_page(app, page.deliveries).await;
+        progress.released += released;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         below = page.next;
-        if below.is_none() || app.clock.now() >= deadline {
-            return Ok((released, Cursor { webhook, below }));
+        progress.looked_at = Some(Cursor { webhook, below });
+        if below.is_none() || app.clock.now() >= progress.deadline {
+            return Ok(());
         }
     }
 }
 
-/// Releases deliveries, and sends the messages of those that do not wait for others. If a message is lost, the sweep
-/// sends another. Returns how many were released.
-async fn all(app: &App, deliveries: Vec<Delivery>) -> Result<u64, StoreError> {
-    let released = stream::iter(deliveries).map(|delivery| one(app, delivery)).buffer_unordered(CONCURRENCY);
-    let released: Vec<Delivery> = released.try_filter_map(async |released| Ok(released)).try_collect().await?;
-    let pending = released.iter().filter(|delivery| delivery.progress.state == DeliveryState::Pending);
-    let messages = pending.map(|delivery| Outgoing::of(&delivery.next_message(), Duration::ZERO));
-    app.deliveries.send(messages.collect()).await.into_iter().collect::<Result<(), _>>()?;
-    Ok(released.len() as u64)
+/// Releases deliveries, and sends the messages of those that do not wait for others. Returns how many were released, and
+/// why others were not.
+async fn release_page(app: &App, deliveries: Vec<Delivery>) -> (u64, Option<StoreError>) {
+    let results = stream::iter(deliveries).map(|delivery| release_one(app, delivery)).buffer_unordered(CONCURRENCY);
+    let (mut released, mut failed, mut messages) = (0, None, Vec::new());
+    for result in results.collect::<Vec<_>>().await {
+        match result {
+            Ok(Some(delivery)) => {
+                released += 1;
+                if delivery.progress.state == DeliveryState::Pending {
+                    messages.push(Outgoing::of(&delivery.next_message(), Duration::ZERO));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    for sent in app.deliveries.send(messages).await {
+        if let Err(error) = sent {
+            tracing::warn!(%error, "the message of a released delivery is not sent; the sweep sends another");
+        }
+    }
+    (released, failed)
 }
 
 /// Releases a delivery, unless it is no longer deferred. A held one may get its turn meanwhile.
-async fn one(app: &App, mut delivery: Delivery) -> Result<Option<Delivery>, StoreError> {
+async fn release_one(app: &App, mut delivery: Delivery) -> Result<Option<Delivery>, StoreError> {
     for _ in 0..ROUNDS {
         let now = app.clock.now();
         if app.ledger.release(&delivery, now).await? == Written::Yes {
             return Ok(Some(delivery));
         }
+        tokio::time::sleep(PAUSE).await;
         match app.ledger.delivery(delivery.webhook, delivery.id, now).await? {
             Some(row) if row.is_deferred(now) => delivery = row,
             _ => break,

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::body::JsonBody;
 use crate::caller::{Admin, Operator};
-use crate::parameters::{TenantPath, named};
+use crate::parameters::{TenantPath, tenant_of};
 use crate::problem::{Fault, Problem};
 
 /// How many days are shown, today included.
@@ -100,7 +100,7 @@ pub(super) async fn of_tenant(
     _: Operator,
     Path(tenant): Path<String>,
 ) -> Result<Json<UsageBody>, Problem> {
-    usage_of(&app, &named(&tenant)?).await.map(Json)
+    usage_of(&app, &tenant_of(&tenant)?).await.map(Json)
 }
 
 /// Reads a tenant's budgets
@@ -113,7 +113,7 @@ pub(super) async fn get_budgets(
     _: Operator,
     Path(tenant): Path<String>,
 ) -> Result<Json<Overrides>, Problem> {
-    Ok(Json(app.registry.usage(&named(&tenant)?, true).await?.overrides))
+    Ok(Json(app.registry.usage(&tenant_of(&tenant)?, true).await?.overrides))
 }
 
 /// Sets a tenant's budgets
@@ -129,7 +129,7 @@ pub(super) async fn put_budgets(
     Path(tenant): Path<String>,
     JsonBody(given): JsonBody<serde_json::Map<String, serde_json::Value>>,
 ) -> Result<Json<Overrides>, Problem> {
-    let tenant = named(&tenant)?;
+    let tenant = tenant_of(&tenant)?;
     let overrides =
         Overrides::read(&given).map_err(|faults| Problem::Invalid(faults.into_iter().map(Fault::from).collect()))?;
     let before = app.registry.put_budgets(&tenant, &overrides, &operator.subject, app.clock.now()).await?;

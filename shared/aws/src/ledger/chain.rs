@@ -15,7 +15,7 @@ use domain::id::{DeliveryId, WebhookId};
 use jiff::Timestamp;
 
 use super::chain_item::{CHAIN, ChainItem, PointerItem, chain_expires_at, pk, pointer_sk};
-use super::delivery_item::{DeliveryItem, expires_at, lane_of};
+use super::delivery_item::{DeliveryItem, expires_at, item_key, lane_of};
 use super::outcome::outcome_written;
 use super::{AttemptKey, Ledger, Made, Written, state};
 use crate::items::{IS_LIVE, IS_NEW, Item, from_item, is_live, key, live_at, number, text, to_item};
@@ -255,8 +255,12 @@ impl Ledger {
             first.map_err(|error| StoreError::unavailable(&error))?.map(from_item::<PointerItem>).transpose()?;
         let Some(mut first) = first else { return Ok(None) };
         if released(&first.message, now).next_at.is_some() {
-            let row = self.delivery(webhook, first.message.delivery, now).await?;
-            if row.is_none_or(|row| row.deferred_until.is_none()) {
+            // Not all of the row, which another version may have written.
+            let get = self.client.get_item().table_name(&self.table).consistent_read(true);
+            let get = get.set_key(Some(item_key(webhook, first.message.delivery)));
+            let row = get.projection_expression("deferred_until").send().await;
+            let row = row.map_err(|error| StoreError::unavailable(&error))?.item;
+            if row.is_none_or(|row| !row.contains_key("deferred_until")) {
                 first.message.deferral = None;
             }
         }

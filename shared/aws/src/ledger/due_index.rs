@@ -23,8 +23,8 @@ const FEW: usize = 1_000;
 /// than a page.
 const MANY: usize = 500;
 
-/// How many pages of a lane are read at most. So ten thousand items can be skipped.
-const PAGES: usize = 20;
+/// Behind so many rows that cannot be read, a lane is not read on.
+const MOST_UNREADABLE: usize = 10_000;
 
 /// How many pages a count reads at most.
 const COUNT_PAGES: usize = 3;
@@ -40,12 +40,12 @@ pub enum Due {
     Flow(DueFlow),
 }
 
-/// What a call found in lanes.
+/// The rows of one lane or several.
 #[derive(Debug)]
-pub struct Found<T> {
-    /// The rows that count.
+pub struct LaneRows<T> {
+    /// The rows.
     pub rows: Vec<T>,
-    /// The others on the way.
+    /// Rows that were skipped before the last of them.
     pub unreadable: Unreadable,
 }
 
@@ -78,9 +78,9 @@ impl Ledger {
     /// # Errors
     ///
     /// If the table is unavailable.
-    pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<Found<Due>, StoreError> {
+    pub async fn due(&self, until: Timestamp, limit: usize, now: Timestamp) -> Result<LaneRows<Due>, StoreError> {
         let lanes = (0..DUE_SHARDS).map(|shard| self.lane(due_lane(shard), Some(until), limit, now, Due::from_item));
-        Ok(all(try_join_all(lanes).await?))
+        Ok(joined(try_join_all(lanes).await?))
     }
 
     /// Lists at most `limit` of a webhook's parked deliveries, oldest first. Rows that cannot be read are left out, and one
@@ -108,7 +108,7 @@ impl Ledger {
         // Deliveries are spread evenly, so for a high limit twice a shard's share is enough and takes less memory.
         let each = if limit > FEW { 2 * limit / usize::from(PARKED_SHARDS) } else { limit };
         let lanes = (0..PARKED_SHARDS).map(|shard| self.lane(lane(shard), None, each, now, DueDelivery::from_item));
-        let Found { rows: mut oldest, unreadable } = all(try_join_all(lanes).await?);
+        let LaneRows { rows: mut oldest, unreadable } = joined(try_join_all(lanes).await?);
         if let Unreadable { count, first: Some(error) } = unreadable {
             tracing::warn!(count, %error, "waiting rows cannot be read; the others go on");
         }
@@ -165,7 +165,7 @@ impl Ledger {
         limit: usize,
         now: Timestamp,
         read: impl Fn(Item) -> Result<T, StoreError>,
-    ) -> Result<Found<T>, StoreError> {
+    ) -> Result<LaneRows<T>, StoreError> {
         let query = self.client.query().table_name(&self.table).index_name("lanes");
         let query = query
             .filter_expression(IS_LIVE)
@@ -177,9 +177,9 @@ impl Ledger {
                 .expression_attribute_values(":until", number(until.as_millisecond())),
             None => query.key_condition_expression("lane = :lane"),
         };
-        let mut found = Found { rows: Vec::new(), unreadable: Unreadable::default() };
+        let mut found = LaneRows { rows: Vec::new(), unreadable: Unreadable::default() };
         let (mut page, mut from) = (limit, None);
-        for _ in 0..PAGES {
+        loop {
             let call = query.clone().limit(i32::try_from(page).unwrap_or(i32::MAX)).set_exclusive_start_key(from);
             let answer = call.send().await.map_err(|error| StoreError::unavailable(&error))?;
             for item in answer.items.unwrap_or_default() {
@@ -190,12 +190,11 @@ impl Ledger {
             }
             from = answer.last_evaluated_key;
             page = limit.max(MANY);
-            if from.is_none() || found.rows.len() >= limit {
-                break;
+            if from.is_none() || found.rows.len() >= limit || found.unreadable.count >= MOST_UNREADABLE {
+                found.rows.truncate(limit);
+                return Ok(found);
             }
         }
-        found.rows.truncate(limit);
-        Ok(found)
     }
 
     /// Moves a due or parked delivery to the due lane at `until`, unless another sweep or an attempt came first. The
@@ -237,17 +236,17 @@ async fn count_up_to(query: QueryFluentBuilder, most: usize) -> Result<usize, St
 }
 
 /// Joins what was found in several lanes.
-fn all<T>(lanes: Vec<Found<T>>) -> Found<T> {
-    let mut joined = Found { rows: Vec::new(), unreadable: Unreadable::default() };
-    for Found { rows, unreadable } in lanes {
-        joined.rows.extend(rows);
-        joined.unreadable.add(unreadable.count, unreadable.first);
+fn joined<T>(lanes: Vec<LaneRows<T>>) -> LaneRows<T> {
+    let mut all = LaneRows { rows: Vec::new(), unreadable: Unreadable::default() };
+    for LaneRows { rows, unreadable } in lanes {
+        all.rows.extend(rows);
+        all.unreadable.add(unreadable.count, unreadable.first);
     }
-    joined
+    all
 }
 
 impl Unreadable {
-    fn add(&mut self, count: usize, first: Option<StoreError>) {
+    pub(super) fn add(&mut self, count: usize, first: Option<StoreError>) {
         self.count += count;
         self.first = self.first.take().or(first);
     }

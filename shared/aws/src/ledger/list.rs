@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::Ledger;
 use super::delivery_item::{DeliveryItem, SHARDS, item_key, shard_pk};
+use super::due_index::Unreadable;
 use crate::items::{from_item, is_live, text};
 use crate::{StoreError, batch};
 
@@ -72,14 +73,17 @@ struct Found<T> {
     wanted: Vec<T>,
     /// The last delivery that was read, if there may be more.
     stopped_at: Option<DeliveryId>,
+    /// Rows that were skipped.
+    unreadable: Unreadable,
 }
 
 impl Ledger {
-    /// Lists the deliveries of webhooks that match `wanted`, newest first.
+    /// Lists the deliveries of webhooks that match `wanted`, newest first. Rows that cannot be read are left out, and one
+    /// line is logged about them.
     ///
     /// # Errors
     ///
-    /// If the table is unavailable or an item cannot be read.
+    /// If the table is unavailable.
     pub async fn deliveries(
         &self,
         webhooks: &[WebhookId],
@@ -102,6 +106,13 @@ impl Ledger {
         for some in shards.chunks(AT_A_TIME) {
             let some = some.iter().map(|pk| self.shard(pk.clone(), part, &wanted));
             found.extend(try_join_all(some).await?);
+        }
+        let mut unreadable = Unreadable::default();
+        for Found { unreadable: skipped, .. } in &mut found {
+            unreadable.add(skipped.count, skipped.first.take());
+        }
+        if let Unreadable { count, first: Some(error) } = unreadable {
+            tracing::warn!(count, %error, "rows of a list cannot be read; it shows the others");
         }
         let (deliveries, next) = page(found, limit, |delivery| delivery.id);
         Ok(DeliveryPage { deliveries, next })
@@ -144,21 +155,22 @@ impl Ledger {
             .expression_attribute_values(":below", text(below.to_string()))
             .limit(i32::try_from(limit.min(most) + 2).unwrap_or(i32::MAX));
         let mut items = query.into_paginator().items().send();
-        let mut found = Found { wanted: Vec::new(), stopped_at: None };
+        let mut found = Found { wanted: Vec::new(), stopped_at: None, unreadable: Unreadable::default() };
         let mut looked_at = 0;
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| StoreError::unavailable(&error))?;
             // Expired rows are not excluded by a filter expression, because reading them is work and must count.
             let is_live = is_live(&item, now);
-            let delivery = Delivery::try_from(from_item::<DeliveryItem>(item)?)?;
-            if delivery.id >= below {
-                continue;
-            }
-            let id = delivery.id;
+            let id: Option<DeliveryId> = item.get("sk").and_then(|id| id.as_s().ok()).and_then(|id| id.parse().ok());
+            let Some(id) = id.filter(|id| *id < below) else { continue };
             looked_at += 1;
-            if is_live && wanted(&delivery) {
+            match from_item::<DeliveryItem>(item).and_then(Delivery::try_from) {
                 // No list shows bodies, and hundreds of them would take much memory.
-                found.wanted.push(Delivery { body: None, last_response: None, ..delivery });
+                Ok(delivery) if is_live && wanted(&delivery) => {
+                    found.wanted.push(Delivery { body: None, last_response: None, ..delivery });
+                }
+                Ok(_) => {}
+                Err(error) => found.unreadable.add(1, Some(error)),
             }
             if found.wanted.len() > limit || looked_at == most {
                 found.stopped_at = Some(id);
@@ -195,7 +207,7 @@ mod tests {
 
     /// Does to numbers what `shard` does to deliveries; the even ones match.
     fn look(numbers: &[u16], below: u16, limit: usize, looked_at: usize) -> Found<u16> {
-        let mut found = Found { wanted: Vec::new(), stopped_at: None };
+        let mut found = Found { wanted: Vec::new(), stopped_at: None, unreadable: Unreadable::default() };
         for (count, number) in numbers.iter().filter(|number| **number < below).enumerate() {
             found.wanted.extend(Some(*number).filter(|number| number % 2 == 0));
             if found.wanted.len() > limit || count + 1 == looked_at {
