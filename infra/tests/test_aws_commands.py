@@ -14,7 +14,7 @@ from common import ROOT
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # A command, to the end of its line, pipe or substitution; a backslash continues the line.
-COMMAND = re.compile(r"\baws ([a-z][a-z0-9]+) ([a-z][a-z0-9-]+)((?:\\\n|[^\n`|)]|\$\([^)]*\))*)")
+COMMAND = re.compile(r"\baws ([a-z][a-z0-9]+) ([a-z][a-z0-9-]+)((?:\\\n|\$\([^)]*\)|[^\n`|)])*)")
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)")
 
 # Options of the CLI itself.
