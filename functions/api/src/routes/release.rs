@@ -80,7 +80,7 @@ impl FromStr for Cursor {
 #[into_params(parameter_in = Query)]
 pub struct ReleaseQuery {
     /// The `next_cursor` of the previous request.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, required = false, pattern = "^whk_[0-7][0-9A-HJKMNP-TV-Z]{25}(-dlv_[0-7][0-9A-HJKMNP-TV-Z]{25})?$")]
     cursor: Option<String>,
 }
 
