@@ -13,6 +13,7 @@ import encryption
 from account import TOPIC, Account, topic
 from common import ROOT
 from preflight import Findings
+from resolved import Resolved
 
 ACCOUNT = "123456789012"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b"
@@ -73,8 +74,11 @@ class Changes(Checks):
             self.assert_said(found, [], [])
 
     def test_the_documented_statement_allows_what_the_roles_do(self) -> None:
-        self.assertEqual(CHANGE["Action"], ["kms:Decrypt", "kms:GenerateDataKey"])
-        self.assertEqual(set(CHANGE["Condition"]["ArnLike"]), {"aws:PrincipalArn"})
+        roles = Resolved(KmsKeyArn=KEY).resources("AWS::IAM::Role").values()
+        documents = [policy["PolicyDocument"] for role in roles for policy in role["Policies"]]
+        statements = [one for document in documents for one in document["Statement"] if one["Resource"] == KEY]
+        used = {action for one in statements for action in encryption.listed(one["Action"])}
+        self.assertEqual(set(CHANGE["Action"]), used)
 
 
 class Topics(Checks):

@@ -46,6 +46,8 @@ const LONGEST_LAG: SignedDuration = SignedDuration::from_hours(1);
 pub enum Fault {
     /// The call is throttled.
     Throttle,
+    /// The call meets a transaction with the same item.
+    Conflict,
     /// The call is executed, but answered with an error.
     LoseAnswer,
     /// Every second entry of a batched call is refused.
@@ -205,6 +207,7 @@ impl Line {
             None if operation == "Query" => self.remember(body, answer()).0,
             None => answer(),
             Some(Fault::Throttle) => Reply::error(400, "ThrottlingException"),
+            Some(Fault::Conflict) => Reply::error(400, "TransactionConflictException"),
             Some(Fault::LoseAnswer) => {
                 answer();
                 Reply::error(500, "InternalServerError")

@@ -9,6 +9,7 @@ use domain::delivery::{Delivery, Progress, SHORT_WAIT, State};
 use domain::id::{DeliveryId, EventId};
 use domain::time::Clock as _;
 use jiff::SignedDuration;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tests::cloud::{Fault, Faults};
 
@@ -24,7 +25,10 @@ async fn deferred(world: &World, counts: &[usize]) -> BTreeSet<DeliveryId> {
         assert_eq!(status, 201, "{hook}");
         let id = hook["id"].as_str().unwrap().parse().unwrap();
         for number in 0..*count {
-            let event = EventId::derive(now, &[&of.to_string(), &number.to_string()]);
+            // Some are of records that were sent again weeks later.
+            let days = if number % 2 == 0 { 20 } else { 0 };
+            let at = now - SignedDuration::from_hours(24 * days);
+            let event = EventId::derive(at, &[&of.to_string(), &number.to_string()]);
             let body = Body::Inline("{}".to_owned());
             let first = Message::first(event, "a.b".parse().unwrap(), id, tenant(), body);
             let until = now + SignedDuration::from_hours(48);
@@ -114,4 +118,23 @@ async fn a_release_that_fails_is_repeated() {
         let due: i64 = row["lane_at"]["N"].as_str().unwrap().parse().unwrap();
         assert!(due <= soon, "the sweep sends a message that was refused: {row}");
     }
+}
+
+/// The end of the delivery before writes the row of a held one in a transaction. A release waits for that, and fails if
+/// it does not end.
+#[rstest]
+#[case::now_and_then(|number| number % 7 == 1, true)]
+#[case::for_long(|number| (50..400).contains(&number), false)]
+#[tokio::test(start_paused = true)]
+async fn a_release_waits_for_transactions(#[case] conflicts: fn(usize) -> bool, #[case] at_once: bool) {
+    let world = World::new(false);
+    let pending = deferred(&world, &[40, 60]).await;
+    let api = world.api_over(Arc::new(move |operation, number| Faults {
+        fault: (operation == "UpdateItem" && conflicts(number)).then_some(Fault::Conflict),
+        ..Faults::default()
+    }));
+    let (released, requests) = release(&api.await).await;
+    assert_eq!((released == 100, requests == 1), (at_once, at_once), "{released} in {requests} requests");
+    assert!(rows(&world).iter().all(|row| row.get("deferred_until").is_none()), "none is left behind");
+    assert_eq!(world.cloud.queues.len("deliveries"), pending.len());
 }

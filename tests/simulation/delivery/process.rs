@@ -146,6 +146,7 @@ fn fault_script(plan: &Shared<Plan>, fixture: &Fixture) -> FaultScript {
 fn name(fault: Fault) -> &'static str {
     match fault {
         Fault::Throttle => "throttled",
+        Fault::Conflict => "met a transaction",
         Fault::LoseAnswer => "lost an answer",
         Fault::RefuseSome => "refused some",
         Fault::HangBefore => "hung before",

@@ -12,7 +12,6 @@ use aws::queue::Outgoing;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::access::tenant::TenantId;
-use domain::budget::LONGEST_DEFERRAL_DAYS;
 use domain::delivery::{Delivery, State as DeliveryState};
 use domain::id::{DeliveryId, ParseIdError, WebhookId};
 use domain::webhook::Webhook;
@@ -29,10 +28,6 @@ use crate::problem::{Fault, Problem};
 
 /// How long one request releases deliveries. API Gateway waits for 29 seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// How old the events of deferred deliveries can be: the longest deferral, a day for the one in which it was made, and one
-/// for which fan-out may have been behind.
-const OLDEST: Duration = Duration::from_hours((LONGEST_DEFERRAL_DAYS + 2) * 24);
 
 /// How many deliveries are released before the time is checked.
 const PAGE: usize = 100;
@@ -159,7 +154,8 @@ async fn release_of(app: &App, webhook: WebhookId, progress: &mut Progress) -> R
     let mut below = progress.looked_at.filter(|looked_at| looked_at.webhook == webhook).and_then(|at| at.below);
     loop {
         let now = app.clock.now();
-        let range = Range { from: now - OLDEST, below, ..Range::all(now) };
+        // All, because a record of a table that is sent again after weeks makes a new delivery of an old event.
+        let range = Range { below, ..Range::all(now) };
         let page = app.ledger.deliveries(&[webhook], range, PAGE, |delivery| delivery.is_deferred(now)).await?;
         let (released, failed) = release_page(app, page.deliveries).await;
         progress.released += released;
@@ -199,7 +195,7 @@ async fn release_page(app: &App, deliveries: Vec<Delivery>) -> (u64, Option<Stor
     (released, failed)
 }
 
-/// Releases a delivery, unless it is no longer deferred. A held one may get its turn meanwhile.
+/// Releases a delivery, unless it is no longer deferred, or is being attempted. A held one may get its turn meanwhile.
 async fn release_one(app: &App, mut delivery: Delivery) -> Result<Option<Delivery>, StoreError> {
     for _ in 0..ROUNDS {
         let now = app.clock.now();
@@ -208,11 +204,11 @@ async fn release_one(app: &App, mut delivery: Delivery) -> Result<Option<Deliver
         }
         tokio::time::sleep(PAUSE).await;
         match app.ledger.delivery(delivery.webhook, delivery.id, now).await? {
-            Some(row) if row.is_deferred(now) => delivery = row,
-            _ => break,
+            Some(row) if row.is_deferred(now) && row.lease_until.is_none_or(|until| until <= now) => delivery = row,
+            _ => return Ok(None),
         }
     }
-    Ok(None)
+    Err(StoreError::Unavailable(format!("the row of {} keeps changing", delivery.id)))
 }
 
 #[cfg(test)]
