@@ -39,7 +39,9 @@ async fn a_table_that_cannot_be_read_is_named() {
     let mut api = Function::start(&stack, "ApiFunction", &[("EVENTS_TABLE", "no-such-table")]).await;
     let (status, headers, problem) = ask(&mut api).await;
     assert_eq!((status, &problem["type"]), (503, &json!("urn:dynahook:problem:unavailable")));
-    assert_eq!(headers["retry-after"], "5");
+    assert_eq!((&headers["retry-after"], &headers["cache-control"]), (&json!("5"), &json!("no-store")));
+    assert_eq!(problem["version"], env!("CARGO_PKG_VERSION"), "{problem}");
+    assert!(problem["commit"].is_string(), "{problem}");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("Events"), "{detail}");
     assert!(!detail.contains("Registry") && !detail.contains("Deliveries"), "{detail}");

@@ -5,17 +5,17 @@
 use aws::{LimitReached, Limited, StoreError};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::budget::{Budget, Exceeded};
+use domain::budget::Exceeded;
 use domain::event::hops::HopsError;
 use domain::fault::FieldError;
-use jiff::Timestamp;
+use runtime::Version;
 use runtime::problem::MEDIA_TYPE;
-use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
 
+mod body;
 mod fault;
 mod rate;
 
+pub use body::ProblemBody;
 pub use fault::Fault;
 pub use rate::RateExceeded;
 
@@ -86,8 +86,13 @@ pub enum Problem {
     #[error("Dynahook is being updated; try again in a minute")]
     Updating,
     /// These tables of the deployment cannot be read.
-    #[error("the deployment's tables cannot be read: {}; try again in a few seconds", .0.join(", "))]
-    Unreadable(Vec<&'static str>),
+    #[error("the deployment's tables cannot be read: {}; try again in a few seconds", tables.join(", "))]
+    Unreadable {
+        /// Their names in the documentation.
+        tables: Vec<&'static str>,
+        /// The version that is deployed.
+        version: Version,
+    },
     /// An internal fault.
     #[error("internal error")]
     Internal(#[source] StoreError),
@@ -110,58 +115,6 @@ const fn remedy(what: Limited) -> &'static str {
 fn summary(faults: &[Fault]) -> String {
     let faults: Vec<_> = faults.iter().map(|Fault { pointer, detail }| format!("{pointer} {detail}")).collect();
     faults.join("; ")
-}
-
-#[derive(Serialize)]
-struct Details<'a> {
-    #[serde(flatten)]
-    problem: runtime::problem::Problem,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Fault],
-    #[serde(flatten)]
-    budget: Option<BudgetDetails>,
-}
-
-/// Which budget is used up.
-#[derive(Serialize)]
-struct BudgetDetails {
-    budget: Budget,
-    used: u64,
-    needed: u64,
-    limit: u64,
-    resets_at: Timestamp,
-}
-
-/// The body of every error: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
-#[derive(Debug, ToSchema)]
-#[schema(as = Problem)]
-#[expect(dead_code, reason = "describes the schema of Details, whose parts are borrowed")]
-pub struct ProblemBody {
-    /// `urn:dynahook:problem:<name>`; docs/problems has a page for each.
-    #[schema(examples("urn:dynahook:problem:invalid"))]
-    r#type: String,
-    /// The title, which is the same for every problem of this type.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong, and what to do.
-    detail: String,
-    /// The page that explains problems of this type, relative to this server.
-    #[schema(examples("/docs/problems/invalid"))]
-    help: String,
-    /// Each invalid field, parameter or header.
-    errors: Option<Vec<Fault>>,
-    /// For `budget-exceeded`: which budget is used up.
-    budget: Option<Budget>,
-    /// How much of it is used.
-    used: Option<u64>,
-    /// How much the request needs.
-    needed: Option<u64>,
-    /// The limit of the budget.
-    limit: Option<u64>,
-    /// When the budget is available again.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    resets_at: Option<Timestamp>,
 }
 
 impl Problem {
@@ -224,7 +177,7 @@ impl Problem {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed body"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
-            Self::Unavailable(_) | Self::NoKeys(_) | Self::Updating | Self::Unreadable(_) => {
+            Self::Unavailable(_) | Self::NoKeys(_) | Self::Updating | Self::Unreadable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
             }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -239,7 +192,7 @@ impl Problem {
             Self::Unavailable(_) | Self::KeyInUse => (header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::NoKeys(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
             Self::Updating => (header::RETRY_AFTER, HeaderValue::from_static("60")),
-            Self::Unreadable(_) => (header::RETRY_AFTER, HeaderValue::from_static("5")),
+            Self::Unreadable { .. } => (header::RETRY_AFTER, HeaderValue::from_static("5")),
             Self::Budget(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds.to_string())?),
             Self::TooManyRequests(exceeded) => (header::RETRY_AFTER, value(exceeded.wait_seconds().to_string())?),
             Self::TooManyTests(seconds) => (header::RETRY_AFTER, value(seconds.to_string())?),
@@ -257,13 +210,6 @@ impl Problem {
             | Self::Invalid(_)
             | Self::Internal(_) => return None,
         })
-    }
-}
-
-impl From<&Exceeded> for BudgetDetails {
-    fn from(exceeded: &Exceeded) -> Self {
-        let Exceeded { budget, used, needed, limit, resets_at, .. } = *exceeded;
-        Self { budget, used, needed, limit, resets_at }
     }
 }
 
@@ -294,20 +240,6 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Serializes the problem document alone, for responses that contain several.
-impl Serialize for Problem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (status, code, title) = self.code();
-        let errors = if let Self::Invalid(faults) = self { faults.as_slice() } else { &[] };
-        let details = Details {
-            problem: runtime::problem::Problem::new(status.as_u16(), code, title, self.to_string()),
-            errors,
-            budget: if let Self::Budget(exceeded) = self { Some(BudgetDetails::from(&**exceeded)) } else { None },
-        };
-        details.serialize(serializer)
-    }
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if let Self::Unavailable(error) | Self::Internal(error) = &self {
@@ -323,6 +255,9 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
+    use domain::budget::Budget;
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]
@@ -353,7 +288,7 @@ mod tests {
             Problem::Unavailable(store()),
             Problem::NoKeys(60),
             Problem::Updating,
-            Problem::Unreadable(vec!["Events"]),
+            Problem::Unreadable { tables: vec!["Events"], version: Version { number: "0.1.0", commit: "unknown" } },
             Problem::Internal(store()),
         ];
         for problem in all {
@@ -372,6 +307,9 @@ mod tests {
             for name in example.as_object().unwrap().keys() {
                 let is_field = expected.as_object_mut().unwrap().remove(name).is_some();
                 assert!(is_field || (code == "invalid" && name == "errors"), "{code} has no field {name}");
+            }
+            if let Problem::Unreadable { .. } = problem {
+                expected.as_object_mut().unwrap().retain(|name, _| !["version", "commit"].contains(&name.as_str()));
             }
             assert_eq!(expected, serde_json::json!({}), "the example of {code} lacks fields");
         }

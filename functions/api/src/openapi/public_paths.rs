@@ -96,7 +96,7 @@ fn docs() {}
 /// Checks the deployment
 ///
 /// For monitors. Checks that each table can be read, at most once in five seconds for each process, and returns which
-/// version is deployed. The detail of a 503 names the tables that cannot be read.
+/// version is deployed. The detail of a 503 names the tables that cannot be read; it has the version too.
 #[utoipa::path(get, path = "/health", operation_id = "health.get", tag = "Health",
     responses((status = 200, description = "Every table can be read", body = DeploymentHealth, headers(("Cache-Control" = String)))))]
 #[expect(dead_code, reason = "describes a route of the router")]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
 use runtime::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -31,19 +32,18 @@ pub(crate) struct DeploymentHealth {
     commit: &'static str,
 }
 
-/// Checks that each table can be read. The version is in the response only if all can, because errors are problem
-/// documents; each line of the log has it too.
-pub(crate) async fn get(
-    State(app): State<Arc<App>>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<DeploymentHealth>), Problem> {
+/// Checks that each table can be read. The response has the version either way: a fault is often one of an update.
+pub(crate) async fn get(State(app): State<Arc<App>>) -> Response {
+    let Version { number: version, commit } = app.version;
     // Boxed, because the type of the nested futures is too deep for the compiler.
     let failed = Box::pin(check(&app)).await;
-    if !failed.is_empty() {
-        return Err(Problem::Unreadable(failed));
-    }
-    let Version { number, commit } = app.version;
-    let health = DeploymentHealth { status: "ok", version: number, commit };
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(health)))
+    let mut response = if failed.is_empty() {
+        Json(DeploymentHealth { status: "ok", version, commit }).into_response()
+    } else {
+        Problem::Unreadable { tables: failed, version: app.version }.into_response()
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Returns the tables that cannot be read, as checked a few seconds ago at most. Requests that arrive during a check
