@@ -8,7 +8,7 @@ from common import ROOT, StackError
 from metrics import documented
 from stack import ALARM_TOPIC, STACK, Stack
 
-# The metrics of queues and functions on AWS that alarms watch.
+# The metrics of queues, functions, the API and rules on AWS that alarms watch.
 OF_A_QUEUE = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
 OF_A_FUNCTION = (
     "DestinationDeliveryFailures",
@@ -19,6 +19,7 @@ OF_A_FUNCTION = (
     "Throttles",
 )
 OF_THE_API = ("4xx", "5xx", "Count")
+OF_A_RULE = ("FailedInvocations", "TriggeredRules")
 
 
 # The logical id and the type of a resource of a template.
@@ -69,9 +70,11 @@ def check_alarms(stack: Stack) -> None:
 
 
 def sources(stack: Stack) -> set[tuple]:
-    """Returns what alarms can watch (namespace, metric and dimension): queues, functions and metric filters of logs."""
+    """Returns what alarms can watch (namespace, metric and dimension): queues, functions, rules and metric filters of
+    logs."""
     queues = stack.client("sqs").list_queues()["QueueUrls"]
     functions = stack.client("lambda").list_functions()["Functions"]
+    rules = stack.client("events").list_rules()["Rules"]
     filters = stack.client("logs").describe_metric_filters()["metricFilters"]
     counted = [metric for one in filters for metric in one["metricTransformations"]]
     return {
@@ -81,6 +84,7 @@ def sources(stack: Stack) -> set[tuple]:
             for one in functions
             for metric in OF_A_FUNCTION
         ),
+        *(("AWS/Events", metric, ("RuleName", rule["Name"])) for rule in rules for metric in OF_A_RULE),
         *((metric["metricNamespace"], metric["metricName"]) for metric in counted),
         *(("AWS/ApiGateway", metric, ("ApiId", stack.outputs["ApiId"])) for metric in OF_THE_API),
         # What the functions write into their logs.

@@ -49,6 +49,7 @@ PROVOKED: dict[str, tuple[Values, Values]] = {
         {"given_up": [0] * 10, "gone": [None] * 10},
     ),
     "UnmappedRecordsAlarm": ([1], [None]),
+    "GivenUpBatchesAlarm": ([1], [None]),
     "NotArchivedAlarm": ([1, 4, 1, 9, 2], [7, None, 7, 7, 7]),
     "TenantBudgetAlarm": ([1], [None]),
     "SweepErrorsAlarm": ([1, 1, 1], [1, 0, 1]),
