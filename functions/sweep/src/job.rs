@@ -3,7 +3,7 @@
 //! The run that moves a job's time owns the job for a while. The progress is written after each page. If a run dies
 //! before that, the next one sends the page again, and the ledger recognizes the copies.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
 use aws::ledger::dead::Letters;
@@ -31,27 +31,42 @@ const CONCURRENCY: usize = 4;
 /// How many deliveries are sent before the progress of a job is written.
 const PAGE: usize = 50;
 
+/// How long a dry run is worked on before other jobs have their turn. One that sends is limited by its rate.
+const SLICE: Duration = Duration::from_secs(3);
+
 /// Works on the jobs that are due, and returns how many deliveries they sent. A failure of one job does not stop the
-/// others.
+/// others. Dry runs, which no rate limits, share the time that is left.
 pub(crate) async fn work(app: &App, deadline: SystemTime) -> Result<usize, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
-    let due = app.ledger.due_jobs(app.clock.now() + SWEEP_AHEAD, MAX_JOBS).await?;
-    let runs = stream::iter(due).map(|due| async move {
-        Box::pin(run(app, &due, deadline)).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a job was interrupted; a later sweep will continue it");
-            0
-        })
-    });
-    Ok(runs.buffer_unordered(CONCURRENCY).fold(0, async |sum, sent| sum + sent).await)
+    let mut all = 0;
+    let mut until = app.clock.now() + SWEEP_AHEAD;
+    loop {
+        let due = app.ledger.due_jobs(until, MAX_JOBS).await?;
+        let runs = stream::iter(due).map(|due| async move {
+            Box::pin(run(app, &due, deadline)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "a job was interrupted; a later sweep will continue it");
+                None
+            })
+        });
+        let sent: Vec<usize> = runs.buffer_unordered(CONCURRENCY).filter_map(async |sent| sent).collect().await;
+        all += sent.iter().sum::<usize>();
+        until = app.clock.now();
+        // The index may still show jobs that others have claimed.
+        if sent.is_empty() || until >= deadline {
+            return Ok(all);
+        }
+    }
 }
 
-/// Works on one job until its share of the minute is sent or the time is up. Returns how many deliveries it sent.
-async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, StoreError> {
+/// Works on one job until its share of the minute is sent or the time is up. Returns how many deliveries it sent, or
+/// `None` if there is no time, or another run works on it.
+async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<Option<usize>, StoreError> {
     let mut now = app.clock.now();
     if now >= deadline {
-        return Ok(0);
+        return Ok(None);
     }
-    let Some(mut claimed) = app.ledger.claim_job(due, now + CLAIMED_FOR).await? else { return Ok(0) };
+    let Some(mut claimed) = app.ledger.claim_job(due, now + CLAIMED_FOR).await? else { return Ok(None) };
+    let deadline = if claimed.job.dry_run { deadline.min(now + SLICE) } else { deadline };
     let before = claimed.job.progress.sent;
     loop {
         step(app, &mut claimed, now).await?;
@@ -65,7 +80,7 @@ async fn run(app: &App, due: &DueJob, deadline: Timestamp) -> Result<usize, Stor
                 job.id = %job.id, tenant.id = %job.tenant, job.state = job.state.as_str(), sent,
                 stopped = written == Written::TooLate, "worked on a job"
             );
-            return Ok(if job.dry_run { 0 } else { sent });
+            return Ok(Some(if job.dry_run { 0 } else { sent }));
         }
     }
 }

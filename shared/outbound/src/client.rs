@@ -86,6 +86,10 @@ impl Client {
 
     fn dialing(policy: TargetPolicy, names: Resolver, tls: ClientConfig) -> Self {
         let policy = Arc::new(policy);
+        Self::over(Dialer::new(Arc::clone(&policy), names, tls), policy)
+    }
+
+    fn over(dialer: Dialer, policy: Arc<TargetPolicy>) -> Self {
         let mut pools = Pool::builder(TokioExecutor::new());
         pools
             .timer(TokioTimer::new())
@@ -100,7 +104,6 @@ impl Client {
             .http2_max_header_list_size(MAX_HEAD_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT);
-        let dialer = Dialer::new(Arc::clone(&policy), names, tls);
         let exact = dialer.clone().preferring_http_1();
         Self {
             pool: pools.build(dialer),

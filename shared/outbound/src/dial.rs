@@ -12,6 +12,7 @@ use hyper::Uri;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How many addresses of a name are tried at most. Its owner may list hundreds, each of which would get a connection.
 const MAX_ADDRESSES: usize = 8;
 
+/// How many connections are kept for later requests, over all receivers. Lambda lets a process open 1,024 files.
+/// Further connections are closed after their answer.
+pub(crate) const MAX_KEPT: usize = 500;
+
 /// The protocols, as TLS names them.
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
@@ -41,8 +46,11 @@ pub(crate) struct Dialer {
     policy: Arc<TargetPolicy>,
     names: Resolver,
     tls: Arc<ClientConfig>,
-    /// Offers no HTTP/2, and is tried first.
-    http_1: Option<Arc<ClientConfig>>,
+    /// Offers no HTTP/2.
+    http_1: Arc<ClientConfig>,
+    prefers_http_1: bool,
+    /// A place for each connection that is kept.
+    places: Arc<Semaphore>,
 }
 
 /// Why a connection could not be opened.
@@ -75,26 +83,35 @@ pub(crate) enum DialError {
 
 impl Dialer {
     pub(crate) fn new(policy: Arc<TargetPolicy>, names: Resolver, mut tls: ClientConfig) -> Self {
+        tls.alpn_protocols = vec![HTTP_1.to_vec()];
+        let http_1 = Arc::new(tls.clone());
         tls.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
-        Self { policy, names, tls: Arc::new(tls), http_1: None }
+        let places = Arc::new(Semaphore::new(MAX_KEPT));
+        Self { policy, names, tls: Arc::new(tls), http_1, prefers_http_1: false, places }
+    }
+
+    /// Changes how many connections are kept.
+    #[cfg(test)]
+    pub(crate) fn keeping(self, most: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), ..self }
     }
 
     /// Makes the dialer speak HTTP/1.1, and HTTP/2 only if the receiver refuses that.
     pub(crate) fn preferring_http_1(self) -> Self {
-        let mut tls = ClientConfig::clone(&self.tls);
-        tls.alpn_protocols = vec![HTTP_1.to_vec()];
-        Self { http_1: Some(Arc::new(tls)), ..self }
+        Self { prefers_http_1: true, ..self }
     }
 
     async fn dial(self, uri: Uri, trace: Trace) -> Result<Stream, DialError> {
         let deadline = Instant::now() + DIAL_TIMEOUT;
-        if let Some(tls) = &self.http_1 {
-            match self.open(&uri, &trace, Arc::clone(tls), deadline).await {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        // The pool closes an HTTP/2 connection only when it looks for idle ones, long after the answer.
+        if self.prefers_http_1 || place.is_none() {
+            match self.open(&uri, &trace, Arc::clone(&self.http_1), deadline).await {
                 Err(DialError::Tls(error)) if is_no_protocol(&error) => {}
-                opened => return opened,
+                opened => return Ok(opened?.kept(place)),
             }
         }
-        self.open(&uri, &trace, Arc::clone(&self.tls), deadline).await
+        Ok(self.open(&uri, &trace, Arc::clone(&self.tls), deadline).await?.kept(place))
     }
 
     async fn open(

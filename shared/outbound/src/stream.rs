@@ -8,6 +8,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::trace::Trace;
 
@@ -16,6 +17,8 @@ pub(crate) struct Stream {
     io: TokioIo<Pin<Box<dyn Io>>>,
     is_h2: bool,
     trace: Trace,
+    /// Its place among those that are kept for later requests. Without one it is closed after the answer.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}
@@ -24,7 +27,12 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 
 impl Stream {
     pub(crate) fn new(io: impl AsyncRead + AsyncWrite + Send + 'static, is_h2: bool, trace: Trace) -> Self {
-        Self { io: TokioIo::new(Box::pin(io)), is_h2, trace }
+        Self { io: TokioIo::new(Box::pin(io)), is_h2, trace, place: None }
+    }
+
+    /// Keeps the connection for later requests, if there is a place for it.
+    pub(crate) fn kept(self, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { place, ..self }
     }
 }
 
@@ -33,6 +41,10 @@ impl Connection for Stream {
         // Every response on this connection carries the trace, so a request can see whether the connection was dialed
         // for it.
         let connected = Connected::new().extra(self.trace.clone());
+        if self.place.is_none() {
+            // The pool then gives it to no other request.
+            connected.poison();
+        }
         if self.is_h2 { connected.negotiated_h2() } else { connected }
     }
 }

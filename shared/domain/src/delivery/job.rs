@@ -270,9 +270,11 @@ impl Job {
         usize::try_from(turns).unwrap_or(usize::MAX)
     }
 
-    /// Takes the turns of `count` deliveries and returns each one's delay from now.
+    /// Takes the turns of `count` deliveries and returns each one's delay from now. A dry run sends none, and only goes
+    /// behind the jobs that have waited longer.
     pub fn take_turns(&mut self, count: usize, now: Timestamp) -> Vec<Duration> {
         if self.dry_run {
+            self.progress.next_at = now;
             return vec![Duration::ZERO; count];
         }
         let start = self.progress.next_at.max(now);

@@ -2,6 +2,7 @@ mod addresses;
 pub(crate) mod dns;
 mod header_case;
 mod hostile;
+mod kept;
 mod odd;
 mod proxy;
 mod rebinding;
