@@ -20,7 +20,7 @@ use tests::cloud::{Cloud, Faults};
 
 /// Milliseconds since 1970, and how many of them pass each time that someone looks at the clock.
 #[derive(Debug, Clone)]
-struct Time(Arc<AtomicI64>, Arc<AtomicI64>);
+pub(crate) struct Time(pub(crate) Arc<AtomicI64>, pub(crate) Arc<AtomicI64>);
 
 impl Clock for Time {
     fn now(&self) -> Timestamp {
@@ -144,11 +144,23 @@ async fn what_the_time_does_not_suffice_for_stays_parked() {
         |item: &serde_json::Value| item["lane"]["S"].as_str().is_some_and(|lane| lane.starts_with("parked"));
     let parked = drain.cloud.tables.items("deliveries").iter().filter(|item| is_parked(item)).count();
     assert_eq!((parked + first, drain.cloud.queues.len("retries")), (2000, first));
-    let mut released = first;
-    for _ in 0..40 {
-        released += drain.minute(10_000).await;
+    // The pace of those that had no turn has not grown, and they are due before the others.
+    let (mut missed, mut had_turns) = (Vec::new(), Vec::new());
+    for webhook in &drain.webhooks {
+        let breaker = drain.ledger.breaker(*webhook).await.unwrap().unwrap();
+        let parked = drain.ledger.count_parked(*webhook, 1_000, drain.time.now()).await.unwrap();
+        let has_missed = parked == 250;
+        assert_eq!(breaker.drained, u32::from(!has_missed), "{parked} of {webhook} are parked");
+        if has_missed { missed.push(breaker.look_at) } else { had_turns.push(breaker.look_at) }
     }
-    assert_eq!(released, 2000);
+    assert!(!missed.is_empty(), "the time sufficed for all");
+    assert!(missed.iter().max() < had_turns.iter().min(), "{missed:?} {had_turns:?}");
+    for _ in 0..40 {
+        drain.minute(10_000).await;
+    }
+    let rows = drain.cloud.tables.items("deliveries");
+    let delivered = rows.iter().filter(|item| item["delivery_state"]["S"] == "delivered").count();
+    assert_eq!(delivered, 2000);
 }
 
 /// Returns how many minutes a drain takes if the queue passes on that many deliveries a second.

@@ -11,6 +11,8 @@ mod archive;
 mod delivery;
 mod drain;
 mod faults;
+mod jobs;
+mod line;
 mod ordering;
 mod release;
 mod secrets;

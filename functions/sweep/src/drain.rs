@@ -10,11 +10,11 @@ use domain::delivery::breaker::{Breaker, BreakerState, RUN, after_look, is_slow,
 use domain::delivery::message::Message;
 use domain::id::WebhookId;
 use domain::webhook::Webhook;
+use futures::channel::mpsc::UnboundedReceiver;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use runtime::metrics::{self, Metric};
 use tokio::sync::OnceCell;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{App, Swept};
 
@@ -89,10 +89,6 @@ pub(crate) async fn claim(
 
 /// Processes breakers as they come, until no more will come and all are done.
 pub(crate) async fn advance_all(app: &App, claimed: UnboundedReceiver<Claimed>, deadline: Timestamp) -> Swept {
-    let claimed = stream::unfold(claimed, |mut claimed| async move {
-        let next = claimed.recv().await;
-        next.map(|breaker| (breaker, claimed))
-    });
     let advanced = claimed.map(|breaker| async move {
         let mut swept = Swept::default();
         if let Err(error) = advance(app, breaker, deadline, &mut swept).await {
@@ -108,8 +104,11 @@ pub(crate) async fn advance_all(app: &App, claimed: UnboundedReceiver<Claimed>, 
 async fn advance(app: &App, claimed: Claimed, deadline: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
     let Claimed { webhook: id, breaker, step } = claimed;
     let now = app.clock.now();
+    // Due at once, so it comes before those that had their turn. Its pace does not grow without a release.
+    let missed =
+        |breaker: &Breaker| Breaker { look_at: Some(now), drained: step.unwrap_or(breaker.drained), ..breaker.clone() };
     if now >= deadline {
-        // Its next look is in a minute or two.
+        app.ledger.rest_breaker(id, &breaker, &missed(&breaker)).await?;
         return Ok(());
     }
     let most = step.map_or(1, |step| pace(step, None).0);
@@ -130,7 +129,11 @@ async fn advance(app: &App, claimed: Claimed, deadline: Timestamp, swept: &mut S
     }
     let rate = webhook.and_then(|webhook| webhook.settings.limits().rate);
     let (count, apart) = step.map_or((1, Duration::ZERO), |step| pace(step, rate));
-    release(app, id, parked, Portion { count, apart, now, deadline }, swept).await?;
+    let is_empty = parked.is_empty();
+    let released = release(app, id, parked, Portion { count, apart, now, deadline }, swept).await?;
+    if released == 0 && !is_empty {
+        app.ledger.rest_breaker(id, &after, &missed(&after)).await?;
+    }
     match app.ledger.count_parked(id, MOST_COUNTED, now).await {
         Ok(parked) => metrics::count(Metric::ParkedRows, parked),
         Err(error) => tracing::warn!(webhook.id = %id, %error, "parked deliveries are not counted"),
@@ -147,13 +150,14 @@ struct Portion {
 }
 
 /// Releases parked deliveries, of which the first have been read. What the time does not suffice for stays parked.
+/// Returns how many had their turn.
 async fn release(
     app: &App,
     webhook: WebhookId,
     mut parked: Vec<DueDelivery>,
     portion: Portion,
     swept: &mut Swept,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let Portion { count, apart, now, deadline } = portion;
     let mut released = 0;
     loop {
@@ -162,7 +166,7 @@ async fn release(
         // In parts, so that each row that was moved has its message before the time is up.
         while !parked.is_empty() {
             if app.clock.now() >= deadline {
-                return Ok(());
+                return Ok(released);
             }
             let rest = parked.split_off(parked.len().min(PART));
             let part = std::mem::replace(&mut parked, rest);
@@ -171,7 +175,7 @@ async fn release(
             release_part(app, part, Spread { now, delay, apart }, swept).await;
         }
         if released >= count || !is_full {
-            return Ok(());
+            return Ok(released);
         }
         parked = app.ledger.parked(webhook, (count - released).min(CHUNK), now).await?;
     }

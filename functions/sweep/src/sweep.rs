@@ -3,15 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use aws::StoreError;
-use aws::ledger::{Due, DueBreaker, DueDelivery, DueFlow, Unreadable, Written};
+use aws::ledger::{Due, DueDelivery, Unreadable, Written};
 use aws::queue::Outgoing;
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::decide::{Wake, wake};
 use domain::delivery::{OVERDUE_AFTER, SWEEP_AHEAD};
-use futures::stream::{self, StreamExt as _};
+use futures::channel::mpsc::{self, UnboundedSender};
+use futures::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use runtime::metrics::{self, Metric};
-use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::{App, Swept, drain, line};
 
@@ -20,9 +20,6 @@ const PAGE: usize = 50;
 
 /// How many rows are moved at once.
 const CONCURRENCY: usize = 32;
-
-/// How many lines are processed at once.
-const CONCURRENT_LINES: usize = 8;
 
 /// The time that a run reserves, to end before Lambda stops it.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
@@ -35,11 +32,15 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 #[tracing::instrument(name = "sweep.run", skip_all)]
 pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, StoreError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX) - RESERVE;
-    // A drain may take the whole run. Other rows do not wait for it.
-    let (breakers, claimed) = mpsc::unbounded_channel();
-    let (swept, advanced) =
-        tokio::join!(through_pages(app, deadline, breakers), drain::advance_all(app, claimed, deadline));
-    let swept = swept?.and(advanced);
+    // A drain, or a long line, may take the whole run. Other rows do not wait for it.
+    let (breakers, claimed_breakers) = mpsc::unbounded();
+    let (lines, claimed_lines) = mpsc::unbounded();
+    let (swept, advanced, woken) = tokio::join!(
+        through_pages(app, deadline, Aside { breakers, lines }),
+        drain::advance_all(app, claimed_breakers, deadline),
+        line::wake_all(app, claimed_lines, deadline)
+    );
+    let swept = swept?.and(advanced).and(woken);
     let Swept { woken, buried, attended: breakers, released, taken, failed } = swept;
     tracing::info!(woken, buried, breakers, released, taken, failed, "the sweep has looked at all that was due");
     match failed {
@@ -48,12 +49,14 @@ pub(crate) async fn sweep(app: &App, deadline: SystemTime) -> Result<Swept, Stor
     }
 }
 
-/// Wakes due deliveries and lines, page by page, and passes each due breaker on.
-async fn through_pages(
-    app: &App,
-    deadline: Timestamp,
-    to_advance: UnboundedSender<drain::Claimed>,
-) -> Result<Swept, StoreError> {
+/// What may take long, and is processed meanwhile.
+struct Aside {
+    breakers: UnboundedSender<drain::Claimed>,
+    lines: UnboundedSender<line::Claimed>,
+}
+
+/// Wakes due deliveries, page by page, and passes each due breaker and line on.
+async fn through_pages(app: &App, deadline: Timestamp, aside: Aside) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let backlogs = drain::Backlogs::default();
     let mut measured = false;
@@ -84,8 +87,13 @@ async fn through_pages(
                 Due::Breaker(_) | Due::Flow(_) => {}
             }
         }
-        claim_breakers(app, &backlogs, breakers, &to_advance, &mut swept).await;
-        wake_lines(app, &flows, now, &mut swept).await;
+        // Until they are claimed they are due, and hide later rows of their page. Those that have waited longest come
+        // first.
+        breakers.sort_by_key(|breaker| breaker.at);
+        let claims = stream::iter(breakers).map(|due| drain::claim(app, &backlogs, due, now)).buffered(CONCURRENCY);
+        pass_on(claims, &aside.breakers, &mut swept).await;
+        let claims = stream::iter(flows).map(|due| line::claim(app, due, now)).buffered(CONCURRENCY);
+        pass_on(claims, &aside.lines, &mut swept).await;
         let moved: Vec<_> =
             stream::iter(deliveries).map(|due| claim(app, due, now)).buffer_unordered(CONCURRENCY).collect().await;
         send(app, moved, &mut swept).await;
@@ -101,29 +109,22 @@ async fn through_pages(
     Ok(swept)
 }
 
-/// Claims due breakers, and passes them on. Until then they are due, and hide later rows of their page.
-async fn claim_breakers(
-    app: &App,
-    backlogs: &drain::Backlogs,
-    due: Vec<DueBreaker>,
-    to_advance: &UnboundedSender<drain::Claimed>,
+/// Passes on what was claimed.
+async fn pass_on<T>(
+    claims: impl Stream<Item = Result<Option<T>, StoreError>>,
+    to: &UnboundedSender<T>,
     swept: &mut Swept,
 ) {
-    let now = app.clock.now();
-    let claimed: Vec<_> = stream::iter(due)
-        .map(|due| drain::claim(app, backlogs, due, now))
-        .buffer_unordered(CONCURRENCY)
-        .collect()
-        .await;
-    for claimed in claimed {
+    let claims: Vec<_> = claims.collect().await;
+    for claimed in claims {
         match claimed {
             Ok(Some(claimed)) => {
                 swept.attended += 1;
                 // The other side ends after this one.
-                let _ = to_advance.send(claimed);
+                let _ = to.unbounded_send(claimed);
             }
             Ok(None) => swept.taken += 1,
-            Err(error) => swept.failed("claiming a breaker", &error),
+            Err(error) => swept.failed("claiming a breaker or a line", &error),
         }
     }
 }
@@ -138,22 +139,6 @@ fn measure(due: &[Due], now: Timestamp) {
     let oldest = since.min().map(|oldest| now.duration_since(oldest).as_secs());
     if let Some(seconds) = oldest.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0) {
         metrics::record(Metric::OldestOverdue, seconds);
-    }
-}
-
-/// Processes lines. A failure of one does not stop the others.
-async fn wake_lines(app: &App, flows: &[DueFlow], now: Timestamp, swept: &mut Swept) {
-    let attended = stream::iter(flows).map(|flow| line::wake(app, flow, now));
-    let attended: Vec<_> = attended.buffer_unordered(CONCURRENT_LINES).collect().await;
-    for result in attended {
-        match result {
-            Ok(Some(line)) => {
-                *swept = swept.and(line);
-                swept.attended += 1;
-            }
-            Ok(None) => swept.taken += 1,
-            Err(error) => swept.failed("waking deliveries that wait for a free slot", &error),
-        }
     }
 }
 

@@ -232,7 +232,7 @@ impl Ledger {
         }
     }
 
-    /// Writes the state and the next look of a breaker, unless it has changed since [`postpone_breaker`] returned it.
+    /// Writes the state, the next look and the runs of a breaker, unless it has changed since [`postpone_breaker`] returned it.
     /// Without a next look, the sweep does not look again.
     ///
     /// [`postpone_breaker`]: Self::postpone_breaker
@@ -247,11 +247,12 @@ impl Ledger {
         after: &Breaker,
     ) -> Result<Written, StoreError> {
         let update = self.update_breaker(webhook).expression_attribute_values(":to", state(after.state));
+        let update = update.expression_attribute_values(":drained", number(after.drained));
         let update = match after.look_at {
             Some(at) => update
-                .update_expression("SET breaker_state = :to, lane_at = :at")
+                .update_expression("SET breaker_state = :to, drained = :drained, lane_at = :at")
                 .expression_attribute_values(":at", number(at.as_millisecond())),
-            None => update.update_expression("SET breaker_state = :to REMOVE lane, lane_at"),
+            None => update.update_expression("SET breaker_state = :to, drained = :drained REMOVE lane, lane_at"),
         };
         let update = update
             .condition_expression("breaker_state = :from AND lane_at = :seen")
