@@ -1,24 +1,76 @@
-//! A long line of deliveries whose receiver no longer has a limit.
+//! Deliveries that wait in line for a free slot at their receiver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws::ledger::Receiver;
+use domain::attempt::outcome::{Outcome, Verdict};
 use domain::attempt::rate_limit::{Ask, ReceiverLimits, Turn};
+use domain::attempt::target::TargetPolicy;
 use domain::delivery::message::{Body, Message};
 use domain::delivery::{Delivery, Progress, State};
 use domain::id::EventId;
 use domain::time::Clock as _;
 use domain::webhook::Webhook;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use outbound::{Client, Script};
 use serde_json::json;
 use tests::Hooks;
 use tests::cloud::environment::variable;
-use tests::cloud::{Cloud, Faults};
+use tests::cloud::{Cloud, Faults, handed_back, sqs_event};
 
 use crate::drain::Time;
+use crate::sweep::NOW;
+
+/// Returns the first message of a delivery of an hour ago.
+fn message(webhook: &Webhook, number: u32, now: Timestamp) -> Message {
+    let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
+    let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
+    Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body)
+}
+
+/// The slot of a receiver that has answered is free, although another receiver of the batch still has not.
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_free_while_a_neighbour_in_the_batch_hangs() {
+    let (now, cloud) = (NOW.now(), Cloud::new(Arc::new(NOW)));
+    let aws = cloud.line(Arc::new(|_, _| Faults::default())).aws().await;
+    let hooks = Hooks::new(&cloud).await;
+    let limited = json!({"url": "https://receiver.example/", "max_concurrency": 1});
+    let limited = hooks.create("acme", 1, limited).await;
+    let hangs = hooks.create("globex", 2, json!({"url": "https://hangs.example/"})).await;
+    for (webhook, number) in [(&limited, 1), (&limited, 2), (&hangs, 3)] {
+        cloud.queues.send("deliveries", message(webhook, number, now).to_json(), Duration::ZERO, None, None);
+    }
+    let letters = cloud.queues.receive("deliveries", 10, |letter| letter.id);
+
+    let woken = Arc::new(AtomicUsize::new(0));
+    let script = Script::new({
+        let (cloud, woken) = (Arc::clone(&cloud), Arc::clone(&woken));
+        move |request| {
+            let (cloud, woken) = (Arc::clone(&cloud), Arc::clone(&woken));
+            async move {
+                if request.url.contains("hangs") {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    woken.store(cloud.queues.len("retries"), Ordering::Relaxed);
+                }
+                Outcome { status: Some(204), ..Outcome::unanswered(Verdict::Accepted, "") }
+            }
+        }
+    });
+    let receivers = Client::new(TargetPolicy::default()).unwrap().scripted(script);
+    let config = deliver::Config::from_lookup(variable).unwrap();
+    let deliver = deliver::App::new(config, &aws, receivers, Box::new(NOW), Box::new(|| 0.5));
+    let event = serde_json::from_value(sqs_event(&letters)).unwrap();
+    let response = deliver::handle(&deliver, event, SystemTime::from(now + SignedDuration::from_mins(1))).await;
+    assert!(handed_back(&serde_json::to_value(response).unwrap()).is_empty());
+    assert_eq!(
+        woken.load(Ordering::Relaxed),
+        1,
+        "the delivery that waited was woken before the other receiver answered"
+    );
+}
 
 const IN_LINE: u32 = 2_500;
 const DUE: u32 = 200;
@@ -34,11 +86,7 @@ async fn a_line_that_takes_longer_than_a_run_goes_on_in_the_next() {
     let lined = hooks.create("acme", 1, settings.clone()).await;
     let other = hooks.create("globex", 2, settings).await;
     let now = time.now();
-    let message = |webhook: &Webhook, number: u32| {
-        let event = EventId::derive(now - SignedDuration::from_hours(1), &[&number.to_string()]);
-        let (event_type, body) = ("item.updated".parse().unwrap(), Body::Inline("{}".to_owned()));
-        Message::first(event, event_type, webhook.id, webhook.tenant.clone(), body)
-    };
+    let message = |webhook, number| message(webhook, number, now);
     let limits = ReceiverLimits { rate: None, concurrency: Some(1) };
     let receiver = Receiver { webhook: lined.id, tenant: &lined.tenant, limits };
     let asks = [0, 1].map(|number| Ask { delivery: message(&lined, number).delivery, had_turn: false });

@@ -99,6 +99,7 @@ pub(crate) async fn run_attempts(
     deadline: Timestamp,
 ) -> Vec<(usize, StoreError)> {
     let count = plans.len();
+    let webhooks: Vec<_> = plans.iter().map(|plan| plan.message.webhook).collect();
     let asked: Vec<_> = plans.iter().map(|plan| (plan.message, plan.admission)).collect();
     let (plans, taken) = turns::take(app, loaded, plans, deadline).await;
     let attempts: FuturesUnordered<_> = plans
@@ -120,16 +121,18 @@ pub(crate) async fn run_attempts(
         .collect();
     // Buffered, so that attempts continue while outcomes are written.
     let done = pin!(tokio_stream::StreamExt::chunks_timeout(attempts, ROWS_A_CALL, GATHER));
-    let written = done.map(|done| write(app, loaded, done)).buffer_unordered(count);
-    let faults: Vec<Vec<_>> = written.collect().await;
-    // If the invocation timed out during this call, its whole batch would be received again.
-    let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default();
-    if tokio::time::timeout(left.saturating_sub(LAST_SECOND), turns::give_back(app, loaded, taken, deadline))
-        .await
-        .is_err()
-    {
-        tracing::warn!("receivers' slots were not freed in time; they become free on their own");
-    }
+    let written = done.map(async |done| {
+        let carried_out: Vec<_> = done.iter().map(|(index, _)| webhooks[*index]).collect();
+        let faults = write(app, loaded, done).await;
+        // If the invocation timed out during this call, its whole batch would be received again.
+        let left = Duration::try_from(deadline.duration_since(app.clock.now())).unwrap_or_default();
+        let given = turns::give_back(app, loaded, &taken, carried_out, deadline);
+        if tokio::time::timeout(left.saturating_sub(LAST_SECOND), given).await.is_err() {
+            tracing::warn!("receivers' slots were not freed in time; they become free on their own");
+        }
+        faults
+    });
+    let faults: Vec<Vec<_>> = written.buffer_unordered(count).collect().await;
     faults.into_iter().flatten().collect()
 }
 

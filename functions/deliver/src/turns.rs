@@ -2,6 +2,8 @@
 //! process that returns slots wakes the deliveries that wait for them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws::StoreError;
@@ -29,12 +31,14 @@ const SPARE: Duration = Duration::from_secs(2);
 /// The slots that were taken and must be returned.
 pub(crate) struct Taken {
     holder: String,
-    receivers: BTreeMap<WebhookId, Places>,
+    receivers: Mutex<BTreeMap<WebhookId, Places>>,
 }
 
 /// The slots of one receiver.
 #[derive(Default)]
 struct Places {
+    /// How many of its plans are not carried out yet.
+    open: usize,
     /// Deliveries that make no request and for which a slot may be reserved.
     unused: Vec<String>,
     /// Deliveries that have just joined the line: the index may not show them yet when this process reads it.
@@ -62,6 +66,11 @@ pub(crate) async fn take<'a>(
         if limits.concurrency.is_some() && (asks(plan) || may_be_kept(loaded, plan)) {
             let places = receivers.entry(plan.message.webhook).or_default();
             places.unused.extend((!asks(plan)).then(|| plan.message.delivery.to_string()));
+        }
+    }
+    for plan in &plans {
+        if let Some(places) = receivers.get_mut(&plan.message.webhook) {
+            places.open += 1;
         }
     }
     let mut plans: Vec<_> = plans.into_iter().map(Ok).collect();
@@ -93,7 +102,7 @@ pub(crate) async fn take<'a>(
             }
         }
     }
-    (plans, Taken { holder, receivers })
+    (plans, Taken { holder, receivers: Mutex::new(receivers) })
 }
 
 /// Returns the limits that apply to a message. Limits do not apply to tests, because their senders wait for the result.
@@ -137,15 +146,38 @@ pub(crate) async fn join_line(
     join_all(written).await
 }
 
-/// Returns slots, and wakes the deliveries that wait for them. A slot that is not returned expires on its own, and the
-/// sweep finds a delivery that is not woken.
-pub(crate) async fn give_back(app: &App, loaded: &Loaded, taken: Taken, deadline: Timestamp) {
-    let Taken { holder, receivers } = taken;
-    let given = receivers.into_iter().filter_map(|(webhook, places)| {
-        let (receiver, holder) = (receiver(loaded, webhook)?, &holder);
+impl Taken {
+    /// Notes that plans of these webhooks are carried out, and removes the slots of receivers for which no plan is left.
+    fn carried_out(&self, webhooks: impl IntoIterator<Item = WebhookId>) -> Vec<(WebhookId, Places)> {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = Vec::new();
+        for webhook in webhooks {
+            if let Entry::Occupied(mut places) = receivers.entry(webhook) {
+                places.get_mut().open -= 1;
+                if places.get().open == 0 {
+                    ended.push(places.remove_entry());
+                }
+            }
+        }
+        ended
+    }
+}
+
+/// Returns the slots of receivers whose last plan is carried out, and wakes the deliveries that wait for them, while
+/// other receivers still answer. A slot that is not returned expires on its own, and the sweep finds a delivery that is
+/// not woken.
+pub(crate) async fn give_back(
+    app: &App,
+    loaded: &Loaded,
+    taken: &Taken,
+    carried_out: impl IntoIterator<Item = WebhookId>,
+    deadline: Timestamp,
+) {
+    let given = taken.carried_out(carried_out).into_iter().filter_map(|(webhook, places)| {
+        let receiver = receiver(loaded, webhook)?;
         Some(async move {
-            let Places { mut unused, joined } = places;
-            unused.insert(0, holder.clone());
+            let Places { mut unused, joined, .. } = places;
+            unused.insert(0, taken.holder.clone());
             match wake(app, loaded, receiver, &unused, &joined).await {
                 Ok(true) if app.clock.now() + SPARE < deadline => {
                     tokio::time::sleep(LAG).await;
