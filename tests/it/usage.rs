@@ -372,7 +372,8 @@ async fn a_budget_holds_over_all_processes() {
     assert_eq!(spent.iter().filter(|spent| spent.is_ok()).count(), 7);
     // A count that is written later is not lost.
     processes[0].prepare([&tenant], now).await;
-    processes[0].count(&tenant, Counts { deliveries: 5, ..Counts::default() });
+    processes[0].make(&tenant, Counts { deliveries: 5, ..Counts::default() });
+    processes[0].sent();
     processes[0].flush(now).await;
     let registry = aws.registry(stack.output("RegistryTable").to_owned());
     let days = registry.usage(&tenant, true).await.unwrap().days;

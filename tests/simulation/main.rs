@@ -8,6 +8,7 @@
 
 mod api;
 mod archive;
+mod budgets;
 mod delivery;
 mod drain;
 mod faults;

@@ -365,6 +365,9 @@ impl Chunk {
             }
         }
         unsent.extend(send_failures(app, records, refused.into_iter().collect()).await);
+        if unsent.is_empty() {
+            app.usage.sent();
+        }
         unsent.into_iter().min()
     }
 }

@@ -1,5 +1,5 @@
 //! Counts what a batch uses of its tenants' budgets. Events and deliveries are counted as they are made, and the counts
-//! are written once for each batch and tenant.
+//! of those that were sent are written once for each batch and tenant.
 //!
 //! A table's change cannot be refused. A delivery that is over the budget of its day carries the time at which the
 //! budget allows it, and `deliver` makes it wait until then.
@@ -15,17 +15,19 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// Reads the budgets of the tenants of a batch.
+/// Reads the budgets of the tenants of a batch. What an earlier one made and did not send, because of a fault or a panic,
+/// is not counted.
 pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>, now: Timestamp) {
+    app.usage.not_sent();
     let tenants: HashSet<_> = events.map(|event| &event.tenant).collect();
     app.usage.prepare(tenants, now).await;
 }
 
 /// Counts a table's event, and the bytes that it takes in the archive. Published events were counted when they were
-/// published. An event that is received again is counted again.
+/// published.
 pub(crate) fn count(app: &App, event: &Event, archived_bytes: u64) {
     if event.source != PUBLISHED && event.source != OPERATIONAL {
-        app.usage.count(&event.tenant, Counts { events: 1, archived_bytes, ..Counts::default() });
+        app.usage.make(&event.tenant, Counts { events: 1, archived_bytes, ..Counts::default() });
     }
 }
 

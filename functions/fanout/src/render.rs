@@ -114,6 +114,7 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
     for result in deliveries.send(messages).await {
         result?;
     }
+    renderer.usage.sent();
     renderer.usage.flush(clock.now()).await;
     metrics::count(Metric::DeliveriesMade, sent);
     tracing::info!(event.id = %event.id, messages = sent, "some deliveries of an event were rendered and sent");
@@ -134,6 +135,7 @@ async fn look_up(
     if matchers.of(&event.tenant, generation).is_none() {
         refresh(registry, matchers, &event.tenant, generation).await?;
     }
+    usage.not_sent();
     usage.prepare([&event.tenant], clock.now()).await;
     let seen = TypedEvent::new(event);
     let (mut wanted, mut not_judged) = (Vec::new(), Vec::new());

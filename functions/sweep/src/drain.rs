@@ -106,7 +106,7 @@ async fn advance(app: &App, claimed: Claimed, deadline: Timestamp, swept: &mut S
     let now = app.clock.now();
     // Due at once, so it comes before those that had their turn. Its pace does not grow without a release.
     let missed =
-        |breaker: &Breaker| Breaker { look_at: Some(now), drained: step.unwrap_or(breaker.drained), ..breaker.clone() };
+        |breaker: &Breaker| Breaker { look_at: Some(now), drained: step.unwrap_or(breaker.drained), ..*breaker };
     if now >= deadline {
         app.ledger.rest_breaker(id, &breaker, &missed(&breaker)).await?;
         return Ok(());

@@ -141,15 +141,31 @@ impl Usage {
         join_all(read).await;
     }
 
-    /// Counts a new delivery of a [prepared](Self::prepare) tenant. Returns until when the delivery waits, if it
-    /// exceeds the budget. The next [`flush`](Self::flush) writes the count.
+    /// Counts a new delivery of a [prepared](Self::prepare) tenant, which is [sent](Self::sent) later. Returns until when
+    /// the delivery waits, if it exceeds the budget.
     pub fn deliver(&self, tenant: &TenantId) -> Option<Deferral> {
         self.meters().get_mut(tenant)?.deliver()
     }
 
-    /// Counts something that a [prepared](Self::prepare) tenant has used. The next [`flush`](Self::flush) writes the
-    /// count.
-    pub fn count(&self, tenant: &TenantId, more: Counts) {
+    /// Counts something of a [prepared](Self::prepare) tenant that is made now and [sent](Self::sent) later.
+    pub fn make(&self, tenant: &TenantId, more: Counts) {
+        if let Some(meter) = self.meters().get_mut(tenant) {
+            meter.make(more);
+        }
+    }
+
+    /// Notes that all that was made is sent. The next [`flush`](Self::flush) writes its counts.
+    pub fn sent(&self) {
+        self.meters().values_mut().for_each(Meter::sent);
+    }
+
+    /// Notes that what was made and is not [sent](Self::sent) yet will not be. It is made again, and counted then: a fault
+    /// of AWS that lasts for hours must not use up the tenants' budgets.
+    pub fn not_sent(&self) {
+        self.meters().values_mut().for_each(Meter::not_sent);
+    }
+
+    fn count(&self, tenant: &TenantId, more: Counts) {
         if let Some(meter) = self.meters().get_mut(tenant) {
             meter.count(more);
         }

@@ -127,6 +127,8 @@ pub struct Meter {
     shared: Counts,
     /// The counts that this process has not written yet.
     pending: Counts,
+    /// The counts of what this process is making and has not sent yet.
+    making: Counts,
     /// The number of the tenant's webhooks, known after this process has changed it; 0 before. It is not counted by
     /// day.
     webhooks: u64,
@@ -174,6 +176,7 @@ impl Meter {
             backlog,
             shared,
             pending: Counts::default(),
+            making: Counts::default(),
             webhooks: 0,
             full: BTreeSet::new(),
             announced: BTreeSet::new(),
@@ -185,7 +188,7 @@ impl Meter {
     pub fn renewed(self, read: &Self) -> Self {
         let (full, announced) =
             if self.day == read.day { (self.full, self.announced) } else { (BTreeSet::new(), BTreeSet::new()) };
-        Self { pending: self.pending, full, announced, ..read.clone() }
+        Self { pending: self.pending, making: self.making, full, announced, ..read.clone() }
     }
 
     /// Returns whether it must be read again.
@@ -204,7 +207,7 @@ impl Meter {
     /// Returns how much of a budget is used, as far as this process knows.
     #[must_use]
     pub fn used(&self, budget: Budget) -> u64 {
-        let counts = self.shared.and(self.pending);
+        let counts = self.shared.and(self.pending).and(self.making);
         match budget {
             Budget::Webhooks => self.webhooks,
             Budget::SecretsPerDay => counts.secrets,
@@ -276,17 +279,34 @@ impl Meter {
         self.pending = self.pending.and(more);
     }
 
-    /// Counts a new delivery. If it is over the budget, returns how long it is deferred.
+    /// Adds counts of something that is made and [sent](Self::sent) later.
+    pub fn make(&mut self, more: Counts) {
+        self.making = self.making.and(more);
+    }
+
+    /// Counts a new delivery, which is made and [sent](Self::sent) later. If it is over the budget, returns how long it is
+    /// deferred.
     pub fn deliver(&mut self) -> Option<Deferral> {
-        self.count(Counts { deliveries: 1, ..Counts::default() });
+        self.make(Counts { deliveries: 1, ..Counts::default() });
         let before = self.backlog.saturating_add(self.used(Budget::DeliveriesPerDay)).saturating_sub(1);
         turn(before, self.limits.deliveries_per_day, self.day)
     }
 
-    /// Returns whether there are counts to write.
+    /// Notes that what was made is sent. Its counts are written later.
+    pub fn sent(&mut self) {
+        let made = std::mem::take(&mut self.making);
+        self.count(made);
+    }
+
+    /// Notes that what was made is not sent. It is made again, and counted then.
+    pub fn not_sent(&mut self) {
+        self.making = Counts::default();
+    }
+
+    /// Returns whether there are counts to write, now or later.
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_none()
+        !self.pending.and(self.making).is_none()
     }
 
     /// Takes the counts to write. The caller must write them or [add them again](Self::count).

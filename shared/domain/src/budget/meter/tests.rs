@@ -44,6 +44,19 @@ fn a_delivery_has_no_turn(#[case] before: u64, #[case] limit: u64) {
     assert_eq!(turn(before, limit, day(0)), Some(Deferral::Never));
 }
 
+#[test]
+fn what_is_not_sent_is_not_counted() {
+    let mut meter = meter(2, &[]);
+    for _ in 0..5 {
+        assert_eq!(meter.deliver(), None, "an outage uses up nothing");
+        assert!(meter.has_pending());
+        meter.not_sent();
+    }
+    assert_eq!(meter.deliver(), None);
+    meter.sent();
+    assert_eq!((meter.take_pending(), meter.take_pending()), (deliveries(1), deliveries(0)));
+}
+
 #[rstest]
 #[case::nothing(&[], 0)]
 #[case::within_the_budget(&[(1, 10)], 0)]
@@ -63,6 +76,7 @@ fn new_deliveries_share_the_day_with_those_that_waited() {
     let mut meter = meter(10, &[(1, deliveries(14)), (0, deliveries(5))]);
     assert_eq!(meter.deliver(), None, "four waited, five were made, and this is the tenth");
     assert_eq!(meter.deliver(), Some(Deferral::Until("2026-11-22T00:00:00Z".parse().unwrap())));
+    meter.sent();
     assert_eq!(meter.take_pending(), deliveries(2));
     assert_eq!(meter.take_pending(), Counts::default());
 }
@@ -184,6 +198,7 @@ proptest! {
                     }
                 }
             }
+            meter.sent();
             counted.push((today(at), meter.take_pending()));
         }
         prop_assert!(made.values().all(|made| *made <= limit), "{made:?}");

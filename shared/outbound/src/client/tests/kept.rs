@@ -7,16 +7,16 @@ use super::*;
 async fn watched() -> (String, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, closes) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let closed = closed.clone();
+            let tell = tell.clone();
             tokio::spawn(async move {
                 let mut request = [0; 4096];
                 while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
                     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
                 }
-                let _ = closed.send(());
+                let _ = tell.send(());
             });
         }
     });
