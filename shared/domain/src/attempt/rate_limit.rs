@@ -61,11 +61,25 @@ pub struct Flow {
     /// The theoretical arrival time of the next request, if all came exactly at the rate.
     #[serde(default)]
     next: Option<Timestamp>,
+    /// The rate for which turns were last given, in requests per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+    /// The turns that were given before the rate was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    earlier: Option<Earlier>,
     #[serde(default)]
     leases: Vec<Lease>,
     /// When a delivery was last seen waiting for a place, with the precision of [`REFRESH`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waited: Option<Timestamp>,
+}
+
+/// Turns that were given for other rates, and keep their times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Earlier {
+    /// The most of them in a second.
+    rate: u32,
+    until: Timestamp,
 }
 
 /// Places held by the requests of a process, or reserved for a delivery that was woken and is on its way.
@@ -137,12 +151,31 @@ impl Flow {
     /// Returns the next turn. After a silence, one second's worth of requests may go at once.
     fn turn(&mut self, rate: Option<u32>, now: Timestamp) -> Timestamp {
         let Some(rate) = rate.filter(|rate| *rate > 0) else { return now };
+        self.adopt(rate, now);
+        // Requests with earlier turns use their part of the rate.
+        let next = self.next.map_or(now, |next| next.max(now));
+        let used = self.earlier.filter(|earlier| next < earlier.until).map_or(0, |earlier| earlier.rate);
+        let rate = rate.saturating_sub(used).max(1);
         // Rounded up, so that a second has no room for one more.
         let apart = Duration::from_nanos(NANOSECONDS.div_ceil(rate.into()));
-        let next = self.next.map_or(now, |next| next.max(now));
         self.next = Some(next + apart);
         // All requests of one second's worth may go at once, from the first to the last.
         (next - apart.saturating_mul(rate - 1)).max(now)
+    }
+
+    /// Takes over the rate if it was changed. After it was raised, new requests do not wait behind all turns that were
+    /// given before, which may reach days ahead, but share the rate with them. A rate that was lowered counts from the
+    /// last of these turns on.
+    fn adopt(&mut self, rate: u32, now: Timestamp) {
+        self.earlier = self.earlier.filter(|earlier| now < earlier.until);
+        let before = self.rate.replace(rate).filter(|before| *before != rate);
+        let Some((before, next)) = before.zip(self.next.filter(|next| now < *next)) else { return };
+        let known = self.earlier.unwrap_or(Earlier { rate: before, until: next });
+        let earlier = Earlier { rate: known.rate.max(before), until: known.until.max(next) };
+        if earlier.rate < rate {
+            self.next = Some(now);
+        }
+        self.earlier = Some(earlier);
     }
 
     /// Returns the places of these holders, if they have any: processes by the names that they used to take them, and

@@ -54,6 +54,50 @@ proptest! {
 }
 
 #[test]
+fn a_rate_that_is_raised_counts_at_once() {
+    let limits = |rate| ReceiverLimits { rate: Some(rate), concurrency: None };
+    let mut flow = Flow::default();
+    flow.take(limits(1), &asks(0..86_400), "a", in_ms(1), now());
+    assert_eq!(flow.take(limits(1), &asks(0..1), "a", in_ms(1), now()), [Turn::Later(in_ms(86_400_000))]);
+    // One of the ten a second belongs to those that wait already.
+    let turns = flow.take(limits(10), &asks(0..18), "a", in_ms(1), now());
+    assert_eq!(turns[..9], [Turn::At(now()); 9]);
+    assert!(matches!(turns[17], Turn::At(at) if at > in_ms(990) && at < in_ms(1_010)), "{:?}", turns[17]);
+    // A rate that is lowered comes after what was given.
+    let last = flow.take(limits(2), &asks(0..1), "a", in_ms(1), now());
+    assert!(matches!(last[0], Turn::Later(at) if at >= in_ms(2_000)), "{last:?}");
+    // When the earlier turns are over, the rate is whole.
+    let later = in_ms(86_500_000);
+    let turns = flow.take(limits(10), &asks(0..11), "a", later, later);
+    assert_eq!((turns[9], turns[10]), (Turn::At(later), Turn::At(later + Duration::from_millis(100))));
+}
+
+proptest! {
+    /// However the rate is changed: in no time are there more requests than the highest rate allows, and a second's worth.
+    #[test]
+    fn a_changed_rate_is_not_exceeded(steps in prop::collection::vec((1_u32..40, 0_u128..200, 0_u64..3_000), 1..6)) {
+        let (mut flow, mut at, mut turns) = (Flow::default(), now(), Vec::new());
+        let highest = steps.iter().map(|(rate, ..)| *rate).max().unwrap();
+        for (rate, count, passes) in steps {
+            let limits = ReceiverLimits { rate: Some(rate), concurrency: None };
+            for turn in flow.take(limits, &asks(0..count), "a", at, at) {
+                let (Turn::At(turn) | Turn::Later(turn)) = turn else { panic!("there are places") };
+                turns.push(turn);
+            }
+            at += Duration::from_millis(passes);
+        }
+        turns.sort_unstable();
+        for (first, from) in turns.iter().enumerate() {
+            for (last, to) in turns.iter().enumerate().skip(first) {
+                let seconds = i64::try_from(to.duration_since(*from).as_millis()).unwrap() + 1;
+                let most = i64::from(highest) * (seconds / 1_000 + 2);
+                prop_assert!(i64::try_from(last - first).unwrap() <= most, "{} in {seconds} ms at {highest} a second", last - first);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_delivery_that_had_a_turn_takes_no_other() {
     let limits = ReceiverLimits { rate: Some(1), concurrency: None };
     let mut flow = Flow::default();
