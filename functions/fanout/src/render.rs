@@ -96,6 +96,8 @@ async fn render_slice(renderer: &Renderer, text: &str) -> Result<(), StoreError>
     let Renderer { bodies, deliveries, clock, .. } = renderer;
     let unreadable =
         |error: serde_json::Error| StoreError::Inconsistent { key: "a slice".to_owned(), why: error.to_string() };
+    // What an earlier slice counted and did not send.
+    renderer.usage.not_sent();
     let SliceMessage { event, parts, webhooks } = serde_json::from_str(text).map_err(unreadable)?;
     let event: Event = serde_json::from_str(&bodies.text(&event, clock.now()).await?).map_err(unreadable)?;
     let (parts, failed): (Vec<Part>, _) = match parts {
@@ -135,7 +137,6 @@ async fn look_up(
     if matchers.of(&event.tenant, generation).is_none() {
         refresh(registry, matchers, &event.tenant, generation).await?;
     }
-    usage.not_sent();
     usage.prepare([&event.tenant], clock.now()).await;
     let seen = TypedEvent::new(event);
     let (mut wanted, mut not_judged) = (Vec::new(), Vec::new());

@@ -27,6 +27,9 @@ const CHUNK: usize = 1200;
 /// How many of them are moved and sent before the time is looked at.
 const PART: usize = 100;
 
+/// How long, of the time that a run reserves, it notes which breakers it had no time for. The others are due in a minute.
+const NOTES: Duration = Duration::from_secs(5);
+
 /// How many parked deliveries of a webhook are counted.
 const MOST_COUNTED: usize = 1_000;
 
@@ -108,7 +111,9 @@ async fn advance(app: &App, claimed: Claimed, deadline: Timestamp, swept: &mut S
     let missed =
         |breaker: &Breaker| Breaker { look_at: Some(now), drained: step.unwrap_or(breaker.drained), ..*breaker };
     if now >= deadline {
-        app.ledger.rest_breaker(id, &breaker, &missed(&breaker)).await?;
+        if now < deadline + NOTES {
+            app.ledger.rest_breaker(id, &breaker, &missed(&breaker)).await?;
+        }
         return Ok(());
     }
     let most = step.map_or(1, |step| pace(step, None).0);
