@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use domain::attempt::outcome::{Outcome, Verdict};
@@ -79,6 +80,33 @@ async fn rows_that_were_moved_have_their_messages_although_others_were_throttled
     });
     assert_eq!(messages, moved.count());
     assert!((1..100).contains(&messages), "{messages} were moved");
+}
+
+/// The events of one tenant cannot be published, because its partitions are throttled.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_of_a_throttled_tenant_hold_up_no_others() {
+    let (now, cloud) = (NOW.now(), Cloud::new(Arc::new(NOW)));
+    let (hooks, calls) = (Hooks::new(&cloud).await, AtomicUsize::new(0));
+    // The first call is of the first tenant, and so are those that repeat it.
+    let throttled = move |operation: &str, _| Faults {
+        fault: (operation == "BatchWriteItem" && calls.fetch_add(1, Ordering::Relaxed) != 1).then_some(Fault::Throttle),
+        ..Faults::default()
+    };
+    let aws = cloud.line(Arc::new(throttled)).aws().await;
+    let ledger = aws.ledger("deliveries".to_owned());
+    for (tenant, number) in [("acme", 1), ("globex", 2)] {
+        let webhook = hooks.create(tenant, number, json!({"url": "https://receiver.example/"})).await;
+        let progress = Progress { state: State::Exhausted, cycle: 0, attempt: 1, next_at: None };
+        let earlier = now - SignedDuration::from_mins(10);
+        ledger.record_first(&Delivery::first(message(&webhook, 1), progress), earlier).await.unwrap();
+    }
+    let sweep = sweep::App::new(sweep::Config::from_lookup(variable).unwrap(), &aws, Box::new(NOW));
+    let deadline = SystemTime::from(now + SignedDuration::from_secs(55));
+    let failed = sweep::run(&sweep, deadline).await.unwrap_err().to_string();
+    assert!(failed.contains("1 parts of the sweep failed"), "{failed}");
+    let letters = cloud.queues.receive("exhausted", 10, |letter| letter.id);
+    let tenants: Vec<_> = letters.iter().map(|letter| letter.message.as_ref().unwrap().tenant.as_str()).collect();
+    assert_eq!(tenants, ["globex"]);
 }
 
 /// Makes the row of a delivery unreadable.

@@ -1,11 +1,14 @@
 //! The exhausted queue: a dead letter for each exhausted delivery, and the event and the row that belong to it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::access::tenant::TenantId;
 use domain::delivery::dead_letter::DeadLetter;
 use domain::delivery::message::Message;
 use domain::event::Event;
 use futures::future::join_all;
 use jiff::Timestamp;
-use std::time::Duration;
 
 use crate::ledger::AttemptKey;
 use crate::queue::{Outgoing, Receipt};
@@ -36,24 +39,40 @@ impl DeadLetters {
     /// failure the row stays due and the sweep tries again; at worst there are two letters.
     ///
     /// The event is published first, then the letter is sent, and the row is written last: after that, no process looks
-    /// at the delivery again.
+    /// at the delivery again. If the events of a tenant cannot be published, for example because its partitions are
+    /// throttled, only its letters wait.
     pub async fn send(&self, dead_letters: &[DeadLetter], now: Timestamp) -> Vec<Result<(), StoreError>> {
-        let events: Vec<Event> = dead_letters.iter().filter_map(DeadLetter::event).collect();
-        if let Err(error) = self.events.publish(&events, now).await {
-            let why = error.to_string();
-            return dead_letters.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
+        let mut of_tenants: BTreeMap<&TenantId, Vec<Event>> = BTreeMap::new();
+        for dead_letter in dead_letters {
+            of_tenants.entry(&dead_letter.message.tenant).or_default().extend(dead_letter.event());
         }
-        let letters = dead_letters.iter().map(|dead_letter| Outgoing {
+        let published = of_tenants.into_iter().map(|(tenant, events)| async move {
+            let failed = self.events.publish(&events, now).await.err();
+            Some((tenant, failed?.to_string()))
+        });
+        let failed: BTreeMap<_, _> = join_all(published).await.into_iter().flatten().collect();
+        let why = |dead_letter: &DeadLetter| failed.get(&dead_letter.message.tenant);
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            dead_letters.iter().enumerate().partition(|(_, dead_letter)| why(dead_letter).is_some());
+        let letters = ready.iter().map(|(_, dead_letter)| Outgoing {
             cause: Some(dead_letter.cause()),
             ..Outgoing::of(&dead_letter.letter(), Duration::ZERO)
         });
         let sent = self.queue.send(letters.collect()).await;
-        let rows = dead_letters.iter().zip(sent).map(|(dead_letter, sent)| async move {
-            sent?;
+        let rows = ready.into_iter().zip(sent).map(|((index, dead_letter), sent)| async move {
             let DeadLetter { message, ended_at, .. } = dead_letter;
-            self.ledger.dead_letter_sent(AttemptKey::of(message), &message.tenant, *ended_at).await.map(|_| ())
+            let slot = AttemptKey::of(message);
+            let written = match sent {
+                Ok(()) => self.ledger.dead_letter_sent(slot, &message.tenant, *ended_at).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            (index, written)
         });
-        join_all(rows).await
+        let mut results: BTreeMap<usize, Result<(), StoreError>> = join_all(rows).await.into_iter().collect();
+        results.extend(waiting.into_iter().map(|(index, dead_letter)| {
+            (index, Err(StoreError::Unavailable(why(dead_letter).cloned().unwrap_or_default())))
+        }));
+        results.into_values().collect()
     }
 
     /// Receives up to ten letters and hides them for `hidden_for`. An empty result means that the queue has none to
