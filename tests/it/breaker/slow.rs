@@ -51,8 +51,12 @@ async fn one_process_waits_for_a_receiver_that_does_not_answer() {
     let put = put.item("breaker_state", text("closed")).item("since", number(0)).item("patience_ms", number(1500));
     put.item("patience_until", number(now().as_millisecond() + 600_000)).send().await.unwrap();
     let nowhere = stack.sqs.create_queue().queue_name(tests::unique("slow")).send().await.unwrap().queue_url.unwrap();
-    let deliver = async |name: &str| {
+    let start = async || {
         let mut deliver = Function::start(&stack, "DeliverFunction", &[("SLOW_QUEUE_URL", &nowhere)]).await;
+        assert_eq!(deliver.invoke(json!({"Records": []})).await, json!({"batchItemFailures": []}));
+        deliver
+    };
+    let deliver = async |mut deliver: Function, name: &str| {
         let Message { event_type, webhook, tenant, body, .. } = crate::crash::first_message(&tenant.name, &webhook);
         let event = EventId::derive(now(), &[name]);
         let message = Message::first(event, event_type, webhook, tenant, body.unwrap());
@@ -61,7 +65,14 @@ async fn one_process_waits_for_a_receiver_that_does_not_answer() {
         assert_eq!(deliver.invoke(event).await, json!({"batchItemFailures": []}));
         message
     };
-    tokio::join!(deliver("first"), deliver("second"));
+    // Both are ready before the first request, or its answer might come before the second one is made. Marks that end in
+    // the same millisecond count as one, so the second one is a moment later.
+    let (first, second) = tokio::join!(start(), start());
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        deliver(second, "second").await;
+    };
+    tokio::join!(deliver(first, "first"), second);
     assert_eq!(receiver.received().len(), 2, "both made their requests");
     let states = async || tenant.deliveries(&webhook).await.iter().map(|row| row["state"].clone()).collect::<Vec<_>>();
     assert_eq!(states().await, [json!("delivered")], "one waited for the answer");
@@ -69,7 +80,7 @@ async fn one_process_waits_for_a_receiver_that_does_not_answer() {
     let left = Message::from_json(left.body().unwrap()).unwrap();
     assert_eq!((left.slow, left.attempt), (true, 1), "and the other one moved its delivery");
     // The answer has removed the mark.
-    let next = deliver("third").await;
+    let next = deliver(start().await, "third").await;
     assert_eq!(states().await, [json!("delivered"), json!("delivered")]);
     assert!(next.delivery != left.delivery && receiver.received().len() == 3);
 }
