@@ -147,7 +147,8 @@ pub(crate) async fn join_line(
 }
 
 impl Taken {
-    /// Notes that plans of these webhooks are carried out, and removes the slots of receivers for which no plan is left.
+    /// Notes that plans of these webhooks are carried out, and removes the slots of receivers for which no plan is
+    /// left.
     fn carried_out(&self, webhooks: impl IntoIterator<Item = WebhookId>) -> Vec<(WebhookId, Places)> {
         let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ended = Vec::new();

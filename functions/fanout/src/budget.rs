@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use crate::App;
 
-/// Reads the budgets of the tenants of a batch. What an earlier one made and did not send, because of a fault or a panic,
-/// is not counted.
+/// Reads the budgets of the tenants of a batch. What an earlier one made and did not send, because of a fault or a
+/// panic, is not counted.
 pub(crate) async fn begin<'a>(app: &App, events: impl Iterator<Item = &'a Event>, now: Timestamp) {
     app.usage.not_sent();
     let tenants: HashSet<_> = events.map(|event| &event.tenant).collect();

@@ -27,7 +27,8 @@ const CHUNK: usize = 1200;
 /// How many of them are moved and sent before the time is looked at.
 const PART: usize = 100;
 
-/// How long, of the time that a run reserves, it notes which breakers it had no time for. The others are due in a minute.
+/// How long, of the time that a run reserves, it notes which breakers it had no time for. The others are due in a
+/// minute.
 const NOTES: Duration = Duration::from_secs(5);
 
 /// How many parked deliveries of a webhook are counted.

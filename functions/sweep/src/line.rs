@@ -120,7 +120,8 @@ async fn let_go(
     }
 }
 
-/// Moves deliveries out of their line. The first is sent after `delay`, and each further one `apart` from the one before.
+/// Moves deliveries out of their line. The first is sent after `delay`, and each further one `apart` from the one
+/// before.
 async fn leave(
     app: &App,
     part: &[Message],

@@ -141,8 +141,8 @@ impl Usage {
         join_all(read).await;
     }
 
-    /// Counts a new delivery of a [prepared](Self::prepare) tenant, which is [sent](Self::sent) later. Returns until when
-    /// the delivery waits, if it exceeds the budget.
+    /// Counts a new delivery of a [prepared](Self::prepare) tenant, which is [sent](Self::sent) later. Returns until
+    /// when the delivery waits, if it exceeds the budget.
     pub fn deliver(&self, tenant: &TenantId) -> Option<Deferral> {
         self.meters().get_mut(tenant)?.deliver()
     }
@@ -159,8 +159,8 @@ impl Usage {
         self.meters().values_mut().for_each(Meter::sent);
     }
 
-    /// Notes that what was made and is not [sent](Self::sent) yet will not be. It is made again, and counted then: a fault
-    /// of AWS that lasts for hours must not use up the tenants' budgets.
+    /// Notes that what was made and is not [sent](Self::sent) yet will not be. It is made again, and counted then: a
+    /// fault of AWS that lasts for hours must not use up the tenants' budgets.
     pub fn not_sent(&self) {
         self.meters().values_mut().for_each(Meter::not_sent);
     }
@@ -171,8 +171,10 @@ impl Usage {
         }
     }
 
-    /// Writes all counts that are not written yet, with one call for each tenant.
+    /// Writes all counts that are not written yet, with one call for each tenant, and drops those of what is not
+    /// [sent](Self::sent), which must reach no threshold.
     pub async fn flush(&self, now: Timestamp) {
+        self.not_sent();
         let pending: Vec<_> = {
             let mut meters = self.meters();
             let counted = meters.iter_mut().map(|(tenant, meter)| (tenant.clone(), meter.take_pending()));

@@ -65,8 +65,8 @@ async fn one_process_waits_for_a_receiver_that_does_not_answer() {
         assert_eq!(deliver.invoke(event).await, json!({"batchItemFailures": []}));
         message
     };
-    // Both are ready before the first request, or its answer might come before the second one is made. Marks that end in
-    // the same millisecond count as one, so the second one is a moment later.
+    // Both are ready before the first request, or its answer might come before the second one is made. Marks that end
+    // in the same millisecond count as one, so the second one is a moment later.
     let (first, second) = tokio::join!(start(), start());
     let second = async {
         tokio::time::sleep(Duration::from_millis(200)).await;

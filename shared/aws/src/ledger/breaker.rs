@@ -232,8 +232,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the state, the next look and the runs of a breaker, unless it has changed since [`postpone_breaker`] returned it.
-    /// Without a next look, the sweep does not look again.
+    /// Writes the state, the next look and the runs of a breaker, unless it has changed since [`postpone_breaker`]
+    /// returned it. Without a next look, the sweep does not look again.
     ///
     /// [`postpone_breaker`]: Self::postpone_breaker
     ///

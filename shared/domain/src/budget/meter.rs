@@ -284,8 +284,8 @@ impl Meter {
         self.making = self.making.and(more);
     }
 
-    /// Counts a new delivery, which is made and [sent](Self::sent) later. If it is over the budget, returns how long it is
-    /// deferred.
+    /// Counts a new delivery, which is made and [sent](Self::sent) later. If it is over the budget, returns how long it
+    /// is deferred.
     pub fn deliver(&mut self) -> Option<Deferral> {
         self.make(Counts { deliveries: 1, ..Counts::default() });
         let before = self.backlog.saturating_add(self.used(Budget::DeliveriesPerDay)).saturating_sub(1);

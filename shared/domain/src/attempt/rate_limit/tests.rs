@@ -73,7 +73,8 @@ fn a_rate_that_is_raised_counts_at_once() {
 }
 
 proptest! {
-    /// However the rate is changed: in no time are there more requests than the highest rate allows, and a second's worth.
+    /// However the rate is changed: in no time are there more requests than the highest rate allows, and a second's
+    /// worth.
     #[test]
     fn a_changed_rate_is_not_exceeded(steps in prop::collection::vec((1_u32..40, 0_u128..200, 0_u64..3_000), 1..6)) {
         let (mut flow, mut at, mut turns) = (Flow::default(), now(), Vec::new());
